@@ -1,0 +1,2 @@
+"""edgeq computes."""
+__version__ = "0.1.0"

@@ -1,0 +1,88 @@
+"""The error tree: every failure a user can meet is one of these, one sentence and a hint.
+
+    EdgeqError                 exit 1
+    ├── UsageError             exit 2   options that contradict each other or name nothing
+    ├── MissingExtraError      exit 1   an optional part of edgeq is not installed
+    ├── SourceError            exit 1   the model file cannot be read as a model
+    ├── LoweringError          exit 1   the model cannot be expressed in TensorFlow Lite
+    ├── DataError              exit 1   the samples do not fit the model
+    ├── QuantizationError      exit 1   the quantizer refused or crashed
+    ├── CertificateError       exit 1   the exported file is not what was asked for
+    ├── DeviceError            exit 1   the run on a device failed
+    ├── OutputError            exit 1   the result cannot be written
+    ├── RecordError            exit 4   a record cannot be read or judged
+    └── GateError              exit 3   the model is well-formed and misses a budget
+"""
+
+from __future__ import annotations
+
+
+class EdgeqError(Exception):
+    """What is wrong, with the value; `hint` says what to do, `details` keeps a tool's own words.
+
+    Args:
+        message: one sentence, with the offending value in it.
+        hint: what the user can type or change, or None when there is nothing to add.
+        details: verbatim output of the tool that failed, shown with `-v`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, details: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
+
+class UsageError(EdgeqError):
+    """Raised before work starts, when options contradict each other or name nothing."""
+
+    exit_code = 2
+
+
+class MissingExtraError(EdgeqError):
+    """Raised when a command needs an optional dependency; the hint is the pip command."""
+
+
+class SourceError(EdgeqError):
+    """Raised when a model file is missing, damaged, untrusted or of an unknown format."""
+
+
+class LoweringError(EdgeqError):
+    """Raised when a readable model cannot be expressed in TensorFlow Lite operators."""
+
+
+class DataError(EdgeqError):
+    """Raised when samples are missing, unreadable or do not fit the model's inputs."""
+
+
+class QuantizationError(EdgeqError):
+    """Raised when ranges cannot be collected or the quantizer refuses the model."""
+
+
+class CertificateError(EdgeqError):
+    """Raised when the exported file, read back, is not what was asked for."""
+
+
+class DeviceError(EdgeqError):
+    """Raised when a device is unreachable, lacks a runtime, or the run on it died."""
+
+
+class OutputError(EdgeqError):
+    """Raised when a result cannot be written where the user wants it."""
+
+
+class RecordError(EdgeqError):
+    """Raised when a record is damaged, of a newer schema, or cannot be judged."""
+
+    exit_code = 4
+
+
+class GateError(EdgeqError):
+    """Raised when a well-formed model misses a budget the user set."""
+
+    exit_code = 3

@@ -1,0 +1,497 @@
+"""The vocabulary: every value that travels through edgeq, in the order data flows.
+
+All are frozen and hold no arrays (tuples and `FileRef` instead), so they compare, hash and
+serialise. `None` means "not measured" or "not declared", never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# ---------------------------------------------------------------- files, tensors, doubts
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file or folder as it was when edgeq read it.
+
+    Attributes:
+        path: as the user wrote it.
+        sha256: hex digest of the bytes; of a folder, of its sorted (name, digest) list.
+        size_bytes: total size.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: the signature's name where there is one, the tensor's otherwise.
+        shape: with the batch dimension; -1 where it is dynamic.
+        dtype: numpy name, e.g. "int8", "float32".
+        scales: one value when quantized per tensor, empty when not quantized.
+        zero_points: as many as scales.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A coded doubt; `issues.py` holds the table of codes.
+
+    Attributes:
+        code: stable and dotted, e.g. "data.not_finite".
+        severity: "error" (stops the work), "warning" or "note".
+        message: one sentence with the numbers in it.
+    """
+
+    code: str
+    severity: str
+    message: str
+
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a raw sample becomes a model input; applied in the order of the attributes.
+
+    The numeric part computes `(x * scale + offset - mean) / std` in float32.
+
+    Attributes:
+        input: name of the model input, or None for the only one.
+        preset: the name it came from, for the record.
+        resize: (height, width) for images, or None.
+        channels: "rgb", "bgr" or "gray"; raw images are RGB.
+        scale: factor.
+        offset: added after scaling.
+        mean: per channel or a single value; empty for none.
+        std: per channel or a single value; empty for none.
+    """
+
+    input: str | None = None
+    preset: str | None = None
+    resize: tuple[int, int] | None = None
+    channels: str = "rgb"
+    scale: float = 1.0
+    offset: float = 0.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """A data set as it was read.
+
+    Attributes:
+        source: what the user named.
+        kind: "npz", "npy", "images", "csv", "function" or "arrays" (from Python).
+        sha256: digest of the files; for functions and arrays, of the samples consumed.
+        sample_count: number of samples there, None when only iteration can tell.
+        has_labels: whether each sample carries a label.
+        preprocessing: one entry per input that declares any.
+    """
+
+    source: str
+    kind: str
+    sha256: str
+    sample_count: int | None
+    has_labels: bool
+    preprocessing: tuple[Preprocessing, ...] = ()
+
+
+# ---------------------------------------------------------------- conversion
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A float `.tflite` that computes what the source model computes.
+
+    Attributes:
+        file: the float flatbuffer.
+        source: the model it came from; the same file when the user gave a float `.tflite`.
+        source_kind: "keras", "h5", "saved_model", "tflite" or "python".
+        framework: who read it, e.g. "keras 3.15.1", "tf_keras 2.21.0".
+        inputs: by signature name.
+        outputs: by signature name.
+        unrolled_layers: recurrent layers whose loop was unrolled.
+        max_deviation: largest |float .tflite - source model| relative to the largest output
+            magnitude, over the check samples; None for a `.tflite` source.
+        notes: sentences a user must know about how it was read.
+    """
+
+    file: FileRef
+    source: FileRef
+    source_kind: str
+    framework: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    unrolled_layers: tuple[str, ...] = ()
+    max_deviation: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """Calibrated range of one float tensor of the main subgraph, in real units."""
+
+    index: int
+    name: str
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration saw.
+
+    Attributes:
+        calibrator: "edgeq" (own, on XNNPACK) or "tflite" (stock TFLiteConverter).
+        statistic: "minmax".
+        sample_count: samples run through the float model.
+        tensors: empty when the stock calibrator kept them to itself.
+        sha256: digest of the ranges, for comparing two conversions.
+    """
+
+    calibrator: str
+    statistic: str
+    sample_count: int
+    tensors: tuple[TensorRange, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OperatorReport:
+    """One operator of the exported file, as read back.
+
+    Attributes:
+        index: position in execution order.
+        name: builtin operator name, e.g. "CONV_2D"; of a custom or Flex op its own name.
+        output: name of its first output tensor.
+        precision: "int8", "int16x8", "float32", "dynamic" (float activations, int8 weights),
+            "fp16" (float activations, fp16 weights), "integer" (index arithmetic), "convert"
+            (QUANTIZE, DEQUANTIZE, CAST).
+        weight_dtype: numpy name, None when it has no weights.
+        is_per_channel: None when it has no quantized weights.
+        version: operator version, which decides the oldest runtime that can run it.
+    """
+
+    index: int
+    name: str
+    output: str
+    precision: str
+    weight_dtype: str | None
+    is_per_channel: bool | None
+    version: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What an exported `.tflite` really is, from its bytes alone.
+
+    Attributes:
+        inputs: dtypes, scales and zero points as exported.
+        outputs: likewise.
+        operators: every operator of every subgraph.
+        float_islands: runs of adjacent float compute operators.
+        quantize_ops: QUANTIZE operators, those at the border included.
+        dequantize_ops: likewise.
+        flex_ops: names of operators that need the Flex delegate.
+        custom_ops: names of custom operators.
+        is_per_channel: None when no weights are quantized.
+        unquantized_weights: names of float weights of operators that could have them quantized.
+        min_runtime_version: from the file's metadata, None when it carries none.
+        size_bytes: of the file.
+        problems: reasons why it is not what was asked for; empty when it is.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[OperatorReport, ...]
+    float_islands: int
+    quantize_ops: int
+    dequantize_ops: int
+    flex_ops: tuple[str, ...]
+    custom_ops: tuple[str, ...]
+    is_per_channel: bool | None
+    unquantized_weights: tuple[str, ...]
+    min_runtime_version: str | None
+    size_bytes: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """An exported model and how it was made.
+
+    Attributes:
+        file: the `.tflite`.
+        scheme: "int8", "dynamic", "fp16", "int16x8" or "fp32".
+        io: dtype of inputs and outputs asked for.
+        granularity: "channel" or "tensor".
+        ranges: None for schemes without calibration.
+    """
+
+    file: FileRef
+    scheme: str
+    io: str
+    granularity: str
+    ranges: Ranges | None
+
+
+# ---------------------------------------------------------------- running
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """A TensorFlow Lite runtime: name "ai-edge-litert", "tflite-runtime" or "tensorflow"."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the agent found on the machine it ran on; None where it could not tell.
+
+    Attributes:
+        device: the name the user gave, e.g. "local".
+        system: e.g. "Linux 6.1.0".
+        machine: e.g. "x86_64", "aarch64".
+        cpu_model: e.g. "Cortex-A72".
+        core_count: cores this process may use.
+        memory_bytes: physical memory.
+        governor: CPU frequency governor of core 0.
+        python: version of the interpreter that ran the agent.
+        runtimes: those importable there.
+    """
+
+    device: str
+    system: str
+    machine: str
+    cpu_model: str | None
+    core_count: int
+    memory_bytes: int | None
+    governor: str | None
+    python: str
+    runtimes: tuple[RuntimeInfo, ...]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How to measure latency.
+
+    Attributes:
+        threads: interpreter threads.
+        runs: fixed number of measured inferences per model, or None to run until the interval
+            of the median is tight.
+        min_time_s: measure each model at least this long (ignored with `runs`).
+        max_time_s: give up tightening after this long per model (ignored with `runs`).
+        runtime: force one of the runtime names, or None for the first importable.
+    """
+
+    threads: int = 1
+    runs: int | None = None
+    min_time_s: float = 1.0
+    max_time_s: float = 10.0
+    runtime: str | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Statistics of measured inferences in milliseconds, pure functions of the raw times.
+
+    Attributes:
+        p50_low_ms, p50_high_ms: 95 % interval of the median from order statistics.
+    """
+
+    count: int
+    min_ms: float
+    p50_ms: float
+    p50_low_ms: float
+    p50_high_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    stddev_ms: float
+
+
+@dataclass(frozen=True)
+class BenchRun:
+    """One model measured on one device.
+
+    Attributes:
+        model: the file.
+        runtime: that executed it.
+        threads: interpreter threads.
+        init_ms: load and allocate.
+        first_ms: first inference.
+        warmup_ms: raw warm-up inferences, kept apart.
+        latencies_ms: raw measured inferences, one tuple per interleaved round.
+        latency: statistics of latencies_ms.
+        peak_rss_bytes: high-water mark of the process that ran this model alone.
+        arena_bytes: activation memory as TFLite's planner lays it out without delegates.
+        load_average: one-minute load just before the run.
+        validity: "valid", "degraded" or "invalid".
+        issues: why.
+    """
+
+    model: FileRef
+    runtime: RuntimeInfo
+    threads: int
+    init_ms: float
+    first_ms: float
+    warmup_ms: tuple[float, ...]
+    latencies_ms: tuple[tuple[float, ...], ...]
+    latency: Latency
+    peak_rss_bytes: int | None
+    arena_bytes: int | None
+    load_average: float | None
+    validity: str
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of medians with its 95 % interval, from interleaved rounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Several models measured in turns on one device.
+
+    Attributes:
+        speedups: latency of the first model over that of each later one (above 1: faster).
+    """
+
+    facts: DeviceFacts
+    options: BenchOptions
+    runs: tuple[BenchRun, ...]
+    speedups: tuple[Ratio, ...]
+
+
+# ---------------------------------------------------------------- judging
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A task metric with its unit ("percent", "" for a plain number) and direction."""
+
+    name: str
+    value: float
+    unit: str
+    is_higher_better: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's accuracy on one data set.
+
+    Attributes:
+        interval: 95 % interval of the first metric when it is a share of samples (Wilson),
+            in the metric's unit; None otherwise.
+    """
+
+    model: FileRef
+    data: DataRef
+    sample_count: int
+    runtime: RuntimeInfo
+    metrics: tuple[MetricValue, ...]
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class PairedCounts:
+    """Samples by who got them right: the baseline (FP32) and the candidate (INT8)."""
+
+    both_right: int
+    only_baseline: int
+    only_candidate: int
+    both_wrong: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval, all in the same unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OutputQuality:
+    """How far one output of the candidate is from the baseline's, over all samples.
+
+    Attributes:
+        sqnr_db: 10 log10(sum of squares of the baseline / sum of squares of the error); inf
+            when identical.
+        mse: mean squared error in the output's units squared.
+        max_error: largest absolute error.
+    """
+
+    name: str
+    sqnr_db: float
+    mse: float
+    max_error: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The candidate's outputs and accuracy against the baseline's on the same samples.
+
+    Attributes:
+        sample_count: samples compared.
+        is_held_out: False when the samples also served for calibration.
+        outputs: per output.
+        agreement_percent: share of samples with the same top-1; None where it does not apply.
+        baseline_accuracy_percent, candidate_accuracy_percent: top-1, when there are labels.
+        paired: when there are labels.
+        drop_points: accuracy lost in percentage points, with its paired interval.
+    """
+
+    sample_count: int
+    is_held_out: bool
+    outputs: tuple[OutputQuality, ...]
+    agreement_percent: float | None
+    baseline_accuracy_percent: float | None
+    candidate_accuracy_percent: float | None
+    paired: PairedCounts | None
+    drop_points: Interval | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """FP32 against INT8: the seed of every report.
+
+    Attributes:
+        bench: baseline first, then candidate; None when latency was not asked for.
+        verdict: "ship", "check" or "no", see `compare.judge_comparison`.
+        reasons: sentences behind the verdict.
+    """
+
+    baseline: FileRef
+    candidate: FileRef
+    data: DataRef
+    quality: Quality
+    metrics_baseline: tuple[MetricValue, ...]
+    metrics_candidate: tuple[MetricValue, ...]
+    size_ratio: float
+    bench: BenchResult | None
+    verdict: str
+    reasons: tuple[str, ...]
