@@ -1,2 +1,3 @@
 """edgeq computes."""
+
 __version__ = "0.1.0"

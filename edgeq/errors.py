@@ -1,17 +1,17 @@
 """The error tree: every failure a user can meet is one of these, one sentence and a hint.
 
-    EdgeqError                 exit 1
-    ├── UsageError             exit 2   options that contradict each other or name nothing
-    ├── MissingExtraError      exit 1   an optional part of edgeq is not installed
-    ├── SourceError            exit 1   the model file cannot be read as a model
-    ├── LoweringError          exit 1   the model cannot be expressed in TensorFlow Lite
-    ├── DataError              exit 1   the samples do not fit the model
-    ├── QuantizationError      exit 1   the quantizer refused or crashed
-    ├── CertificateError       exit 1   the exported file is not what was asked for
-    ├── DeviceError            exit 1   the run on a device failed
-    ├── OutputError            exit 1   the result cannot be written
-    ├── RecordError            exit 4   a record cannot be read or judged
-    └── GateError              exit 3   the model is well-formed and misses a budget
+EdgeqError                 exit 1
+├── UsageError             exit 2   options that contradict each other or name nothing
+├── MissingExtraError      exit 1   an optional part of edgeq is not installed
+├── SourceError            exit 1   the model file cannot be read as a model
+├── LoweringError          exit 1   the model cannot be expressed in TensorFlow Lite
+├── DataError              exit 1   the samples do not fit the model
+├── QuantizationError      exit 1   the quantizer refused or crashed
+├── CertificateError       exit 1   the exported file is not what was asked for
+├── DeviceError            exit 1   the run on a device failed
+├── OutputError            exit 1   the result cannot be written
+├── RecordError            exit 4   a record cannot be read or judged
+└── GateError              exit 3   the model is well-formed and misses a budget
 """
 
 from __future__ import annotations

@@ -1,0 +1,189 @@
+"""Calibration: run the float model over the representative dataset and keep every tensor's range.
+
+The model runs on XNNPACK in a child process (`calibration_worker.py`) with every float tensor as
+an output, so nothing is read after an in-place operator has overwritten it. The stock calibrator
+reads too late: a tensor that an ADD consumes in place gets the union of its own range and the
+ADD's. Samples stream through a pipe; memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import flatbuffer
+from edgeq.converters.framing import write_sample
+from edgeq.errors import QuantizationError
+from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
+
+Inputs = Mapping[str, NDArray[Any]]
+
+# Operators whose kernels keep tensors to themselves that only the stock calibrator records.
+_OPAQUE = frozenset(
+    {
+        "LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "RNN",
+        "SVDF",
+    }
+)
+
+
+@dataclass(frozen=True)
+class FloatRun:
+    """What one pass of the float model over the samples gave.
+
+    Attributes:
+        ranges: per tensor, over all samples.
+        halves: [2, 2, tensors]: (even samples, odd samples) x (minimum, maximum).
+        inputs: the first samples as fed, input name to [kept, ...].
+        outputs: the model's outputs for them, output name to [kept, ...].
+    """
+
+    ranges: Ranges
+    halves: NDArray[np.float32]
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+
+def why_stock(content: bytes) -> str | None:
+    """Why edgeq's own calibrator cannot see all of a float model, None when it can."""
+    tree = flatbuffer.parse(content, "the float model")
+    if len(tree.subgraphs) > 1:
+        return f"it has {len(tree.subgraphs)} subgraphs (control flow)"
+    names = {flatbuffer.operator_name(tree, operator) for operator in tree.subgraphs[0].operators}
+    opaque = sorted(names & _OPAQUE)
+    return f"it has fused recurrent operators ({', '.join(opaque)})" if opaque else None
+
+
+def run_float_model(
+    model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, *, observe: bool = True
+) -> FloatRun:
+    """One pass over the samples.
+
+    Args:
+        samples: input name to array without batch dimension.
+        folder: working folder.
+        keep: number of first samples whose inputs and outputs are returned.
+        observe: collect ranges; False runs the model as it is, for its outputs alone.
+
+    Raises:
+        QuantizationError: the interpreter refused the model or died, or a tensor became NaN or
+            infinite.
+    """
+    result = folder / "float-run.npz"
+    log = folder / "float-run.log"
+    command = [sys.executable, "-m", "edgeq.converters.calibration_worker"]
+    arguments = [model.file.path, str(result), str(keep), "ranges" if observe else "outputs"]
+    with log.open("wb") as errors:
+        child = subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        try:
+            kept = _feed(child.stdin, batches(samples, model.inputs), model.inputs, keep)
+            child.wait()
+        finally:
+            child.kill()
+            child.wait()
+    if child.returncode != 0:
+        raise _explain(child.returncode, log)
+    return _read(result, model, kept)
+
+
+def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
+    """Group samples to the model's batch size; a short last group repeats its last sample."""
+    size = max((spec.shape[0] for spec in inputs if spec.shape), default=1)
+    size = max(size, 1)
+    group: list[Inputs] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield _stack(group, inputs)
+            group = []
+    if group:
+        group += [group[-1]] * (size - len(group))
+        yield _stack(group, inputs)
+
+
+def _stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
+    return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
+
+
+def _feed(
+    stream: BinaryIO | Any, fed: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
+) -> list[Inputs]:
+    """Send every batch; a child that died early closes the pipe, which its status explains."""
+    kept: list[Inputs] = []
+    with contextlib.suppress(BrokenPipeError):
+        for arrays in fed:
+            if len(kept) < keep:
+                kept.append(arrays)
+            write_sample(stream, [arrays[spec.name] for spec in inputs])
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
+    return kept
+
+
+def _explain(code: int, log: Path) -> QuantizationError:
+    text = log.read_text("utf-8", "replace").strip()
+    last = text.splitlines()[-1] if text else "no message"
+    if code < 0:
+        return QuantizationError(
+            f"The interpreter was killed by {signal.Signals(-code).name} while it ran the float "
+            "model.",
+            hint="The model file is probably damaged; export it again.",
+            details=text,
+        )
+    return QuantizationError(f"The float model cannot be run: {last}", details=text)
+
+
+def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
+    with np.load(result) as stored:
+        count = int(stored["count"])
+        names, numbers = stored["names"], stored["indices"]
+        halves = stored["halves"]
+        outputs = {
+            spec.name: stored[f"output_{index}"] for index, spec in enumerate(model.outputs)
+        }
+    low, high = halves[:, 0].min(axis=0), halves[:, 1].max(axis=0)
+    tensors = tuple(
+        TensorRange(int(number), str(name), float(minimum), float(maximum))
+        for number, name, minimum, maximum in zip(numbers, names, low, high, strict=True)
+    )
+    digest = hashlib.sha256(low.tobytes() + high.tobytes()).hexdigest()
+    inputs = {
+        spec.name: np.concatenate([arrays[spec.name] for arrays in kept])
+        for spec in model.inputs
+        if kept
+    }
+    return FloatRun(Ranges("edgeq", "minmax", count, tensors, digest), halves, inputs, outputs)
+
+
+def write_ranges(content: bytes, ranges: Ranges) -> bytes:
+    """The float flatbuffer with each tensor's `min` and `max`, as the quantizer reads them."""
+    kit, tree = flatbuffer.schema(), flatbuffer.parse(content, "the float model")
+    tensors = tree.subgraphs[0].tensors
+    for item in ranges.tensors:
+        tensor = tensors[item.index]
+        tensor.quantization = tensor.quantization or kit.QuantizationParametersT()
+        tensor.quantization.min = np.array([item.minimum], np.float32)
+        tensor.quantization.max = np.array([item.maximum], np.float32)
+    return flatbuffer.serialize(tree)

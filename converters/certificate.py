@@ -1,0 +1,255 @@
+"""The certificate: what an exported `.tflite` really is, read from its bytes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeq import flatbuffer
+from edgeq.converters.schemes import Scheme
+from edgeq.converters.weights import CHANNEL_AXIS, MIN_ELEMENTS
+from edgeq.values import Certificate, OperatorReport, TensorSpec
+
+_CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
+
+# Input index of the weights of operators whose weights a quantizer is expected to quantize.
+_WEIGHT_INPUT = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+    "CONV_3D": 1,
+    "BATCH_MATMUL": 1,
+    "EMBEDDING_LOOKUP": 1,
+    "GATHER": 0,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
+}
+
+# Operators the TensorFlow Lite INT8 specification has no kernel for, met in real models.
+_NO_INT8_KERNEL = frozenset(
+    {
+        "COS",
+        "ATAN2",
+        "CEIL",
+        "CONV_3D",
+        "CUMSUM",
+        "ELU",
+        "FLOOR",
+        "FLOOR_DIV",
+        "L2_POOL_2D",
+        "LOCAL_RESPONSE_NORMALIZATION",
+        "POW",
+        "ROUND",
+        "SIN",
+    }
+)
+
+_MOST_LISTED = 5  # operators named in one sentence
+
+
+def certify(path: Path) -> Certificate:
+    """Read a `.tflite` back and state what it is.
+
+    Raises:
+        SourceError: unreadable or damaged.
+    """
+    tree = flatbuffer.read(path)
+    inputs, outputs = flatbuffer.interface(tree)
+    operators: list[OperatorReport] = []
+    islands, flex, custom, bare = 0, [], [], []
+    for graph in tree.subgraphs:
+        reports = [
+            _report(tree, graph, op, len(operators) + n) for n, op in enumerate(graph.operators)
+        ]
+        islands += _count_islands(graph, reports)
+        for operator, report in zip(graph.operators, reports, strict=True):
+            if tree.operatorCodes[operator.opcodeIndex].customCode is not None:
+                (flex if report.name.startswith("Flex") else custom).append(report.name)
+            bare += _bare_weights(tree, graph, operator, report)
+        operators += reports
+    known = [op.is_per_channel for op in operators if op.is_per_channel is not None]
+    return Certificate(
+        inputs=inputs,
+        outputs=outputs,
+        operators=tuple(operators),
+        float_islands=islands,
+        quantize_ops=sum(op.name == "QUANTIZE" for op in operators),
+        dequantize_ops=sum(op.name == "DEQUANTIZE" for op in operators),
+        flex_ops=tuple(sorted(set(flex))),
+        custom_ops=tuple(sorted(set(custom))),
+        is_per_channel=any(known) if known else None,
+        unquantized_weights=tuple(dict.fromkeys(bare)),
+        min_runtime_version=flatbuffer.min_runtime_version(tree),
+        size_bytes=path.stat().st_size,
+    )
+
+
+def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
+    name = flatbuffer.operator_name(tree, operator)
+    outputs = flatbuffer.indices(operator.outputs)
+    weights = _stored_weights(tree, graph, operator, name)
+    weight_dtype = None if weights is None else flatbuffer.dtype_names()[weights.type]
+    per_channel = None
+    if weights is not None and weights.quantization is not None:
+        scales = weights.quantization.scale
+        per_channel = None if scales is None or len(scales) == 0 else len(scales) > 1
+    return OperatorReport(
+        index=index,
+        name=name,
+        output=flatbuffer.text(graph.tensors[outputs[0]].name) if outputs else "",
+        precision=_precision(tree, graph, operator, name, weight_dtype),
+        weight_dtype=weight_dtype,
+        is_per_channel=per_channel if weight_dtype in ("int8", "int4", "uint8") else None,
+        version=tree.operatorCodes[operator.opcodeIndex].version,
+    )
+
+
+def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | None) -> str:
+    if name in _CONVERTING:
+        return "convert"
+    activations = {
+        flatbuffer.dtype_names()[graph.tensors[index].type]
+        for index in (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index])
+    }
+    if activations & {"float32", "float16", "float64", "bfloat16"}:
+        return {"int8": "dynamic", "int4": "dynamic", "float16": "fp16"}.get(
+            weights or "", "float32"
+        )
+    if "int16" in activations:
+        return "int16x8"
+    if activations & {"int8", "uint8"}:
+        return "int8"
+    return "integer"
+
+
+def _stored_weights(tree: Any, graph: Any, operator: Any, name: str) -> Any:
+    """The weight tensor as stored: an FP16 one is found behind its DEQUANTIZE."""
+    position = _WEIGHT_INPUT.get(name)
+    inputs = flatbuffer.indices(operator.inputs)
+    if position is None or len(inputs) <= position or inputs[position] < 0:
+        return None
+    index = inputs[position]
+    if flatbuffer.is_constant(tree, graph.tensors[index]):
+        return graph.tensors[index]
+    for other in graph.operators:
+        if index in flatbuffer.indices(other.outputs):
+            if flatbuffer.operator_name(tree, other) != "DEQUANTIZE":
+                return None
+            source = graph.tensors[flatbuffer.indices(other.inputs)[0]]
+            return source if flatbuffer.is_constant(tree, source) else None
+    return None
+
+
+def _bare_weights(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> list[str]:
+    if report.weight_dtype != "float32":
+        return []
+    weights = _stored_weights(tree, graph, operator, report.name)
+    if int(np.prod(flatbuffer.indices(weights.shape))) < MIN_ELEMENTS:
+        return []
+    return [flatbuffer.text(weights.name)]
+
+
+def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
+    """Groups of float compute operators connected through their tensors."""
+    group_of: dict[int, int] = {}  # tensor to group
+    merged: dict[int, int] = {}
+
+    def root(group: int) -> int:
+        while merged[group] != group:
+            group = merged[group]
+        return group
+
+    for number, (operator, report) in enumerate(zip(graph.operators, reports, strict=True)):
+        if report.precision not in ("float32", "dynamic", "fp16"):
+            continue
+        merged[number] = number
+        # Constants join nothing: two islands may well share a table.
+        touched = [i for i in flatbuffer.indices(operator.inputs) if i in group_of]
+        for index in touched:
+            merged[root(group_of[index])] = number
+        for index in flatbuffer.indices(operator.outputs):
+            group_of[index] = number
+    return len({root(group) for group in merged})
+
+
+# ---------------------------------------------------------------- judging it
+
+
+def judge(
+    certificate: Certificate,
+    scheme: Scheme,
+    io: str,
+    granularity: str,
+    float_inputs: Sequence[TensorSpec],
+    float_outputs: Sequence[TensorSpec],
+) -> Certificate:
+    """The certificate with the reasons why the file is not what was asked for.
+
+    Args:
+        float_inputs: of the float model; integer inputs (token ids) keep their dtype.
+        float_outputs: likewise.
+    """
+    problems = [
+        *_judge_operators(certificate, scheme),
+        *_judge_interface("input", certificate.inputs, float_inputs, io),
+        *_judge_interface("output", certificate.outputs, float_outputs, io),
+        *_judge_weights(certificate, scheme, granularity),
+    ]
+    return replace(certificate, problems=tuple(problems))
+
+
+def _judge_operators(certificate: Certificate, scheme: Scheme) -> list[str]:
+    wrong = [op for op in certificate.operators if op.precision not in scheme.precisions]
+    if not wrong:
+        return []
+    named = ", ".join(f"{op.name} ({op.output})" for op in wrong[:_MOST_LISTED])
+    more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
+    kinds = {op.name for op in wrong}
+    lacking = sorted(kinds & _NO_INT8_KERNEL)
+    reason = (
+        f"TensorFlow Lite has no INT8 kernel for {', '.join(lacking)}"
+        if lacking
+        else "the quantizer left them, because an operand has no range or no integer kernel fits"
+    )
+    found = "/".join(sorted({op.precision for op in wrong}))
+    return [
+        f"{len(wrong)} of {len(certificate.operators)} operators are {found} instead of "
+        f"{scheme.name}: {named}{more}; {reason}."
+    ]
+
+
+def _judge_interface(
+    side: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], io: str
+) -> list[str]:
+    problems = []
+    kept = {spec.name: spec.dtype for spec in wanted}
+    for spec in found:
+        original = kept.get(spec.name, "float32")
+        expected = io if original == "float32" else original
+        if spec.dtype != expected:
+            problems.append(
+                f"{side} {spec.name!r} is {spec.dtype} instead of {expected}."
+            )
+    return problems
+
+
+def _judge_weights(certificate: Certificate, scheme: Scheme, granularity: str) -> list[str]:
+    problems = []
+    if certificate.unquantized_weights and scheme.name != "fp32":
+        names = certificate.unquantized_weights
+        more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+        problems.append(
+            f"{len(names)} weight tensors are still float32: "
+            f"{', '.join(names[:_MOST_LISTED])}{more}."
+        )
+    convolves = any(op.name in CHANNEL_AXIS for op in certificate.operators)
+    if granularity == "tensor" and certificate.is_per_channel:
+        problems.append("weights are quantized per channel instead of per tensor.")
+    if granularity == "channel" and convolves and certificate.is_per_channel is False:
+        problems.append("weights are quantized per tensor instead of per channel.")
+    return problems

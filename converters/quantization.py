@@ -1,0 +1,108 @@
+"""From a float model and its ranges to the quantized bytes, one function for all schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeq import flatbuffer
+from edgeq.converters import weights
+from edgeq.converters.calibration import batches, write_ranges
+from edgeq.converters.framing import write_sample
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.schemes import Scheme
+from edgeq.values import FloatModel, Ranges
+
+
+def quantize(
+    model: FloatModel,
+    ranges: Ranges | None,
+    scheme: Scheme,
+    io: str,
+    granularity: str,
+    process: TensorFlowProcess,
+    folder: Path,
+) -> bytes:
+    """Quantize the float model.
+
+    Args:
+        ranges: from calibration; None for schemes without.
+        io: dtype of inputs and outputs.
+        granularity: "channel" or "tensor".
+
+    Returns:
+        The quantized flatbuffer.
+
+    Raises:
+        QuantizationError: the quantizer refused, or a weight does not fit the scheme.
+    """
+    content = Path(model.file.path).read_bytes()
+    per_channel = granularity == "channel"
+    if scheme.name == "fp32":
+        return content
+    if scheme.name == "fp16":
+        return weights.drop_unused_buffers(weights.quantize_fp16(content))
+    if scheme.name == "dynamic":
+        hybrid = weights.quantize_dynamic(content, per_channel=per_channel)
+        return _through(process, folder, hybrid, "refresh_versions")
+    assert ranges is not None, "calibrated schemes come with ranges"
+    return _through(
+        process,
+        folder,
+        write_ranges(content, ranges),
+        "quantize",
+        scheme=scheme.name,
+        io=io,
+        per_channel=per_channel,
+    )
+
+
+def quantize_with_stock(
+    model: FloatModel,
+    samples: Iterator[Mapping[str, NDArray[Any]]],
+    scheme: Scheme,
+    io: str,
+    granularity: str,
+    process: TensorFlowProcess,
+    folder: Path,
+) -> bytes:
+    """Calibrate and quantize with TensorFlow Lite's own calibrator.
+
+    A model lowered from a framework goes through `TFLiteConverter.convert()` with its
+    `representative_dataset`; a `.tflite` and a model with control flow, through the calibrator
+    that `convert()` uses inside.
+
+    Raises:
+        QuantizationError: refused, or the calibrator crashed.
+    """
+    recorded = folder / "samples.bin"
+    with recorded.open("wb") as stream:
+        for arrays in batches(samples, model.inputs):
+            write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+    per_channel = granularity == "channel"
+    options = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
+    if model.source_kind in ("tflite", "python"):
+        calibrated = folder / "calibrated.tflite"
+        process.call(
+            "stock_calibrate", path=model.file.path, samples=str(recorded), out=str(calibrated)
+        )
+        return _through(process, folder, calibrated.read_bytes(), "quantize", **options)
+    out = folder / "quantized.tflite"
+    process.call("stock_convert", samples=str(recorded), out=str(out), **options)
+    tree = flatbuffer.parse(out.read_bytes(), "the converted model")
+    flatbuffer.set_interface(
+        tree, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
+    )
+    return flatbuffer.serialize(tree)
+
+
+def _through(
+    process: TensorFlowProcess, folder: Path, content: bytes, call: str, **options: Any
+) -> bytes:
+    source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
+    source.write_bytes(content)
+    process.call(call, path=str(source), out=str(out), **options)
+    return out.read_bytes()

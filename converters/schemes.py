@@ -1,0 +1,84 @@
+"""The quantization schemes, as a table: what each needs, and what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeq.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to quantize.
+
+    Attributes:
+        name: as typed after `--scheme`.
+        needs_data: whether it calibrates activations on a representative dataset.
+        io: dtypes that inputs and outputs may have, the default first.
+        precisions: what a compute operator may be (see `OperatorReport.precision`).
+        summary: half a sentence for `--help` and the terminal.
+    """
+
+    name: str
+    needs_data: bool
+    io: tuple[str, ...]
+    precisions: frozenset[str]
+    summary: str
+
+
+_ALWAYS = frozenset({"integer", "convert"})
+
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme(
+            "int8",
+            True,
+            ("int8", "uint8", "float32"),
+            _ALWAYS | {"int8"},
+            "full integer, INT8 weights and activations",
+        ),
+        Scheme(
+            "dynamic",
+            False,
+            ("float32",),
+            _ALWAYS | {"dynamic", "float32"},
+            "INT8 weights, float activations",
+        ),
+        Scheme(
+            "fp16",
+            False,
+            ("float32",),
+            _ALWAYS | {"fp16", "float32"},
+            "FP16 weights, float activations",
+        ),
+        Scheme(
+            "int16x8",
+            True,
+            ("int16", "float32"),
+            _ALWAYS | {"int16x8"},
+            "INT8 weights, INT16 activations",
+        ),
+        Scheme("fp32", False, ("float32",), _ALWAYS | {"float32"}, "no quantization"),
+    )
+}
+
+GRANULARITIES = ("channel", "tensor")
+
+
+def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]:
+    """The scheme and its input/output dtype.
+
+    Raises:
+        UsageError: unknown names, or a dtype the scheme cannot have.
+    """
+    if scheme not in SCHEMES:
+        raise UsageError(f"Unknown scheme {scheme!r}; known are {', '.join(SCHEMES)}.")
+    if granularity not in GRANULARITIES:
+        raise UsageError(f"Unknown granularity {granularity!r}; it is channel or tensor.")
+    chosen = SCHEMES[scheme]
+    if io is not None and io not in chosen.io:
+        raise UsageError(
+            f"--io {io} does not go with --scheme {scheme}.", hint=f"Use {' or '.join(chosen.io)}."
+        )
+    return chosen, io or chosen.io[0]

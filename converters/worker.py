@@ -1,0 +1,144 @@
+"""The child process in which TensorFlow runs: one JSON request a line in, one reply a line out.
+
+    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
+
+Its stdout and stderr belong to the libraries and go to a log; replies travel over a descriptor
+of their own. Arrays and models travel as files in a working folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import errors
+from edgeq.converters import frameworks, tflite
+from edgeq.converters.framing import read_sample
+
+
+class Session:
+    """The model of this process and the calls on it; each call takes and returns plain JSON."""
+
+    def __init__(self) -> None:
+        self.loaded: tflite.Loaded | None = None
+        self.frozen: Any = None
+
+    def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
+        """Read a model file; see `frameworks.load`."""
+        self.loaded = frameworks.load(Path(path), kind, **options)
+        return {
+            "framework": self.loaded.framework,
+            "inputs": [[s.name, s.shape, s.dtype] for s in self.loaded.inputs],
+            "notes": self.loaded.notes,
+            "rescaling": frameworks.first_rescaling(self.loaded),
+        }
+
+    def lower(
+        self, out: str, batch: int | None, shapes: dict[str, list[int]]
+    ) -> dict[str, Any]:
+        """Trace, freeze and lower the loaded model into `out`."""
+        model = self._model()
+        inputs = tflite.fix_shapes(model.inputs, batch, shapes)
+        self.frozen, unrolled = tflite.freeze(model, inputs)
+        tflite.write(Path(out), tflite.lower(self.frozen))
+        return {
+            "unrolled": unrolled,
+            "input_names": [spec.name for spec in inputs],
+            "output_names": model.output_names,
+        }
+
+    def predict(self, arrays: str, out: str) -> None:
+        """Outputs of the source model for the named arrays in an `.npz`, into another `.npz`."""
+        with np.load(arrays) as stored:
+            np.savez(out, **tflite.predict(self._model(), stored))
+
+    def batch_statistics(self, arrays: str) -> tuple[float, float] | None:
+        """See `frameworks.batch_statistics`."""
+        with np.load(arrays) as stored:
+            return frameworks.batch_statistics(self._model(), stored)
+
+    def quantize(self, path: str, out: str, scheme: str, io: str, per_channel: bool) -> None:
+        """Quantize a calibrated flatbuffer file."""
+        quantizer = {"int8": tflite.quantize_int8, "int16x8": tflite.quantize_int16x8}[scheme]
+        tflite.write(Path(out), quantizer(Path(path).read_bytes(), io, per_channel=per_channel))
+
+    def refresh_versions(self, path: str, out: str) -> None:
+        """See `tflite.refresh_versions`."""
+        tflite.write(Path(out), tflite.refresh_versions(Path(path).read_bytes()))
+
+    def stock_calibrate(self, path: str, samples: str, out: str) -> None:
+        """Calibrate a float flatbuffer file with TFLite's own calibrator."""
+        content = tflite.stock_calibrate(Path(path).read_bytes(), _read_samples(Path(samples)))
+        tflite.write(Path(out), content)
+
+    def stock_convert(
+        self, samples: str, out: str, scheme: str, io: str, per_channel: bool
+    ) -> None:
+        """Convert the lowered function with the stock TFLiteConverter path."""
+        content = tflite.stock_convert(
+            self.frozen,
+            lambda: _read_samples(Path(samples)),
+            scheme,
+            io,
+            per_channel=per_channel,
+        )
+        tflite.write(Path(out), content)
+
+    def versions(self) -> dict[str, str]:
+        """See `tflite.versions`."""
+        return tflite.versions()
+
+    def _model(self) -> tflite.Loaded:
+        assert self.loaded is not None, "load comes first"
+        return self.loaded
+
+
+def _read_samples(path: Path) -> Iterator[list[NDArray[Any]]]:
+    with path.open("rb") as stream:
+        while (sample := read_sample(stream)) is not None:
+            yield sample
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    """An error as plain JSON; one that is not ours keeps its traceback for `-v`."""
+    if isinstance(error, errors.EdgeqError):
+        return {
+            "type": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "details": error.details,
+        }
+    return {
+        "type": "QuantizationError" if isinstance(error, RuntimeError) else "LoweringError",
+        "message": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        "hint": None,
+        "details": traceback.format_exc(),
+    }
+
+
+def serve(requests: Any, replies: Any) -> None:
+    """Answer requests until the other side closes."""
+    session = Session()
+    for line in requests:
+        request = json.loads(line)
+        call: Callable[..., Any] = getattr(session, request["call"])
+        try:
+            reply: dict[str, Any] = {"ok": call(**request["arguments"])}
+        except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
+            reply = {"error": _describe(error)}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))  # custom objects live in the user's folder
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
+        serve(sys.stdin, channel)

@@ -1,0 +1,286 @@
+"""Reading and writing `.tflite` flatbuffers through the schema that ships with LiteRT."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.errors import SourceError
+from edgeq.values import TensorSpec
+
+IDENTIFIER = b"TFL3"
+
+# A flatbuffer is addressed with signed 32-bit offsets.
+MAX_BYTES = 2**31 - 1
+
+_NUMPY_NAMES = {
+    "FLOAT64": "float64",
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "BFLOAT16": "bfloat16",
+    "INT64": "int64",
+    "INT32": "int32",
+    "INT16": "int16",
+    "INT8": "int8",
+    "INT4": "int4",
+    "UINT64": "uint64",
+    "UINT32": "uint32",
+    "UINT16": "uint16",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+    "STRING": "string",
+    "COMPLEX64": "complex64",
+    "COMPLEX128": "complex128",
+    "RESOURCE": "resource",
+    "VARIANT": "variant",
+}
+
+
+def schema() -> Any:
+    """The generated schema module (imported late: it costs 50 ms)."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@cache
+def operator_names() -> dict[int, str]:
+    """Builtin operator code to its name, e.g. 3 to "CONV_2D"."""
+    return {code: name for name, code in vars(schema().BuiltinOperator).items() if name.isupper()}
+
+
+@cache
+def dtype_names() -> dict[int, str]:
+    """Tensor type code to its numpy name; types unknown here keep their schema name."""
+    codes = {code: name for name, code in vars(schema().TensorType).items() if name.isupper()}
+    return {code: _NUMPY_NAMES.get(name, name.lower()) for code, name in codes.items()}
+
+
+@cache
+def dtype_code(name: str) -> int:
+    """Numpy name to tensor type code, the inverse of `dtype_names`."""
+    return next(code for code, known in dtype_names().items() if known == name)
+
+
+def parse(content: bytes, shown_as: str) -> Any:
+    """A flatbuffer as a mutable `ModelT` tree.
+
+    Args:
+        content: the file's bytes.
+        shown_as: the path to name in an error.
+
+    Raises:
+        SourceError: empty, too short, of another format, or damaged.
+    """
+    if not content:
+        raise SourceError(f"{shown_as} is empty.", hint="Export or copy the model again.")
+    if content[4:8] != IDENTIFIER:
+        raise SourceError(
+            f"{shown_as} is not a TensorFlow Lite model: bytes 4 to 8 are {content[4:8]!r} "
+            f"instead of {IDENTIFIER!r}."
+        )
+    try:
+        model = schema().ModelT.InitFromPackedBuf(content, 0)
+        _check_references(model)
+    except _DAMAGE as error:
+        raise SourceError(
+            f"{shown_as} is damaged: {error}.", hint="Export or copy the model again."
+        ) from error
+    return model
+
+
+# What the generated reader raises when an offset or a length points outside the buffer.
+_DAMAGE = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def _check_references(model: Any) -> None:
+    """Every index in the tree points at something, so that later readers need no checks."""
+    if not model.subgraphs:
+        raise ValueError("it has no subgraph")
+    for graph in model.subgraphs:
+        graph.tensors = graph.tensors if graph.tensors is not None else []
+        graph.operators = graph.operators if graph.operators is not None else []
+        count = len(graph.tensors)
+        for index in (*indices(graph.inputs), *indices(graph.outputs)):
+            if not 0 <= index < count:
+                raise ValueError(f"an input or output refers to tensor {index} of {count}")
+        for tensor in graph.tensors:
+            if not 0 <= tensor.buffer < len(model.buffers):
+                raise ValueError(f"a tensor refers to buffer {tensor.buffer}")
+            if tensor.type not in dtype_names():
+                raise ValueError(f"a tensor has the unknown type {tensor.type}")
+        for operator in graph.operators:
+            if not 0 <= operator.opcodeIndex < len(model.operatorCodes):
+                raise ValueError(f"an operator refers to code {operator.opcodeIndex}")
+            for index in (*indices(operator.inputs), *indices(operator.outputs)):
+                if not -1 <= index < count:
+                    raise ValueError(f"an operator refers to tensor {index} of {count}")
+
+
+def read(path: Path) -> Any:
+    """A `.tflite` file as a mutable `ModelT` tree.
+
+    Raises:
+        SourceError: missing, unreadable or damaged.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
+    return parse(content, str(path))
+
+
+def serialize(model: Any) -> bytes:
+    """A `ModelT` tree as the bytes of a `.tflite` file; the same tree gives the same bytes."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def indices(vector: Any) -> tuple[int, ...]:
+    """A tensor index vector as plain integers; an absent vector is empty."""
+    return () if vector is None else tuple(int(index) for index in vector)
+
+
+def text(value: Any) -> str:
+    """A flatbuffer string, which may be bytes, None or not UTF-8, as text."""
+    if value is None:
+        return ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """Name of an operator: builtin, or a custom operator's own."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    if code.customCode is not None:
+        return text(code.customCode)
+    # Files older than 2020 hold the code in one byte, newer ones in both fields.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return operator_names().get(number, f"BUILTIN_{number}")
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    """Whether a tensor's data is stored in the file."""
+    buffer = model.buffers[tensor.buffer]
+    stored_inside = buffer.data is not None and len(buffer.data) > 0
+    return stored_inside or (getattr(buffer, "offset", 0) or 0) > 1
+
+
+def constant(model: Any, tensor: Any) -> NDArray[np.generic]:
+    """The stored values of a constant tensor, in its shape and dtype (read-only)."""
+    raw = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    values = raw.view(np.dtype(dtype_names()[tensor.type]))
+    return values.reshape(indices(tensor.shape))
+
+
+def metadata(model: Any, name: str) -> bytes | None:
+    """Content of a metadata entry, None when the model carries none of that name."""
+    for entry in model.metadata or ():
+        if text(entry.name) == name and 0 <= entry.buffer < len(model.buffers):
+            data = model.buffers[entry.buffer].data
+            return None if data is None else bytes(bytearray(data))
+    return None
+
+
+def set_metadata(model: Any, name: str, content: bytes) -> None:
+    """Add or replace a metadata entry in the tree."""
+    kit = schema()
+    buffer = kit.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    for entry in model.metadata or ():
+        if text(entry.name) == name:
+            model.buffers[entry.buffer] = buffer
+            return
+    entry = kit.MetadataT()
+    entry.name, entry.buffer = name, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+
+
+def min_runtime_version(model: Any) -> str | None:
+    """Oldest TensorFlow Lite release that can run the file, as the converter wrote it."""
+    raw = metadata(model, "min_runtime_version")
+    version = (raw or b"").rstrip(b"\0").decode("ascii", "replace")
+    return version or None
+
+
+def tensor_spec(tensor: Any, name: str) -> TensorSpec:
+    """A tensor's shape (-1 where dynamic), dtype and quantization as a value."""
+    signature = indices(tensor.shapeSignature)
+    parameters = tensor.quantization
+    scales = () if parameters is None or parameters.scale is None else parameters.scale
+    zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
+    return TensorSpec(
+        name=name,
+        shape=signature or indices(tensor.shape),
+        dtype=dtype_names()[tensor.type],
+        scales=tuple(float(scale) for scale in scales),
+        zero_points=tuple(int(point) for point in zero_points),
+    )
+
+
+def interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of the main subgraph, named by the signature where there is one.
+
+    The order is the subgraph's, which is the order the interpreter lists them in.
+    """
+    graph = model.subgraphs[0]
+    names: dict[str, dict[int, str]] = {"inputs": {}, "outputs": {}}
+    for signature in model.signatureDefs or ():
+        if signature.subgraphIndex == 0:
+            for side, known in names.items():
+                for entry in getattr(signature, side) or ():
+                    known.setdefault(int(entry.tensorIndex), text(entry.name))
+            break
+
+    def specs(side: str, vector: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            tensor_spec(
+                graph.tensors[index], names[side].get(index) or text(graph.tensors[index].name)
+            )
+            for index in indices(vector)
+        )
+
+    return specs("inputs", graph.inputs), specs("outputs", graph.outputs)
+
+
+def set_interface(model: Any, input_names: list[str], output_names: list[str]) -> None:
+    """Name the main subgraph's inputs and outputs and give it the signature "serving_default"."""
+    kit, graph = schema(), model.subgraphs[0]
+    signature = kit.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs = [
+        _map_tensor(kit, graph, index, name)
+        for index, name in zip(indices(graph.inputs), input_names, strict=True)
+    ]
+    signature.outputs = [
+        _map_tensor(kit, graph, index, name)
+        for index, name in zip(indices(graph.outputs), output_names, strict=True)
+    ]
+    model.signatureDefs = [signature]
+
+
+def _map_tensor(kit: Any, graph: Any, index: int, name: str) -> Any:
+    entry = kit.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    graph.tensors[index].name = name
+    return entry

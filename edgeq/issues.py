@@ -1,0 +1,88 @@
+"""The one table of doubts: every code an `Issue` may carry, its severity and its title.
+
+A condition that makes a number less trustworthy has a code here, so that a report can name it, a
+gate can refuse it, and a reader can look it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgeq.values import Issue
+
+
+@dataclass(frozen=True)
+class IssueKind:
+    """What all issues of one code share.
+
+    Attributes:
+        severity: "error" (stops the work), "warning" (doubt the numbers) or "note" (know it).
+        title: what it means, a few words without numbers.
+    """
+
+    severity: str
+    title: str
+
+
+ISSUE_KINDS: dict[str, IssueKind] = {
+    # ---- data: the samples, as they are read and as they are fed
+    "data.empty": IssueKind("error", "no samples"),
+    "data.not_finite": IssueKind("error", "NaN or infinity in the samples"),
+    "data.one_sample": IssueKind("warning", "a single calibration sample"),
+    "data.too_few": IssueKind("warning", "few calibration samples"),
+    "data.constant_samples": IssueKind("warning", "samples of one repeated value"),
+    "data.duplicates": IssueKind("warning", "identical samples"),
+    "data.near_duplicates": IssueKind("note", "nearly identical samples"),
+    "data.normalized_twice": IssueKind("warning", "values look normalized twice"),
+    "data.not_normalized": IssueKind("warning", "values look not normalized"),
+    "data.range_mismatch": IssueKind("warning", "values outside the range the model expects"),
+    "data.statistics_shifted": IssueKind("warning", "values unlike those the model learned from"),
+    "data.halves_disagree": IssueKind("warning", "ranges depend on which samples were drawn"),
+    "data.not_repeatable": IssueKind("warning", "the function yields other samples each time"),
+    "data.class_order": IssueKind("warning", "numbered class folders sorted as text"),
+    "data.reshaped": IssueKind("note", "dimensions of size 1 added or removed"),
+    "data.orientation_ignored": IssueKind("note", "EXIF orientation not applied"),
+    "data.files_ignored": IssueKind("note", "files that are not images"),
+    # ---- bench: the measurement and the machine under it
+    "bench.noisy": IssueKind("warning", "latencies scatter widely"),
+    "bench.load": IssueKind("warning", "the machine was busy"),
+    "bench.throttled": IssueKind("warning", "the processor was slowed down"),
+    "bench.drift": IssueKind("warning", "latency changed during the run"),
+    "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
+    # ---- convert: the model and how it was made
+}
+
+
+def make_issue(code: str, message: str) -> Issue:
+    """An issue with the severity its code has in the table.
+
+    Args:
+        code: a key of `ISSUE_KINDS`.
+        message: one sentence with the numbers in it.
+
+    Raises:
+        ValueError: the code is not in the table, which is a mistake in edgeq.
+    """
+    if code not in ISSUE_KINDS:
+        raise ValueError(f"Issue code {code!r} is not in the table: {', '.join(ISSUE_KINDS)}.")
+    return Issue(code, ISSUE_KINDS[code].severity, message)
+
+
+def judge(issues: Iterable[Issue]) -> str:
+    """What the issues of one result make of it.
+
+    Returns:
+        "invalid" with any error, "degraded" with any warning, "valid" otherwise.
+
+    Raises:
+        ValueError: an issue has a code or severity that the table does not give it.
+    """
+    severities = set()
+    for issue in issues:
+        if issue != make_issue(issue.code, issue.message):
+            raise ValueError(f"Issue {issue.code!r} cannot have severity {issue.severity!r}.")
+        severities.add(issue.severity)
+    if "error" in severities:
+        return "invalid"
+    return "degraded" if "warning" in severities else "valid"

@@ -1,0 +1,97 @@
+"""The arithmetic of affine quantization in plain numpy, tested against the interpreter bit for bit.
+
+Real and quantized values are related by `real = scale * (quantized - zero_point)`, the scheme of
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference" (CVPR 2018), as the TensorFlow Lite 8-bit quantization specification fixes it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.errors import DataError
+from edgeq.values import TensorSpec
+
+
+def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    """Turn real values into the tensor's own integers, or cast when it is not quantized.
+
+    Args:
+        real: any shape; real units.
+        spec: a per-tensor quantized spec, or one without scales.
+
+    Returns:
+        Same shape, dtype `spec.dtype`: round(real / scale) + zero_point (half away from zero, as
+        the QUANTIZE kernel does), saturated to the dtype's range.
+
+    Raises:
+        DataError: a value is NaN, which no integer can stand for.
+    """
+    dtype = np.dtype(spec.dtype)
+    if not spec.scales:
+        return real.astype(dtype)
+    values = np.asarray(real, np.float32)
+    if np.isnan(values).any():
+        raise DataError(f"Input {spec.name!r} contains NaN, which {spec.dtype} cannot represent.")
+    scaled = values / np.float32(spec.scales[0])
+    # Adding 0.5 would round 0.49999997 up; trunc of the value plus its own fraction does not.
+    whole = np.trunc(scaled)
+    rounded = whole + np.where(np.abs(scaled - whole) >= 0.5, np.sign(scaled), np.float32(0))
+    limits = np.iinfo(dtype)
+    return np.clip(rounded + spec.zero_points[0], limits.min, limits.max).astype(dtype)
+
+
+def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    """Turn a tensor's integers into real values; unquantized tensors pass through.
+
+    Args:
+        quantized: any shape, dtype `spec.dtype`.
+        spec: a per-tensor quantized spec, or one without scales.
+
+    Returns:
+        float32 of the same shape when quantized, the array itself otherwise.
+    """
+    if not spec.scales:
+        return quantized
+    centred = quantized.astype(np.int32) - np.int32(spec.zero_points[0])
+    return centred.astype(np.float32) * np.float32(spec.scales[0])
+
+
+def quantize_weights(
+    weights: NDArray[np.float32], channel_axis: int | None
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Quantize weights to INT8, symmetric and narrow range (-127..127).
+
+    Args:
+        weights: any shape, float32.
+        channel_axis: one scale per index of this axis, or None for one scale in all.
+
+    Returns:
+        The integers, same shape, and float32 scales [channels] or [1]. An all-zero channel gets
+        scale 1, so that dequantization stays finite.
+    """
+    axes = None if channel_axis is None else _other_axes(weights.ndim, channel_axis)
+    peak = np.max(np.abs(weights), axis=axes, keepdims=True)
+    scale = np.where(peak > 0, peak / np.float32(127), np.float32(1)).astype(np.float32)
+    quantized = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+    return quantized, scale.reshape(-1)
+
+
+def _other_axes(ndim: int, axis: int) -> tuple[int, ...]:
+    return tuple(index for index in range(ndim) if index != axis)
+
+
+def sqnr_db(signal_energy: float, error_energy: float) -> float:
+    """Signal-to-quantization-noise ratio in dB from two sums of squares.
+
+    Returns:
+        10 log10(signal / error); inf without error, -inf for an error without signal.
+    """
+    if error_energy == 0:
+        return math.inf
+    if signal_energy == 0:
+        return -math.inf
+    return 10.0 * math.log10(signal_energy / error_energy)

@@ -1,0 +1,135 @@
+"""Values to versioned JSON and back, digests, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import OutputError, RecordError
+from edgeq.values import FileRef
+
+RECORD_SCHEMA = "edgeq.record/1"
+
+_CHUNK_BYTES = 1 << 20
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def refer(path: Path, shown_as: str | None = None) -> FileRef:
+    """Digest and size of a file, or of a folder as its sorted (name, digest) list.
+
+    Args:
+        path: an existing file or folder.
+        shown_as: how the path is written in records; the path itself by default.
+    """
+    if path.is_file():
+        return FileRef(shown_as or str(path), hash_file(path), path.stat().st_size)
+    digest, size = hashlib.sha256(), 0
+    for entry in sorted(item for item in path.rglob("*") if item.is_file()):
+        digest.update(f"{entry.relative_to(path).as_posix()}\0{hash_file(entry)}\n".encode())
+        size += entry.stat().st_size
+    return FileRef(shown_as or str(path), digest.hexdigest(), size)
+
+
+def to_plain(value: Any) -> Any:
+    """A frozen value as dictionaries, lists and JSON scalars; infinities become strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return value
+
+
+def record_json(kind: str, body: dict[str, Any]) -> str:
+    """One record as JSON text: `schema` and `kind` first, then the body."""
+    plain = {"schema": RECORD_SCHEMA, "kind": kind, **to_plain(body)}
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record's content.
+
+    Raises:
+        RecordError: unreadable, not a record, or of a schema newer than this edgeq knows.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read as a record: {error}.") from error
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != RECORD_SCHEMA:
+        raise RecordError(
+            f"{path} has schema {schema!r}, this edgeq reads {RECORD_SCHEMA!r}.",
+            hint="Upgrade edgeq when the schema is a newer one.",
+        )
+    return dict(plain)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that replaces it only when the block succeeds.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the disk is full.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except OSError as error:
+        raise _output_error(target, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _settle(temporary, target)
+    except OSError as error:
+        raise _output_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    """Make `temporary` durable with the permissions of a newly created file, then rename it."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
+    temporary.replace(target)
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole.
+
+    Raises:
+        OutputError: see `replacing`.
+    """
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def _output_error(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Cannot write {target}: {error.strerror or error}.",
+        hint="Check that the folder exists, is writable and has space, or choose another -o.",
+    )
