@@ -116,14 +116,15 @@ def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator
     for sample in samples:
         group.append(sample)
         if len(group) == size:
-            yield _stack(group, inputs)
+            yield stack(group, inputs)
             group = []
     if group:
         group += [group[-1]] * (size - len(group))
-        yield _stack(group, inputs)
+        yield stack(group, inputs)
 
 
-def _stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
+def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
+    """Samples without batch dimension as one batch."""
     return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
 
 
@@ -160,9 +161,7 @@ def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
         count = int(stored["count"])
         names, numbers = stored["names"], stored["indices"]
         halves = stored["halves"]
-        outputs = {
-            spec.name: stored[f"output_{index}"] for index, spec in enumerate(model.outputs)
-        }
+        outputs = {spec.name: stored[f"output_{index}"] for index, spec in enumerate(model.outputs)}
     low, high = halves[:, 0].min(axis=0), halves[:, 1].max(axis=0)
     tensors = tuple(
         TensorRange(int(number), str(name), float(minimum), float(maximum))

@@ -89,7 +89,9 @@ def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
             for store, index in zip(kept, outputs, strict=True):
                 store.append(interpreter.get_tensor(index))
         observer.look(interpreter)
-    arrays = {f"output_{i}": np.concatenate(store) for i, store in enumerate(kept) if store}
+    arrays: dict[str, Any] = {
+        f"output_{i}": np.concatenate(store) for i, store in enumerate(kept) if store
+    }
     np.savez(
         result,
         count=observer.count,

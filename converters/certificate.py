@@ -60,7 +60,10 @@ def certify(path: Path) -> Certificate:
     tree = flatbuffer.read(path)
     inputs, outputs = flatbuffer.interface(tree)
     operators: list[OperatorReport] = []
-    islands, flex, custom, bare = 0, [], [], []
+    islands = 0
+    flex: list[str] = []
+    custom: list[str] = []
+    bare: list[str] = []
     for graph in tree.subgraphs:
         reports = [
             _report(tree, graph, op, len(operators) + n) for n, op in enumerate(graph.operators)
@@ -232,9 +235,7 @@ def _judge_interface(
         original = kept.get(spec.name, "float32")
         expected = io if original == "float32" else original
         if spec.dtype != expected:
-            problems.append(
-                f"{side} {spec.name!r} is {spec.dtype} instead of {expected}."
-            )
+            problems.append(f"{side} {spec.name!r} is {spec.dtype} instead of {expected}.")
     return problems
 
 

@@ -24,6 +24,11 @@ def begin(where: str) -> str:
     return where[:1].upper() + where[1:]
 
 
+def quote(error: BaseException) -> str:
+    """What another library says, without the stop that our own sentence adds."""
+    return str(error).rstrip(".")
+
+
 def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
     """The shape of one sample: the input's without the batch dimension; -1 where dynamic."""
     return spec.shape[1:]
@@ -86,27 +91,26 @@ def _shape_error(
     shape: tuple[int, ...], spec: TensorSpec, where: str, is_pixels: bool
 ) -> DataError:
     wanted = sample_shape(spec)
-    if len(shape) == len(wanted) == 3 and shape != wanted:
-        if shape == (wanted[2], wanted[0], wanted[1]):
-            return _layout_error(shape, spec, where, "first", "last", "(0, 2, 3, 1)")
-        if shape == (wanted[1], wanted[2], wanted[0]):
-            return _layout_error(shape, spec, where, "last", "first", "(0, 3, 1, 2)")
-    message = f"Input {spec.name!r} takes {show_shape(wanted)}, but {where} is {show_shape(shape)}."
+    takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
+    holds = f"{where} is {show_shape(shape)}"
+    if len(shape) == len(wanted) == 3:
+        if wanted[2] < min(wanted[:2]) and shape == (wanted[2], *wanted[:2]):
+            return _layout_error(takes, holds, has="first", wants="last", axes=(0, 2, 3, 1))
+        if wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
+            return _layout_error(takes, holds, has="last", wants="first", axes=(0, 3, 1, 2))
     hint = None
     if is_pixels:
         hint = _pixel_hint(shape, spec)
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
-    return DataError(message, hint=hint)
+    return DataError(f"{takes}, but {holds}.", hint=hint)
 
 
 def _layout_error(
-    shape: tuple[int, ...], spec: TensorSpec, where: str, is_: str, wants: str, axes: str
+    takes: str, holds: str, *, has: str, wants: str, axes: tuple[int, ...]
 ) -> DataError:
-    wanted = show_shape(sample_shape(spec))
     return DataError(
-        f"Input {spec.name!r} takes {wanted} (channels {wants}), but {where} is "
-        f"{show_shape(shape)} (channels {is_}).",
+        f"{takes} (channels {wants}), but {holds} (channels {has}).",
         hint=f"Store the samples as x.transpose{axes}.",
     )
 
@@ -136,11 +140,10 @@ def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
         )
     if target.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinity, which the linter reports
-            return array.astype(target)
-    if array.dtype == target:
-        return array.copy()
-    _check_integers(array, target, spec, where)
-    return array.astype(target)
+            return np.asarray(array.astype(target))
+    if array.dtype != target:
+        _check_integers(array, target, spec, where)
+    return np.asarray(array.astype(target))
 
 
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:

@@ -124,7 +124,7 @@ def _load_keras(
             path, custom_objects=objects, compile=False, safe_mode=not trusted
         )
         return tflite.wrap_keras(model, f"keras {keras.__version__}")
-    except Exception as error:  # noqa: BLE001 -- loading runs third-party code of any kind
+    except Exception as error:
         if not config["keras_version"].startswith("2."):
             raise _explain_load(path, error) from error
         return _load_with_tf_keras(path, objects, f"keras {keras.__version__}", error)
@@ -137,7 +137,7 @@ def _load_with_tf_keras(
 
     try:
         model = tf_keras.models.load_model(path, custom_objects=objects, compile=False)
-    except Exception as error:  # noqa: BLE001 -- loading runs third-party code of any kind
+    except Exception as error:
         raise _explain_load(path, error) from error
     note = (
         f"{refused_by} cannot read this file ({_reason(refusal)}); "

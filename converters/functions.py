@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, begin
+from edgeq.converters.fitting import Array, begin, quote
 from edgeq.converters.sources import Row, match_names, plain_label, update_digest
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
@@ -96,7 +96,7 @@ class FunctionSource:
                 position += 1
         except Exception as error:
             raise DataError(
-                f"{self.name} failed at sample {position}: {type(error).__name__}: {error}.",
+                f"{self.name} failed at sample {position}: {type(error).__name__}: {quote(error)}.",
                 details=traceback.format_exc(),
             ) from error
 
@@ -128,7 +128,7 @@ class FunctionSource:
 
     def _name_inputs(self, sample: Any, where: str) -> dict[str, Array]:
         if isinstance(sample, Mapping):
-            names, _ = match_names(list(sample), self._inputs, where, label=None)
+            names, _ = match_names(list(sample), self._inputs, begin(where), label=None)
             return {name: _read_array(sample[key], where) for name, key in names.items()}
         if len(self._inputs) > 1:
             wanted = ", ".join(repr(spec.name) for spec in self._inputs)
@@ -154,7 +154,7 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
     except Exception as error:
         hint = f"Write {module_name[:-3]}:{function_name}" if module_name.endswith(".py") else None
         raise DataError(
-            f"Module {module_name!r} cannot be imported: {type(error).__name__}: {error}.",
+            f"Module {module_name!r} cannot be imported: {type(error).__name__}: {quote(error)}.",
             hint=hint,
             details=traceback.format_exc(),
         ) from error
@@ -178,7 +178,7 @@ def _read_array(value: Any, where: str) -> Array:
         array = np.asarray(value)
     except Exception as error:
         raise DataError(
-            f"{begin(where)} is not an array: {type(error).__name__}: {error}."
+            f"{begin(where)} is not an array: {type(error).__name__}: {quote(error)}."
         ) from error
     if array.dtype.hasobject:
         raise DataError(f"{begin(where)} is {type(value).__name__}, not an array.")

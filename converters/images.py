@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeq.converters.fitting import Array, begin, image_shape
+from edgeq.converters.fitting import Array, begin, image_shape, quote
 from edgeq.converters.sources import Row, require_one_input
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
@@ -92,7 +92,7 @@ class ImageSource:
                 return _pixels(image, self._wants_colour, where)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
-                f"{begin(where)} of {self.name} cannot be read: {error}.",
+                f"{begin(where)} of {self.name} cannot be read: {quote(error)}.",
                 hint="Repair or remove it.",
             ) from error
 

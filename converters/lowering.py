@@ -3,82 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, storage
+from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
-from edgeq.values import FileRef, FloatModel, TensorSpec
+from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
-# Sums in another order differ by about 1e-6 of the largest value; a different function, by far more.
+Arrays = Mapping[str, NDArray[Any]]
+
+# Sums in another order differ by about 1e-6 of the largest value; another function, by far more.
 MAX_DEVIATION = 1e-3
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """How to read and trace the source model.
+class Reader(Protocol):
+    """A source model that can be lowered, and asked for its own outputs."""
 
-    Attributes:
-        batch: size of a dynamic first dimension; 0 keeps it dynamic; None means 1 for models
-            that are traced and "as it is" for a `.tflite`.
-        shapes: (input name, whole shape with -1 for dynamic) overriding the model's own.
-        custom_objects: "module:NAME" each.
-        trusted: run code carried by the file.
-        signature: of a SavedModel with several.
-    """
+    kind: str
 
-    batch: int | None = None
-    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    custom_objects: tuple[str, ...] = ()
-    trusted: bool = False
-    signature: str | None = None
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """The float `.tflite` in `folder`."""
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """The source model's outputs, name to [batch, ...]."""
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """See `frameworks.first_rescaling`."""
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """See `frameworks.batch_statistics`."""
 
 
-def lower(
-    path: Path, kind: str, options: SourceOptions, process: TensorFlowProcess, folder: Path
-) -> FloatModel:
-    """Read a framework's model in the child process and lower it.
+class FileReader:
+    """A framework's model file, read in the child process.
 
     Args:
         kind: "keras", "h5" or "saved_model".
-        folder: working folder; receives `float.tflite`.
-
-    Raises:
-        SourceError, LoweringError, UsageError: see `frameworks.load` and `tflite.lower`.
     """
-    read = process.call(
-        "load",
-        path=str(path),
-        kind=kind,
-        custom_objects=list(options.custom_objects),
-        trusted=options.trusted,
-        signature=options.signature,
-    )
-    known = [name for name, _, _ in read["inputs"]]
-    shapes = _checked_shapes(options, read["inputs"])
-    lowered = process.call(
-        "lower",
-        out=str(folder / "lowered.tflite"),
-        batch=None if options.batch == 0 else (options.batch or 1),
-        shapes=shapes,
-    )
-    assert lowered["input_names"] == known
-    return finish(
-        (folder / "lowered.tflite").read_bytes(),
-        folder,
-        source=storage.refer(path),
-        source_kind=kind,
-        framework=read["framework"],
-        input_names=known,
-        output_names=lowered["output_names"],
-        unrolled=lowered["unrolled"],
-        notes=read["notes"],
-    )
+
+    def __init__(self, path: Path, kind: str, process: TensorFlowProcess):
+        self.path, self.kind, self._process = path, kind, process
+        self._folder = Path()
+        self._input_names: list[str] = []
+        self._output_names: list[str] = []
+        self._rescaling: tuple[float, float] | None = None
+
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """Read, trace, freeze and lower.
+
+        Raises:
+            SourceError, LoweringError, UsageError: see `frameworks.load` and `tflite.lower`.
+        """
+        self._folder = folder
+        read = self._process.call(
+            "load",
+            path=str(self.path),
+            kind=self.kind,
+            custom_objects=list(options.custom_objects),
+            trusted=options.trusted,
+            signature=options.signature,
+        )
+        self._rescaling = read["rescaling"]
+        declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
+        self._input_names = list(declared)
+        lowered = self._process.call(
+            "lower",
+            out=str(folder / "lowered.tflite"),
+            batch=traced_batch(options),
+            shapes=check_shapes(options, declared),
+        )
+        self._output_names = lowered["output_names"]
+        return finish(
+            (folder / "lowered.tflite").read_bytes(),
+            folder,
+            source=storage.refer(self.path),
+            source_kind=self.kind,
+            framework=read["framework"],
+            input_names=list(declared),
+            output_names=lowered["output_names"],
+            unrolled=lowered["unrolled"],
+            notes=read["notes"],
+        )
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See `Reader`."""
+        out = self._folder / "check-out.bin"
+        self._process.call("predict", arrays=self._write(inputs), out=str(out))
+        with out.open("rb") as stream:
+            arrays = read_sample(stream)
+        assert arrays is not None
+        return dict(zip(self._output_names, arrays, strict=True))
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """See `Reader`."""
+        return self._rescaling
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """See `Reader`."""
+        found = self._process.call("batch_statistics", arrays=self._write(inputs))
+        return None if found is None else (found[0], found[1])
+
+    def _write(self, inputs: Arrays) -> str:
+        path = self._folder / "check-in.bin"
+        with path.open("wb") as stream:
+            write_sample(stream, [inputs[name] for name in self._input_names])
+        return str(path)
+
+
+def traced_batch(options: ConvertOptions) -> int | None:
+    """The batch size to trace with: 1 by default, None to keep it dynamic."""
+    return None if options.batch == 0 else (options.batch or 1)
 
 
 def finish(
@@ -115,14 +155,14 @@ def finish(
     )
 
 
-def adopt(path: Path, options: SourceOptions) -> FloatModel:
+def adopt(path: Path, options: ConvertOptions) -> FloatModel:
     """A float `.tflite` from elsewhere as the source.
 
     Raises:
         SourceError: damaged, or already quantized.
         UsageError: options that only a traced model can follow.
     """
-    if options.batch is not None or options.shapes:
+    if options.batch is not None or options.input_shapes:
         raise UsageError(
             "--batch and --input-shape cannot change a .tflite, whose shapes are fixed in it.",
             hint="Convert from the Keras model, or leave the option out.",
@@ -154,11 +194,18 @@ def _quantized_tensors(tree: Any) -> list[str]:
     ]
 
 
-def _checked_shapes(
-    options: SourceOptions, inputs: Sequence[tuple[str, Sequence[int], str]]
+def check_shapes(
+    options: ConvertOptions, declared: Mapping[str, tuple[int, ...]]
 ) -> dict[str, list[int]]:
-    declared = {name: tuple(shape) for name, shape, _ in inputs}
-    for name, shape in options.shapes:
+    """The whole shapes the user asked for, by input name.
+
+    Args:
+        declared: the model's own shapes by input name, -1 where dynamic.
+
+    Raises:
+        UsageError: an unknown input, or a size that the model fixes otherwise.
+    """
+    for name, shape in options.input_shapes:
         if name not in declared:
             raise UsageError(
                 f"--input-shape names {name!r}; the model's inputs are {', '.join(declared)}."
@@ -172,7 +219,7 @@ def _checked_shapes(
                 f"--input-shape {name}={shape} does not fit the model's {own}.",
                 hint="Only dimensions that are dynamic (-1) can be set.",
             )
-    return {name: list(shape) for name, shape in options.shapes}
+    return {name: list(shape) for name, shape in options.input_shapes}
 
 
 def check(

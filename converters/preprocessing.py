@@ -329,21 +329,26 @@ def apply(
         pixels = _resize(pixels, preprocessing.resize, where)
     if preprocessing.channels != "rgb":
         pixels = _convert_channels(pixels, preprocessing.channels, where)
-    with np.errstate(over="ignore"):  # becomes infinity, which the linter reports
-        values = pixels.astype(np.float32)
+    for key, numbers in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(numbers) > 1 and (not pixels.ndim or pixels.shape[-1] != len(numbers)):
+            raise DataError(
+                f"{begin(where)} is {show_shape(pixels.shape)}, "
+                f"but {key} has {len(numbers)} values."
+            )
+    return _compute(pixels, preprocessing)
+
+
+@np.errstate(all="ignore")  # an overflow becomes infinity, which the linter reports
+def _compute(pixels: Array, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = pixels.astype(np.float32)
     if preprocessing.scale != 1.0:
         values = values * np.float32(preprocessing.scale)
     if preprocessing.offset != 0.0:
         values = values + np.float32(preprocessing.offset)
-    for key, numbers in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-        if len(numbers) > 1 and (not values.ndim or values.shape[-1] != len(numbers)):
-            raise DataError(
-                f"{begin(where)} is {show_shape(values.shape)}, but {key} has {len(numbers)} values."
-            )
     if preprocessing.mean:
         values = values - np.array(preprocessing.mean, np.float32)
     if preprocessing.std:
-        values = values / np.array(preprocessing.std, np.float32)
+        values = np.divide(values, np.array(preprocessing.std, np.float32))
     return values
 
 

@@ -18,6 +18,8 @@ from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 
 _LOG_TAIL_BYTES = 8192
 
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+
 
 class TensorFlowProcess:
     """A child that has TensorFlow loaded; starts at once, so that its import overlaps our work.
@@ -47,7 +49,7 @@ class TensorFlowProcess:
                 stderr=sys.stderr if verbose else log,
                 pass_fds=(child_end,),
                 start_new_session=True,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
+                env={**os.environ, **_QUIET, "TMPDIR": str(folder)},
                 text=True,
             )
         os.close(child_end)

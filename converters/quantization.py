@@ -23,7 +23,7 @@ def quantize(
     scheme: Scheme,
     io: str,
     granularity: str,
-    process: TensorFlowProcess,
+    process: TensorFlowProcess | None,
     folder: Path,
 ) -> bytes:
     """Quantize the float model.
@@ -66,7 +66,7 @@ def quantize_with_stock(
     scheme: Scheme,
     io: str,
     granularity: str,
-    process: TensorFlowProcess,
+    process: TensorFlowProcess | None,
     folder: Path,
 ) -> bytes:
     """Calibrate and quantize with TensorFlow Lite's own calibrator.
@@ -78,6 +78,7 @@ def quantize_with_stock(
     Raises:
         QuantizationError: refused, or the calibrator crashed.
     """
+    assert process is not None, "the stock calibrator lives in TensorFlow"
     recorded = folder / "samples.bin"
     with recorded.open("wb") as stream:
         for arrays in batches(samples, model.inputs):
@@ -100,8 +101,9 @@ def quantize_with_stock(
 
 
 def _through(
-    process: TensorFlowProcess, folder: Path, content: bytes, call: str, **options: Any
+    process: TensorFlowProcess | None, folder: Path, content: bytes, call: str, **options: Any
 ) -> bytes:
+    assert process is not None, "only fp32 and fp16 do without TensorFlow"
     source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
     source.write_bytes(content)
     process.call(call, path=str(source), out=str(out), **options)

@@ -10,16 +10,18 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeq.converters.archives import open_npy, open_npz
 from edgeq.converters.fitting import Array, fit, show_shape
 from edgeq.converters.functions import FunctionSource, is_function_reference, open_function
 from edgeq.converters.images import open_images
 from edgeq.converters.preprocessing import apply, find_preprocessing
-from edgeq.converters.sources import Row, Source, open_arrays, open_npy, open_npz
+from edgeq.converters.sources import Row, Source, open_arrays
 from edgeq.converters.tables import open_table
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
@@ -220,8 +222,7 @@ def _rank(indices: Iterable[int], count: int, seed: int) -> tuple[int, ...]:
 
 
 def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None:
-    steps = zip(indices, indices[1:], strict=False)
-    assert all(first < second for first, second in steps), "indices must increase"
+    assert all(low < high for low, high in pairwise(indices)), "indices must increase"
     if indices and count is not None and indices[-1] >= count:
         raise DataError(f"{name} has {count} samples, so there is no sample {indices[-1]}.")
 

@@ -45,8 +45,7 @@ def identify(path: Path) -> str:
     if head[:4] == b"PK\x03\x04":
         return _identify_zip(path)
     raise SourceError(
-        f"{path} is not a model: it starts with {head!r}"
-        f"{_expectation(path.suffix.lower())}.",
+        f"{path} is not a model: it starts with {head!r}{_expectation(path.suffix.lower())}.",
         hint=_SUPPORTED,
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, sample_dtype, sample_shape, show_shape
+from edgeq.converters.fitting import Array, quote, sample_dtype, sample_shape, show_shape
 from edgeq.converters.sources import Labels, Row, make_labels
 from edgeq.errors import DataError
 from edgeq.storage import hash_file
@@ -116,7 +116,7 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name} cannot be read as CSV: {error}.") from error
+        raise DataError(f"{name} cannot be read as CSV: {quote(error)}.") from error
 
 
 def _read_lines(
@@ -193,7 +193,7 @@ def _find_columns(header: Sequence[str], name: str) -> list[int]:
     """Positions of `name`, or of `name[0]`, `name[1]`... in the order of their numbers."""
     if name in header:
         return [header.index(name)]
-    positions = []
+    positions: list[int] = []
     while f"{name}[{len(positions)}]" in header:
         positions.append(header.index(f"{name}[{len(positions)}]"))
     return positions

@@ -248,7 +248,7 @@ def lower(frozen: Any) -> bytes:
 def _convert(converter: Any) -> bytes:
     try:
         return bytes(converter.convert())
-    except Exception as error:  # noqa: BLE001 -- the converter raises bare and private types
+    except Exception as error:
         raise _explain_lowering(str(error)) from error
 
 
@@ -305,7 +305,7 @@ def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
                 output_data_type=kind,
             )
         )
-    except Exception as error:  # noqa: BLE001 -- the quantizer raises bare and private types
+    except Exception as error:
         raise _explain_quantization(error) from error
 
 
@@ -334,7 +334,7 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
                 not per_channel,
             )
         )
-    except Exception as error:  # noqa: BLE001 -- the quantizer raises bare and private types
+    except Exception as error:
         raise _explain_quantization(error) from error
 
 
@@ -344,7 +344,7 @@ def refresh_versions(content: bytes) -> bytes:
 
     try:
         return bytes(mlir_quantize(content))
-    except Exception as error:  # noqa: BLE001 -- the quantizer raises bare and private types
+    except Exception as error:
         raise _explain_quantization(error) from error
 
 
@@ -393,9 +393,7 @@ def stock_convert(
     converter.representative_dataset = samples
     kinds = {
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": (
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        ),
+        "int16x8": (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
     }
     converter.target_spec.supported_ops = [kinds[scheme]]
     converter.inference_input_type = tf.as_dtype(io)

@@ -1,4 +1,4 @@
-"""Weight-only quantization, written straight into the float flatbuffer: INT8 weights, FP16 weights."""
+"""Weight-only quantization (INT8, FP16), written straight into the float flatbuffer."""
 
 from __future__ import annotations
 

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import errors
 from edgeq.converters import frameworks, tflite
-from edgeq.converters.framing import read_sample
+from edgeq.converters.framing import read_sample, write_sample
 
 
 class Session:
@@ -41,9 +40,7 @@ class Session:
             "rescaling": frameworks.first_rescaling(self.loaded),
         }
 
-    def lower(
-        self, out: str, batch: int | None, shapes: dict[str, list[int]]
-    ) -> dict[str, Any]:
+    def lower(self, out: str, batch: int | None, shapes: dict[str, list[int]]) -> dict[str, Any]:
         """Trace, freeze and lower the loaded model into `out`."""
         model = self._model()
         inputs = tflite.fix_shapes(model.inputs, batch, shapes)
@@ -56,14 +53,14 @@ class Session:
         }
 
     def predict(self, arrays: str, out: str) -> None:
-        """Outputs of the source model for the named arrays in an `.npz`, into another `.npz`."""
-        with np.load(arrays) as stored:
-            np.savez(out, **tflite.predict(self._model(), stored))
+        """Outputs of the source model for one framed sample, as another framed sample."""
+        outputs = tflite.predict(self._model(), self._named_inputs(arrays))
+        with Path(out).open("wb") as stream:
+            write_sample(stream, list(outputs.values()))
 
     def batch_statistics(self, arrays: str) -> tuple[float, float] | None:
         """See `frameworks.batch_statistics`."""
-        with np.load(arrays) as stored:
-            return frameworks.batch_statistics(self._model(), stored)
+        return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
     def quantize(self, path: str, out: str, scheme: str, io: str, per_channel: bool) -> None:
         """Quantize a calibrated flatbuffer file."""
@@ -95,6 +92,10 @@ class Session:
     def versions(self) -> dict[str, str]:
         """See `tflite.versions`."""
         return tflite.versions()
+
+    def _named_inputs(self, path: str) -> dict[str, NDArray[Any]]:
+        sample = next(_read_samples(Path(path)))
+        return {s.name: array for s, array in zip(self._model().inputs, sample, strict=True)}
 
     def _model(self) -> tflite.Loaded:
         assert self.loaded is not None, "load comes first"

@@ -33,6 +33,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.too_few": IssueKind("warning", "few calibration samples"),
     "data.constant_samples": IssueKind("warning", "samples of one repeated value"),
     "data.duplicates": IssueKind("warning", "identical samples"),
+    "data.few_duplicates": IssueKind("note", "a few identical samples"),
     "data.near_duplicates": IssueKind("note", "nearly identical samples"),
     "data.normalized_twice": IssueKind("warning", "values look normalized twice"),
     "data.not_normalized": IssueKind("warning", "values look not normalized"),
@@ -51,6 +52,11 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.drift": IssueKind("warning", "latency changed during the run"),
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
     # ---- convert: the model and how it was made
+    "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
+    "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
+    "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
+    "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
+    "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
 }
 
 

@@ -8,6 +8,7 @@ Inference" (CVPR 2018), as the TensorFlow Lite 8-bit quantization specification 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,8 @@ def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]
     whole = np.trunc(scaled)
     rounded = whole + np.where(np.abs(scaled - whole) >= 0.5, np.sign(scaled), np.float32(0))
     limits = np.iinfo(dtype)
-    return np.clip(rounded + spec.zero_points[0], limits.min, limits.max).astype(dtype)
+    shifted: NDArray[Any] = np.clip(rounded + spec.zero_points[0], limits.min, limits.max)
+    return shifted.astype(dtype)
 
 
 def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
@@ -57,7 +59,8 @@ def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.g
     if not spec.scales:
         return quantized
     centred = quantized.astype(np.int32) - np.int32(spec.zero_points[0])
-    return centred.astype(np.float32) * np.float32(spec.scales[0])
+    real: NDArray[np.float32] = centred.astype(np.float32) * np.float32(spec.scales[0])
+    return real
 
 
 def quantize_weights(

@@ -250,6 +250,45 @@ class TfliteModel:
     ranges: Ranges | None
 
 
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Everything the user decided about a conversion.
+
+    Attributes:
+        scheme: see `converters.schemes`.
+        io: dtype of inputs and outputs, None for the scheme's default.
+        granularity: "channel" or "tensor".
+        effort: "fast", "balanced" or "best".
+        calibrator: "edgeq" or "tflite".
+        samples: calibration samples, None for up to 256 with some held out.
+        seed: of every deterministic choice.
+        batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
+        input_shapes: (input name, whole shape, -1 for dynamic).
+        custom_objects: "module:NAME" each.
+        trusted: run code that the model file carries.
+        signature: of a SavedModel with several.
+        allow_float: accept a file that is not entirely what was asked for.
+        min_sqnr_db: gate on the worst output.
+        max_drop_points: gate on the accuracy drop in percentage points.
+    """
+
+    scheme: str = "int8"
+    io: str | None = None
+    granularity: str = "channel"
+    effort: str = "balanced"
+    calibrator: str = "edgeq"
+    samples: int | None = None
+    seed: int = 0
+    batch: int | None = None
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    custom_objects: tuple[str, ...] = ()
+    trusted: bool = False
+    signature: str | None = None
+    allow_float: bool = False
+    min_sqnr_db: float | None = None
+    max_drop_points: float | None = None
+
+
 # ---------------------------------------------------------------- running
 
 
@@ -399,12 +438,21 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval, all in the same unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model's accuracy on one data set.
 
     Attributes:
-        interval: 95 % interval of the first metric when it is a share of samples (Wilson),
-            in the metric's unit; None otherwise.
+        interval: of the first metric when it is a share of samples (Wilson), in the metric's
+            unit; None otherwise.
     """
 
     model: FileRef
@@ -412,7 +460,7 @@ class Evaluation:
     sample_count: int
     runtime: RuntimeInfo
     metrics: tuple[MetricValue, ...]
-    interval: tuple[float, float] | None
+    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -423,15 +471,6 @@ class PairedCounts:
     only_baseline: int
     only_candidate: int
     both_wrong: int
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval, all in the same unit."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -495,3 +534,28 @@ class Comparison:
     bench: BenchResult | None
     verdict: str
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion: what was asked, what came out, and how good it is.
+
+    Attributes:
+        source: the float model it was made from.
+        data: the representative dataset, None for schemes without.
+        test_data: the separate data set that quality was measured on, if any.
+        quality: None without data.
+        validity: "valid" or "degraded", from the issues.
+        versions: (tool, version) pairs.
+    """
+
+    options: ConvertOptions
+    source: FloatModel
+    data: DataRef | None
+    test_data: DataRef | None
+    model: TfliteModel
+    certificate: Certificate
+    quality: Quality | None
+    validity: str
+    issues: tuple[Issue, ...]
+    versions: tuple[tuple[str, str], ...]

@@ -1,1 +1,88 @@
-"""cli"""
+"""The command line: each verb is one call of `edgeq.api`; verbs are imported when they are run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from edgeq import __version__
+from edgeq.errors import EdgeqError
+
+# Verb, its module, and its line in `edgeq --help`, which must not import the module.
+_VERBS = {
+    "convert": ("edgeq.cli.convert", "Convert a trained model to a proven .tflite."),
+    "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),
+    "eval": ("edgeq.cli.evaluate", "Measure accuracy on labelled data."),
+    "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
+    "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands live in modules that are not imported until one is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the order a user meets them."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb's module."""
+        if cmd_name not in _VERBS:
+            return None
+        command = importlib.import_module(_VERBS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their one-line help, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeq")
+def cli() -> None:
+    r"""Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
+
+    \b
+    Exit status: 0 good, 1 an error, 2 wrong usage, 3 a gate says no, 4 cannot be judged.
+    """
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # unwinds the stack, so that child processes and partial files go
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `edgeq` command; turns errors into a sentence and an exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status: Any = cli.main(arguments, prog_name="edgeq", standalone_mode=False)
+    except EdgeqError as error:
+        _print_error(error)
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; nothing was written.", err=True)
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our stdout left, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_error(error: EdgeqError) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    if error.hint:
+        click.echo(f"{click.style('hint:', fg='cyan', bold=True)}  {error.hint}", err=True)
+    if error.details and {"-v", "--verbose"} & set(sys.argv):
+        click.echo(f"\n{error.details}", err=True)

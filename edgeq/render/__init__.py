@@ -1,1 +1,1 @@
-"""render"""
+"""Records as text for people; computes nothing."""

@@ -1,0 +1,277 @@
+"""The main path on one screen: what the command line calls, and what Python callers use.
+
+    import edgeq
+    result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
+    print(result.quality.drop_points, result.certificate.min_runtime_version)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeq import quantmath, storage
+from edgeq.compare import judge_comparison
+from edgeq.conversion import convert_model, float_tflite, read_preprocessing
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.device_runners import measure
+from edgeq.device_runners.device import Device, resolve_device
+from edgeq.evaluation import Pair, Scorer, measure_quality, run_pairs, score_interval
+from edgeq.inference import read_interface
+from edgeq.values import (
+    BenchOptions,
+    BenchResult,
+    Comparison,
+    Conversion,
+    ConvertOptions,
+    Evaluation,
+)
+
+PathLike = str | Path
+OnProgress = Callable[[str, int, int | None], None]
+
+
+def _quiet(step: str, done: int, total: int | None) -> None:
+    """The library prints nothing."""
+
+
+def convert(
+    model: Any,
+    output: PathLike,
+    *,
+    data: Any = None,
+    test_data: Any = None,
+    preprocess: Sequence[str] = (),
+    options: ConvertOptions | None = None,
+    verbose: bool = False,
+    on_progress: OnProgress = _quiet,
+    **settings: Any,
+) -> Conversion:
+    """Convert a trained model to a `.tflite`, prove what it is, and write it with its record.
+
+    Args:
+        model: path of a `.keras`, `.h5`, SavedModel folder or float `.tflite`; or a
+            `keras.Model`, or a concrete function.
+        output: path of the `.tflite`; the record goes beside it, with `.json` appended.
+        data: representative dataset: a path, "package.module:function", a dict of input name to
+            array [samples, ...], an array, or a callable that yields samples.
+        test_data: labelled samples to measure quality on; held out from `data` by default.
+        preprocess: `--preprocess` texts, e.g. "scale=1/255".
+        settings: fields of `ConvertOptions`, e.g. `scheme="int8"`.
+
+    Raises:
+        EdgeqError: one of its kinds; the output is then as it was before.
+    """
+    chosen = replace(options or ConvertOptions(), **settings)
+    target = Path(output)
+    finished = convert_model(
+        model,
+        target,
+        data=data,
+        test_data=test_data,
+        preprocess=preprocess,
+        options=chosen,
+        verbose=verbose,
+        on_progress=on_progress,
+    )
+    record = storage.record_json("convert", storage.to_plain(finished))
+    storage.write_atomically(target.with_name(target.name + ".json"), record.encode())
+    return finished
+
+
+def bench(
+    models: Sequence[PathLike],
+    *,
+    device: str = "local",
+    python: PathLike | None = None,
+    options: BenchOptions | None = None,
+    data: Any = None,
+    on_progress: OnProgress = _quiet,
+    **settings: Any,
+) -> BenchResult:
+    """Measure latency and memory of `.tflite` files, in turns, on one device.
+
+    Args:
+        models: the first one is what the others' speed-up refers to.
+        device: "local".
+        python: interpreter that runs the agent, this one by default.
+        data: one real sample to feed instead of random values.
+        settings: fields of `BenchOptions`, e.g. `threads=4`.
+
+    Raises:
+        DeviceError: a model cannot be run there.
+    """
+    paths = [Path(model) for model in models]
+    target = resolve_device(device, python=None if python is None else Path(python))
+    chosen = replace(options or BenchOptions(), **settings)
+    inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
+    return measure.bench(paths, target, chosen, inputs=inputs, on_event=_events(on_progress))
+
+
+def evaluate(
+    models: Sequence[PathLike],
+    data: Any,
+    *,
+    metrics: Sequence[str] = (),
+    preprocess: Sequence[str] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "local",
+    python: PathLike | None = None,
+    on_progress: OnProgress = _quiet,
+    **options: Any,
+) -> tuple[Evaluation, ...]:
+    """Accuracy of models on labelled data.
+
+    Args:
+        models: `.tflite` files, or framework models, which are lowered to float first.
+        metrics: names from `metrics.METRICS` or "module:function"; chosen from the labels'
+            form by default.
+        preprocess: None takes what each file carries.
+        samples: evaluate on a deterministic choice of so many.
+        options: `runtime`, `threads`, `workers`.
+
+    Raises:
+        EdgeqError: one of its kinds.
+    """
+    target = resolve_device(device, python=None if python is None else Path(python))
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        return tuple(
+            _evaluate(
+                Path(model), Path(folder), data, metrics, preprocess, samples, seed, target,
+                on_progress, options,
+            )
+            for model in models
+        )  # fmt: skip
+
+
+def _evaluate(
+    model: Path,
+    folder: Path,
+    data: Any,
+    metrics: Sequence[str],
+    preprocess: Sequence[str] | None,
+    samples: int | None,
+    seed: int,
+    device: Device,
+    on_progress: OnProgress,
+    options: dict[str, Any],
+) -> Evaluation:
+    path = float_tflite(model, folder, ConvertOptions())
+    interface = read_interface(path)
+    texts = read_preprocessing(path) if preprocess is None else preprocess
+    opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
+    scorer = Scorer(metrics)
+    pairs = _pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
+    for outputs, labels in run_pairs(path, interface, pairs, device, **options):
+        scorer.add(outputs, labels)
+    values = scorer.values()
+    return Evaluation(
+        model=storage.refer(model),
+        data=opened.ref,
+        sample_count=scorer.count,
+        runtime=measure.choose_runtime(device, options.get("runtime")),
+        metrics=values,
+        interval=score_interval(values[0], scorer.count),
+    )
+
+
+def compare(
+    baseline: PathLike,
+    candidate: PathLike,
+    data: Any,
+    *,
+    metrics: Sequence[str] = (),
+    preprocess: Sequence[str] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "local",
+    python: PathLike | None = None,
+    bench_options: BenchOptions | None = None,
+    latency: bool = True,
+    on_progress: OnProgress = _quiet,
+    **options: Any,
+) -> Comparison:
+    """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
+
+    Args:
+        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        candidate: a `.tflite`.
+        metrics: more metrics than the paired top-1.
+        preprocess: None takes what the candidate carries, else what the baseline carries.
+        latency: False leaves the benchmark out.
+        options: `runtime`, `threads`, `workers`.
+
+    Raises:
+        EdgeqError: one of its kinds.
+    """
+    target = resolve_device(device, python=None if python is None else Path(python))
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        first = float_tflite(Path(baseline), Path(folder), ConvertOptions())
+        second = Path(candidate)
+        leader = read_interface(first)
+        texts = preprocess
+        if texts is None:
+            texts = read_preprocessing(second) or read_preprocessing(first)
+        opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
+        pairs = _pairs(opened, samples, seed, on_progress, "compare")
+        scorers = (Scorer(metrics), Scorer(metrics)) if opened.has_labels or metrics else None
+        quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
+        timing = None
+        if latency:
+            chosen = bench_options or BenchOptions()
+            timing = measure.bench(
+                [first, second], target, chosen, on_event=_events(on_progress)
+            )
+        sizes = storage.refer(first, str(baseline)), storage.refer(second)
+    verdict, reasons = judge_comparison(quality, timing)
+    return Comparison(
+        baseline=sizes[0],
+        candidate=sizes[1],
+        data=opened.ref,
+        quality=quality,
+        metrics_baseline=() if scorers is None else scorers[0].values(),
+        metrics_candidate=() if scorers is None else scorers[1].values(),
+        size_ratio=sizes[0].size_bytes / sizes[1].size_bytes,
+        bench=timing,
+        verdict=verdict,
+        reasons=reasons,
+    )
+
+
+def _pairs(
+    opened: Samples, count: int | None, seed: int, on_progress: OnProgress, step: str
+) -> Iterator[Pair]:
+    """Labelled samples, counted for the progress display."""
+    indices = None if count is None else choose(opened, count, seed)
+    total = opened.count if indices is None else len(indices)
+    for number, sample in enumerate(opened.iterate(indices)):
+        on_progress(step, number, total)
+        yield sample.inputs, sample.label
+
+
+def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:
+    """The first sample of a data set as the exact input tensors of a model."""
+    interface = read_interface(path)
+    texts = read_preprocessing(path)
+    opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
+    sample = next(opened.iterate([0]))
+    return {
+        spec.name: quantmath.quantize(sample.inputs[spec.name][None], spec)
+        for spec in interface.inputs
+    }
+
+
+def _events(on_progress: OnProgress) -> Callable[[dict[str, Any]], None]:
+    """The agent's events as progress steps."""
+
+    def show(event: dict[str, Any]) -> None:
+        on_progress(str(event.get("step", "measure")), int(event.get("done", 0)), None)
+
+    return show

@@ -1,0 +1,63 @@
+"""`edgeq bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq import api
+from edgeq.cli.options import emit, output_options, progress_display, record_option, run_options
+from edgeq.render.text import show_bench
+from edgeq.values import BenchOptions
+
+latency_options = (
+    click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Exactly so many runs."),
+    click.option(
+        "--min-time", type=click.FloatRange(min=0), default=1.0, show_default=True,
+        metavar="SECONDS", help="Measure each model at least this long.",
+    ),
+    click.option(
+        "--max-time", type=click.FloatRange(min=0), default=10.0, show_default=True,
+        metavar="SECONDS", help="Stop tightening the interval after this long per model.",
+    ),
+)  # fmt: skip
+
+
+def add_latency_options(command: Any) -> Any:
+    """`--runs`, `--min-time` and `--max-time`."""
+    for option in reversed(latency_options):
+        command = option(command)
+    return command
+
+
+def bench_options(given: dict[str, Any]) -> BenchOptions:
+    """The parsed options as a value."""
+    return BenchOptions(
+        threads=given["threads"],
+        runs=given["runs"],
+        min_time_s=given["min_time"],
+        max_time_s=max(given["max_time"], given["min_time"]),
+        runtime=given["runtime"],
+    )
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", metavar="DATA", help="Feed its first sample instead of random values.")
+@add_latency_options
+@run_options
+@record_option
+@output_options
+def command(models: tuple[Path, ...], **given: Any) -> None:
+    """Measure latency and memory of .tflite MODELS, in turns, so that their ratio is fair."""
+    with progress_display() as show:
+        result = api.bench(
+            models,
+            python=given["python"],
+            options=bench_options(given),
+            data=given["data"],
+            on_progress=show,
+        )
+    emit("bench", result, show_bench(result), as_json=given["as_json"], output=given["output"])

@@ -1,0 +1,140 @@
+"""`edgeq convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq import api
+from edgeq.cli.options import data_options, emit, output_options, progress_display
+from edgeq.conversion import CALIBRATORS, EFFORTS
+from edgeq.converters.schemes import GRANULARITIES, SCHEMES
+from edgeq.errors import UsageError
+from edgeq.render.text import show_conversion
+from edgeq.values import ConvertOptions
+
+
+def parse_batch(text: str | None) -> int | None:
+    """`--batch`: a size, or "dynamic" (0).
+
+    Raises:
+        UsageError: neither.
+    """
+    if text is None:
+        return None
+    if text == "dynamic":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--batch {text!r} is neither a positive number nor 'dynamic'.")
+    return int(text)
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`--input-shape NAME=1,224,224,3`, with ? for a dynamic size.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(-1 if size == "?" else int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or any(size < 1 and size != -1 for size in shape):
+        raise UsageError(
+            f"--input-shape {text!r} cannot be read.", hint="Write NAME=1,224,224,3 (? = dynamic)."
+        )
+    return name, shape
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
+    required=True, help="Where the result goes; its record goes beside it as OUT.tflite.json.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="DATA",
+    help="Representative dataset: .npz, .npy, .csv, a folder of images (or of class folders), "
+    "or package.module:function that yields samples.",
+)  # fmt: skip
+@click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
+@click.option(
+    "--scheme", type=click.Choice(list(SCHEMES)), default="int8", show_default=True,
+    help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
+)  # fmt: skip
+@click.option(
+    "--io", type=click.Choice(["int8", "uint8", "int16", "float32"]),
+    help="Dtype of inputs and outputs; by default the scheme's own.",
+)  # fmt: skip
+@click.option(
+    "--granularity", type=click.Choice(GRANULARITIES), default="channel", show_default=True,
+    help="One scale per output channel of the weights, or per tensor.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N",
+    help="Calibration samples; by default up to 256, with some held out to measure on.",
+)  # fmt: skip
+@data_options
+@click.option(
+    "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
+    help="edgeq's own, or the stock TFLiteConverter path.",
+)  # fmt: skip
+@click.option("--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True)
+@click.option("--batch", metavar="N|dynamic", help="Fix the batch size.  [default: 1]")
+@click.option(
+    "--input-shape", "shapes", multiple=True, metavar="NAME=D,D,...",
+    help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
+)  # fmt: skip
+@click.option("--signature", metavar="NAME", help="Of a SavedModel that has several.")
+@click.option(
+    "--custom-objects", multiple=True, metavar="module:NAME",
+    help="Custom layers and functions that the model file uses.",
+)  # fmt: skip
+@click.option(
+    "--unsafe-deserialization", is_flag=True,
+    help="Run code stored in the model file (Lambda layers). Only for files you trust.",
+)  # fmt: skip
+@click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
+@click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS",
+    help="Fail when accuracy drops by more percentage points than this (exit 3).",
+)  # fmt: skip
+@output_options
+def command(model: Path, output: Path, **given: Any) -> None:
+    """Convert MODEL to a quantized .tflite, prove what the file is, and measure what it lost.
+
+    MODEL is a .keras or .h5 file, a SavedModel folder, or a float .tflite.
+    """
+    options = ConvertOptions(
+        scheme=given["scheme"],
+        io=given["io"],
+        granularity=given["granularity"],
+        effort=given["effort"],
+        calibrator=given["calibrator"],
+        samples=given["samples"],
+        seed=given["seed"],
+        batch=parse_batch(given["batch"]),
+        input_shapes=tuple(map(parse_shape, given["shapes"])),
+        custom_objects=given["custom_objects"],
+        trusted=given["unsafe_deserialization"],
+        signature=given["signature"],
+        allow_float=given["allow_float"],
+        min_sqnr_db=given["min_sqnr"],
+        max_drop_points=given["max_drop"],
+    )
+    with progress_display() as show:
+        result = api.convert(
+            model,
+            output,
+            data=given["data"],
+            test_data=given["test_data"],
+            preprocess=given["preprocess"],
+            options=options,
+            verbose=given["verbose"],
+            on_progress=show,
+        )
+    emit("convert", result, show_conversion(result), as_json=given["as_json"])

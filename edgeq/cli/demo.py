@@ -1,0 +1,37 @@
+"""`edgeq demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeq import api, models
+from edgeq.cli.options import progress_display
+from edgeq.render.text import show_comparison, show_conversion
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="edgeq-demo",
+    show_default=True, help="Folder for the results.",
+)  # fmt: skip
+def command(output: Path) -> None:
+    """Convert the MobileNet-like Fashion-MNIST model that ships with edgeq, and compare it."""
+    model = models.path("fmnist_mobilenet.keras")
+    calibration = models.path("fashion_mnist_calibration.npz")
+    test = models.path("fashion_mnist_test.npz")
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / "fmnist_mobilenet_int8.tflite"
+    with progress_display() as show:
+        click.secho(
+            f"$ edgeq convert {model} --data {calibration} --preprocess scale=1/255 -o {target}\n",
+            bold=True,
+        )
+        converted = api.convert(
+            model, target, data=str(calibration), preprocess=["scale=1/255"], on_progress=show
+        )
+        click.echo(show_conversion(converted))
+        click.secho(f"\n$ edgeq compare {model} {target} --data {test}\n", bold=True)
+        compared = api.compare(model, target, str(test), on_progress=show)
+        click.echo(show_comparison(compared))

@@ -1,0 +1,52 @@
+"""`edgeq eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq import api
+from edgeq.cli.options import (
+    data_options,
+    emit,
+    output_options,
+    progress_display,
+    record_option,
+    run_options,
+)
+from edgeq.render.text import show_evaluations
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME",
+    help="top1, top5, miou, mse, mae, auc or module:function; chosen from the labels by default.",
+)  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
+@data_options
+@run_options
+@click.option("--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default.")
+@record_option
+@output_options
+def command(models: tuple[Path, ...], **given: Any) -> None:
+    """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
+    with progress_display() as show:
+        result = api.evaluate(
+            models,
+            given["data"],
+            metrics=given["metrics"],
+            preprocess=given["preprocess"] or None,
+            samples=given["samples"],
+            seed=given["seed"],
+            python=given["python"],
+            on_progress=show,
+            runtime=given["runtime"],
+            threads=given["threads"],
+            workers=given["workers"],
+        )
+    body = {"evaluations": result}
+    emit("eval", body, show_evaluations(result), as_json=given["as_json"], output=given["output"])

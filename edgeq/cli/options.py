@@ -1,0 +1,97 @@
+"""Options that several verbs share, and how a verb shows progress and its result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgeq import storage
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+OnProgress = Callable[[str, int, int | None], None]
+
+
+def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several option decorators as one, shown in `--help` in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+data_options = _stack(
+    click.option(
+        "--preprocess",
+        multiple=True,
+        metavar="SPEC",
+        help="How raw samples become inputs: scale=1/255, mean=..., std=..., resize=224x224, "
+        "channels=bgr, or a keras.applications family such as mobilenet_v2. Repeat with "
+        "NAME:SPEC for several inputs.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Of the choice of samples."),
+)
+
+run_options = _stack(
+    click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
+    click.option(
+        "--python",
+        type=click.Path(path_type=Path),
+        help="Interpreter to run the model with, e.g. of an environment with tflite-runtime.",
+    ),
+    click.option(
+        "--runtime",
+        type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+        help="Runtime to use; the first one found by default.",
+    ),
+)
+
+output_options = _stack(
+    click.option("--json", "as_json", is_flag=True, help="Print the record alone, as JSON."),
+    click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too."),
+)
+
+record_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="RECORD.json",
+    help="Write the record to a file.",
+)
+
+
+@contextmanager
+def progress_display() -> Iterator[OnProgress]:
+    """A progress line on stderr while long work runs; nothing when stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(file=sys.stderr)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("start", total=None)
+        current = [""]
+
+        def show(step: str, done: int, total: int | None) -> None:
+            if step != current[0]:
+                current[0] = step
+                bar.reset(task, description=step, total=total)
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
+    """Write the record where it is wanted, and show the result as text or as the record."""
+    record = storage.record_json(kind, storage.to_plain(value))
+    if output is not None:
+        storage.write_atomically(output, record.encode())
+    click.echo(record if as_json else text, nl=not as_json)

@@ -1,0 +1,167 @@
+"""FP32 against INT8: outputs, accuracy in pairs, and a verdict; reads numbers, runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import metrics
+from edgeq.errors import DataError
+from edgeq.metrics import Outputs
+from edgeq.quantmath import sqnr_db
+from edgeq.values import BenchResult, OutputQuality, Quality, TensorSpec
+
+# Below this SQNR the outputs of classifiers start to change their order (see docs/quality.md).
+LOW_SQNR_DB = 10.0
+
+# An accuracy drop that engineers accept without a second look, in percentage points.
+SMALL_DROP_POINTS = 1.0
+
+
+class QualityMeter:
+    """Outputs of baseline and candidate, batch by batch, into a `Quality`; bounded memory.
+
+    Args:
+        outputs: of the baseline, for their names.
+    """
+
+    def __init__(self, outputs: Sequence[TensorSpec]):
+        self._names = [spec.name for spec in outputs]
+        self._sums = {name: np.zeros(3) for name in self._names}  # signal, error, values
+        self._worst = dict.fromkeys(self._names, 0.0)
+        self._same: list[NDArray[np.bool_]] = []
+        self._right: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+        self.count = 0
+
+    def add(self, baseline: Outputs, candidate: Outputs, labels: NDArray[Any] | None) -> None:
+        """Take in a batch: outputs by name [batch, ...] in real units, class labels [batch].
+
+        Raises:
+            DataError: the outputs' shapes differ, so these are two different models.
+        """
+        for name in self._names:
+            self._add_output(name, baseline[name], candidate[name])
+        ours, theirs = metrics.first(baseline), metrics.first(candidate)
+        self.count += len(ours)
+        if _is_scores(ours):
+            ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
+            self._same.append(_top1(ours) == _top1(theirs))
+            if labels is not None and _is_classes(labels):
+                self._right.append(
+                    (metrics.is_right(ours, labels), metrics.is_right(theirs, labels))
+                )
+
+    def _add_output(self, name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
+        if ours.shape != theirs.shape:
+            raise DataError(
+                f"Output {name!r} has the shape {ours.shape[1:]} in one model and "
+                f"{theirs.shape[1:]} in the other: these are two different models."
+            )
+        wanted = ours.astype(np.float64)
+        error = wanted - theirs.astype(np.float64)
+        self._sums[name] += [np.sum(wanted**2), np.sum(error**2), wanted.size]
+        self._worst[name] = max(self._worst[name], float(np.max(np.abs(error), initial=0.0)))
+
+    def result(self, *, is_held_out: bool) -> Quality:
+        """The quality over everything taken in."""
+        pairs = drop = right = None
+        if self._right:
+            right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
+            pairs = metrics.count_pairs(right[0], right[1])
+            drop = metrics.drop_interval(pairs)
+        return Quality(
+            sample_count=self.count,
+            is_held_out=is_held_out,
+            outputs=tuple(self._output(name) for name in self._names),
+            agreement_percent=_percent(np.concatenate(self._same)) if self._same else None,
+            baseline_accuracy_percent=None if right is None else _percent(right[0]),
+            candidate_accuracy_percent=None if right is None else _percent(right[1]),
+            paired=pairs,
+            drop_points=drop,
+        )
+
+    def _output(self, name: str) -> OutputQuality:
+        signal, error, values = self._sums[name]
+        return OutputQuality(
+            name=name,
+            sqnr_db=sqnr_db(float(signal), float(error)),
+            mse=float(error / values) if values else 0.0,
+            max_error=self._worst[name],
+        )
+
+
+def _percent(flags: NDArray[np.bool_]) -> float:
+    return 100.0 * float(np.mean(flags))
+
+
+def _is_scores(output: NDArray[Any]) -> bool:
+    """One vector of class scores per sample, as far as a shape can tell."""
+    return output.ndim >= 2 and output.size == len(output) * output.shape[-1]
+
+
+def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:
+    if scores.shape[1] == 1:
+        return np.asarray(scores[:, 0] > 0.5, np.int64)
+    return np.asarray(scores.argmax(axis=1))
+
+
+def _is_classes(labels: NDArray[Any]) -> bool:
+    return labels.dtype.kind in "iub" and labels.size == len(labels)
+
+
+def worst_sqnr_db(quality: Quality) -> float:
+    """The lowest SQNR over the outputs, in dB."""
+    return min(output.sqnr_db for output in quality.outputs)
+
+
+def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, tuple[str, ...]]:
+    """A verdict an engineer can act on: "ship", "check" or "no", and the sentences behind it.
+
+    "no" is an accuracy loss that the paired interval proves to be above 1 point, or outputs with
+    an SQNR below 10 dB and no labels to excuse it; "check" is anything that is not proven.
+    """
+    verdict, reasons = "ship", []
+    drop = quality.drop_points
+    if drop is not None:
+        verdict, reason = _judge_drop(drop.value, drop.low, drop.high)
+        reasons.append(reason)
+    else:
+        sqnr = worst_sqnr_db(quality)
+        verdict = "check" if sqnr >= LOW_SQNR_DB else "no"
+        reasons.append(
+            f"no labels, so accuracy is unknown; the outputs' SQNR is {sqnr:.1f} dB"
+            + ("" if sqnr >= LOW_SQNR_DB else f", below {LOW_SQNR_DB:g} dB")
+        )
+    if not quality.is_held_out:
+        verdict = "check" if verdict == "ship" else verdict
+        reasons.append("measured on calibration samples, none were left to hold out")
+    if bench is not None:
+        verdict, more = _judge_speed(verdict, bench)
+        reasons += more
+    return verdict, tuple(reasons)
+
+
+def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
+    shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
+    if low > SMALL_DROP_POINTS:
+        return "no", f"{shown}: proven above {SMALL_DROP_POINTS:g} point"
+    if high <= SMALL_DROP_POINTS:
+        return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
+    return "check", f"{shown}: more labelled samples are needed to tell it from 1 point"
+
+
+def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
+    reasons = []
+    ratio = bench.speedups[0]
+    shown = f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    if ratio.high < 1:
+        reasons.append(f"the candidate is slower on this device: {shown}")
+        verdict = "check" if verdict == "ship" else verdict
+    else:
+        reasons.append(f"speed-up {shown}")
+    if any(run.validity != "valid" for run in bench.runs):
+        reasons.append("the latency figures are degraded, see the notes below the table")
+    return verdict, reasons

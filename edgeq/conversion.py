@@ -1,0 +1,403 @@
+"""`edgeq convert`: from a model file to a proven `.tflite`, as a straight line of steps."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeq import flatbuffer, storage
+from edgeq.compare import worst_sqnr_db
+from edgeq.converters import calibration, certificate, lint, lowering, quantization, source
+from edgeq.converters.calibration import FloatRun, Inputs
+from edgeq.converters.degenerate import mend_ranges
+from edgeq.converters.lowering import FileReader, Reader
+from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.samples import Samples
+from edgeq.converters.schemes import Scheme, resolve
+from edgeq.device_runners.device import Device, resolve_device
+from edgeq.errors import CertificateError, DataError, GateError, UsageError
+from edgeq.evaluation import measure_quality
+from edgeq.issues import judge, make_issue
+from edgeq.planning import SamplePlan, plan_samples
+from edgeq.values import (
+    Certificate,
+    Conversion,
+    ConvertOptions,
+    FloatModel,
+    Issue,
+    Preprocessing,
+    Quality,
+    Ranges,
+    TfliteModel,
+)
+
+# A step's name, how many of how many; the total is None where nobody knows it.
+OnProgress = Callable[[str, int, int | None], None]
+
+CHECK_SAMPLES = 8  # enough to tell two functions apart, few enough to cost nothing
+PREPROCESSING_KEY = "edgeq.preprocessing"
+
+EFFORTS = ("fast", "balanced", "best")
+CALIBRATORS = ("edgeq", "tflite")
+
+
+def convert_model(
+    model: Any,
+    output: Path,
+    *,
+    data: Any,
+    test_data: Any,
+    preprocess: Sequence[str],
+    options: ConvertOptions,
+    verbose: bool,
+    on_progress: OnProgress,
+) -> Conversion:
+    """Convert, prove and write a model; see `api.convert` for the arguments.
+
+    Raises:
+        EdgeqError: any of its kinds; nothing is written then.
+    """
+    scheme, io = _resolve_options(options, data)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
+        target = stack.enter_context(storage.replacing(output))
+        process = _start_tensorflow(stack, model, scheme, options, folder, verbose)
+        reader = _open_reader(model, process)
+        on_progress("lower", 0, None)
+        if reader is None:
+            float_model = lowering.adopt(Path(model), options)
+        else:
+            float_model = reader.lower(options, folder)
+        declared = parse_preprocessing(preprocess, float_model.inputs)
+        plan = plan_samples(float_model, declared, data, test_data, options)
+        job = _Job(scheme, io, options, folder, process, on_progress)
+        issues = list(plan.issues)
+        run, float_model = _run_float(job, reader, float_model, plan, issues)
+        content, ranges = _quantize(job, float_model, plan, run, issues)
+        target.write_bytes(_embed_preprocessing(content, declared))
+        proof = _prove(job, target, float_model, issues)
+        quality = _measure(job, float_model, plan, target)
+        if plan.samples is not None:
+            issues += plan.samples.issues
+        made = TfliteModel(
+            storage.refer(target, str(output)), scheme.name, io, options.granularity, ranges
+        )
+        finished = Conversion(
+            options=options,
+            source=_without_temporary_path(float_model),
+            data=None if plan.samples is None else plan.samples.ref,
+            test_data=None if plan.test is None else plan.test.ref,
+            model=made,
+            certificate=proof,
+            quality=quality,
+            validity=judge(issues),
+            issues=tuple(dict.fromkeys(issues)),
+            versions=_versions(process),
+        )
+        _check_gates(finished)
+    return finished
+
+
+# ---------------------------------------------------------------- before anything runs
+
+
+def _resolve_options(options: ConvertOptions, data: Any) -> tuple[Scheme, str]:
+    scheme, io = resolve(options.scheme, options.io, options.granularity)
+    for name, value, known in (
+        ("effort", options.effort, EFFORTS),
+        ("calibrator", options.calibrator, CALIBRATORS),
+    ):
+        if value not in known:
+            raise UsageError(f"Unknown {name} {value!r}; known are {', '.join(known)}.")
+    if options.samples is not None and options.samples < 1:
+        raise UsageError(f"--samples {options.samples} leaves nothing to calibrate on.")
+    if scheme.needs_data and data is None:
+        raise UsageError(
+            f"--scheme {scheme.name} calibrates on a representative dataset, and there is none.",
+            hint="Pass --data with some hundred real samples, or use --scheme dynamic.",
+        )
+    if options.max_drop_points is not None and data is None:
+        raise UsageError("--max-drop needs labelled samples.", hint="Pass them with --data.")
+    return scheme, io
+
+
+def _start_tensorflow(
+    stack: ExitStack,
+    model: Any,
+    scheme: Scheme,
+    options: ConvertOptions,
+    folder: Path,
+    verbose: bool,
+) -> TensorFlowProcess | None:
+    """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
+    is_file = isinstance(model, (str, Path))
+    is_tflite = is_file and source.identify(Path(model)) == "tflite"
+    if is_tflite:
+        lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
+    if scheme.name in ("fp32", "fp16") and (is_tflite or not is_file):
+        return None
+    return stack.enter_context(TensorFlowProcess(folder, verbose=verbose))
+
+
+def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None:
+    """Who reads the source; None for a `.tflite`, which needs no reading."""
+    if not isinstance(model, (str, Path)):
+        from edgeq.converters.live import LiveReader
+
+        return LiveReader(model)
+    kind = source.identify(Path(model))
+    if kind == "tflite":
+        return None
+    assert process is not None
+    return FileReader(Path(model), kind, process)
+
+
+@dataclass(frozen=True)
+class _Job:
+    scheme: Scheme
+    io: str
+    options: ConvertOptions
+    folder: Path
+    process: TensorFlowProcess | None
+    on_progress: OnProgress
+
+
+# ---------------------------------------------------------------- the float model
+
+
+def _run_float(
+    job: _Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
+) -> tuple[FloatRun, FloatModel]:
+    """One pass over the calibration samples: lint them, collect ranges, check the lowering."""
+    observe = job.scheme.needs_data and _why_stock(job, model) is None
+    if plan.samples is None:
+        drawn = iter(lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed))
+        run = calibration.run_float_model(model, drawn, job.folder, CHECK_SAMPLES, observe=False)
+        return run, _check(reader, model, run)
+    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
+    if job.scheme.needs_data:
+        _lint(job, reader, model, plan, issues)
+    fed = _counted(job, "calibrate", plan.samples, chosen)
+    run = calibration.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe=observe)
+    if observe:
+        names = [item.name for item in run.ranges.tensors]
+        doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], names)
+        issues += [] if doubt is None else [doubt]
+    return run, _check(reader, model, run)
+
+
+def _counted(
+    job: _Job, step: str, samples: Samples, indices: Sequence[int]
+) -> Iterator[Inputs]:
+    for number, sample in enumerate(samples.iterate(indices)):
+        job.on_progress(step, number, len(indices))
+        yield sample.inputs
+
+
+def _lint(
+    job: _Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
+) -> None:
+    """Look at the samples before calibrating; an error among the issues stops the work."""
+    assert plan.samples is not None
+    job.on_progress("check data", 0, None)
+    hints = _hints(reader, model, plan.samples, plan.chosen)
+    found = lint.lint_samples(plan.samples.iterate(plan.chosen), model.inputs, hints)
+    issues += found
+    errors = [issue for issue in found if issue.severity == "error"]
+    if errors:
+        raise DataError(errors[0].message)
+
+
+def _hints(
+    reader: Reader | None, model: FloatModel, samples: Samples, chosen: Sequence[int]
+) -> tuple[lint.InputHints, ...]:
+    """What the source model tells about the values it expects."""
+    if reader is None or len(model.inputs) != 1:
+        return ()
+    first = [sample.inputs for sample in samples.iterate(chosen[:64])]
+    size = max(model.inputs[0].shape[0], 1)
+    whole = first[: len(first) // size * size] or first
+    name = model.inputs[0].name
+    statistics = None
+    if all(inputs[name].shape == first[0][name].shape for inputs in whole):
+        stacked = calibration.stack(whole, model.inputs)
+        statistics = reader.batch_statistics(stacked)
+    return (
+        lint.InputHints(
+            name=name,
+            rescaling=reader.rescaling(),
+            observed_over_expected_std=None if statistics is None else statistics[0],
+            mean_shift_in_std=None if statistics is None else statistics[1],
+        ),
+    )
+
+
+def _check(reader: Reader | None, model: FloatModel, run: FloatRun) -> FloatModel:
+    if reader is None:
+        return model
+    return lowering.check(model, reader.predict(run.inputs), run.outputs)
+
+
+def _why_stock(job: _Job, model: FloatModel) -> str | None:
+    if job.options.calibrator == "tflite":
+        return "--calibrator tflite was given"
+    return calibration.why_stock(Path(model.file.path).read_bytes())
+
+
+# ---------------------------------------------------------------- the quantized model
+
+
+def _quantize(
+    job: _Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
+) -> tuple[bytes, Ranges | None]:
+    job.on_progress("quantize", 0, None)
+    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    if not job.scheme.needs_data:
+        return quantization.quantize(model, None, *shape), None
+    reason = _why_stock(job, model)
+    if reason is None:
+        content = Path(model.file.path).read_bytes()
+        ranges, mended = mend_ranges(content, run.ranges)
+        if mended:
+            issues.append(
+                make_issue(
+                    "convert.constant_tensors",
+                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
+                    "their range is an estimate from their operands",
+                )
+            )
+        return quantization.quantize(model, ranges, *shape), ranges
+    issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
+    assert plan.samples is not None
+    fed = _counted(job, "calibrate (stock)", plan.samples, plan.chosen)
+    content = quantization.quantize_with_stock(model, fed, *shape)
+    return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
+
+
+def _embed_preprocessing(content: bytes, declared: Sequence[Preprocessing]) -> bytes:
+    """Let the preprocessing travel inside the file, so that eval and bench feed it the same."""
+    if not declared:
+        return content
+    tree = flatbuffer.parse(content, "the quantized model")
+    texts = [format_preprocessing(item) for item in declared]
+    flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
+    return flatbuffer.serialize(tree)
+
+
+def read_preprocessing(path: Path) -> tuple[str, ...]:
+    """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
+    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
+    return () if raw is None else tuple(json.loads(raw))
+
+
+def _prove(job: _Job, target: Path, model: FloatModel, issues: list[Issue]) -> Certificate:
+    """Read the file back; what is not as asked stops the work, unless the user allowed it."""
+    proof = certificate.judge(
+        certificate.certify(target),
+        job.scheme,
+        job.io,
+        job.options.granularity,
+        model.inputs,
+        model.outputs,
+    )
+    if proof.problems and not job.options.allow_float:
+        raise CertificateError(
+            f"The result is not --scheme {job.scheme.name}: {' '.join(proof.problems)}",
+            hint="Pass --allow-float to accept it as it is, or try another --scheme.",
+        )
+    issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
+    for spec in proof.inputs:
+        if spec.dtype not in {job.io, "float32"}:
+            issues.append(
+                make_issue(
+                    "convert.input_kept",
+                    f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
+                )
+            )
+    return proof
+
+
+# ---------------------------------------------------------------- proof by running it
+
+
+def _measure(job: _Job, model: FloatModel, plan: SamplePlan, target: Path) -> Quality | None:
+    """Float and quantized file on samples that calibration did not see."""
+    job.on_progress("compare with float", 0, None)
+    device: Device = resolve_device("local")
+    float_file = Path(model.file.path)
+    if plan.samples is None and plan.test is None:
+        drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
+        return None  # random inputs prove that it runs; they say nothing about its quality
+    used, indices, is_held_out = plan.test, None, True
+    if used is None:
+        used, is_held_out = plan.samples, bool(plan.held_out)
+        indices = plan.held_out or plan.chosen
+    assert used is not None
+    pairs = ((sample.inputs, sample.label) for sample in used.iterate(indices))
+    return measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
+
+
+def _check_gates(finished: Conversion) -> None:
+    options, quality = finished.options, finished.quality
+    if options.min_sqnr_db is not None:
+        if quality is None:
+            raise UsageError("--min-sqnr needs samples.", hint="Pass them with --data.")
+        found = worst_sqnr_db(quality)
+        if found < options.min_sqnr_db:
+            raise GateError(
+                f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
+                "nothing was written."
+            )
+    if options.max_drop_points is not None:
+        if quality is None or quality.drop_points is None:
+            raise DataError(
+                "--max-drop needs labelled samples, and the data has no class labels.",
+                hint="Put labels into the data (y in an .npz, a folder per class).",
+            )
+        drop = quality.drop_points
+        if drop.value > options.max_drop_points:
+            raise GateError(
+                f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
+                f"{drop.high:.2f}), more than the {options.max_drop_points:g} asked for; "
+                "nothing was written."
+            )
+
+
+def _without_temporary_path(model: FloatModel) -> FloatModel:
+    if model.source_kind == "tflite":
+        return model
+    return replace(model, file=replace(model.file, path="(lowered float model)"))
+
+
+def _versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
+    own = {name: version(name) for name in ("edgeq", "ai-edge-litert", "numpy")}
+    if process is not None:
+        own.update(process.call("versions"))
+    return tuple(sorted(own.items()))
+
+
+def float_tflite(
+    path: Path, folder: Path, options: ConvertOptions, verbose: bool = False
+) -> Path:
+    """A `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+
+    Raises:
+        EdgeqError: see `convert_model`.
+    """
+    if source.identify(path) == "tflite":
+        return path
+    with TensorFlowProcess(folder, verbose=verbose) as process:
+        reader = FileReader(path, source.identify(path), process)
+        model = reader.lower(options, folder)
+        fed = iter(lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed))
+        run = calibration.run_float_model(model, fed, folder, CHECK_SAMPLES, observe=False)
+        lowering.check(model, reader.predict(run.inputs), run.outputs)
+    return Path(model.file.path)

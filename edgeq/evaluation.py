@@ -1,0 +1,131 @@
+"""Accuracy by running exported files over labelled samples: one model, or two in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, tee
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import metrics
+from edgeq.compare import QualityMeter
+from edgeq.device_runners.device import Device
+from edgeq.errors import DataError
+from edgeq.inference import Arrays, Interface, read_interface, run_samples
+from edgeq.metrics import Metric, Outputs
+from edgeq.values import Interval, MetricValue, Quality
+
+# A sample's inputs by name, and its label or None.
+Pair = tuple[Arrays, Any]
+
+
+def run_pairs(
+    path: Path, interface: Interface, pairs: Iterable[Pair], device: Device, **options: Any
+) -> Iterator[tuple[Outputs, NDArray[Any] | None]]:
+    """Stream labelled samples through a model.
+
+    Args:
+        options: of `measure.infer`.
+
+    Yields:
+        Outputs by name [chunk, ...] in real units, and the labels [chunk, ...] or None.
+    """
+    for_inputs, for_labels = tee(pairs)
+    labels = (label for _, label in for_labels)
+    inputs = (sample for sample, _ in for_inputs)
+    for outputs in run_samples(path, interface, inputs, device, **options):
+        chunk = list(islice(labels, len(metrics.first(outputs))))
+        yield outputs, _stack_labels(chunk)
+
+
+def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
+    return None if any(label is None for label in labels) else np.stack(labels)
+
+
+class Scorer:
+    """Metrics of one model, chosen by the user or from the form of the first label."""
+
+    def __init__(self, names: Sequence[str]):
+        self._names = tuple(names)
+        self._metrics: list[Metric] = [metrics.make_metric(name) for name in names]
+        self.count = 0
+
+    def add(self, outputs: Outputs, labels: NDArray[Any] | None) -> None:
+        """Take in a batch.
+
+        Raises:
+            DataError: there are no labels, or they do not fit the metric.
+        """
+        if labels is None:
+            raise DataError(
+                "The data has no labels, so there is nothing to score against.",
+                hint="Put labels into the data: y in an .npz, a label column, a folder per class.",
+            )
+        if not self._metrics:
+            classes = metrics.first(outputs).shape[-1]
+            self._names = metrics.default_metrics(labels[0], classes)
+            self._metrics = [metrics.make_metric(name) for name in self._names]
+        for metric in self._metrics:
+            metric.add(outputs, labels)
+        self.count += len(labels)
+
+    def values(self) -> tuple[MetricValue, ...]:
+        """All metrics, in the order asked for.
+
+        Raises:
+            DataError: there were no samples.
+        """
+        if self.count == 0:
+            raise DataError("There are no samples to evaluate on.")
+        return tuple(metric.value() for metric in self._metrics)
+
+
+def measure_quality(
+    baseline: Path,
+    candidate: Path,
+    pairs: Iterable[Pair],
+    device: Device,
+    *,
+    is_held_out: bool = True,
+    scorers: tuple[Scorer, Scorer] | None = None,
+    **options: Any,
+) -> Quality:
+    """Both models on the same samples, output by output and sample by sample.
+
+    Args:
+        baseline: the float `.tflite`, whose names lead.
+        candidate: the quantized one.
+        pairs: samples in real units, preprocessed, with labels or None.
+        scorers: fed with the outputs of baseline and candidate, for further metrics.
+
+    Raises:
+        DataError: no samples, or two different models.
+        DeviceError: a run failed.
+    """
+    leader = read_interface(baseline)
+    follower = read_interface(candidate, leader)
+    ours, theirs = tee(pairs)
+    meter = QualityMeter(leader.outputs)
+    both = zip(
+        run_pairs(baseline, leader, ours, device, **options),
+        run_pairs(candidate, follower, theirs, device, **options),
+        strict=True,
+    )
+    for (float_outputs, labels), (outputs, _) in both:
+        meter.add(float_outputs, outputs, labels)
+        for scorer, found in zip(scorers or (), (float_outputs, outputs), strict=False):
+            scorer.add(found, labels)
+    if meter.count == 0:
+        raise DataError("There are no samples to compare on.")
+    return meter.result(is_held_out=is_held_out)
+
+
+def score_interval(value: MetricValue, count: int) -> Interval | None:
+    """The 95 % interval of a share of samples, None for other metrics."""
+    if not value.name.startswith("top"):
+        return None
+    low, high = metrics.wilson_interval(round(value.value * count / 100), count)
+    return Interval(value.value, low, high)

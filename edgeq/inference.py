@@ -1,0 +1,123 @@
+"""Real values in, real values out, on any device: the host's half of running a model.
+
+The agent on the device only moves integers; quantizing and dequantizing happen here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import flatbuffer, quantmath
+from edgeq.device_runners import measure
+from edgeq.device_runners.device import Device
+from edgeq.errors import DataError
+from edgeq.values import TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_CHUNK_BYTES = 32 << 20  # of inputs on disk at a time, per chunk
+_CHUNK_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Inputs and outputs of a `.tflite` and, where another model leads, the names it uses.
+
+    Attributes:
+        input_names: own input name to the leading model's.
+        output_names: likewise.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    min_runtime_version: str | None
+    input_names: Mapping[str, str] = field(default_factory=dict)
+    output_names: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_interface(path: Path, leader: Interface | None = None) -> Interface:
+    """The interface of a file, matched to a leading model's where names differ.
+
+    Raises:
+        DataError: the two have different inputs or outputs.
+    """
+    tree = flatbuffer.read(path)
+    inputs, outputs = flatbuffer.interface(tree)
+    return Interface(
+        inputs,
+        outputs,
+        flatbuffer.min_runtime_version(tree),
+        _match("inputs", path, inputs, inputs if leader is None else leader.inputs),
+        _match("outputs", path, outputs, outputs if leader is None else leader.outputs),
+    )
+
+
+def _match(
+    side: str, path: Path, own: Sequence[TensorSpec], wanted: Sequence[TensorSpec]
+) -> dict[str, str]:
+    """By name; where another tool renamed them, by a shape that only one of them has."""
+    names = {spec.name for spec in own}
+    if names == {spec.name for spec in wanted}:
+        return {name: name for name in names}
+    if len(own) == len(wanted) == 1:
+        return {own[0].name: wanted[0].name}
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for spec in wanted:
+        by_shape.setdefault(spec.shape[1:], []).append(spec.name)
+    found = {spec.name: by_shape.get(spec.shape[1:], []) for spec in own}
+    if len(own) != len(wanted) or any(len(candidates) != 1 for candidates in found.values()):
+        raise DataError(
+            f"{path} has the {side} {', '.join(sorted(names))}; the model it is compared with has "
+            f"{', '.join(spec.name for spec in wanted)}, and their shapes do not tell which is "
+            "which."
+        )
+    return {name: candidates[0] for name, candidates in found.items()}
+
+
+def run_samples(
+    path: Path,
+    interface: Interface,
+    samples: Iterable[Arrays],
+    device: Device,
+    **options: Any,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Stream samples through a model.
+
+    Args:
+        samples: leading model's input name to array without batch dimension, in real units.
+        options: of `measure.infer`: runtime, threads, workers, on_event.
+
+    Yields:
+        Leading model's output name to [chunk, ...] in real units, in order.
+
+    Raises:
+        DeviceError: the runtime is missing or too old, or the run died.
+    """
+    chunks = _quantized_chunks(interface, samples)
+    for raw in measure.infer(path, chunks, device, **options):
+        yield {
+            interface.output_names[spec.name]: quantmath.dequantize(raw[spec.name], spec)
+            for spec in interface.outputs
+        }
+
+
+def _quantized_chunks(
+    interface: Interface, samples: Iterable[Arrays]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    iterator = iter(samples)
+    while group := list(islice(iterator, 1)):
+        size = sum(array.nbytes for array in group[0].values()) or 1
+        group += islice(iterator, max(0, min(_CHUNK_SAMPLES, _CHUNK_BYTES // size) - 1))
+        yield {
+            spec.name: quantmath.quantize(
+                np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
+            )
+            for spec in interface.inputs
+        }

@@ -1,0 +1,65 @@
+"""Which samples serve for what: calibration, and proof on samples that calibration did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeq.converters.samples import Samples, choose, hold_out, open_samples
+from edgeq.issues import make_issue
+from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+
+DEFAULT_SAMPLES = 256
+MAX_HELD_OUT = 256
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The user's data, divided.
+
+    Attributes:
+        samples: the representative dataset, None without `--data`.
+        chosen: indices to calibrate on.
+        test: the separate `--test-data`, if any.
+        held_out: indices of `samples` to measure on; empty when all calibrate, or with `test`.
+        issues: doubts about the division.
+    """
+
+    samples: Samples | None
+    chosen: tuple[int, ...]
+    test: Samples | None
+    held_out: tuple[int, ...]
+    issues: tuple[Issue, ...] = ()
+
+
+def plan_samples(
+    model: FloatModel,
+    declared: Sequence[Preprocessing],
+    data: Any,
+    test_data: Any,
+    options: ConvertOptions,
+) -> SamplePlan:
+    """Divide the data; the same options give the same division.
+
+    An explicit `samples` is taken at its word, up to every sample there is. Otherwise up to 256
+    calibrate, and at least a fifth is held out unless there is `test_data`.
+
+    Raises:
+        DataError: the data cannot be read or does not fit the model.
+    """
+    test = None if test_data is None else open_samples(test_data, model.inputs, declared)
+    if data is None:
+        return SamplePlan(None, (), test, ())
+    samples = open_samples(data, model.inputs, declared)
+    wanted = options.samples or DEFAULT_SAMPLES
+    there = samples.count_up_to(wanted + MAX_HELD_OUT) if samples.count is None else samples.count
+    issues: tuple[Issue, ...] = ()
+    if options.samples is None and test is None:
+        wanted = min(wanted, there - there // 5)
+    elif options.samples is not None and wanted > there:
+        message = f"{wanted} calibration samples were asked for, {there} are there."
+        issues = (make_issue("convert.fewer_samples", message),)
+    chosen = choose(samples, min(wanted, there), options.seed)
+    held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)
+    return SamplePlan(samples, chosen, test, held_out, issues)

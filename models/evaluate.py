@@ -1,0 +1,48 @@
+"""Measure the shipped models on Fashion-MNIST and print the table of the README.
+
+python -m edgeq.models.evaluate --fashion-mnist DIR
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from edgeq.models import path, train_cnn, train_gru, train_mobilenet, train_two_input
+from edgeq.models.training import Pixels, Recipe, make_parser, measure, read_split
+
+_SHIPPED = "fashion_mnist_test.npz"
+
+
+def main() -> None:
+    """Print one line per model."""
+    arguments = make_parser("Measure the shipped models on Fashion-MNIST.").parse_args()
+    full = read_split(arguments.fashion_mnist, "test")
+    with np.load(path(_SHIPPED)) as arrays:
+        shipped = arrays["x"], arrays["y"]
+    print("| model | parameters | bytes | all 10,000 test images | the shipped 2,000 |")
+    print("|---|---:|---:|---:|---:|")
+    for label, recipe in _list_recipes().items():
+        file = path(recipe.file)
+        model = keras.saving.load_model(file)
+        accuracies = [measure(model, recipe.prepare, *split) for split in (full, shipped)]
+        columns = [f"{model.count_params():,}", f"{file.stat().st_size:,}"]
+        columns += [f"{accuracy:.2%}" for accuracy in accuracies]
+        print("|", " | ".join([label, *columns]), "|")
+
+
+def _list_recipes() -> dict[str, Recipe]:
+    modules = (train_cnn, train_mobilenet, train_two_input, train_gru)
+    recipes = {f"`{module.RECIPE.file}`": module.RECIPE for module in modules}
+    swapped = replace(train_two_input.RECIPE, prepare=_swap_halves)
+    return {**recipes, f"`{swapped.file}`, inputs swapped": swapped}
+
+
+def _swap_halves(images: Pixels) -> list[Pixels]:
+    return train_two_input.prepare(images)[::-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edgeq import models
+from edgeq.converters.source import identify
+from edgeq.errors import SourceError
+
+SUPPORTED = "edgeq reads .keras, .h5, a SavedModel folder and a float .tflite."
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        identify(path)
+    return str(caught.value).replace(str(path), "PATH")
+
+
+def test_a_keras_file_is_told_by_its_content(tmp_path: Path) -> None:
+    misnamed = tmp_path / "model.tflite"
+    misnamed.write_bytes(models.path("fmnist_cnn.keras").read_bytes())
+    assert identify(misnamed) == "keras"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mlperf_tiny/ad01.h5", "h5"),
+        ("mlperf_tiny/ad01_fp32.tflite", "tflite"),
+        ("mlperf_tiny/kws_ref_model", "saved_model"),
+    ],
+)
+def test_other_kinds(shared: Path, name: str, kind: str) -> None:
+    assert identify(shared / name) == kind
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "no.keras") == "PATH does not exist. Check the path."
+
+
+def test_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.keras"
+    path.touch()
+    assert complaint(path) == "PATH is empty. Export or copy the model again."
+
+
+def test_a_text_file_named_keras(tmp_path: Path) -> None:
+    path = tmp_path / "notes.keras"
+    path.write_text("my notes")
+    assert complaint(path) == (
+        f"PATH is not a model: it starts with b'my notes', and a .keras file is a zip. {SUPPORTED}"
+    )
+
+
+def test_a_cut_off_keras_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut.keras"
+    path.write_bytes(models.path("fmnist_cnn.keras").read_bytes()[:5000])
+    assert complaint(path) == (
+        "PATH is damaged or cut short: File is not a zip file. Export or copy the model again."
+    )
+
+
+def test_another_zip(tmp_path: Path) -> None:
+    path = tmp_path / "photos.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jpg", b"")
+    assert complaint(path) == f"PATH is a zip file without a Keras config.json. {SUPPORTED}"
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert complaint(tmp_path) == f"The folder PATH holds no saved_model.pb. {SUPPORTED}"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeq import metrics
+from edgeq.errors import DataError, UsageError
+from edgeq.values import PairedCounts
+
+SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+
+
+def measure(name: str, scores: np.ndarray, labels: np.ndarray) -> float:
+    metric = metrics.make_metric(name)
+    half = len(labels) // 2  # in two batches: the sum must not depend on how it was cut
+    for part in (slice(None, half), slice(half, None)):
+        metric.add({"out": scores[part]}, labels[part])
+    return metric.value().value
+
+
+@pytest.mark.parametrize(("labels", "expected"), [([1, 0, 2, 0], 100.0), ([1, 1, 2, 2], 50.0)])
+def test_top1(labels: list[int], expected: float) -> None:
+    assert measure("top1", SCORES, np.array(labels)) == expected
+
+
+def test_top5_counts_the_five_largest() -> None:
+    scores = np.arange(20.0).reshape(2, 10)
+    assert measure("top5", scores, np.array([5, 4])) == 50.0
+
+
+def test_a_single_column_is_a_binary_probability() -> None:
+    assert measure("top1", np.array([[0.9], [0.2], [0.6], [0.4]]), np.array([1, 0, 0, 0])) == 75.0
+
+
+def test_auc_with_ties_counts_them_half() -> None:
+    scores = np.array([0.1, 0.4, 0.4, 0.8])
+    # pairs (positive, negative): (.4, .1) right, (.4, .4) tie, (.8, .1) and (.8, .4) right
+    assert measure("auc", scores, np.array([0, 0, 1, 1])) == pytest.approx(3.5 / 4)
+
+
+def test_miou_is_the_mean_over_classes_that_occur() -> None:
+    scores = np.eye(3)[np.array([[[0, 0], [1, 1]], [[0, 0], [1, 1]]])]
+    masks = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 255]]])
+    # class 0: 3 hits of union 4; class 1: 3 of 4; class 2 never occurs; 255 is left out
+    assert measure("miou", scores, masks) == pytest.approx(75.0)
+
+
+def test_mse_and_mae() -> None:
+    scores, labels = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0], [3.0, 7.0]])
+    assert measure("mse", scores, labels) == pytest.approx((4 + 9) / 4)
+    assert measure("mae", scores, labels) == pytest.approx((2 + 3) / 4)
+
+
+def test_a_label_beyond_the_classes_is_an_error() -> None:
+    with pytest.raises(DataError) as caught:
+        measure("top1", SCORES, np.array([0, 1, 2, 7]))
+    assert str(caught.value) == (
+        "The labels reach 7, but the model has 3 classes. Labels are class indices that start at 0."
+    )
+
+
+def test_an_unknown_metric_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        metrics.make_metric("acuracy")
+    assert str(caught.value) == (
+        "Unknown metric 'acuracy'; known are top1, top5, miou, mse, mae, auc and module:function."
+    )
+
+
+def test_auc_needs_both_classes() -> None:
+    with pytest.raises(DataError) as caught:
+        measure("auc", np.array([0.1, 0.2]), np.array([1, 1]))
+    assert str(caught.value) == "auc needs samples of both classes."
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "expected"),
+    [
+        (3, 10, ("top1",)),
+        (3, 1000, ("top1", "top5")),
+        (np.zeros((4, 4), np.uint8), 3, ("miou",)),
+        (np.zeros(640, np.float32), 640, ("mse", "mae")),
+    ],
+)
+def test_default_metrics_follow_the_label(label: object, classes: int, expected: object) -> None:
+    assert metrics.default_metrics(label, classes) == expected
+
+
+def test_wilson_interval_of_a_known_case() -> None:
+    # 90 of 100: the textbook interval is 82.56 % to 94.48 %
+    assert metrics.wilson_interval(90, 100) == pytest.approx((82.56, 94.48), abs=0.01)
+
+
+def test_wilson_interval_never_leaves_the_scale() -> None:
+    assert metrics.wilson_interval(5, 5)[1] == pytest.approx(100.0)
+    assert metrics.wilson_interval(0, 5)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_count_pairs() -> None:
+    baseline = np.array([True, True, False, False, True])
+    candidate = np.array([True, False, True, False, True])
+    assert metrics.count_pairs(baseline, candidate) == PairedCounts(2, 1, 1, 1)
+
+
+def test_drop_interval_after_agresti_and_min() -> None:
+    # n = 100, b = 8, c = 2: shift 6/102, spread sqrt(11 - 36/102)/102
+    found = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
+    assert found.value == pytest.approx(6.0)
+    assert (found.low, found.high) == pytest.approx((-0.388, 12.153), abs=0.01)
+
+
+def test_drop_interval_of_identical_models_still_has_a_width() -> None:
+    found = metrics.drop_interval(PairedCounts(95, 0, 0, 5))
+    assert found.value == 0.0
+    assert found.low < 0 < found.high

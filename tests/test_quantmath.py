@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeq import quantmath
+from edgeq.errors import DataError
+from edgeq.values import TensorSpec
+
+INT8 = TensorSpec("x", (1, 6), "int8", (0.5,), (-3,))
+UINT8 = TensorSpec("x", (1, 6), "uint8", (0.25,), (128,))
+PLAIN = TensorSpec("x", (1, 6), "float32")
+
+
+@pytest.mark.parametrize(
+    ("real", "spec", "expected"),
+    [
+        ([0.0, 0.5, -0.5, 1.0], INT8, [-3, -2, -4, -1]),
+        # halves go away from zero, as in the QUANTIZE kernel, before the zero point is added
+        ([0.25, -0.25, 0.75, -0.75], INT8, [-2, -4, -1, -5]),
+        ([1000.0, -1000.0, 65.0, -62.5], INT8, [127, -128, 127, -128]),
+        ([0.0, 31.75, -32.0, 100.0], UINT8, [128, 255, 0, 255]),
+        ([1.5, -2.5], PLAIN, [1.5, -2.5]),
+    ],
+)
+def test_quantize_follows_the_specification(
+    real: list[float], spec: TensorSpec, expected: list[float]
+) -> None:
+    found = quantmath.quantize(np.array(real, np.float32), spec)
+    assert found.dtype == np.dtype(spec.dtype)
+    assert found.tolist() == expected
+
+
+def test_the_largest_float_below_one_half_rounds_down() -> None:
+    spec = TensorSpec("x", (1,), "int8", (1.0,), (0,))
+    assert quantmath.quantize(np.array([0.49999997], np.float32), spec).tolist() == [0]
+
+
+def test_quantize_refuses_nan() -> None:
+    with pytest.raises(DataError) as caught:
+        quantmath.quantize(np.array([0.0, np.nan], np.float32), INT8)
+    assert str(caught.value) == "Input 'x' contains NaN, which int8 cannot represent."
+
+
+def test_dequantize_inverts_within_half_a_step() -> None:
+    real = np.linspace(-60, 60, 999, dtype=np.float32)
+    back = quantmath.dequantize(quantmath.quantize(real, INT8), INT8)
+    assert back.dtype == np.float32
+    assert np.max(np.abs(back - real)) <= 0.25
+
+
+def test_dequantize_passes_unquantized_tensors_through() -> None:
+    values = np.array([1, 2], np.int64)
+    assert quantmath.dequantize(values, TensorSpec("x", (2,), "int64")) is values
+
+
+def test_weights_are_symmetric_narrow_range_per_channel() -> None:
+    weights = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]], np.float32)
+    quantized, scales = quantmath.quantize_weights(weights, 0)
+    assert quantized.tolist() == [[64, -127, 32], [0, 0, 0]]
+    assert scales == pytest.approx([2 / 127, 1.0])
+
+
+def test_weights_per_tensor_have_one_scale() -> None:
+    quantized, scales = quantmath.quantize_weights(np.array([[1.0], [-4.0]], np.float32), None)
+    assert quantized.tolist() == [[32], [-127]]
+    assert scales == pytest.approx([4 / 127])
+
+
+@pytest.mark.parametrize(
+    ("signal", "error", "expected"),
+    [(100.0, 1.0, 20.0), (1.0, 10.0, -10.0), (5.0, 0.0, math.inf), (0.0, 1.0, -math.inf)],
+)
+def test_sqnr(signal: float, error: float, expected: float) -> None:
+    assert quantmath.sqnr_db(signal, error) == pytest.approx(expected)
