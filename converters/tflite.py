@@ -95,6 +95,8 @@ def _output_names(model: Any) -> tuple[str, ...]:
     if isinstance(structure, dict):
         return tuple(str(name) for name in sorted(structure))
     names = getattr(model, "output_names", None)
+    if not names and len(model.outputs) == 1:
+        names = [model.layers[-1].name]  # a Sequential model
     if not names or len(names) != len(model.outputs):
         names = [f"output_{index}" for index in range(len(model.outputs))]
     seen: dict[str, int] = {}

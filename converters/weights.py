@@ -104,7 +104,7 @@ def _halve(tree: Any, graph: Any, index: int, opcode: int, added: list[Any]) -> 
     kit, tensor = flatbuffer.schema(), graph.tensors[index]
     values = flatbuffer.constant(tree, tensor)
     peak = float(np.max(np.abs(values), initial=0.0))
-    if peak > np.finfo(np.float16).max:
+    if peak > float(np.finfo(np.float16).max):
         raise QuantizationError(
             f"Weight {flatbuffer.text(tensor.name)!r} reaches {peak:g}, beyond FP16's 65504.",
             hint="Use --scheme fp32 or dynamic for this model.",

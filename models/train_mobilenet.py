@@ -32,7 +32,7 @@ def build() -> keras.Model:
 
 def prepare(images: Pixels) -> NDArray[np.float32]:
     """Scale pixels to 0..1, which the model leaves to its user."""
-    return images * np.float32(1 / 255)
+    return images.astype(np.float32) / np.float32(255)
 
 
 def _add_block(x: keras.KerasTensor, channels: int, stride: int) -> keras.KerasTensor:
