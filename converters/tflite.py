@@ -1,4 +1,4 @@
-"""The one file that imports TensorFlow: read a model, lower it, quantize a calibrated flatbuffer.
+"""Lowering with TensorFlow: wrap a live model, trace it, freeze it, convert it to float.
 
 It runs in a child process (`worker.py`), so that a crash in native code is an error message and
 the libraries' chatter stays out of the user's terminal; `edgeq.convert(keras_model)` is the one
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.errors import LoweringError, QuantizationError
+from edgeq.errors import LoweringError
 from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -244,10 +244,15 @@ def lower(frozen: Any) -> bytes:
     Raises:
         LoweringError: operators without a TensorFlow Lite form, by name.
     """
-    return _convert(tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
+    return run_converter(tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
 
 
-def _convert(converter: Any) -> bytes:
+def run_converter(converter: Any) -> bytes:
+    """`converter.convert()`, with its errors explained.
+
+    Raises:
+        LoweringError: the converter refused.
+    """
     try:
         return bytes(converter.convert())
     except Exception as error:
@@ -280,129 +285,6 @@ def predict(loaded: Loaded, arrays: Arrays) -> dict[str, NDArray[Any]]:
     return {
         name: np.asarray(value) for name, value in zip(loaded.output_names, outputs, strict=True)
     }
-
-
-# ---------------------------------------------------------------- quantizing
-
-
-def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
-    """Full-integer INT8 from a float flatbuffer whose tensors carry `min` and `max`.
-
-    Args:
-        io: "int8", "uint8" or "float32".
-
-    Raises:
-        QuantizationError: the quantizer refused the model.
-    """
-    from tensorflow.lite.python.convert import mlir_quantize
-
-    kind = tf.as_dtype(io)
-    try:
-        return bytes(
-            mlir_quantize(
-                calibrated,
-                disable_per_channel=not per_channel,
-                disable_per_channel_for_dense_layers=not per_channel,
-                input_data_type=kind,
-                output_data_type=kind,
-            )
-        )
-    except Exception as error:
-        raise _explain_quantization(error) from error
-
-
-def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
-    """INT16 activations and INT8 weights from a float flatbuffer that carries `min` and `max`.
-
-    Args:
-        io: "int16" or "float32".
-
-    Raises:
-        QuantizationError: an operator has no 16x8 kernel, or the quantizer refused the model.
-    """
-    from tensorflow.lite.python.optimize import calibrator
-
-    number = np.dtype(io).num
-    try:
-        quantizer = calibrator.Calibrator(calibrated)._calibrator
-        return bytes(
-            quantizer.QuantizeModel(
-                number,
-                number,
-                False,  # no float fallback: 16x8 or an error
-                np.dtype("int16").num,
-                np.dtype("int64").num,
-                not per_channel,
-                not per_channel,
-            )
-        )
-    except Exception as error:
-        raise _explain_quantization(error) from error
-
-
-def refresh_versions(content: bytes) -> bytes:
-    """Pass a flatbuffer through MLIR, which sets operator versions and the minimum runtime."""
-    from tensorflow.lite.python.convert import mlir_quantize
-
-    try:
-        return bytes(mlir_quantize(content))
-    except Exception as error:
-        raise _explain_quantization(error) from error
-
-
-def _explain_quantization(error: Exception) -> QuantizationError:
-    text = str(error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
-    return QuantizationError(
-        f"TensorFlow Lite's quantizer refused the model: {first[:300]}", details=text
-    )
-
-
-def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> bytes:
-    """The stock calibrator on a float flatbuffer, for what edgeq's own cannot see into.
-
-    Args:
-        samples: arrays with batch dimension, in the order of the model's inputs.
-
-    Returns:
-        The flatbuffer with `min` and `max` on every tensor it recorded.
-    """
-    from tensorflow.lite.python.optimize import calibrator
-
-    inner = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))._calibrator
-    for arrays in samples:
-        # Prepare allocates again, which resets the state a fused LSTM keeps between samples.
-        inner.Prepare([list(array.shape) for array in arrays])
-        inner.FeedTensor(arrays)
-    return bytes(inner.Calibrate())
-
-
-def stock_convert(
-    frozen: Any,
-    samples: Callable[[], Iterator[list[NDArray[Any]]]],
-    scheme: str,
-    io: str,
-    *,
-    per_channel: bool,
-) -> bytes:
-    """`TFLiteConverter` as its documentation shows it, representative dataset and all.
-
-    Raises:
-        LoweringError: the converter refused.
-    """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = samples
-    kinds = {
-        "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
-    }
-    converter.target_spec.supported_ops = [kinds[scheme]]
-    converter.inference_input_type = tf.as_dtype(io)
-    converter.inference_output_type = tf.as_dtype(io)
-    converter._experimental_disable_per_channel = not per_channel
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
-    return _convert(converter)
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import errors
-from edgeq.converters import frameworks, tflite
+from edgeq.converters import frameworks, tflite, tflite_quantizer
 from edgeq.converters.framing import read_sample, write_sample
 
 
@@ -64,23 +64,28 @@ class Session:
 
     def quantize(self, path: str, out: str, scheme: str, io: str, per_channel: bool) -> None:
         """Quantize a calibrated flatbuffer file."""
-        quantizer = {"int8": tflite.quantize_int8, "int16x8": tflite.quantize_int16x8}[scheme]
+        quantizer = {
+            "int8": tflite_quantizer.quantize_int8,
+            "int16x8": tflite_quantizer.quantize_int16x8,
+        }[scheme]
         tflite.write(Path(out), quantizer(Path(path).read_bytes(), io, per_channel=per_channel))
 
     def refresh_versions(self, path: str, out: str) -> None:
-        """See `tflite.refresh_versions`."""
-        tflite.write(Path(out), tflite.refresh_versions(Path(path).read_bytes()))
+        """See `tflite_quantizer.refresh_versions`."""
+        tflite.write(Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes()))
 
     def stock_calibrate(self, path: str, samples: str, out: str) -> None:
         """Calibrate a float flatbuffer file with TFLite's own calibrator."""
-        content = tflite.stock_calibrate(Path(path).read_bytes(), _read_samples(Path(samples)))
+        content = tflite_quantizer.stock_calibrate(
+            Path(path).read_bytes(), _read_samples(Path(samples))
+        )
         tflite.write(Path(out), content)
 
     def stock_convert(
         self, samples: str, out: str, scheme: str, io: str, per_channel: bool
     ) -> None:
         """Convert the lowered function with the stock TFLiteConverter path."""
-        content = tflite.stock_convert(
+        content = tflite_quantizer.stock_convert(
             self.frozen,
             lambda: _read_samples(Path(samples)),
             scheme,

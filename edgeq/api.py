@@ -1,8 +1,8 @@
 """The main path on one screen: what the command line calls, and what Python callers use.
 
-    import edgeq
-    result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
-    print(result.quality.drop_points, result.certificate.min_runtime_version)
+import edgeq
+result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
+print(result.quality.drop_points, result.certificate.min_runtime_version)
 """
 
 from __future__ import annotations
@@ -226,9 +226,7 @@ def compare(
         timing = None
         if latency:
             chosen = bench_options or BenchOptions()
-            timing = measure.bench(
-                [first, second], target, chosen, on_event=_events(on_progress)
-            )
+            timing = measure.bench([first, second], target, chosen, on_event=_events(on_progress))
         sizes = storage.refer(first, str(baseline)), storage.refer(second)
     verdict, reasons = judge_comparison(quality, timing)
     return Comparison(

@@ -193,9 +193,7 @@ def _run_float(
     return run, _check(reader, model, run)
 
 
-def _counted(
-    job: _Job, step: str, samples: Samples, indices: Sequence[int]
-) -> Iterator[Inputs]:
+def _counted(job: _Job, step: str, samples: Samples, indices: Sequence[int]) -> Iterator[Inputs]:
     for number, sample in enumerate(samples.iterate(indices)):
         job.on_progress(step, number, len(indices))
         yield sample.inputs
@@ -384,9 +382,7 @@ def _versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(own.items()))
 
 
-def float_tflite(
-    path: Path, folder: Path, options: ConvertOptions, verbose: bool = False
-) -> Path:
+def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: bool = False) -> Path:
     """A `.tflite` for any model file: itself, or its checked float lowering in `folder`.
 
     Raises:

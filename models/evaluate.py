@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from edgeq.models import path, train_cnn, train_gru, train_mobilenet, train_two_input
-from edgeq.models.training import Pixels, Recipe, make_parser, measure, read_split
+from edgeq.models.data import Pixels
+from edgeq.models.training import Recipe, make_parser, measure, read_split
 
 _SHIPPED = "fashion_mnist_test.npz"
 

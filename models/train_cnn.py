@@ -8,7 +8,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgeq.models.training import CLASS_COUNT, Pixels, Recipe, run
+from edgeq.models.data import Pixels
+from edgeq.models.training import CLASS_COUNT, Recipe, run
 
 
 def build() -> keras.Model:

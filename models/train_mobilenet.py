@@ -10,7 +10,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from edgeq.models.training import CLASS_COUNT, Pixels, Recipe, run
+from edgeq.models.data import Pixels
+from edgeq.models.training import CLASS_COUNT, Recipe, run
 
 _EXPANSION = 4
 _BLOCKS = ((16, 1), (16, 1), (32, 2), (32, 1), (32, 1))  # channels, stride
@@ -32,7 +33,8 @@ def build() -> keras.Model:
 
 def prepare(images: Pixels) -> NDArray[np.float32]:
     """Scale pixels to 0..1, which the model leaves to its user."""
-    return images.astype(np.float32) / np.float32(255)
+    scaled: NDArray[np.float32] = images * np.float32(1 / 255)
+    return scaled
 
 
 def _add_block(x: keras.KerasTensor, channels: int, stride: int) -> keras.KerasTensor:

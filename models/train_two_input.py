@@ -8,8 +8,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgeq.models.data import split_halves
-from edgeq.models.training import CLASS_COUNT, Pixels, Recipe, run
+from edgeq.models.data import Pixels, split_halves
+from edgeq.models.training import CLASS_COUNT, Recipe, run
 
 
 def build() -> keras.Model:

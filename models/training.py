@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels: TypeAlias = NDArray[np.uint8]
+from edgeq.models.data import Pixels
+
 Labels: TypeAlias = NDArray[np.int64]
 
 CLASS_COUNT = 10

@@ -23,7 +23,6 @@ def test_missing_file(tmp_path: Path) -> None:
         flatbuffer.read(tmp_path / "none.tflite")
 
 
-
 def test_every_truncation_is_an_error(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
     for length in np.linspace(0, len(content) * 0.9, 40, dtype=int):

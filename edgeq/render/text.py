@@ -326,9 +326,7 @@ def _add_latency_rows(table: Table, bench: BenchResult) -> None:
         if ratio.value >= 1
         else f"{1 / ratio.value:.2f}x SLOWER",
     )
-    table.add_row(
-        "latency p90", show_ms(ours.latency.p90_ms), show_ms(theirs.latency.p90_ms), ""
-    )
+    table.add_row("latency p90", show_ms(ours.latency.p90_ms), show_ms(theirs.latency.p90_ms), "")
     table.add_row(
         "peak memory", show_bytes(ours.peak_rss_bytes), show_bytes(theirs.peak_rss_bytes), ""
     )
@@ -339,4 +337,3 @@ def _verdict_parts(result: Comparison) -> list[RenderableType]:
     lines: list[RenderableType] = [Text.assemble("Verdict: ", (word, style))]
     lines += [Text(f"  - {reason}") for reason in result.reasons]
     return lines
-

@@ -50,16 +50,12 @@ def true_ranges(model: FloatModel, count: int, scale: float) -> dict[int, tuple[
 def test_ranges_are_those_of_the_reference_kernels(
     float_mobilenet: FloatModel, tmp_path: Path
 ) -> None:
-    run = run_float_model(
-        float_mobilenet, pictures(float_mobilenet, 24, 1 / 255), tmp_path, keep=3
-    )
+    run = run_float_model(float_mobilenet, pictures(float_mobilenet, 24, 1 / 255), tmp_path, keep=3)
     truth = true_ranges(float_mobilenet, 24, 1 / 255)
     assert {item.index for item in run.ranges.tensors} == set(truth)
     for item in run.ranges.tensors:
         spread = max(abs(truth[item.index][0]), abs(truth[item.index][1]))
-        assert (item.minimum, item.maximum) == pytest.approx(
-            truth[item.index], abs=1e-5 * spread
-        )
+        assert (item.minimum, item.maximum) == pytest.approx(truth[item.index], abs=1e-5 * spread)
     assert run.ranges.sample_count == 24
     assert run.outputs[float_mobilenet.outputs[0].name].shape == (3, 10)
 
@@ -138,9 +134,7 @@ def test_a_model_that_crashes_the_interpreter_is_an_error_message(
 
 def test_recurrent_loops_need_the_stock_calibrator(shared: Path) -> None:
     fused = (shared / "mnist_lstm" / "trained_lstm.tflite").read_bytes()
-    assert why_stock(fused) == (
-        "it has fused recurrent operators (UNIDIRECTIONAL_SEQUENCE_LSTM)"
-    )
+    assert why_stock(fused) == ("it has fused recurrent operators (UNIDIRECTIONAL_SEQUENCE_LSTM)")
 
 
 def test_plain_models_do_not(float_cnn: FloatModel) -> None:

@@ -1,0 +1,247 @@
+"""Push, run, parse, pull: written once for all devices."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import flatbuffer, storage, timing
+from edgeq.device_runners import agent, health
+from edgeq.device_runners.device import Device, OnEvent
+from edgeq.device_runners.local import read_facts
+from edgeq.errors import DeviceError, UsageError
+from edgeq.issues import judge
+from edgeq.values import BenchOptions, BenchResult, BenchRun, RuntimeInfo
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
+
+
+# ---------------------------------------------------------------- runtimes
+
+
+def choose_runtime(device: Device, wanted: str | None) -> RuntimeInfo:
+    """The runtime that will execute models on a device.
+
+    Raises:
+        DeviceError: there is none, or not the one asked for.
+    """
+    found = device.facts().runtimes
+    for runtime in found:
+        if wanted in (None, runtime.name):
+            return runtime
+    there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
+    raise DeviceError(
+        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.",
+        hint=f"Install it there with: pip install {wanted or 'ai-edge-litert'}",
+    )
+
+
+def check_runtime(min_version: str | None, runtime: RuntimeInfo, model: Path) -> None:
+    """Refuse a model that the runtime is too old for, before anything is sent.
+
+    `min_runtime_version` counts in TensorFlow releases. tflite-runtime and tensorflow use the
+    same numbers; ai-edge-litert started over at 1.0, after TensorFlow 2.17, and reads all that
+    TensorFlow's converter writes.
+
+    Raises:
+        DeviceError: naming both versions and the way out.
+    """
+    if min_version is None or runtime.name == "ai-edge-litert":
+        return
+    if _release(min_version) > _release(runtime.version):
+        raise DeviceError(
+            f"{model} needs TensorFlow Lite {min_version} or newer; {runtime.name} there is "
+            f"{runtime.version}.",
+            hint="Install ai-edge-litert there, or convert with --granularity tensor or "
+            "another --scheme.",
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+# ---------------------------------------------------------------- bench
+
+
+def bench(
+    models: Sequence[Path],
+    device: Device,
+    options: BenchOptions,
+    inputs: Mapping[str, Arrays] | None = None,
+    on_event: OnEvent | None = None,
+) -> BenchResult:
+    """Measure models in turns.
+
+    Args:
+        models: the first is what the others' speed-up refers to.
+        inputs: model path to input name to the exact input tensor; random values by default.
+
+    Raises:
+        DeviceError: a model cannot be loaded or run there.
+        SourceError: a file is no `.tflite`.
+    """
+    runtime = choose_runtime(device, options.runtime)
+    for model in models:
+        check_runtime(flatbuffer.min_runtime_version(flatbuffer.read(model)), runtime, model)
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
+        folder = Path(name)
+        files, entries = {}, []
+        for number, model in enumerate(models):
+            files[f"model-{number}.tflite"] = model
+            given = (inputs or {}).get(str(model), {})
+            fed = _write_arrays(folder, f"model-{number}", given)
+            entries.append({"path": f"model-{number}.tflite", "inputs": fed})
+        job = {
+            "protocol": agent.PROTOCOL,
+            "task": "bench",
+            "runtime": runtime.name,
+            "threads": options.threads,
+            "runs": options.runs,
+            "min_time_s": options.min_time_s,
+            "max_time_s": options.max_time_s,
+            "models": entries,
+        }
+        result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
+    return _read_bench(models, device, options, result)
+
+
+def _read_bench(
+    models: Sequence[Path], device: Device, options: BenchOptions, result: dict[str, Any]
+) -> BenchResult:
+    runs = []
+    for model, plain in zip(models, result["models"], strict=True):
+        if "error" in plain:
+            raise _explain(model, device, plain["error"])
+        runs.append(_read_run(model, options, plain, result["health"]))
+    first = runs[0].latencies_ms
+    return BenchResult(
+        facts=read_facts(device.name, result["facts"]),
+        options=options,
+        runs=tuple(runs),
+        speedups=tuple(timing.ratio_of_medians(first, run.latencies_ms) for run in runs[1:]),
+    )
+
+
+def _read_run(
+    model: Path, options: BenchOptions, plain: Mapping[str, Any], looks: Sequence[Any]
+) -> BenchRun:
+    rounds = tuple(tuple(time / 1e6 for time in times) for times in plain["rounds_ns"])
+    run = BenchRun(
+        model=storage.refer(model),
+        runtime=RuntimeInfo(plain["runtime"]["name"], plain["runtime"]["version"]),
+        threads=options.threads,
+        init_ms=plain["init_ms"],
+        first_ms=plain["first_ms"],
+        warmup_ms=tuple(time / 1e6 for time in plain["warmup_ns"]),
+        latencies_ms=rounds,
+        latency=timing.summarize([time for times in rounds for time in times]),
+        peak_rss_bytes=plain["peak_rss_bytes"],
+        arena_bytes=plain["arena_bytes"],
+        load_average=looks[0]["load_average"],
+        validity="valid",
+        issues=(),
+    )
+    issues = health.find_issues(run, looks)
+    return replace(run, issues=issues, validity=judge(issues))
+
+
+def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceError:
+    """A coded error of the agent as a sentence with the way out."""
+    hints = {
+        "runtime_too_old": "Install a newer runtime there, e.g. pip install ai-edge-litert.",
+        "runtime_missing": "Install it there with pip, or choose another --runtime.",
+        "unsupported_op": "Convert without Flex and custom operators.",
+        "bad_model": "Export or copy the model again.",
+        "crashed": "Check the file, or try another --runtime.",
+    }
+    return DeviceError(
+        f"{model} cannot be run on {device.name}: {error['message']}.".replace("..", "."),
+        hint=hints.get(error["code"]),
+        details=error.get("details") or None,
+    )
+
+
+# ---------------------------------------------------------------- infer
+
+
+def infer(
+    model: Path,
+    chunks: Iterator[Arrays],
+    device: Device,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int | None = None,
+    on_event: OnEvent | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Run a model over chunks of samples; they wait on disk, never all in memory.
+
+    Args:
+        chunks: input name to [chunk, ...] in the tensor's exact dtype.
+        workers: parallel processes; all of the device's cores by default.
+
+    Yields:
+        Output name to [chunk, ...] in the tensor's dtype, in the order of the chunks.
+
+    Raises:
+        DeviceError: the model cannot be loaded or run there.
+        SourceError: the file is no `.tflite`.
+    """
+    chosen = choose_runtime(device, runtime)
+    tree = flatbuffer.read(model)
+    check_runtime(flatbuffer.min_runtime_version(tree), chosen, model)
+    names = [spec.name for spec in flatbuffer.interface(tree)[1]]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{model} has two outputs of the same name: {', '.join(names)}.")
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder_name:
+        folder = Path(folder_name)
+        written = [
+            {
+                "inputs": _write_arrays(folder, f"chunk-{number}", chunk),
+                "outputs": {name: f"out-{number}-{i}.npy" for i, name in enumerate(names)},
+            }
+            for number, chunk in enumerate(chunks)
+        ]
+        cores = device.facts().core_count
+        job = {
+            "protocol": agent.PROTOCOL,
+            "task": "infer",
+            "runtime": chosen.name,
+            "threads": threads,
+            "workers": min(workers or max(1, cores // threads), max(1, len(written))),
+            "model": "model.tflite",
+            "chunks": written,
+        }
+        files = {"model.tflite": model}
+        result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
+        if "error" in result:
+            raise _explain(model, device, result["error"])
+        for chunk in written:
+            yield {name: _take(folder / path) for name, path in chunk["outputs"].items()}
+
+
+def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:
+    """Arrays as `.npy` files; returns input name to file name (names may hold any character)."""
+    files = {}
+    for number, (name, array) in enumerate(arrays.items()):
+        files[name] = f"{prefix}-{number}.npy"
+        np.save(folder / files[name], array, allow_pickle=False)
+    return files
+
+
+def _take(path: Path) -> NDArray[Any]:
+    """Read an output file and free its disk space."""
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    os.unlink(path)
+    return array
