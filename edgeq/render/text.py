@@ -21,9 +21,11 @@ from edgeq.values import (
     Conversion,
     DeviceFacts,
     Evaluation,
+    FileRef,
     Issue,
     MetricValue,
     Quality,
+    Ratio,
     TensorSpec,
 )
 
@@ -196,40 +198,44 @@ def show_bench(result: BenchResult) -> str:
 
 def _bench_parts(result: BenchResult) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("model", "p50", "95 % interval", "p90", "p99", "min", "runs"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for column in ("init", "first", "memory", "arena", "speed-up"):
-        table.add_column(column, justify="right")
-    speedups = ["", *(f"{ratio.value:.2f}x" for ratio in result.speedups)]
-    for run, speedup in zip(result.runs, speedups, strict=True):
-        table.add_row(*map(Text, _bench_cells(run)), Text(speedup))
+    table.add_column("latency in ms", overflow="fold")
+    for column in ("p50", "p90", "p99", "min", "runs", "init", "first", "memory", "arena"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run in result.runs:
+        table.add_row(*map(Text, _bench_cells(run)))
     parts: list[RenderableType] = [_facts_line(result.facts, result.runs[0]), "", table]
+    if len(result.runs) > 1:
+        parts += ["", Text(f"against {_base(result.runs[0].model)}:", style="dim")]
     for run, ratio in zip(result.runs[1:], result.speedups, strict=True):
-        parts.append(
-            Text(
-                f"speed-up of {run.model.path}: {ratio.value:.2f}x "
-                f"(95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-            )
-        )
+        parts.append(Text(f"  {_base(run.model)}  {show_ratio(ratio)}"))
     issues = [issue for run in result.runs for issue in run.issues]
     return parts + _issue_parts(list(dict.fromkeys(issues)))
 
 
 def _bench_cells(run: BenchRun) -> tuple[str, ...]:
     latency = run.latency
+    figures = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.min_ms)
     return (
-        run.model.path.rsplit("/", 1)[-1],
-        show_ms(latency.p50_ms),
-        f"{latency.p50_low_ms:.4g}..{latency.p50_high_ms:.4g}",
-        show_ms(latency.p90_ms),
-        show_ms(latency.p99_ms),
-        show_ms(latency.min_ms),
+        _base(run.model),
+        *(f"{value:.3g}" for value in figures),
         str(latency.count),
-        show_ms(run.init_ms),
-        show_ms(run.first_ms),
+        f"{run.init_ms:.3g}",
+        f"{run.first_ms:.3g}",
         show_bytes(run.peak_rss_bytes),
         show_bytes(run.arena_bytes),
     )
+
+
+def _base(file: FileRef) -> str:
+    return file.path.rsplit("/", 1)[-1]
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """A speed-up with its interval; slower is said, not left to a number below one."""
+    interval = f"(ratio {ratio.value:.2f}, 95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    word = "faster" if ratio.value >= 1 else "SLOWER"
+    value = ratio.value if ratio.value >= 1 else 1 / ratio.value
+    return f"{value:.2f}x {word} {interval}"
 
 
 def _facts_line(facts: DeviceFacts, run: BenchRun) -> Text:
@@ -322,9 +328,7 @@ def _add_latency_rows(table: Table, bench: BenchResult) -> None:
         "latency p50",
         show_ms(ours.latency.p50_ms),
         show_ms(theirs.latency.p50_ms),
-        f"{ratio.value:.2f}x faster (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-        if ratio.value >= 1
-        else f"{1 / ratio.value:.2f}x SLOWER",
+        show_ratio(ratio),
     )
     table.add_row("latency p90", show_ms(ours.latency.p90_ms), show_ms(theirs.latency.p90_ms), "")
     table.add_row(
