@@ -142,9 +142,7 @@ def main() -> None:
 
 
 def _input_shape(model: Path) -> tuple[int, ...]:
-    code = (
-        "import keras, sys; print(list(keras.models.load_model(sys.argv[1]).inputs[0].shape[1:]))"
-    )
+    code = "import keras, sys;print(list(keras.models.load_model(sys.argv[1]).inputs[0].shape[1:]))"
     return tuple(json.loads(timed([sys.executable, "-c", code, str(model)])[1].splitlines()[-1]))
 
 

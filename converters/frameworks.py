@@ -214,10 +214,7 @@ def _choose_signature(path: Path, signatures: Any, wanted: str | None) -> Any:
 
 
 def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
-    """Scale and offset that the model itself applies first, (1, 0) when it applies none.
-
-    None when it cannot be told (several inputs, or no Keras layers to look at).
-    """
+    """Scale and offset that a single-input model applies first; None when it shows none."""
     if len(loaded.inputs) != 1 or not loaded.layers:
         return None
     for layer in loaded.layers:
@@ -228,7 +225,7 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
             return 1.0 / float(np.mean(np.sqrt(layer.variance))), 0.0
         if getattr(layer, "weights", None) and kind not in ("Sequential", "Functional"):
             break
-    return 1.0, 0.0
+    return None
 
 
 def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | None:

@@ -44,7 +44,7 @@ def quantize(
     if scheme.name == "fp32":
         return content
     if scheme.name == "fp16":
-        return weights.drop_unused_buffers(weights.quantize_fp16(content))
+        return weights.quantize_fp16(content)
     if scheme.name == "dynamic":
         hybrid = weights.quantize_dynamic(content, per_channel=per_channel)
         return _through(process, folder, hybrid, "refresh_versions")

@@ -134,14 +134,3 @@ def _add_opcode(tree: Any, name: str) -> int:
     opcode.deprecatedBuiltinCode = min(number, 127)
     tree.operatorCodes.append(opcode)
     return len(tree.operatorCodes) - 1
-
-
-def drop_unused_buffers(content: bytes) -> bytes:
-    """Empty the buffers that no tensor and no metadata uses any more."""
-    tree = flatbuffer.parse(content, "the quantized model")
-    used = {tensor.buffer for graph in tree.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in tree.metadata or ()}
-    for index, buffer in enumerate(tree.buffers):
-        if index not in used:
-            buffer.data = None
-    return flatbuffer.serialize(tree)

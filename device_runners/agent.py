@@ -11,6 +11,9 @@ model. A job names files relative to its folder; the last event is {"event": "en
 reader knows a cut-off stream from a finished one. Runs on Python 3.8 and newer.
 """
 
+from __future__ import annotations
+
+import contextlib
 import gc
 import glob
 import importlib
@@ -24,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+from typing import Any, Callable, ClassVar, Dict, List, Optional, Sequence, Tuple
 
 PROTOCOL = 1
 
@@ -44,12 +49,12 @@ SAMPLE_S = 0.5  # between looks at clock and temperature
 class JobError(Exception):
     """A failure with a stable code, for the result."""
 
-    def __init__(self, code, message, details=""):
+    def __init__(self, code: str, message: str, details: str = ""):
         super().__init__(message)
         self.code = code
         self.details = details
 
-    def plain(self):
+    def plain(self) -> Dict[str, Any]:
         """As JSON."""
         return {"code": self.code, "message": str(self), "details": self.details}
 
@@ -57,7 +62,7 @@ class JobError(Exception):
 # ---------------------------------------------------------------- statistics
 
 
-def median_interval(times):
+def median_interval(times: Sequence[float]) -> Tuple[float, float, float]:
     """95 % interval of the median from order statistics; assumes no distribution.
 
     The ranks n/2 -+ 1.96 sqrt(n)/2 are the normal approximation of the binomial quantiles
@@ -79,7 +84,7 @@ def median_interval(times):
     return ordered[low], median, ordered[high]
 
 
-def is_tight(times):
+def is_tight(times: Sequence[float]) -> bool:
     """Whether the median is known well enough to stop."""
     low, median, high = median_interval(times)
     return len(times) >= MIN_RUNS and (high - low) / 2 <= TIGHT * median
@@ -88,16 +93,15 @@ def is_tight(times):
 # ---------------------------------------------------------------- facts
 
 
-def read_text(path):
+def read_text(path: str) -> Optional[str]:
     """A small file's content, None where it is missing or unreadable."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read().strip("\0\n ")
+        return Path(path).read_text("utf-8", "replace").strip("\0\n ")
     except OSError:
         return None
 
 
-def read_number(path):
+def read_number(path: str) -> Optional[int]:
     """The integer in a small file, None where there is none."""
     text = read_text(path)
     return int(text) if text and text.lstrip("-").isdigit() else None
@@ -122,10 +126,10 @@ ARM_PARTS = {
 }
 
 
-def cpu_model():
+def cpu_model() -> Optional[str]:
     """The processor's name, with the board's where there is one."""
     info = read_text("/proc/cpuinfo") or ""
-    fields = {}
+    fields: Dict[str, str] = {}
     for line in info.splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
@@ -135,7 +139,7 @@ def cpu_model():
     return f"{name} ({board})" if board else name or platform.processor() or None
 
 
-def distribution_version(name):
+def distribution_version(name: str) -> Optional[str]:
     """Version of an installed distribution, None without it."""
     try:
         from importlib.metadata import PackageNotFoundError, version
@@ -147,7 +151,7 @@ def distribution_version(name):
         return None
 
 
-def find_runtimes():
+def find_runtimes() -> List[Tuple[str, str, str]]:
     """Installed runtimes as (import name, distribution name, version), best first."""
     found = []
     for module, name in RUNTIMES:
@@ -159,14 +163,14 @@ def find_runtimes():
     return found
 
 
-def core_count():
+def core_count() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def memory_bytes():
+def memory_bytes() -> Optional[int]:
     """Physical memory."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -174,7 +178,7 @@ def memory_bytes():
         return None
 
 
-def machine_facts():
+def machine_facts() -> Dict[str, Any]:
     """What this machine is; None for what it does not tell."""
     return {
         "protocol": PROTOCOL,
@@ -190,15 +194,15 @@ def machine_facts():
     }
 
 
-def health():
+def read_numbers(pattern: str) -> List[int]:
+    """The numbers above zero in all files that match."""
+    return [number for number in map(read_number, glob.glob(pattern)) if number]
+
+
+def health() -> Dict[str, Any]:
     """Clock, temperature and processor time right now; None for what cannot be read."""
-    clocks = [
-        read_number(path)
-        for path in glob.glob("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
-    ]
-    heat = [read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
-    clocks = [value for value in clocks if value]
-    heat = [value for value in heat if value]
+    clocks = read_numbers("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
+    heat = read_numbers("/sys/class/thermal/thermal_zone*/temp")
     return {
         "clock_mhz": max(clocks) / 1000 if clocks else None,
         "temperature_celsius": max(heat) / 1000 if heat else None,
@@ -209,7 +213,7 @@ def health():
     }
 
 
-def busy_seconds():
+def busy_seconds() -> Optional[float]:
     """Processor time that all processes together have used, None without /proc/stat."""
     first = (read_text("/proc/stat") or "").split("\n", 1)[0].split()
     if len(first) < 9 or first[0] != "cpu":
@@ -221,7 +225,9 @@ def busy_seconds():
 # ---------------------------------------------------------------- the worker process
 
 
-def load_interpreter(path, runtime, threads, delegates=True):
+def load_interpreter(
+    path: str, runtime: Optional[str], threads: int, delegates: bool = True
+) -> Tuple[Any, Dict[str, str]]:
     """An allocated interpreter with the runtime's name and version.
 
     Raises:
@@ -249,7 +255,7 @@ def load_interpreter(path, runtime, threads, delegates=True):
     return interpreter, {"name": name, "version": version}
 
 
-def explain_load(text, name, version):
+def explain_load(text: str, name: str, version: str) -> JobError:
     """The runtime's complaint as a coded error."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
     if "Didn't find op for builtin opcode" in text:
@@ -262,11 +268,13 @@ def explain_load(text, name, version):
 class Worker:
     """What runs inside a worker process: one interpreter, driven by commands."""
 
-    def __init__(self):
-        self.interpreter = None
-        self.names = ({}, {})
+    def __init__(self) -> None:
+        self.interpreter: Any = None
+        self.names: Tuple[Dict[str, Any], Dict[str, Any]] = ({}, {})
 
-    def load(self, model, runtime, threads, delegates=True):
+    def load(
+        self, model: str, runtime: Optional[str], threads: int, delegates: bool = True
+    ) -> Dict[str, Any]:
         """Load and allocate; the time it took, without importing the runtime."""
         found = find_runtimes()
         for module, name, _ in found:
@@ -279,7 +287,7 @@ class Worker:
         self.names = (self._named("inputs"), self._named("outputs"))
         return {"init_ms": spent, "runtime": info}
 
-    def _named(self, side):
+    def _named(self, side: str) -> Dict[str, Any]:
         """Signature name to tensor detail, the tensor's own name where there is no signature."""
         if side == "inputs":
             details = self.interpreter.get_input_details()
@@ -294,7 +302,7 @@ class Worker:
 
     # -- bench
 
-    def feed(self, arrays, seed):
+    def feed(self, arrays: Dict[str, str], seed: int) -> None:
         """Set the inputs once: given .npy files by name, random values for the others."""
         import numpy
 
@@ -306,7 +314,7 @@ class Worker:
                 value = draw(random, detail)
             self._set(detail, value)
 
-    def _set(self, detail, value):
+    def _set(self, detail: Dict[str, Any], value: Any) -> None:
         index = detail["index"]
         if tuple(detail["shape"]) != value.shape:
             self.interpreter.resize_tensor_input(index, value.shape)
@@ -314,7 +322,7 @@ class Worker:
             detail["shape"] = value.shape
         self.interpreter.set_tensor(index, value)
 
-    def burst(self, count, time_s=None):
+    def burst(self, count: int, time_s: Optional[float] = None) -> List[int]:
         """Times of `count` inferences in a row, in ns; ends early after `time_s`."""
         inner = getattr(self.interpreter, "_interpreter", None)
         # The bare call: the public one first looks for live views, which costs microseconds.
@@ -335,7 +343,7 @@ class Worker:
             gc.enable()
         return times
 
-    def memory(self):
+    def memory(self) -> int:
         """Largest resident size of this process so far, in bytes."""
         for line in (read_text("/proc/self/status") or "").splitlines():
             if line.startswith("VmHWM:"):
@@ -344,7 +352,7 @@ class Worker:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    def arena(self):
+    def arena(self) -> Optional[int]:
         """Bytes between the first and the last activation in the planner's arena.
 
         Constants lie in the model, not in the arena. None when activations are scattered, as
@@ -367,7 +375,7 @@ class Worker:
 
     # -- infer
 
-    def infer(self, inputs, outputs):
+    def infer(self, inputs: Dict[str, str], outputs: Dict[str, str]) -> None:
         """Run one chunk: .npy files by input name to .npy files by output name."""
         import numpy
 
@@ -376,7 +384,7 @@ class Worker:
             raise JobError("bad_input", f"no values for input {', '.join(missing)}")
         arrays = {name: numpy.load(path, mmap_mode="r") for name, path in inputs.items()}
         count = len(next(iter(arrays.values())))
-        kept = {name: [] for name in outputs}
+        kept: Dict[str, List[Any]] = {name: [] for name in outputs}
         for start, size in self._groups(count):
             for name, detail in self.names[0].items():
                 self._set(detail, pad(arrays[name][start : start + size], self._batch(detail)))
@@ -388,16 +396,16 @@ class Worker:
         for name, path in outputs.items():
             save_atomically(path, numpy.concatenate(kept[name]))
 
-    def _batch(self, detail):
+    def _batch(self, detail: Dict[str, Any]) -> int:
         shape = detail.get("shape_signature", detail["shape"])
         return int(shape[0]) if len(shape) and shape[0] > 0 else 1
 
-    def _groups(self, count):
+    def _groups(self, count: int) -> List[Tuple[int, int]]:
         size = max((self._batch(detail) for detail in self.names[0].values()), default=1)
         return [(start, min(size, count - start)) for start in range(0, count, size)]
 
 
-def pad(group, batch):
+def pad(group: Any, batch: int) -> Any:
     """A short last group filled up with its last sample."""
     import numpy
 
@@ -406,7 +414,7 @@ def pad(group, batch):
     return numpy.concatenate([group, numpy.repeat(group[-1:], batch - len(group), axis=0)])
 
 
-def draw(random, detail):
+def draw(random: Any, detail: Dict[str, Any]) -> Any:
     """Random values that fit an input; integers that may be indices are zero."""
     import numpy
 
@@ -420,16 +428,17 @@ def draw(random, detail):
     return numpy.zeros(shape, dtype)
 
 
-def save_atomically(path, array):
+def save_atomically(path: str, array: Any) -> None:
     """An output is there whole or not at all, so that a resumed run can trust it."""
     import numpy
 
-    with open(path + ".tmp", "wb") as stream:
+    temporary = Path(path + ".tmp")
+    with temporary.open("wb") as stream:
         numpy.save(stream, array)
-    os.replace(path + ".tmp", path)
+    temporary.replace(path)
 
 
-def serve(channel):
+def serve(channel: Any) -> None:
     """Answer commands from stdin on `channel` until stdin ends."""
     worker = Worker()
     for line in sys.stdin:
@@ -439,8 +448,9 @@ def serve(channel):
         except JobError as error:
             reply = {"error": error.plain()}
         except MemoryError:
-            reply = {"error": JobError("out_of_memory", "the machine has too little memory").plain()}
-        except Exception as error:  # the coordinator reports it; nothing is lost
+            full = JobError("out_of_memory", "the machine has too little memory")
+            reply = {"error": full.plain()}
+        except Exception as error:  # noqa: BLE001 -- the coordinator reports it; nothing is lost
             text = f"{type(error).__name__}: {error}"
             reply = {"error": JobError("failed", text.splitlines()[0], text).plain()}
         channel.write(json.dumps(reply) + "\n")
@@ -453,14 +463,14 @@ def serve(channel):
 class Child:
     """A worker process seen from the coordinator."""
 
-    alive = []
+    alive: ClassVar[List[Child]] = []
 
-    def __init__(self, deadline):
+    def __init__(self, deadline: Optional[float]):
         self.deadline = deadline
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the worker
         replies, theirs = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), "worker", str(theirs)],
+            [sys.executable, str(Path(__file__).resolve()), "worker", str(theirs)],
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=self.log,
@@ -471,16 +481,16 @@ class Child:
         self.buffer = b""
         Child.alive.append(self)
 
-    def send(self, call, **arguments):
+    def send(self, call: str, **arguments: Any) -> None:
         """Start a call; `receive` gets its result."""
         line = json.dumps({"call": call, "arguments": arguments}) + "\n"
-        try:
+        assert self.process.stdin is not None
+        # Of a dead worker, receive finds the body and says how it died.
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line.encode())
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # receive finds the body and says how it died
 
-    def receive(self):
+    def receive(self) -> Any:
         """The result of the call that was sent.
 
         Raises:
@@ -503,12 +513,12 @@ class Child:
             raise JobError(error["code"], error["message"], error["details"] or self.tail())
         return reply["ok"]
 
-    def call(self, name, **arguments):
+    def call(self, name: str, **arguments: Any) -> Any:
         """Send and receive."""
         self.send(name, **arguments)
         return self.receive()
 
-    def post_mortem(self):
+    def post_mortem(self) -> JobError:
         """How a worker died, from its status."""
         status = self.process.wait()
         if status >= 0:
@@ -517,36 +527,37 @@ class Child:
         extra = ", probably out of memory" if name == "SIGKILL" else ""
         return JobError("crashed", f"the worker was killed by {name}{extra}", self.tail())
 
-    def tail(self):
+    def tail(self) -> str:
         """The last lines that native code printed."""
         self.log.seek(0, os.SEEK_END)
         self.log.seek(max(0, self.log.tell() - 4096))
         return self.log.read().decode("utf-8", "replace").strip()
 
-    def kill(self):
+    def kill(self) -> None:
         """End the worker, whatever it does."""
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
         self.replies.close()
         self.log.close()
         if self in Child.alive:
             Child.alive.remove(self)
 
 
-def emit(event, **fields):
+def emit(event: str, **fields: Any) -> None:
     """One event line."""
     print(json.dumps(dict(fields, event=event)), flush=True)
 
 
-def run_job(folder):
+def run_job(folder: str) -> None:
     """Do a job and write its result.
 
     The result is there even when every model failed: {"facts", "models": [{...} or {"error"}]}.
     """
     os.chdir(folder)
-    with open("job.json", encoding="utf-8") as stream:
-        job = json.load(stream)
+    job = json.loads(Path("job.json").read_text("utf-8"))
     if job["protocol"] != PROTOCOL:
         raise SystemExit(f"this agent speaks protocol {PROTOCOL}, the job {job['protocol']}")
     limit = job.get("deadline_s")
@@ -554,13 +565,12 @@ def run_job(folder):
     task = {"bench": run_bench, "infer": run_infer}[job["task"]]
     result = {"protocol": PROTOCOL, "facts": machine_facts()}
     result.update(task(job, deadline))
-    with open("result.json.tmp", "w", encoding="utf-8") as stream:
-        json.dump(result, stream)
-    os.replace("result.json.tmp", "result.json")
+    Path("result.json.tmp").write_text(json.dumps(result), "utf-8")
+    Path("result.json.tmp").replace("result.json")
     emit("end", result="result.json")
 
 
-def run_bench(job, deadline):
+def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Measure models in turns; one that fails does not stop the others."""
     runs = [Bench(index, entry, job, deadline) for index, entry in enumerate(job["models"])]
     for run in runs:
@@ -587,14 +597,19 @@ def run_bench(job, deadline):
 class Bench:
     """One model's measurement, step by step."""
 
-    def __init__(self, index, entry, job, deadline):
+    def __init__(
+        self, index: int, entry: Dict[str, Any], job: Dict[str, Any], deadline: Optional[float]
+    ):
         self.index, self.entry, self.job, self.deadline = index, entry, job, deadline
-        self.child = None
-        self.error = None
-        self.facts = {}
-        self.warmup, self.rounds, self.times = [], [], []
+        self.child: Any = None
+        self.error: Optional[Dict[str, Any]] = None
+        self.facts: Dict[str, Any] = {}
+        self.warmup: List[int] = []
+        self.rounds: List[List[int]] = []
+        self.times: List[int] = []
+        self.size = 1
 
-    def guarded(self, step):
+    def guarded(self, step: Callable[[], None]) -> None:
         """Run a step; an error ends this model's part."""
         if self.error is not None:
             return
@@ -605,7 +620,7 @@ class Bench:
         if self.error is not None and self.child is not None:
             self.child.kill()
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Load, set the inputs, and run once."""
         emit("progress", step="load", done=self.index)
         self.child = Child(self.deadline)
@@ -614,10 +629,11 @@ class Bench:
         self.child.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
         self.facts["first_ms"] = self.child.call("burst", count=1)[0] / 1e6
 
-    def warm_up(self):
+    def warm_up(self) -> None:
         """Run until two windows in a row have the same median within 5 %, or time is up."""
         emit("progress", step="warm up", done=self.index)
-        began, last = time.monotonic(), None
+        began = time.monotonic()
+        last: Optional[float] = None
         while True:
             times = self.child.call("burst", count=1000, time_s=0.05)
             self.warmup += times
@@ -628,19 +644,19 @@ class Bench:
             last = median
         self.size = max(1, round(BURST_S * 1e9 / median))
 
-    def wants_more(self):
+    def wants_more(self) -> bool:
         """Whether this model needs another round."""
         if self.error is not None:
             return False
         if self.job.get("runs") is not None:
-            return len(self.times) < self.job["runs"]
+            return len(self.times) < int(self.job["runs"])
         spent = sum(self.times) / 1e9
-        if spent >= self.job["max_time_s"]:
+        if spent >= float(self.job["max_time_s"]):
             return False
         # Looking at the interval sorts all times: only now and then.
-        return spent < self.job["min_time_s"] or not is_tight(self.times)
+        return spent < float(self.job["min_time_s"]) or not is_tight(self.times)
 
-    def measure(self):
+    def measure(self) -> None:
         """One round's burst."""
         size = self.size
         if self.job.get("runs") is not None:
@@ -650,7 +666,7 @@ class Bench:
             self.rounds.append(times)
             self.times += times
 
-    def finish(self):
+    def finish(self) -> None:
         """Memory of this process, then the arena from a process of its own."""
         self.facts["peak_rss_bytes"] = self.child.call("memory")
         self.child.kill()
@@ -664,18 +680,18 @@ class Bench:
         finally:
             probe.kill()
 
-    def plain(self):
+    def plain(self) -> Dict[str, Any]:
         """As JSON: facts and raw times in ns, or the error."""
         if self.error is not None:
             return {"error": self.error}
         return dict(self.facts, warmup_ns=self.warmup, rounds_ns=self.rounds)
 
 
-def run_infer(job, deadline):
+def run_infer(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Run chunks of samples on several workers at once; finished chunks are not run again."""
-    todo = [chunk for chunk in job["chunks"] if not all(map(os.path.exists, chunk["outputs"].values()))]
+    todo = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
     total, done = len(job["chunks"]), len(job["chunks"]) - len(todo)
-    workers = []
+    workers: List[Child] = []
     runtime = None
     try:
         while todo or workers:
@@ -702,12 +718,17 @@ def run_infer(job, deadline):
     return {"runtime": runtime}
 
 
-def stop(number, frame):
+def is_finished(chunk: Dict[str, Any]) -> bool:
+    """Whether an earlier run of this job left all outputs of a chunk."""
+    return all(Path(path).exists() for path in chunk["outputs"].values())
+
+
+def stop(number: int, frame: Any) -> None:
     """Ended by a signal: take the workers along."""
     sys.exit(128 + number)
 
 
-def main():
+def main() -> None:
     """Entry point."""
     if sys.argv[1:2] == ["worker"]:
         with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as channel:

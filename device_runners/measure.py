@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -243,5 +242,5 @@ def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:
 def _take(path: Path) -> NDArray[Any]:
     """Read an output file and free its disk space."""
     array: NDArray[Any] = np.load(path, allow_pickle=False)
-    os.unlink(path)
+    path.unlink()
     return array

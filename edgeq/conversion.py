@@ -81,7 +81,7 @@ def convert_model(
         issues = list(plan.issues)
         run, float_model = _run_float(job, reader, float_model, plan, issues)
         content, ranges = _quantize(job, float_model, plan, run, issues)
-        target.write_bytes(_embed_preprocessing(content, declared))
+        target.write_bytes(_finish_file(content, declared))
         proof = _prove(job, target, float_model, issues)
         quality = _measure(job, float_model, plan, target)
         if plan.samples is not None:
@@ -279,13 +279,13 @@ def _quantize(
     return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
 
 
-def _embed_preprocessing(content: bytes, declared: Sequence[Preprocessing]) -> bytes:
-    """Let the preprocessing travel inside the file, so that eval and bench feed it the same."""
-    if not declared:
-        return content
+def _finish_file(content: bytes, declared: Sequence[Preprocessing]) -> bytes:
+    """Compact the file, and let the preprocessing travel inside it, for eval and bench."""
     tree = flatbuffer.parse(content, "the quantized model")
-    texts = [format_preprocessing(item) for item in declared]
-    flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
+    flatbuffer.compact(tree)
+    if declared:
+        texts = [format_preprocessing(item) for item in declared]
+        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
     return flatbuffer.serialize(tree)
 
 

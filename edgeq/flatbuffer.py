@@ -216,6 +216,24 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
     model.metadata = [*(model.metadata or ()), entry]
 
 
+def compact(tree: Any) -> None:
+    """Store equal constants once and empty the buffers that nothing uses any more.
+
+    Unrolled recurrent layers repeat their weights at every step, and quantizers write each copy.
+    """
+    first: dict[bytes, int] = {}
+    used = {0} | {int(entry.buffer) for entry in tree.metadata or ()}
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            if is_constant(tree, tensor) and not tensor.isVariable:
+                content = np.asarray(tree.buffers[tensor.buffer].data, np.uint8).tobytes()
+                tensor.buffer = first.setdefault(content, tensor.buffer)
+            used.add(tensor.buffer)
+    for index, buffer in enumerate(tree.buffers):
+        if index not in used:
+            buffer.data = None
+
+
 def min_runtime_version(model: Any) -> str | None:
     """Oldest TensorFlow Lite release that can run the file, as the converter wrote it."""
     raw = metadata(model, "min_runtime_version")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,8 @@ def lower(tensorflow: TensorFlowProcess, tmp_path_factory: pytest.TempPathFactor
     """Lower a model file in the shared child process; equal calls share the result."""
     made: dict[tuple[Path, ConvertOptions], FloatModel] = {}
 
-    def make(path: Path, options: ConvertOptions = ConvertOptions()) -> FloatModel:
+    def make(path: Path, **settings: Any) -> FloatModel:
+        options = ConvertOptions(**settings)
         key = (path, options)
         if key not in made:
             reader = FileReader(path, identify(path), tensorflow)

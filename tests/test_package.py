@@ -30,6 +30,8 @@ TIERS = (
 
 MAX_BODY_LINES = 40
 MAX_FILE_LINES = 400
+# The vocabulary is one file so that it can be read in order; the agent, so that it can travel.
+LONG_FILES = {"edgeq.values", "edgeq.device_runners.agent"}
 
 
 def sources() -> dict[str, Path]:
@@ -88,7 +90,7 @@ def test_converters_and_runners_do_not_know_each_other(module: str) -> None:
             assert not any(name.startswith(other) for name in imported(SOURCES[module]))
 
 
-def test_tensorflow_is_imported_in_two_files_only() -> None:
+def test_tensorflow_is_imported_in_three_files_only() -> None:
     roots = {"tensorflow", "keras", "tf_keras"}
     importers = {
         module
@@ -99,6 +101,7 @@ def test_tensorflow_is_imported_in_two_files_only() -> None:
     # The agent knows TensorFlow as the third runtime it may find on a board.
     assert importers - {"edgeq.device_runners.agent"} == {
         "edgeq.converters.tflite",
+        "edgeq.converters.tflite_quantizer",
         "edgeq.converters.frameworks",
     }
 
@@ -106,7 +109,7 @@ def test_tensorflow_is_imported_in_two_files_only() -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_files_and_bodies_are_short(module: str) -> None:
     text = SOURCES[module].read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES
+    assert len(text.splitlines()) <= MAX_FILE_LINES or module in LONG_FILES
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -117,7 +120,11 @@ def test_files_and_bodies_are_short(module: str) -> None:
 @pytest.mark.parametrize("folder", ["converters", "device_runners", "models"])
 def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", f"import {folder}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert f"write 'import edgeq.{folder}'" in done.stderr
@@ -131,7 +138,7 @@ def test_importing_edgeq_and_its_help_loads_nothing_heavy() -> None:
         "heavy = {'numpy', 'tensorflow', 'ai_edge_litert', 'rich', 'PIL'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

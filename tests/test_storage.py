@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_bytes(b"half")
         raise RuntimeError("half way")
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["model.tflite"]
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_write_has_the_permissions_of_a_new_file(tmp_path: Path) -> None:
@@ -39,11 +38,13 @@ def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="No space left on device"):
+    def fill() -> None:
         with storage.replacing(tmp_path / "a"), Path("/dev/full").open("wb") as full:
             full.write(b"x")
-            full.flush()
-    assert os.listdir(tmp_path) == []
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_infinities_are_written_as_text() -> None:
