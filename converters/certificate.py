@@ -123,10 +123,10 @@ def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | N
         return {"int8": "dynamic", "int4": "dynamic", "float16": "fp16"}.get(
             weights or "", "float32"
         )
+    if activations & {"int8", "uint8"}:
+        return "int8"  # a fused INT8 LSTM keeps its cell state in INT16, by its specification
     if "int16" in activations:
         return "int16x8"
-    if activations & {"int8", "uint8"}:
-        return "int8"
     return "integer"
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeq import flatbuffer, storage
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
@@ -135,6 +136,7 @@ def finish(
 ) -> FloatModel:
     """Give a freshly lowered flatbuffer the source's names and write `float.tflite`."""
     tree = flatbuffer.parse(content, "the lowered model")
+    replace_half_used_splits(tree)
     graph = tree.subgraphs[0]
     # The converter may reorder inputs; they were traced under the names input_0, input_1, ...
     traced = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]

@@ -50,7 +50,7 @@ def _quantize_filter(tree: Any, graph: Any, operator: Any, axis: int | None) -> 
         return
     quantized, scales = quantmath.quantize_weights(values, axis)
     tensor.type = flatbuffer.dtype_code("int8")
-    tensor.buffer = _append_buffer(tree, quantized)
+    tensor.buffer = flatbuffer.add_buffer(tree, quantized)
     tensor.quantization = kit.QuantizationParametersT()
     tensor.quantization.scale = scales
     tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
@@ -58,14 +58,6 @@ def _quantize_filter(tree: Any, graph: Any, operator: Any, axis: int | None) -> 
     if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
         # An input range rarely lies around zero; the symmetric mode would waste half of it.
         operator.builtinOptions.asymmetricQuantizeInputs = True
-
-
-def _append_buffer(tree: Any, values: Any) -> int:
-    """A buffer of its own: two tensors may share the old one, and only one of them changes."""
-    buffer = flatbuffer.schema().BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    tree.buffers.append(buffer)
-    return len(tree.buffers) - 1
 
 
 def quantize_fp16(content: bytes) -> bytes:
@@ -77,7 +69,7 @@ def quantize_fp16(content: bytes) -> bytes:
         QuantizationError: a weight is beyond FP16's largest value, 65504.
     """
     tree = flatbuffer.parse(content, "the float model")
-    opcode = _add_opcode(tree, "DEQUANTIZE")
+    opcode = flatbuffer.add_opcode(tree, "DEQUANTIZE", version=3)  # 3 reads FP16
     for graph in tree.subgraphs:
         widened: dict[int, int] = {}
         added: list[Any] = []
@@ -114,7 +106,7 @@ def _halve(tree: Any, graph: Any, index: int, opcode: int, added: list[Any]) -> 
     wide.buffer = 0  # computed, not stored
     tensor.name = flatbuffer.text(tensor.name) + "_fp16"
     tensor.type = flatbuffer.dtype_code("float16")
-    tensor.buffer = _append_buffer(tree, values.astype(np.float16))
+    tensor.buffer = flatbuffer.add_buffer(tree, values.astype(np.float16))
     graph.tensors.append(wide)
     widen = kit.OperatorT()
     widen.opcodeIndex = opcode
@@ -124,13 +116,3 @@ def _halve(tree: Any, graph: Any, index: int, opcode: int, added: list[Any]) -> 
     widen.builtinOptions = kit.DequantizeOptionsT()
     added.append(widen)
     return len(graph.tensors) - 1
-
-
-def _add_opcode(tree: Any, name: str) -> int:
-    kit = flatbuffer.schema()
-    number = next(code for code, known in flatbuffer.operator_names().items() if known == name)
-    opcode = kit.OperatorCodeT()
-    opcode.builtinCode, opcode.version = number, 3  # version 3 reads FP16
-    opcode.deprecatedBuiltinCode = min(number, 127)
-    tree.operatorCodes.append(opcode)
-    return len(tree.operatorCodes) - 1

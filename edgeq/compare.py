@@ -46,10 +46,11 @@ class QualityMeter:
             self._add_output(name, baseline[name], candidate[name])
         ours, theirs = metrics.first(baseline), metrics.first(candidate)
         self.count += len(ours)
-        if _is_scores(ours):
+        has_classes = labels is not None and _is_classes(labels)
+        if _is_vector(ours) and (has_classes or _is_probabilities(ours)):
             ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
             self._same.append(_top1(ours) == _top1(theirs))
-            if labels is not None and _is_classes(labels):
+            if labels is not None and has_classes:
                 self._right.append(
                     (metrics.is_right(ours, labels), metrics.is_right(theirs, labels))
                 )
@@ -97,9 +98,15 @@ def _percent(flags: NDArray[np.bool_]) -> float:
     return 100.0 * float(np.mean(flags))
 
 
-def _is_scores(output: NDArray[Any]) -> bool:
-    """One vector of class scores per sample, as far as a shape can tell."""
+def _is_vector(output: NDArray[Any]) -> bool:
+    """One vector per sample."""
     return output.ndim >= 2 and output.size == len(output) * output.shape[-1]
+
+
+def _is_probabilities(scores: NDArray[Any]) -> bool:
+    """Whether vectors look like a softmax's; without labels, top-1 means nothing for others."""
+    sums = scores.reshape(len(scores), -1).sum(axis=1)
+    return bool(scores.shape[-1] > 1 and scores.min() >= 0 and np.allclose(sums, 1, atol=0.02))
 
 
 def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:

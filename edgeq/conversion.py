@@ -15,7 +15,7 @@ from edgeq import flatbuffer, storage
 from edgeq.compare import worst_sqnr_db
 from edgeq.converters import calibration, certificate, lint, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun, Inputs
-from edgeq.converters.degenerate import mend_ranges
+from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess

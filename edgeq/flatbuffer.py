@@ -216,6 +216,39 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
     model.metadata = [*(model.metadata or ()), entry]
 
 
+def add_opcode(tree: Any, name: str, version: int = 1) -> int:
+    """Index of a builtin operator in the table of codes, added when it is not there."""
+    number = next(code for code, known in operator_names().items() if known == name)
+    for index, known in enumerate(tree.operatorCodes):
+        if known.builtinCode == number and known.version == version and known.customCode is None:
+            return index
+    opcode = schema().OperatorCodeT()
+    opcode.builtinCode, opcode.version = number, version
+    opcode.deprecatedBuiltinCode = min(number, 127)
+    tree.operatorCodes.append(opcode)
+    return len(tree.operatorCodes) - 1
+
+
+def add_buffer(tree: Any, values: NDArray[Any]) -> int:
+    """Index of a new buffer with these values.
+
+    Changing a buffer in place would change every tensor that shares it.
+    """
+    buffer = schema().BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    tree.buffers.append(buffer)
+    return len(tree.buffers) - 1
+
+
+def add_constant(tree: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
+    """Index of a new constant tensor."""
+    tensor = schema().TensorT()
+    tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
+    tensor.type, tensor.buffer = dtype_code(values.dtype.name), add_buffer(tree, values)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
 def compact(tree: Any) -> None:
     """Store equal constants once and empty the buffers that nothing uses any more.
 

@@ -66,6 +66,11 @@ def show_bytes(count: int | None) -> str:
     return f"{count / size:.1f} {unit}"
 
 
+def show_sizes(ratio: float) -> str:
+    """How many times smaller; a file that grew is said, not left to a number below one."""
+    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
+
+
 def show_ms(value: float) -> str:
     """A latency with three significant digits."""
     if value >= 100:
@@ -119,7 +124,7 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     rows.append(("runtime", f"TensorFlow Lite {proof.min_runtime_version or 'unknown'} or newer"))
     before, after = result.source.file.size_bytes, proof.size_bytes
     rows.append(
-        ("size", f"{show_bytes(before)} -> {show_bytes(after)} ({before / after:.1f}x smaller)")
+        ("size", f"{show_bytes(before)} -> {show_bytes(after)}, {show_sizes(before / after)}")
     )
     return rows
 
@@ -303,8 +308,7 @@ def show_comparison(result: Comparison) -> str:
         if ours.name != "top1" or quality.baseline_accuracy_percent is None:
             table.add_row(ours.name, show_metric(ours), show_metric(theirs), "")
     sizes = result.baseline.size_bytes, result.candidate.size_bytes
-    shown = f"{result.size_ratio:.1f}x smaller"
-    table.add_row("size", *map(show_bytes, sizes), shown)
+    table.add_row("size", *map(show_bytes, sizes), show_sizes(result.size_ratio))
     if result.bench is not None:
         _add_latency_rows(table, result.bench)
     parts: list[RenderableType] = [
