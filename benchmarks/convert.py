@@ -113,7 +113,7 @@ def compare_outputs(first: Path, second: Path, data: np.ndarray) -> tuple[float,
 
 
 def peak_memory(command: Sequence[str]) -> int:
-    """Largest resident size of a command's processes, in bytes; measured in a process of its own."""
+    """Largest resident size of a command's processes, in bytes."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True,"
         " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"

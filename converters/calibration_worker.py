@@ -79,11 +79,11 @@ def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
     content = expose(tree, watched) if observe else path.read_bytes()
     threads = min(os.cpu_count() or 1, _MAX_THREADS)
     interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
     observer = Observer(watched, names)
     kept: list[list[NDArray[Any]]] = [[] for _ in outputs]
+    shapes: list[tuple[int, ...]] = []
     while (sample := read_sample(sys.stdin.buffer)) is not None:
-        set_inputs(interpreter, inputs, sample)
+        set_inputs(interpreter, inputs, sample, shapes)
         interpreter.invoke()
         if len(kept[0]) < keep:
             for store, index in zip(kept, outputs, strict=True):
@@ -103,17 +103,23 @@ def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
 
 
 def set_inputs(
-    interpreter: Interpreter, indices: Sequence[int], arrays: Sequence[NDArray[Any]]
+    interpreter: Interpreter,
+    indices: Sequence[int],
+    arrays: Sequence[NDArray[Any]],
+    shapes: list[tuple[int, ...]],
 ) -> None:
-    """Copy one sample in, resizing dynamic dimensions and forgetting the last sample's state."""
-    shapes = {item["index"]: tuple(item["shape"]) for item in interpreter.get_input_details()}
-    resized = False
-    for index, array in zip(indices, arrays, strict=True):
-        if shapes[index] != array.shape:
-            interpreter.resize_tensor_input(index, array.shape)
-            resized = True
-    if resized:
+    """Copy one sample in, resizing dynamic dimensions and forgetting the last sample's state.
+
+    Args:
+        shapes: the inputs' shapes as last allocated, empty before that; updated in place.
+    """
+    new_shapes = [array.shape for array in arrays]
+    if new_shapes != shapes:
+        # Before the first sample, dynamic dimensions are 1, which many models cannot run with.
+        for index, shape in zip(indices, new_shapes, strict=True):
+            interpreter.resize_tensor_input(index, shape)
         interpreter.allocate_tensors()
+        shapes[:] = new_shapes
     interpreter.reset_all_variables()
     for index, array in zip(indices, arrays, strict=True):
         interpreter.set_tensor(index, array)

@@ -248,6 +248,10 @@ def _judge_weights(certificate: Certificate, scheme: Scheme, granularity: str) -
             f"{len(names)} weight tensors are still float32: "
             f"{', '.join(names[:_MOST_LISTED])}{more}."
         )
+    if scheme.name == "dynamic" and all(op.precision != "dynamic" for op in certificate.operators):
+        problems.append(
+            f"no weights are INT8: none of its filters has {MIN_ELEMENTS} elements or more."
+        )
     convolves = any(op.name in CHANNEL_AXIS for op in certificate.operators)
     if granularity == "tensor" and certificate.is_per_channel:
         problems.append("weights are quantized per channel instead of per tensor.")

@@ -17,6 +17,10 @@ class Scheme:
         io: dtypes that inputs and outputs may have, the default first.
         precisions: what a compute operator may be (see `OperatorReport.precision`).
         summary: half a sentence for `--help` and the terminal.
+        oldest_runtime: TensorFlow Lite release whose kernels it needs, where the quantizer
+            leaves the float model's figure in the file. The releases are those of TensorFlow's
+            table of operator versions (runtime_version.cc): DEQUANTIZE 3 for FP16 weights,
+            ADD 4 for the youngest common INT16 kernel.
     """
 
     name: str
@@ -24,6 +28,7 @@ class Scheme:
     io: tuple[str, ...]
     precisions: frozenset[str]
     summary: str
+    oldest_runtime: str | None = None
 
 
 _ALWAYS = frozenset({"integer", "convert"})
@@ -51,6 +56,7 @@ SCHEMES = {
             ("float32",),
             _ALWAYS | {"fp16", "float32"},
             "FP16 weights, float activations",
+            "1.15.0",
         ),
         Scheme(
             "int16x8",
@@ -58,6 +64,7 @@ SCHEMES = {
             ("int16", "float32"),
             _ALWAYS | {"int16x8"},
             "INT8 weights, INT16 activations",
+            "2.6.0",
         ),
         Scheme("fp32", False, ("float32",), _ALWAYS | {"float32"}, "no quantization"),
     )

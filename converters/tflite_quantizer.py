@@ -69,7 +69,10 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
             )
         )
     except Exception as error:
-        raise _explain_quantization(error) from error
+        explained = _explain_quantization(error)
+        if not per_channel:
+            explained.hint = "Its 16x8 mode knows few operators per tensor: --granularity channel."
+        raise explained from error
 
 
 def refresh_versions(content: bytes) -> bytes:

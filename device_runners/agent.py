@@ -228,7 +228,7 @@ def busy_seconds() -> Optional[float]:
 def load_interpreter(
     path: str, runtime: Optional[str], threads: int, delegates: bool = True
 ) -> Tuple[Any, Dict[str, str]]:
-    """An allocated interpreter with the runtime's name and version.
+    """An interpreter with the runtime's name and version; allocated when its shapes are fixed.
 
     Raises:
         JobError: no runtime, or it cannot load the model.
@@ -249,10 +249,17 @@ def load_interpreter(
         ).OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = module.Interpreter(model_path=path, **options)
-        interpreter.allocate_tensors()
+        if not has_dynamic_input(interpreter):
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise explain_load(str(error), name, version) from error
     return interpreter, {"name": name, "version": version}
+
+
+def has_dynamic_input(interpreter: Any) -> bool:
+    """Whether an input has to be resized first; until then, its dynamic dimensions are 1."""
+    details = interpreter.get_input_details()
+    return any(-1 in detail.get("shape_signature", detail["shape"]) for detail in details)
 
 
 def explain_load(text: str, name: str, version: str) -> JobError:
@@ -271,6 +278,7 @@ class Worker:
     def __init__(self) -> None:
         self.interpreter: Any = None
         self.names: Tuple[Dict[str, Any], Dict[str, Any]] = ({}, {})
+        self.shapes: Dict[str, Tuple[int, ...]] = {}
 
     def load(
         self, model: str, runtime: Optional[str], threads: int, delegates: bool = True
@@ -307,20 +315,26 @@ class Worker:
         import numpy
 
         random = numpy.random.default_rng(seed)
+        values = {}
         for name, detail in self.names[0].items():
             if name in arrays:
-                value = numpy.load(arrays[name], allow_pickle=False)
+                values[name] = numpy.load(arrays[name], allow_pickle=False)
             else:
-                value = draw(random, detail)
-            self._set(detail, value)
+                values[name] = draw(random, detail)
+        self._set(values)
 
-    def _set(self, detail: Dict[str, Any], value: Any) -> None:
-        index = detail["index"]
-        if tuple(detail["shape"]) != value.shape:
-            self.interpreter.resize_tensor_input(index, value.shape)
+    def _set(self, values: Dict[str, Any]) -> None:
+        """Copy all inputs in, resizing those of dynamic shape."""
+        shapes = {name: value.shape for name, value in values.items()}
+        if shapes != self.shapes:
+            for name, detail in self.names[0].items():
+                if tuple(detail["shape"]) != shapes[name]:
+                    self.interpreter.resize_tensor_input(detail["index"], shapes[name])
+                    detail["shape"] = shapes[name]
             self.interpreter.allocate_tensors()
-            detail["shape"] = value.shape
-        self.interpreter.set_tensor(index, value)
+            self.shapes = shapes
+        for name, detail in self.names[0].items():
+            self.interpreter.set_tensor(detail["index"], values[name])
 
     def burst(self, count: int, time_s: Optional[float] = None) -> List[int]:
         """Times of `count` inferences in a row, in ns; ends early after `time_s`."""
@@ -386,8 +400,11 @@ class Worker:
         count = len(next(iter(arrays.values())))
         kept: Dict[str, List[Any]] = {name: [] for name in outputs}
         for start, size in self._groups(count):
-            for name, detail in self.names[0].items():
-                self._set(detail, pad(arrays[name][start : start + size], self._batch(detail)))
+            group = {
+                name: pad(arrays[name][start : start + size], self._batch(detail))
+                for name, detail in self.names[0].items()
+            }
+            self._set(group)
             self.interpreter.reset_all_variables()
             self.interpreter.invoke()
             for name in outputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -57,17 +56,13 @@ def check_runtime(min_version: str | None, runtime: RuntimeInfo, model: Path) ->
     """
     if min_version is None or runtime.name == "ai-edge-litert":
         return
-    if _release(min_version) > _release(runtime.version):
+    if flatbuffer.release(min_version) > flatbuffer.release(runtime.version):
         raise DeviceError(
             f"{model} needs TensorFlow Lite {min_version} or newer; {runtime.name} there is "
             f"{runtime.version}.",
             hint="Install ai-edge-litert there, or convert with --granularity tensor or "
             "another --scheme.",
         )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 # ---------------------------------------------------------------- bench

@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
-from edgeq.compare import worst_sqnr_db
-from edgeq.converters import calibration, certificate, lint, lowering, quantization, source
+from edgeq.converters import calibration, lint, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun, Inputs
-from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.samples import Samples
 from edgeq.converters.schemes import Scheme, resolve
-from edgeq.device_runners.device import Device, resolve_device
-from edgeq.errors import CertificateError, DataError, GateError, UsageError
-from edgeq.evaluation import measure_quality
+from edgeq.errors import DataError, UsageError
 from edgeq.issues import judge, make_issue
-from edgeq.planning import SamplePlan, plan_samples
+from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samples
+from edgeq.proof import check_gates, measure_result, prove
 from edgeq.values import (
-    Certificate,
     Conversion,
     ConvertOptions,
     FloatModel,
     Issue,
     Preprocessing,
-    Quality,
     Ranges,
     TfliteModel,
 )
 
-# A step's name, how many of how many; the total is None where nobody knows it.
-OnProgress = Callable[[str, int, int | None], None]
-
-CHECK_SAMPLES = 8  # enough to tell two functions apart, few enough to cost nothing
 PREPROCESSING_KEY = "edgeq.preprocessing"
 
 EFFORTS = ("fast", "balanced", "best")
@@ -64,7 +56,7 @@ def convert_model(
     Raises:
         EdgeqError: any of its kinds; nothing is written then.
     """
-    scheme, io = _resolve_options(options, data)
+    scheme, io = _resolve_options(options, data, test_data)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
         target = stack.enter_context(storage.replacing(output))
@@ -77,13 +69,13 @@ def convert_model(
             float_model = reader.lower(options, folder)
         declared = parse_preprocessing(preprocess, float_model.inputs)
         plan = plan_samples(float_model, declared, data, test_data, options)
-        job = _Job(scheme, io, options, folder, process, on_progress)
+        job = Job(scheme, io, options, folder, process, on_progress)
         issues = list(plan.issues)
         run, float_model = _run_float(job, reader, float_model, plan, issues)
         content, ranges = _quantize(job, float_model, plan, run, issues)
-        target.write_bytes(_finish_file(content, declared))
-        proof = _prove(job, target, float_model, issues)
-        quality = _measure(job, float_model, plan, target)
+        target.write_bytes(_finish_file(content, scheme, declared))
+        proof = prove(job, target, float_model, issues)
+        quality = measure_result(job, float_model, plan, target)
         if plan.samples is not None:
             issues += plan.samples.issues
         made = TfliteModel(
@@ -101,14 +93,14 @@ def convert_model(
             issues=tuple(dict.fromkeys(issues)),
             versions=_versions(process),
         )
-        _check_gates(finished)
+        check_gates(finished)
     return finished
 
 
 # ---------------------------------------------------------------- before anything runs
 
 
-def _resolve_options(options: ConvertOptions, data: Any) -> tuple[Scheme, str]:
+def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tuple[Scheme, str]:
     scheme, io = resolve(options.scheme, options.io, options.granularity)
     for name, value, known in (
         ("effort", options.effort, EFFORTS),
@@ -123,8 +115,12 @@ def _resolve_options(options: ConvertOptions, data: Any) -> tuple[Scheme, str]:
             f"--scheme {scheme.name} calibrates on a representative dataset, and there is none.",
             hint="Pass --data with some hundred real samples, or use --scheme dynamic.",
         )
-    if options.max_drop_points is not None and data is None:
-        raise UsageError("--max-drop needs labelled samples.", hint="Pass them with --data.")
+    for name, gate in (
+        ("--max-drop", options.max_drop_points),
+        ("--min-sqnr", options.min_sqnr_db),
+    ):
+        if gate is not None and data is None and test_data is None:
+            raise UsageError(f"{name} needs samples to measure on.", hint="Pass them with --data.")
     return scheme, io
 
 
@@ -159,21 +155,11 @@ def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None
     return FileReader(Path(model), kind, process)
 
 
-@dataclass(frozen=True)
-class _Job:
-    scheme: Scheme
-    io: str
-    options: ConvertOptions
-    folder: Path
-    process: TensorFlowProcess | None
-    on_progress: OnProgress
-
-
 # ---------------------------------------------------------------- the float model
 
 
 def _run_float(
-    job: _Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
+    job: Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
 ) -> tuple[FloatRun, FloatModel]:
     """One pass over the calibration samples: lint them, collect ranges, check the lowering."""
     observe = job.scheme.needs_data and _why_stock(job, model) is None
@@ -193,14 +179,14 @@ def _run_float(
     return run, _check(reader, model, run)
 
 
-def _counted(job: _Job, step: str, samples: Samples, indices: Sequence[int]) -> Iterator[Inputs]:
+def _counted(job: Job, step: str, samples: Samples, indices: Sequence[int]) -> Iterator[Inputs]:
     for number, sample in enumerate(samples.iterate(indices)):
         job.on_progress(step, number, len(indices))
         yield sample.inputs
 
 
 def _lint(
-    job: _Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
+    job: Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
 ) -> None:
     """Look at the samples before calibrating; an error among the issues stops the work."""
     assert plan.samples is not None
@@ -243,7 +229,7 @@ def _check(reader: Reader | None, model: FloatModel, run: FloatRun) -> FloatMode
     return lowering.check(model, reader.predict(run.inputs), run.outputs)
 
 
-def _why_stock(job: _Job, model: FloatModel) -> str | None:
+def _why_stock(job: Job, model: FloatModel) -> str | None:
     if job.options.calibrator == "tflite":
         return "--calibrator tflite was given"
     return calibration.why_stock(Path(model.file.path).read_bytes())
@@ -253,7 +239,7 @@ def _why_stock(job: _Job, model: FloatModel) -> str | None:
 
 
 def _quantize(
-    job: _Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
+    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
 ) -> tuple[bytes, Ranges | None]:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
@@ -279,10 +265,12 @@ def _quantize(
     return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
 
 
-def _finish_file(content: bytes, declared: Sequence[Preprocessing]) -> bytes:
+def _finish_file(content: bytes, scheme: Scheme, declared: Sequence[Preprocessing]) -> bytes:
     """Compact the file, and let the preprocessing travel inside it, for eval and bench."""
     tree = flatbuffer.parse(content, "the quantized model")
     flatbuffer.compact(tree)
+    if scheme.oldest_runtime is not None:
+        flatbuffer.require_runtime(tree, scheme.oldest_runtime)
     if declared:
         texts = [format_preprocessing(item) for item in declared]
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
@@ -293,80 +281,6 @@ def read_preprocessing(path: Path) -> tuple[str, ...]:
     """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
     raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
     return () if raw is None else tuple(json.loads(raw))
-
-
-def _prove(job: _Job, target: Path, model: FloatModel, issues: list[Issue]) -> Certificate:
-    """Read the file back; what is not as asked stops the work, unless the user allowed it."""
-    proof = certificate.judge(
-        certificate.certify(target),
-        job.scheme,
-        job.io,
-        job.options.granularity,
-        model.inputs,
-        model.outputs,
-    )
-    if proof.problems and not job.options.allow_float:
-        raise CertificateError(
-            f"The result is not --scheme {job.scheme.name}: {' '.join(proof.problems)}",
-            hint="Pass --allow-float to accept it as it is, or try another --scheme.",
-        )
-    issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
-    for spec in proof.inputs:
-        if spec.dtype not in {job.io, "float32"}:
-            issues.append(
-                make_issue(
-                    "convert.input_kept",
-                    f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
-                )
-            )
-    return proof
-
-
-# ---------------------------------------------------------------- proof by running it
-
-
-def _measure(job: _Job, model: FloatModel, plan: SamplePlan, target: Path) -> Quality | None:
-    """Float and quantized file on samples that calibration did not see."""
-    job.on_progress("compare with float", 0, None)
-    device: Device = resolve_device("local")
-    float_file = Path(model.file.path)
-    if plan.samples is None and plan.test is None:
-        drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
-        measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
-        return None  # random inputs prove that it runs; they say nothing about its quality
-    used, indices, is_held_out = plan.test, None, True
-    if used is None:
-        used, is_held_out = plan.samples, bool(plan.held_out)
-        indices = plan.held_out or plan.chosen
-    assert used is not None
-    pairs = ((sample.inputs, sample.label) for sample in used.iterate(indices))
-    return measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
-
-
-def _check_gates(finished: Conversion) -> None:
-    options, quality = finished.options, finished.quality
-    if options.min_sqnr_db is not None:
-        if quality is None:
-            raise UsageError("--min-sqnr needs samples.", hint="Pass them with --data.")
-        found = worst_sqnr_db(quality)
-        if found < options.min_sqnr_db:
-            raise GateError(
-                f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
-                "nothing was written."
-            )
-    if options.max_drop_points is not None:
-        if quality is None or quality.drop_points is None:
-            raise DataError(
-                "--max-drop needs labelled samples, and the data has no class labels.",
-                hint="Put labels into the data (y in an .npz, a folder per class).",
-            )
-        drop = quality.drop_points
-        if drop.value > options.max_drop_points:
-            raise GateError(
-                f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
-                f"{drop.high:.2f}), more than the {options.max_drop_points:g} asked for; "
-                "nothing was written."
-            )
 
 
 def _without_temporary_path(model: FloatModel) -> FloatModel:

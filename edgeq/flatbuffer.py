@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from functools import cache
 from pathlib import Path
@@ -272,6 +273,18 @@ def min_runtime_version(model: Any) -> str | None:
     raw = metadata(model, "min_runtime_version")
     version = (raw or b"").rstrip(b"\0").decode("ascii", "replace")
     return version or None
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A version's leading numbers, for comparing: "2.17.0" is newer than "2.9.0"."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def require_runtime(tree: Any, version: str) -> None:
+    """Raise the minimum runtime version that the file states; never lower it."""
+    stated = min_runtime_version(tree)
+    if stated is None or release(stated) < release(version):
+        set_metadata(tree, "min_runtime_version", version.encode().ljust(16, b"\0"))
 
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:

@@ -64,6 +64,11 @@ def _match(
 ) -> dict[str, str]:
     """By name; where another tool renamed them, by a shape that only one of them has."""
     names = {spec.name for spec in own}
+    if len(own) == len(wanted) == 1 and not _fits(own[0], wanted[0]):
+        raise DataError(
+            f"{path} is another model: its {side[:-1]} {own[0].name!r} has the shape "
+            f"{own[0].shape[1:]}, that of the model it is compared with {wanted[0].shape[1:]}."
+        )
     if names == {spec.name for spec in wanted}:
         return {name: name for name in names}
     if len(own) == len(wanted) == 1:
@@ -79,6 +84,13 @@ def _match(
             "which."
         )
     return {name: candidates[0] for name, candidates in found.items()}
+
+
+def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
+    """Whether two shapes can be the same, batch and dynamic sizes (-1) aside."""
+    pairs = zip(own.shape[1:], wanted.shape[1:], strict=False)
+    same_rank = len(own.shape) == len(wanted.shape)
+    return same_rank and all(a == b or -1 in (a, b) for a, b in pairs)
 
 
 def run_samples(

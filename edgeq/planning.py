@@ -1,17 +1,42 @@
-"""Which samples serve for what: calibration, and proof on samples that calibration did not see."""
+"""What a conversion will do: its job, and which samples serve for calibration and for proof."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, hold_out, open_samples
+from edgeq.converters.schemes import Scheme
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
+# A step's name, how many of how many; the total is None where nobody knows it.
+OnProgress = Callable[[str, int, int | None], None]
+
+CHECK_SAMPLES = 8  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256
 MAX_HELD_OUT = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step of a conversion needs to know.
+
+    Attributes:
+        io: dtype of inputs and outputs, resolved.
+        folder: working folder, gone afterwards.
+        process: None where nothing needs TensorFlow.
+    """
+
+    scheme: Scheme
+    io: str
+    options: ConvertOptions
+    folder: Path
+    process: TensorFlowProcess | None
+    on_progress: OnProgress
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""Proof of a conversion: the file read back, run beside the float model, and held to its gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeq.compare import worst_sqnr_db
+from edgeq.converters import certificate, lowering
+from edgeq.device_runners.device import Device, resolve_device
+from edgeq.errors import CertificateError, DataError, GateError
+from edgeq.evaluation import measure_quality
+from edgeq.issues import make_issue
+from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
+from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
+
+
+def prove(job: Job, target: Path, model: FloatModel, issues: list[Issue]) -> Certificate:
+    """Read the file back; what is not as asked stops the work, unless the user allowed it.
+
+    Args:
+        issues: receives what was allowed, and what is worth knowing.
+
+    Raises:
+        CertificateError: with the list of reasons.
+    """
+    proof = certificate.judge(
+        certificate.certify(target),
+        job.scheme,
+        job.io,
+        job.options.granularity,
+        model.inputs,
+        model.outputs,
+    )
+    if proof.problems and not job.options.allow_float:
+        raise CertificateError(
+            f"The result is not --scheme {job.scheme.name}: {' '.join(proof.problems)}",
+            hint="Pass --allow-float to accept it as it is, or try another --scheme.",
+        )
+    issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
+    for spec in proof.inputs:
+        if spec.dtype not in {job.io, "float32"}:
+            issues.append(
+                make_issue(
+                    "convert.input_kept",
+                    f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
+                )
+            )
+    return proof
+
+
+def measure_result(job: Job, model: FloatModel, plan: SamplePlan, target: Path) -> Quality | None:
+    """Float and quantized file on samples that calibration did not see."""
+    job.on_progress("compare with float", 0, None)
+    device: Device = resolve_device("local")
+    float_file = Path(model.file.path)
+    if plan.samples is None and plan.test is None:
+        drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
+        return None  # random inputs prove that it runs; they say nothing about its quality
+    used, indices, is_held_out = plan.test, None, True
+    if used is None:
+        used, is_held_out = plan.samples, bool(plan.held_out)
+        indices = plan.held_out or plan.chosen
+    assert used is not None
+    pairs = ((sample.inputs, sample.label) for sample in used.iterate(indices))
+    return measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
+
+
+def check_gates(finished: Conversion) -> None:
+    """Hold the measured quality to the user's budgets.
+
+    Raises:
+        GateError: a budget is missed.
+        DataError: it cannot be judged without class labels.
+    """
+    options, quality = finished.options, finished.quality
+    if options.min_sqnr_db is not None and quality is not None:
+        found = worst_sqnr_db(quality)
+        if found < options.min_sqnr_db:
+            raise GateError(
+                f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
+                "nothing was written."
+            )
+    if options.max_drop_points is not None:
+        if quality is None or quality.drop_points is None:
+            raise DataError(
+                "--max-drop needs labelled samples, and the data has no class labels.",
+                hint="Put labels into the data (y in an .npz, a folder per class).",
+            )
+        drop = quality.drop_points
+        if drop.value > options.max_drop_points:
+            raise GateError(
+                f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
+                f"{drop.high:.2f}), more than the {options.max_drop_points:g} asked for; "
+                "nothing was written."
+            )
