@@ -41,6 +41,7 @@ RUNTIMES = (
 
 BURST_S = 0.03  # of inferences in a row before the next model has its turn
 MIN_RUNS = 30  # below this an interval of the median says little
+MAX_RUNS = 20000  # a model of a microsecond would fill the record with times
 TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
 WARMUP_S = 2.0  # at most, once a model has run three times
 SAMPLE_S = 0.5  # between looks at clock and temperature
@@ -659,7 +660,7 @@ class Bench:
             if is_steady or (len(self.warmup) >= 3 and time.monotonic() - began > WARMUP_S):
                 break
             last = median
-        self.size = max(1, round(BURST_S * 1e9 / median))
+        self.size = min(max(1, round(BURST_S * 1e9 / median)), MAX_RUNS // 20)
 
     def wants_more(self) -> bool:
         """Whether this model needs another round."""
@@ -668,7 +669,7 @@ class Bench:
         if self.job.get("runs") is not None:
             return len(self.times) < int(self.job["runs"])
         spent = sum(self.times) / 1e9
-        if spent >= float(self.job["max_time_s"]):
+        if spent >= float(self.job["max_time_s"]) or len(self.times) >= MAX_RUNS:
             return False
         # Looking at the interval sorts all times: only now and then.
         return spent < float(self.job["min_time_s"]) or not is_tight(self.times)

@@ -158,6 +158,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
         "unsupported_op": "Convert without Flex and custom operators.",
         "bad_model": "Export or copy the model again.",
         "crashed": "Check the file, or try another --runtime.",
+        "failed": "With dynamic dimensions, --data gives them a size; else check the file.",
     }
     return DeviceError(
         f"{model} cannot be run on {device.name}: {error['message']}.".replace("..", "."),

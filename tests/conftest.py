@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeq import models
+from edgeq import api, models
 from edgeq.converters.lowering import FileReader
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.source import identify
@@ -61,3 +61,16 @@ def float_cnn(lower: Lower) -> FloatModel:
 def float_mobilenet(lower: Lower) -> FloatModel:
     """The MobileNet-like model that ships with edgeq: inputs in 0..1, residual ADDs."""
     return lower(models.path("fmnist_mobilenet.keras"))
+
+
+@pytest.fixture(scope="session")
+def int8_mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The MobileNet-like model as edgeq's default conversion leaves it, with its record."""
+    path = tmp_path_factory.mktemp("int8") / "mobilenet.tflite"
+    api.convert(
+        models.path("fmnist_mobilenet.keras"),
+        path,
+        data=models.path("fashion_mnist_calibration.npz"),
+        preprocess=["scale=1/255"],
+    )
+    return path

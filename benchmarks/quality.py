@@ -1,0 +1,312 @@
+"""What full-integer INT8 costs, tool by tool: same float model, same samples, same judge.
+
+    python benchmarks/quality.py [--shared DIR] [--litert-quantizer-python PATH] [--only NAME]
+
+Over models with labelled data: those that ship in `edgeq.models`, and those in DIR. Every tool
+gets the same 200 calibration samples; all are judged with `edgeq.compare` on the same other
+samples. "stock" is `edgeq convert --calibrator tflite`: TFLiteConverter with a representative
+dataset, on the same frozen graph, so with edgeq's unrolling of recurrent layers. litert-quantizer
+needs an environment of its own: PATH is the Python of one that has it. A measurement, not a gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import edgeq.models
+from edgeq import api
+from edgeq.converters.certificate import certify
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples import open_samples
+from edgeq.errors import EdgeqError
+from edgeq.inference import read_interface
+from edgeq.models import data as shipped
+from edgeq.values import Quality
+
+Arrays = dict[str, np.ndarray]
+
+SAMPLES = 200  # for calibration
+SLACK_DB = 0.05
+
+# litert-quantizer as its documentation shows it, fed with the samples in argv[2].
+LITERT = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from litert_quantizer import quantizer, recipe
+source, data, target = sys.argv[1:]
+signature = next(iter(Interpreter(source).get_signature_list()))
+arrays = dict(np.load(data))
+count = len(next(iter(arrays.values())))
+samples = [{name: array[i : i + 1] for name, array in arrays.items()} for i in range(count)]
+tool = quantizer.Quantizer(source, recipe.static_wi8_ai8())
+calibration = tool.calibrate({signature: samples})
+tool.quantize(calibration).export_model(target, overwrite=True)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its samples (inputs by name, classes as "y") and their preprocessing."""
+
+    name: str
+    model: Path
+    calibration: Callable[[], Arrays]
+    test: Callable[[], Arrays]
+    preprocess: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one tool made of a model; `quality` is None when there is no file."""
+
+    tool: str
+    quality: Quality | None
+    note: str = ""
+
+
+# ---------------------------------------------------------------- models and samples
+
+
+def shipped_cases() -> Iterator[Case]:
+    """The models inside edgeq: 200 of their 300 training samples, their 2,000 test samples."""
+    for name, prefix, preprocess in (
+        ("fmnist_cnn", None, ()),
+        ("fmnist_mobilenet", None, ("scale=1/255",)),
+        ("fmnist_two_input", "two_input", ()),
+        ("fmnist_gru", "gru", ()),
+    ):
+        yield Case(
+            name,
+            edgeq.models.path(f"{name}.keras"),
+            lambda prefix=prefix: _head(_shipped(prefix, "calibration"), SAMPLES),
+            lambda prefix=prefix: _shipped(prefix, "test"),
+            preprocess,
+        )
+
+
+def _shipped(prefix: str | None, part: str) -> Arrays:
+    if prefix is None:
+        return dict(np.load(edgeq.models.path(f"fashion_mnist_{part}.npz")))
+    rows, labels = zip(*getattr(shipped, f"{prefix}_{part}")(), strict=True)
+    if isinstance(rows[0], Mapping):
+        arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    else:
+        arrays = {"x": np.stack(rows)}
+    return {**arrays, "y": np.array(labels)}
+
+
+def shared_cases(root: Path) -> Iterator[Case]:
+    """The real models beside the project."""
+    folder = root / "fashion_mnist"
+    yield Case(
+        "shared fmnist_cnn",
+        folder / "fmnist_cnn.keras",
+        lambda: _head(_read_idx(folder, "train"), SAMPLES),
+        lambda: _read_idx(folder, "t10k"),
+    )
+    for name, clips in (("kws_dscnn", "mfcc49x10"), ("kws_gru_s", "gru25x10")):
+        path = root / "kws" / f"speech_commands_500_{clips}.npz"
+        yield Case(
+            name,
+            root / "kws" / f"{name}.keras",
+            lambda path=path: _head(dict(np.load(path)), SAMPLES),
+            lambda path=path: {key: value[SAMPLES:] for key, value in np.load(path).items()},
+        )
+    digits = root / "mnist_lstm" / "mnist_small.npz"
+    yield Case(
+        "mnist_lstm",
+        root / "mnist_lstm" / "mnist_lstm.keras",
+        lambda: _head(_part(digits, "train"), SAMPLES),
+        lambda: _part(digits, "test"),
+        ("scale=1/255",),
+    )
+
+
+def _head(arrays: Arrays, count: int) -> Arrays:
+    return {name: array[:count] for name, array in arrays.items()}
+
+
+def _part(path: Path, part: str) -> Arrays:
+    with np.load(path) as arrays:
+        return {name: arrays[f"{name}_{part}"] for name in ("x", "y")}
+
+
+def _read_idx(folder: Path, part: str) -> Arrays:
+    """Images [N, 28, 28, 1] and classes from the two gzipped IDX files of a part."""
+    pixels = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    return {"x": images, "y": np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)}
+
+
+# ---------------------------------------------------------------- one model
+
+
+class Bench:
+    """One case in a folder: its samples, its float model, and what each tool makes of them."""
+
+    def __init__(self, case: Case, folder: Path):
+        self.case, self.folder = case, folder
+        self.calibration, self.test = folder / "calibration.npz", folder / "test.npz"
+        self.float = folder / "float.tflite"
+        np.savez(self.calibration, **case.calibration())
+        np.savez(self.test, **case.test())
+        api.convert(case.model, self.float, scheme="fp32")
+
+    def own(self, tool: str, **options: object) -> Entry:
+        """Convert with edgeq; a file with float operators is measured, and said to be one."""
+        target = self.folder / f"{tool}.tflite"
+        try:
+            api.convert(
+                self.case.model,
+                target,
+                data=self.calibration,
+                preprocess=self.case.preprocess,
+                samples=SAMPLES,
+                allow_float=True,
+                **options,
+            )
+        except EdgeqError as error:
+            return Entry(tool, None, _cell(f"cannot: {error}"))
+        return self._judge(tool, target)
+
+    def litert_quantizer(self, python: Path | None) -> Entry:
+        """Quantize with litert-quantizer in its own environment."""
+        tool = "litert-quantizer"
+        if python is None:
+            return Entry(tool, None, "not installed")
+        prepared, target = self.folder / "prepared.npz", self.folder / f"{tool}.tflite"
+        np.savez(prepared, **self._prepare())
+        command = [str(python), "-c", LITERT, str(self.float), str(prepared), str(target)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return Entry(tool, None, _cell(f"cannot (exit {done.returncode}): {last}"))
+        return self._judge(tool, target)
+
+    def against_stock(self) -> Quality:
+        """edgeq's file with stock's as the baseline."""
+        return self._compare(self.folder / "stock.tflite", self.folder / "edgeq.tflite")
+
+    def _prepare(self) -> Arrays:
+        """The calibration samples as the float model takes them."""
+        inputs = read_interface(self.float).inputs
+        declared = parse_preprocessing(self.case.preprocess, inputs)
+        samples = list(open_samples(self.calibration, inputs, declared).iterate())
+        return {
+            spec.name: np.stack([item.inputs[spec.name] for item in samples]) for spec in inputs
+        }
+
+    def _judge(self, tool: str, target: Path) -> Entry:
+        proof = certify(target)
+        left = sum(item.precision in ("float32", "dynamic", "fp16") for item in proof.operators)
+        borders = {spec.dtype for spec in (*proof.inputs, *proof.outputs)}
+        notes = [f"{left} float operators left"] if left else []
+        notes += [f"{'/'.join(sorted(borders))} at the border"] if borders != {"int8"} else []
+        try:
+            return Entry(tool, self._compare(self.float, target), ", ".join(notes))
+        except EdgeqError as error:
+            return Entry(tool, None, _cell(f"cannot be run: {error}"))
+
+    def _compare(self, baseline: Path, candidate: Path) -> Quality:
+        preprocess = self.case.preprocess
+        return api.compare(
+            baseline, candidate, self.test, preprocess=preprocess, latency=False
+        ).quality
+
+
+def _cell(text: str) -> str:
+    """A message that fits into one cell of a table."""
+    return " ".join(text.replace("|", "/").split())[:90]
+
+
+# ---------------------------------------------------------------- the table
+
+
+HEAD = "| model (evaluated) | tool | SQNR dB | agreement % | accuracy % | drop, points | note |"
+
+
+def rows(case: Case, entries: list[Entry]) -> Iterator[str]:
+    """Table rows of one model, FP32 first."""
+    first = next((entry.quality for entry in entries if entry.quality is not None), None)
+    if first is not None:
+        name = f"{case.name} ({first.sample_count})"
+        yield f"| {name} | FP32 | | | {_number(first.baseline_accuracy_percent)} | | |"
+    for entry in entries:
+        quality = entry.quality
+        if quality is None:
+            yield f"| {case.name} | {entry.tool} | | | | | {entry.note} |"
+            continue
+        sqnr = min(output.sqnr_db for output in quality.outputs)
+        drop = quality.drop_points
+        yield (
+            f"| | {entry.tool} | {sqnr:.2f} | {_number(quality.agreement_percent)} "
+            f"| {_number(quality.candidate_accuracy_percent)} "
+            f"| {drop.value:.2f} [{drop.low:.2f}, {drop.high:.2f}] | {entry.note} |"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iterator[str]:
+    """How edgeq is below stock on one model; nothing when it is not."""
+    ours, theirs = (min(output.sqnr_db for output in item.outputs) for item in (own, stock))
+    if ours < theirs - SLACK_DB:
+        yield f"{name}: SQNR {theirs - ours:.2f} dB lower"
+    drop = paired.drop_points
+    if drop is not None and drop.low > 0:
+        yield f"{name}: accuracy {drop.value:.2f} points lower [{drop.low:.2f}, {drop.high:.2f}]"
+
+
+def measure(case: Case, python: Path | None) -> Iterator[str]:
+    """Print one model's rows; yields how edgeq is below stock."""
+    with tempfile.TemporaryDirectory(prefix="edgeq-quality-") as folder:
+        bench = Bench(case, Path(folder))
+        stock = bench.own("stock", calibrator="tflite")
+        own = bench.own("edgeq")
+        entries = [stock, bench.litert_quantizer(python), own]
+        for row in rows(case, entries):
+            print(row, flush=True)
+        if own.quality is None:
+            yield f"{case.name}: edgeq did not convert it"
+        elif stock.quality is not None:
+            yield from shortfalls(case.name, stock.quality, own.quality, bench.against_stock())
+
+
+def main() -> None:
+    """Measure and print."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=beside, metavar="DIR")
+    parser.add_argument("--litert-quantizer-python", type=Path, metavar="PATH")
+    parser.add_argument("--only", default="", help="models whose name contains this")
+    given = parser.parse_args()
+    names = ("edgeq", "tensorflow", "keras", "ai-edge-litert", "numpy")
+    print(f"{platform.machine()}, " + ", ".join(f"{name} {version(name)}" for name in names))
+    cases = [*shipped_cases()]
+    cases += shared_cases(given.shared) if given.shared.is_dir() else ()
+    print(HEAD)
+    print("|---|---|--:|--:|--:|--:|---|")
+    below = []
+    for case in cases:
+        if given.only in case.name:
+            below += measure(case, given.litert_quantizer_python)
+    print("edgeq below stock: " + ("; ".join(below) or "on no model"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgeq import timing
+from edgeq.device_runners import health
+from edgeq.values import BenchRun, FileRef, RuntimeInfo
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 1.0), (0.5, 3.0), (0.9, 4.6), (0.99, 4.96), (1.0, 5.0)]
+)
+def test_percentiles_interpolate(share: float, expected: float) -> None:
+    assert timing.percentile([1.0, 2.0, 3.0, 4.0, 5.0], share) == pytest.approx(expected)
+
+
+def test_summary() -> None:
+    found = timing.summarize([3.0, 1.0, 2.0])
+    assert (found.count, found.min_ms, found.p50_ms, found.mean_ms) == (3, 1.0, 2.0, 2.0)
+    assert found.stddev_ms == pytest.approx(1.0)
+    assert timing.summarize([4.0]).stddev_ms == 0.0
+
+
+def test_a_ratio_is_not_fooled_by_a_machine_that_slows_down() -> None:
+    baseline = [[10.0 * slow] * 5 for slow in (1, 1, 2, 4, 4, 4)]
+    candidate = [[5.0 * slow] * 5 for slow in (1, 1, 2, 4, 4, 4)]
+    ratio = timing.ratio_of_medians(baseline, candidate)
+    assert (ratio.low, ratio.value, ratio.high) == (2.0, 2.0, 2.0)
+
+
+def test_a_ratio_has_an_interval_and_a_fixed_seed() -> None:
+    baseline = [[10.0], [11.0], [9.0], [10.5], [9.5], [10.0]]
+    candidate = [[5.0]] * 6
+    first = timing.ratio_of_medians(baseline, candidate)
+    assert first.low < first.value < first.high
+    assert first == timing.ratio_of_medians(baseline, candidate)
+
+
+def make_run(rounds: list[list[float]]) -> BenchRun:
+    times = [time for part in rounds for time in part]
+    return BenchRun(
+        model=FileRef("m.tflite", "", 1),
+        runtime=RuntimeInfo("ai-edge-litert", "2.3.0"),
+        threads=1,
+        init_ms=1.0,
+        first_ms=1.0,
+        warmup_ms=(),
+        latencies_ms=tuple(map(tuple, rounds)),
+        latency=timing.summarize(times),
+        peak_rss_bytes=None,
+        arena_bytes=None,
+        load_average=0.0,
+        validity="valid",
+        issues=(),
+    )
+
+
+STEADY = make_run([[1.0, 1.01, 0.99, 1.0] for _ in range(12)])
+
+
+def look(at: float, busy: float = 0.0, own: float = 0.0, clock: float | None = None) -> dict:
+    return {"time_s": at, "busy_s": busy, "own_s": own, "clock_mhz": clock,
+            "temperature_celsius": 81.0, "load_average": 0.0}  # fmt: skip
+
+
+def codes(run: BenchRun, looks: list[dict]) -> list[str]:
+    return [issue.code for issue in health.find_issues(run, looks)]
+
+
+QUIET = [look(0.0), look(10.0, busy=10.0, own=9.9)]
+
+
+def test_a_steady_run_on_a_quiet_machine_has_no_issues() -> None:
+    assert codes(STEADY, QUIET) == []
+
+
+def test_few_runs() -> None:
+    assert codes(make_run([[1.0] * 5]), QUIET) == ["bench.few_runs"]
+
+
+def test_noise() -> None:
+    scattered = make_run([[1.0, 1.5, 0.8, 2.0] for _ in range(12)])
+    assert codes(scattered, QUIET) == ["bench.noisy"]
+
+
+def test_drift_names_the_change() -> None:
+    slowing = make_run([[1.0 + 0.02 * number] * 40 for number in range(12)])
+    (issue,) = [i for i in health.find_issues(slowing, QUIET) if i.code == "bench.drift"]
+    assert issue.message == (
+        "m.tflite: the last third of the rounds is +15.5 % against the first third."
+    )
+
+
+def test_load_of_other_processes() -> None:
+    busy = [look(0.0), look(10.0, busy=15.0, own=9.0)]
+    (issue,) = health.find_issues(STEADY, busy)
+    assert issue.message == (
+        "Other processes used 0.6 cores during the measurement; stop them and repeat."
+    )
+
+
+def test_a_falling_clock_is_throttling() -> None:
+    looks = [look(float(t), busy=t, own=t, clock=c) for t, c in enumerate([1500.0, 1500.0, 1000.0])]
+    (issue,) = health.find_issues(STEADY, looks)
+    assert issue.message == (
+        "The clock fell from 1500 to 1000 MHz during the measurement at 81 degrees Celsius."
+    )
+
+
+def test_what_cannot_be_read_is_not_an_issue() -> None:
+    blind = [{**entry, "busy_s": None} for entry in QUIET]
+    assert codes(replace(STEADY), blind) == []
