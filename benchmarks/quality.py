@@ -15,7 +15,6 @@ import argparse
 import gzip
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -197,7 +196,7 @@ class Bench:
         return self._judge(tool, target)
 
     def against_stock(self) -> Quality:
-        """edgeq's file with stock's as the baseline."""
+        """Edgeq's file with stock's as the baseline."""
         return self._compare(self.folder / "stock.tflite", self.folder / "edgeq.tflite")
 
     def _prepare(self) -> Arrays:
@@ -309,4 +308,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

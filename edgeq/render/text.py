@@ -39,7 +39,8 @@ def _render(*parts: RenderableType) -> str:
     console = Console(width=width, force_terminal=True, color_system="standard", highlight=False)
     with console.capture() as capture:
         for part in parts:
-            console.print(part)
+            # Lines with paths are left whole, so that they can be copied.
+            console.print(part, soft_wrap=isinstance(part, (str, Text)))
     return capture.get().rstrip("\n")
 
 

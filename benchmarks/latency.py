@@ -1,0 +1,117 @@
+"""edgeq's p50 against litert-benchmark's median: same model, same number of runs, in turns.
+
+    python benchmarks/latency.py MODEL.tflite... [--repetitions 10] [--runs N]
+
+litert-benchmark is the console script of the ai-edge-litert wheel. It rounds its median to
+0.01 ms, 5 % of a small model's, so it runs here with the function that gives the median wrapped
+to show all digits; nothing else of it is changed. CPU, one thread. Who goes first alternates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from edgeq import api
+from edgeq.values import BenchRun, DeviceFacts
+
+MEASURED_S = 1.0  # of inferences per measurement, when --runs is not given
+WARMUP_S = 0.2
+LIMIT_PERCENT = 3.0  # for how far edgeq's p50 lies above, and for its spread
+
+# Runs a Python script as itself, and prints each median it takes in full.
+SHIM = """
+import runpy, statistics, sys
+taken = statistics.median
+def median(values):
+    value = taken(values)
+    print("MEDIAN", repr(float(value)), flush=True)
+    return value
+statistics.median = median
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def theirs_ms(model: Path, runs: int, warmup: int) -> float:
+    """The median of one run of litert-benchmark."""
+    script = Path(sys.executable).with_name("litert-benchmark")
+    command = [sys.executable, "-c", SHIM, str(script), "--model", str(model), "--use_cpu"]
+    command += ["--num_threads", "1", "--num_runs", str(runs), "--warmup_runs", str(warmup)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    found = re.search(r"^MEDIAN (\S+)$", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or found is None:
+        sys.exit(f"litert-benchmark failed:\n{done.stdout}\n{done.stderr}")
+    return float(found[1])
+
+
+def ours(model: Path, runs: int) -> tuple[BenchRun, DeviceFacts]:
+    """One run of edgeq's benchmark."""
+    result = api.bench([model], threads=1, runs=runs, runtime="ai-edge-litert")
+    return result.runs[0], result.facts
+
+
+def choose_runs(model: Path) -> tuple[int, int, DeviceFacts]:
+    """Runs and warm-up runs that take about the wanted time, from a short look."""
+    run, facts = ours(model, 30)
+    one_s = run.latency.p50_ms / 1000
+    runs = min(max(round(MEASURED_S / one_s), 50), 20000)
+    return runs, max(round(WARMUP_S / one_s), 5), facts
+
+
+def measure(model: Path, repetitions: int, wanted: int | None) -> bool:
+    """Print one model's repetitions and verdict; returns whether edgeq is within the limits."""
+    runs, warmup, facts = choose_runs(model)
+    runs = wanted or runs
+    print(f"\n{model.name} on {facts.cpu_model}, {runs} runs")
+    own, ratios, doubts = [], [], set()
+    for number in range(repetitions):
+        if number % 2:
+            run, theirs = ours(model, runs)[0], theirs_ms(model, runs, warmup)
+        else:
+            theirs, run = theirs_ms(model, runs, warmup), ours(model, runs)[0]
+        p50 = run.latency.p50_ms
+        own.append(p50)
+        ratios.append(p50 / theirs)
+        doubts |= {issue.code for issue in run.issues}
+        print(
+            f"  {number + 1:2}: litert-benchmark {theirs:.4f} ms, edgeq {p50:.4f} ms, "
+            f"{ratios[-1]:.3f}x (load {run.load_average})",
+            flush=True,
+        )
+    above = 100 * (statistics.median(ratios) - 1)
+    spread = 100 * (max(own) - min(own)) / statistics.median(own)
+    verdict = [
+        f"{label} {value:{sign}.1f} % ({'within' if value <= LIMIT_PERCENT else 'NOT within'} "
+        f"{LIMIT_PERCENT:g} %)"
+        for label, value, sign in (
+            ("edgeq's p50 against theirs, median:", above, "+"),
+            ("spread of edgeq's p50:", spread, ""),
+        )
+    ]
+    print("  " + "; ".join(verdict))
+    print(f"  edgeq's own doubts: {', '.join(sorted(doubts)) or 'none'}")
+    return max(above, spread) <= LIMIT_PERCENT
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.tflite")
+    parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--runs", type=int, help="per measurement; by default for about 1 s")
+    given = parser.parse_args()
+    names = ("edgeq", "ai-edge-litert", "numpy")
+    print(f"{platform.machine()}, " + ", ".join(f"{name} {version(name)}" for name in names))
+    good = [measure(model, given.repetitions, given.runs) for model in given.models]
+    print(f"\nwithin {LIMIT_PERCENT:g} % in both: {sum(good)} of {len(good)} models")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""The commands as a user types them, in processes of their own, the wrong ways included."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq import models
+from edgeq.values import FloatModel
+
+CALIBRATION = models.path("fashion_mnist_calibration.npz")
+TEST = models.path("fashion_mnist_test.npz")
+MOBILENET = models.path("fmnist_mobilenet.keras")
+
+
+def edgeq(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from edgeq.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def complaint(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """The error sentence of a command that failed as it should."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+# ---------------------------------------------------------------- the good ways
+
+
+def test_convert_writes_the_model_and_its_record(int8_mobilenet: Path) -> None:
+    record = json.loads(int8_mobilenet.with_name("mobilenet.tflite.json").read_text())
+    assert record["schema"] == "edgeq.record/1"
+    assert record["kind"] == "convert"
+    assert record["certificate"]["problems"] == []
+    assert {op["precision"] for op in record["certificate"]["operators"]} == {"int8"}
+    assert record["certificate"]["float_islands"] == 0
+    assert record["quality"]["is_held_out"] is True
+    assert record["quality"]["outputs"][0]["sqnr_db"] > 15
+    assert record["data"]["preprocessing"][0]["scale"] == pytest.approx(1 / 255)
+    assert record["model"]["file"]["size_bytes"] == int8_mobilenet.stat().st_size
+    assert dict(record["versions"])["tensorflow"].startswith("2.21")
+
+
+def test_the_same_inputs_give_the_same_bytes(int8_mobilenet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.tflite"
+    arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", out]
+    done = edgeq("convert", MOBILENET, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == int8_mobilenet.read_bytes()
+    assert done.stderr == ""
+    for expected in (
+        "Read back from the file: full integer, INT8 weights and activations",
+        "0 float islands",
+        "INT8 per channel",
+        "Against the float model on 60 held-out samples",
+        f"Wrote {out} and {out}.json",
+    ):
+        assert expected in done.stdout
+    assert "Saved artifact" not in done.stdout
+
+
+def test_json_prints_the_record_alone(float_cnn: FloatModel, tmp_path: Path) -> None:
+    out = tmp_path / "m.tflite"
+    done = edgeq("convert", float_cnn.file.path, "--scheme", "fp16", "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "m.tflite.json").read_text())
+
+
+def test_eval_uses_the_preprocessing_that_the_file_carries(int8_mobilenet: Path) -> None:
+    done = edgeq("eval", int8_mobilenet, "--data", TEST, "--samples", 500, "--json")
+    assert done.returncode == 0, done.stderr
+    (evaluation,) = json.loads(done.stdout)["evaluations"]
+    assert evaluation["metrics"][0]["name"] == "top1"
+    assert evaluation["metrics"][0]["value"] > 88
+    assert evaluation["interval"]["low"] < evaluation["metrics"][0]["value"]
+
+
+def test_wrong_preprocessing_costs_more_than_int8_does(int8_mobilenet: Path) -> None:
+    arguments = ["--data", TEST, "--samples", 500, "--preprocess", "scale=1", "--json"]
+    done = edgeq("eval", int8_mobilenet, *arguments)
+    assert json.loads(done.stdout)["evaluations"][0]["metrics"][0]["value"] < 70
+
+
+def test_compare_counts_in_pairs_and_gives_a_verdict(int8_mobilenet: Path, tmp_path: Path) -> None:
+    record_path = tmp_path / "r.json"
+    arguments = ["--data", TEST, "--samples", 1000, "--runs", 50, "-o", record_path]
+    done = edgeq("compare", MOBILENET, int8_mobilenet, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Verdict: " in done.stdout
+    record = json.loads(record_path.read_text())
+    pairs = record["quality"]["paired"]
+    assert sum(pairs.values()) == 1000
+    assert record["quality"]["baseline_accuracy_percent"] == pytest.approx(
+        (pairs["both_right"] + pairs["only_baseline"]) / 10
+    )
+    assert record["size_ratio"] > 1.5
+    assert [run["latency"]["count"] for run in record["bench"]["runs"]] == [50, 50]
+
+
+def test_two_inputs_are_matched_by_name(tmp_path: Path) -> None:
+    """Both inputs have the same shape: matched by position, accuracy would fall to chance."""
+    model, out = models.path("fmnist_two_input.keras"), tmp_path / "two.tflite"
+    done = edgeq("convert", model, "--data", "edgeq.models.data:two_input_calibration", "-o", out)
+    assert done.returncode == 0, done.stderr
+    done = edgeq(
+        "compare", model, out, "--data", "edgeq.models.data:two_input_test", "--no-latency",
+        "--samples", 500, "--json",
+    )  # fmt: skip
+    quality = json.loads(done.stdout)["quality"]
+    assert quality["baseline_accuracy_percent"] > 85
+    assert quality["candidate_accuracy_percent"] > 85
+
+
+def test_a_gru_is_unrolled_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "gru.tflite"
+    done = edgeq(
+        "convert", models.path("fmnist_gru.keras"), "-o", out,
+        "--data", "edgeq.models.data:gru_calibration",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "recurrent layers unrolled into single steps" in done.stdout
+    assert "0 float islands" in done.stdout
+
+
+def test_bench_prints_a_ratio_with_its_interval(
+    float_mobilenet: FloatModel, int8_mobilenet: Path
+) -> None:
+    done = edgeq("bench", float_mobilenet.file.path, int8_mobilenet, "--runs", 40)
+    assert done.returncode == 0, done.stderr
+    assert "95 % interval" in done.stdout
+    assert "mobilenet.tflite" in done.stdout
+
+
+# ---------------------------------------------------------------- the wrong ways
+
+
+@pytest.fixture(scope="module")
+def float_file(float_mobilenet: FloatModel) -> str:
+    return float_mobilenet.file.path
+
+
+def test_a_missing_model(tmp_path: Path) -> None:
+    out = tmp_path / "o.tflite"
+    done = edgeq("convert", tmp_path / "no.keras", "--data", CALIBRATION, "-o", out)
+    assert f"error: {tmp_path}/no.keras does not exist." in complaint(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_already_quantized_model(int8_mobilenet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.tflite"
+    done = edgeq("convert", int8_mobilenet, "--data", CALIBRATION, "-o", out)
+    assert "is already quantized: " in complaint(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_data(float_file: str, tmp_path: Path) -> None:
+    done = edgeq("convert", float_file, "-o", tmp_path / "o.tflite")
+    assert "calibrates on a representative dataset, and there is none." in complaint(done, 2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x": np.zeros((40, 14, 14, 1), np.float32)}, "takes 28x28x1, but sample 0 of"),
+        ({"picture": np.zeros((40, 28, 28, 1), np.float32)}, "holds 'picture', but the model's"),
+        ({"x": np.zeros((0, 28, 28, 1), np.float32)}, "holds no samples."),
+        ({"x": np.full((40, 28, 28, 1), np.nan, np.float32)}, "holds NaN or infinity in 32 of 32"),
+    ],
+)
+def test_data_that_does_not_fit(
+    float_file: str, tmp_path: Path, arrays: dict[str, np.ndarray], expected: str
+) -> None:
+    np.savez(tmp_path / "d.npz", **arrays)
+    done = edgeq("convert", float_file, "--data", tmp_path / "d.npz", "-o", tmp_path / "o.tflite")
+    assert expected in complaint(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.npz"]
+
+
+def test_an_empty_folder(float_file: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    done = edgeq("convert", float_file, "--data", tmp_path / "images", "-o", tmp_path / "o.tflite")
+    assert "images holds no images." in complaint(done)
+
+
+def test_an_unreadable_image_among_good_ones(float_file: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("L", (28, 28), number).save(folder / f"{number:02}.png")
+    (folder / "17.png").write_bytes(b"not an image")
+    done = edgeq("convert", float_file, "--data", folder, "-o", tmp_path / "o.tflite")
+    assert "17.png" in complaint(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_an_output_that_cannot_be_written(float_file: str, tmp_path: Path) -> None:
+    out = tmp_path / "none" / "o.tflite"
+    done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", out)
+    assert f"error: Cannot write {out}: No such file or directory." in complaint(done)
+
+
+def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
+    float_file: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.tflite"
+    out.write_bytes(b"the old one")
+    arguments = ["--preprocess", "scale=1/255", "--min-sqnr", 90, "-o", out]
+    done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments)
+    assert "below the 90 dB asked for; nothing was written." in complaint(done, 3)
+    assert out.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--io", "int16"], "--io int16 does not go with --scheme int8."),
+        (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
+        (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
+        (["--preprocess", "scal=1/255"], "has the unknown key 'scal'."),
+        (["--scheme", "fp16", "--min-sqnr", "9"], ""),
+    ],
+)
+def test_options_that_cannot_be_followed(
+    float_file: str, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    out = tmp_path / "o.tflite"
+    if not expected:
+        done = edgeq("convert", float_file, "-o", out, *arguments)
+        assert "--min-sqnr needs samples to measure on." in complaint(done, 2)
+        return
+    done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", out, *arguments)
+    assert expected in complaint(done, 2)
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    out = tmp_path / "o.tflite"
+    code = "from edgeq.cli import main; main()"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, "convert", str(MOBILENET), "--data", str(CALIBRATION),
+         "-o", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )  # fmt: skip
+    time.sleep(2.0)  # TensorFlow is being imported by now
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert stderr.endswith("Interrupted; nothing was written.\n")
+    assert list(tmp_path.iterdir()) == [scratch]
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_different_model_cannot_be_compared(int8_mobilenet: Path) -> None:
+    other = models.path("fmnist_gru.keras")
+    done = edgeq("compare", other, int8_mobilenet, "--data", TEST)
+    assert "mobilenet.tflite is another model: its input 'image' has the shape" in complaint(done)
+
+
+def test_bench_of_a_keras_file(tmp_path: Path) -> None:
+    assert "is not a TensorFlow Lite model" in complaint(edgeq("bench", MOBILENET))
+
+
+def test_a_missing_extra_names_the_command(float_file: str, tmp_path: Path) -> None:
+    """Without TensorFlow: the finder that would locate it is told to find nothing."""
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'tensorflow' else find(name, *rest)\n"
+        "from edgeq.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "convert", float_file, "--data", str(CALIBRATION),
+         "-o", str(tmp_path / "o.tflite")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert complaint(done) == (
+        "error: Converting needs TensorFlow, which is not installed here.\n"
+        "hint:  Install it with: pip install 'edgeq[convert]'\n"
+    )
