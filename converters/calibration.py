@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,13 +50,11 @@ class FloatRun:
     Attributes:
         ranges: per tensor, over all samples.
         halves: [2, 2, tensors]: (even samples, odd samples) x (minimum, maximum).
-        inputs: the first samples as fed, input name to [kept, ...].
-        outputs: the model's outputs for them, output name to [kept, ...].
+        outputs: the model's outputs for what `first_inputs` returns, output name to [kept, ...].
     """
 
     ranges: Ranges
     halves: NDArray[np.float32]
-    inputs: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]
 
 
@@ -77,7 +76,7 @@ def run_float_model(
     Args:
         samples: input name to array without batch dimension.
         folder: working folder.
-        keep: number of first samples whose inputs and outputs are returned.
+        keep: number of first batches whose outputs are returned.
         observe: collect ranges; False runs the model as it is, for its outputs alone.
 
     Raises:
@@ -123,6 +122,26 @@ def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator
         yield stack(group, inputs)
 
 
+def first_inputs(
+    samples: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
+) -> dict[str, NDArray[Any]]:
+    """The first samples as they will be fed: those among `keep` batches shaped like the first.
+
+    Returns:
+        Input name to [kept, ...].
+    """
+    kept = list(islice(batches(samples, inputs), keep))
+    return {
+        spec.name: np.concatenate([kept[i][spec.name] for i in _alike(kept)]) for spec in inputs
+    }
+
+
+def _alike(kept: Sequence[Inputs]) -> list[int]:
+    """Positions of the batches shaped like the first: with dynamic sizes, others may follow."""
+    shapes = [{name: array.shape for name, array in inputs.items()} for inputs in kept]
+    return [position for position, shape in enumerate(shapes) if shape == shapes[0]]
+
+
 def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
     """Samples without batch dimension as one batch."""
     return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
@@ -161,19 +180,17 @@ def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
         count = int(stored["count"])
         names, numbers = stored["names"], stored["indices"]
         halves = stored["halves"]
-        outputs = {spec.name: stored[f"output_{index}"] for index, spec in enumerate(model.outputs)}
+        outputs = {
+            spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
+            for n, spec in enumerate(model.outputs)
+        }
     low, high = halves[:, 0].min(axis=0), halves[:, 1].max(axis=0)
     tensors = tuple(
         TensorRange(int(number), str(name), float(minimum), float(maximum))
         for number, name, minimum, maximum in zip(numbers, names, low, high, strict=True)
     )
     digest = hashlib.sha256(low.tobytes() + high.tobytes()).hexdigest()
-    inputs = {
-        spec.name: np.concatenate([arrays[spec.name] for arrays in kept])
-        for spec in model.inputs
-        if kept
-    }
-    return FloatRun(Ranges("edgeq", "minmax", count, tensors, digest), halves, inputs, outputs)
+    return FloatRun(Ranges("edgeq", "minmax", count, tensors, digest), halves, outputs)
 
 
 def write_ranges(content: bytes, ranges: Ranges) -> bytes:

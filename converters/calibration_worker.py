@@ -5,9 +5,11 @@ Usage: python -m edgeq.converters.calibration_worker MODEL RESULT.npz KEEP range
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +21,67 @@ from edgeq import flatbuffer
 from edgeq.converters.framing import read_sample
 
 _MAX_THREADS = 4  # small models gain nothing from more
+_WORTH_THREADS = 500_000  # elements per inference
 
 
 class Observer:
-    """Running minimum and maximum of every tensor, kept apart for even and odd samples."""
+    """Running minimum and maximum of every tensor, kept apart for even and odd samples.
 
-    def __init__(self, indices: Sequence[int], names: Sequence[str]):
+    Args:
+        sizes: number of elements of each tensor, to share the work out evenly.
+    """
+
+    def __init__(self, indices: Sequence[int], names: Sequence[str], sizes: Sequence[int]):
         self.indices, self.names = indices, names
         self.halves = np.empty((2, 2, len(indices)), np.float32)
         self.halves[:, 0], self.halves[:, 1] = np.inf, -np.inf
         self.count = 0
+        # numpy lets go of the interpreter lock while it searches; below some size, handing
+        # work to a thread costs more than doing it.
+        threads = _threads() if sum(sizes) >= _WORTH_THREADS else 1
+        self._shares = _share_out(sizes, threads)
+        self._pool = ThreadPoolExecutor(threads)
 
     def look(self, interpreter: Interpreter) -> None:
-        """Take in the tensors of the inference that just ran."""
+        """Take in the tensors of the inference that just ran.
+
+        Raises:
+            RuntimeError: a tensor holds NaN or infinity.
+        """
         low, high = self.halves[self.count % 2]
-        for position, index in enumerate(self.indices):
-            view = interpreter.tensor(index)()
-            if view.size == 0:
-                continue
-            minimum, maximum = view.min(), view.max()
-            del view  # the interpreter refuses to run while a view of its memory is alive
-            if not (np.isfinite(minimum) and np.isfinite(maximum)):
-                sys.exit(
-                    f"tensor {self.names[position]!r} holds NaN or infinity "
-                    f"for sample {self.count}."
-                )
-            low[position] = min(low[position], minimum)
-            high[position] = max(high[position], maximum)
+
+        def search(positions: Sequence[int]) -> None:
+            for position in positions:
+                # The interpreter refuses to run while a view of its memory is alive.
+                view = interpreter.tensor(self.indices[position])()
+                edges = (view.min(), view.max()) if view.size else (0, 0)
+                low[position] = np.minimum(low[position], edges[0])
+                high[position] = np.maximum(high[position], edges[1])
+
+        if len(self._shares) == 1:
+            search(self._shares[0])
+        else:
+            list(self._pool.map(search, self._shares))
+        broken = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high)))
+        if len(broken):
+            name = self.names[broken[0]]
+            raise RuntimeError(f"tensor {name!r} holds NaN or infinity for sample {self.count}.")
         self.count += 1
+
+
+def _threads() -> int:
+    return min(os.cpu_count() or 1, _MAX_THREADS)
+
+
+def _share_out(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Positions in `count` groups of about the same total size, the largest dealt first."""
+    shares: list[list[int]] = [[] for _ in range(count)]
+    totals = [0] * count
+    for position in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
+        least = totals.index(min(totals))
+        shares[least].append(position)
+        totals[least] += sizes[position]
+    return shares
 
 
 def observable(tree: Any) -> list[int]:
@@ -77,28 +112,25 @@ def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
     watched = observable(tree) if observe else []
     names = [flatbuffer.text(graph.tensors[index].name) for index in watched]
     content = expose(tree, watched) if observe else path.read_bytes()
-    threads = min(os.cpu_count() or 1, _MAX_THREADS)
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    observer = Observer(watched, names)
-    kept: list[list[NDArray[Any]]] = [[] for _ in outputs]
+    interpreter = Interpreter(model_content=content, num_threads=_threads())
+    sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in watched]
+    observer = Observer(watched, names, sizes)
+    kept: dict[str, Any] = {}
     shapes: list[tuple[int, ...]] = []
     while (sample := read_sample(sys.stdin.buffer)) is not None:
         set_inputs(interpreter, inputs, sample, shapes)
         interpreter.invoke()
-        if len(kept[0]) < keep:
-            for store, index in zip(kept, outputs, strict=True):
-                store.append(interpreter.get_tensor(index))
+        if observer.count < keep:
+            for number, index in enumerate(outputs):
+                kept[f"output_{number}_{observer.count}"] = interpreter.get_tensor(index)
         observer.look(interpreter)
-    arrays: dict[str, Any] = {
-        f"output_{i}": np.concatenate(store) for i, store in enumerate(kept) if store
-    }
     np.savez(
         result,
         count=observer.count,
         indices=np.array(watched, np.int32),
         names=np.array(names, np.str_),
         halves=observer.halves,
-        **arrays,
+        **kept,
     )
 
 

@@ -254,18 +254,24 @@ def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | No
     return float(spread), float(shift)
 
 
+class _SeenError(Exception):
+    """Ends the run of a model whose later layers nobody needs."""
+
+
 def _input_of(loaded: Loaded, layer: Any, arrays: Arrays) -> NDArray[Any] | None:
-    """What flows into `layer`: the layer is watched while the model runs once, eagerly."""
+    """What flows into `layer`: the model runs once, eagerly, as far as that layer."""
     seen: list[NDArray[Any]] = []
     original = layer.call
 
     def watch(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(np.asarray(inputs))
-        return original(inputs, *args, **kwargs)
+        raise _SeenError
 
     layer.call = watch
     try:
         tflite.predict(loaded, arrays)
+    except _SeenError:
+        return seen[0]
     finally:
         layer.call = original
-    return seen[0] if seen else None
+    return None

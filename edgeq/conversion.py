@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -34,6 +35,7 @@ from edgeq.values import (
     TfliteModel,
 )
 
+HINT_SAMPLES = 32  # enough for a mean and a spread per channel
 PREPROCESSING_KEY = "edgeq.preprocessing"
 
 EFFORTS = ("fast", "balanced", "best")
@@ -163,25 +165,34 @@ def _run_float(
 ) -> tuple[FloatRun, FloatModel]:
     """One pass over the calibration samples: lint them, collect ranges, check the lowering."""
     observe = job.scheme.needs_data and _why_stock(job, model) is None
-    if plan.samples is None:
-        drawn = iter(lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed))
-        run = calibration.run_float_model(model, drawn, job.folder, CHECK_SAMPLES, observe=False)
-        return run, _check(reader, model, run)
-    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
     if job.scheme.needs_data:
         _lint(job, reader, model, plan, issues)
-    fed = _counted(job, "calibrate", plan.samples, chosen)
-    run = calibration.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe=observe)
+    with ThreadPoolExecutor(1) as pool:
+        # The source model answers in its own process while the float model runs in another.
+        first = calibration.first_inputs(_feed(job, model, plan), model.inputs, CHECK_SAMPLES)
+        expected = None if reader is None else pool.submit(reader.predict, first)
+        fed = _feed(job, model, plan, "calibrate")
+        run = calibration.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe=observe)
     if observe:
         names = [item.name for item in run.ranges.tensors]
         doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], names)
         issues += [] if doubt is None else [doubt]
-    return run, _check(reader, model, run)
+    if expected is None:
+        return run, model
+    return run, lowering.check(model, expected.result(), run.outputs)
 
 
-def _counted(job: Job, step: str, samples: Samples, indices: Sequence[int]) -> Iterator[Inputs]:
-    for number, sample in enumerate(samples.iterate(indices)):
-        job.on_progress(step, number, len(indices))
+def _feed(
+    job: Job, model: FloatModel, plan: SamplePlan, step: str | None = None
+) -> Iterator[Inputs]:
+    """The samples for the float model; random ones where there are none."""
+    if plan.samples is None:
+        yield from lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        return
+    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
+    for number, sample in enumerate(plan.samples.iterate(chosen)):
+        if step is not None:
+            job.on_progress(step, number, len(chosen))
         yield sample.inputs
 
 
@@ -205,7 +216,7 @@ def _hints(
     """What the source model tells about the values it expects."""
     if reader is None or len(model.inputs) != 1:
         return ()
-    first = [sample.inputs for sample in samples.iterate(chosen[:64])]
+    first = [sample.inputs for sample in samples.iterate(chosen[:HINT_SAMPLES])]
     size = max(model.inputs[0].shape[0], 1)
     whole = first[: len(first) // size * size] or first
     name = model.inputs[0].name
@@ -221,12 +232,6 @@ def _hints(
             mean_shift_in_std=None if statistics is None else statistics[1],
         ),
     )
-
-
-def _check(reader: Reader | None, model: FloatModel, run: FloatRun) -> FloatModel:
-    if reader is None:
-        return model
-    return lowering.check(model, reader.predict(run.inputs), run.outputs)
 
 
 def _why_stock(job: Job, model: FloatModel) -> str | None:
@@ -259,8 +264,7 @@ def _quantize(
             )
         return quantization.quantize(model, ranges, *shape), ranges
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
-    assert plan.samples is not None
-    fed = _counted(job, "calibrate (stock)", plan.samples, plan.chosen)
+    fed = _feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)
     return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
 
@@ -307,7 +311,8 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
     with TensorFlowProcess(folder, verbose=verbose) as process:
         reader = FileReader(path, source.identify(path), process)
         model = reader.lower(options, folder)
-        fed = iter(lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed))
-        run = calibration.run_float_model(model, fed, folder, CHECK_SAMPLES, observe=False)
-        lowering.check(model, reader.predict(run.inputs), run.outputs)
+        fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+        first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+        run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, observe=False)
+        lowering.check(model, reader.predict(first), run.outputs)
     return Path(model.file.path)

@@ -16,9 +16,10 @@ from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 # A step's name, how many of how many; the total is None where nobody knows it.
 OnProgress = Callable[[str, int, int | None], None]
 
-CHECK_SAMPLES = 8  # enough to tell two functions apart, few enough to cost nothing
+CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256
 MAX_HELD_OUT = 256
+MAX_UNHELD = 64  # calibration samples to measure on when none are held out
 
 
 @dataclass(frozen=True)

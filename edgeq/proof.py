@@ -10,7 +10,7 @@ from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.evaluation import measure_quality
 from edgeq.issues import make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
+from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
@@ -60,7 +60,8 @@ def measure_result(job: Job, model: FloatModel, plan: SamplePlan, target: Path) 
     used, indices, is_held_out = plan.test, None, True
     if used is None:
         used, is_held_out = plan.samples, bool(plan.held_out)
-        indices = plan.held_out or plan.chosen
+        # Calibration samples flatter the result: a few show whether it works at all.
+        indices = plan.held_out or plan.chosen[:MAX_UNHELD]
     assert used is not None
     pairs = ((sample.inputs, sample.label) for sample in used.iterate(indices))
     return measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
