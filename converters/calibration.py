@@ -109,8 +109,7 @@ def run_float_model(
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
     """Group samples to the model's batch size; a short last group repeats its last sample."""
-    size = max((spec.shape[0] for spec in inputs if spec.shape), default=1)
-    size = max(size, 1)
+    size = batch_size(inputs)
     group: list[Inputs] = []
     for sample in samples:
         group.append(sample)
@@ -120,6 +119,11 @@ def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator
     if group:
         group += [group[-1]] * (size - len(group))
         yield stack(group, inputs)
+
+
+def batch_size(inputs: Sequence[TensorSpec]) -> int:
+    """Samples per inference; 1 where it is dynamic."""
+    return max(1, *(spec.shape[0] for spec in inputs if spec.shape), 1)
 
 
 def first_inputs(

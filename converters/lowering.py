@@ -242,11 +242,12 @@ def check(
     for name, expected in reference.items():
         got = outputs[name].reshape(expected.shape).astype(np.float64)
         peak = float(np.max(np.abs(expected), initial=0.0)) or 1.0
-        worst = max(worst, float(np.max(np.abs(got - expected), initial=0.0)) / peak)
-        if not worst <= MAX_DEVIATION:
+        deviation = float(np.max(np.abs(got - expected), initial=0.0)) / peak
+        worst = max(worst, deviation)
+        if not deviation <= MAX_DEVIATION:  # NaN is a difference, too
             raise LoweringError(
                 f"The float .tflite is not the source model: output {name!r} differs by "
-                f"{worst:.2%} of its largest value on {len(expected)} samples "
+                f"{deviation:.2%} of its largest value on {len(expected)} samples "
                 f"(limit {MAX_DEVIATION:.1%}).",
                 hint="Look for layers that behave differently in training, or random ones.",
             )

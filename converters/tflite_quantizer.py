@@ -93,11 +93,14 @@ def _explain_quantization(error: Exception) -> QuantizationError:
     )
 
 
-def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> bytes:
+def stock_calibrate(
+    content: bytes, samples: Iterator[list[NDArray[Any]]], *, is_stateful: bool
+) -> bytes:
     """The stock calibrator on a float flatbuffer, for what edgeq's own cannot see into.
 
     Args:
         samples: arrays with batch dimension, in the order of the model's inputs.
+        is_stateful: whether the model has variable tensors.
 
     Returns:
         The flatbuffer with `min` and `max` on every tensor it recorded.
@@ -105,9 +108,14 @@ def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> by
     from tensorflow.lite.python.optimize import calibrator
 
     inner = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))._calibrator
+    prepared: list[list[int]] = []
     for arrays in samples:
-        # Prepare allocates again, which resets the state a fused LSTM keeps between samples.
-        inner.Prepare([list(array.shape) for array in arrays])
+        shapes = [list(array.shape) for array in arrays]
+        # Prepare allocates again, which resets the state a fused LSTM keeps between samples. It
+        # also crashes some large stateless models when it is called again, so not for those.
+        if is_stateful or shapes != prepared:
+            inner.Prepare(shapes)
+            prepared = shapes
         inner.FeedTensor(arrays)
     return bytes(inner.Calibrate())
 

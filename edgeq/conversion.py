@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samples
 from edgeq.proof import check_gates, measure_result, prove
+from edgeq.range_choice import quantize_best
 from edgeq.values import (
     Conversion,
     ConvertOptions,
@@ -167,12 +169,15 @@ def _run_float(
     observe = job.scheme.needs_data and _why_stock(job, model) is None
     if job.scheme.needs_data:
         _lint(job, reader, model, plan, issues)
+    fed = _feed(job, model, plan, "calibrate")
+    first = list(islice(fed, CHECK_SAMPLES * calibration.batch_size(model.inputs)))
     with ThreadPoolExecutor(1) as pool:
         # The source model answers in its own process while the float model runs in another.
-        first = calibration.first_inputs(_feed(job, model, plan), model.inputs, CHECK_SAMPLES)
-        expected = None if reader is None else pool.submit(reader.predict, first)
-        fed = _feed(job, model, plan, "calibrate")
-        run = calibration.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe=observe)
+        inputs = calibration.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
+        expected = None if reader is None else pool.submit(reader.predict, inputs)
+        run = calibration.run_float_model(
+            model, chain(first, fed), job.folder, CHECK_SAMPLES, observe=observe
+        )
     if observe:
         names = [item.name for item in run.ranges.tensors]
         doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], names)
@@ -182,17 +187,14 @@ def _run_float(
     return run, lowering.check(model, expected.result(), run.outputs)
 
 
-def _feed(
-    job: Job, model: FloatModel, plan: SamplePlan, step: str | None = None
-) -> Iterator[Inputs]:
+def _feed(job: Job, model: FloatModel, plan: SamplePlan, step: str) -> Iterator[Inputs]:
     """The samples for the float model; random ones where there are none."""
     if plan.samples is None:
         yield from lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         return
     chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
     for number, sample in enumerate(plan.samples.iterate(chosen)):
-        if step is not None:
-            job.on_progress(step, number, len(chosen))
+        job.on_progress(step, number, len(chosen))
         yield sample.inputs
 
 
@@ -252,8 +254,7 @@ def _quantize(
         return quantization.quantize(model, None, *shape), None
     reason = _why_stock(job, model)
     if reason is None:
-        content = Path(model.file.path).read_bytes()
-        ranges, mended = mend_ranges(content, run.ranges)
+        ranges, mended = mend_ranges(Path(model.file.path).read_bytes(), run.ranges)
         if mended:
             issues.append(
                 make_issue(
@@ -262,7 +263,9 @@ def _quantize(
                     "their range is an estimate from their operands",
                 )
             )
-        return quantization.quantize(model, ranges, *shape), ranges
+        content, ranges, notes = quantize_best(job, model, plan, ranges)
+        issues += notes
+        return content, ranges
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = _feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)

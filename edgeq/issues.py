@@ -54,6 +54,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
+    "convert.shared_ranges": IssueKind("note", "operands share the range of their result"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
     "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
