@@ -56,9 +56,9 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
 
     number = np.dtype(io).num
     try:
-        quantizer = calibrator.Calibrator(calibrated)._calibrator
+        keeper = calibrator.Calibrator(calibrated)
         return bytes(
-            quantizer.QuantizeModel(
+            keeper._calibrator.QuantizeModel(
                 number,
                 number,
                 False,  # no float fallback: 16x8 or an error
@@ -93,31 +93,24 @@ def _explain_quantization(error: Exception) -> QuantizationError:
     )
 
 
-def stock_calibrate(
-    content: bytes, samples: Iterator[list[NDArray[Any]]], *, is_stateful: bool
-) -> bytes:
+def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> bytes:
     """The stock calibrator on a float flatbuffer, for what edgeq's own cannot see into.
 
     Args:
         samples: arrays with batch dimension, in the order of the model's inputs.
-        is_stateful: whether the model has variable tensors.
 
     Returns:
         The flatbuffer with `min` and `max` on every tensor it recorded.
     """
     from tensorflow.lite.python.optimize import calibrator
 
-    inner = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))._calibrator
-    prepared: list[list[int]] = []
+    # The native object reads the model from the memory of this one, which has to stay.
+    keeper = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))
     for arrays in samples:
-        shapes = [list(array.shape) for array in arrays]
-        # Prepare allocates again, which resets the state a fused LSTM keeps between samples. It
-        # also crashes some large stateless models when it is called again, so not for those.
-        if is_stateful or shapes != prepared:
-            inner.Prepare(shapes)
-            prepared = shapes
-        inner.FeedTensor(arrays)
-    return bytes(inner.Calibrate())
+        # Prepare allocates again, which resets the state a fused LSTM keeps between samples.
+        keeper._calibrator.Prepare([list(array.shape) for array in arrays])
+        keeper._calibrator.FeedTensor(arrays)
+    return bytes(keeper._calibrator.Calibrate())
 
 
 def stock_convert(

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import errors, flatbuffer
+from edgeq import errors
 from edgeq.converters import frameworks, tflite, tflite_quantizer
 from edgeq.converters.framing import read_sample, write_sample
 
@@ -76,13 +76,8 @@ class Session:
 
     def stock_calibrate(self, path: str, samples: str, out: str) -> None:
         """Calibrate a float flatbuffer file with TFLite's own calibrator."""
-        content = Path(path).read_bytes()
-        tensors = [t for g in flatbuffer.parse(content, path).subgraphs for t in g.tensors]
-        content = tflite_quantizer.stock_calibrate(
-            content,
-            _read_samples(Path(samples)),
-            is_stateful=any(tensor.isVariable for tensor in tensors),
-        )
+        source = _read_samples(Path(samples))
+        content = tflite_quantizer.stock_calibrate(Path(path).read_bytes(), source)
         tflite.write(Path(out), content)
 
     def stock_convert(

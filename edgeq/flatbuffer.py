@@ -266,6 +266,42 @@ def compact(tree: Any) -> None:
     for index, buffer in enumerate(tree.buffers):
         if index not in used:
             buffer.data = None
+    for number, graph in enumerate(tree.subgraphs):
+        _merge_constants(tree, number, graph)
+
+
+def _merge_constants(tree: Any, number: int, graph: Any) -> None:
+    """One tensor for constants that agree in everything but the name.
+
+    Each copy of a filter also repeats its scales and zero points.
+    """
+    first: dict[tuple[Any, ...], int] = {}
+    kept: list[Any] = []
+    place: dict[int, int] = {-1: -1}
+    own = {*indices(graph.inputs), *indices(graph.outputs)}
+    for index, tensor in enumerate(graph.tensors):
+        key: tuple[Any, ...] = (index,)
+        if is_constant(tree, tensor) and not tensor.isVariable and index not in own:
+            spec = tensor_spec(tensor, "")
+            axis = 0 if tensor.quantization is None else tensor.quantization.quantizedDimension
+            key = (tensor.buffer, spec, indices(tensor.shape), axis, tensor.sparsity is None)
+        if key not in first:
+            first[key] = len(kept)
+            kept.append(tensor)
+        place[index] = first[key]
+    graph.tensors = kept
+
+    def moved(vector: Any) -> Any:
+        return None if vector is None else np.array([place[i] for i in indices(vector)], np.int32)
+
+    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    for operator in graph.operators:
+        operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
+        operator.intermediates = moved(operator.intermediates)
+    for signature in tree.signatureDefs or ():
+        if signature.subgraphIndex == number:
+            for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
+                entry.tensorIndex = place[int(entry.tensorIndex)]
 
 
 def min_runtime_version(model: Any) -> str | None:
