@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +122,28 @@ def run_samples(
 def _quantized_chunks(
     interface: Interface, samples: Iterable[Arrays]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    iterator = iter(samples)
-    while group := list(islice(iterator, 1)):
-        size = sum(array.nbytes for array in group[0].values()) or 1
-        group += islice(iterator, max(0, min(_CHUNK_SAMPLES, _CHUNK_BYTES // size) - 1))
+    for group in _groups(samples):
         yield {
             spec.name: quantmath.quantize(
                 np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
             )
             for spec in interface.inputs
         }
+
+
+def _groups(samples: Iterable[Arrays]) -> Iterator[list[Arrays]]:
+    """Consecutive samples of equal shapes, up to a chunk's size; dynamic models may mix shapes."""
+    group: list[Arrays] = []
+    for sample in samples:
+        size = sum(array.nbytes for array in sample.values()) or 1
+        limit = max(1, min(_CHUNK_SAMPLES, _CHUNK_BYTES // size))
+        if group and (len(group) >= limit or _shapes(sample) != _shapes(group[0])):
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
+
+
+def _shapes(sample: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in sample.items()}

@@ -118,7 +118,7 @@ def test_integer_inputs_stay_integer(odd: Path, tmp_path: Path) -> None:
         odd / "embedding.keras", out, data={"ids": random.integers(0, 100, (60, 7))}
     )
     assert result.certificate.inputs[0].dtype == "int32"
-    assert [issue.code for issue in result.issues] == ["convert.input_kept"]
+    assert "convert.input_kept" in [issue.code for issue in result.issues]
 
 
 def test_dictionary_inputs_and_outputs_keep_their_names(
