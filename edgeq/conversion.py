@@ -61,6 +61,8 @@ def convert_model(
         EdgeqError: any of its kinds; nothing is written then.
     """
     scheme, io = _resolve_options(options, data, test_data)
+    if isinstance(model, (str, Path)) and output.exists() and output.samefile(model):
+        raise UsageError(f"-o {output} is the model itself.", hint="Choose another -o.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
         target = stack.enter_context(storage.replacing(output))

@@ -91,8 +91,13 @@ def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that replaces it only when the block succeeds.
 
     Raises:
-        OutputError: the folder is missing or not writable, or the disk is full.
+        OutputError: the folder is missing or not writable, the disk is full, or the target is
+            there and no regular file (a device would be replaced by a file).
     """
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
+        )
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     except OSError as error:

@@ -47,6 +47,13 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    with pytest.raises(OutputError) as caught:
+        storage.write_atomically(Path("/dev/null"), b"x")
+    assert str(caught.value) == "Cannot write /dev/null: it is no regular file. Choose another -o."
+    assert not Path("/dev/null").is_file()
+
+
 def test_infinities_are_written_as_text() -> None:
     plain = storage.to_plain(OutputQuality("out", float("inf"), 0.0, 0.0))
     assert plain == {"name": "out", "sqnr_db": "inf", "mse": 0.0, "max_error": 0.0}

@@ -211,6 +211,30 @@ def test_an_output_that_cannot_be_written(float_file: str, tmp_path: Path) -> No
     assert f"error: Cannot write {out}: No such file or directory." in complaint(done)
 
 
+def test_a_full_disk(float_file: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        arguments = ["--preprocess", "scale=1/255", "-o", disk / "o.tflite"]
+        done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments)
+        assert f"Cannot write {disk}/o.tflite: No space left on device." in complaint(done)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_model_itself_is_no_output(float_file: str) -> None:
+    done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", float_file)
+    assert f"error: -o {float_file} is the model itself." in complaint(done, 2)
+
+
 def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
     float_file: str, tmp_path: Path
 ) -> None:

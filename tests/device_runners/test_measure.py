@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import api, flatbuffer, models
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.local import LocalDevice
@@ -135,6 +135,25 @@ def test_tflite_runtime_gives_the_same_classes(
     ]
     ours, theirs = (values[outputs[0].name].astype(int) for values in found)
     assert np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)) >= 0.9
+
+
+def test_a_model_that_is_too_new_for_the_runtime_is_refused(
+    old_runtime: LocalDevice, tmp_path: Path
+) -> None:
+    path = tmp_path / "dynamic.tflite"
+    api.convert(models.path("fmnist_cnn.keras"), path, scheme="dynamic")
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([path], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
+    assert str(caught.value).startswith(
+        f"{path} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14"
+    )
+    # ... rightly: past our own check, the runtime itself refuses it
+    stale = tmp_path / "stale.tflite"
+    tree = flatbuffer.read(path)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"1.5.0")
+    stale.write_bytes(flatbuffer.serialize(tree))
+    with pytest.raises(DeviceError, match=r"tflite-runtime 2\.14\.\d is too old: Didn't find op"):
+        measure.bench([stale], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
 
 
 def test_tflite_runtime_is_really_the_one_measured(

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeq.compare import QualityMeter, judge_comparison
+from edgeq.errors import DataError
+from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
+
+OUT = (TensorSpec("out", (1, 3), "float32"),)
+SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])
+
+
+def measure(
+    candidate: np.ndarray, labels: list[int] | None, baseline: np.ndarray = SCORES
+) -> Quality:
+    meter = QualityMeter(OUT)
+    for part in (slice(None, 3), slice(3, None)):
+        given = None if labels is None else np.array(labels)[part]
+        meter.add({"out": baseline[part]}, {"out": candidate[part]}, given)
+    return meter.result(is_held_out=True)
+
+
+def test_identical_outputs_have_no_noise() -> None:
+    quality = measure(SCORES, [0, 1, 2, 1])
+    assert quality.outputs == (OutputQuality("out", float("inf"), 0.0, 0.0),)
+    assert quality.agreement_percent == 100.0
+    assert quality.baseline_accuracy_percent == quality.candidate_accuracy_percent == 75.0
+    assert quality.sample_count == 4
+
+
+def test_sqnr_is_over_all_samples_not_a_mean_of_batches() -> None:
+    noisy = SCORES.copy()
+    noisy[0, 0] += 0.1
+    signal, error = float(np.sum(SCORES**2)), 0.01
+    quality = measure(noisy, None)
+    assert quality.outputs[0].sqnr_db == pytest.approx(10 * np.log10(signal / error))
+    assert quality.outputs[0].mse == pytest.approx(error / 12)
+    assert quality.outputs[0].max_error == pytest.approx(0.1)
+
+
+def test_pairs_count_who_was_right() -> None:
+    swapped = SCORES.copy()
+    swapped[1] = [0.8, 0.1, 0.1]  # was right, is wrong
+    swapped[3] = [0.1, 0.8, 0.1]  # was wrong, is right
+    quality = measure(swapped, [0, 1, 2, 1])
+    pairs = quality.paired
+    assert pairs is not None
+    assert (pairs.both_right, pairs.only_baseline, pairs.only_candidate, pairs.both_wrong) == (
+        2,
+        1,
+        1,
+        0,
+    )
+    assert quality.drop_points is not None
+    assert quality.drop_points.value == 0.0
+
+
+def test_agreement_is_not_given_for_outputs_that_are_no_scores() -> None:
+    spectra = SCORES * 50 - 20
+    assert measure(spectra, None, baseline=spectra).agreement_percent is None
+
+
+def test_outputs_of_another_shape_are_another_model() -> None:
+    meter = QualityMeter(OUT)
+    with pytest.raises(DataError) as caught:
+        meter.add({"out": SCORES}, {"out": SCORES[:, :2]}, None)
+    assert str(caught.value) == (
+        "Output 'out' has the shape (3,) in one model and (2,) in the other: these are two "
+        "different models."
+    )
+
+
+def quality(drop: Interval | None, sqnr: float = 30.0, *, is_held_out: bool = True) -> Quality:
+    output = OutputQuality("out", sqnr, 0.0, 0.0)
+    return Quality(100, is_held_out, (output,), None, None, None, None, drop)
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        (quality(Interval(0.1, -0.3, 0.5)), "ship"),
+        (quality(Interval(0.1, -2.0, 2.2)), "check"),
+        (quality(Interval(3.0, 2.0, 4.0)), "no"),
+        (quality(None), "check"),
+        (quality(None, sqnr=9.0), "no"),
+        (quality(Interval(0.1, -0.3, 0.5), is_held_out=False), "check"),
+    ],
+)
+def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
+    found, reasons = judge_comparison(given, None)
+    assert found == verdict
+    assert reasons
