@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy
+from numpy.lib import format as npy_format
 
 from edgeq.converters.fitting import Array, quote
 from edgeq.converters.sources import (
@@ -32,6 +32,8 @@ from edgeq.converters.sources import (
 from edgeq.errors import DataError
 from edgeq.storage import hash_file
 from edgeq.values import Issue, TensorSpec
+
+npy: Any = npy_format  # typed by newer numpy only
 
 _SKIP_BYTES = 1 << 20
 

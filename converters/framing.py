@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
+
+npy: Any = npy_format  # typed by newer numpy only
 
 _MARK = b"S"
 
@@ -31,4 +33,5 @@ def _read_array(stream: BinaryIO) -> NDArray[Any]:
     npy.read_magic(stream)
     shape, _, dtype = npy.read_array_header_2_0(stream)
     content = stream.read(math.prod(shape) * dtype.itemsize)
-    return np.frombuffer(content, dtype).reshape(shape)
+    values: NDArray[Any] = np.frombuffer(content, dtype).reshape(shape)
+    return values

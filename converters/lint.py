@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeq.converters.fitting import Array, image_shape, sample_dtype
 from edgeq.converters.samples import Sample
@@ -113,7 +112,7 @@ def lint_samples(
     tallies = {spec.name: _Tally() for spec in inputs}
     first_seen: dict[bytes, int] = {}
     repeats: list[tuple[int, int]] = []
-    sketches: dict[int, list[NDArray[np.float32]]] = {}
+    sketches: dict[int, list[Array]] = {}
     count = 0
     for sample in samples:
         count += 1
@@ -196,14 +195,15 @@ def _can_sketch(sample: Sample) -> bool:
     )
 
 
-def _sketch(array: Array) -> NDArray[np.float32]:
+def _sketch(array: Array) -> Array:
     starts = np.arange(_SKETCH_SIZE) * array.size // _SKETCH_SIZE
     widths = np.diff(np.append(starts, array.size))
     sums = np.add.reduceat(array.reshape(-1).astype(np.float64), starts)
-    return (sums / widths).astype(np.float32)
+    means: Array = (sums / widths).astype(np.float32)
+    return means
 
 
-def _lint_near(sketches: dict[int, list[NDArray[np.float32]]]) -> list[Issue]:
+def _lint_near(sketches: dict[int, list[Array]]) -> list[Issue]:
     if len(sketches) < 2:
         return []
     indices = list(sketches)
@@ -219,7 +219,7 @@ def _lint_near(sketches: dict[int, list[NDArray[np.float32]]]) -> list[Issue]:
     return [make_issue("data.near_duplicates", message)]
 
 
-def _find_near(columns: Sequence[NDArray[np.float32]]) -> list[tuple[int, int]]:
+def _find_near(columns: Sequence[Array]) -> list[tuple[int, int]]:
     """Each row that is close to an earlier row in every input, with that earlier row."""
     found = []
     for start in range(0, len(columns[0]), _SKETCH_BLOCK):
@@ -308,9 +308,7 @@ def _lint_statistics(hint: InputHints) -> list[Issue]:
 # ---------------------------------------------------------------- ranges
 
 
-def lint_half_ranges(
-    ranges_a: NDArray[np.float32], ranges_b: NDArray[np.float32], names: Sequence[str]
-) -> Issue | None:
+def lint_half_ranges(ranges_a: Array, ranges_b: Array, names: Sequence[str]) -> Issue | None:
     """Whether two disjoint halves of the calibration set give the same ranges.
 
     Two ranges disagree when they share less than two thirds of their union; fewer than one
