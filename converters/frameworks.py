@@ -7,8 +7,10 @@ Lambda layer is refused, whichever library would load it, unless the user trusts
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeq import flatbuffer
 from edgeq.converters import tflite
 from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
@@ -125,9 +128,83 @@ def _load_keras(
         )
         return tflite.wrap_keras(model, f"keras {keras.__version__}")
     except Exception as error:
-        if not config["keras_version"].startswith("2."):
+        saved = str(config["keras_version"])
+        if saved.startswith("2."):
+            return _load_with_tf_keras(path, objects, f"keras {keras.__version__}", error)
+        if path.suffix == ".h5" or flatbuffer.release(saved) <= flatbuffer.release(
+            keras.__version__
+        ):
             raise _explain_load(path, error) from error
-        return _load_with_tf_keras(path, objects, f"keras {keras.__version__}", error)
+        return _load_newer(path, objects, saved, trusted=trusted)
+
+
+def _load_newer(path: Path, objects: dict[str, Any], saved: str, *, trusted: bool) -> Loaded:
+    """A `.keras` file from a newer Keras, without arguments that this one does not know yet.
+
+    Only those left at None or False, and their companions, are dropped: a new feature that the
+    model does not use.
+    """
+    import keras
+
+    here = keras.__version__
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.with_suffix(".keras").name
+        _copy_without_unknown(path, copy)
+        try:
+            model = keras.models.load_model(
+                copy, custom_objects=objects, compile=False, safe_mode=not trusted
+            )
+        except Exception as error:
+            explained = _explain_load(path, error)
+            explained.message += f" It was saved with Keras {saved}; here is {here}."
+            explained.hint = explained.hint or "Upgrade Keras (3.13 and newer need Python 3.11)."
+            raise explained from error
+    note = f"Saved with Keras {saved}; {here} read it without arguments that are new and unused."
+    return tflite.wrap_keras(model, f"keras {here}", (note,))
+
+
+def _copy_without_unknown(path: Path, copy: Path) -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        kept = {key: plain(item) for key, item in value.items()}
+        known = _known_arguments(str(value.get("module")), str(value.get("class_name")))
+        if known is not None and isinstance(kept.get("config"), dict):
+            config = kept["config"]
+            off = [key for key in config if key not in known and config[key] in (None, False)]
+            # renorm=False takes renorm_momentum=0.99 along
+            companions = tuple(f"{key}_" for key in off)
+            kept["config"] = {
+                key: item
+                for key, item in config.items()
+                if key in known or not (key in off or key.startswith(companions))
+            }
+        return kept
+
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                content = json.dumps(plain(json.loads(content))).encode()
+            target.writestr(name, content)
+
+
+def _known_arguments(module: str, name: str) -> set[str] | None:
+    """Constructor arguments of a class of this Keras, None when it is not one of Keras' own."""
+    import keras
+
+    if not module.startswith("keras.") or module.count(".") != 1:
+        return None
+    found = getattr(getattr(keras, module.split(".")[1], None), name, None)
+    if not isinstance(found, type):
+        return None
+    return {
+        argument
+        for base in found.__mro__
+        for argument in inspect.signature(base.__init__).parameters  # type: ignore[misc]
+    }
 
 
 def _load_with_tf_keras(

@@ -84,9 +84,8 @@ def convert_model(
         quality = measure_result(job, float_model, plan, target)
         if plan.samples is not None:
             issues += plan.samples.issues
-        made = TfliteModel(
-            storage.refer(target, str(output)), scheme.name, io, options.granularity, ranges
-        )
+        file = storage.refer(target, str(output))
+        made = TfliteModel(file, scheme.name, io, options.granularity, ranges)
         finished = Conversion(
             options=options,
             source=_without_temporary_path(float_model),

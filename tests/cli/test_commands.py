@@ -280,7 +280,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )  # fmt: skip
-    time.sleep(2.0)  # TensorFlow is being imported by now
+    while not list(scratch.glob("edgeq-*/tensorflow.log")):  # the child process is started
+        time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=20)
     assert child.returncode == 130
