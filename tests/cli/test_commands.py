@@ -271,7 +271,11 @@ def test_options_that_cannot_be_followed(
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "o.tflite"
-    code = "from edgeq.cli import main; main()"
+    # A shell starts background jobs, which this test may be part of, with SIGINT ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from edgeq.cli import main; main()"
+    )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     child = subprocess.Popen(
