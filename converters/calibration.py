@@ -9,6 +9,7 @@ ADD's. Samples stream through a pipe; memory does not grow with their number.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from edgeq.errors import QuantizationError
 from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
+
+_PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
 # Operators whose kernels keep tensors to themselves that only the stock calibrator records.
 _OPAQUE = frozenset(
@@ -96,6 +99,9 @@ def run_float_model(
             start_new_session=True,
         )
         assert child.stdin is not None
+        with contextlib.suppress(OSError):
+            # Room for a whole sample: the next one is prepared while this one runs.
+            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             kept = _feed(child.stdin, batches(samples, model.inputs), model.inputs, keep)
             child.wait()
