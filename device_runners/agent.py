@@ -2,7 +2,7 @@
 
     python agent.py facts          what this machine is, as one JSON line
     python agent.py run JOBDIR     do JOBDIR/job.json; events on stdout, JOBDIR/result.json
-    python agent.py worker FD      (internal) the process that holds one interpreter
+    python agent.py worker FD PID  (internal) the process that holds one interpreter
 
 It needs the standard library, numpy, and one of ai_edge_litert, tflite_runtime, tensorflow; it
 imports nothing of edgeq. Native code can crash, so the agent only coordinates: each model lives
@@ -17,6 +17,7 @@ import contextlib
 import gc
 import glob
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -27,24 +28,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Callable, ClassVar, Dict, List, Optional, Sequence, Tuple
 
 PROTOCOL = 1
+AGENT = Path(__file__).resolve()  # before the job's folder becomes the current one
 
-# Import name, distribution name; in the order they are looked for.
+# Name, package, distributions that may hold the package; in the order they are looked for.
 RUNTIMES = (
-    ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    ("tflite_runtime.interpreter", "tflite-runtime"),
-    ("tensorflow.lite", "tensorflow"),
+    ("ai-edge-litert", "ai_edge_litert", ("ai-edge-litert", "ai-edge-litert-nightly")),
+    ("tflite-runtime", "tflite_runtime", ("tflite-runtime", "tflite-runtime-nightly")),
+    ("tensorflow", "tensorflow", ("tensorflow", "tensorflow-cpu", "tf-nightly")),
 )
 
 BURST_S = 0.03  # of inferences in a row before the next model has its turn
 MIN_RUNS = 30  # below this an interval of the median says little
 MAX_RUNS = 20000  # a model of a microsecond would fill the record with times
+ROUNDS = 20  # at least, for a fixed number of runs, so that models can be compared round by round
+SHORTEST = 10  # runs in a row: the first ones after another model's turn find cold caches
 TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
 WARMUP_S = 2.0  # at most, once a model has run three times
 SAMPLE_S = 0.5  # between looks at clock and temperature
+BEAT_S = 1.0  # between a busy worker's signs of life
+PATIENCE_S = 600.0  # without a sign of life, a worker hangs
+ALIGNMENT = 64  # of tensors in the arena
 
 
 class JobError(Exception):
@@ -66,29 +75,29 @@ class JobError(Exception):
 def median_interval(times: Sequence[float]) -> Tuple[float, float, float]:
     """95 % interval of the median from order statistics; assumes no distribution.
 
-    The ranks n/2 -+ 1.96 sqrt(n)/2 are the normal approximation of the binomial quantiles
-    (Conover, "Practical Nonparametric Statistics", section 3.2).
+    The number of values below the true median is binomial with p = 1/2, so the values of the
+    ranks l and n + 1 - l enclose it with P(l <= B < n + 1 - l) (Conover, "Practical Nonparametric
+    Statistics", section 3.2). l is the binomial's 2.5 % quantile in the normal approximation with
+    continuity correction: the exact rank or, for 1 per cent of n, the next wider.
 
     Args:
         times: at least one number, any order.
 
     Returns:
-        (low, median, high); the extremes where there are too few for an interval.
+        (low, median, high); the extremes below six numbers, where no interval has 95 %.
     """
     ordered = sorted(times)
     count = len(ordered)
     middle = count // 2
     median = ordered[middle] if count % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    spread = 1.959964 * math.sqrt(count) / 2
-    low = max(0, math.floor(count / 2 - spread))
-    high = min(count - 1, math.ceil(count / 2 + spread))
-    return ordered[low], median, ordered[high]
+    rank = max(1, math.floor((count + 1 - 1.959964 * math.sqrt(count)) / 2))
+    return ordered[rank - 1], median, ordered[count - rank]
 
 
 def is_tight(times: Sequence[float]) -> bool:
     """Whether the median is known well enough to stop."""
     low, median, high = median_interval(times)
-    return len(times) >= MIN_RUNS and (high - low) / 2 <= TIGHT * median
+    return len(times) >= MIN_RUNS and max(high - median, median - low) <= TIGHT * median
 
 
 # ---------------------------------------------------------------- facts
@@ -128,39 +137,39 @@ ARM_PARTS = {
 
 
 def cpu_model() -> Optional[str]:
-    """The processor's name, with the board's where there is one."""
+    """The processor's name, with the board's where there is one.
+
+    Of ARM's own cores the part number names the core, and a processor may mix several.
+    """
     info = read_text("/proc/cpuinfo") or ""
-    fields: Dict[str, str] = {}
+    fields: Dict[str, List[str]] = {}
     for line in info.splitlines():
         key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    part = fields.get("CPU part")
-    name = fields.get("model name") or (ARM_PARTS.get(part, part) if part else None)
+        fields.setdefault(key.strip(), []).append(value.strip())
+    parts = fields.get("CPU part", [])
+    if parts and set(fields.get("CPU implementer", [])) == {"0x41"}:
+        kinds = sorted(set(parts), key=parts.index)
+        name: Optional[str] = " + ".join(ARM_PARTS.get(kind, f"ARM {kind}") for kind in kinds)
+    else:
+        name = fields.get("model name", [""])[0] or platform.processor() or None
     board = read_text("/proc/device-tree/model")
-    return f"{name} ({board})" if board else name or platform.processor() or None
+    return f"{name or platform.machine()} ({board})" if board else name
 
 
-def distribution_version(name: str) -> Optional[str]:
-    """Version of an installed distribution, None without it."""
-    try:
-        from importlib.metadata import PackageNotFoundError, version
-    except ImportError:
-        return None
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def distribution_version(*names: str) -> Optional[str]:
+    """Version of the first of these distributions that is installed, None without any."""
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            return installed_version(name)
+    return None
 
 
-def find_runtimes() -> List[Tuple[str, str, str]]:
-    """Installed runtimes as (import name, distribution name, version), best first."""
+def find_runtimes() -> List[Tuple[str, str]]:
+    """Installed runtimes as (name, version), best first; none is imported."""
     found = []
-    for module, name in RUNTIMES:
-        version = distribution_version(name)
-        if name == "tensorflow" and version is None:
-            version = distribution_version("tensorflow-cpu")
-        if version is not None:
-            found.append((module, name, version))
+    for name, package, distributions in RUNTIMES:
+        if importlib.util.find_spec(package) is not None:
+            found.append((name, distribution_version(*distributions) or "unknown"))
     return found
 
 
@@ -191,7 +200,9 @@ def machine_facts() -> Dict[str, Any]:
         "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "python": platform.python_version(),
         "numpy": distribution_version("numpy"),
-        "runtimes": [{"name": name, "version": version} for _, name, version in find_runtimes()],
+        "temperature_celsius": temperature_celsius(),
+        "load_average": load_average(),
+        "runtimes": [{"name": name, "version": version} for name, version in find_runtimes()],
     }
 
 
@@ -200,17 +211,50 @@ def read_numbers(pattern: str) -> List[int]:
     return [number for number in map(read_number, glob.glob(pattern)) if number]
 
 
+def temperature_celsius() -> Optional[float]:
+    """Of the hottest thermal zone."""
+    heat = read_numbers("/sys/class/thermal/thermal_zone*/temp")
+    return max(heat) / 1000 if heat else None
+
+
+def load_average() -> Optional[float]:
+    """Over the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def clock_mhz() -> Optional[float]:
+    """Of the fastest core at this moment."""
+    clocks = read_numbers("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
+    if clocks:
+        return max(clocks) / 1000
+    lines = (read_text("/proc/cpuinfo") or "").splitlines()
+    told = [line.partition(":")[2] for line in lines if line.startswith("cpu MHz")]
+    return max(map(float, told)) if told else None
+
+
+def throttle_count() -> Optional[int]:
+    """How often the processor has slowed itself down so far; on a Raspberry Pi, 1 while it does.
+
+    The Pi's firmware tells under-voltage, capping, throttling and the soft limit in bits 0 to 3.
+    """
+    firmware = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
+    if firmware is not None:
+        with contextlib.suppress(ValueError):
+            return int(int(firmware, 16) & 0xF != 0)
+    pattern = "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
+    return sum(read_numbers(pattern)) if glob.glob(pattern) else None
+
+
 def health() -> Dict[str, Any]:
     """Clock, temperature and processor time right now; None for what cannot be read."""
-    clocks = read_numbers("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
-    heat = read_numbers("/sys/class/thermal/thermal_zone*/temp")
     return {
-        "clock_mhz": max(clocks) / 1000 if clocks else None,
-        "temperature_celsius": max(heat) / 1000 if heat else None,
+        "clock_mhz": clock_mhz(),
+        "temperature_celsius": temperature_celsius(),
+        "throttle_count": throttle_count(),
         "busy_s": busy_seconds(),
         "own_s": sum(os.times()[:4]),
         "time_s": time.monotonic(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load_average": load_average(),
     }
 
 
@@ -226,35 +270,56 @@ def busy_seconds() -> Optional[float]:
 # ---------------------------------------------------------------- the worker process
 
 
+def import_runtime(wanted: Optional[str]) -> Tuple[Any, Any, Dict[str, str]]:
+    """The wanted or best runtime: its Interpreter, its OpResolverType, its name and version.
+
+    Raises:
+        JobError: it is not installed, or cannot be imported.
+    """
+    found = find_runtimes()
+    chosen = [item for item in found if wanted in (None, item[0])]
+    if not chosen:
+        known = ", ".join(name for name, _ in found) or "none"
+        raise JobError("runtime_missing", f"{wanted or 'a runtime'} is not installed ({known} is)")
+    name, version = chosen[0]
+    info = {"name": name, "version": version}
+    try:
+        if name == "tensorflow":
+            lite = importlib.import_module("tensorflow").lite
+            return lite.Interpreter, lite.experimental.OpResolverType, info
+        module = importlib.import_module(name.replace("-", "_") + ".interpreter")
+        return module.Interpreter, module.OpResolverType, info
+    except (ImportError, AttributeError) as error:
+        text = f"{type(error).__name__}: {error}"
+        message = f"{name} {version} cannot be imported: {text.splitlines()[0]}"
+        raise JobError("runtime_broken", message, text) from error
+
+
 def load_interpreter(
     path: str, runtime: Optional[str], threads: int, delegates: bool = True
-) -> Tuple[Any, Dict[str, str]]:
-    """An interpreter with the runtime's name and version; allocated when its shapes are fixed.
+) -> Tuple[Any, Dict[str, str], float]:
+    """An interpreter, allocated when its shapes are fixed; its runtime; milliseconds it took.
 
     Raises:
         JobError: no runtime, or it cannot load the model.
     """
-    found = find_runtimes()
-    wanted = [item for item in found if runtime in (None, item[1])]
-    if not wanted:
-        known = ", ".join(name for _, name, _ in found) or "none"
-        raise JobError("runtime_missing", f"{runtime or 'a runtime'} is not installed ({known} is)")
-    module_name, name, version = wanted[0]
-    module = importlib.import_module(module_name)
-    options = {"num_threads": threads}
+    make, resolvers, info = import_runtime(runtime)
+    options: Dict[str, Any] = {"num_threads": threads}
     if not delegates:
-        options["experimental_op_resolver_type"] = (
-            importlib.import_module("tensorflow.lite.experimental")
-            if name == "tensorflow"
-            else module
-        ).OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        kind = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        options["experimental_op_resolver_type"] = kind
+    began = time.perf_counter_ns()
     try:
-        interpreter = module.Interpreter(model_path=path, **options)
+        interpreter = make(model_path=path, **options)
         if not has_dynamic_input(interpreter):
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise explain_load(str(error), name, version) from error
-    return interpreter, {"name": name, "version": version}
+        raise explain_load(str(error), info["name"], info["version"]) from error
+    except SystemError as error:  # how tflite-runtime fails under numpy 2
+        message = f"{info['name']} {info['version']} does not work with the numpy that is there"
+        text = f"numpy {distribution_version('numpy')}: {error}"
+        raise JobError("runtime_broken", message, text) from error
+    return interpreter, info, (time.perf_counter_ns() - began) / 1e6
 
 
 def has_dynamic_input(interpreter: Any) -> bool:
@@ -274,9 +339,14 @@ def explain_load(text: str, name: str, version: str) -> JobError:
 
 
 class Worker:
-    """What runs inside a worker process: one interpreter, driven by commands."""
+    """What runs inside a worker process: one interpreter, driven by commands.
 
-    def __init__(self) -> None:
+    Args:
+        beat: tells the coordinator that a long call is still at work.
+    """
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self.beat = beat
         self.interpreter: Any = None
         self.names: Tuple[Dict[str, Any], Dict[str, Any]] = ({}, {})
         self.shapes: Dict[str, Tuple[int, ...]] = {}
@@ -285,14 +355,7 @@ class Worker:
         self, model: str, runtime: Optional[str], threads: int, delegates: bool = True
     ) -> Dict[str, Any]:
         """Load and allocate; the time it took, without importing the runtime."""
-        found = find_runtimes()
-        for module, name, _ in found:
-            if runtime in (None, name):
-                importlib.import_module(module)
-                break
-        began = time.perf_counter_ns()
-        self.interpreter, info = load_interpreter(model, runtime, threads, delegates)
-        spent = (time.perf_counter_ns() - began) / 1e6
+        self.interpreter, info, spent = load_interpreter(model, runtime, threads, delegates)
         self.names = (self._named("inputs"), self._named("outputs"))
         return {"init_ms": spent, "runtime": info}
 
@@ -302,12 +365,18 @@ class Worker:
             details = self.interpreter.get_input_details()
         else:
             details = self.interpreter.get_output_details()
-        names = {detail["index"]: detail["name"] for detail in details}
-        for signature in (getattr(self.interpreter, "_get_full_signature_list", dict)()).values():
-            for name, index in signature[side].items():
-                if index in names:
-                    names[index] = name
-        return {names[detail["index"]]: detail for detail in details}
+        known = {index: name for name, index in self._signature().get(side, {}).items()}
+        return {known.get(detail["index"], detail["name"]): detail for detail in details}
+
+    def _signature(self) -> Dict[str, Dict[str, int]]:
+        """The first signature of the main subgraph; others count other subgraphs' tensors."""
+        inner = getattr(self.interpreter, "_interpreter", None)
+        subgraph = getattr(inner, "GetSubgraphIndexFromSignature", None)
+        listed: Dict[str, Any] = getattr(self.interpreter, "_get_full_signature_list", dict)()
+        for key, signature in listed.items():
+            if subgraph is None or subgraph(key) == 0:
+                return dict(signature)
+        return {}
 
     # -- bench
 
@@ -368,25 +437,37 @@ class Worker:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def arena(self) -> Optional[int]:
-        """Bytes between the first and the last activation in the planner's arena.
+        """Bytes from the first activation to the end of the planner's arena.
 
-        Constants lie in the model, not in the arena. None when activations are scattered, as
-        those of dynamic shape are.
+        Constants lie in the model, not in the arena. Scratch tensors of the kernels come after the
+        model's own; those that stay from run to run are elsewhere, and count only in the arena.
+        None when activations are scattered, as those of dynamic shape are.
         """
-        owned = {detail["index"] for detail in self.interpreter.get_input_details()}
+        own = {detail["index"] for detail in self.interpreter.get_input_details()}
+        named = set(own)
         for operator in self.interpreter._get_ops_details():
-            owned.update(int(index) for index in operator["outputs"])
-        spans = []
-        for index in owned:
-            try:
-                view = self.interpreter.tensor(index)()
-            except ValueError:  # never allocated: nothing reads it
-                continue
-            start = view.__array_interface__["data"][0]
-            spans.append((start, start + view.nbytes))
-            del view
-        size = max(end for _, end in spans) - min(start for start, _ in spans)
-        return size if size <= 4 * sum(end - start for start, end in spans) else None
+            own.update(int(index) for index in operator["outputs"])
+            named.update(int(index) for index in operator["inputs"])
+        last = max(own | named)
+        listed = {detail["index"] for detail in self.interpreter.get_tensor_details()}
+        spans = sorted(filter(None, map(self._span, own)))
+        begin, end = spans[0][0], max(span[1] for span in spans)
+        if end - begin > 4 * sum(span[1] - span[0] + ALIGNMENT for span in spans):
+            return None
+        scratch = filter(None, map(self._span, (index for index in listed if index > last)))
+        for start, stop_at in sorted(scratch):
+            if begin <= start <= end + ALIGNMENT:
+                end = max(end, stop_at)
+        return end - begin
+
+    def _span(self, index: int) -> Optional[Tuple[int, int]]:
+        """First and last address of a tensor, None for one that nothing reads."""
+        try:
+            view = self.interpreter.tensor(index)()
+        except ValueError:
+            return None
+        start = int(view.__array_interface__["data"][0])
+        return start, start + int(view.nbytes)
 
     # -- infer
 
@@ -394,33 +475,62 @@ class Worker:
         """Run one chunk: .npy files by input name to .npy files by output name."""
         import numpy
 
-        missing = sorted(set(self.names[0]) - set(inputs))
-        if missing:
-            raise JobError("bad_input", f"no values for input {', '.join(missing)}")
-        arrays = {name: numpy.load(path, mmap_mode="r") for name, path in inputs.items()}
+        arrays = self._open(inputs)
         count = len(next(iter(arrays.values())))
+        batch = max(self._batch(detail) for detail in self.names[0].values())
         kept: Dict[str, List[Any]] = {name: [] for name in outputs}
-        for start, size in self._groups(count):
-            group = {
-                name: pad(arrays[name][start : start + size], self._batch(detail))
-                for name, detail in self.names[0].items()
-            }
-            self._set(group)
+        told = time.monotonic()
+        for start in range(0, count, batch):
+            size = min(batch, count - start)
+            self._set({name: pad(array[start : start + size], batch)
+                       for name, array in arrays.items()})  # fmt: skip
             self.interpreter.reset_all_variables()
             self.interpreter.invoke()
             for name in outputs:
                 value = self.interpreter.get_tensor(self.names[1][name]["index"])
-                kept[name].append(value[:size] if value.ndim else value[None])
+                kept[name].append(unbatch(name, value, batch)[:size])
+            if time.monotonic() - told > BEAT_S:
+                told = time.monotonic()
+                self.beat()
         for name, path in outputs.items():
             save_atomically(path, numpy.concatenate(kept[name]))
 
+    def _open(self, files: Dict[str, str]) -> Dict[str, Any]:
+        """A chunk's inputs, mapped rather than read.
+
+        Raises:
+            JobError: an input is missing, or they have different numbers of samples.
+        """
+        import numpy
+
+        missing = sorted(set(self.names[0]) - set(files))
+        if missing:
+            raise JobError("bad_input", f"no values for input {', '.join(missing)}")
+        arrays = {name: numpy.load(files[name], mmap_mode="r") for name in self.names[0]}
+        counts = {name: len(array) for name, array in arrays.items()}
+        if len(set(counts.values())) != 1:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise JobError("bad_input", f"inputs with different numbers of samples: {listed}")
+        return arrays
+
     def _batch(self, detail: Dict[str, Any]) -> int:
+        """Samples per inference that this input is made for; 1 where it is free."""
         shape = detail.get("shape_signature", detail["shape"])
         return int(shape[0]) if len(shape) and shape[0] > 0 else 1
 
-    def _groups(self, count: int) -> List[Tuple[int, int]]:
-        size = max((self._batch(detail) for detail in self.names[0].values()), default=1)
-        return [(start, min(size, count - start)) for start in range(0, count, size)]
+
+def unbatch(name: str, value: Any, batch: int) -> Any:
+    """An output with one entry per sample, for a model whose output may have no batch dimension.
+
+    Raises:
+        JobError: several samples went in, and the output does not tell which is whose.
+    """
+    if value.ndim and value.shape[0] == batch:
+        return value
+    if batch == 1:
+        return value[None]
+    message = f"output {name} of shape {value.shape} does not have {batch} entries, one per sample"
+    raise JobError("bad_output", message)
 
 
 def pad(group: Any, batch: int) -> Any:
@@ -458,7 +568,12 @@ def save_atomically(path: str, array: Any) -> None:
 
 def serve(channel: Any) -> None:
     """Answer commands from stdin on `channel` until stdin ends."""
-    worker = Worker()
+
+    def tell(message: Dict[str, Any]) -> None:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+
+    worker = Worker(lambda: tell({"alive": True}))
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -471,24 +586,49 @@ def serve(channel: Any) -> None:
         except Exception as error:  # noqa: BLE001 -- the coordinator reports it; nothing is lost
             text = f"{type(error).__name__}: {error}"
             reply = {"error": JobError("failed", text.splitlines()[0], text).plain()}
-        channel.write(json.dumps(reply) + "\n")
-        channel.flush()
+        tell(reply)
+
+
+def die_with(parent: int) -> None:
+    """Have Linux end this process with its parent, even in the middle of an inference.
+
+    Elsewhere, the end of stdin does it after the inference.
+    """
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(1)  # it ended before that
 
 
 # ---------------------------------------------------------------- the coordinator
 
+DOING = {
+    "load": "loading the model",
+    "feed": "setting the inputs",
+    "burst": "running the model",
+    "infer": "running the model",
+}
+
 
 class Child:
-    """A worker process seen from the coordinator."""
+    """A worker process seen from the coordinator.
+
+    Args:
+        deadline: of the job, on the monotonic clock.
+        patience_s: without a sign of life.
+    """
 
     alive: ClassVar[List[Child]] = []
 
-    def __init__(self, deadline: Optional[float]):
-        self.deadline = deadline
+    def __init__(self, deadline: Optional[float], patience_s: float = PATIENCE_S):
+        self.deadline, self.patience_s = deadline, patience_s
+        self.doing, self.heard = "starting", time.monotonic()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the worker
         replies, theirs = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "worker", str(theirs)],
+            [sys.executable, str(AGENT), "worker", str(theirs), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=self.log,
@@ -502,6 +642,7 @@ class Child:
     def send(self, call: str, **arguments: Any) -> None:
         """Start a call; `receive` gets its result."""
         line = json.dumps({"call": call, "arguments": arguments}) + "\n"
+        self.doing, self.heard = DOING.get(call, "measuring memory"), time.monotonic()
         assert self.process.stdin is not None
         # Of a dead worker, receive finds the body and says how it died.
         with contextlib.suppress(BrokenPipeError):
@@ -512,24 +653,45 @@ class Child:
         """The result of the call that was sent.
 
         Raises:
-            JobError: the call failed, the worker died, or the deadline passed.
+            JobError: the call failed, the worker died or hangs, or the deadline passed.
         """
-        while b"\n" not in self.buffer:
-            left = None if self.deadline is None else self.deadline - time.monotonic()
-            if left is not None and left <= 0:
-                self.kill()
-                raise JobError("timeout", "the model did not finish before the deadline")
-            ready, _, _ = select.select([self.replies], [], [], left)
-            chunk = os.read(self.replies.fileno(), 65536) if ready else None
-            if chunk == b"":
+        while True:
+            reply = self.poll(1.0)
+            if reply is not None:
+                return reply["ok"]
+
+    def poll(self, patience_s: float) -> Optional[Dict[str, Any]]:
+        """{"ok": result} if it comes within `patience_s`, else None; raises as `receive` does."""
+        now = time.monotonic()
+        left = min(patience_s, math.inf if self.deadline is None else self.deadline - now)
+        ready, _, _ = select.select([self.replies], [], [], max(0.0, left))
+        if ready:
+            chunk = os.read(self.replies.fileno(), 65536)
+            if not chunk:
                 raise self.post_mortem()
-            self.buffer += chunk or b""
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        reply = json.loads(line)
-        if "error" in reply:
-            error = reply["error"]
-            raise JobError(error["code"], error["message"], error["details"] or self.tail())
-        return reply["ok"]
+            self.buffer += chunk
+            self.heard = time.monotonic()
+        while b"\n" in self.buffer:
+            line, _, self.buffer = self.buffer.partition(b"\n")
+            reply: Dict[str, Any] = json.loads(line)
+            if "error" in reply:
+                error = reply["error"]
+                raise JobError(error["code"], error["message"], error["details"] or self.tail())
+            if "ok" in reply:
+                return reply
+        self.check_time()
+        return None
+
+    def check_time(self) -> None:
+        """Raise JobError, with the worker killed, when its time is over."""
+        now, tail = time.monotonic(), self.tail()
+        if self.deadline is not None and now >= self.deadline:
+            self.kill()
+            raise JobError("timeout", "the model did not finish before the deadline", tail)
+        if now - self.heard >= self.patience_s:
+            self.kill()
+            message = f"it hung: no sign of life for {self.patience_s:g} s while {self.doing}"
+            raise JobError("hung", message, tail)
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Send and receive."""
@@ -538,18 +700,25 @@ class Child:
 
     def post_mortem(self) -> JobError:
         """How a worker died, from its status."""
-        status = self.process.wait()
+        try:
+            status = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
         if status >= 0:
-            return JobError("crashed", f"the worker ended with status {status}", self.tail())
-        name = signal.Signals(-status).name
-        extra = ", probably out of memory" if name == "SIGKILL" else ""
-        return JobError("crashed", f"the worker was killed by {name}{extra}", self.tail())
+            how = f"the worker ended with status {status} while {self.doing}"
+            return JobError("crashed", how, self.tail())
+        how = f"the worker was killed by {signal_name(-status)} while {self.doing}"
+        extra = ", probably out of memory" if -status == signal.SIGKILL else ""
+        return JobError("crashed", how + extra, self.tail())
 
     def tail(self) -> str:
         """The last lines that native code printed."""
-        self.log.seek(0, os.SEEK_END)
-        self.log.seek(max(0, self.log.tell() - 4096))
-        return self.log.read().decode("utf-8", "replace").strip()
+        if self.log.closed:
+            return ""
+        # pread: the worker writes through the same file offset.
+        begin = max(0, os.fstat(self.log.fileno()).st_size - 4096)
+        return os.pread(self.log.fileno(), 4096, begin).decode("utf-8", "replace").strip()
 
     def kill(self) -> None:
         """End the worker, whatever it does."""
@@ -562,6 +731,14 @@ class Child:
         self.log.close()
         if self in Child.alive:
             Child.alive.remove(self)
+
+
+def signal_name(number: int) -> str:
+    """Such as SIGSEGV; real-time signals have no names."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -591,11 +768,13 @@ def run_job(folder: str) -> None:
 def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Measure models in turns; one that fails does not stop the others."""
     runs = [Bench(index, entry, job, deadline) for index, entry in enumerate(job["models"])]
+    # Before the workers start: a worker's processor time is counted when it has ended, all of it.
+    looks = [health()]
     for run in runs:
         run.guarded(run.prepare)
     for run in runs:
         run.guarded(run.warm_up)
-    looks = [health()]
+    looks.append(health())
     number = 0
     while any(run.wants_more() for run in runs):
         order = runs[number % len(runs) :] + runs[: number % len(runs)]
@@ -606,6 +785,7 @@ def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
         if time.monotonic() - looks[-1]["time_s"] >= SAMPLE_S:
             looks.append(health())
             emit("progress", step="measure", done=min(len(run.times) for run in runs))
+    looks.append(health())  # while the clock is still what it was
     for run in runs:
         run.guarded(run.finish)
     looks.append(health())
@@ -641,11 +821,15 @@ class Bench:
     def prepare(self) -> None:
         """Load, set the inputs, and run once."""
         emit("progress", step="load", done=self.index)
-        self.child = Child(self.deadline)
+        self.child = self.start_worker()
         options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
         self.facts = self.child.call("load", model=self.entry["path"], **options)
         self.child.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
         self.facts["first_ms"] = self.child.call("burst", count=1)[0] / 1e6
+
+    def start_worker(self) -> Child:
+        """A process of its own."""
+        return Child(self.deadline, self.job.get("patience_s", PATIENCE_S))
 
     def warm_up(self) -> None:
         """Run until two windows in a row have the same median within 5 %, or time is up."""
@@ -660,7 +844,9 @@ class Bench:
             if is_steady or (len(self.warmup) >= 3 and time.monotonic() - began > WARMUP_S):
                 break
             last = median
-        self.size = min(max(1, round(BURST_S * 1e9 / median)), MAX_RUNS // 20)
+        self.size = min(max(1, round(BURST_S * 1e9 / max(median, 1))), MAX_RUNS // ROUNDS)
+        if self.job.get("runs") is not None:
+            self.size = min(self.size, max(SHORTEST, math.ceil(self.job["runs"] / ROUNDS)))
 
     def wants_more(self) -> bool:
         """Whether this model needs another round."""
@@ -671,7 +857,6 @@ class Bench:
         spent = sum(self.times) / 1e9
         if spent >= float(self.job["max_time_s"]) or len(self.times) >= MAX_RUNS:
             return False
-        # Looking at the interval sorts all times: only now and then.
         return spent < float(self.job["min_time_s"]) or not is_tight(self.times)
 
     def measure(self) -> None:
@@ -688,10 +873,11 @@ class Bench:
         """Memory of this process, then the arena from a process of its own."""
         self.facts["peak_rss_bytes"] = self.child.call("memory")
         self.child.kill()
-        probe = Child(self.deadline)
+        probe = self.start_worker()
         try:
             probe.call("load", model=self.entry["path"], runtime=self.job.get("runtime"),
                        threads=1, delegates=False)  # fmt: skip
+            probe.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
             self.facts["arena_bytes"] = probe.call("arena")
         except JobError:
             self.facts["arena_bytes"] = None  # this runtime does not let us look
@@ -707,33 +893,55 @@ class Bench:
 
 def run_infer(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Run chunks of samples on several workers at once; finished chunks are not run again."""
-    todo = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
-    total, done = len(job["chunks"]), len(job["chunks"]) - len(todo)
-    workers: List[Child] = []
-    runtime = None
+    inference = Inference(job, deadline)
     try:
-        while todo or workers:
-            while todo and len(workers) < job["workers"]:
-                child = Child(deadline)
-                workers.append(child)
-                runtime = child.call("load", model=job["model"], runtime=job.get("runtime"),
-                                     threads=job["threads"])["runtime"]  # fmt: skip
-                child.send("infer", **todo.pop(0))
-            ready, _, _ = select.select([child.replies for child in workers], [], [], 1.0)
-            for child in [child for child in workers if child.replies in ready]:
-                child.receive()
-                done += 1
-                emit("progress", step="run", done=done, total=total)
-                if todo:
-                    child.send("infer", **todo.pop(0))
-                else:
-                    workers.remove(child)
-                    child.kill()
-            if deadline is not None and time.monotonic() > deadline:
-                raise JobError("timeout", "the model did not finish before the deadline")
+        inference.run()
     except JobError as error:
         return {"error": error.plain()}
-    return {"runtime": runtime}
+    return {"runtime": inference.runtime}
+
+
+class Inference:
+    """Workers that take chunk after chunk until none is left."""
+
+    def __init__(self, job: Dict[str, Any], deadline: Optional[float]):
+        self.job, self.deadline = job, deadline
+        self.todo = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
+        self.done = len(job["chunks"]) - len(self.todo)
+        self.workers: List[Child] = []
+        self.runtime: Optional[Dict[str, str]] = None
+
+    def run(self) -> None:
+        """Do all chunks.
+
+        Raises:
+            JobError: of the first worker that fails; `main` ends the others.
+        """
+        options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
+        for _ in range(min(self.job["workers"], len(self.todo))):
+            child = Child(self.deadline, self.job.get("patience_s", PATIENCE_S))
+            self.workers.append(child)
+            child.send("load", model=self.job["model"], **options)
+        while self.workers:
+            ready, _, _ = select.select([child.replies for child in self.workers], [], [], 1.0)
+            for child in list(self.workers):
+                child.check_time()
+                reply = child.poll(0.0) if child.replies in ready else None
+                if reply is not None:
+                    self.go_on(child, reply["ok"])
+
+    def go_on(self, child: Child, result: Optional[Dict[str, Any]]) -> None:
+        """After a load or a chunk: the next chunk, or the end of this worker."""
+        if result is not None:
+            self.runtime = result["runtime"]
+        else:
+            self.done += 1
+            emit("progress", step="run", done=self.done, total=len(self.job["chunks"]))
+        if self.todo:
+            child.send("infer", **self.todo.pop(0))
+        else:
+            self.workers.remove(child)
+            child.kill()
 
 
 def is_finished(chunk: Dict[str, Any]) -> bool:
@@ -748,11 +956,15 @@ def stop(number: int, frame: Any) -> None:
 
 def main() -> None:
     """Entry point."""
+    # The agent's neighbours, wherever it lies, are not modules to import.
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != AGENT.parent]
     if sys.argv[1:2] == ["worker"]:
+        die_with(int(sys.argv[3]))
         with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as channel:
             serve(channel)
         return
-    signal.signal(signal.SIGTERM, stop)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), stop)
     try:
         if sys.argv[1:2] == ["facts"]:
             print(json.dumps(machine_facts()))

@@ -42,9 +42,11 @@ class Device(Protocol):
         """Run one job.
 
         Args:
-            job: see `agent.py`; names files by the keys of `files` and by output names.
-            files: name in the job to the local file.
-            folder: local folder that receives the outputs.
+            job: see `agent.py`; names files relative to the job's folder.
+            files: name in the job to a local file elsewhere: the models, which are worth keeping
+                on a board under their digest.
+            folder: local folder with the job's other inputs, sent as they are; it receives the
+                outputs. What a broken run left there is not computed again.
             on_event: called with each event of the agent, from this thread.
             deadline_s: the agent and its workers are killed when it passes.
 
@@ -52,7 +54,8 @@ class Device(Protocol):
             The content of the agent's `result.json`; output files are in `folder`.
 
         Raises:
-            DeviceError: the agent could not be started, died, or ran out of time.
+            DeviceError: the agent could not be started, died, or ran out of time. A model that
+                fails is no error here; the result says so.
         """
 
 

@@ -23,7 +23,8 @@ def find_issues(run: BenchRun, looks: Sequence[Look]) -> tuple[Issue, ...]:
     """Everything that makes a run's figures less trustworthy, with the numbers.
 
     Args:
-        looks: at clock, temperature and processor time, in order of time.
+        looks: at clock, temperature and processor time: before the models are loaded, after
+            warming up, now and then while measuring, after the last round, and at the end.
     """
     found = (
         _few_runs(run),
@@ -81,8 +82,8 @@ def _load(looks: Sequence[Look]) -> Issue | None:
     spent = last["time_s"] - first["time_s"]
     if first["busy_s"] is None or spent < 1:
         return None
-    # The workers are children of the agent: their time is counted when they end, which is
-    # before the last look.
+    # The workers' time is counted as the agent's own when they have ended: they start after the
+    # first look and end before the last.
     others = (last["busy_s"] - first["busy_s"] - (last["own_s"] - first["own_s"])) / spent
     if others <= _OTHERS:
         return None
@@ -93,6 +94,15 @@ def _load(looks: Sequence[Look]) -> Issue | None:
 
 
 def _throttled(looks: Sequence[Look]) -> Issue | None:
+    # At both ends the machine is idle, and its clock may be low for that reason.
+    looks = looks[1:-1]
+    counts = [look["throttle_count"] for look in looks if look["throttle_count"] is not None]
+    if counts and max(counts) > min(counts):
+        heat = _warmth(looks)
+        return make_issue(
+            "bench.throttled",
+            f"The processor slowed itself down during the measurement{heat}.",
+        )
     clocks = [look["clock_mhz"] for look in looks if look["clock_mhz"]]
     third = len(clocks) // 3
     if third < 1:
@@ -100,9 +110,13 @@ def _throttled(looks: Sequence[Look]) -> Issue | None:
     first, last = statistics.median(clocks[:third]), statistics.median(clocks[-third:])
     if last >= _SLOWED * first:
         return None
-    heat = looks[-1]["temperature_celsius"]
-    warm = "" if heat is None else f" at {heat:.0f} degrees Celsius"
+    heat = _warmth(looks)
     return make_issue(
         "bench.throttled",
-        f"The clock fell from {first:.0f} to {last:.0f} MHz during the measurement{warm}.",
+        f"The clock fell from {first:.0f} to {last:.0f} MHz during the measurement{heat}.",
     )
+
+
+def _warmth(looks: Sequence[Look]) -> str:
+    found = [look["temperature_celsius"] for look in looks if look["temperature_celsius"]]
+    return f" at {max(found):.0f} degrees Celsius" if found else ""

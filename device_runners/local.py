@@ -20,6 +20,7 @@ from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts, RuntimeInfo
 
 _FACTS_DEADLINE_S = 60.0
+_KEPT_BYTES = 1 << 16  # of what a failed agent printed
 
 
 class LocalDevice:
@@ -27,11 +28,13 @@ class LocalDevice:
 
     Args:
         python: interpreter for the agent; the one that runs edgeq by default.
+        grace_s: how long after its own deadline an agent may still write its result.
     """
 
-    def __init__(self, python: Path | None = None):
+    def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
         self._python = str(python or sys.executable)
+        self._grace_s = grace_s
         self._facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
@@ -40,7 +43,7 @@ class LocalDevice:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:
                 self._facts = read_facts(self.name, json.loads(lines[-1]))
-            except (IndexError, ValueError) as error:
+            except (IndexError, ValueError, TypeError, KeyError) as error:
                 raise DeviceError(f"{self._python} did not answer like a Python 3.8+.") from error
         return self._facts
 
@@ -55,14 +58,14 @@ class LocalDevice:
     ) -> dict[str, Any]:
         """See `device.Device`; input files are linked into the job's folder, not copied."""
         for name, path in files.items():
-            link = folder / name
-            if not link.exists():
-                link.symlink_to(path.resolve())
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(path.resolve())
+        (folder / "result.json").unlink(missing_ok=True)
         (folder / "job.json").write_text(json.dumps({**job, "deadline_s": deadline_s}))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
-        patience = None if deadline_s is None else deadline_s + 30
+        patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
-        if not lines or json.loads(lines[-1]).get("event") != "end":
+        if not lines or (_read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return result
@@ -75,7 +78,9 @@ class LocalDevice:
         Raises:
             DeviceError: it cannot be started, fails, or does not end in time.
         """
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment = dict(os.environ)
+        if self._python != sys.executable:
+            environment.pop("PYTHONPATH", None)  # it names this interpreter's packages
         with tempfile.TemporaryFile() as errors:
             try:
                 child = subprocess.Popen(
@@ -86,50 +91,78 @@ class LocalDevice:
                     env=environment,
                     start_new_session=True,
                     text=True,
+                    errors="replace",
                 )
             except OSError as error:
                 raise DeviceError(
                     f"Cannot start {self._python}: {error.strerror or error}.",
                     hint="Pass --python with the path of a Python interpreter.",
                 ) from error
-            lines = _read_lines(child, on_event, deadline_s)
-            if child.returncode != 0:
-                errors.seek(0)
-                raise _explain(self._python, child.returncode, errors.read().decode("utf-8"))
+            lines, is_late = _read_lines(child, on_event, deadline_s)
+            if is_late or child.returncode != 0:
+                size = os.fstat(errors.fileno()).st_size
+                output = os.pread(errors.fileno(), _KEPT_BYTES, max(0, size - _KEPT_BYTES))
+                late_s = deadline_s if is_late else None
+                text = output.decode("utf-8", "replace")
+                raise _explain(self._python, child.returncode, late_s, text)
         return lines
 
 
 def _read_lines(
     child: subprocess.Popen[str], on_event: OnEvent | None, deadline_s: float | None
-) -> list[str]:
-    """The child's lines until it ends; its whole process group is gone afterwards."""
+) -> tuple[list[str], bool]:
+    """The child's lines until it ends, and whether the deadline ended it.
+
+    Its whole process group is gone afterwards, whatever happens here (Ctrl-C included).
+    """
+    late = threading.Event()
 
     def kill() -> None:
+        # The child has not been waited for yet: its number cannot belong to anything else.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
 
-    alarm = None if deadline_s is None else threading.Timer(deadline_s, kill)
-    if alarm is not None:
-        alarm.start()
+    def give_up() -> None:
+        late.set()
+        kill()
+
+    alarm = threading.Timer(deadline_s or threading.TIMEOUT_MAX, give_up)
+    alarm.daemon = True
+    alarm.start()
     lines = []
     assert child.stdout is not None
     try:
         for line in child.stdout:
             lines.append(line)
-            if on_event is not None and line.startswith("{"):
-                on_event(json.loads(line))
-        child.wait()
+            event = _read_event(line)
+            if on_event is not None and event is not None:
+                on_event(event)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     finally:
-        if alarm is not None:
-            alarm.cancel()
+        alarm.cancel()
+        alarm.join()
         kill()
         child.wait()
         child.stdout.close()
-    return lines
+    return lines, late.is_set()
 
 
-def _explain(python: str, status: int, output: str) -> DeviceError:
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
+def _read_event(line: str) -> dict[str, Any] | None:
+    """An event line; None for anything else that was printed, or a line cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _explain(python: str, status: int, late_s: float | None, output: str) -> DeviceError:
+    if late_s is not None:
+        return DeviceError(
+            f"The agent under {python} did not end within {late_s:g} s and was killed.",
+            details=output or None,
+        )
+    how = f"was killed by {agent.signal_name(-status)}" if status < 0 else f"ended with {status}"
     if "No module named 'numpy'" in output:
         return DeviceError(
             f"{python} has no numpy, which the agent needs.",

@@ -22,6 +22,7 @@ from edgeq.values import BenchOptions, BenchResult, BenchRun, RuntimeInfo
 Arrays = Mapping[str, NDArray[Any]]
 
 _LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
+_MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be memory
 
 
 # ---------------------------------------------------------------- runtimes
@@ -158,6 +159,8 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
         "unsupported_op": "Convert without Flex and custom operators.",
         "bad_model": "Export or copy the model again.",
         "crashed": "Check the file, or try another --runtime.",
+        "hung": "Check the file, or try another --runtime.",
+        "runtime_broken": "Reinstall it there; tflite-runtime together with 'numpy<2'.",
         "failed": "With dynamic dimensions, --data gives them a size; else check the file.",
     }
     return DeviceError(
@@ -180,7 +183,7 @@ def infer(
     workers: int | None = None,
     on_event: OnEvent | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Run a model over chunks of samples; they wait on disk, never all in memory.
+    """Run a model over chunks of samples; some wait on disk, never all, and not in memory.
 
     Args:
         chunks: input name to [chunk, ...] in the tensor's exact dtype.
@@ -196,34 +199,60 @@ def infer(
     chosen = choose_runtime(device, runtime)
     tree = flatbuffer.read(model)
     check_runtime(flatbuffer.min_runtime_version(tree), chosen, model)
-    names = [spec.name for spec in flatbuffer.interface(tree)[1]]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{model} has two outputs of the same name: {', '.join(names)}.")
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder_name:
-        folder = Path(folder_name)
-        written = [
+    names = _output_names(model, tree)
+    job = {
+        "protocol": agent.PROTOCOL,
+        "task": "infer",
+        "runtime": chosen.name,
+        "threads": threads,
+        "workers": workers or max(1, device.facts().core_count // threads),
+        "model": "model.tflite",
+    }
+    while True:
+        with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
+            folder = Path(name)
+            written = _write_chunks(folder, chunks, names)
+            if not written:
+                return
+            result = device.run(
+                {**job, "chunks": written}, {"model.tflite": model}, folder,
+                on_event=on_event, deadline_s=_LONGEST_S,
+            )  # fmt: skip
+            if "error" in result:
+                raise _explain(model, device, result["error"])
+            for chunk in written:
+                yield {name: _take(folder / path) for name, path in chunk["outputs"].items()}
+
+
+def _output_names(model: Path, tree: Any) -> list[str]:
+    """Outputs in order; names must tell inputs and outputs apart."""
+    sides = zip(("inputs", "outputs"), flatbuffer.interface(tree), strict=True)
+    for side, specs in sides:
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise UsageError(f"{model} has two {side} of the same name: {', '.join(names)}.")
+    return names
+
+
+def _write_chunks(
+    folder: Path, chunks: Iterator[Arrays], names: Sequence[str]
+) -> list[dict[str, dict[str, str]]]:
+    """As many chunks as may lie on disk at a time, as entries of a job; none at the end."""
+    written: list[dict[str, dict[str, str]]] = []
+    size = 0
+    while size < _MOST_BYTES:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        number = len(written)
+        size += sum(array.nbytes for array in chunk.values())
+        written.append(
             {
                 "inputs": _write_arrays(folder, f"chunk-{number}", chunk),
                 "outputs": {name: f"out-{number}-{i}.npy" for i, name in enumerate(names)},
             }
-            for number, chunk in enumerate(chunks)
-        ]
-        cores = device.facts().core_count
-        job = {
-            "protocol": agent.PROTOCOL,
-            "task": "infer",
-            "runtime": chosen.name,
-            "threads": threads,
-            "workers": min(workers or max(1, cores // threads), max(1, len(written))),
-            "model": "model.tflite",
-            "chunks": written,
-        }
-        files = {"model.tflite": model}
-        result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-        if "error" in result:
-            raise _explain(model, device, result["error"])
-        for chunk in written:
-            yield {name: _take(folder / path) for name, path in chunk["outputs"].items()}
+        )
+    return written
 
 
 def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:

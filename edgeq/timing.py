@@ -12,6 +12,7 @@ from edgeq.device_runners.agent import median_interval
 from edgeq.values import Latency, Ratio
 
 _RESAMPLES = 2000
+_MIN_ROUNDS = 6  # below this, resampling rounds says nothing about their spread
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -55,16 +56,23 @@ def ratio_of_medians(
 
     Rounds are measured in turns, so whatever slows the machine for a while slows both: each
     round gives one ratio of medians, the value is the median of those, and the interval comes
-    from a percentile bootstrap over rounds (Efron 1979) with a fixed seed.
+    from a percentile bootstrap over rounds (Efron 1979) with a fixed seed. Below six rounds, it
+    is the ratio of the two medians, and of the far ends of their intervals, which is wider.
 
     Args:
         baseline: times per round; the unit cancels.
         candidate: times of the same rounds; rounds beyond the shorter of the two are left out.
     """
+    if min(len(baseline), len(candidate)) < _MIN_ROUNDS:
+        ours, theirs = (
+            median_interval([time for times in rounds for time in times])
+            for rounds in (baseline, candidate)
+        )
+        return Ratio(ours[1] / theirs[1], ours[0] / theirs[2], ours[2] / theirs[0])
     ratios = np.array(
         [
-            statistics.median(ours) / statistics.median(theirs)
-            for ours, theirs in zip(baseline, candidate, strict=False)
+            statistics.median(one) / statistics.median(other)
+            for one, other in zip(baseline, candidate, strict=False)
         ]
     )
     random = np.random.default_rng(0)

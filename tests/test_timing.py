@@ -62,7 +62,7 @@ STEADY = make_run([[1.0, 1.01, 0.99, 1.0] for _ in range(12)])
 
 def look(at: float, busy: float = 0.0, own: float = 0.0, clock: float | None = None) -> dict:
     return {"time_s": at, "busy_s": busy, "own_s": own, "clock_mhz": clock,
-            "temperature_celsius": 81.0, "load_average": 0.0}  # fmt: skip
+            "throttle_count": None, "temperature_celsius": 81.0, "load_average": 0.0}  # fmt: skip
 
 
 def codes(run: BenchRun, looks: list[dict]) -> list[str]:
@@ -102,11 +102,32 @@ def test_load_of_other_processes() -> None:
 
 
 def test_a_falling_clock_is_throttling() -> None:
-    looks = [look(float(t), busy=t, own=t, clock=c) for t, c in enumerate([1500.0, 1500.0, 1000.0])]
+    clocks = [600.0, 1500.0, 1500.0, 1000.0, 600.0]  # idle at both ends
+    looks = [look(float(t), busy=t, own=t, clock=c) for t, c in enumerate(clocks)]
     (issue,) = health.find_issues(STEADY, looks)
     assert issue.message == (
         "The clock fell from 1500 to 1000 MHz during the measurement at 81 degrees Celsius."
     )
+
+
+def test_an_idle_clock_before_and_after_is_not_throttling() -> None:
+    clocks = [1500.0, 1500.0, 1490.0, 1500.0, 600.0]
+    looks = [look(float(t), busy=t, own=t, clock=c) for t, c in enumerate(clocks)]
+    assert codes(STEADY, looks) == []
+
+
+def test_a_processor_that_says_it_slowed_down_is_believed() -> None:
+    looks = [{**look(float(t), busy=t, own=t), "throttle_count": c} for t, c in enumerate(
+        [0, 0, 1, 0, 0])]  # fmt: skip
+    (issue,) = health.find_issues(STEADY, looks)
+    assert issue.message == (
+        "The processor slowed itself down during the measurement at 81 degrees Celsius."
+    )
+
+
+def test_few_rounds_give_a_wider_interval_not_none() -> None:
+    ratio = timing.ratio_of_medians([[10.0, 11.0, 9.0] * 10], [[5.0, 5.5, 4.5] * 10])
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((9 / 5.5, 2.0, 11 / 4.5))
 
 
 def test_what_cannot_be_read_is_not_an_issue() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import json
+import math
 import os
 import signal
 import subprocess
@@ -43,18 +45,32 @@ BENCH = {"task": "bench", "runs": 40, "min_time_s": 0, "max_time_s": 1}
     [
         ([5.0], (5.0, 5.0, 5.0)),
         ([1.0, 2.0, 3.0, 4.0], (1.0, 2.5, 4.0)),
-        # n = 100: ranks 50 -+ 9.8, so the 41st and the 61st value
-        (list(range(1, 101)), (41, 50.5, 61)),
+        (list(range(1, 6)), (1, 3, 5)),  # 93.75 %: no interval of five values has 95 %
+        (list(range(1, 7)), (1, 3.5, 6)),  # 96.9 %
+        (list(range(1, 11)), (2, 5.5, 9)),  # 97.9 %
+        (list(range(1, 31)), (10, 15.5, 21)),  # 95.7 %
+        (list(range(1, 101)), (40, 50.5, 61)),  # 96.5 %
     ],
 )
 def test_median_interval(times: list[float], expected: tuple[float, float, float]) -> None:
     assert agent.median_interval(times) == expected
 
 
+def test_the_interval_covers_the_median_at_least_95_times_in_100() -> None:
+    """Against the exact binomial sum."""
+    for count in [*range(6, 400), 1001, 4000]:
+        low, _, high = agent.median_interval(range(1, count + 1))
+        inside = sum(math.comb(count, below) for below in range(int(low), int(high)))
+        assert inside / 2**count >= 0.95, count
+        assert inside / 2**count < 0.975 or count < 45, count
+
+
 def test_a_measurement_is_tight_within_one_per_cent() -> None:
     assert agent.is_tight([100.0, 101.0] * 50)
     assert not agent.is_tight([100.0, 110.0] * 50)
     assert not agent.is_tight([100.0] * 5)
+    # narrow below the median, wide above it
+    assert not agent.is_tight([99.9] * 30 + [100.0] + [103.0] * 30)
 
 
 def test_it_imports_nothing_of_edgeq() -> None:
@@ -63,6 +79,10 @@ def test_it_imports_nothing_of_edgeq() -> None:
         for line in Path(agent.__file__).read_text().splitlines()
         if line.startswith(("import ", "from "))
     }
+
+
+def test_it_is_written_for_python_3_8() -> None:
+    ast.parse(Path(agent.__file__).read_text(), feature_version=(3, 8))
 
 
 def test_bench_keeps_raw_times_by_round_and_ends_with_an_end(folder: Path) -> None:
@@ -92,6 +112,138 @@ def test_a_runtime_that_is_not_there_is_named(folder: Path) -> None:
     error = result["models"][0]["error"]
     assert error["code"] == "runtime_missing"
     assert error["message"].startswith("tflite-runtime-9000 is not installed (ai-edge-litert")
+
+
+def test_a_crash_of_native_code_is_told_and_the_other_model_measured(
+    folder: Path, tiny: Any
+) -> None:
+    """The real thing: a model that overflows the native stack."""
+    (folder / "deep.tflite").write_bytes(tiny.bottomless())
+    result, _ = run(folder, {**BENCH, "models": [{"path": "m.tflite"}, {"path": "deep.tflite"}]})
+    error = result["models"][1]["error"]
+    assert error["code"] == "crashed"
+    assert error["message"] == "the worker was killed by SIGSEGV while loading the model"
+    assert sum(map(len, result["models"][0]["rounds_ns"])) == 40
+
+
+def test_a_model_that_never_ends_is_told_and_the_other_model_measured(
+    folder: Path, tiny: Any
+) -> None:
+    """The real thing: a WHILE without end."""
+    (folder / "endless.tflite").write_bytes(tiny.endless())
+    models = [{"path": "endless.tflite"}, {"path": "m.tflite"}]
+    result, _ = run(folder, {**BENCH, "patience_s": 1.5, "models": models})
+    error = result["models"][0]["error"]
+    assert error["code"] == "hung"
+    assert error["message"] == "it hung: no sign of life for 1.5 s while running the model"
+    assert sum(map(len, result["models"][1]["rounds_ns"])) == 40
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "sentence"),
+    [
+        ("mystery", "unsupported_op", "lacks an operator: Encountered unresolved custom op: "
+         "Mystery."),
+        ("version_99", "runtime_too_old", "is too old: Didn't find op for builtin opcode 'ADD' "
+         "version '99'"),
+    ],
+)  # fmt: skip
+def test_what_a_runtime_lacks_has_a_code(
+    tmp_path: Path, tiny: Any, content: str, code: str, sentence: str
+) -> None:
+    made = {"mystery": tiny.mystery, "version_99": lambda: tiny.add_one(version=99)}[content]()
+    (tmp_path / "m.tflite").write_bytes(made)
+    result, _ = run(tmp_path, {**BENCH, "models": [{"path": "m.tflite"}]})
+    error = result["models"][0]["error"]
+    assert error["code"] == code
+    assert sentence in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_"),
+    [
+        ("add_one", 64 + 12),  # two tensors of 12 bytes, the second aligned to 64
+        ("double_int8", 64 + 4),
+        ("rows", 64 + 24),
+        ("add_some", 64 + 12),  # a dynamic batch, at 1
+    ],
+)
+def test_arena(tmp_path: Path, tiny: Any, name: str, bytes_: int) -> None:
+    made = tiny.add_one(batch=-1) if name == "add_some" else getattr(tiny, name)()
+    (tmp_path / "m.tflite").write_bytes(made)
+    result, _ = run(tmp_path, {**BENCH, "models": [{"path": "m.tflite"}]})
+    assert result["models"][0]["arena_bytes"] == bytes_
+
+
+def test_a_fixed_number_of_runs_is_split_into_rounds(folder: Path) -> None:
+    job = {**BENCH, "runs": 405, "models": [{"path": "m.tflite"}] * 2}
+    result, _ = run(folder, job)
+    for model in result["models"]:
+        sizes = [len(times) for times in model["rounds_ns"]]
+        assert sum(sizes) == 405
+        assert len(sizes) >= 20
+        assert min(sizes[:-1]) >= 10
+
+
+def infer_one(
+    folder: Path, content: bytes, runtime: str | None = None, **inputs: np.ndarray
+) -> dict[str, Any]:
+    """One chunk through a model; its output is in out.npy."""
+    (folder / "m.tflite").write_bytes(content)
+    for name, values in inputs.items():
+        np.save(folder / f"{name}.npy", values)
+    output = "difference" if "minuend" in inputs else "y"
+    chunk = {"inputs": {name: f"{name}.npy" for name in inputs}, "outputs": {output: "out.npy"}}
+    job = {"task": "infer", "model": "m.tflite", "workers": 2, "runtime": runtime,
+           "chunks": [chunk]}  # fmt: skip
+    return run(folder, job)[0]
+
+
+def test_tensorflow_is_the_third_runtime(tmp_path: Path, tiny: Any) -> None:
+    result = infer_one(tmp_path, tiny.add_one(), runtime="tensorflow", x=np.zeros((1, 3), "f4"))
+    assert result["runtime"]["name"] == "tensorflow"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.ones((1, 3)))
+
+
+def test_inputs_are_matched_by_signature_name(tmp_path: Path, tiny: Any) -> None:
+    first, second = np.float32([[5, 7], [1, 1]]), np.float32([[2, 3], [4, 9]])
+    infer_one(tmp_path, tiny.subtract(), minuend=first, subtrahend=second)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), first - second)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7, -1])
+def test_any_batch_gives_one_output_per_sample(tmp_path: Path, tiny: Any, batch: int) -> None:
+    values = np.arange(27, dtype=np.float32).reshape(9, 3)  # 9: the last group is short
+    infer_one(tmp_path, tiny.add_one(batch), x=values)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), values + 1)
+
+
+def test_integers_come_back_as_they_are(tmp_path: Path, tiny: Any) -> None:
+    values = np.int8([[-128, -1, 0, 127], [1, 2, 3, 4]])
+    infer_one(tmp_path, tiny.double_int8(), x=values)
+    found = np.load(tmp_path / "out.npy")
+    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, values)
+
+
+def test_an_output_without_a_batch_dimension_is_kept_whole(tmp_path: Path, tiny: Any) -> None:
+    values = np.arange(12, dtype=np.float32).reshape(2, 6)
+    infer_one(tmp_path, tiny.rows(), x=values)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), values.reshape(2, 3, 2))
+
+
+def test_inputs_of_different_length_are_named(tmp_path: Path, tiny: Any) -> None:
+    one, two = np.ones((1, 2), np.float32), np.ones((2, 2), np.float32)
+    error = infer_one(tmp_path, tiny.subtract(), minuend=one, subtrahend=two)["error"]
+    assert error["code"] == "bad_input"
+    assert error["message"] == "inputs with different numbers of samples: subtrahend 2, minuend 1"
+
+
+def test_a_long_chunk_is_not_taken_for_a_hanging_one(folder: Path, names: tuple[str, str]) -> None:
+    job = rename(infer_job(folder, 60_000), names)
+    result, _ = run(folder, {**job, "patience_s": 1.2})
+    assert "error" not in result
+    assert np.load(folder / "o0.npy").shape == (60_000, 10)
 
 
 def infer_job(folder: Path, count: int, chunks: int = 1) -> dict[str, Any]:
@@ -155,7 +307,9 @@ def test_a_worker_that_is_killed_is_reported_by_signal(folder: Path) -> None:
     coordinator.stdout.close()
     error = json.loads((folder / "result.json").read_text())["models"][0]["error"]
     assert error["code"] == "crashed"
-    assert error["message"] == "the worker was killed by SIGKILL, probably out of memory"
+    assert error["message"] == (
+        "the worker was killed by SIGKILL while running the model, probably out of memory"
+    )
 
 
 def test_a_deadline_ends_a_measurement(folder: Path) -> None:
@@ -166,16 +320,20 @@ def test_a_deadline_ends_a_measurement(folder: Path) -> None:
     assert result["models"][0]["error"]["code"] == "timeout"
 
 
-def test_workers_die_with_the_coordinator(folder: Path) -> None:
-    job: dict[str, Any] = {**BENCH, "runs": 100_000_000}
-    job["models"] = [{"path": "m.tflite"}]
-    (folder / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_workers_die_with_the_coordinator(tmp_path: Path, tiny: Any, number: int) -> None:
+    """Even one that is inside an inference without end."""
+    (tmp_path / "m.tflite").write_bytes(tiny.endless())
+    job: dict[str, Any] = {**BENCH, "models": [{"path": "m.tflite"}]}
+    (tmp_path / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
     coordinator = subprocess.Popen(
-        [sys.executable, agent.__file__, "run", str(folder)], stdout=subprocess.DEVNULL
+        [sys.executable, agent.__file__, "run", str(tmp_path)], stdout=subprocess.DEVNULL
     )
     worker = wait_for_child(coordinator.pid)
-    coordinator.kill()
-    coordinator.wait()
+    time.sleep(0.6)
+    assert is_running(worker)
+    coordinator.send_signal(number)
+    assert coordinator.wait() == (-number if number == signal.SIGKILL else 128 + number)
     for _ in range(100):
         if not is_running(worker):
             return

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from edgeq.errors import DeviceError, SourceError, UsageError
 from edgeq.values import BenchOptions, FloatModel, RuntimeInfo
 
 QUICK = BenchOptions(runs=60)
+Save = Callable[..., Path]
 
 
 def test_bench_measures_models_in_turns(float_mobilenet: FloatModel, int8_mobilenet: Path) -> None:
@@ -46,6 +48,7 @@ def test_infer_streams_chunks_in_order(float_cnn: FloatModel) -> None:
     np.testing.assert_array_equal(joined, whole[0][float_cnn.outputs[0].name])
 
 
+@pytest.mark.shared
 def test_a_fused_lstm_forgets_the_last_sample(shared: Path) -> None:
     path = shared / "mnist_lstm" / "trained_lstm.tflite"
     inputs, outputs = flatbuffer.interface(flatbuffer.read(path))
@@ -57,10 +60,33 @@ def test_a_fused_lstm_forgets_the_last_sample(shared: Path) -> None:
     np.testing.assert_array_equal(values[0], values[2])
 
 
-def test_a_model_that_kills_its_process_is_an_error_message(
-    float_cnn: FloatModel, tmp_path: Path
+def test_a_model_that_kills_its_process_is_an_error_message(tiny: Any, save: Save) -> None:
+    path = save(tiny.bottomless(), "deep.tflite")
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([path], LocalDevice(), QUICK)
+    assert str(caught.value) == (
+        f"{path} cannot be run on local: the worker was killed by SIGSEGV while loading the "
+        "model. Check the file, or try another --runtime."
+    )
+
+
+def test_chunks_beyond_the_disk_space_allowed_run_in_several_jobs(
+    tiny: Any, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A RESHAPE that promises far more elements than it has."""
+    monkeypatch.setattr(measure, "_MOST_BYTES", 200)
+    path = save(tiny.add_one())
+    chunks = [{"x": np.full((5, 3), number, np.float32)} for number in range(9)]  # 60 bytes each
+    ends = []
+    found = measure.infer(
+        path, iter(chunks), LocalDevice(),
+        on_event=lambda event: ends.append(event) if event["event"] == "end" else None,
+    )  # fmt: skip
+    assert [chunk["y"][0, 0] for chunk in found] == [number + 1.0 for number in range(9)]
+    assert len(ends) == 3
+
+
+def test_a_damaged_weight_is_an_error_message(float_cnn: FloatModel, tmp_path: Path) -> None:
+    """A filter that promises far more elements than it has."""
     tree = flatbuffer.read(Path(float_cnn.file.path))
     for operator in tree.subgraphs[0].operators:
         if flatbuffer.operator_name(tree, operator) == "CONV_2D":
