@@ -625,7 +625,8 @@ class Child:
     def __init__(self, deadline: Optional[float], patience_s: float = PATIENCE_S):
         self.deadline, self.patience_s = deadline, patience_s
         self.doing, self.heard = "starting", time.monotonic()
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the worker
+        # In the job's folder: looking for a temporary one, a killed agent could leave a probe.
+        self.log = tempfile.TemporaryFile(dir=".")  # noqa: SIM115 -- lives as long as the worker
         replies, theirs = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, str(AGENT), "worker", str(theirs), str(os.getpid())],
