@@ -112,6 +112,8 @@ def test_an_old_result_is_not_taken_for_a_new_one(
 
 
 CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 import sys, tempfile
 from pathlib import Path
 from edgeq.device_runners import measure
