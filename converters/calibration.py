@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,46 +72,66 @@ def why_stock(content: bytes) -> str | None:
     return f"it has fused recurrent operators ({', '.join(opaque)})" if opaque else None
 
 
+class FloatRunner:
+    """The child process that will run the float model; started early, while others import.
+
+    Args:
+        folder: working folder.
+    """
+
+    def __init__(self, folder: Path):
+        self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
+        with self._log.open("wb") as errors:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "edgeq.converters.calibration_worker"],
+                stdin=subprocess.PIPE,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> FloatRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.wait()
+        if self._child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()
+
+    def run(
+        self, model: FloatModel, samples: Iterator[Inputs], keep: int, *, observe: bool = True
+    ) -> FloatRun:
+        """One pass over the samples; a runner runs once.
+
+        Args:
+            samples: input name to array without batch dimension.
+            keep: number of first batches whose outputs are returned.
+            observe: collect ranges; False runs the model as it is, for its outputs alone.
+
+        Raises:
+            QuantizationError: the interpreter refused the model or died, or a tensor became NaN
+                or infinite.
+        """
+        stream = self._child.stdin
+        assert stream is not None
+        with contextlib.suppress(OSError):
+            # Room for a whole sample: the next one is prepared while this one runs.
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        job = {"model": model.file.path, "result": str(self._result), "keep": keep}
+        kept = _feed(stream, {**job, "observe": observe}, batches(samples, model.inputs), model)
+        if self._child.wait() != 0:
+            raise _explain(self._child.returncode, self._log)
+        return _read(self._result, model, kept)
+
+
 def run_float_model(
     model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, *, observe: bool = True
 ) -> FloatRun:
-    """One pass over the samples.
-
-    Args:
-        samples: input name to array without batch dimension.
-        folder: working folder.
-        keep: number of first batches whose outputs are returned.
-        observe: collect ranges; False runs the model as it is, for its outputs alone.
-
-    Raises:
-        QuantizationError: the interpreter refused the model or died, or a tensor became NaN or
-            infinite.
-    """
-    result = folder / "float-run.npz"
-    log = folder / "float-run.log"
-    command = [sys.executable, "-m", "edgeq.converters.calibration_worker"]
-    arguments = [model.file.path, str(result), str(keep), "ranges" if observe else "outputs"]
-    with log.open("wb") as errors:
-        child = subprocess.Popen(
-            [*command, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=errors,
-            stderr=errors,
-            start_new_session=True,
-        )
-        assert child.stdin is not None
-        with contextlib.suppress(OSError):
-            # Room for a whole sample: the next one is prepared while this one runs.
-            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        try:
-            kept = _feed(child.stdin, batches(samples, model.inputs), model.inputs, keep)
-            child.wait()
-        finally:
-            child.kill()
-            child.wait()
-    if child.returncode != 0:
-        raise _explain(child.returncode, log)
-    return _read(result, model, kept)
+    """`FloatRunner.run`, with a runner of its own."""
+    with FloatRunner(folder) as runner:
+        return runner.run(model, samples, keep, observe=observe)
 
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
@@ -158,15 +179,19 @@ def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
 
 
 def _feed(
-    stream: BinaryIO | Any, fed: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
+    stream: IO[bytes], job: Mapping[str, Any], fed: Iterator[Inputs], model: FloatModel
 ) -> list[Inputs]:
-    """Send every batch; a child that died early closes the pipe, which its status explains."""
+    """Send the job and every batch; a child that died early closes the pipe.
+
+    Its status says why. Returns the batches whose outputs it keeps.
+    """
     kept: list[Inputs] = []
     with contextlib.suppress(BrokenPipeError):
+        stream.write(json.dumps(job).encode() + b"\n")
         for arrays in fed:
-            if len(kept) < keep:
+            if len(kept) < job["keep"]:
                 kept.append(arrays)
-            write_sample(stream, [arrays[spec.name] for spec in inputs])
+            write_sample(stream, [arrays[spec.name] for spec in model.inputs])
     with contextlib.suppress(BrokenPipeError):
         stream.close()
     return kept

@@ -1,17 +1,19 @@
-"""The child process that runs the float model: samples on stdin, ranges and outputs to a file.
+"""The child process that runs the float model: `python -m edgeq.converters.calibration_worker`.
 
-Usage: python -m edgeq.converters.calibration_worker MODEL RESULT.npz KEEP ranges|outputs
+On stdin, one line of JSON {"model", "result", "keep", "observe"} and then samples to the end; the
+ranges and the first outputs go to the result file.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -104,8 +106,8 @@ def expose(tree: Any, indices: Sequence[int]) -> bytes:
     return flatbuffer.serialize(tree)
 
 
-def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
-    """Read samples until stdin ends; write the result."""
+def run(path: Path, result: Path, samples: BinaryIO, keep: int, *, observe: bool) -> None:
+    """Read samples to the end; write the result."""
     tree = flatbuffer.read(path)
     graph = tree.subgraphs[0]
     inputs, outputs = flatbuffer.indices(graph.inputs), flatbuffer.indices(graph.outputs)
@@ -117,7 +119,7 @@ def run(path: Path, result: Path, keep: int, *, observe: bool) -> None:
     observer = Observer(watched, names, sizes)
     kept: dict[str, Any] = {}
     shapes: list[tuple[int, ...]] = []
-    while (sample := read_sample(sys.stdin.buffer)) is not None:
+    while (sample := read_sample(samples)) is not None:
         set_inputs(interpreter, inputs, sample, shapes)
         interpreter.invoke()
         if observer.count < keep:
@@ -157,8 +159,18 @@ def set_inputs(
         interpreter.set_tensor(index, array)
 
 
+def main() -> None:
+    """Wait for a job and do it."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent failed before it had a model
+    job = json.loads(line)
+    paths = Path(job["model"]), Path(job["result"])
+    run(*paths, sys.stdin.buffer, job["keep"], observe=job["observe"])
+
+
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), observe=sys.argv[4] == "ranges")
+        main()
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -15,7 +15,7 @@ npy: Any = npy_format  # typed by newer numpy only
 _MARK = b"S"
 
 
-def write_sample(stream: BinaryIO, arrays: Sequence[NDArray[Any]]) -> None:
+def write_sample(stream: IO[bytes], arrays: Sequence[NDArray[Any]]) -> None:
     """Append one sample."""
     stream.write(_MARK + bytes([len(arrays)]))
     for array in map(np.ascontiguousarray, arrays):
@@ -23,13 +23,13 @@ def write_sample(stream: BinaryIO, arrays: Sequence[NDArray[Any]]) -> None:
         stream.write(array.tobytes())  # numpy's own writer seeks, which a pipe cannot
 
 
-def read_sample(stream: BinaryIO) -> list[NDArray[Any]] | None:
+def read_sample(stream: IO[bytes]) -> list[NDArray[Any]] | None:
     """The next sample, None at the end."""
     head = stream.read(2)
     return [_read_array(stream) for _ in range(head[1])] if head else None
 
 
-def _read_array(stream: BinaryIO) -> NDArray[Any]:
+def _read_array(stream: IO[bytes]) -> NDArray[Any]:
     npy.read_magic(stream)
     shape, _, dtype = npy.read_array_header_2_0(stream)
     content = stream.read(math.prod(shape) * dtype.itemsize)

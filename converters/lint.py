@@ -7,7 +7,7 @@ give back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -76,63 +76,76 @@ class _Tally:
     not_finite: list[int] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
 
-    def add(self, index: int, array: Array) -> None:
+    def add(self, index: int, array: Array) -> bool:
+        """Take in one array; False when it holds NaN or infinity."""
         values = array.reshape(-1)
         if values.size == 0:
-            return
+            return True
         if array.dtype.kind == "f" and not np.isfinite(values).all():
             self.not_finite.append(index)
-            values = values[np.isfinite(values)]
-            if values.size == 0:
-                return
+            return False
         low, high = float(values.min()), float(values.max())
         if low == high and array.size > 1:
             self.constant.append(index)
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.is_integral and array.dtype.kind == "f":
             self.is_integral = bool((values == np.rint(values)).all())
+        return True
 
 
 # ---------------------------------------------------------------- the samples
 
 
-def lint_samples(
-    samples: Iterable[Sample], inputs: Sequence[TensorSpec], hints: Sequence[InputHints] = ()
-) -> tuple[Issue, ...]:
-    """Look at every sample once and say what is doubtful about the set.
+class Linter:
+    """Looks at every sample once, on its way to the float model.
 
     Args:
-        samples: the calibration samples, preprocessed.
         inputs: the model's.
-        hints: at most one per input.
-
-    Returns:
-        Issues with codes `data.*`; empty when nothing is doubtful.
     """
-    tallies = {spec.name: _Tally() for spec in inputs}
-    first_seen: dict[bytes, int] = {}
-    repeats: list[tuple[int, int]] = []
-    sketches: dict[int, list[Array]] = {}
-    count = 0
-    for sample in samples:
-        count += 1
-        for name, tally in tallies.items():
-            tally.add(sample.index, sample.inputs[name])
-        earlier = first_seen.setdefault(_fingerprint(sample), sample.index)
+
+    def __init__(self, inputs: Sequence[TensorSpec]):
+        self._inputs = inputs
+        self._tallies = {spec.name: _Tally() for spec in inputs}
+        self._first_seen: dict[bytes, int] = {}
+        self._repeats: list[tuple[int, int]] = []
+        self._sketches: dict[int, list[Array]] = {}
+        self._count = 0
+
+    def look(self, sample: Sample) -> bool:
+        """Take in a preprocessed sample; False when it holds NaN or infinity."""
+        self._count += 1
+        clean = [
+            tally.add(sample.index, sample.inputs[name]) for name, tally in self._tallies.items()
+        ]
+        earlier = self._first_seen.setdefault(_fingerprint(sample), sample.index)
         if earlier != sample.index:
-            repeats.append((sample.index, earlier))
-        elif len(sketches) < _SKETCH_SAMPLES and _can_sketch(sample):
-            sketches[sample.index] = [_sketch(array) for _, array in sorted(sample.inputs.items())]
-    if count == 0:
-        return (make_issue("data.empty", "There are no calibration samples."),)
-    issues = [*_lint_count(count), *_lint_repeats(repeats, count), *_lint_near(sketches)]
-    by_name = {hint.name: hint for hint in hints}
-    for spec in inputs:
-        tally = tallies[spec.name]
-        issues += _lint_values(spec.name, tally, count)
-        if spec.name in by_name and tally.low <= tally.high:
-            issues += _lint_scale(by_name[spec.name], spec, tally)
-    return tuple(issues)
+            self._repeats.append((sample.index, earlier))
+        elif len(self._sketches) < _SKETCH_SAMPLES and _can_sketch(sample):
+            sketch = [_sketch(array) for _, array in sorted(sample.inputs.items())]
+            self._sketches[sample.index] = sketch
+        return all(clean)
+
+    def issues(self, hints: Sequence[InputHints] = ()) -> tuple[Issue, ...]:
+        """What is doubtful about the samples so far.
+
+        Args:
+            hints: at most one per input.
+
+        Returns:
+            Issues with codes `data.*`; empty when nothing is doubtful.
+        """
+        count = self._count
+        if count == 0:
+            return (make_issue("data.empty", "There are no calibration samples."),)
+        found = [*_lint_count(count), *_lint_repeats(self._repeats, count)]
+        found += _lint_near(self._sketches)
+        by_name = {hint.name: hint for hint in hints}
+        for spec in self._inputs:
+            tally = self._tallies[spec.name]
+            found += _lint_values(spec.name, tally, count)
+            if spec.name in by_name and tally.low <= tally.high:
+                found += _lint_scale(by_name[spec.name], spec, tally)
+        return tuple(found)
 
 
 def _lint_count(count: int) -> list[Issue]:

@@ -30,12 +30,12 @@ class LiveReader:
         self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
-        """Trace, freeze and lower in this process."""
+        """Trace and lower in this process."""
         declared = {spec.name: spec.shape for spec in self._loaded.inputs}
         shapes = check_shapes(options, declared)
         inputs = tflite.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
-        frozen, unrolled = tflite.freeze(self._loaded, inputs)
-        content = tflite.lower(frozen)
+        traced, unrolled = tflite.trace(self._loaded, inputs)
+        content = tflite.lower(traced)
         # A live object has no bytes; what it computes is in the lowered model.
         digest = hashlib.sha256(content).hexdigest()
         return finish(

@@ -56,7 +56,7 @@ class FileReader:
         self._rescaling: tuple[float, float] | None = None
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
-        """Read, trace, freeze and lower.
+        """Read, trace and lower.
 
         Raises:
             SourceError, LoweringError, UsageError: see `frameworks.load` and `tflite.lower`.

@@ -43,7 +43,7 @@ class TensorFlowProcess:
         with self._log.open("wb") as log:
             # A group of its own: Ctrl-C reaches us alone, and we end the child.
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "edgeq.converters.worker", str(child_end)],
+                [sys.executable, "-m", "edgeq.converters.lean_start", str(child_end)],
                 stdin=subprocess.PIPE,
                 stdout=sys.stderr if verbose else log,
                 stderr=sys.stderr if verbose else log,

@@ -1,4 +1,4 @@
-"""Lowering with TensorFlow: wrap a live model, trace it, freeze it, convert it to float.
+"""Lowering with TensorFlow: wrap a live model, trace it, convert it to float.
 
 It runs in a child process (`worker.py`), so that a crash in native code is an error message and
 the libraries' chatter stays out of the user's terminal; `edgeq.convert(keras_model)` is the one
@@ -186,19 +186,16 @@ def fix_shapes(
     return tuple(fixed)
 
 
-def freeze(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str, ...]]:
-    """Trace with the given shapes and turn variables into constants.
+def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str, ...]]:
+    """Trace with the given shapes.
 
-    Tracing and freezing gives the same model as exporting a SavedModel and loading it again, at
-    a fraction of the time; without freezing, Keras 3 weights go missing.
+    Tracing gives the same flatbuffer as exporting a SavedModel and loading it again, at a fraction
+    of the time. The converter makes constants of the variables, which `loaded` keeps alive;
+    making them here as well gives the same flatbuffer again.
 
     Returns:
-        The frozen concrete function, and the names of recurrent layers that were unrolled.
+        The concrete function, and the names of recurrent layers that were unrolled.
     """
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
     signature = [
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
@@ -217,7 +214,7 @@ def freeze(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str
             concrete = None
     if concrete is None:  # the number of time steps is unknown: the loop has to stay
         names, concrete = (), _trace(loaded, signature)
-    return convert_variables_to_constants_v2(concrete), tuple(names)
+    return concrete, tuple(names)
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -238,13 +235,13 @@ def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
             layer.unroll = False
 
 
-def lower(frozen: Any) -> bytes:
-    """A frozen function as a float `.tflite`.
+def lower(concrete: Any) -> bytes:
+    """A concrete function as a float `.tflite`; the converter turns variables into constants.
 
     Raises:
         LoweringError: operators without a TensorFlow Lite form, by name.
     """
-    return run_converter(tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
+    return run_converter(tf.lite.TFLiteConverter.from_concrete_functions([concrete]))
 
 
 def run_converter(converter: Any) -> bytes:

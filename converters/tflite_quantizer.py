@@ -114,7 +114,7 @@ def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> by
 
 
 def stock_convert(
-    frozen: Any,
+    traced: Any,
     samples: Callable[[], Iterator[list[NDArray[Any]]]],
     scheme: str,
     io: str,
@@ -126,7 +126,7 @@ def stock_convert(
     Raises:
         LoweringError: the converter refused.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples
     kinds = {

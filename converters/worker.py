@@ -9,8 +9,6 @@ of their own. Arrays and models travel as files in a working folder.
 from __future__ import annotations
 
 import json
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +26,7 @@ class Session:
 
     def __init__(self) -> None:
         self.loaded: tflite.Loaded | None = None
-        self.frozen: Any = None
+        self.traced: Any = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
         """Read a model file; see `frameworks.load`."""
@@ -41,11 +39,11 @@ class Session:
         }
 
     def lower(self, out: str, batch: int | None, shapes: dict[str, list[int]]) -> dict[str, Any]:
-        """Trace, freeze and lower the loaded model into `out`."""
+        """Trace and lower the loaded model into `out`."""
         model = self._model()
         inputs = tflite.fix_shapes(model.inputs, batch, shapes)
-        self.frozen, unrolled = tflite.freeze(model, inputs)
-        tflite.write(Path(out), tflite.lower(self.frozen))
+        self.traced, unrolled = tflite.trace(model, inputs)
+        tflite.write(Path(out), tflite.lower(self.traced))
         return {
             "unrolled": unrolled,
             "input_names": [spec.name for spec in inputs],
@@ -85,7 +83,7 @@ class Session:
     ) -> None:
         """Convert the lowered function with the stock TFLiteConverter path."""
         content = tflite_quantizer.stock_convert(
-            self.frozen,
+            self.traced,
             lambda: _read_samples(Path(samples)),
             scheme,
             io,
@@ -141,9 +139,3 @@ def serve(requests: Any, replies: Any) -> None:
             reply = {"error": _describe(error)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path.cwd()))  # custom objects live in the user's folder
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        serve(sys.stdin, channel)

@@ -356,7 +356,7 @@ class Worker:
     ) -> Dict[str, Any]:
         """Load and allocate; the time it took, without importing the runtime."""
         self.interpreter, info, spent = load_interpreter(model, runtime, threads, delegates)
-        self.names = (self._named("inputs"), self._named("outputs"))
+        self.names, self.shapes = (self._named("inputs"), self._named("outputs")), {}
         return {"init_ms": spent, "runtime": info}
 
     def _named(self, side: str) -> Dict[str, Any]:
@@ -893,12 +893,15 @@ class Bench:
 
 
 def run_infer(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
-    """Run chunks of samples on several workers at once; finished chunks are not run again."""
+    """Run chunks of samples on several workers at once; finished chunks are not run again.
+
+    The models of a job run side by side, so that comparing two takes no longer than the slower.
+    """
     inference = Inference(job, deadline)
     try:
         inference.run()
     except JobError as error:
-        return {"error": error.plain()}
+        return {"error": error.plain(), "model": inference.failing}
     return {"runtime": inference.runtime}
 
 
@@ -907,10 +910,14 @@ class Inference:
 
     def __init__(self, job: Dict[str, Any], deadline: Optional[float]):
         self.job, self.deadline = job, deadline
-        self.todo = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
-        self.done = len(job["chunks"]) - len(self.todo)
-        self.workers: List[Child] = []
+        left = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
+        self.todo: List[List[Any]] = [[] for _ in job["models"]]
+        for chunk in left:
+            self.todo[chunk["model"]].append(chunk)
+        self.done = len(job["chunks"]) - len(left)
+        self.workers: Dict[Child, int] = {}  # and the model that each has loaded
         self.runtime: Optional[Dict[str, str]] = None
+        self.failing = 0
 
     def run(self) -> None:
         """Do all chunks.
@@ -918,30 +925,42 @@ class Inference:
         Raises:
             JobError: of the first worker that fails; `main` ends the others.
         """
-        options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
-        for _ in range(min(self.job["workers"], len(self.todo))):
+        busy = [number for number, chunks in enumerate(self.todo) if chunks]
+        wanted = min(max(self.job["workers"], len(busy)), sum(map(len, self.todo)))
+        for place in range(wanted):
             child = Child(self.deadline, self.job.get("patience_s", PATIENCE_S))
-            self.workers.append(child)
-            child.send("load", model=self.job["model"], **options)
+            self.load(child, busy[place % len(busy)])
         while self.workers:
             ready, _, _ = select.select([child.replies for child in self.workers], [], [], 1.0)
             for child in list(self.workers):
+                self.failing = self.workers[child]
                 child.check_time()
                 reply = child.poll(0.0) if child.replies in ready else None
                 if reply is not None:
                     self.go_on(child, reply["ok"])
 
+    def load(self, child: Child, number: int) -> None:
+        """Let a worker turn to a model."""
+        self.workers[child] = number
+        options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
+        child.send("load", model=self.job["models"][number], **options)
+
     def go_on(self, child: Child, result: Optional[Dict[str, Any]]) -> None:
-        """After a load or a chunk: the next chunk, or the end of this worker."""
+        """After a load or a chunk: the next chunk, another model's, or the end of this worker."""
         if result is not None:
             self.runtime = result["runtime"]
         else:
             self.done += 1
             emit("progress", step="run", done=self.done, total=len(self.job["chunks"]))
-        if self.todo:
-            child.send("infer", **self.todo.pop(0))
+        own = self.todo[self.workers[child]]
+        fullest = max(range(len(self.todo)), key=lambda number: len(self.todo[number]))
+        if own:
+            chunk = own.pop(0)
+            child.send("infer", inputs=chunk["inputs"], outputs=chunk["outputs"])
+        elif len(self.todo[fullest]) > 1:  # a single chunk is sooner done than a model loaded
+            self.load(child, fullest)
         else:
-            self.workers.remove(child)
+            del self.workers[child]
             child.kill()
 
 

@@ -39,6 +39,8 @@ class LocalDevice:
 
     def facts(self) -> DeviceFacts:
         """See `device.Device`; asked once."""
+        if self._facts is None and self._python == sys.executable:
+            self._facts = read_facts(self.name, agent.machine_facts())  # this very interpreter
         if self._facts is None:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:

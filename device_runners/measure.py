@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -174,39 +175,42 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
 
 
 def infer(
-    model: Path,
-    chunks: Iterator[Arrays],
+    models: Sequence[Path],
+    chunks: Iterator[Sequence[Arrays]],
     device: Device,
     *,
     runtime: str | None = None,
     threads: int = 1,
     workers: int | None = None,
     on_event: OnEvent | None = None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Run a model over chunks of samples; some wait on disk, never all, and not in memory.
+) -> Iterator[list[dict[str, NDArray[Any]]]]:
+    """Run models side by side over chunks of samples; some wait on disk, never all.
 
     Args:
-        chunks: input name to [chunk, ...] in the tensor's exact dtype.
-        workers: parallel processes; all of the device's cores by default.
+        chunks: for each model, input name to [chunk, ...] in the tensor's exact dtype.
+        workers: parallel processes; all of the device's cores by default, one per model at least.
 
     Yields:
-        Output name to [chunk, ...] in the tensor's dtype, in the order of the chunks.
+        For each model, output name to [chunk, ...] in the tensor's dtype, in the chunks' order.
 
     Raises:
-        DeviceError: the model cannot be loaded or run there.
-        SourceError: the file is no `.tflite`.
+        DeviceError: a model cannot be loaded or run there.
+        SourceError: a file is no `.tflite`.
     """
     chosen = choose_runtime(device, runtime)
-    tree = flatbuffer.read(model)
-    check_runtime(flatbuffer.min_runtime_version(tree), chosen, model)
-    names = _output_names(model, tree)
+    names = []
+    for model in models:
+        tree = flatbuffer.read(model)
+        check_runtime(flatbuffer.min_runtime_version(tree), chosen, model)
+        names.append(_output_names(model, tree))
+    files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
     job = {
         "protocol": agent.PROTOCOL,
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,
         "workers": workers or max(1, device.facts().core_count // threads),
-        "model": "model.tflite",
+        "models": list(files),
     }
     while True:
         with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
@@ -215,13 +219,15 @@ def infer(
             if not written:
                 return
             result = device.run(
-                {**job, "chunks": written}, {"model.tflite": model}, folder,
+                {**job, "chunks": written}, files, folder,
                 on_event=on_event, deadline_s=_LONGEST_S,
             )  # fmt: skip
             if "error" in result:
-                raise _explain(model, device, result["error"])
-            for chunk in written:
-                yield {name: _take(folder / path) for name, path in chunk["outputs"].items()}
+                raise _explain(models[result["model"]], device, result["error"])
+            found = ({n: _take(folder / path) for n, path in chunk["outputs"].items()}
+                     for chunk in written)  # fmt: skip
+            for first in found:
+                yield [first, *islice(found, len(models) - 1)]
 
 
 def _output_names(model: Path, tree: Any) -> list[str]:
@@ -235,23 +241,21 @@ def _output_names(model: Path, tree: Any) -> list[str]:
 
 
 def _write_chunks(
-    folder: Path, chunks: Iterator[Arrays], names: Sequence[str]
-) -> list[dict[str, dict[str, str]]]:
+    folder: Path, chunks: Iterator[Sequence[Arrays]], names: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
     """As many chunks as may lie on disk at a time, as entries of a job; none at the end."""
-    written: list[dict[str, dict[str, str]]] = []
+    written: list[dict[str, Any]] = []
     size = 0
     while size < _MOST_BYTES:
         chunk = next(chunks, None)
         if chunk is None:
             break
-        number = len(written)
-        size += sum(array.nbytes for array in chunk.values())
-        written.append(
-            {
-                "inputs": _write_arrays(folder, f"chunk-{number}", chunk),
-                "outputs": {name: f"out-{number}-{i}.npy" for i, name in enumerate(names)},
-            }
-        )
+        for model, arrays in enumerate(chunk):
+            number = len(written)
+            size += sum(array.nbytes for array in arrays.values())
+            outputs = {name: f"out-{number}-{i}.npy" for i, name in enumerate(names[model])}
+            inputs = _write_arrays(folder, f"chunk-{number}", arrays)
+            written.append({"model": model, "inputs": inputs, "outputs": outputs})
     return written
 
 

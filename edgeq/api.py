@@ -169,7 +169,7 @@ def _evaluate(
     opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
     scorer = Scorer(metrics)
     pairs = _pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
-    for outputs, labels in run_pairs(path, interface, pairs, device, **options):
+    for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
         scorer.add(outputs, labels)
     values = scorer.values()
     return Evaluation(

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
-from edgeq.converters import calibration, lint, lowering, quantization, source
-from edgeq.converters.calibration import FloatRun, Inputs
+from edgeq.converters import calibration, lowering, quantization, source
+from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
-from edgeq.converters.samples import Samples
 from edgeq.converters.schemes import Scheme, resolve
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import UsageError
+from edgeq.float_pass import feed, run_float, why_stock
 from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samples
 from edgeq.proof import check_gates, measure_result, prove
@@ -37,7 +35,6 @@ from edgeq.values import (
     TfliteModel,
 )
 
-HINT_SAMPLES = 32  # enough for a mean and a spread per channel
 PREPROCESSING_KEY = "edgeq.preprocessing"
 
 EFFORTS = ("fast", "balanced", "best")
@@ -61,12 +58,12 @@ def convert_model(
         EdgeqError: any of its kinds; nothing is written then.
     """
     scheme, io = _resolve_options(options, data, test_data)
-    if isinstance(model, (str, Path)) and output.exists() and output.samefile(model):
-        raise UsageError(f"-o {output} is the model itself.", hint="Choose another -o.")
+    _check_output(model, output)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
         target = stack.enter_context(storage.replacing(output))
         process = _start_tensorflow(stack, model, scheme, options, folder, verbose)
+        runner = stack.enter_context(FloatRunner(folder))
         reader = _open_reader(model, process)
         on_progress("lower", 0, None)
         if reader is None:
@@ -77,7 +74,7 @@ def convert_model(
         plan = plan_samples(float_model, declared, data, test_data, options)
         job = Job(scheme, io, options, folder, process, on_progress)
         issues = list(plan.issues)
-        run, float_model = _run_float(job, reader, float_model, plan, issues)
+        run, float_model = run_float(job, runner, reader, float_model, plan, issues)
         content, ranges = _quantize(job, float_model, plan, run, issues)
         target.write_bytes(_finish_file(content, scheme, declared))
         proof = prove(job, target, float_model, issues)
@@ -103,6 +100,11 @@ def convert_model(
 
 
 # ---------------------------------------------------------------- before anything runs
+
+
+def _check_output(model: Any, output: Path) -> None:
+    if isinstance(model, (str, Path)) and output.exists() and output.samefile(model):
+        raise UsageError(f"-o {output} is the model itself.", hint="Choose another -o.")
 
 
 def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tuple[Scheme, str]:
@@ -160,89 +162,6 @@ def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None
     return FileReader(Path(model), kind, process)
 
 
-# ---------------------------------------------------------------- the float model
-
-
-def _run_float(
-    job: Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
-) -> tuple[FloatRun, FloatModel]:
-    """One pass over the calibration samples: lint them, collect ranges, check the lowering."""
-    observe = job.scheme.needs_data and _why_stock(job, model) is None
-    if job.scheme.needs_data:
-        _lint(job, reader, model, plan, issues)
-    fed = _feed(job, model, plan, "calibrate")
-    first = list(islice(fed, CHECK_SAMPLES * calibration.batch_size(model.inputs)))
-    with ThreadPoolExecutor(1) as pool:
-        # The source model answers in its own process while the float model runs in another.
-        inputs = calibration.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
-        expected = None if reader is None else pool.submit(reader.predict, inputs)
-        run = calibration.run_float_model(
-            model, chain(first, fed), job.folder, CHECK_SAMPLES, observe=observe
-        )
-    if observe:
-        names = [item.name for item in run.ranges.tensors]
-        doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], names)
-        issues += [] if doubt is None else [doubt]
-    if expected is None:
-        return run, model
-    return run, lowering.check(model, expected.result(), run.outputs)
-
-
-def _feed(job: Job, model: FloatModel, plan: SamplePlan, step: str) -> Iterator[Inputs]:
-    """The samples for the float model; random ones where there are none."""
-    if plan.samples is None:
-        yield from lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
-        return
-    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
-    for number, sample in enumerate(plan.samples.iterate(chosen)):
-        job.on_progress(step, number, len(chosen))
-        yield sample.inputs
-
-
-def _lint(
-    job: Job, reader: Reader | None, model: FloatModel, plan: SamplePlan, issues: list[Issue]
-) -> None:
-    """Look at the samples before calibrating; an error among the issues stops the work."""
-    assert plan.samples is not None
-    job.on_progress("check data", 0, None)
-    hints = _hints(reader, model, plan.samples, plan.chosen)
-    found = lint.lint_samples(plan.samples.iterate(plan.chosen), model.inputs, hints)
-    issues += found
-    errors = [issue for issue in found if issue.severity == "error"]
-    if errors:
-        raise DataError(errors[0].message)
-
-
-def _hints(
-    reader: Reader | None, model: FloatModel, samples: Samples, chosen: Sequence[int]
-) -> tuple[lint.InputHints, ...]:
-    """What the source model tells about the values it expects."""
-    if reader is None or len(model.inputs) != 1:
-        return ()
-    first = [sample.inputs for sample in samples.iterate(chosen[:HINT_SAMPLES])]
-    size = max(model.inputs[0].shape[0], 1)
-    whole = first[: len(first) // size * size] or first
-    name = model.inputs[0].name
-    statistics = None
-    if all(inputs[name].shape == first[0][name].shape for inputs in whole):
-        stacked = calibration.stack(whole, model.inputs)
-        statistics = reader.batch_statistics(stacked)
-    return (
-        lint.InputHints(
-            name=name,
-            rescaling=reader.rescaling(),
-            observed_over_expected_std=None if statistics is None else statistics[0],
-            mean_shift_in_std=None if statistics is None else statistics[1],
-        ),
-    )
-
-
-def _why_stock(job: Job, model: FloatModel) -> str | None:
-    if job.options.calibrator == "tflite":
-        return "--calibrator tflite was given"
-    return calibration.why_stock(Path(model.file.path).read_bytes())
-
-
 # ---------------------------------------------------------------- the quantized model
 
 
@@ -253,7 +172,7 @@ def _quantize(
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
     if not job.scheme.needs_data:
         return quantization.quantize(model, None, *shape), None
-    reason = _why_stock(job, model)
+    reason = why_stock(job, model)
     if reason is None:
         ranges, mended = mend_ranges(Path(model.file.path).read_bytes(), run.ranges)
         if mended:
@@ -268,7 +187,7 @@ def _quantize(
         issues += notes
         return content, ranges
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
-    fed = _feed(job, model, plan, "calibrate (stock)")
+    fed = feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)
     return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
 

@@ -23,21 +23,26 @@ Pair = tuple[Arrays, Any]
 
 
 def run_pairs(
-    path: Path, interface: Interface, pairs: Iterable[Pair], device: Device, **options: Any
-) -> Iterator[tuple[Outputs, NDArray[Any] | None]]:
-    """Stream labelled samples through a model.
+    models: Sequence[tuple[Path, Interface]],
+    pairs: Iterable[Pair],
+    device: Device,
+    **options: Any,
+) -> Iterator[tuple[list[dict[str, NDArray[Any]]], NDArray[Any] | None]]:
+    """Stream labelled samples through models side by side.
 
     Args:
+        models: see `inference.run_samples`.
         options: of `measure.infer`.
 
     Yields:
-        Outputs by name [chunk, ...] in real units, and the labels [chunk, ...] or None.
+        Each model's outputs by name [chunk, ...] in real units, and the labels [chunk, ...] or
+        None.
     """
     for_inputs, for_labels = tee(pairs)
     labels = (label for _, label in for_labels)
     inputs = (sample for sample, _ in for_inputs)
-    for outputs in run_samples(path, interface, inputs, device, **options):
-        chunk = list(islice(labels, len(metrics.first(outputs))))
+    for outputs in run_samples(models, inputs, device, **options):
+        chunk = list(islice(labels, len(metrics.first(outputs[0]))))
         yield outputs, _stack_labels(chunk)
 
 
@@ -107,17 +112,12 @@ def measure_quality(
     """
     leader = read_interface(baseline)
     follower = read_interface(candidate, leader)
-    ours, theirs = tee(pairs)
     meter = QualityMeter(leader.outputs)
-    both = zip(
-        run_pairs(baseline, leader, ours, device, **options),
-        run_pairs(candidate, follower, theirs, device, **options),
-        strict=True,
-    )
-    for (float_outputs, labels), (outputs, _) in both:
-        meter.add(float_outputs, outputs, labels)
-        for scorer, found in zip(scorers or (), (float_outputs, outputs), strict=False):
-            scorer.add(found, labels)
+    models = [(baseline, leader), (candidate, follower)]
+    for found, labels in run_pairs(models, pairs, device, **options):
+        meter.add(found[0], found[1], labels)
+        for scorer, outputs in zip(scorers or (), found, strict=False):
+            scorer.add(outputs, labels)
     if meter.count == 0:
         raise DataError("There are no samples to compare on.")
     return meter.result(is_held_out=is_held_out)

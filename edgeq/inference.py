@@ -93,42 +93,45 @@ def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
 
 
 def run_samples(
-    path: Path,
-    interface: Interface,
+    models: Sequence[tuple[Path, Interface]],
     samples: Iterable[Arrays],
     device: Device,
     **options: Any,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Stream samples through a model.
+) -> Iterator[list[dict[str, NDArray[Any]]]]:
+    """Stream samples through models side by side.
 
     Args:
-        samples: leading model's input name to array without batch dimension, in real units.
+        models: files and their interfaces, matched to that of the first.
+        samples: the first model's input name to array without batch dimension, in real units.
         options: of `measure.infer`: runtime, threads, workers, on_event.
 
     Yields:
-        Leading model's output name to [chunk, ...] in real units, in order.
+        For each model, the first model's output name to [chunk, ...] in real units, in order.
 
     Raises:
         DeviceError: the runtime is missing or too old, or the run died.
     """
-    chunks = _quantized_chunks(interface, samples)
-    for raw in measure.infer(path, chunks, device, **options):
-        yield {
-            interface.output_names[spec.name]: quantmath.dequantize(raw[spec.name], spec)
-            for spec in interface.outputs
-        }
+    interfaces = [interface for _, interface in models]
+    chunks = (
+        [_quantized(interface, group) for interface in interfaces] for group in _groups(samples)
+    )
+    for raw in measure.infer([path for path, _ in models], chunks, device, **options):
+        yield [
+            {
+                interface.output_names[spec.name]: quantmath.dequantize(found[spec.name], spec)
+                for spec in interface.outputs
+            }
+            for interface, found in zip(interfaces, raw, strict=True)
+        ]
 
 
-def _quantized_chunks(
-    interface: Interface, samples: Iterable[Arrays]
-) -> Iterator[dict[str, NDArray[Any]]]:
-    for group in _groups(samples):
-        yield {
-            spec.name: quantmath.quantize(
-                np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
-            )
-            for spec in interface.inputs
-        }
+def _quantized(interface: Interface, group: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    return {
+        spec.name: quantmath.quantize(
+            np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
+        )
+        for spec in interface.inputs
+    }
 
 
 def _groups(samples: Iterable[Arrays]) -> Iterator[list[Arrays]]:

@@ -19,7 +19,7 @@ OnProgress = Callable[[str, int, int | None], None]
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256
 MAX_HELD_OUT = 256
-MAX_UNHELD = 64  # calibration samples to measure on when none are held out
+MAX_UNHELD = 32  # calibration samples to measure on when none are held out
 
 
 @dataclass(frozen=True)

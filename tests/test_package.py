@@ -22,7 +22,7 @@ TIERS = (
     ("edgeq.quantmath", "edgeq.timing", "edgeq.storage", "edgeq.flatbuffer", "edgeq.issues"),
     ("edgeq.converters", "edgeq.device_runners"),
     ("edgeq.metrics", "edgeq.inference", "edgeq.compare", "edgeq.evaluation", "edgeq.planning"),
-    ("edgeq.proof", "edgeq.range_choice"),
+    ("edgeq.float_pass", "edgeq.proof", "edgeq.range_choice"),
     ("edgeq.conversion",),
     ("edgeq.api", "edgeq.models"),
     ("edgeq.render",),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgeq.converters.lint import InputHints, lint_half_ranges, lint_samples
+from edgeq.converters.lint import InputHints, Linter, lint_half_ranges
 from edgeq.converters.samples import Sample
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec
@@ -14,9 +14,10 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (64, 128)).astype(np.float32)
 
 
 def lint(array, *hints, spec=X):
-    rows = enumerate(array.reshape(-1, *spec.shape[1:]))
-    samples = (Sample(index, {spec.name: row}, None) for index, row in rows)
-    return lint_samples(samples, [spec], hints)
+    linter = Linter([spec])
+    for index, row in enumerate(array.reshape(-1, *spec.shape[1:])):
+        assert linter.look(Sample(index, {spec.name: row}, None)) == bool(np.isfinite(row).all())
+    return linter.issues(hints)
 
 
 def changed(**rows):

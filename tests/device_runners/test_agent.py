@@ -193,8 +193,9 @@ def infer_one(
     for name, values in inputs.items():
         np.save(folder / f"{name}.npy", values)
     output = "difference" if "minuend" in inputs else "y"
-    chunk = {"inputs": {name: f"{name}.npy" for name in inputs}, "outputs": {output: "out.npy"}}
-    job = {"task": "infer", "model": "m.tflite", "workers": 2, "runtime": runtime,
+    fed = {name: f"{name}.npy" for name in inputs}
+    chunk = {"model": 0, "inputs": fed, "outputs": {output: "out.npy"}}
+    job = {"task": "infer", "models": ["m.tflite"], "workers": 2, "runtime": runtime,
            "chunks": [chunk]}  # fmt: skip
     return run(folder, job)[0]
 
@@ -251,9 +252,9 @@ def infer_job(folder: Path, count: int, chunks: int = 1) -> dict[str, Any]:
     written = []
     for number in range(chunks):
         np.save(folder / f"i{number}.npy", random.random((count, 28, 28, 1), np.float32))
-        written.append({"inputs": {"image": f"i{number}.npy"},
+        written.append({"model": 0, "inputs": {"image": f"i{number}.npy"},
                         "outputs": {"dense_1": f"o{number}.npy"}})  # fmt: skip
-    return {"task": "infer", "model": "m.tflite", "workers": 2, "chunks": written}
+    return {"task": "infer", "models": ["m.tflite"], "workers": 2, "chunks": written}
 
 
 @pytest.fixture

@@ -36,16 +36,29 @@ def test_infer_streams_chunks_in_order(float_cnn: FloatModel) -> None:
     with np.load(models.path("fashion_mnist_calibration.npz")) as stored:
         pictures = stored["x"][:30].astype(np.float32)
 
-    def chunks() -> Iterator[dict[str, np.ndarray]]:
+    def chunks() -> Iterator[list[dict[str, np.ndarray]]]:
         for start in (0, 7, 14, 21):
-            yield {name: pictures[start : start + 7]}
+            yield [{name: pictures[start : start + 7]}]
 
-    found = list(measure.infer(Path(float_cnn.file.path), chunks(), LocalDevice(), workers=2))
-    joined = np.concatenate([chunk[float_cnn.outputs[0].name] for chunk in found])
-    whole = list(
-        measure.infer(Path(float_cnn.file.path), iter([{name: pictures[:28]}]), LocalDevice())
+    model, out = Path(float_cnn.file.path), float_cnn.outputs[0].name
+    found = list(measure.infer([model], chunks(), LocalDevice(), workers=2))
+    joined = np.concatenate([chunk[out] for (chunk,) in found])
+    ((whole,),) = measure.infer([model], iter([[{name: pictures[:28]}]]), LocalDevice())
+    np.testing.assert_array_equal(joined, whole[out])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_models_side_by_side_keep_their_chunks_apart(tiny: Any, save: Save, workers: int) -> None:
+    models = [save(tiny.add_one(), "one.tflite"), save(tiny.add_one(), "two.tflite")]
+    chunks = (
+        [{"x": np.full((2, 3), number, np.float32)}, {"x": np.full((4, 3), -number, np.float32)}]
+        for number in range(5)
     )
-    np.testing.assert_array_equal(joined, whole[0][float_cnn.outputs[0].name])
+    found = list(measure.infer(models, chunks, LocalDevice(), workers=workers))
+    for number, (first, second) in enumerate(found):
+        np.testing.assert_array_equal(first["y"], np.full((2, 3), number + 1.0))
+        np.testing.assert_array_equal(second["y"], np.full((4, 3), 1.0 - number))
+    assert len(found) == 5
 
 
 @pytest.mark.shared
@@ -54,7 +67,7 @@ def test_a_fused_lstm_forgets_the_last_sample(shared: Path) -> None:
     inputs, outputs = flatbuffer.interface(flatbuffer.read(path))
     sample = np.random.default_rng(0).random((28, 28), np.float32)
     chunk = {inputs[0].name: np.stack([sample] * 3)}
-    (found,) = measure.infer(path, iter([chunk]), LocalDevice())
+    ((found,),) = measure.infer([path], iter([[chunk]]), LocalDevice())
     values = found[outputs[0].name]
     np.testing.assert_array_equal(values[0], values[1])
     np.testing.assert_array_equal(values[0], values[2])
@@ -75,13 +88,13 @@ def test_chunks_beyond_the_disk_space_allowed_run_in_several_jobs(
 ) -> None:
     monkeypatch.setattr(measure, "_MOST_BYTES", 200)
     path = save(tiny.add_one())
-    chunks = [{"x": np.full((5, 3), number, np.float32)} for number in range(9)]  # 60 bytes each
+    chunks = [[{"x": np.full((5, 3), number, np.float32)}] for number in range(9)]  # 60 bytes
     ends = []
     found = measure.infer(
-        path, iter(chunks), LocalDevice(),
+        [path], iter(chunks), LocalDevice(),
         on_event=lambda event: ends.append(event) if event["event"] == "end" else None,
     )  # fmt: skip
-    assert [chunk["y"][0, 0] for chunk in found] == [number + 1.0 for number in range(9)]
+    assert [chunk["y"][0, 0] for (chunk,) in found] == [number + 1.0 for number in range(9)]
     assert len(ends) == 3
 
 
@@ -156,7 +169,7 @@ def test_tflite_runtime_gives_the_same_classes(
     random = np.random.default_rng(0)
     chunk = {inputs[0].name: random.integers(-128, 128, (20, 28, 28, 1), np.int8)}
     found = [
-        next(measure.infer(int8_mobilenet, iter([chunk]), device, runtime=runtime))
+        next(measure.infer([int8_mobilenet], iter([[chunk]]), device, runtime=runtime))[0]
         for device, runtime in ((LocalDevice(), None), (old_runtime, "tflite-runtime"))
     ]
     ours, theirs = (values[outputs[0].name].astype(int) for values in found)
