@@ -305,6 +305,9 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
     return None
 
 
+_STATISTIC_ROWS = 50_000  # values per channel, enough for a mean and a spread
+
+
 def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | None:
     """How the data looks to the first batch normalization, against what training saw.
 
@@ -324,7 +327,8 @@ def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | No
     mean, variance = np.asarray(first.moving_mean), np.asarray(first.moving_variance)
     if values.shape[-1] != mean.shape[0]:
         return None
-    flat = values.reshape(-1, mean.shape[0]).astype(np.float64)
+    flat = values.reshape(-1, mean.shape[0])
+    flat = flat[:: max(1, len(flat) // _STATISTIC_ROWS)].astype(np.float64)
     stored = np.sqrt(variance + first.epsilon)
     spread = np.median(flat.std(axis=0) / stored)
     shift = np.median(np.abs(flat.mean(axis=0) - mean) / stored)

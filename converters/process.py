@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,27 +19,32 @@ from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 
 _LOG_TAIL_BYTES = 8192
 
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+# oneDNN prepares its kernels longer than the few samples of the check take without it.
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
 
 
 class TensorFlowProcess:
     """A child that has TensorFlow loaded; starts at once, so that its import overlaps our work.
 
     Args:
-        folder: existing working folder, for the log.
         verbose: pass the libraries' own output on to our stderr.
 
     Raises:
         MissingExtraError: TensorFlow is not installed in this environment.
     """
 
-    def __init__(self, folder: Path, *, verbose: bool = False):
+    def __init__(self, *, verbose: bool = False):
         if importlib.util.find_spec("tensorflow") is None:
             raise MissingExtraError(
                 "Converting needs TensorFlow, which is not installed here.",
                 hint="Install it with: pip install 'edgeq[convert]'",
             )
-        self._log = folder / "tensorflow.log"
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
+        self._log = Path(self._folder.name) / "tensorflow.log"
         replies, child_end = os.pipe()
         with self._log.open("wb") as log:
             # A group of its own: Ctrl-C reaches us alone, and we end the child.
@@ -49,7 +55,7 @@ class TensorFlowProcess:
                 stderr=sys.stderr if verbose else log,
                 pass_fds=(child_end,),
                 start_new_session=True,
-                env={**os.environ, **_QUIET, "TMPDIR": str(folder)},
+                env={**os.environ, **_ENVIRONMENT, "TMPDIR": self._folder.name},
                 text=True,
             )
         os.close(child_end)
@@ -72,6 +78,7 @@ class TensorFlowProcess:
         if self._child.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._child.stdin.close()
+        self._folder.cleanup()
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Run one call of `worker.Session` and return its result.

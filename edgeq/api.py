@@ -19,6 +19,7 @@ from edgeq import quantmath, storage
 from edgeq.compare import judge_comparison
 from edgeq.conversion import convert_model, float_tflite, read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
@@ -51,6 +52,7 @@ def convert(
     options: ConvertOptions | None = None,
     verbose: bool = False,
     on_progress: OnProgress = _quiet,
+    tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Conversion:
     """Convert a trained model to a `.tflite`, prove what it is, and write it with its record.
@@ -63,6 +65,7 @@ def convert(
             array [samples, ...], an array, or a callable that yields samples.
         test_data: labelled samples to measure quality on; held out from `data` by default.
         preprocess: `--preprocess` texts, e.g. "scale=1/255".
+        tensorflow: a process to use, which the caller ends; by default one is started.
         settings: fields of `ConvertOptions`, e.g. `scheme="int8"`.
 
     Raises:
@@ -79,6 +82,7 @@ def convert(
         options=chosen,
         verbose=verbose,
         on_progress=on_progress,
+        tensorflow=tensorflow,
     )
     record = storage.record_json("convert", storage.to_plain(finished))
     storage.write_atomically(target.with_name(target.name + ".json"), record.encode())

@@ -26,6 +26,8 @@ from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samp
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.range_choice import quantize_best
 from edgeq.values import (
+    CALIBRATORS,
+    EFFORTS,
     Conversion,
     ConvertOptions,
     FloatModel,
@@ -36,9 +38,6 @@ from edgeq.values import (
 )
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
-
-EFFORTS = ("fast", "balanced", "best")
-CALIBRATORS = ("edgeq", "tflite")
 
 
 def convert_model(
@@ -51,8 +50,12 @@ def convert_model(
     options: ConvertOptions,
     verbose: bool,
     on_progress: OnProgress,
+    tensorflow: TensorFlowProcess | None = None,
 ) -> Conversion:
     """Convert, prove and write a model; see `api.convert` for the arguments.
+
+    Args:
+        tensorflow: already started by the caller, who ends it; started here by default.
 
     Raises:
         EdgeqError: any of its kinds; nothing is written then.
@@ -62,7 +65,7 @@ def convert_model(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
         target = stack.enter_context(storage.replacing(output))
-        process = _start_tensorflow(stack, model, scheme, options, folder, verbose)
+        process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
         runner = stack.enter_context(FloatRunner(folder))
         reader = _open_reader(model, process)
         on_progress("lower", 0, None)
@@ -136,8 +139,8 @@ def _start_tensorflow(
     model: Any,
     scheme: Scheme,
     options: ConvertOptions,
-    folder: Path,
     verbose: bool,
+    started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
     """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
     is_file = isinstance(model, (str, Path))
@@ -146,7 +149,7 @@ def _start_tensorflow(
         lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
     if scheme.name in ("fp32", "fp16") and (is_tflite or not is_file):
         return None
-    return stack.enter_context(TensorFlowProcess(folder, verbose=verbose))
+    return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
 
 def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None:
@@ -231,7 +234,7 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
     """
     if source.identify(path) == "tflite":
         return path
-    with TensorFlowProcess(folder, verbose=verbose) as process:
+    with TensorFlowProcess(verbose=verbose) as process:
         reader = FileReader(path, source.identify(path), process)
         model = reader.lower(options, folder)
         fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from edgeq.errors import DataError
 from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.values import FloatModel, Issue
 
-HINT_SAMPLES = 32  # enough for a mean and a spread per channel
+HINT_SAMPLES = 16  # enough for a mean and a spread per channel
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,11 +51,9 @@ def run_float(
     )
     if not first and linter is not None:
         _judge(linter, (), issues)
-    with ThreadPoolExecutor(1) as pool:
-        # The source model answers in its own process while the float model runs in another.
-        asked = None if reader is None else pool.submit(_ask_source, reader, model, first, linter)
-        run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe=observe)
-    expected, hints = (None, ()) if asked is None else asked.result()
+    # Not side by side with the float model: both would use all cores, and hinder each other.
+    expected, hints = (None, ()) if reader is None else _ask_source(reader, model, first, linter)
+    run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe=observe)
     if linter is not None:
         _judge(linter, hints, issues)
     if observe:

@@ -250,6 +250,10 @@ class TfliteModel:
     ranges: Ranges | None
 
 
+EFFORTS = ("fast", "balanced", "best")
+CALIBRATORS = ("edgeq", "tflite")
+
+
 @dataclass(frozen=True)
 class ConvertOptions:
     """Everything the user decided about a conversion.

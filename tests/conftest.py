@@ -28,7 +28,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorFlowProcess]:
     """One TensorFlow child process for the whole session."""
-    with TensorFlowProcess(tmp_path_factory.mktemp("tensorflow")) as process:
+    with TensorFlowProcess() as process:
         yield process
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeq import api
 from edgeq.cli.options import data_options, emit, output_options, progress_display
-from edgeq.conversion import CALIBRATORS, EFFORTS
+from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
 from edgeq.errors import UsageError
-from edgeq.render.text import show_conversion
-from edgeq.values import ConvertOptions
+from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
 
 
 def parse_batch(text: str | None) -> int | None:
@@ -126,7 +125,15 @@ def command(model: Path, output: Path, **given: Any) -> None:
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
     )
-    with progress_display() as show:
+    with ExitStack() as stack:
+        tensorflow = None
+        if model.suffix != ".tflite":
+            # Its import is the longest step of all: it begins before our own imports.
+            tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
+        from edgeq import api
+        from edgeq.render.text import show_conversion
+
+        show = stack.enter_context(progress_display())
         result = api.convert(
             model,
             output,
@@ -136,5 +143,6 @@ def command(model: Path, output: Path, **given: Any) -> None:
             options=options,
             verbose=given["verbose"],
             on_progress=show,
+            tensorflow=tensorflow,
         )
     emit("convert", result, show_conversion(result), as_json=given["as_json"])
