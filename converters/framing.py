@@ -20,7 +20,7 @@ def write_sample(stream: IO[bytes], arrays: Sequence[NDArray[Any]]) -> None:
     stream.write(_MARK + bytes([len(arrays)]))
     for array in map(np.ascontiguousarray, arrays):
         npy.write_array_header_2_0(stream, npy.header_data_from_array_1_0(array))
-        stream.write(array.tobytes())  # numpy's own writer seeks, which a pipe cannot
+        stream.write(array.reshape(-1).view(np.uint8).data)  # numpy's own writer seeks
 
 
 def read_sample(stream: IO[bytes]) -> list[NDArray[Any]] | None:

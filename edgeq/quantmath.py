@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
 
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+
 
 def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
     """Turn real values into the tensor's own integers, or cast when it is not quantized.
@@ -37,13 +39,13 @@ def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]
     values = np.asarray(real, np.float32)
     if np.isnan(values).any():
         raise DataError(f"Input {spec.name!r} contains NaN, which {spec.dtype} cannot represent.")
-    scaled = values / np.float32(spec.scales[0])
-    # Adding 0.5 would round 0.49999997 up; trunc of the value plus its own fraction does not.
-    whole = np.trunc(scaled)
-    rounded = whole + np.where(np.abs(scaled - whole) >= 0.5, np.sign(scaled), np.float32(0))
+    scaled: NDArray[Any] = np.asarray(values / np.float32(spec.scales[0]))
+    # Adding 0.5 would round 0.49999997 up; adding the number before 0.5 is exact for all.
+    scaled += np.copysign(_BELOW_HALF, scaled)
+    np.trunc(scaled, out=scaled)
+    scaled += np.float32(spec.zero_points[0])
     limits = np.iinfo(dtype)
-    shifted: NDArray[Any] = np.clip(rounded + spec.zero_points[0], limits.min, limits.max)
-    return shifted.astype(dtype)
+    return np.clip(scaled, limits.min, limits.max, out=scaled).astype(dtype)
 
 
 def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
