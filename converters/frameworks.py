@@ -328,10 +328,10 @@ def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | No
     if values.shape[-1] != mean.shape[0]:
         return None
     flat = values.reshape(-1, mean.shape[0])
-    flat = flat[:: max(1, len(flat) // _STATISTIC_ROWS)].astype(np.float64)
+    rows = flat[:: max(1, len(flat) // _STATISTIC_ROWS)].astype(np.float64)
     stored = np.sqrt(variance + first.epsilon)
-    spread = np.median(flat.std(axis=0) / stored)
-    shift = np.median(np.abs(flat.mean(axis=0) - mean) / stored)
+    spread = np.median(rows.std(axis=0) / stored)
+    shift = np.median(np.abs(rows.mean(axis=0) - mean) / stored)
     return float(spread), float(shift)
 
 
