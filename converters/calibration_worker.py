@@ -51,7 +51,7 @@ class Observer:
         edges = np.zeros((len(views), 2), np.float32)
         for row, view in zip(edges, views, strict=True):
             if view.size:
-                row[:] = view.min(), view.max()
+                row[:] = np.min(view), np.max(view)
         broken = np.flatnonzero(~np.isfinite(edges).all(axis=1))
         if len(broken):
             name = self.names[broken[0]]
