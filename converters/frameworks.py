@@ -299,37 +299,43 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
         if kind == "Rescaling" and np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0:
             return float(layer.scale), float(layer.offset)
         if kind == "Normalization":
-            return 1.0 / float(np.mean(np.sqrt(layer.variance))), 0.0
+            return None  # what it learned is compared in `batch_statistics`
         if getattr(layer, "weights", None) and kind not in ("Sequential", "Functional"):
             break
     return None
 
 
 _STATISTIC_ROWS = 50_000  # values per channel, enough for a mean and a spread
+_TINY = 1e-7  # keras.backend.epsilon(), which Normalization adds
+_LEARNED = {
+    "BatchNormalization": ("moving_mean", "moving_variance"),
+    "Normalization": ("mean", "variance"),
+}
 
 
 def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | None:
-    """How the data looks to the first batch normalization, against what training saw.
+    """How the data looks to the first normalization layer, against what training saw.
 
     Args:
         arrays: input name to [batch, ...], preprocessed.
 
     Returns:
         Median over channels of observed / stored standard deviation, and of the shift of the
-        mean in stored standard deviations; None without such a layer at the model's top level.
+        mean in stored standard deviations; None without such a layer at the model's top level,
+        and for one that was never trained.
     """
-    first = next(
-        (layer for layer in loaded.layers if type(layer).__name__ == "BatchNormalization"), None
-    )
+    first = next((layer for layer in loaded.layers if type(layer).__name__ in _LEARNED), None)
     values = None if first is None else _input_of(loaded, first, arrays)
     if first is None or values is None:
         return None
-    mean, variance = np.asarray(first.moving_mean), np.asarray(first.moving_variance)
-    if values.shape[-1] != mean.shape[0]:
+    names = _LEARNED[type(first).__name__]
+    mean, variance = (np.ravel(np.asarray(getattr(first, name))) for name in names)
+    is_untrained = not mean.any() and (variance == 1).all()
+    if is_untrained or mean.size not in (1, values.shape[-1]):
         return None
-    flat = values.reshape(-1, mean.shape[0])
+    flat = values.reshape(-1, mean.size)
     rows = flat[:: max(1, len(flat) // _STATISTIC_ROWS)].astype(np.float64)
-    stored = np.sqrt(variance + first.epsilon)
+    stored = np.sqrt(variance + getattr(first, "epsilon", _TINY))
     spread = np.median(rows.std(axis=0) / stored)
     shift = np.median(np.abs(rows.mean(axis=0) - mean) / stored)
     return float(spread), float(shift)

@@ -53,7 +53,7 @@ class InputHints:
         rescaling: (scale, offset) when the model begins with `x * scale + offset`, else None.
         expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
         why: how that is known, e.g. "the model begins with Rescaling(1/255)".
-        observed_over_expected_std: spread of these samples as the first batch normalization
+        observed_over_expected_std: spread of these samples as the first normalization layer
             sees them, over the spread it learned; median over channels. None when not measured.
         mean_shift_in_std: distance of their means in learned standard deviations; likewise.
     """
@@ -345,6 +345,8 @@ def lint_half_ranges(ranges_a: Array, ranges_b: Array, names: Sequence[str]) -> 
     union = np.maximum(a[1], b[1]) - np.minimum(a[0], b[0])
     overlap = np.maximum(0.0, np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]))
     shared = np.divide(overlap, union, out=np.ones_like(union), where=union > 0)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None  # one sample makes one half; `data.one_sample` says that
     count = int((shared < _SHARED_RANGE).sum())
     if count == 0 or count < _DISAGREEING_SHARE * len(names):
         return None

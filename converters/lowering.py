@@ -134,10 +134,19 @@ def finish(
     unrolled: Sequence[str],
     notes: Sequence[str],
 ) -> FloatModel:
-    """Give a freshly lowered flatbuffer the source's names and write `float.tflite`."""
+    """Give a freshly lowered flatbuffer the source's names and write `float.tflite`.
+
+    Raises:
+        LoweringError: two outputs are one and the same tensor, which can have one name only.
+    """
     tree = flatbuffer.parse(content, "the lowered model")
     replace_half_used_splits(tree)
     graph = tree.subgraphs[0]
+    if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
+        raise LoweringError(
+            f"The model's outputs ({', '.join(output_names)}) hold the same tensor twice.",
+            hint="Leave the second one out of the model.",
+        )
     # The converter may reorder inputs; they were traced under the names input_0, input_1, ...
     traced = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]

@@ -108,7 +108,13 @@ class Samples:
     def issues(self) -> tuple[Issue, ...]:
         """Doubts about the source and the samples read so far."""
         reshaped = tuple(make_issue("data.reshaped", text) for text in self._reshaped.values())
-        return (*self._source.issues, *reshaped)
+        named: tuple[Issue, ...] = ()
+        names = self.class_names
+        if names and not any(issue.code == "data.class_order" for issue in self._source.issues):
+            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            classes = f"classes 0 to {len(names) - 1} in alphabetical order: {shown}"
+            named = (make_issue("data.class_names", f"Label names became {classes}."),)
+        return (*self._source.issues, *named, *reshaped)
 
     def iterate(self, indices: Sequence[int] | None = None) -> Iterator[Sample]:
         """Samples in order, one in memory at a time.

@@ -86,7 +86,7 @@ def plain_label(value: Any) -> Any:
 
 
 def make_labels(values: Array | None, count: int, name: str) -> Labels:
-    """Check labels; texts become the index of the sorted distinct texts.
+    """Check labels; digits become numbers, other texts the index of the sorted distinct texts.
 
     Raises:
         DataError: there are not as many labels as samples, or they are Python objects.
@@ -98,6 +98,8 @@ def make_labels(values: Array | None, count: int, name: str) -> Labels:
         raise DataError(f"{name} has {count} samples and {found} labels.")
     if values.dtype.kind in "US":
         names, indices = np.unique(values.astype(str), return_inverse=True)
+        if all(text.isdecimal() for text in names):
+            return Labels(names.astype(np.int64)[indices.reshape(-1)])
         return Labels(indices.reshape(-1), tuple(str(text) for text in names))
     if values.dtype.kind not in "fiub":
         raise DataError(f"The labels of {name} are {values.dtype} values, not numbers or texts.")

@@ -45,7 +45,8 @@ RUNTIMES = (
 
 BURST_S = 0.03  # of inferences in a row before the next model has its turn
 MIN_RUNS = 30  # below this an interval of the median says little
-MAX_RUNS = 20000  # a model of a microsecond would fill the record with times
+MAX_RUNS = 20000  # once the minimum time is over: more only fill the record with times
+MOST_RUNS = 200000  # whatever the minimum time
 ROUNDS = 20  # at least, for a fixed number of runs, so that models can be compared round by round
 SHORTEST = 10  # runs in a row: the first ones after another model's turn find cold caches
 TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
@@ -856,9 +857,11 @@ class Bench:
         if self.job.get("runs") is not None:
             return len(self.times) < int(self.job["runs"])
         spent = sum(self.times) / 1e9
-        if spent >= float(self.job["max_time_s"]) or len(self.times) >= MAX_RUNS:
+        if spent >= float(self.job["max_time_s"]) or len(self.times) >= MOST_RUNS:
             return False
-        return spent < float(self.job["min_time_s"]) or not is_tight(self.times)
+        if spent < float(self.job["min_time_s"]):
+            return True
+        return len(self.times) < MAX_RUNS and not is_tight(self.times)
 
     def measure(self) -> None:
         """One round's burst."""

@@ -18,7 +18,7 @@ from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.local import read_facts
 from edgeq.errors import DeviceError, UsageError
 from edgeq.issues import judge
-from edgeq.values import BenchOptions, BenchResult, BenchRun, RuntimeInfo
+from edgeq.values import BenchOptions, BenchResult, BenchRun, FileRef, RuntimeInfo
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -76,12 +76,14 @@ def bench(
     options: BenchOptions,
     inputs: Mapping[str, Arrays] | None = None,
     on_event: OnEvent | None = None,
+    shown_as: Mapping[Path, str] | None = None,
 ) -> BenchResult:
     """Measure models in turns.
 
     Args:
         models: the first is what the others' speed-up refers to.
         inputs: model path to input name to the exact input tensor; random values by default.
+        shown_as: how a temporary file is called in the result.
 
     Raises:
         DeviceError: a model cannot be loaded or run there.
@@ -109,17 +111,22 @@ def bench(
             "models": entries,
         }
         result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-    return _read_bench(models, device, options, result)
+    return _read_bench(models, device, options, result, shown_as or {})
 
 
 def _read_bench(
-    models: Sequence[Path], device: Device, options: BenchOptions, result: dict[str, Any]
+    models: Sequence[Path],
+    device: Device,
+    options: BenchOptions,
+    result: dict[str, Any],
+    shown_as: Mapping[Path, str],
 ) -> BenchResult:
     runs = []
     for model, plain in zip(models, result["models"], strict=True):
         if "error" in plain:
             raise _explain(model, device, plain["error"])
-        runs.append(_read_run(model, options, plain, result["health"]))
+        file = storage.refer(model, shown_as.get(model))
+        runs.append(_read_run(file, options, plain, result["health"]))
     first = runs[0].latencies_ms
     return BenchResult(
         facts=read_facts(device.name, result["facts"]),
@@ -130,11 +137,11 @@ def _read_bench(
 
 
 def _read_run(
-    model: Path, options: BenchOptions, plain: Mapping[str, Any], looks: Sequence[Any]
+    file: FileRef, options: BenchOptions, plain: Mapping[str, Any], looks: Sequence[Any]
 ) -> BenchRun:
     rounds = tuple(tuple(time / 1e6 for time in times) for times in plain["rounds_ns"])
     run = BenchRun(
-        model=storage.refer(model),
+        model=file,
         runtime=RuntimeInfo(plain["runtime"]["name"], plain["runtime"]["version"]),
         threads=options.threads,
         init_ms=plain["init_ms"],

@@ -16,15 +16,25 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import quantmath, storage
-from edgeq.compare import judge_comparison
 from edgeq.conversion import convert_model, float_tflite, read_preprocessing
+from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
-from edgeq.evaluation import Pair, Scorer, measure_quality, run_pairs, score_interval
+from edgeq.errors import UsageError
+from edgeq.evaluation import (
+    Pair,
+    Scorer,
+    measure_quality,
+    require_clear_names,
+    run_pairs,
+    score_interval,
+)
 from edgeq.inference import read_interface
+from edgeq.issues import make_issue
+from edgeq.judging import judge_comparison
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -32,6 +42,7 @@ from edgeq.values import (
     Conversion,
     ConvertOptions,
     Evaluation,
+    Issue,
 )
 
 PathLike = str | Path
@@ -72,21 +83,17 @@ def convert(
         EdgeqError: one of its kinds; the output is then as it was before.
     """
     chosen = replace(options or ConvertOptions(), **settings)
-    target = Path(output)
-    finished = convert_model(
+    return convert_model(
         model,
-        target,
+        Path(output),
         data=data,
         test_data=test_data,
-        preprocess=preprocess,
+        preprocess=_as_list(preprocess),
         options=chosen,
         verbose=verbose,
         on_progress=on_progress,
         tensorflow=tensorflow,
     )
-    record = storage.record_json("convert", storage.to_plain(finished))
-    storage.write_atomically(target.with_name(target.name + ".json"), record.encode())
-    return finished
 
 
 def bench(
@@ -111,7 +118,9 @@ def bench(
     Raises:
         DeviceError: a model cannot be run there.
     """
-    paths = [Path(model) for model in models]
+    paths = [Path(model) for model in _as_list(models)]
+    if not paths:
+        raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
@@ -145,14 +154,31 @@ def evaluate(
         EdgeqError: one of its kinds.
     """
     target = resolve_device(device, python=None if python is None else Path(python))
+    texts = None if preprocess is None else _as_list(preprocess)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        return tuple(
+        found = [
             _evaluate(
-                Path(model), Path(folder), data, metrics, preprocess, samples, seed, target,
+                Path(model), Path(folder), data, _as_list(metrics), texts, samples, seed, target,
                 on_progress, options,
             )
-            for model in models
-        )  # fmt: skip
+            for model in _as_list(models)
+        ]  # fmt: skip
+    fed = [item.preprocessing for item in found]
+    return tuple(
+        replace(item, issues=(*item.issues, *_fed_differently(item, fed))) for item in found
+    )
+
+
+def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
+    """A doubt about a model that was fed the raw samples while others were not."""
+    other = next((texts for texts in fed if texts), None)
+    if item.preprocessing or other is None:
+        return ()
+    message = (
+        f"{item.model.path} carries no preprocessing and was fed the samples as they are, another "
+        f"model {' '.join(other)!r}; declare it for all with --preprocess."
+    )
+    return (make_issue("eval.fed_differently", message),)
 
 
 def _evaluate(
@@ -171,6 +197,7 @@ def _evaluate(
     interface = read_interface(path)
     texts = read_preprocessing(path) if preprocess is None else preprocess
     opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
+    require_clear_names(opened.class_names, interface.outputs)
     scorer = Scorer(metrics)
     pairs = _pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
     for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
@@ -183,6 +210,8 @@ def _evaluate(
         runtime=measure.choose_runtime(device, options.get("runtime")),
         metrics=values,
         interval=score_interval(values[0], scorer.count),
+        preprocessing=tuple(texts),
+        issues=opened.issues,
     )
 
 
@@ -217,21 +246,28 @@ def compare(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        first = float_tflite(Path(baseline), Path(folder), ConvertOptions())
         second = Path(candidate)
+        batch = batch_size(read_interface(second).inputs)
+        first = float_tflite(Path(baseline), Path(folder), ConvertOptions(batch=batch))
         leader = read_interface(first)
-        texts = preprocess
-        if texts is None:
-            texts = read_preprocessing(second) or read_preprocessing(first)
+        texts = _as_list(preprocess or ())
+        if preprocess is None:
+            texts = list(read_preprocessing(second) or read_preprocessing(first))
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
+        require_clear_names(opened.class_names, leader.outputs)
         pairs = _pairs(opened, samples, seed, on_progress, "compare")
-        scorers = (Scorer(metrics), Scorer(metrics)) if opened.has_labels or metrics else None
+        names = _as_list(metrics)
+        scorers = (Scorer(names), Scorer(names)) if opened.has_labels or names else None
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
             chosen = bench_options or BenchOptions()
-            timing = measure.bench([first, second], target, chosen, on_event=_events(on_progress))
+            timing = measure.bench(
+                [first, second], target, chosen, on_event=_events(on_progress),
+                shown_as={first: str(baseline)},
+            )  # fmt: skip
         sizes = storage.refer(first, str(baseline)), storage.refer(second)
+        issues = (*opened.issues, *_batches_differ(batch_size(leader.inputs), batch))
     verdict, reasons = judge_comparison(quality, timing)
     return Comparison(
         baseline=sizes[0],
@@ -244,7 +280,21 @@ def compare(
         bench=timing,
         verdict=verdict,
         reasons=reasons,
+        preprocessing=tuple(texts),
+        issues=issues,
     )
+
+
+def _batches_differ(ours: int, theirs: int) -> tuple[Issue, ...]:
+    if ours == theirs:
+        return ()
+    message = f"FP32 takes {ours} samples at a time, the candidate {theirs}: latencies are per run."
+    return (make_issue("compare.batches_differ", message),)
+
+
+def _as_list(given: Any) -> list[Any]:
+    """Several of them, or a single one that was not put into a list."""
+    return [given] if isinstance(given, (str, Path)) else list(given)
 
 
 def _pairs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -61,10 +62,9 @@ def convert_model(
         EdgeqError: any of its kinds; nothing is written then.
     """
     scheme, io = _resolve_options(options, data, test_data)
-    _check_output(model, output)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
-        target = stack.enter_context(storage.replacing(output))
+        target, record = _open_outputs(stack, output, (model, data, test_data))
         process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
         runner = stack.enter_context(FloatRunner(folder))
         reader = _open_reader(model, process)
@@ -81,7 +81,7 @@ def convert_model(
         content, ranges = _quantize(job, float_model, plan, run, issues)
         target.write_bytes(_finish_file(content, scheme, declared))
         proof = prove(job, target, float_model, issues)
-        quality = measure_result(job, float_model, plan, target)
+        quality = measure_result(job, float_model, plan, target, issues)
         if plan.samples is not None:
             issues += plan.samples.issues
         file = storage.refer(target, str(output))
@@ -99,15 +99,22 @@ def convert_model(
             versions=_versions(process),
         )
         check_gates(finished)
+        storage.write_record(record, "convert", finished)
     return finished
 
 
 # ---------------------------------------------------------------- before anything runs
 
 
-def _check_output(model: Any, output: Path) -> None:
-    if isinstance(model, (str, Path)) and output.exists() and output.samefile(model):
-        raise UsageError(f"-o {output} is the model itself.", hint="Choose another -o.")
+def _open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
+    """Temporary paths of the `.tflite` and its record, which appear together or not at all."""
+    record = output.with_name(output.name + ".json")
+    for target in (output, record):
+        storage.refuse_overwriting(target, sources)
+    return (
+        stack.enter_context(storage.replacing(output)),
+        stack.enter_context(storage.replacing(record)),
+    )
 
 
 def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tuple[Scheme, str]:
@@ -129,6 +136,8 @@ def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tupl
         ("--max-drop", options.max_drop_points),
         ("--min-sqnr", options.min_sqnr_db),
     ):
+        if gate is not None and not math.isfinite(gate):
+            raise UsageError(f"{name} {gate} is no number to hold a result to.")
         if gate is not None and data is None and test_data is None:
             raise UsageError(f"{name} needs samples to measure on.", hint="Pass them with --data.")
     return scheme, io

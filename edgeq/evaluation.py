@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import metrics
-from edgeq.compare import QualityMeter
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
 from edgeq.inference import Arrays, Interface, read_interface, run_samples
+from edgeq.judging import QualityMeter
 from edgeq.metrics import Metric, Outputs
-from edgeq.values import Interval, MetricValue, Quality
+from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 
 # A sample's inputs by name, and its label or None.
 Pair = tuple[Arrays, Any]
@@ -47,7 +47,45 @@ def run_pairs(
 
 
 def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
-    return None if any(label is None for label in labels) else np.stack(labels)
+    """One array.
+
+    Raises:
+        DataError: a label is NaN, or labels differ in shape.
+    """
+    if any(label is None for label in labels):
+        return None
+    if len({np.shape(label) for label in labels}) > 1:
+        raise DataError("The labels have different shapes.", hint="Store one kind of label.")
+    stacked = np.stack(labels)
+    if stacked.dtype.kind == "f" and np.isnan(stacked).any():
+        raise DataError("A label is NaN.", hint="Leave out the samples that have no label.")
+    return stacked
+
+
+def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | None:
+    """Why label names cannot be tied to a model's classes, None when they can or are numbers.
+
+    Names become indices in alphabetical order, so each missing class would shift the others.
+    """
+    widths = [max(spec.shape[-1], 2) for spec in outputs if len(spec.shape) == 2]
+    if not names or not widths or len(names) in widths:
+        return None
+    return (
+        f"The labels are {len(names)} names ({', '.join(names[:4])}"
+        f"{', ...' if len(names) > 4 else ''}), but the model has {widths[0]} classes, so which "
+        "class each name is cannot be told."
+    )
+
+
+def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse label names that cannot be tied to classes.
+
+    Raises:
+        DataError: with the way out.
+    """
+    reason = unclear_names(names, outputs)
+    if reason is not None:
+        raise DataError(reason, hint="Store labels as class indices, e.g. y in an .npz.")
 
 
 class Scorer:
@@ -70,8 +108,7 @@ class Scorer:
                 hint="Put labels into the data: y in an .npz, a label column, a folder per class.",
             )
         if not self._metrics:
-            classes = metrics.first(outputs).shape[-1]
-            self._names = metrics.default_metrics(labels[0], classes)
+            self._names = metrics.default_metrics(outputs, labels)
             self._metrics = [metrics.make_metric(name) for name in self._names]
         for metric in self._metrics:
             metric.add(outputs, labels)

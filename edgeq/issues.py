@@ -42,9 +42,14 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.halves_disagree": IssueKind("warning", "ranges depend on which samples were drawn"),
     "data.not_repeatable": IssueKind("warning", "the function yields other samples each time"),
     "data.class_order": IssueKind("warning", "numbered class folders sorted as text"),
+    "data.class_names": IssueKind("note", "label names sorted into class indices"),
+    "data.labels_unclear": IssueKind("warning", "labels that cannot be tied to the classes"),
     "data.reshaped": IssueKind("note", "dimensions of size 1 added or removed"),
     "data.orientation_ignored": IssueKind("note", "EXIF orientation not applied"),
     "data.files_ignored": IssueKind("note", "files that are not images"),
+    # ---- eval and compare: how models were fed and held against each other
+    "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
+    "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it
     "bench.noisy": IssueKind("warning", "latencies scatter widely"),
     "bench.load": IssueKind("warning", "the machine was busy"),
@@ -57,6 +62,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.shared_ranges": IssueKind("note", "operands share the range of their result"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
+    "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),
+    "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
     "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
 }
 

@@ -39,16 +39,68 @@ class TopK:
     def __init__(self, k: int):
         self.k = k
         self.right: list[NDArray[np.bool_]] = []
+        self._output: str | None = None
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
-        """Scores [batch, classes] (or [batch, 1] for a binary sigmoid) and class labels [batch]."""
-        scores = first(outputs).reshape(len(labels), -1)
-        self.right.append(is_right(scores, labels, self.k))
+        """Scores [batch, classes] (or [batch, 1] for a binary sigmoid) and class labels.
+
+        Raises:
+            DataError: the labels are no classes of an output.
+        """
+        self._output = self._output or pick_output(outputs, labels)
+        scores = outputs[self._output]
+        classes = class_labels(scores, labels)
+        if classes is None:
+            raise DataError(
+                f"top{self.k} needs one class per sample; output {self._output!r} has the shape "
+                f"{scores.shape[1:]} a sample, and its label is {_show_label(labels[0])}.",
+                hint="Store class indices, or name another --metric.",
+            )
+        self.right.append(is_right(scores.reshape(len(labels), -1), classes, self.k))
 
     def value(self) -> MetricValue:
         """Accuracy in per cent."""
         right = np.concatenate(self.right)
         return MetricValue(f"top{self.k}", 100.0 * float(right.mean()), "percent", True)
+
+
+def _show_label(label: NDArray[Any]) -> str:
+    return str(label) if np.ndim(label) == 0 else f"of shape {np.shape(label)}"
+
+
+def class_labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Labels as class indices, None when they are something else.
+
+    Args:
+        scores: an output [batch, ...].
+        labels: [batch, ...]. Classes are integers, whole floats beside several scores, and
+            one-hot rows; beside a single score they are 0 and 1, and the score a probability.
+    """
+    count, width = len(labels), scores.shape[-1] if scores.ndim > 1 else 1
+    if scores.size != count * width or labels.dtype.kind not in "iubf":
+        return None
+    flat = labels.reshape(count, -1)
+    if not np.isfinite(flat).all() or (flat != np.rint(flat)).any():
+        return None
+    if width > 1 and flat.shape[1] == width:
+        is_one_hot = bool(((flat == 0) | (flat == 1)).all() and (flat.sum(axis=1) == 1).all())
+        return flat.argmax(axis=1) if is_one_hot else None
+    if flat.shape[1] != 1:
+        return None
+    if width == 1:
+        is_binary = bool(((flat == 0) | (flat == 1)).all()) and labels.dtype.kind != "f"
+        is_probability = bool(((scores >= 0) & (scores <= 1)).all())
+        return flat[:, 0].astype(np.int64) if is_binary and is_probability else None
+    return flat[:, 0].astype(np.int64)
+
+
+def pick_output(outputs: Outputs, labels: NDArray[Any] | None) -> str:
+    """The output that class labels belong to: the first that has all their classes."""
+    for name, scores in outputs.items():
+        classes = None if labels is None else class_labels(scores, labels)
+        if classes is not None and classes.max(initial=0) < max(scores.shape[-1], 2):
+            return name
+    return next(iter(outputs))
 
 
 def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[np.bool_]:
@@ -63,10 +115,11 @@ def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[
         DataError: a label is no class of the model.
     """
     classes = scores.shape[1]
-    top_label = int(labels.max(initial=0))
-    if top_label >= max(classes, 2) or int(labels.min(initial=0)) < 0:
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high >= max(classes, 2):
         raise DataError(
-            f"The labels reach {top_label}, but the model has {classes} classes.",
+            f"There is a label {low if low < 0 else high}, but the model's classes are 0 to "
+            f"{max(classes, 2) - 1}.",
             hint="Labels are class indices that start at 0.",
         )
     if classes == 1:
@@ -108,19 +161,40 @@ class MeanIoU:
         self.confusion = np.zeros((0, 0), np.int64)
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
-        """Scores [batch, height, width, classes] and masks [batch, height, width]."""
+        """Scores [batch, height, width, classes] and masks [batch, height, width].
+
+        One channel is a probability with threshold 0.5; beside several, 255 marks pixels to
+        ignore, as in the usual data sets.
+
+        Raises:
+            DataError: the mask has another size, or a value that is no class.
+        """
         scores = first(outputs)
-        classes = scores.shape[-1]
+        channels = scores.shape[-1]
+        classes = max(channels, 2)
         mask = labels.reshape(-1).astype(np.int64)
-        predicted = scores.reshape(-1, classes).argmax(axis=1)
-        if len(mask) != len(predicted):
+        flat = scores.reshape(-1, channels)
+        if len(mask) != len(flat):
             raise DataError(
-                f"miou needs a mask of the output's size: {len(predicted)} pixels predicted, "
+                f"miou needs a mask of the output's size: {len(flat)} pixels predicted, "
                 f"{len(mask)} labelled."
+            )
+        if channels == 1 and not ((flat >= 0) & (flat <= 1)).all():
+            raise DataError(
+                "miou takes one channel as a probability, and this output leaves 0 to 1.",
+                hint="End the model in a sigmoid.",
+            )
+        predicted = (flat[:, 0] > 0.5).astype(np.int64) if channels == 1 else flat.argmax(axis=1)
+        known = mask != 255 if channels > 1 else np.ones(len(mask), bool)
+        strange = mask[known & ((mask < 0) | (mask >= classes))]
+        if len(strange):
+            raise DataError(
+                f"A mask holds the value {strange[0]}, but the model's classes are 0 to "
+                f"{classes - 1}.",
+                hint="Beside several classes, mark pixels to ignore with 255.",
             )
         if self.confusion.size == 0:
             self.confusion = np.zeros((classes, classes), np.int64)
-        known = (mask >= 0) & (mask < classes)  # 255 marks "ignore" in the usual data sets
         cells = mask[known] * classes + predicted[known]
         self.confusion += np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
@@ -179,7 +253,13 @@ class Custom:
             name: np.concatenate([batch[name] for batch in self.outputs])
             for name in self.outputs[0]
         }
-        result = float(self.function(joined, np.concatenate(self.labels)))
+        try:
+            result = float(self.function(joined, np.concatenate(self.labels)))
+        except Exception as error:  # the user's code may raise anything
+            raise UsageError(
+                f"--metric {self.name} failed: {type(error).__name__}: {error}.",
+                hint="It is called with a dict of outputs and the labels, and returns one number.",
+            ) from error
         return MetricValue(self.name, result, "", True)
 
 
@@ -217,17 +297,18 @@ def make_metric(name: str) -> Metric:
     return METRICS[name]()
 
 
-def default_metrics(label: Any, classes: int) -> tuple[str, ...]:
-    """What to measure when the user named nothing, from the form of a label.
+def default_metrics(outputs: Outputs, labels: NDArray[Any]) -> tuple[str, ...]:
+    """What to measure when the user named nothing, from the form of the first labels.
 
     Args:
-        label: the first sample's.
-        classes: size of the output's last dimension.
+        outputs: name to [batch, ...].
+        labels: [batch, ...].
     """
-    value = np.asarray(label)
-    if value.dtype.kind in "iub" and value.size == 1:
-        return ("top1", "top5") if classes > 10 else ("top1",)
-    return ("miou",) if value.dtype.kind in "iub" else ("mse", "mae")
+    scores = outputs[pick_output(outputs, labels)]
+    if class_labels(scores, labels) is not None:
+        return ("top1", "top5") if scores.shape[-1] > 10 else ("top1",)
+    is_mask = labels.dtype.kind in "iub" and scores.ndim == 4
+    return ("miou",) if is_mask else ("mse", "mae")
 
 
 # ---------------------------------------------------------------- intervals

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeq.compare import worst_sqnr_db
 from edgeq.converters import certificate, lowering
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
-from edgeq.evaluation import measure_quality
+from edgeq.evaluation import measure_quality, require_clear_names, unclear_names
 from edgeq.issues import make_issue
+from edgeq.judging import chance_doubt, judge_comparison, worst_sqnr_db
 from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
@@ -48,8 +48,18 @@ def prove(job: Job, target: Path, model: FloatModel, issues: list[Issue]) -> Cer
     return proof
 
 
-def measure_result(job: Job, model: FloatModel, plan: SamplePlan, target: Path) -> Quality | None:
-    """Float and quantized file on samples that calibration did not see."""
+def measure_result(
+    job: Job, model: FloatModel, plan: SamplePlan, target: Path, issues: list[Issue]
+) -> Quality | None:
+    """Float and quantized file on samples that calibration did not see.
+
+    Args:
+        issues: receives what is doubtful about the labels and about the quality.
+
+    Raises:
+        DataError: the labels of `--test-data` cannot be tied to classes.
+        DeviceError: a file cannot be run.
+    """
     job.on_progress("compare with float", 0, None)
     device: Device = resolve_device("local")
     float_file = Path(model.file.path)
@@ -63,8 +73,32 @@ def measure_result(job: Job, model: FloatModel, plan: SamplePlan, target: Path) 
         # Calibration samples flatter the result: a few show whether it works at all.
         indices = plan.held_out or plan.chosen[:MAX_UNHELD]
     assert used is not None
-    pairs = ((sample.inputs, sample.label) for sample in used.iterate(indices))
-    return measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
+    reason = unclear_names(used.class_names, model.outputs)
+    if reason is not None and plan.test is not None:
+        require_clear_names(used.class_names, model.outputs)
+    if reason is not None:
+        issues.append(make_issue("data.labels_unclear", f"{reason} They are not used."))
+    pairs = (
+        (sample.inputs, sample.label if reason is None else None)
+        for sample in used.iterate(indices)
+    )
+    quality = measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
+    issues += _doubts(quality)
+    return quality
+
+
+def _doubts(quality: Quality) -> list[Issue]:
+    """What a user without a gate must not overlook."""
+    found = []
+    if (chance := chance_doubt(quality)) is not None:
+        found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
+    verdict, reasons = judge_comparison(quality, None)
+    if verdict == "no":
+        lost = (
+            f"The result lost much: {reasons[0]}; `edgeq compare` on more samples tells how much."
+        )
+        found.append(make_issue("convert.low_quality", lost))
+    return found
 
 
 def check_gates(finished: Conversion) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeq.compare import worst_sqnr_db
 from edgeq.converters import quantization
 from edgeq.converters.range_sharing import share_ranges
 from edgeq.device_runners.device import resolve_device
 from edgeq.evaluation import measure_quality
 from edgeq.issues import make_issue
+from edgeq.judging import worst_sqnr_db
 from edgeq.planning import Job, SamplePlan
 from edgeq.values import FloatModel, Issue, Ranges
 

@@ -8,12 +8,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeq.errors import OutputError, RecordError
+from edgeq.errors import OutputError, RecordError, UsageError
 from edgeq.values import FileRef
 
 RECORD_SCHEMA = "edgeq.record/1"
@@ -67,6 +67,32 @@ def record_json(kind: str, body: dict[str, Any]) -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def write_record(target: Path, kind: str, value: Any) -> None:
+    """Write one record; bytes of file names that are no text are escaped, as JSON allows."""
+    target.write_bytes(record_json(kind, to_plain(value)).encode("utf-8", "backslashreplace"))
+
+
+def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
+    """Stop before an output replaces what it is made from.
+
+    Args:
+        output: the file to be written.
+        sources: models and data, of which those that are paths are looked at.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    for source in sources:
+        try:
+            is_same = isinstance(source, (str, Path)) and output.samefile(source)
+        except OSError:
+            continue  # one of them is not there
+        if is_same:
+            raise UsageError(
+                f"-o {output} is the input {source} itself.", hint="Choose another -o."
+            )
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A record's content.
 
@@ -94,11 +120,11 @@ def replacing(target: Path) -> Iterator[Path]:
         OutputError: the folder is missing or not writable, the disk is full, or the target is
             there and no regular file (a device would be replaced by a file).
     """
-    if target.exists() and not target.is_file():
-        raise OutputError(
-            f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
-        )
     try:
+        if target.exists() and not target.is_file():
+            raise OutputError(
+                f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
+            )
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     except OSError as error:
         raise _output_error(target, error) from error

@@ -457,6 +457,7 @@ class Evaluation:
     Attributes:
         interval: of the first metric when it is a share of samples (Wilson), in the metric's
             unit; None otherwise.
+        preprocessing: `--preprocess` texts it was fed with.
     """
 
     model: FileRef
@@ -465,6 +466,8 @@ class Evaluation:
     runtime: RuntimeInfo
     metrics: tuple[MetricValue, ...]
     interval: Interval | None
+    preprocessing: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -506,6 +509,8 @@ class Quality:
         baseline_accuracy_percent, candidate_accuracy_percent: top-1, when there are labels.
         paired: when there are labels.
         drop_points: accuracy lost in percentage points, with its paired interval.
+        scored_output: name of the output that accuracy was measured on.
+        class_count: of that output.
     """
 
     sample_count: int
@@ -516,6 +521,8 @@ class Quality:
     candidate_accuracy_percent: float | None
     paired: PairedCounts | None
     drop_points: Interval | None
+    scored_output: str | None = None
+    class_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -524,8 +531,9 @@ class Comparison:
 
     Attributes:
         bench: baseline first, then candidate; None when latency was not asked for.
-        verdict: "ship", "check" or "no", see `compare.judge_comparison`.
+        verdict: "ship", "check" or "no", see `judging.judge_comparison`.
         reasons: sentences behind the verdict.
+        preprocessing: `--preprocess` texts that both were fed with.
     """
 
     baseline: FileRef
@@ -538,6 +546,8 @@ class Comparison:
     bench: BenchResult | None
     verdict: str
     reasons: tuple[str, ...]
+    preprocessing: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,13 @@ def test_unknown_code_is_refused_and_lists_the_known():
 
 def test_every_kind_has_a_known_severity_and_a_room():
     assert {kind.severity for kind in ISSUE_KINDS.values()} == {"error", "warning", "note"}
-    assert {code.split(".")[0] for code in ISSUE_KINDS} <= {"data", "bench", "convert"}
+    assert {code.split(".")[0] for code in ISSUE_KINDS} <= {
+        "data",
+        "eval",
+        "compare",
+        "bench",
+        "convert",
+    }
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_a_label_beyond_the_classes_is_an_error() -> None:
     with pytest.raises(DataError) as caught:
         measure("top1", SCORES, np.array([0, 1, 2, 7]))
     assert str(caught.value) == (
-        "The labels reach 7, but the model has 3 classes. Labels are class indices that start at 0."
+        "There is a label 7, but the model's classes are 0 to 2. "
+        "Labels are class indices that start at 0."
     )
 
 
@@ -74,16 +75,66 @@ def test_auc_needs_both_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "classes", "expected"),
+    ("shape", "labels", "expected"),
     [
-        (3, 10, ("top1",)),
-        (3, 1000, ("top1", "top5")),
-        (np.zeros((4, 4), np.uint8), 3, ("miou",)),
-        (np.zeros(640, np.float32), 640, ("mse", "mae")),
+        ((2, 10), np.array([3, 4]), ("top1",)),
+        ((2, 10), np.array([3.0, 4.0]), ("top1",)),
+        ((2, 1000), np.array([3, 4]), ("top1", "top5")),
+        ((2, 3), np.eye(3)[[0, 2]], ("top1",)),
+        ((2, 1), np.array([0, 1]), ("top1",)),
+        ((2, 1), np.array([17, 3]), ("mse", "mae")),
+        ((2, 1), np.array([0.0, 1.0]), ("mse", "mae")),
+        ((2, 4, 4, 3), np.zeros((2, 4, 4), np.uint8), ("miou",)),
+        ((2, 640), np.zeros((2, 640), np.float32), ("mse", "mae")),
     ],
 )
-def test_default_metrics_follow_the_label(label: object, classes: int, expected: object) -> None:
-    assert metrics.default_metrics(label, classes) == expected
+def test_default_metrics_follow_the_labels(
+    shape: tuple[int, ...], labels: np.ndarray, expected: object
+) -> None:
+    assert metrics.default_metrics({"out": np.zeros(shape)}, labels) == expected
+
+
+def test_one_hot_labels_and_whole_floats_are_classes() -> None:
+    assert measure("top1", SCORES, np.eye(3)[[1, 0, 2, 1]]) == 75.0
+    assert measure("top1", SCORES, np.array([1.0, 0.0, 2.0, 1.0])) == 75.0
+
+
+def test_top1_refuses_labels_that_are_no_classes() -> None:
+    with pytest.raises(DataError) as caught:
+        measure("top1", SCORES, np.array([0.5, 1.0, 2.0, 0.0]))
+    assert str(caught.value) == (
+        "top1 needs one class per sample; output 'out' has the shape (3,) a sample, and its label "
+        "is 0.5. Store class indices, or name another --metric."
+    )
+
+
+def test_labels_are_scored_on_the_first_output_that_has_their_classes() -> None:
+    outputs = {"age": np.zeros((4, 1)), "class": SCORES}
+    assert metrics.pick_output(outputs, np.array([1, 0, 2, 0])) == "class"
+    assert metrics.pick_output(outputs, None) == "age"
+
+
+def test_miou_of_one_channel_is_thresholded() -> None:
+    scores = np.array([[[[0.9], [0.2]], [[0.8], [0.1]]]] * 2)
+    masks = np.array([[[1, 0], [0, 0]]] * 2)
+    # per picture: foreground 1 hit of union 2, background 2 of 3
+    assert measure("miou", scores, masks) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(("channels", "value"), [(1, 255), (3, 7), (3, -1)])
+def test_miou_refuses_a_mask_value_that_is_no_class(channels: int, value: int) -> None:
+    masks = np.full((2, 2, 2), value)
+    with pytest.raises(DataError) as caught:
+        measure("miou", np.zeros((2, 2, 2, channels)), masks)
+    assert caught.value.message == (
+        f"A mask holds the value {value}, but the model's classes are 0 to {max(channels, 2) - 1}."
+    )
+
+
+def test_a_metric_of_the_user_that_raises_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        measure("math:sqrt", SCORES, np.array([0, 1, 2, 0]))
+    assert caught.value.message.startswith("--metric math:sqrt failed: TypeError: ")
 
 
 def test_wilson_interval_of_a_known_case() -> None:

@@ -21,7 +21,7 @@ TIERS = (
     ("edgeq.values", "edgeq.errors", "edgeq.device_runners.agent"),
     ("edgeq.quantmath", "edgeq.timing", "edgeq.storage", "edgeq.flatbuffer", "edgeq.issues"),
     ("edgeq.converters", "edgeq.device_runners"),
-    ("edgeq.metrics", "edgeq.inference", "edgeq.compare", "edgeq.evaluation", "edgeq.planning"),
+    ("edgeq.metrics", "edgeq.inference", "edgeq.judging", "edgeq.evaluation", "edgeq.planning"),
     ("edgeq.float_pass", "edgeq.proof", "edgeq.range_choice"),
     ("edgeq.conversion",),
     ("edgeq.api", "edgeq.models"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -48,9 +49,8 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeq")
 def cli() -> None:
-    r"""Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
+    """Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
 
-    \b
     Exit status: 0 good, 1 an error, 2 wrong usage, 3 a gate says no, 4 cannot be judged.
     """
 
@@ -75,9 +75,20 @@ def main(arguments: list[str] | None = None) -> None:
         status = 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of our stdout left, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
+        status = 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_stdout()
+        click.echo("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_stdout() -> None:
+    """What is left in the buffer goes nowhere, instead of failing again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(error: EdgeqError) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeq import api
-from edgeq.cli.options import emit, output_options, progress_display, record_option, run_options
+from edgeq.cli.options import (
+    emit,
+    guard_output,
+    output_options,
+    progress_display,
+    record_option,
+    run_options,
+)
+from edgeq.errors import UsageError
 from edgeq.render.text import show_bench
 from edgeq.values import BenchOptions
 
@@ -16,7 +25,7 @@ latency_options = (
     click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Exactly so many runs."),
     click.option(
         "--min-time", type=click.FloatRange(min=0), default=1.0, show_default=True,
-        metavar="SECONDS", help="Measure each model at least this long.",
+        metavar="SECONDS", help="Measure each model at least this long (200,000 runs at most).",
     ),
     click.option(
         "--max-time", type=click.FloatRange(min=0), default=10.0, show_default=True,
@@ -34,6 +43,9 @@ def add_latency_options(command: Any) -> Any:
 
 def bench_options(given: dict[str, Any]) -> BenchOptions:
     """The parsed options as a value."""
+    for name in ("min_time", "max_time"):
+        if not math.isfinite(given[name]):
+            raise UsageError(f"--{name.replace('_', '-')} {given[name]} is no number of seconds.")
     return BenchOptions(
         threads=given["threads"],
         runs=given["runs"],
@@ -52,6 +64,7 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure latency and memory of .tflite MODELS, in turns, so that their ratio is fair."""
+    guard_output(given["output"], *models, given["data"])
     with progress_display() as show:
         result = api.bench(
             models,

@@ -12,6 +12,7 @@ from edgeq.cli.bench import add_latency_options, bench_options
 from edgeq.cli.options import (
     data_options,
     emit,
+    guard_output,
     output_options,
     progress_display,
     record_option,
@@ -35,6 +36,7 @@ from edgeq.render.text import show_comparison
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
     """FP32 (a Keras file or a float .tflite) against INT8 on the same samples, with a verdict."""
+    guard_output(given["output"], baseline, candidate, given["data"])
     with progress_display() as show:
         result = api.compare(
             baseline,

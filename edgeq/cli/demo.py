@@ -8,6 +8,7 @@ import click
 
 from edgeq import api, models
 from edgeq.cli.options import progress_display
+from edgeq.errors import OutputError
 from edgeq.render.text import show_comparison, show_conversion
 
 
@@ -21,7 +22,12 @@ def command(output: Path) -> None:
     model = models.path("fmnist_mobilenet.keras")
     calibration = models.path("fashion_mnist_calibration.npz")
     test = models.path("fashion_mnist_test.npz")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot make the folder {output}: {error.strerror}.", hint="Choose another -o."
+        ) from error
     target = output / "fmnist_mobilenet_int8.tflite"
     with progress_display() as show:
         click.secho(

@@ -11,6 +11,7 @@ from edgeq import api
 from edgeq.cli.options import (
     data_options,
     emit,
+    guard_output,
     output_options,
     progress_display,
     record_option,
@@ -34,6 +35,7 @@ from edgeq.render.text import show_evaluations
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
+    guard_output(given["output"], *models, given["data"])
     with progress_display() as show:
         result = api.evaluate(
             models,

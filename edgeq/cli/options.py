@@ -91,7 +91,21 @@ def progress_display() -> Iterator[OnProgress]:
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
     """Write the record where it is wanted, and show the result as text or as the record."""
-    record = storage.record_json(kind, storage.to_plain(value))
     if output is not None:
-        storage.write_atomically(output, record.encode())
-    click.echo(record if as_json else text, nl=not as_json)
+        with storage.replacing(output) as target:
+            storage.write_record(target, kind, value)
+    if as_json:
+        record = storage.record_json(kind, storage.to_plain(value))
+        click.echo(record.encode("utf-8", "backslashreplace"), nl=False)
+    else:
+        click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+
+
+def guard_output(output: Path | None, *sources: Any) -> None:
+    """Refuse, before any work, a record that would replace a model or the data.
+
+    Raises:
+        UsageError: it would.
+    """
+    if output is not None:
+        storage.refuse_overwriting(output, sources)

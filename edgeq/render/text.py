@@ -101,7 +101,8 @@ def show_conversion(result: Conversion) -> str:
     ]
     if result.quality is not None:
         kind = "held-out" if result.quality.is_held_out else "calibration"
-        heading = f"Against the float model on {result.quality.sample_count} {kind} samples"
+        count = _plural(result.quality.sample_count, f"{kind} sample")
+        heading = f"Against the float model on {count}"
         parts += ["", _heading(heading), _grid(_quality_rows(result.quality))]
     parts += _issue_parts([*_notes(result), *result.issues])
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
@@ -153,7 +154,7 @@ def _quality_rows(quality: Quality) -> list[tuple[str, str]]:
         drop, pairs = quality.drop_points, quality.paired
         rows.append(
             (
-                "accuracy",
+                "accuracy" if len(quality.outputs) == 1 else f"accuracy {quality.scored_output}",
                 f"{quality.baseline_accuracy_percent:.2f} % -> "
                 f"{quality.candidate_accuracy_percent:.2f} %, drop {drop.value:+.2f} points "
                 f"(95 % interval {drop.low:+.2f} to {drop.high:+.2f})",
@@ -239,6 +240,8 @@ def _base(file: FileRef) -> str:
 def show_ratio(ratio: Ratio) -> str:
     """A speed-up with its interval; slower is said, not left to a number below one."""
     interval = f"(ratio {ratio.value:.2f}, 95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    if ratio.low <= 1 <= ratio.high:
+        return f"no difference {interval}"
     word = "faster" if ratio.value >= 1 else "SLOWER"
     value = ratio.value if ratio.value >= 1 else 1 / ratio.value
     return f"{value:.2f}x {word} {interval}"
@@ -280,7 +283,8 @@ def show_evaluations(results: Sequence[Evaluation]) -> str:
             str(result.sample_count),
             f"{result.runtime.name} {result.runtime.version}",
         )
-    return _render(table)
+    issues = [issue for result in results for issue in result.issues]
+    return _render(table, *_issue_parts(list(dict.fromkeys(issues))))
 
 
 _VERDICTS = {
@@ -303,7 +307,7 @@ def show_comparison(result: Comparison) -> str:
             "accuracy",
             f"{quality.baseline_accuracy_percent:.2f} %",
             f"{quality.candidate_accuracy_percent:.2f} %",
-            f"{quality.sample_count} samples",
+            _plural(quality.sample_count, "sample"),
         )
     for ours, theirs in zip(result.metrics_baseline, result.metrics_candidate, strict=True):
         if ours.name != "top1" or quality.baseline_accuracy_percent is None:
@@ -319,10 +323,11 @@ def show_comparison(result: Comparison) -> str:
         "",
         _grid(_quality_rows(quality)),
     ]
+    issues = list(result.issues)
     if result.bench is not None:
         parts += ["", _facts_line(result.bench.facts, result.bench.runs[0])]
-        issues = [issue for run in result.bench.runs for issue in run.issues]
-        parts += _issue_parts(list(dict.fromkeys(issues)))
+        issues += [issue for run in result.bench.runs for issue in run.issues]
+    parts += _issue_parts(list(dict.fromkeys(issues)))
     return _render(*parts, "", *_verdict_parts(result))
 
 

@@ -34,25 +34,29 @@ class QualityMeter:
         self._worst = dict.fromkeys(self._names, 0.0)
         self._same: list[NDArray[np.bool_]] = []
         self._right: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+        self._scored: str | None = None
+        self._class_count: int | None = None
         self.count = 0
 
     def add(self, baseline: Outputs, candidate: Outputs, labels: NDArray[Any] | None) -> None:
-        """Take in a batch: outputs by name [batch, ...] in real units, class labels [batch].
+        """Take in a batch: outputs by name [batch, ...] in real units, labels [batch, ...].
 
         Raises:
             DataError: the outputs' shapes differ, so these are two different models.
         """
         for name in self._names:
             self._add_output(name, baseline[name], candidate[name])
-        ours, theirs = metrics.first(baseline), metrics.first(candidate)
+        self._scored = self._scored or metrics.pick_output(baseline, labels)
+        ours, theirs = baseline[self._scored], candidate[self._scored]
         self.count += len(ours)
-        has_classes = labels is not None and _is_classes(labels)
-        if _is_vector(ours) and (has_classes or _is_probabilities(ours)):
+        classes = None if labels is None else metrics.class_labels(ours, labels)
+        if _is_vector(ours) and (classes is not None or _is_probabilities(ours)):
             ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
             self._same.append(_top1(ours) == _top1(theirs))
-            if labels is not None and has_classes:
+            if classes is not None:
+                self._class_count = max(ours.shape[1], 2)
                 self._right.append(
-                    (metrics.is_right(ours, labels), metrics.is_right(theirs, labels))
+                    (metrics.is_right(ours, classes), metrics.is_right(theirs, classes))
                 )
 
     def _add_output(self, name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
@@ -82,6 +86,8 @@ class QualityMeter:
             candidate_accuracy_percent=None if right is None else _percent(right[1]),
             paired=pairs,
             drop_points=drop,
+            scored_output=self._scored if self._right else None,
+            class_count=self._class_count,
         )
 
     def _output(self, name: str) -> OutputQuality:
@@ -115,10 +121,6 @@ def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(scores.argmax(axis=1))
 
 
-def _is_classes(labels: NDArray[Any]) -> bool:
-    return labels.dtype.kind in "iub" and labels.size == len(labels)
-
-
 def worst_sqnr_db(quality: Quality) -> float:
     """The lowest SQNR over the outputs, in dB."""
     return min(output.sqnr_db for output in quality.outputs)
@@ -135,11 +137,14 @@ def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, 
     if drop is not None:
         verdict, reason = _judge_drop(drop.value, drop.low, drop.high)
         reasons.append(reason)
+        if (doubt := chance_doubt(quality)) is not None:
+            verdict = "check" if verdict == "ship" else verdict
+            reasons.append(doubt)
     else:
         sqnr = worst_sqnr_db(quality)
         verdict = "check" if sqnr >= LOW_SQNR_DB else "no"
         reasons.append(
-            f"no labels, so accuracy is unknown; the outputs' SQNR is {sqnr:.1f} dB"
+            f"no class labels, so accuracy is unknown; the outputs' SQNR is {sqnr:.1f} dB"
             + ("" if sqnr >= LOW_SQNR_DB else f", below {LOW_SQNR_DB:g} dB")
         )
     if not quality.is_held_out:
@@ -149,6 +154,23 @@ def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, 
         verdict, more = _judge_speed(verdict, bench)
         reasons += more
     return verdict, tuple(reasons)
+
+
+def chance_doubt(quality: Quality) -> str | None:
+    """A sentence when the float model is not proven to beat guessing, None when it is.
+
+    A drop of 0 between two models that are both wrong proves nothing.
+    """
+    accuracy, classes = quality.baseline_accuracy_percent, quality.class_count
+    if accuracy is None or classes is None:
+        return None
+    right = round(accuracy * quality.sample_count / 100)
+    if metrics.wilson_interval(right, quality.sample_count)[0] > 100 / classes:
+        return None
+    return (
+        f"the float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
+        f"({100 / classes:.3g} % for {classes} classes): check labels and preprocessing"
+    )
 
 
 def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
@@ -171,4 +193,5 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
         reasons.append(f"speed-up {shown}")
     if any(run.validity != "valid" for run in bench.runs):
         reasons.append("the latency figures are degraded, see the notes below the table")
+        verdict = "check" if verdict == "ship" else verdict
     return verdict, reasons

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeq.compare import QualityMeter, judge_comparison
 from edgeq.errors import DataError
+from edgeq.judging import QualityMeter, judge_comparison
 from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
 
 OUT = (TensorSpec("out", (1, 3), "float32"),)
@@ -91,3 +91,33 @@ def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
     found, reasons = judge_comparison(given, None)
     assert found == verdict
     assert reasons
+
+
+def test_two_models_that_guess_prove_nothing() -> None:
+    labels = np.arange(100) % 4
+    scores = np.eye(4)[(labels + 1) % 4]
+    meter = QualityMeter(OUT)
+    meter.add({"out": scores}, {"out": scores}, labels)
+    verdict, reasons = judge_comparison(meter.result(is_held_out=True), None)
+    assert verdict == "check"
+    assert reasons[1] == (
+        "the float model's own accuracy, 0.00 %, is not proven to be above chance (25 % for 4 "
+        "classes): check labels and preprocessing"
+    )
+
+
+def test_accuracy_is_measured_on_the_output_that_has_the_classes() -> None:
+    both = (TensorSpec("age", (1, 1), "float32"), TensorSpec("class", (1, 3), "float32"))
+    meter = QualityMeter(both)
+    outputs = {"age": np.full((4, 1), 30.0), "class": SCORES}
+    meter.add(outputs, outputs, np.array([0, 1, 2, 1]))
+    quality = meter.result(is_held_out=True)
+    assert quality.scored_output == "class"
+    assert quality.baseline_accuracy_percent == 75.0
+
+
+def test_integer_targets_of_a_regression_are_no_classes() -> None:
+    meter = QualityMeter((TensorSpec("age", (1, 1), "float32"),))
+    outputs = {"age": np.full((3, 1), 30.0)}
+    meter.add(outputs, outputs, np.array([17, 30, 44]))
+    assert meter.result(is_held_out=True).drop_points is None
