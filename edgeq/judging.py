@@ -157,15 +157,17 @@ def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, 
 
 
 def chance_doubt(quality: Quality) -> str | None:
-    """A sentence when the float model is not proven to beat guessing, None when it is.
+    """A sentence when the float model seems to guess, None when it does not.
 
-    A drop of 0 between two models that are both wrong proves nothing.
+    A drop of 0 between two models that are both wrong proves nothing. Twice chance is no guessing
+    even where samples are too few to prove it; the interval of the drop says that they are few.
     """
     accuracy, classes = quality.baseline_accuracy_percent, quality.class_count
     if accuracy is None or classes is None:
         return None
     right = round(accuracy * quality.sample_count / 100)
-    if metrics.wilson_interval(right, quality.sample_count)[0] > 100 / classes:
+    low, _ = metrics.wilson_interval(right, quality.sample_count)
+    if low > 100 / classes or accuracy >= 200 / classes:
         return None
     return (
         f"the float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
