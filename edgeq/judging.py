@@ -73,7 +73,8 @@ class QualityMeter:
     def result(self, *, is_held_out: bool) -> Quality:
         """The quality over everything taken in."""
         pairs = drop = right = None
-        if self._right:
+        # Labels that are classes in some batches only are target values.
+        if self._right and sum(len(ours) for ours, _ in self._right) == self.count:
             right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
             pairs = metrics.count_pairs(right[0], right[1])
             drop = metrics.drop_interval(pairs)
@@ -86,8 +87,8 @@ class QualityMeter:
             candidate_accuracy_percent=None if right is None else _percent(right[1]),
             paired=pairs,
             drop_points=drop,
-            scored_output=self._scored if self._right else None,
-            class_count=self._class_count,
+            scored_output=None if right is None else self._scored,
+            class_count=None if right is None else self._class_count,
         )
 
     def _output(self, name: str) -> OutputQuality:

@@ -116,6 +116,14 @@ def test_accuracy_is_measured_on_the_output_that_has_the_classes() -> None:
     assert quality.baseline_accuracy_percent == 75.0
 
 
+def test_targets_that_look_like_classes_at_first_are_no_classes() -> None:
+    meter = QualityMeter((TensorSpec("share", (1, 1), "float32"),))
+    outputs = {"share": np.full((2, 1), 0.5)}
+    meter.add(outputs, outputs, np.array([0, 1]))
+    meter.add(outputs, outputs, np.array([1, 7]))
+    assert meter.result(is_held_out=True).baseline_accuracy_percent is None
+
+
 def test_integer_targets_of_a_regression_are_no_classes() -> None:
     meter = QualityMeter((TensorSpec("age", (1, 1), "float32"),))
     outputs = {"age": np.full((3, 1), 30.0)}
