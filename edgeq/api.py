@@ -21,6 +21,7 @@ from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.converters.source import KINDS, identify
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import UsageError
@@ -32,7 +33,7 @@ from edgeq.evaluation import (
     run_pairs,
     score_interval,
 )
-from edgeq.inference import read_interface
+from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import judge_comparison
 from edgeq.values import (
@@ -246,9 +247,7 @@ def compare(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        second = Path(candidate)
-        batch = batch_size(read_interface(second).inputs)
-        first = float_tflite(Path(baseline), Path(folder), ConvertOptions(batch=batch))
+        first, second, batch = _open_pair(Path(baseline), Path(candidate), Path(folder))
         leader = read_interface(first)
         texts = _as_list(preprocess or ())
         if preprocess is None:
@@ -267,8 +266,8 @@ def compare(
                 shown_as={first: str(baseline)},
             )  # fmt: skip
         sizes = storage.refer(first, str(baseline)), storage.refer(second)
-        issues = (*opened.issues, *_batches_differ(batch_size(leader.inputs), batch))
-    verdict, reasons = judge_comparison(quality, timing)
+        issues = (*opened.issues, *_unlike(leader, batch))
+    verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
@@ -285,11 +284,33 @@ def compare(
     )
 
 
-def _batches_differ(ours: int, theirs: int) -> tuple[Issue, ...]:
-    if ours == theirs:
-        return ()
-    message = f"FP32 takes {ours} samples at a time, the candidate {theirs}: latencies are per run."
-    return (make_issue("compare.batches_differ", message),)
+def _open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
+    """Both as `.tflite`, the baseline lowered for the candidate's batch size, which is returned.
+
+    Raises:
+        UsageError: the candidate is no `.tflite`.
+    """
+    if (kind := identify(candidate)) != "tflite":
+        raise UsageError(
+            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
+            hint="Convert it first, or swap the two: FP32 comes first.",
+        )
+    batch = batch_size(read_interface(candidate).inputs)
+    return float_tflite(baseline, folder, ConvertOptions(batch=batch)), candidate, batch
+
+
+def _unlike(baseline: Interface, batch: int) -> tuple[Issue, ...]:
+    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size."""
+    found = []
+    ours = batch_size(baseline.inputs)
+    if ours != batch:
+        message = f"FP32 takes {ours} samples at a time, the candidate {batch}"
+        found.append(make_issue("compare.batches_differ", f"{message}: latencies are per run."))
+    quantized = [spec.name for spec in (*baseline.inputs, *baseline.outputs) if spec.scales]
+    if quantized:
+        message = f"The first model is quantized itself ({quantized[0]!r}), so it is no FP32"
+        found.append(make_issue("compare.baseline_quantized", f"{message}; swap the two?"))
+    return tuple(found)
 
 
 def _as_list(given: Any) -> list[Any]:

@@ -49,6 +49,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.files_ignored": IssueKind("note", "files that are not images"),
     # ---- eval and compare: how models were fed and held against each other
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
+    "compare.baseline_quantized": IssueKind("warning", "the baseline is quantized itself"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it
     "bench.noisy": IssueKind("warning", "latencies scatter widely"),

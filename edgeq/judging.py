@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from edgeq import metrics
 from edgeq.errors import DataError
+from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
 from edgeq.quantmath import sqnr_db
-from edgeq.values import BenchResult, OutputQuality, Quality, TensorSpec
+from edgeq.values import BenchResult, Issue, OutputQuality, Quality, TensorSpec
 
 # Below this SQNR the outputs of classifiers start to change their order (see docs/quality.md).
 LOW_SQNR_DB = 10.0
@@ -127,7 +128,9 @@ def worst_sqnr_db(quality: Quality) -> float:
     return min(output.sqnr_db for output in quality.outputs)
 
 
-def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, tuple[str, ...]]:
+def judge_comparison(
+    quality: Quality, bench: BenchResult | None, issues: Sequence[Issue] = ()
+) -> tuple[str, tuple[str, ...]]:
     """A verdict an engineer can act on: "ship", "check" or "no", and the sentences behind it.
 
     "no" is an accuracy loss that the paired interval proves to be above 1 point, or outputs with
@@ -154,6 +157,10 @@ def judge_comparison(quality: Quality, bench: BenchResult | None) -> tuple[str, 
     if bench is not None:
         verdict, more = _judge_speed(verdict, bench)
         reasons += more
+    for issue in issues:
+        if issue.severity == "warning":
+            verdict = "check" if verdict == "ship" else verdict
+            reasons.append(f"{ISSUE_KINDS[issue.code].title} [{issue.code}]")
     return verdict, tuple(reasons)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DataError
+from edgeq.issues import make_issue
 from edgeq.judging import QualityMeter, judge_comparison
 from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
 
@@ -91,6 +92,13 @@ def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
     found, reasons = judge_comparison(given, None)
     assert found == verdict
     assert reasons
+
+
+def test_a_warning_about_the_comparison_is_no_ship() -> None:
+    doubt = make_issue("compare.baseline_quantized", "The first model is quantized itself.")
+    verdict, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), None, [doubt])
+    assert verdict == "check"
+    assert reasons[-1] == "the baseline is quantized itself [compare.baseline_quantized]"
 
 
 def test_two_models_that_guess_prove_nothing() -> None:

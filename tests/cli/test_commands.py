@@ -310,7 +310,7 @@ def test_python_callers_may_use_every_verb_twice_and_name_a_single_model(
         compared = package.compare(float_file, int8_mobilenet, TEST, samples=20, latency=False)
         assert compared.quality.sample_count == 20
     (one,) = package.evaluate(str(int8_mobilenet), TEST, metrics="top1", samples=20)
-    assert one.preprocessing[0].startswith("scale=0.0039")
+    assert one.preprocessing == ("scale=1/255",)
 
 
 def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
