@@ -93,7 +93,7 @@ def certify(path: Path) -> Certificate:
 
 def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     name = flatbuffer.operator_name(tree, operator)
-    outputs = flatbuffer.indices(operator.outputs)
+    outputs = _named_outputs(tree, graph, operator)
     weights = _stored_weights(tree, graph, operator, name)
     weight_dtype = None if weights is None else flatbuffer.dtype_names()[weights.type]
     per_channel = None
@@ -109,6 +109,18 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
         is_per_channel=per_channel if weight_dtype in ("int8", "int4", "uint8") else None,
         version=tree.operatorCodes[operator.opcodeIndex].version,
     )
+
+
+def _named_outputs(tree: Any, graph: Any, operator: Any) -> Sequence[int]:
+    """Where an operator's results are known by name: a QUANTIZE may give the model's own output."""
+    own = flatbuffer.indices(operator.outputs)
+    ends = set(flatbuffer.indices(graph.outputs))
+    for other in graph.operators:
+        inputs, outputs = flatbuffer.indices(other.inputs), flatbuffer.indices(other.outputs)
+        is_last = flatbuffer.operator_name(tree, other) == "QUANTIZE" and ends & set(outputs)
+        if is_last and inputs == own and operator is not other:
+            return outputs
+    return own
 
 
 def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | None) -> str:
@@ -190,24 +202,33 @@ def judge(
     granularity: str,
     float_inputs: Sequence[TensorSpec],
     float_outputs: Sequence[TensorSpec],
+    kept: Sequence[str] = (),
 ) -> Certificate:
     """The certificate with the reasons why the file is not what was asked for.
 
     Args:
         float_inputs: of the float model; integer inputs (token ids) keep their dtype.
         float_outputs: likewise.
+        kept: names of first outputs of operators that were to stay float.
     """
     problems = [
-        *_judge_operators(certificate, scheme),
+        *_judge_operators(certificate, scheme, frozenset(kept)),
         *_judge_interface("input", certificate.inputs, float_inputs, io),
         *_judge_interface("output", certificate.outputs, float_outputs, io),
-        *_judge_weights(certificate, scheme, granularity),
+        *_judge_weights(certificate, scheme, granularity, frozenset(kept)),
     ]
     return replace(certificate, problems=tuple(problems))
 
 
-def _judge_operators(certificate: Certificate, scheme: Scheme) -> list[str]:
-    wrong = [op for op in certificate.operators if op.precision not in scheme.precisions]
+def _judge_operators(certificate: Certificate, scheme: Scheme, kept: frozenset[str]) -> list[str]:
+    stayed = {op.output for op in certificate.operators if op.precision == "float32"}
+    if missing := sorted(kept - stayed):
+        return [f"{len(missing)} operators that were to stay float did not: {missing[0]}."]
+    wrong = [
+        op
+        for op in certificate.operators
+        if op.precision not in scheme.precisions and op.output not in kept
+    ]
     if not wrong:
         return []
     named = ", ".join(f"{op.name} ({op.output})" for op in wrong[:_MOST_LISTED])
@@ -239,9 +260,14 @@ def _judge_interface(
     return problems
 
 
-def _judge_weights(certificate: Certificate, scheme: Scheme, granularity: str) -> list[str]:
+def _judge_weights(
+    certificate: Certificate, scheme: Scheme, granularity: str, kept: frozenset[str]
+) -> list[str]:
     problems = []
-    if certificate.unquantized_weights and scheme.name != "fp32":
+    has_bare = any(
+        op.weight_dtype == "float32" and op.output not in kept for op in certificate.operators
+    )
+    if has_bare and certificate.unquantized_weights and scheme.name != "fp32":
         names = certificate.unquantized_weights
         more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
         problems.append(

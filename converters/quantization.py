@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def quantize(
     granularity: str,
     process: TensorFlowProcess | None,
     folder: Path,
+    keep_float: Sequence[str] = (),
 ) -> bytes:
     """Quantize the float model.
 
@@ -32,6 +33,7 @@ def quantize(
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
         granularity: "channel" or "tensor".
+        keep_float: names of first outputs of operators to leave in float; INT8 only.
 
     Returns:
         The quantized flatbuffer.
@@ -57,6 +59,7 @@ def quantize(
         scheme=scheme.name,
         io=io,
         per_channel=per_channel,
+        keep_float=list(keep_float),
     )
 
 
@@ -90,7 +93,9 @@ def quantize_with_stock(
         process.call(
             "stock_calibrate", path=model.file.path, samples=str(recorded), out=str(calibrated)
         )
-        return _through(process, folder, calibrated.read_bytes(), "quantize", **options)
+        return _through(
+            process, folder, calibrated.read_bytes(), "quantize", keep_float=[], **options
+        )
     out = folder / "quantized.tflite"
     process.call("stock_convert", samples=str(recorded), out=str(out), **options)
     tree = flatbuffer.parse(out.read_bytes(), "the converted model")

@@ -6,7 +6,7 @@ These are semi-private entry points of TensorFlow, hence the capped version rang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from edgeq.converters.tflite import run_converter
 from edgeq.errors import QuantizationError
 
 
-def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
+def quantize_int8(
+    calibrated: bytes, io: str, *, per_channel: bool, keep_float: Sequence[str] = ()
+) -> bytes:
     """Full-integer INT8 from a float flatbuffer whose tensors carry `min` and `max`.
 
     Args:
         io: "int8", "uint8" or "float32".
+        keep_float: names of first outputs of operators to leave in float.
 
     Raises:
         QuantizationError: the quantizer refused the model.
@@ -37,6 +40,7 @@ def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
                 disable_per_channel_for_dense_layers=not per_channel,
                 input_data_type=kind,
                 output_data_type=kind,
+                denylisted_nodes=set(keep_float),
             )
         )
     except Exception as error:

@@ -60,13 +60,16 @@ class Session:
         """See `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
-    def quantize(self, path: str, out: str, scheme: str, io: str, per_channel: bool) -> None:
+    def quantize(
+        self, path: str, out: str, scheme: str, io: str, per_channel: bool, keep_float: list[str]
+    ) -> None:
         """Quantize a calibrated flatbuffer file."""
-        quantizer = {
-            "int8": tflite_quantizer.quantize_int8,
-            "int16x8": tflite_quantizer.quantize_int16x8,
-        }[scheme]
-        tflite.write(Path(out), quantizer(Path(path).read_bytes(), io, per_channel=per_channel))
+        content, options = Path(path).read_bytes(), {"per_channel": per_channel}
+        if scheme == "int16x8":
+            made = tflite_quantizer.quantize_int16x8(content, io, **options)
+        else:
+            made = tflite_quantizer.quantize_int8(content, io, keep_float=keep_float, **options)
+        tflite.write(Path(out), made)
 
     def refresh_versions(self, path: str, out: str) -> None:
         """See `tflite_quantizer.refresh_versions`."""

@@ -125,6 +125,11 @@ def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tupl
     ):
         if value not in known:
             raise UsageError(f"Unknown {name} {value!r}; known are {', '.join(known)}.")
+    if options.keep_float and (scheme.name != "int8" or options.calibrator == "tflite"):
+        raise UsageError(
+            "--keep-float goes with --scheme int8 and edgeq's own calibrator only.",
+            hint="Leave out --keep-float, --scheme or --calibrator.",
+        )
     if options.samples is not None and options.samples < 1:
         raise UsageError(f"--samples {options.samples} leaves nothing to calibrate on.")
     if scheme.needs_data and data is None:
@@ -198,6 +203,8 @@ def _quantize(
         content, ranges, notes = quantize_best(job, model, plan, ranges)
         issues += notes
         return content, ranges
+    if job.options.keep_float:
+        raise UsageError(f"--keep-float needs edgeq's own calibrator, and this model: {reason}.")
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)

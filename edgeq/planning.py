@@ -10,6 +10,7 @@ from typing import Any
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, hold_out, open_samples
 from edgeq.converters.schemes import Scheme
+from edgeq.converters.selectors import select_operators
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
@@ -57,6 +58,18 @@ class SamplePlan:
     test: Samples | None
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
+
+
+def kept_operators(job: Job, model: FloatModel) -> tuple[str, ...]:
+    """Names of first outputs of the operators that `--keep-float` means; none without it.
+
+    Raises:
+        UsageError: a selector means no operator.
+    """
+    selectors = job.options.keep_float
+    if not selectors:
+        return ()
+    return select_operators(Path(model.file.path).read_bytes(), selectors, "--keep-float")
 
 
 def plan_samples(

@@ -10,7 +10,7 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.evaluation import measure_quality
 from edgeq.issues import make_issue
 from edgeq.judging import worst_sqnr_db
-from edgeq.planning import Job, SamplePlan
+from edgeq.planning import Job, SamplePlan, kept_operators
 from edgeq.values import FloatModel, Issue, Ranges
 
 CHOICE_SAMPLES = 64
@@ -50,9 +50,8 @@ def quantize_best(
 
 
 def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
-    return quantization.quantize(
-        model, ranges, job.scheme, job.io, job.options.granularity, job.process, job.folder
-    )
+    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    return quantization.quantize(model, ranges, *shape, kept_operators(job, model))
 
 
 def _sqnr_db(job: Job, model: FloatModel, plan: SamplePlan, content: bytes) -> float:

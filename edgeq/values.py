@@ -272,6 +272,7 @@ class ConvertOptions:
         trusted: run code that the model file carries.
         signature: of a SavedModel with several.
         allow_float: accept a file that is not entirely what was asked for.
+        keep_float: selectors of operators that stay float, see `converters.selectors`.
         min_sqnr_db: gate on the worst output.
         max_drop_points: gate on the accuracy drop in percentage points.
     """
@@ -289,6 +290,7 @@ class ConvertOptions:
     trusted: bool = False
     signature: str | None = None
     allow_float: bool = False
+    keep_float: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
 

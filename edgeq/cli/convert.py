@@ -96,6 +96,11 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     "--unsafe-deserialization", is_flag=True,
     help="Run code stored in the model file (Lambda layers). Only for files you trust.",
 )  # fmt: skip
+@click.option(
+    "--keep-float", multiple=True, metavar="SELECTOR",
+    help="Leave operators in float: a regular expression on their names (layer names begin them), "
+    "or type:CONV_2D. Repeat for several.",
+)  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
 @click.option(
@@ -122,6 +127,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
         trusted=given["unsafe_deserialization"],
         signature=given["signature"],
         allow_float=given["allow_float"],
+        keep_float=given["keep_float"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
     )

@@ -96,7 +96,7 @@ def show_conversion(result: Conversion) -> str:
     parts: list[RenderableType] = [
         _heading(title),
         "",
-        _heading(f"Read back from the file: {SCHEMES[result.model.scheme].summary}"),
+        _heading(f"Read back from the file: {_scheme_line(result)}"),
         _grid(_certificate_rows(result, proof)),
     ]
     if result.quality is not None:
@@ -107,6 +107,14 @@ def show_conversion(result: Conversion) -> str:
     parts += _issue_parts([*_notes(result), *result.issues])
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
     return _render(*parts)
+
+
+def _scheme_line(result: Conversion) -> str:
+    summary = SCHEMES[result.model.scheme].summary
+    kept = sum(operator.precision == "float32" for operator in result.certificate.operators)
+    if not result.options.keep_float:
+        return summary
+    return f"{summary}, but {_plural(kept, 'operator')} kept in float"
 
 
 def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str, ...]]:

@@ -76,6 +76,37 @@ def test_json_prints_the_record_alone(float_cnn: FloatModel, tmp_path: Path) -> 
     assert json.loads(done.stdout) == json.loads((tmp_path / "m.tflite.json").read_text())
 
 
+def test_operators_kept_in_float_are_those_that_were_named(float_file: str, tmp_path: Path) -> None:
+    arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
+    selectors = ["--keep-float", "type:softmax", "--keep-float", "type:MEAN"]
+    done = edgeq("convert", float_file, *arguments, *selectors)
+    assert done.returncode == 0, done.stderr
+    assert "INT8 weights and activations, but 2 operators kept in float" in done.stdout
+    record = json.loads((tmp_path / "o.tflite.json").read_text())
+    found = {op["name"]: op["precision"] for op in record["certificate"]["operators"]}
+    floats = {name for name, precision in found.items() if precision == "float32"}
+    assert floats == {"SOFTMAX", "MEAN"}
+    assert record["certificate"]["inputs"][0]["dtype"] == "int8"
+    assert record["certificate"]["outputs"][0]["dtype"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scheme", "fp16"], "--keep-float goes with --scheme int8"),
+        (["--calibrator", "tflite"], "--keep-float goes with --scheme int8"),
+        ([], "--keep-float 'nothing' means none of the model's 24 operators."),
+    ],
+)
+def test_keep_float_that_cannot_be_followed(
+    options: list[str], message: str, float_file: str, tmp_path: Path
+) -> None:
+    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", "--keep-float", "nothing"]
+    done = edgeq("convert", float_file, *arguments, *options)
+    assert f"error: {message}" in complaint(done, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_eval_uses_the_preprocessing_that_the_file_carries(int8_mobilenet: Path) -> None:
     done = edgeq("eval", int8_mobilenet, "--data", TEST, "--samples", 500, "--json")
     assert done.returncode == 0, done.stderr

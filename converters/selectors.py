@@ -1,0 +1,59 @@
+"""Which operators of a float model a user means: by name, or by operator type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from edgeq import flatbuffer
+from edgeq.errors import UsageError
+
+_TYPE = "type:"
+_SHOWN = 4
+
+
+def select_operators(content: bytes, selectors: Sequence[str], option: str) -> tuple[str, ...]:
+    """Operators that at least one selector means.
+
+    Args:
+        content: the float flatbuffer.
+        selectors: regular expressions, searched in the names of operators' outputs (which begin
+            with the layers' names), or "type:CONV_2D", whole and in any case.
+        option: that gave them, for messages.
+
+    Returns:
+        Names of the operators' first outputs, in execution order.
+
+    Raises:
+        UsageError: one cannot be read as a regular expression, or means no operator.
+    """
+    tree = flatbuffer.parse(content, "the float model")
+    graph = tree.subgraphs[0]
+    operators = [
+        (flatbuffer.operator_name(tree, op), flatbuffer.text(graph.tensors[outputs[0]].name))
+        for op in graph.operators
+        if (outputs := flatbuffer.indices(op.outputs))
+    ]
+    chosen: set[str] = set()
+    for selector in selectors:
+        found = {name for kind, name in operators if _means(selector, kind, name, option)}
+        if not found:
+            names = ", ".join(repr(name.split(";")[0]) for _, name in operators[:_SHOWN])
+            kinds = ", ".join(sorted({kind for kind, _ in operators}))
+            raise UsageError(
+                f"{option} {selector!r} means none of the model's {len(operators)} operators.",
+                hint=f"Their names begin {names}; types, as in type:CONV_2D, are {kinds}.",
+            )
+        chosen |= found
+    return tuple(name for _, name in operators if name in chosen)
+
+
+def _means(selector: str, kind: str, name: str, option: str) -> bool:
+    if selector.startswith(_TYPE):
+        return selector.removeprefix(_TYPE).upper() == kind
+    try:
+        return re.search(selector, name) is not None
+    except re.error as error:
+        raise UsageError(
+            f"{option} {selector!r} cannot be read as a regular expression: {error}."
+        ) from error
