@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import edgeq.models
 from edgeq import api
@@ -36,6 +37,7 @@ from edgeq.values import Quality
 Arrays = dict[str, np.ndarray]
 
 SAMPLES = 200  # for calibration
+UNLABELLED = 200
 SLACK_DB = 0.05
 
 # litert-quantizer with its own static INT8 recipe, fed with the samples in argv[2]. Its default way
@@ -138,6 +140,34 @@ def shared_cases(root: Path) -> Iterator[Case]:
         lambda: _part(digits, "test"),
         ("scale=1/255",),
     )
+
+
+def unlabelled_cases(root: Path) -> Iterator[Case]:
+    """Models without labelled data here, fed with garments enlarged, tinted and lit: SQNR only."""
+    for name, path, size, preprocess in (
+        ("mobilenet_v1_025", root / "mobilenet_v1_025" / "mobilenet_v1_025_224.keras", 224,
+         ("scale=1/127.5", "offset=-1")),
+        ("resnet8", root / "mlperf_tiny" / "pretrainedResnet.h5", 32, ()),
+        ("vww_96", root / "mlperf_tiny" / "vww_96.h5", 96, ("scale=1/255",)),
+    ):  # fmt: skip
+        yield Case(
+            f"{name}, unlabelled",
+            path,
+            lambda size=size: {"x": _tinted(_shipped(None, "calibration")["x"][:SAMPLES], size)},
+            lambda size=size: {"x": _tinted(_shipped(None, "test")["x"][:UNLABELLED], size)},
+            preprocess,
+        )
+
+
+def _tinted(images: np.ndarray, size: int) -> np.ndarray:
+    """Grey images [N, 28, 28, 1] as colour images [N, size, size, 3], uint8."""
+    random = np.random.default_rng(0)
+    found = []
+    for image in images[..., 0]:
+        large = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        tint, light = random.uniform(0.3, 1, 3), random.uniform(0, 100, 3)
+        found.append(np.clip(np.asarray(large)[..., np.newaxis] * tint + light, 0, 255))
+    return np.array(found, np.uint8)
 
 
 def _head(arrays: Arrays, count: int) -> Arrays:
@@ -259,12 +289,11 @@ def rows(case: Case, entries: list[Entry]) -> Iterator[str]:
         if quality is None:
             yield f"| {case.name} | {entry.tool} | | | | | {entry.note} |"
             continue
-        sqnr = min(output.sqnr_db for output in quality.outputs)
         drop = quality.drop_points
+        lost = "" if drop is None else f"{drop.value:.2f} [{drop.low:.2f}, {drop.high:.2f}]"
         yield (
-            f"| | {entry.tool} | {sqnr:.2f} | {_number(quality.agreement_percent)} "
-            f"| {_number(quality.candidate_accuracy_percent)} "
-            f"| {drop.value:.2f} [{drop.low:.2f}, {drop.high:.2f}] | {entry.note} |"
+            f"| | {entry.tool} | {_sqnr(quality):.2f} | {_number(quality.agreement_percent)} "
+            f"| {_number(quality.candidate_accuracy_percent)} | {lost} | {entry.note} |"
         )
 
 
@@ -274,7 +303,7 @@ def _number(value: float | None) -> str:
 
 def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iterator[str]:
     """How edgeq is below stock on one model; nothing when it is not."""
-    ours, theirs = (min(output.sqnr_db for output in item.outputs) for item in (own, stock))
+    ours, theirs = _sqnr(own), _sqnr(stock)
     if ours < theirs - SLACK_DB:
         yield f"{name}: SQNR {theirs - ours:.2f} dB lower"
     drop = paired.drop_points
@@ -282,8 +311,8 @@ def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iter
         yield f"{name}: accuracy {drop.value:.2f} points lower [{drop.low:.2f}, {drop.high:.2f}]"
 
 
-def measure(case: Case, python: Path | None) -> Iterator[str]:
-    """Print one model's rows; yields how edgeq is below stock."""
+def measure(case: Case, python: Path | None) -> tuple[list[str], dict[str, float]]:
+    """Print one model's rows; how edgeq is below stock, and the SQNR in dB by tool."""
     with tempfile.TemporaryDirectory(prefix="edgeq-quality-") as folder:
         bench = Bench(case, Path(folder))
         stock = bench.own("stock", calibrator="tflite")
@@ -291,10 +320,34 @@ def measure(case: Case, python: Path | None) -> Iterator[str]:
         entries = [stock, bench.litert_quantizer(python), own]
         for row in rows(case, entries):
             print(row, flush=True)
+        found = {item.tool: _sqnr(item.quality) for item in entries if item.quality is not None}
         if own.quality is None:
-            yield f"{case.name}: edgeq did not convert it"
-        elif stock.quality is not None:
-            yield from shortfalls(case.name, stock.quality, own.quality, bench.against_stock())
+            return [f"{case.name}: edgeq did not convert it"], found
+        if stock.quality is None:
+            return [], found
+        paired = bench.against_stock()
+        return list(shortfalls(case.name, stock.quality, own.quality, paired)), found
+
+
+def _sqnr(quality: Quality) -> float:
+    return min(output.sqnr_db for output in quality.outputs)
+
+
+def gains(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Mean gain in SQNR over each other tool, over all models that both made, and the least."""
+    for tool in ("stock", "litert-quantizer"):
+        for kind, keep in (("labelled", False), ("all", True)):
+            gain = {
+                name: figures["edgeq"] - figures[tool]
+                for name, figures in found.items()
+                if {"edgeq", tool} <= figures.keys() and (keep or "unlabelled" not in name)
+            }
+            if gain:
+                least = min(gain, key=lambda name: gain[name])
+                yield (
+                    f"edgeq above {tool}, {kind} models ({len(gain)}): mean "
+                    f"{sum(gain.values()) / len(gain):+.2f} dB, least {gain[least]:+.2f} ({least})"
+                )
 
 
 def main() -> None:
@@ -308,13 +361,17 @@ def main() -> None:
     names = ("edgeq", "tensorflow", "keras", "ai-edge-litert", "numpy")
     print(f"{platform.machine()}, " + ", ".join(f"{name} {version(name)}" for name in names))
     cases = [*shipped_cases()]
-    cases += shared_cases(given.shared) if given.shared.is_dir() else ()
+    if given.shared.is_dir():
+        cases += [*shared_cases(given.shared), *unlabelled_cases(given.shared)]
     print(HEAD)
     print("|---|---|--:|--:|--:|--:|---|")
-    below = []
+    below, found = [], {}
     for case in cases:
         if given.only in case.name:
-            below += measure(case, given.litert_quantizer_python)
+            short, found[case.name] = measure(case, given.litert_quantizer_python)
+            below += short
+    for line in gains(found):
+        print(line)
     print("edgeq below stock: " + ("; ".join(below) or "on no model"))
 
 

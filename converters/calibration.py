@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import signal
 import subprocess
@@ -26,8 +25,9 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer
 from edgeq.converters.framing import write_sample
+from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
-from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
+from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -52,12 +52,12 @@ class FloatRun:
     """What one pass of the float model over the samples gave.
 
     Attributes:
-        ranges: per tensor, over all samples.
+        statistics: per tensor, over all samples.
         halves: [2, 2, tensors]: (even samples, odd samples) x (minimum, maximum).
         outputs: the model's outputs for what `first_inputs` returns, output name to [kept, ...].
     """
 
-    ranges: Ranges
+    statistics: Statistics
     halves: NDArray[np.float32]
     outputs: dict[str, NDArray[Any]]
 
@@ -101,14 +101,15 @@ class FloatRunner:
                 self._child.stdin.close()
 
     def run(
-        self, model: FloatModel, samples: Iterator[Inputs], keep: int, *, observe: bool = True
+        self, model: FloatModel, samples: Iterator[Inputs], keep: int, observe: str = "all"
     ) -> FloatRun:
         """One pass over the samples; a runner runs once.
 
         Args:
             samples: input name to array without batch dimension.
             keep: number of first batches whose outputs are returned.
-            observe: collect ranges; False runs the model as it is, for its outputs alone.
+            observe: what to collect of the tensors: "all", their "extremes", or "nothing", which
+                runs the model as it is, for its outputs alone.
 
         Raises:
             QuantizationError: the interpreter refused the model or died, or a tensor became NaN
@@ -127,11 +128,11 @@ class FloatRunner:
 
 
 def run_float_model(
-    model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, *, observe: bool = True
+    model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, observe: str = "all"
 ) -> FloatRun:
     """`FloatRunner.run`, with a runner of its own."""
     with FloatRunner(folder) as runner:
-        return runner.run(model, samples, keep, observe=observe)
+        return runner.run(model, samples, keep, observe)
 
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
@@ -212,20 +213,34 @@ def _explain(code: int, log: Path) -> QuantizationError:
 
 def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
     with np.load(result) as stored:
-        count = int(stored["count"])
-        names, numbers = stored["names"], stored["indices"]
         halves = stored["halves"]
         outputs = {
             spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
             for n, spec in enumerate(model.outputs)
         }
-    low, high = halves[:, 0].min(axis=0), halves[:, 1].max(axis=0)
-    tensors = tuple(
-        TensorRange(int(number), str(name), float(minimum), float(maximum))
-        for number, name, minimum, maximum in zip(numbers, names, low, high, strict=True)
-    )
-    digest = hashlib.sha256(low.tobytes() + high.tobytes()).hexdigest()
-    return FloatRun(Ranges("edgeq", "minmax", count, tensors, digest), halves, outputs)
+        histogram = stored["histogram"]
+        channels = {
+            int(name.removeprefix("channels_")): stored[name]
+            for name in stored.files
+            if name.startswith("channels_")
+        }
+        found = Statistics(
+            sample_count=int(stored["count"]),
+            indices=tuple(int(index) for index in stored["indices"]),
+            names=tuple(str(name) for name in stored["names"]),
+            minimum=halves[:, 0].min(axis=0).astype(np.float64),
+            maximum=halves[:, 1].max(axis=0).astype(np.float64),
+            mean_minimum=stored["means"][0],
+            mean_maximum=stored["means"][1],
+            histogram=histogram if len(histogram) else None,
+            channels=channels,
+            needed={
+                int(index): (float(low), float(high))
+                for index, low, high in zip(stored["indices"], *stored["needed"], strict=True)
+                if low <= high
+            },
+        )
+    return FloatRun(found, halves, outputs)
 
 
 def write_ranges(content: bytes, ranges: Ranges) -> bytes:

@@ -22,25 +22,48 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer
+from edgeq.converters.equalization import find_pairs
 from edgeq.converters.framing import read_sample
+from edgeq.converters.saturation import needed, read_by_softmax
+from edgeq.converters.statistics import BINS, ExactSum, bin_numbers
 
 _MAX_LANES = 4
 _MOST_BYTES = 1 << 30  # of tensors held by all lanes
+_MOST_COUNTED = 8192  # values of a tensor that a sample adds to its histogram
+_MOST_WAITING = 1 << 20  # values put aside for the histograms
 
 Sample = tuple[int, list[NDArray[Any]]]
 
 
 class Observer:
-    """Running minimum and maximum of every tensor, kept apart for even and odd samples.
+    """Running statistics of every tensor; what they are is told in `statistics`.
 
     Args:
         names: of the tensors.
+        channelwise: places of the tensors whose channels are watched one by one.
+        rowwise: places of the tensors that a softmax reads, see `saturation.needed`.
+        has_histogram: keep histograms and sums too, not only extremes.
     """
 
-    def __init__(self, names: Sequence[str]):
-        self.names = names
+    def __init__(
+        self,
+        names: Sequence[str],
+        channelwise: frozenset[int] = frozenset(),
+        rowwise: frozenset[int] = frozenset(),
+        *,
+        has_histogram: bool = False,
+    ):
+        self.names, self._has_histogram = names, has_histogram
+        self._channelwise, self._rowwise = channelwise, rowwise
         self.halves = np.empty((2, 2, len(names)), np.float32)
         self.halves[:, 0], self.halves[:, 1] = np.inf, -np.inf
+        self.sums = ExactSum(len(names)), ExactSum(len(names))
+        self.channels: dict[int, NDArray[np.float32]] = {}
+        self.needed = np.empty((2, len(names)), np.float32)
+        self.needed[0], self.needed[1] = np.inf, -np.inf
+        self.histogram = np.zeros((len(names), BINS) if has_histogram else (0, BINS), np.int64)
+        self._waiting: list[NDArray[np.int64]] = []
+        self._waiting_count = 0
 
     def look(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
         """Take in the tensors of one sample.
@@ -49,9 +72,12 @@ class Observer:
             RuntimeError: a tensor holds NaN or infinity.
         """
         edges = np.zeros((len(views), 2), np.float32)
-        for row, view in zip(edges, views, strict=True):
+        for place, (row, view) in enumerate(zip(edges, views, strict=True)):
             if view.size:
-                row[:] = np.min(view), np.max(view)
+                row[:] = self._extremes(place, view)
+                if place in self._rowwise:
+                    low, high = needed(view)
+                    self._add_needed(np.array([place]), low, high)
         broken = np.flatnonzero(~np.isfinite(edges).all(axis=1))
         if len(broken):
             name = self.names[broken[0]]
@@ -59,12 +85,59 @@ class Observer:
         low, high = self.halves[number % 2]
         np.minimum(low, edges[:, 0], out=low)
         np.maximum(high, edges[:, 1], out=high)
+        if self._has_histogram:
+            for total, column in zip(self.sums, edges.T, strict=True):
+                total.add(column)
+            self._count(number, views)
+
+    def _extremes(self, place: int, view: NDArray[np.float32]) -> tuple[Any, Any]:
+        if place not in self._channelwise:
+            return np.min(view), np.max(view)
+        rows = view.reshape(-1, view.shape[-1])
+        found = np.stack([rows.min(axis=0), rows.max(axis=0)])
+        self._add_channels(place, found)
+        return found[0].min(), found[1].max()
+
+    def _add_needed(self, places: Any, low: Any, high: Any) -> None:
+        self.needed[0, places] = np.minimum(self.needed[0, places], low)
+        self.needed[1, places] = np.maximum(self.needed[1, places], high)
+
+    def _add_channels(self, place: int, found: NDArray[np.float32]) -> None:
+        known = self.channels.setdefault(place, found.copy())
+        np.minimum(known[0], found[0], out=known[0])
+        np.maximum(known[1], found[1], out=known[1])
+
+    def _count(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
+        """Put a regular subset of each tensor aside for the histograms."""
+        for place, view in enumerate(views):
+            stride = -(-view.size // _MOST_COUNTED)
+            if stride:
+                # Another phase for each sample, so that all positions have their turn.
+                picked = np.ascontiguousarray(view.reshape(-1)[number % stride :: stride])
+                self._waiting.append(bin_numbers(picked) + np.int64(place * BINS))
+                self._waiting_count += len(picked)
+        if self._waiting_count > max(_MOST_WAITING, self.histogram.size):
+            self.settle()
+
+    def settle(self) -> None:
+        """Add what was put aside to the histograms."""
+        if self._waiting:
+            keys = np.concatenate(self._waiting)
+            flat = np.bincount(keys, minlength=self.histogram.size)
+            self.histogram += flat.reshape(self.histogram.shape)
+        self._waiting, self._waiting_count = [], 0
 
     def merge(self, other: Observer) -> None:
-        """Take in what another one saw."""
+        """Take in what another one saw, both settled."""
         low, high = self.halves[:, 0], self.halves[:, 1]
         np.minimum(low, other.halves[:, 0], out=low)
         np.maximum(high, other.halves[:, 1], out=high)
+        self.histogram += other.histogram
+        for own, its in zip(self.sums, other.sums, strict=True):
+            own.mantissas += its.mantissas
+        for place, found in other.channels.items():
+            self._add_channels(place, found)
+        self._add_needed(np.arange(len(self.names)), *other.needed)
 
 
 class Lane:
@@ -76,7 +149,7 @@ class Lane:
         inputs: tensor indices.
         outputs: likewise.
         watched: indices of the tensors to observe.
-        names: theirs.
+        observer: of those tensors, this lane's own.
     """
 
     def __init__(
@@ -86,12 +159,12 @@ class Lane:
         inputs: Sequence[int],
         outputs: Sequence[int],
         watched: Sequence[int],
-        names: Sequence[str],
+        observer: Observer,
     ):
         self._interpreter = Interpreter(model_content=content, num_threads=threads)
         self._inputs, self._outputs, self._watched = inputs, outputs, watched
         self._shapes: list[tuple[int, ...]] = []
-        self.observer = Observer(names)
+        self.observer = observer
         self.count = 0
         self.kept: dict[str, NDArray[Any]] = {}
 
@@ -107,6 +180,7 @@ class Lane:
             except (RuntimeError, ValueError) as error:
                 queue.close()
                 return sample[0], error
+        self.observer.settle()
         return None
 
     def _run(self, number: int, arrays: Sequence[NDArray[Any]], keep: int) -> None:
@@ -173,17 +247,28 @@ def expose(tree: Any, indices: Sequence[int]) -> bytes:
     return flatbuffer.serialize(tree)
 
 
-def run(path: Path, result: Path, samples: BinaryIO, keep: int, *, observe: bool) -> None:
-    """Read samples to the end; write the result."""
+def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) -> None:
+    """Read samples to the end; write the result.
+
+    Args:
+        observe: "nothing", "extremes" or "all".
+    """
     tree = flatbuffer.read(path)
     graph = tree.subgraphs[0]
     inputs, outputs = flatbuffer.indices(graph.inputs), flatbuffer.indices(graph.outputs)
-    watched = observable(tree) if observe else []
+    watched = observable(tree) if observe != "nothing" else []
+    channelwise = rowwise = frozenset[int]()
+    if observe == "all":
+        channelwise = _places(watched, {pair.tensor for pair in find_pairs(tree)})
+        rowwise = _places(watched, read_by_softmax(tree))
+    content = expose(tree, watched) if watched else path.read_bytes()
     names = [flatbuffer.text(graph.tensors[index].name) for index in watched]
-    content = expose(tree, watched) if observe else path.read_bytes()
     sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in watched]
     count, threads = share_cores(4 * sum(sizes) + len(content))
-    lanes = [Lane(content, threads, inputs, outputs, watched, names) for _ in range(count)]
+    observers = [
+        Observer(names, channelwise, rowwise, has_histogram=observe == "all") for _ in range(count)
+    ]
+    lanes = [Lane(content, threads, inputs, outputs, watched, own) for own in observers]
     queue = Queue(samples)
     with ThreadPoolExecutor(count) as pool:
         failures = [
@@ -191,18 +276,30 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, *, observe: bool
         ]
     if failures:
         raise min(failures, key=operator.itemgetter(0))[1]
-    total, *others = (lane.observer for lane in lanes)
+    total, *others = observers
     for other in others:
         total.merge(other)
     kept: dict[str, Any] = {name: array for lane in lanes for name, array in lane.kept.items()}
-    np.savez(
-        result,
-        count=sum(lane.count for lane in lanes),
-        indices=np.array(watched, np.int32),
-        names=np.array(names, np.str_),
-        halves=total.halves,
-        **kept,
-    )
+    seen = sum(lane.count for lane in lanes)
+    np.savez(result, **describe(total, watched, seen), **kept)
+
+
+def _places(watched: Sequence[int], wanted: set[int]) -> frozenset[int]:
+    return frozenset(place for place, index in enumerate(watched) if index in wanted)
+
+
+def describe(total: Observer, watched: Sequence[int], count: int) -> dict[str, Any]:
+    """What the lanes saw together, as the arrays of the result file."""
+    return {
+        "count": count,
+        "indices": np.array(watched, np.int32),
+        "names": np.array(total.names, np.str_),
+        "halves": total.halves,
+        "means": np.stack([item.totals() for item in total.sums]) / max(count, 1),
+        "histogram": total.histogram,
+        "needed": total.needed,
+        **{f"channels_{watched[place]}": found for place, found in total.channels.items()},
+    }
 
 
 def set_inputs(
@@ -235,7 +332,7 @@ def main() -> None:
         return  # the parent failed before it had a model
     job = json.loads(line)
     paths = Path(job["model"]), Path(job["result"])
-    run(*paths, sys.stdin.buffer, job["keep"], observe=job["observe"])
+    run(*paths, sys.stdin.buffer, job["keep"], job["observe"])
 
 
 if __name__ == "__main__":

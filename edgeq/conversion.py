@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
+from edgeq.candidates import Made, quantize_best
 from edgeq.converters import calibration, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.schemes import Scheme, resolve
+from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
 from edgeq.float_pass import feed, run_float, why_stock
 from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samples
 from edgeq.proof import check_gates, measure_result, prove
-from edgeq.range_choice import quantize_best
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
     Conversion,
     ConvertOptions,
+    FileRef,
     FloatModel,
     Issue,
     Preprocessing,
@@ -78,14 +80,14 @@ def convert_model(
         job = Job(scheme, io, options, folder, process, on_progress)
         issues = list(plan.issues)
         run, float_model = run_float(job, runner, reader, float_model, plan, issues)
-        content, ranges = _quantize(job, float_model, plan, run, issues)
-        target.write_bytes(_finish_file(content, scheme, declared))
+        best = _quantize(job, float_model, plan, run, issues)
+        target.write_bytes(_finish_file(best.content, scheme, declared))
         proof = prove(job, target, float_model, issues)
         quality = measure_result(job, float_model, plan, target, issues)
         if plan.samples is not None:
             issues += plan.samples.issues
         file = storage.refer(target, str(output))
-        made = TfliteModel(file, scheme.name, io, options.granularity, ranges)
+        made = _describe(file, scheme, io, options, best)
         finished = Conversion(
             options=options,
             source=_without_temporary_path(float_model),
@@ -130,6 +132,14 @@ def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tupl
             "--keep-float goes with --scheme int8 and edgeq's own calibrator only.",
             hint="Leave out --keep-float, --scheme or --calibrator.",
         )
+    check_statistic(options.statistic)
+    parse_corrections(options.corrections)
+    for option, value, unset in (
+        ("--statistic", options.statistic, "auto"),
+        ("--corrections", options.corrections, "auto"),
+    ):
+        if value != unset and not scheme.needs_data:
+            raise UsageError(f"{option} {value} means nothing with --scheme {scheme.name}.")
     if options.samples is not None and options.samples < 1:
         raise UsageError(f"--samples {options.samples} leaves nothing to calibrate on.")
     if scheme.needs_data and data is None:
@@ -184,31 +194,32 @@ def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None
 
 def _quantize(
     job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
-) -> tuple[bytes, Ranges | None]:
+) -> Made:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
     if not job.scheme.needs_data:
-        return quantization.quantize(model, None, *shape), None
+        return Made(quantization.quantize(model, None, *shape))
     reason = why_stock(job, model)
     if reason is None:
-        ranges, mended = mend_ranges(Path(model.file.path).read_bytes(), run.ranges)
-        if mended:
-            issues.append(
-                make_issue(
-                    "convert.constant_tensors",
-                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
-                    "their range is an estimate from their operands",
-                )
-            )
-        content, ranges, notes = quantize_best(job, model, plan, ranges)
-        issues += notes
-        return content, ranges
-    if job.options.keep_float:
-        raise UsageError(f"--keep-float needs edgeq's own calibrator, and this model: {reason}.")
+        return quantize_best(job, model, plan, run, issues)
+    for name, is_given in (
+        ("--keep-float", bool(job.options.keep_float)),
+        ("--statistic", job.options.statistic not in ("auto", "minmax")),
+        ("--corrections", job.options.corrections not in ("auto", "none")),
+    ):
+        if is_given:
+            raise UsageError(f"{name} needs edgeq's own calibrator, and this model: {reason}.")
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)
-    return content, Ranges("tflite", "minmax", len(plan.chosen), (), "")
+    return Made(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))
+
+
+def _describe(
+    file: FileRef, scheme: Scheme, io: str, options: ConvertOptions, best: Made
+) -> TfliteModel:
+    how = (best.ranges, best.candidates, best.corrections)
+    return TfliteModel(file, scheme.name, io, options.granularity, *how)
 
 
 def _finish_file(content: bytes, scheme: Scheme, declared: Sequence[Preprocessing]) -> bytes:
@@ -255,6 +266,6 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
         model = reader.lower(options, folder)
         fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
         first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
-        run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, observe=False)
+        run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
         lowering.check(model, reader.predict(first), run.outputs)
     return Path(model.file.path)

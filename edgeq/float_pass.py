@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeq.converters import calibration, lint, lowering
 from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
+from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import Reader
 from edgeq.errors import DataError
 from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
@@ -43,7 +44,7 @@ def run_float(
         LoweringError: the float `.tflite` is not the source model.
         QuantizationError: the interpreter refused the model or died.
     """
-    observe = job.scheme.needs_data and why_stock(job, model) is None
+    observe = _what_to_observe(job, model)
     linter = lint.Linter(model.inputs) if job.scheme.needs_data else None
     fed = feed(job, model, plan, "calibrate", linter)
     first = list(
@@ -53,14 +54,26 @@ def run_float(
         _judge(linter, (), issues)
     # Not side by side with the float model: both would use all cores, and hinder each other.
     expected, hints = (None, ()) if reader is None else _ask_source(reader, model, first, linter)
-    run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe=observe)
+    run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
     if linter is not None:
         _judge(linter, hints, issues)
-    if observe:
-        names = [item.name for item in run.ranges.tensors]
-        doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], names)
+    if observe != "nothing":
+        doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], run.statistics.names)
         issues += [] if doubt is None else [doubt]
     return run, model if expected is None else lowering.check(model, expected, run.outputs)
+
+
+def _what_to_observe(job: Job, model: FloatModel) -> str:
+    """How much the pass keeps of each tensor; histograms only for what will need them."""
+    options = job.options
+    if not job.scheme.needs_data or why_stock(job, model) is not None:
+        return "nothing"
+    is_fast = options.effort == "fast"
+    wants_least = options.statistic in (("auto", "minmax") if is_fast else ("minmax",))
+    corrects = parse_corrections(options.corrections) and not (
+        is_fast and options.corrections == "auto"
+    )
+    return "extremes" if wants_least and not corrects else "all"
 
 
 def why_stock(job: Job, model: FloatModel) -> str | None:

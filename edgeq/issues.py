@@ -60,7 +60,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
-    "convert.shared_ranges": IssueKind("note", "operands share the range of their result"),
+    "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
     "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),

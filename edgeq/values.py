@@ -158,7 +158,9 @@ class Ranges:
 
     Attributes:
         calibrator: "edgeq" (own, on XNNPACK) or "tflite" (stock TFLiteConverter).
-        statistic: "minmax".
+        statistic: "minmax", "mean-minmax", "percentile:P", "mse" or "entropy"; with "-shared"
+            behind it when operands have their result's range (see `converters.range_sharing`),
+            "-saturated" when ranges end where operators saturate (`converters.saturation`).
         sample_count: samples run through the float model.
         tensors: empty when the stock calibrator kept them to itself.
         sha256: digest of the ranges, for comparing two conversions.
@@ -169,6 +171,43 @@ class Ranges:
     sample_count: int
     tensors: tuple[TensorRange, ...]
     sha256: str
+
+
+@dataclass(frozen=True)
+class LayerCorrection:
+    """What was done to one layer after quantization.
+
+    Attributes:
+        layer: name of its output in the float model.
+        operator: e.g. "CONV_2D".
+        chosen: "plain" (left as it was), or what it got, e.g. "rounding+bias".
+        plain_db: SQNR of its own output on calibration samples kept apart, as quantized.
+        corrected_db: the same, as chosen.
+    """
+
+    layer: str
+    operator: str
+    chosen: str
+    plain_db: float
+    corrected_db: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to quantize that was tried.
+
+    Attributes:
+        statistic: of the ranges, see `Ranges`.
+        is_equalized: whether channels were stretched before, see `converters.equalization`.
+        is_corrected: whether layers were corrected afterwards.
+        sqnr_db: of the worst output as its final activation sees it (see
+            `converters.squashing`), on calibration samples kept apart.
+    """
+
+    statistic: str
+    is_equalized: bool
+    is_corrected: bool
+    sqnr_db: float
 
 
 @dataclass(frozen=True)
@@ -241,6 +280,8 @@ class TfliteModel:
         io: dtype of inputs and outputs asked for.
         granularity: "channel" or "tensor".
         ranges: None for schemes without calibration.
+        candidates: the ways that were tried, the chosen one first; empty without a choice.
+        corrections: by layer, in execution order; empty when none were made.
     """
 
     file: FileRef
@@ -248,6 +289,8 @@ class TfliteModel:
     io: str
     granularity: str
     ranges: Ranges | None
+    candidates: tuple[Candidate, ...] = ()
+    corrections: tuple[LayerCorrection, ...] = ()
 
 
 EFFORTS = ("fast", "balanced", "best")
@@ -264,6 +307,8 @@ class ConvertOptions:
         granularity: "channel" or "tensor".
         effort: "fast", "balanced" or "best".
         calibrator: "edgeq" or "tflite".
+        statistic: from values to a range, "auto" to try several; see `converters.statistics`.
+        corrections: "auto", "none", or names with commas; see `converters.corrections`.
         samples: calibration samples, None for up to 256 with some held out.
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
@@ -282,6 +327,8 @@ class ConvertOptions:
     granularity: str = "channel"
     effort: str = "balanced"
     calibrator: str = "edgeq"
+    statistic: str = "auto"
+    corrections: str = "auto"
     samples: int | None = None
     seed: int = 0
     batch: int | None = None

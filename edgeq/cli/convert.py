@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,30 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def read_options(given: Mapping[str, Any]) -> ConvertOptions:
+    """The options of a conversion from the flags as click gives them."""
+    return ConvertOptions(
+        scheme=given["scheme"],
+        io=given["io"],
+        granularity=given["granularity"],
+        effort=given["effort"],
+        calibrator=given["calibrator"],
+        statistic=given["statistic"],
+        corrections=given["corrections"],
+        samples=given["samples"],
+        seed=given["seed"],
+        batch=parse_batch(given["batch"]),
+        input_shapes=tuple(map(parse_shape, given["shapes"])),
+        custom_objects=given["custom_objects"],
+        trusted=given["unsafe_deserialization"],
+        signature=given["signature"],
+        allow_float=given["allow_float"],
+        keep_float=given["keep_float"],
+        min_sqnr_db=given["min_sqnr"],
+        max_drop_points=given["max_drop"],
+    )
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
@@ -81,7 +106,20 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
     help="edgeq's own, or the stock TFLiteConverter path.",
 )  # fmt: skip
-@click.option("--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True)
+@click.option(
+    "--statistic", default="auto", show_default=True, metavar="NAME",
+    help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (99.9, 99.99), mse, "
+    "entropy, or auto, which keeps what gives the best outputs.",
+)  # fmt: skip
+@click.option(
+    "--corrections", default="auto", show_default=True, metavar="NAMES",
+    help="Made after quantization without labels, each kept only where it lowers the error: none, "
+    "auto, or some of equalize,saturate,bias,rounding,refit,clip.",
+)  # fmt: skip
+@click.option(
+    "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
+    help="fast: min-max ranges as they are. balanced: try statistics and corrections. best: more.",
+)  # fmt: skip
 @click.option("--batch", metavar="N|dynamic", help="Fix the batch size.  [default: 1]")
 @click.option(
     "--input-shape", "shapes", multiple=True, metavar="NAME=D,D,...",
@@ -113,24 +151,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
 
     MODEL is a .keras or .h5 file, a SavedModel folder, or a float .tflite.
     """
-    options = ConvertOptions(
-        scheme=given["scheme"],
-        io=given["io"],
-        granularity=given["granularity"],
-        effort=given["effort"],
-        calibrator=given["calibrator"],
-        samples=given["samples"],
-        seed=given["seed"],
-        batch=parse_batch(given["batch"]),
-        input_shapes=tuple(map(parse_shape, given["shapes"])),
-        custom_objects=given["custom_objects"],
-        trusted=given["unsafe_deserialization"],
-        signature=given["signature"],
-        allow_float=given["allow_float"],
-        keep_float=given["keep_float"],
-        min_sqnr_db=given["min_sqnr"],
-        max_drop_points=given["max_drop"],
-    )
+    options = read_options(given)
     with ExitStack() as stack:
         tensorflow = None
         if model.suffix != ".tflite":

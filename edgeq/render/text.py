@@ -27,6 +27,7 @@ from edgeq.values import (
     Quality,
     Ratio,
     TensorSpec,
+    TfliteModel,
 )
 
 _NARROWEST = 80
@@ -99,6 +100,10 @@ def show_conversion(result: Conversion) -> str:
         _heading(f"Read back from the file: {_scheme_line(result)}"),
         _grid(_certificate_rows(result, proof)),
     ]
+    if result.model.candidates:
+        count = _plural(len(result.model.candidates), "candidate")
+        heading = f"The best of {count} on calibration samples kept apart"
+        parts += ["", _heading(heading), _grid(_choice_rows(result.model))]
     if result.quality is not None:
         kind = "held-out" if result.quality.is_held_out else "calibration"
         count = _plural(result.quality.sample_count, f"{kind} sample")
@@ -135,6 +140,26 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     before, after = result.source.file.size_bytes, proof.size_bytes
     rows.append(
         ("size", f"{show_bytes(before)} -> {show_bytes(after)}, {show_sizes(before / after)}")
+    )
+    return rows
+
+
+def _choice_rows(model: TfliteModel) -> list[tuple[str, str]]:
+    """How the integers were chosen: ranges, corrections, and what they gained."""
+    chosen = model.candidates[0]
+    plain = next((c for c in model.candidates if not (c.is_equalized or c.is_corrected)), chosen)
+    equalized = ", channels equalized" if chosen.is_equalized else ""
+    rows = [("ranges", f"{chosen.statistic}{equalized}")]
+    counts = Counter(item.chosen for item in model.corrections)
+    untouched = counts.pop("plain", 0)
+    if counts:
+        kinds = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        rows.append(("layers", f"{kinds}; {untouched} as rounded"))
+    rows.append(
+        (
+            "SQNR there",
+            f"{show_db(chosen.sqnr_db)}; {plain.statistic} alone {show_db(plain.sqnr_db)}",
+        )
     )
     return rows
 

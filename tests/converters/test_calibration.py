@@ -14,6 +14,7 @@ from edgeq.converters.calibration_worker import observable
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
+from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError
 from edgeq.values import FloatModel, Ranges, TensorRange
 
@@ -22,6 +23,10 @@ def pictures(model: FloatModel, count: int, scale: float = 1.0) -> Iterator[cali
     with np.load(models.path("fashion_mnist_calibration.npz")) as stored:
         for picture in stored["x"][:count]:
             yield {model.inputs[0].name: picture.astype(np.float32) * np.float32(scale)}
+
+
+def minmax(run: calibration.FloatRun) -> Ranges:
+    return choose_ranges(run.statistics, "minmax")
 
 
 def true_ranges(model: FloatModel, count: int, scale: float) -> dict[int, tuple[float, float]]:
@@ -52,11 +57,11 @@ def test_ranges_are_those_of_the_reference_kernels(
 ) -> None:
     run = run_float_model(float_mobilenet, pictures(float_mobilenet, 24, 1 / 255), tmp_path, keep=3)
     truth = true_ranges(float_mobilenet, 24, 1 / 255)
-    assert {item.index for item in run.ranges.tensors} == set(truth)
-    for item in run.ranges.tensors:
+    assert {item.index for item in minmax(run).tensors} == set(truth)
+    for item in minmax(run).tensors:
         spread = max(abs(truth[item.index][0]), abs(truth[item.index][1]))
         assert (item.minimum, item.maximum) == pytest.approx(truth[item.index], abs=1e-5 * spread)
-    assert run.ranges.sample_count == 24
+    assert minmax(run).sample_count == 24
     assert run.outputs[float_mobilenet.outputs[0].name].shape == (3, 10)
 
 
@@ -83,7 +88,7 @@ def test_stock_calibration_widens_what_an_add_consumes_in_place_and_ours_does_no
         for index in flatbuffer.indices(op.inputs)
     }
     widened, equal = 0, 0
-    for item in own.ranges.tensors:
+    for item in minmax(own).tensors:
         stored = graph.tensors[item.index].quantization
         ratio = float(stored.max[0] - stored.min[0]) / (item.maximum - item.minimum)
         if item.index in added and ratio > 1.05:
@@ -101,7 +106,7 @@ def test_the_digest_does_not_depend_on_the_order_of_samples(
     samples = list(pictures(float_cnn, 10))
     forth = run_float_model(float_cnn, iter(samples), tmp_path, keep=1)
     back = run_float_model(float_cnn, reversed(samples), tmp_path, keep=1)
-    assert forth.ranges.sha256 == back.ranges.sha256
+    assert minmax(forth).sha256 == minmax(back).sha256
 
 
 def test_nan_in_the_model_is_named_with_the_sample(float_cnn: FloatModel, tmp_path: Path) -> None:
@@ -153,20 +158,20 @@ def test_a_tensor_that_stayed_zero_gets_a_range_its_operands_could_produce(
     dead = int(first.outputs[0])
     tensors = tuple(
         replace(item, minimum=0.0, maximum=0.0) if item.index == dead else item
-        for item in run.ranges.tensors
+        for item in minmax(run).tensors
     )
-    mended, names = mend_ranges(content, replace(run.ranges, tensors=tensors))
+    mended, names = mend_ranges(content, replace(minmax(run), tensors=tensors))
     found = next(item for item in mended.tensors if item.index == dead)
     assert names == (found.name,)
     assert -found.minimum == found.maximum > 0
     others = [item for item in mended.tensors if item.index != dead]
-    assert others == [item for item in run.ranges.tensors if item.index != dead]
+    assert others == [item for item in minmax(run).tensors if item.index != dead]
 
 
 def test_good_ranges_are_left_alone(float_cnn: FloatModel, tmp_path: Path) -> None:
     run = run_float_model(float_cnn, pictures(float_cnn, 8), tmp_path, keep=1)
-    mended, names = mend_ranges(Path(float_cnn.file.path).read_bytes(), run.ranges)
-    assert (mended, names) == (run.ranges, ())
+    mended, names = mend_ranges(Path(float_cnn.file.path).read_bytes(), minmax(run))
+    assert (mended, names) == (minmax(run), ())
 
 
 def test_write_ranges_stores_minimum_and_maximum(float_cnn: FloatModel) -> None:

@@ -41,7 +41,7 @@ def read_and_check(
     model = reader.lower(ConvertOptions(**settings), folder)
     drawn = lowering.random_samples(model.inputs, 3, seed=0)
     first = calibration.first_inputs(iter(drawn), model.inputs, 3)
-    run = calibration.run_float_model(model, iter(drawn), folder, 3, observe=False)
+    run = calibration.run_float_model(model, iter(drawn), folder, 3, "nothing")
     return lowering.check(model, reader.predict(first), run.outputs)
 
 
