@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer
 from edgeq.converters import tflite
+from edgeq.converters.learned_ranges import PACKAGE
 from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
 
@@ -122,6 +123,8 @@ def _load_keras(
 ) -> Loaded:
     import keras
 
+    if PACKAGE in json.dumps(config):
+        importlib.import_module("edgeq.converters.qat_layers")  # registers them with Keras
     try:
         model = keras.models.load_model(
             path, custom_objects=objects, compile=False, safe_mode=not trusted

@@ -5,19 +5,35 @@ The functions are imported when they are first used, so that `import edgeq` cost
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, evaluate
+    from edgeq.converters.distillation import distill
+    from edgeq.converters.qat import quantization_aware
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "bench", "compare", "convert", "evaluate"]
+__all__ = [
+    "__version__",
+    "bench",
+    "compare",
+    "convert",
+    "distill",
+    "evaluate",
+    "quantization_aware",
+]
+
+# These work on live Keras models, so they import TensorFlow into the caller's process.
+_TRAINING = {
+    "distill": "edgeq.converters.distillation",
+    "quantization_aware": "edgeq.converters.qat",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from edgeq import api
-
-        return getattr(api, name)
+        module = importlib.import_module(_TRAINING.get(name, "edgeq.api"))
+        return getattr(module, name)
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")

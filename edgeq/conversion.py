@@ -14,7 +14,7 @@ from typing import Any
 
 from edgeq import flatbuffer, storage
 from edgeq.candidates import Made, quantize_best
-from edgeq.converters import calibration, lowering, quantization, source
+from edgeq.converters import calibration, learned_ranges, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import FileReader, Reader
@@ -63,7 +63,7 @@ def convert_model(
     Raises:
         EdgeqError: any of its kinds; nothing is written then.
     """
-    scheme, io = _resolve_options(options, data, test_data)
+    scheme, io = _resolve_options(model, options, data, test_data)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
         target, record = _open_outputs(stack, output, (model, data, test_data))
@@ -119,8 +119,11 @@ def _open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tup
     )
 
 
-def _resolve_options(options: ConvertOptions, data: Any, test_data: Any) -> tuple[Scheme, str]:
+def _resolve_options(
+    model: Any, options: ConvertOptions, data: Any, test_data: Any
+) -> tuple[Scheme, str]:
     scheme, io = resolve(options.scheme, options.io, options.granularity)
+    scheme = learned_ranges.fit_scheme(scheme, options, learned_ranges.trained_granularity(model))
     for name, value, known in (
         ("effort", options.effort, EFFORTS),
         ("calibrator", options.calibrator, CALIBRATORS),
@@ -197,6 +200,8 @@ def _quantize(
 ) -> Made:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    if learned_ranges.is_learned(job.scheme, model):
+        return Made(*learned_ranges.quantize_learned(model, *shape))
     if not job.scheme.needs_data:
         return Made(quantization.quantize(model, None, *shape))
     reason = why_stock(job, model)

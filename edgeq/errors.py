@@ -5,6 +5,7 @@ EdgeqError                 exit 1
 ├── MissingExtraError      exit 1   an optional part of edgeq is not installed
 ├── SourceError            exit 1   the model file cannot be read as a model
 ├── LoweringError          exit 1   the model cannot be expressed in TensorFlow Lite
+├── UnsupportedLayerError  exit 1   quantization-aware training does not know a layer
 ├── DataError              exit 1   the samples do not fit the model
 ├── QuantizationError      exit 1   the quantizer refused or crashed
 ├── CertificateError       exit 1   the exported file is not what was asked for
@@ -54,6 +55,10 @@ class SourceError(EdgeqError):
 
 class LoweringError(EdgeqError):
     """Raised when a readable model cannot be expressed in TensorFlow Lite operators."""
+
+
+class UnsupportedLayerError(EdgeqError):
+    """Raised when quantization-aware training does not know a layer, which it names."""
 
 
 class DataError(EdgeqError):
