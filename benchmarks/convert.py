@@ -3,8 +3,9 @@
     python benchmarks/convert.py [--samples 200] [--repetitions 3] [--model MODEL.keras]
 
 Without --model it makes a Keras MobileNetV2 224 with random weights (speed does not depend on
-them). Prints whole-process times, imports included, in turns; the time per calibration sample of
-both; the agreement of the INT8 outputs; and the memory of calibrating 200 and 5,000 samples.
+them). Prints whole-process times, imports included, in turns, at each --effort; the time per
+calibration sample of both, with and without histograms; the agreement of the INT8 outputs; and the
+memory of calibrating 200 and 5,000 samples.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from edgeq.values import EFFORTS
 
 # What a user would write instead, after the TensorFlow Lite guide.
 STOCK = """
@@ -60,7 +63,7 @@ samples = ({name: np.asarray(data[i % len(data)], np.float32)} for i in range(co
 with tempfile.TemporaryDirectory() as folder, calibration.FloatRunner(Path(folder)) as runner:
     time.sleep(1)  # its imports: in a conversion they are over long before there is a model
     began = time.perf_counter()
-    runner.run(model, samples, 8)
+    runner.run(model, samples, 8, sys.argv[4])
     print("CALIBRATION", (time.perf_counter() - began) / count)
 """
 
@@ -150,33 +153,37 @@ def _input_shape(model: Path) -> tuple[int, ...]:
 def _measure(folder: Path, model: Path, data: np.ndarray, samples: int, repetitions: int) -> None:
     source, stock, own = folder / "data.npy", folder / "stock.tflite", folder / "edgeq.tflite"
     edgeq = str(Path(sys.executable).with_name("edgeq"))
-    common = ["--data", str(source), "--samples", str(samples), "--effort", "fast"]
-    ratios, waits = [], []
+    common = ["--data", str(source), "--samples", str(samples)]
+    ratios: dict[str, list[float]] = {effort: [] for effort in reversed(EFFORTS)}
+    waits = []
     print(f"{model.name}, {samples} samples, whole processes in turns")
     for number in range(repetitions):
         theirs, output = timed(
             [sys.executable, "-c", STOCK, str(model), str(source), str(stock), str(samples)]
         )
-        ours, _ = timed([edgeq, "convert", str(model), "-o", str(own), *common])
         waits.append(calibration_ms(output))
-        ratios.append(theirs / ours)
-        print(f"  {number + 1}: stock {theirs:.1f} s, edgeq {ours:.1f} s, {ratios[-1]:.2f}x")
-    print(f"whole process: {statistics.median(ratios):.2f}x faster (median)")
+        line = f"  {number + 1}: stock {theirs:.1f} s"
+        for effort, found in ratios.items():  # fast comes last: its file is compared below
+            chosen = [*common, "--effort", effort]
+            ours, _ = timed([edgeq, "convert", str(model), "-o", str(own), *chosen])
+            found.append(theirs / ours)
+            line += f", {effort} {ours:.1f} s ({found[-1]:.2f}x)"
+        print(line, flush=True)
+    for effort, found in ratios.items():
+        print(f"whole process, --effort {effort}: {statistics.median(found):.2f}x faster (median)")
     lowered = folder / "float.tflite"
     timed([edgeq, "convert", str(model), "-o", str(lowered), "--scheme", "fp32"])
-    per_sample = []
-    for _ in range(repetitions):
-        command = [sys.executable, "-c", OWN_CALIBRATION, str(lowered), str(source), str(samples)]
-        per_sample.append(calibration_ms(timed(command)[1]))
-    theirs, ours = statistics.median(waits), statistics.median(per_sample)
-    print(f"calibration per sample: stock {theirs:.1f} ms, edgeq {ours:.1f} ms, "
-          f"{theirs / ours:.1f}x faster")  # fmt: skip
+    run = [sys.executable, "-c", OWN_CALIBRATION, str(lowered), str(source)]
+    for observe in ("extremes", "all"):
+        each = [calibration_ms(timed([*run, str(samples), observe])[1]) for _ in range(repetitions)]
+        theirs, ours = statistics.median(waits), statistics.median(each)
+        print(f"calibration per sample ({observe}): stock {theirs:.1f} ms, edgeq {ours:.1f} ms, "
+              f"{theirs / ours:.1f}x faster")  # fmt: skip
     equal, largest = compare_outputs(stock, own, data[:16])
     print(f"INT8 outputs: {equal:.2f} % equal to stock, largest difference {largest}")
     sizes = []
     for count in (200, 5000):
-        command = [sys.executable, "-c", OWN_CALIBRATION, str(lowered), str(source), str(count)]
-        sizes.append(peak_memory(command))
+        sizes.append(peak_memory([*run, str(count), "all"]))
         print(f"peak memory calibrating {count} samples: {sizes[-1] / 1e6:.0f} MB")
     print(f"5,000 samples against 200: {sizes[1] / sizes[0]:.3f}x the memory")
 

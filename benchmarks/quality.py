@@ -92,6 +92,7 @@ def shipped_cases() -> Iterator[Case]:
     for name, prefix, preprocess in (
         ("fmnist_cnn", None, ()),
         ("fmnist_mobilenet", None, ("scale=1/255",)),
+        ("fmnist_uneven", None, ("scale=1/255",)),
         ("fmnist_two_input", "two_input", ()),
         ("fmnist_gru", "gru", ()),
     ):

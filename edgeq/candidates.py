@@ -44,11 +44,12 @@ _MOST_JUDGES = 128
 _MOST_JUDGES_LARGE = 32
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
 
-# A model with more activations is large: `--effort balanced` tries less on it, to stay faster than
-# the stock converter; `--effort best` makes no difference.
+# A model with more activations is large: less is tried on it, so that `--effort balanced` stays
+# faster than the stock converter, and `best` within twice its time (benchmarks/convert.py).
 _LARGE_BYTES = 8 << 20
 _AT_ONCE = min(4, os.cpu_count() or 1)  # corrections
-_MOST_CORRECTED = 4  # of each float model; of a large one, one in all
+_MOST_CORRECTED = 4  # of each float model
+_MOST_CORRECTED_LARGE = 2  # with `best`; one in all with `balanced`
 
 # Below this two candidates are equal, and the simpler one is kept.
 _BETTER_DB = 0.1
@@ -289,10 +290,12 @@ def _select(job: Job, variants: Sequence[_Variant], scores: Sequence[float]) -> 
     order = sorted(range(len(variants)), key=lambda place: -scores[place])
     if _is_large(job, variants[0].model):
         return [variants[order[0]]]
+    is_small = _activation_bytes(variants[0].model) <= _LARGE_BYTES
+    most = _MOST_CORRECTED if is_small else _MOST_CORRECTED_LARGE
     chosen: list[_Variant] = []
     for is_equalized in (False, True):
         own = [variants[place] for place in order if variants[place].is_equalized == is_equalized]
-        chosen += own[:_MOST_CORRECTED]
+        chosen += own[:most]
     return chosen
 
 

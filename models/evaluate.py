@@ -10,7 +10,14 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from edgeq.models import path, train_cnn, train_gru, train_mobilenet, train_two_input
+from edgeq.models import (
+    path,
+    train_cnn,
+    train_gru,
+    train_mobilenet,
+    train_two_input,
+    train_uneven,
+)
 from edgeq.models.data import Pixels
 from edgeq.models.training import Recipe, make_parser, measure, read_split
 
@@ -35,7 +42,7 @@ def main() -> None:
 
 
 def _list_recipes() -> dict[str, Recipe]:
-    modules = (train_cnn, train_mobilenet, train_two_input, train_gru)
+    modules = (train_cnn, train_mobilenet, train_uneven, train_two_input, train_gru)
     recipes = {f"`{module.RECIPE.file}`": module.RECIPE for module in modules}
     swapped = replace(train_two_input.RECIPE, prepare=_swap_halves)
     return {**recipes, f"`{swapped.file}`, inputs swapped": swapped}

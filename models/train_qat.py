@@ -3,28 +3,22 @@
 python -m edgeq.models.train_qat --fashion-mnist DIR
 
 It prints one line for the shipped fmnist_mobilenet.keras, which loses next to nothing per tensor,
-and one for a variation that does: the same network with plain ReLU, whose expanded channels start
-at scales drawn between 1/24 and 24. The batch normalization behind each depthwise convolution
-cancels such a scale, so training never evens it out; folded into the kernels it remains, and one
-scale for all channels leaves the small ones no step. ImageNet's MobileNets come out of training
-like that (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", figure 2).
+and one for a variation that does: the network of `train_uneven` with channels that differ up to
+24-fold either way, so that one scale for all leaves the small ones no step.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from keras import layers
 
 import edgeq
-from edgeq.models import path, train_mobilenet
+from edgeq.models import path, train_mobilenet, train_uneven
 from edgeq.models.data import Pixels
 from edgeq.models.training import Labels, make_parser, read_split, train
 
@@ -42,7 +36,12 @@ def main() -> None:
     arguments = parser.parse_args()
     images, labels = read_split(arguments.fashion_mnist, "train")
     full = read_split(arguments.fashion_mnist, "test")
-    recipe = replace(train_mobilenet.RECIPE, file="uneven channels", build=build_uneven, epochs=2)
+    recipe = replace(
+        train_mobilenet.RECIPE,
+        file="uneven channels",
+        build=partial(train_uneven.build_uneven, _SPREAD),
+        epochs=2,
+    )
     models = {
         train_mobilenet.RECIPE.file: keras.saving.load_model(path(train_mobilenet.RECIPE.file)),
         recipe.file: train(recipe, images, labels),
@@ -54,25 +53,6 @@ def main() -> None:
     print("| model | test images | FP32 | per-tensor PTQ | per-tensor QAT | taken back |")
     print("|---|---:|---:|---:|---:|---:|")
     print("\n".join(lines))
-
-
-def build_uneven() -> keras.Model:
-    """The shipped network with plain ReLU and uneven scales of its expanded channels."""
-
-    def unbounded(layer: Any) -> Any:
-        return layers.ReLU(name=layer.name) if isinstance(layer, layers.ReLU) else (
-            type(layer).from_config(layer.get_config())
-        )  # fmt: skip
-
-    model = keras.models.clone_model(train_mobilenet.build(), clone_function=unbounded)
-    random = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, layers.DepthwiseConv2D):
-            relu = layer.input._keras_history.operation
-            gamma = relu.input._keras_history.operation.gamma
-            limit = math.log(_SPREAD)
-            gamma.assign(np.exp(random.uniform(-limit, limit, gamma.shape)))
-    return model
 
 
 def fine_tune(model: keras.Model, images: Pixels, labels: Labels, epochs: int) -> keras.Model:
