@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeq import flatbuffer
 from edgeq.converters.schemes import Scheme
+from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.converters.weights import CHANNEL_AXIS, MIN_ELEMENTS
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 
@@ -111,15 +112,17 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     )
 
 
-def _named_outputs(tree: Any, graph: Any, operator: Any) -> Sequence[int]:
-    """Where an operator's results are known by name: a QUANTIZE may give the model's own output."""
+def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
+    """Where an operator's results are known by name: a conversion may give the model's output."""
     own = flatbuffer.indices(operator.outputs)
     ends = set(flatbuffer.indices(graph.outputs))
     for other in graph.operators:
-        inputs, outputs = flatbuffer.indices(other.inputs), flatbuffer.indices(other.outputs)
-        is_last = flatbuffer.operator_name(tree, other) == "QUANTIZE" and ends & set(outputs)
-        if is_last and inputs == own and operator is not other:
-            return outputs
+        if flatbuffer.operator_name(tree, other) not in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        if flatbuffer.indices(other.inputs) == own and not ends & set(own):
+            found = _named_outputs(tree, graph, other)
+            if ends & set(found):
+                return found
     return own
 
 
@@ -202,32 +205,34 @@ def judge(
     granularity: str,
     float_inputs: Sequence[TensorSpec],
     float_outputs: Sequence[TensorSpec],
-    kept: Sequence[str] = (),
+    mix: Mix = NO_MIX,
 ) -> Certificate:
     """The certificate with the reasons why the file is not what was asked for.
 
     Args:
         float_inputs: of the float model; integer inputs (token ids) keep their dtype.
         float_outputs: likewise.
-        kept: names of first outputs of operators that were to stay float.
+        mix: operators of an INT8 model that were to be something else.
     """
     problems = [
-        *_judge_operators(certificate, scheme, frozenset(kept)),
+        *_judge_operators(certificate, scheme, mix),
         *_judge_interface("input", certificate.inputs, float_inputs, io),
         *_judge_interface("output", certificate.outputs, float_outputs, io),
-        *_judge_weights(certificate, scheme, granularity, frozenset(kept)),
+        *_judge_weights(certificate, scheme, granularity, frozenset(mix.keep_float)),
     ]
     return replace(certificate, problems=tuple(problems))
 
 
-def _judge_operators(certificate: Certificate, scheme: Scheme, kept: frozenset[str]) -> list[str]:
-    stayed = {op.output for op in certificate.operators if op.precision == "float32"}
-    if missing := sorted(kept - stayed):
-        return [f"{len(missing)} operators that were to stay float did not: {missing[0]}."]
+def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list[str]:
+    asked = {**dict.fromkeys(mix.keep_float, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
+    given = {(op.output, op.precision) for op in certificate.operators}
+    if missing := sorted(asked.items() - given):
+        name, precision = missing[0]
+        return [f"{len(missing)} operators that were to be {precision} are not: {name}."]
     wrong = [
         op
         for op in certificate.operators
-        if op.precision not in scheme.precisions and op.output not in kept
+        if op.precision not in scheme.precisions and op.output not in asked
     ]
     if not wrong:
         return []

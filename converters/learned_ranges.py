@@ -82,6 +82,7 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
         f"--scheme {scheme.name}": scheme.name != "int8",
         "--calibrator tflite": options.calibrator == "tflite",
         "--keep-float": bool(options.keep_float),
+        "--int16": bool(options.int16),
         f"--statistic {options.statistic}": options.statistic != "auto",
         f"--corrections {options.corrections}": options.corrections not in ("auto", "none"),
     }

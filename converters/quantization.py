@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from edgeq import flatbuffer
 from edgeq.converters import weights
 from edgeq.converters.calibration import batches, write_ranges
 from edgeq.converters.framing import write_sample
+from edgeq.converters.mixing import mix_in
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
+from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.values import FloatModel, Ranges
 
 
@@ -25,7 +27,7 @@ def quantize(
     granularity: str,
     process: TensorFlowProcess | None,
     folder: Path,
-    keep_float: Sequence[str] = (),
+    mix: Mix = NO_MIX,
 ) -> bytes:
     """Quantize the float model.
 
@@ -33,7 +35,7 @@ def quantize(
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
         granularity: "channel" or "tensor".
-        keep_float: names of first outputs of operators to leave in float; INT8 only.
+        mix: operators of an INT8 model that are to be something else.
 
     Returns:
         The quantized flatbuffer.
@@ -51,16 +53,14 @@ def quantize(
         hybrid = weights.quantize_dynamic(content, per_channel=per_channel)
         return _through(process, folder, hybrid, "refresh_versions")
     assert ranges is not None, "calibrated schemes come with ranges"
-    return _through(
-        process,
-        folder,
-        write_ranges(content, ranges),
-        "quantize",
-        scheme=scheme.name,
-        io=io,
-        per_channel=per_channel,
-        keep_float=list(keep_float),
-    )
+    calibrated = write_ranges(content, ranges)
+    options: dict[str, Any] = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
+    made = _through(process, folder, calibrated, "quantize", **options)
+    if mix.int16:
+        options |= {"scheme": "int16x8", "io": "float32", "allow_float": True}
+        wide = _through(process, folder, calibrated, "quantize", **options)
+        made = mix_in(made, wide, "int16", content, mix.int16)
+    return mix_in(made, content, "float32", content, mix.keep_float)
 
 
 def quantize_with_stock(
@@ -93,9 +93,7 @@ def quantize_with_stock(
         process.call(
             "stock_calibrate", path=model.file.path, samples=str(recorded), out=str(calibrated)
         )
-        return _through(
-            process, folder, calibrated.read_bytes(), "quantize", keep_float=[], **options
-        )
+        return _through(process, folder, calibrated.read_bytes(), "quantize", **options)
     out = folder / "quantized.tflite"
     process.call("stock_convert", samples=str(recorded), out=str(out), **options)
     tree = flatbuffer.parse(out.read_bytes(), "the converted model")

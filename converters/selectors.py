@@ -4,12 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgeq import flatbuffer
 from edgeq.errors import UsageError
 
 _TYPE = "type:"
 _SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Operators that are not to be INT8, by the names of their first outputs.
+
+    Attributes:
+        keep_float: those that stay float.
+        int16: those with INT16 activations.
+    """
+
+    keep_float: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+
+
+NO_MIX = Mix()
+
+
+def select_mix(content: bytes, keep_float: Sequence[str], int16: Sequence[str]) -> Mix:
+    """What `--keep-float` and `--int16` mean; see `select_operators`.
+
+    Raises:
+        UsageError: also when both mean the same operator.
+    """
+    mix = Mix(
+        select_operators(content, keep_float, "--keep-float"),
+        select_operators(content, int16, "--int16"),
+    )
+    both = [name for name in mix.int16 if name in set(mix.keep_float)]
+    if both:
+        raise UsageError(
+            f"--keep-float and --int16 contradict each other: both mean {both[0].split(';')[0]!r}"
+            + (f" and {len(both) - 1} more." if len(both) > 1 else "."),
+            hint="Make one of the selectors narrower.",
+        )
+    return mix
 
 
 def select_operators(content: bytes, selectors: Sequence[str], option: str) -> tuple[str, ...]:

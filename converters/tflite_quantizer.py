@@ -6,7 +6,7 @@ These are semi-private entry points of TensorFlow, hence the capped version rang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,11 @@ from edgeq.converters.tflite import run_converter
 from edgeq.errors import QuantizationError
 
 
-def quantize_int8(
-    calibrated: bytes, io: str, *, per_channel: bool, keep_float: Sequence[str] = ()
-) -> bytes:
+def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
     """Full-integer INT8 from a float flatbuffer whose tensors carry `min` and `max`.
 
     Args:
         io: "int8", "uint8" or "float32".
-        keep_float: names of first outputs of operators to leave in float.
 
     Raises:
         QuantizationError: the quantizer refused the model.
@@ -40,18 +37,20 @@ def quantize_int8(
                 disable_per_channel_for_dense_layers=not per_channel,
                 input_data_type=kind,
                 output_data_type=kind,
-                denylisted_nodes=set(keep_float),
             )
         )
     except Exception as error:
         raise _explain_quantization(error) from error
 
 
-def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
+def quantize_int16x8(
+    calibrated: bytes, io: str, *, per_channel: bool, allow_float: bool = False
+) -> bytes:
     """INT16 activations and INT8 weights from a float flatbuffer that carries `min` and `max`.
 
     Args:
         io: "int16" or "float32".
+        allow_float: leave operators without a 16x8 kernel in float instead of refusing them.
 
     Raises:
         QuantizationError: an operator has no 16x8 kernel, or the quantizer refused the model.
@@ -65,7 +64,7 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
             keeper._calibrator.QuantizeModel(
                 number,
                 number,
-                False,  # no float fallback: 16x8 or an error
+                allow_float,
                 np.dtype("int16").num,
                 np.dtype("int64").num,
                 not per_channel,

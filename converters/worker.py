@@ -60,15 +60,13 @@ class Session:
         """See `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
-    def quantize(
-        self, path: str, out: str, scheme: str, io: str, per_channel: bool, keep_float: list[str]
-    ) -> None:
-        """Quantize a calibrated flatbuffer file."""
-        content, options = Path(path).read_bytes(), {"per_channel": per_channel}
+    def quantize(self, path: str, out: str, scheme: str, io: str, **options: Any) -> None:
+        """Quantize a calibrated flatbuffer file; see `tflite_quantizer` for the options."""
+        content = Path(path).read_bytes()
         if scheme == "int16x8":
             made = tflite_quantizer.quantize_int16x8(content, io, **options)
         else:
-            made = tflite_quantizer.quantize_int8(content, io, keep_float=keep_float, **options)
+            made = tflite_quantizer.quantize_int8(content, io, **options)
         tflite.write(Path(out), made)
 
     def refresh_versions(self, path: str, out: str) -> None:

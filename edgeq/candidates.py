@@ -32,7 +32,7 @@ from edgeq.float_pass import feed
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import QualityMeter, worst_sqnr_db
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, kept_operators
+from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.values import Candidate, FloatModel, Issue, LayerCorrection, Ranges
 
 # What "auto" tries; the others are there for those who ask.
@@ -211,7 +211,7 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
 def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    return quantization.quantize(model, ranges, *shape, kept_operators(job, model))
+    return quantization.quantize(model, ranges, *shape, choose_mix(job, model))
 
 
 def _equalized(

@@ -130,11 +130,12 @@ def _resolve_options(
     ):
         if value not in known:
             raise UsageError(f"Unknown {name} {value!r}; known are {', '.join(known)}.")
-    if options.keep_float and (scheme.name != "int8" or options.calibrator == "tflite"):
-        raise UsageError(
-            "--keep-float goes with --scheme int8 and edgeq's own calibrator only.",
-            hint="Leave out --keep-float, --scheme or --calibrator.",
-        )
+    for option, selectors in (("--keep-float", options.keep_float), ("--int16", options.int16)):
+        if selectors and (scheme.name != "int8" or options.calibrator == "tflite"):
+            raise UsageError(
+                f"{option} goes with --scheme int8 and edgeq's own calibrator only.",
+                hint=f"Leave out {option}, --scheme or --calibrator.",
+            )
     check_statistic(options.statistic)
     parse_corrections(options.corrections)
     for option, value, unset in (
@@ -209,6 +210,7 @@ def _quantize(
         return quantize_best(job, model, plan, run, issues)
     for name, is_given in (
         ("--keep-float", bool(job.options.keep_float)),
+        ("--int16", bool(job.options.int16)),
         ("--statistic", job.options.statistic not in ("auto", "minmax")),
         ("--corrections", job.options.corrections not in ("auto", "none")),
     ):

@@ -10,7 +10,7 @@ from typing import Any
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, hold_out, open_samples
 from edgeq.converters.schemes import Scheme
-from edgeq.converters.selectors import select_operators
+from edgeq.converters.selectors import NO_MIX, Mix, select_mix
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
@@ -60,16 +60,16 @@ class SamplePlan:
     issues: tuple[Issue, ...] = ()
 
 
-def kept_operators(job: Job, model: FloatModel) -> tuple[str, ...]:
-    """Names of first outputs of the operators that `--keep-float` means; none without it.
+def choose_mix(job: Job, model: FloatModel) -> Mix:
+    """The operators that `--keep-float` and `--int16` mean; none without them.
 
     Raises:
-        UsageError: a selector means no operator.
+        UsageError: a selector means no operator, or two contradict each other.
     """
-    selectors = job.options.keep_float
-    if not selectors:
-        return ()
-    return select_operators(Path(model.file.path).read_bytes(), selectors, "--keep-float")
+    keep_float, int16 = job.options.keep_float, job.options.int16
+    if not keep_float and not int16:
+        return NO_MIX
+    return select_mix(Path(model.file.path).read_bytes(), keep_float, int16)
 
 
 def plan_samples(

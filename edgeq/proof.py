@@ -10,7 +10,7 @@ from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.evaluation import measure_quality, require_clear_names, unclear_names
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, judge_comparison, worst_sqnr_db
-from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan, kept_operators
+from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan, choose_mix
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
@@ -30,7 +30,7 @@ def prove(job: Job, target: Path, model: FloatModel, issues: list[Issue]) -> Cer
         job.options.granularity,
         model.inputs,
         model.outputs,
-        kept_operators(job, model),
+        choose_mix(job, model),
     )
     if proof.problems and not job.options.allow_float:
         raise CertificateError(

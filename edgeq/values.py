@@ -318,6 +318,7 @@ class ConvertOptions:
         signature: of a SavedModel with several.
         allow_float: accept a file that is not entirely what was asked for.
         keep_float: selectors of operators that stay float, see `converters.selectors`.
+        int16: selectors of operators that get INT16 activations.
         min_sqnr_db: gate on the worst output.
         max_drop_points: gate on the accuracy drop in percentage points.
     """
@@ -338,6 +339,7 @@ class ConvertOptions:
     signature: str | None = None
     allow_float: bool = False
     keep_float: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
 

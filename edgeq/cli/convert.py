@@ -68,6 +68,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         signature=given["signature"],
         allow_float=given["allow_float"],
         keep_float=given["keep_float"],
+        int16=given["int16"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
     )
@@ -138,6 +139,10 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "--keep-float", multiple=True, metavar="SELECTOR",
     help="Leave operators in float: a regular expression on their names (layer names begin them), "
     "or type:CONV_2D. Repeat for several.",
+)  # fmt: skip
+@click.option(
+    "--int16", multiple=True, metavar="SELECTOR",
+    help="Give operators INT16 activations; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")

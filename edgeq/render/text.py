@@ -116,10 +116,16 @@ def show_conversion(result: Conversion) -> str:
 
 def _scheme_line(result: Conversion) -> str:
     summary = SCHEMES[result.model.scheme].summary
-    kept = sum(operator.precision == "float32" for operator in result.certificate.operators)
-    if not result.options.keep_float:
-        return summary
-    return f"{summary}, but {_plural(kept, 'operator')} kept in float"
+    counts = Counter(operator.precision for operator in result.certificate.operators)
+    exceptions = [
+        f"{_plural(counts[precision], 'operator')} {words}"
+        for selectors, precision, words in (
+            (result.options.keep_float, "float32", "kept in float"),
+            (result.options.int16, "int16x8", "with INT16 activations"),
+        )
+        if selectors
+    ]
+    return f"{summary}, but {' and '.join(exceptions)}" if exceptions else summary
 
 
 def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str, ...]]:

@@ -90,18 +90,36 @@ def test_operators_kept_in_float_are_those_that_were_named(float_file: str, tmp_
     assert record["certificate"]["outputs"][0]["dtype"] == "int8"
 
 
+def test_operators_get_int16_activations_by_name(float_file: str, tmp_path: Path) -> None:
+    arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
+    selectors = ["--keep-float", "type:MEAN", "--int16", "type:SOFTMAX"]
+    done = edgeq("convert", float_file, *arguments, *selectors)
+    assert done.returncode == 0, done.stderr
+    exceptions = "1 operator kept in float and 1 operator with INT16 activations"
+    assert f"full integer, INT8 weights and activations, but {exceptions}" in done.stdout
+    record = json.loads((tmp_path / "o.tflite.json").read_text())
+    found = {op["name"]: op["precision"] for op in record["certificate"]["operators"]}
+    assert (found["MEAN"], found["SOFTMAX"]) == ("float32", "int16x8")
+
+
+@pytest.mark.parametrize("selector", ["--keep-float", "--int16"])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scheme", "fp16"], "--keep-float goes with --scheme int8"),
-        (["--calibrator", "tflite"], "--keep-float goes with --scheme int8"),
-        ([], "--keep-float 'nothing' means none of the model's 24 operators."),
+        (["--scheme", "fp16"], "{} goes with --scheme int8 and edgeq's own calibrator only."),
+        (["--calibrator", "tflite"], "{} goes with --scheme int8 and edgeq's own"),
+        ([], "{} 'nothing' means none of the model's 24 operators."),
+        (
+            ["--keep-float", "type:MEAN", "--int16", "type:MEAN"],
+            "{} 'nothing' means none of the model's 24 operators.",
+        ),
     ],
 )
-def test_keep_float_that_cannot_be_followed(
-    options: list[str], message: str, float_file: str, tmp_path: Path
+def test_a_mix_that_cannot_be_followed(
+    options: list[str], message: str, selector: str, float_file: str, tmp_path: Path
 ) -> None:
-    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", "--keep-float", "nothing"]
+    message = message.format(selector)
+    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", selector, "nothing"]
     done = edgeq("convert", float_file, *arguments, *options)
     assert f"error: {message}" in complaint(done, 2)
     assert list(tmp_path.iterdir()) == []
