@@ -281,17 +281,36 @@ def _db(share: float) -> float:
     return 10 * float(np.log10(max(share, 1e-30)))
 
 
+def correct_tree(
+    real: Any,
+    made: Any,
+    inputs: dict[str, NDArray[Any]],
+    corrections: Sequence[str],
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Correct a quantized model in place; see `Corrector` for the arguments.
+
+    Returns:
+        Fields of a `LayerCorrection` for each layer that could be corrected.
+
+    Raises:
+        RuntimeError: the interpreter refused an operator.
+        ValueError: the two models' layers are not the same.
+    """
+    theirs, ours = layers.find_layers(real), layers.find_layers(made)
+    alike = [(a.name, a.filter_shape) for a in theirs] == [(b.name, b.filter_shape) for b in ours]
+    if not alike:
+        raise ValueError("the quantizer changed the order or the shape of the layers")
+    corrector = Corrector(real, made, inputs, corrections, threads)
+    return corrector.run(list(zip(theirs, ours, strict=True)))
+
+
 def main() -> None:
     """Read a job and the samples, and do it."""
     job = json.loads(sys.stdin.buffer.readline())
     real, made = (flatbuffer.read(Path(job[name])) for name in ("float", "quantized"))
     inputs = _read_inputs(sys.stdin.buffer, real)
-    theirs, ours = layers.find_layers(real), layers.find_layers(made)
-    alike = [(a.name, a.filter_shape) for a in theirs] == [(b.name, b.filter_shape) for b in ours]
-    if not alike:
-        raise ValueError("the quantizer changed the order or the shape of the layers")
-    corrector = Corrector(real, made, inputs, job["corrections"], job["threads"])
-    report = corrector.run(list(zip(theirs, ours, strict=True)))
+    report = correct_tree(real, made, inputs, job["corrections"], job["threads"])
     Path(job["result"]).write_bytes(flatbuffer.serialize(made))
     Path(job["report"]).write_text(json.dumps(report))
 

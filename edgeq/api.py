@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import quantmath, storage
-from edgeq.conversion import convert_model, float_tflite, read_preprocessing
+from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
@@ -33,6 +33,7 @@ from edgeq.evaluation import (
     run_pairs,
     score_interval,
 )
+from edgeq.exporting import read_preprocessing
 from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import judge_comparison

@@ -16,37 +16,31 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeq import flatbuffer, storage
-from edgeq.converters import calibration, equalization, quantization
 from edgeq.converters.calibration import FloatRun
-from edgeq.converters.corrections import BEFORE, correct, parse_corrections
-from edgeq.converters.range_mending import mend_ranges
-from edgeq.converters.range_sharing import share_ranges
-from edgeq.converters.saturation import limit_ranges
+from edgeq.converters.corrections import BEFORE, correct
 from edgeq.converters.squashing import seen_limits, unsquash
-from edgeq.converters.statistics import Statistics, choose_ranges
 from edgeq.device_runners.device import resolve_device
-from edgeq.errors import DataError
 from edgeq.evaluation import run_pairs
-from edgeq.float_pass import feed
 from edgeq.inference import read_interface
-from edgeq.issues import make_issue
 from edgeq.judging import QualityMeter, worst_sqnr_db
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, choose_mix
+from edgeq.planning import Job, SamplePlan
 from edgeq.values import Candidate, FloatModel, Issue, LayerCorrection, Ranges
+from edgeq.variants import (
+    FEWEST,
+    LARGE_BYTES,
+    Variant,
+    activation_bytes,
+    calibrated_models,
+    choose_corrections,
+    choose_statistics,
+    is_large,
+    make_variants,
+)
 
-# What "auto" tries; the others are there for those who ask.
-_TRIED = ("minmax", "mse", "percentile:99.99", "percentile:99.999")
-_TRIED_LARGE = _TRIED[:2]
 _JUDGES = 2  # every second calibration sample judges, the others correct
-_FEWEST = 8  # calibration samples that a choice can rest on
 _MOST_JUDGES = 128
 _MOST_JUDGES_LARGE = 32
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
-
-# A model with more activations is large: less is tried on it, so that `--effort balanced` stays
-# faster than the stock converter, and `best` within twice its time (benchmarks/convert.py).
-_LARGE_BYTES = 8 << 20
 _AT_ONCE = min(4, os.cpu_count() or 1)  # corrections
 _MOST_CORRECTED = 4  # of each float model
 _MOST_CORRECTED_LARGE = 2  # with `best`; one in all with `balanced`
@@ -69,18 +63,6 @@ class Made:
     corrections: tuple[LayerCorrection, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """A float model with ranges, and the file made of them."""
-
-    model: FloatModel
-    ranges: Ranges
-    is_equalized: bool
-    content: bytes
-    corrections: tuple[LayerCorrection, ...] = ()
-    is_corrected: bool = False
-
-
 def quantize_best(
     job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
 ) -> Made:
@@ -94,16 +76,15 @@ def quantize_best(
         DataError: too few samples for the statistic.
         QuantizationError: the quantizer or a correction failed.
     """
-    names = _corrections(job, model, plan, issues)
-    statistics = _statistics(job, model, plan)
-    variants = _variants(job, model, run, statistics, names, issues, is_equalized=False)
-    if "equalize" in names and (other := _equalized(job, model, plan, run)) is not None:
-        variants += _variants(job, *other, statistics, names, [], is_equalized=True)
+    names = choose_corrections(job, model, plan, issues)
+    statistics = choose_statistics(job, model, plan)
+    models = calibrated_models(job, model, plan, run, names)
+    variants = make_variants(job, models, statistics, names, issues)
     later = tuple(name for name in names if name not in BEFORE)
     if len(variants) == 1 and not later:
         return Made(variants[0].content, variants[0].ranges)
     job.on_progress("choose", 0, None)
-    judges = _judges(plan, _MOST_JUDGES_LARGE if _is_large(job, model) else _MOST_JUDGES)
+    judges = _judges(plan, _MOST_JUDGES_LARGE if is_large(job, model) else _MOST_JUDGES)
     limits = seen_limits(Path(model.file.path).read_bytes(), run.statistics.needed)
     scores = _score(job, model, plan, limits, [item.content for item in variants], judges)
     if later:
@@ -124,109 +105,6 @@ def quantize_best(
         tuple(tried[place] for place in order),
         chosen.corrections,
     )
-
-
-# ---------------------------------------------------------------- what to try
-
-
-def _corrections(
-    job: Job, model: FloatModel, plan: SamplePlan, issues: list[Issue]
-) -> tuple[str, ...]:
-    """Corrections to make: those asked for; none by default with `--effort fast`."""
-    asked = job.options.corrections
-    if asked == "auto" and job.options.effort == "fast":
-        return ()
-    names = parse_corrections(asked)
-    reason = None
-    if len(plan.chosen) < _FEWEST:
-        reason = f"{len(plan.chosen)} samples are too few to tell whether they help"
-    elif any(-1 in spec.shape for spec in model.inputs):
-        reason = "its shape is dynamic"
-    if names and reason is not None:
-        issues.append(make_issue("convert.no_corrections", f"no corrections made: {reason}"))
-        return ()
-    return names
-
-
-def _statistics(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[str, ...]:
-    """Statistics to try; clipping a 16-bit range gains nothing."""
-    asked = job.options.statistic
-    if asked != "auto":
-        return (asked,)
-    is_fast = job.options.effort == "fast" or len(plan.chosen) < _FEWEST
-    if is_fast or job.scheme.name != "int8":
-        return _TRIED[:1]
-    return _TRIED_LARGE if _is_large(job, model) else _TRIED
-
-
-def _is_large(job: Job, model: FloatModel) -> bool:
-    return job.options.effort != "best" and _activation_bytes(model) > _LARGE_BYTES
-
-
-def _variants(
-    job: Job,
-    model: FloatModel,
-    run: FloatRun,
-    statistics: Sequence[str],
-    names: Sequence[str],
-    issues: list[Issue],
-    *,
-    is_equalized: bool,
-) -> list[_Variant]:
-    """One file per set of ranges that differs from those before it."""
-    content = Path(model.file.path).read_bytes()
-    found: dict[str, Ranges] = {}
-    for statistic in statistics:
-        chosen = _choose_ranges(run.statistics, statistic, is_asked=len(statistics) == 1)
-        if chosen is None:
-            continue
-        ranges, mended = mend_ranges(content, chosen)
-        found.setdefault(ranges.sha256, ranges)
-        if mended and statistic == statistics[0]:
-            issues.append(
-                make_issue(
-                    "convert.constant_tensors",
-                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
-                    "their range is an estimate from their operands",
-                )
-            )
-    sets = list(found.values())
-    if len(statistics) > 1 and (shared := share_ranges(content, sets[0])) is not None:
-        sets.append(shared)
-    if "saturate" in names:
-        sets = [limit_ranges(content, item, run.statistics.needed) for item in sets]
-    return [_Variant(model, item, is_equalized, _quantize(job, model, item)) for item in sets]
-
-
-def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Ranges | None:
-    """Ranges; None for a percentile that nobody asked for and that needs more samples."""
-    try:
-        return choose_ranges(seen, statistic)
-    except DataError:
-        if is_asked:
-            raise
-        return None
-
-
-def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
-    job.on_progress("quantize", 0, None)
-    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    return quantization.quantize(model, ranges, *shape, choose_mix(job, model))
-
-
-def _equalized(
-    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun
-) -> tuple[FloatModel, FloatRun] | None:
-    """The float model with equalized channels and its own calibration; None without such pairs."""
-    content = Path(model.file.path).read_bytes()
-    changed, count = equalization.equalize(content, run.statistics.channels)
-    if count == 0:
-        return None
-    path = job.folder / "equalized.tflite"
-    path.write_bytes(changed)
-    other = replace(model, file=storage.refer(path))
-    fed = feed(job, other, plan, "calibrate equalized")
-    return other, calibration.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
 
 
 # ---------------------------------------------------------------- judging them
@@ -272,7 +150,7 @@ def _score(
     return [-math.inf if math.isnan(value) else value for value in found]
 
 
-def _best(variants: Sequence[_Variant], scores: Sequence[float]) -> int:
+def _best(variants: Sequence[Variant], scores: Sequence[float]) -> int:
     """The place of the highest score; among equals the first, which is the simplest."""
     trusted = [
         score + (_TRUST_DB if item.is_corrected else 0.0)
@@ -285,14 +163,14 @@ def _best(variants: Sequence[_Variant], scores: Sequence[float]) -> int:
 # ---------------------------------------------------------------- correcting them
 
 
-def _select(job: Job, variants: Sequence[_Variant], scores: Sequence[float]) -> list[_Variant]:
+def _select(job: Job, variants: Sequence[Variant], scores: Sequence[float]) -> list[Variant]:
     """The best few of each float model, or the best of all for a large one."""
     order = sorted(range(len(variants)), key=lambda place: -scores[place])
-    if _is_large(job, variants[0].model):
+    if is_large(job, variants[0].model):
         return [variants[order[0]]]
-    is_small = _activation_bytes(variants[0].model) <= _LARGE_BYTES
+    is_small = activation_bytes(variants[0].model) <= LARGE_BYTES
     most = _MOST_CORRECTED if is_small else _MOST_CORRECTED_LARGE
-    chosen: list[_Variant] = []
+    chosen: list[Variant] = []
     for is_equalized in (False, True):
         own = [variants[place] for place in order if variants[place].is_equalized == is_equalized]
         chosen += own[:most]
@@ -302,16 +180,16 @@ def _select(job: Job, variants: Sequence[_Variant], scores: Sequence[float]) -> 
 def _correct(
     job: Job,
     plan: SamplePlan,
-    chosen: Sequence[_Variant],
+    chosen: Sequence[Variant],
     names: Sequence[str],
     fits: Sequence[int],
-) -> list[_Variant]:
+) -> list[Variant]:
     """Each of them corrected, several at a time."""
     assert plan.samples is not None
-    count = min(len(fits), max(_FEWEST, _MOST_BYTES // _activation_bytes(chosen[0].model)))
+    count = min(len(fits), max(FEWEST, _MOST_BYTES // activation_bytes(chosen[0].model)))
     samples = [sample.inputs for sample in plan.samples.iterate(fits[:count])]
 
-    def work(number: int) -> _Variant:
+    def work(number: int) -> Variant:
         item = chosen[number]
         folder = job.folder / f"correction-{number}"
         folder.mkdir()
@@ -323,14 +201,3 @@ def _correct(
     at_once = min(len(chosen), _AT_ONCE)
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(work, range(len(chosen))))
-
-
-def _activation_bytes(model: FloatModel) -> int:
-    """Bytes of all float activations of one inference, and of the INT8 ones beside them."""
-    tree = flatbuffer.parse(Path(model.file.path).read_bytes(), "the float model")
-    sizes = [
-        math.prod(flatbuffer.indices(tensor.shape))
-        for tensor in tree.subgraphs[0].tensors
-        if not flatbuffer.is_constant(tree, tensor)
-    ]
-    return max(1, 5 * sum(sizes))

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
+from edgeq import storage
 from edgeq.candidates import Made, quantize_best
 from edgeq.converters import calibration, learned_ranges, lowering, quantization, source
-from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.lowering import FileReader, Reader
-from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.lowering import FileReader
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
-from edgeq.float_pass import feed, run_float, why_stock
+from edgeq.exporting import finish_file
+from edgeq.float_pass import feed, why_stock
 from edgeq.issues import judge, make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, plan_samples
+from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan
+from edgeq.preparation import open_outputs, prepare, versions, without_temporary_path
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.values import (
     CALIBRATORS,
@@ -35,12 +32,9 @@ from edgeq.values import (
     FileRef,
     FloatModel,
     Issue,
-    Preprocessing,
     Ranges,
     TfliteModel,
 )
-
-PREPROCESSING_KEY = "edgeq.preprocessing"
 
 
 def convert_model(
@@ -65,23 +59,14 @@ def convert_model(
     """
     scheme, io = _resolve_options(model, options, data, test_data)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
-        target, record = _open_outputs(stack, output, (model, data, test_data))
-        process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
-        runner = stack.enter_context(FloatRunner(folder))
-        reader = _open_reader(model, process)
-        on_progress("lower", 0, None)
-        if reader is None:
-            float_model = lowering.adopt(Path(model), options)
-        else:
-            float_model = reader.lower(options, folder)
-        declared = parse_preprocessing(preprocess, float_model.inputs)
-        plan = plan_samples(float_model, declared, data, test_data, options)
-        job = Job(scheme, io, options, folder, process, on_progress)
-        issues = list(plan.issues)
-        run, float_model = run_float(job, runner, reader, float_model, plan, issues)
-        best = _quantize(job, float_model, plan, run, issues)
-        target.write_bytes(_finish_file(best.content, scheme, declared))
+        target, record = open_outputs(stack, output, (model, data, test_data))
+        ready = prepare(
+            stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
+            options=options, verbose=verbose, on_progress=on_progress, tensorflow=tensorflow,
+        )  # fmt: skip
+        job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
+        best = _quantize(job, float_model, plan, ready.run, issues)
+        target.write_bytes(finish_file(best.content, scheme, ready.declared))
         proof = prove(job, target, float_model, issues)
         quality = measure_result(job, float_model, plan, target, issues)
         if plan.samples is not None:
@@ -90,7 +75,7 @@ def convert_model(
         made = _describe(file, scheme, io, options, best)
         finished = Conversion(
             options=options,
-            source=_without_temporary_path(float_model),
+            source=without_temporary_path(float_model),
             data=None if plan.samples is None else plan.samples.ref,
             test_data=None if plan.test is None else plan.test.ref,
             model=made,
@@ -98,7 +83,7 @@ def convert_model(
             quality=quality,
             validity=judge(issues),
             issues=tuple(dict.fromkeys(issues)),
-            versions=_versions(process),
+            versions=versions(job.process),
         )
         check_gates(finished)
         storage.write_record(record, "convert", finished)
@@ -106,17 +91,6 @@ def convert_model(
 
 
 # ---------------------------------------------------------------- before anything runs
-
-
-def _open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
-    """Temporary paths of the `.tflite` and its record, which appear together or not at all."""
-    record = output.with_name(output.name + ".json")
-    for target in (output, record):
-        storage.refuse_overwriting(target, sources)
-    return (
-        stack.enter_context(storage.replacing(output)),
-        stack.enter_context(storage.replacing(record)),
-    )
 
 
 def _resolve_options(
@@ -162,37 +136,6 @@ def _resolve_options(
     return scheme, io
 
 
-def _start_tensorflow(
-    stack: ExitStack,
-    model: Any,
-    scheme: Scheme,
-    options: ConvertOptions,
-    verbose: bool,
-    started: TensorFlowProcess | None,
-) -> TensorFlowProcess | None:
-    """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
-    is_file = isinstance(model, (str, Path))
-    is_tflite = is_file and source.identify(Path(model)) == "tflite"
-    if is_tflite:
-        lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
-    if scheme.name in ("fp32", "fp16") and (is_tflite or not is_file):
-        return None
-    return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
-
-
-def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None:
-    """Who reads the source; None for a `.tflite`, which needs no reading."""
-    if not isinstance(model, (str, Path)):
-        from edgeq.converters.live import LiveReader
-
-        return LiveReader(model)
-    kind = source.identify(Path(model))
-    if kind == "tflite":
-        return None
-    assert process is not None
-    return FileReader(Path(model), kind, process)
-
-
 # ---------------------------------------------------------------- the quantized model
 
 
@@ -227,37 +170,6 @@ def _describe(
 ) -> TfliteModel:
     how = (best.ranges, best.candidates, best.corrections)
     return TfliteModel(file, scheme.name, io, options.granularity, *how)
-
-
-def _finish_file(content: bytes, scheme: Scheme, declared: Sequence[Preprocessing]) -> bytes:
-    """Compact the file, and let the preprocessing travel inside it, for eval and bench."""
-    tree = flatbuffer.parse(content, "the quantized model")
-    flatbuffer.compact(tree)
-    if scheme.oldest_runtime is not None:
-        flatbuffer.require_runtime(tree, scheme.oldest_runtime)
-    if declared:
-        texts = [format_preprocessing(item) for item in declared]
-        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
-    return flatbuffer.serialize(tree)
-
-
-def read_preprocessing(path: Path) -> tuple[str, ...]:
-    """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
-    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
-    return () if raw is None else tuple(json.loads(raw))
-
-
-def _without_temporary_path(model: FloatModel) -> FloatModel:
-    if model.source_kind == "tflite":
-        return model
-    return replace(model, file=replace(model.file, path="(lowered float model)"))
-
-
-def _versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
-    own = {name: version(name) for name in ("edgeq", "ai-edge-litert", "numpy")}
-    if process is not None:
-        own.update(process.call("versions"))
-    return tuple(sorted(own.items()))
 
 
 def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: bool = False) -> Path:

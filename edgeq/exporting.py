@@ -1,0 +1,32 @@
+"""What edgeq adds to a quantized flatbuffer before it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeq import flatbuffer
+from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.schemes import Scheme
+from edgeq.values import Preprocessing
+
+PREPROCESSING_KEY = "edgeq.preprocessing"
+
+
+def finish_file(content: bytes, scheme: Scheme, declared: Sequence[Preprocessing]) -> bytes:
+    """Compact the file, and let the preprocessing travel inside it, for eval and bench."""
+    tree = flatbuffer.parse(content, "the quantized model")
+    flatbuffer.compact(tree)
+    if scheme.oldest_runtime is not None:
+        flatbuffer.require_runtime(tree, scheme.oldest_runtime)
+    if declared:
+        texts = [format_preprocessing(item) for item in declared]
+        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
+    return flatbuffer.serialize(tree)
+
+
+def read_preprocessing(path: Path) -> tuple[str, ...]:
+    """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
+    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
+    return () if raw is None else tuple(json.loads(raw))

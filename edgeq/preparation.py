@@ -1,0 +1,136 @@
+"""What every search for a good file begins with: the model read, lowered and calibrated once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeq import storage
+from edgeq.converters import lowering, source
+from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.lowering import FileReader, Reader
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.schemes import Scheme
+from edgeq.float_pass import run_float
+from edgeq.planning import Job, OnProgress, SamplePlan, plan_samples
+from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A calibrated float model.
+
+    Attributes:
+        declared: what the user said of preprocessing.
+        run: the calibration pass.
+        issues: doubts so far; receives more.
+    """
+
+    job: Job
+    model: FloatModel
+    declared: tuple[Preprocessing, ...]
+    plan: SamplePlan
+    run: FloatRun
+    issues: list[Issue]
+
+
+def prepare(
+    stack: ExitStack,
+    model: Any,
+    scheme: Scheme,
+    io: str,
+    *,
+    data: Any,
+    test_data: Any,
+    preprocess: Sequence[str],
+    options: ConvertOptions,
+    verbose: bool,
+    on_progress: OnProgress,
+    tensorflow: TensorFlowProcess | None,
+) -> Prepared:
+    """Read, lower and calibrate; see `api.convert` for the arguments.
+
+    Args:
+        stack: ends the processes and removes the working folder.
+
+    Raises:
+        EdgeqError: any of its kinds.
+    """
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
+    process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
+    runner = stack.enter_context(FloatRunner(folder))
+    reader = _open_reader(model, process)
+    on_progress("lower", 0, None)
+    if reader is None:
+        float_model = lowering.adopt(Path(model), options)
+    else:
+        float_model = reader.lower(options, folder)
+    declared = parse_preprocessing(preprocess, float_model.inputs)
+    plan = plan_samples(float_model, declared, data, test_data, options)
+    job = Job(scheme, io, options, folder, process, on_progress)
+    issues = list(plan.issues)
+    run, float_model = run_float(job, runner, reader, float_model, plan, issues)
+    return Prepared(job, float_model, tuple(declared), plan, run, issues)
+
+
+def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
+    """Temporary paths of the `.tflite` and its record, which appear together or not at all."""
+    record = output.with_name(output.name + ".json")
+    for target in (output, record):
+        storage.refuse_overwriting(target, sources)
+    return (
+        stack.enter_context(storage.replacing(output)),
+        stack.enter_context(storage.replacing(record)),
+    )
+
+
+def _start_tensorflow(
+    stack: ExitStack,
+    model: Any,
+    scheme: Scheme,
+    options: ConvertOptions,
+    verbose: bool,
+    started: TensorFlowProcess | None,
+) -> TensorFlowProcess | None:
+    """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
+    is_file = isinstance(model, (str, Path))
+    is_tflite = is_file and source.identify(Path(model)) == "tflite"
+    if is_tflite:
+        lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
+    if scheme.name in ("fp32", "fp16") and (is_tflite or not is_file):
+        return None
+    return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
+
+
+def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None:
+    """Who reads the source; None for a `.tflite`, which needs no reading."""
+    if not isinstance(model, (str, Path)):
+        from edgeq.converters.live import LiveReader
+
+        return LiveReader(model)
+    kind = source.identify(Path(model))
+    if kind == "tflite":
+        return None
+    assert process is not None
+    return FileReader(Path(model), kind, process)
+
+
+def without_temporary_path(model: FloatModel) -> FloatModel:
+    """The source as a record shows it: a lowered model's file is gone by then."""
+    if model.source_kind == "tflite":
+        return model
+    return replace(model, file=replace(model.file, path="(lowered float model)"))
+
+
+def versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
+    """Releases of what took part, sorted by name."""
+    own = {name: version(name) for name in ("edgeq", "ai-edge-litert", "numpy")}
+    if process is not None:
+        own.update(process.call("versions"))
+    return tuple(sorted(own.items()))
