@@ -66,7 +66,7 @@ class _Splice:
     def __init__(self, tree: Any, twin: Any, precision: str):
         self._tree, self._twin, self._precision = tree, twin, precision
         self._graph, self._twin_graph = tree.subgraphs[0], twin.subgraphs[0]
-        self._twin_of = _pair(tree, twin)
+        self._twin_of = pair_operators(tree, twin)
         self._ends = set(flatbuffer.indices(self._graph.outputs))
         # A tensor of the twin to the base's; through QUANTIZE and DEQUANTIZE see `_source`.
         self._own = dict(
@@ -271,8 +271,12 @@ def _find(tree: Any, names: frozenset[str]) -> frozenset[int]:
     )
 
 
-def _pair(tree: Any, twin: Any) -> dict[int, Any]:
-    """`id` of each operator of the base that computes to the twin's."""
+def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
+    """`id` of each operator of a model that computes, to that of its twin.
+
+    Raises:
+        QuantizationError: the two do not have the same operators.
+    """
     ours, theirs = _computing(tree), _computing(twin)
     names = [flatbuffer.operator_name(tree, op) for op in ours]
     if names != [flatbuffer.operator_name(twin, op) for op in theirs]:

@@ -57,10 +57,33 @@ def quantize(
     options: dict[str, Any] = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
     made = _through(process, folder, calibrated, "quantize", **options)
     if mix.int16:
-        options |= {"scheme": "int16x8", "io": "float32", "allow_float": True}
-        wide = _through(process, folder, calibrated, "quantize", **options)
+        wide = quantize_twin(model, ranges, granularity, process, folder)
         made = mix_in(made, wide, "int16", content, mix.int16)
     return mix_in(made, content, "float32", content, mix.keep_float)
+
+
+def quantize_twin(
+    model: FloatModel,
+    ranges: Ranges,
+    granularity: str,
+    process: TensorFlowProcess | None,
+    folder: Path,
+) -> bytes:
+    """The model with INT16 activations wherever there is a kernel, float elsewhere: see `mixing`.
+
+    Raises:
+        QuantizationError: the quantizer refused.
+    """
+    return _through(
+        process,
+        folder,
+        write_ranges(Path(model.file.path).read_bytes(), ranges),
+        "quantize",
+        scheme="int16x8",
+        io="float32",
+        per_channel=granularity == "channel",
+        allow_float=True,
+    )
 
 
 def quantize_with_stock(

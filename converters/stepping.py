@@ -8,7 +8,7 @@ its last reader has run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,10 @@ class Stepper:
             RuntimeError, ValueError: the interpreter refused it.
         """
         operator = self.graph.operators[self.position]
-        results = run_operator(self.tree, operator, self.values, self.count, self._threads)
+        wanted = flatbuffer.indices(operator.outputs)
+        results = run_operators(
+            self.tree, [operator], wanted, self.values, self.count, self._threads
+        )
         self.values.update(results)
         for index in {*flatbuffer.indices(operator.inputs), *results}:
             if self._last.get(index, -1) <= self.position:
@@ -83,18 +86,24 @@ def _last_readers(graph: Any) -> dict[int, int]:
     return {**last, **dict.fromkeys(flatbuffer.indices(graph.outputs), end)}
 
 
-def run_operator(
-    tree: Any, operator: Any, values: Mapping[int, Array], count: int, threads: int = 1
+def run_operators(
+    tree: Any,
+    operators: Sequence[Any],
+    wanted: Sequence[int],
+    values: Mapping[int, Array],
+    count: int,
+    threads: int = 1,
 ) -> dict[int, Array]:
-    """Run one operator alone.
+    """Run some operators alone, one after the other.
 
     Args:
-        values: index of each computed input to [count, ...].
+        wanted: tensors that they compute.
+        values: index of each tensor that they read and do not compute, to [count, ...].
 
     Returns:
-        Output tensor index to [count, ...].
+        Index of each wanted tensor to [count, ...].
     """
-    content, inputs, outputs = isolate(tree, operator)
+    content, inputs = isolate(tree, operators, wanted)
     interpreter = Interpreter(model_content=content, num_threads=threads)
     own_inputs = [detail["index"] for detail in interpreter.get_input_details()]
     own_outputs = [detail["index"] for detail in interpreter.get_output_details()]
@@ -106,7 +115,7 @@ def run_operator(
         for own, index in zip(own_inputs, inputs, strict=True):
             interpreter.set_tensor(own, values[index][number])
         interpreter.invoke()
-        for own, index in zip(own_outputs, outputs, strict=True):
+        for own, index in zip(own_outputs, wanted, strict=True):
             view = interpreter.tensor(own)()
             if number == 0:
                 results[index] = np.empty((count, *view.shape), view.dtype)
@@ -115,38 +124,42 @@ def run_operator(
     return results
 
 
-def isolate(tree: Any, operator: Any) -> tuple[bytes, tuple[int, ...], tuple[int, ...]]:
-    """An operator as a model of its own.
+def isolate(
+    tree: Any, operators: Sequence[Any], wanted: Sequence[int]
+) -> tuple[bytes, tuple[int, ...]]:
+    """Some operators as a model of their own.
+
+    Args:
+        wanted: tensors that they compute; the new model's outputs.
 
     Returns:
-        The flatbuffer, and the tensors of the whole model that are its inputs and outputs.
+        The flatbuffer, and the tensors of the whole model that are its inputs.
     """
     kit, graph = flatbuffer.schema(), tree.subgraphs[0]
-    alone = kit.ModelT()
-    alone.version, alone.buffers = 3, [kit.BufferT()]
-    alone.operatorCodes = [tree.operatorCodes[operator.opcodeIndex]]
-    own = kit.SubGraphT()
-    own.tensors = []
-    place: dict[int, int] = {-1: -1}
-    inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
-    for index in dict.fromkeys([*inputs, *outputs]):
-        if index >= 0:
-            place[index] = len(own.tensors)
-            own.tensors.append(_copy_tensor(tree, graph.tensors[index], alone))
-    moved = copy.copy(operator)
-    moved.opcodeIndex = 0
-    moved.inputs = np.array([place[index] for index in inputs], np.int32)
-    moved.outputs = np.array([place[index] for index in outputs], np.int32)
-    computed = tuple(
-        index
-        for index in dict.fromkeys(inputs)
-        if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index])
-    )
-    own.operators = [moved]
-    own.inputs = np.array([place[index] for index in computed], np.int32)
-    own.outputs = moved.outputs
+    alone, own = kit.ModelT(), kit.SubGraphT()
+    alone.version, alone.buffers, alone.operatorCodes = 3, [kit.BufferT()], tree.operatorCodes
     alone.subgraphs = [own]
-    return flatbuffer.serialize(alone), computed, outputs
+    own.tensors, own.operators = [], []
+    place: dict[int, int] = {-1: -1}
+    made: set[int] = set()
+    computed: dict[int, None] = {}
+    for operator in operators:
+        inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
+        for index in (*inputs, *outputs):
+            if index not in place:
+                place[index] = len(own.tensors)
+                own.tensors.append(_copy_tensor(tree, graph.tensors[index], alone))
+        for index in inputs:
+            if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index]):
+                computed.update({} if index in made else {index: None})
+        made.update(outputs)
+        moved = copy.copy(operator)
+        moved.inputs = np.array([place[index] for index in inputs], np.int32)
+        moved.outputs = np.array([place[index] for index in outputs], np.int32)
+        own.operators.append(moved)
+    own.inputs = np.array([place[index] for index in computed], np.int32)
+    own.outputs = np.array([place[index] for index in wanted], np.int32)
+    return flatbuffer.serialize(alone), tuple(computed)
 
 
 def _copy_tensor(tree: Any, tensor: Any, alone: Any) -> Any:

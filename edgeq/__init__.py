@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeq.api import bench, compare, convert, evaluate
+    from edgeq.api import bench, compare, convert, evaluate, tune
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
 
@@ -23,6 +23,7 @@ __all__ = [
     "distill",
     "evaluate",
     "quantization_aware",
+    "tune",
 ]
 
 # These work on live Keras models, so they import TensorFlow into the caller's process.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from edgeq import quantmath, storage
 from edgeq.conversion import convert_model, float_tflite
-from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, open_samples
-from edgeq.converters.source import KINDS, identify
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import UsageError
@@ -34,9 +32,11 @@ from edgeq.evaluation import (
     score_interval,
 )
 from edgeq.exporting import read_preprocessing
-from edgeq.inference import Interface, read_interface
+from edgeq.inference import read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import judge_comparison
+from edgeq.pairing import find_differences, open_pair
+from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -45,6 +45,8 @@ from edgeq.values import (
     ConvertOptions,
     Evaluation,
     Issue,
+    TuneOptions,
+    Tuning,
 )
 
 PathLike = str | Path
@@ -92,6 +94,57 @@ def convert(
         test_data=test_data,
         preprocess=_as_list(preprocess),
         options=chosen,
+        verbose=verbose,
+        on_progress=on_progress,
+        tensorflow=tensorflow,
+    )
+
+
+def tune(
+    model: Any,
+    output: PathLike,
+    *,
+    data: Any,
+    test_data: Any = None,
+    preprocess: Sequence[str] = (),
+    options: TuneOptions | None = None,
+    device: str = "local",
+    python: PathLike | None = None,
+    verbose: bool = False,
+    on_progress: OnProgress = _quiet,
+    tensorflow: TensorFlowProcess | None = None,
+    **settings: Any,
+) -> Tuning:
+    """Find the fastest or smallest model inside an accuracy budget, and prove and write it.
+
+    What was tried goes into a journal beside the output, so that the same call after an
+    interruption goes on where it was; the journal is removed with success.
+
+    Args:
+        model, output, data, test_data, preprocess, tensorflow: see `convert`.
+        device: where latency is measured.
+        python: interpreter that runs the agent there, this one by default.
+        settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
+            `max_drop_points=0.5`.
+
+    Raises:
+        GateError: nothing keeps the budget.
+        EdgeqError: another of its kinds; the output is then as it was before.
+    """
+    target = resolve_device(device, python=None if python is None else Path(python))
+    given = options or TuneOptions()
+    own = {field.name for field in fields(TuneOptions)}
+    inner = {name: value for name, value in settings.items() if name not in own}
+    outer = {name: value for name, value in settings.items() if name in own}
+    chosen = replace(given, **outer)
+    return tune_model(
+        model,
+        Path(output),
+        data=data,
+        test_data=test_data,
+        preprocess=_as_list(preprocess),
+        options=replace(chosen, convert=replace(chosen.convert, **inner)),
+        device=target,
         verbose=verbose,
         on_progress=on_progress,
         tensorflow=tensorflow,
@@ -248,7 +301,7 @@ def compare(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        first, second, batch = _open_pair(Path(baseline), Path(candidate), Path(folder))
+        first, second, batch = open_pair(Path(baseline), Path(candidate), Path(folder))
         leader = read_interface(first)
         texts = _as_list(preprocess or ())
         if preprocess is None:
@@ -267,7 +320,7 @@ def compare(
                 shown_as={first: str(baseline)},
             )  # fmt: skip
         sizes = storage.refer(first, str(baseline)), storage.refer(second)
-        issues = (*opened.issues, *_unlike(leader, batch))
+        issues = (*opened.issues, *find_differences(leader, batch))
     verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],
@@ -283,35 +336,6 @@ def compare(
         preprocessing=tuple(texts),
         issues=issues,
     )
-
-
-def _open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
-    """Both as `.tflite`, the baseline lowered for the candidate's batch size, which is returned.
-
-    Raises:
-        UsageError: the candidate is no `.tflite`.
-    """
-    if (kind := identify(candidate)) != "tflite":
-        raise UsageError(
-            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
-            hint="Convert it first, or swap the two: FP32 comes first.",
-        )
-    batch = batch_size(read_interface(candidate).inputs)
-    return float_tflite(baseline, folder, ConvertOptions(batch=batch)), candidate, batch
-
-
-def _unlike(baseline: Interface, batch: int) -> tuple[Issue, ...]:
-    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size."""
-    found = []
-    ours = batch_size(baseline.inputs)
-    if ours != batch:
-        message = f"FP32 takes {ours} samples at a time, the candidate {batch}"
-        found.append(make_issue("compare.batches_differ", f"{message}: latencies are per run."))
-    quantized = [spec.name for spec in (*baseline.inputs, *baseline.outputs) if spec.scales]
-    if quantized:
-        message = f"The first model is quantized itself ({quantized[0]!r}), so it is no FP32"
-        found.append(make_issue("compare.baseline_quantized", f"{message}; swap the two?"))
-    return tuple(found)
 
 
 def _as_list(given: Any) -> list[Any]:

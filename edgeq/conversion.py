@@ -21,7 +21,7 @@ from edgeq.errors import UsageError
 from edgeq.exporting import finish_file
 from edgeq.float_pass import feed, why_stock
 from edgeq.issues import judge, make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan
+from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix
 from edgeq.preparation import open_outputs, prepare, versions, without_temporary_path
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.values import (
@@ -66,8 +66,8 @@ def convert_model(
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
         best = _quantize(job, float_model, plan, ready.run, issues)
-        target.write_bytes(finish_file(best.content, scheme, ready.declared))
-        proof = prove(job, target, float_model, issues)
+        target.write_bytes(finish_file(best.content, scheme, ready.preprocessing))
+        proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         if plan.samples is not None:
             issues += plan.samples.issues

@@ -10,6 +10,7 @@ EdgeqError                 exit 1
 ├── QuantizationError      exit 1   the quantizer refused or crashed
 ├── CertificateError       exit 1   the exported file is not what was asked for
 ├── DeviceError            exit 1   the run on a device failed
+├── ClusterError           exit 1   the machines that were to help do not answer
 ├── OutputError            exit 1   the result cannot be written
 ├── RecordError            exit 4   a record cannot be read or judged
 └── GateError              exit 3   the model is well-formed and misses a budget
@@ -75,6 +76,10 @@ class CertificateError(EdgeqError):
 
 class DeviceError(EdgeqError):
     """Raised when a device is unreachable, lacks a runtime, or the run on it died."""
+
+
+class ClusterError(EdgeqError):
+    """Raised when a Dask cluster does not answer, or is gone in the middle of the work."""
 
 
 class OutputError(EdgeqError):

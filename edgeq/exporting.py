@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq import flatbuffer
-from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.converters.schemes import Scheme
-from edgeq.values import Preprocessing
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 
 
-def finish_file(content: bytes, scheme: Scheme, declared: Sequence[Preprocessing]) -> bytes:
-    """Compact the file, and let the preprocessing travel inside it, for eval and bench."""
+def finish_file(content: bytes, scheme: Scheme, preprocessing: Sequence[str]) -> bytes:
+    """Compact the file, and let the preprocessing travel inside it, for eval and bench.
+
+    Args:
+        preprocessing: `--preprocess` texts.
+    """
     tree = flatbuffer.parse(content, "the quantized model")
     flatbuffer.compact(tree)
     if scheme.oldest_runtime is not None:
         flatbuffer.require_runtime(tree, scheme.oldest_runtime)
-    if declared:
-        texts = [format_preprocessing(item) for item in declared]
-        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, json.dumps(texts).encode())
+    if preprocessing:
+        texts = json.dumps(list(preprocessing))
+        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
     return flatbuffer.serialize(tree)
 
 

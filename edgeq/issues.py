@@ -65,6 +65,10 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
     "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),
     "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
+    # ---- tune: the search and what its result rests on
+    "tune.same_samples": IssueKind("warning", "chosen and measured on the same samples"),
+    "tune.few_samples": IssueKind("warning", "too few samples for the budget"),
+    "tune.failed_trials": IssueKind("note", "recipes that gave no file"),
     "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
 }
 

@@ -14,12 +14,12 @@ from edgeq import storage
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.lowering import FileReader, Reader
-from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
 from edgeq.float_pass import run_float
 from edgeq.planning import Job, OnProgress, SamplePlan, plan_samples
-from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+from edgeq.values import ConvertOptions, FloatModel, Issue
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Prepared:
     """A calibrated float model.
 
     Attributes:
-        declared: what the user said of preprocessing.
+        preprocessing: `--preprocess` texts, as the file carries them.
         run: the calibration pass.
         issues: doubts so far; receives more.
     """
 
     job: Job
     model: FloatModel
-    declared: tuple[Preprocessing, ...]
+    preprocessing: tuple[str, ...]
     plan: SamplePlan
     run: FloatRun
     issues: list[Issue]
@@ -76,7 +76,8 @@ def prepare(
     job = Job(scheme, io, options, folder, process, on_progress)
     issues = list(plan.issues)
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
-    return Prepared(job, float_model, tuple(declared), plan, run, issues)
+    texts = tuple(format_preprocessing(item) for item in declared)
+    return Prepared(job, float_model, texts, plan, run, issues)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeq.converters import certificate, lowering
+from edgeq.converters.selectors import Mix
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.evaluation import measure_quality, require_clear_names, unclear_names
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, judge_comparison, worst_sqnr_db
-from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan, choose_mix
+from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
-def prove(job: Job, target: Path, model: FloatModel, issues: list[Issue]) -> Certificate:
+def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issue]) -> Certificate:
     """Read the file back; what is not as asked stops the work, unless the user allowed it.
 
     Args:
+        mix: operators that were to be something else than the scheme's.
         issues: receives what was allowed, and what is worth knowing.
 
     Raises:
@@ -30,7 +32,7 @@ def prove(job: Job, target: Path, model: FloatModel, issues: list[Issue]) -> Cer
         job.options.granularity,
         model.inputs,
         model.outputs,
-        choose_mix(job, model),
+        mix,
     )
     if proof.problems and not job.options.allow_float:
         raise CertificateError(

@@ -17,13 +17,17 @@ _EXPANSION = 4
 _BLOCKS = ((16, 1), (16, 1), (32, 2), (32, 1), (32, 1))  # channels, stride
 
 
-def build() -> keras.Model:
-    """A stem, five inverted residual blocks and a head; float32 [N, 28, 28, 1] of 0..1."""
+def build(width: int = 1) -> keras.Model:
+    """A stem, five inverted residual blocks and a head; float32 [N, 28, 28, 1] of 0..1.
+
+    Args:
+        width: factor on the blocks' channels.
+    """
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False)(image)
     x = _activate(x)
     for channels, stride in _BLOCKS:
-        x = _add_block(x, channels, stride)
+        x = _add_block(x, width * channels, stride)
     x = layers.Conv2D(128, 1, use_bias=False)(x)
     x = _activate(x)
     x = layers.GlobalAveragePooling2D()(x)

@@ -32,7 +32,7 @@ TIERS = (
     ("edgeq.float_pass", "edgeq.proof"),
     ("edgeq.variants", "edgeq.preparation"),
     ("edgeq.candidates",),
-    ("edgeq.conversion",),
+    ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
     ("edgeq.api", "edgeq.models"),
     ("edgeq.render",),
     ("edgeq.cli",),

@@ -18,6 +18,7 @@ from edgeq.errors import EdgeqError
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
     "convert": ("edgeq.cli.convert", "Convert a trained model to a proven .tflite."),
+    "tune": ("edgeq.cli.tune", "Find the fastest INT8 or mixed model inside an accuracy budget."),
     "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),
     "eval": ("edgeq.cli.evaluate", "Measure accuracy on labelled data."),
     "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),

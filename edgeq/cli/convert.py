@@ -9,44 +9,17 @@ from typing import Any
 
 import click
 
-from edgeq.cli.options import data_options, emit, output_options, progress_display
+from edgeq.cli.options import (
+    data_options,
+    emit,
+    output_options,
+    progress_display,
+    read_source,
+    source_options,
+)
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
-from edgeq.errors import UsageError
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
-
-
-def parse_batch(text: str | None) -> int | None:
-    """`--batch`: a size, or "dynamic" (0).
-
-    Raises:
-        UsageError: neither.
-    """
-    if text is None:
-        return None
-    if text == "dynamic":
-        return 0
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--batch {text!r} is neither a positive number nor 'dynamic'.")
-    return int(text)
-
-
-def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """`--input-shape NAME=1,224,224,3`, with ? for a dynamic size.
-
-    Raises:
-        UsageError: not of that form.
-    """
-    name, _, sizes = text.rpartition("=")
-    try:
-        shape = tuple(-1 if size == "?" else int(size) for size in sizes.split(","))
-    except ValueError:
-        shape = ()
-    if not name or not shape or any(size < 1 and size != -1 for size in shape):
-        raise UsageError(
-            f"--input-shape {text!r} cannot be read.", hint="Write NAME=1,224,224,3 (? = dynamic)."
-        )
-    return name, shape
 
 
 def read_options(given: Mapping[str, Any]) -> ConvertOptions:
@@ -61,11 +34,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         corrections=given["corrections"],
         samples=given["samples"],
         seed=given["seed"],
-        batch=parse_batch(given["batch"]),
-        input_shapes=tuple(map(parse_shape, given["shapes"])),
-        custom_objects=given["custom_objects"],
-        trusted=given["unsafe_deserialization"],
-        signature=given["signature"],
+        **read_source(given),
         allow_float=given["allow_float"],
         keep_float=given["keep_float"],
         int16=given["int16"],
@@ -121,20 +90,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
     help="fast: min-max ranges as they are. balanced: try statistics and corrections. best: more.",
 )  # fmt: skip
-@click.option("--batch", metavar="N|dynamic", help="Fix the batch size.  [default: 1]")
-@click.option(
-    "--input-shape", "shapes", multiple=True, metavar="NAME=D,D,...",
-    help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
-)  # fmt: skip
-@click.option("--signature", metavar="NAME", help="Of a SavedModel that has several.")
-@click.option(
-    "--custom-objects", multiple=True, metavar="module:NAME",
-    help="Custom layers and functions that the model file uses.",
-)  # fmt: skip
-@click.option(
-    "--unsafe-deserialization", is_flag=True,
-    help="Run code stored in the model file (Lambda layers). Only for files you trust.",
-)  # fmt: skip
+@source_options
 @click.option(
     "--keep-float", multiple=True, metavar="SELECTOR",
     help="Leave operators in float: a regular expression on their names (layer names begin them), "

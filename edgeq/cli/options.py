@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeq import storage
+from edgeq.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OnProgress = Callable[[str, int, int | None], None]
@@ -39,6 +40,29 @@ data_options = _stack(
     click.option("--seed", default=0, show_default=True, help="Of the choice of samples."),
 )
 
+source_options = _stack(
+    click.option("--batch", metavar="N|dynamic", help="Fix the batch size.  [default: 1]"),
+    click.option(
+        "--input-shape",
+        "shapes",
+        multiple=True,
+        metavar="NAME=D,D,...",
+        help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
+    ),
+    click.option("--signature", metavar="NAME", help="Of a SavedModel that has several."),
+    click.option(
+        "--custom-objects",
+        multiple=True,
+        metavar="module:NAME",
+        help="Custom layers and functions that the model file uses.",
+    ),
+    click.option(
+        "--unsafe-deserialization",
+        is_flag=True,
+        help="Run code stored in the model file (Lambda layers). Only for files you trust.",
+    ),
+)
+
 run_options = _stack(
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
     click.option(
@@ -65,6 +89,54 @@ record_option = click.option(
     metavar="RECORD.json",
     help="Write the record to a file.",
 )
+
+
+def parse_batch(text: str | None) -> int | None:
+    """`--batch`: a size, or "dynamic" (0).
+
+    Raises:
+        UsageError: neither.
+    """
+    if text is None:
+        return None
+    if text == "dynamic":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--batch {text!r} is neither a positive number nor 'dynamic'.")
+    return int(text)
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`--input-shape NAME=1,224,224,3`, with ? for a dynamic size.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(-1 if size == "?" else int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or any(size < 1 and size != -1 for size in shape):
+        raise UsageError(
+            f"--input-shape {text!r} cannot be read.", hint="Write NAME=1,224,224,3 (? = dynamic)."
+        )
+    return name, shape
+
+
+def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `ConvertOptions` that `source_options` decide.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    return {
+        "batch": parse_batch(given["batch"]),
+        "input_shapes": tuple(map(parse_shape, given["shapes"])),
+        "custom_objects": given["custom_objects"],
+        "trusted": given["unsafe_deserialization"],
+        "signature": given["signature"],
+    }
 
 
 @contextmanager

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from rich.console import Console, RenderableType
-from rich.padding import Padding
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from edgeq.converters.schemes import SCHEMES
+from edgeq.render.parts import (
+    grid,
+    heading,
+    issue_parts,
+    plural,
+    quality_rows,
+    render,
+    show_bytes,
+    show_db,
+    show_ms,
+    show_ratio,
+    show_sizes,
+    tensor_cells,
+)
 from edgeq.values import (
     BenchResult,
     BenchRun,
@@ -24,67 +35,8 @@ from edgeq.values import (
     FileRef,
     Issue,
     MetricValue,
-    Quality,
-    Ratio,
-    TensorSpec,
     TfliteModel,
 )
-
-_NARROWEST = 80
-_WIDEST = 120
-
-
-def _render(*parts: RenderableType) -> str:
-    """Rich renderables as text with colours; `click.echo` drops them when nobody would see."""
-    width = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
-    console = Console(width=width, force_terminal=True, color_system="standard", highlight=False)
-    with console.capture() as capture:
-        for part in parts:
-            # Lines with paths are left whole, so that they can be copied.
-            console.print(part, soft_wrap=isinstance(part, (str, Text)))
-    return capture.get().rstrip("\n")
-
-
-def _grid(rows: Iterable[Sequence[str]]) -> Padding:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    return Padding(grid, (0, 0, 0, 2))
-
-
-def _heading(text: str) -> Text:
-    return Text(text, style="bold")
-
-
-def show_bytes(count: int | None) -> str:
-    """A size with the unit a reader expects, "-" when not measured."""
-    if count is None:
-        return "-"
-    if count < 1000:
-        return f"{count} B"
-    units = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
-    unit, size = next((u for u in units if count < 999.5 * u[1]), units[-1])
-    return f"{count / size:.1f} {unit}"
-
-
-def show_sizes(ratio: float) -> str:
-    """How many times smaller; a file that grew is said, not left to a number below one."""
-    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
-
-
-def show_ms(value: float) -> str:
-    """A latency with three significant digits."""
-    if value >= 100:
-        return f"{value:.0f} ms"
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
-    return f"{value:.{max(digits, 0)}f} ms"
-
-
-def show_db(value: float) -> str:
-    """An SQNR; identical outputs have no noise."""
-    return "identical" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
-
 
 # ---------------------------------------------------------------- convert
 
@@ -95,30 +47,30 @@ def show_conversion(result: Conversion) -> str:
     source = result.source
     title = f"{source.source.path} ({source.framework}) -> {result.model.file.path}"
     parts: list[RenderableType] = [
-        _heading(title),
+        heading(title),
         "",
-        _heading(f"Read back from the file: {_scheme_line(result)}"),
-        _grid(_certificate_rows(result, proof)),
+        heading(f"Read back from the file: {_scheme_line(result)}"),
+        grid(_certificate_rows(result, proof)),
     ]
     if result.model.candidates:
-        count = _plural(len(result.model.candidates), "candidate")
-        heading = f"The best of {count} on calibration samples kept apart"
-        parts += ["", _heading(heading), _grid(_choice_rows(result.model))]
+        count = plural(len(result.model.candidates), "candidate")
+        title = f"The best of {count} on calibration samples kept apart"
+        parts += ["", heading(title), grid(_choice_rows(result.model))]
     if result.quality is not None:
         kind = "held-out" if result.quality.is_held_out else "calibration"
-        count = _plural(result.quality.sample_count, f"{kind} sample")
-        heading = f"Against the float model on {count}"
-        parts += ["", _heading(heading), _grid(_quality_rows(result.quality))]
-    parts += _issue_parts([*_notes(result), *result.issues])
+        count = plural(result.quality.sample_count, f"{kind} sample")
+        title = f"Against the float model on {count}"
+        parts += ["", heading(title), grid(quality_rows(result.quality))]
+    parts += issue_parts([*_notes(result), *result.issues])
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
-    return _render(*parts)
+    return render(*parts)
 
 
 def _scheme_line(result: Conversion) -> str:
     summary = SCHEMES[result.model.scheme].summary
     counts = Counter(operator.precision for operator in result.certificate.operators)
     exceptions = [
-        f"{_plural(counts[precision], 'operator')} {words}"
+        f"{plural(counts[precision], 'operator')} {words}"
         for selectors, precision, words in (
             (result.options.keep_float, "float32", "kept in float"),
             (result.options.int16, "int16x8", "with INT16 activations"),
@@ -129,11 +81,11 @@ def _scheme_line(result: Conversion) -> str:
 
 
 def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str, ...]]:
-    rows = [("input", *_tensor_cells(spec)) for spec in proof.inputs]
-    rows += [("output", *_tensor_cells(spec)) for spec in proof.outputs]
+    rows = [("input", *tensor_cells(spec)) for spec in proof.inputs]
+    rows += [("output", *tensor_cells(spec)) for spec in proof.outputs]
     counts = Counter(operator.precision for operator in proof.operators)
     operators = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
-    rows.append(("operators", f"{operators}; {_plural(proof.float_islands, 'float island')}"))
+    rows.append(("operators", f"{operators}; {plural(proof.float_islands, 'float island')}"))
     rows.append(
         ("conversions", f"{proof.quantize_ops} QUANTIZE, {proof.dequantize_ops} DEQUANTIZE")
     )
@@ -170,45 +122,6 @@ def _choice_rows(model: TfliteModel) -> list[tuple[str, str]]:
     return rows
 
 
-def _tensor_cells(spec: TensorSpec) -> tuple[str, ...]:
-    shape = "x".join("?" if size == -1 else str(size) for size in spec.shape)
-    quantized = ""
-    if spec.scales:
-        quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
-    return (f"{spec.name}  {spec.dtype} {shape}{quantized}",)
-
-
-def _quality_rows(quality: Quality) -> list[tuple[str, str]]:
-    rows = [
-        (
-            "SQNR" if len(quality.outputs) == 1 else f"SQNR {output.name}",
-            f"{show_db(output.sqnr_db)}  (MSE {output.mse:.3g}, "
-            f"largest error {output.max_error:.3g})",
-        )
-        for output in quality.outputs
-    ]
-    if quality.agreement_percent is not None:
-        rows.append(("top-1", f"{quality.agreement_percent:.1f} % the same"))
-    if quality.drop_points is not None and quality.paired is not None:
-        drop, pairs = quality.drop_points, quality.paired
-        rows.append(
-            (
-                "accuracy" if len(quality.outputs) == 1 else f"accuracy {quality.scored_output}",
-                f"{quality.baseline_accuracy_percent:.2f} % -> "
-                f"{quality.candidate_accuracy_percent:.2f} %, drop {drop.value:+.2f} points "
-                f"(95 % interval {drop.low:+.2f} to {drop.high:+.2f})",
-            )
-        )
-        rows.append(
-            (
-                "in pairs",
-                f"{pairs.both_right} both right, {pairs.only_baseline} only float, "
-                f"{pairs.only_candidate} only quantized, {pairs.both_wrong} both wrong",
-            )
-        )
-    return rows
-
-
 def _notes(result: Conversion) -> list[Issue]:
     source = result.source
     notes = [Issue("", "note", note) for note in source.notes]
@@ -218,28 +131,12 @@ def _notes(result: Conversion) -> list[Issue]:
     return notes
 
 
-def _issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
-    if not issues:
-        return []
-    styles = {"error": "red", "warning": "yellow", "note": "cyan"}
-    grid = Table.grid(padding=(0, 1))
-    for number, issue in enumerate(issues, 1):
-        label = Text(issue.severity, style=styles[issue.severity])
-        code = f" [{issue.code}]" if issue.code else ""
-        grid.add_row(Text(f"{number}."), label, Text(issue.message + code))
-    return ["", Padding(grid, (0, 0, 0, 2))]
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 # ---------------------------------------------------------------- bench
 
 
 def show_bench(result: BenchResult) -> str:
     """Summary of `edgeq bench`."""
-    return _render(*_bench_parts(result))
+    return render(*_bench_parts(result))
 
 
 def _bench_parts(result: BenchResult) -> list[RenderableType]:
@@ -255,7 +152,7 @@ def _bench_parts(result: BenchResult) -> list[RenderableType]:
     for run, ratio in zip(result.runs[1:], result.speedups, strict=True):
         parts.append(Text(f"  {_base(run.model)}  {show_ratio(ratio)}"))
     issues = [issue for run in result.runs for issue in run.issues]
-    return parts + _issue_parts(list(dict.fromkeys(issues)))
+    return parts + issue_parts(list(dict.fromkeys(issues)))
 
 
 def _bench_cells(run: BenchRun) -> tuple[str, ...]:
@@ -276,23 +173,13 @@ def _base(file: FileRef) -> str:
     return file.path.rsplit("/", 1)[-1]
 
 
-def show_ratio(ratio: Ratio) -> str:
-    """A speed-up with its interval; slower is said, not left to a number below one."""
-    interval = f"(ratio {ratio.value:.2f}, 95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-    if ratio.low <= 1 <= ratio.high:
-        return f"no difference {interval}"
-    word = "faster" if ratio.value >= 1 else "SLOWER"
-    value = ratio.value if ratio.value >= 1 else 1 / ratio.value
-    return f"{value:.2f}x {word} {interval}"
-
-
 def _facts_line(facts: DeviceFacts, run: BenchRun) -> Text:
     cpu = facts.cpu_model or facts.machine
     governor = f", governor {facts.governor}" if facts.governor else ""
     load = "" if run.load_average is None else f", load {run.load_average:.2f}"
     return Text(
-        f"{facts.device}: {cpu}, {_plural(facts.core_count, 'core')}{governor}{load}; "
-        f"{run.runtime.name} {run.runtime.version}, {_plural(run.threads, 'thread')}"
+        f"{facts.device}: {cpu}, {plural(facts.core_count, 'core')}{governor}{load}; "
+        f"{run.runtime.name} {run.runtime.version}, {plural(run.threads, 'thread')}"
     )
 
 
@@ -323,7 +210,7 @@ def show_evaluations(results: Sequence[Evaluation]) -> str:
             f"{result.runtime.name} {result.runtime.version}",
         )
     issues = [issue for result in results for issue in result.issues]
-    return _render(table, *_issue_parts(list(dict.fromkeys(issues))))
+    return render(table, *issue_parts(list(dict.fromkeys(issues))))
 
 
 _VERDICTS = {
@@ -346,7 +233,7 @@ def show_comparison(result: Comparison) -> str:
             "accuracy",
             f"{quality.baseline_accuracy_percent:.2f} %",
             f"{quality.candidate_accuracy_percent:.2f} %",
-            _plural(quality.sample_count, "sample"),
+            plural(quality.sample_count, "sample"),
         )
     for ours, theirs in zip(result.metrics_baseline, result.metrics_candidate, strict=True):
         if ours.name != "top1" or quality.baseline_accuracy_percent is None:
@@ -356,18 +243,18 @@ def show_comparison(result: Comparison) -> str:
     if result.bench is not None:
         _add_latency_rows(table, result.bench)
     parts: list[RenderableType] = [
-        _heading(f"{result.baseline.path} against {result.candidate.path}"),
+        heading(f"{result.baseline.path} against {result.candidate.path}"),
         "",
         table,
         "",
-        _grid(_quality_rows(quality)),
+        grid(quality_rows(quality)),
     ]
     issues = list(result.issues)
     if result.bench is not None:
         parts += ["", _facts_line(result.bench.facts, result.bench.runs[0])]
         issues += [issue for run in result.bench.runs for issue in run.issues]
-    parts += _issue_parts(list(dict.fromkeys(issues)))
-    return _render(*parts, "", *_verdict_parts(result))
+    parts += issue_parts(list(dict.fromkeys(issues)))
+    return render(*parts, "", *_verdict_parts(result))
 
 
 def _add_latency_rows(table: Table, bench: BenchResult) -> None:

@@ -1,0 +1,42 @@
+"""A float model and its quantized counterpart, opened to be held against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeq.conversion import float_tflite
+from edgeq.converters.calibration import batch_size
+from edgeq.converters.source import KINDS, identify
+from edgeq.errors import UsageError
+from edgeq.inference import Interface, read_interface
+from edgeq.issues import make_issue
+from edgeq.values import ConvertOptions, Issue
+
+
+def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
+    """Both as `.tflite`, the baseline lowered for the candidate's batch size, which is returned.
+
+    Raises:
+        UsageError: the candidate is no `.tflite`.
+    """
+    if (kind := identify(candidate)) != "tflite":
+        raise UsageError(
+            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
+            hint="Convert it first, or swap the two: FP32 comes first.",
+        )
+    batch = batch_size(read_interface(candidate).inputs)
+    return float_tflite(baseline, folder, ConvertOptions(batch=batch)), candidate, batch
+
+
+def find_differences(baseline: Interface, batch: int) -> tuple[Issue, ...]:
+    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size."""
+    found = []
+    ours = batch_size(baseline.inputs)
+    if ours != batch:
+        message = f"FP32 takes {ours} samples at a time, the candidate {batch}"
+        found.append(make_issue("compare.batches_differ", f"{message}: latencies are per run."))
+    quantized = [spec.name for spec in (*baseline.inputs, *baseline.outputs) if spec.scales]
+    if quantized:
+        message = f"The first model is quantized itself ({quantized[0]!r}), so it is no FP32"
+        found.append(make_issue("compare.baseline_quantized", f"{message}; swap the two?"))
+    return tuple(found)

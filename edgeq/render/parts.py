@@ -1,0 +1,140 @@
+"""Pieces of terminal text that several results share."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.values import Issue, Quality, Ratio, TensorSpec
+
+_NARROWEST = 80
+_WIDEST = 120
+
+
+def render(*parts: RenderableType) -> str:
+    """Rich renderables as text with colours; `click.echo` drops them when nobody would see."""
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
+    console = Console(width=width, force_terminal=True, color_system="standard", highlight=False)
+    with console.capture() as capture:
+        for part in parts:
+            # Lines with paths are left whole, so that they can be copied.
+            console.print(part, soft_wrap=isinstance(part, (str, Text)))
+    return capture.get().rstrip("\n")
+
+
+def grid(rows: Iterable[Sequence[str]]) -> Padding:
+    """Rows under a heading, the first column dim."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def heading(text: str) -> Text:
+    """A line in bold."""
+    return Text(text, style="bold")
+
+
+def show_bytes(count: int | None) -> str:
+    """A size with the unit a reader expects, "-" when not measured."""
+    if count is None:
+        return "-"
+    if count < 1000:
+        return f"{count} B"
+    units = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
+    unit, size = next((u for u in units if count < 999.5 * u[1]), units[-1])
+    return f"{count / size:.1f} {unit}"
+
+
+def show_sizes(ratio: float) -> str:
+    """How many times smaller; a file that grew is said, not left to a number below one."""
+    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
+
+
+def show_ms(value: float) -> str:
+    """A latency with three significant digits."""
+    if value >= 100:
+        return f"{value:.0f} ms"
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
+    return f"{value:.{max(digits, 0)}f} ms"
+
+
+def show_db(value: float) -> str:
+    """An SQNR; identical outputs have no noise."""
+    return "identical" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
+
+
+def tensor_cells(spec: TensorSpec) -> tuple[str, ...]:
+    """A model's input or output."""
+    shape = "x".join("?" if size == -1 else str(size) for size in spec.shape)
+    quantized = ""
+    if spec.scales:
+        quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
+    return (f"{spec.name}  {spec.dtype} {shape}{quantized}",)
+
+
+def quality_rows(quality: Quality) -> list[tuple[str, str]]:
+    """Outputs and accuracy against the float model."""
+    rows = [
+        (
+            "SQNR" if len(quality.outputs) == 1 else f"SQNR {output.name}",
+            f"{show_db(output.sqnr_db)}  (MSE {output.mse:.3g}, "
+            f"largest error {output.max_error:.3g})",
+        )
+        for output in quality.outputs
+    ]
+    if quality.agreement_percent is not None:
+        rows.append(("top-1", f"{quality.agreement_percent:.1f} % the same"))
+    if quality.drop_points is not None and quality.paired is not None:
+        drop, pairs = quality.drop_points, quality.paired
+        rows.append(
+            (
+                "accuracy" if len(quality.outputs) == 1 else f"accuracy {quality.scored_output}",
+                f"{quality.baseline_accuracy_percent:.2f} % -> "
+                f"{quality.candidate_accuracy_percent:.2f} %, drop {drop.value:+.2f} points "
+                f"(95 % interval {drop.low:+.2f} to {drop.high:+.2f})",
+            )
+        )
+        rows.append(
+            (
+                "in pairs",
+                f"{pairs.both_right} both right, {pairs.only_baseline} only float, "
+                f"{pairs.only_candidate} only quantized, {pairs.both_wrong} both wrong",
+            )
+        )
+    return rows
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """A speed-up with its interval; slower is said, not left to a number below one."""
+    interval = f"(ratio {ratio.value:.2f}, 95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    if ratio.low <= 1 <= ratio.high:
+        return f"no difference {interval}"
+    word = "faster" if ratio.value >= 1 else "SLOWER"
+    value = ratio.value if ratio.value >= 1 else 1 / ratio.value
+    return f"{value:.2f}x {word} {interval}"
+
+
+def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
+    """Numbered doubts; nothing without any."""
+    if not issues:
+        return []
+    styles = {"error": "red", "warning": "yellow", "note": "cyan"}
+    grid = Table.grid(padding=(0, 1))
+    for number, issue in enumerate(issues, 1):
+        label = Text(issue.severity, style=styles[issue.severity])
+        code = f" [{issue.code}]" if issue.code else ""
+        grid.add_row(Text(f"{number}."), label, Text(issue.message + code))
+    return ["", Padding(grid, (0, 0, 0, 2))]
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

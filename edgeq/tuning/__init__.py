@@ -1,0 +1,1 @@
+"""`edgeq tune`: the fastest or smallest model inside an accuracy budget."""

@@ -1,0 +1,189 @@
+"""Which trial wins: inside the budget, fastest or smallest, and confirmed on samples kept apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeq.device_runners import measure
+from edgeq.device_runners.device import Device
+from edgeq.errors import GateError
+from edgeq.issues import make_issue
+from edgeq.judging import chance_doubt
+from edgeq.tuning.search import Search, badness
+from edgeq.tuning.store import Store
+from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
+
+_MOST_MEASURED = 8  # structures, beside the float model
+_SAME_SPEED = 1.03  # medians this near are equal, and quality decides
+_BENCH = BenchOptions(min_time_s=0.5, max_time_s=2.0)
+
+
+class Choice:
+    """Runs a search as far as the budget needs it, and decides.
+
+    Args:
+        source: the float model's file.
+        device: to measure latency on.
+    """
+
+    def __init__(self, search: Search, source: Path, store: Store, device: Device):
+        self._search, self._source, self._store, self._device = search, source, store, device
+        self._speeds: dict[str, tuple[Ratio, float]] = {}
+        self._rejected: set[Trial] = set()
+        self.facts: DeviceFacts | None = None
+
+    def choose(self) -> Trial:
+        """The best trial inside the budget.
+
+        Raises:
+            GateError: there is none; the message says how near it came and what is in the way.
+            DeviceError: latency cannot be measured.
+        """
+        self._search.run_plain()
+        chosen = self._pick()
+        if chosen is None:
+            self._search.run_mixed()
+            chosen = self._pick()
+        if chosen is None:
+            raise self._refusal()
+        return chosen
+
+    def table(self, chosen: Trial) -> tuple[Trial, ...]:
+        """All trials with what was measured, the chosen one first."""
+        timed = [self._with_speed(trial) for trial in self._search.trials]
+        marked = [replace(trial, is_pareto=_is_pareto(trial, timed)) for trial in timed]
+        marked.sort(key=lambda trial: trial.recipe != chosen.recipe)
+        return tuple(marked)
+
+    def doubts(self, quality: Quality, *, is_apart: bool) -> list[Issue]:
+        """What is worth knowing about the result."""
+        found = []
+        budget = self._search.options.convert.max_drop_points
+        if not is_apart:
+            message = f"All {quality.sample_count} samples served to choose as well as to measure"
+            found.append(make_issue("tune.same_samples", f"{message}: the drop is flattered."))
+        if (chance := chance_doubt(quality)) is not None:
+            found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
+        drop = quality.drop_points
+        if budget is not None and drop is not None and drop.high > budget:
+            message = (
+                f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a "
+                f"95 % interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
+            )
+            found.append(make_issue("tune.few_samples", message))
+        failed = [trial for trial in self._search.trials if trial.failure is not None]
+        if failed:
+            message = f"{len(failed)} recipes gave no file; the first: {failed[0].failure}"
+            found.append(make_issue("tune.failed_trials", message))
+        return found
+
+    def _pick(self) -> Trial | None:
+        inside = [trial for trial in self._search.inside() if trial not in self._rejected]
+        # Small mixes are the fast ones, so they come first where not all can be measured.
+        self._measure([*sorted(inside, key=_mixed_count), *self._search.ranked()])
+        for trial in self._by_objective(inside):
+            if not self._search.keeps_budget(self._search.confirm(trial)):
+                self._rejected.add(trial)
+                continue
+            return trial
+        return None
+
+    def _by_objective(self, trials: Sequence[Trial]) -> list[Trial]:
+        if self._search.options.objective == "size":
+            return sorted(trials, key=lambda trial: (trial.size_bytes, badness(trial)))
+        fastest = min((ms for _, ms in self._speeds.values()), default=1.0)
+
+        def key(trial: Trial) -> tuple[float, tuple[float, float]]:
+            known = self._speeds.get(trial.structure)
+            if known is None:
+                return (math.inf, badness(trial))
+            return (math.log(known[1] / fastest) // math.log(_SAME_SPEED), badness(trial))
+
+        return sorted(trials, key=key)
+
+    def _measure(self, trials: Sequence[Trial]) -> None:
+        """Latency of each structure among the trials, up to a number of them."""
+        one_each: dict[str, Trial] = {}
+        for trial in trials:
+            if trial.structure not in self._speeds:
+                one_each.setdefault(trial.structure, trial)
+        chosen = list(one_each.values())[: _MOST_MEASURED - len(self._speeds)]
+        if not chosen:
+            return
+        part = self._search.workshop.recording.search
+        tasks = [self._search.workshop.task(trial.recipe, part) for trial in chosen]
+        files = [self._store.path(self._search.local.make(task)) for task in tasks]
+        result = measure.bench([self._source, *files], self._device, _BENCH)
+        self.facts = result.facts
+        for trial, ratio, run in zip(chosen, result.speedups, result.runs[1:], strict=True):
+            self._speeds[trial.structure] = (ratio, run.latency.p50_ms)
+
+    def _with_speed(self, trial: Trial) -> Trial:
+        known = self._speeds.get(trial.structure)
+        return trial if known is None else replace(trial, speedup=known[0], latency_ms=known[1])
+
+    def _refusal(self) -> GateError:
+        budget, ranked = self._search.options.convert, self._search.ranked()
+        asked = [
+            f"{option} {value:g}"
+            for option, value in (
+                ("--max-drop", budget.max_drop_points),
+                ("--min-sqnr", budget.min_sqnr_db),
+            )
+            if value is not None
+        ]
+        message = f"None of {len(self._search.trials)} trials keeps {' and '.join(asked)}"
+        if ranked:
+            message += f": the best has {_describe(ranked[0])}"
+        if self._search.layers:
+            worst = self._search.layers[0]
+            message += (
+                f". Quantizing {worst.name.split(';')[0]!r} ({worst.operator}) costs most: alone "
+                f"it leaves an SQNR of {worst.sqnr_db:.1f} dB before the final activation"
+            )
+        return GateError(
+            f"{message}. No model was written.",
+            hint="What was tried is kept: the same command with a wider budget decides at once. "
+            "Quantization-aware training may reach this one (docs/quantization.md).",
+        )
+
+
+def _mixed_count(trial: Trial) -> int:
+    return len(trial.recipe.int16) + len(trial.recipe.keep_float)
+
+
+def _describe(trial: Trial) -> str:
+    drop = trial.drop_points
+    if drop is None:
+        return f"an SQNR of {trial.sqnr_db:.1f} dB"
+    return (
+        f"a drop of {drop.value:.2f} points (95 % interval {drop.low:.2f} to {drop.high:.2f}) and "
+        f"an SQNR of {trial.sqnr_db:.1f} dB"
+    )
+
+
+def _is_pareto(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether nobody is as good in quality, size and measured speed, and better in one."""
+    if trial.sha256 is None:
+        return False
+    own = _merits(trial)
+    for other in others:
+        theirs = _merits(other)
+        if other.sha256 is None or (own[-1] is None) != (theirs[-1] is None):
+            continue
+        pairs = [
+            (a, b) for a, b in zip(own, theirs, strict=True) if a is not None and b is not None
+        ]
+        if all(b <= a for a, b in pairs) and any(b < a for a, b in pairs):
+            return False
+    return True
+
+
+def _merits(trial: Trial) -> tuple[float | None, ...]:
+    """Smaller is better in each."""
+    drop = trial.drop_points
+    quality = -trial.sqnr_db if drop is None else drop.value
+    return (quality, -trial.sqnr_db, trial.size_bytes, trial.latency_ms)

@@ -1,0 +1,151 @@
+"""Trials on a Dask cluster that the user already has.
+
+What tasks need is content-addressed, so each worker receives a file once. A worker that dies loses
+nothing: Dask gives its tasks to another, and what only it held is sent again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import edgeq
+from edgeq.errors import ClusterError, MissingExtraError
+from edgeq.storage import to_plain
+from edgeq.tuning.pool import Child, Outcome
+from edgeq.tuning.store import Store
+from edgeq.tuning.trial import Task, read_task
+
+_ANSWER_S = 10  # for a scheduler to answer
+_SENDS = 3  # of a task whose data or worker was lost
+
+_worker = threading.local()  # one store and one child for each thread of a Dask worker
+
+
+def run_remote(version: str, plain: Mapping[str, Any], files: Mapping[str, bytes]) -> Any:
+    """One trial on a worker of the cluster.
+
+    Args:
+        version: of the edgeq that asks.
+        plain: the task.
+        files: digest to content of all it needs.
+
+    Returns:
+        The fields of its `Trial`; {"version": ...} when this worker has another edgeq.
+    """
+    if version != edgeq.__version__:
+        return {"version": edgeq.__version__}
+    if not hasattr(_worker, "child"):
+        _worker.folder = tempfile.TemporaryDirectory(prefix="edgeq-trials-")
+        _worker.store = Store(Path(_worker.folder.name))
+        _worker.child = Child(_worker.store.folder)
+    for digest, content in files.items():
+        if not _worker.store.path(digest).exists():
+            _worker.store.put(content)
+    return _worker.child.ask(read_task(plain))
+
+
+class DaskCluster:
+    """The workers behind a scheduler.
+
+    Args:
+        address: of the scheduler, e.g. "tcp://host:8786".
+
+    Raises:
+        MissingExtraError: Dask is not installed here.
+        ClusterError: nobody answers there, or there are no workers.
+    """
+
+    def __init__(self, address: str, store: Store):
+        try:
+            import distributed
+        except ImportError as error:
+            raise MissingExtraError(
+                "--cluster needs Dask, which is not installed here.",
+                hint="Install it with: pip install 'edgeq[cluster]'",
+            ) from error
+        self._dask, self._address, self._store = distributed, address, store
+        self._sent: dict[str, Any] = {}
+        try:
+            self._client = distributed.Client(
+                address, timeout=_ANSWER_S, set_as_default=False, name="edgeq"
+            )
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"No Dask scheduler answers at {address} within {_ANSWER_S} s.",
+                hint="Start one with `dask scheduler`, or leave --cluster out to use this machine.",
+                details=str(error),
+            ) from error
+        if not self._client.scheduler_info()["workers"]:
+            self._client.close()
+            raise ClusterError(
+                f"The Dask scheduler at {address} has no workers.",
+                hint=f"Start some with `dask worker {address}`, where edgeq is installed.",
+            )
+
+    def __enter__(self) -> DaskCluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._sent.clear()
+        self._client.close(timeout=_ANSWER_S)
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Try them all, as they finish.
+
+        Raises:
+            ClusterError: the scheduler is gone, or a worker has another edgeq.
+        """
+        waiting, sends = list(tasks), 0
+        while waiting:
+            if sends == _SENDS:
+                yield from ((task, {"failure": f"lost {_SENDS} times"}) for task in waiting)
+                return
+            sends += 1
+            futures = {self._submit(task): task for task in waiting}
+            waiting = []
+            for future in self._dask.as_completed(futures, loop=self._client.loop):
+                task = futures[future]
+                if future.status == "finished":
+                    yield task, self._check(future.result())
+                else:  # the worker was lost, or the only copy of the data with it
+                    self._require_scheduler()
+                    waiting.append(task)
+            if waiting:
+                self._sent.clear()
+
+    def _submit(self, task: Task) -> Any:
+        for digest in sorted(task.digests):
+            if digest not in self._sent:
+                content = self._store.read(digest)
+                self._sent[digest] = self._client.scatter(content, broadcast=True)
+        files = {digest: self._sent[digest] for digest in task.digests}
+        return self._client.submit(
+            run_remote, edgeq.__version__, to_plain(task), files, pure=False, retries=1
+        )
+
+    def _check(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        if "version" in outcome:
+            raise ClusterError(
+                f"A worker of the cluster has edgeq {outcome['version']}, this machine "
+                f"{edgeq.__version__}.",
+                hint="Install the same release there.",
+            )
+        return outcome
+
+    def _require_scheduler(self) -> None:
+        if self._client.status != "running":
+            raise ClusterError(
+                f"The Dask scheduler at {self._address} is gone.",
+                hint="What was tried is kept: run the same command again, with or without "
+                "--cluster, to go on.",
+            )

@@ -1,0 +1,93 @@
+"""What was tried, line by line on disk, so that an interrupted search goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import OutputError
+from edgeq.storage import to_plain
+from edgeq.values import Recipe
+
+_SCHEMA = "edgeq.journal/1"
+
+
+class Journal:
+    """Outcomes by recipe, in a file that only grows; a torn last line is dropped.
+
+    Args:
+        path: beside the output; begun anew when it tells of another search.
+        identity: what all outcomes depend on: digests of model and data, options, versions.
+
+    Raises:
+        OutputError: it cannot be written, or another search is writing it.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]):
+        self._path = path
+        self._header = json.dumps({"schema": _SCHEMA, **to_plain(dict(identity))}, sort_keys=True)
+        self._known = self._read()
+        try:
+            if self._known:
+                self._stream = path.open("r+", encoding="utf-8")
+                self._stream.seek(self._end)
+                self._stream.truncate()
+            else:
+                self._stream = path.open("w", encoding="utf-8")
+                self._write(self._header)
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write the journal {path}: {error.strerror or error}.",
+                hint="Choose another -o.",
+            ) from error
+
+    def known(self, part: str, recipe: Recipe) -> dict[str, Any] | None:
+        """The outcome of a recipe that was tried already on a part of the samples."""
+        return self._known.get(_key(part, to_plain(recipe)))
+
+    def add(self, part: str, recipe: Recipe, outcome: Mapping[str, Any]) -> None:
+        """Keep an outcome; it is on disk when this returns."""
+        plain = to_plain(recipe)
+        self._known[_key(part, plain)] = dict(outcome)
+        entry = {"part": part, "recipe": plain, "outcome": to_plain(dict(outcome))}
+        self._write(json.dumps(entry))
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        self._stream.close()
+
+    def remove(self) -> None:
+        """Remove the file: the search has its result."""
+        self._path.unlink()
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Whole lines of the same search."""
+        self._end = 0
+        try:
+            lines = self._path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(lines):
+            if not line.endswith(b"\n"):
+                break
+            if number == 0:
+                if line.decode("utf-8", "replace").strip() != self._header:
+                    return {}
+            else:
+                entry = json.loads(line)
+                found[_key(entry["part"], entry["recipe"])] = entry["outcome"]
+            self._end += len(line)
+        return found
+
+
+def _key(part: str, recipe: Mapping[str, Any]) -> str:
+    return json.dumps([part, recipe], sort_keys=True)

@@ -1,0 +1,231 @@
+"""Which recipes to try, in which order: plain INT8 first, then the cheapest mix that is enough.
+
+First every set of ranges, then corrections of the best of them. If no INT8 file keeps the budget,
+operators are ranked by what quantizing each alone costs; the worst 1, 2, 4, 8... get INT16
+activations or stay float, the smallest number that is enough is found between two of these, and of
+that set each operator that is not needed goes back to INT8.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgeq import metrics
+from edgeq.errors import QuantizationError
+from edgeq.tuning.journal import Journal
+from edgeq.tuning.pool import Executor, LocalPool
+from edgeq.tuning.recording import Part
+from edgeq.tuning.workshop import Workshop
+from edgeq.values import LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
+
+_MOST_CORRECTED = 3  # of each granularity
+_MOST_PRUNED = 16  # operators that are tried to go back to INT8, one at a time
+
+OnTrial = Callable[[int], None]
+
+
+@dataclass
+class Search:
+    """A search and what it has found; recipes that were tried before are not tried again.
+
+    Attributes:
+        trials: in the order of their recipes, each once.
+        layers: the operators by what they cost, once that was needed.
+        elapsed_s: spent on trials.
+        resumed: trials whose outcome was in the journal.
+    """
+
+    workshop: Workshop
+    executor: Executor
+    local: LocalPool
+    journal: Journal
+    options: TuneOptions
+    on_trial: OnTrial
+
+    def __post_init__(self) -> None:
+        self.trials: list[Trial] = []
+        self.resumed = 0
+        self.elapsed_s = 0.0
+        self.layers: tuple[LayerEffect, ...] = ()
+
+    def run_plain(self) -> None:
+        """All INT8 files."""
+        tried = self._try(self.workshop.plain_recipes())
+        later = self.workshop.later_corrections
+        if not later:
+            return
+        best = [
+            trial.recipe
+            for granularity in ("channel", "tensor")
+            for trial in self._ranked(
+                trial for trial in tried if trial.recipe.granularity == granularity
+            )[:_MOST_CORRECTED]
+        ]
+        sets = dict.fromkeys((later, ("bias",)))
+        self._try([replace(recipe, corrections=names) for recipe in best for names in sets])
+
+    def run_mixed(self) -> None:
+        """INT8 with some operators in INT16 or float.
+
+        Raises:
+            QuantizationError: the operators cannot be ranked.
+        """
+        per_channel = [trial for trial in self.trials if trial.recipe.granularity == "channel"]
+        ranked = self._ranked(per_channel)
+        if not ranked:
+            return
+        base = ranked[0].recipe
+        self.layers = self._rank_layers(base)
+        # Behind the ranked ones come those that cost nothing, so that the last rung is everything.
+        names = list(
+            dict.fromkeys([layer.name for layer in self.layers] + self.workshop.names(base))
+        )
+        try:
+            kernels = self.workshop.with_kernels(base)
+        except QuantizationError:
+            kernels = frozenset()  # no 16x8 at all; float is left
+        ladders = {
+            "int16": [name for name in names if name in kernels],
+            "keep_float": names,
+        }
+        self._try(
+            _mixed(base, side, ladder[:count])
+            for side, ladder in ladders.items()
+            for count in _rungs(len(ladder))
+        )
+        for side, ladder in ladders.items():
+            self._narrow(base, side, ladder)
+
+    def inside(self) -> list[Trial]:
+        """Trials that keep the budget, those with the best quality first."""
+        return self._ranked(trial for trial in self.trials if self.keeps_budget(trial))
+
+    def keeps_budget(self, trial: Trial) -> bool:
+        """Whether the drop and the SQNR are within what the user named."""
+        budget = self.options.convert
+        if trial.sha256 is None:
+            return False
+        if budget.min_sqnr_db is not None and trial.sqnr_db < budget.min_sqnr_db:
+            return False
+        if budget.max_drop_points is None:
+            return True
+        drop = trial.drop_points
+        return drop is not None and drop.value <= budget.max_drop_points
+
+    def confirm(self, trial: Trial) -> Trial:
+        """The same recipe on the samples that were kept apart."""
+        (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)
+        return confirmed
+
+    def ranked(self) -> list[Trial]:
+        """All trials with a file, those with the best quality first."""
+        return self._ranked(self.trials)
+
+    # ---------------------------------------------------------------- mixes
+
+    def _rank_layers(self, recipe: Recipe) -> tuple[LayerEffect, ...]:
+        reply = self.local.ask(self._task(recipe, self.workshop.recording.search), "effects")
+        if isinstance(reply, dict):
+            raise QuantizationError(f"The operators cannot be ranked: {reply['failure']}.")
+        return tuple(LayerEffect(**fields) for fields in reply)
+
+    def _narrow(self, base: Recipe, side: str, ladder: Sequence[str]) -> None:
+        """Find the smallest number of operators that is enough, then those that are needed."""
+        enough = self._smallest(base, side, ladder)
+        if enough is None:
+            return
+        below = [count for count in _rungs(len(ladder)) if count < enough]
+        between = range(max(below, default=0) + 1, enough)
+        self._try(_mixed(base, side, ladder[:count]) for count in between)
+        enough = self._smallest(base, side, ladder) or enough
+        names = list(ladder[:enough])
+        singles = [
+            _mixed(base, side, [other for other in names if other != name])
+            for name in names[:_MOST_PRUNED]
+            if len(names) > 1
+        ]
+        freed = {
+            name
+            for name, trial in zip(names, self._try(singles), strict=False)
+            if self.keeps_budget(trial)
+        }
+        if len(freed) > 1:
+            self._try([_mixed(base, side, [name for name in names if name not in freed])])
+
+    def _smallest(self, base: Recipe, side: str, ladder: Sequence[str]) -> int | None:
+        """How many of the worst operators are enough, as far as was tried."""
+        kept = {trial.recipe for trial in self.trials if self.keeps_budget(trial)}
+        counts = range(1, len(ladder) + 1)
+        return next((n for n in counts if _mixed(base, side, ladder[:n]) in kept), None)
+
+    # ---------------------------------------------------------------- trying
+
+    def _try(self, recipes: Any) -> list[Trial]:
+        """Trials of recipes on the search's samples, in their order."""
+        wanted = list(dict.fromkeys(recipes))
+        known = {trial.recipe for trial in self.trials}
+        if (most := self.options.max_trials) is not None:
+            room = most - len(self.trials)
+            new = [recipe for recipe in wanted if recipe not in known][: max(0, room)]
+            wanted = [recipe for recipe in wanted if recipe in known or recipe in set(new)]
+        missing = [recipe for recipe in wanted if recipe not in known]
+        self.trials += self._evaluate("search", missing, self.workshop.recording.search)
+        by_recipe = {trial.recipe: trial for trial in self.trials}
+        return [by_recipe[recipe] for recipe in wanted]
+
+    def _evaluate(self, name: str, recipes: Sequence[Recipe], part: Part) -> list[Trial]:
+        found = {recipe: self.journal.known(name, recipe) for recipe in recipes}
+        self.resumed += sum(known is not None for known in found.values())
+        tasks = [self._task(recipe, part) for recipe, known in found.items() if known is None]
+        started = time.monotonic()
+        for task, outcome in self.executor.run(tasks):
+            self.journal.add(name, task.recipe, outcome)
+            # As the journal will tell it after an interruption.
+            found[task.recipe] = self.journal.known(name, task.recipe)
+            self.on_trial(len(self.trials) + sum(known is not None for known in found.values()))
+        self.elapsed_s += time.monotonic() - started
+        return [_read_trial(recipe, outcome or {}) for recipe, outcome in found.items()]
+
+    def _task(self, recipe: Recipe, part: Part) -> Any:
+        return self.workshop.task(recipe, part)
+
+    def _ranked(self, trials: Iterator[Trial] | Sequence[Trial]) -> list[Trial]:
+        """Trials with a file, the best quality first; equals in the order they were tried."""
+        return sorted((trial for trial in trials if trial.sha256 is not None), key=badness)
+
+
+def badness(trial: Trial) -> tuple[float, float]:
+    """Sorts trials by quality, the best first: accuracy lost, then SQNR."""
+    drop = trial.drop_points
+    return (0.0 if drop is None else drop.value, -trial.sqnr_db)
+
+
+def _rungs(most: int) -> list[int]:
+    """1, 2, 4, 8... and all."""
+    powers = [1 << power for power in range(most.bit_length()) if 1 << power < most]
+    return [*powers, most] if most else []
+
+
+def _mixed(base: Recipe, side: str, names: Sequence[str]) -> Recipe:
+    chosen = tuple(sorted(names))
+    return replace(base, int16=chosen) if side == "int16" else replace(base, keep_float=chosen)
+
+
+def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:
+    if "failure" in outcome:
+        return Trial(recipe, None, 0, "", -math.inf, None, None, failure=outcome["failure"])
+    paired = outcome["paired"]
+    counts = None if paired is None else PairedCounts(**paired)
+    return Trial(
+        recipe=recipe,
+        sha256=outcome["sha256"],
+        size_bytes=outcome["size_bytes"],
+        structure=outcome["structure"],
+        sqnr_db=float(outcome["sqnr_db"]),  # "inf" for identical outputs
+        paired=counts,
+        drop_points=None if counts is None else metrics.drop_interval(counts),
+    )

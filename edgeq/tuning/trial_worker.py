@@ -1,0 +1,50 @@
+"""The child process that tries recipes: `python -m edgeq.tuning.trial_worker STORE`.
+
+One JSON line {"task", "want"} in, one line {"ok": ...} or {"failure": ...} out, until stdin closes.
+What is wanted is a name of `_ANSWERS`. What the libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import EdgeqError
+from edgeq.tuning.store import Store
+from edgeq.tuning.trial import make_file, rank_operators, read_task, try_task
+
+_ANSWERS: dict[str, Callable[..., Any]] = {
+    "trial": try_task,
+    "file": lambda task, store: {"sha256": store.put(make_file(task, store))},
+    "effects": rank_operators,
+}
+
+
+def answer(request: dict[str, Any], store: Store) -> dict[str, Any]:
+    """Do what a line asks for; a recipe that cannot be made is an answer, too."""
+    task = read_task(request["task"])
+    try:
+        return {"ok": _ANSWERS[request["want"]](task, store)}
+    except EdgeqError as error:
+        return {"failure": error.message}
+    except (RuntimeError, ValueError) as error:  # the interpreter's own way to refuse
+        text = str(error).strip().splitlines()
+        return {"failure": text[-1] if text else repr(error)}
+
+
+def main() -> None:
+    """Answer line after line."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    store = Store(Path(sys.argv[1]))
+    for line in sys.stdin:
+        replies.write(json.dumps(answer(json.loads(line), store)) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

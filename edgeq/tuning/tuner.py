@@ -1,0 +1,179 @@
+"""`edgeq tune`: lower once, calibrate once, search, choose, prove."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeq import storage
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.schemes import resolve
+from edgeq.converters.selectors import Mix
+from edgeq.device_runners.device import Device, resolve_device
+from edgeq.errors import QuantizationError, UsageError
+from edgeq.evaluation import measure_quality
+from edgeq.float_pass import why_stock
+from edgeq.issues import judge
+from edgeq.planning import OnProgress
+from edgeq.preparation import Prepared, open_outputs, prepare, versions, without_temporary_path
+from edgeq.proof import prove
+from edgeq.tuning.choice import Choice
+from edgeq.tuning.cluster import DaskCluster
+from edgeq.tuning.journal import Journal
+from edgeq.tuning.pool import Executor, LocalPool
+from edgeq.tuning.recording import Recording, record
+from edgeq.tuning.search import Search
+from edgeq.tuning.store import Store
+from edgeq.tuning.workshop import Workshop
+from edgeq.values import OBJECTIVES, DataRef, Quality, TfliteModel, Trial, TuneOptions, Tuning
+
+
+def tune_model(
+    model: Any,
+    output: Path,
+    *,
+    data: Any,
+    test_data: Any,
+    preprocess: Sequence[str],
+    options: TuneOptions,
+    device: Device,
+    verbose: bool,
+    on_progress: OnProgress,
+    tensorflow: TensorFlowProcess | None = None,
+) -> Tuning:
+    """Search; see `api.tune` for the arguments.
+
+    Raises:
+        GateError: nothing keeps the budget.
+        EdgeqError: another of its kinds. What was tried is in the journal, then.
+    """
+    _check(options)
+    scheme, io = resolve("int8", options.convert.io, "channel")
+    with ExitStack() as stack:
+        target, record_path = open_outputs(stack, output, (model, data, test_data))
+        ready = prepare(
+            stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
+            options=options.convert, verbose=verbose, on_progress=on_progress,
+            tensorflow=tensorflow,
+        )  # fmt: skip
+        if (reason := why_stock(ready.job, ready.model)) is not None:
+            raise UsageError(f"tune needs edgeq's own calibrator, and this model: {reason}.")
+        store = Store(ready.job.folder / "store")
+        local = stack.enter_context(LocalPool(store, options.jobs))
+        recording = record(ready, store, needs_labels=options.convert.max_drop_points is not None)
+        on_progress("quantize", 0, None)
+        workshop = Workshop(ready, store, recording)
+        journal = Journal(output.with_name(f"{output.name}.tuning"), _identity(ready, options))
+        stack.callback(journal.close)
+        executor: Executor = local
+        if options.cluster is not None:
+            executor = stack.enter_context(DaskCluster(options.cluster, store))
+        search = Search(
+            workshop, executor, local, journal, options,
+            lambda tried: on_progress("try", tried, None),
+        )  # fmt: skip
+        choice = Choice(search, Path(ready.model.file.path), store, device)
+        finished = _finish(ready, search, choice, choice.choose(), target, output)
+        storage.write_record(record_path, "tune", finished)
+        journal.remove()
+    return finished
+
+
+def _check(options: TuneOptions) -> None:
+    """Refuse what means nothing, before any work."""
+    budget = options.convert
+    if budget.max_drop_points is None and budget.min_sqnr_db is None:
+        raise UsageError(
+            "tune needs a budget.",
+            hint="Pass --max-drop POINTS (labelled data), --min-sqnr DB, or both.",
+        )
+    for name, gate in (
+        ("--max-drop", budget.max_drop_points),
+        ("--min-sqnr", budget.min_sqnr_db),
+    ):
+        if gate is not None and not math.isfinite(gate):
+            raise UsageError(f"{name} {gate} is no number to hold a result to.")
+    if options.objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise UsageError(f"Unknown objective {options.objective!r}; known are {known}.")
+
+
+def _identity(ready: Prepared, options: TuneOptions) -> dict[str, Any]:
+    """What the outcome of a recipe depends on; the budget is not part of it."""
+    settings = replace(options.convert, max_drop_points=None, min_sqnr_db=None)
+    plan = ready.plan
+    return {
+        "model": ready.model.file.sha256,
+        "data": None if plan.samples is None else plan.samples.ref.sha256,
+        "test_data": None if plan.test is None else plan.test.ref.sha256,
+        "preprocessing": ready.preprocessing,
+        "settings": storage.to_plain(settings),
+        "versions": versions(ready.job.process),
+    }
+
+
+def _finish(
+    ready: Prepared,
+    search: Search,
+    choice: Choice,
+    chosen: Trial,
+    target: Path,
+    output: Path,
+) -> Tuning:
+    """Write the chosen file, and prove and measure it as `convert` does."""
+    recipe, recording = chosen.recipe, search.workshop.recording
+    _write(search, chosen, target)
+    granularity = replace(search.options.convert, granularity=recipe.granularity)
+    job = replace(ready.job, options=granularity)
+    proof = prove(job, target, ready.model, Mix(recipe.keep_float, recipe.int16), ready.issues)
+    quality = _measure_quality(ready, target, recording)
+    issues = [*ready.issues, *choice.doubts(quality, is_apart=recording.is_apart)]
+    if ready.plan.samples is not None:
+        issues += ready.plan.samples.issues
+    file, ranges = storage.refer(target, str(output)), search.workshop.ranges(recipe)
+    assert choice.facts is not None
+    return Tuning(
+        options=search.options,
+        source=without_temporary_path(ready.model),
+        data=_data_ref(ready),
+        test_data=None if ready.plan.test is None else ready.plan.test.ref,
+        model=TfliteModel(file, "int8", ready.job.io, recipe.granularity, ranges),
+        certificate=proof,
+        quality=quality,
+        trials=choice.table(chosen),
+        layers=search.layers,
+        search_samples=recording.search.count,
+        is_confirmed=recording.is_apart,
+        elapsed_s=search.elapsed_s,
+        resumed_trials=search.resumed,
+        facts=choice.facts,
+        validity=judge(issues),
+        issues=tuple(dict.fromkeys(issues)),
+        versions=versions(ready.job.process),
+    )
+
+
+def _write(search: Search, chosen: Trial, target: Path) -> None:
+    workshop = search.workshop
+    made = search.local.make(workshop.task(chosen.recipe, workshop.recording.search))
+    if made != chosen.sha256 and search.options.cluster is None:
+        raise QuantizationError("The chosen file could not be made a second time, bit by bit.")
+    target.write_bytes(workshop.store.read(made))
+
+
+def _measure_quality(ready: Prepared, target: Path, recording: Recording) -> Quality:
+    pairs = (
+        (sample.inputs, sample.label)
+        for sample in recording.samples.iterate(recording.proof_indices)
+    )
+    source = Path(ready.model.file.path)
+    return measure_quality(source, target, pairs, resolve_device("local"))
+
+
+def _data_ref(ready: Prepared) -> DataRef:
+    assert ready.plan.samples is not None
+    return ready.plan.samples.ref

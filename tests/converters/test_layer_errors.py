@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq import flatbuffer, models
+from edgeq.converters import calibration, quantization
+from edgeq.converters.layer_errors import measure_effects
+from edgeq.converters.mixing import mix_in
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.squashing import unsquash
+from edgeq.converters.statistics import choose_ranges
+from edgeq.converters.stepping import Stepper
+from edgeq.errors import QuantizationError
+from edgeq.values import FloatModel
+
+IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def quantized(
+    float_mobilenet: FloatModel,
+    tensorflow: TensorFlowProcess,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[float], bytes]:
+    folder = tmp_path_factory.mktemp("quantized")
+    fed = ({"image": image} for image in IMAGES)
+    run = calibration.run_float_model(float_mobilenet, fed, folder, 1)
+    ranges = choose_ranges(run.statistics, "minmax")
+    settings = (SCHEMES["int8"], "int8", "channel", tensorflow, folder)
+    return quantization.quantize(float_mobilenet, ranges, *settings)
+
+
+def content(model: FloatModel) -> bytes:
+    return Path(model.file.path).read_bytes()
+
+
+def run(content: bytes) -> np.ndarray:
+    """Outputs in real units."""
+    tree = flatbuffer.parse(content, "it")
+    stepper = Stepper(tree, {"image": IMAGES[:, np.newaxis]})
+    stepper.run_to(len(tree.subgraphs[0].operators))
+    return stepper.real(flatbuffer.indices(tree.subgraphs[0].outputs)[0])
+
+
+def spoil(quantized: bytes, position: int) -> tuple[bytes, str]:
+    """Halve the integers of the layer at a position; its name."""
+    tree = flatbuffer.parse(quantized, "it")
+    graph = tree.subgraphs[0]
+    operator = graph.operators[position]
+    weights = graph.tensors[operator.inputs[1]]
+    halved = flatbuffer.constant(tree, weights) // 2
+    weights.buffer = flatbuffer.add_buffer(tree, halved.astype(np.int8))
+    return flatbuffer.serialize(tree), flatbuffer.text(graph.tensors[operator.outputs[0]].name)
+
+
+def test_the_spoiled_layer_costs_most(float_mobilenet: FloatModel, quantized: bytes) -> None:
+    inputs = {"image": IMAGES[:, np.newaxis]}
+    before = measure_effects(content(float_mobilenet), quantized, inputs)
+    spoiled, name = spoil(quantized, 5)
+    after = measure_effects(content(float_mobilenet), spoiled, inputs)
+    assert after[0].name == name != before[0].name
+    assert after[0].sqnr_db < 12
+    assert before[0].sqnr_db > 35
+    others = (
+        {item.name: item for item in effects if item.name != name} for effects in (before, after)
+    )
+    assert next(others) == next(others)  # each is measured without the errors of the others
+
+
+def test_an_effect_is_that_of_the_file_with_this_layer_alone(
+    float_mobilenet: FloatModel, quantized: bytes
+) -> None:
+    """The same by another way: all other operators in float, run as one file."""
+    inputs = {"image": IMAGES[:, np.newaxis]}
+    spoiled, name = spoil(quantized, 5)
+    source = content(float_mobilenet)
+    tree = flatbuffer.parse(source, "it")
+    graph = tree.subgraphs[0]
+    names = [flatbuffer.text(graph.tensors[op.outputs[0]].name) for op in graph.operators]
+    mixed = mix_in(spoiled, source, "float32", source, [own for own in names if own != name])
+    wanted, given = (run(unsquash(made)) for made in (source, mixed))
+    expected = 10 * np.log10(np.sum(wanted**2) / np.sum((wanted - given) ** 2))
+    effects = measure_effects(source, spoiled, inputs)
+    (found,) = (item for item in effects if item.name == name)
+    assert found.sqnr_db == pytest.approx(expected, abs=0.3)  # its input is quantized here, too
+
+
+def test_different_models_are_refused(float_cnn: FloatModel, quantized: bytes) -> None:
+    with pytest.raises(QuantizationError, match="changed the operators"):
+        measure_effects(content(float_cnn), quantized, {"image": IMAGES[:, np.newaxis]})

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from edgeq.errors import QuantizationError
+from edgeq.tuning.pool import Child, LocalPool
+from tests.tuning.conftest import Bench
+
+
+def test_the_same_recipe_gives_the_same_bytes_in_any_worker(bench: Bench) -> None:
+    corrected = replace(
+        bench.workshop.plain_recipes()[0], corrections=bench.workshop.later_corrections
+    )
+    task = bench.task(corrected)
+    found = []
+    for _ in range(2):
+        with LocalPool(bench.store, 1) as pool:
+            found.append(pool.ask(task))
+    assert found[0] == found[1]
+    assert found[0]["sha256"] is not None
+
+
+def test_all_tasks_come_back_whatever_their_number(bench: Bench) -> None:
+    tasks = [bench.task(recipe) for recipe in bench.workshop.plain_recipes()]
+    assert len(tasks) > 3
+    with LocalPool(bench.store, 2) as pool:
+        found = {task.recipe: outcome for task, outcome in pool.run(tasks)}
+    assert set(found) == set(bench.workshop.plain_recipes())
+    assert all(outcome["sha256"] for outcome in found.values())
+
+
+def test_a_killed_worker_is_replaced_and_its_task_done_again(bench: Bench) -> None:
+    child = Child(bench.store.folder)
+    process = child._start()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(child.ask(bench.task())))
+    thread.start()
+    time.sleep(0.2)  # it is still importing
+    os.kill(process.pid, signal.SIGKILL)
+    thread.join()
+    child.close()
+    assert answers[0]["paired"]["both_right"] > 100
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_recipe_that_cannot_be_made_is_an_answer(bench: Bench) -> None:
+    recipe = replace(bench.workshop.plain_recipes()[0], keep_float=("image",))
+    base = bench.task(recipe)
+    other = replace(base, base=bench.store.put(b"no flatbuffer at all"))
+    with LocalPool(bench.store, 1) as pool:
+        ((_, outcome),) = pool.run([other])
+        assert "the quantized model" in outcome["failure"]
+        with pytest.raises(QuantizationError, match="The file cannot be made"):
+            pool.make(other)
+        assert pool.ask(base)["sha256"]  # the worker lives on
+
+
+def test_a_task_without_its_data_kills_no_one_silently(bench: Bench) -> None:
+    missing = replace(bench.task(), base="0" * 64)
+    with LocalPool(bench.store, 1) as pool:
+        ((_, outcome),) = pool.run([missing])
+    assert outcome["failure"].startswith("the worker ended with 1 (FileNotFoundError: ")
+    assert outcome["failure"].endswith(", 2 times")
+
+
+def test_operators_are_ranked(bench: Bench) -> None:
+    with LocalPool(bench.store, 1) as pool:
+        effects = pool.ask(bench.task(), "effects")
+    assert [item["sqnr_db"] for item in effects] == sorted(item["sqnr_db"] for item in effects)
+    assert {item["operator"] for item in effects} >= {"CONV_2D", "FULLY_CONNECTED"}

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeq
+from edgeq import models
+from edgeq.converters.certificate import certify
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.device_runners import measure
+from edgeq.errors import ClusterError, DataError, GateError, UsageError
+from edgeq.render.tuning import show_tuning
+from edgeq.values import BenchOptions, FloatModel, Tuning
+from tests.tuning.conftest import labelled
+
+CALIBRATION = models.path("fashion_mnist_calibration.npz")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "samples.npz"
+    np.savez(path, **labelled(700))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def short_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests look at what is measured, not at how well."""
+    monkeypatch.setattr("edgeq.tuning.choice._BENCH", BenchOptions(runs=20))
+
+
+@pytest.fixture
+def tune(float_mobilenet: FloatModel, tensorflow: TensorFlowProcess, data: Path) -> Any:
+    def run(output: Path, **settings: Any) -> Tuning:
+        given = {"data": data, "samples": 60, "model": float_mobilenet.file.path, **settings}
+        return edgeq.tune(given.pop("model"), output, tensorflow=tensorflow, **given)
+
+    return run
+
+
+def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_path: Path) -> None:
+    out = tmp_path / "tuned.tflite"
+    result = tune(out, max_drop_points=1.0)
+    chosen = result.trials[0]
+    assert chosen.sha256 == result.model.file.sha256
+    assert chosen.drop_points.value <= 1.0
+    assert result.quality.drop_points.value <= 1.0
+    assert result.is_confirmed
+    assert (result.search_samples, result.quality.sample_count) == (320, 320)
+    assert certify(out).operators == result.certificate.operators
+    assert {op.precision for op in result.certificate.operators} == {"int8"}
+    inside = [t for t in result.trials if t.sha256 and t.drop_points.value <= 1.0 and t.latency_ms]
+    assert chosen.latency_ms <= 1.03 * min(trial.latency_ms for trial in inside)
+    kinds = {(t.recipe.granularity, bool(t.recipe.corrections)) for t in result.trials}
+    assert kinds == {(g, c) for g in ("channel", "tensor") for c in (False, True)}
+    record = json.loads((tmp_path / "tuned.tflite.json").read_text())
+    assert record["kind"] == "tune"
+    assert len(record["trials"]) == len(result.trials)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
+    text = show_tuning(result)
+    for expected in ("--max-drop 1", "samples kept apart", "chosen", "pareto", f"Wrote {out}"):
+        assert expected in text
+
+
+def test_no_trial_dominates_a_pareto_one(tune: Any, tmp_path: Path) -> None:
+    result = tune(tmp_path / "tuned.tflite", max_drop_points=1.0, objective="size")
+    pareto = [trial for trial in result.trials if trial.is_pareto]
+    assert pareto
+    for trial in pareto:
+        for other in result.trials:
+            if other.latency_ms is None or trial.latency_ms is None:
+                continue
+            merits = [
+                (item.drop_points.value, -item.sqnr_db, item.size_bytes, item.latency_ms)
+                for item in (other, trial)
+            ]
+            assert merits[0] == merits[1] or any(a > b for a, b in zip(*merits, strict=True))
+    inside = [trial for trial in result.trials if trial.drop_points.value <= 1.0]
+    assert result.trials[0].size_bytes <= sorted(trial.size_bytes for trial in inside)[2]
+
+
+def test_a_mix_is_found_when_int8_alone_is_not_enough(tune: Any, tmp_path: Path) -> None:
+    """SQNR of 42 dB is more than any INT8 file of this model has, and less than float has."""
+    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=42.0, io="float32")
+    chosen, plain = result.trials[0], [t for t in result.trials if not _is_mixed(t)]
+    assert max(trial.sqnr_db for trial in plain) < 42 <= chosen.sqnr_db
+    assert _is_mixed(chosen)
+    names = {op.output: op.precision for op in result.certificate.operators}
+    for name in chosen.recipe.keep_float:
+        assert names[name] == "float32"
+    for name in chosen.recipe.int16:
+        assert names[name] == "int16x8"
+    assert result.layers[0].sqnr_db == min(layer.sqnr_db for layer in result.layers)
+    assert result.certificate.problems == ()
+    assert min(output.sqnr_db for output in result.quality.outputs) >= 42
+    assert _count(chosen) < len(names) - result.certificate.quantize_ops
+
+
+def _is_mixed(trial: Any) -> bool:
+    return _count(trial) > 0
+
+
+def _count(trial: Any) -> int:
+    return len(trial.recipe.keep_float) + len(trial.recipe.int16)
+
+
+def test_a_budget_that_cannot_be_met_is_told_with_the_layer_in_the_way(
+    tune: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.tflite"
+    with pytest.raises(GateError) as caught:
+        tune(out, min_sqnr_db=90.0)
+    message = caught.value.message
+    assert "trials keeps --min-sqnr 90: the best has a drop of " in message
+    assert "costs most: alone it leaves an SQNR of " in message
+    assert message.endswith(" No model was written.")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{out.name}.tuning"]
+    # The journal knows every trial, so another budget is decided without trying anything.
+    result = tune(out, max_drop_points=5.0)
+    assert result.resumed_trials == len(result.trials)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({}, UsageError, "tune needs a budget."),
+        ({"max_drop_points": float("nan")}, UsageError, "--max-drop nan is no number to hold"),
+        ({"min_sqnr_db": 20, "objective": "beauty"}, UsageError, "Unknown objective 'beauty'"),
+        ({"min_sqnr_db": 20, "device": "toaster"}, UsageError, "Unknown device 'toaster'"),
+        (
+            {"max_drop_points": 1, "cluster": "tcp://127.0.0.1:9"},
+            ClusterError,
+            "No Dask scheduler answers at tcp://127.0.0.1:9 within",
+        ),
+        ({"max_drop_points": 1, "samples": 700}, DataError, "No samples are left to judge on"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    settings: dict[str, Any],
+    kind: type[Exception],
+    message: str,
+    tune: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeq.tuning.cluster._ANSWER_S", 1)
+    with pytest.raises(kind, match=message.split("(", maxsplit=1)[0]):
+        tune(tmp_path / "tuned.tflite", **settings)
+    assert not (tmp_path / "tuned.tflite").exists()
+
+
+def test_a_drop_cannot_be_judged_without_labels(tune: Any, tmp_path: Path) -> None:
+    images = {"image": labelled(300)["image"]}
+    with pytest.raises(DataError, match="--max-drop needs labelled samples"):
+        tune(tmp_path / "tuned.tflite", data=images, max_drop_points=1.0)
+
+
+def test_few_samples_are_used_twice_and_that_is_said(tune: Any, tmp_path: Path) -> None:
+    result = tune(tmp_path / "t.tflite", data=labelled(260), max_drop_points=3.0, max_trials=5)
+    assert len(result.trials) == 5
+    assert not result.is_confirmed
+    assert "tune.same_samples" in [issue.code for issue in result.issues]
+
+
+def test_killed_in_the_middle_it_goes_on_from_its_journal(
+    tune: Any, float_mobilenet: FloatModel, data: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "tuned.tflite", tmp_path / "whole.tflite"
+    journal = out.with_name(f"{out.name}.tuning")
+    command = [sys.executable, "-c", "from edgeq.cli import main; main()", "tune"]
+    command += [float_mobilenet.file.path, "-o", str(out), "--data", str(data)]
+    process = subprocess.Popen(
+        [*command, "--samples", "60", "--max-drop", "1", "--jobs", "1"], start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    resumed = tune(out, max_drop_points=1.0)
+    fresh = tune(whole, max_drop_points=1.0, jobs=1)
+    assert resumed.resumed_trials >= 4
+    figures = [
+        {trial.recipe: (trial.sha256, trial.paired, trial.sqnr_db) for trial in result.trials}
+        for result in (resumed, fresh)
+    ]
+    assert figures[0] == figures[1]
+
+
+def test_latency_is_measured_once_for_files_that_are_equally_fast(
+    tune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    real = measure.bench
+
+    def count(models: Any, *arguments: Any, **options: Any) -> Any:
+        measured.append(len(models))
+        return real(models, *arguments, **options)
+
+    monkeypatch.setattr(measure, "bench", count)
+    result = tune(tmp_path / "t.tflite", max_drop_points=2.0)
+    structures = {trial.structure for trial in result.trials}
+    assert measured == [1 + len(structures)]
+    assert len(result.trials) > 10 * len(structures)
