@@ -6,9 +6,11 @@ nothing: Dask gives its tasks to another, and what only it held is sent again.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -105,6 +107,12 @@ class DaskCluster:
         Raises:
             ClusterError: the scheduler is gone, or a worker has another edgeq.
         """
+        try:
+            yield from self._run(tasks)
+        except (OSError, TimeoutError, CancelledError, asyncio.CancelledError) as error:
+            raise self._gone() from error
+
+    def _run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         waiting, sends = list(tasks), 0
         while waiting:
             if sends == _SENDS:
@@ -144,8 +152,11 @@ class DaskCluster:
 
     def _require_scheduler(self) -> None:
         if self._client.status != "running":
-            raise ClusterError(
-                f"The Dask scheduler at {self._address} is gone.",
-                hint="What was tried is kept: run the same command again, with or without "
-                "--cluster, to go on.",
-            )
+            raise self._gone()
+
+    def _gone(self) -> ClusterError:
+        return ClusterError(
+            f"The Dask scheduler at {self._address} is gone.",
+            hint="What was tried is kept: run the same command again, with or without --cluster, "
+            "to go on.",
+        )
