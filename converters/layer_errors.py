@@ -1,87 +1,164 @@
-"""What each operator of a quantized model costs: its own error, carried to the outputs alone.
+"""What each operator of a quantized model costs: its own error, and what becomes of it.
 
 The float model runs operator by operator. Beside each of them its quantized twin runs on the same
 inputs, quantized; what it gives replaces the float result, and the rest of the float model shows
-what becomes of that one error.
+what becomes of that one error. The whole quantized model runs beside them as well: there the
+errors of all operators before have accumulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
-from edgeq.converters.mixing import pair_operators
+from edgeq.converters.matching import match_operators
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
 from edgeq.values import LayerEffect
 
 Array = NDArray[Any]
+Values = dict[int, Array]
 
 # Carrying an error to the outputs costs a run of the rest of the model; of models with more
 # operators, those with the largest errors of their own are carried.
-_MOST_CARRIED = 64
+MOST_CARRIED = 64
 
 
-def measure_effects(
-    real: bytes, made: bytes, inputs: Mapping[str, Array], threads: int = 1
-) -> tuple[LayerEffect, ...]:
-    """The operators of a quantized model by what they cost, worst first.
+@dataclass(frozen=True)
+class Step:
+    """One matched operator; all arrays are [samples, ...] in real units.
+
+    Attributes:
+        position: in the float model.
+        twin: in the quantized model.
+        inputs: float tensor index to its values, of what is computed.
+        wanted: float tensor index to the float result.
+        alone: the same, from the twin on these inputs.
+        accumulated: the same, from the twin in the quantized model.
+    """
+
+    position: int
+    twin: int
+    inputs: Values
+    wanted: Values
+    alone: Values
+    accumulated: Values
+
+    @property
+    def own_error(self) -> float:
+        """Squared error of the twin alone, relative to the energy; of the worst result."""
+        return max(relative_error(self.wanted[index], self.alone[index]) for index in self.wanted)
+
+    @property
+    def accumulated_error(self) -> float:
+        """The same in the quantized model."""
+        return max(
+            relative_error(self.wanted[index], self.accumulated[index]) for index in self.wanted
+        )
+
+
+class Pair:
+    """A float model and what somebody made of it.
 
     Args:
         real: the float flatbuffer.
-        made: the flatbuffer that a quantizer made of it.
+        made: the quantized one.
         inputs: input name to [samples, ...] with the tensor's own shape, in real units.
+        names: input name of the quantized model to the float model's, where they differ.
+
+    Attributes:
+        tree: the float model, its outputs taken before their final activation.
+        ends: its outputs by tensor index, after `walk`.
 
     Raises:
-        QuantizationError: the two models have different operators.
-        RuntimeError, ValueError: the interpreter refused an operator.
+        DataError: these are two different models.
     """
-    tree = flatbuffer.parse(unsquash(real), "the float model")
-    twins = _Twins(tree, flatbuffer.parse(unsquash(made), "the quantized model"), threads)
-    own_errors = {}
-    stepper = Stepper(tree, inputs, threads)
-    while not stepper.is_finished:
-        position = stepper.position
-        replaced = twins.run(stepper)
-        stepper.step()
-        errors = [_error(stepper.values.get(index), values) for index, values in replaced.items()]
-        if errors:
-            own_errors[position] = max(errors)
-    ends = {index: stepper.values[index] for index in flatbuffer.indices(stepper.graph.outputs)}
-    worst = sorted(own_errors, key=lambda place: (-own_errors[place], place))[:_MOST_CARRIED]
-    effects = [
-        _describe(stepper, position, values, ends)
-        for position, values in twins.carry(tree, inputs, frozenset(worst))
-    ]
-    return tuple(sorted(effects, key=lambda effect: effect.sqnr_db))
 
+    def __init__(
+        self,
+        real: bytes,
+        made: bytes,
+        inputs: Mapping[str, Array],
+        names: Mapping[str, str] | None = None,
+        threads: int = 1,
+    ):
+        self.tree = flatbuffer.parse(unsquash(real), "the float model")
+        self.made = flatbuffer.parse(unsquash(made), "the quantized model")
+        self.matches = match_operators(self.tree, self.made)
+        self._inputs, self._threads = inputs, threads
+        self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
+        self.ends: Values = {}
 
-class _Twins:
-    """The quantized operators of a model beside their float twins."""
+    def walk(self) -> Iterator[Step]:
+        """Every matched operator that is quantized, in execution order.
 
-    def __init__(self, tree: Any, made: Any, threads: int):
-        self._tree, self._made, self._threads = tree, made, threads
-        self._of = pair_operators(tree, made)
-
-    def run(self, stepper: Stepper) -> dict[int, Array]:
-        """What the twin of the next operator makes of its inputs.
-
-        Returns:
-            Index in the float model to [samples, ...] in real units; empty for an operator that
-            is float in both, or that has no values to lose.
+        Raises:
+            RuntimeError, ValueError: the interpreter refused an operator.
         """
-        operator = stepper.graph.operators[stepper.position]
-        twin = self._of.get(id(operator))
-        if twin is None or not self._is_quantized(twin):
-            return {}
-        pairs = zip(
-            flatbuffer.indices(operator.inputs), flatbuffer.indices(twin.inputs), strict=True
+        real = Stepper(self.tree, self._inputs, self._threads)
+        made = Stepper(self.made, self._made_inputs, self._threads)
+        while not real.is_finished:
+            twin = self.matches.get(real.position)
+            if twin is None or not self._is_quantized(twin):
+                real.step()
+                continue
+            position, alone = real.position, self._run_twin(real, twin)
+            read = set(flatbuffer.indices(real.graph.operators[position].inputs))
+            inputs = {index: real.values[index] for index in read if index in real.values}
+            real.step()
+            made.run_to(twin + 1)
+            pairs = self._result_pairs(position, twin)
+            seen = [(a, b) for a, b in pairs if a in real.values and b in made.values]
+            if seen:
+                yield Step(
+                    position,
+                    twin,
+                    inputs,
+                    {ours: real.values[ours] for ours, _ in seen},
+                    {ours: alone[ours] for ours, _ in seen},
+                    {ours: made.real(theirs) for ours, theirs in seen},
+                )
+        self.ends = {index: real.values[index] for index in flatbuffer.indices(real.graph.outputs)}
+
+    def carry(self, positions: Collection[int]) -> Iterator[tuple[int, Values]]:
+        """The model's outputs with the error of one operator alone, for each of some operators."""
+        stepper = Stepper(self.tree, self._inputs, self._threads)
+        while not stepper.is_finished:
+            position = stepper.position
+            chosen = position in positions
+            replaced = self._run_twin(stepper, self.matches[position]) if chosen else {}
+            stepper.step()
+            if chosen:
+                values = {**stepper.values, **replaced}
+                yield position, _finish(stepper, values, self._threads)
+
+    def describe(self, position: int) -> tuple[str, str]:
+        """Name of an operator's first result, and its type."""
+        operator = self.tree.subgraphs[0].operators[position]
+        tensor = self.tree.subgraphs[0].tensors[flatbuffer.indices(operator.outputs)[0]]
+        return flatbuffer.text(tensor.name), flatbuffer.operator_name(self.tree, operator)
+
+    def _result_pairs(self, position: int, twin: int) -> list[tuple[int, int]]:
+        ours = self.tree.subgraphs[0].operators[position]
+        theirs = self.made.subgraphs[0].operators[twin]
+        pair = (flatbuffer.indices(operator.outputs) for operator in (ours, theirs))
+        return list(zip(*pair, strict=True))
+
+    def _run_twin(self, stepper: Stepper, twin: int) -> Values:
+        """What a twin makes of the float inputs of the stepper's next operator, in real units."""
+        operator, other = (
+            stepper.graph.operators[stepper.position],
+            self.made.subgraphs[0].operators[twin],
         )
-        tensors = self._made.subgraphs[0].tensors
+        tensors = self.made.subgraphs[0].tensors
+        pairs = zip(
+            flatbuffer.indices(operator.inputs), flatbuffer.indices(other.inputs), strict=False
+        )
         given = {
             theirs: quantmath.quantize(
                 stepper.values[ours], flatbuffer.tensor_spec(tensors[theirs], "")
@@ -89,38 +166,66 @@ class _Twins:
             for ours, theirs in pairs
             if ours in stepper.values
         }
-        wanted = flatbuffer.indices(twin.outputs)
-        results = run_operators(self._made, [twin], wanted, given, stepper.count, self._threads)
+        wanted = flatbuffer.indices(other.outputs)
+        results = run_operators(self.made, [other], wanted, given, stepper.count, self._threads)
         return {
             ours: np.asarray(
                 quantmath.dequantize(results[theirs], flatbuffer.tensor_spec(tensors[theirs], "")),
                 np.float32,
             )
-            for ours, theirs in zip(flatbuffer.indices(operator.outputs), wanted, strict=True)
+            for ours, theirs in self._result_pairs(stepper.position, twin)
         }
 
-    def carry(
-        self, tree: Any, inputs: Mapping[str, Array], positions: frozenset[int]
-    ) -> list[tuple[int, dict[int, Array]]]:
-        """The model's outputs with the error of one operator alone, for each of some operators."""
-        stepper = Stepper(tree, inputs, self._threads)
-        carried = []
-        while not stepper.is_finished:
-            position = stepper.position
-            replaced = self.run(stepper) if position in positions else {}
-            stepper.step()
-            if replaced:
-                values = {**stepper.values, **replaced}
-                carried.append((position, _finish(stepper, values, self._threads)))
-        return carried
-
-    def _is_quantized(self, operator: Any) -> bool:
-        tensors = self._made.subgraphs[0].tensors
-        kind = tensors[flatbuffer.indices(operator.outputs)[0]].type
-        return flatbuffer.dtype_names()[kind] in ("int8", "uint8", "int16")
+    def _is_quantized(self, twin: int) -> bool:
+        operator = self.made.subgraphs[0].operators[twin]
+        touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        tensors = self.made.subgraphs[0].tensors
+        return any(
+            tensors[i].quantization is not None and _scales(tensors[i]) for i in touched if i >= 0
+        )
 
 
-def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> dict[int, Array]:
+def _scales(tensor: Any) -> bool:
+    scale = tensor.quantization.scale
+    return scale is not None and len(scale) > 0
+
+
+def measure_effects(
+    real: bytes, made: bytes, inputs: Mapping[str, Array], threads: int = 1
+) -> tuple[LayerEffect, ...]:
+    """The operators of a quantized model by what they cost, worst first; see `Pair`."""
+    pair = Pair(real, made, inputs, threads=threads)
+    own = {step.position: step.own_error for step in pair.walk()}
+    effects = []
+    for position, outputs in pair.carry(worst(own)):
+        name, kind = pair.describe(position)
+        effects.append(LayerEffect(name, kind, carried_db(pair.ends, outputs)))
+    return tuple(sorted(effects, key=lambda effect: effect.sqnr_db))
+
+
+def worst(errors: Mapping[int, float]) -> frozenset[int]:
+    """The positions of the largest errors, as many as are carried."""
+    ranked = sorted(errors, key=lambda position: (-errors[position], position))
+    return frozenset(ranked[:MOST_CARRIED])
+
+
+def carried_db(ends: Values, outputs: Values) -> float:
+    """SQNR of the worst output in dB."""
+    return decibel(max(relative_error(ends[index], outputs[index]) for index in ends))
+
+
+def decibel(error: float) -> float:
+    """SQNR of a relative squared error; inf without one."""
+    return -10 * float(np.log10(error)) if error > 0 else float("inf")
+
+
+def relative_error(real: Array, given: Array) -> float:
+    """Squared error relative to the energy."""
+    wanted = real.astype(np.float64)
+    return float(np.sum((wanted - given) ** 2) / max(float(np.sum(wanted**2)), 1e-30))
+
+
+def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> Values:
     """The outputs of a model whose operators before `stepper.position` gave these values."""
     rest = stepper.graph.operators[stepper.position :]
     outputs = flatbuffer.indices(stepper.graph.outputs)
@@ -129,8 +234,7 @@ def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> dict
     results = {index: values[index] for index in outputs if index not in made}
     if wanted:
         needed = _needed(rest, wanted)
-        count = stepper.count
-        results |= run_operators(stepper.tree, needed, wanted, values, count, threads)
+        results |= run_operators(stepper.tree, needed, wanted, values, stepper.count, threads)
     return results
 
 
@@ -142,22 +246,3 @@ def _needed(operators: list[Any], wanted: list[int]) -> list[Any]:
             read |= set(flatbuffer.indices(operator.inputs))
             kept.append(operator)
     return kept[::-1]
-
-
-def _error(real: Array | None, given: Array) -> float:
-    """Squared error relative to the energy; 0 for what nobody reads."""
-    if real is None:
-        return 0.0
-    wanted = real.astype(np.float64)
-    return float(np.sum((wanted - given) ** 2) / max(float(np.sum(wanted**2)), 1e-30))
-
-
-def _describe(
-    stepper: Stepper, position: int, values: Mapping[int, Array], ends: Mapping[int, Array]
-) -> LayerEffect:
-    operator = stepper.graph.operators[position]
-    name = stepper.graph.tensors[flatbuffer.indices(operator.outputs)[0]].name
-    worst = max(_error(ends[index], values[index]) for index in ends)
-    decibel = -10 * float(np.log10(worst)) if worst > 0 else float("inf")
-    kind = flatbuffer.operator_name(stepper.tree, operator)
-    return LayerEffect(flatbuffer.text(name), kind, decibel)

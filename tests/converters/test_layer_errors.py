@@ -15,7 +15,7 @@ from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.statistics import choose_ranges
 from edgeq.converters.stepping import Stepper
-from edgeq.errors import QuantizationError
+from edgeq.errors import DataError
 from edgeq.values import FloatModel
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
@@ -91,5 +91,5 @@ def test_an_effect_is_that_of_the_file_with_this_layer_alone(
 
 
 def test_different_models_are_refused(float_cnn: FloatModel, quantized: bytes) -> None:
-    with pytest.raises(QuantizationError, match="changed the operators"):
+    with pytest.raises(DataError, match="two different models"):
         measure_effects(content(float_cnn), quantized, {"image": IMAGES[:, np.newaxis]})
