@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
 from edgeq.converters.matching import match_operators
+from edgeq.converters.saturation import Limit, find_limits, needed, read_by_softmax
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
 from edgeq.values import LayerEffect
@@ -27,6 +28,8 @@ Values = dict[int, Array]
 # Carrying an error to the outputs costs a run of the rest of the model; of models with more
 # operators, those with the largest errors of their own are carried.
 MOST_CARRIED = 64
+
+_STRETCHED = np.log(1.25)  # no quantization error makes a whole channel so much larger or smaller
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Pair:
 
     Attributes:
         tree: the float model, its outputs taken before their final activation.
-        ends: its outputs by tensor index, after `walk`.
+        ends: its outputs by tensor index as their final activations see them, after `walk`.
 
     Raises:
         DataError: these are two different models.
@@ -89,10 +92,15 @@ class Pair:
     ):
         self.tree = flatbuffer.parse(unsquash(real), "the float model")
         self.made = flatbuffer.parse(unsquash(made), "the quantized model")
+        self._whole = flatbuffer.parse(real, "the float model")  # the same tensors, all outputs
         self.matches = match_operators(self.tree, self.made)
         self._inputs, self._threads = inputs, threads
         self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
         self.ends: Values = {}
+        # Equalizing stretches channels and takes it back in the next layer, so the same tensor
+        # may have other units in the quantized model: its own over the float model's, by channel.
+        self._units: Values = {}
+        self._limits: dict[int, Limit] = {}
 
     def walk(self) -> Iterator[Step]:
         """Every matched operator that is quantized, in execution order.
@@ -107,23 +115,34 @@ class Pair:
             if twin is None or not self._is_quantized(twin):
                 real.step()
                 continue
-            position, alone = real.position, self._run_twin(real, twin)
+            position, before = real.position, dict(real.values)
             read = set(flatbuffer.indices(real.graph.operators[position].inputs))
-            inputs = {index: real.values[index] for index in read if index in real.values}
+            inputs = {index: before[index] for index in read if index in before}
             real.step()
             made.run_to(twin + 1)
             pairs = self._result_pairs(position, twin)
             seen = [(a, b) for a, b in pairs if a in real.values and b in made.values]
+            accumulated = {}
+            for ours, theirs in seen:
+                given = made.real(theirs)
+                self._units[ours] = _units(real.values[ours], given)
+                accumulated[ours] = given / self._units[ours]
             if seen:
+                alone = self._run_twin(before, position, real.count)
                 yield Step(
                     position,
                     twin,
                     inputs,
                     {ours: real.values[ours] for ours, _ in seen},
                     {ours: alone[ours] for ours, _ in seen},
-                    {ours: made.real(theirs) for ours, theirs in seen},
+                    accumulated,
                 )
-        self.ends = {index: real.values[index] for index in flatbuffer.indices(real.graph.outputs)}
+        ends = {index: real.values[index] for index in flatbuffer.indices(real.graph.outputs)}
+        reached = {
+            index: needed(ends[index]) for index in read_by_softmax(self._whole) if index in ends
+        }
+        self._limits = find_limits(self._whole, reached)
+        self.ends = self._clip(ends)
 
     def carry(self, positions: Collection[int]) -> Iterator[tuple[int, Values]]:
         """The model's outputs with the error of one operator alone, for each of some operators."""
@@ -131,11 +150,19 @@ class Pair:
         while not stepper.is_finished:
             position = stepper.position
             chosen = position in positions
-            replaced = self._run_twin(stepper, self.matches[position]) if chosen else {}
+            values = stepper.values
+            replaced = self._run_twin(values, position, stepper.count) if chosen else {}
             stepper.step()
             if chosen:
                 values = {**stepper.values, **replaced}
-                yield position, _finish(stepper, values, self._threads)
+                yield position, self._clip(_finish(stepper, values, self._threads))
+
+    def _clip(self, ends: Values) -> Values:
+        """Outputs as far as their final activations can tell values apart."""
+        return {
+            index: np.clip(values, *self._limits[index]) if index in self._limits else values
+            for index, values in ends.items()
+        }
 
     def describe(self, position: int) -> tuple[str, str]:
         """Name of an operator's first result, and its type."""
@@ -149,32 +176,35 @@ class Pair:
         pair = (flatbuffer.indices(operator.outputs) for operator in (ours, theirs))
         return list(zip(*pair, strict=True))
 
-    def _run_twin(self, stepper: Stepper, twin: int) -> Values:
-        """What a twin makes of the float inputs of the stepper's next operator, in real units."""
-        operator, other = (
-            stepper.graph.operators[stepper.position],
-            self.made.subgraphs[0].operators[twin],
-        )
+    def _run_twin(self, values: Mapping[int, Array], position: int, count: int) -> Values:
+        """What an operator's twin makes of the float model's values, in the float model's units."""
+        twin = self.matches[position]
+        operator = self.tree.subgraphs[0].operators[position]
+        other = self.made.subgraphs[0].operators[twin]
         tensors = self.made.subgraphs[0].tensors
         pairs = zip(
             flatbuffer.indices(operator.inputs), flatbuffer.indices(other.inputs), strict=False
         )
         given = {
             theirs: quantmath.quantize(
-                stepper.values[ours], flatbuffer.tensor_spec(tensors[theirs], "")
+                self._in_made_units(ours, values[ours]), flatbuffer.tensor_spec(tensors[theirs], "")
             )
             for ours, theirs in pairs
-            if ours in stepper.values
+            if ours in values
         }
         wanted = flatbuffer.indices(other.outputs)
-        results = run_operators(self.made, [other], wanted, given, stepper.count, self._threads)
+        results = run_operators(self.made, [other], wanted, given, count, self._threads)
         return {
             ours: np.asarray(
                 quantmath.dequantize(results[theirs], flatbuffer.tensor_spec(tensors[theirs], "")),
                 np.float32,
             )
-            for ours, theirs in self._result_pairs(stepper.position, twin)
+            / self._units.get(ours, np.float32(1))
+            for ours, theirs in self._result_pairs(position, twin)
         }
+
+    def _in_made_units(self, index: int, values: Array) -> Array:
+        return values * self._units[index] if index in self._units else values
 
     def _is_quantized(self, twin: int) -> bool:
         operator = self.made.subgraphs[0].operators[twin]
@@ -183,6 +213,20 @@ class Pair:
         return any(
             tensors[i].quantization is not None and _scales(tensors[i]) for i in touched if i >= 0
         )
+
+
+def _units(real: Array, given: Array) -> Array:
+    """Factor of each channel between two results, 1 where they are only apart by an error."""
+    own, other = (
+        values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (real, given)
+    )
+    energy = np.sum(own**2, axis=0)
+    factors = np.sum(own * other, axis=0) / np.maximum(energy, 1e-30)
+    is_alive = (energy > 0) & (factors > 0)
+    factors = np.where(is_alive, factors, 1.0)
+    before, after = relative_error(own * 1.0, other), relative_error(own, other / factors)
+    is_stretched = np.max(np.abs(np.log(factors))) > _STRETCHED and after < before / 2
+    return np.asarray(factors if is_stretched else np.ones(len(factors)), np.float32)
 
 
 def _scales(tensor: Any) -> bool:

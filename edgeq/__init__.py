@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeq.api import bench, compare, convert, evaluate, tune
+    from edgeq.api import bench, compare, convert, debug, evaluate, tune
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
 
@@ -20,6 +20,7 @@ __all__ = [
     "bench",
     "compare",
     "convert",
+    "debug",
     "distill",
     "evaluate",
     "quantization_aware",

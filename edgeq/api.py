@@ -8,7 +8,7 @@ print(result.quality.drop_points, result.certificate.min_runtime_version)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from edgeq import quantmath, storage
 from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.converters.samples import open_samples
+from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import UsageError
 from edgeq.evaluation import (
-    Pair,
     Scorer,
+    labelled_pairs,
     measure_quality,
     require_clear_names,
     run_pairs,
@@ -43,6 +44,7 @@ from edgeq.values import (
     Comparison,
     Conversion,
     ConvertOptions,
+    DebugReport,
     Evaluation,
     Issue,
     TuneOptions,
@@ -254,7 +256,7 @@ def _evaluate(
     opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
     require_clear_names(opened.class_names, interface.outputs)
     scorer = Scorer(metrics)
-    pairs = _pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
+    pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
     for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
         scorer.add(outputs, labels)
     values = scorer.values()
@@ -308,7 +310,7 @@ def compare(
             texts = list(read_preprocessing(second) or read_preprocessing(first))
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
         require_clear_names(opened.class_names, leader.outputs)
-        pairs = _pairs(opened, samples, seed, on_progress, "compare")
+        pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         names = _as_list(metrics)
         scorers = (Scorer(names), Scorer(names)) if opened.has_labels or names else None
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
@@ -338,20 +340,42 @@ def compare(
     )
 
 
+def debug(
+    baseline: PathLike,
+    candidate: PathLike,
+    data: Any,
+    *,
+    preprocess: Sequence[str] | None = None,
+    samples: int = 64,
+    seed: int = 0,
+    on_progress: OnProgress = _quiet,
+) -> DebugReport:
+    """Which layers of a quantized model lose accuracy, why, and what helps.
+
+    Args:
+        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        candidate: the `.tflite` that anybody made of it.
+        preprocess: None takes what the candidate carries, else what the baseline carries.
+        samples: that everything is measured on.
+
+    Raises:
+        DataError: two different models, or samples that do not fit.
+        EdgeqError: another of its kinds.
+    """
+    return debug_pair(
+        Path(baseline),
+        Path(candidate),
+        data,
+        preprocess=None if preprocess is None else _as_list(preprocess),
+        samples=samples,
+        seed=seed,
+        on_progress=on_progress,
+    )
+
+
 def _as_list(given: Any) -> list[Any]:
     """Several of them, or a single one that was not put into a list."""
     return [given] if isinstance(given, (str, Path)) else list(given)
-
-
-def _pairs(
-    opened: Samples, count: int | None, seed: int, on_progress: OnProgress, step: str
-) -> Iterator[Pair]:
-    """Labelled samples, counted for the progress display."""
-    indices = None if count is None else choose(opened, count, seed)
-    total = opened.count if indices is None else len(indices)
-    for number, sample in enumerate(opened.iterate(indices)):
-        on_progress(step, number, total)
-        yield sample.inputs, sample.label
 
 
 def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, tee
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import metrics
+from edgeq.converters.samples import Samples, choose
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
 from edgeq.inference import Arrays, Interface, read_interface, run_samples
@@ -166,3 +167,18 @@ def score_interval(value: MetricValue, count: int) -> Interval | None:
         return None
     low, high = metrics.wilson_interval(round(value.value * count / 100), count)
     return Interval(value.value, low, high)
+
+
+def labelled_pairs(
+    opened: Samples,
+    count: int | None,
+    seed: int,
+    on_progress: Callable[[str, int, int | None], None],
+    step: str,
+) -> Iterator[Pair]:
+    """Labelled samples, counted for the progress display."""
+    indices = None if count is None else choose(opened, count, seed)
+    total = opened.count if indices is None else len(indices)
+    for number, sample in enumerate(opened.iterate(indices)):
+        on_progress(step, number, total)
+        yield sample.inputs, sample.label

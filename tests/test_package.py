@@ -33,6 +33,7 @@ TIERS = (
     ("edgeq.variants", "edgeq.preparation"),
     ("edgeq.candidates",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
+    ("edgeq.debugging",),
     ("edgeq.api", "edgeq.models"),
     ("edgeq.render",),
     ("edgeq.cli",),

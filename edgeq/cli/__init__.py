@@ -22,6 +22,7 @@ _VERBS = {
     "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),
     "eval": ("edgeq.cli.evaluate", "Measure accuracy on labelled data."),
     "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
+    "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
     "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
 }
 

@@ -1,0 +1,170 @@
+"""From two files and some samples to the culprits."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeq import storage
+from edgeq.converters.calibration import batch_size
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.debugging.causes import explain, selector
+from edgeq.errors import DataError, UsageError
+from edgeq.evaluation import require_clear_names
+from edgeq.exporting import read_preprocessing
+from edgeq.inference import Interface, read_interface
+from edgeq.pairing import find_differences, open_pair
+from edgeq.planning import OnProgress
+from edgeq.values import DebugReport, LayerReport
+
+
+def debug_pair(
+    baseline: Path,
+    candidate: Path,
+    data: Any,
+    *,
+    preprocess: Sequence[str] | None,
+    samples: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> DebugReport:
+    """Hold two models against each other, layer by layer; see `api.debug`.
+
+    Raises:
+        DataError: two different models, or samples that do not fit.
+        UsageError: a model has dynamic dimensions.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
+        folder = Path(name)
+        first, second, batch = open_pair(baseline, candidate, folder)
+        leader = read_interface(first)
+        follower = read_interface(second, leader)
+        _require_fixed(leader)
+        texts = tuple(preprocess or ())
+        if preprocess is None:
+            texts = read_preprocessing(second) or read_preprocessing(first)
+        opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
+        require_clear_names(opened.class_names, leader.outputs)
+        on_progress("debug", 0, None)
+        job = _write_job(folder, opened, leader, follower, samples, seed)
+        count = job.pop("count")
+        found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
+        files = storage.refer(first, str(baseline)), storage.refer(second, str(candidate))
+        return DebugReport(
+            baseline=files[0],
+            candidate=files[1],
+            data=opened.ref,
+            sample_count=count,
+            layers=_rank(_read_layers(found["layers"])),
+            unmatched=tuple(found["unmatched"]),
+            preprocessing=texts,
+            issues=(*opened.issues, *find_differences(leader, batch)),
+        )
+
+
+def _require_fixed(interface: Interface) -> None:
+    for spec in interface.inputs:
+        if -1 in spec.shape:
+            raise UsageError(
+                f"debug needs fixed shapes, and input {spec.name!r} is {spec.shape}.",
+                hint="Convert both models without --batch dynamic.",
+            )
+
+
+def _write_job(
+    folder: Path, opened: Samples, leader: Interface, follower: Interface, most: int, seed: int
+) -> dict[str, Any]:
+    """The samples as files, a batch of them to a row."""
+    rows = list(opened.iterate(choose(opened, most, seed)))
+    size = batch_size(leader.inputs)
+    count = len(rows) // size * size
+    if count == 0:
+        raise DataError(f"There are {len(rows)} samples, and the model takes {size} at a time.")
+    inputs = {}
+    for number, spec in enumerate(leader.inputs):
+        stacked = np.stack([row.inputs[spec.name] for row in rows[:count]])
+        path = folder / f"input-{number}.npy"
+        np.save(path, stacked.reshape(-1, size, *stacked.shape[1:]))
+        inputs[spec.name] = str(path)
+    labels = [row.label for row in rows[:count]]
+    target = None
+    if size == 1 and all(label is not None for label in labels):
+        target = str(folder / "labels.npy")
+        np.save(target, np.stack(labels))
+    return {
+        "inputs": inputs,
+        "names": dict(follower.input_names),
+        "labels": target,
+        "result": str(folder / "debug.json"),
+        "count": count,
+    }
+
+
+def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run the worker, which an interpreter may take down."""
+    log = folder / "debug.log"
+    with log.open("wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "edgeq.debugging.worker"],
+            stdin=subprocess.PIPE,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        child.communicate(json.dumps(job).encode() + b"\n")
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode == 0:
+        return dict(json.loads(Path(job["result"]).read_text()))
+    text = log.read_text("utf-8", "replace").strip()
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        raise DataError(f"The runtime was killed by {name} in one of the layers.", details=text)
+    last = text.splitlines()[-1] if text else f"it ended with status {child.returncode}"
+    if last.startswith("These are two different models"):
+        raise DataError(last, hint="Name the float model that the other was made from.")
+    raise DataError(f"The two models cannot be held against each other: {last}", details=text)
+
+
+def _read_layers(found: Sequence[dict[str, Any]]) -> list[LayerReport]:
+    names = [fields["name"] for fields in found]
+    return [
+        _read_layer({**fields, "selector": selector(fields["name"], names)}) for fields in found
+    ]
+
+
+def _read_layer(fields: dict[str, Any]) -> LayerReport:
+    numbers: dict[str, Any] = {
+        name: float(value) if value == "inf" else value for name, value in fields.items()
+    }
+    for name in ("effect_sqnr_db", "changed_percent", "lost_points"):
+        numbers.setdefault(name, None)
+    cause, remedy = explain(numbers)
+    for name in ("operand_ratio", "selector"):
+        del numbers[name]
+    return LayerReport(**numbers, cause=cause, remedy=remedy)
+
+
+def _rank(layers: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
+    """By what they do to the outputs; those that were not carried there come last."""
+    return tuple(
+        sorted(
+            layers,
+            key=lambda layer: (
+                math.inf if layer.effect_sqnr_db is None else layer.effect_sqnr_db,
+                layer.own_sqnr_db,
+            ),
+        )
+    )

@@ -1,0 +1,81 @@
+"""The child process that holds two models against each other: `python -m edgeq.debugging.worker`.
+
+On stdin one line of JSON {"float", "quantized", "inputs", "names", "labels", "result"}: paths of
+both models, input name to `.npy` file, input name of the quantized model to the float model's,
+`.npy` file of class labels or null, and where the figures go.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import metrics
+from edgeq.converters.layer_errors import Pair, Values, carried_db, worst
+from edgeq.debugging.figures import measure_step
+from edgeq.errors import EdgeqError
+from edgeq.storage import to_plain
+
+Array = NDArray[Any]
+
+
+def inspect(pair: Pair, labels: Array | None) -> list[dict[str, Any]]:
+    """Figures of every matched operator, in execution order.
+
+    Args:
+        labels: class of each sample, or None.
+    """
+    figures, errors = {}, {}
+    for step in pair.walk():
+        figures[step.position] = measure_step(pair, step)
+        errors[step.position] = step.own_error
+    for position, outputs in pair.carry(worst(errors)):
+        figures[position]["effect_sqnr_db"] = carried_db(pair.ends, outputs)
+        figures[position].update(_task_effect(pair.ends, outputs, labels))
+    return list(figures.values())
+
+
+def _task_effect(ends: Values, outputs: Values, labels: Array | None) -> dict[str, float]:
+    """What an error does to the classes that the first vector output gives."""
+    index = next((i for i, values in ends.items() if values[0].size == values.shape[-1] > 1), None)
+    if index is None:
+        return {}
+    wanted, given = (side[index].reshape(len(side[index]), -1) for side in (ends, outputs))
+    before, after = wanted.argmax(axis=1), given.argmax(axis=1)
+    found = {"changed_percent": 100 * float(np.mean(before != after))}
+    classes = None if labels is None else metrics.class_labels(wanted, labels)
+    if classes is not None and len(classes) == len(before):
+        right = [float(np.mean(top == classes)) for top in (before, after)]
+        found["lost_points"] = 100 * (right[0] - right[1])
+    return found
+
+
+def main() -> None:
+    """Read a job and do it."""
+    job = json.loads(sys.stdin.readline())
+    inputs = {name: np.load(path) for name, path in job["inputs"].items()}
+    real, made = (Path(job[name]).read_bytes() for name in ("float", "quantized"))
+    pair = Pair(real, made, inputs, job["names"])
+    labels = None if job["labels"] is None else np.load(job["labels"])
+    layers = inspect(pair, labels)
+    unmatched = [
+        pair.describe(position)[0]
+        for position in range(len(pair.tree.subgraphs[0].operators))
+        if position not in pair.matches
+    ]
+    report = {"layers": layers, "unmatched": unmatched}
+    Path(job["result"]).write_text(json.dumps(to_plain(report)))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EdgeqError as error:
+        sys.exit(error.message)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

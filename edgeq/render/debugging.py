@@ -1,0 +1,125 @@
+"""The culprits of a quantized model as terminal text."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.render.parts import heading, issue_parts, plural, render, show_db
+from edgeq.values import DebugReport, LayerReport
+
+_WORST = 10
+_EXPLAINED = 3
+
+
+def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
+    """Summary of `edgeq debug`."""
+    names = f"{report.baseline.path} against {report.candidate.path}"
+    prefix = _common_prefix([_short(layer.name) for layer in report.layers])
+    parts: list[RenderableType] = [
+        heading(f"{names}, on {plural(report.sample_count, 'sample')}"),
+        "",
+    ]
+    if not report.layers:
+        parts.append("No operator of the second model is quantized.")
+        return render(*parts, *issue_parts(report.issues))
+    shown = report.layers if show_all else report.layers[:_WORST]
+    parts += [*map(Text, textwrap.wrap(_verdict(report), 98)), ""]
+    parts += [
+        Text(
+            "SQNR in dB: of the outputs with this layer's error alone, of its own result, and",
+            "dim",
+        ),
+        Text("of its result in the quantized model (so far).", "dim"),
+        "",
+        _table(shown, prefix),
+    ]
+    left = len(report.layers) - len(shown)
+    if left:
+        parts.append(Text(f"  and {plural(left, 'layer')} that cost less: --all", style="dim"))
+    parts.append("")
+    for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
+        parts += _explanation(number, layer, prefix)
+    if report.unmatched:
+        shown_names = ", ".join(_short(name) for name in report.unmatched[:5])
+        count = plural(len(report.unmatched), "operator")
+        parts += ["", Text(f"{count} of the float model have no quantized twin: {shown_names}")]
+    return render(*parts, *issue_parts(report.issues))
+
+
+def _verdict(report: DebugReport) -> str:
+    worst = report.layers[0]
+    if worst.effect_sqnr_db is None:
+        return f"{_short(worst.name)} ({worst.operator}) has the largest error of its own."
+    text = (
+        f"{_short(worst.name)} ({worst.operator}) costs most: alone it leaves the outputs "
+        f"{show_db(worst.effect_sqnr_db)}"
+    )
+    if worst.changed_percent is not None:
+        text += f" and changes the top-1 of {worst.changed_percent:.1f} % of the samples"
+    return f"{text}."
+
+
+def _table(layers: Sequence[LayerReport], prefix: str) -> Padding:
+    """SQNR in dB unless the heading says otherwise."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=26)
+    table.add_column("operator", no_wrap=True)
+    has_labels = any(layer.lost_points is not None for layer in layers)
+    task = "lost pt" if has_labels else "top-1 %"
+    for column in ("outputs", task, "own", "so far", "spread", "cut off"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for layer in layers:
+        table.add_row(*map(Text, _cells(layer, prefix)))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _cells(layer: LayerReport, prefix: str) -> tuple[str, ...]:
+    task = layer.changed_percent if layer.lost_points is None else layer.lost_points
+    return (
+        _short(layer.name).removeprefix(prefix),
+        layer.operator,
+        _number(layer.effect_sqnr_db),
+        "-" if task is None else f"{task:.1f}",
+        _number(layer.own_sqnr_db),
+        _number(layer.accumulated_sqnr_db),
+        f"{max(layer.input_spread, layer.weight_spread or 1):.0f}x",
+        f"{layer.saturation_share:.1%}",
+    )
+
+
+def _number(decibel: float | None) -> str:
+    if decibel is None:
+        return "-"
+    return "same" if math.isinf(decibel) else f"{decibel:.1f}"
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """What most names begin with, up to the first slash: the model's name."""
+    if len(names) < 2:
+        return ""
+    first = [name.partition("/")[0] + "/" for name in names if "/" in name]
+    common = Counter(first).most_common(1)
+    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
+
+
+def _explanation(number: int, layer: LayerReport, prefix: str) -> list[RenderableType]:
+    lines = textwrap.wrap(f"{_short(layer.name).removeprefix(prefix)}: {layer.cause}.", 92)
+    return [
+        *(
+            Text(f"  {number}. {line}" if n == 0 else f"     {line}")
+            for n, line in enumerate(lines)
+        ),
+        Text(f"     try: {layer.remedy}", style="cyan"),
+    ]
+
+
+def _short(name: str) -> str:
+    return name.split(";", maxsplit=1)[0]

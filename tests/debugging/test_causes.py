@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeq.debugging.causes import explain, selector
+
+PLAIN: dict[str, Any] = {
+    "name": "a/b", "operator": "CONV_2D", "own_sqnr_db": 20.0, "effect_sqnr_db": 20.0,
+    "range_use": 0.9, "saturation_share": 0.0, "weight_spread": 2.0, "is_per_channel": True,
+    "input_spread": 2.0, "output_spread": 2.0, "outlier_ratio": 2.0, "bias_share": 0.1,
+    "operand_ratio": 1.0, "selector": "^a/b(;|$)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("figures", "cause", "remedy"),
+    [
+        ({}, "rounding to eight bits", "--int16 '^a/b(;|$)'"),
+        ({"effect_sqnr_db": 45.0}, "its error hardly reaches the outputs", "leave it"),
+        ({"own_sqnr_db": 45.0}, "its own error is small", "mend the layers before it"),
+        (
+            {"is_per_channel": False, "weight_spread": 30.0},
+            "its weights share one scale, and their channels' ranges differ 30-fold",
+            "--granularity channel",
+        ),
+        ({"saturation_share": 0.02}, "2.0% of its results lie beyond", "--statistic minmax"),
+        (
+            {"operator": "CONCATENATION", "operand_ratio": 20.0},
+            "it joins operands whose ranges differ 20-fold",
+            "--int16 '^a/b(;|$)'",
+        ),
+        ({"operator": "ADD", "operand_ratio": 20.0}, "its operands' ranges differ", "--int16"),
+        ({"input_spread": 40.0}, "the channels of its input share one scale", "equalize"),
+        ({"output_spread": 40.0}, "the channels of its output share one scale", "equalize"),
+        ({"outlier_ratio": 12.0}, "outliers: the largest value is 12 times", "percentile:99.99"),
+        ({"operator": "HARD_SWISH"}, "HARD_SWISH bends its input", "--keep-float '^a/b(;|$)'"),
+        ({"operator": "RSQRT"}, "RSQRT is part of a normalization", "--keep-float"),
+        ({"bias_share": 0.8}, "80% of its error is a constant shift", "--corrections bias"),
+        ({"range_use": 0.01}, "its values fill 1.0% of its range", "--statistic mse"),
+    ],
+)
+def test_each_cause_has_its_remedy(figures: dict[str, Any], cause: str, remedy: str) -> None:
+    found = explain({**PLAIN, **figures})
+    assert cause in found[0]
+    assert remedy in found[1]
+
+
+def test_a_selector_means_one_operator() -> None:
+    names = ["m/conv/Relu;m/bn", "m/conv/Relu_1;m/bn", "m/conv/Relu"]
+    assert selector("m/conv/Relu_1;m/bn", names) == "^m/conv/Relu_1(;|$)"
+    assert selector("m/conv/Relu;m/bn", names) == "^m/conv/Relu;m/bn$"

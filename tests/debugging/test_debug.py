@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeq
+from edgeq import flatbuffer, models
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.debugging.node_data import node_data
+from edgeq.errors import DataError
+from edgeq.render.debugging import show_debug
+from edgeq.values import DebugReport, FloatModel
+from tests.cli.test_commands import complaint
+from tests.cli.test_commands import edgeq as command
+
+TEST = models.path("fashion_mnist_test.npz")
+CALIBRATION = models.path("fashion_mnist_calibration.npz")
+
+
+@pytest.fixture(scope="module")
+def float_uneven(lower: Any) -> FloatModel:
+    return lower(models.path("fmnist_uneven.keras"))
+
+
+@pytest.fixture(scope="module")
+def make(
+    float_uneven: FloatModel,
+    tensorflow: TensorFlowProcess,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    def convert(**settings: Any) -> Path:
+        out = tmp_path_factory.mktemp("made") / "model.tflite"
+        given = {"effort": "fast", "preprocess": ["scale=1/255"], "samples": 100, **settings}
+        edgeq.convert(float_uneven.file.path, out, data=CALIBRATION, tensorflow=tensorflow, **given)
+        return out
+
+    return convert
+
+
+@pytest.fixture(scope="module")
+def plain(make: Any) -> Path:
+    """As any tool makes it: min-max ranges, nothing else."""
+    return make(statistic="minmax")
+
+
+@pytest.fixture(scope="module")
+def report(float_uneven: FloatModel, plain: Path) -> DebugReport:
+    return edgeq.debug(float_uneven.file.path, plain, TEST)
+
+
+def outputs_db(float_model: FloatModel, path: Path) -> float:
+    quality = edgeq.compare(float_model.file.path, path, TEST, samples=300, latency=False).quality
+    return quality.outputs[0].sqnr_db
+
+
+def test_the_culprits_are_the_layers_around_uneven_channels(report: DebugReport) -> None:
+    assert report.sample_count == 64
+    assert len(report.layers) == 22 and report.unmatched == ()
+    effects = [layer.effect_sqnr_db for layer in report.layers]
+    assert effects == sorted(effects)
+    for layer in report.layers[:6]:
+        assert layer.operator in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        assert "channels of its" in layer.cause
+        assert "equalize" in layer.remedy
+    assert report.layers[0].effect_sqnr_db < 20
+    assert report.layers[0].lost_points is not None
+    depthwise = [item for item in report.layers if item.operator == "DEPTHWISE_CONV_2D"]
+    assert all(item.input_spread > 16 and item.is_per_channel for item in depthwise)
+
+
+def test_the_remedy_helps(
+    report: DebugReport, float_uneven: FloatModel, plain: Path, make: Any
+) -> None:
+    """What the report says of the worst layer, typed in."""
+    assert report.layers[0].remedy.startswith("--corrections equalize,bias,rounding,refit ")
+    mended = make(statistic="minmax", corrections="equalize,bias,rounding,refit")
+    assert outputs_db(float_uneven, mended) > outputs_db(float_uneven, plain) + 15
+    again = edgeq.debug(float_uneven.file.path, mended, TEST)
+    assert again.layers[0].effect_sqnr_db > report.layers[0].effect_sqnr_db + 15
+
+
+def test_a_selector_of_the_report_takes_the_layer_out(
+    report: DebugReport, float_uneven: FloatModel, make: Any
+) -> None:
+    selectors = [layer.remedy.partition("--int16 '")[2].rstrip("'") for layer in report.layers[:2]]
+    mended = make(statistic="minmax", int16=tuple(selectors))
+    again = edgeq.debug(float_uneven.file.path, mended, TEST)
+    worst = {layer.name for layer in report.layers[:2]}
+    assert worst.isdisjoint(layer.name for layer in again.layers[:6])
+
+
+def test_per_tensor_weights_are_named(float_uneven: FloatModel, make: Any) -> None:
+    made = make(granularity="tensor")
+    causes = {item.name: item for item in edgeq.debug(float_uneven.file.path, made, TEST).layers}
+    named = [item for item in causes.values() if "weights share one scale" in item.cause]
+    assert named
+    assert all(item.remedy == "--granularity channel" for item in named)
+    assert all(item.is_per_channel is False and item.weight_spread > 8 for item in named)
+
+
+def test_a_model_of_another_tool_is_matched(
+    float_uneven: FloatModel, tmp_path: Path, make: Any
+) -> None:
+    """The stock converter's file, its tensors renamed as other tools do."""
+    path = make(calibrator="tflite")
+    tree = flatbuffer.read(path)
+    for number, tensor in enumerate(tree.subgraphs[0].tensors):
+        tensor.name = f"t{number}".encode()
+    renamed = tmp_path / "renamed.tflite"
+    renamed.write_bytes(flatbuffer.serialize(tree))
+    found, plain = (edgeq.debug(float_uneven.file.path, item, TEST) for item in (renamed, path))
+    assert [layer.name for layer in found.layers] == [layer.name for layer in plain.layers]
+    assert {layer.quantized_name[0] for layer in found.layers} <= {
+        "t",
+        "c",
+    }  # "class" is the output
+    assert found.layers[0].effect_sqnr_db == plain.layers[0].effect_sqnr_db
+
+
+def test_dynamic_range_is_held_against_float_too(float_uneven: FloatModel, make: Any) -> None:
+    report = edgeq.debug(float_uneven.file.path, make(scheme="dynamic"), TEST)
+    assert report.layers
+    assert all(layer.range_use == 1.0 and layer.saturation_share == 0 for layer in report.layers)
+    assert report.layers[0].effect_sqnr_db > 20
+
+
+def test_two_different_models_are_refused(float_cnn: FloatModel, plain: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        edgeq.debug(float_cnn.file.path, plain, TEST, preprocess=())
+    assert caught.value.message.startswith(
+        "These are two different models: layer 2 with weights is 'fmnist_cnn"
+    )
+
+
+def test_node_data_carries_the_names_of_the_quantized_file(
+    report: DebugReport, plain: Path
+) -> None:
+    data = json.loads(node_data(report))
+    tree = flatbuffer.read(plain)
+    names = {flatbuffer.text(tensor.name) for tensor in tree.subgraphs[0].tensors}
+    (graph,) = data.values()
+    assert list(data) == ["main"]
+    known = {name: entry for name, entry in graph["results"].items() if name in names}
+    assert len(known) >= len(report.layers)
+    assert all(isinstance(entry["value"], float) for entry in graph["results"].values())
+    assert [stop["stop"] for stop in graph["gradient"]] == [0, 0.5, 1]
+
+
+def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) -> None:
+    text = show_debug(report)
+    worst = report.layers[0]
+    assert f"{worst.name.split(';')[0]} ({worst.operator}) costs most" in text
+    assert f"try: {worst.remedy}" in text
+    assert "and 12 layers that cost less: --all" in text
+    assert "that cost less" not in show_debug(report, show_all=True)
+
+
+def test_the_command_writes_its_record_and_node_data(
+    float_uneven: FloatModel, plain: Path, tmp_path: Path
+) -> None:
+    record, nodes = tmp_path / "r.json", tmp_path / "n.json"
+    arguments = ["--data", TEST, "--samples", 16, "-o", record, "--explorer", nodes]
+    done = command("debug", float_uneven.file.path, plain, *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(record.read_text())
+    assert (found["kind"], found["sample_count"]) == ("debug", 16)
+    assert len(json.loads(nodes.read_text())["main"]["results"]) >= len(found["layers"])
+
+
+def test_a_float_model_twice_has_nothing_to_debug(float_uneven: FloatModel) -> None:
+    path = float_uneven.file.path
+    done = command("debug", path, path, "--data", TEST, "--preprocess", "scale=1/255")
+    assert done.returncode == 0, done.stderr
+    assert "No operator of the second model is quantized." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.tflite", b"TFL3", "cut.tflite"),
+        ("gone.tflite", None, "gone.tflite"),
+    ],
+)
+def test_a_broken_file_is_told(
+    name: str, content: bytes | None, message: str, float_uneven: FloatModel, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    done = command("debug", float_uneven.file.path, path, "--data", TEST)
+    assert message in complaint(done)
+
+
+def test_samples_that_do_not_fit_are_told(
+    float_uneven: FloatModel, plain: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 5, 5, 1), np.float32))
+    with pytest.raises(DataError, match="5x5x1"):
+        edgeq.debug(float_uneven.file.path, plain, tmp_path / "x.npy")
