@@ -13,6 +13,16 @@ from edgeq.values import TensorSpec
 
 Array = NDArray[Any]
 
+CHANNELS_LAST_HINT = (
+    "A model from .pt2 or .onnx takes channels last after edgeq convert --layout nhwc."
+)
+
+
+def is_channels_first(spec: TensorSpec) -> bool:
+    """Whether the input looks like one for images with channels first."""
+    shape = sample_shape(spec)
+    return len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, -1)
+
 
 def show_shape(shape: Sequence[int]) -> str:
     """A shape as people write it: "28x28x1", "?" for a dynamic dimension."""
@@ -100,7 +110,7 @@ def _shape_error(
             return _layout_error(takes, holds, has="last", wants="first", axes=(0, 3, 1, 2))
     hint = None
     if is_pixels:
-        hint = _pixel_hint(shape, spec)
+        hint = CHANNELS_LAST_HINT if is_channels_first(spec) else _pixel_hint(shape, spec)
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
     return DataError(f"{takes}, but {holds}.", hint=hint)
@@ -109,10 +119,10 @@ def _shape_error(
 def _layout_error(
     takes: str, holds: str, *, has: str, wants: str, axes: tuple[int, ...]
 ) -> DataError:
-    return DataError(
-        f"{takes} (channels {wants}), but {holds} (channels {has}).",
-        hint=f"Store the samples as x.transpose{axes}.",
-    )
+    hint = f"Store the samples as x.transpose{axes}."
+    if wants == "first":
+        hint += f" {CHANNELS_LAST_HINT}"
+    return DataError(f"{takes} (channels {wants}), but {holds} (channels {has}).", hint=hint)
 
 
 def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:

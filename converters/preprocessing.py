@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeq.converters.fitting import Array, begin, image_shape, sample_dtype, show_shape
+from edgeq.converters.fitting import (
+    CHANNELS_LAST_HINT,
+    Array,
+    begin,
+    image_shape,
+    is_channels_first,
+    sample_dtype,
+    show_shape,
+)
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -237,7 +245,7 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
             raise UsageError(
                 f"{key} has {len(numbers)} values, but input {spec.name!r} is "
                 f"{show_shape(spec.shape[1:])}.",
-                hint=f"Give 1 value or {count}.",
+                hint=CHANNELS_LAST_HINT if is_channels_first(spec) else f"Give 1 value or {count}.",
             )
     return built
 
@@ -248,7 +256,8 @@ def _check_image_parts(built: Preprocessing, spec: TensorSpec, names_channels: b
     if shape is None and (built.resize or converts):
         part = "resize" if built.resize else "channels"
         raise UsageError(
-            f"{part}= is for images with channels last, but input {spec.name!r} is {shown}."
+            f"{part}= is for images with channels last, but input {spec.name!r} is {shown}.",
+            hint=CHANNELS_LAST_HINT if is_channels_first(spec) else None,
         )
     if shape is None:
         return

@@ -1,4 +1,4 @@
-"""The parent's end of the TensorFlow child process."""
+"""The parent's end of a child process that holds a framework: TensorFlow, or another one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeq import errors
 from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
@@ -26,42 +27,51 @@ _ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
 
+_Child = TypeVar("_Child", bound="ChildProcess")
 
-class TensorFlowProcess:
-    """A child that has TensorFlow loaded; starts at once, so that its import overlaps our work.
+
+class ChildProcess:
+    """A child that answers one JSON request a line; it starts at once, beside our own work.
 
     Args:
+        name: who it is in messages, e.g. "TensorFlow".
+        command: the descriptor for replies is added as the last argument.
+        environment: variables added to ours.
         verbose: pass the libraries' own output on to our stderr.
 
     Raises:
-        MissingExtraError: TensorFlow is not installed in this environment.
+        OSError: the command cannot be started.
     """
 
-    def __init__(self, *, verbose: bool = False):
-        if importlib.util.find_spec("tensorflow") is None:
-            raise MissingExtraError(
-                "Converting needs TensorFlow, which is not installed here.",
-                hint="Install it with: pip install 'edgeq[convert]'",
-            )
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, verbose: bool
+    ):
+        self._name = name
         self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
-        self._log = Path(self._folder.name) / "tensorflow.log"
+        self._log = Path(self._folder.name) / "child.log"
         replies, child_end = os.pipe()
-        with self._log.open("wb") as log:
-            # A group of its own: Ctrl-C reaches us alone, and we end the child.
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "edgeq.converters.lean_start", str(child_end)],
-                stdin=subprocess.PIPE,
-                stdout=sys.stderr if verbose else log,
-                stderr=sys.stderr if verbose else log,
-                pass_fds=(child_end,),
-                start_new_session=True,
-                env={**os.environ, **_ENVIRONMENT, "TMPDIR": self._folder.name},
-                text=True,
-            )
-        os.close(child_end)
         self._replies = os.fdopen(replies, encoding="utf-8")
+        try:
+            with self._log.open("wb") as log:
+                # A group of its own: Ctrl-C reaches us alone, and we end the child.
+                self._child = subprocess.Popen(
+                    [*command, str(child_end)],
+                    stdin=subprocess.PIPE,
+                    stdout=sys.stderr if verbose else log,
+                    stderr=sys.stderr if verbose else log,
+                    pass_fds=(child_end,),
+                    start_new_session=True,
+                    env={**os.environ, **environment, "TMPDIR": self._folder.name},
+                    text=True,
+                )
+        except OSError:
+            self._replies.close()
+            self._folder.cleanup()
+            raise
+        finally:
+            os.close(child_end)
 
-    def __enter__(self) -> TensorFlowProcess:
+    def __enter__(self: _Child) -> _Child:
         return self
 
     def __exit__(
@@ -70,7 +80,7 @@ class TensorFlowProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Nothing it still does is wanted; a kill is faster than TensorFlow's own exit.
+        # Nothing it still does is wanted; a kill is faster than a framework's own exit.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
@@ -81,7 +91,7 @@ class TensorFlowProcess:
         self._folder.cleanup()
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """Run one call of `worker.Session` and return its result.
+        """Run one call of the child's session and return its result.
 
         Raises:
             EdgeqError: what the call raised, of the same type.
@@ -110,7 +120,7 @@ class TensorFlowProcess:
         code = self._child.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         return QuantizationError(
-            f"TensorFlow was {how} during {name!r}.",
+            f"{self._name} was {how} during {name!r}.",
             hint="Run again with -v to see its own output.",
             details=self._tail(),
         )
@@ -118,3 +128,23 @@ class TensorFlowProcess:
     def _tail(self) -> str:
         content = self._log.read_bytes()[-_LOG_TAIL_BYTES:]
         return content.decode("utf-8", "replace").strip()
+
+
+class TensorFlowProcess(ChildProcess):
+    """A child that has TensorFlow loaded and answers the calls of `worker.Session`.
+
+    Args:
+        verbose: pass the libraries' own output on to our stderr.
+
+    Raises:
+        MissingExtraError: TensorFlow is not installed in this environment.
+    """
+
+    def __init__(self, *, verbose: bool = False):
+        if importlib.util.find_spec("tensorflow") is None:
+            raise MissingExtraError(
+                "Converting needs TensorFlow, which is not installed here.",
+                hint="Install it with: pip install 'edgeq[convert]'",
+            )
+        command = [sys.executable, "-m", "edgeq.converters.lean_start"]
+        super().__init__("TensorFlow", command, _ENVIRONMENT, verbose=verbose)

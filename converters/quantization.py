@@ -14,6 +14,7 @@ from edgeq.converters.calibration import batches, write_ranges
 from edgeq.converters.framing import write_sample
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.rewriting import drop_stablehlo_flag
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.values import FloatModel, Ranges
@@ -97,9 +98,8 @@ def quantize_with_stock(
 ) -> bytes:
     """Calibrate and quantize with TensorFlow Lite's own calibrator.
 
-    A model lowered from a framework goes through `TFLiteConverter.convert()` with its
-    `representative_dataset`; a `.tflite` and a model with control flow, through the calibrator
-    that `convert()` uses inside.
+    A model lowered by TensorFlow goes through `TFLiteConverter.convert()` with its
+    `representative_dataset`; others, through the calibrator that `convert()` uses inside.
 
     Raises:
         QuantizationError: refused, or the calibrator crashed.
@@ -111,7 +111,7 @@ def quantize_with_stock(
             write_sample(stream, [arrays[spec.name] for spec in model.inputs])
     per_channel = granularity == "channel"
     options = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
-    if model.source_kind in ("tflite", "python"):
+    if model.source_kind not in ("keras", "h5", "saved_model"):
         calibrated = folder / "calibrated.tflite"
         process.call(
             "stock_calibrate", path=model.file.path, samples=str(recorded), out=str(calibrated)
@@ -131,6 +131,6 @@ def _through(
 ) -> bytes:
     assert process is not None, "only fp32 and fp16 do without TensorFlow"
     source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
-    source.write_bytes(content)
+    source.write_bytes(drop_stablehlo_flag(content))
     process.call(call, path=str(source), out=str(out), **options)
     return out.read_bytes()

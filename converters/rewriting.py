@@ -8,6 +8,8 @@ import numpy as np
 
 from edgeq import flatbuffer
 
+_STABLEHLO_FLAG = b"keep_stablehlo_constant"
+
 
 def replace_half_used_splits(tree: Any) -> int:
     """Turn each SPLIT of which a part is never read into one SLICE per part that is.
@@ -72,3 +74,20 @@ def _slice(tree: Any, graph: Any, whole: int, part: int, axis: int, start: int) 
     operator.builtinOptionsType = kit.BuiltinOptions.SliceOptions
     operator.builtinOptions = kit.SliceOptionsT()
     return operator
+
+
+def drop_stablehlo_flag(content: bytes) -> bytes:
+    """The model without the metadata entry by which litert-torch's files mark their constants.
+
+    With it TensorFlow's quantizer takes weights for StableHLO constants, and leaves every
+    convolution and fully connected operator in float.
+    """
+    if _STABLEHLO_FLAG not in content:
+        return content
+    tree = flatbuffer.parse(content, "the model to quantize")
+    tree.metadata = [
+        entry
+        for entry in tree.metadata or ()
+        if flatbuffer.text(entry.name).encode() != _STABLEHLO_FLAG
+    ]
+    return flatbuffer.serialize(tree)

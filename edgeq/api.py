@@ -75,8 +75,8 @@ def convert(
     """Convert a trained model to a `.tflite`, prove what it is, and write it with its record.
 
     Args:
-        model: path of a `.keras`, `.h5`, SavedModel folder or float `.tflite`; or a
-            `keras.Model`, or a concrete function.
+        model: path of a `.keras`, `.h5`, SavedModel folder, `.pt2`, `.onnx` or float `.tflite`;
+            or a `keras.Model`, or a concrete function.
         output: path of the `.tflite`; the record goes beside it, with `.json` appended.
         data: representative dataset: a path, "package.module:function", a dict of input name to
             array [samples, ...], an array, or a callable that yields samples.

@@ -13,7 +13,7 @@ from edgeq.candidates import Made, quantize_best
 from edgeq.converters import calibration, learned_ranges, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.lowering import FileReader
+from edgeq.converters.exported_models import FRAMEWORKS
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
@@ -22,7 +22,7 @@ from edgeq.exporting import finish_file
 from edgeq.float_pass import feed, why_stock
 from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix
-from edgeq.preparation import open_outputs, prepare, versions, without_temporary_path
+from edgeq.preparation import open_outputs, open_reader, prepare, versions, without_temporary_path
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.values import (
     CALIBRATORS,
@@ -66,7 +66,7 @@ def convert_model(
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
         best = _quantize(job, float_model, plan, ready.run, issues)
-        target.write_bytes(finish_file(best.content, scheme, ready.preprocessing))
+        target.write_bytes(finish_file(best.content, scheme, ready.preprocessing, options.layout))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         if plan.samples is not None:
@@ -178,10 +178,15 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
     Raises:
         EdgeqError: see `convert_model`.
     """
-    if source.identify(path) == "tflite":
+    kind = source.identify(path)
+    if kind == "tflite":
         return path
-    with TensorFlowProcess(verbose=verbose) as process:
-        reader = FileReader(path, source.identify(path), process)
+    with ExitStack() as stack:
+        process = None
+        if kind not in FRAMEWORKS:
+            process = stack.enter_context(TensorFlowProcess(verbose=verbose))
+        reader = open_reader(stack, path, process, options, verbose)
+        assert reader is not None
         model = reader.lower(options, folder)
         fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
         first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)

@@ -10,13 +10,17 @@ from edgeq import flatbuffer
 from edgeq.converters.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
+LAYOUT_KEY = "edgeq.layout"
 
 
-def finish_file(content: bytes, scheme: Scheme, preprocessing: Sequence[str]) -> bytes:
-    """Compact the file, and let the preprocessing travel inside it, for eval and bench.
+def finish_file(
+    content: bytes, scheme: Scheme, preprocessing: Sequence[str], layout: str = "source"
+) -> bytes:
+    """Compact the file, and let preprocessing and layout travel in it, for eval and compare.
 
     Args:
         preprocessing: `--preprocess` texts.
+        layout: as after `--layout`.
     """
     tree = flatbuffer.parse(content, "the quantized model")
     flatbuffer.compact(tree)
@@ -25,6 +29,8 @@ def finish_file(content: bytes, scheme: Scheme, preprocessing: Sequence[str]) ->
     if preprocessing:
         texts = json.dumps(list(preprocessing))
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
+    if layout != "source":
+        flatbuffer.set_metadata(tree, LAYOUT_KEY, layout.encode())
     return flatbuffer.serialize(tree)
 
 
@@ -32,3 +38,9 @@ def read_preprocessing(path: Path) -> tuple[str, ...]:
     """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
     raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
     return () if raw is None else tuple(json.loads(raw))
+
+
+def read_layout(path: Path) -> str:
+    """The `--layout` a file was converted with; "source" for files from elsewhere."""
+    raw = flatbuffer.metadata(flatbuffer.read(path), LAYOUT_KEY)
+    return "source" if raw is None else raw.decode()

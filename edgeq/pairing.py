@@ -6,15 +6,17 @@ from pathlib import Path
 
 from edgeq.conversion import float_tflite
 from edgeq.converters.calibration import batch_size
+from edgeq.converters.exported_models import FRAMEWORKS
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import UsageError
+from edgeq.exporting import read_layout
 from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, Issue
 
 
 def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
-    """Both as `.tflite`, the baseline lowered for the candidate's batch size, which is returned.
+    """Both as `.tflite`, the baseline lowered as the candidate was; and the batch size of that.
 
     Raises:
         UsageError: the candidate is no `.tflite`.
@@ -25,7 +27,9 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
             hint="Convert it first, or swap the two: FP32 comes first.",
         )
     batch = batch_size(read_interface(candidate).inputs)
-    return float_tflite(baseline, folder, ConvertOptions(batch=batch)), candidate, batch
+    layout = read_layout(candidate) if identify(baseline) in FRAMEWORKS else "source"
+    options = ConvertOptions(batch=batch, layout=layout)
+    return float_tflite(baseline, folder, options), candidate, batch
 
 
 def find_differences(baseline: Interface, batch: int) -> tuple[Issue, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from edgeq import storage
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
@@ -65,7 +66,7 @@ def prepare(
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
     process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
     runner = stack.enter_context(FloatRunner(folder))
-    reader = _open_reader(model, process)
+    reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
         float_model = lowering.adopt(Path(model), options)
@@ -101,23 +102,39 @@ def _start_tensorflow(
 ) -> TensorFlowProcess | None:
     """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
     is_file = isinstance(model, (str, Path))
-    is_tflite = is_file and source.identify(Path(model)) == "tflite"
-    if is_tflite:
+    kind = source.identify(Path(model)) if is_file else "python"
+    if kind == "tflite":
         lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
-    if scheme.name in ("fp32", "fp16") and (is_tflite or not is_file):
+    if scheme.name in ("fp32", "fp16") and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
 
-def _open_reader(model: Any, process: TensorFlowProcess | None) -> Reader | None:
-    """Who reads the source; None for a `.tflite`, which needs no reading."""
+def open_reader(
+    stack: ExitStack,
+    model: Any,
+    process: TensorFlowProcess | None,
+    options: ConvertOptions,
+    verbose: bool,
+) -> Reader | None:
+    """Who reads the source; None for a `.tflite`, which needs no reading.
+
+    Raises:
+        UsageError: options that mean nothing for this kind of source.
+        MissingExtraError: the converter for it is not installed.
+    """
     if not isinstance(model, (str, Path)):
         from edgeq.converters.live import LiveReader
 
+        refuse_options("python", options)
         return LiveReader(model)
     kind = source.identify(Path(model))
+    refuse_options(kind, options)
     if kind == "tflite":
         return None
+    if kind in FRAMEWORKS:
+        reader = ExportedReader(Path(model), kind, options, verbose=verbose)
+        return stack.enter_context(reader)
     assert process is not None
     return FileReader(Path(model), kind, process)
 

@@ -121,7 +121,7 @@ class FloatModel:
     Attributes:
         file: the float flatbuffer.
         source: the model it came from; the same file when the user gave a float `.tflite`.
-        source_kind: "keras", "h5", "saved_model", "tflite" or "python".
+        source_kind: "keras", "h5", "saved_model", "tflite", "torch", "onnx" or "python".
         framework: who read it, e.g. "keras 3.15.1", "tf_keras 2.21.0".
         inputs: by signature name.
         outputs: by signature name.
@@ -295,6 +295,7 @@ class TfliteModel:
 
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
+LAYOUTS = ("source", "nhwc")
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,9 @@ class ConvertOptions:
         int16: selectors of operators that get INT16 activations.
         min_sqnr_db: gate on the worst output.
         max_drop_points: gate on the accuracy drop in percentage points.
+        layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
+        torch_python: interpreter that has litert-torch, None for this one.
+        onnx_python: interpreter that has onnx2tf, None for this one.
     """
 
     scheme: str = "int8"
@@ -342,6 +346,9 @@ class ConvertOptions:
     int16: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    layout: str = "source"
+    torch_python: str | None = None
+    onnx_python: str | None = None
 
 
 # ---------------------------------------------------------------- running

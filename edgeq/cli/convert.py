@@ -110,7 +110,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 def command(model: Path, output: Path, **given: Any) -> None:
     """Convert MODEL to a quantized .tflite, prove what the file is, and measure what it lost.
 
-    MODEL is a .keras or .h5 file, a SavedModel folder, or a float .tflite.
+    MODEL is a .keras or .h5 file, a SavedModel folder, a .pt2 file of torch.export.save, an .onnx
+    file, or a float .tflite.
     """
     options = read_options(given)
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ import click
 
 from edgeq import storage
 from edgeq.errors import UsageError
+from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OnProgress = Callable[[str, int, int | None], None]
@@ -61,6 +62,17 @@ source_options = _stack(
         is_flag=True,
         help="Run code stored in the model file (Lambda layers). Only for files you trust.",
     ),
+    click.option(
+        "--layout",
+        type=click.Choice(LAYOUTS),
+        default="source",
+        show_default=True,
+        help="Of images from .pt2 and .onnx files: as there (channels first), or channels last.",
+    ),
+    click.option(
+        "--torch-python", metavar="PATH", help="The Python that has litert-torch, for .pt2."
+    ),
+    click.option("--onnx-python", metavar="PATH", help="The Python that has onnx2tf, for .onnx."),
 )
 
 run_options = _stack(
@@ -136,6 +148,9 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
         "signature": given["signature"],
+        "layout": given["layout"],
+        "torch_python": given["torch_python"],
+        "onnx_python": given["onnx_python"],
     }
 
 

@@ -46,6 +46,7 @@ class Task:
         outputs: output name to the float model's results for them.
         labels: for them; "" without.
         preprocessing: texts that the file is to carry.
+        layout: likewise.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Task:
     outputs: dict[str, str]
     labels: str
     preprocessing: tuple[str, ...]
+    layout: str
 
     @property
     def digests(self) -> frozenset[str]:
@@ -96,7 +98,7 @@ def make_file(task: Task, store: Store) -> bytes:
         batched = {name: _batches(values, _batch(real)) for name, values in fits.items()}
         correct_tree(real, tree, batched, recipe.corrections)
         made = flatbuffer.serialize(tree)
-    return finish_file(made, SCHEMES["int8"], task.preprocessing)
+    return finish_file(made, SCHEMES["int8"], task.preprocessing, task.layout)
 
 
 def try_task(task: Task, store: Store) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class Workshop:
             outputs=part.outputs,
             labels=part.labels,
             preprocessing=self._ready.preprocessing,
+            layout=self._ready.job.options.layout,
         )
 
     def ranges(self, recipe: Recipe) -> Ranges:

@@ -9,7 +9,13 @@ from edgeq import models
 from edgeq.converters.source import identify
 from edgeq.errors import SourceError
 
-SUPPORTED = "edgeq reads .keras, .h5, a SavedModel folder and a float .tflite."
+SUPPORTED = (
+    "edgeq reads .keras, .h5, a SavedModel folder, .pt2 of torch.export.save, .onnx and a float "
+    ".tflite."
+)
+EXPORT = (
+    "Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
+)
 
 
 def complaint(path: Path) -> str:
@@ -66,8 +72,63 @@ def test_another_zip(tmp_path: Path) -> None:
     path = tmp_path / "photos.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"")
-    assert complaint(path) == f"PATH is a zip file without a Keras config.json. {SUPPORTED}"
+    assert complaint(path) == (
+        f"PATH is a zip file, but neither of Keras nor of torch.export. {SUPPORTED}"
+    )
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     assert complaint(tmp_path) == f"The folder PATH holds no saved_model.pb. {SUPPORTED}"
+
+
+def write_zip(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("net/archive_format", "net/models/model.json"),
+        ("version", "serialized_exported_program.json"),
+    ],
+)
+def test_files_of_torch_export(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert identify(write_zip(tmp_path / "net.zip", *names)) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (("net/data.pkl", "net/code/__torch__.py"), "a TorchScript file"),
+        (
+            ("net/data.pkl", "net/version"),
+            "a file of torch.save, which holds weights or a pickled module",
+        ),
+        (
+            ("net/archive_format", "net/data/aotinductor/model/model.so"),
+            "a PyTorch package without an exported program, such as AOTInductor's",
+        ),
+    ],
+)
+def test_other_files_of_pytorch(tmp_path: Path, names: tuple[str, ...], what: str) -> None:
+    assert complaint(write_zip(tmp_path / "net.pt", *names)) == f"PATH is {what}. {EXPORT}"
+
+
+def test_an_old_pickle_of_pytorch(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF")
+    assert complaint(path) == f"PATH is a pickle of torch.save. {EXPORT}"
+
+
+def test_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\x08\x08\x12\x07pytorch")
+    assert identify(path) == "onnx"
+    path.write_bytes(b"version https")
+    assert complaint(path) == (
+        "PATH is not a model: it starts with b'version ', and an .onnx file starts with \\x08. "
+        f"{SUPPORTED}"
+    )

@@ -1,0 +1,54 @@
+"""What the tests of PyTorch and ONNX share: models made by a Python that can, and the check."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeq.converters import calibration, exported_models, lowering
+from edgeq.converters.exported_models import ExportedReader
+from edgeq.converters.source import identify
+from edgeq.errors import MissingExtraError
+from edgeq.values import ConvertOptions, FloatModel
+
+
+def make_models(kind: str, folder: Path) -> Path:
+    """Run the script that makes this kind's models; skip where no Python can."""
+    framework = exported_models.FRAMEWORKS[kind]
+    try:
+        python = exported_models.find_python(kind, ConvertOptions())
+    except MissingExtraError:
+        pytest.skip(f"no Python with {framework.package}: name one in {framework.variable}")
+    script = Path(__file__).with_name(f"make_{kind}_models.py")
+    subprocess.run([python, str(script), str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_models("torch", tmp_path_factory.mktemp("torch"))
+
+
+@pytest.fixture(scope="session")
+def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_models("onnx", tmp_path_factory.mktemp("onnx"))
+
+
+@pytest.fixture
+def read_exported(tmp_path: Path) -> Callable[..., FloatModel]:
+    """Lower a file and compare it with its source, as `convert` does."""
+
+    def read(path: Path, **settings: Any) -> FloatModel:
+        options = ConvertOptions(**settings)
+        with ExportedReader(path, identify(path), options) as reader:
+            model = reader.lower(options, tmp_path)
+            drawn = lowering.random_samples(model.inputs, 4, seed=0)
+            first = calibration.first_inputs(iter(drawn), model.inputs, 4)
+            run = calibration.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
+            return lowering.check(model, reader.predict(first), run.outputs)
+
+    return read

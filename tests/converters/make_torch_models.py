@@ -1,0 +1,124 @@
+"""Small models saved by PyTorch: `python make_torch_models.py FOLDER`, run by a Python with torch.
+
+It knows nothing of edgeq or pytest, which that Python need not have.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Cnn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32), nn.ReLU6(),
+            nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.BatchNorm2d(32), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, image: Any) -> Any:
+        return self.head(self.features(image).mean((2, 3)))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(100, 4)
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, image: Any, *, ids: Any) -> Any:
+        mixed = self.convolution(image) + self.embedding(ids).mean(1)[:, :, None, None]
+        return {"map": mixed, "best": mixed.amax((2, 3))}
+
+
+class Svd(nn.Module):
+    def forward(self, input: Any) -> Any:
+        return torch.linalg.svdvals(input)
+
+
+class Inside(nn.Module):
+    """float32 outside, float64 inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2).double()
+
+    def forward(self, input: Any) -> Any:
+        return self.linear(input.double()).float()
+
+
+class Hostile:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = str(marker)
+
+    def __reduce__(self) -> Any:
+        return (open, (self.marker, "w"))
+
+
+def save(path: Path, model: nn.Module, *args: Any, **settings: Any) -> None:
+    torch.export.save(torch.export.export(model, args, **settings), path)
+
+
+def main(folder: Path) -> None:
+    torch.manual_seed(0)
+    cnn, image = Cnn(), torch.randn(8, 3, 32, 32)
+    for _ in range(20):  # so that batch norm has something to say
+        cnn(torch.randn(16, 3, 32, 32) * 0.5 + 0.2)
+    save(folder / "training.pt2", cnn, image)
+    cnn.eval()
+    save(folder / "cnn.pt2", cnn, image[:1])
+    any_size = {"image": {0: torch.export.Dim("batch", max=64)}}
+    save(folder / "dynamic.pt2", cnn, image, dynamic_shapes=any_size)
+    ids = torch.randint(0, 100, (1, 7))
+    save(folder / "two.pt2", TwoInputs().eval(), torch.randn(1, 3, 16, 16), kwargs={"ids": ids})
+    torch.save(cnn.state_dict(), folder / "weights.pt")
+    torch.jit.save(torch.jit.trace(cnn, image), folder / "script.pt")
+    save(folder / "svd.pt2", Svd(), torch.randn(1, 4, 4))
+    save(folder / "double.pt2", nn.Linear(4, 2).double().eval(), torch.randn(1, 4).double())
+    save(folder / "inside.pt2", Inside().eval(), torch.randn(1, 4))
+    write_hostile(folder)
+
+
+def write_hostile(folder: Path) -> None:
+    """Three files that make PyTorch create a file beside them: NAME.marker."""
+    with zipfile.ZipFile(folder / "dynamic.pt2") as archive:
+        program = archive.read("dynamic/models/model.json").decode()
+
+    def call(name: str) -> str:
+        return f"open('{folder / name}.marker', 'w')"
+
+    size = re.search(r"Symbol\('s[0-9]+'.*?\)", program)
+    assert size is not None
+    sized = program.replace(size[0], f"[{size[0]}, {call('hostile_size')}][0]")
+    guarded = {**json.loads(program), "guards_code": [f"{call('hostile_guard')} is not None"]}
+    pickled = pickle.dumps(Hostile(folder / "hostile_pickle.marker"))
+    replace_member(folder, "hostile_size.pt2", "models/model.json", sized)
+    replace_member(folder, "hostile_guard.pt2", "models/model.json", json.dumps(guarded))
+    replace_member(folder, "hostile_pickle.pt2", "sample_inputs/model.pt", pickled)
+
+
+def replace_member(folder: Path, target: str, member: str, content: bytes | str) -> None:
+    with (
+        zipfile.ZipFile(folder / "dynamic.pt2") as source,
+        zipfile.ZipFile(folder / target, "w") as written,
+    ):
+        for name in source.namelist():
+            is_changed = name.endswith(member)
+            written.writestr(name, content if is_changed else source.read(name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
