@@ -59,6 +59,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
+    "convert.unfolded": IssueKind("note", "constants behind a layer that belong into its weights"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),

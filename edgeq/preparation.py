@@ -14,11 +14,13 @@ from edgeq import storage
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
+from edgeq.converters.folding import find_unfolded
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
 from edgeq.float_pass import run_float
+from edgeq.issues import make_issue
 from edgeq.planning import Job, OnProgress, SamplePlan, plan_samples
 from edgeq.values import ConvertOptions, FloatModel, Issue
 
@@ -75,7 +77,7 @@ def prepare(
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
-    issues = list(plan.issues)
+    issues = [*plan.issues, *_unfolded(float_model)]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
     return Prepared(job, float_model, texts, plan, run, issues)
@@ -108,6 +110,18 @@ def _start_tensorflow(
     if scheme.name in ("fp32", "fp16") and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
+
+
+def _unfolded(model: FloatModel) -> list[Issue]:
+    found = find_unfolded(Path(model.file.path).read_bytes())
+    if not found:
+        return []
+    message = (
+        f"{len(found)} layers are followed by constants that belong into their weights, as from a "
+        f"batch normalization that was not folded ({found[0].split(';')[0]!r} first); they cost "
+        "time and accuracy"
+    )
+    return [make_issue("convert.unfolded", message)]
 
 
 def open_reader(
