@@ -10,25 +10,14 @@ from typing import Any
 import numpy as np
 
 from edgeq import flatbuffer
+from edgeq.converters import layout
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.converters.weight_proof import judge_weight_only
 from edgeq.converters.weights import CHANNEL_AXIS, MIN_ELEMENTS
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 
 _CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
-
-# Input index of the weights of operators whose weights a quantizer is expected to quantize.
-_WEIGHT_INPUT = {
-    "CONV_2D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "FULLY_CONNECTED": 1,
-    "TRANSPOSE_CONV": 1,
-    "CONV_3D": 1,
-    "BATCH_MATMUL": 1,
-    "EMBEDDING_LOOKUP": 1,
-    "GATHER": 0,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
-}
 
 # Operators the TensorFlow Lite INT8 specification has no kernel for, met in real models.
 _NO_INT8_KERNEL = frozenset(
@@ -76,6 +65,7 @@ def certify(path: Path) -> Certificate:
             bare += _bare_weights(tree, graph, operator, report)
         operators += reports
     known = [op.is_per_channel for op in operators if op.is_per_channel is not None]
+    activations = list(layout.quantized_activations(tree))
     return Certificate(
         inputs=inputs,
         outputs=outputs,
@@ -89,26 +79,29 @@ def certify(path: Path) -> Certificate:
         unquantized_weights=tuple(dict.fromkeys(bare)),
         min_runtime_version=flatbuffer.min_runtime_version(tree),
         size_bytes=path.stat().st_size,
+        weights_symmetric=layout.is_symmetric(list(layout.quantized_weights(tree))),
+        activations_symmetric=layout.is_symmetric(activations),
+        activation_dtypes=tuple(sorted({flatbuffer.dtype_names()[t.type] for t in activations})),
     )
 
 
 def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     name = flatbuffer.operator_name(tree, operator)
     outputs = _named_outputs(tree, graph, operator)
-    weights = _stored_weights(tree, graph, operator, name)
-    weight_dtype = None if weights is None else flatbuffer.dtype_names()[weights.type]
-    per_channel = None
-    if weights is not None and weights.quantization is not None:
-        scales = weights.quantization.scale
-        per_channel = None if scales is None or len(scales) == 0 else len(scales) > 1
+    weights = layout.stored_weights(tree, graph, operator, name)
+    dtype = None if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+    is_quantized = weights is not None and dtype in ("int8", "int4", "uint8")
+    granularity = weights.granularity if weights is not None and is_quantized else None
     return OperatorReport(
         index=index,
         name=name,
         output=flatbuffer.text(graph.tensors[outputs[0]].name) if outputs else "",
-        precision=_precision(tree, graph, operator, name, weight_dtype),
-        weight_dtype=weight_dtype,
-        is_per_channel=per_channel if weight_dtype in ("int8", "int4", "uint8") else None,
+        precision=_precision(tree, graph, operator, name, weights),
+        weight_dtype=dtype,
+        is_per_channel=None if granularity is None else granularity != "tensor",
         version=tree.operatorCodes[operator.opcodeIndex].version,
+        weight_shape=() if weights is None else weights.shape,
+        granularity=granularity,
     )
 
 
@@ -126,7 +119,9 @@ def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
     return own
 
 
-def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | None) -> str:
+def _precision(
+    tree: Any, graph: Any, operator: Any, name: str, weights: layout.StoredWeights | None
+) -> str:
     if name in _CONVERTING:
         return "convert"
     activations = {
@@ -135,9 +130,10 @@ def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | N
         if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index])
     }
     if activations & {"float32", "float16", "float64", "bfloat16"}:
-        return {"int8": "dynamic", "int4": "dynamic", "float16": "fp16"}.get(
-            weights or "", "float32"
-        )
+        dtype = "" if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+        if weights is None or dtype not in ("int8", "int4", "float16"):
+            return "float32"
+        return "fp16" if dtype == "float16" else "weight-only" if weights.is_widened else "dynamic"
     if activations & {"int8", "uint8"}:
         return "int8"  # a fused INT8 LSTM keeps its cell state in INT16, by its specification
     if "int16" in activations:
@@ -145,31 +141,13 @@ def _precision(tree: Any, graph: Any, operator: Any, name: str, weights: str | N
     return "integer"
 
 
-def _stored_weights(tree: Any, graph: Any, operator: Any, name: str) -> Any:
-    """The weight tensor as stored: an FP16 one is found behind its DEQUANTIZE."""
-    position = _WEIGHT_INPUT.get(name)
-    inputs = flatbuffer.indices(operator.inputs)
-    if position is None or len(inputs) <= position or inputs[position] < 0:
-        return None
-    index = inputs[position]
-    if flatbuffer.is_constant(tree, graph.tensors[index]):
-        return graph.tensors[index]
-    for other in graph.operators:
-        if index in flatbuffer.indices(other.outputs):
-            if flatbuffer.operator_name(tree, other) != "DEQUANTIZE":
-                return None
-            source = graph.tensors[flatbuffer.indices(other.inputs)[0]]
-            return source if flatbuffer.is_constant(tree, source) else None
-    return None
-
-
 def _bare_weights(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> list[str]:
     if report.weight_dtype != "float32":
         return []
-    weights = _stored_weights(tree, graph, operator, report.name)
-    if int(np.prod(flatbuffer.indices(weights.shape))) < MIN_ELEMENTS:
+    weights = layout.stored_weights(tree, graph, operator, report.name)
+    if weights is None or int(np.prod(weights.shape)) < MIN_ELEMENTS:
         return []
-    return [flatbuffer.text(weights.name)]
+    return [flatbuffer.text(weights.tensor.name)]
 
 
 def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
@@ -183,7 +161,7 @@ def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
         return group
 
     for number, (operator, report) in enumerate(zip(graph.operators, reports, strict=True)):
-        if report.precision not in ("float32", "dynamic", "fp16"):
+        if report.precision not in ("float32", "dynamic", "fp16", "weight-only"):
             continue
         merged[number] = number
         # Constants join nothing: two islands may well share a table.
@@ -268,6 +246,8 @@ def _judge_interface(
 def _judge_weights(
     certificate: Certificate, scheme: Scheme, granularity: str, kept: frozenset[str]
 ) -> list[str]:
+    if scheme.name.startswith("weight-only-"):
+        return judge_weight_only(certificate, scheme, granularity)
     problems = []
     has_bare = any(
         op.weight_dtype == "float32" and op.output not in kept for op in certificate.operators

@@ -126,6 +126,11 @@ def quantize_with_stock(
     return flatbuffer.serialize(tree)
 
 
+def refresh_versions(content: bytes, process: TensorFlowProcess | None, folder: Path) -> bytes:
+    """The flatbuffer with the operator versions and the minimum runtime that it really needs."""
+    return _through(process, folder, content, "refresh_versions")
+
+
 def _through(
     process: TensorFlowProcess | None, folder: Path, content: bytes, call: str, **options: Any
 ) -> bytes:

@@ -21,6 +21,7 @@ class Scheme:
             leaves the float model's figure in the file. The releases are those of TensorFlow's
             table of operator versions (runtime_version.cc): DEQUANTIZE 3 for FP16 weights,
             ADD 4 for the youngest common INT16 kernel.
+        engines: which can make it, the default first; see `converters.engines`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Scheme:
     precisions: frozenset[str]
     summary: str
     oldest_runtime: str | None = None
+    engines: tuple[str, ...] = ("edgeq",)
 
 
 _ALWAYS = frozenset({"integer", "convert"})
@@ -42,6 +44,7 @@ SCHEMES = {
             ("int8", "uint8", "float32"),
             _ALWAYS | {"int8"},
             "full integer, INT8 weights and activations",
+            engines=("edgeq", "litert"),
         ),
         Scheme(
             "dynamic",
@@ -49,6 +52,7 @@ SCHEMES = {
             ("float32",),
             _ALWAYS | {"dynamic", "float32"},
             "INT8 weights, float activations",
+            engines=("edgeq", "litert"),
         ),
         Scheme(
             "fp16",
@@ -66,11 +70,23 @@ SCHEMES = {
             "INT8 weights, INT16 activations",
             "2.6.0",
         ),
+        *(
+            Scheme(
+                f"weight-only-{dtype}",
+                False,
+                ("float32",),
+                _ALWAYS | {"weight-only", "float32"},
+                f"{dtype.upper()} weights in the file, computed in float",
+                engines=("litert",),
+            )
+            for dtype in ("int8", "int4")
+        ),
         Scheme("fp32", False, ("float32",), _ALWAYS | {"float32"}, "no quantization"),
     )
 }
 
-GRANULARITIES = ("channel", "tensor")
+BLOCK_SIZES = (32, 64, 128, 256)
+GRANULARITIES = ("channel", "tensor", *(f"block:{size}" for size in BLOCK_SIZES))
 
 
 def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]:
@@ -82,7 +98,9 @@ def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]
     if scheme not in SCHEMES:
         raise UsageError(f"Unknown scheme {scheme!r}; known are {', '.join(SCHEMES)}.")
     if granularity not in GRANULARITIES:
-        raise UsageError(f"Unknown granularity {granularity!r}; it is channel or tensor.")
+        raise UsageError(
+            f"Unknown granularity {granularity!r}; known are {', '.join(GRANULARITIES)}."
+        )
     chosen = SCHEMES[scheme]
     if io is not None and io not in chosen.io:
         raise UsageError(

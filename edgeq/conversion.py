@@ -13,6 +13,7 @@ from edgeq.candidates import Made, quantize_best
 from edgeq.converters import calibration, learned_ranges, lowering, quantization, source
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
+from edgeq.converters.engines import check_engine
 from edgeq.converters.exported_models import FRAMEWORKS
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme, resolve
@@ -24,6 +25,7 @@ from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix
 from edgeq.preparation import open_outputs, open_reader, prepare, versions, without_temporary_path
 from edgeq.proof import check_gates, measure_result, prove
+from edgeq.second_engine import engine_versions, quantize_with_litert
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -83,7 +85,7 @@ def convert_model(
             quality=quality,
             validity=judge(issues),
             issues=tuple(dict.fromkeys(issues)),
-            versions=versions(job.process),
+            versions=engine_versions(options) + versions(job.process),
         )
         check_gates(finished)
         storage.write_record(record, "convert", finished)
@@ -97,6 +99,7 @@ def _resolve_options(
     model: Any, options: ConvertOptions, data: Any, test_data: Any
 ) -> tuple[Scheme, str]:
     scheme, io = resolve(options.scheme, options.io, options.granularity)
+    check_engine(options, scheme, io)
     scheme = learned_ranges.fit_scheme(scheme, options, learned_ranges.trained_granularity(model))
     for name, value, known in (
         ("effort", options.effort, EFFORTS),
@@ -146,6 +149,8 @@ def _quantize(
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
     if learned_ranges.is_learned(job.scheme, model):
         return Made(*learned_ranges.quantize_learned(model, *shape))
+    if job.options.engine == "litert":
+        return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
         return Made(quantization.quantize(model, None, *shape))
     reason = why_stock(job, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq import quantmath
 from edgeq.errors import SourceError
 from edgeq.values import TensorSpec
 
@@ -87,6 +89,7 @@ def parse(content: bytes, shown_as: str) -> Any:
         )
     try:
         model = schema().ModelT.InitFromPackedBuf(content, 0)
+        _bring_inside(model, content)
         _check_references(model)
     except _DAMAGE as error:
         raise SourceError(
@@ -106,6 +109,14 @@ _DAMAGE = (
     OverflowError,
     MemoryError,
 )
+
+
+def _bring_inside(model: Any, content: bytes) -> None:
+    """Buffers that lie behind the flatbuffer, as writers of large models put them, as its own."""
+    for buffer in model.buffers or ():
+        if (buffer.offset or 0) > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
 
 
 def _check_references(model: Any) -> None:
@@ -181,14 +192,17 @@ def operator_name(model: Any, operator: Any) -> str:
 
 def is_constant(model: Any, tensor: Any) -> bool:
     """Whether a tensor's data is stored in the file."""
-    buffer = model.buffers[tensor.buffer]
-    stored_inside = buffer.data is not None and len(buffer.data) > 0
-    return stored_inside or (getattr(buffer, "offset", 0) or 0) > 1
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
 
 
 def constant(model: Any, tensor: Any) -> NDArray[np.generic]:
-    """The stored values of a constant tensor, in its shape and dtype (read-only)."""
+    """The stored values of a constant tensor, in its shape and dtype (read-only); INT4 as int8."""
     raw = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    if dtype_names()[tensor.type] == "int4":
+        return quantmath.unpack_int4(raw)[: math.prod(indices(tensor.shape))].reshape(
+            indices(tensor.shape)
+        )
     values = raw.view(np.dtype(dtype_names()[tensor.type]))
     return values.reshape(indices(tensor.shape))
 

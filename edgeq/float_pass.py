@@ -66,7 +66,8 @@ def run_float(
 def _what_to_observe(job: Job, model: FloatModel) -> str:
     """How much the pass keeps of each tensor; histograms only for what will need them."""
     options = job.options
-    if not job.scheme.needs_data or why_stock(job, model) is not None:
+    is_elsewhere = options.engine == "litert" or why_stock(job, model) is not None
+    if not job.scheme.needs_data or is_elsewhere:
         return "nothing"
     is_fast = options.effort == "fast"
     wants_least = options.statistic in (("auto", "minmax") if is_fast else ("minmax",))

@@ -107,7 +107,8 @@ def _start_tensorflow(
     kind = source.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
         lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
-    if scheme.name in ("fp32", "fp16") and kind in ("tflite", "python", *FRAMEWORKS):
+    needs_none = scheme.name in ("fp32", "fp16") or scheme.name.startswith("weight-only-")
+    if needs_none and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 

@@ -100,3 +100,11 @@ def sqnr_db(signal_energy: float, error_energy: float) -> float:
     if signal_energy == 0:
         return -math.inf
     return 10.0 * math.log10(signal_energy / error_energy)
+
+
+def unpack_int4(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Two values a byte, the first in the low half, as int8 of -8..7 (read-only)."""
+    halves = np.stack([packed << 4, packed], axis=-1).view(np.int8) >> 4
+    values = np.ravel(halves)
+    values.setflags(write=False)
+    return values

@@ -157,7 +157,8 @@ class Ranges:
     """What calibration saw.
 
     Attributes:
-        calibrator: "edgeq" (own, on XNNPACK) or "tflite" (stock TFLiteConverter).
+        calibrator: "edgeq" (own, on XNNPACK), "tflite" (stock TFLiteConverter) or "litert"
+            (litert-quantizer).
         statistic: "minmax", "mean-minmax", "percentile:P", "mse" or "entropy"; with "-shared"
             behind it when operands have their result's range (see `converters.range_sharing`),
             "-saturated" when ranges end where operators saturate (`converters.saturation`).
@@ -219,11 +220,15 @@ class OperatorReport:
         name: builtin operator name, e.g. "CONV_2D"; of a custom or Flex op its own name.
         output: name of its first output tensor.
         precision: "int8", "int16x8", "float32", "dynamic" (float activations, int8 weights),
-            "fp16" (float activations, fp16 weights), "integer" (index arithmetic), "convert"
-            (QUANTIZE, DEQUANTIZE, CAST).
+            "fp16" (float activations, fp16 weights), "weight-only" (the same with integer weights
+            that a DEQUANTIZE widens), "integer" (index arithmetic), "convert" (QUANTIZE,
+            DEQUANTIZE, CAST).
         weight_dtype: numpy name, None when it has no weights.
         is_per_channel: None when it has no quantized weights.
         version: operator version, which decides the oldest runtime that can run it.
+        weight_shape: as the operator sees its weights, which a file may store in another shape.
+        granularity: of its quantized weights, by their number of scales: "tensor" (one),
+            "channel" or "block:N"; None when it has none.
     """
 
     index: int
@@ -233,6 +238,8 @@ class OperatorReport:
     weight_dtype: str | None
     is_per_channel: bool | None
     version: int
+    weight_shape: tuple[int, ...] = ()
+    granularity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -253,6 +260,10 @@ class Certificate:
         min_runtime_version: from the file's metadata, None when it carries none.
         size_bytes: of the file.
         problems: reasons why it is not what was asked for; empty when it is.
+        weights_symmetric: whether all quantized weights have zero point 0 (128 when unsigned);
+            None when none are quantized.
+        activations_symmetric: the same for computed tensors.
+        activation_dtypes: of quantized computed tensors.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -268,6 +279,9 @@ class Certificate:
     min_runtime_version: str | None
     size_bytes: int
     problems: tuple[str, ...] = ()
+    weights_symmetric: bool | None = None
+    activations_symmetric: bool | None = None
+    activation_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -276,9 +290,9 @@ class TfliteModel:
 
     Attributes:
         file: the `.tflite`.
-        scheme: "int8", "dynamic", "fp16", "int16x8" or "fp32".
+        scheme: see `converters.schemes`.
         io: dtype of inputs and outputs asked for.
-        granularity: "channel" or "tensor".
+        granularity: "channel", "tensor" or "block:N".
         ranges: None for schemes without calibration.
         candidates: the ways that were tried, the chosen one first; empty without a choice.
         corrections: by layer, in execution order; empty when none were made.
@@ -305,7 +319,8 @@ class ConvertOptions:
     Attributes:
         scheme: see `converters.schemes`.
         io: dtype of inputs and outputs, None for the scheme's default.
-        granularity: "channel" or "tensor".
+        engine: "edgeq" or "litert", see `converters.engines`.
+        granularity: "channel", "tensor" or "block:N".
         effort: "fast", "balanced" or "best".
         calibrator: "edgeq" or "tflite".
         statistic: from values to a range, "auto" to try several; see `converters.statistics`.
@@ -329,6 +344,7 @@ class ConvertOptions:
 
     scheme: str = "int8"
     io: str | None = None
+    engine: str = "edgeq"
     granularity: str = "channel"
     effort: str = "balanced"
     calibrator: str = "edgeq"

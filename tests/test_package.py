@@ -32,6 +32,7 @@ TIERS = (
     ("edgeq.float_pass", "edgeq.proof"),
     ("edgeq.variants", "edgeq.preparation"),
     ("edgeq.candidates",),
+    ("edgeq.second_engine",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
     ("edgeq.debugging",),
     ("edgeq.api", "edgeq.models"),

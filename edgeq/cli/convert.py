@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
+from edgeq.converters.engines import ENGINES
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
@@ -27,6 +28,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     return ConvertOptions(
         scheme=given["scheme"],
         io=given["io"],
+        engine=given["engine"],
         granularity=given["granularity"],
         effort=given["effort"],
         calibrator=given["calibrator"],
@@ -64,8 +66,12 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Dtype of inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
 @click.option(
-    "--granularity", type=click.Choice(GRANULARITIES), default="channel", show_default=True,
-    help="One scale per output channel of the weights, or per tensor.",
+    "--engine", type=click.Choice(ENGINES), default="edgeq", show_default=True,
+    help="edgeq's own quantizer, or litert-quantizer (weight-only schemes, blocks).",
+)  # fmt: skip
+@click.option(
+    "--granularity", default="channel", show_default=True, metavar="|".join(GRANULARITIES),
+    help="One scale of the weights per output channel, per tensor, or per block of inputs.",
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N",

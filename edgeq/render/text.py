@@ -89,8 +89,7 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     rows.append(
         ("conversions", f"{proof.quantize_ops} QUANTIZE, {proof.dequantize_ops} DEQUANTIZE")
     )
-    if proof.is_per_channel is not None:
-        rows.append(("weights", "INT8 per channel" if proof.is_per_channel else "INT8 per tensor"))
+    rows += _quantization_rows(proof)
     for label, names in (("flex ops", proof.flex_ops), ("custom ops", proof.custom_ops)):
         if names:
             rows.append((label, ", ".join(names)))
@@ -100,6 +99,33 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
         ("size", f"{show_bytes(before)} -> {show_bytes(after)}, {show_sizes(before / after)}")
     )
     return rows
+
+
+def _quantization_rows(proof: Certificate) -> list[tuple[str, str]]:
+    """How weights and activations are quantized, as their scales and zero points tell."""
+    rows = []
+    kinds = Counter(
+        (op.weight_dtype, op.granularity) for op in proof.operators if op.granularity is not None
+    )
+    if kinds:
+        shown = [
+            f"{str(dtype).upper()} {_symmetry(proof.weights_symmetric)} per "
+            f"{str(granularity).replace(':', ' of ')}"
+            + (f" ({plural(count, 'operator')})" if len(kinds) > 1 else "")
+            for (dtype, granularity), count in kinds.most_common()
+        ]
+        rows.append(("weights", ", ".join(shown)))
+    if proof.activation_dtypes:
+        dtypes = "/".join(proof.activation_dtypes).upper()
+        shown_as = f"{dtypes} {_symmetry(proof.activations_symmetric)} per tensor"
+        rows.append(("activations", shown_as))
+    elif kinds:
+        rows.append(("activations", "float"))
+    return rows
+
+
+def _symmetry(is_symmetric: bool | None) -> str:
+    return "symmetric" if is_symmetric else "asymmetric"
 
 
 def _choice_rows(model: TfliteModel) -> list[tuple[str, str]]:
