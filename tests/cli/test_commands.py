@@ -61,7 +61,8 @@ def test_the_same_inputs_give_the_same_bytes(int8_mobilenet: Path, tmp_path: Pat
     for expected in (
         "Read back from the file: full integer, INT8 weights and activations",
         "0 float islands",
-        "INT8 per channel",
+        "weights      INT8 symmetric per channel",
+        "activations  INT8 asymmetric per tensor",
         "Against the float model on 60 held-out samples",
         f"Wrote {out} and {out}.json",
     ):
