@@ -259,7 +259,7 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     watched = observable(tree) if observe != "nothing" else []
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
-        channelwise = _places(watched, {pair.tensor for pair in find_pairs(tree)})
+        channelwise = _places(watched, {pair.tensors[0] for pair in find_pairs(tree)})
         rowwise = _places(watched, read_by_softmax(tree))
     content = expose(tree, watched) if watched else path.read_bytes()
     names = [flatbuffer.text(graph.tensors[index].name) for index in watched]

@@ -25,7 +25,7 @@ from edgeq import flatbuffer
 from edgeq.converters.weights import CHANNEL_AXIS
 
 # Axis of the consumer's filter that counts its input channels.
-_INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
+INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
 _COMMUTES = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RESHAPE"})
 
 # Codes of ActivationFunctionType.
@@ -41,13 +41,13 @@ class Pair:
 
     Attributes:
         first, second: positions of the operators.
-        tensor: index of the activation between them, as the first one writes it.
+        tensors: indices of the activations between them; the first layer writes the first one.
         ceiling: 6 behind a ReLU6, infinity otherwise.
     """
 
     first: int
     second: int
-    tensor: int
+    tensors: tuple[int, ...]
     ceiling: float
 
 
@@ -70,13 +70,12 @@ def find_pairs(tree: Any) -> tuple[Pair, ...]:
         if not _is_layer(tree, graph, operator, uses):
             continue
         code = operator.builtinOptions.fusedActivationFunction
-        second = _follow(tree, graph, operator, readers, ends)
+        second, tensors = _follow(tree, graph, operator, readers, ends)
         if code in (_NONE, _RELU, _RELU6) and second is not None:
             consumer = graph.operators[second]
             if _is_layer(tree, graph, consumer, uses) and _fits(tree, graph, operator, consumer):
-                tensor = flatbuffer.indices(operator.outputs)[0]
                 ceiling = 6.0 if code == _RELU6 else np.inf
-                found.append(Pair(position, second, tensor, ceiling))
+                found.append(Pair(position, second, tensors, ceiling))
     return tuple(found)
 
 
@@ -96,21 +95,23 @@ def _is_layer(tree: Any, graph: Any, operator: Any, uses: Counter[int]) -> bool:
 
 def _follow(
     tree: Any, graph: Any, operator: Any, readers: Mapping[int, Sequence[int]], ends: set[int]
-) -> int | None:
+) -> tuple[int | None, tuple[int, ...]]:
     """The layer that alone reads an operator's result, through what commutes; None without."""
     current = flatbuffer.indices(operator.outputs)[0]
+    passed = [current]
     while current not in ends and len(readers.get(current, ())) == 1:
         (position,) = readers[current]
         reader = graph.operators[position]
         name = flatbuffer.operator_name(tree, reader)
         if flatbuffer.indices(reader.inputs)[0] != current:
-            return None
+            break
         if name in CHANNEL_AXIS:
-            return position
+            return position, tuple(passed)
         if name not in _COMMUTES or not _keeps_channels(tree, graph, reader):
-            return None
+            break
         current = flatbuffer.indices(reader.outputs)[0]
-    return None
+        passed.append(current)
+    return None, ()
 
 
 def _keeps_channels(tree: Any, graph: Any, operator: Any) -> bool:
@@ -126,7 +127,7 @@ def _keeps_channels(tree: Any, graph: Any, operator: Any) -> bool:
 
 def _fits(tree: Any, graph: Any, first: Any, second: Any) -> bool:
     """Whether the consumer's filter has the producer's channels, perhaps once per position."""
-    axis = _INPUT_AXIS[flatbuffer.operator_name(tree, second)]
+    axis = INPUT_AXIS[flatbuffer.operator_name(tree, second)]
     width = flatbuffer.indices(graph.tensors[second.inputs[1]].shape)[axis]
     own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
     count = flatbuffer.indices(graph.tensors[first.inputs[1]].shape)[own]
@@ -154,16 +155,16 @@ def equalize(
     graph = tree.subgraphs[0]
     changed = 0
     for pair in find_pairs(tree):
-        if pair.tensor in channels:
+        if pair.tensors[0] in channels:
             first, second = graph.operators[pair.first], graph.operators[pair.second]
             name = flatbuffer.operator_name(tree, second)
             exponent = 1.0 if name == "DEPTHWISE_CONV_2D" else strength
-            factors = _factors(channels[pair.tensor], pair.ceiling, exponent)
+            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent)
             if factors.max(initial=1.0) > 1.0:
                 own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
                 for tensor, axis in zip(first.inputs[1:], (own, 0), strict=False):
                     _scale(tree, graph, tensor, axis, factors)
-                _scale(tree, graph, second.inputs[1], _INPUT_AXIS[name], 1.0 / factors)
+                _scale(tree, graph, second.inputs[1], INPUT_AXIS[name], 1.0 / factors)
                 changed += 1
     return (flatbuffer.serialize(tree), changed) if changed else (content, 0)
 

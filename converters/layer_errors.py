@@ -20,6 +20,7 @@ from edgeq.converters.matching import match_operators
 from edgeq.converters.saturation import Limit, find_limits, needed, read_by_softmax
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
+from edgeq.converters.stretching import find_stretches
 from edgeq.values import LayerEffect
 
 Array = NDArray[Any]
@@ -28,8 +29,6 @@ Values = dict[int, Array]
 # Carrying an error to the outputs costs a run of the rest of the model; of models with more
 # operators, those with the largest errors of their own are carried.
 MOST_CARRIED = 64
-
-_STRETCHED = np.log(1.25)  # no quantization error makes a whole channel so much larger or smaller
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,8 @@ class Pair:
         self._inputs, self._threads = inputs, threads
         self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
         self.ends: Values = {}
-        # Equalizing stretches channels and takes it back in the next layer, so the same tensor
-        # may have other units in the quantized model: its own over the float model's, by channel.
-        self._units: Values = {}
+        # An equalized tensor has other units in the quantized model: by channel, over ours.
+        self._units: Values = find_stretches(self.tree, self.made, self.matches)
         self._limits: dict[int, Limit] = {}
 
     def walk(self) -> Iterator[Step]:
@@ -124,9 +122,7 @@ class Pair:
             seen = [(a, b) for a, b in pairs if a in real.values and b in made.values]
             accumulated = {}
             for ours, theirs in seen:
-                given = made.real(theirs)
-                self._units[ours] = _units(real.values[ours], given)
-                accumulated[ours] = given / self._units[ours]
+                accumulated[ours] = self._in_real_units(ours, made.real(theirs))
             if seen:
                 alone = self._run_twin(before, position, real.count)
                 yield Step(
@@ -142,7 +138,7 @@ class Pair:
             index: needed(ends[index]) for index in read_by_softmax(self._whole) if index in ends
         }
         self._limits = find_limits(self._whole, reached)
-        self.ends = self._clip(ends)
+        self.ends = self.clip(ends)
 
     def carry(self, positions: Collection[int]) -> Iterator[tuple[int, Values]]:
         """The model's outputs with the error of one operator alone, for each of some operators."""
@@ -155,9 +151,9 @@ class Pair:
             stepper.step()
             if chosen:
                 values = {**stepper.values, **replaced}
-                yield position, self._clip(_finish(stepper, values, self._threads))
+                yield position, self.clip(_finish(stepper, values, self._threads))
 
-    def _clip(self, ends: Values) -> Values:
+    def clip(self, ends: Values) -> Values:
         """Outputs as far as their final activations can tell values apart."""
         return {
             index: np.clip(values, *self._limits[index]) if index in self._limits else values
@@ -195,16 +191,24 @@ class Pair:
         wanted = flatbuffer.indices(other.outputs)
         results = run_operators(self.made, [other], wanted, given, count, self._threads)
         return {
-            ours: np.asarray(
+            ours: self._in_real_units(
+                ours,
                 quantmath.dequantize(results[theirs], flatbuffer.tensor_spec(tensors[theirs], "")),
-                np.float32,
             )
-            / self._units.get(ours, np.float32(1))
             for ours, theirs in self._result_pairs(position, twin)
         }
 
     def _in_made_units(self, index: int, values: Array) -> Array:
-        return values * self._units[index] if index in self._units else values
+        return values * self._factors(index, values) if index in self._units else values
+
+    def _in_real_units(self, index: int, values: Array) -> Array:
+        values = np.asarray(values, np.float32)
+        return values / self._factors(index, values) if index in self._units else values
+
+    def _factors(self, index: int, values: Array) -> Array:
+        """Of each entry of the last axis, which counts the channels, perhaps once per position."""
+        factors = self._units[index]
+        return np.tile(factors, values.shape[-1] // len(factors))
 
     def _is_quantized(self, twin: int) -> bool:
         operator = self.made.subgraphs[0].operators[twin]
@@ -213,20 +217,6 @@ class Pair:
         return any(
             tensors[i].quantization is not None and _scales(tensors[i]) for i in touched if i >= 0
         )
-
-
-def _units(real: Array, given: Array) -> Array:
-    """Factor of each channel between two results, 1 where they are only apart by an error."""
-    own, other = (
-        values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (real, given)
-    )
-    energy = np.sum(own**2, axis=0)
-    factors = np.sum(own * other, axis=0) / np.maximum(energy, 1e-30)
-    is_alive = (energy > 0) & (factors > 0)
-    factors = np.where(is_alive, factors, 1.0)
-    before, after = relative_error(own * 1.0, other), relative_error(own, other / factors)
-    is_stretched = np.max(np.abs(np.log(factors))) > _STRETCHED and after < before / 2
-    return np.asarray(factors if is_stretched else np.ones(len(factors)), np.float32)
 
 
 def _scales(tensor: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -23,7 +24,8 @@ from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task, read_task
 
 _ANSWER_S = 10  # for a scheduler to answer
-_SENDS = 3  # of a task whose data or worker was lost
+_FRUITLESS_ROUNDS = 5  # in which every task was lost, before they are given up
+_PAUSE_S = 1  # after such a round, and one more after each: the scheduler is still sorting it out
 
 _worker = threading.local()  # one store and one child for each thread of a Dask worker
 
@@ -113,12 +115,12 @@ class DaskCluster:
             raise self._gone() from error
 
     def _run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        waiting, sends = list(tasks), 0
+        waiting, fruitless = list(tasks), 0
         while waiting:
-            if sends == _SENDS:
-                yield from ((task, {"failure": f"lost {_SENDS} times"}) for task in waiting)
+            if fruitless == _FRUITLESS_ROUNDS:
+                yield from ((task, {"failure": f"lost {fruitless} times"}) for task in waiting)
                 return
-            sends += 1
+            time.sleep(fruitless * _PAUSE_S)
             futures = {self._submit(task): task for task in waiting}
             waiting = []
             for future in self._dask.as_completed(futures, loop=self._client.loop):
@@ -128,6 +130,7 @@ class DaskCluster:
                 else:  # the worker was lost, or the only copy of the data with it
                     self._require_scheduler()
                     waiting.append(task)
+            fruitless = fruitless + 1 if len(waiting) == len(futures) else 0
             if waiting:
                 self._sent.clear()
 
@@ -135,7 +138,7 @@ class DaskCluster:
         for digest in sorted(task.digests):
             if digest not in self._sent:
                 content = self._store.read(digest)
-                self._sent[digest] = self._client.scatter(content, broadcast=True)
+                self._sent[digest] = self._client.scatter(content, broadcast=True, hash=False)
         files = {digest: self._sent[digest] for digest in task.digests}
         return self._client.submit(
             run_remote, edgeq.__version__, to_plain(task), files, pure=False, retries=1

@@ -412,7 +412,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )  # fmt: skip
-    while not list(scratch.glob("edgeq-*/tensorflow.log")):  # the child process is started
+    while not list(scratch.glob("edgeq-*/child.log")):  # the child process is started
+        assert child.poll() is None, child.communicate()
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=20)

@@ -87,7 +87,7 @@ def test_channels_use_more_of_their_tensors_range(
     for pair in find_pairs(tree):
         second = tree.subgraphs[0].operators[pair.second]
         if flatbuffer.operator_name(tree, second) == "DEPTHWISE_CONV_2D":
-            assert use(changed, pair.tensor) > max(0.85, use(tree, pair.tensor) - 0.01)
+            assert use(changed, pair.tensors[0]) > max(0.85, use(tree, pair.tensors[0]) - 0.01)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq import flatbuffer, models
 from edgeq.converters import calibration, quantization
-from edgeq.converters.layer_errors import measure_effects
+from edgeq.converters.layer_errors import Pair, measure_effects
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import SCHEMES
@@ -83,7 +83,10 @@ def test_an_effect_is_that_of_the_file_with_this_layer_alone(
     graph = tree.subgraphs[0]
     names = [flatbuffer.text(graph.tensors[op.outputs[0]].name) for op in graph.operators]
     mixed = mix_in(spoiled, source, "float32", source, [own for own in names if own != name])
-    wanted, given = (run(unsquash(made)) for made in (source, mixed))
+    pair = Pair(source, spoiled, inputs)
+    list(pair.walk())
+    (wanted,) = pair.ends.values()
+    (given,) = pair.clip(dict.fromkeys(pair.ends, run(unsquash(mixed)))).values()
     expected = 10 * np.log10(np.sum(wanted**2) / np.sum((wanted - given) ** 2))
     effects = measure_effects(source, spoiled, inputs)
     (found,) = (item for item in effects if item.name == name)

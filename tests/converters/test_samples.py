@@ -150,7 +150,8 @@ def test_a_quantized_input_is_fed_as_float():
             np.zeros((2, 4, 5, 3)),
             TensorSpec("image", (1, 3, 4, 5), "float32"),
             "Input 'image' takes 3x4x5 (channels first), but sample 0 of <arrays> is 4x5x3 "
-            "(channels last). Store the samples as x.transpose(0, 3, 1, 2).",
+            "(channels last). Store the samples as x.transpose(0, 3, 1, 2). "
+            "A model from .pt2 or .onnx takes channels last after edgeq convert --layout nhwc.",
         ),
         (
             np.zeros((4, 5, 3)),
