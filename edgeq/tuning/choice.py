@@ -16,7 +16,8 @@ from edgeq.tuning.search import Search, badness
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
 
-_MOST_MEASURED = 8  # structures, beside the float model
+_MOST_MEASURED = 8  # structures in one round, beside the float model
+_MOST_ROUNDS = 4  # of looking for a mix that the samples kept apart confirm
 _SAME_SPEED = 1.03  # medians this near are equal, and quality decides
 _BENCH = BenchOptions(min_time_s=0.5, max_time_s=2.0)
 
@@ -32,7 +33,6 @@ class Choice:
     def __init__(self, search: Search, source: Path, store: Store, device: Device):
         self._search, self._source, self._store, self._device = search, source, store, device
         self._speeds: dict[str, tuple[Ratio, float]] = {}
-        self._rejected: set[Trial] = set()
         self.facts: DeviceFacts | None = None
 
     def choose(self) -> Trial:
@@ -44,9 +44,11 @@ class Choice:
         """
         self._search.run_plain()
         chosen = self._pick()
-        if chosen is None:
-            self._search.run_mixed()
-            chosen = self._pick()
+        for _ in range(_MOST_ROUNDS):
+            if chosen is None:
+                self._search.run_mixed()
+                chosen = self._pick()
+        chosen = chosen or self._pick(even_float=True)
         if chosen is None:
             raise self._refusal()
         return chosen
@@ -80,16 +82,13 @@ class Choice:
             found.append(make_issue("tune.failed_trials", message))
         return found
 
-    def _pick(self) -> Trial | None:
-        inside = [trial for trial in self._search.inside() if trial not in self._rejected]
+    def _pick(self, *, even_float: bool = False) -> Trial | None:
+        """The best of those measured that is confirmed; the others are rejected for good."""
+        inside = [t for t in self._search.inside() if even_float or not self._search.is_float(t)]
         # Small mixes are the fast ones, so they come first where not all can be measured.
-        self._measure([*sorted(inside, key=_mixed_count), *self._search.ranked()])
-        for trial in self._by_objective(inside):
-            if not self._search.keeps_budget(self._search.confirm(trial)):
-                self._rejected.add(trial)
-                continue
-            return trial
-        return None
+        self._measure(sorted(inside, key=_mixed_count), _MOST_MEASURED)
+        self._measure(self._search.ranked(), _MOST_MEASURED - len(self._speeds))
+        return next(filter(self._search.confirm, self._by_objective(inside)), None)
 
     def _by_objective(self, trials: Sequence[Trial]) -> list[Trial]:
         if self._search.options.objective == "size":
@@ -97,20 +96,18 @@ class Choice:
         fastest = min((ms for _, ms in self._speeds.values()), default=1.0)
 
         def key(trial: Trial) -> tuple[float, tuple[float, float]]:
-            known = self._speeds.get(trial.structure)
-            if known is None:
-                return (math.inf, badness(trial))
-            return (math.log(known[1] / fastest) // math.log(_SAME_SPEED), badness(trial))
+            _, own = self._speeds[trial.structure]
+            return (math.log(own / fastest) // math.log(_SAME_SPEED), badness(trial))
 
-        return sorted(trials, key=key)
+        return sorted((trial for trial in trials if trial.structure in self._speeds), key=key)
 
-    def _measure(self, trials: Sequence[Trial]) -> None:
-        """Latency of each structure among the trials, up to a number of them."""
+    def _measure(self, trials: Sequence[Trial], most: int) -> None:
+        """Latency of each structure among the trials, the first ones that are new."""
         one_each: dict[str, Trial] = {}
         for trial in trials:
             if trial.structure not in self._speeds:
                 one_each.setdefault(trial.structure, trial)
-        chosen = list(one_each.values())[: _MOST_MEASURED - len(self._speeds)]
+        chosen = list(one_each.values())[: max(0, most)]
         if not chosen:
             return
         part = self._search.workshop.recording.search

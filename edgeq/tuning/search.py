@@ -51,6 +51,8 @@ class Search:
         self.resumed = 0
         self.elapsed_s = 0.0
         self.layers: tuple[LayerEffect, ...] = ()
+        self._rejected: set[Recipe] = set()
+        self._names: list[str] = []
 
     def run_plain(self) -> None:
         """All INT8 files."""
@@ -81,9 +83,8 @@ class Search:
         base = ranked[0].recipe
         self.layers = self._rank_layers(base)
         # Behind the ranked ones come those that cost nothing, so that the last rung is everything.
-        names = list(
-            dict.fromkeys([layer.name for layer in self.layers] + self.workshop.names(base))
-        )
+        own = [layer.name for layer in self.layers] + self.workshop.names(base)
+        self._names = names = list(dict.fromkeys(own))
         try:
             kernels = self.workshop.with_kernels(base)
         except QuantizationError:
@@ -107,7 +108,7 @@ class Search:
     def keeps_budget(self, trial: Trial) -> bool:
         """Whether the drop and the SQNR are within what the user named."""
         budget = self.options.convert
-        if trial.sha256 is None:
+        if trial.sha256 is None or trial.recipe in self._rejected:
             return False
         if budget.min_sqnr_db is not None and trial.sqnr_db < budget.min_sqnr_db:
             return False
@@ -116,10 +117,17 @@ class Search:
         drop = trial.drop_points
         return drop is not None and drop.value <= budget.max_drop_points
 
-    def confirm(self, trial: Trial) -> Trial:
-        """The same recipe on the samples that were kept apart."""
+    def confirm(self, trial: Trial) -> bool:
+        """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
         (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)
-        return confirmed
+        is_inside = self.keeps_budget(confirmed)
+        if not is_inside:
+            self._rejected.add(trial.recipe)
+        return is_inside
+
+    def is_float(self, trial: Trial) -> bool:
+        """Whether nothing of it is left in INT8, or in INT16."""
+        return len(trial.recipe.keep_float) == len(self._names) > 0
 
     def ranked(self) -> list[Trial]:
         """All trials with a file, those with the best quality first."""
