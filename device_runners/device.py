@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeq.device_runners.registry import read_devices
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
 
+# A host never starts with a dash: nothing that reads it later may take it for an option.
+_SSH = re.compile(
+    r"(ssh://)?((?P<user>[^@\s/:-][^@\s/:]*)@)?"
+    r"(\[(?P<bracketed>[0-9A-Fa-f:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
+    r"(:(?P<port>\d{1,5}))?/?"
+)
+
 OnEvent = Callable[[dict[str, Any]], None]
 
-KNOWN_FORMS = "local, local:/path/to/python"
+KNOWN_FORMS = (
+    "local, local:/path/to/python, user@host, ssh://user@host:port, a host of ~/.ssh/config, "
+    "emulated:arm64"
+)
 
 
 class Device(Protocol):
@@ -22,6 +35,7 @@ class Device(Protocol):
     """
 
     name: str
+    is_emulated: bool
 
     def facts(self) -> DeviceFacts:
         """What the agent finds there.
@@ -63,17 +77,91 @@ def resolve_device(text: str, python: Path | None = None) -> Device:
     """The device a user names.
 
     Args:
-        text: one of `KNOWN_FORMS`.
-        python: interpreter to run the agent with, for "local".
+        text: one of `KNOWN_FORMS`, or a name of the registry.
+        python: interpreter there that runs the agent.
 
     Raises:
         UsageError: an unknown form, or two interpreters.
     """
+    named = read_devices().get(text)
+    if named is None:
+        return _open(text, text, None if python is None else str(python))
+    if named.python is not None and python is not None:
+        raise UsageError(f"Device {text!r} and --python {python} name two interpreters.")
+    return _open(named.address, text, str(python) if python else named.python)
+
+
+def _open(address: str, name: str, python: str | None) -> Device:
+    kind, _, rest = address.partition(":")
+    if kind == "local" and (rest or ":" not in address):
+        return _open_local(address, rest, python)
+    if kind == "emulated":
+        return _open_emulated(rest, name, python)
+    if (found := parse_ssh(address)) is not None:
+        return _open_ssh(found, name, python)
+    known = "".join(f", {item}" for item in read_devices())
+    raise UsageError(f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.")
+
+
+def _open_local(address: str, rest: str, python: str | None) -> Device:
     from edgeq.device_runners.local import LocalDevice
 
-    kind, _, rest = text.partition(":")
-    if kind != "local" or (":" in text and not rest):
-        raise UsageError(f"Unknown device {text!r}; known forms are {KNOWN_FORMS}.")
     if rest and python is not None:
-        raise UsageError(f"--device {text} and --python {python} name two interpreters.")
-    return LocalDevice(Path(rest) if rest else python)
+        raise UsageError(f"--device {address} and --python {python} name two interpreters.")
+    return LocalDevice(Path(rest or python) if rest or python else None)
+
+
+def _open_emulated(machine: str, name: str, python: str | None) -> Device:
+    from edgeq.device_runners.emulated import open_board
+
+    return open_board(machine, name, python)
+
+
+def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:
+    from edgeq.device_runners import ssh  # asyncssh takes a while to import
+    from edgeq.device_runners.board import BoardDevice
+
+    where = ssh.SshAddress(found.host, found.user, found.port, python="python3")
+    return BoardDevice(name, lambda: ssh.connect(where), python=python)
+
+
+@dataclass(frozen=True)
+class SshPlace:
+    """Host, user and port, None for what ~/.ssh/config or the defaults say."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+
+def parse_ssh(text: str) -> SshPlace | None:
+    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ~/.ssh/config; else None.
+
+    Raises:
+        UsageError: such a form with a part that makes no sense.
+    """
+    is_url = text.startswith("ssh://")
+    if not is_url and "@" not in text:
+        return SshPlace(text) if text in config_hosts() else None
+    match = _SSH.fullmatch(text)
+    if match is None or int(match["port"] or 22) not in range(1, 65536):
+        raise UsageError(
+            f"{text!r} is no SSH address.", hint="Write it as ssh://user@host or ssh://user@host:22"
+        )
+    port = match["port"]
+    host = match["bracketed"] or match["host"]
+    return SshPlace(host, match["user"], None if port is None else int(port))
+
+
+def config_hosts() -> tuple[str, ...]:
+    """Aliases that ~/.ssh/config names, patterns left out."""
+    try:
+        lines = (Path.home() / ".ssh" / "config").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ()
+    found: list[str] = []
+    for line in lines:
+        words = line.replace("=", " ", 1).split()
+        if words[:1] and words[0].lower() == "host":
+            found += [word for word in words[1:] if not set(word) & set("*?!")]
+    return tuple(found)

@@ -33,6 +33,7 @@ class LocalDevice:
 
     def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
+        self.is_emulated = False
         self._python = str(python or sys.executable)
         self._grace_s = grace_s
         self._facts: DeviceFacts | None = None

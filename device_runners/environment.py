@@ -1,0 +1,187 @@
+"""A runtime for a board: wheels for its Python and its processor, fetched here, unpacked there.
+
+The board needs no network, no pip and no venv module. Nothing of the board's own Python changes:
+the environment lies in edgeq's cache there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.device import OnEvent
+from edgeq.errors import DeviceError, UsageError
+
+_FETCH_S = 900.0
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """What a runtime consists of, and where its wheels end.
+
+    Attributes:
+        release: installed where this machine has none to match.
+        requirements: beside the runtime itself.
+        oldest, newest: Python's minor versions that it has wheels for.
+        machines: as the board calls them.
+    """
+
+    release: str
+    requirements: tuple[str, ...]
+    oldest: int
+    newest: int
+    machines: tuple[str, ...]
+
+
+RUNTIMES: Mapping[str, Wheels] = {
+    "ai-edge-litert": Wheels("2.3.0", (), 10, 14, ("x86_64", "aarch64")),
+    "tflite-runtime": Wheels("2.14.0", ("numpy<2",), 9, 11, ("x86_64", "aarch64")),
+}
+
+
+def set_up(
+    device: BoardDevice, runtime: str | None = None, on_event: OnEvent | None = None
+) -> str:
+    """Make a private environment with a runtime on a board; its name.
+
+    Args:
+        runtime: a name of `RUNTIMES`; by default the first that has wheels for the board.
+
+    Raises:
+        UsageError: an unknown runtime.
+        DeviceError: there are no wheels for the board, or they cannot be fetched or sent.
+    """
+    device.session.open()
+    board = device.session.hello
+    chosen = _choose(device.name, board, runtime)
+    wheels = RUNTIMES[chosen]
+    release = _own_version(chosen) or wheels.release
+    major, minor, _ = board["version"]
+    name = f"{chosen}-{release}-cp{major}{minor}"
+    if name in board["environments"]:
+        return name
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        archive = Path(folder) / f"{name}.tar.gz"
+        if on_event is not None:
+            on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
+        requirements = [f"{chosen}=={release}", *wheels.requirements]
+        _fetch(requirements, f"{major}.{minor}", platforms(board), Path(folder) / "site")
+        _pack(Path(folder) / "site", archive)
+        digest = device.upload(archive, on_event)
+    device.session.call("make_environment", name=name, archive=digest)
+    device.forget_facts()
+    return name
+
+
+def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
+    if runtime is not None and runtime not in RUNTIMES:
+        raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")
+    reasons = []
+    for item in RUNTIMES if runtime is None else (runtime,):
+        reason = _why_not(item, board)
+        if reason is None:
+            return item
+        reasons.append(reason)
+    raise DeviceError(
+        f"No runtime can be set up on {name}: {'; '.join(reasons)}.",
+        hint="Install one there by hand, and name its interpreter with --python.",
+    )
+
+
+def _why_not(runtime: str, board: Mapping[str, Any]) -> str | None:
+    wheels = RUNTIMES[runtime]
+    major, minor, _ = board["version"]
+    library, release = board["libc"]
+    machine = _machine(board)
+    if machine not in wheels.machines:
+        return f"{runtime} has no wheels for {machine}"
+    if major != 3 or not wheels.oldest <= minor <= wheels.newest:
+        return (
+            f"{runtime} has wheels for Python 3.{wheels.oldest} to 3.{wheels.newest}, and it has "
+            f"Python {major}.{minor}"
+        )
+    if library != "glibc" or _minor(release) < 17:
+        return f"{runtime} has wheels for glibc 2.17 or newer, and it has {library} {release}"
+    return None
+
+
+def _machine(board: Mapping[str, Any]) -> str:
+    """A 64-bit kernel may run a 32-bit userland, as Raspberry Pi OS does."""
+    if board["machine"] == "aarch64" and not board["is_64_bit"]:
+        return "armv7l"
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(board["machine"], board["machine"])
+
+
+def _minor(release: str) -> int:
+    return int(release.split(".")[1]) if release.startswith("2.") else 0
+
+
+def platforms(board: Mapping[str, Any]) -> list[str]:
+    """The wheel tags that fit a board, newest first; pip takes each literally (PEP 600)."""
+    machine, newest = _machine(board), _minor(board["libc"][1])
+    return [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 16, -1)] + [
+        f"manylinux2014_{machine}"
+    ]
+
+
+def _own_version(runtime: str) -> str | None:
+    """The release that this machine has: the same on both sides makes outputs comparable."""
+    try:
+        return version(runtime)
+    except PackageNotFoundError:
+        return None
+
+
+def _fetch(
+    requirements: Sequence[str], python: str, tags: Sequence[str], target: Path
+) -> None:
+    """Wheels for another machine, unpacked into a folder by this machine's pip."""
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",
+        "--disable-pip-version-check", "--no-warn-conflicts", "--implementation", "cp",
+        "--python-version", python, "--target", str(target),
+    ]  # fmt: skip
+    for tag in tags:
+        command += ["--platform", tag]
+    try:
+        done = subprocess.run(
+            [*command, *requirements], check=False, capture_output=True, text=True,
+            timeout=_FETCH_S, env={**os.environ, "PIP_NO_INPUT": "1"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(f"pip did not fetch {requirements[0]} within {_FETCH_S:g} s.") from error
+    if done.returncode != 0:
+        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise DeviceError(
+            f"pip cannot fetch {requirements[0]} for Python {python}: "
+            f"{(last or done.stderr.splitlines() or ['it printed nothing'])[-1]}.",
+            hint="This machine needs pip and a package index; the board needs neither.",
+            details=done.stderr,
+        )
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """The same content gives the same bytes, so that it is sent once."""
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
+        return entry
+
+    with (
+        archive.open("wb") as stream,
+        gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(folder.rglob("*")):
+            if "__pycache__" not in path.parts and path.is_file():
+                tar.add(path, str(path.relative_to(folder)), filter=plain)

@@ -1,0 +1,255 @@
+"""A link over SSH: asyncssh, with the user's own keys, agent, known hosts and ~/.ssh/config.
+
+A host key has to be known before: nothing is trusted on first use. No shell ever sees a word of
+ours unquoted, and no password is asked for or taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncssh
+
+from edgeq.device_runners import keeper
+from edgeq.device_runners.board import LinkLost, OnBytes
+from edgeq.errors import DeviceError
+
+_Result = TypeVar("_Result")
+
+_CONNECT_S = 20.0
+_KEEPALIVE_S = 5.0
+_KEEPALIVES = 3  # unanswered, before a link counts as lost
+_ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
+_BLOCK_BYTES = 1 << 20  # written at a time; SFTP sends its parts in parallel
+_MOST_NOISE = 200  # lines that a login prints before the keeper's first one
+
+
+@dataclass(frozen=True)
+class SshAddress:
+    """Where and as whom.
+
+    Attributes:
+        host: a name, an address, or an alias of ~/.ssh/config.
+        user, port: None takes what ~/.ssh/config says, or the defaults.
+        python: that the keeper runs under.
+        keys: private key files; by default those of the user and of the agent.
+        known_hosts: a file; by default the user's.
+    """
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    python: str = "python3"
+    keys: tuple[str, ...] = ()
+    known_hosts: str | None = None
+
+    def __str__(self) -> str:
+        user = "" if self.user is None else f"{self.user}@"
+        port = "" if self.port is None else f":{self.port}"
+        return f"{user}{self.host}{port}"
+
+
+class _Loop:
+    """One event loop in a thread of its own, for all links."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="edgeq-ssh", daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
+        """The result of a coroutine.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C in this thread
+            raise
+
+
+_loop: _Loop | None = None
+
+
+def _run(work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
+    global _loop
+    if _loop is None:
+        _loop = _Loop()
+    return _loop.run(work, timeout_s)
+
+
+def connect(address: SshAddress) -> SshLink:
+    """Log in and start the keeper.
+
+    Raises:
+        LinkLost: nobody answers at this moment.
+        DeviceError: the host is not known, refuses us, or has no Python.
+    """
+    try:
+        return _run(_connect(address), 2 * _CONNECT_S)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise DeviceError(
+            f"The host key of {address} is not the one in known_hosts, or not in it: {error}.",
+            hint=f"Log in once by hand and compare the fingerprint: {_by_hand(address)}",
+        ) from error
+    except asyncssh.PermissionDenied as error:
+        raise DeviceError(
+            f"{address} accepts none of our keys: {error}.",
+            hint=f"Give it yours: ssh-copy-id {_by_hand(address).partition(' ')[2]}",
+        ) from error
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        raise LinkLost(f"no answer within {_CONNECT_S:g} s") from error
+    except (asyncssh.Error, OSError) as error:
+        raise LinkLost(_short(error)) from error
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise DeviceError(f"The keys for {address} cannot be used: {error}.") from error
+
+
+def _by_hand(address: SshAddress) -> str:
+    port = "" if address.port is None else f"-p {address.port} "
+    user = "" if address.user is None else f"{address.user}@"
+    return f"ssh {port}{user}{address.host}"
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+async def _connect(address: SshAddress) -> SshLink:
+    options: dict[str, Any] = {}
+    if address.user is not None:
+        options["username"] = address.user
+    if address.port is not None:
+        options["port"] = address.port
+    if address.keys:
+        options["client_keys"] = list(address.keys)
+        options["config"] = None
+    if address.known_hosts is not None:
+        options["known_hosts"] = address.known_hosts
+    connection = await asyncssh.connect(
+        address.host,
+        connect_timeout=_CONNECT_S,
+        login_timeout=_CONNECT_S,
+        keepalive_interval=_KEEPALIVE_S,
+        keepalive_count_max=_KEEPALIVES,
+        preferred_auth=["publickey"],  # a password would have to be asked for
+        **options,
+    )
+    try:
+        return await _start_keeper(address, connection)
+    except BaseException:
+        connection.abort()
+        raise
+
+
+async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
+    """Send the keeper's text to the board's Python, and wait for its first line."""
+    text = Path(keeper.__file__).read_bytes()
+    code = f'import sys;exec(compile(sys.stdin.buffer.read({len(text)}),"keeper","exec"))'
+    command = shlex.join([*shlex.split(address.python), "-c", code])
+    process = await connection.create_process(command, encoding=None)
+    process.stdin.write(text)
+    noise: list[bytes] = []
+    while len(noise) < _MOST_NOISE:
+        line = await process.stdout.readline()
+        if line.strip() == keeper.MARKER.encode():
+            return SshLink(connection, process)
+        if not line:
+            break
+        noise.append(line)
+    errors = (await process.stderr.read()).decode("utf-8", "replace").strip()
+    if connection.is_closed():
+        raise LinkLost("the connection was closed")
+    status = process.exit_status
+    if status in (126, 127):
+        raise DeviceError(
+            f"{address} has no {address.python}: {errors}.",
+            hint="Install Python 3.8 or newer there (Debian: sudo apt install python3), or name "
+            "the interpreter with --python.",
+        )
+    last = errors.splitlines()[-1:] or ["it printed nothing"]
+    raise DeviceError(f"{address.python} on {address} ended with {status}: {last[0]}.")
+
+
+class SshLink:
+    """See `board.Link`."""
+
+    def __init__(self, connection: Any, process: Any):
+        self._connection, self._process = connection, process
+        self._sftp: Any = None
+
+    def ask(self, line: bytes) -> bytes:
+        """See `board.Link`."""
+        return self._guarded(self._ask(line), _ANSWER_S)
+
+    async def _ask(self, line: bytes) -> bytes:
+        self._process.stdin.write(line)
+        await self._process.stdin.drain()
+        reply: bytes = await self._process.stdout.readline()
+        if not reply.endswith(b"\n"):
+            raise LinkLost("the connection was closed")
+        return reply
+
+    def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
+        """See `board.Link`."""
+        self._guarded(self._send(path, target, offset, on_bytes))
+
+    async def _send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
+        sftp = await self._open_sftp()
+        mode = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
+        with path.open("rb") as source:
+            source.seek(offset)
+            async with sftp.open(target, mode, encoding=None) as stream:
+                while block := source.read(_BLOCK_BYTES):
+                    await stream.write(block, offset)
+                    offset += len(block)
+                    on_bytes(len(block))
+
+    def fetch(self, source: str, path: Path) -> None:
+        """See `board.Link`."""
+        self._guarded(self._fetch(source, path))
+
+    async def _fetch(self, source: str, path: Path) -> None:
+        sftp = await self._open_sftp()
+        await sftp.get(source.encode(), str(path).encode())
+
+    async def _open_sftp(self) -> Any:
+        if self._sftp is None:
+            self._sftp = await self._connection.start_sftp_client()
+        return self._sftp
+
+    def _guarded(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> Any:
+        """The one place where asyncssh's errors become ours."""
+        try:
+            return _run(work, timeout_s)
+        except LinkLost:
+            raise
+        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
+            raise LinkLost(str(error)) from error
+        except asyncssh.SFTPError as error:
+            raise OSError(error.reason) from error
+        except asyncssh.ChannelOpenError as error:
+            raise LinkLost(str(error)) from error
+        except (asyncssh.Error, ConnectionError, BrokenPipeError) as error:
+            raise LinkLost(_short(error)) from error
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise LinkLost(f"no answer within {timeout_s:g} s") from error
+
+    def close(self) -> None:
+        """See `board.Link`."""
+        _run(self._close())
+
+    async def _close(self) -> None:
+        # The keeper ends at the end of its stdin; a dead connection is not waited for.
+        self._connection.abort()
+
