@@ -32,14 +32,14 @@ _CLEAN_UP_S = 10.0
 _FEWEST_FREE_BYTES = 16 << 20
 
 
-class LinkLost(Exception):
+class LinkLostError(Exception):
     """The connection ended, or could not be made at this moment; a later one may work."""
 
 
 class Link(Protocol):
     """One connection; once lost, it stays lost.
 
-    Every method raises LinkLost.
+    Every method raises LinkLostError.
     """
 
     def ask(self, line: bytes) -> bytes:
@@ -67,8 +67,8 @@ class Session:
 
     Args:
         name: of the board, in messages.
-        connect: makes a link with the keeper started; raises LinkLost when it may work later, and
-            DeviceError when it will not.
+        connect: makes a link with the keeper started; raises LinkLostError when it may work later,
+            and DeviceError when it will not.
         patience_s: for a link to come back.
     """
 
@@ -87,8 +87,11 @@ class Session:
         if self._link is None:
             try:
                 self._start()
-            except LinkLost as error:
-                raise DeviceError(f"{self.name} cannot be reached: {error}.") from error
+            except LinkLostError as error:
+                raise DeviceError(
+                    f"{self.name} cannot be reached: {error}.",
+                    hint="Check the name, that the board is on, and that its sshd runs.",
+                ) from error
 
     def _start(self) -> None:
         link = self._connect()
@@ -110,7 +113,7 @@ class Session:
         while self._link is None:
             try:
                 self._start()
-            except LinkLost as error:
+            except LinkLostError as error:
                 if time.monotonic() - began > patience_s:
                     raise DeviceError(
                         f"The link to {self.name} was lost and did not come back in "
@@ -136,7 +139,7 @@ class Session:
         while True:
             try:
                 return self._ask(self.link(patience_s), call, arguments)
-            except LinkLost:
+            except LinkLostError:
                 self.lose()
 
     def _ask(self, link: Link, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -165,7 +168,7 @@ class Session:
                 offset = self._ask(link, "received", {"name": name})
                 link.send(path, f"{self.hello['root']}/incoming/{name}", offset, on_bytes)
                 break
-            except LinkLost:
+            except LinkLostError:
                 self.lose()
             except OSError as error:
                 self._require_room(path, size)
@@ -188,7 +191,7 @@ class Session:
         while True:
             try:
                 self.link().fetch(source, partial)
-            except LinkLost:
+            except LinkLostError:
                 self.lose()
                 continue
             if storage.hash_file(partial) == digest:
@@ -247,6 +250,17 @@ class BoardDevice:
             plain = self._ask_all()
             self._facts = read_facts(self.name, plain)
         return self._facts
+
+    def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
+        """See `device.Device`; with an interpreter of the user's, that one is left as it is."""
+        from edgeq.device_runners import environment
+
+        if self._python is not None:
+            raise DeviceError(
+                f"{self._python} on {self.name} has no {runtime or 'TensorFlow Lite runtime'}.",
+                hint="Leave --python out, and edgeq makes an environment of its own there.",
+            )
+        return environment.set_up(self, runtime, on_event)
 
     def forget_facts(self) -> None:
         """Ask again next time: an environment was made or removed."""

@@ -85,13 +85,23 @@ def resolve_device(text: str, python: Path | None = None) -> Device:
     """
     named = read_devices().get(text)
     if named is None:
-        return _open(text, text, None if python is None else str(python))
+        return resolve_address(text, text, None if python is None else str(python))
     if named.python is not None and python is not None:
         raise UsageError(f"Device {text!r} and --python {python} name two interpreters.")
-    return _open(named.address, text, str(python) if python else named.python)
+    return resolve_address(named.address, text, str(python) if python else named.python)
 
 
-def _open(address: str, name: str, python: str | None) -> Device:
+def resolve_address(address: str, name: str, python: str | None) -> Device:
+    """The device at an address.
+
+    Args:
+        address: one of `KNOWN_FORMS`.
+        name: how it is called in messages and results.
+        python: interpreter there.
+
+    Raises:
+        UsageError: an unknown form.
+    """
     kind, _, rest = address.partition(":")
     if kind == "local" and (rest or ":" not in address):
         return _open_local(address, rest, python)
@@ -108,7 +118,8 @@ def _open_local(address: str, rest: str, python: str | None) -> Device:
 
     if rest and python is not None:
         raise UsageError(f"--device {address} and --python {python} name two interpreters.")
-    return LocalDevice(Path(rest or python) if rest or python else None)
+    chosen = rest or python
+    return LocalDevice(None if chosen is None else Path(chosen))
 
 
 def _open_emulated(machine: str, name: str, python: str | None) -> Device:

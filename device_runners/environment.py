@@ -49,9 +49,7 @@ RUNTIMES: Mapping[str, Wheels] = {
 }
 
 
-def set_up(
-    device: BoardDevice, runtime: str | None = None, on_event: OnEvent | None = None
-) -> str:
+def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | None = None) -> str:
     """Make a private environment with a runtime on a board; its name.
 
     Args:
@@ -119,7 +117,8 @@ def _machine(board: Mapping[str, Any]) -> str:
     """A 64-bit kernel may run a 32-bit userland, as Raspberry Pi OS does."""
     if board["machine"] == "aarch64" and not board["is_64_bit"]:
         return "armv7l"
-    return {"arm64": "aarch64", "amd64": "x86_64"}.get(board["machine"], board["machine"])
+    name: str = board["machine"]
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(name, name)
 
 
 def _minor(release: str) -> int:
@@ -142,9 +141,7 @@ def _own_version(runtime: str) -> str | None:
         return None
 
 
-def _fetch(
-    requirements: Sequence[str], python: str, tags: Sequence[str], target: Path
-) -> None:
+def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
     """Wheels for another machine, unpacked into a folder by this machine's pip."""
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",

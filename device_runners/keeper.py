@@ -55,9 +55,9 @@ def places() -> List[Path]:
     own = str(os.getuid())
     cache = os.environ.get("XDG_CACHE_HOME")
     homes = [Path(cache)] if cache else []
-    home = os.path.expanduser("~")
-    if os.path.isabs(home):
-        homes.append(Path(home) / ".cache")
+    home = Path("~").expanduser()
+    if home.is_absolute():
+        homes.append(home / ".cache")
     shared = [Path("/var/tmp"), Path("/data/local/tmp"), Path("/tmp")]
     return [folder / "edgeq" for folder in homes] + [folder / ("edgeq-" + own) for folder in shared]
 
@@ -92,7 +92,7 @@ def choose_root() -> Path:
             for name in ("files", "incoming", "jobs", "environments"):
                 (root / name).mkdir(exist_ok=True)
             return root
-        refused.append("{} {}".format(root, reason))
+        refused.append(f"{root} {reason}")
     raise KeeperError("no_place", "; ".join(refused))
 
 
@@ -168,7 +168,7 @@ def watch(folder: Path, command: List[str], ready: int) -> None:
     """The watcher: start the command, wait for it, write status.json."""
     os.closerange(3, ready)  # the connection's own, which would not end before the job
     os.closerange(ready + 1, 256)
-    with (folder / "alive").open("wb") as lock, open(os.devnull, "r+b") as nothing:
+    with (folder / "alive").open("wb") as lock, Path(os.devnull).open("r+b") as nothing:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for descriptor in (0, 1, 2):
             os.dup2(nothing.fileno(), descriptor)
@@ -272,7 +272,7 @@ class Keeper:
         found = digest_of(path)
         if found != digest:
             path.unlink()
-            raise KeeperError("corrupt", "{} arrived as {}".format(digest, found))
+            raise KeeperError("corrupt", f"{digest} arrived as {found}")
         path.replace(self.root / "files" / digest)
 
     def room(self) -> int:
@@ -293,7 +293,7 @@ class Keeper:
         final = self.root / "environments" / name
         if (final / "pyvenv.cfg").exists():
             return
-        folder = self.root / "incoming" / "{}-{}".format(name, os.getpid())
+        folder = self.root / "incoming" / f"{name}-{os.getpid()}"
         remove(folder)
         version = "{}.{}".format(*sys.version_info[:2])
         site = folder / "lib" / ("python" + version) / "site-packages"
@@ -301,10 +301,10 @@ class Keeper:
             site.mkdir(parents=True)
             unpack(self.root / "files" / archive, site)
             (folder / "bin").mkdir()
-            (folder / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
-            home = os.path.dirname(os.path.realpath(sys.executable))
+            python = Path(sys.executable).resolve()
+            (folder / "bin" / "python3").symlink_to(python)
             text = "home = {}\ninclude-system-site-packages = false\nversion = {}\n"
-            (folder / "pyvenv.cfg").write_text(text.format(home, platform.python_version()))
+            (folder / "pyvenv.cfg").write_text(text.format(python.parent, version))
             remove(final)
             folder.replace(final)
             (self.root / "files" / archive).unlink()
@@ -332,18 +332,15 @@ class Keeper:
         """What the agent says of this machine under an interpreter."""
         done = subprocess.run(
             [python, str(self.root / "files" / agent), "facts"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            check=False, timeout=FACTS_S,
+            stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=FACTS_S,
         )  # fmt: skip
         if done.returncode != 0:
             text = done.stderr.decode("utf-8", "replace").strip()
-            raise KeeperError("agent_failed", text or "status {}".format(done.returncode))
+            raise KeeperError("agent_failed", text or f"status {done.returncode}")
         facts: Dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
         return facts
 
-    def start(
-        self, job: str, python: str, agent: str, files: Dict[str, str], inputs: str
-    ) -> None:
+    def start(self, job: str, python: str, agent: str, files: Dict[str, str], inputs: str) -> None:
         """Start a job, once.
 
         Args:

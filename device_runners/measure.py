@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer, storage, timing
 from edgeq.device_runners import agent, health
+from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent
+from edgeq.device_runners.environment import RUNTIMES
 from edgeq.device_runners.local import read_facts
 from edgeq.errors import DeviceError, UsageError
 from edgeq.issues import judge
@@ -29,16 +31,22 @@ _MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be
 # ---------------------------------------------------------------- runtimes
 
 
-def choose_runtime(device: Device, wanted: str | None) -> RuntimeInfo:
-    """The runtime that will execute models on a device.
+def choose_runtime(
+    device: Device, wanted: str | None, on_event: OnEvent | None = None
+) -> RuntimeInfo:
+    """The runtime that will execute models on a device; a board without one is given one.
 
     Raises:
         DeviceError: there is none, or not the one asked for.
     """
-    found = device.facts().runtimes
-    for runtime in found:
-        if wanted in (None, runtime.name):
-            return runtime
+    for is_set_up in (False, True):
+        found = device.facts().runtimes
+        for runtime in found:
+            if wanted in (None, runtime.name):
+                return runtime
+        if is_set_up or wanted not in (None, *RUNTIMES) or not isinstance(device, BoardDevice):
+            break
+        device.set_up(wanted, on_event)
     there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
     raise DeviceError(
         f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.",
@@ -89,7 +97,7 @@ def bench(
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is no `.tflite`.
     """
-    runtime = choose_runtime(device, options.runtime)
+    runtime = choose_runtime(device, options.runtime, on_event)
     for model in models:
         check_runtime(flatbuffer.min_runtime_version(flatbuffer.read(model)), runtime, model)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
@@ -204,7 +212,7 @@ def infer(
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is no `.tflite`.
     """
-    chosen = choose_runtime(device, runtime)
+    chosen = choose_runtime(device, runtime, on_event)
     names = []
     for model in models:
         tree = flatbuffer.read(model)

@@ -153,6 +153,6 @@ def remove_device(name: str) -> NamedDevice:
         raise UsageError(f"There is no device {name!r}; known are: {known}.")
     found = devices[name]
     document = _load(found.file)
-    del document["devices"][name]  # type: ignore[union-attr]
+    del document["devices"][name]
     storage.write_atomically(found.file, tomlkit.dumps(document).encode())
     return found

@@ -7,17 +7,19 @@ ours unquoted, and no password is asked for or taken.
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
 
 from edgeq.device_runners import keeper
-from edgeq.device_runners.board import LinkLost, OnBytes
+from edgeq.device_runners.board import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 
 _Result = TypeVar("_Result")
@@ -76,21 +78,18 @@ class _Loop:
             raise
 
 
-_loop: _Loop | None = None
+_loop = cache(_Loop)
 
 
 def _run(work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
-    global _loop
-    if _loop is None:
-        _loop = _Loop()
-    return _loop.run(work, timeout_s)
+    return _loop().run(work, timeout_s)
 
 
 def connect(address: SshAddress) -> SshLink:
     """Log in and start the keeper.
 
     Raises:
-        LinkLost: nobody answers at this moment.
+        LinkLostError: nobody answers at this moment.
         DeviceError: the host is not known, refuses us, or has no Python.
     """
     try:
@@ -106,9 +105,9 @@ def connect(address: SshAddress) -> SshLink:
             hint=f"Give it yours: ssh-copy-id {_by_hand(address).partition(' ')[2]}",
         ) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
-        raise LinkLost(f"no answer within {_CONNECT_S:g} s") from error
+        raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
     except (asyncssh.Error, OSError) as error:
-        raise LinkLost(_short(error)) from error
+        raise LinkLostError(_short(error)) from error
     except (asyncssh.KeyImportError, ValueError) as error:
         raise DeviceError(f"The keys for {address} cannot be used: {error}.") from error
 
@@ -120,6 +119,8 @@ def _by_hand(address: SshAddress) -> str:
 
 
 def _short(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
@@ -169,7 +170,7 @@ async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
         noise.append(line)
     errors = (await process.stderr.read()).decode("utf-8", "replace").strip()
     if connection.is_closed():
-        raise LinkLost("the connection was closed")
+        raise LinkLostError("the connection was closed")
     status = process.exit_status
     if status in (126, 127):
         raise DeviceError(
@@ -190,14 +191,15 @@ class SshLink:
 
     def ask(self, line: bytes) -> bytes:
         """See `board.Link`."""
-        return self._guarded(self._ask(line), _ANSWER_S)
+        reply: bytes = self._guarded(self._ask(line), _ANSWER_S)
+        return reply
 
     async def _ask(self, line: bytes) -> bytes:
         self._process.stdin.write(line)
         await self._process.stdin.drain()
         reply: bytes = await self._process.stdout.readline()
         if not reply.endswith(b"\n"):
-            raise LinkLost("the connection was closed")
+            raise LinkLostError("the connection was closed")
         return reply
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
@@ -232,18 +234,18 @@ class SshLink:
         """The one place where asyncssh's errors become ours."""
         try:
             return _run(work, timeout_s)
-        except LinkLost:
+        except LinkLostError:
             raise
         except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
-            raise LinkLost(str(error)) from error
+            raise LinkLostError(str(error)) from error
         except asyncssh.SFTPError as error:
             raise OSError(error.reason) from error
         except asyncssh.ChannelOpenError as error:
-            raise LinkLost(str(error)) from error
+            raise LinkLostError(str(error)) from error
         except (asyncssh.Error, ConnectionError, BrokenPipeError) as error:
-            raise LinkLost(_short(error)) from error
+            raise LinkLostError(_short(error)) from error
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise LinkLost(f"no answer within {timeout_s:g} s") from error
+            raise LinkLostError(f"no answer within {timeout_s:g} s") from error
 
     def close(self) -> None:
         """See `board.Link`."""
@@ -252,4 +254,3 @@ class SshLink:
     async def _close(self) -> None:
         # The keeper ends at the end of its stdin; a dead connection is not waited for.
         self._connection.abort()
-

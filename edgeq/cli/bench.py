@@ -68,6 +68,7 @@ def command(models: tuple[Path, ...], **given: Any) -> None:
     with progress_display() as show:
         result = api.bench(
             models,
+            device=given["device"],
             python=given["python"],
             options=bench_options(given),
             data=given["data"],

@@ -46,6 +46,7 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],
+            device=given["device"],
             python=given["python"],
             bench_options=bench_options(given),
             latency=given["latency"],

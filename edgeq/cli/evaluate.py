@@ -44,6 +44,7 @@ def command(models: tuple[Path, ...], **given: Any) -> None:
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],
+            device=given["device"],
             python=given["python"],
             on_progress=show,
             runtime=given["runtime"],

@@ -76,6 +76,13 @@ source_options = _stack(
 )
 
 run_options = _stack(
+    click.option(
+        "--device",
+        default="local",
+        show_default=True,
+        metavar="DEVICE",
+        help="Where to run: local, user@host, a name of `edgeq devices`, emulated:arm64.",
+    ),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
     click.option(
         "--python",

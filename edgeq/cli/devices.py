@@ -1,0 +1,91 @@
+"""`edgeq devices`: name devices, ask them, and set them up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgeq import devices
+from edgeq.cli.options import emit, output_options, progress_display
+from edgeq.device_runners.device import resolve_address
+from edgeq.device_runners.environment import RUNTIMES
+from edgeq.device_runners.registry import add_device, read_devices, remove_device
+from edgeq.render.devices import show_checks, show_devices
+
+
+@click.group()
+def command() -> None:
+    """Name boards, ask whether they answer, and set them up."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("address")
+@click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
+@click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
+def add(name: str, address: str, python: str | None, project: bool) -> None:
+    """Let NAME stand for ADDRESS: ssh://user@host, user@host:port, local:PYTHON, emulated:arm64."""
+    resolve_address(address, name, python)
+    entry = add_device(name, address, python, in_project=project)
+    click.echo(f"{entry.name} is {entry.address}, written to {entry.file}")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the record alone, as JSON.")
+def list_(as_json: bool) -> None:
+    """Show the devices that have names."""
+    found = tuple(read_devices().values())
+    emit("devices", {"devices": found}, show_devices(found), as_json=as_json)
+
+
+@command.command("check")
+@click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@output_options
+def check(names: tuple[str, ...], **given: Any) -> None:
+    """Ask devices what they are; all named ones by default. Status 1 when one does not answer."""
+    with progress_display() as show:
+        show("ask", 0, None)
+        found = devices.check(names)
+    emit("devices-check", {"devices": found}, show_checks(found), as_json=given["as_json"])
+    if any(item.facts is None for item in found):
+        raise SystemExit(1)
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget NAME; the device itself is left as it is (see clean)."""
+    entry = remove_device(name)
+    click.echo(f"{entry.name} ({entry.address}) is removed from {entry.file}")
+
+
+@command.command("setup")
+@click.argument("name", metavar="DEVICE")
+@click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
+def setup(name: str, runtime: str | None, verbose: bool) -> None:
+    """Bring a runtime to DEVICE, into a private environment in edgeq's cache there.
+
+    The wheels are fetched on this machine, so the board needs neither internet nor pip, and
+    nothing of its own Python changes. emulated:arm64 is built first, as root.
+    """
+    with progress_display() as show:
+        environment = devices.set_up(name, runtime=runtime, on_progress=show)
+    click.echo(f"{name} is ready: {environment}")
+
+
+@command.command("clean")
+@click.argument("name", metavar="DEVICE")
+def clean(name: str) -> None:
+    """Delete all that edgeq keeps on DEVICE: models, environments, what broken runs left."""
+    freed = devices.clean(name)
+    click.echo(f"{name}: {freed / 1e6:.1f} MB freed")
+
+
+@command.command("stop")
+@click.argument("name", metavar="DEVICE")
+def stop(name: str) -> None:
+    """End the processes of a virtual board; the next run starts it again."""
+    devices.stop_emulated(name)
+    click.echo(f"{name} is stopped")

@@ -1,0 +1,140 @@
+"""Devices by name: which there are, whether they answer, and what edgeq keeps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from edgeq.device_runners import environment
+from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.device import OnEvent, resolve_device
+from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, stop
+from edgeq.device_runners.registry import NamedDevice, read_devices
+from edgeq.errors import EdgeqError, UsageError
+from edgeq.values import DeviceFacts
+
+EMULATED = "emulated:"
+
+
+@dataclass(frozen=True)
+class DeviceCheck:
+    """Whether a device answers.
+
+    Attributes:
+        device: as the user names it.
+        address: that the name stands for.
+        facts: None when it does not answer.
+        error: why.
+        hint: what to do.
+    """
+
+    device: str
+    address: str
+    facts: DeviceFacts | None
+    error: str | None = None
+    hint: str | None = None
+
+
+def check(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
+    """Ask devices what they are, all at the same time.
+
+    Args:
+        names: of devices or addresses; by default all that are named.
+
+    Raises:
+        UsageError: nothing to ask, or an unknown form.
+    """
+    named = read_devices()
+    wanted = list(names) or list(named)
+    if not wanted:
+        raise UsageError(
+            "No device is named yet.", hint="Name one: edgeq devices add pi4 ssh://pi@raspberrypi"
+        )
+    for name in wanted:
+        resolve_device(name)
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        return tuple(pool.map(lambda name: _check(name, named.get(name)), wanted))
+
+
+def _check(name: str, named: NamedDevice | None) -> DeviceCheck:
+    device = resolve_device(name)
+    address = name if named is None else named.address
+    try:
+        return DeviceCheck(name, address, device.facts())
+    except EdgeqError as error:
+        return DeviceCheck(name, address, None, error.message, error.hint)
+    finally:
+        if isinstance(device, BoardDevice):
+            device.close()
+
+
+def set_up(
+    name: str, *, runtime: str | None = None, on_progress: Callable[[str, int, int | None], None]
+) -> str:
+    """Bring a runtime into edgeq's own cache on a board; a virtual board is built first.
+
+    Returns:
+        The name of the environment there.
+
+    Raises:
+        UsageError: this machine, where nothing is installed behind the user's back.
+        DeviceError: it cannot be done.
+    """
+    named = read_devices().get(name)
+    address = name if named is None else named.address
+    device = resolve_device(name)
+    if not isinstance(device, BoardDevice):
+        raise UsageError(
+            f"{name} is this machine, and edgeq installs nothing on it.",
+            hint="Install the runtime with pip: pip install ai-edge-litert",
+        )
+    if address.startswith(EMULATED):
+        on_progress("build the virtual board", 0, None)
+        build(VirtualBoard(board_folder(address[len(EMULATED) :])))
+    try:
+        return environment.set_up(device, runtime, _events(on_progress))
+    finally:
+        device.close()
+
+
+def clean(name: str) -> int:
+    """Delete edgeq's cache on a board: models, environments, what broken runs left.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        UsageError: not a board.
+        DeviceError: it does not answer.
+    """
+    device = resolve_device(name)
+    if not isinstance(device, BoardDevice):
+        raise UsageError(f"{name} is this machine, and edgeq keeps nothing on it.")
+    try:
+        device.session.open()
+        freed: int = device.session.call("forget")
+        return freed
+    finally:
+        device.close()
+
+
+def stop_emulated(name: str) -> None:
+    """End a virtual board's processes; its files stay.
+
+    Raises:
+        UsageError: not a virtual board.
+    """
+    named = read_devices().get(name)
+    address = name if named is None else named.address
+    if not address.startswith(EMULATED):
+        raise UsageError(f"{name} is no virtual board, and edgeq does not switch it off.")
+    stop(VirtualBoard(board_folder(address[len(EMULATED) :])))
+
+
+def _events(on_progress: Callable[[str, int, int | None], None]) -> OnEvent:
+    def show(event: dict[str, Any]) -> None:
+        on_progress(str(event.get("step", "")), int(event.get("done", 0)), None)
+
+    return show

@@ -1,0 +1,37 @@
+"""Devices as terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeq.device_runners.registry import NamedDevice
+from edgeq.devices import DeviceCheck
+from edgeq.render.parts import grid, render
+
+
+def show_devices(found: Sequence[NamedDevice]) -> str:
+    """The names and what they stand for."""
+    if not found:
+        return "No device is named yet. Name one: edgeq devices add pi4 ssh://pi@raspberrypi.local"
+    rows = [
+        (item.name, item.address, item.python or "", str(item.file))
+        for item in sorted(found, key=lambda item: item.name)
+    ]
+    return render(grid(rows))
+
+
+def show_checks(found: Sequence[DeviceCheck]) -> str:
+    """What each device is, or why it does not answer."""
+    return render(grid([(item.device, *_answer(item)) for item in found]))
+
+
+def _answer(item: DeviceCheck) -> tuple[str, str]:
+    if item.facts is None:
+        return "no answer", f"{item.error} {item.hint or ''}".strip()
+    facts = item.facts
+    runtimes = ", ".join(f"{found.name} {found.version}" for found in facts.runtimes)
+    none = f"no runtime: edgeq devices setup {item.device}"
+    return "ready" if runtimes else "empty", (
+        f"{facts.cpu_model}, {facts.core_count} cores, {facts.machine}, Python {facts.python}, "
+        f"{runtimes or none}"
+    )
