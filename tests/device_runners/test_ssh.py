@@ -1,0 +1,376 @@
+"""Against a real sshd on loopback; the board is this machine under another cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeq.device_runners import measure, ssh
+from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.local import LocalDevice
+from edgeq.errors import DeviceError
+from edgeq.values import BenchOptions
+from tests.device_runners.boards import (
+    SSHD,
+    Board,
+    Cable,
+    descendants,
+    free_port,
+    make_key,
+    start_sshd,
+    wait_until,
+)
+
+pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
+
+QUICK = BenchOptions(runs=30)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """Its cache lies in a folder whose name a shell would take apart."""
+    folder = tmp_path_factory.mktemp("sshd")
+    made = start_sshd(folder, folder / "it's a; $HOME board")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def device(board: Board) -> Iterator[BoardDevice]:
+    made = board.device()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cable(board: Board) -> Iterator[Cable]:
+    made = Cable(board.port)
+    board.know(made.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def large_model(tiny: Any, save: Any, tmp_path: Path) -> Path:
+    """A model with some megabytes behind it, so that an upload can be cut."""
+    path: Path = save(tiny.add_one())
+    noise = np.random.default_rng(0).bytes(6 << 20)
+    path.write_bytes(path.read_bytes() + noise)
+    return path
+
+
+def test_a_second_bench_sends_no_byte_of_the_model(
+    board: Board, device: BoardDevice, int8_mobilenet: Path
+) -> None:
+    first = measure.bench([int8_mobilenet], device, QUICK)
+    assert first.runs[0].latency.count == 30
+    assert first.facts.device == "board"
+    before = device.sent_bytes
+    measure.bench([int8_mobilenet], device, QUICK)
+    assert device.sent_bytes - before < 20_000 < int8_mobilenet.stat().st_size
+    assert board.jobs() == []
+    assert list((board.root / "incoming").iterdir()) == []
+    for path in (board.root / "files").iterdir():
+        digest = subprocess.run(
+            ["sha256sum", str(path)], capture_output=True, text=True, check=True
+        )
+        assert digest.stdout.lstrip("\\").startswith(path.name)
+
+
+def test_outputs_are_those_of_this_machine(device: BoardDevice, int8_mobilenet: Path) -> None:
+    samples = np.random.default_rng(1).integers(-128, 128, (40, 28, 28, 1)).astype(np.int8)
+    found = [
+        next(measure.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
+        for runner in (device, LocalDevice())
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"port": 1}, "board cannot be reached: connection refused."),
+        ({"host": "no-such-host.invalid"}, "board cannot be reached: "),
+        ({"known_hosts": "/dev/null"}, "is not the one in known_hosts, or not in it: Host key is"),
+        ({"python": "python9"}, "has no python9: "),
+    ],
+)
+def test_what_keeps_us_out_is_told(board: Board, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        board.device(**changes).facts()
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text().split()[:2]
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{board.port} {' '.join(other)}\n")
+    with pytest.raises(DeviceError) as caught:
+        board.device(known_hosts=str(known)).facts()
+    assert caught.value.message.endswith("Host key is not trusted for host 127.0.0.1.")
+    assert caught.value.hint == (
+        "Log in once by hand and compare the fingerprint: "
+        f"ssh -p {board.port} {board.address().user}@127.0.0.1"
+    )
+
+
+def test_a_refused_key_is_told(board: Board, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="accepts none of our keys: Permission denied") as caught:
+        board.device(keys=(str(make_key(tmp_path / "stranger")),)).facts()
+    assert "ssh-copy-id -p" in str(caught.value.hint)
+
+
+def test_what_a_login_prints_is_no_reply(
+    board: Board, tmp_path: Path, tiny: Any, save: Any
+) -> None:
+    noisy = tmp_path / "python"
+    noisy.write_text(f"#!/bin/sh\necho 'Welcome to the board'\nexec {sys.executable} \"$@\"\n")
+    noisy.chmod(0o755)
+    device = board.device(python=str(noisy))
+    assert measure.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
+    device.close()
+
+
+def test_an_upload_that_is_cut_goes_on_where_it_was(
+    board: Board, cable: Cable, large_model: Path
+) -> None:
+    device = board.device(port=cable.port)
+    cable.cut_after = 3 << 20
+    measure.bench([large_model], device, QUICK)
+    assert cable.cuts == 1
+    size = large_model.stat().st_size
+    assert size < cable.carried < size + (2 << 20)  # blocks on their way are sent again
+    device.close()
+
+
+def test_a_run_goes_on_without_its_link(board: Board, cable: Cable, int8_mobilenet: Path) -> None:
+    device = board.device(port=cable.port)
+    steps: list[str] = []
+
+    def cut_once(event: dict[str, Any]) -> None:
+        steps.append(str(event.get("step")))
+        if event.get("step") == "measure" and not cable.cuts:
+            cable.cut()
+
+    options = BenchOptions(min_time_s=2, max_time_s=2)
+    result = measure.bench([int8_mobilenet], device, options, on_event=cut_once)
+    assert cable.cuts == 1
+    assert sum(map(sum, result.runs[0].latencies_ms)) > 1900  # of the run that was cut off
+    assert steps.count("load") == 1  # it was not started again
+    assert board.jobs() == []
+    device.close()
+
+
+def test_a_link_that_does_not_come_back_is_told(
+    board: Board, cable: Cable, tiny: Any, save: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeq.device_runners.board._CLEAN_UP_S", 0.5)
+    device = board.device(port=cable.port, patience_s=1)
+
+    def cut(event: dict[str, Any]) -> None:
+        cable.is_dead = True
+        cable.cut()
+
+    options = BenchOptions(min_time_s=1, max_time_s=1)
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([save(tiny.add_one())], device, options, on_event=cut)
+    assert caught.value.message.startswith(
+        "The link to board was lost and did not come back in 1 s"
+    )
+    wait_until(lambda: not board.agents())
+    for path in board.jobs():
+        shutil.rmtree(path)
+
+
+def test_ctrl_c_leaves_nothing_running(board: Board, tiny: Any, save: Any) -> None:
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from pathlib import Path; from edgeq.device_runners import measure, ssh;"
+        "from edgeq.device_runners.board import BoardDevice; from edgeq.values import BenchOptions;"
+        f"where = ssh.{board.address()!r};"
+        "device = BoardDevice('board', lambda: ssh.connect(where), python=sys.executable);"
+        f"measure.bench([Path({str(save(tiny.add_one()))!r})], device,"
+        "BenchOptions(min_time_s=60, max_time_s=60))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    wait_until(board.agents)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert errors.decode().rstrip().endswith("KeyboardInterrupt")
+    assert board.agents() == []
+    assert board.jobs() == []
+
+
+def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> None:
+    samples = np.random.default_rng(2).integers(-128, 128, (20, 28, 28, 1)).astype(np.int8)
+
+    def run(number: int) -> np.ndarray:
+        device = board.device()
+        chunks = iter([[{"image": samples[number:]}]])
+        (found,) = measure.infer([int8_mobilenet], chunks, device, workers=1)
+        device.close()
+        return np.asarray(found[0]["class"])
+
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(run, range(3))
+    for number, found in enumerate(others, 1):
+        np.testing.assert_array_equal(first[number:], found)
+    assert board.jobs() == []
+
+
+def strike(board: Board, wanted: str) -> Any:
+    """Called with each event: once the model runs, kill what is wanted."""
+    done = threading.Event()
+
+    def act(event: dict[str, Any]) -> None:
+        if event.get("step") == "measure" and not done.is_set():
+            done.set()
+            (folder,) = board.jobs()
+            group = json.loads((folder / "process.json").read_text())["group"]
+            if wanted == "agent":
+                agents = [pid for pid in board.agents() if pid != group]
+                os.kill(agents[0], signal.SIGKILL)
+                return
+            if wanted == "reboot":
+                (folder / "process.json").write_text(json.dumps({"group": group, "boot": "other"}))
+            os.killpg(group, signal.SIGKILL)
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("agent", "The agent on board was killed by SIGKILL, probably for lack of memory."),
+        ("all", "The run on board was killed, or board was restarted."),
+        ("reboot", "board was restarted during the run."),
+    ],
+)
+def test_a_run_that_dies_is_told(
+    board: Board, device: BoardDevice, int8_mobilenet: Path, wanted: str, message: str
+) -> None:
+    options = BenchOptions(min_time_s=20, max_time_s=20)
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([int8_mobilenet], device, options, on_event=strike(board, wanted))
+    assert caught.value.message == message
+    assert board.agents() == []
+    assert board.jobs() == []
+
+
+def test_a_missing_runtime_is_told_before_anything_is_sent(
+    device: BoardDevice, tiny: Any, save: Any
+) -> None:
+    device.facts()
+    before = device.sent_bytes
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([save(tiny.add_one())], device, BenchOptions(runtime="tflite-runtime"))
+    assert caught.value.message == f"{sys.executable} on board has no tflite-runtime."
+    assert device.sent_bytes == before
+
+
+# ---------------------------------------------------------------- where the cache cannot be
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Any]:
+    """Mount a small tmpfs; gives its folder."""
+    made: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / "mounted"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
+        made.append(folder)
+        return folder
+
+    yield mount
+    for folder in made:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def board_in(tmp_path: Path) -> Iterator[Any]:
+    """A board with its cache in a folder."""
+    made: list[Board] = []
+
+    def start(cache: Path, **environment: str) -> Board:
+        made.append(start_sshd(tmp_path / "sshd", cache, **environment))
+        return made[-1]
+
+    yield start
+    for item in made:
+        item.stop()
+
+
+@needs_root
+def test_a_full_disk_is_told(mounted: Any, board_in: Any, large_model: Path) -> None:
+    board = board_in(mounted("size=2m") / "cache")
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([large_model], board.device(), QUICK)
+    assert caught.value.message.startswith("The disk of board is too full for ")
+    assert "MB free in " in caught.value.message
+    assert caught.value.hint == (
+        "Make room there, or empty edgeq's cache: edgeq devices clean board"
+    )
+
+
+@needs_root
+@pytest.mark.parametrize("options", ["noexec", "ro"])
+def test_a_home_that_cannot_hold_libraries_is_passed_over(
+    mounted: Any, board_in: Any, tiny: Any, save: Any, options: str
+) -> None:
+    folder = mounted("size=2m,noexec" if options == "noexec" else "size=2m")
+    (folder / "cache").mkdir()
+    if options == "ro":
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    device = board_in(folder / "cache", HOME=str(folder)).device()
+    assert measure.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
+    root = Path(device.session.hello["root"])
+    assert root == Path(f"/var/tmp/edgeq-{os.getuid()}")
+    assert root.stat().st_mode & 0o077 == 0  # anybody may look into the folder above
+    device.session.call("forget")
+    device.close()
+
+
+def test_a_command_is_one_word_for_each_argument(board: Board, tmp_path: Path) -> None:
+    """The interpreter's path is quoted for the remote shell."""
+    python = tmp_path / "a folder; touch oops" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    device = board.device(python=shlex.quote(str(python)))
+    assert device.facts().device == "board"
+    device.close()
+    assert not (Path.home() / "oops").exists()
+
+
+def test_a_board_that_stops_answering_is_lost(board: Board, monkeypatch: Any) -> None:
+    """Its sshd is frozen in the middle: keepalives find out."""
+    monkeypatch.setattr(ssh, "_KEEPALIVE_S", 0.2)
+    port_owner = start_sshd(board.folder.parent / f"frozen-{free_port()}", board.cache)
+    device = port_owner.device(patience_s=0.5)
+    device.facts()
+    for pid in descendants(port_owner.process.pid):
+        os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(ssh, "_CONNECT_S", 0.5)
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match=r"was lost and did not come back in 0\.5 s"):
+        device.session.call("room")
+    assert time.monotonic() - began < 20
+    port_owner.stop()
