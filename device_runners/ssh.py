@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from edgeq.device_runners import keeper
-from edgeq.device_runners.board import LinkLostError, OnBytes
+from edgeq.device_runners.session import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 
 _Result = TypeVar("_Result")
@@ -169,6 +169,7 @@ async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
             break
         noise.append(line)
     errors = (await process.stderr.read()).decode("utf-8", "replace").strip()
+    await process.wait_closed()
     if connection.is_closed():
         raise LinkLostError("the connection was closed")
     status = process.exit_status

@@ -35,15 +35,15 @@ TIERS = (
     ("edgeq.second_engine",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
     ("edgeq.debugging",),
-    ("edgeq.api", "edgeq.models"),
+    ("edgeq.api", "edgeq.models", "edgeq.devices"),
     ("edgeq.render",),
     ("edgeq.cli",),
 )
 
 MAX_BODY_LINES = 40
 MAX_FILE_LINES = 400
-# The vocabulary is one file so that it can be read in order; the agent, so that it can travel.
-LONG_FILES = {"edgeq.values", "edgeq.device_runners.agent"}
+# The vocabulary is one file so that it can be read in order; the others, so that they can travel.
+LONG_FILES = {"edgeq.values", "edgeq.device_runners.agent", "edgeq.device_runners.keeper"}
 
 
 def sources() -> dict[str, Path]:
