@@ -163,6 +163,8 @@ class BoardDevice:
         while True:
             reply = self.session.call("poll", job=name, offset=offset, wait_s=POLL_S)
             offset = reply["offset"]
+            if on_event is not None and not reply["events"]:
+                on_event({"event": "alive"})  # a caller may want to stop here
             for line in reply["events"].splitlines():
                 last = _read_event(line) or last
                 if on_event is not None and last is not None:

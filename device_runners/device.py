@@ -15,7 +15,7 @@ from edgeq.values import DeviceFacts
 # A host never starts with a dash: nothing that reads it later may take it for an option.
 _SSH = re.compile(
     r"(ssh://)?((?P<user>[^@\s/:-][^@\s/:]*)@)?"
-    r"(\[(?P<bracketed>[0-9A-Fa-f:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
+    r"(\[(?P<bracketed>[0-9A-Za-z:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
     r"(:(?P<port>\d{1,5}))?/?"
 )
 
@@ -71,6 +71,19 @@ class Device(Protocol):
             DeviceError: the agent could not be started, died, or ran out of time. A model that
                 fails is no error here; the result says so.
         """
+
+
+def events_as_progress(on_progress: Callable[[str, int, int | None], None]) -> OnEvent:
+    """The agent's events as progress steps; signs of life repeat the last one."""
+    step, done = "start", 0
+
+    def show(event: dict[str, Any]) -> None:
+        nonlocal step, done
+        if "step" in event:
+            step, done = str(event["step"]), int(event["done"])
+        on_progress(step, done, None)
+
+    return show
 
 
 def resolve_device(text: str, python: Path | None = None) -> Device:

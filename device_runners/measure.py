@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer, storage, timing
 from edgeq.device_runners import agent, health
+from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.environment import RUNTIMES
@@ -26,6 +27,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
 _MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be memory
+_BATCH_BYTES = 8 << 20  # sent to a board at a time, and lost when a run is interrupted
 
 
 # ---------------------------------------------------------------- runtimes
@@ -227,22 +229,29 @@ def infer(
         "workers": workers or max(1, device.facts().core_count // threads),
         "models": list(files),
     }
+    journal = None
+    if isinstance(device, BoardDevice):
+        journal = BatchJournal(device.name, models, [chosen.name, chosen.version])
     while True:
         with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
             folder = Path(name)
-            written = _write_chunks(folder, chunks, names)
+            most = _MOST_BYTES if journal is None else _BATCH_BYTES
+            written = _write_chunks(folder, chunks, names, most)
             if not written:
-                return
-            result = device.run(
-                {**job, "chunks": written}, files, folder,
-                on_event=on_event, deadline_s=_LONGEST_S,
-            )  # fmt: skip
-            if "error" in result:
-                raise _explain(models[result["model"]], device, result["error"])
+                break
+            batch = {**job, "chunks": written}
+            if journal is None or not journal.find(folder, written):
+                result = device.run(batch, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
+                if "error" in result:
+                    raise _explain(models[result["model"]], device, result["error"])
+                if journal is not None:
+                    journal.keep(folder, written)
             found = ({n: _take(folder / path) for n, path in chunk["outputs"].items()}
                      for chunk in written)  # fmt: skip
             for first in found:
                 yield [first, *islice(found, len(models) - 1)]
+    if journal is not None:
+        journal.remove()
 
 
 def _output_names(model: Path, tree: Any) -> list[str]:
@@ -256,12 +265,15 @@ def _output_names(model: Path, tree: Any) -> list[str]:
 
 
 def _write_chunks(
-    folder: Path, chunks: Iterator[Sequence[Arrays]], names: Sequence[Sequence[str]]
+    folder: Path,
+    chunks: Iterator[Sequence[Arrays]],
+    names: Sequence[Sequence[str]],
+    most_bytes: int,
 ) -> list[dict[str, Any]]:
     """As many chunks as may lie on disk at a time, as entries of a job; none at the end."""
     written: list[dict[str, Any]] = []
     size = 0
-    while size < _MOST_BYTES:
+    while size < most_bytes:
         chunk = next(chunks, None)
         if chunk is None:
             break

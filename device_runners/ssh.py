@@ -12,7 +12,6 @@ import shlex
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,11 +77,7 @@ class _Loop:
             raise
 
 
-_loop = cache(_Loop)
-
-
-def _run(work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
-    return _loop().run(work, timeout_s)
+_LOOP = _Loop()
 
 
 def connect(address: SshAddress) -> SshLink:
@@ -93,7 +88,7 @@ def connect(address: SshAddress) -> SshLink:
         DeviceError: the host is not known, refuses us, or has no Python.
     """
     try:
-        return _run(_connect(address), 2 * _CONNECT_S)
+        return _LOOP.run(_connect(address), 2 * _CONNECT_S)
     except asyncssh.HostKeyNotVerifiable as error:
         raise DeviceError(
             f"The host key of {address} is not the one in known_hosts, or not in it: {error}.",
@@ -205,18 +200,18 @@ class SshLink:
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
         """See `board.Link`."""
-        self._guarded(self._send(path, target, offset, on_bytes))
-
-    async def _send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        sftp = await self._open_sftp()
-        mode = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
+        stream = self._guarded(self._open_to_write(target))
         with path.open("rb") as source:
             source.seek(offset)
-            async with sftp.open(target, mode, encoding=None) as stream:
-                while block := source.read(_BLOCK_BYTES):
-                    await stream.write(block, offset)
-                    offset += len(block)
-                    on_bytes(len(block))
+            while block := source.read(_BLOCK_BYTES):
+                self._guarded(stream.write(block, offset))
+                offset += len(block)
+                on_bytes(len(block))  # in this thread: it may stop the run
+        self._guarded(stream.close())
+
+    async def _open_to_write(self, target: str) -> Any:
+        sftp = await self._open_sftp()
+        return await sftp.open(target, asyncssh.FXF_WRITE | asyncssh.FXF_CREAT, encoding=None)
 
     def fetch(self, source: str, path: Path) -> None:
         """See `board.Link`."""
@@ -234,7 +229,7 @@ class SshLink:
     def _guarded(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> Any:
         """The one place where asyncssh's errors become ours."""
         try:
-            return _run(work, timeout_s)
+            return _LOOP.run(work, timeout_s)
         except LinkLostError:
             raise
         except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
@@ -250,7 +245,7 @@ class SshLink:
 
     def close(self) -> None:
         """See `board.Link`."""
-        _run(self._close())
+        _LOOP.run(self._close())
 
     async def _close(self) -> None:
         # The keeper ends at the end of its stdin; a dead connection is not waited for.

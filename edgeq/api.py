@@ -22,7 +22,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
 from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
 from edgeq.evaluation import (
     Scorer,
@@ -167,7 +167,7 @@ def bench(
 
     Args:
         models: the first one is what the others' speed-up refers to.
-        device: "local".
+        device: see `device_runners.device.KNOWN_FORMS`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
@@ -181,7 +181,9 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return measure.bench(paths, target, chosen, inputs=inputs, on_event=_events(on_progress))
+    return measure.bench(
+        paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
+    )
 
 
 def evaluate(
@@ -318,7 +320,7 @@ def compare(
         if latency:
             chosen = bench_options or BenchOptions()
             timing = measure.bench(
-                [first, second], target, chosen, on_event=_events(on_progress),
+                [first, second], target, chosen, on_event=events_as_progress(on_progress),
                 shown_as={first: str(baseline)},
             )  # fmt: skip
         sizes = storage.refer(first, str(baseline)), storage.refer(second)
@@ -388,12 +390,3 @@ def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:
         spec.name: quantmath.quantize(sample.inputs[spec.name][None], spec)
         for spec in interface.inputs
     }
-
-
-def _events(on_progress: OnProgress) -> Callable[[dict[str, Any]], None]:
-    """The agent's events as progress steps."""
-
-    def show(event: dict[str, Any]) -> None:
-        on_progress(str(event.get("step", "measure")), int(event.get("done", 0)), None)
-
-    return show

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from edgeq.device_runners import environment
 from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import OnEvent, resolve_device
+from edgeq.device_runners.device import events_as_progress, resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, stop
 from edgeq.device_runners.registry import NamedDevice, read_devices
 from edgeq.errors import EdgeqError, UsageError
@@ -94,7 +93,7 @@ def set_up(
         on_progress("build the virtual board", 0, None)
         build(VirtualBoard(board_folder(address[len(EMULATED) :])))
     try:
-        return environment.set_up(device, runtime, _events(on_progress))
+        return environment.set_up(device, runtime, events_as_progress(on_progress))
     finally:
         device.close()
 
@@ -131,10 +130,3 @@ def stop_emulated(name: str) -> None:
     if not address.startswith(EMULATED):
         raise UsageError(f"{name} is no virtual board, and edgeq does not switch it off.")
     stop(VirtualBoard(board_folder(address[len(EMULATED) :])))
-
-
-def _events(on_progress: Callable[[str, int, int | None], None]) -> OnEvent:
-    def show(event: dict[str, Any]) -> None:
-        on_progress(str(event.get("step", "")), int(event.get("done", 0)), None)
-
-    return show

@@ -36,6 +36,7 @@ TIERS = (
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
     ("edgeq.debugging",),
     ("edgeq.api", "edgeq.models", "edgeq.devices"),
+    ("edgeq.fleet",),
     ("edgeq.render",),
     ("edgeq.cli",),
 )

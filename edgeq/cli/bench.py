@@ -10,16 +10,16 @@ import click
 
 from edgeq import api
 from edgeq.cli.options import (
-    emit,
+    OnProgress,
     guard_output,
     output_options,
-    progress_display,
     record_option,
+    run_on_devices,
     run_options,
 )
 from edgeq.errors import UsageError
 from edgeq.render.text import show_bench
-from edgeq.values import BenchOptions
+from edgeq.values import BenchOptions, BenchResult
 
 latency_options = (
     click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Exactly so many runs."),
@@ -65,13 +65,16 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure latency and memory of .tflite MODELS, in turns, so that their ratio is fair."""
     guard_output(given["output"], *models, given["data"])
-    with progress_display() as show:
-        result = api.bench(
+    options = bench_options(given)
+
+    def work(device: str, show: OnProgress) -> BenchResult:
+        return api.bench(
             models,
-            device=given["device"],
+            device=device,
             python=given["python"],
-            options=bench_options(given),
+            options=options,
             data=given["data"],
             on_progress=show,
         )
-    emit("bench", result, show_bench(result), as_json=given["as_json"], output=given["output"])
+
+    run_on_devices("bench", given, work, show_bench)

@@ -10,15 +10,16 @@ import click
 from edgeq import api
 from edgeq.cli.bench import add_latency_options, bench_options
 from edgeq.cli.options import (
+    OnProgress,
     data_options,
-    emit,
     guard_output,
     output_options,
-    progress_display,
     record_option,
+    run_on_devices,
     run_options,
 )
 from edgeq.render.text import show_comparison
+from edgeq.values import Comparison
 
 
 @click.command()
@@ -37,8 +38,10 @@ from edgeq.render.text import show_comparison
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
     """FP32 (a Keras file or a float .tflite) against INT8 on the same samples, with a verdict."""
     guard_output(given["output"], baseline, candidate, given["data"])
-    with progress_display() as show:
-        result = api.compare(
+    options = bench_options(given)
+
+    def work(device: str, show: OnProgress) -> Comparison:
+        return api.compare(
             baseline,
             candidate,
             given["data"],
@@ -46,14 +49,14 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],
-            device=given["device"],
+            device=device,
             python=given["python"],
-            bench_options=bench_options(given),
+            bench_options=options,
             latency=given["latency"],
             on_progress=show,
             runtime=given["runtime"],
             threads=given["threads"],
             workers=given["workers"],
         )
-    text = show_comparison(result)
-    emit("compare", result, text, as_json=given["as_json"], output=given["output"])
+
+    run_on_devices("compare", given, work, show_comparison)

@@ -9,15 +9,16 @@ import click
 
 from edgeq import api
 from edgeq.cli.options import (
+    OnProgress,
     data_options,
-    emit,
     guard_output,
     output_options,
-    progress_display,
     record_option,
+    run_on_devices,
     run_options,
 )
 from edgeq.render.text import show_evaluations
+from edgeq.values import Evaluation
 
 
 @click.command()
@@ -36,20 +37,21 @@ from edgeq.render.text import show_evaluations
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
     guard_output(given["output"], *models, given["data"])
-    with progress_display() as show:
-        result = api.evaluate(
+
+    def work(device: str, show: OnProgress) -> tuple[Evaluation, ...]:
+        return api.evaluate(
             models,
             given["data"],
             metrics=given["metrics"],
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],
-            device=given["device"],
+            device=device,
             python=given["python"],
             on_progress=show,
             runtime=given["runtime"],
             threads=given["threads"],
             workers=given["workers"],
         )
-    body = {"evaluations": result}
-    emit("eval", body, show_evaluations(result), as_json=given["as_json"], output=given["output"])
+
+    run_on_devices("eval", given, work, show_evaluations)

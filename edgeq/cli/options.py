@@ -78,10 +78,13 @@ source_options = _stack(
 run_options = _stack(
     click.option(
         "--device",
-        default="local",
+        "devices",
+        multiple=True,
+        default=("local",),
         show_default=True,
         metavar="DEVICE",
-        help="Where to run: local, user@host, a name of `edgeq devices`, emulated:arm64.",
+        help="Where to run: local, user@host, a name of `edgeq devices`, emulated:arm64. Several "
+        "(repeated, or separated by commas) run at the same time.",
     ),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
     click.option(
@@ -193,6 +196,46 @@ def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None
         click.echo(record.encode("utf-8", "backslashreplace"), nl=False)
     else:
         click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+
+
+def run_on_devices(
+    kind: str,
+    given: Mapping[str, Any],
+    work: Callable[[str, OnProgress], Any],
+    show_result: Callable[[Any], str],
+) -> None:
+    """One device gives its own result; several give one table, and status 1 if one failed.
+
+    Args:
+        work: the run on one device.
+        show_result: a single device's result as text.
+
+    Raises:
+        UsageError: an unknown device, or one interpreter for several.
+        EdgeqError: the run on the only device failed.
+    """
+    from edgeq.fleet import run_fleet, split_names
+    from edgeq.render.fleet import show_fleet
+
+    names = split_names(given["devices"])
+    if len(names) > 1 and given["python"] is not None:
+        raise UsageError(
+            f"--python {given['python']} cannot be meant for {len(names)} devices.",
+            hint="Name the interpreter with the device: edgeq devices add NAME ADDRESS --python P",
+        )
+    with progress_display() as show:
+        result = work(names[0], show) if len(names) == 1 else run_fleet(kind, names, work, show)
+    single = len(names) == 1
+    body = {"evaluations": result} if single and isinstance(result, tuple) else result
+    emit(
+        kind if single else f"fleet-{kind}",
+        body,
+        (show_result if single else show_fleet)(result),
+        as_json=given["as_json"],
+        output=given["output"],
+    )
+    if not single and not result.is_complete:
+        raise SystemExit(1)
 
 
 def guard_output(output: Path | None, *sources: Any) -> None:

@@ -374,3 +374,41 @@ def test_a_board_that_stops_answering_is_lost(board: Board, monkeypatch: Any) ->
         device.session.call("room")
     assert time.monotonic() - began < 20
     port_owner.stop()
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_an_interrupted_run_goes_on_at_its_last_batch(
+    board: Board, int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(measure, "_BATCH_BYTES", 1)  # a chunk each
+    samples = np.random.default_rng(3).integers(-128, 128, (50, 28, 28, 1)).astype(np.int8)
+
+    def run(device: BoardDevice, chunks: int, on_event: Any = None) -> list[np.ndarray]:
+        fed = ([{"image": samples[10 * n : 10 * n + 10]}] for n in range(chunks))
+        found = measure.infer([int8_mobilenet], fed, device, on_event=on_event)
+        return [item[0]["class"] for item in found]
+
+    jobs: list[str] = []
+
+    def die_in_the_third(event: dict[str, Any]) -> None:
+        if event["event"] == "end":
+            jobs.append("done")
+        if len(jobs) == 2 and event.get("step") == "upload":
+            raise KeyboardInterrupt
+
+    device = board.device()
+    with pytest.raises(KeyboardInterrupt):
+        run(device, 5, die_in_the_third)
+    (kept,) = (tmp_path / "cache" / "edgeq" / "runs").iterdir()
+    assert len(list(kept.iterdir())) == 2
+
+    jobs.clear()
+    found = run(device, 5, lambda event: jobs.append("done") if event["event"] == "end" else None)
+    assert len(jobs) == 3  # two of five were not run again
+    (expected,) = measure.infer([int8_mobilenet], iter([[{"image": samples}]]), LocalDevice())
+    np.testing.assert_array_equal(np.concatenate(found), expected[0]["class"])
+    assert list((tmp_path / "cache" / "edgeq" / "runs").iterdir()) == []
+    device.close()

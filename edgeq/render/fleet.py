@@ -1,0 +1,107 @@
+"""Several devices as one table: device, model, latency or accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.fleet import Fleet
+from edgeq.render.parts import issue_parts, render, show_bytes
+from edgeq.render.text import show_metric
+from edgeq.values import Issue
+
+Cells = tuple[str, ...]
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "bench": ("device", "model", "p50 ms", "p90 ms", "runs", "memory", "runtime", "run"),
+    "eval": ("device", "model", "metric", "value", "95 % interval", "samples", "runtime"),
+    "compare": ("device", "verdict", "accuracy", "drop", "SQNR dB", "p50 ms", "speed-up"),
+}
+
+
+def show_fleet(fleet: Fleet) -> str:
+    """One row for each device and model; a device that failed has its reason under the table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in _COLUMNS[fleet.verb]:
+        table.add_column(column, overflow="fold")
+    issues: list[Issue] = []
+    for entry in fleet.entries:
+        if entry.error is not None:
+            table.add_row(entry.device, "failed, see below")
+            continue
+        for cells in _ROWS[fleet.verb](entry.result):
+            table.add_row(entry.device, *map(Text, cells))
+        issues += _issues(entry.result)
+    parts: list[RenderableType] = [table]
+    for entry in fleet.entries:
+        if entry.error is not None:
+            name = "" if entry.device in entry.error else f"{entry.device}: "
+            parts += ["", Text(f"{name}{entry.error} {entry.hint or ''}".rstrip())]
+    return render(*parts, *issue_parts(list(dict.fromkeys(issues))))
+
+
+def _base(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _bench_rows(result: Any) -> Iterator[Cells]:
+    for run in result.runs:
+        latency = run.latency
+        yield (
+            _base(run.model.path),
+            f"{latency.p50_ms:.3g}",
+            f"{latency.p90_ms:.3g}",
+            str(latency.count),
+            show_bytes(run.peak_rss_bytes),
+            f"{run.runtime.name} {run.runtime.version}",
+            run.validity,
+        )
+
+
+def _eval_rows(results: Any) -> Iterator[Cells]:
+    for item in results:
+        for number, metric in enumerate(item.metrics):
+            interval = item.interval if number == 0 else None
+            yield (
+                _base(item.model.path),
+                metric.name,
+                show_metric(metric),
+                "" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}",
+                str(item.sample_count),
+                f"{item.runtime.name} {item.runtime.version}",
+            )
+
+
+def _compare_rows(result: Any) -> Iterator[Cells]:
+    drop, bench = result.quality.drop_points, result.bench
+    first = next(iter(result.metrics_baseline), None)
+    second = next(iter(result.metrics_candidate), None)
+    accuracy = ""
+    if first is not None and second is not None:
+        accuracy = f"{show_metric(first)} -> {show_metric(second)}"
+    times = "" if bench is None else " -> ".join(f"{run.latency.p50_ms:.3g}" for run in bench.runs)
+    yield (
+        result.verdict.upper(),
+        accuracy,
+        "" if drop is None else f"{drop.value:+.2f}",
+        f"{min(output.sqnr_db for output in result.quality.outputs):.1f}",
+        times,
+        "" if bench is None else f"{bench.speedups[0].value:.2f}x",
+    )
+
+
+def _issues(result: Any) -> Iterable[Issue]:
+    runs = getattr(result, "runs", None)
+    if runs is not None:
+        return [issue for run in runs for issue in run.issues]
+    if isinstance(result, tuple):
+        return [issue for item in result for issue in item.issues]
+    own = list(result.issues)
+    return own + ([] if result.bench is None else list(_issues(result.bench)))
+
+
+_ROWS = {"bench": _bench_rows, "eval": _eval_rows, "compare": _compare_rows}

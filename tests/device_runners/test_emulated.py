@@ -1,0 +1,154 @@
+"""A virtual arm64 board on this machine: real aarch64 wheels, real NEON kernels, real SSH.
+
+The real thing is a Raspberry Pi; what differs is speed, which no test here looks at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeq import devices, flatbuffer, models
+from edgeq.device_runners import environment, measure
+from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start, stop
+from edgeq.device_runners.local import LocalDevice
+from edgeq.errors import DeviceError, UsageError
+from edgeq.values import BenchOptions
+
+QUICK = BenchOptions(runs=10)
+
+
+def why_not() -> str | None:
+    """Why no virtual board can run here."""
+    if os.geteuid() != 0:
+        return "a virtual board needs root"
+    for tool in ("mmdebstrap", "qemu-aarch64-static", "ssh-keygen"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
+        return "this machine does not let us unshare"
+    binfmt = Path("/proc/sys/fs/binfmt_misc")
+    if not (binfmt / "register").exists():
+        command = ["mount", "-t", "binfmt_misc", "binfmt_misc", str(binfmt)]
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            return "binfmt_misc cannot be mounted"
+    return None
+
+
+@pytest.fixture
+def board() -> Iterator[str]:
+    """Its address. It is built once and stays; one test at a time has it, of all test processes."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    made = VirtualBoard(board_folder("arm64"))
+    build(made)
+    with (made.folder / "test-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield "emulated:arm64"
+
+
+@pytest.fixture
+def device(board: str) -> Iterator[BoardDevice]:
+    made = resolve_device(board)
+    assert isinstance(made, BoardDevice)
+    yield made
+    made.close()
+
+
+def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> None:
+    """The board has sshd and python3, and no runtime."""
+    device.session.open()
+    device.session.call("forget")
+    device.forget_facts()
+    assert device.facts().runtimes == ()
+    steps: list[str] = []
+    result = measure.bench(
+        [int8_mobilenet], device, QUICK, on_event=lambda event: steps.append(event.get("step", ""))
+    )
+    assert any(step.startswith("fetch ai-edge-litert-") for step in steps)
+    assert result.facts.machine == "aarch64"
+    assert result.facts.cpu_model == "Cortex-A72 (Virtual arm64 board (qemu-user))"
+    assert result.runs[0].runtime.name == "ai-edge-litert"
+    assert result.runs[0].latency.count == 10
+    before = device.sent_bytes
+    measure.bench([int8_mobilenet], device, QUICK)
+    assert device.sent_bytes - before < 20_000 < int8_mobilenet.stat().st_size
+
+
+def test_int8_outputs_on_arm64_are_nearly_those_on_x86(
+    device: BoardDevice, int8_mobilenet: Path
+) -> None:
+    images = np.load(models.path("fashion_mnist_test.npz"))["x"][:60]
+    samples = (images.astype(np.int16) - 128).astype(np.int8).reshape(60, 28, 28, 1)
+    found = [
+        next(measure.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
+        for runner in (device, LocalDevice())
+    ]
+    apart = np.abs(found[0].astype(int) - found[1])
+    assert apart.max() <= 1  # XNNPACK rounds ties differently on the two
+    assert np.mean(apart > 0) < 0.01
+
+
+def test_the_older_runtime_has_an_environment_of_its_own(
+    device: BoardDevice, int8_mobilenet: Path, save: Any
+) -> None:
+    """tflite-runtime 2.14 with numpy < 2; a model that needs a newer one is not even sent."""
+    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    environment.set_up(device, "ai-edge-litert")
+    result = measure.bench([int8_mobilenet], device, old)
+    assert result.runs[0].runtime.version == "2.14.0"
+    names = [runtime.name for runtime in device.facts().runtimes]
+    assert names == ["ai-edge-litert", "tflite-runtime"]
+
+    tree = flatbuffer.read(int8_mobilenet)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
+    newer = save(flatbuffer.serialize(tree))
+    before = device.sent_bytes
+    with pytest.raises(DeviceError) as caught:
+        measure.bench([newer], device, old)
+    assert caught.value.message == (
+        f"{newer} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14.0."
+    )
+    assert str(caught.value.hint).startswith("Install ai-edge-litert there")
+    assert device.sent_bytes == before
+
+
+def test_an_environment_is_made_once(device: BoardDevice) -> None:
+    name = environment.set_up(device)
+    device.facts()
+    before = device.sent_bytes
+    assert environment.set_up(device) == name
+    assert device.sent_bytes == before
+
+
+def test_it_starts_again_after_it_was_stopped(board: str) -> None:
+    made = VirtualBoard(board_folder("arm64"))
+    stop(made)
+    assert made.port is None
+    (found,) = devices.check([board])
+    assert found.facts is not None
+    assert made.port == start(made)
+
+
+def test_an_unknown_machine_is_told() -> None:
+    with pytest.raises(UsageError, match=r"Unknown board 'emulated:riscv'; known are emulated:arm"):
+        resolve_device("emulated:riscv")
+
+
+def test_one_that_is_not_built_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEQ_BOARDS", str(tmp_path))
+    with pytest.raises(DeviceError) as caught:
+        resolve_device("emulated:arm64").facts()
+    assert caught.value.message == "emulated:arm64 is not built yet."
+    assert caught.value.hint == "Build it once, as root: edgeq devices setup emulated:arm64"
