@@ -55,6 +55,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.noisy": IssueKind("warning", "latencies scatter widely"),
     "bench.load": IssueKind("warning", "the machine was busy"),
     "bench.throttled": IssueKind("warning", "the processor was slowed down"),
+    "bench.undervoltage": IssueKind("error", "the supply voltage was too low"),
+    "bench.emulated": IssueKind("error", "the processor is emulated"),
     "bench.drift": IssueKind("warning", "latency changed during the run"),
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
     # ---- convert: the model and how it was made
