@@ -1231,7 +1231,7 @@ class Bench:
 
     def observe(self) -> None:
         """Look at the machine while the model runs; looking slows it: these runs do not count."""
-        self.child.send("burst", count=MAX_RUNS, time_s=LOOK_S)
+        self.child.send("burst", count=MOST_RUNS, time_s=LOOK_S)
         watts = self.watch.meter.watts() if self.watch.meter.kind == "PMIC" else None
         if watts is not None and not self.child.has_answered():
             self.watts.append(watts)
