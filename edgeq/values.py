@@ -641,6 +641,76 @@ class BenchResult:
     looks: tuple[MachineLook, ...] = ()
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A coded trouble of a machine, with what mends it.
+
+    Attributes:
+        code: of `issues.ISSUE_KINDS`, e.g. "doctor.governor".
+        severity: "error" (no run is possible), "warning" (the figures suffer) or "note".
+        message: one sentence with the values in it.
+        remedy: a command to type on that machine, or what to do; None when nothing helps.
+    """
+
+    code: str
+    severity: str
+    message: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
+class RuntimeCheck:
+    """A runtime that is installed on a device.
+
+    Attributes:
+        failure: why it does not work there, None when it was imported and fits its numpy.
+        runs_model: whether it is new enough for the model; None without a model.
+    """
+
+    runtime: RuntimeInfo
+    failure: str | None
+    runs_model: bool | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An optional part of edgeq on the machine that edgeq runs on.
+
+    Attributes:
+        version: None when it is not installed here.
+        purpose: what needs it.
+        remedy: the command that installs it.
+    """
+
+    name: str
+    version: str | None
+    purpose: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """Whether a device can run models, and what would make its figures better.
+
+    Attributes:
+        runtimes: those installed there, the one that edgeq takes first.
+        parts: of edgeq itself; empty for another machine than this one.
+        model: that was asked about.
+        min_runtime_version: that the model needs, in TensorFlow releases; None when it does not
+            say, or without a model.
+        problems: the worst first.
+        can_run: whether a run is possible there.
+    """
+
+    facts: DeviceFacts
+    runtimes: tuple[RuntimeCheck, ...]
+    parts: tuple[Part, ...]
+    model: FileRef | None
+    min_runtime_version: str | None
+    problems: tuple[Problem, ...]
+    can_run: bool
+
+
 # ---------------------------------------------------------------- judging
 
 
