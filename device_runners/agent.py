@@ -22,7 +22,10 @@ import json
 import math
 import os
 import platform
+import random
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +38,7 @@ from typing import Any, Callable, ClassVar, Dict, List, Optional, Sequence, Tupl
 
 PROTOCOL = 1
 AGENT = Path(__file__).resolve()  # before the job's folder becomes the current one
+ROOT = os.environ.get("EDGEQ_MACHINE_ROOT", "")  # in front of /proc, /sys and /etc, for tests
 
 # Name, package, distributions that may hold the package; in the order they are looked for.
 RUNTIMES = (
@@ -52,6 +56,9 @@ SHORTEST = 10  # runs in a row: the first ones after another model's turn find c
 TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
 WARMUP_S = 2.0  # at most, once a model has run three times
 SAMPLE_S = 0.5  # between looks at clock and temperature
+LOOK_S = 0.05  # of inferences that run while the machine is looked at, and do not count
+TOOL_S = 5.0  # for vcgencmd, dumpsys and getprop
+METERED_S = 0.1  # of metered inferences at least: RAPL counts once a millisecond
 BEAT_S = 1.0  # between a busy worker's signs of life
 PATIENCE_S = 600.0  # without a sign of life, a worker hangs
 ALIGNMENT = 64  # of tensors in the arena
@@ -101,13 +108,13 @@ def is_tight(times: Sequence[float]) -> bool:
     return len(times) >= MIN_RUNS and max(high - median, median - low) <= TIGHT * median
 
 
-# ---------------------------------------------------------------- facts
+# ---------------------------------------------------------------- reading the machine
 
 
 def read_text(path: str) -> Optional[str]:
     """A small file's content, None where it is missing or unreadable."""
     try:
-        return Path(path).read_text("utf-8", "replace").strip("\0\n ")
+        return Path(ROOT + path).read_text("utf-8", "replace").strip("\0\n ")
     except OSError:
         return None
 
@@ -117,6 +124,51 @@ def read_number(path: str) -> Optional[int]:
     text = read_text(path)
     return int(text) if text and text.lstrip("-").isdigit() else None
 
+
+def find_files(pattern: str) -> List[str]:
+    """Paths that match, for `read_text`."""
+    return sorted(path[len(ROOT) :] for path in glob.glob(ROOT + pattern))
+
+
+def read_numbers(pattern: str) -> List[int]:
+    """The numbers above zero in all files that match."""
+    return [number for number in map(read_number, find_files(pattern)) if number]
+
+
+def ask(*command: str) -> Optional[str]:
+    """What a program prints; None where it is missing, fails or does not answer."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=TOOL_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
+def ask_number(pattern: str, *command: str) -> Optional[float]:
+    """The number that a pattern finds in what a program prints."""
+    found = re.search(pattern, ask(*command) or "")
+    return float(found.group(1)) if found else None
+
+
+def cpuinfo() -> Dict[str, List[str]]:
+    """/proc/cpuinfo: field to its values, one per core."""
+    fields: Dict[str, List[str]] = {}
+    for line in (read_text("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), []).append(value.strip())
+    return fields
+
+
+# ---------------------------------------------------------------- facts: processor and cores
 
 ARM_PARTS = {
     "0xd03": "Cortex-A53",
@@ -137,16 +189,21 @@ ARM_PARTS = {
 }
 
 
+# As /proc/cpuinfo spells them: what the INT8 and float kernels of XNNPACK choose by.
+CPU_FEATURES = (
+    "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
+    "ssse3", "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni",
+    "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8",
+)  # fmt: skip
+KIND_GAP = 1.10  # cores of one kind may differ by less, through binning or a favoured core
+
+
 def cpu_model() -> Optional[str]:
     """The processor's name, with the board's where there is one.
 
     Of ARM's own cores the part number names the core, and a processor may mix several.
     """
-    info = read_text("/proc/cpuinfo") or ""
-    fields: Dict[str, List[str]] = {}
-    for line in info.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), []).append(value.strip())
+    fields = cpuinfo()
     parts = fields.get("CPU part", [])
     if parts and set(fields.get("CPU implementer", [])) == {"0x41"}:
         kinds = sorted(set(parts), key=parts.index)
@@ -155,6 +212,85 @@ def cpu_model() -> Optional[str]:
         name = fields.get("model name", [""])[0] or platform.processor() or None
     board = read_text("/proc/device-tree/model")
     return f"{name or platform.machine()} ({board})" if board else name
+
+
+def cpu_features() -> List[str]:
+    """Those of `CPU_FEATURES` that every core has."""
+    fields = cpuinfo()
+    cores = [set(text.split()) for text in fields.get("Features", []) + fields.get("flags", [])]
+    return [name for name in CPU_FEATURES if cores and all(name in core for core in cores)]
+
+
+def emulator() -> Optional[str]:
+    """Who emulates this processor, None when nothing tells of one.
+
+    QEMU's user mode does not know ptrace; a kernel does, even where it forbids it.
+    """
+    if ask("getprop", "ro.boot.qemu") == "1" or ask("getprop", "ro.kernel.qemu") == "1":
+        return "Android emulator"
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+        import errno
+
+        # No such request to no such process: nothing happens, and the error tells.
+        ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+        if ptrace(0x7FFF, 0, None, None) == -1 and ctypes.get_errno() == errno.ENOSYS:
+            return "QEMU user mode"
+    return None
+
+
+def own_cores() -> List[int]:
+    """Numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def core_kinds() -> List[Dict[str, Any]]:
+    """Cores by kind, the slowest first: by the kernel's capacity or, without, by highest clock."""
+    cores = own_cores()
+    base = "/sys/devices/system/cpu/cpu{}/"
+    capacities = [read_number(base.format(core) + "cpu_capacity") for core in cores]
+    clocks = [read_number(base.format(core) + "cpufreq/cpuinfo_max_freq") for core in cores]
+    speeds = capacities if all(capacities) else clocks if all(clocks) else [1] * len(cores)
+    kinds: List[Dict[str, Any]] = []
+    last = 0.0
+    for place in sorted(range(len(cores)), key=lambda place: speeds[place] or 0):
+        speed, clock = speeds[place] or 0, clocks[place]
+        if not kinds or speed > KIND_GAP * last:
+            kinds.append({"numbers": []})
+        kind = kinds[-1]
+        kind["numbers"] = sorted([*kind["numbers"], cores[place]])
+        kind["capacity"] = capacities[place] or None
+        kind["max_mhz"] = clock / 1000 if clock else None
+        last = speed
+    return kinds
+
+
+def pin(cores: Sequence[int]) -> None:
+    """Bind this process, and the threads it will start, to some cores.
+
+    Raises:
+        JobError: the kernel refuses.
+    """
+    try:
+        os.sched_setaffinity(0, cores)
+    except (OSError, AttributeError) as error:
+        listed = ", ".join(map(str, cores))
+        raise JobError("cores_refused", f"cores {listed} cannot be used: {error}") from error
+
+
+# ---------------------------------------------------------------- facts: system and runtimes
+
+
+def release() -> Optional[str]:
+    """The operating system's name and release."""
+    android = ask("getprop", "ro.build.version.release")
+    if android:
+        return f"Android {android}"
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', read_text("/etc/os-release") or "", re.M)
+    return found.group(1) if found else None
 
 
 def distribution_version(*names: str) -> Optional[str]:
@@ -174,13 +310,6 @@ def find_runtimes() -> List[Tuple[str, str]]:
     return found
 
 
-def core_count() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def memory_bytes() -> Optional[int]:
     """Physical memory."""
     try:
@@ -189,74 +318,118 @@ def memory_bytes() -> Optional[int]:
         return None
 
 
+def available_bytes() -> Optional[int]:
+    """Memory that a new process can have without swapping, as the kernel estimates it."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", read_text("/proc/meminfo") or "", re.M)
+    return int(found.group(1)) * 1024 if found else None
+
+
+def scratch() -> Tuple[Optional[str], Optional[int]]:
+    """The folder for temporary files and its free space."""
+    try:
+        folder = tempfile.gettempdir()
+        return folder, shutil.disk_usage(folder).free
+    except OSError:  # nowhere may be written
+        return None, None
+
+
 def machine_facts() -> Dict[str, Any]:
     """What this machine is; None for what it does not tell."""
+    meter = Meter()
+    folder, free = scratch()
+    throttling, throttled_before = throttle_states()
     return {
         "protocol": PROTOCOL,
         "system": f"{platform.system()} {platform.release()}",
+        "release": release(),
         "machine": platform.machine(),
+        "emulator": emulator(),
         "cpu_model": cpu_model(),
-        "core_count": core_count(),
+        "cpu_features": cpu_features(),
+        "core_count": len(own_cores()),
+        "core_kinds": core_kinds(),
         "memory_bytes": memory_bytes(),
+        "available_bytes": available_bytes(),
+        "scratch_folder": folder,
+        "scratch_bytes": free,
         "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "energy_meter": meter.kind,
+        "energy_refusal": meter.refusal,
         "python": platform.python_version(),
+        "python_path": sys.executable,
         "numpy": distribution_version("numpy"),
         "temperature_celsius": temperature_celsius(),
+        "throttling": throttling,
+        "throttled_before": throttled_before,
         "load_average": load_average(),
         "runtimes": [{"name": name, "version": version} for name, version in find_runtimes()],
     }
 
 
-def read_numbers(pattern: str) -> List[int]:
-    """The numbers above zero in all files that match."""
-    return [number for number in map(read_number, glob.glob(pattern)) if number]
+# ---------------------------------------------------------------- health: looks at the machine
+
+# What a Raspberry Pi's firmware tells in bits 0 to 3, and in bits 16 to 19 of the time since boot.
+THROTTLE_BITS = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
+# Android's PowerManager.THERMAL_STATUS_*, from 1.
+THERMAL_STATUS = ("light", "moderate", "severe", "critical", "emergency", "shutdown")
+
+
+def android_thermal() -> Optional[str]:
+    """What Android's thermal service tells, None elsewhere."""
+    return ask("dumpsys", "thermalservice")
 
 
 def temperature_celsius() -> Optional[float]:
-    """Of the hottest thermal zone."""
+    """Of the hottest thermal zone; where sysfs has none, as firmware or Android tell it."""
     heat = read_numbers("/sys/class/thermal/thermal_zone*/temp")
-    return max(heat) / 1000 if heat else None
+    if heat:
+        return max(heat) / 1000
+    told = ask_number(r"temp=([\d.]+)", "vcgencmd", "measure_temp")
+    if told is None:  # mType=0 are the processor's sensors
+        told_all = re.findall(r"mValue=([\d.]+), mType=0,", android_thermal() or "")
+        return max(map(float, told_all)) if told_all else None
+    return told
+
+
+def clock_mhz(cores: Sequence[int]) -> Optional[float]:
+    """Of the fastest of some cores at this moment."""
+    base = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
+    clocks = [number for number in (read_number(base.format(core)) for core in cores) if number]
+    if clocks:
+        return max(clocks) / 1000
+    told = cpuinfo().get("cpu MHz", [])
+    if told and "hypervisor" not in (cpuinfo().get("flags") or [""])[0]:  # a guest sees a constant
+        return max(map(float, told))
+    firmware = ask_number(r"=(\d+)", "vcgencmd", "measure_clock", "arm")
+    return firmware / 1e6 if firmware else None
+
+
+def throttle_states() -> Tuple[Optional[List[str]], List[str]]:
+    """What slows the processor now (None: nobody tells), and what has done so since boot."""
+    paths = find_files("/sys/devices/platform/soc*/*firmware/get_throttled")
+    told = read_text(paths[0]) if paths else None
+    found = re.search(r"(?:0x|^)([0-9a-fA-F]+)$", told or ask("vcgencmd", "get_throttled") or "")
+    if found:
+        word = int(found.group(1), 16)
+        states = [[name for bit, name in enumerate(THROTTLE_BITS) if word >> shift + bit & 1]
+                  for shift in (0, 16)]  # fmt: skip
+        return states[0], states[1]
+    status = re.search(r"Thermal Status: (\d)", android_thermal() or "")
+    if status:
+        level = int(status.group(1))
+        return [f"thermal status {name}" for name in THERMAL_STATUS[level - 1 : level]], []
+    return None, []
+
+
+def throttle_count() -> Optional[int]:
+    """How often Intel processors have slowed themselves down since boot."""
+    pattern = "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
+    return sum(read_numbers(pattern)) if find_files(pattern) else None
 
 
 def load_average() -> Optional[float]:
     """Over the last minute."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def clock_mhz() -> Optional[float]:
-    """Of the fastest core at this moment."""
-    clocks = read_numbers("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
-    if clocks:
-        return max(clocks) / 1000
-    lines = (read_text("/proc/cpuinfo") or "").splitlines()
-    told = [line.partition(":")[2] for line in lines if line.startswith("cpu MHz")]
-    return max(map(float, told)) if told else None
-
-
-def throttle_count() -> Optional[int]:
-    """How often the processor has slowed itself down so far; on a Raspberry Pi, 1 while it does.
-
-    The Pi's firmware tells under-voltage, capping, throttling and the soft limit in bits 0 to 3.
-    """
-    firmware = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
-    if firmware is not None:
-        with contextlib.suppress(ValueError):
-            return int(int(firmware, 16) & 0xF != 0)
-    pattern = "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
-    return sum(read_numbers(pattern)) if glob.glob(pattern) else None
-
-
-def health() -> Dict[str, Any]:
-    """Clock, temperature and processor time right now; None for what cannot be read."""
-    return {
-        "clock_mhz": clock_mhz(),
-        "temperature_celsius": temperature_celsius(),
-        "throttle_count": throttle_count(),
-        "busy_s": busy_seconds(),
-        "own_s": sum(os.times()[:4]),
-        "time_s": time.monotonic(),
-        "load_average": load_average(),
-    }
 
 
 def busy_seconds() -> Optional[float]:
@@ -266,6 +439,78 @@ def busy_seconds() -> Optional[float]:
         return None
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, first[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def health(cores: Sequence[int]) -> Dict[str, Any]:
+    """Clock, temperature and processor time right now; None for what cannot be read."""
+    clock = clock_mhz(cores)  # before the programs below change it
+    throttling, throttled_before = throttle_states()
+    return {
+        "clock_mhz": clock,
+        "temperature_celsius": temperature_celsius(),
+        "throttling": throttling,
+        "throttled_before": throttled_before,
+        "throttle_count": throttle_count(),
+        "busy_s": busy_seconds(),
+        "own_s": sum(os.times()[:4]),
+        "time_s": time.monotonic(),
+        "load_average": load_average(),
+    }
+
+
+# ---------------------------------------------------------------- energy
+
+
+class Meter:
+    """The energy meter of this machine, if there is one that may be read.
+
+    Attributes:
+        kind: "RAPL" (counts joules of the processor packages), "PMIC" (a Raspberry Pi 5's power
+            management chip: volts and amperes of its rails), or None.
+        refusal: why there is none.
+    """
+
+    def __init__(self) -> None:
+        self.kind: Optional[str] = None
+        self.refusal: Optional[str] = None
+        self.packages: List[str] = []
+        for folder in find_files("/sys/class/powercap/intel-rapl:*"):
+            # Of the domains only the packages: the others are parts of them.
+            if (read_text(f"{folder}/name") or "").startswith("package"):
+                self.packages.append(folder)
+        if self.packages and self.counters() is not None:
+            self.kind = "RAPL"
+        elif self.packages:
+            self.refusal = f"{self.packages[0]}/energy_uj can be read by root only"
+        elif self.watts() is not None:
+            self.kind = "PMIC"
+        else:
+            self.refusal = "no meter found (RAPL, or a Raspberry Pi 5's PMIC)"
+
+    def counters(self) -> Optional[List[int]]:
+        """Microjoules of each package since some moment; None without RAPL."""
+        counts = [read_number(f"{folder}/energy_uj") for folder in self.packages]
+        known = [count for count in counts if count is not None]
+        return known if known and len(known) == len(counts) else None
+
+    def joules(self, before: List[int], after: List[int]) -> float:
+        """Energy between two looks at the counters, which wrap around."""
+        spent = 0
+        for place, folder in enumerate(self.packages):
+            step = after[place] - before[place]
+            limit = read_number(f"{folder}/max_energy_range_uj") or 0
+            spent += step if step >= 0 else step + limit
+        return spent / 1e6
+
+    @staticmethod
+    def watts() -> Optional[float]:
+        """Power of all rails that have both an ammeter and a voltmeter; None without a PMIC."""
+        told = re.findall(
+            r"(\w+)_([AV]) \w+\(\d+\)=([\d.]+)", ask("vcgencmd", "pmic_read_adc") or ""
+        )
+        found = {(rail, unit): float(value) for rail, unit, value in told}
+        rails = [rail for rail, unit in found if unit == "A" and (rail, "V") in found]
+        return sum(found[rail, "A"] * found[rail, "V"] for rail in rails) if rails else None
 
 
 # ---------------------------------------------------------------- the worker process
@@ -352,6 +597,14 @@ class Worker:
         self.names: Tuple[Dict[str, Any], Dict[str, Any]] = ({}, {})
         self.shapes: Dict[str, Tuple[int, ...]] = {}
 
+    def check(self, runtime: str) -> None:
+        """Import a runtime, or fail as it does."""
+        import_runtime(runtime)
+
+    def pin(self, cores: List[int]) -> None:
+        """Stay on these cores, with all threads that the runtime starts later."""
+        pin(cores)
+
     def load(
         self, model: str, runtime: Optional[str], threads: int, delegates: bool = True
     ) -> Dict[str, Any]:
@@ -430,9 +683,10 @@ class Worker:
 
     def memory(self) -> int:
         """Largest resident size of this process so far, in bytes."""
-        for line in (read_text("/proc/self/status") or "").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -606,6 +860,8 @@ def die_with(parent: int) -> None:
 # ---------------------------------------------------------------- the coordinator
 
 DOING = {
+    "check": "importing the runtime",
+    "pin": "choosing its cores",
     "load": "loading the model",
     "feed": "setting the inputs",
     "burst": "running the model",
@@ -695,6 +951,10 @@ class Child:
             message = f"it hung: no sign of life for {self.patience_s:g} s while {self.doing}"
             raise JobError("hung", message, tail)
 
+    def has_answered(self) -> bool:
+        """Whether a reply, or the worker's end, waits to be received."""
+        return bool(select.select([self.replies], [], [], 0.0)[0])
+
     def call(self, name: str, **arguments: Any) -> Any:
         """Send and receive."""
         self.send(name, **arguments)
@@ -759,7 +1019,7 @@ def run_job(folder: str) -> None:
         raise SystemExit(f"this agent speaks protocol {PROTOCOL}, the job {job['protocol']}")
     limit = job.get("deadline_s")
     deadline = None if limit is None else time.monotonic() + limit
-    task = {"bench": run_bench, "infer": run_infer}[job["task"]]
+    task = {"bench": run_bench, "infer": run_infer, "check": run_check}[job["task"]]
     result = {"protocol": PROTOCOL, "facts": machine_facts()}
     result.update(task(job, deadline))
     Path("result.json.tmp").write_text(json.dumps(result), "utf-8")
@@ -767,16 +1027,32 @@ def run_job(folder: str) -> None:
     emit("end", result="result.json")
 
 
+def run_check(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
+    """Import a runtime in a process of its own, where it may crash."""
+    child = Child(deadline)
+    try:
+        child.call("check", runtime=job["runtime"])
+    except JobError as error:
+        return {"error": error.plain()}
+    finally:
+        child.kill()
+    return {"error": None}
+
+
+# ---------------------------------------------------------------- the coordinator: bench
+
+
 def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Measure models in turns; one that fails does not stop the others."""
-    runs = [Bench(index, entry, job, deadline) for index, entry in enumerate(job["models"])]
+    watch = Watch(job.get("cores") or own_cores())
+    runs = [Bench(index, entry, job, deadline, watch) for index, entry in enumerate(job["models"])]
     # Before the workers start: a worker's processor time is counted when it has ended, all of it.
-    looks = [health()]
+    watch.look()
     for run in runs:
         run.guarded(run.prepare)
     for run in runs:
         run.guarded(run.warm_up)
-    looks.append(health())
+    watch.look()
     number = 0
     while any(run.wants_more() for run in runs):
         order = runs[number % len(runs) :] + runs[: number % len(runs)]
@@ -784,30 +1060,90 @@ def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
             # A model that is done goes on as long as another is not: rounds stay paired.
             run.guarded(run.measure)
         number += 1
-        if time.monotonic() - looks[-1]["time_s"] >= SAMPLE_S:
-            looks.append(health())
-            emit("progress", step="measure", done=min(len(run.times) for run in runs))
-    looks.append(health())  # while the clock is still what it was
+        if watch.is_due():
+            seen = next((run for run in order if run.error is None), order[0])
+            seen.guarded(seen.observe)
+            emit("progress", step="measure", done=min(run.count for run in runs))
+    watch.look()  # while the clock is still what it was
     for run in runs:
         run.guarded(run.finish)
-    looks.append(health())
-    return {"models": [run.plain() for run in runs], "health": looks}
+    watch.look()
+    return {"models": [run.plain() for run in runs], "health": watch.looks}
+
+
+class Watch:
+    """Looks at the machine during a job.
+
+    Args:
+        cores: whose clock counts.
+    """
+
+    def __init__(self, cores: Sequence[int]):
+        self.cores = cores
+        self.meter = Meter()
+        self.looks: List[Dict[str, Any]] = []
+        self.next_s = 0.0
+
+    def look(self) -> None:
+        """One more; the next is due later the longer this one took."""
+        began = time.monotonic()
+        self.looks.append(health(self.cores))
+        self.next_s = time.monotonic() + max(SAMPLE_S, 5 * (time.monotonic() - began))
+
+    def is_due(self) -> bool:
+        """Whether it is time for another look."""
+        return time.monotonic() >= self.next_s
+
+
+class Window:
+    """Times of one stretch of a sustained run: all are counted, a uniform sample of them is kept.
+
+    Algorithm R (Vitter, "Random sampling with a reservoir", 1985), with a fixed seed.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.count = size, 0
+        self.kept: List[int] = []
+        self.random = random.Random(0)
+
+    def add(self, times: Sequence[int]) -> None:
+        """Take in a burst."""
+        for value in times:
+            self.count += 1
+            if len(self.kept) < self.size:
+                self.kept.append(value)
+                continue
+            place = int(self.random.random() * self.count)
+            if place < self.size:
+                self.kept[place] = value
 
 
 class Bench:
     """One model's measurement, step by step."""
 
     def __init__(
-        self, index: int, entry: Dict[str, Any], job: Dict[str, Any], deadline: Optional[float]
+        self,
+        index: int,
+        entry: Dict[str, Any],
+        job: Dict[str, Any],
+        deadline: Optional[float],
+        watch: Watch,
     ):
         self.index, self.entry, self.job, self.deadline = index, entry, job, deadline
+        self.watch = watch
         self.child: Any = None
         self.error: Optional[Dict[str, Any]] = None
         self.facts: Dict[str, Any] = {}
         self.warmup: List[int] = []
         self.rounds: List[List[int]] = []
         self.times: List[int] = []
+        self.count = 0
         self.size = 1
+        self.sustained_s: Optional[float] = job.get("sustained_s")
+        self.began = 0.0  # of a sustained run
+        self.windows = make_windows(job)
+        self.energy = {"joules": 0.0, "seconds": 0.0, "inferences": 0}
+        self.watts: List[float] = []
 
     def guarded(self, step: Callable[[], None]) -> None:
         """Run a step; an error ends this model's part."""
@@ -824,6 +1160,8 @@ class Bench:
         """Load, set the inputs, and run once."""
         emit("progress", step="load", done=self.index)
         self.child = self.start_worker()
+        if self.job.get("cores"):
+            self.child.call("pin", cores=self.job["cores"])
         options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
         self.facts = self.child.call("load", model=self.entry["path"], **options)
         self.child.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
@@ -849,11 +1187,14 @@ class Bench:
         self.size = min(max(1, round(BURST_S * 1e9 / max(median, 1))), MAX_RUNS // ROUNDS)
         if self.job.get("runs") is not None:
             self.size = min(self.size, max(SHORTEST, math.ceil(self.job["runs"] / ROUNDS)))
+        self.began = time.monotonic()
 
     def wants_more(self) -> bool:
         """Whether this model needs another round."""
         if self.error is not None:
             return False
+        if self.sustained_s is not None:
+            return time.monotonic() - self.began < self.sustained_s
         if self.job.get("runs") is not None:
             return len(self.times) < int(self.job["runs"])
         spent = sum(self.times) / 1e9
@@ -868,10 +1209,31 @@ class Bench:
         size = self.size
         if self.job.get("runs") is not None:
             size = min(size, self.job["runs"] - len(self.times))
-        if size > 0:
-            times = self.child.call("burst", count=size)
+        if size <= 0:
+            return
+        before, began = self.watch.meter.counters(), time.monotonic()
+        times = self.child.call("burst", count=size)
+        spent, after = time.monotonic() - began, self.watch.meter.counters()
+        if before is not None and after is not None:
+            self.energy["joules"] += self.watch.meter.joules(before, after)
+            self.energy["seconds"] += spent
+            self.energy["inferences"] += len(times)
+        self.count += len(times)
+        if self.sustained_s is None:
             self.rounds.append(times)
             self.times += times
+        else:
+            place = int((began - self.began) / self.job["window_s"])
+            self.windows[min(place, len(self.windows) - 1)].add(times)
+
+    def observe(self) -> None:
+        """Look at the machine while the model runs; looking slows it: these runs do not count."""
+        self.child.send("burst", count=MOST_RUNS, time_s=LOOK_S)
+        watts = self.watch.meter.watts() if self.watch.meter.kind == "PMIC" else None
+        if watts is not None and not self.child.has_answered():
+            self.watts.append(watts)
+        self.watch.look()
+        self.child.receive()
 
     def finish(self) -> None:
         """Memory of this process, then the arena from a process of its own."""
@@ -892,7 +1254,28 @@ class Bench:
         """As JSON: facts and raw times in ns, or the error."""
         if self.error is not None:
             return {"error": self.error}
-        return dict(self.facts, warmup_ns=self.warmup, rounds_ns=self.rounds)
+        energy: Optional[Dict[str, Any]] = None
+        if self.watts:
+            energy = {"meter": "PMIC", "watts": self.watts}
+        elif self.energy["seconds"] >= METERED_S:
+            energy = dict(self.energy, meter="RAPL")
+        found = dict(self.facts, warmup_ns=self.warmup, rounds_ns=self.rounds, energy=energy)
+        if self.sustained_s is not None:
+            found["rounds_ns"] = [window.kept for window in self.windows]
+            found["counts"] = [window.count for window in self.windows]
+            found["began_s"] = self.began
+        return found
+
+
+def make_windows(job: Dict[str, Any]) -> List[Window]:
+    """The stretches of a sustained run, none of another."""
+    if job.get("sustained_s") is None:
+        return []
+    count = max(1, round(job["sustained_s"] / job["window_s"]))
+    return [Window(max(MIN_RUNS, MAX_RUNS // count)) for _ in range(count)]
+
+
+# ---------------------------------------------------------------- the coordinator: infer
 
 
 def run_infer(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:

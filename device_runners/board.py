@@ -34,7 +34,6 @@ class BoardDevice:
     Args:
         python: interpreter there that runs the agent; by default one of edgeq's own environments
             on the board, and then the board's python3.
-        is_emulated: its latency means nothing.
         patience_s: for a broken link to come back during a run.
     """
 
@@ -44,10 +43,9 @@ class BoardDevice:
         connect: Callable[[], Link],
         *,
         python: str | None = None,
-        is_emulated: bool = False,
         patience_s: float = 180.0,
     ):
-        self.name, self.is_emulated = name, is_emulated
+        self.name = name
         self.session = Session(name, connect, patience_s)
         self.sent_bytes = 0
         self._python = python

@@ -35,7 +35,6 @@ class Device(Protocol):
     """
 
     name: str
-    is_emulated: bool
 
     def facts(self) -> DeviceFacts:
         """What the agent finds there.

@@ -109,7 +109,7 @@ def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
                            known_hosts=str(board.known_hosts))
         )  # fmt: skip
 
-    return BoardDevice(name, connect, python=python, is_emulated=True)  # type: ignore[arg-type]
+    return BoardDevice(name, connect, python=python)  # type: ignore[arg-type]
 
 
 @contextmanager

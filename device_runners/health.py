@@ -14,26 +14,60 @@ _LOOSE = 2 * TIGHT  # half-width of the median's interval that calls a run noisy
 _SCATTER = 0.10  # median absolute deviation, relative to the median
 _DRIFT = 0.05  # between the first and the last third of the rounds
 _OTHERS = 0.2  # cores that other processes may use
-_SLOWED = 0.90  # clock at the end, relative to the start
+SLOWED = 0.90  # clock at the end, relative to the start
+_LOW_VOLTAGE = "under-voltage"  # as the agent's THROTTLE_BITS call it
 
 Look = Mapping[str, Any]
 
 
-def find_issues(run: BenchRun, looks: Sequence[Look]) -> tuple[Issue, ...]:
+def find_issues(
+    run: BenchRun, looks: Sequence[Look], emulator: str | None = None
+) -> tuple[Issue, ...]:
     """Everything that makes a run's figures less trustworthy, with the numbers.
+
+    What heat does to a sustained run is its result, not a doubt about it.
 
     Args:
         looks: at clock, temperature and processor time: before the models are loaded, after
             warming up, now and then while measuring, after the last round, and at the end.
+        emulator: that the processor is made of, None for a real one.
     """
+    is_burst = run.sustained is None
     found = (
+        _emulated(emulator),
+        _undervoltage(looks),
         _few_runs(run),
-        _noisy(run),
-        _drift(run),
+        _noisy(run) if is_burst else None,
+        _drift(run) if is_burst else None,
         _load(looks),
-        _throttled(looks),
+        _throttled(looks) if is_burst else None,
     )
     return tuple(issue for issue in found if issue is not None)
+
+
+def _emulated(emulator: str | None) -> Issue | None:
+    if emulator is None:
+        return None
+    return make_issue(
+        "bench.emulated", f"This device is emulated ({emulator}): its latency means nothing."
+    )
+
+
+def _states(looks: Sequence[Look]) -> list[str]:
+    """What slowed the processor: at some look, or between two of them, which the firmware keeps."""
+    seen = [state for look in looks[1:-1] for state in look["throttling"] or ()]
+    before = looks[0]["throttled_before"]
+    return list(dict.fromkeys(seen + [s for s in looks[-1]["throttled_before"] if s not in before]))
+
+
+def _undervoltage(looks: Sequence[Look]) -> Issue | None:
+    if _LOW_VOLTAGE not in _states(looks):
+        return None
+    return make_issue(
+        "bench.undervoltage",
+        "The supply voltage was too low during the measurement, so the firmware lowered the "
+        "clock; use a stronger power supply and a shorter cable.",
+    )
 
 
 def _few_runs(run: BenchRun) -> Issue | None:
@@ -94,6 +128,13 @@ def _load(looks: Sequence[Look]) -> Issue | None:
 
 
 def _throttled(looks: Sequence[Look]) -> Issue | None:
+    states = [state for state in _states(looks) if state != _LOW_VOLTAGE]
+    if states:
+        return make_issue(
+            "bench.throttled",
+            f"The processor was slowed down during the measurement ({', '.join(states)})"
+            f"{_warmth(looks)}.",
+        )
     # At both ends the machine is idle, and its clock may be low for that reason.
     looks = looks[1:-1]
     counts = [look["throttle_count"] for look in looks if look["throttle_count"] is not None]
@@ -108,7 +149,7 @@ def _throttled(looks: Sequence[Look]) -> Issue | None:
     if third < 1:
         return None
     first, last = statistics.median(clocks[:third]), statistics.median(clocks[-third:])
-    if last >= _SLOWED * first:
+    if last >= SLOWED * first:
         return None
     heat = _warmth(looks)
     return make_issue(

@@ -17,7 +17,7 @@ from typing import Any
 from edgeq.device_runners import agent
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError
-from edgeq.values import DeviceFacts, RuntimeInfo
+from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
 _FACTS_DEADLINE_S = 60.0
 _KEPT_BYTES = 1 << 16  # of what a failed agent printed
@@ -33,7 +33,6 @@ class LocalDevice:
 
     def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
-        self.is_emulated = False
         self._python = str(python or sys.executable)
         self._grace_s = grace_s
         self._facts: DeviceFacts | None = None
@@ -188,4 +187,21 @@ def read_facts(name: str, plain: Mapping[str, Any]) -> DeviceFacts:
         governor=plain["governor"],
         python=plain["python"],
         runtimes=tuple(RuntimeInfo(item["name"], item["version"]) for item in plain["runtimes"]),
+        release=plain["release"],
+        emulator=plain["emulator"],
+        cpu_features=tuple(plain["cpu_features"]),
+        core_kinds=tuple(
+            CoreKind(tuple(kind["numbers"]), kind["capacity"], kind["max_mhz"])
+            for kind in plain["core_kinds"]
+        ),
+        available_bytes=plain["available_bytes"],
+        scratch_folder=plain["scratch_folder"],
+        scratch_bytes=plain["scratch_bytes"],
+        energy_meter=plain["energy_meter"],
+        energy_refusal=plain["energy_refusal"],
+        python_path=plain["python_path"],
+        numpy=plain["numpy"],
+        temperature_celsius=plain["temperature_celsius"],
+        throttling=None if plain["throttling"] is None else tuple(plain["throttling"]),
+        throttled_before=tuple(plain["throttled_before"]),
     )

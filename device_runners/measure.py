@@ -16,12 +16,23 @@ from edgeq import flatbuffer, storage, timing
 from edgeq.device_runners import agent, health
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.environment import RUNTIMES
 from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.sustained import read_sustained, window_length
 from edgeq.errors import DeviceError, UsageError
 from edgeq.issues import judge
-from edgeq.values import BenchOptions, BenchResult, BenchRun, FileRef, RuntimeInfo
+from edgeq.values import (
+    BenchOptions,
+    BenchResult,
+    BenchRun,
+    DeviceFacts,
+    Energy,
+    FileRef,
+    MachineLook,
+    RuntimeInfo,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -98,8 +109,10 @@ def bench(
     Raises:
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is no `.tflite`.
+        UsageError: options that contradict each other, or cores that are not there.
     """
     runtime = choose_runtime(device, options.runtime, on_event)
+    settings = _settings(models, device, options)
     for model in models:
         check_runtime(flatbuffer.min_runtime_version(flatbuffer.read(model)), runtime, model)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
@@ -114,14 +127,38 @@ def bench(
             "protocol": agent.PROTOCOL,
             "task": "bench",
             "runtime": runtime.name,
-            "threads": options.threads,
-            "runs": options.runs,
-            "min_time_s": options.min_time_s,
-            "max_time_s": options.max_time_s,
+            **settings,
             "models": entries,
         }
         result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
     return _read_bench(models, device, options, result, shown_as or {})
+
+
+def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> dict[str, Any]:
+    """How to measure, as the agent wants it told.
+
+    Raises:
+        UsageError: see `bench`.
+    """
+    settings: dict[str, Any] = {
+        "threads": options.threads,
+        "cores": choose_cores(device.facts(), options.cores, options.threads),
+        "runs": options.runs,
+        "min_time_s": options.min_time_s,
+        "max_time_s": options.max_time_s,
+    }
+    if options.sustained_s is None:
+        return settings
+    if len(models) > 1:
+        raise UsageError(
+            f"--sustained measures one model at a time, so that the heat is its own; {len(models)} "
+            "were given."
+        )
+    if options.runs is not None:
+        raise UsageError(f"--sustained runs for a time, --runs {options.runs} for a number.")
+    if not 0 < options.sustained_s <= _LONGEST_S / 2 or options.window_s <= 0:
+        raise UsageError(f"--sustained {options.sustained_s / 60:g} is no time up to 720 minutes.")
+    return {**settings, "sustained_s": options.sustained_s, "window_s": window_length(options)}
 
 
 def _read_bench(
@@ -131,24 +168,46 @@ def _read_bench(
     result: dict[str, Any],
     shown_as: Mapping[Path, str],
 ) -> BenchResult:
+    facts = read_facts(device.name, result["facts"])
+    # Whoever made the device may know of an emulation that its inside does not show.
+    facts = replace(facts, emulator=facts.emulator or device.facts().emulator)
     runs = []
     for model, plain in zip(models, result["models"], strict=True):
         if "error" in plain:
             raise _explain(model, device, plain["error"])
         file = storage.refer(model, shown_as.get(model))
-        runs.append(_read_run(file, options, plain, result["health"]))
-    first = runs[0].latencies_ms
+        runs.append(_read_run(file, facts, options, plain, result["health"]))
+    first, is_sound = runs[0].latencies_ms, all(run.validity != "invalid" for run in runs)
+    ratios = [timing.ratio_of_medians(first, run.latencies_ms) for run in runs[1:] if is_sound]
     return BenchResult(
-        facts=read_facts(device.name, result["facts"]),
+        facts=facts,
         options=options,
         runs=tuple(runs),
-        speedups=tuple(timing.ratio_of_medians(first, run.latencies_ms) for run in runs[1:]),
+        speedups=tuple(ratios),
+        looks=_read_looks(result["health"]),
+    )
+
+
+def _read_looks(looks: Sequence[health.Look]) -> tuple[MachineLook, ...]:
+    return tuple(
+        MachineLook(
+            elapsed_s=look["time_s"] - looks[0]["time_s"],
+            clock_mhz=look["clock_mhz"],
+            temperature_celsius=look["temperature_celsius"],
+            throttling=None if look["throttling"] is None else tuple(look["throttling"]),
+        )
+        for look in looks
     )
 
 
 def _read_run(
-    file: FileRef, options: BenchOptions, plain: Mapping[str, Any], looks: Sequence[Any]
+    file: FileRef,
+    facts: DeviceFacts,
+    options: BenchOptions,
+    plain: Mapping[str, Any],
+    looks: Sequence[health.Look],
 ) -> BenchRun:
+    latency = timing.summarize([time / 1e6 for times in plain["rounds_ns"] for time in times])
     rounds = tuple(tuple(time / 1e6 for time in times) for times in plain["rounds_ns"])
     run = BenchRun(
         model=file,
@@ -158,15 +217,32 @@ def _read_run(
         first_ms=plain["first_ms"],
         warmup_ms=tuple(time / 1e6 for time in plain["warmup_ns"]),
         latencies_ms=rounds,
-        latency=timing.summarize([time for times in rounds for time in times]),
+        latency=latency,
         peak_rss_bytes=plain["peak_rss_bytes"],
         arena_bytes=plain["arena_bytes"],
         load_average=looks[0]["load_average"],
         validity="valid",
         issues=(),
+        cores=choose_cores(facts, options.cores, options.threads),
+        energy=_read_energy(plain["energy"], latency.mean_ms),
     )
-    issues = health.find_issues(run, looks)
+    if options.sustained_s is not None:
+        sustained = read_sustained(options, plain, looks)
+        total = replace(latency, count=sum(plain["counts"]))
+        run = replace(run, sustained=sustained, latency=total)
+    issues = health.find_issues(run, looks, facts.emulator)
     return replace(run, issues=issues, validity=judge(issues))
+
+
+def _read_energy(plain: Mapping[str, Any] | None, mean_ms: float) -> Energy | None:
+    """A counter's joules, or a power meter's readings while the model ran."""
+    if plain is None:
+        return None
+    if plain["meter"] == "PMIC":
+        power = sum(plain["watts"]) / len(plain["watts"])
+        return Energy("PMIC", power, power * mean_ms)
+    joules = plain["joules"]
+    return Energy(plain["meter"], joules / plain["seconds"], 1e3 * joules / plain["inferences"])
 
 
 def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceError:
@@ -179,6 +255,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
         "crashed": "Check the file, or try another --runtime.",
         "hung": "Check the file, or try another --runtime.",
         "runtime_broken": "Reinstall it there; tflite-runtime together with 'numpy<2'.",
+        "cores_refused": "Choose other --cores.",
         "failed": "With dynamic dimensions, --data gives them a size; else check the file.",
     }
     return DeviceError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
+    from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
 
@@ -22,13 +23,15 @@ __all__ = [
     "convert",
     "debug",
     "distill",
+    "doctor",
     "evaluate",
     "quantization_aware",
     "tune",
 ]
 
-# These work on live Keras models, so they import TensorFlow into the caller's process.
-_TRAINING = {
+# The last two work on live Keras models, so they import TensorFlow into the caller's process.
+_ELSEWHERE = {
+    "doctor": "edgeq.checkup",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }
@@ -36,6 +39,6 @@ _TRAINING = {
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = importlib.import_module(_TRAINING.get(name, "edgeq.api"))
+        module = importlib.import_module(_ELSEWHERE.get(name, "edgeq.api"))
         return getattr(module, name)
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")

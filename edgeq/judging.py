@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import metrics
-from edgeq.errors import DataError
+from edgeq.errors import DataError, UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
 from edgeq.quantmath import sqnr_db
-from edgeq.values import BenchResult, Issue, OutputQuality, Quality, TensorSpec
+from edgeq.values import (
+    BenchResult,
+    BenchRun,
+    DeviceFacts,
+    Issue,
+    OutputQuality,
+    Quality,
+    TensorSpec,
+)
 
 # Below this SQNR the outputs of classifiers start to change their order (see docs/quality.md).
 LOW_SQNR_DB = 10.0
@@ -192,8 +200,54 @@ def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
     return "check", f"{shown}: more labelled samples are needed to tell it from 1 point"
 
 
+def require_comparable(*results: BenchResult) -> None:
+    """Refuse latencies that cannot be held against each other.
+
+    Args:
+        results: whose runs, all of them, are to be compared.
+
+    Raises:
+        UsageError: a run is invalid (an emulated device, too low a supply voltage), or two differ
+            in device, processor, runtime, threads or cores.
+    """
+    runs = [(result.facts, run) for result in results for run in result.runs]
+    for facts, run in runs:
+        for issue in run.issues:
+            if issue.severity == "error":
+                raise UsageError(
+                    f"The latency of {run.model.path} on {facts.device} cannot be compared: "
+                    f"{issue.message} [{issue.code}]"
+                )
+    for facts, run in runs[1:]:
+        ours, theirs = _conditions(*runs[0]), _conditions(facts, run)
+        for what, value in ours.items():
+            if theirs[what] != value:
+                raise UsageError(
+                    f"The latencies of {runs[0][1].model.path} and {run.model.path} cannot be "
+                    f"compared: {what} {value} against {theirs[what]}.",
+                    hint="Measure both in one edgeq bench.",
+                )
+
+
+def _conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
+    """What must be the same for two latencies to be compared."""
+    return {
+        "device": facts.device,
+        "processor": facts.cpu_model or facts.machine,
+        "runtime": f"{run.runtime.name} {run.runtime.version}",
+        "threads": str(run.threads),
+        "cores": ", ".join(map(str, run.cores)) or "as scheduled",
+        "run": "in bursts" if run.sustained is None else "sustained",
+    }
+
+
 def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
     reasons = []
+    if not bench.speedups:
+        codes = {i.code for run in bench.runs for i in run.issues if i.severity == "error"}
+        why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))
+        reasons.append(f"no speed-up, the latency figures are invalid: {why}")
+        return "check" if verdict == "ship" else verdict, reasons
     ratio = bench.speedups[0]
     shown = f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
     if ratio.high < 1:

@@ -23,6 +23,7 @@ def test_every_kind_has_a_known_severity_and_a_room():
         "eval",
         "compare",
         "bench",
+        "doctor",
         "convert",
         "tune",
     }

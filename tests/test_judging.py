@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from edgeq.errors import DataError
+from edgeq import timing
+from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
-from edgeq.judging import QualityMeter, judge_comparison
-from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
+from edgeq.judging import QualityMeter, judge_comparison, require_comparable
+from edgeq.values import (
+    BenchOptions,
+    BenchResult,
+    BenchRun,
+    DeviceFacts,
+    FileRef,
+    Interval,
+    OutputQuality,
+    Quality,
+    Ratio,
+    RuntimeInfo,
+    TensorSpec,
+)
 
 OUT = (TensorSpec("out", (1, 3), "float32"),)
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])
@@ -137,3 +153,67 @@ def test_integer_targets_of_a_regression_are_no_classes() -> None:
     outputs = {"age": np.full((3, 1), 30.0)}
     meter.add(outputs, outputs, np.array([17, 30, 44]))
     assert meter.result(is_held_out=True).drop_points is None
+
+
+RUN = BenchRun(
+    FileRef("m.tflite", "", 0), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ((1.0,),),
+    timing.summarize([1.0]), None, None, None, "valid", (),
+)  # fmt: skip
+FACTS = DeviceFacts("local", "Linux", "x86_64", "Xeon", 8, None, None, "3.11", ())
+BENCH = BenchResult(FACTS, BenchOptions(), (RUN, RUN), (Ratio(2.0, 1.9, 2.1),))
+
+
+def with_run(**changes: Any) -> BenchResult:
+    other = replace(RUN, model=FileRef("other.tflite", "", 0), **changes)
+    return replace(BENCH, runs=(other,), speedups=())
+
+
+def test_latencies_of_the_same_conditions_are_comparable() -> None:
+    require_comparable()
+    require_comparable(BENCH)
+    require_comparable(BENCH, with_run(init_ms=7.0))
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (with_run(threads=4), "threads 1 against 4"),
+        (with_run(cores=(0, 2)), "cores as scheduled against 0, 2"),
+        (with_run(runtime=RuntimeInfo("tflite-runtime", "2.14.0")),
+         "runtime ai-edge-litert 2.3.0 against tflite-runtime 2.14.0"),
+        (replace(with_run(), facts=replace(FACTS, device="pi")), "device local against pi"),
+        (replace(with_run(), facts=replace(FACTS, cpu_model=None)),
+         "processor Xeon against x86_64"),
+    ],
+)  # fmt: skip
+def test_latencies_of_different_conditions_are_refused(other: BenchResult, difference: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        require_comparable(BENCH, other)
+    assert str(caught.value) == (
+        f"The latencies of m.tflite and other.tflite cannot be compared: {difference}. Measure "
+        "both in one edgeq bench."
+    )
+
+
+EMULATED = make_issue(
+    "bench.emulated", "This device is emulated (QEMU): its latency means nothing."
+)
+
+
+def test_an_emulated_latency_is_compared_with_nothing() -> None:
+    with pytest.raises(UsageError) as caught:
+        require_comparable(with_run(issues=(EMULATED,), validity="invalid"))
+    assert str(caught.value) == (
+        "The latency of other.tflite on local cannot be compared: This device is emulated (QEMU): "
+        "its latency means nothing. [bench.emulated]"
+    )
+
+
+def test_an_invalid_latency_gives_no_speed_up_and_no_ship() -> None:
+    invalid = replace(RUN, issues=(EMULATED,), validity="invalid")
+    bench = replace(BENCH, runs=(invalid, invalid), speedups=())
+    verdict, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), bench)
+    assert verdict == "check"
+    assert reasons[-1] == (
+        "no speed-up, the latency figures are invalid: the processor is emulated [bench.emulated]"
+    )

@@ -33,7 +33,7 @@ TIERS = (
     ("edgeq.variants", "edgeq.preparation"),
     ("edgeq.candidates",),
     ("edgeq.second_engine",),
-    ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing"),
+    ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup"),
     ("edgeq.debugging",),
     ("edgeq.api", "edgeq.models", "edgeq.devices"),
     ("edgeq.fleet",),

@@ -62,7 +62,8 @@ STEADY = make_run([[1.0, 1.01, 0.99, 1.0] for _ in range(12)])
 
 def look(at: float, busy: float = 0.0, own: float = 0.0, clock: float | None = None) -> dict:
     return {"time_s": at, "busy_s": busy, "own_s": own, "clock_mhz": clock,
-            "throttle_count": None, "temperature_celsius": 81.0, "load_average": 0.0}  # fmt: skip
+            "throttle_count": None, "temperature_celsius": 81.0, "load_average": 0.0,
+            "throttling": None, "throttled_before": []}  # fmt: skip
 
 
 def codes(run: BenchRun, looks: list[dict]) -> list[str]:

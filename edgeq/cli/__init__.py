@@ -24,6 +24,7 @@ _VERBS = {
     "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
     "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
     "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),
+    "doctor": ("edgeq.cli.doctor", "Whether a machine can run models, and what would mend it."),
     "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
 }
 

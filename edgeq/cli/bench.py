@@ -31,18 +31,27 @@ latency_options = (
         "--max-time", type=click.FloatRange(min=0), default=10.0, show_default=True,
         metavar="SECONDS", help="Stop tightening the interval after this long per model.",
     ),
+    click.option(
+        "--cores", metavar="big|little|all|0-3|0,2",
+        help="Bind the model's threads to these cores; the scheduler chooses by default.",
+    ),
 )  # fmt: skip
 
 
 def add_latency_options(command: Any) -> Any:
-    """`--runs`, `--min-time` and `--max-time`."""
+    """`--runs`, `--min-time`, `--max-time` and `--cores`."""
     for option in reversed(latency_options):
         command = option(command)
     return command
 
 
 def bench_options(given: dict[str, Any]) -> BenchOptions:
-    """The parsed options as a value."""
+    """The parsed options as a value.
+
+    Raises:
+        UsageError: a time that is none.
+    """
+    minutes = given.get("sustained")
     for name in ("min_time", "max_time"):
         if not math.isfinite(given[name]):
             raise UsageError(f"--{name.replace('_', '-')} {given[name]} is no number of seconds.")
@@ -52,12 +61,21 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
         min_time_s=given["min_time"],
         max_time_s=max(given["max_time"], given["min_time"]),
         runtime=given["runtime"],
+        cores=given["cores"],
+        sustained_s=None if minutes is None else 60 * minutes,
     )
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="Feed its first sample instead of random values.")
+@click.option(
+    "--sustained",
+    type=click.FloatRange(0, 720, min_open=True),
+    metavar="MINUTES",
+    help="Run one model for so long: latency, clock and temperature per minute, time to throttle, "
+    "and the steady state beside the burst.",
+)
 @add_latency_options
 @run_options
 @record_option

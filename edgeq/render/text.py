@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.converters.schemes import SCHEMES
+from edgeq.device_runners.cores import show_cores
+from edgeq.render.latency import energy_line, sustained_parts, validity_line
 from edgeq.render.parts import (
     grid,
     heading,
@@ -173,10 +175,14 @@ def _bench_parts(result: BenchResult) -> list[RenderableType]:
     for run in result.runs:
         table.add_row(*map(Text, _bench_cells(run)))
     parts: list[RenderableType] = [_facts_line(result.facts, result.runs[0]), "", table]
-    if len(result.runs) > 1:
+    if result.speedups:
         parts += ["", Text(f"against {_base(result.runs[0].model)}:", style="dim")]
-    for run, ratio in zip(result.runs[1:], result.speedups, strict=True):
+    for run, ratio in zip(result.runs[1:], result.speedups, strict=False):
         parts.append(Text(f"  {_base(run.model)}  {show_ratio(ratio)}"))
+    for run in result.runs:
+        parts += energy_line(_base(run.model), run.energy)
+        parts += sustained_parts(run.sustained)
+    parts += validity_line(result)
     issues = [issue for run in result.runs for issue in run.issues]
     return parts + issue_parts(list(dict.fromkeys(issues)))
 
@@ -203,9 +209,11 @@ def _facts_line(facts: DeviceFacts, run: BenchRun) -> Text:
     cpu = facts.cpu_model or facts.machine
     governor = f", governor {facts.governor}" if facts.governor else ""
     load = "" if run.load_average is None else f", load {run.load_average:.2f}"
+    noun = "core" if len(run.cores) == 1 else "cores"
+    cores = f" on {noun} {show_cores(run.cores)}" if run.cores else ""
     return Text(
         f"{facts.device}: {cpu}, {plural(facts.core_count, 'core')}{governor}{load}; "
-        f"{run.runtime.name} {run.runtime.version}, {plural(run.threads, 'thread')}"
+        f"{run.runtime.name} {run.runtime.version}, {plural(run.threads, 'thread')}{cores}"
     )
 
 
@@ -285,12 +293,11 @@ def show_comparison(result: Comparison) -> str:
 
 def _add_latency_rows(table: Table, bench: BenchResult) -> None:
     ours, theirs = bench.runs
-    ratio = bench.speedups[0]
     table.add_row(
         "latency p50",
         show_ms(ours.latency.p50_ms),
         show_ms(theirs.latency.p50_ms),
-        show_ratio(ratio),
+        show_ratio(bench.speedups[0]) if bench.speedups else "invalid",
     )
     table.add_row("latency p90", show_ms(ours.latency.p90_ms), show_ms(theirs.latency.p90_ms), "")
     table.add_row(

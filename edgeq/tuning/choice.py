@@ -11,7 +11,7 @@ from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt
+from edgeq.judging import chance_doubt, require_comparable
 from edgeq.tuning.search import Search, badness
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
@@ -114,6 +114,7 @@ class Choice:
         tasks = [self._search.workshop.task(trial.recipe, part) for trial in chosen]
         files = [self._store.path(self._search.local.make(task)) for task in tasks]
         result = measure.bench([self._source, *files], self._device, _BENCH)
+        require_comparable(result)
         self.facts = result.facts
         for trial, ratio, run in zip(chosen, result.speedups, result.runs[1:], strict=True):
             self._speeds[trial.structure] = (ratio, run.latency.p50_ms)

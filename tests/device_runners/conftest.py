@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edgeq.device_runners import agent
 
 SOURCE = Path(__file__).resolve().parents[1] / "tiny_models.py"
 
@@ -33,3 +36,40 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+class Board:
+    """A made-up machine: /proc, /sys and /etc under a folder, and programs in PATH.
+
+    The boards themselves cannot be here; what their kernel and firmware tell is written down as
+    they spell it, and the agent reads it through EDGEQ_MACHINE_ROOT.
+    """
+
+    def __init__(self, root: Path, programs: Path):
+        self.root, self.programs = root, programs
+
+    def write(self, path: str, content: object) -> None:
+        """A file such as "/sys/class/thermal/thermal_zone0/temp", whole at any moment."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(target.name + ".new")
+        fresh.write_text(f"{content}\n")
+        fresh.replace(target)
+
+    def install(self, name: str, script: str) -> None:
+        """A program, as a shell script."""
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
+    """An empty machine that the agent takes for the real one, here and in child processes."""
+    made = Board(tmp_path / "machine", tmp_path / "programs")
+    made.root.mkdir()
+    made.programs.mkdir()
+    monkeypatch.setattr(agent, "ROOT", str(made.root))
+    monkeypatch.setenv("EDGEQ_MACHINE_ROOT", str(made.root))
+    monkeypatch.setenv("PATH", f"{made.programs}:{os.environ['PATH']}")
+    return made

@@ -1,0 +1,236 @@
+"""`edgeq doctor`: whether a machine can run models, and what would make its figures better."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edgeq import flatbuffer, storage
+from edgeq.device_runners import agent, measure
+from edgeq.device_runners.device import Device, resolve_device
+from edgeq.errors import DeviceError
+from edgeq.issues import ISSUE_KINDS
+from edgeq.values import Checkup, DeviceFacts, Part, Problem, RuntimeCheck, RuntimeInfo
+
+_DEADLINE_S = 300.0  # TensorFlow takes its time to be imported from an SD card
+_LITTLE_MEMORY = 256_000_000  # a worker with ai-edge-litert and a small model takes 55 MB
+_LITTLE_DISK = 200_000_000  # a model, and samples that wait on disk
+_HOT_CELSIUS = 80.0  # where a Raspberry Pi's firmware begins to slow the processor
+_DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
+_OLD_ARM = ("armv6l", "armv7l")  # ai-edge-litert has no wheels for them
+_SEVERITIES = ("error", "warning", "note")
+
+# Distributions, what needs them, and the extra that installs them.
+_PARTS = (
+    (("tensorflow", "tensorflow-cpu", "tf-nightly"), "convert, tune, and Keras files", "convert"),
+    (("tf_keras",), "Keras files that only Keras 2 reads", "convert"),
+    (("litert-torch",), "PyTorch files, here or with --torch-python", "torch"),
+    (("onnx2tf",), "ONNX files, here or with --onnx-python", "onnx"),
+    (("litert-quantizer",), "--engine litert", "litert"),
+)
+
+
+def doctor(
+    device: str = "local", model: str | Path | None = None, *, python: str | Path | None = None
+) -> Checkup:
+    """Look at a machine: what it is, which runtimes work there, and what is in the way.
+
+    Every runtime is imported there in a process of its own. Nothing is changed or installed.
+
+    Args:
+        device: see `bench`.
+        model: a `.tflite` that is to run there.
+        python: interpreter that runs the agent, this one by default.
+
+    Raises:
+        DeviceError: the machine cannot be reached, or its Python cannot run the agent.
+        SourceError: the model is no `.tflite`.
+    """
+    path = None if model is None else Path(model)
+    needed = None if path is None else flatbuffer.min_runtime_version(flatbuffer.read(path))
+    target = resolve_device(device, python=None if python is None else Path(python))
+    facts = target.facts()
+    runtimes = _check_runtimes(target, facts, needed, path)
+    is_here = facts.python_path == sys.executable and facts.device.startswith("local")
+    parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
+    problems = [
+        *_runtime_problems(facts, runtimes, needed, path),
+        *_machine_problems(facts),
+        *_speed_problems(facts),
+        *_part_problems(parts),
+    ]
+    problems.sort(key=lambda problem: _SEVERITIES.index(problem.severity))
+    return Checkup(
+        facts=facts,
+        runtimes=runtimes,
+        parts=parts,
+        model=None if path is None else storage.refer(path),
+        min_runtime_version=needed,
+        problems=tuple(problems),
+        can_run=all(problem.severity != "error" for problem in problems),
+    )
+
+
+def _problem(code: str, message: str, remedy: str | None = None) -> Problem:
+    return Problem(code, ISSUE_KINDS[code].severity, message, remedy)
+
+
+# ---------------------------------------------------------------- runtimes
+
+
+def _check_runtimes(
+    device: Device, facts: DeviceFacts, needed: str | None, model: Path | None
+) -> tuple[RuntimeCheck, ...]:
+    return tuple(
+        RuntimeCheck(
+            runtime=runtime,
+            failure=_why_broken(device, runtime),
+            runs_model=None if model is None else _is_new_enough(needed, runtime, model),
+        )
+        for runtime in facts.runtimes
+    )
+
+
+def _why_broken(device: Device, runtime: RuntimeInfo) -> str | None:
+    """What importing it says; each may live in an environment of its own."""
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime.name}
+        result = device.run(job, {}, Path(folder), deadline_s=_DEADLINE_S)
+    # The two numpys that runtimes fail with only when they are used, or not at all clearly.
+    numpy, error = result["facts"]["numpy"], result["error"]
+    if numpy is None:
+        return f"{runtime.name} needs numpy, which is not installed there"
+    if runtime.name == "tflite-runtime" and flatbuffer.release(numpy) >= (2,):
+        return f"{runtime.name} {runtime.version} needs numpy below 2, there is {numpy}"
+    return None if error is None else str(error["message"])
+
+
+def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> bool:
+    try:
+        measure.check_runtime(needed, runtime, model)
+    except DeviceError:
+        return False
+    return True
+
+
+def _runtime_problems(
+    facts: DeviceFacts, runtimes: Sequence[RuntimeCheck], needed: str | None, model: Path | None
+) -> Iterator[Problem]:
+    wanted = "'tflite-runtime' 'numpy<2'" if facts.machine in _OLD_ARM else "ai-edge-litert"
+    install = f"{_pip(facts)} {wanted}"
+    for check in runtimes:
+        if check.failure is not None:
+            yield _problem("doctor.runtime_broken", f"{check.failure}.", _mend(check, facts))
+        elif check.runs_model is False:
+            shown = f"{check.runtime.name} {check.runtime.version}"
+            yield _problem(
+                "doctor.runtime_too_old",
+                f"{shown} is too old for {model}, which needs TensorFlow Lite {needed}.",
+                install,
+            )
+    working = [check for check in runtimes if check.failure is None]
+    if not working:
+        there = "none that works" if runtimes else "none"
+        message = f"{facts.device} has no TensorFlow Lite runtime to run models with: {there}."
+        yield _problem("doctor.no_runtime", message, install)
+    elif model is not None and not any(check.runs_model for check in working):
+        message = f"No runtime on {facts.device} is new enough for {model}."
+        yield _problem("doctor.model_refused", message, install)
+
+
+def _mend(check: RuntimeCheck, facts: DeviceFacts) -> str:
+    """The command that may make a broken runtime work."""
+    if facts.numpy is None:
+        return f"{_pip(facts)} numpy"
+    if check.runtime.name == "tflite-runtime":
+        return f"{_pip(facts)} 'numpy<2'"
+    return f"{_pip(facts)} --force-reinstall {check.runtime.name}"
+
+
+def _pip(facts: DeviceFacts) -> str:
+    return f"{shlex.quote(facts.python_path or 'python3')} -m pip install"
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def _machine_problems(facts: DeviceFacts) -> Iterator[Problem]:
+    """What a run needs: a processor, memory, disk."""
+    if facts.emulator is not None:
+        yield _problem(
+            "doctor.emulated",
+            f"The processor is emulated ({facts.emulator}): outputs are right there, latency "
+            "means nothing.",
+            "measure latency on the board itself",
+        )
+    if facts.available_bytes is not None and facts.available_bytes < _LITTLE_MEMORY:
+        yield _problem(
+            "doctor.low_memory",
+            f"Only {facts.available_bytes / 1e6:.0f} MB of memory are available.",
+            "stop other programs, e.g. the desktop: sudo systemctl isolate multi-user.target",
+        )
+    if facts.scratch_folder is None:
+        yield _problem(
+            "doctor.no_scratch", "No folder for temporary files can be written.", "set TMPDIR"
+        )
+    elif facts.scratch_bytes is not None and facts.scratch_bytes < _LITTLE_DISK:
+        yield _problem(
+            "doctor.low_disk",
+            f"Only {facts.scratch_bytes / 1e6:.0f} MB are free in {facts.scratch_folder}.",
+            "free some space, or set TMPDIR to a larger disk",
+        )
+    if facts.energy_refusal is not None and "root" in facts.energy_refusal:
+        meter = facts.energy_refusal.split(" ", 1)[0]
+        message = f"Energy is not measured: {facts.energy_refusal}."
+        yield _problem("doctor.meter_unreadable", message, f"sudo chmod a+r {meter}")
+
+
+def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
+    """What makes latency worse, or other from run to run."""
+    now, before = facts.throttling or (), facts.throttled_before
+    if "under-voltage" in (*now, *before):
+        when = "is too low" if "under-voltage" in now else "was too low since it was started"
+        yield _problem(
+            "doctor.undervoltage",
+            f"The supply voltage {when}, and the firmware lowers the clock then.",
+            "use a stronger power supply and a shorter cable, then restart the board",
+        )
+    slowed = [state for state in now if state != "under-voltage"]
+    earlier = [state for state in before if state not in (*now, "under-voltage")]
+    if slowed:
+        message = f"The processor is slowed down right now: {', '.join(slowed)}."
+        yield _problem("doctor.throttled", message, "let it cool down, or give it a fan")
+    if earlier:
+        message = f"The processor was slowed down since it was started: {', '.join(earlier)}."
+        yield _problem("doctor.throttled_before", message, "give it a heat sink or a fan")
+    if facts.temperature_celsius is not None and facts.temperature_celsius >= _HOT_CELSIUS:
+        message = f"The processor has {facts.temperature_celsius:.0f} degrees Celsius."
+        yield _problem("doctor.hot", message, "let it cool down, or give it a fan")
+    if facts.governor not in (None, "performance"):
+        code = "governor" if facts.governor == "powersave" else "governor_varies"
+        yield _problem(
+            f"doctor.{code}",
+            f"The governor is {facts.governor}: the clock is not the highest during a run.",
+            "sudo cpupower frequency-set -g performance",
+        )
+    if facts.cpu_features and not _DOT_PRODUCT & set(facts.cpu_features):
+        message = "The processor has no dot product instructions: INT8 gains less speed there."
+        yield _problem("doctor.no_dot_product", message)
+
+
+# ---------------------------------------------------------------- edgeq's own parts
+
+
+def _look_for(names: Sequence[str], purpose: str, extra: str) -> Part:
+    version = agent.distribution_version(*names)
+    return Part(names[0], version, purpose, f"pip install 'edgeq[{extra}]'")
+
+
+def _part_problems(parts: Sequence[Part]) -> Iterator[Problem]:
+    for part in parts:
+        if part.name == "tensorflow" and part.version is None:
+            message = f"TensorFlow is not installed here; needed for {part.purpose}."
+            yield _problem("doctor.cannot_convert", message, part.remedy)
