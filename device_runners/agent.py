@@ -542,7 +542,7 @@ def import_runtime(wanted: Optional[str]) -> Tuple[Any, Any, Dict[str, str]]:
 
 
 def load_interpreter(
-    path: str, runtime: Optional[str], threads: int, delegates: bool = True
+    path: str, runtime: Optional[str], threads: int, kernels: str = "xnnpack"
 ) -> Tuple[Any, Dict[str, str], float]:
     """An interpreter, allocated when its shapes are fixed; its runtime; milliseconds it took.
 
@@ -551,9 +551,9 @@ def load_interpreter(
     """
     make, resolvers, info = import_runtime(runtime)
     options: Dict[str, Any] = {"num_threads": threads}
-    if not delegates:
-        kind = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        options["experimental_op_resolver_type"] = kind
+    if kernels != "xnnpack":  # which the default resolver brings
+        kind = {"builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}[kernels]
+        options["experimental_op_resolver_type"] = getattr(resolvers, kind)
     began = time.perf_counter_ns()
     try:
         interpreter = make(model_path=path, **options)
@@ -606,10 +606,10 @@ class Worker:
         pin(cores)
 
     def load(
-        self, model: str, runtime: Optional[str], threads: int, delegates: bool = True
+        self, model: str, runtime: Optional[str], threads: int, kernels: str = "xnnpack"
     ) -> Dict[str, Any]:
         """Load and allocate; the time it took, without importing the runtime."""
-        self.interpreter, info, spent = load_interpreter(model, runtime, threads, delegates)
+        self.interpreter, info, spent = load_interpreter(model, runtime, threads, kernels)
         self.names, self.shapes = (self._named("inputs"), self._named("outputs")), {}
         return {"init_ms": spent, "runtime": info}
 
@@ -1242,7 +1242,7 @@ class Bench:
         probe = self.start_worker()
         try:
             probe.call("load", model=self.entry["path"], runtime=self.job.get("runtime"),
-                       threads=1, delegates=False)  # fmt: skip
+                       threads=1, kernels="builtin")  # fmt: skip
             probe.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
             self.facts["arena_bytes"] = probe.call("arena")
         except JobError:
@@ -1328,7 +1328,11 @@ class Inference:
     def load(self, child: Child, number: int) -> None:
         """Let a worker turn to a model."""
         self.workers[child] = number
-        options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
+        options = {
+            "runtime": self.job.get("runtime"),
+            "threads": self.job["threads"],
+            "kernels": self.job.get("kernels", "xnnpack"),
+        }
         child.send("load", model=self.job["models"][number], **options)
 
     def go_on(self, child: Child, result: Optional[Dict[str, Any]]) -> None:

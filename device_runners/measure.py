@@ -276,12 +276,14 @@ def infer(
     runtime: str | None = None,
     threads: int = 1,
     workers: int | None = None,
+    kernels: str = "xnnpack",
     on_event: OnEvent | None = None,
 ) -> Iterator[list[dict[str, NDArray[Any]]]]:
     """Run models side by side over chunks of samples; some wait on disk, never all.
 
     Args:
         chunks: for each model, input name to [chunk, ...] in the tensor's exact dtype.
+        kernels: "xnnpack", or TensorFlow Lite's own: "builtin" or "reference".
         workers: parallel processes; all of the device's cores by default, one per model at least.
 
     Yields:
@@ -303,12 +305,13 @@ def infer(
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,
+        "kernels": kernels,
         "workers": workers or max(1, device.facts().core_count // threads),
         "models": list(files),
     }
     journal = None
     if isinstance(device, BoardDevice):
-        journal = BatchJournal(device.name, models, [chosen.name, chosen.version])
+        journal = BatchJournal(device.name, models, [chosen.name, chosen.version, kernels])
     while True:
         with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
             folder = Path(name)

@@ -35,7 +35,7 @@ TIERS = (
     ("edgeq.second_engine",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup"),
     ("edgeq.debugging",),
-    ("edgeq.api", "edgeq.models", "edgeq.devices"),
+    ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.render",),
     ("edgeq.cli",),

@@ -1,0 +1,240 @@
+"""Kernel parity: do other kernels and other devices compute what XNNPACK computes here?
+
+The same inputs go through each. INT8 arithmetic is exact but for rounding, so results are compared
+as integers: exact, off by one step, or wrong; with the first operator that differs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import flatbuffer, quantmath, storage
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples import choose, open_samples
+from edgeq.device_runners import measure
+from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.errors import EdgeqError
+from edgeq.exporting import read_preprocessing
+from edgeq.values import FileRef
+
+Arrays = Mapping[str, NDArray[Any]]
+
+# XNNPACK is what the default resolver uses; the others are TensorFlow Lite's own kernels.
+KERNELS = ("xnnpack", "builtin", "reference")
+
+_WALKED_SAMPLES = 4  # that each operator is compared on
+_FLOAT_TOLERANCE = 1e-5  # relative to the largest value: another order of sums
+
+
+@dataclass(frozen=True)
+class OperatorDifference:
+    """The first operator, in execution order, whose result differs.
+
+    Attributes:
+        name: of its result.
+        operator: e.g. "CONV_2D".
+        largest: difference, in steps of an integer result, else in its unit.
+    """
+
+    name: str
+    operator: str
+    largest: float
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One device's kernels against XNNPACK here.
+
+    Attributes:
+        device: as the user names it.
+        kernels: one of `KERNELS`.
+        verdict: "exact", "off by one", "wrong", or "failed".
+        same_samples: samples whose outputs are the same in every value.
+        different_share: of all values, 0 to 1.
+        largest: difference, in steps of integer outputs, else in their unit.
+        top1_changes: samples whose largest class is another one.
+        first: None when nothing differs, or it was not looked for.
+        error: why it failed.
+    """
+
+    device: str
+    kernels: str
+    verdict: str
+    same_samples: int = 0
+    different_share: float = 0.0
+    largest: float = 0.0
+    top1_changes: int | None = None
+    first: OperatorDifference | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A model's outputs on several kernels and devices.
+
+    Attributes:
+        sample_count: that went through each.
+        different: for each row, the numbers of the samples that differ.
+    """
+
+    model: FileRef
+    sample_count: int
+    rows: tuple[ParityRow, ...]
+    different: tuple[tuple[int, ...], ...]
+
+
+def parity(
+    model: str | Path,
+    data: Any,
+    *,
+    devices: Sequence[str] = ("local",),
+    samples: int = 200,
+    seed: int = 0,
+    preprocess: Sequence[str] | None = None,
+    runtime: str | None = None,
+    on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None,
+) -> Parity:
+    """Run the same inputs on each of some devices, and on all kernels here.
+
+    Args:
+        model: a `.tflite`.
+        devices: "local" alone compares the kernels of this machine.
+        preprocess: None takes what the file carries.
+
+    Raises:
+        EdgeqError: the model or the samples cannot be read, or this machine cannot run it.
+    """
+    path = Path(model)
+    inputs = _read_inputs(path, data, samples, seed, preprocess)
+    local = resolve_device("local")
+    on_event = events_as_progress(on_progress)
+    expected = _run(path, inputs, local, "xnnpack", runtime, on_event)
+    places = [(local, "local", kernels) for kernels in KERNELS[1:]]
+    places += [(resolve_device(name), name, "xnnpack") for name in devices if name != "local"]
+    rows, different = [], []
+    for device, name, kernels in places:
+        on_progress(f"{name}, {kernels}", 0, None)
+        try:
+            given = _run(path, inputs, device, kernels, runtime, on_event)
+            row, apart = _compare(name, kernels, expected, given)
+            if apart:
+                first = _find_first(path, inputs, apart, (local, device), kernels, runtime)
+                row = ParityRow(**{**vars(row), "first": first})
+        except EdgeqError as error:
+            row, apart = ParityRow(name, kernels, "failed", error=error.message), ()
+        finally:
+            if isinstance(device, BoardDevice):
+                device.close()
+        rows.append(row)
+        different.append(apart)
+    count = len(next(iter(inputs.values())))
+    return Parity(storage.refer(path), count, tuple(rows), tuple(different))
+
+
+def _read_inputs(
+    path: Path, data: Any, samples: int, seed: int, preprocess: Sequence[str] | None
+) -> dict[str, NDArray[Any]]:
+    """Input name to [samples, ...] in the tensor's own dtype."""
+    specs, _ = flatbuffer.interface(flatbuffer.read(path))
+    texts = read_preprocessing(path) if preprocess is None else list(preprocess)
+    opened = open_samples(data, specs, parse_preprocessing(texts, specs))
+    chosen = list(opened.iterate(choose(opened, samples, seed)))
+    return {
+        spec.name: quantmath.quantize(np.stack([item.inputs[spec.name] for item in chosen]), spec)
+        for spec in specs
+    }
+
+
+def _run(
+    path: Path, inputs: Arrays, device: Device, kernels: str, runtime: str | None, on_event: Any
+) -> dict[str, NDArray[Any]]:
+    chunks = iter([[inputs]])
+    (found,) = measure.infer(
+        [path], chunks, device, runtime=runtime, kernels=kernels, on_event=on_event
+    )
+    return found[0]
+
+
+def _compare(
+    device: str, kernels: str, expected: Arrays, given: Arrays
+) -> tuple[ParityRow, tuple[int, ...]]:
+    """The row, and the samples that differ."""
+    largest, count, total, tolerance = 0.0, 0, 0, 0.0
+    apart: set[int] = set()
+    changes = None
+    for name, wanted in expected.items():
+        distance = difference(wanted, given[name])
+        largest = max(largest, float(distance.max(initial=0)))
+        count, total = count + int(np.count_nonzero(distance)), total + distance.size
+        apart |= set(np.flatnonzero(distance.reshape(len(distance), -1).any(axis=1)).tolist())
+        if wanted.dtype.kind == "f":
+            tolerance = max(tolerance, _FLOAT_TOLERANCE * float(np.abs(wanted).max(initial=0)))
+        else:
+            tolerance = max(tolerance, 1.0)
+        if wanted.ndim == 2 and wanted.shape[1] > 1 and changes is None:
+            changes = int(np.sum(wanted.argmax(axis=1) != given[name].argmax(axis=1)))
+    samples = len(next(iter(expected.values())))
+    verdict = "exact" if not apart else "off by one" if largest <= tolerance else "wrong"
+    row = ParityRow(device, kernels, verdict, samples - len(apart), count / total, largest, changes)
+    return row, tuple(sorted(apart))
+
+
+def difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Absolute difference value by value; two NaN are the same."""
+    found = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    return np.where(np.isnan(one) & np.isnan(other), 0.0, found) if one.dtype.kind == "f" else found
+
+
+def _find_first(
+    path: Path,
+    inputs: Arrays,
+    apart: Sequence[int],
+    devices: tuple[Device, Device],
+    kernels: str,
+    runtime: str | None,
+) -> OperatorDifference | None:
+    """Both run with every result as an output; None where a runtime does not take such a file."""
+    tree = flatbuffer.read(path)
+    names = open_results(tree)
+    few = {name: values[list(apart[:_WALKED_SAMPLES])] for name, values in inputs.items()}
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        opened = Path(folder) / "opened.tflite"
+        opened.write_bytes(flatbuffer.serialize(tree))
+        with suppress(EdgeqError):
+            wanted, given = (
+                _run(opened, few, device, kind, runtime, None)
+                for device, kind in zip(devices, ("xnnpack", kernels), strict=True)
+            )
+            for output, name, operator in names:
+                largest = float(difference(wanted[output], given[output]).max(initial=0))
+                if largest > 0:
+                    return OperatorDifference(name, operator, largest)
+    return None
+
+
+def open_results(tree: Any) -> list[tuple[str, str, str]]:
+    """Make every operator's result an output of the model.
+
+    Returns:
+        For each, in execution order: the output's name, the tensor's, and the operator's.
+    """
+    graph = tree.subgraphs[0]
+    inputs, _ = flatbuffer.interface(tree)
+    found, indices = [], []
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(tree, operator)
+        for index in flatbuffer.indices(operator.outputs):
+            found.append((f"result-{index}", flatbuffer.text(graph.tensors[index].name), kind))
+            indices.append(index)
+    graph.outputs = np.array(indices, np.int32)
+    flatbuffer.set_interface(tree, [spec.name for spec in inputs], [name for name, _, _ in found])
+    return found
