@@ -56,6 +56,7 @@ SHORTEST = 10  # runs in a row: the first ones after another model's turn find c
 TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
 WARMUP_S = 2.0  # at most, once a model has run three times
 SAMPLE_S = 0.5  # between looks at clock and temperature
+MAX_LOOKS = 1200  # in a sustained run; that is every half second of ten minutes
 LOOK_S = 0.05  # of inferences that run while the machine is looked at, and do not count
 TOOL_S = 5.0  # for vcgencmd, dumpsys and getprop
 METERED_S = 0.1  # of metered inferences at least: RAPL counts once a millisecond
@@ -1044,7 +1045,8 @@ def run_check(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
 
 def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Measure models in turns; one that fails does not stop the others."""
-    watch = Watch(job.get("cores") or own_cores())
+    pause_s = max(SAMPLE_S, (job.get("sustained_s") or 0) / MAX_LOOKS)
+    watch = Watch(job.get("cores") or own_cores(), pause_s)
     runs = [Bench(index, entry, job, deadline, watch) for index, entry in enumerate(job["models"])]
     # Before the workers start: a worker's processor time is counted when it has ended, all of it.
     watch.look()
@@ -1076,10 +1078,11 @@ class Watch:
 
     Args:
         cores: whose clock counts.
+        pause_s: between two looks, at least.
     """
 
-    def __init__(self, cores: Sequence[int]):
-        self.cores = cores
+    def __init__(self, cores: Sequence[int], pause_s: float):
+        self.cores, self.pause_s = cores, pause_s
         self.meter = Meter()
         self.looks: List[Dict[str, Any]] = []
         self.next_s = 0.0
@@ -1088,7 +1091,7 @@ class Watch:
         """One more; the next is due later the longer this one took."""
         began = time.monotonic()
         self.looks.append(health(self.cores))
-        self.next_s = time.monotonic() + max(SAMPLE_S, 5 * (time.monotonic() - began))
+        self.next_s = time.monotonic() + max(self.pause_s, 5 * (time.monotonic() - began))
 
     def is_due(self) -> bool:
         """Whether it is time for another look."""

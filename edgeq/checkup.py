@@ -20,7 +20,9 @@ _LITTLE_MEMORY = 256_000_000  # a worker with ai-edge-litert and a small model t
 _LITTLE_DISK = 200_000_000  # a model, and samples that wait on disk
 _HOT_CELSIUS = 80.0  # where a Raspberry Pi's firmware begins to slow the processor
 _DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
-_OLD_ARM = ("armv6l", "armv7l")  # ai-edge-litert has no wheels for them
+# What ai-edge-litert has wheels for.
+_OLD_ARM = ("armv6l", "armv7l")
+_OLDEST_PYTHON = (3, 10)
 _SEVERITIES = ("error", "warning", "note")
 
 # Distributions, what needs them, and the extra that installs them.
@@ -119,8 +121,10 @@ def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> boo
 def _runtime_problems(
     facts: DeviceFacts, runtimes: Sequence[RuntimeCheck], needed: str | None, model: Path | None
 ) -> Iterator[Problem]:
-    wanted = "'tflite-runtime' 'numpy<2'" if facts.machine in _OLD_ARM else "ai-edge-litert"
+    is_old = facts.machine in _OLD_ARM or flatbuffer.release(facts.python) < _OLDEST_PYTHON
+    wanted = "tflite-runtime 'numpy<2'" if is_old else "ai-edge-litert"
     install = f"{_pip(facts)} {wanted}"
+    newer = "convert with --granularity tensor or another --scheme" if is_old else install
     for check in runtimes:
         if check.failure is not None:
             yield _problem("doctor.runtime_broken", f"{check.failure}.", _mend(check, facts))
@@ -129,7 +133,7 @@ def _runtime_problems(
             yield _problem(
                 "doctor.runtime_too_old",
                 f"{shown} is too old for {model}, which needs TensorFlow Lite {needed}.",
-                install,
+                newer,
             )
     working = [check for check in runtimes if check.failure is None]
     if not working:
@@ -138,7 +142,7 @@ def _runtime_problems(
         yield _problem("doctor.no_runtime", message, install)
     elif model is not None and not any(check.runs_model for check in working):
         message = f"No runtime on {facts.device} is new enough for {model}."
-        yield _problem("doctor.model_refused", message, install)
+        yield _problem("doctor.model_refused", message, newer)
 
 
 def _mend(check: RuntimeCheck, facts: DeviceFacts) -> str:

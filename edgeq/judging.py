@@ -215,8 +215,10 @@ def require_comparable(*results: BenchResult) -> None:
         for issue in run.issues:
             if issue.severity == "error":
                 raise UsageError(
-                    f"The latency of {run.model.path} on {facts.device} cannot be compared: "
-                    f"{issue.message} [{issue.code}]"
+                    f"Latencies measured on {facts.device} cannot be compared: {issue.message} "
+                    f"[{issue.code}]",
+                    hint="Measure on a sound board; size and accuracy need no latency "
+                    "(tune --objective size, compare --no-latency).",
                 )
     for facts, run in runs[1:]:
         ours, theirs = _conditions(*runs[0]), _conditions(facts, run)

@@ -86,9 +86,12 @@ def test_no_runtime_stops_a_run(examine: Answer) -> None:
     )]  # fmt: skip
 
 
-def test_an_old_arm_board_is_told_the_runtime_that_exists_for_it(examine: Answer) -> None:
-    (problem,) = examine(runtimes=[], machine="armv7l").problems
-    assert problem.remedy == "/usr/bin/python3 -m pip install 'tflite-runtime' 'numpy<2'"
+@pytest.mark.parametrize("old", [{"machine": "armv7l"}, {"python": "3.9.2"}])
+def test_an_old_board_is_told_the_runtime_that_exists_for_it(
+    examine: Answer, old: dict[str, str]
+) -> None:
+    (problem,) = examine(runtimes=[], **old).problems
+    assert problem.remedy == "/usr/bin/python3 -m pip install tflite-runtime 'numpy<2'"
 
 
 def test_tflite_runtime_wants_an_old_numpy(examine: Answer) -> None:
@@ -131,6 +134,9 @@ def test_a_model_too_new_for_every_runtime(
     assert checkup.problems[1].message == (
         f"tflite-runtime 2.14.0 is too old for {path}, which needs TensorFlow Lite 2.17.0."
     )
+    assert checkup.problems[0].remedy == "/usr/bin/python3 -m pip install ai-edge-litert"
+    old = examine(model=path, runtimes=[OLD], machine="armv7l").problems
+    assert old[0].remedy == "convert with --granularity tensor or another --scheme"
     assert examine(model=path).can_run  # ai-edge-litert counts from 1.0 again
 
 

@@ -1,5 +1,7 @@
 """The table of issue codes and the verdict it gives."""
 
+from pathlib import Path
+
 import pytest
 
 from edgeq.issues import ISSUE_KINDS, judge, make_issue
@@ -27,6 +29,13 @@ def test_every_kind_has_a_known_severity_and_a_room():
         "convert",
         "tune",
     }
+
+
+@pytest.mark.parametrize("code", [code for code in ISSUE_KINDS if code[:2] in ("be", "do")])
+def test_every_code_of_bench_and_doctor_is_explained(code):
+    page = Path(__file__).resolve().parents[1] / "docs" / "measuring.md"
+    severity = ISSUE_KINDS[code].severity
+    assert f"| `{code}` | {severity} |" in page.read_text()
 
 
 @pytest.mark.parametrize(

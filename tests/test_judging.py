@@ -204,8 +204,9 @@ def test_an_emulated_latency_is_compared_with_nothing() -> None:
     with pytest.raises(UsageError) as caught:
         require_comparable(with_run(issues=(EMULATED,), validity="invalid"))
     assert str(caught.value) == (
-        "The latency of other.tflite on local cannot be compared: This device is emulated (QEMU): "
-        "its latency means nothing. [bench.emulated]"
+        "Latencies measured on local cannot be compared: This device is emulated (QEMU): its "
+        "latency means nothing. [bench.emulated] Measure on a sound board; size and accuracy need "
+        "no latency (tune --objective size, compare --no-latency)."
     )
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from edgeq.device_runners import agent, measure
 from edgeq.device_runners.local import LocalDevice
+from edgeq.errors import UsageError
+from edgeq.judging import require_comparable
 from edgeq.values import BenchOptions, FloatModel
 
 CPU = "/sys/devices/system/cpu/cpu{}/"
@@ -253,6 +255,17 @@ def test_too_low_a_voltage_makes_a_run_invalid(pi: Any, tiny: Any, save: Any) ->
     assert result.looks[0].throttling == ("under-voltage", "throttled")
 
 
+def test_an_emulated_board_gives_no_speed_up(board: Any, tiny: Any, save: Any) -> None:
+    board.install("getprop", '[ "$1" = ro.boot.qemu ] && echo 1')
+    path = save(tiny.add_one())
+    result = measure.bench([path, path], LocalDevice(), BenchOptions(runs=40))
+    assert result.facts.emulator == "Android emulator"
+    assert [run.validity for run in result.runs] == ["invalid", "invalid"]
+    assert result.speedups == ()
+    with pytest.raises(UsageError, match=r"Latencies measured on local cannot be compared: This "):
+        require_comparable(result)
+
+
 def test_a_worker_stays_on_its_cores(tiny: Any, save: Any, tmp_path: Path) -> None:
     """The real thing: the kernel's own list for the worker, while it runs."""
     core = agent.own_cores()[-1]
@@ -262,7 +275,7 @@ def test_a_worker_stays_on_its_cores(tiny: Any, save: Any, tmp_path: Path) -> No
         for status in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = status.read_bytes().split(b"\0")
-                if b"worker" in words and str(os.getppid()).encode() not in words:
+                if b"worker" in words and str(agent.AGENT).encode() in words:
                     seen.add(frozenset(os.sched_getaffinity(int(status.parent.name))))
             except OSError:
                 continue
