@@ -66,9 +66,14 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
     "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),
     "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
+    "convert.few_samples": IssueKind("warning", "too few samples to prove the budget"),
+    "convert.not_held_out": IssueKind("warning", "measured on calibration samples"),
+    "convert.all_float": IssueKind("warning", "nothing of the file is quantized"),
     # ---- tune: the search and what its result rests on
     "tune.same_samples": IssueKind("warning", "chosen and measured on the same samples"),
     "tune.few_samples": IssueKind("warning", "too few samples for the budget"),
+    "tune.no_gain": IssueKind("warning", "neither smaller nor faster than the float model"),
+    "tune.journal_replaced": IssueKind("note", "the journal of another search was replaced"),
     "tune.failed_trials": IssueKind("note", "recipes that gave no file"),
     "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
 }

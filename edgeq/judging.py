@@ -183,6 +183,17 @@ def chance_doubt(quality: Quality) -> str | None:
     )
 
 
+def unproven_budget(quality: Quality, budget: float | None) -> str | None:
+    """A sentence when the drop's interval reaches beyond a budget in points, None when not."""
+    drop = quality.drop_points
+    if budget is None or drop is None or drop.high <= budget:
+        return None
+    return (
+        f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
+        f"interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
+    )
+
+
 def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
     shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
     if low > SMALL_DROP_POINTS:

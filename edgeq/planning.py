@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, hold_out, open_samples
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix, select_mix
+from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
@@ -58,6 +60,22 @@ class SamplePlan:
     test: Samples | None
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
+
+
+def require_budgets(options: ConvertOptions) -> None:
+    """Refuse, before any work, budgets that nothing can be held to.
+
+    Raises:
+        UsageError: one is negative, or no number.
+    """
+    for name, gate in (
+        ("--max-drop", options.max_drop_points),
+        ("--min-sqnr", options.min_sqnr_db),
+    ):
+        if gate is not None and not 0 <= gate < math.inf:
+            raise UsageError(
+                f"{name} {gate:g} is no number to hold a result to.", hint="Give 0 or more."
+            )
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:

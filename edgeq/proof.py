@@ -10,7 +10,7 @@ from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.evaluation import measure_quality, require_clear_names, unclear_names
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt, judge_comparison, worst_sqnr_db
+from edgeq.judging import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
 from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
@@ -86,13 +86,15 @@ def measure_result(
         for sample in used.iterate(indices)
     )
     quality = measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
-    issues += _doubts(quality)
+    issues += _doubts(quality, job.options.max_drop_points)
     return quality
 
 
-def _doubts(quality: Quality) -> list[Issue]:
-    """What a user without a gate must not overlook."""
+def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
+    """What a user must not overlook, with a gate of so many points or without one."""
     found = []
+    if (unproven := unproven_budget(quality, budget)) is not None:
+        found.append(make_issue("convert.few_samples", unproven))
     if (chance := chance_doubt(quality)) is not None:
         found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
     verdict, reasons = judge_comparison(quality, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 
@@ -25,7 +26,8 @@ def render(*parts: RenderableType) -> str:
         for part in parts:
             # Lines with paths are left whole, so that they can be copied.
             console.print(part, soft_wrap=isinstance(part, (str, Text)))
-    return capture.get().rstrip("\n")
+    # Rows are padded; what is dim keeps its blanks before the code that ends the colour.
+    return re.sub(r"[ ]+((?:\x1b\[[0-9;]*m)*)$", r"\1", capture.get().rstrip("\n"), flags=re.M)
 
 
 def grid(rows: Iterable[Sequence[str]]) -> Padding:

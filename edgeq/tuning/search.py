@@ -37,6 +37,7 @@ class Search:
         layers: the operators by what they cost, once that was needed.
         elapsed_s: spent on trials.
         resumed: trials whose outcome was in the journal.
+        is_cut_short: whether `max_trials` kept recipes from being tried.
     """
 
     workshop: Workshop
@@ -51,6 +52,7 @@ class Search:
         self.resumed = 0
         self.elapsed_s = 0.0
         self.layers: tuple[LayerEffect, ...] = ()
+        self.is_cut_short = False
         self._rejected: set[Recipe] = set()
         self._names: list[str] = []
 
@@ -117,6 +119,26 @@ class Search:
         drop = trial.drop_points
         return drop is not None and drop.value <= budget.max_drop_points
 
+    def badness(self, trial: Trial) -> tuple[float, float]:
+        """Sorts trials by quality, the best first: accuracy lost if it is budgeted, then SQNR."""
+        drop = trial.drop_points
+        is_judged = drop is not None and self.options.convert.max_drop_points is not None
+        return (drop.value if drop is not None and is_judged else 0.0, -trial.sqnr_db)
+
+    def nearest(self) -> Trial | None:
+        """The trial that misses the budget by the least: points too many, then SQNR."""
+        most = self.options.convert.max_drop_points
+        return min(
+            self.ranked(),
+            key=lambda trial: (
+                0.0
+                if most is None or trial.drop_points is None
+                else max(0.0, trial.drop_points.value - most),
+                -trial.sqnr_db,
+            ),
+            default=None,
+        )
+
     def confirm(self, trial: Trial) -> bool:
         """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
         (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)
@@ -178,8 +200,10 @@ class Search:
         known = {trial.recipe for trial in self.trials}
         if (most := self.options.max_trials) is not None:
             room = most - len(self.trials)
-            new = [recipe for recipe in wanted if recipe not in known][: max(0, room)]
-            wanted = [recipe for recipe in wanted if recipe in known or recipe in set(new)]
+            new = [recipe for recipe in wanted if recipe not in known]
+            self.is_cut_short |= len(new) > room
+            left_out = set(new[max(0, room) :])
+            wanted = [recipe for recipe in wanted if recipe not in left_out]
         missing = [recipe for recipe in wanted if recipe not in known]
         self.trials += self._evaluate("search", missing, self.workshop.recording.search)
         by_recipe = {trial.recipe: trial for trial in self.trials}
@@ -203,13 +227,7 @@ class Search:
 
     def _ranked(self, trials: Iterator[Trial] | Sequence[Trial]) -> list[Trial]:
         """Trials with a file, the best quality first; equals in the order they were tried."""
-        return sorted((trial for trial in trials if trial.sha256 is not None), key=badness)
-
-
-def badness(trial: Trial) -> tuple[float, float]:
-    """Sorts trials by quality, the best first: accuracy lost, then SQNR."""
-    drop = trial.drop_points
-    return (0.0 if drop is None else drop.value, -trial.sqnr_db)
+        return sorted((trial for trial in trials if trial.sha256 is not None), key=self.badness)
 
 
 def _rungs(most: int) -> list[int]:

@@ -335,9 +335,12 @@ def test_models_fed_differently_in_one_table_are_told(
 
 
 @pytest.mark.parametrize("gate", ["--max-drop", "--min-sqnr"])
-def test_a_gate_that_is_no_number_is_refused(gate: str, float_file: str, tmp_path: Path) -> None:
-    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", gate, "nan"]
-    assert f"error: {gate} nan is no number" in complaint(
+@pytest.mark.parametrize("value", ["nan", "-5"])
+def test_a_gate_that_is_no_number_is_refused(
+    value: str, gate: str, float_file: str, tmp_path: Path
+) -> None:
+    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", gate, value]
+    assert f"error: {gate} {value} is no number" in complaint(
         edgeq("convert", float_file, *arguments), 2
     )
 
