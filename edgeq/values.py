@@ -798,7 +798,7 @@ class LayerReport:
         range_use: share of its results' quantized range that float values fill.
         saturation_share: share of float results beyond that range.
         weight_spread: range of the widest channel of the weights over the median channel's.
-        is_per_channel: whether its weights have one scale per channel; None without weights.
+        is_per_channel: whether its weights have one scale per channel; None without scales.
         input_spread: the same of the input's channels, which share one scale.
         output_spread: of the output's channels.
         outlier_ratio: largest magnitude of the input over its 99.9th percentile.
@@ -835,6 +835,7 @@ class DebugReport:
         baseline: the float model.
         candidate: the quantized one.
         sample_count: samples that everything is measured on.
+        quality: of the whole candidate on them.
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
     """
@@ -843,6 +844,7 @@ class DebugReport:
     candidate: FileRef
     data: DataRef
     sample_count: int
+    quality: Quality
     layers: tuple[LayerReport, ...]
     unmatched: tuple[str, ...]
     preprocessing: tuple[str, ...]

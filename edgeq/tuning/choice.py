@@ -13,7 +13,7 @@ from edgeq.errors import GateError
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, unproven_budget
 from edgeq.planning import OnProgress
-from edgeq.tuning.search import Search
+from edgeq.tuning.search import Search, badness
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
 
@@ -107,12 +107,12 @@ class Choice:
 
     def _by_objective(self, trials: Sequence[Trial]) -> list[Trial]:
         if self._search.options.objective == "size":
-            return sorted(trials, key=lambda trial: (trial.size_bytes, self._search.badness(trial)))
+            return sorted(trials, key=lambda trial: (trial.size_bytes, badness(trial)))
         fastest = min((ms for _, ms in self._speeds.values()), default=1.0)
 
         def key(trial: Trial) -> tuple[float, tuple[float, float]]:
             _, own = self._speeds[trial.structure]
-            return (math.log(own / fastest) // math.log(_SAME_SPEED), self._search.badness(trial))
+            return (math.log(own / fastest) // math.log(_SAME_SPEED), badness(trial))
 
         return sorted((trial for trial in trials if trial.structure in self._speeds), key=key)
 

@@ -78,8 +78,13 @@ class Search:
         Raises:
             QuantizationError: the operators cannot be ranked.
         """
-        per_channel = [trial for trial in self.trials if trial.recipe.granularity == "channel"]
-        ranked = self._ranked(per_channel)
+        plain = [
+            trial
+            for trial in self.trials
+            if trial.recipe.granularity == "channel"
+            and not (trial.recipe.keep_float or trial.recipe.int16)
+        ]
+        ranked = self._ranked(plain)
         if not ranked:
             return
         base = ranked[0].recipe
@@ -118,12 +123,6 @@ class Search:
             return True
         drop = trial.drop_points
         return drop is not None and drop.value <= budget.max_drop_points
-
-    def badness(self, trial: Trial) -> tuple[float, float]:
-        """Sorts trials by quality, the best first: accuracy lost if it is budgeted, then SQNR."""
-        drop = trial.drop_points
-        is_judged = drop is not None and self.options.convert.max_drop_points is not None
-        return (drop.value if drop is not None and is_judged else 0.0, -trial.sqnr_db)
 
     def nearest(self) -> Trial | None:
         """The trial that misses the budget by the least: points too many, then SQNR."""
@@ -227,7 +226,16 @@ class Search:
 
     def _ranked(self, trials: Iterator[Trial] | Sequence[Trial]) -> list[Trial]:
         """Trials with a file, the best quality first; equals in the order they were tried."""
-        return sorted((trial for trial in trials if trial.sha256 is not None), key=self.badness)
+        return sorted((trial for trial in trials if trial.sha256 is not None), key=badness)
+
+
+def badness(trial: Trial) -> tuple[float, float]:
+    """Sorts trials by quality, the best first: accuracy lost, then SQNR.
+
+    It does not know the budget, so that a search for another one finds its trials in the journal.
+    """
+    drop = trial.drop_points
+    return (0.0 if drop is None else drop.value, -trial.sqnr_db)
 
 
 def _rungs(most: int) -> list[int]:

@@ -67,7 +67,13 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
     assert len(record["trials"]) == len(result.trials)
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
     text = show_tuning(result)
-    for expected in ("--max-drop 1", "kept apart from the search", "chosen", "pareto", f"Wrote {out}"):
+    for expected in (
+        "--max-drop 1",
+        "kept apart from the search",
+        "chosen",
+        "pareto",
+        f"Wrote {out}",
+    ):
         assert expected in text
 
 
