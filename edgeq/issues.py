@@ -29,6 +29,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- data: the samples, as they are read and as they are fed
     "data.empty": IssueKind("error", "no samples"),
     "data.not_finite": IssueKind("error", "NaN or infinity in the samples"),
+    "data.one_value": IssueKind("error", "all samples hold one and the same value"),
     "data.one_sample": IssueKind("warning", "a single calibration sample"),
     "data.too_few": IssueKind("warning", "few calibration samples"),
     "data.constant_samples": IssueKind("warning", "samples of one repeated value"),
@@ -50,6 +51,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- eval and compare: how models were fed and held against each other
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
     "compare.baseline_quantized": IssueKind("warning", "the baseline is quantized itself"),
+    "compare.fed_otherwise": IssueKind("warning", "fed otherwise than the candidate declares"),
+    "compare.other_layers": IssueKind("warning", "the two models' layers differ"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it
     "bench.noisy": IssueKind("warning", "latencies scatter widely"),

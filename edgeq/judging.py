@@ -13,6 +13,7 @@ from edgeq.errors import DataError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
 from edgeq.quantmath import sqnr_db
+from edgeq.timing import direction
 from edgeq.values import BenchResult, Issue, OutputQuality, Quality, TensorSpec
 
 # Below this SQNR the outputs of classifiers start to change their order (see docs/quality.md).
@@ -207,11 +208,11 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
     reasons = []
     ratio = bench.speedups[0]
     shown = f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-    if ratio.high < 1:
+    if direction(ratio) < 0:
         reasons.append(f"the candidate is slower on this device: {shown}")
         verdict = "check" if verdict == "ship" else verdict
     else:
-        reasons.append(f"speed-up {shown}")
+        reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
     if any(run.validity != "valid" for run in bench.runs):
         reasons.append("the latency figures are degraded, see the notes below the table")
         verdict = "check" if verdict == "ship" else verdict

@@ -61,6 +61,13 @@ class SamplePlan:
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
 
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the samples to measure on took no part in calibration."""
+        if self.test is None:
+            return bool(self.held_out)
+        return self.samples is None or not _is_same_data(self.samples, self.test)
+
 
 def require_budgets(options: ConvertOptions) -> None:
     """Refuse, before any work, budgets that nothing can be held to.
@@ -76,6 +83,13 @@ def require_budgets(options: ConvertOptions) -> None:
             raise UsageError(
                 f"{name} {gate:g} is no number to hold a result to.", hint="Give 0 or more."
             )
+
+
+def _is_same_data(samples: Samples, test: Samples) -> bool:
+    ours, theirs = samples.ref, test.ref
+    if samples.is_function and test.is_function:
+        return ours.source == theirs.source  # digests are of the samples read so far
+    return ours.sha256 == theirs.sha256
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
@@ -118,5 +132,11 @@ def plan_samples(
         message = f"{wanted} calibration samples were asked for, {there} are there."
         issues = (make_issue("convert.fewer_samples", message),)
     chosen = choose(samples, min(wanted, there), options.seed)
+    if test is not None and _is_same_data(samples, test):
+        message = (
+            f"--test-data is the same data as --data, of which {len(chosen)} samples calibrate: "
+            "the quality is flattered; leave --test-data out, and a part is held out."
+        )
+        issues = (*issues, make_issue("convert.not_held_out", message))
     held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)
     return SamplePlan(samples, chosen, test, held_out, issues)

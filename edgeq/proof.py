@@ -40,6 +40,10 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
             hint="Pass --allow-float to accept it as it is, or try another --scheme.",
         )
     issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
+    computed = {op.precision for op in proof.operators}
+    if mix.keep_float and not computed & {"int8", "int16x8"}:
+        message = f"--keep-float means all {len(mix.keep_float)} operators: nothing is quantized."
+        issues.append(make_issue("convert.all_float", message))
     for spec in proof.inputs:
         if spec.dtype not in {job.io, "float32"}:
             issues.append(
@@ -70,9 +74,9 @@ def measure_result(
         drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs; they say nothing about its quality
-    used, indices, is_held_out = plan.test, None, True
+    used, indices = plan.test, None
     if used is None:
-        used, is_held_out = plan.samples, bool(plan.held_out)
+        used = plan.samples
         # Calibration samples flatter the result: a few show whether it works at all.
         indices = plan.held_out or plan.chosen[:MAX_UNHELD]
     assert used is not None
@@ -85,7 +89,7 @@ def measure_result(
         (sample.inputs, sample.label if reason is None else None)
         for sample in used.iterate(indices)
     )
-    quality = measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
+    quality = measure_quality(float_file, target, pairs, device, is_held_out=plan.is_held_out)
     issues += _doubts(quality, job.options.max_drop_points)
     return quality
 
@@ -106,6 +110,11 @@ def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
     return found
 
 
+def _judged_on(finished: Conversion) -> str:
+    used = finished.test_data or finished.data
+    return "the data" if used is None else used.source
+
+
 def check_gates(finished: Conversion) -> None:
     """Hold the measured quality to the user's budgets.
 
@@ -124,7 +133,8 @@ def check_gates(finished: Conversion) -> None:
     if options.max_drop_points is not None:
         if quality is None or quality.drop_points is None:
             raise DataError(
-                "--max-drop needs labelled samples, and the data has no class labels.",
+                "--max-drop needs labelled samples, and "
+                f"{_judged_on(finished)} has no class labels.",
                 hint="Put labels into the data (y in an .npz, a folder per class).",
             )
         drop = quality.drop_points

@@ -264,6 +264,7 @@ class Certificate:
             None when none are quantized.
         activations_symmetric: the same for computed tensors.
         activation_dtypes: of quantized computed tensors.
+        symmetric_activation_dtypes: those of them whose zero points are all 0.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -282,6 +283,7 @@ class Certificate:
     weights_symmetric: bool | None = None
     activations_symmetric: bool | None = None
     activation_dtypes: tuple[str, ...] = ()
+    symmetric_activation_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
 from edgeq.inference import Interface, read_interface
-from edgeq.pairing import find_differences, open_pair
+from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.values import DebugReport, LayerReport
 
@@ -67,7 +67,7 @@ def debug_pair(
         quality = measure_quality(first, second, pairs, resolve_device("local"))
         job = _write_job(folder, rows, leader, follower)
         found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
-        files = storage.refer(first, str(baseline)), storage.refer(second, str(candidate))
+        files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         return DebugReport(
             baseline=files[0],
             candidate=files[1],
@@ -77,7 +77,7 @@ def debug_pair(
             layers=_rank(_read_layers(found["layers"])),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
-            issues=(*opened.issues, *find_differences(leader, batch)),
+            issues=(*opened.issues, *find_differences(leader, batch, (first, second), texts)),
         )
 
 

@@ -173,7 +173,9 @@ def _measure_quality(ready: Prepared, target: Path, recording: Recording) -> Qua
         for sample in recording.samples.iterate(recording.proof_indices)
     )
     source = Path(ready.model.file.path)
-    return measure_quality(source, target, pairs, resolve_device("local"))
+    is_held_out = ready.plan.test is None or ready.plan.is_held_out
+    device = resolve_device("local")
+    return measure_quality(source, target, pairs, device, is_held_out=is_held_out)
 
 
 def _data_ref(ready: Prepared) -> DataRef:
