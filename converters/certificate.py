@@ -66,6 +66,7 @@ def certify(path: Path) -> Certificate:
         operators += reports
     known = [op.is_per_channel for op in operators if op.is_per_channel is not None]
     activations = list(layout.quantized_activations(tree))
+    by_dtype = _by_dtype(activations)
     return Certificate(
         inputs=inputs,
         outputs=outputs,
@@ -81,8 +82,18 @@ def certify(path: Path) -> Certificate:
         size_bytes=path.stat().st_size,
         weights_symmetric=layout.is_symmetric(list(layout.quantized_weights(tree))),
         activations_symmetric=layout.is_symmetric(activations),
-        activation_dtypes=tuple(sorted({flatbuffer.dtype_names()[t.type] for t in activations})),
+        activation_dtypes=tuple(by_dtype),
+        symmetric_activation_dtypes=tuple(
+            dtype for dtype, own in by_dtype.items() if layout.is_symmetric(own)
+        ),
     )
+
+
+def _by_dtype(tensors: Sequence[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        found.setdefault(flatbuffer.dtype_names()[tensor.type], []).append(tensor)
+    return dict(sorted(found.items()))
 
 
 def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:

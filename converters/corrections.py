@@ -34,6 +34,11 @@ def parse_corrections(text: str) -> tuple[str, ...]:
         return CORRECTIONS
     names = () if text == "none" else tuple(name.strip() for name in text.split(","))
     for name in names:
+        if name in ("auto", "all", "none"):
+            raise UsageError(
+                f"--corrections {text} mixes {name!r}, which stands alone, with others.",
+                hint=f"Leave out {name!r}, or all others.",
+            )
         if name not in CORRECTIONS:
             raise UsageError(
                 f"Unknown correction {name!r}; known are auto, none and {', '.join(CORRECTIONS)}."

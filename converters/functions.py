@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import itertools
 import re
 import sys
@@ -160,7 +161,11 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        known = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
+        ]
         raise DataError(
             f"Module {module_name!r} has no function {function_name!r}.",
             hint=f"It has {', '.join(known) or 'none'}.",

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
+from edgeq.converters.dequantized import float_twin
 from edgeq.converters.matching import match_operators
-from edgeq.converters.saturation import Limit, find_limits, needed, read_by_softmax
+from edgeq.converters.saturation import Limit, find_limits, needed_rows, read_by_softmax
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
 from edgeq.converters.stretching import find_stretches
@@ -34,6 +35,8 @@ MOST_CARRIED = 64
 @dataclass(frozen=True)
 class Step:
     """One matched operator; all arrays are [samples, ...] in real units.
+
+    Results are taken as far as the operators behind them can tell values apart, see `saturation`.
 
     Attributes:
         position: in the float model.
@@ -90,7 +93,9 @@ class Pair:
         threads: int = 1,
     ):
         self.tree = flatbuffer.parse(unsquash(real), "the float model")
-        self.made = flatbuffer.parse(unsquash(made), "the quantized model")
+        # Weights behind a DEQUANTIZE, of FP16 and weight-only files, are what it makes of them.
+        self.made = flatbuffer.parse(unsquash(float_twin(made)), "the quantized model")
+        self._widened = _widened(flatbuffer.parse(made, "the quantized model"), self.made)
         self._whole = flatbuffer.parse(real, "the float model")  # the same tensors, all outputs
         self.matches = match_operators(self.tree, self.made)
         self._inputs, self._threads = inputs, threads
@@ -98,7 +103,8 @@ class Pair:
         self.ends: Values = {}
         # An equalized tensor has other units in the quantized model: by channel, over ours.
         self._units: Values = find_stretches(self.tree, self.made, self.matches)
-        self._limits: dict[int, Limit] = {}
+        self._limits: dict[int, Limit] = find_limits(self._whole, {})
+        self._by_softmax = read_by_softmax(self._whole)
 
     def walk(self) -> Iterator[Step]:
         """Every matched operator that is quantized, in execution order.
@@ -125,20 +131,11 @@ class Pair:
                 accumulated[ours] = self._in_real_units(ours, made.real(theirs))
             if seen:
                 alone = self._run_twin(before, position, real.count)
-                yield Step(
-                    position,
-                    twin,
-                    inputs,
-                    {ours: real.values[ours] for ours, _ in seen},
-                    {ours: alone[ours] for ours, _ in seen},
-                    accumulated,
-                )
+                wanted = {ours: real.values[ours] for ours, _ in seen}
+                sides = (wanted, {ours: alone[ours] for ours, _ in seen}, accumulated)
+                yield Step(position, twin, inputs, *(self.clip(side, wanted) for side in sides))
         ends = {index: real.values[index] for index in flatbuffer.indices(real.graph.outputs)}
-        reached = {
-            index: needed(ends[index]) for index in read_by_softmax(self._whole) if index in ends
-        }
-        self._limits = find_limits(self._whole, reached)
-        self.ends = self.clip(ends)
+        self.ends = self.clip(ends, ends)
 
     def carry(self, positions: Collection[int]) -> Iterator[tuple[int, Values]]:
         """The model's outputs with the error of one operator alone, for each of some operators."""
@@ -151,14 +148,25 @@ class Pair:
             stepper.step()
             if chosen:
                 values = {**stepper.values, **replaced}
-                yield position, self.clip(_finish(stepper, values, self._threads))
+                yield position, self.clip(_finish(stepper, values, self._threads), self.ends)
 
-    def clip(self, ends: Values) -> Values:
-        """Outputs as far as their final activations can tell values apart."""
-        return {
-            index: np.clip(values, *self._limits[index]) if index in self._limits else values
-            for index, values in ends.items()
-        }
+    def clip(self, results: Values, real: Values) -> Values:
+        """Results as far as the operators behind them can tell values apart.
+
+        Args:
+            results: tensor index to values.
+            real: the float model's values of the same tensors, which decide of a softmax's input
+                how much of each row is seen.
+        """
+        clipped = {}
+        for index, values in results.items():
+            if index in self._by_softmax:
+                clipped[index] = np.clip(values, *needed_rows(real[index]))
+            elif index in self._limits:
+                clipped[index] = np.clip(values, *self._limits[index])
+            else:
+                clipped[index] = values
+        return clipped
 
     def describe(self, position: int) -> tuple[str, str]:
         """Name of an operator's first result, and its type."""
@@ -215,8 +223,20 @@ class Pair:
         touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
         tensors = self.made.subgraphs[0].tensors
         return any(
-            tensors[i].quantization is not None and _scales(tensors[i]) for i in touched if i >= 0
+            i in self._widened or (tensors[i].quantization is not None and _scales(tensors[i]))
+            for i in touched
+            if i >= 0
         )
+
+
+def _widened(before: Any, after: Any) -> frozenset[int]:
+    """Tensors that were computed from constants alone, and now are constants."""
+    sides = (before.subgraphs[0].tensors, after.subgraphs[0].tensors)
+    return frozenset(
+        index
+        for index, (old, new) in enumerate(zip(*sides, strict=True))
+        if flatbuffer.is_constant(after, new) and not flatbuffer.is_constant(before, old)
+    )
 
 
 def _scales(tensor: Any) -> bool:

@@ -141,6 +141,12 @@ class Linter:
         count = self._count
         if count == 0:
             return (make_issue("data.empty", "There are no calibration samples."),)
+        tallies = self._tallies.values()
+        # Of several inputs one may well be constant, as a mask is.
+        if all(len(tally.constant) == count and tally.low == tally.high for tally in tallies):
+            value = self._tallies[self._inputs[0].name].low
+            message = f"All {count} calibration samples hold nothing but the value {value:g}."
+            return (make_issue("data.one_value", message),)
         found = [*_lint_count(count), *_lint_repeats(self._repeats, count)]
         found += _lint_near(self._sketches)
         by_name = {hint.name: hint for hint in hints}

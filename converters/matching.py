@@ -23,7 +23,7 @@ def match_operators(real: Any, made: Any) -> dict[int, int]:
     Raises:
         DataError: these are two different models; names the first layer that differs.
     """
-    _require_same_layers(real, made)
+    require_same_layers(real, made)
     sides = [
         [
             (position, _key(tree, operator))
@@ -47,7 +47,12 @@ def _key(tree: Any, operator: Any) -> _Key:
     return flatbuffer.operator_name(tree, operator), flatbuffer.indices(output.shape), fused
 
 
-def _require_same_layers(real: Any, made: Any) -> None:
+def require_same_layers(real: Any, made: Any) -> None:
+    """Refuse a quantized model whose layers with weights are not those of the float one.
+
+    Raises:
+        DataError: names the first layer that differs.
+    """
     ours, theirs = layers.find_layers(real), layers.find_layers(made)
     for number, (own, other) in enumerate(zip(ours, theirs, strict=False), 1):
         if (own.name, own.filter_shape) != (other.name, other.filter_shape):

@@ -40,17 +40,26 @@ def read_by_softmax(tree: Any) -> set[int]:
 def needed(values: NDArray[np.float32]) -> Limit:
     """The range within which one sample's softmax does not change when its input is clipped.
 
+    Args:
+        values: [..., classes].
+    """
+    low, high = needed_rows(values)
+    return float(low.min()), float(high.max())
+
+
+def needed_rows(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The same of each row: its lower and upper limits, [..., 1].
+
     In a row whose largest value is far above the second, the largest may come down to 8 above it.
 
     Args:
         values: [..., classes].
     """
-    rows = values.reshape(-1, values.shape[-1])
-    if rows.shape[-1] < 2:
-        return float(rows.min()), float(rows.max())
-    second, first = np.partition(rows, -2, axis=-1)[:, -2:].T
-    top = np.minimum(first, second + _SOFTMAX_REACH)
-    return float(top.min()) - _SOFTMAX_REACH, float(top.max())
+    if values.shape[-1] < 2:
+        return values, values
+    ordered = np.partition(values, -2, axis=-1)
+    top = np.minimum(ordered[..., -1:], ordered[..., -2:-1] + np.float32(_SOFTMAX_REACH))
+    return top - np.float32(_SOFTMAX_REACH), top
 
 
 def limit_ranges(content: bytes, ranges: Ranges, seen: Mapping[int, Limit]) -> Ranges:

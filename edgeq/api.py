@@ -36,7 +36,7 @@ from edgeq.exporting import read_preprocessing
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import judge_comparison
-from edgeq.pairing import find_differences, open_pair
+from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,
@@ -323,8 +323,8 @@ def compare(
                 [first, second], target, chosen, on_event=events_as_progress(on_progress),
                 shown_as={first: str(baseline)},
             )  # fmt: skip
-        sizes = storage.refer(first, str(baseline)), storage.refer(second)
-        issues = (*opened.issues, *find_differences(leader, batch))
+        sizes = refer_baseline(first, Path(baseline)), storage.refer(second)
+        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts))
     verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from edgeq.errors import UsageError
 from edgeq.exporting import finish_file
 from edgeq.float_pass import feed, why_stock
 from edgeq.issues import judge, make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix
+from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix, require_budgets
 from edgeq.preparation import open_outputs, open_reader, prepare, versions, without_temporary_path
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.second_engine import engine_versions, quantize_with_litert
@@ -128,12 +127,11 @@ def _resolve_options(
             f"--scheme {scheme.name} calibrates on a representative dataset, and there is none.",
             hint="Pass --data with some hundred real samples, or use --scheme dynamic.",
         )
+    require_budgets(options)
     for name, gate in (
         ("--max-drop", options.max_drop_points),
         ("--min-sqnr", options.min_sqnr_db),
     ):
-        if gate is not None and not math.isfinite(gate):
-            raise UsageError(f"{name} {gate} is no number to hold a result to.")
         if gate is not None and data is None and test_data is None:
             raise UsageError(f"{name} needs samples to measure on.", hint="Pass them with --data.")
     return scheme, io
@@ -163,7 +161,10 @@ def _quantize(
         ("--corrections", job.options.corrections not in ("auto", "none")),
     ):
         if is_given:
-            raise UsageError(f"{name} needs edgeq's own calibrator, and this model: {reason}.")
+            raise UsageError(
+                f"{name} needs edgeq's own calibrator, which cannot be used here: {reason}.",
+                hint=f"Leave out {name}, or what stands in its way.",
+            )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
     content = quantization.quantize_with_stock(model, fed, *shape)

@@ -93,7 +93,7 @@ def parse(content: bytes, shown_as: str) -> Any:
         _check_references(model)
     except _DAMAGE as error:
         raise SourceError(
-            f"{shown_as} is damaged: {error}.", hint="Export or copy the model again."
+            f"{shown_as} is damaged or cut short.", hint="Copy the model again.", details=str(error)
         ) from error
     return model
 

@@ -29,6 +29,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- data: the samples, as they are read and as they are fed
     "data.empty": IssueKind("error", "no samples"),
     "data.not_finite": IssueKind("error", "NaN or infinity in the samples"),
+    "data.one_value": IssueKind("error", "all samples hold one and the same value"),
     "data.one_sample": IssueKind("warning", "a single calibration sample"),
     "data.too_few": IssueKind("warning", "few calibration samples"),
     "data.constant_samples": IssueKind("warning", "samples of one repeated value"),
@@ -50,6 +51,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- eval and compare: how models were fed and held against each other
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
     "compare.baseline_quantized": IssueKind("warning", "the baseline is quantized itself"),
+    "compare.fed_otherwise": IssueKind("warning", "fed otherwise than the candidate declares"),
+    "compare.other_layers": IssueKind("warning", "the two models' layers differ"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it
     "bench.noisy": IssueKind("warning", "latencies scatter widely"),
@@ -86,9 +89,14 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
     "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),
     "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
+    "convert.few_samples": IssueKind("warning", "too few samples to prove the budget"),
+    "convert.not_held_out": IssueKind("warning", "measured on calibration samples"),
+    "convert.all_float": IssueKind("warning", "nothing of the file is quantized"),
     # ---- tune: the search and what its result rests on
     "tune.same_samples": IssueKind("warning", "chosen and measured on the same samples"),
     "tune.few_samples": IssueKind("warning", "too few samples for the budget"),
+    "tune.no_gain": IssueKind("warning", "neither smaller nor faster than the float model"),
+    "tune.journal_replaced": IssueKind("note", "the journal of another search was replaced"),
     "tune.failed_trials": IssueKind("note", "recipes that gave no file"),
     "convert.input_kept": IssueKind("note", "an integer input keeps its dtype"),
 }

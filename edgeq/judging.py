@@ -13,6 +13,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
 from edgeq.quantmath import sqnr_db
+from edgeq.timing import direction
 from edgeq.values import (
     BenchResult,
     BenchRun,
@@ -191,6 +192,17 @@ def chance_doubt(quality: Quality) -> str | None:
     )
 
 
+def unproven_budget(quality: Quality, budget: float | None) -> str | None:
+    """A sentence when the drop's interval reaches beyond a budget in points, None when not."""
+    drop = quality.drop_points
+    if budget is None or drop is None or drop.high <= budget:
+        return None
+    return (
+        f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
+        f"interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
+    )
+
+
 def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
     shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
     if low > SMALL_DROP_POINTS:
@@ -252,11 +264,11 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
         return "check" if verdict == "ship" else verdict, reasons
     ratio = bench.speedups[0]
     shown = f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-    if ratio.high < 1:
+    if direction(ratio) < 0:
         reasons.append(f"the candidate is slower on this device: {shown}")
         verdict = "check" if verdict == "ship" else verdict
     else:
-        reasons.append(f"speed-up {shown}")
+        reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
     if any(run.validity != "valid" for run in bench.runs):
         reasons.append("the latency figures are degraded, see the notes below the table")
         verdict = "check" if verdict == "ship" else verdict

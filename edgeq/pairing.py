@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from edgeq import flatbuffer, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.calibration import batch_size
+from edgeq.converters.dequantized import float_twin
 from edgeq.converters.exported_models import FRAMEWORKS
+from edgeq.converters.matching import require_same_layers
+from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.source import KINDS, identify
-from edgeq.errors import UsageError
-from edgeq.exporting import read_layout
+from edgeq.errors import DataError, UsageError
+from edgeq.exporting import read_layout, read_preprocessing
 from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
-from edgeq.values import ConvertOptions, Issue
+from edgeq.values import ConvertOptions, FileRef, Issue
 
 
 def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
@@ -32,9 +37,32 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     return float_tflite(baseline, folder, options), candidate, batch
 
 
-def find_differences(baseline: Interface, batch: int) -> tuple[Issue, ...]:
-    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size."""
+def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
+    """The float `.tflite`, by the name of the model it was lowered from."""
+    note = "" if lowered == baseline else " (lowered to .tflite)"
+    return storage.refer(lowered, f"{baseline}{note}")
+
+
+def find_differences(
+    baseline: Interface, batch: int, files: tuple[Path, Path], preprocess: Sequence[str]
+) -> tuple[Issue, ...]:
+    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size.
+
+    Args:
+        files: both as `.tflite`.
+        preprocess: `--preprocess` texts that both are fed with.
+    """
     found = []
+    carried = read_preprocessing(files[1])
+    fed = tuple(map(format_preprocessing, parse_preprocessing(preprocess, baseline.inputs)))
+    if carried and fed != carried:
+        message = f"The candidate declares {' '.join(carried)!r} and was fed {' '.join(fed)!r}"
+        found.append(make_issue("compare.fed_otherwise", f"{message}; leave out --preprocess."))
+    real, made = files[0].read_bytes(), float_twin(files[1].read_bytes())
+    try:
+        require_same_layers(flatbuffer.parse(real, "FP32"), flatbuffer.parse(made, "it"))
+    except DataError as error:
+        found.append(make_issue("compare.other_layers", error.message))
     ours = batch_size(baseline.inputs)
     if ours != batch:
         message = f"FP32 takes {ours} samples at a time, the candidate {batch}"

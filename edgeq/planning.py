@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import Samples, choose, hold_out, open_samples
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix, select_mix
+from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
@@ -59,6 +61,36 @@ class SamplePlan:
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
 
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the samples to measure on took no part in calibration."""
+        if self.test is None:
+            return bool(self.held_out)
+        return self.samples is None or not _is_same_data(self.samples, self.test)
+
+
+def require_budgets(options: ConvertOptions) -> None:
+    """Refuse, before any work, budgets that nothing can be held to.
+
+    Raises:
+        UsageError: one is negative, or no number.
+    """
+    for name, gate in (
+        ("--max-drop", options.max_drop_points),
+        ("--min-sqnr", options.min_sqnr_db),
+    ):
+        if gate is not None and not 0 <= gate < math.inf:
+            raise UsageError(
+                f"{name} {gate:g} is no number to hold a result to.", hint="Give 0 or more."
+            )
+
+
+def _is_same_data(samples: Samples, test: Samples) -> bool:
+    ours, theirs = samples.ref, test.ref
+    if samples.is_function and test.is_function:
+        return ours.source == theirs.source  # digests are of the samples read so far
+    return ours.sha256 == theirs.sha256
+
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
     """The operators that `--keep-float` and `--int16` mean; none without them.
@@ -100,5 +132,11 @@ def plan_samples(
         message = f"{wanted} calibration samples were asked for, {there} are there."
         issues = (make_issue("convert.fewer_samples", message),)
     chosen = choose(samples, min(wanted, there), options.seed)
+    if test is not None and _is_same_data(samples, test):
+        message = (
+            f"--test-data is the same data as --data, of which {len(chosen)} samples calibrate: "
+            "the quality is flattered; leave --test-data out, and a part is held out."
+        )
+        issues = (*issues, make_issue("convert.not_held_out", message))
     held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)
     return SamplePlan(samples, chosen, test, held_out, issues)

@@ -10,7 +10,7 @@ from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.evaluation import measure_quality, require_clear_names, unclear_names
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt, judge_comparison, worst_sqnr_db
+from edgeq.judging import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
 from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
@@ -40,6 +40,10 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
             hint="Pass --allow-float to accept it as it is, or try another --scheme.",
         )
     issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
+    computed = {op.precision for op in proof.operators}
+    if mix.keep_float and not computed & {"int8", "int16x8"}:
+        message = f"--keep-float means all {len(mix.keep_float)} operators: nothing is quantized."
+        issues.append(make_issue("convert.all_float", message))
     for spec in proof.inputs:
         if spec.dtype not in {job.io, "float32"}:
             issues.append(
@@ -70,9 +74,9 @@ def measure_result(
         drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs; they say nothing about its quality
-    used, indices, is_held_out = plan.test, None, True
+    used, indices = plan.test, None
     if used is None:
-        used, is_held_out = plan.samples, bool(plan.held_out)
+        used = plan.samples
         # Calibration samples flatter the result: a few show whether it works at all.
         indices = plan.held_out or plan.chosen[:MAX_UNHELD]
     assert used is not None
@@ -85,14 +89,16 @@ def measure_result(
         (sample.inputs, sample.label if reason is None else None)
         for sample in used.iterate(indices)
     )
-    quality = measure_quality(float_file, target, pairs, device, is_held_out=is_held_out)
-    issues += _doubts(quality)
+    quality = measure_quality(float_file, target, pairs, device, is_held_out=plan.is_held_out)
+    issues += _doubts(quality, job.options.max_drop_points)
     return quality
 
 
-def _doubts(quality: Quality) -> list[Issue]:
-    """What a user without a gate must not overlook."""
+def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
+    """What a user must not overlook, with a gate of so many points or without one."""
     found = []
+    if (unproven := unproven_budget(quality, budget)) is not None:
+        found.append(make_issue("convert.few_samples", unproven))
     if (chance := chance_doubt(quality)) is not None:
         found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
     verdict, reasons = judge_comparison(quality, None)
@@ -102,6 +108,11 @@ def _doubts(quality: Quality) -> list[Issue]:
         )
         found.append(make_issue("convert.low_quality", lost))
     return found
+
+
+def _judged_on(finished: Conversion) -> str:
+    used = finished.test_data or finished.data
+    return "the data" if used is None else used.source
 
 
 def check_gates(finished: Conversion) -> None:
@@ -122,7 +133,8 @@ def check_gates(finished: Conversion) -> None:
     if options.max_drop_points is not None:
         if quality is None or quality.drop_points is None:
             raise DataError(
-                "--max-drop needs labelled samples, and the data has no class labels.",
+                "--max-drop needs labelled samples, and "
+                f"{_judged_on(finished)} has no class labels.",
                 hint="Put labels into the data (y in an .npz, a folder per class).",
             )
         drop = quality.drop_points

@@ -93,6 +93,15 @@ def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
             )
 
 
+def require_writable(output: Path) -> None:
+    """Stop before any work when a file cannot be written, which stays as it is.
+
+    Raises:
+        OutputError: see `replacing`.
+    """
+    _temporary_beside(output).unlink()
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A record's content.
 
@@ -120,6 +129,17 @@ def replacing(target: Path) -> Iterator[Path]:
         OutputError: the folder is missing or not writable, the disk is full, or the target is
             there and no regular file (a device would be replaced by a file).
     """
+    temporary = _temporary_beside(target)
+    try:
+        yield temporary
+        _settle(temporary, target)
+    except OSError as error:
+        raise _output_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(target: Path) -> Path:
     try:
         if target.exists() and not target.is_file():
             raise OutputError(
@@ -129,14 +149,7 @@ def replacing(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise _output_error(target, error) from error
     os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _settle(temporary, target)
-    except OSError as error:
-        raise _output_error(target, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    return Path(name)
 
 
 def _settle(temporary: Path, target: Path) -> None:

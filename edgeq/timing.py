@@ -80,3 +80,10 @@ def ratio_of_medians(
     medians = np.median(ratios[drawn], axis=1)
     low, high = np.percentile(medians, [2.5, 97.5])
     return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def direction(ratio: Ratio) -> int:
+    """1 for a speed-up, -1 for a slow-down, 0 where the interval shows neither in two decimals."""
+    if round(ratio.low, 2) <= 1 <= round(ratio.high, 2):
+        return 0
+    return 1 if ratio.value > 1 else -1

@@ -264,6 +264,7 @@ class Certificate:
             None when none are quantized.
         activations_symmetric: the same for computed tensors.
         activation_dtypes: of quantized computed tensors.
+        symmetric_activation_dtypes: those of them whose zero points are all 0.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -282,6 +283,7 @@ class Certificate:
     weights_symmetric: bool | None = None
     activations_symmetric: bool | None = None
     activation_dtypes: tuple[str, ...] = ()
+    symmetric_activation_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -1007,7 +1009,7 @@ class LayerReport:
         range_use: share of its results' quantized range that float values fill.
         saturation_share: share of float results beyond that range.
         weight_spread: range of the widest channel of the weights over the median channel's.
-        is_per_channel: whether its weights have one scale per channel; None without weights.
+        is_per_channel: whether its weights have one scale per channel; None without scales.
         input_spread: the same of the input's channels, which share one scale.
         output_spread: of the output's channels.
         outlier_ratio: largest magnitude of the input over its 99.9th percentile.
@@ -1044,6 +1046,7 @@ class DebugReport:
         baseline: the float model.
         candidate: the quantized one.
         sample_count: samples that everything is measured on.
+        quality: of the whole candidate on them.
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
     """
@@ -1052,6 +1055,7 @@ class DebugReport:
     candidate: FileRef
     data: DataRef
     sample_count: int
+    quality: Quality
     layers: tuple[LayerReport, ...]
     unmatched: tuple[str, ...]
     preprocessing: tuple[str, ...]

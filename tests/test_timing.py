@@ -6,7 +6,31 @@ import pytest
 
 from edgeq import timing
 from edgeq.device_runners import health
-from edgeq.values import BenchRun, FileRef, RuntimeInfo
+from edgeq.render.parts import show_ratio, show_sizes
+from edgeq.values import BenchRun, FileRef, Ratio, RuntimeInfo
+
+
+@pytest.mark.parametrize(
+    ("ratio", "direction", "shown"),
+    [
+        (Ratio(1.33, 1.2, 1.4), 1, "1.33x faster (ratio 1.33, 95 % interval 1.20 to 1.40)"),
+        (Ratio(1.1, 0.9, 1.2), 0, "no difference (ratio 1.10, 95 % interval 0.90 to 1.20)"),
+        (Ratio(0.998, 0.997, 0.999), 0, "no difference (ratio 1.00, 95 % interval 1.00 to 1.00)"),
+        (Ratio(0.0213, 0.0211, 0.0215), -1,
+         "46.95x SLOWER (ratio 0.021, 95 % interval 0.021 to 0.021)"),
+    ],
+)  # fmt: skip
+def test_a_ratio_is_a_difference_where_it_can_be_shown(
+    ratio: Ratio, direction: int, shown: str
+) -> None:
+    assert timing.direction(ratio) == direction
+    assert show_ratio(ratio) == shown
+
+
+def test_sizes_are_a_difference_where_it_can_be_shown() -> None:
+    shown = [show_sizes(ratio) for ratio in (1.8, 1.0, 1.01, 0.99, 0.5)]
+    same = "no difference"
+    assert shown == ["1.8x smaller", same, same, same, "2.0x LARGER"]
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--statistic", default="auto", show_default=True, metavar="NAME",
-    help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (99.9, 99.99), mse, "
-    "entropy, or auto, which keeps what gives the best outputs.",
+    help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (P from 50 to 100, "
+    "such as 99.99), mse, entropy, or auto, which keeps what gives the best outputs.",
 )  # fmt: skip
 @click.option(
     "--corrections", default="auto", show_default=True, metavar="NAMES",

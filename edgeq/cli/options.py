@@ -243,6 +243,8 @@ def guard_output(output: Path | None, *sources: Any) -> None:
 
     Raises:
         UsageError: it would.
+        OutputError: it cannot be written.
     """
     if output is not None:
         storage.refuse_overwriting(output, sources)
+        storage.require_writable(output)

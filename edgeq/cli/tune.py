@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,25 @@ from edgeq.cli.options import (
 )
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
+
+
+@contextmanager
+def _keep_going(output: Path) -> Iterator[None]:
+    """Ctrl-C says where the trials are that need not be done again."""
+    from edgeq.tuning.journal import journal_path
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        journal = journal_path(output)
+        if not journal.exists():
+            raise
+        click.echo(
+            f"Interrupted; no model was written. What was tried is in {journal}, and the same "
+            "command goes on there.",
+            err=True,
+        )
+        sys.exit(128 + signal.SIGINT)
 
 
 @click.command()
@@ -94,6 +116,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
         from edgeq.render.tuning import show_tuning
 
         show = stack.enter_context(progress_display())
+        stack.enter_context(_keep_going(output))
         result = api.tune(
             model,
             output,

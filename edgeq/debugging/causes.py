@@ -45,6 +45,11 @@ _RULES = (
         "--granularity channel",
     ),
     _Rule(
+        lambda f: f["is_float"],
+        "only its weights are rounded, its results are float",
+        "a --scheme whose weights have more bits",
+    ),
+    _Rule(
         lambda f: f["saturation_share"] > _SATURATED,
         "{saturation_share:.1%} of its results lie beyond its range and are cut off",
         "--statistic minmax, or more representative samples",
@@ -60,16 +65,17 @@ _RULES = (
         "--int16 '{selector}'",
     ),
     _Rule(
-        lambda f: f["input_spread"] > _WIDE,
+        # The input is made in INT8 unless its maker has INT16 activations as well.
+        lambda f: f["input_spread"] > _WIDE and f["input_spread"] >= f["output_spread"],
         "the channels of its input share one scale, and their ranges differ "
         "{input_spread:.0f}-fold",
-        "--corrections equalize,bias,rounding,refit (part of the default), or --int16 '{selector}'",
+        "--corrections equalize,bias,rounding,refit (part of the default), or {int16_before}",
     ),
     _Rule(
         lambda f: f["output_spread"] > _WIDE,
         "the channels of its output share one scale, and their ranges differ "
         "{output_spread:.0f}-fold",
-        "--corrections equalize,bias,rounding,refit (part of the default), or --int16 '{selector}'",
+        "--corrections equalize,bias,rounding,refit (part of the default), or {int16_behind}",
     ),
     _Rule(
         lambda f: f["outlier_ratio"] > _OUTLIER,
@@ -110,7 +116,8 @@ def explain(figures: Figures) -> tuple[str, str]:
     """The first cause that applies and its remedy, as text.
 
     Args:
-        figures: fields of a `LayerReport`, "operand_ratio" and "selector".
+        figures: fields of a `LayerReport`; "operand_ratio", "is_float" and "selector"; and
+            "int16_before" and "int16_behind", options that name it and its neighbours.
     """
     rule = next(rule for rule in _RULES if rule.applies(figures))
     return rule.says.format(**figures), rule.remedy.format(**figures)

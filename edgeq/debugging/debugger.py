@@ -17,15 +17,20 @@ import numpy as np
 from edgeq import storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.converters.samples import Sample, Samples, choose, open_samples
 from edgeq.debugging.causes import explain, selector
+from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
-from edgeq.evaluation import require_clear_names
+from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
 from edgeq.inference import Interface, read_interface
-from edgeq.pairing import find_differences, open_pair
+from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.values import DebugReport, LayerReport
+
+# Figures that causes are told from, and reports do without.
+_FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "int16_before",
+               "int16_behind")  # fmt: skip
 
 
 def debug_pair(
@@ -50,25 +55,29 @@ def debug_pair(
         leader = read_interface(first)
         follower = read_interface(second, leader)
         _require_fixed(leader)
+        _require_float(leader, baseline)
         texts = tuple(preprocess or ())
         if preprocess is None:
             texts = read_preprocessing(second) or read_preprocessing(first)
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
         require_clear_names(opened.class_names, leader.outputs)
         on_progress("debug", 0, None)
-        job = _write_job(folder, opened, leader, follower, samples, seed)
-        count = job.pop("count")
+        rows = _read_rows(opened, leader, samples, seed)
+        pairs = ((row.inputs, row.label) for row in rows)
+        quality = measure_quality(first, second, pairs, resolve_device("local"))
+        job = _write_job(folder, rows, leader, follower)
         found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
-        files = storage.refer(first, str(baseline)), storage.refer(second, str(candidate))
+        files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         return DebugReport(
             baseline=files[0],
             candidate=files[1],
             data=opened.ref,
-            sample_count=count,
+            sample_count=len(rows),
+            quality=quality,
             layers=_rank(_read_layers(found["layers"])),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
-            issues=(*opened.issues, *find_differences(leader, batch)),
+            issues=(*opened.issues, *find_differences(leader, batch, (first, second), texts)),
         )
 
 
@@ -81,22 +90,37 @@ def _require_fixed(interface: Interface) -> None:
             )
 
 
-def _write_job(
-    folder: Path, opened: Samples, leader: Interface, follower: Interface, most: int, seed: int
-) -> dict[str, Any]:
-    """The samples as files, a batch of them to a row."""
+def _require_float(interface: Interface, path: Path) -> None:
+    quantized = [spec for spec in (*interface.inputs, *interface.outputs) if spec.scales]
+    if quantized:
+        raise DataError(
+            f"{path} is quantized itself ({quantized[0].name!r}), so it is no FP32.",
+            hint="Name the float model that the other was made from, or swap the two.",
+        )
+
+
+def _read_rows(opened: Samples, leader: Interface, most: int, seed: int) -> list[Sample]:
+    """Samples in whole batches."""
     rows = list(opened.iterate(choose(opened, most, seed)))
     size = batch_size(leader.inputs)
     count = len(rows) // size * size
     if count == 0:
         raise DataError(f"There are {len(rows)} samples, and the model takes {size} at a time.")
+    return rows[:count]
+
+
+def _write_job(
+    folder: Path, rows: Sequence[Sample], leader: Interface, follower: Interface
+) -> dict[str, Any]:
+    """The samples as files, a batch of them to a row."""
+    size = batch_size(leader.inputs)
     inputs = {}
     for number, spec in enumerate(leader.inputs):
-        stacked = np.stack([row.inputs[spec.name] for row in rows[:count]])
+        stacked = np.stack([row.inputs[spec.name] for row in rows])
         path = folder / f"input-{number}.npy"
         np.save(path, stacked.reshape(-1, size, *stacked.shape[1:]))
         inputs[spec.name] = str(path)
-    labels = [row.label for row in rows[:count]]
+    labels = [row.label for row in rows]
     target = None
     if size == 1 and all(label is not None for label in labels):
         target = str(folder / "labels.npy")
@@ -106,7 +130,6 @@ def _write_job(
         "names": dict(follower.input_names),
         "labels": target,
         "result": str(folder / "debug.json"),
-        "count": count,
     }
 
 
@@ -140,9 +163,21 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_layers(found: Sequence[dict[str, Any]]) -> list[LayerReport]:
     names = [fields["name"] for fields in found]
-    return [
-        _read_layer({**fields, "selector": selector(fields["name"], names)}) for fields in found
-    ]
+    return [_read_layer({**fields, **_selectors(fields, names)}) for fields in found]
+
+
+def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """What to type to mean an operator, with its makers, and with its readers."""
+    own = fields["name"]
+
+    def option(wanted: Sequence[str]) -> str:
+        return " ".join(f"--int16 '{selector(name, names)}'" for name in wanted)
+
+    return {
+        "selector": selector(own, names),
+        "int16_before": option([*fields["makers"], own]),
+        "int16_behind": option([own, *fields["readers"]]),
+    }
 
 
 def _read_layer(fields: dict[str, Any]) -> LayerReport:
@@ -152,7 +187,7 @@ def _read_layer(fields: dict[str, Any]) -> LayerReport:
     for name in ("effect_sqnr_db", "changed_percent", "lost_points"):
         numbers.setdefault(name, None)
     cause, remedy = explain(numbers)
-    for name in ("operand_ratio", "selector"):
+    for name in _FOR_CAUSES:
         del numbers[name]
     return LayerReport(**numbers, cause=cause, remedy=remedy)
 

@@ -40,7 +40,21 @@ def measure_step(pair: Pair, step: Step) -> dict[str, Any]:
         "outlier_ratio": 1.0 if given is None else _outliers(given),
         "bias_share": _bias_share(wanted, next(iter(step.alone.values()))),
         "operand_ratio": _operand_ratio(list(step.inputs.values())),
+        "is_float": result.quantization is None or not np.isfinite(high),
+        **_neighbours(pair, step),
     }
+
+
+def _neighbours(pair: Pair, step: Step) -> dict[str, list[str]]:
+    """Names of the operators that make its inputs, and of those that read its results."""
+    operators = pair.tree.subgraphs[0].operators
+    makers, readers = [], []
+    for position, operator in enumerate(operators):
+        if set(flatbuffer.indices(operator.outputs)) & set(step.inputs):
+            makers.append(pair.describe(position)[0])
+        if set(flatbuffer.indices(operator.inputs)) & set(step.wanted):
+            readers.append(pair.describe(position)[0])
+    return {"makers": makers, "readers": readers}
 
 
 def _limits(tensor: Any) -> tuple[float, float]:
@@ -89,7 +103,8 @@ def _weights(pair: Pair, step: Step, kind: str) -> tuple[float | None, bool | No
     axis = CHANNEL_AXIS[kind]
     values = np.moveaxis(np.abs(flatbuffer.constant(pair.tree, own)), axis, -1)
     ranges = values.reshape(-1, values.shape[-1]).max(axis=0)
-    return _spread(ranges), len(flatbuffer.tensor_spec(other, "").scales) > 1
+    scales = flatbuffer.tensor_spec(other, "").scales
+    return _spread(ranges), len(scales) > 1 if scales else None
 
 
 def _largest(arrays: list[Array]) -> Array | None:

@@ -12,11 +12,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.render.parts import heading, issue_parts, plural, render, show_db
+from edgeq.render.parts import grid, heading, issue_parts, plural, quality_rows, render, show_db
 from edgeq.values import DebugReport, LayerReport
 
 _WORST = 10
 _EXPLAINED = 3
+_LEGEND = (
+    "SQNR in dB: of the outputs (before a final activation) with this layer's error alone, of its "
+    "own result, and of its result in the quantized model (so far). An error may happen to help: "
+    "lost points below 0 are gained."
+)
 
 
 def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
@@ -30,14 +35,12 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     if not report.layers:
         parts.append("No operator of the second model is quantized.")
         return render(*parts, *issue_parts(report.issues))
+    parts += [grid([*quality_rows(report.quality)]), ""]
     shown = report.layers if show_all else report.layers[:_WORST]
     parts += [*map(Text, textwrap.wrap(_verdict(report), 98)), ""]
     parts += [
-        Text(
-            "SQNR in dB: of the outputs with this layer's error alone, of its own result, and",
-            "dim",
-        ),
-        Text("of its result in the quantized model (so far).", "dim"),
+        *(Text(line, "dim") for line in textwrap.wrap(_LEGEND, 98)),
+        *([Text(f"Names begin with {prefix}, which is left out.", "dim")] if prefix else []),
         "",
         _table(shown, prefix),
     ]
@@ -46,7 +49,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         parts.append(Text(f"  and {plural(left, 'layer')} that cost less: --all", style="dim"))
     parts.append("")
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
-        parts += _explanation(number, layer, prefix)
+        parts += _explanation(number, layer)
     if report.unmatched:
         shown_names = ", ".join(_short(name) for name in report.unmatched[:5])
         count = plural(len(report.unmatched), "operator")
@@ -70,7 +73,7 @@ def _verdict(report: DebugReport) -> str:
 def _table(layers: Sequence[LayerReport], prefix: str) -> Padding:
     """SQNR in dB unless the heading says otherwise."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=26)
+    table.add_column("layer", overflow="fold", max_width=30)
     table.add_column("operator", no_wrap=True)
     has_labels = any(layer.lost_points is not None for layer in layers)
     task = "lost pt" if has_labels else "top-1 %"
@@ -90,9 +93,15 @@ def _cells(layer: LayerReport, prefix: str) -> tuple[str, ...]:
         "-" if task is None else f"{task:.1f}",
         _number(layer.own_sqnr_db),
         _number(layer.accumulated_sqnr_db),
-        f"{max(layer.input_spread, layer.weight_spread or 1):.0f}x",
+        f"{_spread(layer):.0f}x",
         f"{layer.saturation_share:.1%}",
     )
+
+
+def _spread(layer: LayerReport) -> float:
+    """Of the channels that share a scale."""
+    weights = layer.weight_spread if layer.is_per_channel is False else None
+    return max(layer.input_spread, layer.output_spread, weights or 1)
 
 
 def _number(decibel: float | None) -> str:
@@ -110,8 +119,8 @@ def _common_prefix(names: Sequence[str]) -> str:
     return common[0][0] if common and common[0][1] > len(names) // 2 else ""
 
 
-def _explanation(number: int, layer: LayerReport, prefix: str) -> list[RenderableType]:
-    lines = textwrap.wrap(f"{_short(layer.name).removeprefix(prefix)}: {layer.cause}.", 92)
+def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
+    lines = textwrap.wrap(f"{_short(layer.name)}: {layer.cause}.", 92)
     return [
         *(
             Text(f"  {number}. {line}" if n == 0 else f"     {line}")

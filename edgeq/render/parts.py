@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgeq import timing
 from edgeq.values import Issue, Quality, Ratio, TensorSpec
 
 _NARROWEST = 80
@@ -25,7 +28,13 @@ def render(*parts: RenderableType) -> str:
         for part in parts:
             # Lines with paths are left whole, so that they can be copied.
             console.print(part, soft_wrap=isinstance(part, (str, Text)))
-    return capture.get().rstrip("\n")
+    # Rows are padded with blanks, some of them inside a colour.
+    return re.sub(
+        r"(?: |\x1b\[[0-9;]*m)+$",
+        lambda end: end[0].replace(" ", ""),
+        capture.get().rstrip("\n"),
+        flags=re.MULTILINE,
+    )
 
 
 def grid(rows: Iterable[Sequence[str]]) -> Padding:
@@ -55,6 +64,8 @@ def show_bytes(count: int | None) -> str:
 
 def show_sizes(ratio: float) -> str:
     """How many times smaller; a file that grew is said, not left to a number below one."""
+    if f"{ratio:.1f}" == f"{1 / ratio:.1f}" == "1.0":
+        return "no difference"
     return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
 
 
@@ -114,12 +125,13 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
 
 def show_ratio(ratio: Ratio) -> str:
     """A speed-up with its interval; slower is said, not left to a number below one."""
-    interval = f"(ratio {ratio.value:.2f}, 95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-    if ratio.low <= 1 <= ratio.high:
+    value, low, high = (f"{x:.2f}" if x >= 0.1 else f"{x:.2g}" for x in astuple(ratio))
+    interval = f"(ratio {value}, 95 % interval {low} to {high})"
+    if timing.direction(ratio) == 0:
         return f"no difference {interval}"
     word = "faster" if ratio.value >= 1 else "SLOWER"
-    value = ratio.value if ratio.value >= 1 else 1 / ratio.value
-    return f"{value:.2f}x {word} {interval}"
+    times = ratio.value if ratio.value >= 1 else 1 / ratio.value
+    return f"{times:.2f}x {word} {interval}"
 
 
 def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:

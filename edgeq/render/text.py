@@ -37,6 +37,7 @@ from edgeq.values import (
     FileRef,
     Issue,
     MetricValue,
+    Quality,
     TfliteModel,
 )
 
@@ -59,27 +60,36 @@ def show_conversion(result: Conversion) -> str:
         title = f"The best of {count} on calibration samples kept apart"
         parts += ["", heading(title), grid(_choice_rows(result.model))]
     if result.quality is not None:
-        kind = "held-out" if result.quality.is_held_out else "calibration"
-        count = plural(result.quality.sample_count, f"{kind} sample")
-        title = f"Against the float model on {count}"
+        title = f"Against the float model on {_judged_on(result, result.quality)}"
         parts += ["", heading(title), grid(quality_rows(result.quality))]
     parts += issue_parts([*_notes(result), *result.issues])
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
     return render(*parts)
 
 
+def _judged_on(result: Conversion, quality: Quality) -> str:
+    if quality.is_held_out:
+        return plural(quality.sample_count, "held-out sample")
+    if result.test_data is not None:
+        return f"{plural(quality.sample_count, 'sample')}, those that calibrated among them"
+    return f"{plural(quality.sample_count, 'calibration sample')}, as none are left to hold out"
+
+
 def _scheme_line(result: Conversion) -> str:
     summary = SCHEMES[result.model.scheme].summary
     counts = Counter(operator.precision for operator in result.certificate.operators)
-    exceptions = [
+    if not (result.options.keep_float or result.options.int16):
+        return summary
+    parts = [
         f"{plural(counts[precision], 'operator')} {words}"
-        for selectors, precision, words in (
-            (result.options.keep_float, "float32", "kept in float"),
-            (result.options.int16, "int16x8", "with INT16 activations"),
+        for precision, words in (
+            ("int8", "in INT8"),
+            ("int16x8", "with INT16 activations"),
+            ("float32", "kept in float"),
         )
-        if selectors
+        if counts[precision]
     ]
-    return f"{summary}, but {' and '.join(exceptions)}" if exceptions else summary
+    return f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0]
 
 
 def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str, ...]]:
@@ -87,7 +97,10 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     rows += [("output", *tensor_cells(spec)) for spec in proof.outputs]
     counts = Counter(operator.precision for operator in proof.operators)
     operators = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
-    rows.append(("operators", f"{operators}; {plural(proof.float_islands, 'float island')}"))
+    # A file that computes in float throughout is no sea with islands.
+    has_sea = bool(counts.keys() & {"int8", "int16x8"})
+    islands = f"; {plural(proof.float_islands, 'float island')}" if has_sea else ""
+    rows.append(("operators", f"{operators}{islands}"))
     rows.append(
         ("conversions", f"{proof.quantize_ops} QUANTIZE, {proof.dequantize_ops} DEQUANTIZE")
     )
@@ -118,8 +131,11 @@ def _quantization_rows(proof: Certificate) -> list[tuple[str, str]]:
         ]
         rows.append(("weights", ", ".join(shown)))
     if proof.activation_dtypes:
-        dtypes = "/".join(proof.activation_dtypes).upper()
-        shown_as = f"{dtypes} {_symmetry(proof.activations_symmetric)} per tensor"
+        kinds_shown = [
+            f"{dtype.upper()} {_symmetry(dtype in proof.symmetric_activation_dtypes)}"
+            for dtype in proof.activation_dtypes
+        ]
+        shown_as = f"{', '.join(kinds_shown)} per tensor"
         rows.append(("activations", shown_as))
     elif kinds:
         rows.append(("activations", "float"))

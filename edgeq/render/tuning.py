@@ -27,12 +27,17 @@ from edgeq.values import LayerEffect, Recipe, Trial, Tuning
 
 _MOST_ROWS = 12
 _MOST_LAYERS = 5
+_MOST_NAMES = 4
 
 
 def show_tuning(result: Tuning) -> str:
     """Summary of `edgeq tune`."""
     title = f"{result.source.source.path} -> {result.model.file.path}"
-    apart = "samples kept apart" if result.is_confirmed else "the same samples"
+    apart = (
+        "kept apart from the search"
+        if result.is_confirmed
+        else "the same that the search looked at"
+    )
     count = plural(result.quality.sample_count, "sample")
     parts: list[RenderableType] = [
         heading(title),
@@ -70,8 +75,8 @@ def _choice_rows(result: Tuning) -> list[tuple[str, ...]]:
     before = result.source.file.size_bytes
     rows: list[tuple[str, ...]] = [
         ("recipe", describe_recipe(chosen.recipe)),
-        *(("in float", _short(name)) for name in chosen.recipe.keep_float),
-        *(("in INT16", _short(name)) for name in chosen.recipe.int16),
+        *_name_rows("in float", chosen.recipe.keep_float),
+        *_name_rows("in INT16", chosen.recipe.int16),
         ("size", f"{show_bytes(before)} -> {show_bytes(proof.size_bytes)}, "
                  f"{show_sizes(before / proof.size_bytes)}"),
     ]  # fmt: skip
@@ -85,6 +90,13 @@ def _choice_rows(result: Tuning) -> list[tuple[str, ...]]:
     rows.append(
         ("search", f"{plural(len(result.trials), 'trial')} in {result.elapsed_s:.1f} s{resumed}")
     )
+    return rows
+
+
+def _name_rows(label: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    rows = [(label, _short(name)) for name in names[:_MOST_NAMES]]
+    if len(names) > _MOST_NAMES:
+        rows.append(("", f"and {len(names) - _MOST_NAMES} more, all in the record"))
     return rows
 
 

@@ -11,7 +11,8 @@ from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt, require_comparable
+from edgeq.judging import chance_doubt, require_comparable, unproven_budget
+from edgeq.planning import OnProgress
 from edgeq.tuning.search import Search, badness
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
@@ -28,10 +29,14 @@ class Choice:
     Args:
         source: the float model's file.
         device: to measure latency on.
+        on_progress: receives the measurements, which take longer than trials.
     """
 
-    def __init__(self, search: Search, source: Path, store: Store, device: Device):
+    def __init__(
+        self, search: Search, source: Path, store: Store, device: Device, on_progress: OnProgress
+    ):
         self._search, self._source, self._store, self._device = search, source, store, device
+        self._on_progress = on_progress
         self._speeds: dict[str, tuple[Ratio, float]] = {}
         self.facts: DeviceFacts | None = None
 
@@ -60,27 +65,37 @@ class Choice:
         marked.sort(key=lambda trial: trial.recipe != chosen.recipe)
         return tuple(marked)
 
-    def doubts(self, quality: Quality, *, is_apart: bool) -> list[Issue]:
+    def doubts(self, chosen: Trial, quality: Quality, *, is_apart: bool) -> list[Issue]:
         """What is worth knowing about the result."""
-        found = []
+        found = self._gains(chosen)
         budget = self._search.options.convert.max_drop_points
         if not is_apart:
             message = f"All {quality.sample_count} samples served to choose as well as to measure"
-            found.append(make_issue("tune.same_samples", f"{message}: the drop is flattered."))
+            flattered = "SQNR" if quality.drop_points is None else "drop"
+            found.append(
+                make_issue("tune.same_samples", f"{message}: the {flattered} is flattered.")
+            )
         if (chance := chance_doubt(quality)) is not None:
             found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
-        drop = quality.drop_points
-        if budget is not None and drop is not None and drop.high > budget:
-            message = (
-                f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a "
-                f"95 % interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
-            )
-            found.append(make_issue("tune.few_samples", message))
+        if (unproven := unproven_budget(quality, budget)) is not None:
+            found.append(make_issue("tune.few_samples", unproven))
         failed = [trial for trial in self._search.trials if trial.failure is not None]
         if failed:
             message = f"{len(failed)} recipes gave no file; the first: {failed[0].failure}"
             found.append(make_issue("tune.failed_trials", message))
         return found
+
+    def _gains(self, chosen: Trial) -> list[Issue]:
+        """A doubt when the file is neither smaller nor faster than the float model."""
+        size, speed = self._source.stat().st_size, self._with_speed(chosen).speedup
+        if chosen.size_bytes < size or (speed is not None and speed.low > 1):
+            return []
+        message = (
+            f"With {_mixed_count(chosen)} operators not in INT8 the file has {chosen.size_bytes} "
+            f"bytes, the float model {size}, and it is not proven to be faster: the float model "
+            "serves as well."
+        )
+        return [make_issue("tune.no_gain", message)]
 
     def _pick(self, *, even_float: bool = False) -> Trial | None:
         """The best of those measured that is confirmed; the others are rejected for good."""
@@ -113,6 +128,7 @@ class Choice:
         part = self._search.workshop.recording.search
         tasks = [self._search.workshop.task(trial.recipe, part) for trial in chosen]
         files = [self._store.path(self._search.local.make(task)) for task in tasks]
+        self._on_progress("measure latency", 0, len(chosen))
         result = measure.bench([self._source, *files], self._device, _BENCH)
         require_comparable(result)
         self.facts = result.facts
@@ -124,7 +140,7 @@ class Choice:
         return trial if known is None else replace(trial, speedup=known[0], latency_ms=known[1])
 
     def _refusal(self) -> GateError:
-        budget, ranked = self._search.options.convert, self._search.ranked()
+        budget, nearest = self._search.options.convert, self._search.nearest()
         asked = [
             f"{option} {value:g}"
             for option, value in (
@@ -134,13 +150,19 @@ class Choice:
             if value is not None
         ]
         message = f"None of {len(self._search.trials)} trials keeps {' and '.join(asked)}"
-        if ranked:
-            message += f": the best has {_describe(ranked[0])}"
+        if nearest is not None:
+            message += f": the best has {_describe(nearest)}"
         if self._search.layers:
             worst = self._search.layers[0]
             message += (
                 f". Quantizing {worst.name.split(';')[0]!r} ({worst.operator}) costs most: alone "
                 f"it leaves an SQNR of {worst.sqnr_db:.1f} dB before the final activation"
+            )
+        if self._search.is_cut_short:
+            limit = f"--max-trials {self._search.options.max_trials}"
+            return GateError(
+                f"{message}. {limit} ended the search before all was tried. No model was written.",
+                hint="Give a higher --max-trials, or none: the same command goes on where it was.",
             )
         return GateError(
             f"{message}. No model was written.",

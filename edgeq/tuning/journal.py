@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.errors import OutputError
+from edgeq.issues import make_issue
 from edgeq.storage import to_plain
-from edgeq.values import Recipe
+from edgeq.values import Issue, Recipe
 
 _SCHEMA = "edgeq.journal/1"
+
+
+def journal_path(output: Path) -> Path:
+    """Where the journal of a search for this output is."""
+    return output.with_name(f"{output.name}.tuning")
 
 
 class Journal:
@@ -28,6 +34,7 @@ class Journal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
         self._path = path
+        self._is_replaced = False
         self._header = json.dumps({"schema": _SCHEMA, **to_plain(dict(identity))}, sort_keys=True)
         self._known = self._read()
         try:
@@ -55,6 +62,16 @@ class Journal:
         entry = {"part": part, "recipe": plain, "outcome": to_plain(dict(outcome))}
         self._write(json.dumps(entry))
 
+    def doubts(self) -> list[Issue]:
+        """That another search's journal was in the way, whose trials are gone."""
+        if not self._is_replaced:
+            return []
+        message = (
+            f"{self._path} told of a search with another model, other data or options, or another "
+            "release, and was begun anew; another -o keeps both."
+        )
+        return [make_issue("tune.journal_replaced", message)]
+
     def close(self) -> None:
         """Close the file, which stays."""
         self._stream.close()
@@ -81,6 +98,7 @@ class Journal:
                 break
             if number == 0:
                 if line.decode("utf-8", "replace").strip() != self._header:
+                    self._is_replaced = True
                     return {}
             else:
                 entry = json.loads(line)

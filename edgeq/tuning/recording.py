@@ -75,7 +75,7 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
     used, indices = _to_judge_on(ready)
     if needs_labels and not used.has_labels:
         raise DataError(
-            "--max-drop needs labelled samples, and the data has no class labels.",
+            f"--max-drop needs labelled samples, and {used.ref.source} has no class labels.",
             hint="Put labels into the data (y in an .npz, a folder per class), or give --min-sqnr.",
         )
     require_clear_names(used.class_names, ready.model.outputs)

@@ -37,6 +37,7 @@ class Search:
         layers: the operators by what they cost, once that was needed.
         elapsed_s: spent on trials.
         resumed: trials whose outcome was in the journal.
+        is_cut_short: whether `max_trials` kept recipes from being tried.
     """
 
     workshop: Workshop
@@ -51,6 +52,7 @@ class Search:
         self.resumed = 0
         self.elapsed_s = 0.0
         self.layers: tuple[LayerEffect, ...] = ()
+        self.is_cut_short = False
         self._rejected: set[Recipe] = set()
         self._names: list[str] = []
 
@@ -76,8 +78,13 @@ class Search:
         Raises:
             QuantizationError: the operators cannot be ranked.
         """
-        per_channel = [trial for trial in self.trials if trial.recipe.granularity == "channel"]
-        ranked = self._ranked(per_channel)
+        plain = [
+            trial
+            for trial in self.trials
+            if trial.recipe.granularity == "channel"
+            and not (trial.recipe.keep_float or trial.recipe.int16)
+        ]
+        ranked = self._ranked(plain)
         if not ranked:
             return
         base = ranked[0].recipe
@@ -116,6 +123,20 @@ class Search:
             return True
         drop = trial.drop_points
         return drop is not None and drop.value <= budget.max_drop_points
+
+    def nearest(self) -> Trial | None:
+        """The trial that misses the budget by the least: points too many, then SQNR."""
+        most = self.options.convert.max_drop_points
+        return min(
+            self.ranked(),
+            key=lambda trial: (
+                0.0
+                if most is None or trial.drop_points is None
+                else max(0.0, trial.drop_points.value - most),
+                -trial.sqnr_db,
+            ),
+            default=None,
+        )
 
     def confirm(self, trial: Trial) -> bool:
         """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
@@ -178,8 +199,10 @@ class Search:
         known = {trial.recipe for trial in self.trials}
         if (most := self.options.max_trials) is not None:
             room = most - len(self.trials)
-            new = [recipe for recipe in wanted if recipe not in known][: max(0, room)]
-            wanted = [recipe for recipe in wanted if recipe in known or recipe in set(new)]
+            new = [recipe for recipe in wanted if recipe not in known]
+            self.is_cut_short |= len(new) > room
+            left_out = set(new[max(0, room) :])
+            wanted = [recipe for recipe in wanted if recipe not in left_out]
         missing = [recipe for recipe in wanted if recipe not in known]
         self.trials += self._evaluate("search", missing, self.workshop.recording.search)
         by_recipe = {trial.recipe: trial for trial in self.trials}
@@ -207,7 +230,10 @@ class Search:
 
 
 def badness(trial: Trial) -> tuple[float, float]:
-    """Sorts trials by quality, the best first: accuracy lost, then SQNR."""
+    """Sorts trials by quality, the best first: accuracy lost, then SQNR.
+
+    It does not know the budget, so that a search for another one finds its trials in the journal.
+    """
     drop = trial.drop_points
     return (0.0 if drop is None else drop.value, -trial.sqnr_db)
 

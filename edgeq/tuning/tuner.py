@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,17 +12,18 @@ from edgeq import storage
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
+from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.evaluation import measure_quality
 from edgeq.float_pass import why_stock
 from edgeq.issues import judge
-from edgeq.planning import OnProgress
+from edgeq.planning import OnProgress, require_budgets
 from edgeq.preparation import Prepared, open_outputs, prepare, versions, without_temporary_path
 from edgeq.proof import prove
 from edgeq.tuning.choice import Choice
 from edgeq.tuning.cluster import DaskCluster
-from edgeq.tuning.journal import Journal
+from edgeq.tuning.journal import Journal, journal_path
 from edgeq.tuning.pool import Executor, LocalPool
 from edgeq.tuning.recording import Recording, record
 from edgeq.tuning.search import Search
@@ -55,19 +55,22 @@ def tune_model(
     scheme, io = resolve("int8", options.convert.io, "channel")
     with ExitStack() as stack:
         target, record_path = open_outputs(stack, output, (model, data, test_data))
+        measure.choose_runtime(device, None)  # a device that is not there is told before the work
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
             options=options.convert, verbose=verbose, on_progress=on_progress,
             tensorflow=tensorflow,
         )  # fmt: skip
         if (reason := why_stock(ready.job, ready.model)) is not None:
-            raise UsageError(f"tune needs edgeq's own calibrator, and this model: {reason}.")
+            raise UsageError(
+                f"tune needs edgeq's own calibrator, which cannot be used here: {reason}."
+            )
         store = Store(ready.job.folder / "store")
         local = stack.enter_context(LocalPool(store, options.jobs))
         recording = record(ready, store, needs_labels=options.convert.max_drop_points is not None)
         on_progress("quantize", 0, None)
         workshop = Workshop(ready, store, recording)
-        journal = Journal(output.with_name(f"{output.name}.tuning"), _identity(ready, options))
+        journal = Journal(journal_path(output), _identity(ready, options))
         stack.callback(journal.close)
         executor: Executor = local
         if options.cluster is not None:
@@ -76,7 +79,7 @@ def tune_model(
             workshop, executor, local, journal, options,
             lambda tried: on_progress("try", tried, None),
         )  # fmt: skip
-        choice = Choice(search, Path(ready.model.file.path), store, device)
+        choice = Choice(search, Path(ready.model.file.path), store, device, on_progress)
         finished = _finish(ready, search, choice, choice.choose(), target, output)
         storage.write_record(record_path, "tune", finished)
         journal.remove()
@@ -91,12 +94,7 @@ def _check(options: TuneOptions) -> None:
             "tune needs a budget.",
             hint="Pass --max-drop POINTS (labelled data), --min-sqnr DB, or both.",
         )
-    for name, gate in (
-        ("--max-drop", budget.max_drop_points),
-        ("--min-sqnr", budget.min_sqnr_db),
-    ):
-        if gate is not None and not math.isfinite(gate):
-            raise UsageError(f"{name} {gate} is no number to hold a result to.")
+    require_budgets(budget)
     if options.objective not in OBJECTIVES:
         known = ", ".join(OBJECTIVES)
         raise UsageError(f"Unknown objective {options.objective!r}; known are {known}.")
@@ -131,7 +129,11 @@ def _finish(
     job = replace(ready.job, options=granularity)
     proof = prove(job, target, ready.model, Mix(recipe.keep_float, recipe.int16), ready.issues)
     quality = _measure_quality(ready, target, recording)
-    issues = [*ready.issues, *choice.doubts(quality, is_apart=recording.is_apart)]
+    issues = [
+        *ready.issues,
+        *search.journal.doubts(),
+        *choice.doubts(chosen, quality, is_apart=recording.is_apart),
+    ]
     if ready.plan.samples is not None:
         issues += ready.plan.samples.issues
     file, ranges = storage.refer(target, str(output)), search.workshop.ranges(recipe)
@@ -171,7 +173,9 @@ def _measure_quality(ready: Prepared, target: Path, recording: Recording) -> Qua
         for sample in recording.samples.iterate(recording.proof_indices)
     )
     source = Path(ready.model.file.path)
-    return measure_quality(source, target, pairs, resolve_device("local"))
+    is_held_out = ready.plan.test is None or ready.plan.is_held_out
+    device = resolve_device("local")
+    return measure_quality(source, target, pairs, device, is_held_out=is_held_out)
 
 
 def _data_ref(ready: Prepared) -> DataRef:

@@ -82,7 +82,7 @@ def test_operators_kept_in_float_are_those_that_were_named(float_file: str, tmp_
     selectors = ["--keep-float", "type:softmax", "--keep-float", "type:MEAN"]
     done = edgeq("convert", float_file, *arguments, *selectors)
     assert done.returncode == 0, done.stderr
-    assert "INT8 weights and activations, but 2 operators kept in float" in done.stdout
+    assert "file: mixed: 22 operators in INT8, 2 operators kept in float\n" in done.stdout
     record = json.loads((tmp_path / "o.tflite.json").read_text())
     found = {op["name"]: op["precision"] for op in record["certificate"]["operators"]}
     floats = {name for name, precision in found.items() if precision == "float32"}
@@ -96,11 +96,38 @@ def test_operators_get_int16_activations_by_name(float_file: str, tmp_path: Path
     selectors = ["--keep-float", "type:MEAN", "--int16", "type:SOFTMAX"]
     done = edgeq("convert", float_file, *arguments, *selectors)
     assert done.returncode == 0, done.stderr
-    exceptions = "1 operator kept in float and 1 operator with INT16 activations"
-    assert f"full integer, INT8 weights and activations, but {exceptions}" in done.stdout
+    exceptions = "1 operator with INT16 activations, 1 operator kept in float"
+    assert f"mixed: 22 operators in INT8, {exceptions}\n" in done.stdout
+    assert "activations  INT16 symmetric, INT8 asymmetric per tensor" in done.stdout
     record = json.loads((tmp_path / "o.tflite.json").read_text())
     found = {op["name"]: op["precision"] for op in record["certificate"]["operators"]}
     assert (found["MEAN"], found["SOFTMAX"]) == ("float32", "int16x8")
+
+
+def test_a_file_that_is_all_float_is_told(float_file: str, tmp_path: Path) -> None:
+    arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
+    done = edgeq("convert", float_file, *arguments, "--keep-float", ".*", "--effort", "fast")
+    assert done.returncode == 0, done.stderr
+    assert "Read back from the file: 24 operators kept in float\n" in done.stdout
+    assert "--keep-float means all 24 operators: nothing is quantized." in " ".join(
+        done.stdout.split()
+    )
+    assert "float island" not in done.stdout
+
+
+def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Path) -> None:
+    with np.load(TEST) as stored:
+        np.savez(tmp_path / "d.npz", x=stored["x"][:100], y=stored["y"][:100])
+    data = ["--data", tmp_path / "d.npz", "--test-data", tmp_path / "d.npz", "--samples", 50]
+    given = ["--preprocess", "scale=1/255", "--effort", "fast", "--max-drop", 1.5]
+    done = edgeq("convert", float_file, *data, *given, "-o", tmp_path / "o.tflite")
+    assert done.returncode == 0, done.stderr
+    assert "float model on 100 samples, those that calibrated among them" in done.stdout
+    assert "[convert.not_held_out]" in done.stdout
+    assert "to prove 1.5. [convert.few_samples]" in " ".join(done.stdout.split())
+    record = json.loads((tmp_path / "o.tflite.json").read_text())
+    assert record["quality"]["is_held_out"] is False
+    assert record["validity"] == "degraded"
 
 
 @pytest.mark.parametrize("selector", ["--keep-float", "--int16"])
@@ -155,6 +182,27 @@ def test_compare_counts_in_pairs_and_gives_a_verdict(int8_mobilenet: Path, tmp_p
     )
     assert record["size_ratio"] > 1.5
     assert [run["latency"]["count"] for run in record["bench"]["runs"]] == [50, 50]
+
+
+def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
+    int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    import edgeq as package
+
+    given = {"samples": 20, "latency": False}
+    source = models.path("fmnist_uneven.keras")
+    same = package.compare(MOBILENET, int8_mobilenet, TEST, preprocess="scale=1/255", **given)
+    assert same.issues == ()
+    assert same.baseline.path == f"{MOBILENET} (lowered to .tflite)"
+    other = package.compare(source, int8_mobilenet, TEST, preprocess="scale=1/127", **given)
+    fed, layers = other.issues
+    assert fed.code == "compare.fed_otherwise"
+    assert fed.message == (
+        "The candidate declares 'scale=1/255' and was fed 'scale=1/127'; leave out --preprocess."
+    )
+    assert layers.code == "compare.other_layers"
+    assert layers.message.startswith("These are two different models: layer ")
+    assert other.verdict != "ship"
 
 
 def test_two_inputs_are_matched_by_name(tmp_path: Path) -> None:
@@ -296,6 +344,12 @@ def test_no_verb_overwrites_what_it_reads(int8_mobilenet: Path, tmp_path: Path) 
         ("compare", MOBILENET, model, "--data", data, "-o", model),
     ):
         assert "is the input" in complaint(edgeq(*arguments), 2)
+    for arguments in (
+        ("compare", model, model, "--data", data, "-o", tmp_path / "no" / "r.json"),
+        ("debug", model, model, "--data", data, "-o", tmp_path / "no" / "r.json"),
+        ("debug", model, model, "--data", data, "--explorer", tmp_path / "no" / "r.json"),
+    ):
+        assert f"error: Cannot write {tmp_path}/no/r.json: No such" in complaint(edgeq(*arguments))
     assert data.read_bytes() == TEST.read_bytes()
     assert model.read_bytes() == int8_mobilenet.read_bytes()
 
@@ -335,9 +389,12 @@ def test_models_fed_differently_in_one_table_are_told(
 
 
 @pytest.mark.parametrize("gate", ["--max-drop", "--min-sqnr"])
-def test_a_gate_that_is_no_number_is_refused(gate: str, float_file: str, tmp_path: Path) -> None:
-    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", gate, "nan"]
-    assert f"error: {gate} nan is no number" in complaint(
+@pytest.mark.parametrize("value", ["nan", "-5"])
+def test_a_gate_that_is_no_number_is_refused(
+    value: str, gate: str, float_file: str, tmp_path: Path
+) -> None:
+    arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", gate, value]
+    assert f"error: {gate} {value} is no number" in complaint(
         edgeq("convert", float_file, *arguments), 2
     )
 
@@ -381,6 +438,14 @@ def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
         (["--io", "int16"], "--io int16 does not go with --scheme int8."),
         (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
         (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
+        (
+            ["--corrections", "none,bias"],
+            "--corrections none,bias mixes 'none', which stands alone",
+        ),
+        (
+            ["--statistic", "mse", "--calibrator", "tflite"],
+            "which cannot be used here: --calibrator tflite was given.\n",
+        ),
         (["--preprocess", "scal=1/255"], "has the unknown key 'scal'."),
         (["--scheme", "fp16", "--min-sqnr", "9"], ""),
     ],

@@ -138,7 +138,7 @@ def test_module_of_the_current_folder_is_found(module):
             "{0}:calib failed at sample 0: TypeError: 'int' object is not iterable.",
         ),
         (
-            "def other():\n    pass\n",
+            "from pathlib import Path\nfrom os.path import join\n\ndef other():\n    pass\n",
             "Module '{0}' has no function 'calib'. It has other.",
         ),
         (

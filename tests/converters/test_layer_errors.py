@@ -86,7 +86,7 @@ def test_an_effect_is_that_of_the_file_with_this_layer_alone(
     pair = Pair(source, spoiled, inputs)
     list(pair.walk())
     (wanted,) = pair.ends.values()
-    (given,) = pair.clip(dict.fromkeys(pair.ends, run(unsquash(mixed)))).values()
+    (given,) = pair.clip(dict.fromkeys(pair.ends, run(unsquash(mixed))), pair.ends).values()
     expected = 10 * np.log10(np.sum(wanted**2) / np.sum((wanted - given) ** 2))
     effects = measure_effects(source, spoiled, inputs)
     (found,) = (item for item in effects if item.name == name)

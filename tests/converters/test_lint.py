@@ -200,3 +200,11 @@ def test_halves_that_agree_raise_no_doubt():
     few, names = [(0.0, 1.0)] * 19, [str(number) for number in range(20)]
     assert lint_half_ranges(ranges(*few, (0.0, 9.0)), ranges(*few, (0.0, 1.0)), names) is None
     assert lint_half_ranges(ranges(), ranges(), []) is None
+
+
+def test_samples_of_nothing_but_one_value_are_an_error():
+    (issue,) = lint(np.zeros((20, 128), np.float32))
+    assert issue == make_issue(
+        "data.one_value", "All 20 calibration samples hold nothing but the value 0."
+    )
+    assert issue.severity == "error"

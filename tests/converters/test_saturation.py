@@ -8,7 +8,13 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeq import flatbuffer
 from edgeq.converters import stepping
-from edgeq.converters.saturation import find_limits, limit_ranges, needed, read_by_softmax
+from edgeq.converters.saturation import (
+    find_limits,
+    limit_ranges,
+    needed,
+    needed_rows,
+    read_by_softmax,
+)
 from edgeq.converters.squashing import seen_limits, unsquash
 from edgeq.values import FloatModel, Ranges, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, tensor
@@ -30,6 +36,12 @@ def softmax(values: np.ndarray) -> np.ndarray:
 )
 def test_what_a_softmax_needs(row: list[float], expected: tuple[float, float]) -> None:
     assert needed(np.array(row, np.float32)) == pytest.approx(expected)
+
+
+def test_each_row_is_seen_on_its_own() -> None:
+    low, high = needed_rows(np.array([[30.0, 1.0, -20.0], [3.0, 1.0, -20.0]], np.float32))
+    assert low.tolist() == [[1.0], [-5.0]]
+    assert high.tolist() == [[9.0], [3.0]]
 
 
 def test_clipping_to_what_a_softmax_needs_stays_below_half_a_step() -> None:

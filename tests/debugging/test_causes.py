@@ -10,7 +10,9 @@ PLAIN: dict[str, Any] = {
     "name": "a/b", "operator": "CONV_2D", "own_sqnr_db": 20.0, "effect_sqnr_db": 20.0,
     "range_use": 0.9, "saturation_share": 0.0, "weight_spread": 2.0, "is_per_channel": True,
     "input_spread": 2.0, "output_spread": 2.0, "outlier_ratio": 2.0, "bias_share": 0.1,
-    "operand_ratio": 1.0, "selector": "^a/b(;|$)",
+    "operand_ratio": 1.0, "is_float": False, "selector": "^a/b(;|$)",
+    "int16_before": "--int16 '^a/a(;|$)' --int16 '^a/b(;|$)'",
+    "int16_behind": "--int16 '^a/b(;|$)' --int16 '^a/c(;|$)'",
 }  # fmt: skip
 
 
@@ -32,8 +34,15 @@ PLAIN: dict[str, Any] = {
             "--int16 '^a/b(;|$)'",
         ),
         ({"operator": "ADD", "operand_ratio": 20.0}, "its operands' ranges differ", "--int16"),
+        ({"is_float": True}, "only its weights are rounded", "whose weights have more bits"),
         ({"input_spread": 40.0}, "the channels of its input share one scale", "equalize"),
+        ({"input_spread": 40.0}, "ranges differ 40-fold", "'^a/a(;|$)' --int16 '^a/b(;|$)'"),
         ({"output_spread": 40.0}, "the channels of its output share one scale", "equalize"),
+        (
+            {"input_spread": 40.0, "output_spread": 47.0},
+            "the channels of its output share one scale, and their ranges differ 47-fold",
+            "'^a/b(;|$)' --int16 '^a/c(;|$)'",
+        ),
         ({"outlier_ratio": 12.0}, "outliers: the largest value is 12 times", "percentile:99.99"),
         ({"operator": "HARD_SWISH"}, "HARD_SWISH bends its input", "--keep-float '^a/b(;|$)'"),
         ({"operator": "RSQRT"}, "RSQRT is part of a normalization", "--keep-float"),

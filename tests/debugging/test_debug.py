@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,14 @@ def test_the_remedy_helps(
 def test_a_selector_of_the_report_takes_the_layer_out(
     report: DebugReport, float_uneven: FloatModel, make: Any
 ) -> None:
-    selectors = [layer.remedy.partition("--int16 '")[2].rstrip("'") for layer in report.layers[:2]]
+    """Its input is no longer in INT8 either, which would leave the error where it was."""
+    worst = report.layers[0]
+    selectors = re.findall(r"--int16 '([^']+)'", worst.remedy)
+    assert len(selectors) == 2
     mended = make(statistic="minmax", int16=tuple(selectors))
     again = edgeq.debug(float_uneven.file.path, mended, TEST)
-    worst = {layer.name for layer in report.layers[:2]}
-    assert worst.isdisjoint(layer.name for layer in again.layers[:6])
+    (found,) = [layer for layer in again.layers if layer.name == worst.name]
+    assert found.effect_sqnr_db > worst.effect_sqnr_db + 30
 
 
 def test_per_tensor_weights_are_named(float_uneven: FloatModel, make: Any) -> None:
@@ -128,6 +132,47 @@ def test_dynamic_range_is_held_against_float_too(float_uneven: FloatModel, make:
     assert report.layers[0].effect_sqnr_db > 20
 
 
+def test_weights_behind_a_dequantize_are_held_against_float(
+    float_uneven: FloatModel, make: Any
+) -> None:
+    made = make(scheme="fp16", effort="balanced")
+    report = edgeq.debug(float_uneven.file.path, made, TEST)
+    kinds = {layer.operator for layer in report.layers}
+    assert kinds == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    assert all(layer.saturation_share == 0 for layer in report.layers)
+    assert 60 < report.layers[0].effect_sqnr_db < 90
+
+
+def test_logits_that_are_cut_on_purpose_cost_nothing(
+    float_mobilenet: FloatModel, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    """Of what a softmax cannot tell apart, a quarter lies beyond the range."""
+    out = tmp_path / "m.tflite"
+    given = {"preprocess": ["scale=1/255"], "samples": 100, "statistic": "minmax"}
+    source = float_mobilenet.file.path
+    made = edgeq.convert(source, out, data=CALIBRATION, tensorflow=tensorflow, **given)
+    assert made.model.ranges.statistic == "minmax-saturated"
+    report = edgeq.debug(source, out, TEST, samples=300)
+    (logits,) = [layer for layer in report.layers if layer.operator == "FULLY_CONNECTED"]
+    assert logits.saturation_share < 0.005
+    (whole,) = report.quality.outputs
+    assert logits.effect_sqnr_db > whole.sqnr_db - 3
+    assert "--statistic" not in logits.remedy
+
+
+def test_a_quantized_baseline_is_refused(plain: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        edgeq.debug(plain, plain, TEST)
+    assert caught.value.message == f"{plain} is quantized itself ('image'), so it is no FP32."
+
+
+def test_labels_that_are_no_classes_are_refused(float_uneven: FloatModel, plain: Path) -> None:
+    data = np.load(TEST)
+    shifted = {"image": data["x"][:20], "y": data["y"][:20] % 5 + 8}
+    with pytest.raises(DataError, match="but the model's classes are 0 to 9"):
+        edgeq.debug(float_uneven.file.path, plain, shifted)
+
+
 def test_two_different_models_are_refused(float_cnn: FloatModel, plain: Path) -> None:
     with pytest.raises(DataError) as caught:
         edgeq.debug(float_cnn.file.path, plain, TEST, preprocess=())
@@ -155,6 +200,11 @@ def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) ->
     worst = report.layers[0]
     assert f"{worst.name.split(';')[0]} ({worst.operator}) costs most" in text
     assert f"try: {worst.remedy}" in text
+    assert f"  1. {worst.name.split(';')[0]}: " in text
+    assert "Names begin with fmnist_mobilenet_1/, which is left out." in text
+    (output,) = report.quality.outputs
+    assert f"{output.sqnr_db:.1f} dB  (MSE " in text
+    assert f"{max(worst.input_spread, worst.output_spread):.0f}-fold" in worst.cause
     assert "and 12 layers that cost less: --all" in text
     assert "that cost less" not in show_debug(report, show_all=True)
 

@@ -63,6 +63,16 @@ def test_another_search_begins_anew(content: bytes, tmp_path: Path) -> None:
     assert known(path, FIRST, model="other") is None
 
 
+def test_another_search_in_the_way_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "j")
+    with closing(Journal(tmp_path / "j", SEARCH)) as journal:
+        assert journal.doubts() == []
+    with closing(Journal(tmp_path / "j", {**SEARCH, "model": "other"})) as journal:
+        (doubt,) = journal.doubts()
+    assert doubt.code == "tune.journal_replaced"
+    assert doubt.message.startswith(f"{tmp_path}/j told of a search with another model, ")
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         Journal(tmp_path / "missing" / "j", SEARCH)

@@ -17,7 +17,7 @@ from edgeq import models
 from edgeq.converters.certificate import certify
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.device_runners import measure
-from edgeq.errors import ClusterError, DataError, GateError, UsageError
+from edgeq.errors import ClusterError, DataError, DeviceError, GateError, UsageError
 from edgeq.render.tuning import show_tuning
 from edgeq.values import BenchOptions, FloatModel, Tuning
 from tests.tuning.conftest import labelled
@@ -67,7 +67,13 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
     assert len(record["trials"]) == len(result.trials)
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
     text = show_tuning(result)
-    for expected in ("--max-drop 1", "samples kept apart", "chosen", "pareto", f"Wrote {out}"):
+    for expected in (
+        "--max-drop 1",
+        "kept apart from the search",
+        "chosen",
+        "pareto",
+        f"Wrote {out}",
+    ):
         assert expected in text
 
 
@@ -120,6 +126,9 @@ def test_a_budget_that_cannot_be_met_is_told_with_the_layer_in_the_way(
     with pytest.raises(GateError) as caught:
         tune(out, min_sqnr_db=90.0)
     message = caught.value.message
+    journal = out.with_name(f"{out.name}.tuning").read_text().splitlines()[1:]
+    tried = [json.loads(line)["outcome"].get("sqnr_db", 0.0) for line in journal]
+    assert f" and an SQNR of {max(tried):.1f} dB. Quantizing " in message
     assert "trials keeps --min-sqnr 90: the best has a drop of " in message
     assert "costs most: alone it leaves an SQNR of " in message
     assert message.endswith(" No model was written.")
@@ -130,11 +139,34 @@ def test_a_budget_that_cannot_be_met_is_told_with_the_layer_in_the_way(
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
 
 
+def test_a_search_that_was_cut_short_says_so(tune: Any, tmp_path: Path) -> None:
+    with pytest.raises(GateError) as caught:
+        tune(tmp_path / "tuned.tflite", min_sqnr_db=90.0, max_trials=3)
+    assert caught.value.message.startswith("None of 3 trials keeps --min-sqnr 90: the best has ")
+    assert caught.value.message.endswith(
+        " --max-trials 3 ended the search before all was tried. No model was written."
+    )
+    assert caught.value.hint == (
+        "Give a higher --max-trials, or none: the same command goes on where it was."
+    )
+
+
+def test_a_file_that_gains_nothing_is_told(tune: Any, tmp_path: Path) -> None:
+    """Nearly everything in float is larger, and as slow, as the float model."""
+    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=55.0, io="float32")
+    smaller = result.certificate.size_bytes < result.source.file.size_bytes
+    faster = result.trials[0].speedup.low > 1
+    codes = [issue.code for issue in result.issues]
+    assert ("tune.no_gain" in codes) is not (smaller or faster)
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
         ({}, UsageError, "tune needs a budget."),
         ({"max_drop_points": float("nan")}, UsageError, "--max-drop nan is no number to hold"),
+        ({"max_drop_points": -1}, UsageError, "--max-drop -1 is no number to hold"),
+        ({"min_sqnr_db": 20, "python": "/nope"}, DeviceError, "Cannot start /nope"),
         ({"min_sqnr_db": 20, "objective": "beauty"}, UsageError, "Unknown objective 'beauty'"),
         ({"min_sqnr_db": 20, "device": "toaster"}, UsageError, "Unknown device 'toaster'"),
         (
@@ -172,6 +204,21 @@ def test_few_samples_are_used_twice_and_that_is_said(tune: Any, tmp_path: Path) 
     assert "tune.same_samples" in [issue.code for issue in result.issues]
 
 
+def test_without_labels_it_is_the_sqnr_that_is_flattered(tune: Any, tmp_path: Path) -> None:
+    images = {"image": labelled(260)["image"]}
+    steps: list[str] = []
+    result = tune(
+        tmp_path / "t.tflite", data=images, min_sqnr_db=20.0, max_trials=3,
+        on_progress=lambda step, done, total: steps.append(step),
+    )  # fmt: skip
+    (doubt,) = [issue for issue in result.issues if issue.code == "tune.same_samples"]
+    assert doubt.message == (
+        "All 200 samples served to choose as well as to measure: the SQNR is flattered."
+    )
+    assert steps.index("try") < steps.index("measure latency")
+    assert "the same that the search looked at" in show_tuning(result)
+
+
 def test_killed_in_the_middle_it_goes_on_from_its_journal(
     tune: Any, float_mobilenet: FloatModel, data: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +244,32 @@ def test_killed_in_the_middle_it_goes_on_from_its_journal(
         for result in (resumed, fresh)
     ]
     assert figures[0] == figures[1]
+
+
+def test_ctrl_c_says_where_the_trials_are(
+    float_mobilenet: FloatModel, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.tflite"
+    journal = tmp_path / "tuned.tflite.tuning"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from edgeq.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "tune", float_mobilenet.file.path, "-o", str(out)]
+    command += ["--data", str(data), "--samples", "60", "--max-drop", "1", "--jobs", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 2):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr.endswith(
+        f"Interrupted; no model was written. What was tried is in {journal}, and the same command "
+        "goes on there.\n"
+    )
+    assert list(tmp_path.iterdir()) == [journal]
 
 
 def test_latency_is_measured_once_for_files_that_are_equally_fast(
