@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgeq import flatbuffer, models
+from edgeq.cli import cli
+from edgeq.device_runners.local import LocalDevice
+from edgeq.parity import difference, open_results, parity
+
+TEST = models.path("fashion_mnist_test.npz")
+
+
+def test_kernels_here_are_compared_sample_by_sample(int8_mobilenet: Path) -> None:
+    result = parity(int8_mobilenet, TEST, samples=40)
+    assert [(row.device, row.kernels) for row in result.rows] == [
+        ("local", "builtin"),
+        ("local", "reference"),
+    ]
+    for row, apart in zip(result.rows, result.different, strict=True):
+        assert row.same_samples == 40 - len(apart)
+        assert 0 < row.largest < 30
+        assert row.verdict == ("off by one" if row.largest == 1 else "wrong")
+        # The first convolution already rounds differently: by one step, not more.
+        assert row.first is not None
+        assert (row.first.operator, row.first.largest) == ("CONV_2D", 1.0)
+
+
+def test_another_device_with_the_same_kernels_is_exact(
+    int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = parity(int8_mobilenet, TEST, devices=["local", f"local:{sys.executable}"], samples=20)
+    row = result.rows[-1]
+    assert (row.device, row.kernels, row.verdict) == (f"local:{sys.executable}", "xnnpack", "exact")
+    assert (row.same_samples, row.different_share, row.first) == (20, 0.0, None)
+    assert result.different[-1] == ()
+
+
+@pytest.fixture
+def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A device whose classes are two steps off, in place of a broken board."""
+    own = LocalDevice.run
+
+    def run(self: LocalDevice, job: Any, files: Any, folder: Path, **settings: Any) -> Any:
+        result = own(self, job, files, folder, **settings)
+        if self.name != "local":
+            for chunk in job["chunks"]:
+                for name in chunk["outputs"].values():
+                    values = np.load(folder / name)
+                    values.reshape(-1)[0] -= 2
+                    np.save(folder / name, values)
+        return result
+
+    monkeypatch.setattr(LocalDevice, "run", run)
+    yield
+
+
+@pytest.mark.usefixtures("liar")
+def test_a_wrong_device_has_status_1(int8_mobilenet: Path) -> None:
+    arguments = ["parity", int8_mobilenet, "--data", TEST, "--samples", 5, "--json",
+                 "--devices", f"local:{sys.executable}"]  # fmt: skip
+    done = CliRunner().invoke(cli, list(map(str, arguments)), standalone_mode=False)
+    assert isinstance(done.exception, SystemExit)
+    assert done.exception.code == 1
+    row = json.loads(done.stdout)["rows"][-1]
+    assert (row["verdict"], row["same_samples"], row["largest"]) == ("wrong", 4, 2.0)
+    assert row["first"]["operator"] == "CONV_2D"
+
+
+def test_a_device_that_fails_does_not_stop_the_others(int8_mobilenet: Path) -> None:
+    result = parity(
+        int8_mobilenet, TEST, samples=5, devices=["nobody@127.0.0.1:1", f"local:{sys.executable}"]
+    )
+    failed, well = result.rows[-2:]
+    assert failed.verdict == "failed"
+    assert failed.error == "nobody@127.0.0.1:1 cannot be reached: connection refused."
+    assert well.verdict == "exact"
+
+
+def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:
+    tree = flatbuffer.read(int8_mobilenet)
+    operators = tree.subgraphs[0].operators
+    names = open_results(tree)
+    assert [operator for _, _, operator in names] == [
+        flatbuffer.operator_name(tree, operator) for operator in operators
+    ]
+    _, outputs = flatbuffer.interface(flatbuffer.parse(flatbuffer.serialize(tree), "it"))
+    assert [spec.name for spec in outputs] == [name for name, _, _ in names]
+
+
+def test_differences_do_not_wrap_and_nan_is_nan() -> None:
+    one, other = np.array([-128, 127], np.int8), np.array([127, 127], np.int8)
+    assert difference(one, other).tolist() == [255.0, 0.0]
+    one, other = np.array([np.nan, 1.0], np.float32), np.array([np.nan, 1.5], np.float32)
+    assert difference(one, other).tolist() == [0.0, 0.5]
