@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.profiling import profile
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "debug",
     "distill",
     "evaluate",
+    "profile",
     "quantization_aware",
     "tune",
 ]
@@ -32,10 +34,11 @@ _TRAINING = {
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }
+_MODULES = {**_TRAINING, "profile": "edgeq.profiling"}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = importlib.import_module(_TRAINING.get(name, "edgeq.api"))
+        module = importlib.import_module(_MODULES.get(name, "edgeq.api"))
         return getattr(module, name)
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")

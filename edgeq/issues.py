@@ -57,6 +57,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.throttled": IssueKind("warning", "the processor was slowed down"),
     "bench.drift": IssueKind("warning", "latency changed during the run"),
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
+    # ---- profile: what the runtime's clock can tell
+    "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
     "convert.unfolded": IssueKind("note", "constants behind a layer that belong into its weights"),
