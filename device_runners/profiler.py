@@ -318,8 +318,8 @@ def measure(model: Model, runs: int) -> Dict[str, Any]:
 def private_library() -> Iterator[Tuple[Path, str]]:
     """A copy of LiteRT's library in a folder of its own, and the release it is from.
 
-    Beside the original lies an accelerator that LiteRT loads, and that ends the process on a
-    Cortex-A53 or A72, which have no LSE instructions.
+    LiteRT loads accelerators that it finds beside its library; the one that comes with it ends the
+    process on processors without LSE instructions (Cortex-A53, A72).
 
     Raises:
         ProfileError: it is not installed, or too old.

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.render.parts import grid, heading, issue_parts, plural, render
+from edgeq.render.parts import grid, heading, issue_parts, plural, render, show_ms
 from edgeq.values import DeviceFacts, ModelProfile, OperatorTime, Profile
 
 _LONGEST = 10
@@ -63,12 +63,12 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
     for model in profile.models:
         between = max(0.0, model.latency_ms - model.operators_ms)
         text = (
-            f"latency p50 {model.latency_ms:.4f} ms, operators {model.operators_ms:.4f} ms, "
-            f"between them {between:.4f} ms"
+            f"latency p50 {show_ms(model.latency_ms)}, operators {show_ms(model.operators_ms)}, "
+            f"between them {show_ms(between)}"
         )
         rows.append((model.model.path.rsplit("/", 1)[-1], text))
         parts = [
-            f"{label} {time:.4f} ms ({time / model.operators_ms:.1%})"
+            f"{label} {show_ms(time)} ({time / model.operators_ms:.1%})"
             for label, time in (
                 ("QUANTIZE and DEQUANTIZE", model.conversion_ms),
                 ("float islands", model.island_ms),
