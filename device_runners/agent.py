@@ -62,6 +62,7 @@ TOOL_S = 5.0  # for vcgencmd, dumpsys and getprop
 METERED_S = 0.1  # of metered inferences at least: RAPL counts once a millisecond
 BEAT_S = 1.0  # between a busy worker's signs of life
 PATIENCE_S = 600.0  # without a sign of life, a worker hangs
+PROFILE_TURNS = 3  # processes per model
 ALIGNMENT = 64  # of tensors in the arena
 
 
@@ -1020,7 +1021,8 @@ def run_job(folder: str) -> None:
         raise SystemExit(f"this agent speaks protocol {PROTOCOL}, the job {job['protocol']}")
     limit = job.get("deadline_s")
     deadline = None if limit is None else time.monotonic() + limit
-    task = {"bench": run_bench, "infer": run_infer, "check": run_check}[job["task"]]
+    tasks = {"bench": run_bench, "infer": run_infer, "check": run_check, "profile": run_profile}
+    task = tasks[job["task"]]
     result = {"protocol": PROTOCOL, "facts": machine_facts()}
     result.update(task(job, deadline))
     Path("result.json.tmp").write_text(json.dumps(result), "utf-8")
@@ -1355,6 +1357,57 @@ class Inference:
         else:
             del self.workers[child]
             child.kill()
+
+
+def run_profile(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
+    """Time each operator of the models in turns, with `profiler.py` from the job's folder."""
+    found: List[Dict[str, Any]] = [{"turns": []} for _ in job["models"]]
+    turns = min(PROFILE_TURNS, job["runs"])
+    for number in range(turns):
+        size = job["runs"] // turns + (number < job["runs"] % turns)
+        for index, model in enumerate(job["models"]):
+            done = number * len(found) + index
+            emit("progress", step="profile", done=done, total=turns * len(found))
+            if "error" not in found[index]:
+                try:
+                    turn = profile_once(model, job["threads"], size, deadline)
+                    found[index]["runtime"] = turn.pop("runtime")
+                    found[index]["turns"].append(turn)
+                except JobError as error:
+                    found[index] = {"error": error.plain()}
+    return {"models": found}
+
+
+def profile_once(model: str, threads: int, runs: int, deadline: Optional[float]) -> Dict[str, Any]:
+    """One process of the profiler.
+
+    Raises:
+        JobError: it reports an error, crashes, or does not end before the deadline.
+    """
+    result = Path("profile.json")
+    with contextlib.suppress(FileNotFoundError):
+        result.unlink()
+    command = [sys.executable, "profiler.py", model, str(result), str(threads), str(runs)]
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    with tempfile.TemporaryFile(dir=".") as log:
+        try:
+            done = subprocess.run(command, stdout=log, stderr=log, timeout=left, check=False)
+        except subprocess.TimeoutExpired as error:
+            message = "the profiler did not finish before the deadline"
+            raise JobError("timeout", message) from error
+        log.seek(max(0, log.tell() - 4096))
+        tail = log.read().decode("utf-8", "replace").strip()
+    if done.returncode < 0:
+        raise JobError(
+            "crashed", f"the profiler was killed by {signal_name(-done.returncode)}", tail
+        )
+    if done.returncode > 0 or not result.exists():
+        raise JobError("crashed", f"the profiler ended with status {done.returncode}", tail)
+    found: Dict[str, Any] = json.loads(result.read_text("utf-8"))
+    if "error" in found:
+        told = found["error"]
+        raise JobError(told["code"], told["message"], told["details"] or tail)
+    return found
 
 
 def is_finished(chunk: Dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.profiling import profile
 
 __version__ = "0.1.0"
 
@@ -25,13 +26,15 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "profile",
     "quantization_aware",
     "tune",
 ]
 
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
-_ELSEWHERE = {
+_MODULES = {
     "doctor": "edgeq.checkup",
+    "profile": "edgeq.profiling",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }
@@ -39,6 +42,6 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = importlib.import_module(_ELSEWHERE.get(name, "edgeq.api"))
+        module = importlib.import_module(_MODULES.get(name, "edgeq.api"))
         return getattr(module, name)
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")

@@ -324,7 +324,7 @@ def compare(
                 shown_as={first: str(baseline)},
             )  # fmt: skip
         sizes = refer_baseline(first, Path(baseline)), storage.refer(second)
-        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts))
+        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
     verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],

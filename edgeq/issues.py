@@ -80,6 +80,8 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "doctor.no_dot_product": IssueKind("note", "no dot product instructions for INT8"),
     "doctor.meter_unreadable": IssueKind("note", "an energy meter that may not be read"),
     "doctor.cannot_convert": IssueKind("note", "TensorFlow is not installed"),
+    # ---- profile: what the runtime's clock can tell
+    "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
     "convert.unfolded": IssueKind("note", "constants behind a layer that belong into its weights"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edgeq import flatbuffer, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.calibration import batch_size
@@ -12,6 +14,7 @@ from edgeq.converters.dequantized import float_twin
 from edgeq.converters.exported_models import FRAMEWORKS
 from edgeq.converters.matching import require_same_layers
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples import Samples
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.exporting import read_layout, read_preprocessing
@@ -44,15 +47,20 @@ def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
 
 
 def find_differences(
-    baseline: Interface, batch: int, files: tuple[Path, Path], preprocess: Sequence[str]
+    baseline: Interface,
+    batch: int,
+    files: tuple[Path, Path],
+    preprocess: Sequence[str],
+    samples: Samples,
 ) -> tuple[Issue, ...]:
     """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size.
 
     Args:
         files: both as `.tflite`.
         preprocess: `--preprocess` texts that both are fed with.
+        samples: what both are fed.
     """
-    found = []
+    found = _find_beyond(read_interface(files[1], baseline), samples)
     carried = read_preprocessing(files[1])
     fed = tuple(map(format_preprocessing, parse_preprocessing(preprocess, baseline.inputs)))
     if carried and fed != carried:
@@ -72,3 +80,23 @@ def find_differences(
         message = f"The first model is quantized itself ({quantized[0]!r}), so it is no FP32"
         found.append(make_issue("compare.baseline_quantized", f"{message}; swap the two?"))
     return tuple(found)
+
+
+def _find_beyond(candidate: Interface, samples: Samples) -> list[Issue]:
+    """Doubts about samples that reach far beyond what a quantized input can hold."""
+    found = []
+    sample = next(samples.iterate((0,)))
+    for spec in candidate.inputs:
+        if not spec.scales:
+            continue
+        limits = np.iinfo(spec.dtype)
+        ends = (np.array([limits.min, limits.max]) - spec.zero_points[0]) * spec.scales[0]
+        values = sample.inputs[candidate.input_names[spec.name]]
+        low, high = float(values.min()), float(values.max())
+        if max(high - ends[1], ends[0] - low) > ends[1] - ends[0]:
+            message = (
+                f"Input {spec.name!r} is fed {low:g} to {high:g}, and the candidate's holds "
+                f"{ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing with --preprocess."
+            )
+            found.append(make_issue("data.range_mismatch", message))
+    return found

@@ -23,6 +23,8 @@ TIERS = (
     ("edgeq.converters", "edgeq.device_runners"),
     (
         "edgeq.metrics",
+        "edgeq.event_mapping",
+        "edgeq.profile_reasons",
         "edgeq.inference",
         "edgeq.judging",
         "edgeq.evaluation",
@@ -34,7 +36,7 @@ TIERS = (
     ("edgeq.candidates",),
     ("edgeq.second_engine",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup"),
-    ("edgeq.debugging",),
+    ("edgeq.debugging", "edgeq.profiling"),
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.render",),

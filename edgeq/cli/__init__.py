@@ -20,6 +20,7 @@ _VERBS = {
     "convert": ("edgeq.cli.convert", "Convert a trained model to a proven .tflite."),
     "tune": ("edgeq.cli.tune", "Find the fastest INT8 or mixed model inside an accuracy budget."),
     "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),
+    "profile": ("edgeq.cli.profile", "Time per operator of .tflite files, INT8 beside FP32."),
     "eval": ("edgeq.cli.evaluate", "Measure accuracy on labelled data."),
     "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
     "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),

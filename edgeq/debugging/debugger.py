@@ -77,7 +77,10 @@ def debug_pair(
             layers=_rank(_read_layers(found["layers"])),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
-            issues=(*opened.issues, *find_differences(leader, batch, (first, second), texts)),
+            issues=(
+                *opened.issues,
+                *find_differences(leader, batch, (first, second), texts, opened),
+            ),
         )
 
 

@@ -152,6 +152,8 @@ class Choice:
         message = f"None of {len(self._search.trials)} trials keeps {' and '.join(asked)}"
         if nearest is not None:
             message += f": the best has {_describe(nearest)}"
+            if self._search.is_rejected(nearest):
+                message += " where the search looked, and misses it on the samples kept apart"
         if self._search.layers:
             worst = self._search.layers[0]
             message += (

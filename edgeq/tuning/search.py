@@ -138,6 +138,10 @@ class Search:
             default=None,
         )
 
+    def is_rejected(self, trial: Trial) -> bool:
+        """Whether the samples kept apart did not confirm it."""
+        return trial.recipe in self._rejected
+
     def confirm(self, trial: Trial) -> bool:
         """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
         (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)

@@ -194,11 +194,18 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     same = package.compare(MOBILENET, int8_mobilenet, TEST, preprocess="scale=1/255", **given)
     assert same.issues == ()
     assert same.baseline.path == f"{MOBILENET} (lowered to .tflite)"
-    other = package.compare(source, int8_mobilenet, TEST, preprocess="scale=1/127", **given)
+    other = package.compare(source, int8_mobilenet, TEST, preprocess="scale=1/200", **given)
+    raw = package.compare(MOBILENET, int8_mobilenet, TEST, preprocess=(), **given)
+    beyond, _ = raw.issues
+    assert beyond.code == "data.range_mismatch"
+    assert beyond.message == (
+        "Input 'image' is fed 0 to 255, and the candidate's holds 0 to 1: declare the "
+        "preprocessing with --preprocess."
+    )
     fed, layers = other.issues
     assert fed.code == "compare.fed_otherwise"
     assert fed.message == (
-        "The candidate declares 'scale=1/255' and was fed 'scale=1/127'; leave out --preprocess."
+        "The candidate declares 'scale=1/255' and was fed 'scale=0.005'; leave out --preprocess."
     )
     assert layers.code == "compare.other_layers"
     assert layers.message.startswith("These are two different models: layer ")

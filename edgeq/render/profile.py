@@ -1,0 +1,171 @@
+"""Time per operator as terminal text."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.render.parts import grid, heading, issue_parts, plural, render, show_ms
+from edgeq.values import DeviceFacts, ModelProfile, OperatorTime, Profile
+
+_LONGEST = 10
+_LAYER_WIDTH = 20
+
+
+def show_profile(profile: Profile, *, show_all: bool = False) -> str:
+    """Summary of `edgeq profile`."""
+    model = profile.models[0]
+    names = " against ".join(item.model.path for item in profile.models)
+    timed = sorted(
+        (op for op in (*model.operators, *model.unmapped) if op.time_ms is not None),
+        key=lambda op: -(op.time_ms or 0.0),
+    )
+    shown = timed if show_all else timed[:_LONGEST]
+    parts: list[RenderableType] = [
+        heading(f"{names}, {plural(model.runs, 'inference')} of each"),
+        _facts_line(profile.facts, model, profile.threads),
+        "",
+        grid(_total_rows(profile)),
+        "",
+        _operator_table(profile, shown),
+    ]
+    if len(shown) < len(timed):
+        rest = sum(op.share for op in timed[len(shown) :])
+        count = plural(len(timed) - len(shown), "operator")
+        parts.append(Text(f"  and {count} with {rest:.1%} of the time: --all", "dim"))
+    parts += ["", _type_table(profile)]
+    parts += _remarks(model)
+    if profile.reasons:
+        parts += ["", heading("Why INT8 gains no more")]
+        parts += [Text(f"  why: {line}") for line in map(_wrap, profile.reasons)]
+    return render(*parts, *issue_parts(profile.issues))
+
+
+def _wrap(sentence: str) -> str:
+    return "\n       ".join(textwrap.wrap(sentence, 92))
+
+
+def _facts_line(facts: DeviceFacts, model: ModelProfile, threads: int) -> Text:
+    runtime = f"{model.runtime.name} {model.runtime.version}"
+    where = f"{facts.device}: {facts.cpu_model or facts.machine}"
+    return Text(f"{where}; {runtime}, {plural(threads, 'thread')}")
+
+
+def _total_rows(profile: Profile) -> list[tuple[str, str]]:
+    """Whole inference, operators, and what lies between, of each model."""
+    rows = []
+    for model in profile.models:
+        between = max(0.0, model.latency_ms - model.operators_ms)
+        text = (
+            f"latency p50 {show_ms(model.latency_ms)}, operators {show_ms(model.operators_ms)}, "
+            f"between them {show_ms(between)}"
+        )
+        rows.append((model.model.path.rsplit("/", 1)[-1], text))
+        parts = [
+            f"{label} {show_ms(time)} ({time / model.operators_ms:.1%})"
+            for label, time in (
+                ("QUANTIZE and DEQUANTIZE", model.conversion_ms),
+                ("float islands", model.island_ms),
+            )
+            if time
+        ]
+        if parts:
+            rows.append(("", ", ".join(parts)))
+    return rows
+
+
+def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("operator", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    twins: dict[int | None, OperatorTime] = {}
+    if len(profile.models) == 2:
+        table.add_column(f"ms {_label(profile)}", justify="right", no_wrap=True)
+        table.add_column("gain", justify="right", no_wrap=True)
+        theirs = {op.index: op for op in profile.models[1].operators}
+        twins = {ours: theirs[other] for ours, other in profile.pairs}
+    table.add_column("kernel", no_wrap=True)
+    for op in shown:
+        cells = ["" if op.index is None else str(op.index), _short(op), op.operator]
+        cells += [f"{op.time_ms:.4f}", f"{op.share:.1%}"]
+        if len(profile.models) == 2:
+            twin = twins.get(op.index)
+            cells += _against(op.time_ms, None if twin is None else twin.time_ms)
+        table.add_row(*map(Text, [*cells, _kernel(op, 40 - 16 * (len(profile.models) - 1))]))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _type_table(profile: Profile) -> Padding:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("type", no_wrap=True)
+    for column in ("operators", "ms", "share"):
+        table.add_column(column, justify="right", no_wrap=True)
+    theirs: dict[str, float] = {}
+    if len(profile.models) == 2:
+        table.add_column(f"ms {_label(profile)}", justify="right", no_wrap=True)
+        table.add_column("gain", justify="right", no_wrap=True)
+        theirs = {item.operator: item.time_ms for item in profile.models[1].types}
+    for item in profile.models[0].types:
+        cells = [item.operator, str(item.count), f"{item.time_ms:.4f}", f"{item.share:.1%}"]
+        if len(profile.models) == 2:
+            cells += _against(item.time_ms, theirs.get(item.operator))
+        table.add_row(*map(Text, cells))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _label(profile: Profile) -> str:
+    """What the second model is called in a column's heading."""
+    precisions = {op.precision for op in profile.models[1].operators}
+    return "FP32" if precisions <= {"float32", "integer"} else "second"
+
+
+def _against(own: float | None, other: float | None) -> list[str]:
+    if own is None or other is None:
+        return ["-", "-"]
+    return [f"{other:.4f}", f"{other / own:.2f}x" if own else "-"]
+
+
+def _kernel(op: OperatorTime, room: int) -> str:
+    """The runtime's names without the dtypes in them, and what is special about them."""
+    names = dict.fromkeys(re.sub(r" *\(.*\)", "", kernel) for kernel in op.kernels)
+    text = " + ".join(names) if op.is_delegated else "TensorFlow Lite's own"
+    return _cut(f"float: {text}" if op.is_island else text, room)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _short(op: OperatorTime) -> str:
+    if op.index is None:
+        return "of no operator"
+    name = op.name.split(";", maxsplit=1)[0]
+    return _cut("/".join(name.split("/")[-2:]), _LAYER_WIDTH)
+
+
+def _remarks(model: ModelProfile) -> list[RenderableType]:
+    """What the figures do not tell."""
+    lines = []
+    gone = [op for op in model.operators if op.time_ms is None]
+    if gone:
+        kinds = ", ".join(dict.fromkeys(op.operator for op in gone))
+        count = plural(len(gone), "operator")
+        lines.append(f"{count} without a time, computed inside another or not at all: {kinds}")
+    if model.unmapped:
+        kinds = ", ".join(dict.fromkeys(op.operator for op in model.unmapped))
+        count = plural(len(model.unmapped), "step")
+        lines.append(f"{count} of the runtime that belong to no operator of the file: {kinds}")
+    return ["", *(Text(f"  {_indent(line)}", "dim") for line in lines)] if lines else []
+
+
+def _indent(line: str) -> str:
+    return "\n  ".join(textwrap.wrap(line, 98))
