@@ -34,7 +34,7 @@ def find_issues(
     """
     is_burst = run.sustained is None
     found = (
-        _emulated(emulator),
+        emulated_issue(emulator),
         _undervoltage(looks),
         _few_runs(run),
         _noisy(run) if is_burst else None,
@@ -45,7 +45,8 @@ def find_issues(
     return tuple(issue for issue in found if issue is not None)
 
 
-def _emulated(emulator: str | None) -> Issue | None:
+def emulated_issue(emulator: str | None) -> Issue | None:
+    """That no time measured on an emulated processor means anything."""
     if emulator is None:
         return None
     return make_issue(

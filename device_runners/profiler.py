@@ -4,8 +4,8 @@
 
 It needs the standard library and ai-edge-litert 2.3 or newer, whose `libLiteRt.so` it drives
 through its C API, and imports nothing of edgeq. It is started by the agent as a process of its
-own, because native code can crash. The result is {"runtime", "latency_ns", "invoke_us", "events"},
-one list entry per inference, or {"error"}. Runs on Python 3.8 and newer.
+own, because native code can crash. The result is {"runtime", "latency_ns", "invoke_us", "events",
+"memory"}, one list entry per inference, or {"error"}. Runs on Python 3.8 and newer.
 
 Structures and signatures are those of the headers in litert/c of LiteRT 2.3.
 """
@@ -23,6 +23,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 OLDEST = (2, 3)  # earlier releases have other signatures
 WARMUP_S = 0.5
 MIN_WARMUP = 3
+COPIES = 5
+COPY_BYTES = (32 << 20, 256 << 20)  # at least and at most, in one copy
 
 CPU = 1  # kLiteRtHwAcceleratorCpu
 FLOAT32, FLOAT16, UINT8, INT8 = 1, 10, 3, 9  # LiteRtElementType
@@ -314,6 +317,47 @@ def measure(model: Model, runs: int) -> Dict[str, Any]:
     return {"latency_ns": latency_ns, "invoke_us": invoke_us, "events": events}
 
 
+def cache_bytes() -> Optional[int]:
+    """Size of the last cache before the memory, None when Linux does not tell."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        with contextlib.suppress(OSError, ValueError):
+            sizes.append(int(path.read_text().strip().rstrip("K")) << 10)
+    return max(sizes, default=None)
+
+
+def available_bytes() -> int:
+    """Memory that may be taken."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def measure_memory(threads: int) -> Dict[str, Any]:
+    """How fast so many threads move bytes between memory and processor, the best of some copies.
+
+    A copy of four times the last cache counts its bytes twice, read and written, as STREAM's does.
+    """
+    cache = cache_bytes()
+    wanted = max(COPY_BYTES[0], 4 * (cache or 0))
+    size = min(wanted, COPY_BYTES[1], available_bytes() // 8) // threads
+    pairs = [(bytearray(size), bytearray(size)) for _ in range(threads)]
+    places = [[(ctypes.c_char * size).from_buffer(one) for one in pair] for pair in pairs]
+    best = float("inf")
+    for _ in range(COPIES):
+        copies = [
+            threading.Thread(target=ctypes.memmove, args=(*place, size)) for place in places
+        ]  # fmt: skip
+        began = time.perf_counter()
+        for copy in copies:
+            copy.start()
+        for copy in copies:
+            copy.join()
+        best = min(best, time.perf_counter() - began)
+    return {"bytes_per_s": 2 * size * threads / best, "cache_bytes": cache}
+
+
 @contextlib.contextmanager
 def private_library() -> Iterator[Tuple[Path, str]]:
     """A copy of LiteRT's library in a folder of its own, and the release it is from.
@@ -350,6 +394,7 @@ def profile(path: str, threads: int, runs: int) -> Dict[str, Any]:
         with private_library() as (library, release):
             model = Model(Runtime(library), path, threads)
             found = measure(model, runs)
+            found["memory"] = measure_memory(threads)
     except ProfileError as error:
         return {"error": {"code": error.code, "message": str(error), "details": error.details}}
     return dict(found, runtime={"name": "ai-edge-litert", "version": release})

@@ -5,23 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from edgeq.values import ModelProfile, OperatorTime
+from edgeq.values import MemorySpeed, ModelProfile, OperatorTime
 
 _WORTH = 0.02  # of the quantized model's time: what is less explains nothing
 _SLOWER = 1.1
 _SHORT_MS = 0.002  # what surrounds the arithmetic of an operator weighs as much
 _CUT_SPREAD_MS = 0.0003  # standard deviation of what the runtime's clock cuts off a time
 _HARDLY = 1.5  # times faster than FP32
+_MEMORY_BOUND = 0.5  # of the memory's speed: the other half is the arithmetic's
 
 
 def find_reasons(
-    model: ModelProfile, baseline: ModelProfile | None, pairs: Sequence[tuple[int, int]]
+    model: ModelProfile,
+    baseline: ModelProfile | None,
+    pairs: Sequence[tuple[int, int]],
+    memory: MemorySpeed,
 ) -> tuple[str, ...]:
     """Sentences with the figures behind them; none where the figures show nothing.
 
     Args:
         baseline: the float model, None without one.
         pairs: the same layer's operator in the model and in the baseline.
+        memory: of the machine, measured with as many threads.
     """
     if not any(op.precision in ("int8", "int16x8") for op in model.operators):
         return ()
@@ -29,6 +34,7 @@ def find_reasons(
         *_without_xnnpack(model),
         *_conversions(model),
         *_islands(model),
+        *_memory_bound(model, memory),
     ]
     if baseline is not None:
         ours = {op.index: op for op in model.operators}
@@ -69,6 +75,35 @@ def _islands(model: ModelProfile) -> list[str]:
     if not _is_worth(found):
         return []
     return [f"Float operators inside the file, {_listed(found)}, take {_time(found, model)}."]
+
+
+def _memory_bound(model: ModelProfile, memory: MemorySpeed) -> list[str]:
+    """Operators that wait for their weights (Williams et al., Roofline, CACM 52(4), 2009).
+
+    A model whose constants are larger than the last cache brings them from the memory in every
+    inference.
+    """
+    if memory.cache_bytes is None:
+        return []
+    if sum(op.constant_bytes for op in model.operators) <= memory.cache_bytes:
+        return []
+    bound = [
+        op
+        for op in model.operators
+        if op.time_ms and op.constant_bytes / op.time_ms * 1e3 > _MEMORY_BOUND * memory.bytes_per_s
+    ]
+    sentences = []
+    for kind in dict.fromkeys(op.operator for op in bound):
+        group = [op for op in bound if op.operator == kind]
+        if _is_worth(group):
+            size = sum(op.constant_bytes for op in group)
+            speed = size / _sum(group) / 1e6
+            sentences.append(
+                f"{kind} is memory bound: {len(group)} read {size / 1e6:.1f} MB of weights in "
+                f"{_time(group, model)}; that is {speed:.1f} GB/s, and the memory here moves "
+                f"{memory.bytes_per_s / 1e9:.1f}. Fewer bytes help, faster arithmetic does not."
+            )
+    return sentences
 
 
 Twins = Sequence[tuple[OperatorTime, OperatorTime]]

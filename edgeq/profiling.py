@@ -5,15 +5,17 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
 from edgeq.converters.certificate import certify
 from edgeq.converters.matching import match_operators
-from edgeq.device_runners import agent, profiler
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners import agent, health, profiler
+from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.measure import choose_runtime
 from edgeq.errors import DeviceError, UsageError
 from edgeq.event_mapping import map_events
 from edgeq.issues import judge, make_issue
@@ -21,6 +23,7 @@ from edgeq.profile_reasons import find_reasons
 from edgeq.values import (
     FileRef,
     Issue,
+    MemorySpeed,
     ModelProfile,
     OperatorReport,
     OperatorTime,
@@ -36,6 +39,8 @@ _OLDEST = ".".join(map(str, profiler.OLDEST))
 _INSTALL = f"Install it there with: pip install '{_RUNTIME}>={_OLDEST}'"
 _LONGEST_S = 24 * 3600.0
 _MOST_ADDED = 0.2  # of all operators' times
+OnProgress = Callable[[str, int, int | None], None]
+
 _CUT_MS = 0.0005  # a time cut to whole microseconds is half of one too short on average
 
 
@@ -46,7 +51,7 @@ def profile(
     python: str | Path | None = None,
     threads: int = 1,
     runs: int = 60,
-    on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None,
+    on_progress: OnProgress = lambda step, done, total: None,
 ) -> Profile:
     """Measure the time of each operator of one `.tflite`, or of two side by side.
 
@@ -81,20 +86,29 @@ def profile(
         matched = match_operators(trees[1], trees[0])
         pairs = tuple(sorted((ours, theirs) for theirs, ours in matched.items()))
     target = resolve_device(device, python=None if python is None else Path(python))
-    _require_litert(target)
+    emulator = _require_litert(target, on_progress)
     result = _run(paths, target, threads, runs, on_progress)
     found = tuple(
         _read_model(path, tree, reports[path], _require(path, target, plain))
         for path, tree, plain in zip(paths, trees, result["models"], strict=True)
     )
-    issues = tuple(issue for model in found for issue in _find_issues(model))
+    facts = read_facts(target.name, result["facts"])
+    facts = replace(facts, emulator=facts.emulator or emulator)
+    memory = _read_memory(result["models"])
+    unreal = health.emulated_issue(facts.emulator)
+    issues = (
+        *(() if unreal is None else (unreal,)),
+        *(issue for model in found for issue in _find_issues(model)),
+    )
     is_mixed = len(paths) == 2 and not _is_quantized(reports[paths[1]])
+    baseline = found[1] if is_mixed else None
     return Profile(
-        facts=read_facts(target.name, result["facts"]),
+        facts=facts,
         threads=threads,
+        memory=memory,
         models=found,
         pairs=pairs,
-        reasons=find_reasons(found[0], found[1] if is_mixed else None, pairs),
+        reasons=() if unreal else find_reasons(found[0], baseline, pairs, memory),
         validity=judge(issues),
         issues=issues,
     )
@@ -117,21 +131,13 @@ def _find_issues(model: ModelProfile) -> tuple[Issue, ...]:
     return (make_issue("profile.too_short", message),)
 
 
-def _require_litert(device: Device) -> None:
-    """Refuse a device without LiteRT's C API before anything is sent.
+def _require_litert(device: Device, on_progress: OnProgress) -> str | None:
+    """Refuse a device without LiteRT's C API before a model is sent; who emulates the device.
 
     Raises:
         DeviceError: names what is there instead.
     """
-    runtimes = device.facts().runtimes
-    there = ", ".join(f"{item.name} {item.version}" for item in runtimes) or "none"
-    chosen = next((item for item in runtimes if item.name == _RUNTIME), None)
-    if chosen is None:
-        raise DeviceError(
-            f"{device.name} has no {_RUNTIME}, the runtime that tells the time of each operator; "
-            f"it has: {there}.",
-            hint=f"{_INSTALL}, or measure the whole model with edgeq bench.",
-        )
+    chosen = choose_runtime(device, _RUNTIME, events_as_progress(on_progress))
     release = flatbuffer.release(chosen.version)
     if release and release < profiler.OLDEST:
         raise DeviceError(
@@ -139,6 +145,14 @@ def _require_litert(device: Device) -> None:
             f"operator; {_OLDEST} does.",
             hint=_INSTALL,
         )
+    return device.facts().emulator
+
+
+def _read_memory(models: Sequence[Mapping[str, Any]]) -> MemorySpeed:
+    """The best of all processes: what else ran can only have slowed it."""
+    found = [turn["memory"] for model in models for turn in model["turns"]]
+    best = max(found, key=lambda memory: float(memory["bytes_per_s"]))
+    return MemorySpeed(best["bytes_per_s"], best["cache_bytes"])
 
 
 def _run(
@@ -146,13 +160,14 @@ def _run(
     device: Device,
     threads: int,
     runs: int,
-    on_progress: Callable[[str, int, int | None], None],
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     names = [f"model-{number}.tflite" for number in range(len(paths))]
     files = {**dict(zip(names, paths, strict=True)), "profiler.py": Path(profiler.__file__)}
     job = {
         "protocol": agent.PROTOCOL,
         "task": "profile",
+        "runtime": _RUNTIME,
         "threads": threads,
         "runs": runs,
         "models": names,
@@ -160,7 +175,7 @@ def _run(
 
     def show(event: dict[str, Any]) -> None:
         if event.get("event") == "progress":
-            on_progress(event["step"], event["done"], event["total"])
+            on_progress(event["step"], event["done"], event.get("total"))
 
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         return device.run(job, files, Path(folder), on_event=show, deadline_s=_LONGEST_S)
@@ -210,7 +225,8 @@ def _read_model(
         sum(len(turn["latency_ns"]) for turn in turns),
         (latency_ms, added_ms),
         list(zip(events, times, map_events(tree, events), strict=True)),
-        reports[: len(tree.subgraphs[0].operators)],
+        tree,
+        reports,
     )
 
 
@@ -243,18 +259,24 @@ def _gather(
     runs: int,
     overall_ms: tuple[float, float],
     events: Sequence[tuple[dict[str, Any], float, int | None]],
+    tree: Any,
     reports: Sequence[OperatorReport],
 ) -> ModelProfile:
     total = sum(time for _, time, _ in events)
     is_quantized = _is_quantized(reports)
+    weights = [_constant_bytes(tree, operator) for operator in tree.subgraphs[0].operators]
     operators = tuple(
-        _operator_time(report, [e for e in events if e[2] == report.index], total, is_quantized)
-        for report in reports
+        replace(
+            _operator_time(report, [e for e in events if e[2] == report.index], total),
+            is_island=is_quantized and report.precision == "float32",
+            constant_bytes=size,
+        )
+        for report, size in zip(reports, weights, strict=False)  # other subgraphs' come later
     )
     unmapped = tuple(
         OperatorTime(
             None, event["name"], event["name"], "", (event["name"],), True, time,
-            time / total, False,
+            time / total, False, 0,
         )
         for event, time, index in events
         if index is None
@@ -274,11 +296,14 @@ def _gather(
     )
 
 
+def _constant_bytes(tree: Any, operator: Any) -> int:
+    tensors = [tree.subgraphs[0].tensors[i] for i in flatbuffer.indices(operator.inputs) if i >= 0]
+    found = [tree.buffers[tensor.buffer].data for tensor in tensors]
+    return sum(len(data) for data in found if data is not None)
+
+
 def _operator_time(
-    report: OperatorReport,
-    events: Sequence[tuple[dict[str, Any], float, int | None]],
-    total: float,
-    is_quantized: bool,
+    report: OperatorReport, events: Sequence[tuple[dict[str, Any], float, int | None]], total: float
 ) -> OperatorTime:
     time = sum(time for _, time, _ in events)
     return OperatorTime(
@@ -290,7 +315,8 @@ def _operator_time(
         is_delegated=any(e["kind"] == "delegate" for e, _, _ in events) if events else None,
         time_ms=time if events else None,
         share=time / total,
-        is_island=is_quantized and report.precision == "float32",
+        is_island=False,
+        constant_bytes=0,
     )
 
 

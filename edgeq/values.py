@@ -1080,6 +1080,7 @@ class OperatorTime:
         time_ms: per inference; None without kernels.
         share: of the sum of all operators' times, 0 to 1.
         is_island: float in a file that has quantized operators.
+        constant_bytes: of its weights and other constants in the file.
     """
 
     index: int | None
@@ -1091,6 +1092,7 @@ class OperatorTime:
     time_ms: float | None
     share: float
     is_island: bool
+    constant_bytes: int
 
 
 @dataclass(frozen=True)
@@ -1140,6 +1142,19 @@ class ModelProfile:
 
 
 @dataclass(frozen=True)
+class MemorySpeed:
+    """What lies between a processor and its weights.
+
+    Attributes:
+        bytes_per_s: read and written in a copy, by as many threads as the model had.
+        cache_bytes: of the last cache before the memory; None when the machine does not tell.
+    """
+
+    bytes_per_s: float
+    cache_bytes: int | None
+
+
+@dataclass(frozen=True)
 class Profile:
     """Time per operator of one model, or of two side by side.
 
@@ -1147,11 +1162,13 @@ class Profile:
         models: the quantized one first, where just one is; else as given.
         pairs: operators that are the same layer in both, as their indices in each.
         reasons: what the figures say about where quantization gains nothing.
-        validity: "valid" or "degraded", from the issues.
+        memory: how fast it was beside the models.
+        validity: "valid", "degraded" or "invalid", from the issues.
     """
 
     facts: DeviceFacts
     threads: int
+    memory: MemorySpeed
     models: tuple[ModelProfile, ...]
     pairs: tuple[tuple[int, int], ...]
     reasons: tuple[str, ...]

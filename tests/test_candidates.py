@@ -110,11 +110,11 @@ def test_a_percentile_needs_samples(convert: Any) -> None:
         ({"scheme": "fp16", "corrections": "bias"},
          "--corrections bias means nothing with --scheme fp16."),
         ({"calibrator": "tflite", "statistic": "mse"},
-         "--statistic needs edgeq's own calibrator, and this model: --calibrator tflite was "
-         "given."),
+         "--statistic needs edgeq's own calibrator, which cannot be used here: --calibrator tflite "
+         "was given."),
         ({"calibrator": "tflite", "corrections": "bias"},
-         "--corrections needs edgeq's own calibrator, and this model: --calibrator tflite was "
-         "given."),
+         "--corrections needs edgeq's own calibrator, which cannot be used here: --calibrator "
+         "tflite was given."),
     ],
 )  # fmt: skip
 def test_options_that_contradict(convert: Any, options: dict[str, str], message: str) -> None:

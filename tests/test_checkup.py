@@ -37,16 +37,21 @@ OLD = {"name": "tflite-runtime", "version": "2.14.0"}
 def examine(tmp_path: Path) -> Answer:
     """A machine that answers as told: a script in the place of its Python."""
 
-    def look(errors: list[Any] | None = None, model: Path | None = None, **changes: Any) -> Checkup:
+    def look(
+        errors: dict[str, Any] | None = None, model: Path | None = None, **changes: Any
+    ) -> Checkup:
         facts = {**agent.machine_facts(), **PI, **changes}
-        plain = {"facts": facts, "errors": errors or [None] * len(facts["runtimes"])}
         (tmp_path / "facts").write_text(json.dumps(facts))
-        (tmp_path / "result").write_text(json.dumps(plain))
+        for runtime in facts["runtimes"]:
+            name = runtime["name"]
+            plain = {"facts": facts, "error": (errors or {}).get(name)}
+            (tmp_path / f"result-{name}").write_text(json.dumps(plain))
         python = tmp_path / "python"
         python.write_text(
             "#!/bin/sh\n"
             f'if [ "$2" = facts ]; then cat {tmp_path}/facts; exit; fi\n'
-            f"cp {tmp_path}/result $3/result.json\n"
+            """name=$(sed 's/.*"runtime": "\\([^"]*\\)".*/\\1/' "$3/job.json")\n"""
+            f'cp "{tmp_path}/result-$name" "$3/result.json"\n'
             """echo '{"event": "end", "result": "result.json"}'\n"""
         )
         python.chmod(0o755)
@@ -106,7 +111,7 @@ def test_tflite_runtime_wants_an_old_numpy(examine: Answer) -> None:
 
 def test_a_broken_runtime_beside_one_that_works(examine: Answer) -> None:
     error = {"code": "crashed", "message": "the worker was killed by SIGILL", "details": ""}
-    checkup = examine([error, None], runtimes=[*PI["runtimes"], OLD])
+    checkup = examine({"ai-edge-litert": error}, runtimes=[*PI["runtimes"], OLD])
     assert checkup.can_run
     assert [check.failure for check in checkup.runtimes] == [error["message"], None]
     assert found(checkup) == [(

@@ -26,6 +26,7 @@ def test_every_kind_has_a_known_severity_and_a_room():
         "compare",
         "bench",
         "doctor",
+        "profile",
         "convert",
         "tune",
     }

@@ -100,13 +100,18 @@ class Search:
             "int16": [name for name in names if name in kernels],
             "keep_float": names,
         }
+        # Stretched channels clip elsewhere at a ReLU6, and no operator in float makes up for that.
+        plain_base = next((item.recipe for item in ranked if not item.recipe.is_equalized), base)
+        starts = [(base, *item) for item in ladders.items()]
+        if plain_base != base:
+            starts.append((plain_base, "keep_float", names))
         self._try(
-            _mixed(base, side, ladder[:count])
-            for side, ladder in ladders.items()
+            _mixed(start, side, ladder[:count])
+            for start, side, ladder in starts
             for count in _rungs(len(ladder))
         )
-        for side, ladder in ladders.items():
-            self._narrow(base, side, ladder)
+        for start, side, ladder in starts:
+            self._narrow(start, side, ladder)
 
     def inside(self) -> list[Trial]:
         """Trials that keep the budget, those with the best quality first."""

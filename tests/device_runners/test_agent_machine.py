@@ -333,7 +333,8 @@ def test_each_runtime_is_imported_in_a_process_of_its_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ai_edge_litert.py").write_text("raise ImportError('libfoo.so.1: not found')")
-    found = LocalDevice().run({"protocol": 1, "task": "check"}, {}, tmp_path)
-    runtimes = [item["name"] for item in found["facts"]["runtimes"]]
-    assert len(found["errors"]) == len(runtimes)
-    assert found["errors"][runtimes.index("ai-edge-litert")] is None
+    job = {"protocol": 1, "task": "check", "runtime": "ai-edge-litert"}
+    assert LocalDevice().run(job, {}, tmp_path)["error"] is None
+    (tmp_path / "result.json").unlink()
+    error = LocalDevice().run({**job, "runtime": "tflite-runtime-9000"}, {}, tmp_path)["error"]
+    assert error["message"].startswith("tflite-runtime-9000 is not installed (ai-edge-litert")

@@ -153,7 +153,7 @@ def test_a_search_that_was_cut_short_says_so(tune: Any, tmp_path: Path) -> None:
 
 def test_a_file_that_gains_nothing_is_told(tune: Any, tmp_path: Path) -> None:
     """Nearly everything in float is larger, and as slow, as the float model."""
-    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=50.0, io="float32")
+    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=55.0, io="float32")
     smaller = result.certificate.size_bytes < result.source.file.size_bytes
     faster = result.trials[0].speedup.low > 1
     codes = [issue.code for issue in result.issues]
