@@ -1,7 +1,8 @@
 #!/bin/bash
 # A virtual arm64 board: an arm64 Debian userland under qemu-user with its own sshd on loopback.
-#   virtual_board.sh build FOLDER         makes FOLDER/root, FOLDER/key and FOLDER/known_hosts
-#   virtual_board.sh start FOLDER PORT    starts sshd; prints the process to kill, with SIGKILL
+#   virtual_board.sh build FOLDER [OTHER]   makes FOLDER/root, FOLDER/key and FOLDER/known_hosts,
+#                                           from the board in the folder OTHER where it is given
+#   virtual_board.sh start FOLDER PORT      starts sshd; prints the process to kill, with SIGKILL
 # As root; needs mmdebstrap, qemu-user-static and openssh-client.
 set -euo pipefail
 verb=$1 folder=$2 root=$2/root
@@ -23,6 +24,12 @@ unpack() {
         --include=openssh-server,openssh-sftp-server,python3-minimal,libpython3-stdlib,libstdc++6 \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$root"
     rm -rf "$root"/usr/share/{doc,man,locale,perl,info} "$root"/usr/lib/aarch64-linux-gnu/{perl,gconv}
+}
+
+copy_from() {
+    # What its user and its runs left there stays there.
+    cp -a --reflink=auto "$1/root" "$root"
+    rm -rf "$root"/home/pi "$root"/tmp/* "$root"/var/tmp/*
 }
 
 pretend_hardware() {
@@ -63,7 +70,7 @@ make_accounts() {
 case $verb in
 build)
     prepare_kernel
-    unpack
+    if [ $# -gt 2 ]; then copy_from "$3"; else unpack; fi
     pretend_hardware
     make_accounts
     ;;

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgeq
 from edgeq import devices, flatbuffer, models
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
@@ -23,6 +24,8 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start, stop
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, UsageError
+from edgeq.fleet import run_fleet
+from edgeq.parity import parity
 from edgeq.values import BenchOptions
 
 QUICK = BenchOptions(runs=10)
@@ -122,6 +125,60 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     )
     assert str(caught.value.hint).startswith("Install ai-edge-litert there")
     assert device.sent_bytes == before
+
+
+def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> None:
+    data = models.path("fashion_mnist_test.npz")
+    there, here = (
+        edgeq.evaluate([int8_mobilenet], data, samples=60, device=name)[0]
+        for name in (board, "local")
+    )
+    assert there.sample_count == here.sample_count == 60
+    assert there.metrics == here.metrics
+    assert there.metrics[0].value > 80
+
+
+def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:
+    result = parity(
+        int8_mobilenet, models.path("fashion_mnist_test.npz"), devices=[board], samples=40
+    )
+    row = next(row for row in result.rows if row.device == board and row.kernels == "xnnpack")
+    assert row.verdict in ("exact", "off by one")
+    assert row.same_samples >= 38
+    assert len(result.different[result.rows.index(row)]) == 40 - row.same_samples
+
+
+def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilenet: Path) -> None:
+    result = edgeq.profile(int8_mobilenet, device=board, runs=3)
+    (model,) = result.models
+    assert [op.operator for op in model.operators if not op.is_delegated] == ["SOFTMAX"]
+    assert model.unmapped == ()
+    assert all(op.time_ms is not None for op in model.operators)
+    assert (result.validity, result.reasons) == ("invalid", ())
+    assert "bench.emulated" in [issue.code for issue in result.issues]
+
+
+def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> None:
+    """The second is a copy with keys of its own, and nothing of what the first was sent."""
+    second = VirtualBoard(board_folder("arm64-2"))
+    build(second)
+    shutil.rmtree(second.root / "home/pi/.cache", ignore_errors=True)
+    names = [board, "emulated:arm64-2"]
+    seen: list[str] = []
+
+    def bench(name: str, show: Any) -> Any:
+        return edgeq.bench([int8_mobilenet], device=name, options=QUICK, on_progress=show)
+
+    def note(step: str, done: int, total: int | None) -> None:
+        seen.append(step)
+
+    try:
+        result = run_fleet("bench", names, bench, note)
+        assert result.is_complete
+        assert [entry.result.facts.device for entry in result.entries] == names
+        assert any(step.startswith("emulated:arm64-2: fetch ai-edge") for step in seen)
+    finally:
+        stop(second)
 
 
 def test_an_environment_is_made_once(device: BoardDevice) -> None:
