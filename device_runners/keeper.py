@@ -98,11 +98,21 @@ def choose_root() -> Path:
 
 def remove_forgotten(root: Path) -> None:
     """Jobs that ended, and uploads that broke, long ago."""
-    now = time.time()
     for path in [*(root / "jobs").iterdir(), *(root / "incoming").iterdir()]:
-        is_old = abs(now - path.lstat().st_mtime) > FORGOTTEN_S
-        if is_old and not (path.is_dir() and is_running(path)):
+        if age_s(path) > FORGOTTEN_S and not (path.is_dir() and is_running(path)):
             remove(path)
+
+
+def age_s(path: Path) -> float:
+    """Of an upload or a job.
+
+    A board without a battery for its clock starts in the past and jumps to the present once it has
+    a network: since the last start, jobs are dated by the uptime.
+    """
+    started = json.loads(read_text(str(path / "process.json")) or "{}")
+    if "uptime_s" in started and started["boot"] == boot_id():
+        return uptime_s() - float(started["uptime_s"])
+    return abs(time.time() - path.lstat().st_mtime)
 
 
 def remove(path: Path) -> None:
@@ -182,7 +192,10 @@ def watch(folder: Path, command: List[str], ready: int) -> None:
                 write_json(folder / "status.json", {"returncode": 127})
                 os.write(ready, b"1")
                 return
-            write_json(folder / "process.json", {"group": os.getpgrp(), "boot": boot_id()})
+            write_json(
+                folder / "process.json",
+                {"group": os.getpgrp(), "boot": boot_id(), "uptime_s": uptime_s()},
+            )
             os.write(ready, b"1")
             os.close(ready)
             write_json(folder / "status.json", {"returncode": child.wait()})
@@ -203,6 +216,11 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value))
     temporary.replace(path)
+
+
+def uptime_s() -> float:
+    """A clock that nobody sets."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def boot_id() -> Optional[str]:

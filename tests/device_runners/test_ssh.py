@@ -176,6 +176,26 @@ def test_a_run_goes_on_without_its_link(board: Board, cable: Cable, int8_mobilen
     device.close()
 
 
+def test_a_result_outlives_a_jump_of_the_clock(
+    board: Board, cable: Cable, tiny: Any, save: Any
+) -> None:
+    """A Raspberry Pi's clock jumps by years when it gets a network, while the link is away."""
+    device = board.device(port=cable.port)
+
+    def jump(event: dict[str, Any]) -> None:
+        if event.get("step") == "measure" and not cable.cuts:
+            cable.cut()
+            wait_until(lambda: not board.agents())
+            (folder,) = board.jobs()
+            os.utime(folder, (0, 0))  # a new keeper now finds a job of 1970
+
+    result = measure.bench([save(tiny.add_one())], device, QUICK, on_event=jump)
+    assert cable.cuts == 1
+    assert result.runs[0].latency.count == 30
+    assert board.jobs() == []
+    device.close()
+
+
 def test_a_link_that_does_not_come_back_is_told(
     board: Board, cable: Cable, tiny: Any, save: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
