@@ -46,7 +46,9 @@ TIERS = (
 MAX_BODY_LINES = 40
 MAX_FILE_LINES = 400
 # The vocabulary is one file so that it can be read in order; the others, so that they can travel.
-LONG_FILES = {"edgeq.values", "edgeq.device_runners.agent", "edgeq.device_runners.keeper"}
+LONG_FILES = {"edgeq.values"} | {
+    f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")
+}
 
 
 def sources() -> dict[str, Path]:

@@ -61,7 +61,7 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
     """Whole inference, operators, and what lies between, of each model."""
     rows = []
     for model in profile.models:
-        between = max(0.0, model.latency_ms - model.operators_ms)
+        between = round(max(0.0, model.latency_ms - model.operators_ms), 6)
         text = (
             f"latency p50 {show_ms(model.latency_ms)}, operators {show_ms(model.operators_ms)}, "
             f"between them {show_ms(between)}"
@@ -83,8 +83,8 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
 def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("operator", no_wrap=True)
+    table.add_column("layer", min_width=12)  # these three give way on a narrow terminal
+    table.add_column("operator", min_width=12)
     table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     twins: dict[int | None, OperatorTime] = {}
@@ -93,14 +93,15 @@ def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
         table.add_column("gain", justify="right", no_wrap=True)
         theirs = {op.index: op for op in profile.models[1].operators}
         twins = {ours: theirs[other] for ours, other in profile.pairs}
-    table.add_column("kernel", no_wrap=True)
+    table.add_column("kernel", min_width=6)
     for op in shown:
         cells = ["" if op.index is None else str(op.index), _short(op), op.operator]
         cells += [f"{op.time_ms:.4f}", f"{op.share:.1%}"]
         if len(profile.models) == 2:
             twin = twins.get(op.index)
             cells += _against(op.time_ms, None if twin is None else twin.time_ms)
-        table.add_row(*map(Text, [*cells, _kernel(op, 40 - 16 * (len(profile.models) - 1))]))
+        cells.append(_kernel(op, 40 - 16 * (len(profile.models) - 1)))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return Padding(table, (0, 0, 0, 2))
 
 
