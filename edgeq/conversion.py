@@ -174,7 +174,7 @@ def _quantize(
 def _describe(
     file: FileRef, scheme: Scheme, io: str, options: ConvertOptions, best: Made
 ) -> TfliteModel:
-    how = (best.ranges, best.candidates, best.corrections)
+    how = (best.ranges, best.candidates, best.corrections, best.correction_samples)
     return TfliteModel(file, scheme.name, io, options.granularity, *how)
 
 

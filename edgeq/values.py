@@ -298,6 +298,7 @@ class TfliteModel:
         ranges: None for schemes without calibration.
         candidates: the ways that were tried, the chosen one first; empty without a choice.
         corrections: by layer, in execution order; empty when none were made.
+        correction_samples: that they were made on, three quarters, and checked on, the last.
     """
 
     file: FileRef
@@ -307,6 +308,7 @@ class TfliteModel:
     ranges: Ranges | None
     candidates: tuple[Candidate, ...] = ()
     corrections: tuple[LayerCorrection, ...] = ()
+    correction_samples: int = 0
 
 
 EFFORTS = ("fast", "balanced", "best")

@@ -34,14 +34,23 @@ LARGE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Variant:
-    """A float model with ranges, and the file made of them."""
+    """A float model with ranges, and the file made of them.
+
+    Attributes:
+        correction_samples: that its layers were corrected on; 0 when they were not.
+    """
 
     model: FloatModel
     ranges: Ranges
     is_equalized: bool
     content: bytes
     corrections: tuple[LayerCorrection, ...] = ()
-    is_corrected: bool = False
+    correction_samples: int = 0
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether its layers were corrected after quantization."""
+        return self.correction_samples > 0
 
 
 def choose_corrections(

@@ -60,6 +60,13 @@ def test_the_chosen_candidate_comes_first(default: Conversion) -> None:
     assert tried == {"minmax", "mse", "percentile:99.99", "percentile:99.999"}
 
 
+def test_the_chosen_candidate_is_corrected_on_all_samples(
+    convert: Any, default: Conversion
+) -> None:
+    assert default.model.correction_samples == 100
+    assert convert(corrections="none").model.correction_samples == 0
+
+
 def test_the_same_input_gives_the_same_file(convert: Any, default: Conversion) -> None:
     assert convert().model.file.sha256 == default.model.file.sha256
 

@@ -156,7 +156,8 @@ def _choice_rows(model: TfliteModel) -> list[tuple[str, str]]:
     untouched = counts.pop("plain", 0)
     if counts:
         kinds = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        rows.append(("layers", f"{kinds}; {untouched} as rounded"))
+        count = model.correction_samples
+        rows.append(("layers", f"{kinds}; {untouched} as rounded; on {count} samples"))
     rows.append(
         (
             "SQNR there",
