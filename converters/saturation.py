@@ -2,13 +2,16 @@
 
 A sigmoid gives 1 for everything above 7 as far as 8 bits can show, a tanh above 4; a softmax gives
 0 to whatever lies 8 below the largest. Steps spent on such values are lost to those that count.
+
+What holds for a sum holds for its operands: where one is so large that no value of the other brings
+the sum back below 8, more of it makes no difference. The gates of recurrent layers are such sums.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +73,8 @@ def limit_ranges(content: bytes, ranges: Ranges, seen: Mapping[int, Limit]) -> R
         seen: tensor index to what its softmax needs, see `needed`, over all samples.
     """
     tree = flatbuffer.parse(content, "the float model")
-    limits = find_limits(tree, seen)
+    spans = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
+    limits = find_limits(tree, seen, spans)
     tensors = []
     for item in ranges.tensors:
         low, high = limits.get(item.index, (-np.inf, np.inf))
@@ -81,37 +85,88 @@ def limit_ranges(content: bytes, ranges: Ranges, seen: Mapping[int, Limit]) -> R
     return make_ranges(ranges.statistic + SATURATED, ranges.sample_count, tuple(tensors))
 
 
-def find_limits(tree: Any, seen: Mapping[int, Limit]) -> dict[int, Limit]:
+def find_limits(
+    tree: Any, seen: Mapping[int, Limit], spans: Mapping[int, Limit] | None = None
+) -> dict[int, Limit]:
     """Tensor index to the range that all of its readers can tell apart.
 
     Args:
         seen: tensor index to what its softmax needs, see `needed`.
+        spans: tensor index to its lowest and highest value; without them, nothing is known of the
+            operands of additions.
     """
     graph = tree.subgraphs[0]
     readers = _readers(tree, graph)
-    found: dict[int, Limit] = {}
+    search = _Search(tree, seen, spans or {}, {})
     for operator in reversed(graph.operators):  # readers come before what they read
         for index in flatbuffer.indices(operator.outputs):
-            parts = [_limit(name, reader, index, seen, found) for name, reader in readers[index]]
-            if parts and all(part is not None for part in parts):
-                known = [part for part in parts if part is not None]
-                found[index] = min(low for low, _ in known), max(high for _, high in known)
-    return found
+            parts = [search.limit(name, reader, index) for name, reader in readers[index]]
+            limit = _union(parts)
+            if limit is not None:
+                search.found[index] = limit
+    return search.found
 
 
-def _limit(
-    name: str, reader: Any, index: int, seen: Mapping[int, Limit], found: Mapping[int, Limit]
-) -> Limit | None:
-    if name in _LIMITS:
-        return -_LIMITS[name], _LIMITS[name]
-    if name == "SOFTMAX":
-        return seen.get(index)
-    if name in _PASSES:
-        parts = [found.get(output) for output in flatbuffer.indices(reader.outputs)]
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
-            return min(low for low, _ in known), max(high for _, high in known)
-    return None
+def _union(parts: Sequence[Limit | None]) -> Limit | None:
+    """What all of some readers need; None when one needs everything, or there are none."""
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is known so far; see `find_limits`."""
+
+    tree: Any
+    seen: Mapping[int, Limit]
+    spans: Mapping[int, Limit]
+    found: dict[int, Limit]
+
+    def limit(self, name: str, reader: Any, index: int) -> Limit | None:
+        """What one reader of a tensor can tell apart; None for everything."""
+        if name in _LIMITS:
+            return -_LIMITS[name], _LIMITS[name]
+        if name == "SOFTMAX":
+            return self.seen.get(index)
+        if name in _PASSES:
+            return _union([self.found.get(output) for output in flatbuffer.indices(reader.outputs)])
+        if name in ("ADD", "SUB"):
+            return self._limit_operand(name, reader, index)
+        return None
+
+    def _limit_operand(self, name: str, reader: Any, index: int) -> Limit | None:
+        """Of an operand of a sum or difference whose own limit is known.
+
+        Both operands may be cut by this at once: the upper cut of one needs ends whose sum lies
+        above the limit, the lower cut of the other needs the same sum to lie below.
+        """
+        (output,) = flatbuffer.indices(reader.outputs)
+        limit, operands = self.found.get(output), flatbuffer.indices(reader.inputs)
+        others = [item for item in operands if item != index]
+        if limit is None or len(others) != 1 or reader.builtinOptions.fusedActivationFunction:
+            return None
+        span = self._span(others[0])
+        if span is None:
+            return None
+        low, high = limit
+        if name == "SUB" and index == operands[0]:
+            span = -span[1], -span[0]
+        elif name == "SUB":
+            low, high, span = -high, -low, (-span[1], -span[0])
+        return low - span[1], high - span[0]
+
+    def _span(self, index: int) -> Limit | None:
+        """Lowest and highest value that the quantized tensor can have."""
+        tensor = self.tree.subgraphs[0].tensors[index]
+        if flatbuffer.is_constant(self.tree, tensor):
+            values = flatbuffer.constant(self.tree, tensor)
+            return float(values.min(initial=0)), float(values.max(initial=0))
+        if index not in self.spans:
+            return None
+        low, high = self.spans[index]
+        return min(low, 0.0), max(high, 0.0)
 
 
 def _readers(tree: Any, graph: Any) -> defaultdict[int, list[tuple[str, Any]]]:

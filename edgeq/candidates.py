@@ -8,24 +8,17 @@ with all calibration samples. `--effort fast` makes one file and asks nothing.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import BEFORE, correct
-from edgeq.converters.squashing import seen_limits, unsquash
-from edgeq.device_runners.device import resolve_device
-from edgeq.evaluation import run_pairs
-from edgeq.inference import read_interface
-from edgeq.judging import QualityMeter, worst_sqnr_db
 from edgeq.planning import Job, SamplePlan
+from edgeq.scoring import score_files
 from edgeq.values import Candidate, FloatModel, Issue, LayerCorrection, Ranges
 from edgeq.variants import (
     FEWEST,
@@ -34,14 +27,12 @@ from edgeq.variants import (
     activation_bytes,
     calibrated_models,
     choose_corrections,
+    choose_judges,
     choose_statistics,
     is_large,
     make_variants,
 )
 
-_JUDGES = 2  # every second calibration sample judges, the others correct
-_MOST_JUDGES = 128
-_MOST_JUDGES_LARGE = 32
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
 _AT_ONCE = min(4, os.cpu_count() or 1)  # corrections
 _MOST_CORRECTED = 4  # of each float model
@@ -81,20 +72,19 @@ def quantize_best(
     """
     names = choose_corrections(job, model, plan, issues)
     statistics = choose_statistics(job, model, plan)
-    models = calibrated_models(job, model, plan, run, names)
+    models = calibrated_models(job, model, plan, run, names, issues)
     variants = make_variants(job, models, statistics, names, issues)
     later = tuple(name for name in names if name not in BEFORE)
     if len(variants) == 1 and not later:
         return Made(variants[0].content, variants[0].ranges)
     job.on_progress("choose", 0, None)
-    judges = _judges(plan, _MOST_JUDGES_LARGE if is_large(job, model) else _MOST_JUDGES)
-    limits = seen_limits(Path(model.file.path).read_bytes(), run.statistics.needed)
-    scores = _score(job, model, plan, limits, [item.content for item in variants], judges)
+    judges = choose_judges(job, model, plan)
+    scores = score_files(job, model, plan, run, [item.content for item in variants], judges)
     if later:
         fits = [index for index in plan.chosen if index not in set(judges)]
         corrected = _correct(job, plan, _select(job, variants, scores), later, fits)
         variants += corrected
-        scores += _score(job, model, plan, limits, [item.content for item in corrected], judges)
+        scores += score_files(job, model, plan, run, [item.content for item in corrected], judges)
     best = _best(variants, scores)
     tried = [
         Candidate(item.ranges.statistic, item.is_equalized, item.is_corrected, score)
@@ -112,46 +102,6 @@ def quantize_best(
 
 
 # ---------------------------------------------------------------- judging them
-
-
-def _judges(plan: SamplePlan, most: int) -> tuple[int, ...]:
-    """Calibration samples that take no part in corrections."""
-    return plan.chosen[_JUDGES - 1 :: _JUDGES][:most] or plan.chosen
-
-
-def _score(
-    job: Job,
-    model: FloatModel,
-    plan: SamplePlan,
-    limits: Mapping[str, tuple[float, float]],
-    contents: Sequence[bytes],
-    judges: Sequence[int],
-) -> list[float]:
-    """SQNR of each file's worst output in dB, all in one run.
-
-    Args:
-        limits: output name to the range that its final activation can tell apart.
-    """
-    assert plan.samples is not None
-    paths = [job.folder / f"candidate-{number}.tflite" for number in range(len(contents) + 1)]
-    for path, content in zip(paths, (Path(model.file.path).read_bytes(), *contents), strict=True):
-        path.write_bytes(unsquash(content))
-    leader = read_interface(paths[0])
-    models = [(path, read_interface(path, leader)) for path in paths]
-    meters = [QualityMeter(leader.outputs) for _ in contents]
-    pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
-    for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
-        seen = [
-            {
-                name: np.clip(values, *limits[name]) if name in limits else values
-                for name, values in own.items()
-            }
-            for own in outputs
-        ]
-        for meter, own in zip(meters, seen[1:], strict=True):
-            meter.add(seen[0], own, None)
-    found = [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]
-    return [-math.inf if math.isnan(value) else value for value in found]
 
 
 def _best(variants: Sequence[Variant], scores: Sequence[float]) -> int:

@@ -85,6 +85,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
     "convert.unfolded": IssueKind("note", "constants behind a layer that belong into its weights"),
+    "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),

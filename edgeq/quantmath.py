@@ -65,6 +65,22 @@ def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.g
     return real
 
 
+def range_to_scale(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of an INT8 activation that covers a range.
+
+    Args:
+        low, high: in real units; widened to contain 0, which is exact then.
+
+    Raises:
+        ValueError: the range is empty.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    if not low < high:
+        raise ValueError(f"the range {low:g} to {high:g} is empty")
+    scale = (high - low) / 255
+    return scale, round(-128 - low / scale)
+
+
 def quantize_weights(
     weights: NDArray[np.float32], channel_axis: int | None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

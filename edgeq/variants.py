@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.range_sharing import share_ranges
-from edgeq.converters.saturation import limit_ranges
+from edgeq.converters.saturation import Limit, limit_ranges
 from edgeq.converters.statistics import Statistics, choose_ranges
 from edgeq.errors import DataError
 from edgeq.float_pass import feed
+from edgeq.input_ranges import choose_input_limits, cut_inputs
 from edgeq.issues import make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
@@ -24,6 +25,10 @@ from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
 # What "auto" tries; the others are there for those who ask.
 _TRIED = ("minmax", "mse", "percentile:99.99", "percentile:99.999")
 _TRIED_LARGE = _TRIED[:2]
+
+_JUDGES = 2  # every second calibration sample judges
+_MOST_JUDGES = 128
+_MOST_JUDGES_LARGE = 32
 
 FEWEST = 8  # calibration samples that a choice can rest on
 
@@ -51,6 +56,12 @@ class Variant:
     def is_corrected(self) -> bool:
         """Whether its layers were corrected after quantization."""
         return self.correction_samples > 0
+
+
+def choose_judges(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[int, ...]:
+    """Every second calibration sample: they judge, and the others correct."""
+    most = _MOST_JUDGES_LARGE if is_large(job, model) else _MOST_JUDGES
+    return plan.chosen[_JUDGES - 1 :: _JUDGES][:most] or plan.chosen
 
 
 def choose_corrections(
@@ -90,18 +101,35 @@ def is_large(job: Job, model: FloatModel) -> bool:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float model and its calibration pass."""
+    """A float model and its calibration pass.
+
+    Attributes:
+        input_limits: tensor name to where its range ends, see `input_ranges`.
+    """
 
     model: FloatModel
     run: FloatRun
     is_equalized: bool
+    input_limits: Mapping[str, Limit]
 
 
 def calibrated_models(
-    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, names: Sequence[str]
+    job: Job,
+    model: FloatModel,
+    plan: SamplePlan,
+    run: FloatRun,
+    names: Sequence[str],
+    issues: list[Issue],
 ) -> tuple[Calibrated, ...]:
-    """The float model, and if asked for and possible the one with equalized channels."""
-    plain = Calibrated(model, run, is_equalized=False)
+    """The float model, and if asked for and possible the one with equalized channels.
+
+    Args:
+        issues: receives what is worth knowing about their inputs.
+    """
+    limits: Mapping[str, Limit] = {}
+    if len(choose_statistics(job, model, plan)) > 1:
+        limits = choose_input_limits(job, model, plan, run, choose_judges(job, model, plan), issues)
+    plain = Calibrated(model, run, False, limits)
     if "equalize" not in names:
         return (plain,)
     content = Path(model.file.path).read_bytes()
@@ -113,7 +141,7 @@ def calibrated_models(
     other = replace(model, file=storage.refer(path))
     fed = feed(job, other, plan, "calibrate equalized")
     again = calibration.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
-    return plain, Calibrated(other, again, is_equalized=True)
+    return plain, Calibrated(other, again, True, limits)
 
 
 def make_variants(
@@ -155,7 +183,7 @@ def _range_sets(
         sets.append(shared)
     if "saturate" in names:
         sets = [limit_ranges(content, ranges, seen.needed) for ranges in sets]
-    return sets
+    return [cut_inputs(ranges, item.input_limits) for ranges in sets]
 
 
 def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Ranges | None:

@@ -30,6 +30,8 @@ TIERS = (
         "edgeq.evaluation",
         "edgeq.planning",
         "edgeq.exporting",
+        "edgeq.scoring",
+        "edgeq.input_ranges",
     ),
     ("edgeq.float_pass", "edgeq.proof"),
     ("edgeq.variants", "edgeq.preparation"),

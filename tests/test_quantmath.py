@@ -75,3 +75,25 @@ def test_weights_per_tensor_have_one_scale() -> None:
 )
 def test_sqnr(signal: float, error: float, expected: float) -> None:
     assert quantmath.sqnr_db(signal, error) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "zero_point"),
+    [
+        (0.0, 255.0, 1.0, -128),
+        (-1.0, 1.0, 2 / 255, 0),  # -128 + 127.5, to the even one
+        (-2.55, 0.0, 0.01, 127),
+        (5.1, 25.5, 0.1, -128),  # 0 is always inside
+        (-64.0, 191.0, 1.0, -64),
+    ],
+)
+def test_a_range_becomes_a_scale_and_a_zero_point(
+    low: float, high: float, scale: float, zero_point: int
+) -> None:
+    found = quantmath.range_to_scale(low, high)
+    assert found == (pytest.approx(scale), zero_point)
+
+
+def test_an_empty_range_has_no_scale() -> None:
+    with pytest.raises(ValueError, match=r"^the range 0 to 0 is empty$"):
+        quantmath.range_to_scale(0.0, 0.0)

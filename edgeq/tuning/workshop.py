@@ -53,7 +53,9 @@ class Workshop:
         self._wides: dict[_Key, str] = {}
         self._bases: dict[_Key, _Base] = {}
         self.corrections = self._allowed()
-        models = calibrated_models(ready.job, ready.model, ready.plan, ready.run, self.corrections)
+        models = calibrated_models(
+            ready.job, ready.model, ready.plan, ready.run, self.corrections, ready.issues
+        )
         for granularity in ("channel", "tensor"):
             job = _with_granularity(ready.job, granularity)
             for variant in self._variants(job, models):

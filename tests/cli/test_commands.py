@@ -199,7 +199,7 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     beyond, _ = raw.issues
     assert beyond.code == "data.range_mismatch"
     assert beyond.message == (
-        "Input 'image' is fed 0 to 255, and the candidate's holds 0 to 1: declare the "
+        "Input 'image' is mostly fed 0 to 220, and the candidate's holds 0 to 1: declare the "
         "preprocessing with --preprocess."
     )
     fed, layers = other.issues

@@ -79,6 +79,52 @@ def test_limits_pass_through_a_split() -> None:
     assert cut.statistic == "mse-saturated"
 
 
+def gated_sum(kind: int, options: object) -> bytes:
+    """`LOGISTIC(kind(a, b))` of operands that operators make."""
+    tensors = [tensor(name, [1, 2]) for name in ("x", "z", "a", "b", "s", "y")]
+    steps = [operator(0, [0], [2]), operator(0, [1], [3]), operator(1, [2, 3], [4], options),
+             operator(2, [4], [5])]  # fmt: skip
+    codes = [(Operator.NEG, 1), (kind, 1), (Operator.LOGISTIC, 1)]
+    return model([graph(tensors, [0, 1], [5], steps)], codes)
+
+
+SPANS = {2: (-30.0, 60.0), 3: (-10.0, 9.0)}
+SUMS = [
+    (Operator.ADD, schema.AddOptionsT(), np.add, {2: (-17.0, 18.0), 3: (-68.0, 38.0)}),
+    (Operator.SUB, schema.SubOptionsT(), np.subtract, {2: (-18.0, 17.0), 3: (-38.0, 68.0)}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "sum_up", "expected"), SUMS)
+def test_operands_end_where_the_other_cannot_bring_the_sum_back(
+    kind: int, options: object, sum_up: np.ufunc, expected: dict[int, tuple[float, float]]
+) -> None:
+    found = find_limits(flatbuffer.parse(gated_sum(kind, options), "it"), {}, SPANS)
+    assert found == {4: (-8.0, 8.0), **expected}
+
+
+@pytest.mark.parametrize("spans", [{2: (-30, 60), 3: (-40, 50)}, {2: (-9, 2), 3: (0, 30)}, SPANS])
+@pytest.mark.parametrize(("kind", "options", "sum_up", "_"), SUMS)
+def test_cutting_both_operands_leaves_what_the_sigmoid_gives(
+    kind: int, options: object, sum_up: np.ufunc, _: object, spans: dict[int, tuple[float, float]]
+) -> None:
+    found = find_limits(flatbuffer.parse(gated_sum(kind, options), "it"), {}, spans)
+    ends = {index: np.linspace(*span, 301) for index, span in spans.items()}
+    a, b = np.meshgrid(ends[2], ends[3])
+    cut = sum_up(np.clip(a, *found[2]), np.clip(b, *found[3]))
+    limited = np.clip(sum_up(a, b), -8, 8)
+    np.testing.assert_allclose(np.clip(cut, -8, 8), limited, atol=1e-9)
+
+
+def test_without_spans_or_behind_a_fused_activation_nothing_is_known_of_operands() -> None:
+    plain = gated_sum(Operator.ADD, schema.AddOptionsT())
+    assert limits_of(plain) == {4: (-8.0, 8.0)}
+    fused = schema.AddOptionsT()
+    fused.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    found = find_limits(flatbuffer.parse(gated_sum(Operator.ADD, fused), "it"), {}, SPANS)
+    assert found == {4: (-8.0, 8.0)}
+
+
 @pytest.mark.parametrize("content", [gate(Operator.RELU), gate(Operator.TANH, is_output=True)])
 def test_a_reader_that_tells_all_values_apart_leaves_the_range(content: bytes) -> None:
     assert 3 not in limits_of(content)

@@ -1,0 +1,57 @@
+"""How near the outputs of quantized files come to the float model's, on calibration samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeq.converters.calibration import FloatRun
+from edgeq.converters.squashing import seen_limits, unsquash
+from edgeq.device_runners.device import resolve_device
+from edgeq.evaluation import run_pairs
+from edgeq.inference import read_interface
+from edgeq.judging import QualityMeter, worst_sqnr_db
+from edgeq.planning import Job, SamplePlan
+from edgeq.values import FloatModel
+
+
+def score_files(
+    job: Job,
+    model: FloatModel,
+    plan: SamplePlan,
+    run: FloatRun,
+    contents: Sequence[bytes],
+    judges: Sequence[int],
+) -> list[float]:
+    """SQNR of each file's worst output in dB, before a final activation, all in one run.
+
+    Args:
+        run: the float model's calibration pass, which knows what its softmaxes can tell apart.
+        contents: files with the float model's inputs and outputs.
+        judges: indices of the samples to run.
+    """
+    assert plan.samples is not None
+    source = Path(model.file.path).read_bytes()
+    limits = seen_limits(source, run.statistics.needed)
+    paths = [job.folder / f"candidate-{number}.tflite" for number in range(len(contents) + 1)]
+    for path, content in zip(paths, (source, *contents), strict=True):
+        path.write_bytes(unsquash(content))
+    leader = read_interface(paths[0])
+    models = [(path, read_interface(path, leader)) for path in paths]
+    meters = [QualityMeter(leader.outputs) for _ in contents]
+    pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
+    for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
+        seen = [
+            {
+                name: np.clip(values, *limits[name]) if name in limits else values
+                for name, values in own.items()
+            }
+            for own in outputs
+        ]
+        for meter, own in zip(meters, seen[1:], strict=True):
+            meter.add(seen[0], own, None)
+    found = [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]
+    return [-math.inf if math.isnan(value) else value for value in found]
