@@ -179,10 +179,10 @@ def _range_sets(
                 )
             )
     sets = list(found.values())
-    if len(statistics) > 1 and (shared := share_ranges(content, sets[0])) is not None:
-        sets.append(shared)
     if "saturate" in names:
         sets = [limit_ranges(content, ranges, seen.needed) for ranges in sets]
+    if len(statistics) > 1 and (shared := share_ranges(content, sets[0])) is not None:
+        sets.append(shared)
     return [cut_inputs(ranges, item.input_limits) for ranges in sets]
 
 
