@@ -95,8 +95,9 @@ def _find_beyond(candidate: Interface, samples: Samples) -> list[Issue]:
         low, high = np.percentile(values, (5, 95))  # rare values may lie beyond, on purpose
         if max(high - ends[1], ends[0] - low) > ends[1] - ends[0]:
             message = (
-                f"Input {spec.name!r} is mostly fed {low:.3g} to {high:.3g}, and the candidate's holds "
-                f"{ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing with --preprocess."
+                f"Input {spec.name!r} is mostly fed {low:.3g} to {high:.3g}, and the candidate's "
+                f"holds {ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing with "
+                "--preprocess."
             )
             found.append(make_issue("data.range_mismatch", message))
     return found
