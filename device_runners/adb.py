@@ -135,7 +135,7 @@ class AdbDevice(BoardDevice):
         """Whether a Python there can run the agent."""
         if self._has_python is None:
             try:
-                self.shell.call('exec "$1" -c "$2" 2>&1', self._keeper_python, _OLDEST_PYTHON)
+                self.shell.attempt('exec "$1" -c "$2" 2>&1', self._keeper_python, _OLDEST_PYTHON)
                 self._has_python = True
             except adb_shell.ScriptError:
                 self._has_python = False
@@ -198,5 +198,5 @@ class AdbDevice(BoardDevice):
 
 def tidy(work: Callable[[], Any]) -> None:
     """Clean up there; where the link is gone for good, the next run does it in a week."""
-    with contextlib.suppress(DeviceError, adb_shell.ScriptError):
+    with contextlib.suppress(DeviceError):
         work()

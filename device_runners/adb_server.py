@@ -24,6 +24,7 @@ from edgeq.errors import DeviceError, UsageError
 
 _CONNECT_S = 5.0
 _REPLY_S = 20.0  # for the server, or a device, to take a request
+_SETTLE_S = 3.0  # for a device that was plugged in a moment ago
 _PROBE_S = 5.0  # of silence, after which a device is asked whether it is there
 _PROBES = 3  # unanswered, before it counts as lost
 _BLOCK_BYTES = 1 << 16
@@ -116,13 +117,16 @@ class Stream:
         line, mark, self._buffer = self._buffer.partition(b"\n")
         return line + mark
 
-    def read_rest(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """Everything up to the stream's end; arguments as above."""
-        end = time.monotonic() + timeout_s
-        while block := self._wait(is_alive, end):
-            self._buffer += block
-        found, self._buffer = self._buffer, b""
-        return found
+    def read_until(self, mark: bytes, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
+        """Everything before a mark, which is not waited behind; other arguments as above."""
+        end, found = time.monotonic() + timeout_s, bytearray(self._buffer)
+        while (place := found.find(mark, max(0, len(found) - 2 * _BLOCK_BYTES))) < 0:
+            block = self._wait(is_alive, end)
+            if not block:
+                raise LinkLostError("the shell there ended early")
+            found += block
+        self._buffer = bytes(found[place + len(mark) :])
+        return bytes(found[:place])
 
     def _wait(self, is_alive: Callable[[], bool], end: float) -> bytes:
         """The next bytes, however long a device that is there needs for them."""
@@ -279,13 +283,7 @@ def choose_device(serial: str | None) -> str:
     Raises:
         DeviceError: none, several, another one, or one that cannot be used, and what to do.
     """
-    try:
-        attached = list_attached()
-    except LinkLostError as error:
-        raise DeviceError(
-            f"The adb server does not answer: {error}.",
-            hint="Start it again: adb kill-server; adb start-server",
-        ) from error
+    attached = _list_settled(serial)
     if serial is None and len(attached) > 1:
         names = ", ".join(device.serial for device in attached)
         raise DeviceError(
@@ -303,6 +301,23 @@ def choose_device(serial: str | None) -> str:
         "adb has no device." if serial is None else f"adb has no device {serial!r}, and no other.",
         hint="Plug it in with USB debugging switched on, or type: adb connect HOST:5555",
     )
+
+
+def _list_settled(serial: str | None) -> tuple[Attached, ...]:
+    """All devices, once the one in question is not just being connected."""
+    end = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            attached = list_attached()
+        except LinkLostError as error:
+            raise DeviceError(
+                f"The adb server does not answer: {error}.",
+                hint="Start it again: adb kill-server; adb start-server",
+            ) from error
+        states = [item.state for item in attached if serial in (None, item.serial)]
+        if not set(states) & {"authorizing", "connecting"} or time.monotonic() > end:
+            return attached
+        time.sleep(0.1)
 
 
 def _require_usable(device: Attached) -> None:

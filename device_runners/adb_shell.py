@@ -24,7 +24,6 @@ _SCRIPT_S = 900.0  # for a script to end: it may have to hash a large file
 _PART_BYTES = 4 << 20  # of an upload: what is sent again when the link breaks
 _FEWEST_FREE_BYTES = 16 << 20
 _MOST_LOSSES = 20  # of the link, while one thing is done
-_MARK = b"edgeq-end "
 _MOVED = 9  # status of the script below
 
 # A part goes into a file of its own first: a link that breaks leaves the target as it was.
@@ -75,12 +74,6 @@ class ScriptError(Exception):
         self.status, self.output = status, output
 
 
-def quote_script(script: str, *arguments: str) -> str:
-    """The command that runs a script, for a service of adb, with its status behind its output."""
-    command = shlex.join(["sh", "-c", script, "edgeq", *arguments])
-    return f"{command}; status=$?; echo; echo {_MARK.decode()}$status"
-
-
 def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") -> str:
     """What a script prints.
 
@@ -91,16 +84,25 @@ def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") 
         LinkLostError: the link broke, even where adb itself calls that a success.
         ScriptError: it failed.
     """
-    stream = adb_server.open_service(serial, f"exec:{quote_script(script, *arguments)}")
+    # What the script prints cannot hold a mark that nobody knew before. It is not the stream's end
+    # that counts: adb ends it without a word, and a process left running may hold it open.
+    mark = f"edgeq-{secrets.token_hex(8)}"
+    command = shlex.join(["sh", "-c", script, "edgeq", *arguments])
+    service = f"exec:{command}; status=$?; echo; echo {mark} $status"
+
+    def is_alive() -> bool:
+        return adb_server.is_alive(serial)
+
+    stream = adb_server.open_service(serial, service)
     try:
         stream.send(content, until_answer=True)
-        output = stream.read_rest(lambda: adb_server.is_alive(serial), _SCRIPT_S)
+        output = stream.read_until(f"\n{mark} ".encode(), is_alive, _SCRIPT_S)
+        status = stream.read_line(is_alive, _SCRIPT_S)
     finally:
         stream.close()
-    body, mark, status = output.rpartition(b"\n" + _MARK)
-    if not mark or not status.strip().isdigit():
+    if not status.endswith(b"\n"):
         raise LinkLostError("the shell there ended early")
-    text = body.decode("utf-8", "replace")
+    text = output.decode("utf-8", "replace")
     if int(status) != 0:
         raise ScriptError(int(status), text)
     return text
@@ -145,7 +147,7 @@ class Shell:
         """The folder of edgeq's cache there."""
         if self._root is None:
             try:
-                self._root = self.call(_OPEN).splitlines()[-1]
+                self._root = self.attempt(_OPEN).splitlines()[-1]
             except ScriptError as error:
                 raise DeviceError(
                     f"{self.name} has no folder for edgeq's cache: {error}.",
@@ -154,6 +156,19 @@ class Shell:
         return self._root
 
     def call(self, script: str, *arguments: str, patience_s: float | None = None) -> str:
+        """What a script prints that has no reason to fail.
+
+        Raises:
+            DeviceError: it failed, or the link does not come back.
+        """
+        try:
+            return self.attempt(script, *arguments, patience_s=patience_s)
+        except ScriptError as error:
+            raise DeviceError(
+                f"{self.name} failed: {error}.".replace("..", "."), details=error.output
+            ) from error
+
+    def attempt(self, script: str, *arguments: str, patience_s: float | None = None) -> str:
         """What a script prints; it may be started twice when the link breaks.
 
         Raises:
@@ -217,14 +232,14 @@ class Shell:
 
     def _accept(self, incoming: str, final: str, digest: str) -> None:
         """Take a whole upload into the cache, if its digest there is right."""
-        found = self.call(_ACCEPT, incoming, final).lstrip("\\").partition(" ")[0]
+        found = self.attempt(_ACCEPT, incoming, final).lstrip("\\").partition(" ")[0]
         if found != digest:
             self.call('rm -f "$1"', final)
             raise DeviceError(f"{self.name} failed: {digest} arrived as {found}.")
 
     def _require_room(self, path: Path, size: int) -> None:
         try:
-            words = self.call(_ROOM, self.root).split()
+            words = self.attempt(_ROOM, self.root).split()
             room = int(words[3]) * 1024
         except (ScriptError, IndexError, ValueError):
             return  # it does not tell, and will say so when it is full

@@ -38,6 +38,7 @@ def find_issues(
         _undervoltage(looks),
         _few_runs(run),
         _no_raw_times(run),
+        _coarse_clock(run),
         _noisy(run) if is_burst else None,
         _drift(run) if is_burst else None,
         _load(looks),
@@ -90,6 +91,18 @@ def _no_raw_times(run: BenchRun) -> Issue | None:
         "bench.no_raw_times",
         f"{run.model.path}: {run.runtime.name} does not tell the single runs, so that neither the "
         "median's interval nor noise, drift and a speed-up are known.",
+    )
+
+
+def _coarse_clock(run: BenchRun) -> Issue | None:
+    """benchmark_model counts whole microseconds, cut off."""
+    mean_us = 1e3 * run.latency.mean_ms
+    if run.latencies_ms or mean_us >= 1 / _LOOSE:
+        return None
+    return make_issue(
+        "bench.coarse_clock",
+        f"{run.model.path}: {run.runtime.name} counts in whole microseconds, of an inference of "
+        f"{mean_us:.2g}.",
     )
 
 

@@ -52,7 +52,8 @@ section dumpsys; dumpsys thermalservice 2>/dev/null
 section load; cat /proc/loadavg 2>/dev/null
 [ -n "$1" ] && cd "$1" || exit 0
 child=$(cat child 2>/dev/null)
-section peak; [ -n "$child" ] && grep VmHWM: "/proc/$child/status" 2>/dev/null
+# Once the first line of figures is there, everything is loaded and allocated.
+section peak; [ -n "$child" ] && grep -q count= log && grep VmHWM: "/proc/$child/status" 2>/dev/null
 section state
 if [ -e status ]; then echo ended
 elif [ -n "$child" ] && kill -0 "$child" 2>/dev/null &&

@@ -40,11 +40,12 @@ _START = """
 job=$1; shift
 mkdir "$job" 2>/dev/null || exit 0
 cd "$job" && cat /proc/sys/kernel/random/boot_id 2>/dev/null >boot
-( trap '' HUP
-  "$@" </dev/null >log 2>&1 &
+( exec </dev/null >/dev/null 2>&1  # a redirection behind the bracket would keep adb's stream open
+  trap '' HUP
+  "$@" >log 2>&1 &
   echo $! >child
   wait $!
-  echo $? >status.new && mv status.new status ) </dev/null >/dev/null 2>&1 &
+  echo $? >status.new && mv status.new status ) &
 while [ ! -s child ]; do sleep 0.1 2>/dev/null || sleep 1; done
 """
 _LOG = 'tail -c 65536 "$1/log"'
@@ -156,7 +157,7 @@ def find_binary(
             f"--benchmark-model {wanted} is no file here, and no absolute path on {device.name}."
         )
     try:
-        device.shell.call(_EXECUTABLE, wanted)
+        device.shell.attempt(_EXECUTABLE, wanted)
     except ScriptError as error:
         raise DeviceError(
             f"--benchmark-model {wanted} is no file here, and no program on {device.name}.",
@@ -172,7 +173,7 @@ def _identify(device: AdbDevice, binary: str, facts: DeviceFacts) -> RuntimeInfo
         DeviceError: it is built for another processor.
     """
     try:
-        words = device.shell.call(_IDENTIFY, binary).split()
+        words = device.shell.attempt(_IDENTIFY, binary).split()
     except ScriptError as error:
         raise DeviceError(f"{binary} on {device.name} cannot be read: {error}.") from error
     head, digest = words[:20], words[20].lstrip("\\")
@@ -315,7 +316,7 @@ def install(device: Device, binary: Path | None, on_event: OnEvent | None = None
     if binary is not None:
         target = f"{facts.scratch_folder}/{phone.BINARY}"
         try:
-            device.shell.call(_INSTALL, path, target)
+            device.shell.attempt(_INSTALL, path, target)
         except ScriptError as error:
             raise DeviceError(f"{target} on {device.name} cannot be written: {error}.") from error
         path = target

@@ -22,7 +22,7 @@ from pathlib import Path
 MOST_BYTES = 256 * 1024
 VERSION = 0x01000001
 BANNER = b"device::ro.product.name=edgeq;ro.product.model=virtual;features=cmd,shell_v2"
-A_TOKEN = 1
+A_TOKEN, A_PUBLIC_KEY = 1, 3
 
 
 def number(name: bytes) -> int:
@@ -107,7 +107,8 @@ class Peer:
 
     async def handle(self, command: int, first: int, second: int, content: bytes) -> None:
         if self.device.never_authorize and command in (CNXN, AUTH):
-            await self.send(AUTH, A_TOKEN, 0, os.urandom(20))
+            if (command, first) != (AUTH, A_PUBLIC_KEY):  # now a person would be asked
+                await self.send(AUTH, A_TOKEN, 0, os.urandom(20))
         elif command == CNXN:
             self.most_bytes = min(MOST_BYTES, second)
             await self.send(CNXN, VERSION, MOST_BYTES, BANNER)
@@ -193,7 +194,7 @@ async def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--never-authorize", action="store_true")
     parser.add_argument("variables", nargs="*")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     pairs = dict(item.split("=", 1) for item in given.variables)
     device = Device(given.root, pairs, given.never_authorize)
 
