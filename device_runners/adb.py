@@ -127,8 +127,13 @@ class AdbDevice(BoardDevice):
         return self._shell
 
     def _connect(self) -> AdbLink:
-        self.require_python("A runtime")
+        self.require_python()
         return start_keeper(self.shell.serial, self._keeper_python)
+
+    @property
+    def names_python(self) -> bool:
+        """Whether the user has named the interpreter there."""
+        return self._python is not None
 
     @property
     def has_python(self) -> bool:
@@ -141,22 +146,19 @@ class AdbDevice(BoardDevice):
                 self._has_python = False
         return self._has_python
 
-    def require_python(self, what: str) -> None:
+    def require_python(self) -> None:
         """Refuse what the shell alone cannot do.
 
-        Args:
-            what: needs a Python there, at the start of the sentence.
-
         Raises:
-            DeviceError: there is none.
+            DeviceError: there is no Python that can run the agent.
         """
         if self.has_python:
             return
         raise DeviceError(
-            f"{what} needs Python 3.8 or newer on {self.name}, which has no {self._keeper_python}.",
-            hint="Without one, bench alone runs there, with TensorFlow's benchmark_model: "
-            f"edgeq bench MODEL --device {self.name} --benchmark-model PATH. With one elsewhere "
-            "there, name it: --python PATH",
+            f"{self.name} has no Python 3.8 or newer ({self._keeper_python}), which all but bench "
+            "needs.",
+            hint="bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. "
+            "Where a Python lies elsewhere there, name it: --python PATH",
         )
 
     def facts(self) -> DeviceFacts:
@@ -167,7 +169,7 @@ class AdbDevice(BoardDevice):
 
     def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
         """See `device.Device`."""
-        self.require_python(runtime or "A runtime")
+        self.require_python()
         return super().set_up(runtime, on_event)
 
     def clean(self) -> int:

@@ -95,10 +95,10 @@ class Stream:
         except ValueError as error:
             raise LinkLostError(f"the adb server answered no length: {error}") from error
 
-    def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+    def read(self, size: int, timeout_s: float = _REPLY_S) -> bytes:
+        """Exactly so many bytes, none later than some seconds after the one before."""
         while len(self._buffer) < size:
-            block = self.receive(_REPLY_S)
+            block = self.receive(timeout_s)
             if not block:
                 raise LinkLostError("adb closed the connection")
             self._buffer += block
@@ -240,7 +240,7 @@ def is_alive(serial: str) -> bool:
     try:
         stream = open_service(serial, "exec:echo alive")
         try:
-            return stream.read(5) == b"alive"
+            return stream.read(5, _PROBE_S) == b"alive"
         finally:
             stream.close()
     except LinkLostError:

@@ -54,7 +54,7 @@ def choose_runtime(
         DeviceError: there is none, or not the one asked for.
     """
     if isinstance(device, AdbDevice):
-        device.require_python(wanted or "A TensorFlow Lite runtime")
+        device.require_python()
     for is_set_up in (False, True):
         found = device.facts().runtimes
         for runtime in found:

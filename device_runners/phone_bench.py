@@ -38,7 +38,7 @@ _EXECUTABLE = '[ -x "$1" ]'
 # $1 the job's folder, then the command. Started twice after a lost reply, it starts once.
 _START = """
 job=$1; shift
-mkdir "$job" 2>/dev/null || exit 0
+mkdir "$job" || { [ -d "$job" ]; exit; }
 cd "$job" && cat /proc/sys/kernel/random/boot_id 2>/dev/null >boot
 ( exec </dev/null >/dev/null 2>&1  # a redirection behind the bracket would keep adb's stream open
   trap '' HUP
@@ -46,7 +46,11 @@ cd "$job" && cat /proc/sys/kernel/random/boot_id 2>/dev/null >boot
   echo $! >child
   wait $!
   echo $? >status.new && mv status.new status ) &
-while [ ! -s child ]; do sleep 0.1 2>/dev/null || sleep 1; done
+for pause in 1 2 3 4 5 6 7 8 9; do
+    [ -s child ] && exit 0
+    sleep 0.2 2>/dev/null || sleep 1
+done
+echo "it does not start"; exit 1
 """
 _LOG = 'tail -c 65536 "$1/log"'
 _FINISH = """
@@ -72,7 +76,9 @@ def bench(
         UsageError: options that need the agent, without a Python there.
     """
     if isinstance(device, AdbDevice):
-        if options.benchmark_model is not None or not device.has_python:
+        if options.benchmark_model is not None:
+            return _bench_with_tool(models, device, options, inputs, on_event)
+        if not device.names_python and not device.has_python:
             return _bench_with_tool(models, device, options, inputs, on_event)
     elif options.benchmark_model is not None:
         raise UsageError(
@@ -95,7 +101,7 @@ def _bench_with_tool(
     facts = phone.read_facts(device.shell)
     cores = choose_cores(facts, options.cores, options.threads)
     binary = find_binary(device, options.benchmark_model, facts, on_event)
-    runtime = _identify(device, binary, facts)
+    runtime = _identify(device, binary, facts, options.benchmark_model or binary)
     runs, looks = [], []
     for model in models:
         found, seen = _run(model, device, options, binary, cores, on_event)
@@ -166,8 +172,11 @@ def find_binary(
     return wanted
 
 
-def _identify(device: AdbDevice, binary: str, facts: DeviceFacts) -> RuntimeInfo:
+def _identify(device: AdbDevice, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:
     """The program by its digest: it does not tell its version.
+
+    Args:
+        shown: how the user calls it.
 
     Raises:
         DeviceError: it is built for another processor.
@@ -175,12 +184,12 @@ def _identify(device: AdbDevice, binary: str, facts: DeviceFacts) -> RuntimeInfo
     try:
         words = device.shell.attempt(_IDENTIFY, binary).split()
     except ScriptError as error:
-        raise DeviceError(f"{binary} on {device.name} cannot be read: {error}.") from error
+        raise DeviceError(f"{shown} on {device.name} cannot be read: {error}.") from error
     head, digest = words[:20], words[20].lstrip("\\")
     built_for = _ELF.get(head[18], "another processor")
     if head[:4] == ["7f", "45", "4c", "46"] and built_for not in _RUNS.get(facts.machine, _ELF):
         raise DeviceError(
-            f"{binary} is built for {built_for}, and {device.name} is {facts.machine}.",
+            f"{shown} is built for {built_for}, and {device.name} is {facts.machine}.",
             hint="Take the program for its processor, such as android_aarch64_benchmark_model.",
         )
     return RuntimeInfo(phone.BINARY, f"sha256:{digest[:12]}")
@@ -214,7 +223,7 @@ def _run(
         tidy(lambda: device.shell.call(_FINISH, job, patience_s=_CLEAN_UP_S))
     if status != 0:
         raise _explain(model, device, status, text)
-    found = read_output(text, command)
+    found = read_output(text, [options.benchmark_model or binary, *command[1:]])
     return replace(found, peak_bytes=found.peak_bytes or peak), looks
 
 
@@ -235,11 +244,11 @@ def _follow(
         began = time.monotonic()
         seen, told = phone.look(device.shell, job, cores)
         looks.append(seen)
-        if told["peak"]:
+        if told.get("peak"):
             peak = 1024 * int(told["peak"].split()[1])
-        if told["state"] == "ended":
+        if told.get("state") == "ended":
             return int(told["status"]), peak
-        if told["state"] == "gone":
+        if told.get("state") != "running":
             raise DeviceError(
                 f"The run on {device.name} was killed, or {device.name} was restarted.",
                 hint="Run it again.",
@@ -312,7 +321,7 @@ def install(device: Device, binary: Path | None, on_event: OnEvent | None = None
     facts = phone.read_facts(device.shell)
     wanted = None if binary is None else str(binary)
     path = find_binary(device, wanted, facts, on_event)
-    runtime = _identify(device, path, facts)
+    runtime = _identify(device, path, facts, wanted or path)
     if binary is not None:
         target = f"{facts.scratch_folder}/{phone.BINARY}"
         try:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 
 MOST_BYTES = 256 * 1024
 VERSION = 0x01000001
+CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin") or "chroot"
 BANNER = b"device::ro.product.name=edgeq;ro.product.model=virtual;features=cmd,shell_v2"
 A_TOKEN, A_PUBLIC_KEY = 1, 3
 
@@ -148,7 +150,7 @@ class Device:
         ours, theirs = socket.socketpair()
         shell = [self.variables.get("SHELL", "/bin/sh"), "-c", command]
         if self.root is not None:
-            shell = ["chroot", "--userspec=1000:1000", str(self.root), *shell]
+            shell = [CHROOT, "--userspec=1000:1000", str(self.root), *shell]
         with theirs:
             child = subprocess.Popen(
                 shell, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,

@@ -186,7 +186,8 @@ def test_an_unauthorized_device_is_told(server: AdbServer, tmp_path: Path) -> No
 
 
 def test_an_offline_device_is_told(server: AdbServer, cable: Cable) -> None:
-    cable.close()
+    cable.is_dead = True
+    cable.cut()
     serial = f"127.0.0.1:{cable.port}"
     while f"{serial}\toffline" not in server.adb("devices"):
         pause()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,19 +133,22 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
     device = open_phone(phone)
     found = refusal(lambda: next(measure.infer([int8_mobilenet], iter([]), device)))
     assert found.message == (
-        f"A TensorFlow Lite runtime needs Python 3.8 or newer on {device.name}, which has no "
-        "python3."
+        f"{device.name} has no Python 3.8 or newer (python3), which all but bench needs."
     )
     assert found.hint == (
-        "Without one, bench alone runs there, with TensorFlow's benchmark_model: edgeq bench MODEL "
-        f"--device {device.name} --benchmark-model PATH. With one elsewhere there, name it: "
-        "--python PATH"
+        "bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. Where a "
+        "Python lies elsewhere there, name it: --python PATH"
+    )
+    named = open_phone(phone, python="/no/python3")  # and is not replaced by benchmark_model
+    found = refusal(lambda: phone_bench.bench([int8_mobilenet], named, QUICK))
+    assert found.message == (
+        f"{device.name} has no Python 3.8 or newer (/no/python3), which all but bench needs."
     )
     data = ["--data", models.path("fashion_mnist_test.npz")]
     for verb, more in (("eval", data), ("profile", [])):
         words = [verb, int8_mobilenet, *more, "--device", device.name]
         done = CliRunner().invoke(cli, list(map(str, words)), standalone_mode=False)
-        assert "needs Python 3.8 or newer on" in str(done.exception), done.output
+        assert "has no Python 3.8 or newer (python3)" in str(done.exception), done.output
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_a_program_for_another_processor_is_told(phone: Endpoint, tiny: Any, sav
     binary.write_bytes(head)
     found = refusal(lambda: bench(phone, save(tiny.add_one()), benchmark_model=str(binary)))
     machine = os.uname().machine
-    assert found.message.endswith(f" is built for RISC-V, and adb:{phone.serial} is {machine}.")
+    assert found.message == (f"{binary} is built for RISC-V, and adb:{phone.serial} is {machine}.")
     assert phone.left() == []
 
 
@@ -240,6 +244,20 @@ def test_a_run_goes_on_without_its_cable(
     cable.close()
 
 
+def test_a_job_that_vanishes_is_told(phone: Endpoint, int8_mobilenet: Path) -> None:
+    def remove(event: dict[str, Any]) -> None:
+        if event.get("step") == "measure":
+            for path in (phone.root / "jobs").iterdir():
+                shutil.rmtree(path)
+
+    device = open_phone(phone)
+    options = BenchOptions(min_time_s=2, max_time_s=2)
+    found = refusal(lambda: phone_bench.bench([int8_mobilenet], device, options, on_event=remove))
+    assert found.message == f"The run on {device.name} was killed, or {device.name} was restarted."
+    for pid in programs(phone):
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_a_cable_that_stays_away_is_told(
     server: AdbServer, phone: Endpoint, int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +267,8 @@ def test_a_cable_that_stays_away_is_told(
 
     def pull(event: dict[str, Any]) -> None:
         if event.get("step") == "measure":
-            cable.close()
+            cable.is_dead = True
+            cable.cut()
 
     device = AdbDevice(f"adb:{serial}", serial, patience_s=0.5)
     options = BenchOptions(min_time_s=1, max_time_s=1)
