@@ -4,12 +4,12 @@ Times are whole microseconds. Read from its sources and from logs that people pu
 
 - tensorflow/lite/tools/benchmark/benchmark_model.cc, `BenchmarkModel::Run`: one line for the
   warm-up, one for the runs, from `tensorflow/core/util/stats_calculator.h` (now in tsl):
-  `count=50 first=106022 curr=105780 min=105416 max=106528 avg=105784 std=260`, since TensorFlow
-  2.16 with ` p5=105485 median=105718 p95=106281`; and `count=50 curr=1041` or
+  `count=50 first=106022 curr=105780 min=105416 max=106528 avg=105784 std=260`, in newer releases
+  with ` p5=105485 median=105718 p95=106281`; and `count=1 curr=1041` or
   `count=50 curr=1041(all same)` when all runs took the same time. `avg` may be `2.71985e+06`.
 - `BenchmarkLoggingListener::OnBenchmarkEnd`: `Inference timings in us: Init: 6395, First inference:
-  2761, Warmup (avg): 3243.58, Inference (avg): 2942.27`. Until 2019: `Average inference timings in
-  us: Warmup: 83235, Init: 38467, Inference: 79760.9`, or `no stats:` in place of `Inference:`.
+  2761, Warmup (avg): 3243.58, Inference (avg): 2942.27`. Old releases: `Average inference timings
+  in us: Warmup: 83235, Init: 38467, Inference: 79760.9`, or `no stats:` in place of `Inference:`.
 - LiteRT's program of the same name (litert/tools/benchmark_litert_model.h): the same lines for each
   stretch, then `========== BENCHMARK RESULTS ==========` and `Model initialization: 3.65 ms`.
 - With --report_peak_memory_footprint, `Overall peak memory footprint (MB) via periodic monitoring:

@@ -1,7 +1,8 @@
 """A stand-in for TensorFlow's `benchmark_model`, which no package index has.
 
-It really runs the model, with ai-edge-litert, and prints what TensorFlow 2.16's program prints; its
-figures are this runtime's, through Python. The first line is a shebang when it is installed.
+It really runs the model, with ai-edge-litert, and prints what newer releases of TensorFlow's
+program print; its figures are this runtime's, through Python. Where a test installs it, a shebang
+goes before it.
 """
 
 from __future__ import annotations

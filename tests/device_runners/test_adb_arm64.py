@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import platform
 import shutil
@@ -52,7 +53,10 @@ def test_both_ways_of_measuring(device: AdbDevice, int8_mobilenet: Path) -> None
     root = VirtualBoard(board_folder("arm64")).root
     stand_in(root / "tmp/benchmark_model", f"/home/pi/.cache/edgeq/environments/{name}/bin/python3")
     options = BenchOptions(runs=10, benchmark_model="/tmp/benchmark_model")
-    result = phone_bench.bench([int8_mobilenet], device, options)
+    with sysfs(root):
+        result = phone_bench.bench([int8_mobilenet], device, options)
+    assert {look.clock_mhz for look in result.looks} == {1800.0}
+    assert {look.temperature_celsius for look in result.looks} == {61.5}
     assert (result.facts.machine, result.facts.cpu_model) == ("aarch64", "Cortex-A72")
     assert result.runs[0].latency.count == 10
     assert list((root / "tmp/edgeq-1000/jobs").iterdir()) == []
@@ -68,6 +72,22 @@ def test_both_ways_of_measuring(device: AdbDevice, int8_mobilenet: Path) -> None
     assert refusal(device, int8_mobilenet, own) == (
         f"{own} is built for x86-64, and {device.name} is aarch64."
     )
+
+
+@contextlib.contextmanager
+def sysfs(root: Path) -> Iterator[None]:
+    """A clock and a temperature where the kernel would tell them."""
+    zone = root / "sys/class/thermal/thermal_zone0/temp"
+    clocks = [root / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in (0, 1)]
+    try:
+        for path, text in ((zone, "61500"), (clocks[0], "600000"), (clocks[1], "1800000")):
+            path.parent.mkdir(parents=True)
+            path.write_text(f"{text}\n")
+        yield
+    finally:
+        shutil.rmtree(root / "sys/class/thermal", ignore_errors=True)
+        for path in clocks:
+            shutil.rmtree(path.parents[1], ignore_errors=True)
 
 
 def refusal(device: AdbDevice, model: Path, binary: str | None) -> str:

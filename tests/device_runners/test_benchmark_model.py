@@ -11,7 +11,7 @@ COMMAND = command_line(
     "/data/local/tmp/benchmark_model", "/m", threads=2, runs=None, least_runs=30, times_s=(1, 10)
 )
 
-# TensorFlow 2.16 and newer, through logcat's columns.
+# Newer releases, with percentiles; the first line came through logcat.
 NEW = """07-08 15:33:50.1 I/tflite  ( 5395): STARTING!
 INFO: Initialized session in 6.395ms.
 INFO: Running benchmark for at least 5 iterations and at least 0.5 seconds but terminate if exceeding 150 seconds.
@@ -24,14 +24,14 @@ INFO: Inference timings in us: Init: 6395, First inference: 2761, Warmup (avg): 
 INFO: Memory footprint delta from the start of the tool (MB): init=39.4531 overall=40.8281
 INFO: Overall peak memory footprint (MB) via periodic monitoring: 93.25
 """  # noqa: E501
-# TensorFlow 2.0 to 2.15; a warm-up of one run, and six digits of an average.
+# Before percentiles; a warm-up of one run, and six digits of an average.
 MIDDLE = """count=1 curr=3512391
 
 count=50 first=2990275 curr=2913402 min=2727568 max=3189954 avg=2.95034e+06 std=109798
 
 Inference timings in us: Init: 17187, First inference: 3512391, Warmup (avg): 3.51239e+06, Inference (avg): 2.95034e+06
 """  # noqa: E501
-# TensorFlow 1.13.
+# Old releases.
 OLD = """Initialized session in 0.896ms
 count=215 first=12231 curr=2106 min=2065 max=12231 avg=2331.42 std=746
 
