@@ -6,6 +6,7 @@ tools are toybox, so only options that toybox, busybox and coreutils share are u
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
 import time
@@ -44,6 +45,7 @@ find "$root/jobs" "$root/incoming" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -r
 echo "$root"
 """
 _SIZE = '[ ! -e "$1" ] && echo 0 || wc -c <"$1"'
+_REMOVE = 'rm -f "$1" "$1".*'
 _ROOM = 'df -Pk "$1" | tail -n 1'
 # Started again after a lost reply, it finds the file where it belongs.
 _ACCEPT = """
@@ -228,6 +230,9 @@ class Shell:
         except (OSError, ScriptError) as error:
             self._require_room(path, size)
             raise DeviceError(f"{self.name} does not take {path.name}: {error}.") from error
+        finally:
+            with contextlib.suppress(DeviceError):
+                self.call(_REMOVE, incoming, patience_s=0)
         return final
 
     def _accept(self, incoming: str, final: str, digest: str) -> None:

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from edgeq import devices, models
 from edgeq.cli import cli
-from edgeq.device_runners import measure, phone_bench
+from edgeq.device_runners import adb_shell, measure, phone_bench
 from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, EdgeqError, UsageError
@@ -52,7 +52,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
 def server(running: AdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AdbServer:
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(running.port))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(phone_bench, "LOOK_S", 0.2)
+    monkeypatch.setattr(phone_bench, "LOOK_S", 0.1)
+    monkeypatch.setattr(phone_bench, "_SHARE", 1.0)
     return running
 
 
@@ -244,6 +245,18 @@ def test_a_run_goes_on_without_its_cable(
     cable.close()
 
 
+def test_an_upload_that_is_stopped_leaves_nothing(phone: Endpoint, tiny: Any, save: Any) -> None:
+    path: Path = save(tiny.add_one())
+    path.write_bytes(path.read_bytes() + bytes(10 << 20))
+
+    def stop(event: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        phone_bench.bench([path], open_phone(phone), QUICK, on_event=stop)
+    assert phone.left() == []
+
+
 def test_a_job_that_vanishes_is_told(phone: Endpoint, int8_mobilenet: Path) -> None:
     def remove(event: dict[str, Any]) -> None:
         if event.get("step") == "measure":
@@ -305,7 +318,9 @@ def test_nothing_is_left_running(phone: Endpoint, tiny: Any, save: Any, how: str
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_disk_is_told(phone: Endpoint, tiny: Any, save: Any) -> None:
+def test_a_full_disk_is_told(
+    phone: Endpoint, tiny: Any, save: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path: Path = save(tiny.add_one())
     path.write_bytes(path.read_bytes() + bytes(24 << 20))
     phone.root.mkdir()
@@ -320,6 +335,11 @@ def test_a_full_disk_is_told(phone: Endpoint, tiny: Any, save: Any) -> None:
         assert found.hint == (
             "Make room there, or empty edgeq's cache: edgeq devices clean adb:" + phone.serial
         )
+        monkeypatch.setattr(adb_shell, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
+        found = refusal(lambda: bench(phone, path))
+        assert found.message.startswith(f"adb:{phone.serial} does not take {path.name}: head: ")
+        assert found.message.endswith("No space left on device.")
+        assert phone.left() == []
     finally:
         subprocess.run(["umount", str(phone.root)], check=True)
 
