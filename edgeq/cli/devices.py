@@ -26,7 +26,10 @@ def command() -> None:
 @click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
 @click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
 def add(name: str, address: str, python: str | None, project: bool) -> None:
-    """Let NAME stand for ADDRESS: ssh://user@host, user@host:port, adb:SERIAL, local:PYTHON."""
+    """Let NAME stand for ADDRESS.
+
+    Such as ssh://user@host, user@host:port, adb:SERIAL, local:PYTHON or emulated:arm64.
+    """
     resolve_address(address, name, python)
     entry = add_device(name, address, python, in_project=project)
     click.echo(f"{entry.name} is {entry.address}, written to {entry.file}")
