@@ -92,7 +92,7 @@ def _compare_rows(result: Any) -> Iterator[Cells]:
         "" if drop is None else f"{drop.value:+.2f}",
         f"{min(output.sqnr_db for output in result.quality.outputs):.1f}",
         times,
-        "" if bench is None else f"{bench.speedups[0].value:.2f}x",
+        "" if bench is None or not bench.speedups else f"{bench.speedups[0].value:.2f}x",
     )
 
 
