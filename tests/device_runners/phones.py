@@ -95,6 +95,9 @@ class AdbServer:
     endpoints: list[Endpoint] = field(default_factory=list)
 
     def adb(self, *words: str) -> str:
+        """What adb answers; it would start a server of its own where ours has ended."""
+        if self.process.poll() is not None:
+            return ""
         done = subprocess.run(
             ["adb", "-P", str(self.port), *words], capture_output=True, text=True, check=False,
             env={**os.environ, "HOME": str(self.folder)},

@@ -221,6 +221,7 @@ def test_a_server_that_is_killed_is_waited_for(
     device = open_device(serial, patience_s=0.5)
     device.session.open()
     made.process.kill()
+    made.process.wait()
     with pytest.raises(DeviceError) as caught:
         device.session.call("room")
     assert caught.value.message == (
