@@ -55,11 +55,17 @@ child=$(cat child 2>/dev/null)
 # Once the first line of figures is there, everything is loaded and allocated.
 section peak; [ -n "$child" ] && grep -q count= log && grep VmHWM: "/proc/$child/status" 2>/dev/null
 section state
-if [ -e status ]; then echo ended
-elif [ -n "$child" ] && kill -0 "$child" 2>/dev/null &&
-    [ "$(cat boot)" = "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)" ]; then echo running
-elif [ -e status ]; then echo ended
-else echo gone; fi
+state=gone
+# Its status is written a moment after it has ended, on a busy phone a long one.
+for pause in 1 2 3 4 5 6; do
+    if [ -e status ]; then state=ended; break; fi
+    if [ -n "$child" ] && kill -0 "$child" 2>/dev/null &&
+        [ "$(cat boot)" = "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)" ]; then
+        state=running; break
+    fi
+    sleep 0.5 2>/dev/null || sleep 1
+done
+echo "$state"
 section status; cat status 2>/dev/null
 :
 """
