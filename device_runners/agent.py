@@ -387,10 +387,27 @@ def temperature_celsius() -> Optional[float]:
     if heat:
         return max(heat) / 1000
     told = ask_number(r"temp=([\d.]+)", "vcgencmd", "measure_temp")
-    if told is None:  # mType=0 are the processor's sensors
-        told_all = re.findall(r"mValue=([\d.]+), mType=0,", android_thermal() or "")
-        return max(map(float, told_all)) if told_all else None
-    return told
+    return android_heat(android_thermal() or "") if told is None else told
+
+
+def android_heat(thermal: str) -> Optional[float]:
+    """Of the processor's hottest sensor (mType=0); cached values, of any age, only without others.
+
+    Args:
+        thermal: what the thermal service tells.
+    """
+    now = thermal.partition("Current temperatures from HAL:")[2] or thermal
+    told = re.findall(r"mValue=([\d.]+), mType=0,", now)
+    return max(map(float, told)) if told else None
+
+
+def android_states(thermal: str) -> Optional[List[str]]:
+    """What the thermal service says of slowing; None where it says nothing."""
+    status = re.search(r"Thermal Status: (\d)", thermal)
+    if not status:
+        return None
+    level = int(status.group(1))
+    return [f"thermal status {name}" for name in THERMAL_STATUS[level - 1 : level] if level]
 
 
 def clock_mhz(cores: Sequence[int]) -> Optional[float]:
@@ -416,11 +433,7 @@ def throttle_states() -> Tuple[Optional[List[str]], List[str]]:
         states = [[name for bit, name in enumerate(THROTTLE_BITS) if word >> shift + bit & 1]
                   for shift in (0, 16)]  # fmt: skip
         return states[0], states[1]
-    status = re.search(r"Thermal Status: (\d)", android_thermal() or "")
-    if status:
-        level = int(status.group(1))
-        return [f"thermal status {name}" for name in THERMAL_STATUS[level - 1 : level]], []
-    return None, []
+    return android_states(android_thermal() or ""), []
 
 
 def throttle_count() -> Optional[int]:

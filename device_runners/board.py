@@ -172,6 +172,12 @@ class BoardDevice:
         if last is None or last.get("event") != "end" or reply.get("returncode") != 0:
             raise _post_mortem(self.name, reply)
 
+    def clean(self) -> int:
+        """Delete edgeq's cache there, but for what runs; the bytes that were freed."""
+        self.session.open()
+        freed: int = self.session.call("forget")
+        return freed
+
     def close(self) -> None:
         """End the link."""
         self.session.close()

@@ -23,7 +23,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 KNOWN_FORMS = (
     "local, local:/path/to/python, user@host, ssh://user@host:port, a host of ~/.ssh/config, "
-    "emulated:arm64"
+    "adb, adb:SERIAL, emulated:arm64"
 )
 
 
@@ -119,6 +119,8 @@ def resolve_address(address: str, name: str, python: str | None) -> Device:
         return _open_local(address, rest, python)
     if kind == "emulated":
         return _open_emulated(rest, name, python)
+    if kind == "adb" and (rest or ":" not in address):
+        return _open_adb(rest or None, name, python)
     if (found := parse_ssh(address)) is not None:
         return _open_ssh(found, name, python)
     known = "".join(f", {item}" for item in read_devices())
@@ -138,6 +140,12 @@ def _open_emulated(machine: str, name: str, python: str | None) -> Device:
     from edgeq.device_runners.emulated import open_board
 
     return open_board(machine, name, python)
+
+
+def _open_adb(serial: str | None, name: str, python: str | None) -> Device:
+    from edgeq.device_runners.adb import AdbDevice
+
+    return AdbDevice(name, serial, python=python)
 
 
 def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:

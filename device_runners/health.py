@@ -37,6 +37,8 @@ def find_issues(
         emulated_issue(emulator),
         _undervoltage(looks),
         _few_runs(run),
+        _no_raw_times(run),
+        _coarse_clock(run),
         _noisy(run) if is_burst else None,
         _drift(run) if is_burst else None,
         _load(looks),
@@ -82,8 +84,32 @@ def _few_runs(run: BenchRun) -> Issue | None:
     )
 
 
+def _no_raw_times(run: BenchRun) -> Issue | None:
+    if run.latencies_ms:
+        return None
+    return make_issue(
+        "bench.no_raw_times",
+        f"{run.model.path}: {run.runtime.name} does not tell the single runs, so that neither the "
+        "median's interval nor noise, drift and a speed-up are known.",
+    )
+
+
+def _coarse_clock(run: BenchRun) -> Issue | None:
+    """benchmark_model counts whole microseconds, cut off."""
+    mean_us = 1e3 * run.latency.mean_ms
+    if run.latencies_ms or mean_us >= 1 / _LOOSE:
+        return None
+    return make_issue(
+        "bench.coarse_clock",
+        f"{run.model.path}: {run.runtime.name} counts in whole microseconds, of an inference of "
+        f"{mean_us:.2g}.",
+    )
+
+
 def _noisy(run: BenchRun) -> Issue | None:
     latency = run.latency
+    if latency.p50_ms is None or latency.p50_low_ms is None or latency.p50_high_ms is None:
+        return None
     width = (latency.p50_high_ms - latency.p50_low_ms) / 2 / latency.p50_ms
     times = [time for times in run.latencies_ms for time in times]
     scatter = statistics.median(abs(time - latency.p50_ms) for time in times) / latency.p50_ms

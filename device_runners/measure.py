@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer, storage, timing
 from edgeq.device_runners import agent, health
+from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.cores import choose_cores
@@ -52,6 +53,8 @@ def choose_runtime(
     Raises:
         DeviceError: there is none, or not the one asked for.
     """
+    if isinstance(device, AdbDevice):
+        device.require_python()
     for is_set_up in (False, True):
         found = device.facts().runtimes
         for runtime in found:
@@ -184,11 +187,12 @@ def _read_bench(
         options=options,
         runs=tuple(runs),
         speedups=tuple(ratios),
-        looks=_read_looks(result["health"]),
+        looks=read_looks(result["health"]),
     )
 
 
-def _read_looks(looks: Sequence[health.Look]) -> tuple[MachineLook, ...]:
+def read_looks(looks: Sequence[health.Look]) -> tuple[MachineLook, ...]:
+    """Looks at the machine as values."""
     return tuple(
         MachineLook(
             elapsed_s=look["time_s"] - looks[0]["time_s"],

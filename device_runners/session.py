@@ -17,7 +17,7 @@ from edgeq.errors import DeviceError
 
 OnBytes = Callable[[int], None]
 
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to connect again; the last one repeats
+PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to connect again; the last one repeats
 _FEWEST_FREE_BYTES = 16 << 20
 
 
@@ -109,7 +109,7 @@ class Session:
                         f"{patience_s:g} s: {error}.",
                         hint="Run the same command again when the board can be reached.",
                     ) from error
-                time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+                time.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
                 attempt += 1
         return self._link
 

@@ -44,6 +44,7 @@ def read_sustained(
         windows.append(_read_window(number * length, count, times, inside))
     third = max(1, len(windows) // 3)
     burst, steady = _latency(plain, slice(0, 1)), _latency(plain, slice(-third, None))
+    assert burst.p50_ms is not None and steady.p50_ms is not None
     return Sustained(
         duration_s=options.sustained_s,
         window_s=length,

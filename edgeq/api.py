@@ -21,7 +21,7 @@ from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import measure
+from edgeq.device_runners import measure, phone_bench
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
 from edgeq.evaluation import (
@@ -181,7 +181,7 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return measure.bench(
+    return phone_bench.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
 

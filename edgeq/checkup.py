@@ -56,10 +56,13 @@ def doctor(
     target = resolve_device(device, python=None if python is None else Path(python))
     facts = target.facts()
     runtimes = _check_runtimes(target, facts, needed, path)
+    finds = _runtime_problems(facts, runtimes, needed, path)
+    if facts.python is None:
+        finds = _phone_problems(facts)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
     problems = [
-        *_runtime_problems(facts, runtimes, needed, path),
+        *finds,
         *_machine_problems(facts),
         *_speed_problems(facts),
         *_part_problems(parts),
@@ -121,7 +124,8 @@ def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> boo
 def _runtime_problems(
     facts: DeviceFacts, runtimes: Sequence[RuntimeCheck], needed: str | None, model: Path | None
 ) -> Iterator[Problem]:
-    is_old = facts.machine in _OLD_ARM or flatbuffer.release(facts.python) < _OLDEST_PYTHON
+    python = facts.python or "0"
+    is_old = facts.machine in _OLD_ARM or flatbuffer.release(python) < _OLDEST_PYTHON
     wanted = "tflite-runtime 'numpy<2'" if is_old else "ai-edge-litert"
     install = f"{_pip(facts)} {wanted}"
     newer = "convert with --granularity tensor or another --scheme" if is_old else install
@@ -143,6 +147,21 @@ def _runtime_problems(
     elif model is not None and not any(check.runs_model for check in working):
         message = f"No runtime on {facts.device} is new enough for {model}."
         yield _problem("doctor.model_refused", message, newer)
+
+
+def _phone_problems(facts: DeviceFacts) -> Iterator[Problem]:
+    """A phone without Python: benchmark_model alone can run there."""
+    yield _problem(
+        "doctor.no_python",
+        f"{facts.device} has no Python: bench runs there with benchmark_model, and eval, compare, "
+        "parity and profile do not.",
+    )
+    if facts.benchmark_model is None:
+        yield _problem(
+            "doctor.no_benchmark_model",
+            f"{facts.device} has neither Python nor {facts.scratch_folder}/benchmark_model.",
+            f"edgeq devices setup {facts.device} --benchmark-model PATH",
+        )
 
 
 def _mend(check: RuntimeCheck, facts: DeviceFacts) -> str:
@@ -213,7 +232,8 @@ def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
     if facts.temperature_celsius is not None and facts.temperature_celsius >= _HOT_CELSIUS:
         message = f"The processor has {facts.temperature_celsius:.0f} degrees Celsius."
         yield _problem("doctor.hot", message, "let it cool down, or give it a fan")
-    if facts.governor not in (None, "performance"):
+    # A phone's governor is its maker's; only root may change it.
+    if facts.governor not in (None, "performance") and facts.python is not None:
         code = "governor" if facts.governor == "powersave" else "governor_varies"
         yield _problem(
             f"doctor.{code}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgeq.device_runners import environment
+from edgeq.device_runners import environment, phone_bench
+from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import events_as_progress, resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, stop
@@ -70,15 +72,23 @@ def _check(name: str, named: NamedDevice | None) -> DeviceCheck:
 
 
 def set_up(
-    name: str, *, runtime: str | None = None, on_progress: Callable[[str, int, int | None], None]
+    name: str,
+    *,
+    runtime: str | None = None,
+    benchmark_model: Path | None = None,
+    on_progress: Callable[[str, int, int | None], None],
 ) -> str:
     """Bring a runtime into edgeq's own cache on a board; a virtual board is built first.
 
+    Args:
+        benchmark_model: TensorFlow's program of that name, for a phone behind adb: that instead.
+
     Returns:
-        The name of the environment there.
+        The name of the environment there, or the program's path.
 
     Raises:
-        UsageError: this machine, where nothing is installed behind the user's back.
+        UsageError: this machine, where nothing is installed behind the user's back; or a program
+            for a device that is not behind adb.
         DeviceError: it cannot be done.
     """
     named = read_devices().get(name)
@@ -89,6 +99,8 @@ def set_up(
             f"{name} is this machine, and edgeq installs nothing on it.",
             hint="Install the runtime with pip: pip install ai-edge-litert",
         )
+    if benchmark_model is not None or (isinstance(device, AdbDevice) and not device.has_python):
+        return phone_bench.install(device, benchmark_model, events_as_progress(on_progress))
     if address.startswith(EMULATED):
         on_progress("build the virtual board", 0, None)
         build(VirtualBoard(board_folder(address[len(EMULATED) :])))
@@ -112,9 +124,7 @@ def clean(name: str) -> int:
     if not isinstance(device, BoardDevice):
         raise UsageError(f"{name} is this machine, and edgeq keeps nothing on it.")
     try:
-        device.session.open()
-        freed: int = device.session.call("forget")
-        return freed
+        return device.clean()
     finally:
         device.close()
 

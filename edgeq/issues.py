@@ -62,9 +62,12 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.emulated": IssueKind("error", "the processor is emulated"),
     "bench.drift": IssueKind("warning", "latency changed during the run"),
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
+    "bench.coarse_clock": IssueKind("warning", "latency is not far above the clock's step"),
+    "bench.no_raw_times": IssueKind("warning", "the times of the single runs are not known"),
     # ---- doctor: the machine before a run
     "doctor.no_runtime": IssueKind("error", "no runtime works there"),
     "doctor.model_refused": IssueKind("error", "no runtime there is new enough for the model"),
+    "doctor.no_benchmark_model": IssueKind("error", "neither Python nor benchmark_model"),
     "doctor.no_scratch": IssueKind("error", "no folder for temporary files"),
     "doctor.runtime_broken": IssueKind("warning", "an installed runtime does not work"),
     "doctor.runtime_too_old": IssueKind("warning", "a runtime is too old for the model"),
@@ -79,6 +82,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "doctor.governor_varies": IssueKind("note", "the clock follows the load"),
     "doctor.no_dot_product": IssueKind("note", "no dot product instructions for INT8"),
     "doctor.meter_unreadable": IssueKind("note", "an energy meter that may not be read"),
+    "doctor.no_python": IssueKind("note", "no Python: bench alone runs there"),
     "doctor.cannot_convert": IssueKind("note", "TensorFlow is not installed"),
     # ---- profile: what the runtime's clock can tell
     "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),

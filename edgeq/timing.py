@@ -46,6 +46,9 @@ def summarize(times_ms: Sequence[float]) -> Latency:
         p99_ms=percentile(ordered, 0.99),
         mean_ms=statistics.fmean(ordered),
         stddev_ms=statistics.stdev(ordered) if len(ordered) > 1 else 0.0,
+        max_ms=ordered[-1],
+        p5_ms=percentile(ordered, 0.05),
+        p95_ms=percentile(ordered, 0.95),
     )
 
 

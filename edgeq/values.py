@@ -409,7 +409,8 @@ class DeviceFacts:
         core_count: cores this process may use.
         memory_bytes: physical memory.
         governor: CPU frequency governor of core 0.
-        python: version of the interpreter that ran the agent.
+        python: version of the interpreter that ran the agent; None for a phone without one, whose
+            shell told the rest.
         runtimes: those importable there.
         release: name and release of the operating system, e.g. "Debian GNU/Linux 12 (bookworm)".
         emulator: who emulates the processor, None when nothing tells of one.
@@ -425,6 +426,7 @@ class DeviceFacts:
         temperature_celsius: of the hottest sensor of the processor.
         throttling: what slows the processor now; None where nobody tells.
         throttled_before: what has slowed it since it was started.
+        benchmark_model: path there of TensorFlow's program of that name, of a phone without Python.
     """
 
     device: str
@@ -434,7 +436,7 @@ class DeviceFacts:
     core_count: int
     memory_bytes: int | None
     governor: str | None
-    python: str
+    python: str | None
     runtimes: tuple[RuntimeInfo, ...]
     release: str | None = None
     emulator: str | None = None
@@ -450,6 +452,7 @@ class DeviceFacts:
     temperature_celsius: float | None = None
     throttling: tuple[str, ...] | None = None
     throttled_before: tuple[str, ...] = ()
+    benchmark_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -468,6 +471,9 @@ class BenchOptions:
         sustained_s: run one model for so long, and say what becomes of its latency; `runs`,
             `min_time_s` and `max_time_s` do not count then.
         window_s: stretch of a sustained run that has its own figures; a third of the run at most.
+        benchmark_model: TensorFlow's program to measure with on an adb device, a file here or an
+            absolute path there; None uses the agent, or without a Python there the program that
+            lies there.
     """
 
     threads: int = 1
@@ -478,11 +484,13 @@ class BenchOptions:
     cores: str | None = None
     sustained_s: float | None = None
     window_s: float = 60.0
+    benchmark_model: str | None = None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Statistics of measured inferences in milliseconds, pure functions of the raw times.
+    """Statistics of measured inferences in milliseconds: pure functions of the raw times, or what
+    a program that keeps those to itself prints; None is what it does not print.
 
     Attributes:
         p50_low_ms, p50_high_ms: 95 % interval of the median from order statistics.
@@ -490,13 +498,16 @@ class Latency:
 
     count: int
     min_ms: float
-    p50_ms: float
-    p50_low_ms: float
-    p50_high_ms: float
-    p90_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p50_low_ms: float | None
+    p50_high_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
     mean_ms: float
     stddev_ms: float
+    max_ms: float | None = None
+    p5_ms: float | None = None
+    p95_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,20 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
         runtime=given["runtime"],
         cores=given["cores"],
         sustained_s=None if minutes is None else 60 * minutes,
+        benchmark_model=given.get("benchmark_model"),
     )
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="Feed its first sample instead of random values.")
+@click.option(
+    "--benchmark-model",
+    metavar="PATH",
+    help="On adb devices, measure with TensorFlow's program of that name: a file here, or an "
+    "absolute path there.  [default: edgeq's agent; on phones without Python "
+    "/data/local/tmp/benchmark_model]",
+)
 @click.option(
     "--sustained",
     type=click.FloatRange(0, 720, min_open=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +26,10 @@ def command() -> None:
 @click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
 @click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
 def add(name: str, address: str, python: str | None, project: bool) -> None:
-    """Let NAME stand for ADDRESS: ssh://user@host, user@host:port, local:PYTHON, emulated:arm64."""
+    """Let NAME stand for ADDRESS.
+
+    Such as ssh://user@host, user@host:port, adb:SERIAL, local:PYTHON or emulated:arm64.
+    """
     resolve_address(address, name, python)
     entry = add_device(name, address, python, in_project=project)
     click.echo(f"{entry.name} is {entry.address}, written to {entry.file}")
@@ -63,16 +67,24 @@ def remove(name: str) -> None:
 @command.command("setup")
 @click.argument("name", metavar="DEVICE")
 @click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
+@click.option(
+    "--benchmark-model", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="PATH", help="TensorFlow's program, for a phone without Python.",
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
-def setup(name: str, runtime: str | None, verbose: bool) -> None:
+def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose: bool) -> None:
     """Bring a runtime to DEVICE, into a private environment in edgeq's cache there.
+
+    To a phone behind adb without Python, TensorFlow's benchmark_model is brought instead.
 
     The wheels are fetched on this machine, so the board needs neither internet nor pip, and
     nothing of its own Python changes. emulated:arm64 is built first, as root.
     """
     with progress_display() as show:
-        environment = devices.set_up(name, runtime=runtime, on_progress=show)
-    click.echo(f"{name} is ready: {environment}")
+        found = devices.set_up(
+            name, runtime=runtime, benchmark_model=benchmark_model, on_progress=show
+        )
+    click.echo(f"{name} is ready: {found}")
 
 
 @command.command("clean")

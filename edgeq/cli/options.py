@@ -83,8 +83,8 @@ run_options = _stack(
         default=("local",),
         show_default=True,
         metavar="DEVICE",
-        help="Where to run: local, user@host, a name of `edgeq devices`, emulated:arm64. Several "
-        "(repeated, or separated by commas) run at the same time.",
+        help="Where to run: local, user@host, adb:SERIAL, emulated:arm64, a name of `edgeq "
+        "devices`. Several (repeated, or separated by commas) run at the same time.",
     ),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
     click.option(

@@ -31,7 +31,11 @@ def _answer(item: DeviceCheck) -> tuple[str, str]:
     facts = item.facts
     runtimes = ", ".join(f"{found.name} {found.version}" for found in facts.runtimes)
     none = f"no runtime: edgeq devices setup {item.device}"
+    python = f"Python {facts.python}"
+    if facts.python is None:
+        python, runtimes = "no Python", facts.benchmark_model or ""
+        none = f"no benchmark_model: edgeq devices setup {item.device} --benchmark-model PATH"
     return "ready" if runtimes else "empty", (
-        f"{facts.cpu_model}, {facts.core_count} cores, {facts.machine}, Python {facts.python}, "
+        f"{facts.cpu_model}, {facts.core_count} cores, {facts.machine}, {python}, "
         f"{runtimes or none}"
     )

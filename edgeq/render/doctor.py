@@ -18,7 +18,7 @@ def show_checkup(result: Checkup) -> str:
     """Summary of `edgeq doctor`."""
     facts = result.facts
     parts: list[RenderableType] = [heading(facts.device), grid(_machine_rows(facts))]
-    rows = [("Python", f"{facts.python} ({facts.python_path})"), ("numpy", facts.numpy or "none")]
+    rows = _python_rows(facts)
     rows += [(check.runtime.name, _runtime_cell(check)) for check in result.runtimes]
     parts += ["", heading("To run models"), grid(rows)]
     if result.model is not None:
@@ -37,6 +37,12 @@ def show_checkup(result: Checkup) -> str:
     if not result.can_run:
         verdict = ("No run is possible there.", "bold red")
     return render(*parts, "", Text(verdict[0], style=verdict[1]))
+
+
+def _python_rows(facts: DeviceFacts) -> list[tuple[str, str]]:
+    if facts.python is None:
+        return [("Python", "none"), ("benchmark_model", facts.benchmark_model or "none")]
+    return [("Python", f"{facts.python} ({facts.python_path})"), ("numpy", facts.numpy or "none")]
 
 
 def _machine_rows(facts: DeviceFacts) -> list[tuple[str, str]]:

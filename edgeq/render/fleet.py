@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.fleet import Fleet
-from edgeq.render.parts import issue_parts, render, show_bytes
+from edgeq.render.parts import issue_parts, render, show_bare_ms, show_bytes
 from edgeq.render.text import show_metric
 from edgeq.values import Issue
 
@@ -53,8 +53,8 @@ def _bench_rows(result: Any) -> Iterator[Cells]:
         latency = run.latency
         yield (
             _base(run.model.path),
-            f"{latency.p50_ms:.3g}",
-            f"{latency.p90_ms:.3g}",
+            show_bare_ms(latency.p50_ms),
+            show_bare_ms(latency.p90_ms),
             str(latency.count),
             show_bytes(run.peak_rss_bytes),
             f"{run.runtime.name} {run.runtime.version}",
@@ -83,14 +83,16 @@ def _compare_rows(result: Any) -> Iterator[Cells]:
     accuracy = ""
     if first is not None and second is not None:
         accuracy = f"{show_metric(first)} -> {show_metric(second)}"
-    times = "" if bench is None else " -> ".join(f"{run.latency.p50_ms:.3g}" for run in bench.runs)
+    times = (
+        "" if bench is None else " -> ".join(show_bare_ms(run.latency.p50_ms) for run in bench.runs)
+    )
     yield (
         result.verdict.upper(),
         accuracy,
         "" if drop is None else f"{drop.value:+.2f}",
         f"{min(output.sqnr_db for output in result.quality.outputs):.1f}",
         times,
-        "" if bench is None else f"{bench.speedups[0].value:.2f}x",
+        "" if bench is None or not bench.speedups else f"{bench.speedups[0].value:.2f}x",
     )
 
 

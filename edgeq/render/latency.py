@@ -8,7 +8,20 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.render.parts import show_ms
-from edgeq.values import BenchResult, Energy, Sustained, SustainedWindow
+from edgeq.values import BenchResult, BenchRun, Energy, Sustained, SustainedWindow
+
+
+def told_line(name: str, run: BenchRun) -> list[RenderableType]:
+    """What a program printed that keeps the single runs to itself; nothing of the agent's runs."""
+    if run.latencies_ms:
+        return []
+    latency = run.latency
+    figures = {
+        "mean": latency.mean_ms, "stddev": latency.stddev_ms, "p5": latency.p5_ms,
+        "p95": latency.p95_ms, "max": latency.max_ms,
+    }  # fmt: skip
+    shown = [f"{key} {show_ms(value)}" for key, value in figures.items() if value is not None]
+    return [Text(f"{run.runtime.name} of {name}: {', '.join(shown)}")]
 
 
 def energy_line(name: str, energy: Energy | None) -> list[RenderableType]:

@@ -69,12 +69,19 @@ def show_sizes(ratio: float) -> str:
     return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
 
 
-def show_ms(value: float) -> str:
-    """A latency with three significant digits."""
+def show_ms(value: float | None) -> str:
+    """A latency with three significant digits, "-" when not measured."""
+    if value is None:
+        return "-"
     if value >= 100:
         return f"{value:.0f} ms"
     digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
     return f"{value:.{max(digits, 0)}f} ms"
+
+
+def show_bare_ms(value: float | None) -> str:
+    """The same for a column that names the unit."""
+    return "-" if value is None else f"{value:.3g}"
 
 
 def show_db(value: float) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.cores import show_cores
-from edgeq.render.latency import energy_line, sustained_parts, validity_line
+from edgeq.render.latency import energy_line, sustained_parts, told_line, validity_line
 from edgeq.render.parts import (
     grid,
     heading,
@@ -19,6 +19,7 @@ from edgeq.render.parts import (
     plural,
     quality_rows,
     render,
+    show_bare_ms,
     show_bytes,
     show_db,
     show_ms,
@@ -197,6 +198,7 @@ def _bench_parts(result: BenchResult) -> list[RenderableType]:
     for run, ratio in zip(result.runs[1:], result.speedups, strict=False):
         parts.append(Text(f"  {_base(run.model)}  {show_ratio(ratio)}"))
     for run in result.runs:
+        parts += told_line(_base(run.model), run)
         parts += energy_line(_base(run.model), run.energy)
         parts += sustained_parts(run.sustained)
     parts += validity_line(result)
@@ -209,7 +211,7 @@ def _bench_cells(run: BenchRun) -> tuple[str, ...]:
     figures = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.min_ms)
     return (
         _base(run.model),
-        *(f"{value:.3g}" for value in figures),
+        *map(show_bare_ms, figures),
         str(latency.count),
         f"{run.init_ms:.3g}",
         f"{run.first_ms:.3g}",

@@ -133,6 +133,7 @@ class Choice:
         require_comparable(result)
         self.facts = result.facts
         for trial, ratio, run in zip(chosen, result.speedups, result.runs[1:], strict=True):
+            assert run.latency.p50_ms is not None  # of the agent's raw times
             self._speeds[trial.structure] = (ratio, run.latency.p50_ms)
 
     def _with_speed(self, trial: Trial) -> Trial:

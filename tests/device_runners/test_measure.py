@@ -204,13 +204,13 @@ def test_tflite_runtime_is_really_the_one_measured(
     assert result.runs[0].runtime.version.startswith("2.14")
 
 
-@pytest.mark.parametrize("text", ["local:", "ssh", "raspberrypi", ""])
+@pytest.mark.parametrize("text", ["local:", "adb:", "ssh", "raspberrypi", ""])
 def test_an_unknown_device_lists_the_known_forms(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_device(text)
     assert str(caught.value) == (
         f"Unknown device {text!r}; known forms are local, local:/path/to/python, user@host, "
-        "ssh://user@host:port, a host of ~/.ssh/config, emulated:arm64."
+        "ssh://user@host:port, a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64."
     )
 
 
