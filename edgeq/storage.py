@@ -8,13 +8,15 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeq.errors import OutputError, RecordError, UsageError
-from edgeq.values import FileRef
+from edgeq.errors import OutputError, UsageError
+from edgeq.issues import judge
+from edgeq.provenance import describe_here
+from edgeq.values import FileRef, Issue
 
 RECORD_SCHEMA = "edgeq.record/1"
 
@@ -61,15 +63,45 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def record_json(kind: str, body: dict[str, Any]) -> str:
-    """One record as JSON text: `schema` and `kind` first, then the body."""
-    plain = {"schema": RECORD_SCHEMA, "kind": kind, **to_plain(body)}
+def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -> str:
+    """One record as JSON text: the envelope first, then the body.
+
+    Args:
+        body: plain, or of values.
+        issues: everything that makes its figures less trustworthy.
+    """
+    plain = {
+        "schema": RECORD_SCHEMA,
+        "kind": kind,
+        "provenance": to_plain(describe_here()),
+        "validity": judge(issues),
+        "reason_codes": list(dict.fromkeys(issue.code for issue in issues)),
+        **to_plain(body),
+    }
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_record(target: Path, kind: str, value: Any) -> None:
     """Write one record; bytes of file names that are no text are escaped, as JSON allows."""
-    target.write_bytes(record_json(kind, to_plain(value)).encode("utf-8", "backslashreplace"))
+    text = record_json(kind, to_plain(value), find_issues(value))
+    target.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def find_issues(value: Any) -> tuple[Issue, ...]:
+    """All issues anywhere in a value, each once, in the order of its fields."""
+    found: dict[Issue, None] = {}
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Issue):
+            found[item] = None
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            pending += [getattr(item, field.name) for field in reversed(dataclasses.fields(item))]
+        elif isinstance(item, dict):
+            pending += reversed(list(item.values()))
+        elif isinstance(item, (list, tuple)) and item and not isinstance(item[0], (int, float)):
+            pending += reversed(item)
+    return tuple(found)
 
 
 def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
@@ -100,25 +132,6 @@ def require_writable(output: Path) -> None:
         OutputError: see `replacing`.
     """
     _temporary_beside(output).unlink()
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A record's content.
-
-    Raises:
-        RecordError: unreadable, not a record, or of a schema newer than this edgeq knows.
-    """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read as a record: {error}.") from error
-    schema = plain.get("schema") if isinstance(plain, dict) else None
-    if schema != RECORD_SCHEMA:
-        raise RecordError(
-            f"{path} has schema {schema!r}, this edgeq reads {RECORD_SCHEMA!r}.",
-            hint="Upgrade edgeq when the schema is a newer one.",
-        )
-    return dict(plain)
 
 
 @contextmanager

@@ -64,6 +64,29 @@ class Issue:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where and with what a record was made; models and data have their digests in its body.
+
+    Attributes:
+        created: UTC, as 2026-11-25T22:10:00Z.
+        edgeq: version.
+        python: version of the interpreter that ran edgeq.
+        system: e.g. "Linux 6.1.0"; of the machine edgeq ran on, not of the device.
+        machine: e.g. "x86_64".
+        tools: installed there, (name, version).
+        environment_sha256: digest of all of these but the moment: equal in equal environments.
+    """
+
+    created: str
+    edgeq: str
+    python: str
+    system: str
+    machine: str
+    tools: tuple[tuple[str, str], ...]
+    environment_sha256: str
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How a raw sample becomes a model input; applied in the order of the attributes.
 

@@ -64,6 +64,12 @@ def float_mobilenet(lower: Lower) -> FloatModel:
 
 
 @pytest.fixture(scope="session")
+def float_file(float_mobilenet: FloatModel) -> Path:
+    """The float `.tflite` of the MobileNet-like model."""
+    return Path(float_mobilenet.file.path)
+
+
+@pytest.fixture(scope="session")
 def int8_mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MobileNet-like model as edgeq's default conversion leaves it, with its record."""
     path = tmp_path_factory.mktemp("int8") / "mobilenet.tflite"

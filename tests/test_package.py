@@ -19,7 +19,14 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 # Lowest first. A module may import from its own tier and from those before it.
 TIERS = (
     ("edgeq.values", "edgeq.errors", "edgeq.device_runners.agent"),
-    ("edgeq.quantmath", "edgeq.timing", "edgeq.storage", "edgeq.flatbuffer", "edgeq.issues"),
+    (
+        "edgeq.quantmath",
+        "edgeq.timing",
+        "edgeq.storage",
+        "edgeq.flatbuffer",
+        "edgeq.issues",
+        "edgeq.provenance",
+    ),
     ("edgeq.converters", "edgeq.device_runners"),
     (
         "edgeq.metrics",
@@ -41,6 +48,7 @@ TIERS = (
     ("edgeq.debugging", "edgeq.profiling"),
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
+    ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.render",),
     ("edgeq.cli",),
 )

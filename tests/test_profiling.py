@@ -19,7 +19,6 @@ from edgeq.event_mapping import map_events
 from edgeq.profile_reasons import find_reasons
 from edgeq.values import (
     FileRef,
-    FloatModel,
     MemorySpeed,
     ModelProfile,
     OperatorTime,
@@ -29,11 +28,6 @@ from edgeq.values import (
 
 RUNS = 12
 MEMORY = MemorySpeed(bytes_per_s=10e9, cache_bytes=1 << 20)
-
-
-@pytest.fixture(scope="module")
-def float_file(float_mobilenet: FloatModel) -> Path:
-    return Path(float_mobilenet.file.path)
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,7 @@ def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None
         with storage.replacing(output) as target:
             storage.write_record(target, kind, value)
     if as_json:
-        record = storage.record_json(kind, storage.to_plain(value))
+        record = storage.record_json(kind, storage.to_plain(value), storage.find_issues(value))
         click.echo(record.encode("utf-8", "backslashreplace"), nl=False)
     else:
         click.echo("\n".join(line.rstrip() for line in text.splitlines()))

@@ -1,0 +1,49 @@
+"""Any record as terminal text: the verb's own summary under a line that says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.text import Text
+
+from edgeq.records import Record
+from edgeq.render.debugging import show_debug
+from edgeq.render.doctor import show_checkup
+from edgeq.render.fleet import show_fleet
+from edgeq.render.parity import show_parity
+from edgeq.render.parts import render
+from edgeq.render.profile import show_profile
+from edgeq.render.text import (
+    show_bench,
+    show_comparison,
+    show_conversion,
+    show_evaluations,
+)
+from edgeq.render.tuning import show_tuning
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "convert": show_conversion,
+    "tune": show_tuning,
+    "bench": show_bench,
+    "eval": lambda value: show_evaluations(value.evaluations),
+    "compare": show_comparison,
+    "debug": show_debug,
+    "profile": show_profile,
+    "parity": show_parity,
+    "doctor": show_checkup,
+}
+_STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
+
+
+def show_record(record: Record) -> str:
+    """One record, as the verb that wrote it showed it."""
+    head = Text(f"{record.path}: {record.kind}, ", "dim")
+    head.append(record.validity, _STYLES[record.validity])
+    made = record.provenance
+    if made is not None:
+        head.append(
+            f", {made.created} by edgeq {made.edgeq} on {made.system} {made.machine}", "dim"
+        )
+    show = _SHOWN.get(record.kind, show_fleet)
+    return f"{render(head)}\n\n{show(record.value)}"

@@ -1,0 +1,209 @@
+"""Records of every kind, written by the commands themselves, read back and held to the schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from edgeq import models, records, storage
+from edgeq.cli import cli
+from edgeq.errors import RecordError, UsageError
+from edgeq.record_schema import schema_text
+from edgeq.values import Candidate, Issue
+
+ROOT = Path(__file__).resolve().parents[1]
+TEST = str(models.path("fashion_mnist_test.npz"))
+CALIBRATION = str(models.path("fashion_mnist_calibration.npz"))
+SCALE = ("--preprocess", "scale=1/255")
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+
+
+@pytest.fixture(scope="session")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, int8_mobilenet: Path, float_file: Path
+) -> dict[str, Path]:
+    """A record of each kind."""
+    folder = tmp_path_factory.mktemp("records")
+    found = {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
+    both = "--device", "local,broken@127.0.0.1:1"
+    quick = "--runs", 30
+    commands = {
+        "bench": ("bench", int8_mobilenet, *quick),
+        "eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 50, *SCALE),
+        "compare": ("compare", float_file, int8_mobilenet, "--data", TEST, "--samples", 50,
+                    *SCALE, *quick),
+        "debug": ("debug", float_file, int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
+        "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
+        "parity": ("parity", int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
+        "doctor": ("doctor", "--model", int8_mobilenet),
+        "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
+        "fleet-eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE, *both),
+        "fleet-compare": ("compare", float_file, int8_mobilenet, "--data", TEST, "--samples", 20,
+                          *SCALE, "--no-latency", *both),
+    }  # fmt: skip
+    for kind, command in commands.items():
+        run(*command, "-o", found[kind])
+    common = (float_file, "--data", CALIBRATION, *SCALE)
+    run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
+    run("tune", *common, "--test-data", TEST, "--max-drop", 5, "--objective", "size",
+        "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
+    (folder / "a.tflite.json").rename(found["convert"])
+    (folder / "b.tflite.json").rename(found["tune"])
+    return found
+
+
+ALL = (*records.KINDS, *records.FLEET_KINDS)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_was_written_is_what_is_read(made: dict[str, Path], kind: str) -> None:
+    record = records.read_record(made[kind])
+    assert record.kind == kind
+    plain = json.loads(made[kind].read_text())
+    body = storage.to_plain(record.value)
+    envelope = {"schema", "kind", "provenance", "validity", "reason_codes"}
+    assert body == {key: value for key, value in plain.items() if key in body}
+    assert envelope <= set(plain) <= envelope | set(body)
+    assert (plain["validity"], tuple(plain["reason_codes"])) == (
+        record.validity,
+        record.reason_codes,
+    )
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_each_kind_fulfils_the_schema(made: dict[str, Path], kind: str) -> None:
+    schema = json.loads((ROOT / "edgeq" / "record.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    plain = json.loads(made[kind].read_text())
+    assert list(validator.iter_errors(plain)) == []
+    del plain["provenance"]
+    assert [error.message for error in validator.iter_errors(plain)] == [
+        "'provenance' is a required property"
+    ]
+
+
+def test_the_schema_refuses_another_type_deep_inside(made: dict[str, Path]) -> None:
+    schema = json.loads((ROOT / "edgeq" / "record.schema.json").read_text())
+    plain = json.loads(made["bench"].read_text())
+    plain["runs"][0]["latency"]["p50_ms"] = "fast"
+    (error,) = jsonschema.Draft202012Validator(schema).iter_errors(plain)
+    assert list(error.absolute_path) == ["runs", 0, "latency", "p50_ms"]
+
+
+def test_the_shipped_schema_is_that_of_the_classes() -> None:
+    shipped = (ROOT / "edgeq" / "record.schema.json").read_text()
+    assert shipped == schema_text(), "python -m edgeq.record_schema > edgeq/record.schema.json"
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_show_prints_any_record(made: dict[str, Path], kind: str) -> None:
+    done = run("show", made[kind])
+    assert done.exception is None
+    head, empty, *rest = done.stdout.splitlines()
+    assert head.startswith(f"{made[kind]}: {kind}, ") and " by edgeq " in head
+    assert empty == "" and len(rest) >= 2
+
+
+def test_show_prints_what_compare_printed(
+    tmp_path: Path, int8_mobilenet: Path, float_file: Path
+) -> None:
+    given = ("compare", float_file, int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE)
+    first = run(*given, "--no-latency", "-o", tmp_path / "r.json").stdout
+    again = run("show", tmp_path / "r.json").stdout
+    assert again.split("\n", 2)[2] == first
+
+
+def test_the_same_record_is_shown_once(made: dict[str, Path], tmp_path: Path) -> None:
+    twin = tmp_path / "twin.json"
+    twin.write_bytes(made["bench"].read_bytes())
+    assert len(records.read_all([made["bench"], twin, made["eval"]])) == 2
+
+
+def broken(content: str, tmp_path: Path) -> str:
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(RecordError) as caught:
+        records.read_record(path)
+    assert caught.value.exit_code == 4
+    return str(caught.value).replace(str(path), "R")
+
+
+def test_what_is_no_record_is_said(tmp_path: Path) -> None:
+    for content in ("[]", '{"a": 1}'):
+        assert broken(content, tmp_path) == (
+            "R is no edgeq record: it has no schema edgeq.record/N. Records are what convert "
+            "writes beside the model and -o writes elsewhere."
+        )
+    assert broken('{"schema": "edgeq.rec', tmp_path) == (
+        "R is no record: it is no JSON, or was cut short (Unterminated string starting at: line 1 "
+        "column 12 (char 11))."
+    )
+    assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
+        "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
+        "edgeq: pip install -U edgeq"
+    )
+    assert broken('{"schema": "edgeq.record/x"}', tmp_path) == (
+        "R has the schema 'edgeq.record/x', which is none."
+    )
+    assert broken('{"schema": "edgeq.record/1", "kind": "poem"}', tmp_path).startswith(
+        "R is a record of the unknown kind 'poem'; known: convert, tune, bench, "
+    )
+
+
+def test_a_field_of_another_type_is_named(made: dict[str, Path], tmp_path: Path) -> None:
+    plain = json.loads(made["bench"].read_text())
+    plain["runs"][0]["latency"]["p50_ms"] = "fast"
+    assert broken(json.dumps(plain), tmp_path) == (
+        "R is no bench record that this edgeq can read: Expected `float | null`, got `str` - "
+        "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
+        "record is newer."
+    )
+    del plain["facts"]
+    assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    done = run("show", tmp_path / "none.json")
+    assert str(done.exception) == f"{tmp_path}/none.json cannot be read: No such file or directory."
+
+
+def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = json.loads(made["eval"].read_text())
+    for name in ("provenance", "validity", "reason_codes"):
+        del plain[name]
+    plain["evaluations"][0]["mood"] = "good"
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(plain))
+    old, new = records.read_record(path), records.read_record(made["eval"])
+    assert old.provenance is None
+    assert (old.value, old.validity) == (new.value, new.validity)
+    assert run("show", path).exception is None
+
+
+def test_issues_are_found_wherever_they_are() -> None:
+    doubt, note = Issue("a", "warning", "x"), Issue("b", "note", "y")
+    value = {"runs": ({"issues": (doubt, note)}, Candidate("m", False, False, 1.0)), "own": [doubt]}
+    assert storage.find_issues(value) == (doubt, note)
+
+
+def test_the_moment_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert json.loads(storage.record_json("bench", {}))["provenance"]["created"] == (
+        "1970-01-02T00:00:00Z"
+    )
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
+    with pytest.raises(UsageError) as caught:
+        storage.record_json("bench", {})
+    assert str(caught.value) == (
+        "SOURCE_DATE_EPOCH 'soon' is no number of seconds since 1970. Unset it."
+    )
