@@ -66,6 +66,20 @@ _CENTRES = _bin_centres()
 _ASCENDING = np.argsort(_CENTRES, kind="stable")
 
 
+def in_ascending_order(row: Counts) -> Counts:
+    """A tensor's counts by rising value."""
+    return np.concatenate([row[: HALF_BINS - 1 : -1], row[:HALF_BINS]])
+
+
+def ascending_edges() -> Floats:
+    """The borders of the bins of `in_ascending_order`, one more than there are bins."""
+    steps = np.arange(1, HALF_BINS + 1)
+    exponent = (steps >> _MANTISSA_BITS) + _LOWEST_EXPONENT
+    fraction = (steps & ((1 << _MANTISSA_BITS) - 1)) / (1 << _MANTISSA_BITS)
+    positive = np.ldexp(1.0 + fraction, exponent)
+    return np.concatenate([-positive[::-1], [0.0], positive])
+
+
 class ExactSum:
     """Sums of float32 values that do not depend on the order of the terms.
 

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import BEFORE, correct
+from edgeq.converters.histograms import compact
 from edgeq.planning import Job, SamplePlan
 from edgeq.scoring import score_files
-from edgeq.values import Candidate, FloatModel, Issue, LayerCorrection, Ranges
+from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 from edgeq.variants import (
     FEWEST,
     LARGE_BYTES,
+    Calibrated,
     Variant,
     activation_bytes,
     calibrated_models,
@@ -55,6 +57,7 @@ class Made:
     candidates: tuple[Candidate, ...] = ()
     corrections: tuple[LayerCorrection, ...] = ()
     correction_samples: int = 0
+    histograms: tuple[Histogram, ...] = ()
 
 
 def quantize_best(
@@ -76,7 +79,11 @@ def quantize_best(
     variants = make_variants(job, models, statistics, names, issues)
     later = tuple(name for name in names if name not in BEFORE)
     if len(variants) == 1 and not later:
-        return Made(variants[0].content, variants[0].ranges)
+        return Made(
+            variants[0].content,
+            variants[0].ranges,
+            histograms=_histograms(models, variants[0]),
+        )
     job.on_progress("choose", 0, None)
     judges = choose_judges(job, model, plan)
     scores = score_files(job, model, plan, run, [item.content for item in variants], judges)
@@ -98,7 +105,14 @@ def quantize_best(
         tuple(tried[place] for place in order),
         chosen.corrections,
         chosen.correction_samples,
+        _histograms(models, chosen),
     )
+
+
+def _histograms(models: Sequence[Calibrated], chosen: Variant) -> tuple[Histogram, ...]:
+    """Of the float model that the chosen file was made from."""
+    own = next(item for item in models if item.is_equalized == chosen.is_equalized)
+    return compact(own.run.statistics, chosen.ranges)
 
 
 # ---------------------------------------------------------------- judging them

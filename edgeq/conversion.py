@@ -174,8 +174,17 @@ def _quantize(
 def _describe(
     file: FileRef, scheme: Scheme, io: str, options: ConvertOptions, best: Made
 ) -> TfliteModel:
-    how = (best.ranges, best.candidates, best.corrections, best.correction_samples)
-    return TfliteModel(file, scheme.name, io, options.granularity, *how)
+    return TfliteModel(
+        file,
+        scheme.name,
+        io,
+        options.granularity,
+        best.ranges,
+        best.candidates,
+        best.corrections,
+        best.correction_samples,
+        best.histograms,
+    )
 
 
 def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: bool = False) -> Path:

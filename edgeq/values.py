@@ -176,6 +176,23 @@ class TensorRange:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """Where the values of one calibrated float tensor lie.
+
+    Attributes:
+        index: of the tensor, as in `TensorRange`.
+        minimum: smallest value that calibration saw; the first bin begins there.
+        maximum: largest; the last bin ends there.
+        counts: values in each of the equally wide bins; of large tensors a regular subset.
+    """
+
+    index: int
+    minimum: float
+    maximum: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Ranges:
     """What calibration saw.
 
@@ -322,6 +339,8 @@ class TfliteModel:
         candidates: the ways that were tried, the chosen one first; empty without a choice.
         corrections: by layer, in execution order; empty when none were made.
         correction_samples: that they were made on, three quarters, and checked on, the last.
+        histograms: of the tensors that `ranges` cut most, in their order; empty where calibration
+            kept extremes only, as with `--effort fast`.
     """
 
     file: FileRef
@@ -332,6 +351,7 @@ class TfliteModel:
     candidates: tuple[Candidate, ...] = ()
     corrections: tuple[LayerCorrection, ...] = ()
     correction_samples: int = 0
+    histograms: tuple[Histogram, ...] = ()
 
 
 EFFORTS = ("fast", "balanced", "best")
@@ -1052,6 +1072,7 @@ class LayerReport:
         bias_share: share of its own squared error that is a constant shift of each channel.
         cause: why, in half a sentence.
         remedy: what to type.
+        position: in execution order, from 0; None in records of before it was kept.
     """
 
     name: str
@@ -1072,6 +1093,7 @@ class LayerReport:
     bias_share: float
     cause: str
     remedy: str
+    position: int | None = None
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,10 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_layers(found: Sequence[dict[str, Any]]) -> list[LayerReport]:
     names = [fields["name"] for fields in found]
-    return [_read_layer({**fields, **_selectors(fields, names)}) for fields in found]
+    return [
+        _read_layer({**fields, **_selectors(fields, names), "position": position})
+        for position, fields in enumerate(found)
+    ]
 
 
 def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.corrections import BEFORE
+from edgeq.converters.histograms import compact
 from edgeq.converters.mixing import pair_operators
 from edgeq.planning import Job
 from edgeq.preparation import Prepared
 from edgeq.tuning.recording import Part, Recording
 from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task
-from edgeq.values import FloatModel, Ranges, Recipe
+from edgeq.values import FloatModel, Histogram, Ranges, Recipe
 from edgeq.variants import (
     Calibrated,
     Variant,
@@ -56,6 +57,7 @@ class Workshop:
         models = calibrated_models(
             ready.job, ready.model, ready.plan, ready.run, self.corrections, ready.issues
         )
+        self._statistics = {item.is_equalized: item.run.statistics for item in models}
         for granularity in ("channel", "tensor"):
             job = _with_granularity(ready.job, granularity)
             for variant in self._variants(job, models):
@@ -92,6 +94,10 @@ class Workshop:
     def ranges(self, recipe: Recipe) -> Ranges:
         """The ranges that a recipe starts from."""
         return self._bases[recipe.statistic, recipe.is_equalized, recipe.granularity].ranges
+
+    def histograms(self, recipe: Recipe) -> tuple[Histogram, ...]:
+        """Of the tensors of the float model that a recipe starts from."""
+        return compact(self._statistics[recipe.is_equalized], self.ranges(recipe))
 
     def names(self, recipe: Recipe) -> list[str]:
         """Names of the first outputs of all operators, in execution order."""
