@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 import zipfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ LONG_FILES = {"edgeq.values"} | {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(path: Path) -> ast.Module:
     """Once for all tests: CPython before 3.11.8 may fail when two threads parse (gh-106905)."""
     return ast.parse(path.read_text())
