@@ -30,6 +30,7 @@ from edgeq.values import (
     Conversion,
     DebugReport,
     Evaluation,
+    GateResult,
     Profile,
     Provenance,
     Tuning,
@@ -57,6 +58,7 @@ KINDS: dict[str, type] = {
     "profile": Profile,
     "parity": Parity,
     "doctor": Checkup,
+    "gate": GateResult,
 }
 # The same run on several devices; an entry's result is the verb's own.
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")

@@ -27,6 +27,7 @@ TIERS = (
         "edgeq.flatbuffer",
         "edgeq.issues",
         "edgeq.provenance",
+        "edgeq.project",
     ),
     ("edgeq.converters", "edgeq.device_runners"),
     (
@@ -50,6 +51,7 @@ TIERS = (
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
+    ("edgeq.gating",),
     ("edgeq.render",),
     ("edgeq.cli",),
 )

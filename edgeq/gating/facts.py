@@ -12,6 +12,22 @@ from edgeq.judging import chance_doubt
 from edgeq.records import Record
 from edgeq.values import BenchResult, Certificate, DataRef, FileRef, Issue, Origin, Quality
 
+# Warnings that are findings about the model, or say what an interval says: no reason to distrust
+# a quality figure.
+_NO_DOUBTS = frozenset(
+    {
+        "convert.low_quality",
+        "convert.few_samples",
+        "convert.not_as_asked",
+        "convert.all_float",
+        "tune.few_samples",
+        "tune.no_gain",
+        "compare.batches_differ",
+    }
+)
+# Of a comparison's warnings, those that make its speed-up another thing than INT8's over FP32.
+_SPEED_DOUBTS = frozenset({"compare.batches_differ", "compare.baseline_quantized"})
+
 
 @dataclass(frozen=True)
 class QualityFact:
@@ -37,11 +53,13 @@ class BenchFact:
 
     Attributes:
         index: of its run.
+        issues: doubts about its speed-up that are not those of the runs.
         origin: of the result, to which fields are added.
     """
 
     result: BenchResult
     index: int
+    issues: tuple[Issue, ...]
     origin: Origin
 
 
@@ -194,7 +212,7 @@ def _different(what: str, one: tuple[str, FileRef], other: tuple[str, FileRef]) 
     names = [f"{record} of {model.path} ({model.sha256[:12]})" for record, model in (one, other)]
     return RecordError(
         f"The {what} are of different models: {names[0]}, and {names[1]}.",
-        hint="Gate each model with its own records; make a record again when its model has changed.",
+        hint="Gate each model with its own records, and make those of a changed model again.",
     )
 
 
@@ -240,20 +258,22 @@ def _read_comparison(part: _Part, candidate: FileRef) -> Iterator[Fact]:
         origin=inside(origin, ".quality"),
     )
     if value.bench is not None:
-        yield from _read_bench(_Part("bench", value.bench, inside(origin, ".bench")), candidate)
+        doubts = tuple(issue for issue in value.issues if issue.code in _SPEED_DOUBTS)
+        # The candidate is the second; the first may be the same file.
+        yield BenchFact(value.bench, 1, doubts, inside(origin, ".bench"))
 
 
 def _read_bench(part: _Part, candidate: FileRef) -> Iterator[Fact]:
     for index, run in enumerate(part.value.runs):
         if run.model.sha256 == candidate.sha256:
-            yield BenchFact(part.value, index, part.origin)
+            yield BenchFact(part.value, index, (), part.origin)
             origin = inside(part.origin, f".runs[{index}].model.size_bytes")
             yield SizeFact(run.model.size_bytes, origin)
 
 
 def _with_doubts(quality: Quality, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """What `compare` says in sentences only, as the issues that `convert` raises for it."""
-    found = list(issues)
+    found = [issue for issue in issues if issue.code not in _NO_DOUBTS]
     codes = {issue.code for issue in issues}
     doubt = chance_doubt(quality)
     if doubt is not None and "convert.float_at_chance" not in codes:

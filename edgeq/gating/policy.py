@@ -34,19 +34,21 @@ class Limit:
     """One rule with the user's number.
 
     Attributes:
-        rule: its key, of `rules.RULES`.
+        rule: its place and key, of `rules.RULES`.
         device: whose table it stands in, None elsewhere.
         name: with its table, as users see it.
         value: in the rule's unit.
         text: of a version, "" otherwise.
+        shown: e.g. "at most 0.5 points".
         line: where it is written.
     """
 
-    rule: str
+    rule: tuple[str, str]
     device: str | None
     name: str
     value: float
     text: str
+    shown: str
     line: int | None
 
 

@@ -11,6 +11,7 @@ from edgeq.records import Record
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
 from edgeq.render.fleet import show_fleet
+from edgeq.render.gate import show_gate
 from edgeq.render.parity import show_parity
 from edgeq.render.parts import render
 from edgeq.render.profile import show_profile
@@ -32,6 +33,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "profile": show_profile,
     "parity": show_parity,
     "doctor": show_checkup,
+    "gate": show_gate,
 }
 _STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 
