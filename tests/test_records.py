@@ -55,6 +55,8 @@ def made(
     run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
     run("tune", *common, "--test-data", TEST, "--max-drop", 5, "--objective", "size",
         "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
+    (folder / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
+    run("gate", folder / "a.tflite.json", "--policy", folder / "edgeq.toml", "-o", found["gate"])
     (folder / "a.tflite.json").rename(found["convert"])
     (folder / "b.tflite.json").rename(found["tune"])
     return found
