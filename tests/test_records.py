@@ -168,6 +168,7 @@ def test_a_field_of_another_type_is_named(made: dict[str, Path], tmp_path: Path)
         "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
         "record is newer."
     )
+    plain = json.loads(made["bench"].read_text())
     del plain["facts"]
     assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
 
