@@ -43,6 +43,7 @@ def made(
         "debug": ("debug", float_file, int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
         "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
         "parity": ("parity", int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
+        "inspect": ("inspect", int8_mobilenet),
         "doctor": ("doctor", "--model", int8_mobilenet),
         "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
         "fleet-eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE, *both),

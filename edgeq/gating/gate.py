@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgeq.gating.facts import Facts, gather
+from edgeq.gating.judges import Scene, cannot_tell
 from edgeq.gating.policy import Limit, Policy
-from edgeq.gating.rules import RULES, Scene, cannot_tell
+from edgeq.gating.rules import RULES
 from edgeq.records import Record
 from edgeq.values import Finding, GateResult, RuleVerdict
 

@@ -1,47 +1,33 @@
-"""The rules a policy can have: one table, and how each judges the figures that records hold."""
+"""The rules a policy can have, in one table."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from edgeq import flatbuffer, judging
-from edgeq.errors import UsageError
 from edgeq.gating import policy as reading
-from edgeq.gating.facts import Facts, inside
 from edgeq.gating.figures import (
-    Figure,
-    find_benches,
     find_drops,
     find_latencies,
     find_memories,
     find_sizes,
-    find_speedups,
     find_sqnrs,
-    run_of,
-    show,
 )
-from edgeq.gating.intervals import Estimate, growth_percent, hold_against, increase
-from edgeq.gating.policy import PROVEN, Limit, Policy, Reader
-from edgeq.values import Finding, Issue, Origin
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What every rule may look at.
-
-    Attributes:
-        now: the facts of the model that is judged.
-        before: of the baseline, None without one.
-    """
-
-    policy: Policy
-    now: Facts
-    before: Facts | None
-
-
-Judge = Callable[[Limit, Scene], Iterable[Finding]]
+from edgeq.gating.intervals import growth_percent, increase
+from edgeq.gating.judges import (
+    Judge,
+    judge_drop,
+    judge_islands,
+    judge_latency,
+    judge_memory,
+    judge_runtime,
+    judge_size,
+    judge_speedup,
+    judge_sqnr,
+    lost_db,
+    on_all,
+    regression,
+)
+from edgeq.gating.policy import Reader
 
 
 @dataclass(frozen=True)
@@ -70,203 +56,6 @@ class Rule:
     missing: str
 
 
-# ---------------------------------------------------------------- findings
-
-
-def _doubts(scene: Scene, issues: Iterable[Issue]) -> tuple[tuple[Issue, ...], tuple[str, ...]]:
-    """What makes a figure unfit to be judged, and the codes that the policy accepts instead."""
-    serious = [issue for issue in issues if issue.severity in ("warning", "error")]
-    accepted = [
-        issue
-        for issue in serious
-        if issue.severity == "warning" and issue.code in scene.policy.accept
-    ]
-    rest = tuple(issue for issue in serious if issue not in accepted)
-    return rest, tuple(dict.fromkeys(issue.code for issue in accepted))
-
-
-def _hold(
-    scene: Scene, figure: Figure, limit: float, *, is_upper: bool, proof: str = PROVEN
-) -> Finding:
-    doubts, accepted = _doubts(scene, figure.issues)
-    estimate = figure.estimate
-    verdict, reason = hold_against(estimate, limit, is_upper=is_upper, proof=proof)
-    remedy = None if verdict == "pass" else "Measure with more samples or runs."
-    if verdict == "fail":
-        remedy = "Mend the model, or change the limit."
-    if doubts:
-        codes = ", ".join(dict.fromkeys(issue.code for issue in doubts))
-        verdict, reason = "cannot-tell", f"the figure is doubted: {doubts[0].message} [{codes}]"
-        remedy = "Measure again where that does not hold, or accept the code in the policy."
-    return Finding(
-        subject=figure.subject, verdict=verdict, reason=reason, figure=figure.shown,
-        value=estimate.value, low=estimate.low, high=estimate.high, unit=figure.unit,
-        origins=figure.origins, accepted=accepted, remedy=remedy, is_sound=not doubts,
-    )  # fmt: skip
-
-
-def cannot_tell(subject: str, reason: str, remedy: str, *origins: Origin) -> Finding:
-    """Without a figure."""
-    return Finding(
-        subject=subject, verdict="cannot-tell", reason=reason, figure="", value=None, low=None,
-        high=None, unit="", origins=origins, accepted=(), remedy=remedy, is_sound=False,
-    )  # fmt: skip
-
-
-# ---------------------------------------------------------------- quality
-
-
-def _judge_drop(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for figure in find_drops(scene.now):
-        proof = scene.policy.drop_must_be
-        yield _hold(scene, figure, limit.value, is_upper=True, proof=proof)
-
-
-def _judge_sqnr(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for figure in find_sqnrs(scene.now):
-        yield _hold(scene, figure, limit.value, is_upper=False)
-
-
-# ---------------------------------------------------------------- the file
-
-
-def _judge_size(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for figure in find_sizes(scene.now):
-        yield _hold(scene, figure, limit.value, is_upper=True)
-
-
-def _judge_islands(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for fact in scene.now.certificates[:1]:
-        count = fact.certificate.float_islands
-        noun = "float island" if count == 1 else "float islands"
-        figure = Figure(
-            "", Estimate(float(count)), "count", f"{count} {noun}",
-            (inside(fact.origin, ".float_islands"),),
-        )  # fmt: skip
-        yield _hold(scene, figure, limit.value, is_upper=True)
-
-
-def _judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for fact in scene.now.certificates[:1]:
-        origin = inside(fact.origin, ".min_runtime_version")
-        needed = fact.certificate.min_runtime_version
-        if needed is None:
-            reason = "the file does not say which runtime it needs"
-            yield cannot_tell("", reason, "Convert it with edgeq.", origin)
-            continue
-        # "2.14" stands for all of its patch releases.
-        fits = flatbuffer.release(needed) <= (*flatbuffer.release(limit.text), math.inf)
-        yield Finding(
-            subject="", verdict="pass" if fits else "fail",
-            reason="within the limit" if fits else "newer than the limit", figure=needed,
-            value=None, low=None, high=None, unit="version", origins=(origin,), accepted=(),
-            remedy=None if fits else "Convert with --granularity tensor or another --scheme.",
-            is_sound=True,
-        )  # fmt: skip
-
-
-# ---------------------------------------------------------------- devices
-
-
-def _judge_latency(share: float) -> Judge:
-    find = find_latencies(share)
-
-    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
-        for figure in find(scene.now, limit.device):
-            proof = scene.policy.speed_must_be
-            yield _hold(scene, figure, limit.value, is_upper=True, proof=proof)
-
-    return judge
-
-
-def _judge_memory(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for figure in find_memories(scene.now, limit.device):
-        yield _hold(scene, figure, limit.value, is_upper=True)
-
-
-def _judge_speedup(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    for figure in find_speedups(scene.now, limit.device):
-        proof = scene.policy.speed_must_be
-        yield _hold(scene, figure, limit.value, is_upper=False, proof=proof)
-
-
-# ---------------------------------------------------------------- regressions
-
-Figures = Callable[[Facts], Iterable[Figure]]
-Change = Callable[[Estimate, Estimate], Estimate]
-_NO_BASELINE = "Pass the baseline's records with --baseline."
-
-
-def _regression(
-    find: Figures, change: Change, unit: str, form: str, *, is_timed: bool = False
-) -> Judge:
-    """Judge how a figure has changed since the baseline, subject by subject."""
-
-    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
-        if scene.before is None:
-            yield cannot_tell("", "there is no baseline", _NO_BASELINE)
-            return
-        before = {figure.subject: figure for figure in find(scene.before)}
-        figures = list(find(scene.now))
-        for figure in figures:
-            other = before.get(figure.subject)
-            if other is None:
-                yield _without_twin(figure, before)
-                continue
-            reason = _why_not_comparable(scene, figure) if is_timed else None
-            if reason is not None:
-                yield cannot_tell(figure.subject, reason, "Measure both alike.", *figure.origins)
-                continue
-            estimate = change(figure.estimate, other.estimate)
-            changed = replace(
-                figure, estimate=estimate, unit=unit, shown=show(estimate, form),
-                origins=(*figure.origins, *other.origins), issues=(*figure.issues, *other.issues),
-            )  # fmt: skip
-            proof = scene.policy.speed_must_be if is_timed else scene.policy.drop_must_be
-            yield _hold(scene, changed, limit.value, is_upper=True, proof=proof)
-
-    return judge
-
-
-def _without_twin(figure: Figure, before: dict[str, Figure]) -> Finding:
-    if not before:
-        return cannot_tell(
-            figure.subject, "the baseline's records have no such figure",
-            "Give the baseline's record of the same kind.", *figure.origins,
-        )  # fmt: skip
-    what = "measured on" if figure.unit in ("ms", "bytes") else "of the data"
-    theirs = ", ".join(name[:12] if what != "measured on" else name for name in before)
-    ours = figure.subject[:12] if what != "measured on" else figure.subject
-    return cannot_tell(
-        figure.subject, f"it is {what} {ours}, the baseline's {what} {theirs}",
-        "Measure both on the same device and data.", *figure.origins,
-    )  # fmt: skip
-
-
-def _why_not_comparable(scene: Scene, figure: Figure) -> str | None:
-    """Why a latency cannot be held against the baseline's on the device of that name."""
-    assert scene.before is not None
-    pair = [
-        replace(fact.result, runs=(replace(run_of(fact), issues=()),))
-        for facts in (scene.now, scene.before)
-        for fact in list(find_benches(facts, figure.subject))[:1]
-    ]
-    try:
-        judging.require_comparable(*pair)
-    except UsageError as error:
-        return error.message.rstrip(".")
-    return None
-
-
-def _on_all(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Figures:
-    return lambda facts: find(facts, None)
-
-
-def _lost_db(now: Estimate, before: Estimate) -> Estimate:
-    same = now.value == before.value  # two infinities have no difference
-    return Estimate(0.0 if same else before.value - now.value)
-
-
 _COMPARE = "Give the record of edgeq compare with labelled samples."
 _CONVERT = "Give the record that convert wrote beside the model."
 _BENCH = "Give a record of edgeq bench or compare from that device."
@@ -281,7 +70,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " points",
             "accuracy lost against FP32, in points",
             "0.5",
-            _judge_drop,
+            judge_drop,
             _COMPARE,
         ),
         Rule(
@@ -291,7 +80,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " dB",
             "SQNR of the worst output",
             "25",
-            _judge_sqnr,
+            judge_sqnr,
             _COMPARE,
         ),
         Rule(
@@ -301,7 +90,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "",
             "size of the file",
             '"300 kB"',
-            _judge_size,
+            judge_size,
             _CONVERT,
         ),
         Rule(
@@ -311,7 +100,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "",
             "groups of float operators inside",
             "0",
-            _judge_islands,
+            judge_islands,
             _CONVERT,
         ),
         Rule(
@@ -321,7 +110,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "",
             "TensorFlow Lite release that must be able to load the file",
             '"2.14"',
-            _judge_runtime,
+            judge_runtime,
             _CONVERT,
         ),
         Rule(
@@ -331,7 +120,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " ms",
             "median latency",
             "12",
-            _judge_latency(0.5),
+            judge_latency(0.5),
             _BENCH,
         ),
         Rule(
@@ -341,7 +130,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " ms",
             "latency of nine in ten inferences",
             "15",
-            _judge_latency(0.9),
+            judge_latency(0.9),
             _BENCH,
         ),
         Rule(
@@ -351,7 +140,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "x",
             "latency of the first model (FP32) over this one's, in one measurement",
             "1.5",
-            _judge_speedup,
+            judge_speedup,
             "Give a record of edgeq compare, or of bench with FP32 first.",
         ),
         Rule(
@@ -361,7 +150,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "",
             "memory of the process that ran it",
             '"80 MB"',
-            _judge_memory,
+            judge_memory,
             _BENCH,
         ),
         Rule(
@@ -371,7 +160,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " points",
             "more accuracy lost than the baseline lost, in points",
             "0.5",
-            _regression(find_drops, increase, "points", "{:+.2f} points"),
+            regression(find_drops, increase, "points", "{:+.2f} points"),
             _COMPARE,
         ),
         Rule(
@@ -381,7 +170,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " dB",
             "SQNR below the baseline's",
             "1",
-            _regression(find_sqnrs, _lost_db, "dB", "{:+.1f} dB"),
+            regression(find_sqnrs, lost_db, "dB", "{:+.1f} dB"),
             _COMPARE,
         ),
         Rule(
@@ -391,7 +180,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " %",
             "growth of the file",
             "2",
-            _regression(find_sizes, growth_percent, "percent", "{:+.1f} %"),
+            regression(find_sizes, growth_percent, "percent", "{:+.1f} %"),
             _CONVERT,
         ),
         Rule(
@@ -401,8 +190,8 @@ RULES: dict[tuple[str, str], Rule] = {
             " %",
             "growth of the median latency",
             "5",
-            _regression(
-                _on_all(find_latencies(0.5)), growth_percent, "percent", "{:+.1f} %", is_timed=True
+            regression(
+                on_all(find_latencies(0.5)), growth_percent, "percent", "{:+.1f} %", is_timed=True
             ),
             _BENCH,
         ),
@@ -413,8 +202,8 @@ RULES: dict[tuple[str, str], Rule] = {
             " %",
             "growth of the p90 latency",
             "10",
-            _regression(
-                _on_all(find_latencies(0.9)), growth_percent, "percent", "{:+.1f} %", is_timed=True
+            regression(
+                on_all(find_latencies(0.9)), growth_percent, "percent", "{:+.1f} %", is_timed=True
             ),
             _BENCH,
         ),
@@ -425,7 +214,7 @@ RULES: dict[tuple[str, str], Rule] = {
             " %",
             "growth of the peak memory",
             "5",
-            _regression(_on_all(find_memories), growth_percent, "percent", "{:+.1f} %"),
+            regression(on_all(find_memories), growth_percent, "percent", "{:+.1f} %"),
             _BENCH,
         ),
     )
