@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.gating.gate import gate
     from edgeq.profiling import profile
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "gate",
     "profile",
     "quantization_aware",
     "tune",
@@ -34,6 +36,7 @@ __all__ = [
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "doctor": "edgeq.checkup",
+    "gate": "edgeq.gating.gate",
     "profile": "edgeq.profiling",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
