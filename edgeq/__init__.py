@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.gating.gate import gate
     from edgeq.inspection import inspect_model
     from edgeq.profiling import profile
 
@@ -27,6 +28,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "gate",
     "inspect_model",
     "profile",
     "quantization_aware",
@@ -36,6 +38,7 @@ __all__ = [
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "doctor": "edgeq.checkup",
+    "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection",
     "profile": "edgeq.profiling",
     "distill": "edgeq.converters.distillation",

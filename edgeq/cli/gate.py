@@ -9,9 +9,8 @@ import click
 
 from edgeq import storage
 from edgeq.cli.options import emit, guard_output, output_options, record_option
-from edgeq.gating.gate import apply_policy
-from edgeq.gating.parsing import read_policy
-from edgeq.records import read_all
+from edgeq.errors import UsageError
+from edgeq.gating.gate import gate
 from edgeq.render.gate import gate_junit, gate_markdown, show_gate
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
@@ -40,11 +39,12 @@ def command(paths: tuple[Path, ...], **given: Any) -> int:
     Exit status: 0 when every rule is kept, 3 when one is missed, 4 when none is missed and one
     cannot be judged: its figure is missing, doubted or not comparable.
     """
-    outputs = [given[name] for name in ("output", "junit", "markdown")]
-    for output in outputs:
+    outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
+    for number, output in enumerate(outputs):
+        if output.resolve() in (other.resolve() for other in outputs[:number]):
+            raise UsageError(f"Two outputs would go to {output}.", hint="Name two files.")
         guard_output(output, *paths, *given["baselines"], given["policy"])
-    policy = read_policy(given["policy"])
-    result = apply_policy(policy, read_all(paths), read_all(given["baselines"]))
+    result = gate(paths, given["policy"], baseline=given["baselines"])
     for output, write in ((given["junit"], gate_junit), (given["markdown"], gate_markdown)):
         if output is not None:
             storage.write_atomically(output, write(result).encode("utf-8", "backslashreplace"))

@@ -191,13 +191,13 @@ def _find_candidate(parts: Sequence[_Part], what: str) -> FileRef:
 
 
 def _benched_alone(benches: Sequence[_Part], what: str) -> list[tuple[str, FileRef]]:
-    """Without another record, a model that was measured alone is the one that is meant."""
+    """Without another record, the model that was measured alone is the one that is meant."""
     if not benches:
         raise RecordError(
             f"The {what} say nothing about a model that could be judged.",
             hint="Give the record of convert, tune, compare or bench.",
         )
-    alone = [part for part in benches if len(part.value.runs) == 1]
+    alone = [part for part in benches if len({run.model.sha256 for run in part.value.runs}) == 1]
     if alone:
         return [(part.origin.record, part.value.runs[0].model) for part in alone]
     names = ", ".join(run.model.path for run in benches[0].value.runs)

@@ -13,14 +13,22 @@ from edgeq.values import BenchRun, Issue, Latency, Origin
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a record, ready to be held against a limit."""
+    """A figure of a record, ready to be held against a limit.
+
+    Attributes:
+        subject: see `Finding`.
+        estimate: None for one that its doubts leave without a value.
+        shown: with its unit.
+        context: what it was measured under; None for what the file alone decides.
+    """
 
     subject: str
-    estimate: Estimate
+    estimate: Estimate | None
     unit: str
     shown: str
     origins: tuple[Origin, ...]
     issues: tuple[Issue, ...] = ()
+    context: QualityFact | BenchFact | None = None
 
 
 def show(estimate: Estimate, form: str) -> str:
@@ -35,26 +43,19 @@ def show(estimate: Estimate, form: str) -> str:
 
 def _format(form: str, value: float) -> str:
     """Rounded; what rounds to zero has no sign of its own."""
+    if math.isinf(value):
+        return "unknown"  # an end that too few runs do not tell
     text = form.format(value)
     return text.replace("-", "+", 1) if text.startswith("-") and not text.strip("-0. %x") else text
 
 
 # ---------------------------------------------------------------- quality
 
-# Doubts of a conversion that say nothing about the figures of its quality.
-_NOT_OF_QUALITY = frozenset(
-    {"convert.low_quality", "convert.not_as_asked", "convert.all_float", "tune.no_gain"}
-)
-
 
 def _qualities(facts: Facts) -> Sequence[QualityFact]:
     """Those of `compare` where there are any: their data was chosen for it."""
     compared = [fact for fact in facts.qualities if fact.is_compared]
     return compared or facts.qualities
-
-
-def _quality_issues(fact: QualityFact) -> tuple[Issue, ...]:
-    return tuple(issue for issue in fact.issues if issue.code not in _NOT_OF_QUALITY)
 
 
 def find_drops(facts: Facts) -> Iterator[Figure]:
@@ -65,7 +66,7 @@ def find_drops(facts: Facts) -> Iterator[Figure]:
             estimate = Estimate(drop.value, drop.low, drop.high)
             yield Figure(
                 fact.data.sha256, estimate, "points", show(estimate, "{:+.2f} points"),
-                (inside(fact.origin, ".drop_points"),), _quality_issues(fact),
+                (inside(fact.origin, ".drop_points"),), fact.issues, fact,
             )  # fmt: skip
 
 
@@ -76,10 +77,8 @@ def find_sqnrs(facts: Facts) -> Iterator[Figure]:
         place = min(range(len(outputs)), key=lambda index: outputs[index].sqnr_db)
         value = outputs[place].sqnr_db
         origin = inside(fact.origin, f".outputs[{place}].sqnr_db")
-        shown = "identical" if math.isinf(value) else f"{value:.1f} dB"
-        # Labels have no part in it, so doubts about them have none either.
-        issues = tuple(i for i in _quality_issues(fact) if i.code != "convert.few_samples")
-        yield Figure(fact.data.sha256, Estimate(value), "dB", shown, (origin,), issues)
+        shown = "identical" if math.isinf(value) else f"{value:.2f} dB"
+        yield Figure(fact.data.sha256, Estimate(value), "dB", shown, (origin,), fact.issues, fact)
 
 
 # ---------------------------------------------------------------- the file
@@ -89,7 +88,7 @@ def find_sizes(facts: Facts) -> Iterator[Figure]:
     """Of the file."""
     for fact in facts.sizes[:1]:  # the digest is the same, so is the size
         value = float(fact.size_bytes)
-        yield Figure("", Estimate(value), "bytes", f"{value / 1000:,.1f} kB", (fact.origin,))
+        yield Figure("", Estimate(value), "bytes", f"{value:,.0f} bytes", (fact.origin,))
 
 
 # ---------------------------------------------------------------- devices
@@ -132,8 +131,8 @@ def find_latencies(share: float) -> Callable[[Facts, str | None], Iterator[Figur
             estimate = _quantile(run.latency, times, share)
             if estimate is not None:
                 yield Figure(
-                    fact.result.facts.device, estimate, "ms", show(estimate, "{:.3g} ms"),
-                    (_field(fact, f".latency.{name}"),), run.issues,
+                    fact.result.facts.device, estimate, "ms", show(estimate, "{:.4g} ms"),
+                    (_field(fact, f".latency.{name}"),), run.issues, fact,
                 )  # fmt: skip
 
     return find
@@ -148,24 +147,25 @@ def find_memories(facts: Facts, device: str | None) -> Iterator[Figure]:
             issues = tuple(issue for issue in run.issues if issue.code == "bench.emulated")
             value = float(run.peak_rss_bytes)
             origin = _field(fact, ".peak_rss_bytes")
-            shown = f"{value / 1e6:.1f} MB"
+            shown = f"{value / 1e6:.2f} MB"
             yield Figure(
-                fact.result.facts.device, Estimate(value), "bytes", shown, (origin,), issues
+                fact.result.facts.device, Estimate(value), "bytes", shown, (origin,), issues, fact
             )
 
 
 def find_speedups(facts: Facts, device: str | None) -> Iterator[Figure]:
     """Against the first model of the same measurement."""
     for fact in find_benches(facts, device):
-        place = fact.index - 1
+        runs, place = fact.result.runs, fact.index - 1
         if place < 0:
             continue  # it is the first model itself
-        issues = (*fact.result.runs[0].issues, *run_of(fact).issues)
+        issues = (*runs[0].issues, *runs[fact.index].issues, *fact.issues)
         origin = inside(fact.origin, f".speedups[{place}]")
+        name = fact.result.facts.device
         if place < len(fact.result.speedups):
             ratio = fact.result.speedups[place]
             estimate = Estimate(ratio.value, ratio.low, ratio.high)
-            shown = show(estimate, "{:.2f}x")
-            yield Figure(fact.result.facts.device, estimate, "x", shown, (origin,), issues)
-        elif issues:  # an invalid run has no speed-up
-            yield Figure(fact.result.facts.device, Estimate(math.nan), "x", "", (origin,), issues)
+            yield Figure(name, estimate, "x", show(estimate, "{:.3g}x"), (origin,), issues, fact)
+        else:  # there is none when any run is invalid
+            errors = tuple(i for run in runs for i in run.issues if i.severity == "error")
+            yield Figure(name, None, "x", "", (origin,), errors or issues, fact)

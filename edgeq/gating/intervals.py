@@ -103,3 +103,8 @@ def increase(now: Estimate, before: Estimate) -> Estimate:
     if now.low is None or now.high is None or before.low is None or before.high is None:
         return Estimate(value)
     return Estimate(value, now.low - before.high, now.high - before.low)
+
+
+def lost_db(now: Estimate, before: Estimate) -> Estimate:
+    """By how much an SQNR has fallen; two infinities have no difference."""
+    return Estimate(0.0 if now.value == before.value else before.value - now.value)

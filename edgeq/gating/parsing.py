@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
             known = rules_in("")
             if key not in known:
                 names = [*known, *SETTINGS, *(f"[{name}]" for name in _TABLES)]
-                raise unknown_key(project, "rule", keys, names)
+                raise _elsewhere(project, keys) or unknown_key(project, "rule", keys, names)
             yield _limit(project, keys, value, known[key], None, key)
 
 
@@ -82,11 +83,40 @@ def _own_limits(
     project: ProjectFile, keys: Keys, table: Mapping[str, Any], place: str, device: str | None
 ) -> Iterator[Limit]:
     known = rules_in(place)
+    if not table:
+        raise UsageError(
+            f"{project.at(*keys)}: [{'.'.join(keys)}] has no rule.",
+            hint=f"Rules there are {', '.join(known)}.",
+        )
     for key, value in table.items():
         if key not in known:
-            raise unknown_key(project, "rule", (*keys, key), known)
+            raise _elsewhere(project, (*keys, key)) or unknown_key(
+                project, "rule", (*keys, key), known
+            )
         name = ".".join((*keys[1:], key))
         yield _limit(project, (*keys, key), value, known[key], device, name)
+
+
+_TABLE_NAMES = {
+    "": "[policy]",
+    "any": "[policy] or [policy.devices.NAME]",
+    "devices": "[policy.devices.NAME]",
+    "regression": "[policy.regression]",
+}
+
+
+def _elsewhere(project: ProjectFile, keys: Keys) -> UsageError | None:
+    """The error for a rule or setting that stands in a wrong table, None for any other name."""
+    key = keys[-1]
+    places = [_TABLE_NAMES[rule.place] for rule in RULES.values() if rule.key == key]
+    if key in SETTINGS:
+        places = ["[policy]"]
+    if not places:
+        return None
+    return UsageError(
+        f"{project.at(*keys)}: {key} cannot stand in [{'.'.join(keys[:-1])}].",
+        hint=f"It belongs in {' or '.join(places)}.",
+    )
 
 
 def _limit(
@@ -112,9 +142,11 @@ def _show(rule: Rule, value: Any) -> str:
 def _proof(project: ProjectFile, table: Mapping[str, Any], key: str, default: str) -> str:
     value = table.get(key, default)
     if value not in PROOFS:
+        close = difflib.get_close_matches(str(value), PROOFS, n=1)
         raise UsageError(
             f"{project.at('policy', key)}: {key} must be {PROVEN!r} or {NOT_DISPROVEN!r}, not "
-            f"{value!r}."
+            f"{value!r}.",
+            hint=f"Did you mean {close[0]!r}?" if close else None,
         )
     return str(value)
 
@@ -127,10 +159,11 @@ def _accept(project: ProjectFile, table: Mapping[str, Any]) -> tuple[str, ...]:
             f"{where}: accept must be a list of codes, not {value!r}.",
             hint='Such as accept = ["bench.load"]',
         )
+    warnings = [code for code, kind in ISSUE_KINDS.items() if kind.severity == "warning"]
     for code in value:
         kind = ISSUE_KINDS.get(code)
         if kind is None:
-            raise unknown_key(project, "code", ("policy", "accept", code), ISSUE_KINDS)
+            raise unknown_key(project, "code", ("policy", "accept", code), warnings)
         if kind.severity != "warning":
             raise UsageError(
                 f"{where}: {code} is {'an' if kind.severity == 'error' else 'a'} {kind.severity}, "

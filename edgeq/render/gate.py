@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.render.parts import heading, render
@@ -31,14 +31,7 @@ def show_gate(result: GateResult) -> str:
         heading(f"{model.path} ({model.sha256[:12]}) by {result.policy.path}{against}"),
         "",
     ]
-    table = Table.grid(padding=(0, 2))
-    for rule in result.rules:
-        first = rule.findings[0]
-        table.add_row(
-            Text(_WORDS[rule.verdict], _STYLES[rule.verdict]), Text(rule.rule), Text(first.figure),
-            Text(rule.limit),
-        )  # fmt: skip
-    parts.append(table)
+    parts += _lines(result)
     for rule in result.rules:
         if rule.verdict != "pass" or any(finding.accepted for finding in rule.findings):
             parts += ["", *_explain(rule)]
@@ -46,6 +39,25 @@ def show_gate(result: GateResult) -> str:
         parts += ["", Text(f"Not used: {', '.join(result.unused)}", "dim")]
     last = f"{_WORDS[result.verdict]}: {_ENDS[result.verdict]}"
     return render(*parts, "", Text(last, _STYLES[result.verdict]))
+
+
+def _lines(result: GateResult) -> Iterator[Text]:
+    """One line per rule, in columns; left whole, since a table would fold names and paths."""
+    rows = [("", "rule", "figure (95 % interval)", "limit", "from")]
+    for rule in result.rules:
+        first = rule.findings[0]
+        rows.append(
+            (_WORDS[rule.verdict], rule.rule, first.figure or "-", rule.limit, _records(first))
+        )
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    styles = ["dim", *(_STYLES[rule.verdict] for rule in result.rules)]
+    for row, style in zip(rows, styles, strict=True):
+        cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)]
+        yield Text.assemble((cells[0], style), "  ", "  ".join(cells[1:]).rstrip())
+
+
+def _records(finding: Finding) -> str:
+    return ", ".join(dict.fromkeys(origin.record for origin in finding.origins)) or "-"
 
 
 def _explain(rule: RuleVerdict) -> Iterator[Text]:
@@ -78,14 +90,19 @@ def gate_markdown(result: GateResult) -> str:
         f"{_cell(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
         f"{_ENDS[result.verdict]}",
         "",
-        "| | rule | figure | limit | why |",
-        "|---|---|---|---|---|",
+        "| | rule | figure (95 % interval) | limit | why | from |",
+        "|---|---|---|---|---|---|",
     ]
     for rule in result.rules:
         first = rule.findings[0]
-        cells = (rule.rule, first.figure, rule.limit, first.reason + _accepted(first))
+        why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
+        cells = (rule.rule, first.figure, rule.limit, why, _places(first))
         lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines) + "\n"
+
+
+def _places(finding: Finding) -> str:
+    return ", ".join(f"{origin.record}: {origin.json_path}" for origin in finding.origins)
 
 
 def _cell(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.errors import RecordError
+from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
@@ -173,6 +173,8 @@ ON_FILE: list[tuple[str, Alter, str, str]] = [
      "newer than the limit"),
     ('runs_on = "2.14"', lambda r: with_certificate(r, min_runtime_version=None), "cannot-tell",
      "the file does not say which runtime it needs"),
+    ('runs_on = "2.14"', lambda r: with_certificate(r, flex_ops=("FlexErf",)), "cannot-tell",
+     "no release has all of its operators: FlexErf must be brought along"),
 ]  # fmt: skip
 
 
@@ -272,7 +274,7 @@ def test_a_device_that_failed_says_so(gate: Any, compared: Record) -> None:
     fleet = replace(compared, kind="fleet-compare", value=Fleet("compare", entries))
     result = gate("[policy.devices.pi4]\nmax_p50_ms = 9\n", [fleet])
     (finding,) = result.rules[0].findings
-    assert finding.reason == "pi4 gave no result: pi4 cannot be reached: connection refused."
+    assert finding.reason == "pi4 gave no result: pi4 cannot be reached: connection refused"
     assert finding.origins[0].json_path == "$.entries[1].error"
 
 
@@ -289,3 +291,108 @@ def test_records_of_different_models_are_refused(
         f"({ours.sha256[:12]}), and {compared.path} of b.tflite (ffffffffffff). Gate each model "
         "with its own records, and make those of a changed model again."
     )
+
+
+def test_a_device_that_failed_is_missing_where_a_rule_is_about_every_device(
+    gate: Any, compared: Record
+) -> None:
+    entries = (
+        FleetEntry("local", sound(compared).value),
+        FleetEntry("pi4", None, "pi4 cannot be reached."),
+    )
+    fleet = replace(compared, kind="fleet-compare", value=Fleet("compare", entries))
+    assert gate("[policy]\nmin_speedup = 1.3\n", [fleet]).verdict == "cannot-tell"
+    assert gate("[policy]\nmin_sqnr_db = 20\n", [fleet]).verdict == "pass"
+
+
+def test_an_invalid_run_cannot_be_accepted(gate: Any, compared: Record) -> None:
+    issues = (
+        make_issue("bench.emulated", "This device is emulated (QEMU)."),
+        make_issue("bench.load", "Others used 2 cores."),
+    )
+    record = with_runs(sound(compared), issues=issues)
+    bench = replace(record.value.bench, speedups=())
+    record = replace(record, value=replace(record.value, bench=bench))
+    result = gate('[policy]\nmin_speedup = 0.1\naccept = ["bench.load"]\n', [record])
+    (finding,) = result.rules[0].findings
+    assert (finding.verdict, finding.value, finding.is_sound) == ("cannot-tell", None, False)
+    assert finding.reason == (
+        "the figure is doubted: This device is emulated (QEMU). [bench.emulated]"
+    )
+
+
+def test_a_speed_up_over_a_quantized_baseline_is_doubted(gate: Any, compared: Record) -> None:
+    record = sound(compared)
+    issue = make_issue("compare.baseline_quantized", "fp32.tflite is quantized; swap the two?")
+    record = replace(record, value=replace(record.value, issues=(issue,)))
+    assert gate("[policy]\nmin_speedup = 1.3\n", [record]).verdict == "cannot-tell"
+    policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
+    assert gate(policy, [record]).verdict == "pass"
+
+
+def test_what_a_warning_says_of_the_model_is_no_doubt_about_the_figure(
+    gate: Any, converted: Record
+) -> None:
+    issue = make_issue("convert.low_quality", "The SQNR is 9.0 dB.")
+    value = replace(converted.value, issues=(issue,))
+    assert gate("[policy]\nmin_sqnr_db = 99\n", [replace(converted, value=value)]).verdict == "fail"
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def only(result: GateResult) -> Any:
+    return result.rules[0].findings[0]
+
+
+def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record) -> None:
+    before, policy = sound(compared), "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    result = gate(policy, [with_quality(before, sample_count=400)], [before])
+    assert only(result).reason == "it is of 400 samples, the baseline's of 500"
+    fed = replace(before, value=replace(before.value, preprocessing=()))
+    assert only(gate(policy, [fed], [before])).reason == (
+        "it is with the preprocessing nothing, the baseline's with scale=1/255"
+    )
+
+
+def test_measurements_are_paired_with_those_made_alike(gate: Any, compared: Record) -> None:
+    one = sound(compared)
+    four = slower(with_runs(one, threads=4))
+    policy = "[policy.regression]\nmax_p50_percent = 50\n"
+    assert gate(policy, [four, one], [one, four]).verdict == "pass"
+    assert gate(policy, [four], [one]).verdict == "cannot-tell"
+    assert gate(policy, [slower(one), four], [one, four]).verdict == "fail"
+
+
+def test_memory_of_another_processor_is_no_baseline(gate: Any, compared: Record) -> None:
+    before = sound(compared)
+    now = with_facts(before, cpu_model="Cortex-A72")
+    result = gate("[policy.regression]\nmax_peak_memory_percent = 5\n", [now], [before])
+    assert result.verdict == "cannot-tell"
+    assert "cannot be compared: processor Cortex-A72 against " in only(result).reason
+
+
+def test_a_device_that_only_the_baseline_has_is_missed(gate: Any, compared: Record) -> None:
+    here = sound(compared)
+    there = with_facts(here, device="pi4")
+    result = gate("[policy.regression]\nmax_p50_percent = 900\n", [here], [here, there])
+    assert (result.verdict, only(result).reason) == (
+        "cannot-tell",
+        "the baseline has it of pi4, the records do not",
+    )
+
+
+def test_a_baseline_that_no_rule_is_about_is_refused(gate: Any, compared: Record) -> None:
+    with pytest.raises(UsageError) as caught:
+        gate("[policy]\nmin_sqnr_db = 1\n", [compared], [compared])
+    assert caught.value.message.startswith(f"--baseline {compared.path} is given, and ")
+
+
+def test_one_model_measured_twice_in_a_record_is_the_one_meant(gate: Any, compared: Record) -> None:
+    bench = sound(compared).value.bench
+    runs = (bench.runs[1], bench.runs[1])
+    record = replace(compared, kind="bench", value=replace(bench, runs=runs))
+    assert gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [record]).verdict == "pass"
+    two = replace(compared, kind="bench", value=bench)
+    with pytest.raises(RecordError, match=r"has several models, .* and nothing tells which one"):
+        gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [two])

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import edgeq
 from edgeq import models, storage
 from edgeq.cli import cli
 from edgeq.gating.gate import apply_policy
@@ -76,6 +77,28 @@ def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> 
     done = gate(compared.path, "--policy", policy, "--markdown", compared.path)
     assert done.exception.exit_code == 2
     assert Path(compared.path).read_bytes() == before
+
+
+def test_two_outputs_do_not_share_a_file(compared: Record, policy: Path, tmp_path: Path) -> None:
+    twice = tmp_path / "x"
+    done = gate(compared.path, "--policy", policy, "--junit", twice, "--markdown", twice)
+    assert str(done.exception) == f"Two outputs would go to {twice}. Name two files."
+    assert not twice.exists()
+
+
+def test_python_callers_have_the_same_function(compared: Record, policy: Path) -> None:
+    result = edgeq.gate([compared.path], policy)
+    assert (result.verdict, [rule.rule for rule in result.rules]) == (
+        "pass",
+        ["min_sqnr_db", "max_size"],
+    )
+
+
+def test_a_line_names_the_record_and_is_left_whole(compared: Record, policy: Path) -> None:
+    lines = gate(compared.path, "--policy", policy).stdout.splitlines()
+    assert lines[2].split() == ["rule", "figure", "(95", "%", "interval)", "limit", "from"]
+    assert lines[3].startswith("PASS  min_sqnr_db  ")
+    assert lines[3].endswith(f"  at least 20 dB  {compared.path}")
 
 
 def test_hostile_names_stay_text(compared: Record, policy: Path) -> None:

@@ -46,6 +46,18 @@ def refused(tmp_path: Path, text: str) -> str:
          "below."),
         ("[policy]\nmin_sqnr_db = 1\ndrop_must_be = 'sure'\n",
          "F, line 3: drop_must_be must be 'proven' or 'not-disproven', not 'sure'."),
+        ("[policy]\nmin_sqnr_db = 1\nspeed_must_be = 'prooven'\n",
+         "F, line 3: speed_must_be must be 'proven' or 'not-disproven', not 'prooven'. Did you "
+         "mean 'proven'?"),
+        ("[policy]\nmax_p50_ms = 1\n",
+         "F, line 2: max_p50_ms cannot stand in [policy]. It belongs in [policy.devices.NAME]."),
+        ("[policy.devices.pi4]\naccept = []\n",
+         "F, line 2: accept cannot stand in [policy.devices.pi4]. It belongs in [policy]."),
+        ("[policy]\nmin_sqnr_db = 1\n[policy.devices.pi4]\n",
+         "F, line 3: [policy.devices.pi4] has no rule. Rules there are max_p50_ms, max_p90_ms, "
+         "min_speedup, max_peak_memory."),
+        ("[policy]\nmin_sqnr_db = true\n",
+         "F, line 2: min_sqnr_db must be a number, not True. Such as min_sqnr_db = 25"),
         ("[policy]\nmin_sqnr_db = 1\naccept = ['bench.emulated']\n",
          "F, line 3: bench.emulated is an error, and only warnings can be accepted."),
         ("[policy]\naccept = []\n",
