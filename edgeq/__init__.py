@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.history.store import open_history
     from edgeq.profiling import profile
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "open_history",
     "profile",
     "quantization_aware",
     "tune",
@@ -35,6 +37,7 @@ __all__ = [
 _MODULES = {
     "doctor": "edgeq.checkup",
     "profile": "edgeq.profiling",
+    "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }

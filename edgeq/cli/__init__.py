@@ -26,6 +26,7 @@ _VERBS = {
     "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
     "parity": ("edgeq.cli.parity", "Whether kernels and devices compute the same values."),
     "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
+    "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),
     "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),
     "doctor": ("edgeq.cli.doctor", "Whether a machine can run models, and what would mend it."),
     "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
