@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq.errors import RecordError
 from edgeq.history.figures import summarize
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Condition, Summary
@@ -136,5 +137,8 @@ def refill(connection: sqlite3.Connection, version: int) -> None:
         "SELECT number, file, content FROM records JOIN contents ON record = number"
     )
     for number, file, content in rows.fetchall():
-        record = parse_record(zlib.decompress(content), file)
+        try:
+            record = parse_record(zlib.decompress(content), file)
+        except (zlib.error, RecordError):
+            continue  # it stays, without figures, and `history check` names it
         _fill(connection, number, summarize(record))
