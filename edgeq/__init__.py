@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
     from edgeq.gating.gate import gate
+    from edgeq.history.store import open_history
     from edgeq.inspection import inspect_model
     from edgeq.profiling import profile
 
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "gate",
     "inspect_model",
+    "open_history",
     "profile",
     "quantization_aware",
     "tune",
@@ -41,6 +43,7 @@ _MODULES = {
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection",
     "profile": "edgeq.profiling",
+    "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }

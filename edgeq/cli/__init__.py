@@ -28,6 +28,7 @@ _VERBS = {
     "inspect": ("edgeq.cli.inspect", "What is inside a .tflite: operators, tensors, bytes."),
     "gate": ("edgeq.cli.gate", "Hold records against a policy, for CI: exit status 0, 3 or 4."),
     "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
+    "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),
     "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),
     "doctor": ("edgeq.cli.doctor", "Whether a machine can run models, and what would mend it."),
     "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
