@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
     from edgeq.gating.gate import gate
+    from edgeq.inspection import inspect_model
     from edgeq.profiling import profile
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "gate",
+    "inspect_model",
     "profile",
     "quantization_aware",
     "tune",
@@ -37,6 +39,7 @@ __all__ = [
 _MODULES = {
     "doctor": "edgeq.checkup",
     "gate": "edgeq.gating.gate",
+    "inspect_model": "edgeq.inspection",
     "profile": "edgeq.profiling",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",

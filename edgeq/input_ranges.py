@@ -24,11 +24,11 @@ from edgeq.planning import Job, SamplePlan
 from edgeq.scoring import score_files
 from edgeq.values import FloatModel, Issue, Ranges
 
-_FACTORS = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
+_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
 _USED = 0.75  # share of the range that 99 % of the values fill; images have more
 _ENOUGH_DB = 40.0  # an input that costs less than this leaves nothing to win
 _LEAST_GAIN_DB = 2.0
-_ALIKE_DB = 0.5  # of two ranges, the wider one unless the other is better by more
+_ALIKE_DB = 0.2  # of two ranges, the wider one unless the other is better by more
 
 Score = Callable[[Sequence[bytes]], list[float]]
 

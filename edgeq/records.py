@@ -31,6 +31,7 @@ from edgeq.values import (
     DebugReport,
     Evaluation,
     GateResult,
+    Inspection,
     Profile,
     Provenance,
     Tuning,
@@ -59,6 +60,7 @@ KINDS: dict[str, type] = {
     "parity": Parity,
     "doctor": Checkup,
     "gate": GateResult,
+    "inspect": Inspection,
 }
 # The same run on several devices; an entry's result is the verb's own.
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")

@@ -46,7 +46,7 @@ TIERS = (
     ("edgeq.variants", "edgeq.preparation"),
     ("edgeq.candidates",),
     ("edgeq.second_engine",),
-    ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup"),
+    ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup", "edgeq.inspection"),
     ("edgeq.debugging", "edgeq.profiling"),
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),

@@ -43,6 +43,7 @@ def made(
         "debug": ("debug", float_file, int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
         "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
         "parity": ("parity", int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
+        "inspect": ("inspect", int8_mobilenet),
         "doctor": ("doctor", "--model", int8_mobilenet),
         "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
         "fleet-eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE, *both),
@@ -168,6 +169,7 @@ def test_a_field_of_another_type_is_named(made: dict[str, Path], tmp_path: Path)
         "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
         "record is newer."
     )
+    plain = json.loads(made["bench"].read_text())
     del plain["facts"]
     assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
 
