@@ -102,8 +102,8 @@ def _find_lines(text: str) -> dict[Keys, int]:
         if line.lstrip().startswith("["):
             header = _parse(line)
             if header:
-                table = max(_paths(header), key=len)
-                found.setdefault(table, number)
+                for table in _paths(header):  # the longest comes last
+                    found.setdefault(table, number)
         elif assignment := _ASSIGNMENT.match(line):
             parsed = _parse(line) or _parse(f"{assignment[1]} = 0")
             for keys in _paths(parsed):

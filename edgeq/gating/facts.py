@@ -171,6 +171,7 @@ _JUDGED: dict[str, Callable[[Any], FileRef]] = {
     "compare": lambda value: value.candidate,
     "debug": lambda value: value.candidate,
     "parity": lambda value: value.model,
+    "inspect": lambda value: value.model,
 }
 
 
@@ -195,7 +196,7 @@ def _benched_alone(benches: Sequence[_Part], what: str) -> list[tuple[str, FileR
     if not benches:
         raise RecordError(
             f"The {what} say nothing about a model that could be judged.",
-            hint="Give the record of convert, tune, compare or bench.",
+            hint="Give the record of convert, tune, inspect, compare or bench.",
         )
     alone = [part for part in benches if len({run.model.sha256 for run in part.value.runs}) == 1]
     if alone:
@@ -246,6 +247,12 @@ def _read_made(part: _Part, candidate: FileRef) -> Iterator[Fact]:
         )
 
 
+def _read_inspection(part: _Part, candidate: FileRef) -> Iterator[Fact]:
+    value, origin = part.value, part.origin
+    yield CertificateFact(value.certificate, inside(origin, ".certificate"))
+    yield SizeFact(value.model.size_bytes, inside(origin, ".model.size_bytes"))
+
+
 def _read_comparison(part: _Part, candidate: FileRef) -> Iterator[Fact]:
     value, origin = part.value, part.origin
     yield SizeFact(value.candidate.size_bytes, inside(origin, ".candidate.size_bytes"))
@@ -286,6 +293,7 @@ def _with_doubts(quality: Quality, issues: tuple[Issue, ...]) -> tuple[Issue, ..
 _READERS: dict[str, Callable[[_Part, FileRef], Iterator[Fact]]] = {
     "convert": _read_made,
     "tune": _read_made,
+    "inspect": _read_inspection,
     "compare": _read_comparison,
     "bench": _read_bench,
     "failure": _read_failure,

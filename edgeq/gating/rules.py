@@ -55,7 +55,7 @@ def _on_all(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Figures:
 
 
 _COMPARE = "Give the record of edgeq compare with labelled samples."
-_CONVERT = "Give the record that convert wrote beside the model."
+_CONVERT = "Give the record that convert wrote beside the model, or that of edgeq inspect."
 _BENCH = "Give a record of edgeq bench or compare from that device."
 _PAIR = "Give a record of edgeq compare, or of bench with FP32 first."
 _DEBUG = "See which layers lose it with edgeq debug, or search with edgeq tune."

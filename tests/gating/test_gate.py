@@ -14,6 +14,7 @@ from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES
+from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.records import Record
 from edgeq.values import GateResult, Interval, Ratio
@@ -193,7 +194,17 @@ def test_what_only_the_conversion_knows_cannot_be_judged_without_it(
     result = gate(f"[policy]\n{policy}\n", [compared])
     (finding,) = result.rules[0].findings
     assert result.verdict == "cannot-tell"
-    assert finding.remedy == "Give the record that convert wrote beside the model."
+    assert finding.remedy == (
+        "Give the record that convert wrote beside the model, or that of edgeq inspect."
+    )
+
+
+def test_what_the_file_is_can_be_read_from_an_inspection(gate: Any, compared: Record) -> None:
+    path = Path(compared.value.candidate.path)
+    record = replace(compared, path="inspect.json", kind="inspect", value=inspect_model(path))
+    result = gate('[policy]\nmax_float_islands = 0\nruns_on = "2.14"\n', [compared, record])
+    assert result.verdict == "pass"
+    assert result.rules[0].findings[0].origins[0].json_path == "$.certificate.float_islands"
 
 
 REGRESSIONS: list[tuple[str, Alter, str, str]] = [
