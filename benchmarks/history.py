@@ -116,8 +116,10 @@ def time_lists(database: Path) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         shown = " ".join(["edgeq history list", *arguments])
+        lines = done.stdout.count(b"\n")
         print(f"{shown}: median {statistics.median(times):.2f} s of {RUNS} ({min(times):.2f} to "
-              f"{max(times):.2f}), of which {work / RUNS:.2f} s of processor time, {done.stdout.count(bytes([10]))} lines")  # fmt: skip
+              f"{max(times):.2f}), of which {work / RUNS:.2f} s of processor time, "
+              f"{lines} lines")  # fmt: skip
 
 
 def main() -> None:

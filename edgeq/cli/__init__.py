@@ -25,6 +25,8 @@ _VERBS = {
     "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
     "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
     "parity": ("edgeq.cli.parity", "Whether kernels and devices compute the same values."),
+    "inspect": ("edgeq.cli.inspect", "What is inside a .tflite: operators, tensors, bytes."),
+    "gate": ("edgeq.cli.gate", "Hold records against a policy, for CI: exit status 0, 3 or 4."),
     "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
     "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),
     "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),

@@ -176,7 +176,8 @@ def _add(
     try:
         additions = history.add_items(items, on_added=show)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted; {shown.show_additions(seen, place)}", err=True)
+        # What was written a moment ago may not have been told yet.
+        click.echo(f"Interrupted; at least {shown.show_additions(seen, place)}", err=True)
         raise SystemExit(128 + signal.SIGINT) from None
     if as_json:
         click.echo(shown.history_json("additions", additions, place), nl=False)

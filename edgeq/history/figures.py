@@ -24,6 +24,7 @@ from edgeq.values import (
     DeviceFacts,
     Evaluation,
     FileRef,
+    GateResult,
     Preprocessing,
     Profile,
     Quality,
@@ -73,6 +74,8 @@ def _walk(value: Any) -> _Named:
         if isinstance(item, FileRef):
             if not item.path.startswith("("):  # in memory only, such as a lowered model
                 found.models.append(item)
+        elif isinstance(item, GateResult):
+            pending += [item.baseline, item.candidate]  # its policy is a file, and no model
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
             if isinstance(item, (DeviceFacts, FleetEntry, ParityRow)):
                 found.devices.append(item.device)
@@ -92,6 +95,8 @@ def _main_model(record: Record, models: list[FileRef]) -> FileRef | None:
         return value.model.file
     if isinstance(value, Profile):
         return value.models[0].model  # the quantized one
+    if isinstance(value, GateResult):
+        return value.candidate
     if not models:
         return None
     return models[0 if record.kind.endswith("eval") else -1]

@@ -11,8 +11,8 @@ from edgeq import records, storage
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.figures import figures_of, summarize
 from edgeq.history.values import Figure
-from edgeq.records import read_record
-from edgeq.values import Energy, Issue
+from edgeq.records import Record, read_record
+from edgeq.values import Energy, FileRef, GateResult, Issue
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
 
 
@@ -99,6 +99,15 @@ def test_figures_are_a_function_of_the_record(tmp_path: Path) -> None:
 
 
 def test_kinds_without_figures_have_models_and_devices() -> None:
-    assert set(records.KINDS) - {"parity", "doctor", "inspect"} == {
+    assert set(records.KINDS) - {"parity", "doctor", "inspect", "gate"} == {
         "convert", "tune", "bench", "eval", "compare", "debug", "profile",
     }  # fmt: skip
+
+
+def test_a_gate_is_about_its_candidate() -> None:
+    policy, model = FileRef("edgeq.toml", "a" * 64, 1), FileRef("m.tflite", "b" * 64, 2)
+    gated = GateResult(policy, model, (), None, (), (), "pass", ())
+    record = Record("r.json", "c" * 64, "gate", None, "valid", (), gated)
+    summary = summarize(record)
+    assert summary.model == ("m.tflite", "b" * 64)
+    assert summary.models == (("m.tflite", "b" * 64),)
