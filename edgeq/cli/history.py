@@ -20,7 +20,6 @@ from edgeq.history.exchange import Item, export_records, read_source
 from edgeq.history.store import WAIT_S
 from edgeq.history.values import METRICS, Addition, Place
 from edgeq.render import history as shown
-from edgeq.render.records import show_record
 
 _DEFAULT_LAST = 20
 _CANNOT_JUDGE = 4
@@ -222,6 +221,8 @@ def show(name: str, **given: Any) -> None:
 
     ID is its number or the first 7 or more characters of its digest.
     """
+    from edgeq.render.records import show_record
+
     with _opened(given) as (history, _):
         entry = history.find(name)
         if given["as_json"]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from edgeq.errors import UsageError
@@ -43,7 +45,20 @@ def list_entries(connection: sqlite3.Connection, wanted: Filter) -> tuple[Entry,
     select = f"SELECT {_ENTRY} FROM records{where} ORDER BY moment DESC, number DESC"
     limit = -1 if wanted.last is None else wanted.last
     rows = connection.execute(f"{select} LIMIT ?", (*values, limit))
-    return tuple(map(Entry._make, rows))
+    with collector_at_rest():
+        return tuple(map(Entry._make, rows))
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """No garbage collection in the block: it would walk 100,000 new tuples again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:

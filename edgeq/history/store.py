@@ -10,17 +10,18 @@ The bytes of every record are kept as they were; what lists and trends need stan
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, RecordError, UsageError
-from edgeq.history import database, reading, trends, writing
+from edgeq.history import database, reading, trends
 from edgeq.history.exchange import Item
-from edgeq.history.figures import figures_of
 from edgeq.history.migrations import VERSION
 from edgeq.history.place import find_place
 from edgeq.history.values import (
@@ -32,7 +33,10 @@ from edgeq.history.values import (
     RecordDifference,
     Trend,
 )
-from edgeq.records import Record, parse_record
+
+if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
+    from edgeq.history.writing import Prepared
+    from edgeq.records import Record
 
 WAIT_S = 30.0  # for a lock that another process holds
 
@@ -70,7 +74,7 @@ class History:
         self.path = path
         self._wait_s = wait_s
         self._connection = database.open_database(
-            path, wait_s=wait_s, make=make, on_migrate=writing.refill
+            path, wait_s=wait_s, make=make, on_migrate=_refill
         )
 
     def __enter__(self) -> History:
@@ -123,6 +127,8 @@ class History:
         return tuple(made)
 
     def _add_batch(self, batch: Sequence[Item]) -> list[Addition]:
+        from edgeq.history import writing
+
         # Reading and compressing take their time, so the database is not locked for them.
         ready = [(item, _prepare(item)) for item in batch]
         now = _now()
@@ -210,6 +216,8 @@ class History:
 
     def read(self, entry: Entry) -> Record:
         """A record as a value, under the name of the file that it was added from."""
+        from edgeq.records import parse_record
+
         return parse_record(self.content(entry), entry.file)
 
     def diff(self, before: str, after: str) -> RecordDifference:
@@ -269,6 +277,8 @@ class History:
             return Check(VERSION, len(entries), size, tuple(problems))
 
     def _check_record(self, entry: Entry) -> str | None:
+        from edgeq.history.figures import figures_of
+
         try:
             record = self.read(entry)
         except EdgeqError as error:
@@ -279,7 +289,15 @@ class History:
         return None
 
 
-def _prepare(item: Item) -> writing.Prepared | RecordError:
+def _refill(connection: sqlite3.Connection, version: int) -> None:
+    from edgeq.history import writing
+
+    writing.refill(connection, version)
+
+
+def _prepare(item: Item) -> Prepared | RecordError:
+    from edgeq.history import writing
+
     for tag in item.tags:
         if not tag.strip() or "," in tag:
             raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
@@ -289,7 +307,7 @@ def _prepare(item: Item) -> writing.Prepared | RecordError:
         return error
 
 
-def _refuse(item: Item, error: writing.Prepared | RecordError) -> Addition:
+def _refuse(item: Item, error: Prepared | RecordError) -> Addition:
     return Addition(item.file, None, None, None, False, str(error))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq import storage
+from edgeq.history.reading import collector_at_rest
 from edgeq.history.values import (
     METRICS,
     Addition,
@@ -122,16 +124,25 @@ def show_place(place: Place) -> str:
     return f"{place.path} ({place.reason})"
 
 
-def _short_model(item: Entry) -> str:
-    return "" if item.model is None else printable(item.model.rsplit("/", 1)[-1])
+# Lists have the same names and sizes over and over.
+_remember = lru_cache(maxsize=4096)
 
 
+@_remember
+def _short_model(path: str | None) -> str:
+    return "" if path is None else printable(path.rsplit("/", 1)[-1])
+
+
+@_remember
 def _counted(name: str | None, count: int) -> str:
     return "" if name is None else printable(name) + (f" +{count - 1}" if count > 1 else "")
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+@_remember
+def _cell(metric: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.2f}" if metric == "accuracy-drop" else show_value(metric, value)
 
 
 # Columns of a list: title, cell, whether it is aligned to the right.
@@ -140,20 +151,18 @@ _COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
     ("id", lambda item: item.sha256[:7], False),
     ("made (UTC)", lambda item: show_moment(item.moment), False),
     ("kind", lambda item: item.kind, False),
-    ("model", _short_model, False),
+    ("model", lambda item: _short_model(item.model), False),
     ("device", lambda item: _counted(item.device, item.device_count), False),
-    ("drop", lambda item: _cell(item.accuracy_drop_points, "{:+.2f}"), True),
-    ("accuracy", lambda item: _cell(item.accuracy_percent, "{:.2f} %"), True),
-    ("SQNR", lambda item: "" if item.sqnr_db is None else show_db(item.sqnr_db), True),
-    ("size", lambda item: "" if item.size_bytes is None else show_bytes(int(item.size_bytes)),
-     True),
-    ("p50", lambda item: "" if item.latency_p50_ms is None else show_ms(item.latency_p50_ms),
-     True),
-    ("speed-up", lambda item: _cell(item.speedup, "{:.2f}x"), True),
+    ("drop", lambda item: _cell("accuracy-drop", item.accuracy_drop_points), True),
+    ("accuracy", lambda item: _cell("accuracy", item.accuracy_percent), True),
+    ("SQNR", lambda item: _cell("sqnr", item.sqnr_db), True),
+    ("size", lambda item: _cell("size", item.size_bytes), True),
+    ("p50", lambda item: _cell("p50", item.latency_p50_ms), True),
+    ("speed-up", lambda item: _cell("speed-up", item.speedup), True),
     ("", lambda item: "" if item.validity == "valid" else item.validity, False),
     ("commit", lambda item: printable((item.git_commit or "")[:7]), False),
     ("tags", lambda item: printable(item.tags), False),
-)  # fmt: skip
+)
 
 
 def show_listing(listing: Listing, place: Place) -> str:
@@ -163,41 +172,47 @@ def show_listing(listing: Listing, place: Place) -> str:
     head = f"{show_place(place)}: {plural(listing.total, 'record')}"
     if not listing.entries:
         return f"{head}, none of them matches" if listing.total else head
-    lines = [click.style(head, dim=True), ""]
-    columns = []
-    for title, cell, is_right in _COLUMNS:
-        cells = [cell(item) for item in listing.entries]
-        width = max(map(len, cells))
-        if width:
-            width = max(width, len(title))
-            adjust = str.rjust if is_right else str.ljust
-            columns.append([adjust(text, width) for text in (title, *cells)])
-    rows = map("  ".join, zip(*columns, strict=True))
-    lines.append(click.style(next(rows).rstrip(), dim=True))
-    lines += [row.rstrip() for row in rows]
+    with collector_at_rest():
+        titles, rows = _listing_rows(listing.entries)
+    lines = [click.style(head, dim=True), "", click.style(titles, dim=True), *rows]
     if listing.matching > len(listing.entries):
         shown = f"the newest {len(listing.entries)} of {listing.matching}; --all shows them"
         lines += ["", click.style(shown, dim=True)]
     return "\n".join(lines)
 
 
+def _listing_rows(entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    """The titles and each record's line."""
+    titles, columns, forms = [], [], []
+    for title, cell, is_right in _COLUMNS:
+        cells = list(map(cell, entries))
+        if width := max(map(len, cells)):
+            titles.append(title)
+            columns.append(cells)
+            forms.append(f"{{:{'>' if is_right else '<'}{max(width, len(title))}}}")
+    form = "  ".join(forms).format
+    return form(*titles).rstrip(), [row.rstrip() for row in map(form, *columns)]
+
+
 def listing_json(listing: Listing, place: Place) -> bytes:
-    """The same for programs."""
-    plain = {
+    """The same for programs, a record in each line."""
+    head = {
         "schema": SCHEMA,
         "database": str(place.path),
         "total": listing.total,
         "matching": listing.matching,
-        "records": [_plain_entry(item) for item in listing.entries],
     }
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    with collector_at_rest():
+        encode = msgspec.json.Encoder().encode
+        lines = b",\n".join(encode(_plain_entry(item)) for item in listing.entries)
+    return encode(head)[:-1] + b',"records":[\n' + lines + b"\n]}\n"
 
 
 def _plain_entry(item: Entry) -> dict[str, Any]:
     plain: dict[str, Any] = dict(zip(Entry._fields, item, strict=True))
     plain["tags"] = item.tags.split(",") if item.tags else []
-    if item.sqnr_db is not None and math.isinf(item.sqnr_db):
-        plain["sqnr_db"] = str(item.sqnr_db)  # JSON has no infinity
+    if item.sqnr_db == math.inf:
+        plain["sqnr_db"] = "inf"  # JSON has none
     return plain
 
 

@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq import timing
 from edgeq.values import Issue, Quality, Ratio, TensorSpec
 
 _NARROWEST = 80
@@ -133,6 +132,8 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
 
 def show_ratio(ratio: Ratio) -> str:
     """A speed-up with its interval; slower is said, not left to a number below one."""
+    from edgeq import timing  # with numpy, which most texts need not wait for
+
     value, low, high = (f"{x:.2f}" if x >= 0.1 else f"{x:.2g}" for x in astuple(ratio))
     interval = f"(ratio {value}, 95 % interval {low} to {high})"
     if timing.direction(ratio) == 0:
