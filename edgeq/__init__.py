@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.gating.gate import gate
+    from edgeq.history.store import open_history
+    from edgeq.inspection import inspect_model
     from edgeq.profiling import profile
 
 __version__ = "0.1.0"
@@ -26,6 +29,9 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "gate",
+    "inspect_model",
+    "open_history",
     "profile",
     "quantization_aware",
     "tune",
@@ -34,7 +40,10 @@ __all__ = [
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "doctor": "edgeq.checkup",
+    "gate": "edgeq.gating.gate",
+    "inspect_model": "edgeq.inspection",
     "profile": "edgeq.profiling",
+    "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",
 }

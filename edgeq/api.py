@@ -123,7 +123,12 @@ def tune(
     interruption goes on where it was; the journal is removed with success.
 
     Args:
-        model, output, data, test_data, preprocess, tensorflow: see `convert`.
+        model: see `convert`.
+        output: see `convert`.
+        data: see `convert`.
+        test_data: see `convert`.
+        preprocess: see `convert`.
+        tensorflow: see `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.

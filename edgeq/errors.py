@@ -12,6 +12,8 @@ EdgeqError                 exit 1
 ├── DeviceError            exit 1   the run on a device failed
 ├── ClusterError           exit 1   the machines that were to help do not answer
 ├── OutputError            exit 1   the result cannot be written
+├── HistoryError           exit 1   the database of records cannot be read or written
+├── TrackingError          exit 1   a tracking server refused a record or does not answer
 ├── RecordError            exit 4   a record cannot be read or judged
 └── GateError              exit 3   the model is well-formed and misses a budget
 """
@@ -84,6 +86,14 @@ class ClusterError(EdgeqError):
 
 class OutputError(EdgeqError):
     """Raised when a result cannot be written where the user wants it."""
+
+
+class HistoryError(EdgeqError):
+    """Raised when the database of records is missing, locked, damaged, full or of the future."""
+
+
+class TrackingError(EdgeqError):
+    """Raised when a tracking server does not answer or refuses a record."""
 
 
 class RecordError(EdgeqError):

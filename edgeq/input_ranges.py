@@ -18,15 +18,17 @@ from edgeq.converters.calibration import FloatRun
 from edgeq.converters.input_rounding import round_input
 from edgeq.converters.saturation import Limit
 from edgeq.converters.statistics import choose_ranges, make_ranges
+from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.planning import Job, SamplePlan
 from edgeq.scoring import score_files
 from edgeq.values import FloatModel, Issue, Ranges
 
-_FACTORS = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
+_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
+_USED = 0.75  # share of the range that 99 % of the values fill; images have more
 _ENOUGH_DB = 40.0  # an input that costs less than this leaves nothing to win
 _LEAST_GAIN_DB = 2.0
-_ALIKE_DB = 0.5  # of two ranges, the wider one unless the other is better by more
+_ALIKE_DB = 0.2  # of two ranges, the wider one unless the other is better by more
 
 Score = Callable[[Sequence[bytes]], list[float]]
 
@@ -47,15 +49,22 @@ def choose_input_limits(
         issues: receives a note for each.
     """
     content = Path(model.file.path).read_bytes()
-    ranges = {item.index: item for item in choose_ranges(run.statistics, "minmax").tensors}
+    try:
+        ranges, core = (
+            {item.index: item for item in choose_ranges(run.statistics, statistic).tensors}
+            for statistic in ("minmax", "percentile:99")
+        )
+    except DataError:
+        return {}  # so few values that none is rare
     found: dict[str, Limit] = {}
     for index in flatbuffer.indices(flatbuffer.read(Path(model.file.path)).subgraphs[0].inputs):
         if index not in ranges:
             continue  # integers
         item = ranges[index]
         whole = min(item.minimum, 0.0), max(item.maximum, 0.0)
-        if not whole[0] < whole[1]:
-            continue  # always zero
+        used = max(core[index].maximum, 0.0) - min(core[index].minimum, 0.0)
+        if used >= _USED * (whole[1] - whole[0]):
+            continue  # nothing rare to cut off; or always zero
 
         def score(limits: Sequence[Limit], index: int = index) -> list[float]:
             made = [round_input(content, index, limit) for limit in limits]
@@ -65,15 +74,17 @@ def choose_input_limits(
         if after - before < _LEAST_GAIN_DB:
             continue
         found[item.name] = limit
-        issues.append(
-            make_issue(
-                "convert.input_narrowed",
-                f"input {item.name!r} reaches {whole[0]:.4g} to {whole[1]:.4g}, and its INT8 range "
-                f"ends at {limit[0]:.4g} and {limit[1]:.4g}: with finer steps the outputs lose "
-                f"{after - before:.1f} dB less to it; scaling each feature by itself loses less",
-            )
-        )
+        issues.append(_note(item.name, whole, limit, after - before))
     return found
+
+
+def _note(name: str, whole: Limit, limit: Limit, gain_db: float) -> Issue:
+    message = (
+        f"input {name!r} reaches {whole[0]:.4g} to {whole[1]:.4g}, and its INT8 range ends at "
+        f"{limit[0]:.4g} and {limit[1]:.4g}: with finer steps the outputs lose {gain_db:.1f} dB "
+        "less to it; scaling each feature by itself loses less"
+    )
+    return make_issue("convert.input_narrowed", message)
 
 
 def _search(

@@ -233,7 +233,7 @@ def require_comparable(*results: BenchResult) -> None:
                     "(tune --objective size, compare --no-latency).",
                 )
     for facts, run in runs[1:]:
-        ours, theirs = _conditions(*runs[0]), _conditions(facts, run)
+        ours, theirs = measuring_conditions(*runs[0]), measuring_conditions(facts, run)
         for what, value in ours.items():
             if theirs[what] != value:
                 raise UsageError(
@@ -243,7 +243,7 @@ def require_comparable(*results: BenchResult) -> None:
                 )
 
 
-def _conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
+def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
     """What must be the same for two latencies to be compared."""
     return {
         "device": facts.device,

@@ -30,6 +30,8 @@ from edgeq.values import (
     Conversion,
     DebugReport,
     Evaluation,
+    GateResult,
+    Inspection,
     Profile,
     Provenance,
     Tuning,
@@ -57,6 +59,8 @@ KINDS: dict[str, type] = {
     "profile": Profile,
     "parity": Parity,
     "doctor": Checkup,
+    "gate": GateResult,
+    "inspect": Inspection,
 }
 # The same run on several devices; an entry's result is the verb's own.
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")

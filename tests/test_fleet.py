@@ -6,17 +6,22 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from edgeq import models
+from edgeq import api, models
 from edgeq.cli import cli
 from edgeq.device_runners import registry
 from edgeq.errors import UsageError
-from edgeq.fleet import run_fleet, split_names
+from edgeq.fleet import Fleet, FleetEntry, run_fleet, split_names
+from edgeq.issues import make_issue
+from edgeq.render.fleet import show_fleet
+from edgeq.values import Issue
 from tests.device_runners.boards import SSHD, Board, start_sshd
 
 pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
@@ -120,3 +125,17 @@ def test_ctrl_c_stops_the_others() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_fleet("bench", ["a", "b"], work, lambda step, done, total: None)
     assert ended == ["b"]
+
+
+def test_a_doubt_names_the_devices_it_is_about(int8_mobilenet: Path) -> None:
+    measured = api.bench([int8_mobilenet], runs=30)
+    noisy, few = make_issue("bench.noisy", "it scatters"), make_issue("bench.few_runs", "too few")
+
+    def entry(device: str, *issues: Issue) -> FleetEntry:
+        return FleetEntry(
+            device, replace(measured, runs=(replace(measured.runs[0], issues=issues),))
+        )
+
+    shown = show_fleet(Fleet("bench", (entry("pi0", noisy, few), entry("pi1", noisy))))
+    assert "warning pi0, pi1: it scatters [bench.noisy]" in click.unstyle(shown)
+    assert "warning pi0: too few [bench.few_runs]" in click.unstyle(shown)

@@ -62,6 +62,13 @@ def test_an_even_input_keeps_its_range(tmp_path: Path) -> None:
     assert notes(convert(tmp_path, samples(3.0))) == []
 
 
+def test_a_handful_of_samples_has_no_rare_values(tmp_path: Path) -> None:
+    source = tmp_path / "dense.tflite"
+    source.write_bytes(dense())
+    result = api.convert(source, tmp_path / "o.tflite", data=samples(300.0)[:12])
+    assert notes(result) == []
+
+
 def test_a_rounded_input_is_what_the_integers_stand_for() -> None:
     given = samples(300.0)[:, np.newaxis]
     tree = flatbuffer.parse(round_input(dense(), 0, (-50.0, 77.0)), "it")

@@ -43,6 +43,7 @@ def made(
         "debug": ("debug", float_file, int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
         "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
         "parity": ("parity", int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
+        "inspect": ("inspect", int8_mobilenet),
         "doctor": ("doctor", "--model", int8_mobilenet),
         "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
         "fleet-eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE, *both),
@@ -55,6 +56,8 @@ def made(
     run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
     run("tune", *common, "--test-data", TEST, "--max-drop", 5, "--objective", "size",
         "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
+    (folder / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
+    run("gate", folder / "a.tflite.json", "--policy", folder / "edgeq.toml", "-o", found["gate"])
     (folder / "a.tflite.json").rename(found["convert"])
     (folder / "b.tflite.json").rename(found["tune"])
     return found
@@ -166,6 +169,7 @@ def test_a_field_of_another_type_is_named(made: dict[str, Path], tmp_path: Path)
         "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
         "record is newer."
     )
+    plain = json.loads(made["bench"].read_text())
     del plain["facts"]
     assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
 

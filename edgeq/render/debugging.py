@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import RenderableType
@@ -12,7 +11,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.render.parts import grid, heading, issue_parts, plural, quality_rows, render, show_db
+from edgeq.render.parts import (
+    common_prefix,
+    first_name,
+    grid,
+    heading,
+    issue_parts,
+    plural,
+    quality_rows,
+    render,
+    show_db,
+)
 from edgeq.values import DebugReport, LayerReport
 
 _WORST = 10
@@ -27,7 +36,7 @@ _LEGEND = (
 def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     """Summary of `edgeq debug`."""
     names = f"{report.baseline.path} against {report.candidate.path}"
-    prefix = _common_prefix([_short(layer.name) for layer in report.layers])
+    prefix = common_prefix([first_name(layer.name) for layer in report.layers])
     parts: list[RenderableType] = [
         heading(f"{names}, on {plural(report.sample_count, 'sample')}"),
         "",
@@ -51,7 +60,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
         parts += _explanation(number, layer)
     if report.unmatched:
-        shown_names = ", ".join(_short(name) for name in report.unmatched[:5])
+        shown_names = ", ".join(first_name(name) for name in report.unmatched[:5])
         count = plural(len(report.unmatched), "operator")
         parts += ["", Text(f"{count} of the float model have no quantized twin: {shown_names}")]
     return render(*parts, *issue_parts(report.issues))
@@ -60,9 +69,9 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
 def _verdict(report: DebugReport) -> str:
     worst = report.layers[0]
     if worst.effect_sqnr_db is None:
-        return f"{_short(worst.name)} ({worst.operator}) has the largest error of its own."
+        return f"{first_name(worst.name)} ({worst.operator}) has the largest error of its own."
     text = (
-        f"{_short(worst.name)} ({worst.operator}) costs most: alone it leaves the outputs "
+        f"{first_name(worst.name)} ({worst.operator}) costs most: alone it leaves the outputs "
         f"{show_db(worst.effect_sqnr_db)}"
     )
     if worst.changed_percent is not None:
@@ -87,7 +96,7 @@ def _table(layers: Sequence[LayerReport], prefix: str) -> Padding:
 def _cells(layer: LayerReport, prefix: str) -> tuple[str, ...]:
     task = layer.changed_percent if layer.lost_points is None else layer.lost_points
     return (
-        _short(layer.name).removeprefix(prefix),
+        first_name(layer.name).removeprefix(prefix),
         layer.operator,
         _number(layer.effect_sqnr_db),
         "-" if task is None else f"{task:.1f}",
@@ -110,17 +119,8 @@ def _number(decibel: float | None) -> str:
     return "same" if math.isinf(decibel) else f"{decibel:.1f}"
 
 
-def _common_prefix(names: Sequence[str]) -> str:
-    """What most names begin with, up to the first slash: the model's name."""
-    if len(names) < 2:
-        return ""
-    first = [name.partition("/")[0] + "/" for name in names if "/" in name]
-    common = Counter(first).most_common(1)
-    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
-
-
 def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
-    lines = textwrap.wrap(f"{_short(layer.name)}: {layer.cause}.", 92)
+    lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
     return [
         *(
             Text(f"  {number}. {line}" if n == 0 else f"     {line}")
@@ -128,7 +128,3 @@ def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
         ),
         Text(f"     try: {layer.remedy}", style="cyan"),
     ]
-
-
-def _short(name: str) -> str:
-    return name.split(";", maxsplit=1)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from rich.console import RenderableType
@@ -28,20 +29,25 @@ def show_fleet(fleet: Fleet) -> str:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in _COLUMNS[fleet.verb]:
         table.add_column(column, overflow="fold")
-    issues: list[Issue] = []
+    doubts: dict[Issue, list[str]] = {}
     for entry in fleet.entries:
         if entry.error is not None:
             table.add_row(entry.device, "failed, see below")
             continue
         for cells in _ROWS[fleet.verb](entry.result):
             table.add_row(entry.device, *map(Text, cells))
-        issues += _issues(entry.result)
+        for issue in dict.fromkeys(_issues(entry.result)):
+            doubts.setdefault(issue, []).append(entry.device)
     parts: list[RenderableType] = [table]
     for entry in fleet.entries:
         if entry.error is not None:
             name = "" if entry.device in entry.error else f"{entry.device}: "
             parts += ["", Text(f"{name}{entry.error} {entry.hint or ''}".rstrip())]
-    return render(*parts, *issue_parts(list(dict.fromkeys(issues))))
+    issues = [
+        replace(issue, message=f"{', '.join(devices)}: {issue.message}")
+        for issue, devices in doubts.items()
+    ]
+    return render(*parts, *issue_parts(issues))
 
 
 def _base(path: str) -> str:

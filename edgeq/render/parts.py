@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 
@@ -13,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq import timing
 from edgeq.values import Issue, Quality, Ratio, TensorSpec
 
 _NARROWEST = 80
@@ -132,6 +132,8 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
 
 def show_ratio(ratio: Ratio) -> str:
     """A speed-up with its interval; slower is said, not left to a number below one."""
+    from edgeq import timing  # with numpy, which most texts need not wait for
+
     value, low, high = (f"{x:.2f}" if x >= 0.1 else f"{x:.2g}" for x in astuple(ratio))
     interval = f"(ratio {value}, 95 % interval {low} to {high})"
     if timing.direction(ratio) == 0:
@@ -157,3 +159,17 @@ def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
 def plural(count: int, noun: str) -> str:
     """A count with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """What most names begin with, up to the first slash: the model's name."""
+    if len(names) < 2:
+        return ""
+    first = [name.partition("/")[0] + "/" for name in names if "/" in name]
+    common = Counter(first).most_common(1)
+    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
+
+
+def first_name(name: str) -> str:
+    """Of the several that TensorFlow joins for a fused operator."""
+    return name.split(";", maxsplit=1)[0]

@@ -11,6 +11,8 @@ from edgeq.records import Record
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
 from edgeq.render.fleet import show_fleet
+from edgeq.render.gate import show_gate
+from edgeq.render.inspection import show_inspection
 from edgeq.render.parity import show_parity
 from edgeq.render.parts import render
 from edgeq.render.profile import show_profile
@@ -32,6 +34,8 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "profile": show_profile,
     "parity": show_parity,
     "doctor": show_checkup,
+    "gate": show_gate,
+    "inspect": show_inspection,
 }
 _STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 

@@ -1,0 +1,171 @@
+"""Figures that records hold, with their intervals, doubts and where they stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
+from edgeq.gating.intervals import Estimate, quantile_interval
+from edgeq.values import BenchRun, Issue, Latency, Origin
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a record, ready to be held against a limit.
+
+    Attributes:
+        subject: see `Finding`.
+        estimate: None for one that its doubts leave without a value.
+        shown: with its unit.
+        context: what it was measured under; None for what the file alone decides.
+    """
+
+    subject: str
+    estimate: Estimate | None
+    unit: str
+    shown: str
+    origins: tuple[Origin, ...]
+    issues: tuple[Issue, ...] = ()
+    context: QualityFact | BenchFact | None = None
+
+
+def show(estimate: Estimate, form: str) -> str:
+    """A figure with its interval; `form` is a format with the unit, e.g. "{:+.2f} points"."""
+    value = _format(form, estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return value
+    bare = form.partition("}")[0] + "}"
+    low, high = _format(bare, estimate.low), _format(bare, estimate.high)
+    return f"{value} ({low} to {high})"
+
+
+def _format(form: str, value: float) -> str:
+    """Rounded; what rounds to zero has no sign of its own."""
+    if math.isinf(value):
+        return "unknown"  # an end that too few runs do not tell
+    text = form.format(value)
+    return text.replace("-", "+", 1) if text.startswith("-") and not text.strip("-0. %x") else text
+
+
+# ---------------------------------------------------------------- quality
+
+
+def _qualities(facts: Facts) -> Sequence[QualityFact]:
+    """Those of `compare` where there are any: their data was chosen for it."""
+    compared = [fact for fact in facts.qualities if fact.is_compared]
+    return compared or facts.qualities
+
+
+def find_drops(facts: Facts) -> Iterator[Figure]:
+    """Accuracy lost, one figure for each data set."""
+    for fact in _qualities(facts):
+        drop = fact.quality.drop_points
+        if drop is not None:
+            estimate = Estimate(drop.value, drop.low, drop.high)
+            yield Figure(
+                fact.data.sha256, estimate, "points", show(estimate, "{:+.2f} points"),
+                (inside(fact.origin, ".drop_points"),), fact.issues, fact,
+            )  # fmt: skip
+
+
+def find_sqnrs(facts: Facts) -> Iterator[Figure]:
+    """Of the worst output, one figure for each data set."""
+    for fact in _qualities(facts):
+        outputs = fact.quality.outputs
+        place = min(range(len(outputs)), key=lambda index: outputs[index].sqnr_db)
+        value = outputs[place].sqnr_db
+        origin = inside(fact.origin, f".outputs[{place}].sqnr_db")
+        shown = "identical" if math.isinf(value) else f"{value:.2f} dB"
+        yield Figure(fact.data.sha256, Estimate(value), "dB", shown, (origin,), fact.issues, fact)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def find_sizes(facts: Facts) -> Iterator[Figure]:
+    """Of the file."""
+    for fact in facts.sizes[:1]:  # the digest is the same, so is the size
+        value = float(fact.size_bytes)
+        yield Figure("", Estimate(value), "bytes", f"{value:,.0f} bytes", (fact.origin,))
+
+
+# ---------------------------------------------------------------- devices
+
+
+def find_benches(facts: Facts, device: str | None) -> Iterator[BenchFact]:
+    """On one device, or on all."""
+    for fact in facts.benches:
+        if device in (None, fact.result.facts.device):
+            yield fact
+
+
+def run_of(fact: BenchFact) -> BenchRun:
+    """The candidate's run."""
+    return fact.result.runs[fact.index]
+
+
+def _field(fact: BenchFact, path: str) -> Origin:
+    return inside(fact.origin, f".runs[{fact.index}]{path}")
+
+
+def _quantile(latency: Latency, times: Sequence[float], share: float) -> Estimate | None:
+    if share == 0.5:
+        if latency.p50_ms is None:
+            return None
+        return Estimate(latency.p50_ms, latency.p50_low_ms, latency.p50_high_ms)
+    if times:
+        return quantile_interval(times, share)
+    return None if latency.p90_ms is None else Estimate(latency.p90_ms)
+
+
+def find_latencies(share: float) -> Callable[[Facts, str | None], Iterator[Figure]]:
+    """What finds a quantile of the latency, one figure for each measurement."""
+    name = f"p{share * 100:.0f}_ms"
+
+    def find(facts: Facts, device: str | None) -> Iterator[Figure]:
+        for fact in find_benches(facts, device):
+            run = run_of(fact)
+            times = [time for times in run.latencies_ms for time in times]
+            estimate = _quantile(run.latency, times, share)
+            if estimate is not None:
+                yield Figure(
+                    fact.result.facts.device, estimate, "ms", show(estimate, "{:.4g} ms"),
+                    (_field(fact, f".latency.{name}"),), run.issues, fact,
+                )  # fmt: skip
+
+    return find
+
+
+def find_memories(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """Peak memory, one figure for each measurement."""
+    for fact in find_benches(facts, device):
+        run = run_of(fact)
+        if run.peak_rss_bytes is not None:
+            # A busy or hot machine takes no more memory; an emulator does.
+            issues = tuple(issue for issue in run.issues if issue.code == "bench.emulated")
+            value = float(run.peak_rss_bytes)
+            origin = _field(fact, ".peak_rss_bytes")
+            shown = f"{value / 1e6:.2f} MB"
+            yield Figure(
+                fact.result.facts.device, Estimate(value), "bytes", shown, (origin,), issues, fact
+            )
+
+
+def find_speedups(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """Against the first model of the same measurement."""
+    for fact in find_benches(facts, device):
+        runs, place = fact.result.runs, fact.index - 1
+        if place < 0:
+            continue  # it is the first model itself
+        issues = (*runs[0].issues, *runs[fact.index].issues, *fact.issues)
+        origin = inside(fact.origin, f".speedups[{place}]")
+        name = fact.result.facts.device
+        if place < len(fact.result.speedups):
+            ratio = fact.result.speedups[place]
+            estimate = Estimate(ratio.value, ratio.low, ratio.high)
+            yield Figure(name, estimate, "x", show(estimate, "{:.3g}x"), (origin,), issues, fact)
+        else:  # there is none when any run is invalid
+            errors = tuple(i for run in runs for i in run.issues if i.severity == "error")
+            yield Figure(name, None, "x", "", (origin,), errors or issues, fact)

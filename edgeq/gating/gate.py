@@ -1,0 +1,135 @@
+"""`edgeq gate`: a policy applied to records; reads numbers, runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeq.errors import UsageError
+from edgeq.gating.facts import Facts, FailedDevice, gather
+from edgeq.gating.judges import Scene, cannot_tell
+from edgeq.gating.parsing import read_policy
+from edgeq.gating.policy import Limit, Policy
+from edgeq.gating.rules import RULES, Rule
+from edgeq.records import Record, read_all
+from edgeq.values import Finding, GateResult, RuleVerdict
+
+_WORST_FIRST = ("fail", "cannot-tell", "pass")
+
+
+def gate(
+    records: Sequence[str | Path],
+    policy: str | Path = "edgeq.toml",
+    *,
+    baseline: Sequence[str | Path] = (),
+) -> GateResult:
+    """Hold the records of one model against the policy of a file.
+
+    Args:
+        records: paths of what `convert`, `tune`, `compare` and `bench` wrote.
+        policy: path of the `edgeq.toml`.
+        baseline: paths of the records that regressions are against.
+
+    Raises:
+        UsageError: the policy has a mistake.
+        RecordError: a record cannot be read, or they are of different models.
+    """
+    return apply_policy(
+        read_policy(Path(policy)),
+        read_all([Path(path) for path in records]),
+        read_all([Path(path) for path in baseline]),
+    )
+
+
+def apply_policy(
+    policy: Policy, records: Sequence[Record], baseline: Sequence[Record] = ()
+) -> GateResult:
+    """What the records say about each rule.
+
+    A rule that fails decides over one that cannot be judged: whatever the missing figure is, the
+    model does not ship.
+
+    Args:
+        records: of one model.
+        baseline: of the model that regressions are against.
+
+    Raises:
+        RecordError: the records are of different models, or of none.
+        UsageError: there is a baseline, and no rule that is about one.
+    """
+    if baseline and not any(limit.rule[0] == "regression" for limit in policy.limits):
+        raise UsageError(
+            f"--baseline {baseline[0].path} is given, and {policy.file.path} has no rule about it.",
+            hint="Add [policy.regression], such as max_size_percent = 2, or leave out --baseline.",
+        )
+    now = gather(records, "records")
+    before = gather(baseline, "baseline's records") if baseline else None
+    scene = Scene(policy, now, before)
+    rules = tuple(_judge(limit, scene) for limit in policy.limits)
+    return GateResult(
+        policy=policy.file,
+        candidate=now.candidate,
+        records=_named(records),
+        baseline=None if before is None else before.candidate,
+        baseline_records=_named(baseline),
+        unused=now.unused,
+        verdict=_worst(rule.verdict for rule in rules),
+        rules=rules,
+    )
+
+
+def _named(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+    return tuple((record.path, record.sha256) for record in records)
+
+
+def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
+    rule = RULES[limit.rule]
+    findings = list(rule.judge(limit, scene)) or [_missing(limit, scene.now)]
+    findings += _unmeasured(rule, findings, scene.now)
+    findings = [
+        replace(item, remedy=rule.improve) if item.verdict == "fail" else item for item in findings
+    ]
+    weighed = _outweigh(findings)
+    verdict = _worst(finding.verdict for finding in weighed)
+    order = sorted(
+        findings, key=lambda item: (item not in weighed, _WORST_FIRST.index(item.verdict))
+    )
+    return RuleVerdict(limit.name, limit.shown, limit.line, verdict, tuple(order))
+
+
+def _outweigh(findings: Sequence[Finding]) -> list[Finding]:
+    """Sound findings outweigh doubted ones about the same subject."""
+    sound = {finding.subject for finding in findings if finding.is_sound}
+    return [item for item in findings if item.is_sound or item.subject not in sound]
+
+
+def _missing(limit: Limit, facts: Facts) -> Finding:
+    rule = RULES[limit.rule]
+    for failure in facts.failures:
+        if failure.device == limit.device:
+            return _failed(failure)
+    if limit.device is not None:
+        there = sorted({fact.result.facts.device for fact in facts.benches})
+        others = f"; there are records of {', '.join(there)}" if there else ""
+        reason = f"no record has such a figure of {limit.device}{others}"
+        return cannot_tell(limit.device, reason, rule.missing)
+    return cannot_tell("", "no record has such a figure", rule.missing)
+
+
+def _unmeasured(rule: Rule, findings: Sequence[Finding], facts: Facts) -> Iterator[Finding]:
+    """Devices that were to be measured and failed, for rules that are about every device."""
+    there = {finding.subject for finding in findings}
+    for failure in facts.failures if rule.place == "any" else ():
+        if failure.device not in there:
+            yield _failed(failure)
+
+
+def _failed(failure: FailedDevice) -> Finding:
+    reason = f"{failure.device} gave no result: {failure.error.rstrip('.')}"
+    return cannot_tell(failure.device, reason, "Mend the device and measure again.", failure.origin)
+
+
+def _worst(verdicts: Iterable[str]) -> str:
+    found = set(verdicts)
+    return next(verdict for verdict in _WORST_FIRST if verdict in found)

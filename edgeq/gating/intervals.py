@@ -1,0 +1,110 @@
+"""Figures with intervals held against limits: pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeq import timing
+from edgeq.gating.policy import PROVEN
+
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure; `low` and `high` are its 95 % interval, None without one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) -> tuple[str, str]:
+    """Whether a figure keeps a limit.
+
+    Both ends of a 95 % interval are looked at, so a figure is wrongly passed as proven, or wrongly
+    failed, in at most 2.5 % of cases each.
+
+    Args:
+        is_upper: whether the limit is the most that is allowed, or the least.
+        proof: "proven" asks that the whole interval keeps it; "not-disproven" that not the whole
+            interval misses it.
+
+    Returns:
+        "pass", "fail" or "cannot-tell", and why.
+    """
+    sign = 1 if is_upper else -1
+    ends = (figure.value, figure.value)
+    if figure.low is not None and figure.high is not None:
+        ends = figure.low, figure.high
+    nearest, farthest = sorted(sign * end for end in ends)
+    has_interval = figure.low is not None and figure.high is not None
+    whole = "the whole interval is " if has_interval else ""
+    if farthest <= sign * limit:
+        return "pass", f"{whole}within the limit"
+    if nearest > sign * limit:
+        return "fail", f"{whole}beyond the limit"
+    if proof == PROVEN:
+        return "cannot-tell", "the interval reaches from within the limit to beyond it"
+    return "pass", "not proven to be beyond the limit"
+
+
+def quantile_interval(times: Sequence[float], share: float) -> Estimate:
+    """A quantile with its 95 % interval from order statistics; assumes no distribution.
+
+    The number of values below the true quantile is binomial with p = share, so values of certain
+    ranks enclose it (Conover, "Practical Nonparametric Statistics", section 3.2). The ranks are
+    from the normal approximation with continuity correction, as in `agent.median_interval`, which
+    this is for a share of one half. With too few values for an upper end there is none: infinity.
+
+    Args:
+        times: at least one, any order, zero or more.
+        share: between 0 and 1.
+    """
+    ordered = sorted(times)
+    count = len(ordered)
+    half = _Z95 * math.sqrt(count * share * (1 - share))
+    low = math.floor(count * share + 0.5 - half)
+    high = math.ceil(count * share + 0.5 + half)
+    return Estimate(
+        timing.percentile(ordered, share),
+        ordered[low - 1] if low >= 1 else 0.0,
+        ordered[high - 1] if high <= count else math.inf,
+    )
+
+
+def growth_percent(now: Estimate, before: Estimate) -> Estimate:
+    """By how many per cent a positive figure has grown.
+
+    The interval is the ratio of the far ends of both intervals: where both hold the true values,
+    it holds their ratio. That is wider than 95 % asks for (compare Zou and Donner, "Construction
+    of confidence limits about effect measures", Statistics in Medicine, 2008, whose limits lie
+    inside), and it assumes nothing about how the two depend on each other.
+    """
+    value = 100 * (now.value / before.value - 1)
+    if now.low is None or now.high is None or before.low is None or before.high is None:
+        return Estimate(value)
+    return Estimate(
+        value,
+        100 * (now.low / before.high - 1),
+        100 * (now.high / before.low - 1) if before.low > 0 else math.inf,
+    )
+
+
+def increase(now: Estimate, before: Estimate) -> Estimate:
+    """By how much a figure has grown, with the far ends of both intervals; see `growth_percent`.
+
+    For normal estimates that holds 95 % whatever their correlation: the standard deviation of a
+    difference is at most the sum of the two.
+    """
+    value = now.value - before.value
+    if now.low is None or now.high is None or before.low is None or before.high is None:
+        return Estimate(value)
+    return Estimate(value, now.low - before.high, now.high - before.low)
+
+
+def lost_db(now: Estimate, before: Estimate) -> Estimate:
+    """By how much an SQNR has fallen; two infinities have no difference."""
+    return Estimate(0.0 if now.value == before.value else before.value - now.value)

@@ -1,0 +1,172 @@
+"""From the `[policy]` of an `edgeq.toml` to a `Policy`; everything in it is checked before use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import UsageError
+from edgeq.gating.policy import NOT_DISPROVEN, PROOFS, PROVEN, Limit, Policy
+from edgeq.gating.rules import RULES, Rule, rules_in
+from edgeq.issues import ISSUE_KINDS
+from edgeq.project import Keys, ProjectFile, read_project, unknown_key
+
+SETTINGS = ("drop_must_be", "speed_must_be", "accept")
+_TABLES = ("devices", "regression")
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy of a file.
+
+    Raises:
+        UsageError: there is none, it has no rule, or something in it means nothing.
+    """
+    project = read_project(path)
+    table = project.sections.get("policy")
+    if table is None:
+        raise UsageError(
+            f"{path} has no [policy].", hint="Add one, such as: [policy] and max_drop_points = 0.5"
+        )
+    limits = tuple(_limits(project, table))
+    if not limits:
+        known = ", ".join(rules_in(""))
+        raise UsageError(
+            f"The [policy] of {path} has no rule, so every model would pass.",
+            hint=f"Rules are {known}, and tables [policy.devices.NAME] and [policy.regression].",
+        )
+    return Policy(
+        file=project.file,
+        drop_must_be=_proof(project, table, "drop_must_be", PROVEN),
+        speed_must_be=_proof(project, table, "speed_must_be", NOT_DISPROVEN),
+        accept=_accept(project, table),
+        limits=limits,
+    )
+
+
+def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
+    for key, value in table.items():
+        keys = ("policy", key)
+        if key in SETTINGS:
+            continue
+        if key == "devices":
+            for device, own in _tables(project, keys, value):
+                yield from _own_limits(project, (*keys, device), own, "devices", device)
+        elif key == "regression":
+            own = _table(project, keys, value)
+            yield from _own_limits(project, keys, own, "regression", None)
+        else:
+            known = rules_in("")
+            if key not in known:
+                names = [*known, *SETTINGS, *(f"[{name}]" for name in _TABLES)]
+                raise _elsewhere(project, keys) or unknown_key(project, "rule", keys, names)
+            yield _limit(project, keys, value, known[key], None, key)
+
+
+def _tables(project: ProjectFile, keys: Keys, value: Any) -> Iterator[tuple[str, Any]]:
+    for name, own in _table(project, keys, value).items():
+        yield name, _table(project, (*keys, name), own)
+
+
+def _table(project: ProjectFile, keys: Keys, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        example = ".".join(keys if keys[-1] != "devices" else (*keys, "NAME"))
+        raise UsageError(
+            f"{project.at(*keys)}: {keys[-1]} must be a table, not {value!r}.",
+            hint=f"Write [{example}], with its rules below.",
+        )
+    return value
+
+
+def _own_limits(
+    project: ProjectFile, keys: Keys, table: Mapping[str, Any], place: str, device: str | None
+) -> Iterator[Limit]:
+    known = rules_in(place)
+    if not table:
+        raise UsageError(
+            f"{project.at(*keys)}: [{'.'.join(keys)}] has no rule.",
+            hint=f"Rules there are {', '.join(known)}.",
+        )
+    for key, value in table.items():
+        if key not in known:
+            raise _elsewhere(project, (*keys, key)) or unknown_key(
+                project, "rule", (*keys, key), known
+            )
+        name = ".".join((*keys[1:], key))
+        yield _limit(project, (*keys, key), value, known[key], device, name)
+
+
+_TABLE_NAMES = {
+    "": "[policy]",
+    "any": "[policy] or [policy.devices.NAME]",
+    "devices": "[policy.devices.NAME]",
+    "regression": "[policy.regression]",
+}
+
+
+def _elsewhere(project: ProjectFile, keys: Keys) -> UsageError | None:
+    """The error for a rule or setting that stands in a wrong table, None for any other name."""
+    key = keys[-1]
+    places = [_TABLE_NAMES[rule.place] for rule in RULES.values() if rule.key == key]
+    if key in SETTINGS:
+        places = ["[policy]"]
+    if not places:
+        return None
+    return UsageError(
+        f"{project.at(*keys)}: {key} cannot stand in [{'.'.join(keys[:-1])}].",
+        hint=f"It belongs in {' or '.join(places)}.",
+    )
+
+
+def _limit(
+    project: ProjectFile, keys: Keys, value: Any, rule: Rule, device: str | None, name: str
+) -> Limit:
+    try:
+        number, text = rule.read(value)
+    except ValueError as error:
+        raise UsageError(
+            f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
+            hint=f"Such as {rule.key} = {rule.example}",
+        ) from error
+    key = next(key for key, known in RULES.items() if known is rule)
+    return Limit(key, device, name, number, text, _show(rule, value), project.lines.get(keys))
+
+
+def _show(rule: Rule, value: Any) -> str:
+    side = "at least" if rule.key.startswith("min_") else "at most"
+    unit = rule.unit.removesuffix("s") if value == 1 and rule.unit == " points" else rule.unit
+    return f"{side} {value}{unit}"
+
+
+def _proof(project: ProjectFile, table: Mapping[str, Any], key: str, default: str) -> str:
+    value = table.get(key, default)
+    if value not in PROOFS:
+        close = difflib.get_close_matches(str(value), PROOFS, n=1)
+        raise UsageError(
+            f"{project.at('policy', key)}: {key} must be {PROVEN!r} or {NOT_DISPROVEN!r}, not "
+            f"{value!r}.",
+            hint=f"Did you mean {close[0]!r}?" if close else None,
+        )
+    return str(value)
+
+
+def _accept(project: ProjectFile, table: Mapping[str, Any]) -> tuple[str, ...]:
+    value = table.get("accept", [])
+    where = project.at("policy", "accept")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(
+            f"{where}: accept must be a list of codes, not {value!r}.",
+            hint='Such as accept = ["bench.load"]',
+        )
+    warnings = [code for code, kind in ISSUE_KINDS.items() if kind.severity == "warning"]
+    for code in value:
+        kind = ISSUE_KINDS.get(code)
+        if kind is None:
+            raise unknown_key(project, "code", ("policy", "accept", code), warnings)
+        if kind.severity != "warning":
+            raise UsageError(
+                f"{where}: {code} is {'an' if kind.severity == 'error' else 'a'} {kind.severity}, "
+                "and only warnings can be accepted."
+            )
+    return tuple(value)

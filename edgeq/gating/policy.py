@@ -1,0 +1,135 @@
+"""The `[policy]` of an `edgeq.toml`, as values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edgeq.values import FileRef
+
+# What an interval must show for a rule to pass: that the figure keeps the limit, or only that it
+# is not shown to miss it.
+PROVEN = "proven"
+NOT_DISPROVEN = "not-disproven"
+PROOFS = (PROVEN, NOT_DISPROVEN)
+
+_UNITS = {
+    "B": 1,
+    "kB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One rule with the user's number.
+
+    Attributes:
+        rule: its place and key, of `rules.RULES`.
+        device: whose table it stands in, None elsewhere.
+        name: with its table, as users see it.
+        value: in the rule's unit.
+        text: of a version, "" otherwise.
+        shown: e.g. "at most 0.5 points".
+        line: where it is written.
+    """
+
+    rule: tuple[str, str]
+    device: str | None
+    name: str
+    value: float
+    text: str
+    shown: str
+    line: int | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a model must keep.
+
+    Attributes:
+        drop_must_be: "proven" or "not-disproven", for accuracy drops.
+        speed_must_be: the same for latencies and speed-ups.
+        accept: codes of warnings that do not make a figure unfit to be judged.
+        limits: in the order of the file.
+    """
+
+    file: FileRef
+    drop_must_be: str
+    speed_must_be: str
+    accept: tuple[str, ...]
+    limits: tuple[Limit, ...]
+
+
+# ---------------------------------------------------------------- reading one number
+
+# From what stands in the file to (number, text); ValueError says what was expected.
+Reader = Callable[[Any], tuple[float, str]]
+
+
+def read_number(value: Any) -> tuple[float, str]:
+    """Zero or more.
+
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("a number that is 0 or more")
+    return float(value), ""
+
+
+def read_positive(value: Any) -> tuple[float, str]:
+    """More than zero.
+
+    Raises:
+        ValueError: something else.
+    """
+    number, text = read_number(value)
+    if number == 0:
+        raise ValueError("a number above 0")
+    return number, text
+
+
+def read_count(value: Any) -> tuple[float, str]:
+    """A whole number.
+
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number that is 0 or more")
+    return float(value), ""
+
+
+def read_size(value: Any) -> tuple[float, str]:
+    """A size with its unit, in bytes.
+
+    Raises:
+        ValueError: something else.
+    """
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+        raise ValueError(f'a size in quotes with one of {", ".join(_UNITS)}, such as "300 kB"')
+    return float(match[1]) * _UNITS[match[2]], ""
+
+
+def read_version(value: Any) -> tuple[float, str]:
+    """A release; as a number 2.10 would be 2.1.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise ValueError('a TensorFlow release in quotes, such as "2.14"')
+    return math.nan, value

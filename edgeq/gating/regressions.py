@@ -1,0 +1,119 @@
+"""How a figure has changed since the baseline; only what was measured alike is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from edgeq import judging
+from edgeq.errors import UsageError
+from edgeq.gating.facts import BenchFact, Facts, QualityFact
+from edgeq.gating.figures import Figure, run_of, show
+from edgeq.gating.intervals import Estimate
+from edgeq.gating.judges import Judge, Scene, cannot_tell, hold
+from edgeq.gating.policy import Limit
+from edgeq.values import BenchResult, Finding
+
+Figures = Callable[[Facts], Iterable[Figure]]
+Change = Callable[[Estimate, Estimate], Estimate]
+_NO_BASELINE = "Pass the baseline's records with --baseline."
+
+
+def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
+    """What judges a change, subject by subject (a device, a data set).
+
+    Every figure is held against each of the baseline's for the same subject; those that were not
+    measured alike are findings without a figure, which any pair that was measured alike outweighs.
+
+    Args:
+        find: the figures of one side.
+        change: from now and before to the change.
+        form: of the change, with its unit.
+    """
+
+    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
+        if scene.before is None:
+            yield cannot_tell("", "there is no baseline", _NO_BASELINE)
+            return
+        before, now = list(find(scene.before)), list(find(scene.now))
+        for figure in now:
+            twins = [other for other in before if other.subject == figure.subject]
+            if not twins:
+                yield _without_twin(figure, before)
+            for other in twins:
+                yield _judge_pair(limit, scene, figure, other)
+        yield from _gone(now, before)
+
+    def _judge_pair(limit: Limit, scene: Scene, figure: Figure, other: Figure) -> Finding:
+        origins = (*figure.origins, *other.origins)
+        reason = _why_not_comparable(figure, other)
+        if reason is not None:
+            return cannot_tell(figure.subject, reason, "Measure both alike.", *origins)
+        assert figure.estimate is not None and other.estimate is not None  # no speed-ups here
+        estimate = change(figure.estimate, other.estimate)
+        changed = replace(
+            figure, estimate=estimate, unit=unit, shown=show(estimate, form), origins=origins,
+            issues=(*figure.issues, *other.issues),
+        )  # fmt: skip
+        policy = scene.policy
+        is_timed = isinstance(figure.context, BenchFact)
+        proof = policy.speed_must_be if is_timed else policy.drop_must_be
+        return hold(scene, changed, limit.value, is_upper=True, proof=proof)
+
+    return judge
+
+
+def _without_twin(figure: Figure, before: Sequence[Figure]) -> Finding:
+    if not before:
+        return cannot_tell(
+            figure.subject, "the baseline's records have no such figure",
+            "Give the baseline's record of the same kind.", *figure.origins,
+        )  # fmt: skip
+    what = "of the data" if isinstance(figure.context, QualityFact) else "measured on"
+    theirs = ", ".join(dict.fromkeys(_name(other) for other in before))
+    return cannot_tell(
+        figure.subject, f"it is {what} {_name(figure)}, the baseline's {what} {theirs}",
+        "Measure both on the same device and data.", *figure.origins,
+    )  # fmt: skip
+
+
+def _gone(now: Sequence[Figure], before: Sequence[Figure]) -> Iterator[Finding]:
+    """A device or data set that the baseline has, and that was not measured again."""
+    there = {figure.subject for figure in now}
+    for other in before:
+        # Without any figure there is one finding that says so.
+        if now and other.subject not in there:
+            there.add(other.subject)
+            yield cannot_tell(
+                other.subject, f"the baseline has it of {_name(other)}, the records do not",
+                "Measure there again, or leave it out of the baseline.", *other.origins,
+            )  # fmt: skip
+
+
+def _name(figure: Figure) -> str:
+    if isinstance(figure.context, QualityFact):
+        return f"{figure.context.data.source} ({figure.subject[:12]})"
+    return figure.subject
+
+
+def _why_not_comparable(figure: Figure, other: Figure) -> str | None:
+    """Why two figures of one subject cannot be held against each other, None when they can."""
+    ours, theirs = figure.context, other.context
+    if isinstance(ours, BenchFact) and isinstance(theirs, BenchFact):
+        try:
+            # Doubts are the policy's matter; here it is about the conditions.
+            judging.require_comparable(*map(_alone, (ours, theirs)))
+        except UsageError as error:
+            return error.message.rstrip(".")
+    if isinstance(ours, QualityFact) and isinstance(theirs, QualityFact):
+        counts = ours.quality.sample_count, theirs.quality.sample_count
+        if counts[0] != counts[1]:
+            return f"it is of {counts[0]} samples, the baseline's of {counts[1]}"
+        fed = [", ".join(fact.preprocessing) or "nothing" for fact in (ours, theirs)]
+        if fed[0] != fed[1]:
+            return f"it is with the preprocessing {fed[0]}, the baseline's with {fed[1]}"
+    return None
+
+
+def _alone(fact: BenchFact) -> BenchResult:
+    return replace(fact.result, runs=(replace(run_of(fact), issues=()),))

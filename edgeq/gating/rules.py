@@ -1,0 +1,116 @@
+"""The rules a policy can have: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from edgeq.gating import judges
+from edgeq.gating import policy as reading
+from edgeq.gating.facts import Facts
+from edgeq.gating.figures import (
+    Figure,
+    find_drops,
+    find_latencies,
+    find_memories,
+    find_sizes,
+    find_sqnrs,
+)
+from edgeq.gating.intervals import growth_percent, increase, lost_db
+from edgeq.gating.judges import Judge
+from edgeq.gating.policy import Reader
+from edgeq.gating.regressions import Figures, regression
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        key: in the policy.
+        place: "", "devices" or "regression": the tables it may stand in; "any" is the policy itself
+            (for every device that was measured) or a device's.
+        read: from the file's value to a number.
+        unit: of a bare number, behind it.
+        meaning: for the reference.
+        example: a value as it is written.
+        judge: one finding for each figure; none when no record has one.
+        missing: what to do then.
+        improve: what to do when it is missed.
+    """
+
+    key: str
+    place: str
+    read: Reader
+    unit: str
+    meaning: str
+    example: str
+    judge: Judge
+    missing: str
+    improve: str
+
+
+def _on_all(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Figures:
+    return lambda facts: find(facts, None)
+
+
+_COMPARE = "Give the record of edgeq compare with labelled samples."
+_CONVERT = "Give the record that convert wrote beside the model, or that of edgeq inspect."
+_BENCH = "Give a record of edgeq bench or compare from that device."
+_PAIR = "Give a record of edgeq compare, or of bench with FP32 first."
+_DEBUG = "See which layers lose it with edgeq debug, or search with edgeq tune."
+_PROFILE = "See where the time goes with edgeq profile."
+_SIZE = "See what is left in float with edgeq profile, or search with edgeq tune --objective size."
+_MEMORY = "Use a smaller input or batch, or a smaller model."
+
+_RULES = (
+    Rule("max_drop_points", "", reading.read_number, " points",
+         "accuracy lost against FP32, in points", "0.5", judges.judge_drop, _COMPARE, _DEBUG),
+    Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the worst output", "25",
+         judges.judge_sqnr, _COMPARE, _DEBUG),
+    Rule("max_size", "", reading.read_size, "", "size of the file", '"300 kB"',
+         judges.judge_size, _CONVERT, _SIZE),
+    Rule("max_float_islands", "", reading.read_count, "", "groups of float operators inside", "0",
+         judges.judge_islands, _CONVERT, "Convert without --keep-float and --allow-float."),
+    Rule("runs_on", "", reading.read_version, "",
+         "TensorFlow Lite release that must be able to load the file", '"2.14"',
+         judges.judge_runtime, _CONVERT,
+         "Convert with --granularity tensor or another --scheme."),
+    Rule("max_p50_ms", "devices", reading.read_positive, " ms", "median latency", "12",
+         judges.judge_latency(0.5), _BENCH, _PROFILE),
+    Rule("max_p90_ms", "devices", reading.read_positive, " ms",
+         "latency of nine in ten inferences", "15", judges.judge_latency(0.9), _BENCH, _PROFILE),
+    Rule("min_speedup", "any", reading.read_positive, "x",
+         "latency of the first model (FP32) over this one's, in one measurement", "1.5",
+         judges.judge_speedup, _PAIR, _PROFILE),
+    Rule("max_peak_memory", "any", reading.read_size, "", "memory of the process that ran it",
+         '"80 MB"', judges.judge_memory, _BENCH, _MEMORY),
+    Rule("max_drop_points", "regression", reading.read_number, " points",
+         "more accuracy lost than the baseline lost, in points", "0.5",
+         regression(find_drops, increase, "points", "{:+.2f} points"), _COMPARE, _DEBUG),
+    Rule("max_sqnr_loss_db", "regression", reading.read_number, " dB",
+         "SQNR below the baseline's", "1",
+         regression(find_sqnrs, lost_db, "dB", "{:+.2f} dB"), _COMPARE, _DEBUG),
+    Rule("max_size_percent", "regression", reading.read_number, " %", "growth of the file", "2",
+         regression(find_sizes, growth_percent, "percent", "{:+.2f} %"), _CONVERT, _SIZE),
+    Rule("max_p50_percent", "regression", reading.read_number, " %",
+         "growth of the median latency", "5",
+         regression(_on_all(find_latencies(0.5)), growth_percent, "percent", "{:+.2f} %"),
+         _BENCH, _PROFILE),
+    Rule("max_p90_percent", "regression", reading.read_number, " %",
+         "growth of the p90 latency", "10",
+         regression(_on_all(find_latencies(0.9)), growth_percent, "percent", "{:+.2f} %"),
+         _BENCH, _PROFILE),
+    Rule("max_peak_memory_percent", "regression", reading.read_number, " %",
+         "growth of the peak memory", "5",
+         regression(_on_all(find_memories), growth_percent, "percent", "{:+.2f} %"),
+         _BENCH, _MEMORY),
+)  # fmt: skip
+
+RULES: dict[tuple[str, str], Rule] = {(rule.place, rule.key): rule for rule in _RULES}
+
+
+def rules_in(place: str) -> dict[str, Rule]:
+    """The rules that may stand in a table: "", "devices" or "regression"."""
+    tables = {place} if place == "regression" else {place, "any"}
+    return {rule.key: rule for rule in RULES.values() if rule.place in tables}

@@ -1,0 +1,7 @@
+"""Records kept over time in a database: what was measured when, side by side and as a trend."""
+
+from edgeq.history.place import find_place
+from edgeq.history.store import History, open_history
+from edgeq.history.values import METRICS, Filter, Trend
+
+__all__ = ["METRICS", "Filter", "History", "Trend", "find_place", "open_history"]

@@ -1,0 +1,325 @@
+"""A history: records added, found, compared and followed.
+
+    with edgeq.open_history() as history:
+        history.add(["build/compare.json"], tags=["v1.2"])
+        trend = history.trend("p50", Filter(model="model.tflite"))
+
+The bytes of every record are kept as they were; what lists and trends need stands in columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgeq.errors import EdgeqError, RecordError, UsageError
+from edgeq.history import database, reading, trends
+from edgeq.history.exchange import Item
+from edgeq.history.migrations import VERSION
+from edgeq.history.place import find_place
+from edgeq.history.values import (
+    Addition,
+    Check,
+    Entry,
+    Filter,
+    Listing,
+    RecordDifference,
+    Trend,
+)
+
+if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
+    from edgeq.history.writing import Prepared
+    from edgeq.records import Record
+
+WAIT_S = 30.0  # for a lock that another process holds
+
+# Records in one transaction: long ones keep other writers waiting.
+_BATCH = 200
+
+ALL = Filter()
+OnAdded = Callable[[Addition], None]
+
+
+def _ignore(addition: Addition) -> None:
+    """The library prints nothing."""
+
+
+def open_history(
+    path: str | Path | None = None, *, make: bool = True, wait_s: float = WAIT_S
+) -> History:
+    """Open the history at `path`, or where `edgeq history` looks for it.
+
+    Args:
+        make: create it when it is not there.
+        wait_s: how long to wait for a lock that another process holds.
+
+    Raises:
+        HistoryError: it cannot be opened; see `database.open_database`.
+    """
+    found = find_place(None if path is None else Path(path)).path
+    return History(found, make=make, wait_s=wait_s)
+
+
+class History:
+    """An open history; close it, or use it in a `with`. See `open_history`."""
+
+    def __init__(self, path: Path, *, make: bool, wait_s: float):
+        self.path = path
+        self._wait_s = wait_s
+        self._connection = database.open_database(
+            path, wait_s=wait_s, make=make, on_migrate=_refill
+        )
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    # ------------------------------------------------------------ writing
+
+    def add(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        tags: Sequence[str] = (),
+        git_commit: str | None = None,
+        on_added: OnAdded = _ignore,
+    ) -> tuple[Addition, ...]:
+        """Add record files; those that are there already get the tags and the commit.
+
+        What was acknowledged through `on_added` is on the disk. A file that is no record is
+        refused in its `Addition`, and the others are added.
+
+        Raises:
+            HistoryError: the database cannot be written.
+            UsageError: a tag makes no sense.
+        """
+        items = (Item(str(path), None, tuple(tags), git_commit, None) for path in paths)
+        return self.add_items(items, on_added=on_added)
+
+    def add_items(
+        self, items: Iterable[Item], *, on_added: OnAdded = _ignore
+    ) -> tuple[Addition, ...]:
+        """Add records from elsewhere, in transactions of a few hundred; see `add`."""
+        made: list[Addition] = []
+        remaining = iter(items)
+        while batch := list(islice(remaining, _BATCH)):
+            for addition in self._add_batch(batch):
+                made.append(addition)
+                on_added(addition)
+        return tuple(made)
+
+    def _add_batch(self, batch: Sequence[Item]) -> list[Addition]:
+        from edgeq.history import writing
+
+        # Reading and compressing take their time, so the database is not locked for them.
+        ready = [(item, _prepare(item)) for item in batch]
+        now = _now()
+        made = []
+        with database.explaining(self.path, self._wait_s):
+            if all(isinstance(found, RecordError) for _, found in ready):
+                return [_refuse(item, found) for item, found in ready]
+            with database.transaction(self._connection, self._wait_s):
+                for item, found in ready:
+                    if isinstance(found, writing.Prepared):
+                        number, is_new = writing.insert(
+                            self._connection, found, now=now, tags=item.tags,
+                            git_commit=item.git_commit, added=item.added,
+                        )  # fmt: skip
+                        record = found.record
+                        made.append(Addition(item.file, number, record.sha256, record.kind, is_new))
+                    else:
+                        made.append(_refuse(item, found))
+        return made
+
+    def remove(self, names: Sequence[str]) -> tuple[Entry, ...]:
+        """Forget records, all or none.
+
+        Args:
+            names: numbers or beginnings of digests.
+
+        Raises:
+            UsageError: one names nothing.
+        """
+        with (
+            database.explaining(self.path, self._wait_s),
+            database.transaction(self._connection, self._wait_s),
+        ):
+            found = tuple(dict.fromkeys(reading.find(self._connection, name) for name in names))
+            self._connection.executemany(
+                "DELETE FROM records WHERE number = ?", [(entry.number,) for entry in found]
+            )
+        return found
+
+    # ------------------------------------------------------------ reading
+
+    def list(self, wanted: Filter = ALL) -> Listing:
+        """Records, the newest first.
+
+        Raises:
+            UsageError: the filter names what no record has.
+        """
+        with database.explaining(self.path, self._wait_s):
+            total = reading.count(self._connection)
+            if total:
+                reading.require_known(self._connection, wanted)
+            entries = reading.list_entries(self._connection, wanted)
+            is_cut = wanted.last is not None and len(entries) == wanted.last
+            matching = len(entries)
+            if is_cut:
+                matching = reading.count_matching(self._connection, wanted)
+            return Listing(total, matching, entries)
+
+    def find(self, name: str) -> Entry:
+        """One record by its number or the beginning of its digest.
+
+        Raises:
+            UsageError: none, or several.
+        """
+        with database.explaining(self.path, self._wait_s):
+            return reading.find(self._connection, name)
+
+    def content(self, entry: Entry) -> bytes:
+        """The bytes of a record, as they were when it was added."""
+        ((_, content),) = self.contents([entry])
+        return content
+
+    def contents(self, entries: Sequence[Entry]) -> Iterator[tuple[Entry, bytes]]:
+        """The bytes of records.
+
+        Raises:
+            RecordError: they are damaged, or were removed meanwhile.
+        """
+        for entry in entries:
+            with database.explaining(self.path, self._wait_s):
+                found = reading.content(self._connection, entry.number)
+            if found is None:
+                raise RecordError(f"Record {entry.number} is no longer in {self.path}.")
+            yield entry, _unpack(found, entry.number, entry.sha256, self.path)
+
+    def read(self, entry: Entry) -> Record:
+        """A record as a value, under the name of the file that it was added from."""
+        from edgeq.records import parse_record
+
+        return parse_record(self.content(entry), entry.file)
+
+    def diff(self, before: str, after: str) -> RecordDifference:
+        """Two records side by side.
+
+        Raises:
+            UsageError: one is not there.
+            RecordError: they have no figure in common.
+        """
+        with database.explaining(self.path, self._wait_s):
+            first, second = self.find(before), self.find(after)
+            figures = [
+                reading.figures_of_entry(self._connection, entry.number)
+                for entry in (first, second)
+            ]
+        found = trends.compare_records(first, second, *figures)
+        if all(change.before is None or change.after is None for change in found.changes):
+            raise RecordError(
+                f"Record {first.number} ({first.kind}) and record {second.number} ({second.kind}) "
+                "have no figure in common.",
+                hint="See what each has: edgeq history show ID",
+            )
+        return found
+
+    def trend(self, metric: str, wanted: Filter = ALL) -> Trend:
+        """A metric over time.
+
+        Args:
+            metric: a key of `METRICS`.
+            wanted: a model given by file name counts as one model wherever it lay; given by path
+                or digest, and without one, every path is a model.
+
+        Raises:
+            UsageError: an unknown metric, or the filter names what no record has.
+        """
+        with database.explaining(self.path, self._wait_s):
+            reading.require_known(self._connection, wanted)
+            rows = reading.trend_rows(self._connection, metric, wanted)
+            name = reading.model_name(self._connection, wanted.model)
+            return trends.make_trend(metric, rows, name=name, last=wanted.last)
+
+    def check(self) -> Check:
+        """Read everything through: SQLite's own check, each record's digest, its figures."""
+        with database.explaining(self.path, self._wait_s):
+            problems = [
+                str(row[0]) for row in self._connection.execute("PRAGMA integrity_check")
+                if row[0] != "ok"
+            ]  # fmt: skip
+            if self._connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                problems.append("some rows belong to no record")
+            entries = reading.list_entries(self._connection, ALL)
+            for entry in reversed(entries):
+                problem = self._check_record(entry)
+                if problem is not None:
+                    problems.append(problem)
+            size = reading.size_bytes(self._connection)
+            return Check(VERSION, len(entries), size, tuple(problems))
+
+    def _check_record(self, entry: Entry) -> str | None:
+        from edgeq.history.figures import figures_of
+
+        try:
+            record = self.read(entry)
+        except EdgeqError as error:
+            return f"record {entry.number}: {error.message}"
+        kept = reading.figures_of_entry(self._connection, entry.number)
+        if kept != figures_of(record):
+            return f"record {entry.number}: its figures are not those of its bytes"
+        return None
+
+
+def _refill(connection: sqlite3.Connection, version: int) -> None:
+    from edgeq.history import writing
+
+    writing.refill(connection, version)
+
+
+def _prepare(item: Item) -> Prepared | RecordError:
+    from edgeq.history import writing
+
+    for tag in item.tags:
+        if not tag.strip() or "," in tag:
+            raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
+    try:
+        return writing.prepare(item.read(), item.file)
+    except RecordError as error:
+        return error
+
+
+def _refuse(item: Item, error: Prepared | RecordError) -> Addition:
+    return Addition(item.file, None, None, None, False, str(error))
+
+
+def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
+    try:
+        content = zlib.decompress(packed)
+    except zlib.error as error:
+        raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")
+    return content
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

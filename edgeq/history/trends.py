@@ -1,0 +1,154 @@
+"""A metric over time, and two records side by side: pure functions of rows and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from edgeq.history.reading import read_conditions
+from edgeq.history.values import (
+    METRICS,
+    Condition,
+    Entry,
+    Figure,
+    FigureChange,
+    RecordDifference,
+    Trend,
+    TrendPoint,
+    TrendSeries,
+)
+
+_Key = tuple[str, str, tuple[Condition, ...]]
+
+
+def make_trend(
+    metric: str, rows: Iterable[tuple[Any, ...]], *, name: str | None = None, last: int | None
+) -> Trend:
+    """Points in series that each can be compared throughout, oldest first.
+
+    Args:
+        rows: of `reading.trend_rows`.
+        name: takes the models of one file name for one model, wherever they lay.
+        last: the newest so many of each series.
+    """
+    series: dict[_Key, list[TrendPoint]] = {}
+    parsed: dict[str, tuple[Condition, ...]] = {}
+    for row in rows:
+        number, sha256, moment, commit, tags, model, digest, role, value, low, high = row[:-2]
+        validity, content = row[-2:]
+        if content not in parsed:
+            parsed[content] = read_conditions(content)
+        conditions = parsed[content]
+        points = series.setdefault((name or model, role, conditions), [])
+        before = next((p.value for p in reversed(points) if p.validity != "invalid"), None)
+        is_comparable = before is not None and validity != "invalid"
+        points.append(
+            TrendPoint(
+                number, sha256, moment, commit, tuple(filter(None, tags.split(","))), digest,
+                validity, value, low, high, _difference(before, value) if is_comparable else None,
+            )
+        )  # fmt: skip
+    about = METRICS[metric]
+    return Trend(
+        metric,
+        about.title,
+        about.unit,
+        about.is_higher_better,
+        tuple(
+            TrendSeries(model, role, conditions, tuple(points[-(last or len(points)) :]))
+            for (model, role, conditions), points in series.items()
+        ),
+    )
+
+
+def _difference(before: float | None, after: float) -> float | None:
+    """After less before; two that are identical to their float models differ by nothing."""
+    if before is None or before == after:
+        return None if before is None else 0.0
+    change = after - before
+    return None if math.isnan(change) else change
+
+
+# ---------------------------------------------------------------- two records
+
+
+def compare_records(
+    before: Entry, after: Entry, ours: Sequence[Figure], theirs: Sequence[Figure]
+) -> RecordDifference:
+    """Every figure of two records side by side."""
+    return RecordDifference(before, after, tuple(_changes(ours, theirs)))
+
+
+def _changes(ours: Sequence[Figure], theirs: Sequence[Figure]) -> Iterable[FigureChange]:
+    for metric in METRICS:
+        for role in ("model", "baseline"):
+            before = _distinct(ours, metric, role)
+            after = _distinct(theirs, metric, role)
+            for first, second in _pair(before, after):
+                yield _change(metric, first, second)
+
+
+def _distinct(figures: Sequence[Figure], metric: str, role: str) -> list[Figure]:
+    found = (figure for figure in figures if (figure.metric, figure.role) == (metric, role))
+    return list(dict.fromkeys(found))
+
+
+def _pair(
+    before: list[Figure], after: list[Figure]
+) -> Iterable[tuple[Figure | None, Figure | None]]:
+    """The same model on the same device first, else those in the same place."""
+    left, partner = list(after), {}
+    for number, first in enumerate(before):
+        own = next((item for item in left if _place(item) == _place(first)), None)
+        if own is not None:
+            left.remove(own)
+            partner[number] = own
+    # Only where there is no choice: which of several is meant, nobody has told.
+    alone = [number for number in range(len(before)) if number not in partner]
+    if len(alone) == len(left) == 1:
+        partner[alone[0]] = left.pop()
+    yield from ((first, partner.get(number)) for number, first in enumerate(before))
+    yield from ((None, second) for second in left)
+
+
+def _place(figure: Figure) -> tuple[str, str | None]:
+    return figure.model.rsplit("/", 1)[-1], figure.device
+
+
+def _change(metric: str, before: Figure | None, after: Figure | None) -> FigureChange:
+    if before is None or after is None:
+        return FigureChange(metric, before, after, "in one record only", None, None, None, None)
+    obstacle = _obstacle(before, after)
+    change = None if obstacle else _difference(before.value, after.value)
+    about = METRICS[metric]
+    relative = None
+    if change is not None and about.unit in ("bytes", "ms", "x") and before.value:
+        relative = 100 * change / before.value
+    is_better = None if not change else (change > 0) == about.is_higher_better
+    return FigureChange(
+        metric, before, after, obstacle, change, relative, is_better,
+        None if obstacle else _is_clear(before, after),
+    )  # fmt: skip
+
+
+def _obstacle(before: Figure, after: Figure) -> str | None:
+    """Why two figures cannot be compared."""
+    for figure, which in ((before, "first"), (after, "second")):
+        if figure.validity == "invalid":
+            return f"the {which} is invalid"
+    ours = {item.name: item for item in before.conditions}
+    theirs = {item.name: item for item in after.conditions}
+    found = []
+    for name in dict.fromkeys((*ours, *theirs)):
+        first, second = ours.get(name), theirs.get(name)
+        if first != second:
+            shown = ["none" if item is None else item.shown for item in (first, second)]
+            found.append(f"{name} {shown[0]} against {shown[1]}")
+    return "; ".join(found) or None
+
+
+def _is_clear(before: Figure, after: Figure) -> bool | None:
+    if before.low is None or before.high is None or after.low is None or after.high is None:
+        return None
+    return before.high < after.low or after.high < before.low

@@ -1,0 +1,144 @@
+"""Records into the tables of a history; every function runs inside a caller's transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeq.errors import RecordError
+from edgeq.history.figures import summarize
+from edgeq.history.migrations import REFILLED_FROM
+from edgeq.history.values import METRICS, Condition, Summary
+from edgeq.records import Record, parse_record
+
+_COLUMNS = tuple(metric.column for metric in METRICS.values())
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A record, read and compressed before the database is locked for it."""
+
+    record: Record
+    summary: Summary
+    content: bytes
+
+
+def prepare(content: bytes, shown_as: str) -> Prepared:
+    """Everything that a record's rows are made of.
+
+    Raises:
+        RecordError: it is no record, or cut short.
+    """
+    record = parse_record(content, shown_as)
+    return Prepared(record, summarize(record), zlib.compress(content, 6))
+
+
+def insert(
+    connection: sqlite3.Connection,
+    prepared: Prepared,
+    *,
+    now: str,
+    tags: Sequence[str] = (),
+    git_commit: str | None = None,
+    added: str | None = None,
+) -> tuple[int, bool]:
+    """Add a record, or the tags and commit of one that is there.
+
+    Args:
+        now: UTC.
+        added: when another history got it.
+
+    Returns:
+        Its number, and whether it is new.
+    """
+    record = prepared.record
+    made = record.provenance
+    done = connection.execute(
+        "INSERT OR IGNORE INTO records (sha256, kind, moment, added, validity, file) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (record.sha256, record.kind, now if made is None else made.created, added or now,
+         record.validity, record.path),
+    )  # fmt: skip
+    is_new = done.rowcount == 1
+    if is_new:
+        number = int(done.lastrowid or 0)
+        connection.execute("INSERT INTO contents VALUES (?, ?)", (number, prepared.content))
+        _fill(connection, number, prepared.summary)
+    else:
+        select = "SELECT number FROM records WHERE sha256 = ?"
+        (number,) = connection.execute(select, (record.sha256,)).fetchone()
+    connection.executemany(
+        "INSERT OR IGNORE INTO tags VALUES (?, ?)", [(number, tag) for tag in tags]
+    )
+    if git_commit is not None:
+        connection.execute(
+            "UPDATE records SET git_commit = ? WHERE number = ?", (git_commit, number)
+        )
+    return number, is_new
+
+
+def _fill(connection: sqlite3.Connection, number: int, summary: Summary) -> None:
+    """What is derived from the record's bytes."""
+    model, digest = summary.model or (None, None)
+    headline: dict[str, float | None] = dict.fromkeys(METRICS)
+    for figure in summary.figures:
+        is_main = (figure.model, figure.model_sha256) == (model, digest)
+        if is_main and figure.device in (None, summary.device) and headline[figure.metric] is None:
+            headline[figure.metric] = figure.value
+    connection.execute(
+        "UPDATE records SET model = ?, model_sha256 = ?, device = ?, model_count = ?, "
+        f"device_count = ?, {', '.join(f'{column} = ?' for column in _COLUMNS)} WHERE number = ?",
+        (model, digest, summary.device, len(summary.models), len(summary.devices),
+         *headline.values(), number),
+    )  # fmt: skip
+    connection.executemany(
+        "INSERT INTO models VALUES (?, ?, ?, ?)",
+        [(number, path, sha256, base_name(path)) for path, sha256 in summary.models],
+    )
+    connection.executemany(
+        "INSERT INTO devices VALUES (?, ?)", [(number, device) for device in summary.devices]
+    )
+    connection.executemany(
+        f"INSERT INTO figures VALUES ({', '.join('?' * 12)})",
+        [
+            (number, item.metric, item.role, item.model, base_name(item.model), item.model_sha256,
+             item.device, item.value, item.low, item.high, item.validity,
+             _conditions(connection, item.conditions))
+            for item in summary.figures
+        ],
+    )  # fmt: skip
+
+
+def _conditions(connection: sqlite3.Connection, conditions: Sequence[Condition]) -> int:
+    """Number of the row that holds these conditions."""
+    content = json.dumps([[item.name, item.value, item.shown] for item in conditions])
+    connection.execute("INSERT OR IGNORE INTO conditions (content) VALUES (?)", (content,))
+    select = "SELECT id FROM conditions WHERE content = ?"
+    (found,) = connection.execute(select, (content,)).fetchone()
+    return int(found)
+
+
+def base_name(path: str) -> str:
+    """File name of a model's path, also of one that was written on another system."""
+    return Path(path).name or path
+
+
+def refill(connection: sqlite3.Connection, version: int) -> None:
+    """After a step of a migration: make again what is derived from the records' bytes."""
+    if version not in REFILLED_FROM:
+        return
+    for table in ("figures", "models", "devices", "conditions"):
+        connection.execute(f"DELETE FROM {table}")
+    rows = connection.execute(
+        "SELECT number, file, content FROM records JOIN contents ON record = number"
+    )
+    for number, file, content in rows.fetchall():
+        try:
+            record = parse_record(zlib.decompress(content), file)
+        except (zlib.error, RecordError):
+            continue  # it stays, without figures, and `history check` names it
+        _fill(connection, number, summarize(record))

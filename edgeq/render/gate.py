@@ -1,0 +1,141 @@
+"""A gate's verdict as terminal text, Markdown, and JUnit XML."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import RenderableType
+from rich.text import Text
+
+from edgeq.render.parts import heading, render
+from edgeq.values import Finding, GateResult, RuleVerdict
+
+_WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL"}
+_STYLES = {"pass": "green", "fail": "red", "cannot-tell": "yellow"}
+_ENDS = {
+    "pass": "Every rule is kept.",
+    "fail": "A rule is missed: this model does not ship.",
+    "cannot-tell": "A rule cannot be judged, so nothing is proven.",
+}
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def show_gate(result: GateResult) -> str:
+    """One line per rule, its reason, and the verdict."""
+    model = result.candidate
+    against = "" if result.baseline is None else f", against {result.baseline.path}"
+    parts: list[RenderableType] = [
+        heading(f"{model.path} ({model.sha256[:12]}) by {result.policy.path}{against}"),
+        "",
+    ]
+    parts += _lines(result)
+    for rule in result.rules:
+        if rule.verdict != "pass" or any(finding.accepted for finding in rule.findings):
+            parts += ["", *_explain(rule)]
+    if result.unused:
+        parts += ["", Text(f"Not used: {', '.join(result.unused)}", "dim")]
+    last = f"{_WORDS[result.verdict]}: {_ENDS[result.verdict]}"
+    return render(*parts, "", Text(last, _STYLES[result.verdict]))
+
+
+def _lines(result: GateResult) -> Iterator[Text]:
+    """One line per rule, in columns; left whole, since a table would fold names and paths."""
+    rows = [("", "rule", "figure (95 % interval)", "limit", "from")]
+    for rule in result.rules:
+        first = rule.findings[0]
+        rows.append(
+            (_WORDS[rule.verdict], rule.rule, first.figure or "-", rule.limit, _records(first))
+        )
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    styles = ["dim", *(_STYLES[rule.verdict] for rule in result.rules)]
+    for row, style in zip(rows, styles, strict=True):
+        cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)]
+        yield Text.assemble((cells[0], style), "  ", "  ".join(cells[1:]).rstrip())
+
+
+def _records(finding: Finding) -> str:
+    return ", ".join(dict.fromkeys(origin.record for origin in finding.origins)) or "-"
+
+
+def _explain(rule: RuleVerdict) -> Iterator[Text]:
+    line = "" if rule.line is None else f", line {rule.line}"
+    yield Text(f"{rule.rule} ({rule.limit}{line}):")
+    for finding in rule.findings:
+        yield Text(f"  {_sentence(finding)}")
+        for origin in finding.origins:
+            yield Text(f"    {origin.record}: {origin.json_path}", "dim")
+        if finding.remedy is not None:
+            yield Text(f"    {finding.remedy}")
+
+
+def _sentence(finding: Finding) -> str:
+    where = f"{finding.subject}: " if finding.unit in ("ms", "x") else ""
+    figure = f"{finding.figure}: " if finding.figure else ""
+    return f"{where}{figure}{finding.reason}{_accepted(finding)}"
+
+
+def _accepted(finding: Finding) -> str:
+    return f" (accepted: {', '.join(finding.accepted)})" if finding.accepted else ""
+
+
+def gate_markdown(result: GateResult) -> str:
+    """A summary for a pull request; names of files cannot become markup."""
+    marks = {"pass": ":white_check_mark:", "fail": ":x:", "cannot-tell": ":grey_question:"}
+    lines = [
+        f"### {marks[result.verdict]} edgeq gate: {_WORDS[result.verdict].lower()}",
+        "",
+        f"{_cell(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
+        f"{_ENDS[result.verdict]}",
+        "",
+        "| | rule | figure (95 % interval) | limit | why | from |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rule in result.rules:
+        first = rule.findings[0]
+        why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
+        cells = (rule.rule, first.figure, rule.limit, why, _places(first))
+        lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _places(finding: Finding) -> str:
+    return ", ".join(f"{origin.record}: {origin.json_path}" for origin in finding.origins)
+
+
+def _cell(text: str) -> str:
+    """Text that stays text: no cell ends, no HTML, no code, no mention."""
+    flat = " ".join(text.split())
+    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("@", "@&#8203;")
+
+
+def gate_junit(result: GateResult) -> str:
+    """JUnit XML: a test case for each rule, a failure where one is missed, else skipped."""
+    counts = {name: sum(rule.verdict == name for rule in result.rules) for name in _WORDS}
+    suite = ET.Element(
+        "testsuite", name="edgeq gate", tests=str(len(result.rules)),
+        failures=str(counts["fail"]), errors="0", skipped=str(counts["cannot-tell"]), time="0",
+    )  # fmt: skip
+    for rule in result.rules:
+        case = ET.SubElement(
+            suite, "testcase", classname=_xml(result.candidate.path), name=_xml(rule.rule), time="0"
+        )
+        text = "\n".join(line.plain for line in _explain(rule))
+        first = rule.findings[0]
+        message = _xml(f"{_sentence(first)} ({rule.limit})")
+        if rule.verdict == "fail":
+            ET.SubElement(case, "failure", message=message, type="edgeq.gate").text = _xml(text)
+        elif rule.verdict == "cannot-tell":
+            ET.SubElement(case, "skipped", message=message)
+        ET.SubElement(case, "system-out").text = _xml(text)
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML cannot hold, not even escaped."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

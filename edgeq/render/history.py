@@ -1,0 +1,383 @@
+"""A history as terminal text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import click
+import msgspec
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeq import storage
+from edgeq.history.reading import collector_at_rest
+from edgeq.history.values import (
+    METRICS,
+    Addition,
+    Check,
+    Entry,
+    Figure,
+    FigureChange,
+    Listing,
+    Place,
+    RecordDifference,
+    Trend,
+    TrendPoint,
+    TrendSeries,
+)
+from edgeq.render.parts import (
+    grid,
+    heading,
+    plural,
+    render,
+    show_bytes,
+    show_db,
+    show_ms,
+)
+
+SCHEMA = "edgeq.history/1"
+_SPARKS = "▁▂▃▄▅▆▇█"
+_MOST_POINTS = 20  # rows of a series; the sparkline has four times as many
+_STYLES = {"degraded": "yellow", "invalid": "red"}
+
+
+def _show_x(value: float) -> str:
+    return f"{value:.2f}x"
+
+
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "points": lambda value: f"{value:+.2f} points",
+    "percent": lambda value: f"{value:.2f} %",
+    "dB": show_db,
+    "bytes": lambda value: show_bytes(round(value)),
+    "ms": show_ms,
+    "x": _show_x,
+}
+_CHANGES: dict[str, Callable[[float], str]] = {
+    "points": lambda value: f"{value:+.2f} points",
+    "percent": lambda value: f"{value:+.2f} points",
+    "dB": lambda value: f"{value:+.1f} dB",
+    "bytes": lambda value: _signed(value, lambda size: show_bytes(round(size))),
+    "ms": lambda value: _signed(value, show_ms),
+    "x": lambda value: f"{value:+.2f}x",
+}
+
+
+def _signed(value: float, show: Callable[[float], str]) -> str:
+    sign = "+" if value > 0 else "-" if value < 0 else ""
+    return f"{sign}{show(abs(value))}"
+
+
+def show_value(metric: str, value: float | None) -> str:
+    """A figure with its unit, "-" when there is none."""
+    return "-" if value is None else _SHOWN[METRICS[metric].unit](value)
+
+
+def show_change(metric: str, change: float | None) -> str:
+    """A difference of two figures with its sign and unit; nothing without one."""
+    if change is None:
+        return ""
+    return "same" if change == 0 else _CHANGES[METRICS[metric].unit](change)
+
+
+def show_moment(moment: str) -> str:
+    """UTC to the minute."""
+    return moment[:16].replace("T", " ")
+
+
+def printable(text: str) -> str:
+    """A name from a record, without what would steer the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+# ---------------------------------------------------------------- add, list
+
+
+def show_addition(addition: Addition) -> str:
+    """One line for one file."""
+    word = "added" if addition.is_new else "known"
+    return (
+        f"{word}  {addition.number:>5}  {(addition.sha256 or '')[:7]}  {addition.kind:<13}  "
+        f"{printable(addition.file)}"
+    )
+
+
+def show_additions(additions: Sequence[Addition], place: Place) -> str:
+    """What became of all of them."""
+    new = sum(item.is_new for item in additions)
+    refused = sum(item.number is None for item in additions)
+    parts = [f"{new} added"]
+    if known := len(additions) - new - refused:
+        parts.append(f"{known} known already")
+    if refused:
+        parts.append(f"{refused} refused")
+    return f"{', '.join(parts)}: {show_place(place)}"
+
+
+def show_place(place: Place) -> str:
+    """Where the history lies, and why there."""
+    return f"{place.path} ({place.reason})"
+
+
+# Lists have the same names and sizes over and over.
+_remember = lru_cache(maxsize=4096)
+
+
+@_remember
+def _short_model(path: str | None) -> str:
+    return "" if path is None else printable(path.rsplit("/", 1)[-1])
+
+
+@_remember
+def _counted(name: str | None, count: int) -> str:
+    return "" if name is None else printable(name) + (f" +{count - 1}" if count > 1 else "")
+
+
+@_remember
+def _cell(metric: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.2f}" if metric == "accuracy-drop" else show_value(metric, value)
+
+
+# Columns of a list: title, cell, whether it is aligned to the right.
+_COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
+    ("no.", lambda item: str(item.number), True),
+    ("id", lambda item: item.sha256[:7], False),
+    ("made (UTC)", lambda item: show_moment(item.moment), False),
+    ("kind", lambda item: item.kind, False),
+    ("model", lambda item: _short_model(item.model), False),
+    ("device", lambda item: _counted(item.device, item.device_count), False),
+    ("drop", lambda item: _cell("accuracy-drop", item.accuracy_drop_points), True),
+    ("accuracy", lambda item: _cell("accuracy", item.accuracy_percent), True),
+    ("SQNR", lambda item: _cell("sqnr", item.sqnr_db), True),
+    ("size", lambda item: _cell("size", item.size_bytes), True),
+    ("p50", lambda item: _cell("p50", item.latency_p50_ms), True),
+    ("speed-up", lambda item: _cell("speed-up", item.speedup), True),
+    ("", lambda item: "" if item.validity == "valid" else item.validity, False),
+    ("commit", lambda item: printable((item.git_commit or "")[:7]), False),
+    ("tags", lambda item: printable(item.tags), False),
+)
+
+
+def show_listing(listing: Listing, place: Place) -> str:
+    """Where the history lies, then a line for each record; columns that all leave empty are not
+    shown. Plain text instead of a rich table, which takes seconds for 100,000 rows.
+    """
+    head = f"{show_place(place)}: {plural(listing.total, 'record')}"
+    if not listing.entries:
+        return f"{head}, none of them matches" if listing.total else head
+    with collector_at_rest():
+        titles, rows = _listing_rows(listing.entries)
+    lines = [click.style(head, dim=True), "", click.style(titles, dim=True), *rows]
+    if listing.matching > len(listing.entries):
+        shown = f"the newest {len(listing.entries)} of {listing.matching}; --all shows them"
+        lines += ["", click.style(shown, dim=True)]
+    return "\n".join(lines)
+
+
+def _listing_rows(entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    """The titles and each record's line."""
+    titles, columns, forms = [], [], []
+    for title, cell, is_right in _COLUMNS:
+        cells = list(map(cell, entries))
+        if width := max(map(len, cells)):
+            titles.append(title)
+            columns.append(cells)
+            forms.append(f"{{:{'>' if is_right else '<'}{max(width, len(title))}}}")
+    form = "  ".join(forms).format
+    return form(*titles).rstrip(), [row.rstrip() for row in map(form, *columns)]
+
+
+def listing_json(listing: Listing, place: Place) -> bytes:
+    """The same for programs, a record in each line."""
+    head = {
+        "schema": SCHEMA,
+        "database": str(place.path),
+        "total": listing.total,
+        "matching": listing.matching,
+    }
+    with collector_at_rest():
+        encode = msgspec.json.Encoder().encode
+        lines = b",\n".join(encode(_plain_entry(item)) for item in listing.entries)
+    return encode(head)[:-1] + b',"records":[\n' + lines + b"\n]}\n"
+
+
+def _plain_entry(item: Entry) -> dict[str, Any]:
+    plain: dict[str, Any] = dict(zip(Entry._fields, item, strict=True))
+    plain["tags"] = item.tags.split(",") if item.tags else []
+    if item.sqnr_db == math.inf:
+        plain["sqnr_db"] = "inf"  # JSON has none
+    return plain
+
+
+def history_json(name: str, value: Any, place: Place) -> str:
+    """An answer of a history for programs."""
+    plain = {"schema": SCHEMA, "database": str(place.path), name: _plain(value)}
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RecordDifference):
+        return {
+            "before": _plain_entry(value.before),
+            "after": _plain_entry(value.after),
+            "changes": storage.to_plain(value.changes),
+        }
+    return storage.to_plain(value)
+
+
+# ---------------------------------------------------------------- diff
+
+
+def show_difference(found: RecordDifference) -> str:
+    """Two records' figures side by side; below, why some are not compared."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for entry in (found.before, found.after):
+        table.add_column(f"{entry.number} ({entry.sha256[:7]})", justify="right", no_wrap=True)
+    table.add_column("change", justify="right")
+    table.add_column("")
+    notes: list[str] = []
+    has_several = _count_models(found) > 1
+    for change in found.changes:
+        table.add_row(*_change_cells(change, notes, has_several))
+    heads = [
+        Text(f"{entry.number}  {show_moment(entry.moment)}  {entry.kind}  {printable(entry.file)}")
+        for entry in (found.before, found.after)
+    ]
+    parts: list[RenderableType] = [*heads, "", table]
+    if notes:
+        parts += ["", heading("Not compared")]
+        parts += [Text(f"  {number}. {note}") for number, note in enumerate(notes, 1)]
+    return render(*parts)
+
+
+def _count_models(found: RecordDifference) -> int:
+    """The most models of one record that are not its baseline."""
+    sides = ([c.before for c in found.changes], [c.after for c in found.changes])
+    return max(
+        len({item.model for item in side if item is not None and item.role == "model"})
+        for side in sides
+    )
+
+
+def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> tuple[Text, ...]:
+    metric = change.metric
+    named = change.before or change.after
+    assert named is not None
+    label = METRICS[metric].title
+    if named.role == "baseline":
+        label += " of the baseline"
+    elif has_several:
+        label += f" of {printable(named.model.rsplit('/', 1)[-1])}"
+    values = [_marked(metric, figure) for figure in (change.before, change.after)]
+    shown = show_change(metric, change.change)
+    if change.change and change.change_percent is not None:
+        shown = f"{shown} ({change.change_percent:+.1f} %)"
+    verdict = Text()
+    if change.obstacle is not None and change.before is not None and change.after is not None:
+        if change.obstacle not in notes:
+            notes.append(change.obstacle)
+        shown = f"not compared, {notes.index(change.obstacle) + 1}"
+    elif change.is_better is not None and change.is_clear is False:
+        verdict = Text("intervals overlap", "dim")
+    elif change.is_better is not None:
+        verdict = Text("better", "green") if change.is_better else Text("worse", "red")
+    return Text(label), *values, Text(shown), verdict
+
+
+def _marked(metric: str, figure: Figure | None) -> Text:
+    if figure is None:
+        return Text("-")
+    return Text(show_value(metric, figure.value), _STYLES.get(figure.validity, ""))
+
+
+# ---------------------------------------------------------------- trend
+
+
+def show_trend(trend: Trend) -> str:
+    """Each series: a line of sparks, then its newest points."""
+    direction = "higher is better" if trend.is_higher_better else "lower is better"
+    parts: list[RenderableType] = [Text(f"{trend.title}, {direction}", "dim")]
+    for series in trend.series:
+        parts += ["", *_series_parts(trend.metric, series)]
+    return render(*parts)
+
+
+def _series_parts(metric: str, series: TrendSeries) -> list[RenderableType]:
+    title = heading(printable(series.model))
+    if series.role == "baseline":
+        title.append(" (the baseline of its records)", "dim")
+    conditions = ", ".join(f"{item.name} {printable(item.shown)}" for item in series.conditions)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    titles = ("no.", "made (UTC)", "value", "95 % interval", "change", "", "commit", "tags")
+    rows = [_point_cells(metric, point) for point in series.points[-_MOST_POINTS:]]
+    for number, name in enumerate(titles):
+        table.add_column(name, justify="right" if number in (0, 2, 3, 4) else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    parts: list[RenderableType] = [title]
+    if conditions:
+        parts.append(Text(conditions, "dim"))
+    parts.append(Text(show_sparks(series.points[-4 * _MOST_POINTS :]), "cyan"))
+    parts.append(table)
+    if len(series.points) > len(rows):
+        parts.append(Text(f"the newest {len(rows)} of {len(series.points)}", "dim"))
+    return parts
+
+
+def _point_cells(metric: str, point: TrendPoint) -> tuple[Text, ...]:
+    interval = ""
+    if point.low is not None and point.high is not None:
+        interval = f"{show_value(metric, point.low)} to {show_value(metric, point.high)}"
+    mark = "" if point.validity == "valid" else point.validity
+    return (
+        Text(str(point.number)),
+        Text(show_moment(point.moment)),
+        Text(show_value(metric, point.value)),
+        Text(interval, "dim"),
+        Text(show_change(metric, point.change)),
+        Text(mark, _STYLES.get(mark, "")),
+        Text(printable((point.git_commit or "")[:7])),
+        Text(printable(", ".join(point.tags))),
+    )
+
+
+def show_sparks(points: Sequence[TrendPoint]) -> str:
+    """Values as heights between the least and the largest; a gap where a point is invalid."""
+    shown = [p.value for p in points if p.validity != "invalid" and math.isfinite(p.value)]
+    low, high = (min(shown), max(shown)) if shown else (0.0, 0.0)
+    marks = []
+    for point in points:
+        if point.validity == "invalid":
+            marks.append(" ")
+        elif not math.isfinite(point.value):
+            marks.append(_SPARKS[-1])  # identical to the float model
+        elif high == low:
+            marks.append(_SPARKS[3])
+        else:
+            share = (point.value - low) / (high - low)
+            marks.append(_SPARKS[round(share * (len(_SPARKS) - 1))])
+    return "".join(marks)
+
+
+# ---------------------------------------------------------------- check
+
+
+def show_check(check: Check, place: Place) -> str:
+    """What was read through, and what is wrong."""
+    rows = [
+        ("history", show_place(place)),
+        ("version", str(check.version)),
+        ("records", str(check.record_count)),
+        ("size", show_bytes(check.size_bytes)),
+    ]
+    whole = Text("whole: every record has the digest it was added with", "green")
+    verdict = [Text(f"  - {problem}", "red") for problem in check.problems] or [whole]
+    return render(grid(rows), "", *verdict)

@@ -1,0 +1,136 @@
+"""What is inside a `.tflite`, as terminal text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgeq.render.parts import (
+    common_prefix,
+    first_name,
+    grid,
+    heading,
+    plural,
+    render,
+    show_bytes,
+    tensor_cells,
+)
+from edgeq.values import Inspection, OperatorReport, TensorReport
+
+_LONGEST = 10
+
+
+def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
+    """Summary of `edgeq inspect`."""
+    proof = result.certificate
+    weights = sum(result.operator_bytes)
+    rows = [("input", *tensor_cells(spec)) for spec in proof.inputs]
+    rows += [("output", *tensor_cells(spec)) for spec in proof.outputs]
+    counts = Counter(operator.precision for operator in proof.operators)
+    shown = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
+    rows += [
+        ("operators", f"{shown}; {plural(proof.float_islands, 'float island')}"),
+        ("runtime", f"TensorFlow Lite {proof.min_runtime_version or 'unknown'} or newer"),
+        (
+            "size",
+            f"{show_bytes(result.model.size_bytes)}: constants {show_bytes(weights)}, "
+            f"unused {show_bytes(result.unused_bytes)}, structure and names "
+            f"{show_bytes(result.structure_bytes)}",
+        ),
+    ]
+    made = f" ({result.description})" if result.description else ""
+    parts: list[RenderableType] = [heading(f"{result.model.path}{made}"), grid(rows)]
+    parts += ["", _type_table(proof.operators, result.operator_bytes), ""]
+    prefix = common_prefix([first_name(operator.output) for operator in proof.operators])
+    if prefix:
+        parts.append(Text(f"Names begin with {prefix}, which is left out.", "dim"))
+    parts += _operator_parts(result, prefix, show_all)
+    if show_all:
+        parts += ["", _tensor_table(result.tensors, prefix)]
+    parts += _named_parts(result)
+    return render(*parts)
+
+
+def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Padding:
+    table = _table("type", ">operators", ">constants", "precision")
+    names = Counter(operator.name for operator in operators)
+    totals: Counter[str] = Counter()
+    for operator, size in zip(operators, sizes, strict=True):
+        totals[operator.name] += size
+    for name in sorted(names, key=lambda name: (-totals[name], -names[name], name)):
+        kinds = dict.fromkeys(op.precision for op in operators if op.name == name)
+        cells = (name, str(names[name]), show_bytes(totals[name]), ", ".join(kinds))
+        table.add_row(*map(Text, cells))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[RenderableType]:
+    """Operators, the largest only unless all are asked for."""
+    rows = list(zip(result.certificate.operators, result.operator_bytes, strict=True))
+    chosen = rows
+    if not show_all:
+        largest = sorted(rows, key=lambda row: -row[1])[:_LONGEST]
+        chosen = [row for row in largest if row[1]]
+    table = _table(">#", "operator", "result", ">constants", "precision", "weights", ">version")
+    for operator, size in chosen:
+        shape = "x".join(map(str, operator.weight_shape))
+        weights = f"{operator.weight_dtype} {shape}" if operator.weight_dtype else ""
+        granularity = f" per {operator.granularity}" if operator.granularity else ""
+        cells = (
+            str(operator.index), operator.name, _short(operator.output, prefix), show_bytes(size),
+            operator.precision, f"{weights}{granularity}", str(operator.version),
+        )  # fmt: skip
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+    parts: list[RenderableType] = [Padding(table, (0, 0, 0, 2))]
+    if len(chosen) < len(rows):
+        rest = plural(len(rows) - len(chosen), "operator")
+        parts.append(Text(f"  and {rest} with fewer constants: --all", "dim"))
+    return parts
+
+
+def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
+    table = _table(">#", "tensor", "dtype", "shape", "scale", "zero point", ">constant")
+    for item in tensors:
+        scale = "" if item.lowest_scale is None else f"{item.lowest_scale:.4g}"
+        if item.lowest_scale != item.highest_scale:
+            scale = f"{item.scales}: {scale}..{item.highest_scale:.4g}"
+        zero = ", ".join(map(str, item.zero_points[:3])) + (", ..." * (len(item.zero_points) > 3))
+        number = f"{item.subgraph}/{item.index}" if item.subgraph else str(item.index)
+        shape = "x".join("?" if size == -1 else str(size) for size in item.shape)
+        size = "" if item.constant_bytes is None else show_bytes(item.constant_bytes)
+        cells = (number, _short(item.name, prefix), item.dtype, shape, scale, zero, size)
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _named_parts(result: Inspection) -> list[RenderableType]:
+    rows = []
+    for signature in result.signatures:
+        given, made = (
+            ", ".join(name for name, _ in side) for side in (signature.inputs, signature.outputs)
+        )
+        rows.append(("signature", f"{signature.key}({given}) -> {made}"))
+    for entry in result.metadata:
+        text = f": {entry.text}" if entry.text else ""
+        rows.append(("metadata", f"{entry.name}, {show_bytes(entry.size_bytes)}{text}"))
+    return ["", grid(rows)] if rows else []
+
+
+def _table(*columns: str) -> Table:
+    """A table; columns whose name begins with > are aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        is_right = column.startswith(">")
+        table.add_column(
+            column.lstrip(">"), justify="right" if is_right else "left", no_wrap=is_right
+        )
+    return table
+
+
+def _short(name: str, prefix: str) -> str:
+    return first_name(name).removeprefix(prefix)

@@ -1,0 +1,409 @@
+"""For each rule a record that passes, one that fails, and one that cannot be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeq.errors import RecordError, UsageError
+from edgeq.fleet import Fleet, FleetEntry
+from edgeq.gating.gate import apply_policy
+from edgeq.gating.parsing import read_policy
+from edgeq.gating.rules import RULES
+from edgeq.inspection import inspect_model
+from edgeq.issues import make_issue
+from edgeq.records import Record
+from edgeq.values import GateResult, Interval, Ratio
+
+Alter = Callable[[Any], Any]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Callable[..., GateResult]:
+    def run(text: str, records: Sequence[Record], baseline: Sequence[Record] = ()) -> GateResult:
+        path = tmp_path / "edgeq.toml"
+        path.write_text(text)
+        return apply_policy(read_policy(path), records, baseline)
+
+    return run
+
+
+def sound(record: Record) -> Record:
+    """The comparison with measurements that nobody disturbed, and figures known to the test."""
+    value = record.value
+    runs = tuple(
+        replace(run, issues=(), validity="valid", peak_rss_bytes=60_000_000)
+        for run in value.bench.runs
+    )
+    bench = replace(value.bench, runs=runs, speedups=(Ratio(1.5, 1.4, 1.6),))
+    quality = replace(value.quality, drop_points=Interval(0.2, -0.1, 0.5))
+    return replace(record, value=replace(value, bench=bench, quality=quality, issues=()))
+
+
+def with_quality(record: Record, **fields: Any) -> Record:
+    value = record.value
+    return replace(record, value=replace(value, quality=replace(value.quality, **fields)))
+
+
+def with_runs(record: Record, **fields: Any) -> Record:
+    value = record.value
+    runs = tuple(replace(run, **fields) for run in value.bench.runs)
+    return replace(record, value=replace(value, bench=replace(value.bench, runs=runs)))
+
+
+def with_facts(record: Record, **fields: Any) -> Record:
+    bench = record.value.bench
+    facts = replace(bench.facts, **fields)
+    return replace(record, value=replace(record.value, bench=replace(bench, facts=facts)))
+
+
+def with_certificate(record: Record, **fields: Any) -> Record:
+    value = record.value
+    return replace(record, value=replace(value, certificate=replace(value.certificate, **fields)))
+
+
+def slower(record: Record) -> Record:
+    """Twice the time of each inference."""
+    run = record.value.bench.runs[0]
+    latency = replace(
+        run.latency,
+        p50_ms=2 * run.latency.p50_ms,
+        p50_low_ms=2 * run.latency.p50_low_ms,
+        p50_high_ms=2 * run.latency.p50_high_ms,
+    )
+    times = tuple(tuple(2 * time for time in times) for times in run.latencies_ms)
+    return with_runs(record, latency=latency, latencies_ms=times)
+
+
+def without_bench(record: Record) -> Record:
+    return replace(record, value=replace(record.value, bench=None))
+
+
+def loaded(record: Record) -> Record:
+    return with_runs(record, issues=(make_issue("bench.load", "Others used 2 cores."),))
+
+
+def unlabelled(record: Record) -> Record:
+    return with_quality(record, drop_points=None)
+
+
+def same(record: Record) -> Record:
+    return record
+
+
+LOST = 'max_drop_points = 0.5\ndrop_must_be = "{}"'
+TIGHT = "max_drop_points = 0.3"
+WEAK = (make_issue("data.not_normalized", "The samples look raw."),)
+
+# Rule, policy, what is done to the comparison, verdict, and the reason that decides.
+CASES: list[tuple[str, str, Alter, str, str]] = [
+    ("max_drop_points", "max_drop_points = 0.5", same, "pass",
+     "the whole interval is within the limit"),
+    ("max_drop_points", "max_drop_points = 0.4", same, "cannot-tell",
+     "the interval reaches from within the limit to beyond it"),
+    ("max_drop_points", 'max_drop_points = 0.4\ndrop_must_be = "not-disproven"', same, "pass",
+     "not proven to be beyond the limit"),
+    ("max_drop_points", "max_drop_points = 0.5",
+     lambda r: with_quality(r, drop_points=Interval(2.0, 1.0, 3.0)), "fail",
+     "the whole interval is beyond the limit"),
+    ("max_drop_points", "max_drop_points = 0.5", unlabelled, "cannot-tell",
+     "no record has such a figure"),
+    ("max_drop_points", "max_drop_points = 0.5",
+     lambda r: replace(r, value=replace(r.value, issues=WEAK)), "cannot-tell",
+     "the figure is doubted: The samples look raw. [data.not_normalized]"),
+    ("min_sqnr_db", "min_sqnr_db = 20", same, "pass", "within the limit"),
+    ("min_sqnr_db", "min_sqnr_db = 90", same, "fail", "beyond the limit"),
+    ("min_sqnr_db", "min_sqnr_db = 20",
+     lambda r: replace(r, value=replace(r.value, issues=WEAK)), "cannot-tell",
+     "the figure is doubted: The samples look raw. [data.not_normalized]"),
+    ("max_size", 'max_size = "1 MB"', same, "pass", "within the limit"),
+    ("max_size", 'max_size = "80 kB"', same, "fail", "beyond the limit"),
+    ("min_speedup", "min_speedup = 1.3", same, "pass", "the whole interval is within the limit"),
+    ("min_speedup", "min_speedup = 2", same, "fail", "the whole interval is beyond the limit"),
+    ("min_speedup", "min_speedup = 1.3", loaded, "cannot-tell",
+     "the figure is doubted: Others used 2 cores. [bench.load]"),
+    ("min_speedup", 'min_speedup = 1.3\naccept = ["bench.load"]', loaded, "pass",
+     "the whole interval is within the limit"),
+    ("min_speedup", "min_speedup = 1.3", without_bench, "cannot-tell",
+     "no record has such a figure"),
+    ("max_peak_memory", 'max_peak_memory = "80 MB"', same, "pass", "within the limit"),
+    ("max_peak_memory", 'max_peak_memory = "80 MB"', loaded, "pass", "within the limit"),
+    ("max_peak_memory", 'max_peak_memory = "50 MB"', same, "fail", "beyond the limit"),
+    ("max_peak_memory", 'max_peak_memory = "80 MB"',
+     lambda r: with_runs(r, peak_rss_bytes=None), "cannot-tell", "no record has such a figure"),
+    ("max_p50_ms", "[policy.devices.local]\nmax_p50_ms = 1000", same, "pass",
+     "the whole interval is within the limit"),
+    ("max_p50_ms", "[policy.devices.local]\nmax_p50_ms = 0.000001", same, "fail",
+     "the whole interval is beyond the limit"),
+    ("max_p50_ms", "[policy.devices.local]\nmax_p50_ms = 1000", loaded, "cannot-tell",
+     "the figure is doubted: Others used 2 cores. [bench.load]"),
+    ("max_p50_ms", "[policy.devices.pi4]\nmax_p50_ms = 1000", same, "cannot-tell",
+     "no record has such a figure of pi4; there are records of local"),
+    ("max_p90_ms", "[policy.devices.local]\nmax_p90_ms = 1000", same, "pass",
+     "the whole interval is within the limit"),
+    ("max_p90_ms", "[policy.devices.local]\nmax_p90_ms = 0.000001", same, "fail",
+     "the whole interval is beyond the limit"),
+    ("max_p90_ms", "[policy.devices.local]\nmax_p90_ms = 1000",
+     lambda r: with_facts(r, device="pi4"), "cannot-tell",
+     "no record has such a figure of local; there are records of pi4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "policy", "alter", "verdict", "reason"), CASES)
+def test_each_rule(
+    gate: Any, compared: Record, rule: str, policy: str, alter: Alter, verdict: str, reason: str
+) -> None:
+    result = gate(f"[policy]\n{policy}\n", [alter(sound(compared))])
+    (only,) = result.rules
+    assert only.rule.rpartition(".")[2] == rule
+    assert (result.verdict, only.findings[0].reason) == (verdict, reason)
+    assert (only.findings[0].remedy is None) == (verdict == "pass")
+
+
+ON_FILE: list[tuple[str, Alter, str, str]] = [
+    ("max_float_islands = 0", same, "pass", "within the limit"),
+    ("max_float_islands = 0", lambda r: with_certificate(r, float_islands=1), "fail",
+     "beyond the limit"),
+    ('runs_on = "2.14"', lambda r: with_certificate(r, min_runtime_version="2.14.1"), "pass",
+     "within the limit"),
+    ('runs_on = "2.14"', lambda r: with_certificate(r, min_runtime_version="2.17.0"), "fail",
+     "newer than the limit"),
+    ('runs_on = "2.14"', lambda r: with_certificate(r, min_runtime_version=None), "cannot-tell",
+     "the file does not say which runtime it needs"),
+    ('runs_on = "2.14"', lambda r: with_certificate(r, flex_ops=("FlexErf",)), "cannot-tell",
+     "no release has all of its operators: FlexErf must be brought along"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "verdict", "reason"), ON_FILE)
+def test_rules_on_the_file_itself(
+    gate: Any, converted: Record, policy: str, alter: Alter, verdict: str, reason: str
+) -> None:
+    result = gate(f"[policy]\n{policy}\n", [alter(converted)])
+    assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize("policy", ["max_float_islands = 0", 'runs_on = "2.14"'])
+def test_what_only_the_conversion_knows_cannot_be_judged_without_it(
+    gate: Any, compared: Record, policy: str
+) -> None:
+    result = gate(f"[policy]\n{policy}\n", [compared])
+    (finding,) = result.rules[0].findings
+    assert result.verdict == "cannot-tell"
+    assert finding.remedy == (
+        "Give the record that convert wrote beside the model, or that of edgeq inspect."
+    )
+
+
+def test_what_the_file_is_can_be_read_from_an_inspection(gate: Any, compared: Record) -> None:
+    path = Path(compared.value.candidate.path)
+    record = replace(compared, path="inspect.json", kind="inspect", value=inspect_model(path))
+    result = gate('[policy]\nmax_float_islands = 0\nruns_on = "2.14"\n', [compared, record])
+    assert result.verdict == "pass"
+    assert result.rules[0].findings[0].origins[0].json_path == "$.certificate.float_islands"
+
+
+REGRESSIONS: list[tuple[str, Alter, str, str]] = [
+    ("max_drop_points = 1", same, "pass", "the whole interval is within the limit"),
+    ("max_drop_points = 0.5", lambda r: with_quality(r, drop_points=Interval(3, 2.5, 3.5)), "fail",
+     "the whole interval is beyond the limit"),
+    ("max_drop_points = 0.5", unlabelled, "cannot-tell", "no record has such a figure"),
+    ("max_sqnr_loss_db = 1", same, "pass", "within the limit"),
+    ("max_sqnr_loss_db = 1",
+     lambda r: with_quality(r, outputs=(replace(r.value.quality.outputs[0], sqnr_db=9.0),)),
+     "fail", "beyond the limit"),
+    ("max_size_percent = 1", same, "pass", "within the limit"),
+    ("max_p50_percent = 50", same, "pass", "the whole interval is within the limit"),
+    ("max_p50_percent = 5", slower, "fail", "the whole interval is beyond the limit"),
+    ("max_p50_percent = 5", loaded, "cannot-tell",
+     "the figure is doubted: Others used 2 cores. [bench.load]"),
+    ("max_p50_percent = 5", lambda r: with_facts(r, device="pi4"), "cannot-tell",
+     "it is measured on pi4, the baseline's measured on local"),
+    ("max_p50_percent = 5", lambda r: with_runs(r, threads=2), "cannot-tell",
+     "The latencies of {model} and {model} cannot be compared: threads 2 against 1"),
+    ("max_p90_percent = 900", same, "pass", "the whole interval is within the limit"),
+    ("max_p90_percent = 1", slower, "fail", "the whole interval is beyond the limit"),
+    ("max_p90_percent = 1", without_bench, "cannot-tell", "no record has such a figure"),
+    ("max_peak_memory_percent = 5", same, "pass", "within the limit"),
+    ("max_peak_memory_percent = 5", lambda r: with_runs(r, peak_rss_bytes=90_000_000), "fail",
+     "beyond the limit"),
+    ("max_peak_memory_percent = 5", lambda r: with_runs(r, peak_rss_bytes=None), "cannot-tell",
+     "no record has such a figure"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "verdict", "reason"), REGRESSIONS)
+def test_regressions(
+    gate: Any, compared: Record, policy: str, alter: Alter, verdict: str, reason: str
+) -> None:
+    before = sound(compared)
+    result = gate(f"[policy.regression]\n{policy}\n", [alter(before)], [before])
+    model = compared.value.candidate.path
+    finding = result.rules[0].findings[0]
+    assert (result.verdict, finding.reason) == (verdict, reason.replace("{model}", model))
+
+
+def test_a_larger_file_is_a_regression(gate: Any, compared: Record) -> None:
+    value = compared.value
+    smaller = replace(value, candidate=replace(value.candidate, sha256="0" * 64, size_bytes=9))
+    before = replace(compared, value=without_bench(replace(compared, value=smaller)).value)
+    result = gate("[policy.regression]\nmax_size_percent = 5\n", [compared], [before])
+    assert result.verdict == "fail"
+    no_size = gate("[policy.regression]\nmax_size_percent = 5\n", [compared])
+    assert no_size.rules[0].findings[0].reason == "there is no baseline"
+
+
+def test_every_rule_has_a_case() -> None:
+    shown = "\n".join([case[1] for case in CASES] + [case[0] for case in ON_FILE])
+    later = "\n".join(case[0] for case in REGRESSIONS)
+    for place, key in RULES:
+        assert f"{key} = " in (later if place == "regression" else shown), key
+
+
+def test_a_missed_rule_decides_over_one_that_cannot_be_judged(gate: Any, compared: Record) -> None:
+    policy = '[policy]\nruns_on = "2.14"\nmin_sqnr_db = 90\n'
+    assert gate(policy, [compared]).verdict == "fail"
+
+
+def test_a_sound_record_outweighs_a_doubted_one(gate: Any, compared: Record) -> None:
+    clean = sound(compared)
+    policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
+    result = gate(policy, [loaded(clean), clean])
+    assert result.verdict == "pass"
+    assert [finding.is_sound for finding in result.rules[0].findings] == [True, False]
+
+
+def test_a_device_that_failed_says_so(gate: Any, compared: Record) -> None:
+    entries = (
+        FleetEntry("local", sound(compared).value),
+        FleetEntry("pi4", None, "pi4 cannot be reached: connection refused."),
+    )
+    fleet = replace(compared, kind="fleet-compare", value=Fleet("compare", entries))
+    result = gate("[policy.devices.pi4]\nmax_p50_ms = 9\n", [fleet])
+    (finding,) = result.rules[0].findings
+    assert finding.reason == "pi4 gave no result: pi4 cannot be reached: connection refused"
+    assert finding.origins[0].json_path == "$.entries[1].error"
+
+
+def test_records_of_different_models_are_refused(
+    gate: Any, compared: Record, converted: Record
+) -> None:
+    value = compared.value
+    other = replace(value, candidate=replace(value.candidate, path="b.tflite", sha256="f" * 64))
+    with pytest.raises(RecordError) as caught:
+        gate("[policy]\nmin_sqnr_db = 1\n", [converted, replace(compared, value=other)])
+    ours = converted.value.model.file
+    assert str(caught.value) == (
+        f"The records are of different models: {converted.path} of {ours.path} "
+        f"({ours.sha256[:12]}), and {compared.path} of b.tflite (ffffffffffff). Gate each model "
+        "with its own records, and make those of a changed model again."
+    )
+
+
+def test_a_device_that_failed_is_missing_where_a_rule_is_about_every_device(
+    gate: Any, compared: Record
+) -> None:
+    entries = (
+        FleetEntry("local", sound(compared).value),
+        FleetEntry("pi4", None, "pi4 cannot be reached."),
+    )
+    fleet = replace(compared, kind="fleet-compare", value=Fleet("compare", entries))
+    assert gate("[policy]\nmin_speedup = 1.3\n", [fleet]).verdict == "cannot-tell"
+    assert gate("[policy]\nmin_sqnr_db = 20\n", [fleet]).verdict == "pass"
+
+
+def test_an_invalid_run_cannot_be_accepted(gate: Any, compared: Record) -> None:
+    issues = (
+        make_issue("bench.emulated", "This device is emulated (QEMU)."),
+        make_issue("bench.load", "Others used 2 cores."),
+    )
+    record = with_runs(sound(compared), issues=issues)
+    bench = replace(record.value.bench, speedups=())
+    record = replace(record, value=replace(record.value, bench=bench))
+    result = gate('[policy]\nmin_speedup = 0.1\naccept = ["bench.load"]\n', [record])
+    (finding,) = result.rules[0].findings
+    assert (finding.verdict, finding.value, finding.is_sound) == ("cannot-tell", None, False)
+    assert finding.reason == (
+        "the figure is doubted: This device is emulated (QEMU). [bench.emulated]"
+    )
+
+
+def test_a_speed_up_over_a_quantized_baseline_is_doubted(gate: Any, compared: Record) -> None:
+    record = sound(compared)
+    issue = make_issue("compare.baseline_quantized", "fp32.tflite is quantized; swap the two?")
+    record = replace(record, value=replace(record.value, issues=(issue,)))
+    assert gate("[policy]\nmin_speedup = 1.3\n", [record]).verdict == "cannot-tell"
+    policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
+    assert gate(policy, [record]).verdict == "pass"
+
+
+def test_what_a_warning_says_of_the_model_is_no_doubt_about_the_figure(
+    gate: Any, converted: Record
+) -> None:
+    issue = make_issue("convert.low_quality", "The SQNR is 9.0 dB.")
+    value = replace(converted.value, issues=(issue,))
+    assert gate("[policy]\nmin_sqnr_db = 99\n", [replace(converted, value=value)]).verdict == "fail"
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def only(result: GateResult) -> Any:
+    return result.rules[0].findings[0]
+
+
+def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record) -> None:
+    before, policy = sound(compared), "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    result = gate(policy, [with_quality(before, sample_count=400)], [before])
+    assert only(result).reason == "it is of 400 samples, the baseline's of 500"
+    fed = replace(before, value=replace(before.value, preprocessing=()))
+    assert only(gate(policy, [fed], [before])).reason == (
+        "it is with the preprocessing nothing, the baseline's with scale=1/255"
+    )
+
+
+def test_measurements_are_paired_with_those_made_alike(gate: Any, compared: Record) -> None:
+    one = sound(compared)
+    four = slower(with_runs(one, threads=4))
+    policy = "[policy.regression]\nmax_p50_percent = 50\n"
+    assert gate(policy, [four, one], [one, four]).verdict == "pass"
+    assert gate(policy, [four], [one]).verdict == "cannot-tell"
+    assert gate(policy, [slower(one), four], [one, four]).verdict == "fail"
+
+
+def test_memory_of_another_processor_is_no_baseline(gate: Any, compared: Record) -> None:
+    before = sound(compared)
+    now = with_facts(before, cpu_model="Cortex-A72")
+    result = gate("[policy.regression]\nmax_peak_memory_percent = 5\n", [now], [before])
+    assert result.verdict == "cannot-tell"
+    assert "cannot be compared: processor Cortex-A72 against " in only(result).reason
+
+
+def test_a_device_that_only_the_baseline_has_is_missed(gate: Any, compared: Record) -> None:
+    here = sound(compared)
+    there = with_facts(here, device="pi4")
+    result = gate("[policy.regression]\nmax_p50_percent = 900\n", [here], [here, there])
+    assert (result.verdict, only(result).reason) == (
+        "cannot-tell",
+        "the baseline has it of pi4, the records do not",
+    )
+
+
+def test_a_baseline_that_no_rule_is_about_is_refused(gate: Any, compared: Record) -> None:
+    with pytest.raises(UsageError) as caught:
+        gate("[policy]\nmin_sqnr_db = 1\n", [compared], [compared])
+    assert caught.value.message.startswith(f"--baseline {compared.path} is given, and ")
+
+
+def test_one_model_measured_twice_in_a_record_is_the_one_meant(gate: Any, compared: Record) -> None:
+    bench = sound(compared).value.bench
+    runs = (bench.runs[1], bench.runs[1])
+    record = replace(compared, kind="bench", value=replace(bench, runs=runs))
+    assert gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [record]).verdict == "pass"
+    two = replace(compared, kind="bench", value=bench)
+    with pytest.raises(RecordError, match=r"has several models, .* and nothing tells which one"):
+        gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [two])

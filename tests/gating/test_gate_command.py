@@ -1,0 +1,160 @@
+"""`edgeq gate` as CI calls it: exit statuses, JUnit, Markdown, and the files in docs/."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import edgeq
+from edgeq import models, storage
+from edgeq.cli import cli
+from edgeq.gating.gate import apply_policy
+from edgeq.gating.parsing import read_policy
+from edgeq.gating.rules import RULES
+from edgeq.records import Record
+from edgeq.render.gate import gate_junit, gate_markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def gate(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, ["gate", *map(str, arguments)], standalone_mode=False)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "edgeq.toml"
+    path.write_text("[policy]\nmin_sqnr_db = 20\nmax_size = '1 MB'\n")
+    return path
+
+
+def test_a_model_within_its_budgets_passes(
+    converted: Record, compared: Record, policy: Path, tmp_path: Path
+) -> None:
+    paths = [tmp_path / name for name in ("gate.xml", "gate.md", "gate.json")]
+    done = gate(converted.path, compared.path, "--policy", policy,
+                "--junit", paths[0], "--markdown", paths[1], "-o", paths[2])  # fmt: skip
+    assert done.exception is None and done.return_value == 0
+    assert done.stdout.splitlines()[-1] == "PASS: Every rule is kept."
+    suite = ET.parse(paths[0]).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "0", "0")
+    assert paths[1].read_text().startswith("### :white_check_mark: edgeq gate: pass\n")
+    assert json.loads(paths[2].read_text())["kind"] == "gate"
+
+
+def test_a_missed_rule_is_status_3_and_one_that_cannot_be_judged_4(
+    compared: Record, policy: Path, tmp_path: Path
+) -> None:
+    policy.write_text("[policy]\nmin_sqnr_db = 90\nruns_on = '2.14'\n")
+    done = gate(compared.path, "--policy", policy, "--junit", tmp_path / "g.xml")
+    assert done.return_value == 3
+    failure, skipped = ET.parse(tmp_path / "g.xml").getroot()
+    assert failure.find("failure") is not None and skipped.find("skipped") is not None
+    assert f"    {compared.path}: $.quality.outputs[0].sqnr_db" in done.stdout.splitlines()
+    policy.write_text("[policy]\nruns_on = '2.14'\n")
+    assert gate(compared.path, "--policy", policy).return_value == 4
+
+
+def test_what_is_no_record_is_status_4(policy: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"schema": "edgeq.rec')
+    done = gate(tmp_path / "r.json", "--policy", policy)
+    assert done.exception.exit_code == 4
+    assert "is no JSON, or was cut short" in str(done.exception)
+
+
+def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> None:
+    before = Path(compared.path).read_bytes()
+    done = gate(compared.path, "--policy", policy, "--markdown", compared.path)
+    assert done.exception.exit_code == 2
+    assert Path(compared.path).read_bytes() == before
+
+
+def test_two_outputs_do_not_share_a_file(compared: Record, policy: Path, tmp_path: Path) -> None:
+    twice = tmp_path / "x"
+    done = gate(compared.path, "--policy", policy, "--junit", twice, "--markdown", twice)
+    assert str(done.exception) == f"Two outputs would go to {twice}. Name two files."
+    assert not twice.exists()
+
+
+def test_python_callers_have_the_same_function(compared: Record, policy: Path) -> None:
+    result = edgeq.gate([compared.path], policy)
+    assert (result.verdict, [rule.rule for rule in result.rules]) == (
+        "pass",
+        ["min_sqnr_db", "max_size"],
+    )
+
+
+def test_a_line_names_the_record_and_is_left_whole(compared: Record, policy: Path) -> None:
+    lines = gate(compared.path, "--policy", policy).stdout.splitlines()
+    assert lines[2].split() == ["rule", "figure", "(95", "%", "interval)", "limit", "from"]
+    assert lines[3].startswith("PASS  min_sqnr_db  ")
+    assert lines[3].endswith(f"  at least 20 dB  {compared.path}")
+
+
+def test_hostile_names_stay_text(compared: Record, policy: Path) -> None:
+    value = compared.value
+    name = 'a|b`<img src=x onerror=alert(1)>`@team\n# *x* \x01"]]>&.tflite'
+    hostile = replace(value, candidate=replace(value.candidate, path=name))
+    result = apply_policy(read_policy(policy), [replace(compared, value=hostile)])
+    text = gate_markdown(result)
+    assert "<img" not in text and "@team" not in text
+    assert len([line for line in text.splitlines() if line.startswith("| ")]) == 3
+    case = next(iter(ET.fromstring(gate_junit(result))))
+    assert case.get("classname") == name.replace("\x01", "\N{REPLACEMENT CHARACTER}")
+
+
+def test_the_rules_of_the_page_are_those_of_the_table() -> None:
+    tables = {"": "[policy]", "devices": "[policy.devices.NAME]", "any": "either",
+              "regression": "[policy.regression]"}  # fmt: skip
+    page = (ROOT / "docs" / "gate.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| `(\w+)` \| `(.+?)` \| (.+) \|$", page, re.M)
+    assert [(row[0].strip("`"), *row[1:]) for row in rows] == [
+        (tables[rule.place], rule.key, rule.example, rule.meaning) for rule in RULES.values()
+    ]
+
+
+def test_the_policy_of_the_page_can_be_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "gate.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "edgeq.toml").write_text(block)
+    assert len(read_policy(tmp_path / "edgeq.toml").limits) == 10
+
+
+def test_the_workflow_and_the_hook_call_commands_that_exist() -> None:
+    workflow = yaml.safe_load((ROOT / "docs" / "ci" / "github-actions.yml").read_text())
+    steps = [step.get("run", "") for step in workflow["jobs"]["gate"]["steps"]]
+    hooks = yaml.safe_load((ROOT / "docs" / "ci" / "pre-commit-config.yaml").read_text())
+    entries = [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]]
+    commands = [shlex.split(text) for text in (*steps, *entries) if text.startswith("edgeq ")]
+    assert len(commands) == 4
+    for _, verb, *rest in commands:
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        command.make_parser(click.Context(command)).parse_args(rest)
+
+
+def test_the_example_model_keeps_the_policy_of_this_project(
+    int8_mobilenet: Path, float_file: Path, tmp_path: Path
+) -> None:
+    """edgeq's own gate, on the whole test set: a change that makes conversions worse stops here."""
+    from edgeq import api
+
+    result = api.compare(
+        float_file, int8_mobilenet, models.path("fashion_mnist_test.npz"),
+        preprocess=["scale=1/255"], latency=False,
+    )  # fmt: skip
+    storage.write_record(tmp_path / "compare.json", "compare", result)
+    done = gate(
+        f"{int8_mobilenet}.json", tmp_path / "compare.json", "--policy", ROOT / "edgeq.toml"
+    )
+    assert done.return_value == 0, done.stdout

@@ -1,0 +1,166 @@
+"""Every command that README and docs show is run, page by page, as a reader would type it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import tomlkit
+
+from edgeq import models
+from edgeq.cli import cli
+from tests.converters.conftest import make_models
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+
+# What cannot stand on a test machine, and what stands in its place.
+REPLACED = {
+    "sudo ": "",
+    "pi@raspberrypi.local": "local",
+    "ssh://local": "ssh://nobody@127.0.0.1:9",
+    "--device local,local": "--device local",
+    "--devices local,local": "--devices local",
+    "local,pi4": "local",
+    "--sustained 10": "--sustained 0.05",
+    "labelled.npz": "test.npz",
+    "~/litert/bin/python": os.environ.get("EDGEQ_LITERT_PYTHON", ""),
+    "torch-env/bin/python": os.environ.get("EDGEQ_TORCH_PYTHON", ""),
+    "onnx-env/bin/python": os.environ.get("EDGEQ_ONNX_PYTHON", ""),
+    "old-env/bin/python": os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON", ""),
+}
+# Commands whose parts are not on every machine: such text in them, and the variable or program
+# without which they are only read.
+NEEDS = {
+    "net.pt2": "EDGEQ_TORCH_PYTHON",
+    "net.onnx": "EDGEQ_ONNX_PYTHON",
+    "--engine litert": "EDGEQ_LITERT_PYTHON",
+    "old-env": "EDGEQ_TFLITE_RUNTIME_PYTHON",
+    "emulated:arm64": "EDGEQ_EXAMPLES_ON_BOARDS",  # tests/device_runners/test_emulated.py runs them
+    "adb": "EDGEQ_EXAMPLES_ON_PHONES",  # tests/device_runners/test_phone.py does
+    "tcp://": "EDGEQ_EXAMPLES_ON_CLUSTERS",  # tests/tuning/test_cluster.py does
+    "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
+    "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
+}
+# Nothing answers at the address that stands for a board, so these say so.
+FAILING = {"edgeq devices check": 1}
+LINE = re.compile(r"\\\n\s*")
+
+
+def commands_of(page: str) -> Iterator[str]:
+    """Commands in the page's `console` and `sh` blocks."""
+    text = (ROOT / page).read_text()
+    for kind, block in re.findall(r"^ *```(console|sh)\n(.*?)^ *```$", text, re.M | re.S):
+        for line in LINE.sub(" ", block).splitlines():
+            command = line.strip()
+            if kind == "console" and not command.startswith("$ "):
+                continue
+            command = command.removeprefix("$ ").partition("  #")[0].strip()
+            if command and not command.startswith("#"):
+                yield command
+
+
+EXAMPLES = {page: list(dict.fromkeys(commands_of(page))) for page in PAGES}
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, and the PyTorch and ONNX models that one page names, where they can be made."""
+    folder = tmp_path_factory.mktemp("stock")
+    for name, source, count in (("samples", "calibration", 100), ("test", "test", 300)):
+        with np.load(models.path(f"fashion_mnist_{source}.npz")) as stored:
+            np.savez(folder / f"{name}.npz", x=stored["x"][:count], y=stored["y"][:count])
+    images = np.random.default_rng(0).standard_normal((60, 3, 32, 32)).astype(np.float32)
+    np.savez(folder / "images.npz", image=images)
+    for kind, source, target in (("torch", "cnn.pt2", "net.pt2"), ("onnx", "cnn.onnx", "net.onnx")):
+        if os.environ.get(f"EDGEQ_{kind.upper()}_PYTHON"):
+            made = make_models(kind, tmp_path_factory.mktemp(kind))
+            shutil.copy(made / source, folder / target)
+    return folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path, stock: Path, int8_mobilenet: Path, float_file: Path) -> Path:
+    """A folder with the files that the examples name; each page begins with them as they are."""
+    for path in stock.iterdir():
+        shutil.copy(path, tmp_path)
+    shutil.copy(models.path("fmnist_mobilenet.keras"), tmp_path / "model.keras")
+    shutil.copy(int8_mobilenet, tmp_path / "model.tflite")
+    shutil.copy(float_file, tmp_path / "model-fp32.tflite")
+    (tmp_path / "models").symlink_to(models.path("fmnist_cnn.keras").parent)
+    (tmp_path / "edgeq.toml").write_text("[policy]\nmin_sqnr_db = 10\n")
+    (tmp_path / "edgeq-demo").mkdir()
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+def translate(command: str) -> str:
+    for shown, here in REPLACED.items():
+        command = command.replace(shown, here)
+    return command
+
+
+def is_runnable(command: str) -> bool:
+    needs = {variable for text, variable in NEEDS.items() if text in command}
+    return all(os.environ.get(variable) for variable in needs) and "..." not in command
+
+
+def read_only(words: list[str]) -> None:
+    """Hold a command's options against those that it takes."""
+    command: click.Command | None = cli
+    rest = words[1:]
+    while isinstance(command, click.Group):
+        name, *rest = rest
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, f"{words}: there is no {name!r}"
+    context = click.Context(command)
+    command.make_parser(context).parse_args(rest)
+
+
+def run(command: str, folder: Path) -> None:
+    words = shlex.split(translate(command))
+    if words[0] != "edgeq":
+        return
+    if not is_runnable(command):
+        read_only(shlex.split(command.replace("sudo ", "").replace("...", "")))
+        return
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HOME": str(folder / "home")}
+    environment.pop("XDG_CONFIG_HOME", None)
+    done = subprocess.run(
+        words, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=280
+    )
+    shown = f"{command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == FAILING.get(command, 0), shown
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if EXAMPLES[page]])
+def test_examples_run(page: str, desk: Path) -> None:
+    for command in EXAMPLES[page]:
+        run(command, desk)
+
+
+def test_extras_in_pip_commands_exist() -> None:
+    known = tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"]
+    named = {
+        extra
+        for page in PAGES
+        for extras in re.findall(r"edgeq\[([a-z,-]+)\]", (ROOT / page).read_text())
+        for extra in extras.split(",")
+    }
+    assert {"convert", "torch"} <= named <= set(known["optional-dependencies"])
+
+
+def test_scripts_that_are_shown_exist() -> None:
+    shown = [command for page in PAGES for command in EXAMPLES[page] if "scripts/" in command]
+    assert shown == ["scripts/demo", "scripts/test"]
+    assert all(os.access(ROOT / command, os.X_OK) for command in shown)
