@@ -169,7 +169,7 @@ def _follow(
     if child.wait() != 0 or said:
         raise DeviceError(
             f"Model Explorer ended with status {child.returncode}.",
-            hint="See what it said with -v; a newer one may be needed: pip install -U 'edgeq[explorer]'",
+            hint="See what it said with -v, or renew it: pip install -U 'edgeq[explorer]'",
             details="".join(said),
         )
 
