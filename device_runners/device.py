@@ -124,7 +124,19 @@ def resolve_address(address: str, name: str, python: str | None) -> Device:
     if (found := parse_ssh(address)) is not None:
         return _open_ssh(found, name, python)
     known = "".join(f", {item}" for item in read_devices())
-    raise UsageError(f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.")
+    raise UsageError(
+        f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.",
+        hint=_how_to_write(address),
+    )
+
+
+def _how_to_write(address: str) -> str | None:
+    """What was probably meant."""
+    if "," in address:
+        return "One device is meant here, and that is a list: name one of them."
+    if _SSH.fullmatch(address):
+        return f"Write a board over SSH with its user, such as pi@{address}"
+    return None
 
 
 def _open_local(address: str, rest: str, python: str | None) -> Device:

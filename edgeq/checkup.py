@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeq import flatbuffer, storage
-from edgeq.device_runners import agent, measure
+from edgeq.device_runners import agent
 from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners.runtimes import check_runtime
 from edgeq.errors import DeviceError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.values import Checkup, DeviceFacts, Part, Problem, RuntimeCheck, RuntimeInfo
@@ -115,7 +116,7 @@ def _why_broken(device: Device, runtime: RuntimeInfo) -> str | None:
 
 def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> bool:
     try:
-        measure.check_runtime(needed, runtime, model)
+        check_runtime(needed, runtime, model)
     except DeviceError:
         return False
     return True
