@@ -123,8 +123,22 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     assert caught.value.message == (
         f"{newer} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14.0."
     )
-    assert str(caught.value.hint).startswith("Install ai-edge-litert there")
+    assert str(caught.value.hint).startswith("Pass --runtime ai-edge-litert, which edgeq brings")
     assert device.sent_bytes == before
+
+
+def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
+    device: BoardDevice, int8_mobilenet: Path, save: Any
+) -> None:
+    device.clean()
+    tree = flatbuffer.read(int8_mobilenet)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
+    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
+        measure.bench([save(flatbuffer.serialize(tree))], device, old)
+    device.forget_facts()
+    device.session.open()
+    assert device.session.hello["environments"] == []
 
 
 def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> None:
@@ -196,6 +210,21 @@ def test_it_starts_again_after_it_was_stopped(board: str) -> None:
     (found,) = devices.check([board])
     assert found.facts is not None
     assert made.port == start(made)
+
+
+def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(tmp_path: Path) -> None:
+    """After a restart of this machine, the file with the number is still there."""
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        made = VirtualBoard(tmp_path)
+        (tmp_path / "running").write_text(f"1 {other.pid}")
+        stop(made)
+        assert made.port is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_an_unknown_machine_is_told() -> None:
