@@ -51,7 +51,8 @@ def _lines(row: ParityRow, apart: tuple[int, ...]) -> list[str]:
     if apart:
         shown = ", ".join(map(str, apart[:_SHOWN_SAMPLES]))
         more = f" and {len(apart) - _SHOWN_SAMPLES} more" if len(apart) > _SHOWN_SAMPLES else ""
-        lines += ["", f"{own}: samples {shown}{more} differ"]
+        what = f"sample {shown} differs" if len(apart) == 1 else f"samples {shown}{more} differ"
+        lines += ["", f"{own}: {what}"]
     if row.first is not None:
         name = row.first.name.split(";")[0]
         lines.append(f"  first at {name} ({row.first.operator}), by {row.first.largest:g}")
