@@ -337,14 +337,20 @@ class Keeper:
         remove(self.root / "environments" / name)
 
     def forget(self) -> int:
-        """Delete the whole cache but what runs; returns the bytes that were freed."""
+        """Delete the whole cache; returns the bytes that were freed.
+
+        Raises:
+            KeeperError: a run needs what lies there.
+        """
         before = self.room()
+        busy = [path.name for path in (self.root / "jobs").iterdir() if is_running(path)]
+        if busy:
+            raise KeeperError("busy", ", ".join(busy))
         for path in [*(self.root / "files").iterdir(), *(self.root / "incoming").iterdir(),
                      *(self.root / "environments").iterdir()]:  # fmt: skip
             remove(path)
         for path in (self.root / "jobs").iterdir():
-            if not is_running(path):
-                remove(path)
+            remove(path)
         return max(0, self.room() - before)
 
     # -- jobs

@@ -204,6 +204,11 @@ def _explain(name: str, error: Mapping[str, str]) -> DeviceError:
             f"The disk of {name} is full: {error['message']}.",
             hint=f"Make room there, or empty edgeq's cache: edgeq devices clean {name}",
         )
+    if error["code"] == "busy":
+        return DeviceError(
+            f"A run is going on on {name}, which needs what would be deleted: {error['message']}.",
+            hint="Type it again when that run has ended; Ctrl-C where it was started ends it.",
+        )
     if error["code"] == "no_python":
         return DeviceError(
             f"{name} has no usable Python at {error['message']}.",

@@ -286,6 +286,23 @@ def test_ctrl_c_leaves_nothing_running(board: Board, tiny: Any, save: Any) -> No
     assert board.jobs() == []
 
 
+def test_nothing_is_deleted_under_a_run(board: Board, int8_mobilenet: Path) -> None:
+    told: list[str] = []
+
+    def clean(event: dict[str, Any]) -> None:
+        if event.get("step") == "measure" and not told:
+            (job,) = board.jobs()
+            with pytest.raises(DeviceError) as caught:
+                board.device().clean()
+            told.append(caught.value.message.replace(job.name, "JOB"))
+
+    device = board.device()
+    options = BenchOptions(min_time_s=2, max_time_s=2)
+    result = measure.bench([int8_mobilenet], device, options, on_event=clean)
+    assert result.runs[0].latency.count > 0
+    assert told == ["A run is going on on board, which needs what would be deleted: JOB."]
+
+
 def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> None:
     samples = np.random.default_rng(2).integers(-128, 128, (20, 28, 28, 1)).astype(np.int8)
 
@@ -466,7 +483,7 @@ def test_an_interrupted_run_goes_on_at_its_last_batch(
     def die_in_the_third(event: dict[str, Any]) -> None:
         if event["event"] == "end":
             jobs.append("done")
-        if len(jobs) == 2 and event.get("step") == "upload":
+        if len(jobs) == 2 and event.get("step") == "upload, kB":
             raise KeyboardInterrupt
 
     device = board.device()
