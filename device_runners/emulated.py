@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -118,10 +119,11 @@ def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
                 hint=f"Build it once, as root: edgeq devices setup emulated:{machine}",
             )
         port = start(board)
-        return ssh.connect(
-            ssh.SshAddress("127.0.0.1", "pi", port, keys=(str(board.key),),
-                           known_hosts=str(board.known_hosts))
+        where = ssh.SshAddress(
+            "127.0.0.1", "pi", port, shlex.quote(python or "python3"), (str(board.key),),
+            str(board.known_hosts),
         )  # fmt: skip
+        return ssh.connect(where)
 
     return BoardDevice(name, connect, python=python)  # type: ignore[arg-type]
 

@@ -40,7 +40,7 @@ class SshAddress:
     Attributes:
         host: a name, an address, or an alias of ~/.ssh/config.
         user, port: None takes what ~/.ssh/config says, or the defaults.
-        python: that the keeper runs under.
+        python: that the keeper runs under, as words for a shell.
         keys: private key files; by default those of the user and of the agent.
         known_hosts: a file; by default the user's.
     """
@@ -216,14 +216,17 @@ async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
     if connection.is_closed():
         raise LinkLostError("the connection was closed")
     status = process.exit_status
+    last = errors.splitlines()[-1:] or ["it printed nothing"]
     if status in (126, 127):
         raise DeviceError(
-            f"{address} has no {address.python}: {errors}.",
+            f"{address} has no {address.python}: {last[0]}.",
             hint="Install Python 3.8 or newer there (Debian: sudo apt install python3), or name "
             "the interpreter with --python.",
         )
-    last = errors.splitlines()[-1:] or ["it printed nothing"]
-    raise DeviceError(f"{address.python} on {address} ended with {status}: {last[0]}.")
+    raise DeviceError(
+        f"{address.python} on {address} ended with {status}: {last[0]}.".replace("..", "."),
+        hint="Name an interpreter there of Python 3.8 or newer with --python.",
+    )
 
 
 class SshLink:
