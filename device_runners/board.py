@@ -59,6 +59,11 @@ class BoardDevice:
             self._facts = read_facts(self.name, plain)
         return self._facts
 
+    @property
+    def takes_environments(self) -> bool:
+        """Whether edgeq may bring a runtime: not beside an interpreter that the user named."""
+        return self._python is None
+
     def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
         """See `device.Device`; with an interpreter of the user's, that one is left as it is."""
         from edgeq.device_runners import environment

@@ -87,6 +87,15 @@ def release_of(runtime: str) -> RuntimeInfo:
     return RuntimeInfo(runtime, _own_version(runtime) or RUNTIMES[runtime].release)
 
 
+def best(device: BoardDevice) -> RuntimeInfo | None:
+    """What `set_up` would bring to this board; None where no runtime has wheels for it."""
+    device.session.open()
+    try:
+        return release_of(_choose(device.name, device.session.hello, None))
+    except DeviceError:
+        return None
+
+
 def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
     if runtime is not None and runtime not in RUNTIMES:
         raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")

@@ -18,6 +18,7 @@ import pytest
 
 import edgeq
 from edgeq import devices, flatbuffer, models
+from edgeq.checkup import doctor
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
@@ -139,6 +140,19 @@ def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
     device.forget_facts()
     device.session.open()
     assert device.session.hello["environments"] == []
+
+
+def test_doctor_knows_that_the_first_run_brings_a_runtime(device: BoardDevice) -> None:
+    """An error would send people away whom bench would have served."""
+    device.clean()
+    checkup = doctor("emulated:arm64")
+    assert checkup.can_run
+    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
+    assert problem.code == "doctor.no_runtime_yet"
+    assert problem.message == (
+        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
+    )
+    assert problem.remedy == "edgeq devices setup emulated:arm64"
 
 
 def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> None:
