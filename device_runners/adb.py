@@ -12,7 +12,7 @@ from edgeq.device_runners import adb_server, adb_shell, keeper, phone
 from edgeq.device_runners.adb_server import Stream
 from edgeq.device_runners.adb_shell import Shell
 from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import OnEvent
+from edgeq.device_runners.device import OnEvent, upload_event
 from edgeq.device_runners.session import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
@@ -181,14 +181,14 @@ class AdbDevice(BoardDevice):
 
     def upload_file(self, path: Path, on_event: OnEvent | None = None) -> str:
         """Bring a file into the shell's cache, with progress; its path there."""
-        sent = 0
+        sent, total = 0, path.stat().st_size
 
         def count(size: int) -> None:
             nonlocal sent
             sent += size
             self._count(size)
             if on_event is not None:
-                on_event({"event": "progress", "step": "upload", "done": sent})
+                on_event(upload_event(sent, total))
 
         return self.shell.upload(path, count)
 

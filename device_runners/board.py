@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent
+from edgeq.device_runners.device import OnEvent, upload_event
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.session import Link, Session
 from edgeq.errors import DeviceError
@@ -58,6 +58,11 @@ class BoardDevice:
             plain = self._ask_all()
             self._facts = read_facts(self.name, plain)
         return self._facts
+
+    @property
+    def takes_environments(self) -> bool:
+        """Whether edgeq may bring a runtime: not beside an interpreter that the user named."""
+        return self._python is None
 
     def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
         """See `device.Device`; with an interpreter of the user's, that one is left as it is."""
@@ -140,14 +145,14 @@ class BoardDevice:
 
     def upload(self, path: Path, on_event: OnEvent | None = None) -> str:
         """Bring a file into the board's cache, with progress; its digest."""
-        sent = 0
+        sent, total = 0, path.stat().st_size
 
         def count(size: int) -> None:
             nonlocal sent
             sent += size
             self._count(size)
             if on_event is not None:
-                on_event({"event": "progress", "step": "upload", "done": sent})
+                on_event(upload_event(sent, total))
 
         return self.session.send(path, count)
 
@@ -173,9 +178,10 @@ class BoardDevice:
             raise _post_mortem(self.name, reply)
 
     def clean(self) -> int:
-        """Delete edgeq's cache there, but for what runs; the bytes that were freed."""
+        """Delete edgeq's cache there, unless something runs; the bytes that were freed."""
         self.session.open()
         freed: int = self.session.call("forget")
+        self.forget_facts()
         return freed
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,22 @@ class Device(Protocol):
 
 def events_as_progress(on_progress: Callable[[str, int, int | None], None]) -> OnEvent:
     """The agent's events as progress steps; signs of life repeat the last one."""
-    step, done = "start", 0
+    step, done, total = "start", 0, None
 
     def show(event: dict[str, Any]) -> None:
-        nonlocal step, done
+        nonlocal step, done, total
         if "step" in event:
-            step, done = str(event["step"]), int(event["done"])
-        on_progress(step, done, None)
+            step, done, total = str(event["step"]), int(event["done"]), event.get("total")
+        on_progress(step, done, total)
 
     return show
+
+
+def upload_event(sent: int, total: int) -> dict[str, Any]:
+    """Bytes of a file that arrived, as progress in kB."""
+    kilobytes = -(-total // 1000)
+    return {"event": "progress", "step": "upload, kB", "done": min(-(-sent // 1000), kilobytes),
+            "total": kilobytes}  # fmt: skip
 
 
 def resolve_device(text: str, python: Path | None = None) -> Device:
@@ -124,7 +132,19 @@ def resolve_address(address: str, name: str, python: str | None) -> Device:
     if (found := parse_ssh(address)) is not None:
         return _open_ssh(found, name, python)
     known = "".join(f", {item}" for item in read_devices())
-    raise UsageError(f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.")
+    raise UsageError(
+        f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.",
+        hint=_how_to_write(address),
+    )
+
+
+def _how_to_write(address: str) -> str | None:
+    """What was probably meant."""
+    if "," in address:
+        return "One device is meant here, and that is a list: name one of them."
+    if _SSH.fullmatch(address):
+        return f"Write a board over SSH with its user, such as pi@{address}"
+    return None
 
 
 def _open_local(address: str, rest: str, python: str | None) -> Device:
@@ -152,7 +172,8 @@ def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:
     from edgeq.device_runners import ssh  # asyncssh takes a while to import
     from edgeq.device_runners.board import BoardDevice
 
-    where = ssh.SshAddress(found.host, found.user, found.port, python="python3")
+    # Where a board has no python3 in its PATH, the one that is named serves the keeper, too.
+    where = ssh.SshAddress(found.host, found.user, found.port, shlex.quote(python or "python3"))
     return BoardDevice(name, lambda: ssh.connect(where), python=python)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -68,19 +69,33 @@ class VirtualBoard:
     @property
     def port(self) -> int | None:
         """Where its sshd listens; None when it does not run."""
+        port, pid = self._running()
+        return port if pid is not None and _answers(port) else None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that all of its own end with; None when it does not run."""
+        return self._running()[1]
+
+    def _running(self) -> tuple[int, int | None]:
+        """Port and process, as written when it was started, if that still is the process.
+
+        After a restart of this machine the number may be that of any other.
+        """
         try:
             port, pid = map(int, (self.folder / "running").read_text().split())
-            os.kill(pid, 0)
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
-            return None
-        return port if _answers(port) else None
+            return 0, None
+        return port, pid if os.fsencode(self.root) in words else None
 
 
 def board_folder(machine: str) -> Path:
     """Where a virtual board lies; EDGEQ_BOARDS moves them all."""
     own = os.environ.get("EDGEQ_BOARDS")
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return (Path(own) if own else Path(cache) / "edgeq" / "boards") / machine
+    folder = Path(own) if own else Path(cache) / "edgeq" / "boards"
+    return folder.resolve() / machine  # its processes are told by this path
 
 
 def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
@@ -104,10 +119,11 @@ def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
                 hint=f"Build it once, as root: edgeq devices setup emulated:{machine}",
             )
         port = start(board)
-        return ssh.connect(
-            ssh.SshAddress("127.0.0.1", "pi", port, keys=(str(board.key),),
-                           known_hosts=str(board.known_hosts))
+        where = ssh.SshAddress(
+            "127.0.0.1", "pi", port, shlex.quote(python or "python3"), (str(board.key),),
+            str(board.known_hosts),
         )  # fmt: skip
+        return ssh.connect(where)
 
     return BoardDevice(name, connect, python=python)  # type: ignore[arg-type]
 
@@ -179,9 +195,9 @@ def start(board: VirtualBoard) -> int:
 
 def stop(board: VirtualBoard) -> None:
     """End it, with everything that runs in it."""
-    with contextlib.suppress(OSError, ValueError):
-        _, pid = map(int, (board.folder / "running").read_text().split())
-        os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it
+    if (pid := board.pid) is not None:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it
     (board.folder / "running").unlink(missing_ok=True)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
+from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
 
@@ -63,7 +64,7 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     board = device.session.hello
     chosen = _choose(device.name, board, runtime)
     wheels = RUNTIMES[chosen]
-    release = _own_version(chosen) or wheels.release
+    release = release_of(chosen).version
     major, minor, _ = board["version"]
     name = f"{chosen}-{release}-cp{major}{minor}"
     if name in board["environments"]:
@@ -79,6 +80,20 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()
     return name
+
+
+def release_of(runtime: str) -> RuntimeInfo:
+    """What `set_up` would bring to a board."""
+    return RuntimeInfo(runtime, _own_version(runtime) or RUNTIMES[runtime].release)
+
+
+def best(device: BoardDevice) -> RuntimeInfo | None:
+    """What `set_up` would bring to this board; None where no runtime has wheels for it."""
+    device.session.open()
+    try:
+        return release_of(_choose(device.name, device.session.hello, None))
+    except DeviceError:
+        return None
 
 
 def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:

@@ -13,6 +13,7 @@ keeper finds it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -99,8 +100,9 @@ def choose_root() -> Path:
 def remove_forgotten(root: Path) -> None:
     """Jobs that ended, and uploads that broke, long ago."""
     for path in [*(root / "jobs").iterdir(), *(root / "incoming").iterdir()]:
-        if age_s(path) > FORGOTTEN_S and not (path.is_dir() and is_running(path)):
-            remove(path)
+        with contextlib.suppress(FileNotFoundError):  # another keeper finished it meanwhile
+            if age_s(path) > FORGOTTEN_S and not (path.is_dir() and is_running(path)):
+                remove(path)
 
 
 def age_s(path: Path) -> float:
@@ -119,8 +121,9 @@ def remove(path: Path) -> None:
     """A file or a folder, there or not."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(str(path), ignore_errors=True)
-    elif path.exists() or path.is_symlink():
-        path.unlink()
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
 
 def digest_of(path: Path) -> str:
@@ -334,28 +337,41 @@ class Keeper:
         remove(self.root / "environments" / name)
 
     def forget(self) -> int:
-        """Delete the whole cache but what runs; returns the bytes that were freed."""
+        """Delete the whole cache; returns the bytes that were freed.
+
+        Raises:
+            KeeperError: a run needs what lies there.
+        """
         before = self.room()
+        busy = [path.name for path in (self.root / "jobs").iterdir() if is_running(path)]
+        if busy:
+            raise KeeperError("busy", ", ".join(busy))
         for path in [*(self.root / "files").iterdir(), *(self.root / "incoming").iterdir(),
                      *(self.root / "environments").iterdir()]:  # fmt: skip
             remove(path)
         for path in (self.root / "jobs").iterdir():
-            if not is_running(path):
-                remove(path)
+            remove(path)
         return max(0, self.room() - before)
 
     # -- jobs
 
     def facts(self, python: str, agent: str) -> Dict[str, Any]:
         """What the agent says of this machine under an interpreter."""
-        done = subprocess.run(
-            [python, str(self.root / "files" / agent), "facts"],
-            stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=FACTS_S,
-        )  # fmt: skip
+        command = [python, str(self.root / "files" / agent), "facts"]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                timeout=FACTS_S,
+            )  # fmt: skip
+        except OSError as error:
+            raise KeeperError("no_python", f"{python}: {error.strerror or error}") from error
         if done.returncode != 0:
             text = done.stderr.decode("utf-8", "replace").strip()
             raise KeeperError("agent_failed", text or f"status {done.returncode}")
-        facts: Dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
+        try:
+            facts: Dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
+        except (ValueError, IndexError):
+            raise KeeperError("no_python", f"{python}: it does not answer like one") from None
         return facts
 
     def start(self, job: str, python: str, agent: str, files: Dict[str, str], inputs: str) -> None:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer, storage, timing
 from edgeq.device_runners import agent, health
-from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
-from edgeq.device_runners.environment import RUNTIMES
 from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.device_runners.sustained import read_sustained, window_length
 from edgeq.errors import DeviceError, UsageError
 from edgeq.issues import judge
@@ -40,55 +39,6 @@ Arrays = Mapping[str, NDArray[Any]]
 _LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
 _MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be memory
 _BATCH_BYTES = 8 << 20  # sent to a board at a time, and lost when a run is interrupted
-
-
-# ---------------------------------------------------------------- runtimes
-
-
-def choose_runtime(
-    device: Device, wanted: str | None, on_event: OnEvent | None = None
-) -> RuntimeInfo:
-    """The runtime that will execute models on a device; a board without one is given one.
-
-    Raises:
-        DeviceError: there is none, or not the one asked for.
-    """
-    if isinstance(device, AdbDevice):
-        device.require_python()
-    for is_set_up in (False, True):
-        found = device.facts().runtimes
-        for runtime in found:
-            if wanted in (None, runtime.name):
-                return runtime
-        if is_set_up or wanted not in (None, *RUNTIMES) or not isinstance(device, BoardDevice):
-            break
-        device.set_up(wanted, on_event)
-    there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
-    raise DeviceError(
-        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.",
-        hint=f"Install it there with: pip install {wanted or 'ai-edge-litert'}",
-    )
-
-
-def check_runtime(min_version: str | None, runtime: RuntimeInfo, model: Path) -> None:
-    """Refuse a model that the runtime is too old for, before anything is sent.
-
-    `min_runtime_version` counts in TensorFlow releases. tflite-runtime and tensorflow use the
-    same numbers; ai-edge-litert started over at 1.0, after TensorFlow 2.17, and reads all that
-    TensorFlow's converter writes.
-
-    Raises:
-        DeviceError: naming both versions and the way out.
-    """
-    if min_version is None or runtime.name == "ai-edge-litert":
-        return
-    if flatbuffer.release(min_version) > flatbuffer.release(runtime.version):
-        raise DeviceError(
-            f"{model} needs TensorFlow Lite {min_version} or newer; {runtime.name} there is "
-            f"{runtime.version}.",
-            hint="Install ai-edge-litert there, or convert with --granularity tensor or "
-            "another --scheme.",
-        )
 
 
 # ---------------------------------------------------------------- bench
@@ -114,10 +64,8 @@ def bench(
         SourceError: a file is no `.tflite`.
         UsageError: options that contradict each other, or cores that are not there.
     """
-    runtime = choose_runtime(device, options.runtime, on_event)
+    runtime = choose_runtime(device, options.runtime, on_event, models)
     settings = _settings(models, device, options)
-    for model in models:
-        check_runtime(flatbuffer.min_runtime_version(flatbuffer.read(model)), runtime, model)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
         folder = Path(name)
         files, entries = {}, []
@@ -297,11 +245,10 @@ def infer(
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is no `.tflite`.
     """
-    chosen = choose_runtime(device, runtime, on_event)
+    chosen = choose_runtime(device, runtime, on_event, models)
     names = []
     for model in models:
         tree = flatbuffer.read(model)
-        check_runtime(flatbuffer.min_runtime_version(tree), chosen, model)
         names.append(_output_names(model, tree))
     files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
     job = {

@@ -204,4 +204,18 @@ def _explain(name: str, error: Mapping[str, str]) -> DeviceError:
             f"The disk of {name} is full: {error['message']}.",
             hint=f"Make room there, or empty edgeq's cache: edgeq devices clean {name}",
         )
-    return DeviceError(f"{name} failed: {error['message']}.".replace("..", "."))
+    if error["code"] == "busy":
+        return DeviceError(
+            f"A run is going on on {name}, which needs what would be deleted: {error['message']}.",
+            hint="Type it again when that run has ended; Ctrl-C where it was started ends it.",
+        )
+    if error["code"] == "no_python":
+        return DeviceError(
+            f"{name} has no usable Python at {error['message']}.",
+            hint="Name an interpreter of that board with --python, or leave it out, and edgeq "
+            "makes an environment of its own there.",
+        )
+    # A tool's last line says what went wrong, and the ones before say where.
+    lines = error["message"].strip().splitlines() or ["it printed nothing"]
+    message = f"{name} failed: {lines[-1]}.".replace("..", ".")
+    return DeviceError(message, details=error["message"] if lines[1:] else None)

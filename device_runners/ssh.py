@@ -7,6 +7,7 @@ ours unquoted, and no password is asked for or taken.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import threading
@@ -23,6 +24,7 @@ from edgeq.errors import DeviceError
 
 _Result = TypeVar("_Result")
 
+_SSH_PORT = 22
 _CONNECT_S = 20.0
 _KEEPALIVE_S = 5.0
 _KEEPALIVES = 3  # unanswered, before a link counts as lost
@@ -38,7 +40,7 @@ class SshAddress:
     Attributes:
         host: a name, an address, or an alias of ~/.ssh/config.
         user, port: None takes what ~/.ssh/config says, or the defaults.
-        python: that the keeper runs under.
+        python: that the keeper runs under, as words for a shell.
         keys: private key files; by default those of the user and of the agent.
         known_hosts: a file; by default the user's.
     """
@@ -87,24 +89,69 @@ def connect(address: SshAddress) -> SshLink:
         LinkLostError: nobody answers at this moment.
         DeviceError: the host is not known, refuses us, or has no Python.
     """
+    client = _Client(_known_hosts(address))
     try:
-        return _LOOP.run(_connect(address), 2 * _CONNECT_S)
+        return _LOOP.run(_connect(address, client), 2 * _CONNECT_S)
     except asyncssh.HostKeyNotVerifiable as error:
-        raise DeviceError(
-            f"The host key of {address} is not the one in known_hosts, or not in it: {error}.",
-            hint=f"Log in once by hand and compare the fingerprint: {_by_hand(address)}",
-        ) from error
+        raise _stranger(address, client, error) from error
     except asyncssh.PermissionDenied as error:
         raise DeviceError(
             f"{address} accepts none of our keys: {error}.",
-            hint=f"Give it yours: ssh-copy-id {_by_hand(address).partition(' ')[2]}",
+            hint=f"Give it yours: ssh-copy-id {_by_hand(address).partition(' ')[2]}; one with a "
+            "passphrase has to be in the agent: ssh-add",
         ) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
     except (asyncssh.Error, OSError) as error:
         raise LinkLostError(_short(error)) from error
     except (asyncssh.KeyImportError, ValueError) as error:
-        raise DeviceError(f"The keys for {address} cannot be used: {error}.") from error
+        raise DeviceError(
+            f"The keys for {address} cannot be used: {error}.",
+            hint="A key and its .pub file have to belong together, and `ssh-keygen -y -f KEY` "
+            "prints what has to stand in the latter.",
+        ) from error
+
+
+class _Client(asyncssh.SSHClient):
+    """Trusts no key that known_hosts does not have, and remembers which one that was."""
+
+    def __init__(self, known_hosts: Path):
+        self._known_hosts = known_hosts
+        self.shown: str | None = None
+        self.entry: str | None = None  # of known_hosts, where that has another key
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        """Asked about a key that is not among the known ones; False refuses it."""
+        self.shown = key.get_fingerprint()
+        with contextlib.suppress(OSError, ValueError):
+            usual = port == _SSH_PORT
+            found = asyncssh.match_known_hosts(
+                str(self._known_hosts), host, addr, None if usual else port
+            )
+            self.entry = (host if usual else f"[{host}]:{port}") if found[0] else None
+        return False
+
+
+def _known_hosts(address: SshAddress) -> Path:
+    return Path(address.known_hosts or Path.home() / ".ssh" / "known_hosts")
+
+
+def _stranger(address: SshAddress, client: _Client, error: Exception) -> DeviceError:
+    """An unknown host is nothing unusual; another key than before may be an attack."""
+    if client.entry is None:
+        shown = "" if client.shown is None else f", which is {client.shown}"
+        return DeviceError(
+            f"The host key of {address}{shown}, is not in known_hosts: {error}.",
+            hint=f"Log in once by hand and compare the fingerprint: {_by_hand(address)}",
+        )
+    file = "" if address.known_hosts is None else f"-f {shlex.quote(address.known_hosts)} "
+    return DeviceError(
+        f"{address} shows another host key than the one in known_hosts, {client.shown}: {error}.",
+        hint="Somebody else may answer in its place; only if the board was set up anew, forget the "
+        f"old key: ssh-keygen {file}-R {shlex.quote(client.entry)}",
+    )
 
 
 def _by_hand(address: SshAddress) -> str:
@@ -121,7 +168,7 @@ def _short(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-async def _connect(address: SshAddress) -> SshLink:
+async def _connect(address: SshAddress, client: _Client) -> SshLink:
     options: dict[str, Any] = {}
     if address.user is not None:
         options["username"] = address.user
@@ -134,6 +181,7 @@ async def _connect(address: SshAddress) -> SshLink:
         options["known_hosts"] = address.known_hosts
     connection = await asyncssh.connect(
         address.host,
+        client_factory=lambda: client,
         connect_timeout=_CONNECT_S,
         login_timeout=_CONNECT_S,
         keepalive_interval=_KEEPALIVE_S,
@@ -168,14 +216,17 @@ async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
     if connection.is_closed():
         raise LinkLostError("the connection was closed")
     status = process.exit_status
+    last = errors.splitlines()[-1:] or ["it printed nothing"]
     if status in (126, 127):
         raise DeviceError(
-            f"{address} has no {address.python}: {errors}.",
+            f"{address} has no {address.python}: {last[0]}.",
             hint="Install Python 3.8 or newer there (Debian: sudo apt install python3), or name "
             "the interpreter with --python.",
         )
-    last = errors.splitlines()[-1:] or ["it printed nothing"]
-    raise DeviceError(f"{address.python} on {address} ended with {status}: {last[0]}.")
+    raise DeviceError(
+        f"{address.python} on {address} ended with {status}: {last[0]}.".replace("..", "."),
+        hint="Name an interpreter there of Python 3.8 or newer with --python.",
+    )
 
 
 class SshLink:

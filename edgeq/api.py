@@ -21,7 +21,7 @@ from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import measure, phone_bench
+from edgeq.device_runners import measure, phone_bench, runtimes
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
 from edgeq.evaluation import (
@@ -271,7 +271,7 @@ def _evaluate(
         model=storage.refer(model),
         data=opened.ref,
         sample_count=scorer.count,
-        runtime=measure.choose_runtime(device, options.get("runtime")),
+        runtime=runtimes.choose_runtime(device, options.get("runtime")),
         metrics=values,
         interval=score_interval(values[0], scorer.count),
         preprocessing=tuple(texts),

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeq import flatbuffer, storage
-from edgeq.device_runners import agent, measure
+from edgeq.device_runners import agent, environment
+from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners.runtimes import check_runtime
 from edgeq.errors import DeviceError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.values import Checkup, DeviceFacts, Part, Problem, RuntimeCheck, RuntimeInfo
@@ -56,9 +58,10 @@ def doctor(
     target = resolve_device(device, python=None if python is None else Path(python))
     facts = target.facts()
     runtimes = _check_runtimes(target, facts, needed, path)
-    finds = _runtime_problems(facts, runtimes, needed, path)
     if facts.python is None:
         finds = _phone_problems(facts)
+    else:
+        finds = _runtime_problems(facts, runtimes, needed, path, _brought(target))
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
     problems = [
@@ -115,23 +118,37 @@ def _why_broken(device: Device, runtime: RuntimeInfo) -> str | None:
 
 def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> bool:
     try:
-        measure.check_runtime(needed, runtime, model)
+        check_runtime(needed, runtime, model)
     except DeviceError:
         return False
     return True
 
 
+def _brought(device: Device) -> RuntimeInfo | None:
+    """What edgeq brings to a board by itself, without pip or a network there."""
+    if isinstance(device, BoardDevice) and device.takes_environments:
+        return environment.best(device)
+    return None
+
+
 def _runtime_problems(
-    facts: DeviceFacts, runtimes: Sequence[RuntimeCheck], needed: str | None, model: Path | None
+    facts: DeviceFacts,
+    runtimes: Sequence[RuntimeCheck],
+    needed: str | None,
+    model: Path | None,
+    brought: RuntimeInfo | None,
 ) -> Iterator[Problem]:
     python = facts.python or "0"
     is_old = facts.machine in _OLD_ARM or flatbuffer.release(python) < _OLDEST_PYTHON
     wanted = "tflite-runtime 'numpy<2'" if is_old else "ai-edge-litert"
-    install = f"{_pip(facts)} {wanted}"
+    install = f"{_pip(facts)} {wanted}" if brought is None else _set_up(facts)
     newer = "convert with --granularity tensor or another --scheme" if is_old else install
     for check in runtimes:
         if check.failure is not None:
-            yield _problem("doctor.runtime_broken", f"{check.failure}.", _mend(check, facts))
+            mend = _mend(check, facts)
+            if brought is not None:  # pip is not in edgeq's own environments
+                mend = f"edgeq devices clean {shlex.quote(facts.device)} && {_set_up(facts)}"
+            yield _problem("doctor.runtime_broken", f"{check.failure}.", mend)
         elif check.runs_model is False:
             shown = f"{check.runtime.name} {check.runtime.version}"
             yield _problem(
@@ -140,7 +157,14 @@ def _runtime_problems(
                 newer,
             )
     working = [check for check in runtimes if check.failure is None]
-    if not working:
+    if (
+        not runtimes
+        and brought is not None
+        and (model is None or _is_new_enough(needed, brought, model))
+    ):
+        message = f"{facts.device} has no runtime yet; the first run brings {brought.name} there."
+        yield _problem("doctor.no_runtime_yet", message, install)
+    elif not working:
         there = "none that works" if runtimes else "none"
         message = f"{facts.device} has no TensorFlow Lite runtime to run models with: {there}."
         yield _problem("doctor.no_runtime", message, install)
@@ -171,6 +195,10 @@ def _mend(check: RuntimeCheck, facts: DeviceFacts) -> str:
     if check.runtime.name == "tflite-runtime":
         return f"{_pip(facts)} 'numpy<2'"
     return f"{_pip(facts)} --force-reinstall {check.runtime.name}"
+
+
+def _set_up(facts: DeviceFacts) -> str:
+    return f"edgeq devices setup {shlex.quote(facts.device)}"
 
 
 def _pip(facts: DeviceFacts) -> str:

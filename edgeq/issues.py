@@ -82,6 +82,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "doctor.governor_varies": IssueKind("note", "the clock follows the load"),
     "doctor.no_dot_product": IssueKind("note", "no dot product instructions for INT8"),
     "doctor.meter_unreadable": IssueKind("note", "an energy meter that may not be read"),
+    "doctor.no_runtime_yet": IssueKind("note", "no runtime there yet; the first run brings one"),
     "doctor.no_python": IssueKind("note", "no Python: bench alone runs there"),
     "doctor.cannot_convert": IssueKind("note", "TensorFlow is not installed"),
     # ---- profile: what the runtime's clock can tell

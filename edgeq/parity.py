@@ -101,6 +101,7 @@ def parity(
     seed: int = 0,
     preprocess: Sequence[str] | None = None,
     runtime: str | None = None,
+    python: str | Path | None = None,
     on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None,
 ) -> Parity:
     """Run the same inputs on each of some devices, and on all kernels here.
@@ -109,13 +110,15 @@ def parity(
         model: a `.tflite`.
         devices: "local" alone compares the kernels of this machine.
         preprocess: None takes what the file carries.
+        runtime: everywhere; the first one found by default.
+        python: interpreter on this machine, this one by default.
 
     Raises:
         EdgeqError: the model or the samples cannot be read, or this machine cannot run it.
     """
     path = Path(model)
     inputs = _read_inputs(path, data, samples, seed, preprocess)
-    local = resolve_device("local")
+    local = resolve_device("local", None if python is None else Path(python))
     on_event = events_as_progress(on_progress)
     expected = _run(path, inputs, local, "xnnpack", runtime, on_event)
     places = [(local, "local", kernels) for kernels in KERNELS[1:]]

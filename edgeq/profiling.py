@@ -15,7 +15,7 @@ from edgeq.converters.matching import match_operators
 from edgeq.device_runners import agent, health, profiler
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts
-from edgeq.device_runners.measure import choose_runtime
+from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.errors import DeviceError, UsageError
 from edgeq.event_mapping import map_events
 from edgeq.issues import judge, make_issue

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from edgeq import api, models
 from edgeq.cli import cli
 from edgeq.device_runners import registry
-from edgeq.errors import UsageError
+from edgeq.device_runners.device import events_as_progress, resolve_device, upload_event
+from edgeq.errors import DeviceError, UsageError
 from edgeq.fleet import Fleet, FleetEntry, run_fleet, split_names
 from edgeq.issues import make_issue
 from edgeq.render.fleet import show_fleet
@@ -62,6 +63,40 @@ def names(boards: list[Board], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def run(*arguments: Any) -> Any:
     return CliRunner().invoke(cli, list(map(str, arguments)), standalone_mode=False)
+
+
+def test_an_upload_tells_how_far_it_is() -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    show = events_as_progress(lambda *step: seen.append(step))
+    for sent in (1_048_576, 1_500_001):
+        show(upload_event(sent, 1_500_001))
+    show({"event": "progress", "step": "load", "done": 0})
+    assert seen == [("upload, kB", 1049, 1501), ("upload, kB", 1501, 1501), ("load", 0, None)]
+
+
+def test_where_path_has_no_python_the_one_that_is_named_serves(
+    names: list[str], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"  # a home without a .bashrc, which might mend PATH
+    board = start_sshd(bare, bare / "cache", PATH="/none", HOME=str(bare))
+    try:
+        ssh = tmp_path / ".ssh"
+        with (ssh / "known_hosts").open("a") as known:
+            known.write((board.folder / "known_hosts").read_text())
+        with (ssh / "config").open("a") as config:
+            config.write(
+                f"Host bare\n  HostName 127.0.0.1\n  Port {board.port}\n"
+                f"  User {board.address().user}\n  IdentityFile {board.folder / 'key'}\n"
+            )
+        with pytest.raises(DeviceError, match=r"^bare has no python3: .*command not found\. Inst"):
+            resolve_device("bare").facts()
+        odd = tmp_path / "o'dd $PATH"
+        odd.mkdir()
+        (odd / "python").symlink_to(sys.executable)
+        facts = resolve_device("bare", odd / "python").facts()
+        assert facts.python_path == str(odd / "python")
+    finally:
+        board.stop()
 
 
 def test_bench_on_two_boards_and_one_that_is_gone(names: list[str], int8_mobilenet: Path) -> None:

@@ -51,7 +51,7 @@ TIERS = (
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
-    ("edgeq.gating", "edgeq.history"),
+    ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
     ("edgeq.render",),
     ("edgeq.cli",),
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from edgeq import flatbuffer, models
 from edgeq.cli import cli
 from edgeq.device_runners.local import LocalDevice
-from edgeq.parity import difference, open_results, parity
+from edgeq.parity import Parity, ParityRow, difference, open_results, parity
+from edgeq.render.parity import show_parity
+from edgeq.values import FileRef
 
 TEST = models.path("fashion_mnist_test.npz")
 
@@ -82,6 +85,15 @@ def test_a_device_that_fails_does_not_stop_the_others(int8_mobilenet: Path) -> N
     assert failed.verdict == "failed"
     assert failed.error == "nobody@127.0.0.1:1 cannot be reached: connection refused."
     assert well.verdict == "exact"
+
+
+def test_a_float_output_is_not_one_step_apart() -> None:
+    row = ParityRow("local", "builtin", "off by one", largest=1.5e-7)
+    result = Parity(FileRef("m.tflite", "0", 1), 1, (row, replace(row, largest=1.0)), ((0,), (0,)))
+    first, second = [line for line in show_parity(result).splitlines() if "0 of 1" in line]
+    assert "rounding" in first
+    assert "off by one" in second
+    assert "local, builtin: sample 0 differs" in show_parity(result)
 
 
 def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.errors import UsageError
 from edgeq.inspection import inspect_model
 from edgeq.render.inspection import show_inspection
 
@@ -15,15 +16,49 @@ from edgeq.render.inspection import show_inspection
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--all", "show_all", is_flag=True, help="Show all operators and tensors.")
+@click.option("--explorer", is_flag=True, help="Open the graph in Model Explorer.")
+@click.option(
+    "--with", "records", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
+    help="Of debug or profile: colour the graph with it. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Of Model Explorer.  [default: a free one]"
+)
+@click.option("--no-browser", is_flag=True, help="Print Model Explorer's address only.")
 @record_option
 @output_options
 def command(model: Path, **given: Any) -> None:
     """Show what is inside a .tflite MODEL.
 
     Operators and their precision, tensors, quantization, signatures, metadata, and which layers the
-    bytes belong to.
+    bytes belong to; with --explorer, the graph in a browser.
     """
-    guard_output(given["output"], model)
+    if not given["explorer"] and (given["records"] or given["port"] or given["no_browser"]):
+        raise UsageError(
+            "--with, --port and --no-browser are for Model Explorer.", hint="Add --explorer."
+        )
+    guard_output(given["output"], model, *given["records"])
     result = inspect_model(model)
+    if given["explorer"]:
+        from edgeq.explorer import node_data_of, require_explorer
+        from edgeq.records import read_all
+
+        require_explorer()
+        data = node_data_of(read_all(given["records"]), result.model)
     text = show_inspection(result, show_all=given["show_all"])
     emit("inspect", result, text, as_json=given["as_json"], output=given["output"])
+    if given["explorer"]:
+        _explore(model, data, given)
+
+
+def _explore(model: Path, data: tuple[str, ...], given: dict[str, Any]) -> None:
+    from edgeq.explorer import serve
+
+    def show(address: str, is_opened: bool) -> None:
+        where = "is open in the browser, and" if is_opened else "is"
+        click.echo(f"\nModel Explorer {where} at {address}\nCtrl-C ends it.", err=True)
+
+    try:
+        serve(model, data, port=given["port"], opens_browser=not given["no_browser"], on_ready=show)
+    except KeyboardInterrupt:
+        click.echo("Model Explorer is ended.", err=True)

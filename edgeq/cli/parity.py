@@ -29,6 +29,10 @@ from edgeq.render.parity import show_parity
     metavar="DEVICE,...", help="Beside this machine's own kernels; see bench --device.",
 )  # fmt: skip
 @click.option("--runtime", help="Runtime to use; the first one found by default.")
+@click.option(
+    "--python", type=click.Path(path_type=Path),
+    help="Interpreter of this machine, e.g. of an environment with tflite-runtime.",
+)  # fmt: skip
 @data_options
 @record_option
 @output_options
@@ -49,6 +53,7 @@ def command(model: Path, **given: Any) -> None:
             seed=given["seed"],
             preprocess=given["preprocess"] or None,
             runtime=given["runtime"],
+            python=given["python"],
             on_progress=show,
         )
     emit("parity", result, show_parity(result), as_json=given["as_json"], output=given["output"])

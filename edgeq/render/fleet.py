@@ -40,6 +40,9 @@ def show_fleet(fleet: Fleet) -> str:
             doubts.setdefault(issue, []).append(entry.device)
     parts: list[RenderableType] = [table]
     for entry in fleet.entries:
+        if fleet.verb == "compare" and entry.error is None:
+            parts += ["", Text(f"{entry.device}: {entry.result.verdict.upper()}")]
+            parts += [Text(f"  - {reason}") for reason in entry.result.reasons]
         if entry.error is not None:
             name = "" if entry.device in entry.error else f"{entry.device}: "
             parts += ["", Text(f"{name}{entry.error} {entry.hint or ''}".rstrip())]

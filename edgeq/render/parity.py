@@ -35,12 +35,18 @@ def _cells(row: ParityRow, count: int) -> tuple[str, ...]:
     return (
         row.device,
         row.kernels,
-        row.verdict,
+        _verdict(row),
         f"{row.same_samples} of {count}",
         f"{100 * row.different_share:.2f} %",
         f"{row.largest:g}",
         changes,
     )
+
+
+def _verdict(row: ParityRow) -> str:
+    """Values of a float output have no steps to be one apart by."""
+    is_float = row.largest != int(row.largest)
+    return "rounding" if row.verdict == "off by one" and is_float else row.verdict
 
 
 def _lines(row: ParityRow, apart: tuple[int, ...]) -> list[str]:
@@ -51,7 +57,8 @@ def _lines(row: ParityRow, apart: tuple[int, ...]) -> list[str]:
     if apart:
         shown = ", ".join(map(str, apart[:_SHOWN_SAMPLES]))
         more = f" and {len(apart) - _SHOWN_SAMPLES} more" if len(apart) > _SHOWN_SAMPLES else ""
-        lines += ["", f"{own}: samples {shown}{more} differ"]
+        what = f"sample {shown} differs" if len(apart) == 1 else f"samples {shown}{more} differ"
+        lines += ["", f"{own}: {what}"]
     if row.first is not None:
         name = row.first.name.split(";")[0]
         lines.append(f"  first at {name} ({row.first.operator}), by {row.first.largest:g}")

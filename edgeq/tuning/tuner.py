@@ -12,7 +12,7 @@ from edgeq import storage
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
-from edgeq.device_runners import measure
+from edgeq.device_runners import runtimes
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.evaluation import measure_quality
@@ -55,7 +55,7 @@ def tune_model(
     scheme, io = resolve("int8", options.convert.io, "channel")
     with ExitStack() as stack:
         target, record_path = open_outputs(stack, output, (model, data, test_data))
-        measure.choose_runtime(device, None)  # a device that is not there is told before the work
+        runtimes.choose_runtime(device, None)  # a device that is not there is told before the work
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
             options=options.convert, verbose=verbose, on_progress=on_progress,

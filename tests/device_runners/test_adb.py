@@ -98,7 +98,7 @@ def test_an_upload_goes_on_when_the_cable_is_pulled(
     sent: list[int] = []
 
     def watch(event: dict[str, Any]) -> None:
-        if event.get("step") == "upload":
+        if event.get("step") == "upload, kB":
             sent.append(event["done"])
 
     threading.Thread(target=lambda: (wait_for_cut(cable), put_back(server, cable))).start()

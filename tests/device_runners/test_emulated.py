@@ -18,6 +18,7 @@ import pytest
 
 import edgeq
 from edgeq import devices, flatbuffer, models
+from edgeq.checkup import doctor
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
@@ -29,6 +30,7 @@ from edgeq.parity import parity
 from edgeq.values import BenchOptions
 
 QUICK = BenchOptions(runs=10)
+OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
 
 
 def why_not() -> str | None:
@@ -123,8 +125,35 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     assert caught.value.message == (
         f"{newer} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14.0."
     )
-    assert str(caught.value.hint).startswith("Install ai-edge-litert there")
+    assert str(caught.value.hint).startswith("Pass --runtime ai-edge-litert, which edgeq brings")
     assert device.sent_bytes == before
+
+
+def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
+    device: BoardDevice, int8_mobilenet: Path, save: Any
+) -> None:
+    device.clean()
+    tree = flatbuffer.read(int8_mobilenet)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
+    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
+        measure.bench([save(flatbuffer.serialize(tree))], device, old)
+    device.forget_facts()
+    device.session.open()
+    assert device.session.hello["environments"] == []
+
+
+def test_doctor_knows_that_the_first_run_brings_a_runtime(device: BoardDevice) -> None:
+    """An error would send people away whom bench would have served."""
+    device.clean()
+    checkup = doctor("emulated:arm64")
+    assert checkup.can_run
+    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
+    assert problem.code == "doctor.no_runtime_yet"
+    assert problem.message == (
+        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
+    )
+    assert problem.remedy == "edgeq devices setup emulated:arm64"
 
 
 def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> None:
@@ -146,6 +175,20 @@ def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:
     assert row.verdict in ("exact", "off by one")
     assert row.same_samples >= 38
     assert len(result.different[result.rows.index(row)]) == 40 - row.same_samples
+
+
+@pytest.mark.skipif(OLD_PYTHON is None, reason="EDGEQ_TFLITE_RUNTIME_PYTHON is not set")
+def test_the_older_runtime_is_compared_with_itself(board: str, int8_mobilenet: Path) -> None:
+    data = models.path("fashion_mnist_test.npz")
+    result = parity(
+        int8_mobilenet, data, devices=[board], samples=20, runtime="tflite-runtime",
+        python=OLD_PYTHON,
+    )  # fmt: skip
+    here, there = result.rows[0], result.rows[-1]
+    assert (here.kernels, here.verdict) == ("builtin", "exact")  # 2.14 has no INT8 in XNNPACK
+    # Its own kernels round otherwise on arm64: a step in a layer, a few at the output.
+    assert (there.device, there.error, there.top1_changes) == (board, None, 0)
+    assert there.first is None or there.first.largest == 1
 
 
 def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilenet: Path) -> None:
@@ -196,6 +239,21 @@ def test_it_starts_again_after_it_was_stopped(board: str) -> None:
     (found,) = devices.check([board])
     assert found.facts is not None
     assert made.port == start(made)
+
+
+def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(tmp_path: Path) -> None:
+    """After a restart of this machine, the file with the number is still there."""
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        made = VirtualBoard(tmp_path)
+        (tmp_path / "running").write_text(f"1 {other.pid}")
+        stop(made)
+        assert made.port is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_an_unknown_machine_is_told() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeq import api, flatbuffer, models
-from edgeq.device_runners import measure
+from edgeq.device_runners import measure, runtimes
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, SourceError, UsageError
@@ -143,10 +143,10 @@ def test_versions_are_compared_as_numbers(
     version: str | None, runtime: RuntimeInfo, fits: bool
 ) -> None:
     if fits:
-        measure.check_runtime(version, runtime, Path("m.tflite"))
+        runtimes.check_runtime(version, runtime, Path("m.tflite"))
         return
     with pytest.raises(DeviceError) as caught:
-        measure.check_runtime(version, runtime, Path("m.tflite"))
+        runtimes.check_runtime(version, runtime, Path("m.tflite"))
     assert str(caught.value) == (
         "m.tflite needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14.0. Install "
         "ai-edge-litert there, or convert with --granularity tensor or another --scheme."
@@ -204,14 +204,25 @@ def test_tflite_runtime_is_really_the_one_measured(
     assert result.runs[0].runtime.version.startswith("2.14")
 
 
-@pytest.mark.parametrize("text", ["local:", "adb:", "ssh", "raspberrypi", ""])
-def test_an_unknown_device_lists_the_known_forms(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("local:", None),
+        ("adb:", None),
+        ("", None),
+        ("raspberrypi", "Write a board over SSH with its user, such as pi@raspberrypi"),
+        ("pi.local:22", "Write a board over SSH with its user, such as pi@pi.local:22"),
+        ("local,pi", "One device is meant here, and that is a list: name one of them."),
+    ],
+)
+def test_an_unknown_device_lists_the_known_forms(text: str, hint: str | None) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_device(text)
-    assert str(caught.value) == (
+    assert caught.value.message == (
         f"Unknown device {text!r}; known forms are local, local:/path/to/python, user@host, "
         "ssh://user@host:port, a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64."
     )
+    assert caught.value.hint == hint
 
 
 def test_an_interpreter_that_does_not_exist() -> None:
@@ -230,6 +241,7 @@ def test_an_interpreter_that_is_none() -> None:
 
 def test_a_runtime_that_is_not_there_says_how_to_get_it() -> None:
     with pytest.raises(DeviceError) as caught:
-        measure.choose_runtime(LocalDevice(Path(sys.executable)), "tflite-runtime")
+        runtimes.choose_runtime(LocalDevice(Path(sys.executable)), "tflite-runtime")
     assert str(caught.value).startswith(f"local:{sys.executable} has no tflite-runtime; it has: ")
-    assert str(caught.value).endswith("Install it there with: pip install tflite-runtime")
+    assert str(caught.value.hint).startswith("It needs Python 3.9 to 3.11 and numpy below 2, ")
+    assert str(caught.value.hint).endswith("name that one: --python ENV/bin/python")

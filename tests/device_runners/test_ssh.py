@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import numpy as np
 import pytest
 
@@ -105,7 +106,7 @@ def test_outputs_are_those_of_this_machine(device: BoardDevice, int8_mobilenet: 
     [
         ({"port": 1}, "board cannot be reached: connection refused."),
         ({"host": "no-such-host.invalid"}, "board cannot be reached: "),
-        ({"known_hosts": "/dev/null"}, "is not the one in known_hosts, or not in it: Host key is"),
+        ({"known_hosts": "/dev/null"}, "is not in known_hosts: Host key is not trusted"),
         ({"python": "python9"}, "has no python9: "),
     ],
 )
@@ -122,17 +123,65 @@ def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
     known.write_text(f"[127.0.0.1]:{board.port} {' '.join(other)}\n")
     with pytest.raises(DeviceError) as caught:
         board.device(known_hosts=str(known)).facts()
-    assert caught.value.message.endswith("Host key is not trusted for host 127.0.0.1.")
+    shown = asyncssh.read_public_key(board.folder / "host_key.pub").get_fingerprint()
+    assert caught.value.message == (
+        f"{board.address()} shows another host key than the one in known_hosts, {shown}: Host key "
+        "is not trusted for host 127.0.0.1."
+    )
+    assert caught.value.hint == (
+        "Somebody else may answer in its place; only if the board was set up anew, forget the old "
+        f"key: ssh-keygen -f {known} -R '[127.0.0.1]:{board.port}'"
+    )
+
+
+def test_an_unknown_host_says_its_fingerprint(board: Board) -> None:
+    shown = asyncssh.read_public_key(board.folder / "host_key.pub").get_fingerprint()
+    with pytest.raises(DeviceError) as caught:
+        board.device(known_hosts="/dev/null").facts()
+    assert caught.value.message.startswith(f"The host key of {board.address()}, which is {shown}, ")
     assert caught.value.hint == (
         "Log in once by hand and compare the fingerprint: "
         f"ssh -p {board.port} {board.address().user}@127.0.0.1"
     )
 
 
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ("/none/python", "board has no usable Python at /none/python: No such file or directory."),
+        ("/bin/true", "board has no usable Python at /bin/true: it does not answer like one."),
+    ],
+)
+def test_an_interpreter_there_that_is_none_is_told(board: Board, python: str, message: str) -> None:
+    where = board.address()
+    with pytest.raises(DeviceError) as caught:
+        BoardDevice("board", lambda: ssh.connect(where), python=python).facts()
+    assert caught.value.message == message
+    assert "--python" in str(caught.value.hint)
+
+
+def test_what_a_wrong_interpreter_prints_is_kept_for_later(board: Board) -> None:
+    where = board.address()
+    with pytest.raises(DeviceError) as caught:
+        BoardDevice("board", lambda: ssh.connect(where), python="/bin/sh").facts()
+    assert caught.value.message.startswith("board failed: ")
+    assert "\n" not in caught.value.message
+    assert "\n" in str(caught.value.details)
+
+
 def test_a_refused_key_is_told(board: Board, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="accepts none of our keys: Permission denied") as caught:
         board.device(keys=(str(make_key(tmp_path / "stranger")),)).facts()
     assert "ssh-copy-id -p" in str(caught.value.hint)
+    assert str(caught.value.hint).endswith("has to be in the agent: ssh-add")
+
+
+def test_a_key_that_is_not_the_one_of_its_pub_file_is_told(board: Board, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    shutil.copy(make_key(tmp_path / "other").with_suffix(".pub"), key.with_suffix(".pub"))
+    with pytest.raises(DeviceError, match="cannot be used: Public key mismatch") as caught:
+        board.device(keys=(str(key),)).facts()
+    assert "ssh-keygen -y -f KEY" in str(caught.value.hint)
 
 
 def test_what_a_login_prints_is_no_reply(
@@ -235,6 +284,23 @@ def test_ctrl_c_leaves_nothing_running(board: Board, tiny: Any, save: Any) -> No
     assert errors.decode().rstrip().endswith("KeyboardInterrupt")
     assert board.agents() == []
     assert board.jobs() == []
+
+
+def test_nothing_is_deleted_under_a_run(board: Board, int8_mobilenet: Path) -> None:
+    told: list[str] = []
+
+    def clean(event: dict[str, Any]) -> None:
+        if event.get("step") == "measure" and not told:
+            (job,) = board.jobs()
+            with pytest.raises(DeviceError) as caught:
+                board.device().clean()
+            told.append(caught.value.message.replace(job.name, "JOB"))
+
+    device = board.device()
+    options = BenchOptions(min_time_s=2, max_time_s=2)
+    result = measure.bench([int8_mobilenet], device, options, on_event=clean)
+    assert result.runs[0].latency.count > 0
+    assert told == ["A run is going on on board, which needs what would be deleted: JOB."]
 
 
 def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> None:
@@ -417,7 +483,7 @@ def test_an_interrupted_run_goes_on_at_its_last_batch(
     def die_in_the_third(event: dict[str, Any]) -> None:
         if event["event"] == "end":
             jobs.append("done")
-        if len(jobs) == 2 and event.get("step") == "upload":
+        if len(jobs) == 2 and event.get("step") == "upload, kB":
             raise KeyboardInterrupt
 
     device = board.device()
