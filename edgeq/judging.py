@@ -270,6 +270,8 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
     else:
         reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
     if any(run.validity != "valid" for run in bench.runs):
-        reasons.append("the latency figures are degraded, see the notes below the table")
+        codes = {i.code for run in bench.runs for i in run.issues if i.severity == "warning"}
+        why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))
+        reasons.append(f"the latency figures are degraded: {why}")
         verdict = "check" if verdict == "ship" else verdict
     return verdict, reasons

@@ -52,7 +52,7 @@ TIERS = (
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
-    ("edgeq.render",),
+    ("edgeq.render", "edgeq.reporting"),
     ("edgeq.cli",),
 )
 

@@ -26,6 +26,7 @@ _VERBS = {
     "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
     "parity": ("edgeq.cli.parity", "Whether kernels and devices compute the same values."),
     "inspect": ("edgeq.cli.inspect", "What is inside a .tflite: operators, tensors, bytes."),
+    "report": ("edgeq.cli.report", "One page from the records of a model, the verdict first."),
     "gate": ("edgeq.cli.gate", "Hold records against a policy, for CI: exit status 0, 3 or 4."),
     "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
     "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),

@@ -28,11 +28,14 @@ class _Rule(NamedTuple):
     remedy: str
 
 
+# The remedy for a layer that is no culprit.
+HARMLESS = "leave it as it is"
+
 _RULES = (
     _Rule(
         lambda f: (f.get("effect_sqnr_db") or 0) >= _GOOD_DB,
         "its error hardly reaches the outputs",
-        "leave it as it is",
+        HARMLESS,
     ),
     _Rule(
         lambda f: f["own_sqnr_db"] >= _GOOD_DB,

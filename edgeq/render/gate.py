@@ -87,7 +87,7 @@ def gate_markdown(result: GateResult) -> str:
     lines = [
         f"### {marks[result.verdict]} edgeq gate: {_WORDS[result.verdict].lower()}",
         "",
-        f"{_cell(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
+        f"{markdown_cell(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
         f"{_ENDS[result.verdict]}",
         "",
         "| | rule | figure (95 % interval) | limit | why | from |",
@@ -97,7 +97,7 @@ def gate_markdown(result: GateResult) -> str:
         first = rule.findings[0]
         why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
         cells = (rule.rule, first.figure, rule.limit, why, _places(first))
-        lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(markdown_cell, cells))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,7 +105,7 @@ def _places(finding: Finding) -> str:
     return ", ".join(f"{origin.record}: {origin.json_path}" for origin in finding.origins)
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text that stays text: no cell ends, no HTML, no code, no mention."""
     flat = " ".join(text.split())
     escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)

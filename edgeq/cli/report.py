@@ -1,0 +1,66 @@
+"""`edgeq report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeq import storage
+from edgeq.cli.options import guard_output
+from edgeq.errors import UsageError
+
+FORMATS = ("html", "md", "json")
+
+
+@click.command()
+@click.argument(
+    "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Where the report goes; Markdown and JSON are printed without it.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS),
+    help="A page, a comment for a pull request, or its content as JSON.  [default: by the ending "
+    "of -o, else html]",
+)  # fmt: skip
+@click.option("--trends", is_flag=True, help="Add figures over time from the history.")
+@click.option(
+    "--database", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
+    help="The history to use for --trends, which this implies.",
+)  # fmt: skip
+def command(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    form: str | None,
+    trends: bool,
+    database: Path | None,
+) -> None:
+    """Put the RECORDs of one model on one page, the verdict first.
+
+    Records of all verbs, in any number; nothing is measured. The page is one file that needs no
+    network.
+    """
+    from edgeq.render.report import render_report
+    from edgeq.reporting import make_report
+
+    chosen = form or _format_of(output)
+    if output is None and chosen == "html":
+        raise UsageError("A page needs a file.", hint="Name one: -o report.html")
+    guard_output(output, *paths, database)
+    report = make_report(paths, trends=trends or database is not None, history=database)
+    content = render_report(report, chosen)
+    if output is None:
+        click.echo(content, nl=False)
+        return
+    storage.write_atomically(output, content.encode("utf-8", "backslashreplace"))
+    verdict = report.verdict
+    click.echo(f"{verdict.word.upper()}: {verdict.headline}")
+    click.echo(f"Wrote {output}")
+
+
+def _format_of(output: Path | None) -> str:
+    ending = "" if output is None else output.suffix.lower()
+    return {".md": "md", ".json": "json"}.get(ending, "html")

@@ -1,0 +1,89 @@
+"""The page: a template filled in, with its style sheet and script inside.
+
+The content security policy lets the page load nothing and run nothing but that one script, so a
+name in a record that got past the escaping could still do nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from edgeq.render.page import plots
+from edgeq.reporting.values import Cell, Report, Share, Spark
+
+_WORDS = {"ship": "SHIP", "check": "CHECK", "no": "NO", "open": "OPEN"}
+_SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "": ""}
+_VERDICT_TONES = {"ship": "good", "check": "doubt", "no": "bad", "open": "doubt"}
+_DRAW: dict[str, Callable[[Any], Markup]] = {
+    "intervals": plots.intervals,
+    "distributions": plots.distributions,
+    "bars": plots.bars,
+    "xy": plots.lines,
+}
+
+
+def report_html(report: Report) -> str:
+    """The whole page; it needs no other file and no network."""
+    environment = Environment(
+        loader=PackageLoader("edgeq.render.page", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    style, script = _read("report.css"), _read("report.js")
+    return environment.get_template("report.html").render(
+        report=report,
+        verdict_word=_WORDS[report.verdict.word],
+        verdict_tone=_VERDICT_TONES[report.verdict.word],
+        signs=_SIGNS,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        draw=_draw,
+        figure=_figure,
+        breakable=breakable,
+        legend=plots.legend_of,
+        swatch=plots.swatch,
+    )
+
+
+def _read(name: str) -> str:
+    return resources.files("edgeq.render.page").joinpath(name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; "
+        f"script-src 'sha256-{_digest(script)}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken where its parts end, rather than anywhere."""
+    parts = re.split(r"(?<=[/_;])(?=\w)", text)
+    return Markup("<wbr>").join(escape(part) for part in parts)
+
+
+def _draw(plot: Any) -> Markup:
+    return _DRAW[plot.kind](plot)
+
+
+def _figure(cell: Cell) -> Markup:
+    if isinstance(cell.figure, Spark):
+        return plots.spark(cell.figure)
+    if isinstance(cell.figure, Share):
+        return plots.share(cell.figure)
+    return Markup("")

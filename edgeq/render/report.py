@@ -1,0 +1,77 @@
+"""A report as a page, as Markdown for a pull request's comment, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from edgeq import storage
+from edgeq.render.gate import markdown_cell
+from edgeq.render.page import report_html
+from edgeq.reporting.values import Report, Table
+
+_MARKS = {
+    "ship": ":white_check_mark:",
+    "check": ":warning:",
+    "no": ":x:",
+    "open": ":grey_question:",
+}
+# GitHub takes 65,536 characters in a comment.
+_LONGEST = 60_000
+_MOST_ROWS = 40
+
+
+def render_report(report: Report, form: str) -> str:
+    """In one of the forms "html", "md" and "json"."""
+    if form == "json":
+        return json.dumps(storage.to_plain(report), indent=2, ensure_ascii=False) + "\n"
+    return report_markdown(report) if form == "md" else report_html(report)
+
+
+def report_markdown(report: Report) -> str:
+    """The verdict, the comparison, the culprits and the doubts; names cannot become markup."""
+    text = "\n".join(_lines(report)) + "\n"
+    if len(text) <= _LONGEST:
+        return text
+    cut = text[:_LONGEST].rsplit("\n", 1)[0]
+    return f"{cut}\n\nCut here: the whole of it is in the HTML report.\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    yield f"### {_MARKS[verdict.word]} {markdown_cell(report.title)}: {verdict.word}"
+    yield ""
+    source = f" Judged by {markdown_cell(verdict.source)}." if verdict.source else ""
+    yield f"{markdown_cell(verdict.headline)}{source}"
+    yield ""
+    yield from (f"- {markdown_cell(reason)}" for reason in verdict.reasons)
+    if report.distrust:
+        yield from ("", f"> {markdown_cell(report.distrust)}")
+    if report.comparison.rows:
+        yield from ("", *_table(report.comparison))
+    for section in report.sections:
+        if section.id == "gate":
+            for block in section.blocks:
+                if isinstance(block, Table):
+                    yield from ("", *_table(block))
+    if report.culprits:
+        yield from ("", "**Culprits**", "")
+        for number, item in enumerate(report.culprits, 1):
+            name = f"{markdown_cell(item.name)} ({markdown_cell(item.operator)})"
+            cause = markdown_cell(f"{item.cause}; {item.figures}")
+            yield f"{number}. {name}: {cause}. Try: {markdown_cell(item.remedy)}"
+    if report.doubts:
+        yield from ("", "**Doubts**", "")
+        for doubt in report.doubts[:_MOST_ROWS]:
+            code = f" ({markdown_cell(doubt.code)})" if doubt.code else ""
+            yield f"- {doubt.severity}: {markdown_cell(doubt.message)}{code}"
+    yield from ("", f"<sub>edgeq {report.edgeq}, from records</sub>")
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield "| " + " | ".join(markdown_cell(column.title) for column in table.columns) + " |"
+    yield "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
+    for row in table.rows[:_MOST_ROWS]:
+        yield "| " + " | ".join(markdown_cell(cell.text) for cell in row) + " |"
+    if len(table.rows) > _MOST_ROWS:
+        yield f"\nand {len(table.rows) - _MOST_ROWS} more rows, in the HTML report"

@@ -1,0 +1,107 @@
+"""Names and numbers as a report shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from edgeq.judging import SMALL_DROP_POINTS
+from edgeq.render.parts import first_name, show_bytes, show_db, show_ms
+from edgeq.reporting.values import Cell
+from edgeq.timing import direction
+from edgeq.values import Interval, Ratio
+
+_LONGEST = 160
+_HEAD, _TAIL = 100, 50
+
+
+def clean(value: Any) -> Any:
+    """A value whose texts hold nothing invisible: control characters, marks that turn the
+    direction of writing, and halves of characters are written as their escapes.
+    """
+    if isinstance(value, str):
+        return "".join(char if char.isprintable() else _escape(char) for char in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: clean(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    if isinstance(value, tuple) and not (value and isinstance(value[0], (int, float))):
+        return tuple(clean(item) for item in value)
+    return value
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def base(path: str) -> str:
+    """A path's last part."""
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def short(name: str, prefix: str = "") -> str:
+    """A layer's first name without what all begin with; a very long one without its middle."""
+    own = first_name(name).removeprefix(prefix) or name
+    return own if len(own) <= _LONGEST else f"{own[:_HEAD]} ... {own[-_TAIL:]}"
+
+
+def left_out(prefix: str) -> str:
+    """A sentence about what `short` leaves out of all names."""
+    return f"Names begin with {prefix}, which is left out." if prefix else ""
+
+
+def db(value: float | None) -> Cell:
+    """An SQNR."""
+    return Cell("-") if value is None else Cell(show_db(value).removesuffix(" dB"), value)
+
+
+def ms(value: float | None) -> Cell:
+    """A latency."""
+    return Cell(show_ms(value), value)
+
+
+def size(count: int | None) -> Cell:
+    """A number of bytes."""
+    return Cell(show_bytes(count), count)
+
+
+def number(value: float | None, pattern: str = "{:.3g}") -> Cell:
+    """Any number; "-" when it was not measured."""
+    if value is None:
+        return Cell("-")
+    return Cell("identical" if math.isinf(value) else pattern.format(value), value)
+
+
+def times(value: float) -> str:
+    """A ratio; slow ones keep two digits that mean something."""
+    return f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x"
+
+
+def percent(value: float | None) -> Cell:
+    """An accuracy or another share in per cent."""
+    return Cell("-") if value is None else Cell(f"{value:.2f} %", value)
+
+
+def points(drop: Interval | None) -> Cell:
+    """Lost accuracy with its interval."""
+    if drop is None:
+        return Cell("-")
+    tone = "bad" if drop.low > SMALL_DROP_POINTS else ""
+    tone = "good" if drop.high <= SMALL_DROP_POINTS else tone or "doubt"
+    return Cell(f"{drop.value:+.2f} points ({drop.low:+.2f} to {drop.high:+.2f})", drop.value, tone)
+
+
+def speedup(ratio: Ratio | None) -> Cell:
+    """A ratio of latencies with its interval; slower is said."""
+    if ratio is None:
+        return Cell("-")
+    way = direction(ratio)
+    tone = {1: "good", 0: "", -1: "bad"}[way]
+    word = {1: " faster", 0: ", no difference", -1: ", SLOWER"}[way]
+    interval = f"({times(ratio.low)} to {times(ratio.high)})"
+    return Cell(f"{times(ratio.value)}{word} {interval}", ratio.value, tone)
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """A tensor's shape; dynamic sizes are question marks."""
+    return "x".join("?" if size == -1 else str(size) for size in sizes) or "scalar"
