@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from edgeq import api, models
+from edgeq import api, models, records
+from edgeq.cli import cli
 from edgeq.converters.lowering import FileReader
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.source import identify
@@ -80,3 +82,47 @@ def int8_mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         preprocess=["scale=1/255"],
     )
     return path
+
+
+def _run(*arguments: object) -> None:
+    CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+
+
+@pytest.fixture(scope="session")
+def record_files(
+    tmp_path_factory: pytest.TempPathFactory, int8_mobilenet: Path, float_file: Path
+) -> dict[str, Path]:
+    """A record of each kind, written by the commands themselves; of one model where they can be."""
+    folder = tmp_path_factory.mktemp("records")
+    found = {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
+    test = models.path("fashion_mnist_test.npz")
+    calibration = models.path("fashion_mnist_calibration.npz")
+    scale = "--preprocess", "scale=1/255"
+    both = "--device", "local,broken@127.0.0.1:1"
+    quick = "--runs", 30
+    commands = {
+        "bench": ("bench", int8_mobilenet, *quick),
+        "eval": ("eval", int8_mobilenet, "--data", test, "--samples", 50, *scale),
+        "compare": ("compare", float_file, int8_mobilenet, "--data", test, "--samples", 50,
+                    *scale, *quick),
+        "debug": ("debug", float_file, int8_mobilenet, "--data", test, "--samples", 8, *scale),
+        "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
+        "parity": ("parity", int8_mobilenet, "--data", test, "--samples", 8, *scale),
+        "inspect": ("inspect", int8_mobilenet),
+        "doctor": ("doctor", "--model", int8_mobilenet),
+        "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
+        "fleet-eval": ("eval", int8_mobilenet, "--data", test, "--samples", 20, *scale, *both),
+        "fleet-compare": ("compare", float_file, int8_mobilenet, "--data", test, "--samples", 20,
+                          *scale, "--no-latency", *both),
+    }  # fmt: skip
+    for kind, command in commands.items():
+        _run(*command, "-o", found[kind])
+    common = (float_file, "--data", calibration, *scale)
+    _run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
+    _run("tune", *common, "--test-data", test, "--max-drop", 5, "--objective", "size",
+        "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
+    (folder / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
+    _run("gate", f"{int8_mobilenet}.json", "--policy", folder / "edgeq.toml", "-o", found["gate"])
+    (folder / "a.tflite.json").rename(found["convert"])
+    (folder / "b.tflite.json").rename(found["tune"])
+    return found

@@ -18,7 +18,6 @@ from edgeq.values import Candidate, Issue
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST = str(models.path("fashion_mnist_test.npz"))
-CALIBRATION = str(models.path("fashion_mnist_calibration.npz"))
 SCALE = ("--preprocess", "scale=1/255")
 
 
@@ -26,51 +25,14 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
 
 
-@pytest.fixture(scope="session")
-def made(
-    tmp_path_factory: pytest.TempPathFactory, int8_mobilenet: Path, float_file: Path
-) -> dict[str, Path]:
-    """A record of each kind."""
-    folder = tmp_path_factory.mktemp("records")
-    found = {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
-    both = "--device", "local,broken@127.0.0.1:1"
-    quick = "--runs", 30
-    commands = {
-        "bench": ("bench", int8_mobilenet, *quick),
-        "eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 50, *SCALE),
-        "compare": ("compare", float_file, int8_mobilenet, "--data", TEST, "--samples", 50,
-                    *SCALE, *quick),
-        "debug": ("debug", float_file, int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
-        "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
-        "parity": ("parity", int8_mobilenet, "--data", TEST, "--samples", 8, *SCALE),
-        "inspect": ("inspect", int8_mobilenet),
-        "doctor": ("doctor", "--model", int8_mobilenet),
-        "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
-        "fleet-eval": ("eval", int8_mobilenet, "--data", TEST, "--samples", 20, *SCALE, *both),
-        "fleet-compare": ("compare", float_file, int8_mobilenet, "--data", TEST, "--samples", 20,
-                          *SCALE, "--no-latency", *both),
-    }  # fmt: skip
-    for kind, command in commands.items():
-        run(*command, "-o", found[kind])
-    common = (float_file, "--data", CALIBRATION, *SCALE)
-    run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
-    run("tune", *common, "--test-data", TEST, "--max-drop", 5, "--objective", "size",
-        "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
-    (folder / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
-    run("gate", folder / "a.tflite.json", "--policy", folder / "edgeq.toml", "-o", found["gate"])
-    (folder / "a.tflite.json").rename(found["convert"])
-    (folder / "b.tflite.json").rename(found["tune"])
-    return found
-
-
 ALL = (*records.KINDS, *records.FLEET_KINDS)
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_what_was_written_is_what_is_read(made: dict[str, Path], kind: str) -> None:
-    record = records.read_record(made[kind])
+def test_what_was_written_is_what_is_read(record_files: dict[str, Path], kind: str) -> None:
+    record = records.read_record(record_files[kind])
     assert record.kind == kind
-    plain = json.loads(made[kind].read_text())
+    plain = json.loads(record_files[kind].read_text())
     body = storage.to_plain(record.value)
     envelope = {"schema", "kind", "provenance", "validity", "reason_codes"}
     assert body == {key: value for key, value in plain.items() if key in body}
@@ -82,10 +44,10 @@ def test_what_was_written_is_what_is_read(made: dict[str, Path], kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_each_kind_fulfils_the_schema(made: dict[str, Path], kind: str) -> None:
+def test_each_kind_fulfils_the_schema(record_files: dict[str, Path], kind: str) -> None:
     schema = json.loads((ROOT / "edgeq" / "record.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
-    plain = json.loads(made[kind].read_text())
+    plain = json.loads(record_files[kind].read_text())
     assert list(validator.iter_errors(plain)) == []
     del plain["provenance"]
     assert [error.message for error in validator.iter_errors(plain)] == [
@@ -93,9 +55,9 @@ def test_each_kind_fulfils_the_schema(made: dict[str, Path], kind: str) -> None:
     ]
 
 
-def test_the_schema_refuses_another_type_deep_inside(made: dict[str, Path]) -> None:
+def test_the_schema_refuses_another_type_deep_inside(record_files: dict[str, Path]) -> None:
     schema = json.loads((ROOT / "edgeq" / "record.schema.json").read_text())
-    plain = json.loads(made["bench"].read_text())
+    plain = json.loads(record_files["bench"].read_text())
     plain["runs"][0]["latency"]["p50_ms"] = "fast"
     (error,) = jsonschema.Draft202012Validator(schema).iter_errors(plain)
     assert list(error.absolute_path) == ["runs", 0, "latency", "p50_ms"]
@@ -107,11 +69,11 @@ def test_the_shipped_schema_is_that_of_the_classes() -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_show_prints_any_record(made: dict[str, Path], kind: str) -> None:
-    done = run("show", made[kind])
+def test_show_prints_any_record(record_files: dict[str, Path], kind: str) -> None:
+    done = run("show", record_files[kind])
     assert done.exception is None
     head, empty, *rest = done.stdout.splitlines()
-    assert head.startswith(f"{made[kind]}: {kind}, ") and " by edgeq " in head
+    assert head.startswith(f"{record_files[kind]}: {kind}, ") and " by edgeq " in head
     assert empty == "" and len(rest) >= 2
 
 
@@ -124,10 +86,10 @@ def test_show_prints_what_compare_printed(
     assert again.split("\n", 2)[2] == first
 
 
-def test_the_same_record_is_shown_once(made: dict[str, Path], tmp_path: Path) -> None:
+def test_the_same_record_is_shown_once(record_files: dict[str, Path], tmp_path: Path) -> None:
     twin = tmp_path / "twin.json"
-    twin.write_bytes(made["bench"].read_bytes())
-    assert len(records.read_all([made["bench"], twin, made["eval"]])) == 2
+    twin.write_bytes(record_files["bench"].read_bytes())
+    assert len(records.read_all([record_files["bench"], twin, record_files["eval"]])) == 2
 
 
 def broken(content: str, tmp_path: Path) -> str:
@@ -161,15 +123,15 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_field_of_another_type_is_named(made: dict[str, Path], tmp_path: Path) -> None:
-    plain = json.loads(made["bench"].read_text())
+def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_path: Path) -> None:
+    plain = json.loads(record_files["bench"].read_text())
     plain["runs"][0]["latency"]["p50_ms"] = "fast"
     assert broken(json.dumps(plain), tmp_path) == (
         "R is no bench record that this edgeq can read: Expected `float | null`, got `str` - "
         "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
         "record is newer."
     )
-    plain = json.loads(made["bench"].read_text())
+    plain = json.loads(record_files["bench"].read_text())
     del plain["facts"]
     assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
 
@@ -180,15 +142,15 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 
 
 def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
-    made: dict[str, Path], tmp_path: Path
+    record_files: dict[str, Path], tmp_path: Path
 ) -> None:
-    plain = json.loads(made["eval"].read_text())
+    plain = json.loads(record_files["eval"].read_text())
     for name in ("provenance", "validity", "reason_codes"):
         del plain[name]
     plain["evaluations"][0]["mood"] = "good"
     path = tmp_path / "old.json"
     path.write_text(json.dumps(plain))
-    old, new = records.read_record(path), records.read_record(made["eval"])
+    old, new = records.read_record(path), records.read_record(record_files["eval"])
     assert old.provenance is None
     assert (old.value, old.validity) == (new.value, new.validity)
     assert run("show", path).exception is None

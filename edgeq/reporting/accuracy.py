@@ -160,12 +160,12 @@ def _pairs_table(judged: list[Judged]) -> Table:
         Column(
             "only FP32",
             True,
-            "Samples that only the FP32 model got right: what quantization broke.",
+            "Only the FP32 model is right: what quantization broke.",
         ),
         Column(
             "only candidate",
             True,
-            "Samples that only the candidate got right: what it happened to mend.",
+            "Only the candidate is right: what it happened to mend.",
         ),
         Column("both wrong", True),
         Column("same top-1", True, "Share of samples with the same largest class."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edgeq.render.parts import common_prefix, first_name, plural, show_bytes
 from edgeq.render.tuning import describe_recipe
@@ -23,9 +23,15 @@ from edgeq.reporting.values import (
     Table,
     XYPlot,
 )
-from edgeq.values import Certificate, Histogram, TensorSpec, TfliteModel, Trial, Tuning
+from edgeq.values import Certificate, Histogram, TensorRange, TensorSpec, TfliteModel, Trial, Tuning
 
 # ---------------------------------------------------------------- calibration
+
+_CUT_OFF = (
+    "Share of the values that calibration saw beyond the range; no loss where the operator that "
+    "reads them saturates there anyway."
+)
+_VALUES = "Histogram of what calibration saw; what lies between the two lines is kept."
 
 
 def calibration_section(material: Material) -> Section | None:
@@ -56,30 +62,10 @@ def _range_table(model: TfliteModel) -> Table:
         Column("to", True),
         Column("seen from", True),
         Column("to", True),
-        Column("cut off", True, "Share of the values that calibration saw beyond the range."),
-        Column("values", False, "Histogram of what calibration saw; what lies inside the lines is "
-               "kept."),
-    )  # fmt: skip
-    rows = []
-    for item in ranges.tensors:
-        seen = histograms.get(item.index)
-        cells = [
-            Cell(text.short(item.name, prefix)),
-            text.number(item.minimum, "{:.4g}"),
-            text.number(item.maximum, "{:.4g}"),
-        ]
-        if seen is None:
-            cells += [Cell("-"), Cell("-"), Cell("-"), Cell("-")]
-        else:
-            cut = _cut_share(seen, item.minimum, item.maximum)
-            spark = Spark(seen.minimum, seen.maximum, seen.counts, item.minimum, item.maximum)
-            cells += [
-                text.number(seen.minimum, "{:.4g}"),
-                text.number(seen.maximum, "{:.4g}"),
-                Cell(f"{cut:.2%}", cut),
-                Cell("", cut, "", spark),
-            ]
-        rows.append(tuple(cells))
+        Column("cut off", True, _CUT_OFF),
+        Column("values", False, _VALUES),
+    )
+    rows = [_range_row(item, histograms.get(item.index), prefix) for item in ranges.tensors]
     caption = (
         f"{plural(len(rows), 'tensor')}, statistic {ranges.statistic}, "
         f"{plural(ranges.sample_count, 'sample')}"
@@ -93,7 +79,26 @@ def _range_table(model: TfliteModel) -> Table:
     return Table(caption, columns, tuple(rows), note, by_layer=True)
 
 
-def _cut_share(seen: Histogram, low: float, high: float) -> float:
+def _range_row(item: TensorRange, seen: Histogram | None, prefix: str) -> tuple[Cell, ...]:
+    cells = (
+        Cell(text.short(item.name, prefix)),
+        text.number(item.minimum, "{:.4g}"),
+        text.number(item.maximum, "{:.4g}"),
+    )
+    if seen is None:
+        return (*cells, *[Cell("-")] * 4)
+    cut = cut_share(seen, item.minimum, item.maximum)
+    spark = Spark(seen.minimum, seen.maximum, seen.counts, item.minimum, item.maximum)
+    return (
+        *cells,
+        text.number(seen.minimum, "{:.4g}"),
+        text.number(seen.maximum, "{:.4g}"),
+        Cell(f"{cut:.2%}", cut),
+        Cell("", cut, "", spark),
+    )
+
+
+def cut_share(seen: Histogram, low: float, high: float) -> float:
     """Values in the bins beyond the range; of a bin that it ends in, its part."""
     total = sum(seen.counts)
     width = (seen.maximum - seen.minimum) / len(seen.counts)
@@ -249,43 +254,34 @@ def search_section(material: Material) -> Section | None:
 
 def _pareto(tuning: Tuning) -> XYPlot:
     trials = [trial for trial in tuning.trials if trial.failure is None]
-    timed = any(trial.latency_ms is not None for trial in trials)
+    timed = tuning.options.objective == "latency" and any(trial.latency_ms for trial in trials)
     labelled = any(trial.drop_points is not None for trial in trials)
-
-    def place(trial: Trial) -> tuple[float, float] | None:
-        across = trial.latency_ms if timed else trial.size_bytes / 1000
-        if labelled:
-            up = None if trial.drop_points is None else trial.drop_points.value
-        else:
-            up = trial.sqnr_db
-        return None if across is None or up is None else (across, up)
-
-    def series(name: str, role: str, shape: str, chosen: Sequence[Trial]) -> Series:
-        found = []
-        for trial in chosen:
-            spot = place(trial)
-            if spot is not None:
-                found.append(Point(*spot, _trial_tip(trial)))
-        return Series(name, role, shape, tuple(found))
-
-    best = trials[:1]
     rest = trials[1:]
     options = tuning.options.convert
     limit = options.max_drop_points if labelled else options.min_sqnr_db
-    panel = Panel(
-        "lost accuracy, points" if labelled else "SQNR, dB",
-        (
-            series("other", "other", "dots", [t for t in rest if not t.is_pareto]),
-            series("Pareto", "candidate", "diamonds", [t for t in rest if t.is_pareto]),
-            series("chosen", "accent", "rings", best),
-        ),
-        limit,
-        "" if limit is None else "budget",
-        is_stretched=labelled,
+    groups = (
+        ("other", "other", "dots", [trial for trial in rest if not trial.is_pareto]),
+        ("Pareto", "candidate", "diamonds", [trial for trial in rest if trial.is_pareto]),
+        ("chosen", "accent", "rings", trials[:1]),
     )
+    series = tuple(
+        Series(name, role, shape, tuple(_places(group, timed=timed, labelled=labelled)))
+        for name, role, shape, group in groups
+    )
+    title = "lost accuracy, points" if labelled else "SQNR, dB"
+    panel = Panel(title, series, limit, "" if limit is None else "budget", is_stretched=labelled)
     axis = f"latency on {tuning.facts.device}, ms" if timed else "size, kB"
     description = f"Chosen: {_trial_tip(trials[0])}. {plural(len(tuning.trials), 'trial')}."
     return XYPlot("Quality against cost", description, axis, (panel,))
+
+
+def _places(trials: Sequence[Trial], *, timed: bool, labelled: bool) -> Iterator[Point]:
+    for trial in trials:
+        across = trial.latency_ms if timed else trial.size_bytes / 1000
+        drop = trial.drop_points
+        up = trial.sqnr_db if not labelled else None if drop is None else drop.value
+        if across is not None and up is not None:
+            yield Point(across, up, _trial_tip(trial))
 
 
 def _trial_tip(trial: Trial) -> str:

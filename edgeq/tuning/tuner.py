@@ -136,21 +136,15 @@ def _finish(
     ]
     if ready.plan.samples is not None:
         issues += ready.plan.samples.issues
-    file, ranges = storage.refer(target, str(output)), search.workshop.ranges(recipe)
+    file, workshop = storage.refer(target, str(output)), search.workshop
+    ranges, seen = workshop.ranges(recipe), workshop.histograms(recipe)
     assert choice.facts is not None
     return Tuning(
         options=search.options,
         source=without_temporary_path(ready.model),
         data=_data_ref(ready),
         test_data=None if ready.plan.test is None else ready.plan.test.ref,
-        model=TfliteModel(
-            file,
-            "int8",
-            ready.job.io,
-            recipe.granularity,
-            ranges,
-            histograms=search.workshop.histograms(recipe),
-        ),
+        model=TfliteModel(file, "int8", ready.job.io, recipe.granularity, ranges, histograms=seen),
         certificate=proof,
         quality=quality,
         trials=choice.table(chosen),
