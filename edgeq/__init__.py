@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.history.store import open_history
     from edgeq.inspection import inspect_model
     from edgeq.profiling import profile
+    from edgeq.reporting.report import make_report
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "gate",
     "inspect_model",
+    "make_report",
     "open_history",
     "profile",
     "quantization_aware",
@@ -42,6 +44,7 @@ _MODULES = {
     "doctor": "edgeq.checkup",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection",
+    "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling",
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from edgeq import storage
 from edgeq.cli.options import guard_output
 from edgeq.errors import UsageError
 
@@ -43,24 +42,18 @@ def command(
     Records of all verbs, in any number; nothing is measured. The page is one file that needs no
     network.
     """
-    from edgeq.render.report import render_report
+    from edgeq.render.report import format_of, render_report, write_report
     from edgeq.reporting import make_report
 
-    chosen = form or _format_of(output)
+    chosen = form or format_of(output)
     if output is None and chosen == "html":
         raise UsageError("A page needs a file.", hint="Name one: -o report.html")
     guard_output(output, *paths, database)
     report = make_report(paths, trends=trends or database is not None, history=database)
-    content = render_report(report, chosen)
     if output is None:
-        click.echo(content, nl=False)
+        click.echo(render_report(report, chosen), nl=False)
         return
-    storage.write_atomically(output, content.encode("utf-8", "backslashreplace"))
+    write_report(report, output, chosen)
     verdict = report.verdict
     click.echo(f"{verdict.word.upper()}: {verdict.headline}")
     click.echo(f"Wrote {output}")
-
-
-def _format_of(output: Path | None) -> str:
-    ending = "" if output is None else output.suffix.lower()
-    return {".md": "md", ".json": "json"}.get(ending, "html")

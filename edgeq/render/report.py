@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from edgeq import storage
 from edgeq.render.gate import markdown_cell
@@ -21,8 +22,31 @@ _LONGEST = 60_000
 _MOST_ROWS = 40
 
 
+FORMATS = ("html", "md", "json")
+
+
+def format_of(path: Path | None) -> str:
+    """What a file's ending asks for; a page when it asks for nothing known."""
+    ending = "" if path is None else path.suffix.lower().removeprefix(".")
+    return ending if ending in FORMATS else "html"
+
+
+def write_report(report: Report, path: str | Path, form: str | None = None) -> None:
+    """Write it, whole or not at all.
+
+    Args:
+        form: one of `FORMATS`; by default the file's ending decides.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    target = Path(path)
+    content = render_report(report, form or format_of(target))
+    storage.write_atomically(target, content.encode("utf-8", "backslashreplace"))
+
+
 def render_report(report: Report, form: str) -> str:
-    """In one of the forms "html", "md" and "json"."""
+    """In one of `FORMATS`."""
     if form == "json":
         return json.dumps(storage.to_plain(report), indent=2, ensure_ascii=False) + "\n"
     return report_markdown(report) if form == "md" else report_html(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from itertools import combinations, product
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgeq.render.report import render_report
 from edgeq.reporting import make_report
 
 from .conftest import Browse, edited, requests
+from .enlarging import enlarge
 
 PHONE, DESKTOP = 390, 1280
 
@@ -328,39 +328,10 @@ def test_300_layers_stay_below_one_and_a_half_megabytes(
 ) -> None:
     """How fast such a page opens is measured in benchmarks/report.py."""
     path = tmp_path / "report.html"
-    paths = [edited(one_model[kind], tmp_path / f"{kind}.json", grow)
+    paths = [enlarge(one_model[kind], tmp_path / f"{kind}.json", 300)
              for kind in ("convert", "debug", "profile", "compare")]  # fmt: skip
     path.write_text(render_report(make_report(paths), "html"))
     assert path.stat().st_size < 1_500_000
     chromium = browse(path)
     assert len(chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr")) == 300
     assert len(chromium.find_elements(By.CSS_SELECTOR, "#operators-2-rows tbody tr")) >= 300
-
-
-def grow(plain: dict[str, Any], count: int = 300) -> None:
-    """As many layers, operators, tensors and histograms as a large model has."""
-    for keys in (("layers",), ("certificate", "operators"), ("model", "ranges", "tensors"),
-                 ("model", "histograms"), ("model", "corrections")):  # fmt: skip
-        parent: Any = plain
-        for key in keys[:-1]:
-            parent = parent.get(key) or {}
-        if isinstance(parent, dict) and isinstance(parent.get(keys[-1]), list):
-            parent[keys[-1]] = _repeat(parent[keys[-1]], 128 if "histograms" in keys else count)
-    if "pairs" in plain:
-        for model in plain["models"]:
-            model["operators"] = _repeat(model["operators"], count)
-        plain["pairs"] = [[number, number] for number in range(count)]
-
-
-def _repeat(items: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    found = []
-    for number in range(count):
-        item = copy.deepcopy(items[number % len(items)])
-        for key in ("name", "layer", "output"):
-            if key in item:
-                item[key] = f"features/stage_{number // 20}/block_{number}/{item[key]}"
-        for key in ("index", "position"):
-            if key in item:
-                item[key] = number
-        found.append(item)
-    return found
