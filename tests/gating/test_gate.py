@@ -364,6 +364,12 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     assert only(gate(policy, [fed], [before])).reason == (
         "it is with the preprocessing nothing, the baseline's with scale=1/255"
     )
+    there = replace(before, value=replace(before.value, device="pi4"))
+    assert only(gate(policy, [there], [before])).reason == (
+        "it is measured on pi4, the baseline's on local"
+    )
+    older = replace(before, value=replace(before.value, device=None, bench=None))
+    assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
 
 
 def test_measurements_are_paired_with_those_made_alike(gate: Any, compared: Record) -> None:
