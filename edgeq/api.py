@@ -88,14 +88,13 @@ def convert(
     Raises:
         EdgeqError: one of its kinds; the output is then as it was before.
     """
-    chosen = replace(options or ConvertOptions(), **settings)
     return convert_model(
         model,
         Path(output),
         data=data,
         test_data=test_data,
         preprocess=_as_list(preprocess),
-        options=chosen,
+        options=replace(options or ConvertOptions(), **settings),
         verbose=verbose,
         on_progress=on_progress,
         tensorflow=tensorflow,
@@ -276,6 +275,8 @@ def _evaluate(
         interval=score_interval(values[0], scorer.count),
         preprocessing=tuple(texts),
         issues=opened.issues,
+        device=device.facts().device,
+        processor=device.facts().processor,
     )
 
 
@@ -323,10 +324,9 @@ def compare(
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
-            chosen = bench_options or BenchOptions()
             timing = measure.bench(
-                [first, second], target, chosen, on_event=events_as_progress(on_progress),
-                shown_as={first: str(baseline)},
+                [first, second], target, bench_options or BenchOptions(),
+                on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
             )  # fmt: skip
         sizes = refer_baseline(first, Path(baseline)), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
@@ -344,6 +344,8 @@ def compare(
         reasons=reasons,
         preprocessing=tuple(texts),
         issues=issues,
+        device=target.facts().device,
+        processor=target.facts().processor,
     )
 
 

@@ -17,6 +17,7 @@ from edgeq.timing import direction
 from edgeq.values import (
     BenchResult,
     BenchRun,
+    Comparison,
     DeviceFacts,
     Issue,
     OutputQuality,
@@ -137,6 +138,13 @@ def worst_sqnr_db(quality: Quality) -> float:
     return min(output.sqnr_db for output in quality.outputs)
 
 
+def device_of(value: Comparison) -> str | None:
+    """The device that the samples ran on; older records tell it with their latencies only."""
+    if value.device is None and value.bench is not None:
+        return value.bench.facts.device
+    return value.device
+
+
 def judge_comparison(
     quality: Quality, bench: BenchResult | None, issues: Sequence[Issue] = ()
 ) -> tuple[str, tuple[str, ...]]:
@@ -247,7 +255,7 @@ def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
     """What must be the same for two latencies to be compared."""
     return {
         "device": facts.device,
-        "processor": facts.cpu_model or facts.machine,
+        "processor": facts.processor,
         "runtime": f"{run.runtime.name} {run.runtime.version}",
         "threads": str(run.threads),
         "cores": ", ".join(map(str, run.cores)) or "as scheduled",

@@ -497,6 +497,11 @@ class DeviceFacts:
     throttled_before: tuple[str, ...] = ()
     benchmark_model: str | None = None
 
+    @property
+    def processor(self) -> str:
+        """Its model, else the kind of machine."""
+        return self.cpu_model or self.machine
+
 
 @dataclass(frozen=True)
 class BenchOptions:
@@ -799,6 +804,8 @@ class Evaluation:
         interval: of the first metric when it is a share of samples (Wilson), in the metric's
             unit; None otherwise.
         preprocessing: `--preprocess` texts it was fed with.
+        device: that the samples ran on, as the user named it; None in records of before this field.
+        processor: of that device, see `DeviceFacts`; likewise.
     """
 
     model: FileRef
@@ -809,6 +816,8 @@ class Evaluation:
     interval: Interval | None
     preprocessing: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
+    device: str | None = None
+    processor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -875,6 +884,7 @@ class Comparison:
         verdict: "ship", "check" or "no", see `judging.judge_comparison`.
         reasons: sentences behind the verdict.
         preprocessing: `--preprocess` texts that both were fed with.
+        device, processor: that the samples ran on, see `Evaluation`.
     """
 
     baseline: FileRef
@@ -889,6 +899,8 @@ class Comparison:
     reasons: tuple[str, ...]
     preprocessing: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
+    device: str | None = None
+    processor: str | None = None
 
 
 @dataclass(frozen=True)

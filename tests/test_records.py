@@ -156,6 +156,20 @@ def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
     assert run("show", path).exception is None
 
 
+def test_samples_tell_the_device_that_they_ran_on(made: dict[str, Path], tmp_path: Path) -> None:
+    compared = records.read_record(made["compare"]).value
+    facts = compared.bench.facts
+    for value in (compared, records.read_record(made["eval"]).value.evaluations[0]):
+        assert (value.device, value.processor) == ("local", facts.processor)
+    first = run("show", made["eval"]).stdout.splitlines()[2]
+    assert first == f"local: {facts.processor}"
+    plain = json.loads(made["eval"].read_text())
+    for name in ("device", "processor"):  # as records were before
+        del plain["evaluations"][0][name]
+    (tmp_path / "old.json").write_text(json.dumps(plain))
+    assert run("show", tmp_path / "old.json").stdout.splitlines()[2].startswith("model ")
+
+
 def test_issues_are_found_wherever_they_are() -> None:
     doubt, note = Issue("a", "warning", "x"), Issue("b", "note", "y")
     value = {"runs": ({"issues": (doubt, note)}, Candidate("m", False, False, 1.0)), "own": [doubt]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeq.errors import RecordError
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt
+from edgeq.judging import chance_doubt, device_of
 from edgeq.records import Record
 from edgeq.values import BenchResult, Certificate, DataRef, FileRef, Issue, Origin, Quality
 
@@ -37,6 +37,7 @@ class QualityFact:
         is_compared: by `compare`, on data that the user chose for it; not by the way, by `convert`
             or `tune`.
         issues: doubts about it.
+        device: that the samples ran on, None where the record does not tell.
     """
 
     quality: Quality
@@ -45,6 +46,7 @@ class QualityFact:
     is_compared: bool
     issues: tuple[Issue, ...]
     origin: Origin
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,7 @@ def _read_comparison(part: _Part, candidate: FileRef) -> Iterator[Fact]:
         is_compared=True,
         issues=_with_doubts(value.quality, value.issues),
         origin=inside(origin, ".quality"),
+        device=device_of(value),
     )
     if value.bench is not None:
         doubts = tuple(issue for issue in value.issues if issue.code in _SPEED_DOUBTS)

@@ -112,6 +112,8 @@ def _why_not_comparable(figure: Figure, other: Figure) -> str | None:
         fed = [", ".join(fact.preprocessing) or "nothing" for fact in (ours, theirs)]
         if fed[0] != fed[1]:
             return f"it is with the preprocessing {fed[0]}, the baseline's with {fed[1]}"
+        if None not in (ours.device, theirs.device) and ours.device != theirs.device:
+            return f"it is measured on {ours.device}, the baseline's on {theirs.device}"
     return None
 
 

@@ -11,7 +11,7 @@ from edgeq.device_runners.cores import show_cores
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
-from edgeq.judging import measuring_conditions, worst_sqnr_db
+from edgeq.judging import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.parity import ParityRow
 from edgeq.records import Record
 from edgeq.values import (
@@ -32,6 +32,7 @@ from edgeq.values import (
     Tuning,
 )
 
+_ON_A_DEVICE = (DeviceFacts, FleetEntry, ParityRow, Evaluation, Comparison)
 _WORST_FIRST = ("invalid", "degraded", "valid")
 
 
@@ -77,7 +78,7 @@ def _walk(value: Any) -> _Named:
         elif isinstance(item, GateResult):
             pending += [item.baseline, item.candidate]  # its policy is a file, and no model
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            if isinstance(item, (DeviceFacts, FleetEntry, ParityRow)):
+            if isinstance(item, _ON_A_DEVICE) and item.device is not None:
                 found.devices.append(item.device)
             pending += [getattr(item, part.name) for part in reversed(dataclasses.fields(item))]
         elif isinstance(item, tuple) and item and not isinstance(item[0], (int, float, str)):
@@ -155,7 +156,7 @@ def _of_tuning(value: Tuning, device: str | None) -> Iterator[Figure]:
     )
     chosen, facts = value.trials[0], value.facts
     conditions = _as_conditions(
-        {"device": facts.device, "processor": facts.cpu_model or facts.machine, "run": "in tune"}
+        {"device": facts.device, "processor": facts.processor, "run": "in tune"}
     )
     file, validity = value.model.file, value.validity
     if chosen.latency_ms is not None:
@@ -209,9 +210,12 @@ def _of_evaluation(value: Any, device: str | None) -> Iterator[Figure]:
             if metric.name != "top1" or metric.unit != "percent":
                 continue  # other metrics have other meanings
             interval = None if item.interval is None or number else item.interval
-            conditions = _data_conditions(item.data, str(item.sample_count))
+            name = device or item.device
+            conditions = (
+                *_data_conditions(item.data, str(item.sample_count)), *_device_condition(name)
+            )  # fmt: skip
             yield _figure(
-                "accuracy", "model", item.model, device, metric.value,
+                "accuracy", "model", item.model, name, metric.value,
                 None if interval is None else (interval.low, interval.high),
                 judge(item.issues), conditions,
             )  # fmt: skip
@@ -220,8 +224,10 @@ def _of_evaluation(value: Any, device: str | None) -> Iterator[Figure]:
 def _of_comparison(value: Comparison, device: str | None) -> Iterator[Figure]:
     for role, file in (("baseline", value.baseline), ("model", value.candidate)):
         yield _figure("size", role, file, None, file.size_bytes)
-    name = device if value.bench is None else device or value.bench.facts.device
-    conditions = _data_conditions(value.data, str(value.quality.sample_count))
+    name = device or device_of(value)
+    conditions = (
+        *_data_conditions(value.data, str(value.quality.sample_count)), *_device_condition(name)
+    )  # fmt: skip
     yield from _of_quality(
         value.quality, (value.baseline, value.candidate), name, judge(value.issues), conditions
     )
@@ -245,7 +251,7 @@ def _of_profile(value: Profile, device: str | None) -> Iterator[Figure]:
         conditions = _as_conditions(
             {
                 "device": facts.device,
-                "processor": facts.cpu_model or facts.machine,
+                "processor": facts.processor,
                 "runtime": f"{item.runtime.name} {item.runtime.version}",
                 "threads": str(value.threads),
                 "run": "in profile",
@@ -346,6 +352,15 @@ def _data_conditions(data: DataRef, samples: str) -> tuple[Condition, ...]:
         fed = "; ".join(map(_show_preprocessing, data.preprocessing))
         found.append(Condition("preprocessing", fed, fed))
     return tuple(found)
+
+
+def _device_condition(device: str | None) -> tuple[Condition, ...]:
+    """Where the samples ran.
+
+    The processor is none: the same kernels give the same integers on every one, and the machines
+    of a CI service differ from run to run.
+    """
+    return () if device is None else (Condition("device", device, device),)
 
 
 def _show_preprocessing(item: Preprocessing) -> str:

@@ -93,9 +93,13 @@ _SECOND = (
     "CREATE INDEX figures_by_record ON figures (record)",
 )
 
+# Accuracies have their device among the conditions: no other table, other rows.
+_THIRD: tuple[str, ...] = ()
+
 # Step n makes version n + 1 of version n.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 VERSION = len(MIGRATIONS)
 
-# Versions that need the rows of `figures`, `models` and `devices` made again.
-REFILLED_FROM = frozenset({2})
+# Versions that need the rows of `figures`, `models` and `devices` made again; the newest does it
+# for those before it.
+REFILLED_FROM = frozenset({3})

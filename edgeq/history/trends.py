@@ -32,15 +32,13 @@ def make_trend(
         name: takes the models of one file name for one model, wherever they lay.
         last: the newest so many of each series.
     """
+    kept = list(rows)
     series: dict[_Key, list[TrendPoint]] = {}
-    parsed: dict[str, tuple[Condition, ...]] = {}
-    for row in rows:
+    keys = _series_keys(kept, name)
+    for row in kept:
         number, sha256, moment, commit, tags, model, digest, role, value, low, high = row[:-2]
         validity, content = row[-2:]
-        if content not in parsed:
-            parsed[content] = read_conditions(content)
-        conditions = parsed[content]
-        points = series.setdefault((name or model, role, conditions), [])
+        points = series.setdefault(keys[model, role, content], [])
         before = next((p.value for p in reversed(points) if p.validity != "invalid"), None)
         is_comparable = before is not None and validity != "invalid"
         points.append(
@@ -60,6 +58,30 @@ def make_trend(
             for (model, role, conditions), points in series.items()
         ),
     )
+
+
+def _series_keys(
+    rows: Sequence[tuple[Any, ...]], name: str | None
+) -> dict[tuple[str, str, str], _Key]:
+    """The series of each model, role and conditions as the table has them.
+
+    Figures that do not tell their device, as those of older records, go with those of the one
+    device that the others tell; where there are several, or none, they stay among themselves.
+    """
+    found: dict[tuple[str, str, str], _Key] = {}
+    told: dict[_Key, set[tuple[Condition, ...]]] = {}
+    for row in rows:
+        model, role, content = row[5], row[7], row[-1]
+        if (model, role, content) not in found:
+            conditions = read_conditions(content)
+            found[model, role, content] = (name or model, role, conditions)
+            rest = tuple(item for item in conditions if item.name != "device")
+            if rest != conditions:
+                told.setdefault((name or model, role, rest), set()).add(conditions)
+    for place, key in found.items():
+        if len(alike := told.get(key, set())) == 1:
+            found[place] = (key[0], key[1], next(iter(alike)))
+    return found
 
 
 def _difference(before: float | None, after: float) -> float | None:
@@ -142,6 +164,8 @@ def _obstacle(before: Figure, after: Figure) -> str | None:
     found = []
     for name in dict.fromkeys((*ours, *theirs)):
         first, second = ours.get(name), theirs.get(name)
+        if name == "device" and None in (first, second):
+            continue  # accuracies of older records do not tell it
         if first != second:
             shown = ["none" if item is None else item.shown for item in (first, second)]
             found.append(f"{name} {shown[0]} against {shown[1]}")

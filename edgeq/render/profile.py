@@ -53,7 +53,7 @@ def _wrap(sentence: str) -> str:
 
 def _facts_line(facts: DeviceFacts, model: ModelProfile, threads: int) -> Text:
     runtime = f"{model.runtime.name} {model.runtime.version}"
-    where = f"{facts.device}: {facts.cpu_model or facts.machine}"
+    where = f"{facts.device}: {facts.processor}"
     return Text(f"{where}; {runtime}, {plural(threads, 'thread')}")
 
 

@@ -225,7 +225,7 @@ def _base(file: FileRef) -> str:
 
 
 def _facts_line(facts: DeviceFacts, run: BenchRun) -> Text:
-    cpu = facts.cpu_model or facts.machine
+    cpu = facts.processor
     governor = f", governor {facts.governor}" if facts.governor else ""
     load = "" if run.load_average is None else f", load {run.load_average:.2f}"
     noun = "core" if len(run.cores) == 1 else "cores"
@@ -263,7 +263,12 @@ def show_evaluations(results: Sequence[Evaluation]) -> str:
             f"{result.runtime.name} {result.runtime.version}",
         )
     issues = [issue for result in results for issue in result.issues]
-    return render(table, *issue_parts(list(dict.fromkeys(issues))))
+    return render(*_place_parts(results[0]), table, *issue_parts(list(dict.fromkeys(issues))))
+
+
+def _place_parts(result: Evaluation | Comparison) -> list[RenderableType]:
+    """Where the samples ran; nothing for older records, which do not tell."""
+    return [] if result.device is None else [Text(f"{result.device}: {result.processor}"), ""]
 
 
 _VERDICTS = {
@@ -298,6 +303,7 @@ def show_comparison(result: Comparison) -> str:
     parts: list[RenderableType] = [
         heading(f"{result.baseline.path} against {result.candidate.path}"),
         "",
+        *(_place_parts(result) if result.bench is None else []),  # below, a line tells more
         table,
         "",
         grid(quality_rows(quality)),

@@ -165,6 +165,8 @@ def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> No
     assert there.sample_count == here.sample_count == 60
     assert there.metrics == here.metrics
     assert there.metrics[0].value > 80
+    assert (there.device, here.device) == (board, "local")
+    assert there.processor != here.processor
 
 
 def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:

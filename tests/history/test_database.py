@@ -71,6 +71,15 @@ def test_an_older_version_is_migrated_and_keeps_everything(old: Path, tmp_path: 
             assert ours == theirs
 
 
+def test_figures_of_version_2_are_made_again_with_their_devices(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with History(path, make=True, wait_s=5) as history:
+        history.add([EVAL, COMPARE])
+    run_script(path, "DELETE FROM figures; PRAGMA user_version = 2")
+    with History(path, make=False, wait_s=5) as history:
+        assert history.check().problems == ()
+
+
 def test_a_damaged_record_is_no_obstacle_to_a_migration(old: Path) -> None:
     run_script(old, "UPDATE contents SET content = x'00' WHERE record = 7")
     with History(old, make=False, wait_s=5) as history:

@@ -47,6 +47,28 @@ def test_an_evaluation() -> None:
     accuracy = next(item for item in summary.figures if item.metric == "accuracy")
     assert (accuracy.value, round(accuracy.low or 0), round(accuracy.high or 0)) == (94, 84, 98)
     assert summary.devices == ()
+    assert "device" not in {item.name for item in accuracy.conditions}
+
+
+def test_an_accuracy_has_the_device_that_the_samples_ran_on() -> None:
+    old = read_record(EVAL)
+    (item,) = old.value.evaluations
+    told = replace(item, device="pi4", processor="Cortex-A72")
+    record = replace(old, value=replace(old.value, evaluations=(told,)))
+    fleet = replace(old, kind="fleet-eval", value=Fleet("eval", (FleetEntry("pi4", (item,)),)))
+    for summary in (summarize(record), summarize(fleet)):
+        accuracy = next(item for item in summary.figures if item.metric == "accuracy")
+        assert (accuracy.device, accuracy.conditions[-1].name) == ("pi4", "device")
+        assert summary.devices == ("pi4",)
+
+
+def test_a_comparison_tells_its_device_itself_or_with_its_latencies() -> None:
+    old = read_record(COMPARE)
+    bench = bench_result(2.0, fp32=4.0)
+    for value in (replace(old.value, device="pi4"), replace(old.value, bench=bench)):
+        figures = figures_of(replace(old, value=value))
+        there = [item.device for item in figures if item.metric in ("accuracy-drop", "sqnr")]
+        assert there == ["pi4", "pi4"]
 
 
 def test_latencies_have_their_conditions(tmp_path: Path) -> None:

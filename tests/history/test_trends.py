@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,36 @@ def test_other_data_is_not_comparable(history: History) -> None:
     }
     assert changes["accuracy"].obstacle is None  # the same 50 samples of the same file
     assert changes["accuracy"].change == 0
+
+
+def eval_on(device: str | None, tmp_path: Path, day: int) -> Path:
+    """The stored record as one of a device, on a day of November."""
+    plain = json.loads(EVAL.read_text())
+    plain["evaluations"][0] |= {"device": device, "processor": device and "Cortex-A72"}
+    plain["provenance"]["created"] = f"2026-11-{day:02}T00:00:00Z"
+    path = tmp_path / f"eval-{day}.json"
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def test_accuracies_of_two_devices_are_two_series(history: History, tmp_path: Path) -> None:
+    history.add([eval_on(device, tmp_path, n) for n, device in enumerate(("pi4", "local"), 1)])
+    assert [len(series.points) for series in history.trend("accuracy").series] == [1, 1]
+    changes = {change.metric: change for change in history.diff("1", "2").changes}
+    assert changes["accuracy"].obstacle == "device pi4 against local"
+
+
+def test_records_of_before_they_told_their_device_stay_comparable(
+    history: History, tmp_path: Path
+) -> None:
+    history.add([eval_on(device, tmp_path, n) for n, device in enumerate((None, "local"), 1)])
+    (series,) = history.trend("accuracy").series
+    assert [point.number for point in series.points] == [1, 2]
+    assert series.conditions[-1].shown == "local"
+    changes = {change.metric: change for change in history.diff("1", "2").changes}
+    assert (changes["accuracy"].obstacle, changes["accuracy"].change) == (None, 0)
+    history.add([eval_on("pi4", tmp_path, 3)])  # now nobody can tell whose the first one is
+    assert [len(series.points) for series in history.trend("accuracy").series] == [1, 1, 1]
 
 
 def test_nothing_in_common(history: History, tmp_path: Path, made_doctor: Path) -> None:

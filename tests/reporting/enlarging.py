@@ -32,7 +32,7 @@ def _grow(plain: dict[str, Any], count: int) -> None:
 
 def _repeat(items: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     found = []
-    for number in range(count):
+    for number in range(count if items else 0):
         item = copy.deepcopy(items[number % len(items)])
         for key in ("name", "layer", "output"):
             if key in item:
