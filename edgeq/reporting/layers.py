@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeq.debugging.causes import HARMLESS
 from edgeq.render.parts import common_prefix, first_name, plural
 from edgeq.reporting import text
@@ -88,30 +90,39 @@ def _error_plot(report: DebugReport) -> XYPlot:
     is_ordered = all(layer.position is not None for layer in report.layers)
     prefix = _prefix(report)
 
-    def points(field: str, title: str) -> tuple[Point, ...]:
-        found = []
-        for place, layer in enumerate(ordered):
-            value = getattr(layer, field)
-            if value is not None:
-                name = f"{text.short(layer.name, prefix)} ({layer.operator})"
-                tip = f"{name}: {title} {text.db(value).text} dB"
-                found.append(Point(place, min(value, _TOP_DB), tip))
-        return tuple(found)
-
-    series = (
-        Series("of its own result", "candidate", "dots", points("own_sqnr_db", "own")),
-        Series("so far", "baseline", "line", points("accumulated_sqnr_db", "so far")),
-        Series("of the outputs, its error alone", "accent", "diamonds",
-               points("effect_sqnr_db", "outputs")),
-    )  # fmt: skip
+    series = tuple(
+        Series(name, role, shape, _error_points(ordered, field))
+        for name, role, shape, field in (
+            ("of its own result", "candidate", "dots", "own_sqnr_db"),
+            ("so far", "baseline", "line", "accumulated_sqnr_db"),
+            ("of the outputs, its error alone", "accent", "diamonds", "effect_sqnr_db"),
+        )
+    )
+    shown = tuple(item for item in series if item.points)
+    tips = tuple(_error_tip(layer, prefix) for layer in ordered)
     worst = report.layers[0]
     return XYPlot(
         f"SQNR of {plural(len(report.layers), 'layer')}",
         f"The worst is {text.short(worst.name, prefix)} ({worst.operator}): {_costs(worst)}. "
         f"Identical results stand at {_TOP_DB:g} dB.",
         "layers in execution order" if is_ordered else "layers, the most costly first",
-        (Panel("SQNR, dB", tuple(item for item in series if item.points)),),
+        (Panel("SQNR, dB", shown, tips=tips),),
     )
+
+
+def _error_points(layers: Sequence[LayerReport], field: str) -> tuple[Point, ...]:
+    figures = [(place, getattr(layer, field)) for place, layer in enumerate(layers)]
+    return tuple(
+        Point(place, min(value, _TOP_DB), "") for place, value in figures if value is not None
+    )
+
+
+def _error_tip(layer: LayerReport, prefix: str) -> str:
+    parts = [f"own {text.db(layer.own_sqnr_db).text} dB"]
+    parts.append(f"so far {text.db(layer.accumulated_sqnr_db).text} dB")
+    if layer.effect_sqnr_db is not None:
+        parts.append(f"outputs {text.db(layer.effect_sqnr_db).text} dB")
+    return f"{text.short(layer.name, prefix)} ({layer.operator}): {', '.join(parts)}"
 
 
 def _layer_table(report: DebugReport) -> Table:

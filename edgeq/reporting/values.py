@@ -274,6 +274,8 @@ class Panel:
         limit: where a horizontal line is drawn.
         limit_label: beside it.
         is_stretched: around zero, where values of unlike size lie.
+        tips: what all points at 0, 1, 2... of the horizontal axis say together, instead of each
+            its own.
     """
 
     axis: str
@@ -281,6 +283,7 @@ class Panel:
     limit: float | None = None
     limit_label: str = ""
     is_stretched: bool = False
+    tips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -333,5 +333,20 @@ def test_300_layers_stay_below_one_and_a_half_megabytes(
     path.write_text(render_report(make_report(paths), "html"))
     assert path.stat().st_size < 1_500_000
     chromium = browse(path)
-    assert len(chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr")) == 300
+    rows = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr")
+    assert len(rows) == 300
+    assert sum(row.is_displayed() for row in rows) == 50
+    button = chromium.find_element(By.CSS_SELECTOR, "#layers button.all")
+    assert button.text == "Show all 300 rows"
+    field = chromium.find_element(By.CSS_SELECTOR, "#layers .filter input")
+    field.send_keys("block_299/")
+    assert [row.is_displayed() for row in rows] == [False] * 299 + [True]
+    field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
+    assert sum(row.is_displayed() for row in rows) == 50
+    heading = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[1]  # position
+    heading.click()
+    first = chromium.find_element(By.CSS_SELECTOR, "#layers tbody tr")
+    assert "block_299/" in first.text and first.is_displayed()
+    button.click()
+    assert all(row.is_displayed() for row in rows)
     assert len(chromium.find_elements(By.CSS_SELECTOR, "#operators-2-rows tbody tr")) >= 300

@@ -1,6 +1,6 @@
 """The page: a template filled in, with its style sheet and script inside.
 
-The content security policy lets the page load nothing and run nothing but that one script, so a
+The content security policy lets the page load nothing and run nothing but those scripts, so a
 name in a record that got past the escaping could still do nothing.
 """
 
@@ -19,6 +19,10 @@ from markupsafe import Markup, escape
 from edgeq.render.page import plots
 from edgeq.reporting.values import Cell, Report, Share, Spark
 
+# Rows that are laid out before a reader asks for all: a page of 300 layers opens at once.
+_MOST_ROWS = 50
+# Before anything is shown, so that what only the page's script can unfold is folded only with it.
+_EARLY_SCRIPT = 'document.documentElement.classList.add("js");'
 _WORDS = {"ship": "SHIP", "check": "CHECK", "no": "NO", "open": "OPEN"}
 _SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "": ""}
 _VERDICT_TONES = {"ship": "good", "check": "doubt", "no": "bad", "open": "doubt"}
@@ -47,6 +51,8 @@ def report_html(report: Report) -> str:
         signs=_SIGNS,
         style=Markup(style),
         script=Markup(script),
+        early_script=Markup(_EARLY_SCRIPT),
+        most_rows=_MOST_ROWS,
         policy=_policy(style, script),
         draw=_draw,
         figure=_figure,
@@ -63,7 +69,8 @@ def _read(name: str) -> str:
 def _policy(style: str, script: str) -> str:
     return (
         f"default-src 'none'; style-src 'sha256-{_digest(style)}'; "
-        f"script-src 'sha256-{_digest(script)}'; base-uri 'none'; form-action 'none'"
+        f"script-src 'sha256-{_digest(_EARLY_SCRIPT)}' 'sha256-{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -73,7 +80,7 @@ def _digest(text: str) -> str:
 
 def breakable(text: str) -> Markup:
     """A name that may be broken where its parts end, rather than anywhere."""
-    parts = re.split(r"(?<=[/_;])(?=\w)", text)
+    parts = re.split(r"(?<=[/;])(?=\w)", text)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 

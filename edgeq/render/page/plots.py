@@ -20,7 +20,6 @@ from edgeq.reporting.values import (
     IntervalPlot,
     IntervalRow,
     Panel,
-    Point,
     Series,
     Share,
     Spark,
@@ -275,29 +274,44 @@ def _panel(panel: Panel, axis: Scale, up: Scale) -> list[Markup]:
         parts.append(
             _label(panel.limit_label, axis.end, y - 5, text_anchor="end", class_="limit-name")
         )
+    parts += [_path(series, axis, up) for series in panel.series if series.shape == "line"]
+    if panel.tips:
+        return [*parts, *_joined(panel, axis, up)]
+    return [
+        *parts,
+        *(
+            _mark(series, axis.at(point.x), up.at(point.y), point.tip)
+            for series in panel.series
+            for point in series.points
+        ),
+    ]
+
+
+def _path(series: Series, axis: Scale, up: Scale) -> Markup:
+    points = " ".join(f"{axis.at(point.x)},{up.at(point.y)}" for point in series.points)
+    return tag("polyline", points=points, class_=f"{series.role} stroke")
+
+
+def _joined(panel: Panel, axis: Scale, up: Scale) -> Iterable[Markup]:
+    """The marks of all series at one place of the axis, under one tip."""
+    marks: dict[int, list[Markup]] = {}
     for series in panel.series:
-        parts += _series(series, axis, up)
-    return parts
+        for point in series.points:
+            mark = _mark(series, axis.at(point.x), up.at(point.y), None)
+            marks.setdefault(int(point.x), []).append(mark)
+    for place in sorted(marks):
+        yield tag("g", *marks[place], class_="pt", data_tip=panel.tips[place])
 
 
-def _series(series: Series, axis: Scale, up: Scale) -> Iterable[Markup]:
-    places = [(axis.at(point.x), up.at(point.y)) for point in series.points]
-    if series.shape == "line" and len(places) > 1:
-        path = " ".join(f"{x},{y}" for x, y in places)
-        yield tag("polyline", points=path, class_=f"{series.role} stroke")
-    for point, (x, y) in zip(series.points, places, strict=True):
-        yield _mark(series, point, x, y)
-
-
-def _mark(series: Series, point: Point, x: float, y: float) -> Markup:
-    looks: dict[str, Any] = {"data_tip": point.tip}
+def _mark(series: Series, x: float, y: float, tip: str | None) -> Markup:
+    kind = "pt " if tip is not None else ""
     if series.shape == "diamonds":
-        corners = f"{x},{y - 5} {x + 5},{y} {x},{y + 5} {x - 5},{y}"
-        return tag("polygon", points=corners, class_=f"pt {series.role} fill", **looks)
+        corners = f"{x},{y - 5:.1f} {x + 5:.1f},{y} {x},{y + 5:.1f} {x - 5:.1f},{y}"
+        return tag("polygon", points=corners, class_=f"{kind}{series.role} fill", data_tip=tip)
     if series.shape == "rings":
-        return tag("circle", cx=x, cy=y, r=8, class_=f"pt {series.role} ring", **looks)
+        return tag("circle", cx=x, cy=y, r=8, class_=f"{kind}{series.role} ring", data_tip=tip)
     radius = 2.5 if series.shape == "line" else 3.5
-    return tag("circle", cx=x, cy=y, r=radius, class_=f"pt {series.role} fill", **looks)
+    return tag("circle", cx=x, cy=y, r=radius, class_=f"{kind}{series.role} fill", data_tip=tip)
 
 
 def swatch(role: str, shape: str) -> Markup:
@@ -327,12 +341,11 @@ def spark(item: Spark) -> Markup:
 
     most = max(item.counts, default=0) ** 0.5 or 1.0
     step = (item.high - item.low) / max(len(item.counts), 1)
-    path = []
+    path = [f"M{at(item.low):.1f} {height}"]
     for number, count in enumerate(item.counts):
-        if count:
-            x, tall = at(item.low + number * step), max(count**0.5 / most * height, 1.0)
-            right = max(at(item.low + (number + 1) * step), x + 1)
-            path.append(f"M{x:.1f} {height}V{height - tall:.1f}H{right:.1f}V{height}")
+        tall = max(count**0.5 / most * height, 1.0) if count else 0.0
+        path.append(f"V{height - tall:.1f}H{at(item.low + (number + 1) * step):.1f}")
+    path.append(f"V{height}")
     lines_ = [
         _line(round(at(end), 1), 0, round(at(end), 1), height, "clip")
         for end in (item.clip_low, item.clip_high)

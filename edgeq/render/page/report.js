@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const page = document.documentElement;
-  page.classList.add("js");
 
   // ---- tables: a click on a heading sorts
   const number = (cell) => {
@@ -34,8 +33,19 @@
         headings.forEach((item) => item.removeAttribute("aria-sort"));
         heading.setAttribute("aria-sort", now);
         const body = table.tBodies[0];
-        body.append(...[...body.rows].sort(order(column, isNumber, now === "ascending" ? 1 : -1)));
+        const folded = body.querySelectorAll(".more").length;
+        const rows = [...body.rows].sort(order(column, isNumber, now === "ascending" ? 1 : -1));
+        rows.forEach((row, place) => row.classList.toggle("more", place >= rows.length - folded));
+        body.append(...rows);
       });
+    });
+  }
+
+  // ---- long tables: the rest of their rows
+  for (const button of document.querySelectorAll("button.all")) {
+    button.addEventListener("click", () => {
+      button.closest(".table").classList.add("open");
+      button.remove();
     });
   }
 
@@ -43,6 +53,9 @@
   const inputs = [...document.querySelectorAll(".filter input")];
   const filter = (text) => {
     const wanted = text.trim().toLowerCase();
+    for (const table of document.querySelectorAll(".by-layer")) {
+      table.classList.toggle("filtering", wanted !== "");
+    }
     for (const row of document.querySelectorAll(".by-layer tbody tr")) {
       row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
     }
