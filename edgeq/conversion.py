@@ -178,8 +178,17 @@ def _describe(
     return TfliteModel(file, scheme.name, io, options.granularity, *how)
 
 
-def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: bool = False) -> Path:
+def float_tflite(
+    path: Path,
+    folder: Path,
+    options: ConvertOptions,
+    verbose: bool = False,
+    tensorflow: TensorFlowProcess | None = None,
+) -> Path:
     """A `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+
+    Args:
+        tensorflow: see `convert_model`.
 
     Raises:
         EdgeqError: see `convert_model`.
@@ -188,8 +197,8 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
     if kind == "tflite":
         return path
     with ExitStack() as stack:
-        process = None
-        if kind not in FRAMEWORKS:
+        process = tensorflow
+        if process is None and kind not in FRAMEWORKS:
             process = stack.enter_context(TensorFlowProcess(verbose=verbose))
         reader = open_reader(stack, path, process, options, verbose)
         assert reader is not None
