@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,18 @@ def command(path: Path, first: str | None, force: bool, verbose: bool, **given: 
     click.secho(f"{path}: {plan.source} -> {plan.output}\n", bold=True)
     names = ["baseline", "convert", "gate", *(f"compare {device.name}" for device in plan.devices)]
     width = max(map(len, names))
-    with progress_display() as show:
-        outcomes = run_plan(
-            plan,
-            first_again=STAGES[0].name if force else first,
-            verbose=verbose,
-            on_progress=show,
-            on_outcome=lambda outcome: click.echo(_line(outcome, width)),
-        )
+    try:
+        with progress_display() as show:
+            outcomes = run_plan(
+                plan,
+                first_again=STAGES[0].name if force else first,
+                verbose=verbose,
+                on_progress=show,
+                on_outcome=lambda outcome: click.echo(_line(outcome, width)),
+            )
+    except KeyboardInterrupt:
+        click.echo("Interrupted; what is done stays, and the same command goes on there.", err=True)
+        return 128 + signal.SIGINT
     return _conclude(plan, outcomes)
 
 
@@ -157,5 +162,6 @@ def _conclude(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     there = [path for outcome in outcomes for path in outcome.outputs]
     click.echo(f"\nIn {plan.output.parent}: {', '.join(path.name for path in there)}")
     if failed:
-        click.echo(f"Failed: {', '.join(failed)}; the next run tries again.", err=True)
+        end = "" if status else ", so the status is 1"
+        click.echo(f"Failed: {', '.join(failed)}{end}; the next run tries again.", err=True)
     return status or (1 if failed else 0)

@@ -234,7 +234,7 @@ def _find_data(given: Given, key: str) -> str | None:
         return str(setting.value)
     raise DataError(
         f"{setting.where}: there is no file or folder {path} for {key}.",
-        hint="Paths start from the folder of edgeq.toml; a function is package.module:function.",
+        hint="Name an .npz, .npy or .csv file, a folder of images, or package.module:function.",
     )
 
 

@@ -55,7 +55,7 @@ def run_plan(
     """Do what is to be done.
 
     A device that fails leaves a record that says so, and the others go on; any other error ends
-    the run, and the next one goes on there.
+    the run, and the next one goes on there. Devices run at the same time, this machine before them.
 
     Args:
         first_again: name of the stage from which on everything is done again, changed or not.
@@ -106,24 +106,31 @@ class _StageRunner:
             return [outcome]
         if len(steps) == 1:
             return [self._do(steps[0], self._on_progress)]
-        return self._do_at_once(stage, steps)
-
-    def _do_at_once(self, stage: Stage, steps: Sequence[Step]) -> list[Outcome]:
-        """The steps of several devices; at the end, the first error that is no device's."""
-        by_name = {step.name: step for step in steps}
-
-        def work(name: str, on_progress: OnProgress) -> Outcome | EdgeqError:
-            try:
-                return self._do(by_name[name], on_progress)
-            except EdgeqError as error:
-                return error
-
-        fleet = run_fleet(stage.name, list(by_name), work, self._on_progress)
-        results = [entry.result for entry in fleet.entries]
+        alone = [step for step in steps if step.is_alone]
+        others = [step for step in steps if not step.is_alone]
+        results = [self._try(step, self._on_progress) for step in alone]
+        if others:
+            results += self._do_at_once(stage, others)
         for result in results:
             if isinstance(result, EdgeqError):
                 raise result
-        return results
+        return [result for result in results if isinstance(result, Outcome)]
+
+    def _do_at_once(self, stage: Stage, steps: Sequence[Step]) -> list[Outcome | EdgeqError]:
+        by_name = {step.name: step for step in steps}
+
+        def work(name: str, on_progress: OnProgress) -> Outcome | EdgeqError:
+            return self._try(by_name[name], on_progress)
+
+        fleet = run_fleet(stage.name, list(by_name), work, self._on_progress)
+        return [entry.result for entry in fleet.entries]
+
+    def _try(self, step: Step, on_progress: OnProgress) -> Outcome | EdgeqError:
+        """An error that is no device's is raised when the other steps have ended."""
+        try:
+            return self._do(step, on_progress)
+        except EdgeqError as error:
+            return error
 
     def _do(self, step: Step, on_progress: OnProgress) -> Outcome:
         origin = self._digests.origin(step)

@@ -203,7 +203,8 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         "the device": (device.address, device.python),
     }
     name = f"compare {device.name}"
-    return Step(name, reads, options, (target,), work, device=device.name)
+    is_here = device.address.partition(":")[0] == "local"
+    return Step(name, reads, options, (target,), work, device=device.name, is_alone=is_here)
 
 
 # ---------------------------------------------------------------- the verdict

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.conversion import float_tflite
+from edgeq.converters import lowering
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.functions import is_function_reference
 from edgeq.converters.learned_ranges import trained_granularity
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.source import KINDS, identify
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError
 from edgeq.exporting import read_preprocessing
 from edgeq.inference import read_interface
 from edgeq.values import ConvertOptions, TensorSpec
@@ -46,19 +47,16 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
         options: how to read it.
 
     Raises:
-        UsageError: the model is quantized already, or `preprocess` means nothing for it.
+        UsageError: `preprocess` means nothing.
         EdgeqError: it cannot be read.
     """
     kind = identify(model)
+    if kind == "tflite":
+        lowering.adopt(model, options)  # refuses what is no float model
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         path = float_tflite(model, Path(folder), options)
         interface = read_interface(path)
         carried = read_preprocessing(path)
-    if quantized := [spec.name for spec in interface.inputs if spec.scales]:
-        raise UsageError(
-            f"{model} is quantized already: its input {quantized[0]!r} is.",
-            hint="Name the float model that it was made from.",
-        )
     parse_preprocessing(preprocess, interface.inputs)
     return Outline(
         KINDS[kind],

@@ -40,7 +40,7 @@ class State:
         """
         known = self._steps.get(name)
         if known is None:
-            return "for the first time"
+            return "not done yet"
         if known["key"] != _key(origin):
             return _what_changed(known["origin"], origin)
         for path in outputs:

@@ -59,7 +59,8 @@ class Step:
         outputs: files; the last one is the record, if there is one.
         work: makes the outputs.
         code: names of functions and classes that take part and are not among `reads`.
-        device: that it runs on, None for this machine.
+        device: that it measures on, None where it measures nothing.
+        is_alone: whether it must not run beside others, as what measures on this machine.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Step:
     work: Callable[[Tools, OnProgress], None]
     code: tuple[str, ...] = ()
     device: str | None = None
+    is_alone: bool = False
 
 
 def code_of(step: Step) -> tuple[str, ...]:
