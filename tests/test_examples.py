@@ -26,6 +26,7 @@ PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 # What cannot stand on a test machine, and what stands in its place.
 REPLACED = {
     "sudo ": "",
+    "edgeq init": "edgeq init --force",  # there is one already, for the pages about its policy
     "pi@raspberrypi.local": "local",
     "ssh://local": "ssh://nobody@127.0.0.1:9",
     "--device local,local": "--device local",
