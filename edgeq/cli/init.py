@@ -56,13 +56,14 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
         return
     storage.write_atomically(output, text.encode())
     click.echo(f"Wrote {output}.")
-    click.echo(_what_next(output, given["data"], given["test_data"]))
+    click.echo(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
 
 
-def _what_next(output: Path, data: str | None, test_data: str | None) -> str:
+def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str | None) -> str:
     file = "" if output == Path(PROJECT_FILE) else f" --file {output}"
-    missing = [key for key, value in (("calibration", data), ("test", test_data)) if value is None]
-    fill = f"Fill in {' and '.join(missing)} under [data], then: " if missing else "Next: "
+    first = "baseline" if is_trained else "calibration" if data is None else ""
+    missing = [key for key in (first, "" if test_data else "test") if key]
+    fill = f"Fill in {' and '.join(missing)}, then: " if missing else "Next: "
     return f"{fill}edgeq run{file}"
 
 

@@ -198,7 +198,8 @@ def _find_model(given: Given, key: str) -> Path | None:
 
 def _find_baseline(given: Given, source: Path) -> Path:
     baseline = _find_model(given, "baseline")
-    if baseline is None and trained_granularity(source) is not None:
+    compares = ("data", "test") in given
+    if baseline is None and compares and trained_granularity(source) is not None:
         raise UsageError(
             f"{source} was trained quantization-aware, so it is no FP32 model to compare with.",
             hint='Name the model it was made from: [model] baseline = "original.keras"',

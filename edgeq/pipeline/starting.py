@@ -183,10 +183,10 @@ threads = 1
 # address = "ssh://pi@raspberrypi.local"
 
 [policy]  # decides over the exit status: 0 kept, 3 missed, 4 cannot be told
-max_drop_points = 1.0  # accuracy lost against FP32
+max_drop_points = 1.0  # accuracy lost against FP32: its whole 95 % interval must keep this,
+                       # which takes about a thousand test samples
+# drop_must_be = "not-disproven"  # a few will do, but a small loss may go unseen
 max_float_islands = 0  # float operators left inside
-# "proven": the whole 95 % interval keeps the limit, which takes some thousand test samples
-drop_must_be = "not-disproven"
 # max_size = "300 kB"
 # runs_on = "2.14"  # the oldest TensorFlow Lite that must load it
 
