@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,19 +10,20 @@ from typing import Any
 
 import click
 
-from edgeq.cli.options import progress_display
+from edgeq import storage
+from edgeq.cli.options import echo_above, output_options, progress_display
 from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
 from edgeq.pipeline.plan import Plan, read_plan
-from edgeq.pipeline.running import FAILED, KEPT, LEFT_OUT, MADE, Outcome, run_plan
+from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
 from edgeq.pipeline.settings import Name, Override
 from edgeq.pipeline.stages import STAGES, gate_record
 from edgeq.records import read_record
 from edgeq.render.gate import show_gate
 from edgeq.render.parts import show_bytes
 from edgeq.render.run import sum_up
-from edgeq.values import EFFORTS
+from edgeq.values import EFFORTS, GateResult
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 # What stands in the file and may be said otherwise for once.
@@ -78,8 +80,8 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     "--runtime", type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
     help="Instead of [run] runtime.",
 )  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too.")
-def command(path: Path, first: str | None, force: bool, verbose: bool, **given: Any) -> int:
+@output_options
+def command(path: Path, first: str | None, **given: Any) -> int:
     """Do what edgeq.toml describes: convert or tune, compare on each device, gate.
 
     What is unchanged since the last run is kept, told by the contents of all files; what was cut
@@ -90,22 +92,29 @@ def command(path: Path, first: str | None, force: bool, verbose: bool, **given: 
     if not path.exists():
         raise _no_file(path)
     plan = read_plan(path, _overrides(given))
-    click.secho(f"{path}: {plan.source} -> {plan.output}\n", bold=True)
-    names = ["baseline", "convert", "gate", *(f"compare {device.name}" for device in plan.devices)]
+    shows_steps = not given["as_json"]
+    if shows_steps:
+        click.secho(f"{path}: {plan.source} -> {plan.output}\n", bold=True)
+    names = [stage.name for stage in STAGES] + [f"compare {item.name}" for item in plan.devices]
     width = max(map(len, names))
+
+    def tell(outcome: Outcome) -> None:
+        if shows_steps:
+            echo_above(_line(outcome, width))
+
     try:
         with progress_display() as show:
             outcomes = run_plan(
                 plan,
-                first_again=STAGES[0].name if force else first,
-                verbose=verbose,
+                first_again=STAGES[0].name if given["force"] else first,
+                verbose=given["verbose"],
                 on_progress=show,
-                on_outcome=lambda outcome: click.echo(_line(outcome, width)),
+                on_outcome=tell,
             )
     except KeyboardInterrupt:
         click.echo("Interrupted; what is done stays, and the same command goes on there.", err=True)
         return 128 + signal.SIGINT
-    return _conclude(plan, outcomes)
+    return _conclude(plan, outcomes, shows_steps)
 
 
 def _no_file(path: Path) -> UsageError:
@@ -148,19 +157,23 @@ def _result(outputs: Sequence[Path]) -> str:
     return sum_up(read_record(outputs[-1]))
 
 
-def _conclude(plan: Plan, outcomes: Sequence[Outcome]) -> int:
+def _conclude(plan: Plan, outcomes: Sequence[Outcome], is_text: bool) -> int:
     """Print the verdict and where everything is; the exit status."""
-    by_name = {outcome.name: outcome for outcome in outcomes}
     failed = [outcome.name for outcome in outcomes if outcome.state == FAILED]
-    status = 0
-    if by_name["gate"].state in (MADE, KEPT):
+    judged: GateResult | None = None
+    if any(outcome.name == "gate" and outcome.outputs for outcome in outcomes):
         judged = read_record(gate_record(plan)).value
-        click.echo(f"\n{show_gate(judged)}")
-        status = _STATUS[judged.verdict]
-    else:
-        click.echo("\nNothing was judged: add a [policy] to be told pass or fail.")
+    status = 0 if judged is None else _STATUS[judged.verdict]
     there = [path for outcome in outcomes for path in outcome.outputs]
-    click.echo(f"\nIn {plan.output.parent}: {', '.join(path.name for path in there)}")
+    if not is_text:
+        verdict = None if judged is None else judged.verdict
+        steps = [storage.to_plain(outcome) for outcome in outcomes]
+        plain = {"output": plan.output, "verdict": verdict, "steps": steps}
+        click.echo(json.dumps(plain, indent=2, default=str))
+    else:
+        nothing = "Nothing was judged: add a [policy] to be told pass or fail."
+        click.echo(f"\n{nothing if judged is None else show_gate(judged)}")
+        click.echo(f"\nIn {plan.output.parent}: {', '.join(path.name for path in there)}")
     if failed:
         end = "" if status else ", so the status is 1"
         click.echo(f"Failed: {', '.join(failed)}{end}; the next run tries again.", err=True)

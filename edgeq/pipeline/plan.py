@@ -117,6 +117,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
             f"{project.at('model')} names no model.",
             hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
         )
+    baseline = _find_baseline(given, source)
     if "policy" in project.sections:
         read_policy(path)
     convert = _read_fields(ConvertOptions, given, ("model", "data"))
@@ -128,8 +129,8 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     return Plan(
         file=path,
         source=source,
-        baseline=_find_baseline(given, source),
-        output=_find_output(given, path.parent, source),
+        baseline=baseline,
+        output=_find_output(given, path.parent, (source, baseline)),
         calibration=calibration,
         test=_find_data(given, "test"),
         preprocess=_value(given, "data", "preprocess"),
@@ -207,19 +208,19 @@ def _find_baseline(given: Given, source: Path) -> Path:
     return baseline or source
 
 
-def _find_output(given: Given, folder: Path, source: Path) -> Path:
+def _find_output(given: Given, folder: Path, models: tuple[Path, ...]) -> Path:
     setting = given.get(("model", "output"))
     if setting is None:
-        return folder / BUILD_FOLDER / f"{source.stem}.tflite"
+        return folder / BUILD_FOLDER / f"{models[0].stem}.tflite"
     path: Path = setting.folder / setting.value
     if path.suffix != ".tflite":
         raise UsageError(
             f"{setting.where}: output must end in .tflite, not {setting.value!r}.",
             hint='Such as output = "build/model.tflite"; everything else is written beside it.',
         )
-    if path.resolve() == source.resolve():
+    if path.resolve() in (model.resolve() for model in models):
         raise UsageError(
-            f"{setting.where}: output is the source {source} itself.", hint="Name another file."
+            f"{setting.where}: output {path} is what it is made from.", hint="Name another file."
         )
     return path
 

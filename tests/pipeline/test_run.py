@@ -56,6 +56,14 @@ def test_what_is_unchanged_is_kept(project: Path) -> None:
     assert all(path.stat().st_mtime_ns == moment for path, moment in unlocked.items())
 
 
+def test_a_program_is_told_in_json(project: Path) -> None:
+    done = run(project, "--json")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "pass"
+    assert [(step["name"], step["state"]) for step in told["steps"]] == [(n, "kept") for n in ALL]
+    assert all(Path(path).is_file() for step in told["steps"] for path in step["outputs"])
+
+
 def test_another_policy_is_only_a_gate(project: Path) -> None:
     edit(project, "min_sqnr_db = 10", "min_sqnr_db = 90")
     done = run(project)
@@ -133,6 +141,20 @@ def test_a_run_that_is_killed_goes_on(project: Path) -> None:
     assert "(not done yet; " in done.stdout
     assert done.return_value == 0
     assert not list((project / "build").glob(".*.tmp"))
+
+
+def test_ctrl_c_says_that_what_is_done_stays(project: Path) -> None:
+    edit(project, '"fast"', '"fast"\nbatch = 2')
+    command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=project, **pipes) as child:  # type: ignore[call-overload]
+        while not child.stdout.readline().startswith("baseline"):
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate()
+    assert child.returncode == 130
+    assert errors == "Interrupted; what is done stays, and the same command goes on there.\n"
+    assert kept(run(project))[0] == "baseline"
 
 
 def test_of_two_runs_for_one_output_the_second_refuses(project: Path) -> None:
