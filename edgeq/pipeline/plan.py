@@ -111,12 +111,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
             hint="Leave out [package].",
         )
     given = read_settings(project, overrides or {})
-    source = _find_model(given, "source")
-    if source is None:
-        raise UsageError(
-            f"{project.at('model')} names no model.",
-            hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
-        )
+    source = _find_source(project, given)
     baseline = _find_baseline(given, source)
     if "policy" in project.sections:
         read_policy(path)
@@ -195,6 +190,16 @@ def _find_model(given: Given, key: str) -> Path | None:
     except SourceError as error:
         raise SourceError(f"{setting.where}: {key}: {error.message}", hint=error.hint) from error
     return path
+
+
+def _find_source(project: ProjectFile, given: Given) -> Path:
+    source = _find_model(given, "source")
+    if source is None:
+        raise UsageError(
+            f"{project.at('model')} names no model.",
+            hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
+        )
+    return source
 
 
 def _find_baseline(given: Given, source: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import tempfile
 from collections.abc import Callable
@@ -169,6 +170,7 @@ def _plan_compare(plan: Plan) -> tuple[Step, ...] | str:
 
 def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
     target = comparison_record(plan, device)
+    is_here = device.address.partition(":")[0] == "local"
 
     def work(tools: Tools, on_progress: OnProgress) -> None:
         result = api.compare(
@@ -200,10 +202,10 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         "test_samples": plan.test_samples,
         "seed": plan.convert.seed,
         "latency": plan.latency,
-        "the device": (device.address, device.python),
+        # A folder that was copied to another machine holds no figures of this one.
+        "the device": (device.address, device.python, platform.node() if is_here else None),
     }
     name = f"compare {device.name}"
-    is_here = device.address.partition(":")[0] == "local"
     return Step(name, reads, options, (target,), work, device=device.name, is_alone=is_here)
 
 

@@ -46,7 +46,11 @@ class State:
         for path in outputs:
             if not path.is_file():
                 return f"{path.name} is missing"
-            if storage.hash_file(path) != known["outputs"].get(path.name):
+            try:
+                digest = storage.hash_file(path)
+            except OSError as error:
+                return f"{path.name} cannot be read: {error.strerror or error}"
+            if digest != known["outputs"].get(path.name):
                 return f"{path.name} is not as it was left"
         return None
 

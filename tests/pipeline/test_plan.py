@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from collections.abc import Callable
@@ -182,7 +183,9 @@ def test_the_page_lists_every_stage_and_every_option() -> None:
     assert all(f"`{flag}`" in page for flag in flags)
 
 
-def test_every_option_of_a_step_counts_for_its_key(read: Read) -> None:
+def test_every_option_of_a_step_counts_for_its_key(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("test.npz").touch()
     data = DATA + 'test = "test.npz"\n'
 
@@ -192,6 +195,10 @@ def test_every_option_of_a_step_counts_for_its_key(read: Read) -> None:
         return {step.name: step for part in planned if not isinstance(part, str) for step in part}
 
     plain = steps(HEAD + data)
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "elsewhere")
+        elsewhere = steps(HEAD + data)
+    assert elsewhere["compare local"].options != plain["compare local"].options
     for section, key, changed in (
         ("model", 'statistic = "mse"', ["convert"]),
         ("model", "batch = 2", ["baseline", "convert"]),
