@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.converters.functions import is_function_reference
 from edgeq.converters.learned_ranges import trained_granularity
-from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.schemes import SCHEMES, resolve
 from edgeq.converters.source import identify
 from edgeq.device_runners.device import Device, resolve_address
 from edgeq.device_runners.registry import NamedDevice, read_devices
@@ -115,7 +115,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     baseline = _find_baseline(given, source)
     if "policy" in project.sections:
         read_policy(path)
-    convert = _read_fields(ConvertOptions, given, ("model", "data"))
+    convert = _read_convert(project, given)
     tune = _read_tune(given, convert) if "tune" in project.sections else None
     calibration = _find_data(given, "calibration")
     _require_calibration(project, source, calibration, convert, tune)
@@ -164,6 +164,16 @@ def _read_fields(kind: type[Any], given: Given, sections: tuple[str, ...]) -> An
         if section in sections and field in known:
             values[field] = setting.value
     return kind(**values)
+
+
+def _read_convert(project: ProjectFile, given: Given) -> ConvertOptions:
+    options: ConvertOptions = _read_fields(ConvertOptions, given, ("model", "data"))
+    try:
+        resolve(options.scheme, options.io, options.granularity)
+    except UsageError as error:
+        where = _pick(given, "model", "io", None)[1] or project.file.path
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+    return options
 
 
 def _read_tune(given: Given, convert: ConvertOptions) -> TuneOptions:
