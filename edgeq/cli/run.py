@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgeq import storage
-from edgeq.cli.options import echo_above, output_options, progress_display
+from edgeq.cli.options import echo_above, progress_display
 from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
@@ -80,7 +80,11 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     "--runtime", type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
     help="Instead of [run] runtime.",
 )  # fmt: skip
-@output_options
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print the verdict, and each step with its files, as JSON.",
+)  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too.")
 def command(path: Path, first: str | None, **given: Any) -> int:
     """Do what edgeq.toml describes: convert or tune, compare on each device, gate.
 

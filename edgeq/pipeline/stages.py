@@ -239,7 +239,7 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
     return (Step("gate", reads, {}, (target,), work),)
 
 
-# In this order; another stage is another entry.
+# In this order; another stage (a report before the gate, a package after it) is another entry here.
 STAGES = (
     Stage("baseline", "the FP32 model", "STEM.fp32.tflite", _plan_baseline, uses_tensorflow=True),
     Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,
