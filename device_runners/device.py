@@ -93,16 +93,18 @@ def upload_event(sent: int, total: int) -> dict[str, Any]:
             "total": kilobytes}  # fmt: skip
 
 
-def resolve_device(text: str, python: Path | None = None) -> Device:
+def resolve_device(text: str | Device, python: Path | None = None) -> Device:
     """The device a user names.
 
     Args:
-        text: one of `KNOWN_FORMS`, or a name of the registry.
+        text: one of `KNOWN_FORMS`, or a name of the registry; or a device, which it stays.
         python: interpreter there that runs the agent.
 
     Raises:
         UsageError: an unknown form, or two interpreters.
     """
+    if not isinstance(text, str):
+        return text
     named = read_devices().get(text)
     if named is None:
         return resolve_address(text, text, None if python is None else str(python))

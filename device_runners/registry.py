@@ -58,14 +58,17 @@ def project_file() -> Path | None:
                 None)  # fmt: skip
 
 
-def read_devices() -> dict[str, NamedDevice]:
+def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
     """All named devices, by name.
+
+    Args:
+        project: the `edgeq.toml` that goes before the user's list, by default the nearest one.
 
     Raises:
         UsageError: a file is no TOML, or an entry makes no sense.
     """
     found: dict[str, NamedDevice] = {}
-    for path in filter(None, (user_file(), project_file())):
+    for path in filter(None, (user_file(), project or project_file())):
         if path.is_file():
             found.update({item.name: item for item in _read_file(path)})
     return found

@@ -187,8 +187,17 @@ def _describe(
     )
 
 
-def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: bool = False) -> Path:
+def float_tflite(
+    path: Path,
+    folder: Path,
+    options: ConvertOptions,
+    verbose: bool = False,
+    tensorflow: TensorFlowProcess | None = None,
+) -> Path:
     """A `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+
+    Args:
+        tensorflow: see `convert_model`.
 
     Raises:
         EdgeqError: see `convert_model`.
@@ -197,8 +206,8 @@ def float_tflite(path: Path, folder: Path, options: ConvertOptions, verbose: boo
     if kind == "tflite":
         return path
     with ExitStack() as stack:
-        process = None
-        if kind not in FRAMEWORKS:
+        process = tensorflow
+        if process is None and kind not in FRAMEWORKS:
             process = stack.enter_context(TensorFlowProcess(verbose=verbose))
         reader = open_reader(stack, path, process, options, verbose)
         assert reader is not None

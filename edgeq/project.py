@@ -1,5 +1,6 @@
 """`edgeq.toml`: the one place where its sections are read.
 
+    [model], [data], [tune], [run]  # what `edgeq run` does, see edgeq.pipeline
     [policy]        # what `edgeq gate` demands, see edgeq.gating
     [devices.NAME]  # names for boards; device_runners.registry reads and writes them
 
@@ -23,7 +24,7 @@ from edgeq import storage
 from edgeq.errors import UsageError
 from edgeq.values import FileRef
 
-SECTIONS = ("model", "data", "policy", "devices", "package")
+SECTIONS = ("model", "data", "tune", "run", "policy", "devices", "package")
 
 Keys = tuple[str, ...]
 _ASSIGNMENT = re.compile(r"""\s*((?:[\w.\s-]|"[^"]*"|'[^']*')+?)\s*=""")

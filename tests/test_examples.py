@@ -26,6 +26,7 @@ PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 # What cannot stand on a test machine, and what stands in its place.
 REPLACED = {
     "sudo ": "",
+    "edgeq init": "edgeq init --force",  # there is one already, for the pages about its policy
     "pi@raspberrypi.local": "local",
     "ssh://local": "ssh://nobody@127.0.0.1:9",
     "--device local,local": "--device local",
@@ -77,7 +78,7 @@ EXAMPLES = {page: list(dict.fromkeys(commands_of(page))) for page in PAGES}
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, and the PyTorch and ONNX models that one page names, where they can be made."""
     folder = tmp_path_factory.mktemp("stock")
-    for name, source, count in (("samples", "calibration", 100), ("test", "test", 300)):
+    for name, source, count in (("samples", "calibration", 100), ("test", "test", 600)):
         with np.load(models.path(f"fashion_mnist_{source}.npz")) as stored:
             np.savez(folder / f"{name}.npz", x=stored["x"][:count], y=stored["y"][:count])
     images = np.random.default_rng(0).standard_normal((60, 3, 32, 32)).astype(np.float32)

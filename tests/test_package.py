@@ -53,6 +53,7 @@ TIERS = (
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
     ("edgeq.render", "edgeq.reporting"),
+    ("edgeq.pipeline",),
     ("edgeq.cli",),
 )
 

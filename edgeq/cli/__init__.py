@@ -17,6 +17,8 @@ from edgeq.errors import EdgeqError
 
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
+    "init": ("edgeq.cli.init", "Write an edgeq.toml for a model, to be filled in."),
+    "run": ("edgeq.cli.run", "Do all that edgeq.toml describes, skipping what is unchanged."),
     "convert": ("edgeq.cli.convert", "Convert a trained model to a proven .tflite."),
     "tune": ("edgeq.cli.tune", "Find the fastest INT8 or mixed model inside an accuracy budget."),
     "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),

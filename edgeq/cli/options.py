@@ -173,7 +173,11 @@ def progress_display() -> Iterator[OnProgress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
     hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
+    above = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, transient=True, disable=hidden, redirect_stdout=above
+    ) as bar:
         task = bar.add_task("start", total=None)
         current = [""]
 
@@ -184,6 +188,11 @@ def progress_display() -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
 
         yield show
+
+
+def echo_above(line: str) -> None:
+    """Print a line above the progress display; click's own echo would write into that."""
+    print(line if sys.stdout.isatty() else click.unstyle(line), flush=True)
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:

@@ -24,7 +24,7 @@ def refused(tmp_path: Path, text: str) -> str:
     [
         ("[polcy]\nmin_sqnr_db = 1\n",
          "F, line 1: unknown section 'polcy'. Did you mean [policy]? Known are [model], [data], "
-         "[policy], [devices], [package]."),
+         "[tune], [run], [policy], [devices], [package]."),
         ("[policy]\nmax_drop_point = 1\n",
          "F, line 2: unknown rule 'max_drop_point'. Did you mean max_drop_points? Known are "
          "max_drop_points, min_sqnr_db, max_size, max_float_islands, runs_on, min_speedup, "

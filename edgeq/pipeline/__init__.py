@@ -1,0 +1,1 @@
+"""`edgeq run`: what an `edgeq.toml` describes, done stage by stage, skipping what is unchanged."""

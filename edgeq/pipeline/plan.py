@@ -1,0 +1,311 @@
+"""What an `edgeq run` will do: an `edgeq.toml` as values, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeq.converters.functions import is_function_reference
+from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.schemes import SCHEMES, resolve
+from edgeq.converters.source import identify
+from edgeq.device_runners.device import Device, resolve_address
+from edgeq.device_runners.registry import NamedDevice, read_devices
+from edgeq.errors import DataError, SourceError, UsageError
+from edgeq.gating.parsing import read_policy
+from edgeq.pipeline.keys import KEYS
+from edgeq.pipeline.settings import Name, Override, Setting, read_settings
+from edgeq.project import ProjectFile, read_project
+from edgeq.values import BenchOptions, ConvertOptions, TuneOptions
+
+BUILD_FOLDER = "build"
+Given = Mapping[Name, Setting]
+
+
+@dataclass(frozen=True)
+class PlannedDevice:
+    """A device to compare on.
+
+    Attributes:
+        name: as the user calls it.
+        address: that the name stands for.
+        python: interpreter there, None for the default.
+    """
+
+    name: str
+    address: str
+    python: str | None
+
+    def open(self) -> Device:
+        """The device itself.
+
+        Raises:
+            UsageError: the address has no known form.
+        """
+        return resolve_address(self.address, self.name, self.python)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be done.
+
+    Attributes:
+        file: the `edgeq.toml`.
+        source: the trained model.
+        baseline: the FP32 model to compare with.
+        output: the `.tflite`; everything else is written beside it.
+        calibration: path or "module:function", None without.
+        test: likewise.
+        preprocess: `--preprocess` texts, None for what the model carries.
+        convert: also without a conversion, how the model is read.
+        tune: None to convert.
+        tune_device: where the search measures latency.
+        devices: to compare on.
+        latency: whether to measure it.
+        workers: see `compare`.
+        test_samples: likewise.
+        has_policy: whether there is something to judge by.
+        baseline_records: of the released model, for `[policy.regression]`.
+    """
+
+    file: Path
+    source: Path
+    baseline: Path
+    output: Path
+    calibration: str | None
+    test: str | None
+    preprocess: tuple[str, ...] | None
+    convert: ConvertOptions
+    tune: TuneOptions | None
+    tune_device: PlannedDevice
+    devices: tuple[PlannedDevice, ...]
+    bench: BenchOptions
+    latency: bool
+    workers: int | None
+    test_samples: int | None
+    has_policy: bool
+    baseline_records: tuple[Path, ...]
+
+    def beside(self, ending: str) -> Path:
+        """A file beside the output, such as model.gate.json."""
+        return self.output.with_name(f"{self.output.stem}.{ending}")
+
+
+def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> Plan:
+    """The plan of an `edgeq.toml`.
+
+    Args:
+        overrides: what the command line says instead.
+
+    Raises:
+        UsageError: there is no such file, or something in it means nothing.
+        SourceError: it names a model that is not there.
+        DataError: it names data that is not there.
+    """
+    project = read_project(path)
+    if "package" in project.sections:
+        raise UsageError(
+            f"{project.at('package')}: this version of edgeq makes no packages yet.",
+            hint="Leave out [package].",
+        )
+    given = read_settings(project, overrides or {})
+    source = _find_source(project, given)
+    baseline = _find_baseline(given, source)
+    if "policy" in project.sections:
+        read_policy(path)
+    convert = _read_convert(project, given)
+    tune = _read_tune(given, convert) if "tune" in project.sections else None
+    calibration = _find_data(given, "calibration")
+    _require_calibration(project, source, calibration, convert, tune)
+    bench = _read_fields(BenchOptions, given, ("run",))
+    named = read_devices(path)
+    return Plan(
+        file=path,
+        source=source,
+        baseline=baseline,
+        output=_find_output(given, path.parent, (source, baseline)),
+        calibration=calibration,
+        test=_find_data(given, "test"),
+        preprocess=_value(given, "data", "preprocess"),
+        convert=convert,
+        tune=tune,
+        tune_device=_find_device(named, *_pick(given, "tune", "device", "local")),
+        devices=_find_devices(project, given, named),
+        bench=bench,
+        latency=_value(given, "run", "latency", True),
+        workers=_value(given, "run", "workers"),
+        test_samples=_value(given, "data", "test_samples"),
+        has_policy="policy" in project.sections,
+        baseline_records=_find_records(given),
+    )
+
+
+# ---------------------------------------------------------------- values
+
+
+def _value(given: Given, section: str, key: str, default: Any = None) -> Any:
+    return _pick(given, section, key, default)[0]
+
+
+def _pick(given: Given, section: str, key: str, default: Any) -> tuple[Any, str]:
+    """The value, and where it stands."""
+    setting = given.get((section, key))
+    return (default, "") if setting is None else (setting.value, setting.where)
+
+
+def _read_fields(kind: type[Any], given: Given, sections: tuple[str, ...]) -> Any:
+    """The options whose fields the keys of these sections are."""
+    known = {field.name for field in fields(kind)}
+    values = {}
+    for (section, key), setting in given.items():
+        field = KEYS[section][key].field
+        if section in sections and field in known:
+            values[field] = setting.value
+    return kind(**values)
+
+
+def _read_convert(project: ProjectFile, given: Given) -> ConvertOptions:
+    options: ConvertOptions = _read_fields(ConvertOptions, given, ("model", "data"))
+    try:
+        resolve(options.scheme, options.io, options.granularity)
+    except UsageError as error:
+        where = _pick(given, "model", "io", None)[1] or project.file.path
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+    return options
+
+
+def _read_tune(given: Given, convert: ConvertOptions) -> TuneOptions:
+    budget = _read_fields(ConvertOptions, given, ("model", "data", "tune"))
+    if budget.max_drop_points is None and budget.min_sqnr_db is None:
+        raise UsageError(
+            "[tune] has no budget.",
+            hint="Set max_drop = 0.5 (points), min_sqnr = 25 (dB), or both.",
+        )
+    chosen: TuneOptions = _read_fields(TuneOptions, given, ("tune",))
+    return replace(chosen, convert=budget)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _find_model(given: Given, key: str) -> Path | None:
+    setting = given.get(("model", key))
+    if setting is None:
+        return None
+    path: Path = setting.folder / setting.value
+    try:
+        identify(path)
+    except SourceError as error:
+        raise SourceError(f"{setting.where}: {key}: {error.message}", hint=error.hint) from error
+    return path
+
+
+def _find_source(project: ProjectFile, given: Given) -> Path:
+    source = _find_model(given, "source")
+    if source is None:
+        raise UsageError(
+            f"{project.at('model')} names no model.",
+            hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
+        )
+    return source
+
+
+def _find_baseline(given: Given, source: Path) -> Path:
+    baseline = _find_model(given, "baseline")
+    compares = ("data", "test") in given
+    if baseline is None and compares and trained_granularity(source) is not None:
+        raise UsageError(
+            f"{source} was trained quantization-aware, so it is no FP32 model to compare with.",
+            hint='Name the model it was made from: [model] baseline = "original.keras"',
+        )
+    return baseline or source
+
+
+def _find_output(given: Given, folder: Path, models: tuple[Path, ...]) -> Path:
+    setting = given.get(("model", "output"))
+    if setting is None:
+        return folder / BUILD_FOLDER / f"{models[0].stem}.tflite"
+    path: Path = setting.folder / setting.value
+    if path.suffix != ".tflite":
+        raise UsageError(
+            f"{setting.where}: output must end in .tflite, not {setting.value!r}.",
+            hint='Such as output = "build/model.tflite"; everything else is written beside it.',
+        )
+    if path.resolve() in (model.resolve() for model in models):
+        raise UsageError(
+            f"{setting.where}: output {path} is what it is made from.", hint="Name another file."
+        )
+    return path
+
+
+def _find_data(given: Given, key: str) -> str | None:
+    setting = given.get(("data", key))
+    if setting is None:
+        return None
+    path = setting.folder / setting.value
+    if path.exists():
+        return str(path)
+    if is_function_reference(setting.value):
+        return str(setting.value)
+    raise DataError(
+        f"{setting.where}: there is no file or folder {path} for {key}.",
+        hint="Name an .npz, .npy or .csv file, a folder of images, or package.module:function.",
+    )
+
+
+def _find_records(given: Given) -> tuple[Path, ...]:
+    setting = given.get(("run", "baseline_records"))
+    if setting is None:
+        return ()
+    paths = tuple(setting.folder / text for text in setting.value)
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{setting.where}: there is no record {path}.")
+    return paths
+
+
+def _require_calibration(
+    project: ProjectFile,
+    source: Path,
+    calibration: str | None,
+    convert: ConvertOptions,
+    tune: TuneOptions | None,
+) -> None:
+    needs = tune is not None or SCHEMES[convert.scheme].needs_data
+    if calibration is None and needs and (tune or trained_granularity(source) is None):
+        what = "[tune]" if tune is not None else f"scheme {convert.scheme}"
+        raise UsageError(
+            f"{project.at('data')} names no data, and {what} calibrates on some hundred samples.",
+            hint='Set calibration = "samples.npz" in [data], or pass --data samples.npz.',
+        )
+
+
+# ---------------------------------------------------------------- devices
+
+
+def _find_devices(
+    project: ProjectFile, given: Given, named: Mapping[str, NamedDevice]
+) -> tuple[PlannedDevice, ...]:
+    """Those that are asked for; by default all that the file names, else this machine."""
+    default = tuple(project.sections.get("devices", ())) or ("local",)
+    names, where = _pick(given, "run", "devices", default)
+    if not names:
+        raise UsageError(f"{where}: devices names nothing.", hint='Such as devices = ["local"]')
+    return tuple(_find_device(named, name, where) for name in dict.fromkeys(names))
+
+
+def _find_device(named: Mapping[str, NamedDevice], name: str, where: str) -> PlannedDevice:
+    entry = named.get(name)
+    found = (
+        PlannedDevice(name, name, None)
+        if entry is None
+        else PlannedDevice(name, entry.address, entry.python)
+    )
+    try:
+        found.open()
+    except UsageError as error:
+        place = f"{where}: " if where else ""
+        raise UsageError(f"{place}{error.message}", hint=error.hint) from error
+    return found

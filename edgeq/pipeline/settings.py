@@ -1,0 +1,106 @@
+"""The keys that a user set, in `edgeq.toml` or by a flag that overrides it; each value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import UsageError
+from edgeq.pipeline.keys import KEYS, TUNED, Key
+from edgeq.project import ProjectFile, unknown_key
+
+Name = tuple[str, str]  # section and key
+
+
+@dataclass(frozen=True)
+class Override:
+    """A value from the command line.
+
+    Attributes:
+        value: as it would stand in the file.
+        flag: e.g. "--scheme".
+    """
+
+    value: Any
+    flag: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value.
+
+    Attributes:
+        value: as its key's reader left it.
+        where: for messages, e.g. "edgeq.toml, line 3" or "--scheme".
+        folder: that a path in it starts from.
+    """
+
+    value: Any
+    where: str
+    folder: Path
+
+
+def read_settings(project: ProjectFile, overrides: Mapping[Name, Override]) -> dict[Name, Setting]:
+    """All that is set; what is not is not there.
+
+    Raises:
+        UsageError: a key that means nothing or cannot stand there, or a value that is none.
+    """
+    found = dict(_from_file(project))
+    for name, given in overrides.items():
+        key = KEYS[name[0]][name[1]]
+        found[name] = Setting(_read(key, name[1], given.value, given.flag), given.flag, Path())
+    if "tune" in project.sections:
+        _refuse_tuned(found)
+    elif wrong := [setting for name, setting in found.items() if name[0] == "tune"]:
+        raise UsageError(
+            f"{wrong[0].where} is the budget of a search, and {project.file.path} has no [tune].",
+            hint="Add [tune] to search, or max_drop_points to [policy] to judge the result.",
+        )
+    return found
+
+
+def _from_file(project: ProjectFile) -> Iterator[tuple[Name, Setting]]:
+    folder = Path(project.file.path).parent
+    for section, known in KEYS.items():
+        for key, value in project.sections.get(section, {}).items():
+            if key not in known:
+                raise _misplaced(project, section, key) or unknown_key(
+                    project, "key", (section, key), known
+                )
+            where = project.at(section, key)
+            yield (section, key), Setting(_read(known[key], key, value, where), where, folder)
+
+
+def _misplaced(project: ProjectFile, section: str, key: str) -> UsageError | None:
+    """The error for a key that stands in a wrong section, None for any other name."""
+    places = [f"[{name}]" for name, known in KEYS.items() if key in known]
+    if not places:
+        return None
+    hint = f"It belongs in {' or '.join(places)}."
+    if key in ("max_drop", "min_sqnr"):
+        hint += " To judge the result instead of searching, set max_drop_points in [policy]."
+    return UsageError(f"{project.at(section, key)}: {key} cannot stand in [{section}].", hint=hint)
+
+
+def _read(key: Key, name: str, value: Any, where: str) -> Any:
+    try:
+        return key.read(value)
+    except ValueError as error:
+        raise UsageError(
+            f"{where}: {name} must be {error}, not {value!r}.",
+            hint=f"Such as {name} = {key.example}",
+        ) from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _refuse_tuned(found: Mapping[Name, Setting]) -> None:
+    for key in TUNED:
+        if (setting := found.get(("model", key))) is not None:
+            raise UsageError(
+                f"{setting.where}: {key} cannot stand beside [tune], which finds it.",
+                hint=f"Leave out {key}, or [tune].",
+            )

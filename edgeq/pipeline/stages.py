@@ -1,0 +1,272 @@
+"""The stages of a run, as one table: what each reads and writes, and the steps it consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgeq import api, storage
+from edgeq.conversion import float_tflite
+from edgeq.converters.source import identify
+from edgeq.gating.gate import gate
+from edgeq.pipeline.plan import Plan, PlannedDevice
+from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
+from edgeq.render.report import write_report
+from edgeq.reporting import make_report
+from edgeq.values import ConvertOptions
+
+_TENSORFLOW_KINDS = ("keras", "h5", "saved_model")
+# How a model file is read: all of `ConvertOptions` that matters to its float form.
+_READING = (
+    "batch", "input_shapes", "custom_objects", "trusted", "signature", "layout", "torch_python",
+    "onnx_python", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run.
+
+    Attributes:
+        reads, writes: for people.
+        plan: its steps, which may run at the same time; or a sentence on why there are none.
+        uses_tensorflow: whether it shares one TensorFlow process with its neighbours.
+    """
+
+    name: str
+    reads: str
+    writes: str
+    plan: Callable[[Plan], tuple[Step, ...] | str]
+    uses_tensorflow: bool = False
+
+
+# ---------------------------------------------------------------- the FP32 model
+
+
+def float_file(plan: Plan) -> Path:
+    """The float `.tflite` that the result is compared with."""
+    is_there = identify(plan.baseline) == "tflite"
+    return plan.baseline if is_there else plan.beside("fp32.tflite")
+
+
+def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
+    target = float_file(plan)
+    if target == plan.baseline:
+        return f"{target} is a .tflite already"
+    if plan.test is None:
+        return "[data] names no test data to compare on"
+    options = _reading_options(plan.convert)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        on_progress("lower", 0, None)
+        process = tools.tensorflow() if identify(plan.baseline) in _TENSORFLOW_KINDS else None
+        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+            made = float_tflite(plan.baseline, Path(folder), options, tools.verbose, process)
+            storage.write_atomically(target, made.read_bytes())
+
+    shown = {name: getattr(options, name) for name in _READING}
+    return (Step("baseline", {"the model": plan.baseline}, shown, (target,), work, _code(plan)),)
+
+
+def _reading_options(options: ConvertOptions) -> ConvertOptions:
+    return ConvertOptions(**{name: getattr(options, name) for name in _READING})
+
+
+def _code(plan: Plan) -> tuple[str, ...]:
+    return plan.convert.custom_objects
+
+
+# ---------------------------------------------------------------- the quantized model
+
+
+def model_record(plan: Plan) -> Path:
+    """The record of `convert` or `tune`."""
+    return plan.output.with_name(f"{plan.output.name}.json")
+
+
+def _plan_convert(plan: Plan) -> tuple[Step, ...]:
+    reads: dict[str, Source] = {"the model": plan.source}
+    if plan.calibration is not None:
+        reads["the calibration data"] = plan.calibration
+    if plan.tune is not None:
+        return (_plan_tune(plan, reads),)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        api.convert(
+            plan.source,
+            plan.output,
+            data=plan.calibration,
+            **_conversion_arguments(plan, tools, on_progress),
+            options=plan.convert,
+        )
+
+    options = {**_plain(plan.convert), "preprocess": plan.preprocess}
+    outputs = (plan.output, model_record(plan))
+    return (Step("convert", reads, options, outputs, work, _code(plan)),)
+
+
+def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
+    tune, device = plan.tune, plan.tune_device
+    assert tune is not None
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        api.tune(
+            plan.source,
+            plan.output,
+            data=plan.calibration,
+            test_data=plan.test,
+            **_conversion_arguments(plan, tools, on_progress),
+            options=tune,
+            device=device.open(),
+        )
+
+    if plan.test is not None:
+        reads["the test data"] = plan.test
+    options = {
+        **_plain(tune.convert),
+        "objective": tune.objective,
+        "max_trials": tune.max_trials,
+        "preprocess": plan.preprocess,
+        "device": (device.address, device.python),
+    }
+    return Step("tune", reads, options, (plan.output, model_record(plan)), work, _code(plan))
+
+
+def _conversion_arguments(plan: Plan, tools: Tools, on_progress: OnProgress) -> dict[str, Any]:
+    needs = identify(plan.source) in _TENSORFLOW_KINDS
+    return {
+        "preprocess": plan.preprocess or (),
+        "verbose": tools.verbose,
+        "on_progress": on_progress,
+        "tensorflow": tools.tensorflow() if needs else None,
+    }
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name) for field in fields(options)}
+
+
+# ---------------------------------------------------------------- each device
+
+
+def comparison_record(plan: Plan, device: PlannedDevice) -> Path:
+    """The record of `compare` on a device, or of its failure."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", device.name)
+    if name != device.name:  # two names may have become one
+        name += f"-{hashlib.sha256(device.name.encode()).hexdigest()[:6]}"
+    return plan.beside(f"compare-{name}.json")
+
+
+def _plan_compare(plan: Plan) -> tuple[Step, ...] | str:
+    test = plan.test
+    if test is None:
+        return "[data] names no test data"
+    return tuple(_plan_device(plan, device, test) for device in plan.devices)
+
+
+def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
+    target = comparison_record(plan, device)
+    is_here = device.address.partition(":")[0] == "local"
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        result = api.compare(
+            float_file(plan),
+            plan.output,
+            test,
+            preprocess=plan.preprocess,
+            samples=plan.test_samples,
+            seed=plan.convert.seed,
+            device=device.open(),
+            bench_options=plan.bench,
+            latency=plan.latency,
+            on_progress=on_progress,
+            runtime=plan.bench.runtime,
+            threads=plan.bench.threads,
+            workers=plan.workers,
+        )
+        with storage.replacing(target) as temporary:
+            storage.write_record(temporary, "compare", result)
+
+    reads: dict[str, Source] = {
+        "the FP32 model": float_file(plan),
+        "the converted model": plan.output,
+        "the test data": test,
+    }
+    options = {
+        **_plain(plan.bench),
+        "preprocess": plan.preprocess,
+        "test_samples": plan.test_samples,
+        "seed": plan.convert.seed,
+        "latency": plan.latency,
+        # A folder that was copied to another machine holds no figures of this one.
+        "the device": (device.address, device.python, platform.node() if is_here else None),
+    }
+    name = f"compare {device.name}"
+    return Step(name, reads, options, (target,), work, device=device.name, is_alone=is_here)
+
+
+# ---------------------------------------------------------------- the verdict
+
+
+def records_of(plan: Plan) -> tuple[Path, ...]:
+    """What the stages before the gate found out about the model."""
+    compared = [comparison_record(plan, device) for device in plan.devices]
+    return (model_record(plan), *(compared if plan.test is not None else ()))
+
+
+def gate_record(plan: Plan) -> Path:
+    """The gate's own record."""
+    return plan.beside("gate.json")
+
+
+def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
+    if not plan.has_policy:
+        return f"{plan.file} has no [policy]"
+    records, target = records_of(plan), gate_record(plan)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        result = gate(records, plan.file, baseline=plan.baseline_records)
+        with storage.replacing(target) as temporary:
+            storage.write_record(temporary, "gate", result)
+
+    reads: dict[str, Source] = {path.name: path for path in records}
+    reads |= {f"baseline {path}": path for path in plan.baseline_records}
+    reads[plan.file.name] = plan.file
+    return (Step("gate", reads, {}, (target,), work),)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def report_page(plan: Plan) -> Path:
+    """The page on which all of it stands."""
+    return plan.beside("report.html")
+
+
+def _plan_report(plan: Plan) -> tuple[Step, ...]:
+    # After the gate, so that its verdict stands first on the page.
+    records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
+    target = report_page(plan)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        write_report(make_report(records), target)
+
+    reads: dict[str, Source] = {path.name: path for path in records}
+    return (Step("report", reads, {}, (target,), work),)
+
+
+# In this order; another stage, as a package, is another entry here.
+STAGES = (
+    Stage("baseline", "the FP32 model", "STEM.fp32.tflite", _plan_baseline, uses_tensorflow=True),
+    Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,
+          uses_tensorflow=True),
+    Stage("compare", "both models, test data", "STEM.compare-DEVICE.json", _plan_compare),
+    Stage("gate", "all records, edgeq.toml", "STEM.gate.json", _plan_gate),
+    Stage("report", "all records", "STEM.report.html", _plan_report),
+)  # fmt: skip

@@ -1,0 +1,40 @@
+"""What a stage of `edgeq run` left, as half a line."""
+
+from __future__ import annotations
+
+from edgeq.records import Record
+from edgeq.render.parts import show_bytes, show_db, show_ms
+from edgeq.values import BenchResult, Quality
+
+
+def sum_up(record: Record) -> str:
+    """The figures of a record that a reader looks for first; "" for a kind without any."""
+    value = record.value
+    parts: list[str] = []
+    if record.kind in ("convert", "tune"):
+        scheme = value.model.scheme.upper()
+        parts = [f"{scheme}, {show_bytes(value.model.file.size_bytes)}"]
+        if value.quality is not None:
+            parts += _quality(value.quality)
+    elif record.kind == "compare":
+        parts = [value.verdict.upper(), *_quality(value.quality), *_latency(value.bench)]
+    elif record.kind == "gate":
+        parts = [value.verdict.upper().replace("-", " ")]
+    return ", ".join(parts)
+
+
+def _quality(quality: Quality) -> list[str]:
+    worst = min(output.sqnr_db for output in quality.outputs)
+    parts = [f"SQNR {show_db(worst)}"]
+    if quality.drop_points is not None:
+        parts.append(f"accuracy drop {quality.drop_points.value:+.2f} points")
+    return parts
+
+
+def _latency(bench: BenchResult | None) -> list[str]:
+    if bench is None:
+        return []
+    parts = [f"p50 {show_ms(bench.runs[-1].latency.p50_ms)}"]
+    if bench.speedups:
+        parts.append(f"speed-up {bench.speedups[0].value:.2f}x")
+    return parts

@@ -1,0 +1,238 @@
+"""`edgeq run` as users call it: what is done, what is kept, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq import records
+from edgeq.errors import DataError, GateError, OutputError, UsageError
+from edgeq.pipeline.state import locked
+from tests.pipeline.conftest import edgeq, edit, kept, run
+
+ALL = ["baseline", "convert", "compare local", "gate"]
+UNREACHABLE = '[devices.pi4]\naddress = "ssh://nobody@127.0.0.1:9"\n\n[policy]'
+
+
+def test_everything_is_done_and_said(finished: Path) -> None:
+    lines = (finished / "first.txt").read_text().splitlines()
+    path = finished / "edgeq.toml"
+    assert lines[0] == f"{path}: {finished}/model.keras -> {finished}/build/model.tflite"
+    assert [line.partition("  ")[0] for line in lines[2:6]] == ALL
+    assert "INT8, 50.3 kB, SQNR " in lines[3]
+    assert ", p50 " in lines[4]
+    assert "PASS: Every rule is kept." in lines
+    assert lines[-1] == (
+        f"In {finished}/build: model.fp32.tflite, model.tflite, model.tflite.json, "
+        "model.compare-local.json, model.gate.json"
+    )
+    kinds = {
+        path.name: records.read_record(path).kind
+        for path in (finished / "build").glob("*.json")
+        if path.name != "model.run.json"
+    }
+    assert kinds == {
+        "model.tflite.json": "convert",
+        "model.compare-local.json": "compare",
+        "model.gate.json": "gate",
+    }
+
+
+def test_what_is_unchanged_is_kept(project: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (project / "build").iterdir()}
+    (project / "model.keras").touch()
+    done = run(project)
+    assert kept(done) == ALL
+    assert done.return_value == 0
+    assert "PASS: Every rule is kept." in done.stdout
+    unlocked = {path: moment for path, moment in before.items() if path.suffix != ".lock"}
+    assert all(path.stat().st_mtime_ns == moment for path, moment in unlocked.items())
+
+
+def test_a_program_is_told_in_json(project: Path) -> None:
+    done = run(project, "--json")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "pass"
+    assert [(step["name"], step["state"]) for step in told["steps"]] == [(n, "kept") for n in ALL]
+    assert all(Path(path).is_file() for step in told["steps"] for path in step["outputs"])
+
+
+def test_another_policy_is_only_a_gate(project: Path) -> None:
+    edit(project, "min_sqnr_db = 10", "min_sqnr_db = 90")
+    done = run(project)
+    assert kept(done) == ALL[:3]
+    assert "gate           FAIL (changed: edgeq.toml; 0.0 s)" in done.stdout
+    assert done.return_value == 3
+    assert run(project).return_value == 3  # also when the verdict is kept
+
+
+def test_a_figure_that_no_record_has_is_status_4(project: Path) -> None:
+    edit(project, "[policy]", "[policy.devices.pi4]\nmax_p50_ms = 1\n\n[policy]")
+    done = run(project)
+    assert kept(done) == ALL[:3]
+    assert done.return_value == 4
+    assert "no record has such a figure of pi4; there are records of local" in done.stdout
+
+
+def test_another_option_is_another_model_and_other_figures(project: Path) -> None:
+    edit(project, '"fast"', '"fast"\nio = "float32"')
+    done = run(project)
+    assert kept(done) == ["baseline"]
+    assert "(changed: io; " in done.stdout
+    assert "(changed: the converted model; " in done.stdout
+    assert kept(run(project)) == ALL
+
+
+def test_other_test_data_are_another_comparison(project: Path) -> None:
+    with np.load(project / "test.npz") as stored:
+        np.savez(project / "test.npz", x=stored["x"][:150], y=stored["y"][:150])
+    done = run(project)
+    assert kept(done) == ["baseline", "convert"]
+    assert "(changed: the test data; " in done.stdout
+
+
+def test_a_damaged_output_is_made_again_and_what_is_behind_it_kept(project: Path) -> None:
+    output = project / "build" / "model.tflite"
+    content = output.read_bytes()
+    output.write_bytes(content[:-1])
+    (project / "build" / "model.gate.json").unlink()
+    done = run(project)
+    assert kept(done) == ["baseline", "compare local"]
+    assert "(model.tflite is not as it was left; " in done.stdout
+    assert output.read_bytes() == content  # the same inputs give the same bytes
+
+
+def test_stages_are_done_again_when_asked_for(project: Path) -> None:
+    assert kept(run(project, "--from", "compare")) == ["baseline", "convert"]
+    assert "(asked for again; " in run(project, "--from", "gate").stdout
+
+
+def test_options_go_before_the_file(project: Path) -> None:
+    assert kept(run(project, "--effort", "fast", "--device", "local,local")) == ALL
+    done = run(project, "--output", project / "other.tflite", "--scheme", "dynamic")
+    assert done.return_value == 0, done.output
+    assert "DYNAMIC, " in done.stdout
+    assert kept(run(project)) == ALL  # another output has its own state
+
+
+def test_a_run_that_is_killed_goes_on(project: Path) -> None:
+    edit(project, '"fast"', '"fast"\nbatch = 2')
+    command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
+    state = project / "build" / "model.run.json"
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE) as child:
+        # Its first line is printed before the work, those of the steps after it.
+        assert child.stdout is not None
+        while not child.stdout.readline().startswith(b"baseline"):
+            assert child.poll() is None
+        while "convert" in json.loads(state.read_bytes())["steps"]:  # forgotten when it begins
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+    left = project / "build" / ".model.tflite.abc.tmp"
+    left.write_bytes(b"half")
+    done = run(project)
+    assert kept(done) == ["baseline"]
+    assert "(not done yet; " in done.stdout
+    assert done.return_value == 0
+    assert not list((project / "build").glob(".*.tmp"))
+
+
+def test_ctrl_c_says_that_what_is_done_stays(project: Path) -> None:
+    edit(project, '"fast"', '"fast"\nbatch = 2')
+    command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=project, **pipes) as child:  # type: ignore[call-overload]
+        while not child.stdout.readline().startswith("baseline"):
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate()
+    assert child.returncode == 130
+    assert errors == "Interrupted; what is done stays, and the same command goes on there.\n"
+    assert kept(run(project))[0] == "baseline"
+
+
+def test_of_two_runs_for_one_output_the_second_refuses(project: Path) -> None:
+    with locked(project / "build" / "model.run.lock", "it"):
+        done = run(project)
+    assert isinstance(done.exception, OutputError)
+    assert "is making " in done.exception.message
+    assert done.exception.message.startswith("Another edgeq run (process ")
+    assert run(project).return_value == 0  # the lock went with its owner
+
+
+def test_a_device_that_fails_is_said_and_tried_alone_the_next_time(project: Path) -> None:
+    edit(project, 'devices = ["local"]\n', "")
+    edit(project, "[policy]", f'[devices.me]\naddress = "local"\n{UNREACHABLE}')
+    done = run(project)
+    assert kept(done) == ["baseline", "convert"]
+    assert "compare pi4  FAILED: pi4 cannot be reached: connection refused." in done.stdout
+    assert "Failed: compare pi4, so the status is 1; the next run tries again." in done.stderr
+    assert done.return_value == 1
+    edit(project, "[policy]\n", "[policy]\nmax_peak_memory = '900 MB'\naccept = ['bench.load']\n")
+    done = run(project)
+    assert kept(done) == ["baseline", "convert", "compare me"]
+    assert "pi4 gave no result: pi4 cannot be reached: connection refused" in done.stdout
+    assert done.return_value == 4
+
+
+def test_samples_from_a_function_are_never_taken_for_unchanged(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(project))
+    (project / "pipeline_samples.py").write_text(
+        "import numpy as np\n"
+        f"stored = np.load({str(project / 'samples.npz')!r})\n"
+        "def images():\n    yield from stored['x'].astype('float32')[..., None]\n"
+    )
+    edit(project, '"samples.npz"', '"pipeline_samples:images"')
+    assert run(project).return_value == 0
+    done = run(project)
+    assert kept(done) == ["baseline", "compare local"]
+    assert "(pipeline_samples:images is code, which may have changed; " in done.stdout
+
+
+def test_without_test_data_and_policy_that_is_said(project: Path) -> None:
+    edit(project, 'test = "test.npz"\n', "")
+    edit(project, '[policy]\nmin_sqnr_db = 10\nmax_size = "1 MB"\n', "")
+    done = run(project)
+    assert done.return_value == 0
+    assert "compare local" not in done.stdout
+    assert "compare        left out: [data] names no test data" in done.stdout
+    assert f"gate           left out: {project}/edgeq.toml has no [policy]" in done.stdout
+    assert "Nothing was judged: add a [policy] to be told pass or fail." in done.stdout
+
+
+def test_a_search_instead_of_a_conversion(project: Path) -> None:
+    edit(project, 'effort = "fast"\n', "")
+    edit(project, "[run]", "[tune]\nmin_sqnr = 20\nmax_trials = 2\n\n[run]")
+    done = run(project)
+    assert done.return_value == 0, done.output
+    assert records.read_record(project / "build" / "model.tflite.json").kind == "tune"
+    assert kept(run(project)) == ["baseline", "tune", "compare local", "gate"]
+    done = run(project, "--min-sqnr", "90")
+    assert isinstance(done.exception, GateError)
+
+
+def test_what_means_nothing_costs_no_work(project: Path, tmp_path: Path) -> None:
+    edit(project, "effort", "efort")
+    done = run(project)
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.message == f"{project}/edgeq.toml, line 3: unknown key 'efort'."
+    assert done.stdout == ""
+    done = edgeq("run", "--file", tmp_path / "none.toml")
+    assert done.exception.message == f"There is no {tmp_path}/none.toml."
+
+
+def test_data_that_are_not_there_are_named_with_their_line(project: Path) -> None:
+    edit(project, '"test.npz"', '"tset.npz"')
+    done = run(project)
+    assert isinstance(done.exception, DataError)
+    assert done.exception.message == (
+        f"{project}/edgeq.toml, line 7: there is no file or folder {project}/tset.npz for test."
+    )

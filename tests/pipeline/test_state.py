@@ -1,0 +1,73 @@
+"""What earlier runs left: keys, digests, damage, and the lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeq.errors import OutputError
+from edgeq.pipeline.state import State, locked
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"made")
+    return path
+
+
+def test_a_step_is_done_when_origin_and_outputs_are_as_they_were(
+    output: Path, tmp_path: Path
+) -> None:
+    path, origin = tmp_path / "run.json", {"effort": "fast", "shape": (1, 2), "the model": "abc"}
+    assert State(path).why("convert", origin, [output]) == "not done yet"
+    State(path).finish("convert", origin, [output])
+    again = State(path)
+    assert again.why("convert", origin, [output]) is None
+    assert again.why("convert", {**origin, "effort": "best"}, [output]) == "changed: effort"
+    assert again.why("convert", {**origin, "more": 1}, [output]) == "changed: more"
+    fewer = {"effort": "fast", "shape": (1, 2)}
+    assert again.why("convert", fewer, [output]) == "changed: the model"
+    output.write_bytes(b"mad")
+    assert again.why("convert", origin, [output]) == "out.bin is not as it was left"
+    output.unlink()
+    assert again.why("convert", origin, [output]) == "out.bin is missing"
+    again.forget("convert")
+    assert State(path).why("convert", origin, [output]) == "not done yet"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"schema": "edgeq.run/2", "steps": {}}', b'{"schema": "edgeq.run/1"}',
+     b'{"schema": "edgeq.run/1", "steps": {"convert": {"key": 3}}}', b"\xff"],
+)  # fmt: skip
+def test_what_is_no_state_is_no_step(output: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    assert State(path).why("convert", {}, [output]) == "not done yet"
+
+
+def test_a_lock_names_its_owner_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    code = (
+        "import sys, time; from pathlib import Path; from edgeq.pipeline.state import locked\n"
+        "with locked(Path(sys.argv[1]), 'it'): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError) as caught, locked(path, "it"):
+            pass
+        assert caught.value.message == f"Another edgeq run (process {child.pid}) is making it."
+        child.kill()
+    with locked(path, "it"):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    expected = r"Cannot write .*no/run\.lock: No such file"
+    with pytest.raises(OutputError, match=expected), locked(tmp_path / "no" / "run.lock", "it"):
+        pass
