@@ -156,14 +156,16 @@ def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
     assert run("show", path).exception is None
 
 
-def test_samples_tell_the_device_that_they_ran_on(made: dict[str, Path], tmp_path: Path) -> None:
-    compared = records.read_record(made["compare"]).value
+def test_samples_tell_the_device_that_they_ran_on(
+    record_files: dict[str, Path], tmp_path: Path
+) -> None:
+    compared = records.read_record(record_files["compare"]).value
     facts = compared.bench.facts
-    for value in (compared, records.read_record(made["eval"]).value.evaluations[0]):
+    for value in (compared, records.read_record(record_files["eval"]).value.evaluations[0]):
         assert (value.device, value.processor) == ("local", facts.processor)
-    first = run("show", made["eval"]).stdout.splitlines()[2]
+    first = run("show", record_files["eval"]).stdout.splitlines()[2]
     assert first == f"local: {facts.processor}"
-    plain = json.loads(made["eval"].read_text())
+    plain = json.loads(record_files["eval"].read_text())
     for name in ("device", "processor"):  # as records were before
         del plain["evaluations"][0][name]
     (tmp_path / "old.json").write_text(json.dumps(plain))

@@ -86,7 +86,7 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 )  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too.")
 def command(path: Path, first: str | None, **given: Any) -> int:
-    """Do what edgeq.toml describes: convert or tune, compare on each device, gate.
+    """Do what edgeq.toml describes: convert or tune, compare on each device, gate, report.
 
     What is unchanged since the last run is kept, told by the contents of all files; what was cut
     goes on.

@@ -221,7 +221,8 @@ def _metric_rows(material: Material) -> Iterator[Row]:
                 yield Cell(metric.name), Cell(text.base(model.path)), shown, Cell(samples)
     for part in material.of("eval"):
         for item in evaluations(part):
-            where = "" if part.device is None else f" on {part.device}"
+            device = part.device or item.device
+            where = "" if device is None else f" on {device}"
             samples = f"eval{where}, {item.sample_count} of {text.base(item.data.source)}"
             for number, metric in enumerate(item.metrics):
                 shown = _metric(metric.value, metric.unit)

@@ -164,8 +164,9 @@ def part_issues(part: Part) -> Iterator[Issue]:
 
 
 def _compared_on(part: Part) -> str | None:
+    """As the user names it; None in records of before it was kept."""
     bench = part.value.bench
-    return part.device or (None if bench is None else bench.facts.device)
+    return part.device or part.value.device or (None if bench is None else bench.facts.device)
 
 
 def _on(verb: str, device: str | None) -> str:

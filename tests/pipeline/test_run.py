@@ -17,7 +17,7 @@ from edgeq.errors import DataError, GateError, OutputError, UsageError
 from edgeq.pipeline.state import locked
 from tests.pipeline.conftest import edgeq, edit, kept, run
 
-ALL = ["baseline", "convert", "compare local", "gate"]
+ALL = ["baseline", "convert", "compare local", "gate", "report"]
 UNREACHABLE = '[devices.pi4]\naddress = "ssh://nobody@127.0.0.1:9"\n\n[policy]'
 
 
@@ -25,14 +25,16 @@ def test_everything_is_done_and_said(finished: Path) -> None:
     lines = (finished / "first.txt").read_text().splitlines()
     path = finished / "edgeq.toml"
     assert lines[0] == f"{path}: {finished}/model.keras -> {finished}/build/model.tflite"
-    assert [line.partition("  ")[0] for line in lines[2:6]] == ALL
+    assert [line.partition("  ")[0] for line in lines[2:7]] == ALL
     assert "INT8, 50.3 kB, SQNR " in lines[3]
     assert ", p50 " in lines[4]
     assert "PASS: Every rule is kept." in lines
     assert lines[-1] == (
         f"In {finished}/build: model.fp32.tflite, model.tflite, model.tflite.json, "
-        "model.compare-local.json, model.gate.json"
+        "model.compare-local.json, model.gate.json, model.report.html"
     )
+    page = (finished / "build" / "model.report.html").read_text()
+    assert "<title>SHIP: model.tflite</title>" in page and "Judged by edgeq gate" in page
     kinds = {
         path.name: records.read_record(path).kind
         for path in (finished / "build").glob("*.json")
@@ -64,12 +66,13 @@ def test_a_program_is_told_in_json(project: Path) -> None:
     assert all(Path(path).is_file() for step in told["steps"] for path in step["outputs"])
 
 
-def test_another_policy_is_only_a_gate(project: Path) -> None:
+def test_another_policy_is_only_a_gate_and_a_page(project: Path) -> None:
     edit(project, "min_sqnr_db = 10", "min_sqnr_db = 90")
     done = run(project)
     assert kept(done) == ALL[:3]
     assert "gate           FAIL (changed: edgeq.toml; 0.0 s)" in done.stdout
     assert done.return_value == 3
+    assert "<title>NO: model.tflite" in (project / "build" / "model.report.html").read_text()
     assert run(project).return_value == 3  # also when the verdict is kept
 
 
@@ -214,7 +217,7 @@ def test_a_search_instead_of_a_conversion(project: Path) -> None:
     done = run(project)
     assert done.return_value == 0, done.output
     assert records.read_record(project / "build" / "model.tflite.json").kind == "tune"
-    assert kept(run(project)) == ["baseline", "tune", "compare local", "gate"]
+    assert kept(run(project)) == ["baseline", "tune", "compare local", "gate", "report"]
     done = run(project, "--min-sqnr", "90")
     assert isinstance(done.exception, GateError)
 
