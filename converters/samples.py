@@ -134,6 +134,11 @@ class Samples:
         if indices is not None and read < len(indices):
             _check_indices(indices, self.count, self._source.name)
 
+    def iterate_raw(self, indices: Sequence[int]) -> Iterator[dict[str, Array]]:
+        """Samples as they lie in the source, before any preprocessing; see `iterate`."""
+        for row in self._source.read(indices):
+            yield {spec.name: row.inputs[spec.name] for spec in self._inputs}
+
     def count_up_to(self, limit: int) -> int:
         """Number of samples, but at most `limit`; runs a function of unknown length that far."""
         if self.count is not None:

@@ -88,6 +88,10 @@ class OutputError(EdgeqError):
     """Raised when a result cannot be written where the user wants it."""
 
 
+class PackageError(EdgeqError):
+    """Raised when a package cannot be made from a model, or is damaged or not what it says."""
+
+
 class HistoryError(EdgeqError):
     """Raised when the database of records is missing, locked, damaged, full or of the future."""
 

@@ -52,6 +52,7 @@ TIERS = (
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
+    ("edgeq.packaging",),
     ("edgeq.render", "edgeq.reporting"),
     ("edgeq.pipeline",),
     ("edgeq.cli",),

@@ -1,0 +1,139 @@
+"""From a `.tflite` and what its record tells to the contract of a package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeq import flatbuffer, storage
+from edgeq.converters.fitting import image_shape
+from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
+from edgeq.errors import SourceError, UsageError
+from edgeq.exporting import read_preprocessing
+from edgeq.packaging import naming
+from edgeq.packaging.values import Contract, InputContract, OutputContract
+from edgeq.values import TensorSpec
+
+_DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
+_VERSION = re.compile(r"\d+(\.\d+){0,2}([-+][0-9A-Za-z.-]+)?")
+
+
+def make_contract(
+    model: Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+    labels: Mapping[str, Sequence[str]] | None = None,
+    preprocess: Sequence[str] | None = None,
+) -> Contract:
+    """What code around a file has to know.
+
+    Args:
+        name: of the package; the file's by default.
+        labels: output name to the name of each class; "" for the only output.
+        preprocess: `--preprocess` texts; None takes what the file carries.
+
+    Raises:
+        SourceError: no `.tflite`, or one with a dynamic shape or a dtype that no package holds.
+        UsageError: a name, a version or labels that do not fit.
+    """
+    tree = flatbuffer.read(model)
+    inputs, outputs = flatbuffer.interface(tree)
+    for kind, specs in (("input", inputs), ("output", outputs)):
+        for spec in specs:
+            _require_static(model, kind, spec)
+    texts = read_preprocessing(model) if preprocess is None else tuple(preprocess)
+    declared = parse_preprocessing(texts, inputs)
+    named = _assign_labels(labels or {}, outputs)
+    taken = naming.unique([spec.name for spec in (*inputs, *outputs)], "tensor")
+    return Contract(
+        name=_package_name(name or model.stem),
+        version=_require_version(version),
+        model=storage.refer(model, model.name),
+        inputs=tuple(
+            InputContract(
+                identifier, spec, find_preprocessing(declared, spec.name), image_shape(spec)
+            )
+            for identifier, spec in zip(taken, inputs, strict=False)
+        ),
+        outputs=tuple(
+            OutputContract(identifier, spec, named.get(spec.name, ()))
+            for identifier, spec in zip(taken[len(inputs) :], outputs, strict=True)
+        ),
+        min_runtime_version=flatbuffer.min_runtime_version(tree),
+        operators=_operators(tree),
+    )
+
+
+def _require_static(model: Path, kind: str, spec: TensorSpec) -> None:
+    if -1 in spec.shape:
+        shown = "x".join("?" if size == -1 else str(size) for size in spec.shape)
+        raise SourceError(
+            f"{kind} {spec.name!r} of {model} has the dynamic shape {shown}: code around it cannot "
+            "be made.",
+            hint="Convert with a fixed size: --batch 1, --input-shape.",
+        )
+    if spec.dtype not in _DTYPES:
+        raise SourceError(
+            f"{kind} {spec.name!r} of {model} is {spec.dtype}; packages hold {', '.join(_DTYPES)}."
+        )
+    if len(spec.scales) > 1:
+        raise SourceError(
+            f"{kind} {spec.name!r} of {model} has {len(spec.scales)} scales, one for each channel: "
+            "no runtime quantizes such a tensor for its caller."
+        )
+
+
+def _package_name(given: str) -> str:
+    found = naming.snake(given, "model").strip("_")
+    if not naming.words(given):
+        raise UsageError(
+            f"{given!r} has no letter that a package's name could be made from.",
+            hint="Name it: --name my_model",
+        )
+    return f"{found}_model" if found in naming.RESERVED else found
+
+
+def _require_version(given: str) -> str:
+    if not _VERSION.fullmatch(given):
+        raise UsageError(
+            f"--release {given!r} is no version.", hint="Write it as 1.4.0 or 1.4.0-rc1."
+        )
+    return given
+
+
+def _assign_labels(
+    given: Mapping[str, Sequence[str]], outputs: Sequence[TensorSpec]
+) -> dict[str, tuple[str, ...]]:
+    """Each list at its output, with as many names as the output has classes."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, labels in given.items():
+        if not name and len(outputs) > 1:
+            names = ", ".join(spec.name for spec in outputs)
+            raise UsageError(
+                f"Labels are given for no output in particular; there are {names}.",
+                hint=f"Write --labels {outputs[0].name}=FILE.",
+            )
+        spec = next((spec for spec in outputs if name in ("", spec.name)), None)
+        if spec is None:
+            names = ", ".join(spec.name for spec in outputs)
+            raise UsageError(f"Labels are for the output {name!r}; the model has {names}.")
+        classes = spec.shape[-1] if spec.shape else 1
+        if len(labels) != classes and not (classes == 1 and len(labels) == 2):
+            raise UsageError(
+                f"There are {len(labels)} labels, but output {spec.name!r} has {classes} classes.",
+                hint="One name in each line of the file, in the order of the classes.",
+            )
+        found[spec.name] = tuple(labels)
+    return found
+
+
+def _operators(tree: object) -> tuple[tuple[str, int], ...]:
+    versions: dict[str, int] = {}
+    for graph in tree.subgraphs:  # type: ignore[attr-defined]
+        for operator in graph.operators:
+            name = flatbuffer.operator_name(tree, operator)
+            code = tree.operatorCodes[operator.opcodeIndex]  # type: ignore[attr-defined]
+            versions[name] = max(versions.get(name, 1), code.version or 1)
+    return tuple(sorted(versions.items()))
