@@ -52,8 +52,8 @@ TIERS = (
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
-    ("edgeq.packaging",),
     ("edgeq.render", "edgeq.reporting"),
+    ("edgeq.packaging",),
     ("edgeq.pipeline",),
     ("edgeq.cli",),
 )
