@@ -27,6 +27,7 @@ from edgeq.packaging.manifest import (
 from edgeq.packaging.shipping import ship
 from edgeq.packaging.values import Contract, Golden, Ingredients
 from edgeq.records import Record, read_record
+from edgeq.reporting.subject import digests_of
 
 _VECTORS = 4
 
@@ -199,36 +200,23 @@ def _find_records(
     found = []
     for path in paths:
         record = read_record(path)
-        digests = _models_of(record)
+        digests = digests_of(record)
         if contract.model.sha256 not in digests:
             raise RecordError(
                 f"{path} is about another file than {model} (sha256 "
-                f"{contract.model.sha256[:12]}): it names {', '.join(sorted(digests)) or 'none'}.",
+                f"{contract.model.sha256[:12]}): it names {_beginnings(digests)}.",
                 hint="Convert again, or give the records of this file.",
             )
         found.append((record, path.read_bytes()))
     return found
 
 
+def _beginnings(digests: set[str]) -> str:
+    return ", ".join(digest[:12] for digest in sorted(digests)) or "none"
+
+
 def _is_same(one: Path, other: Path) -> bool:
     return other.exists() and one.samefile(other)
-
-
-def _models_of(record: Record) -> set[str]:
-    """Beginnings of the digests of all models that a record names."""
-    from edgeq.values import FileRef
-
-    found: set[str] = set()
-    pending = [record.value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, FileRef):
-            found.add(item.sha256)
-        elif hasattr(item, "__dataclass_fields__"):
-            pending += [getattr(item, name) for name in item.__dataclass_fields__]
-        elif isinstance(item, tuple) and item and not isinstance(item[0], (int, float, str)):
-            pending += item
-    return found
 
 
 def _record_path(number: int, record: Record) -> str:
