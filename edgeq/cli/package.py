@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import progress_display
-from edgeq.errors import UsageError
+from edgeq.packaging.building import read_labels
 from edgeq.packaging.targets import NAMES
 
 
@@ -92,11 +92,4 @@ def _read_labels(text: str) -> tuple[str, tuple[str, ...]]:
     """`--labels OUTPUT=FILE`, or FILE for the only output."""
     name, equals, rest = text.rpartition("=")
     path = Path(rest if equals and not Path(text).exists() else text)
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--labels {text}: {path} cannot be read: {getattr(error, 'strerror', error)}.",
-            hint="A text file in UTF-8 with one class name in each line.",
-        ) from error
-    return ("" if str(path) == text else name), tuple(line.strip() for line in lines)
+    return ("" if str(path) == text else name), read_labels(path)

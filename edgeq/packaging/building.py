@@ -182,6 +182,22 @@ def _describe(
     )
 
 
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The names of classes, one in each line.
+
+    Raises:
+        UsageError: no text file.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The labels {path} cannot be read: {getattr(error, 'strerror', error)}.",
+            hint="A text file in UTF-8 with one class name in each line.",
+        ) from error
+    return tuple(line.strip() for line in lines)
+
+
 # ---------------------------------------------------------------- records
 
 
