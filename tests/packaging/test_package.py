@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edgeq import models
+from edgeq import flatbuffer, models
 from edgeq.cli import cli
 from edgeq.errors import (
     EdgeqError,
@@ -347,10 +347,21 @@ def test_two_gigabytes_are_refused(tmp_path: Path) -> None:
         make_package(path, "python", data=DATA)
 
 
-def test_a_dynamic_shape_is_refused(lower: Any, tmp_path: Path) -> None:
+def test_a_dynamic_batch_is_one(lower: Any, tmp_path: Path) -> None:
     model = lower(models.path("fmnist_cnn.keras"), batch=0)
-    with pytest.raises(SourceError, match="has the dynamic shape"):
-        make_package(model.file.path, "python", data=DATA)
+    made = make_package(model.file.path, "python", data=DATA, vectors=2, name="cnn")
+    assert made.manifest.contract["inputs"][0]["spec"]["shape"] == [1, 28, 28, 1]
+    assert verify_package(stored(made.files, tmp_path)).is_sound
+
+
+def test_another_dynamic_size_is_refused(float_file: Path, tmp_path: Path) -> None:
+    tree = flatbuffer.read(float_file)
+    graph = tree.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shapeSignature = np.array([1, -1, 28, 1], np.int32)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(flatbuffer.serialize(tree))
+    with pytest.raises(SourceError, match="has the dynamic shape 1x\\?x28x1"):
+        make_package(path, "python", data=DATA)
 
 
 def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Path) -> None:
