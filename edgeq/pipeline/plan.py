@@ -135,11 +135,12 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     _require_calibration(project, source, calibration, convert, tune)
     bench = _read_fields(BenchOptions, given, ("run",))
     named = read_devices(path)
+    output = _find_output(given, path.parent, (source, baseline))
     return Plan(
         file=path,
         source=source,
         baseline=baseline,
-        output=_find_output(given, path.parent, (source, baseline)),
+        output=output,
         calibration=calibration,
         test=_find_data(given, "test"),
         preprocess=_value(given, "data", "preprocess"),
@@ -152,7 +153,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         workers=_value(given, "run", "workers"),
         test_samples=_value(given, "data", "test_samples"),
         has_policy="policy" in project.sections,
-        baseline_records=_find_records(given),
+        baseline_records=_find_records(given, output),
         package=_read_package(project, given) if "package" in project.sections else None,
     )
 
@@ -270,7 +271,7 @@ def _find_data(given: Given, key: str) -> str | None:
     )
 
 
-def _find_records(given: Given) -> tuple[Path, ...]:
+def _find_records(given: Given, output: Path) -> tuple[Path, ...]:
     setting = given.get(("run", "baseline_records"))
     if setting is None:
         return ()
@@ -278,6 +279,12 @@ def _find_records(given: Given) -> tuple[Path, ...]:
     for path in paths:
         if not path.is_file():
             raise UsageError(f"{setting.where}: there is no record {path}.")
+        if path.resolve().parent == output.resolve().parent and path.name.startswith(output.stem):
+            raise UsageError(
+                f"{setting.where}: {path} is what this run itself writes, so that the model would "
+                "be compared with itself.",
+                hint="Keep a copy of the released model's records in another folder.",
+            )
     return paths
 
 

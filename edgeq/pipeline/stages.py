@@ -17,6 +17,7 @@ from edgeq.converters.source import identify
 from edgeq.gating.gate import gate
 from edgeq.packaging.building import make_package, read_labels
 from edgeq.packaging.storing import write_package
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
 from edgeq.records import read_record
@@ -74,7 +75,9 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
             storage.write_atomically(target, made.read_bytes())
 
     shown = {name: getattr(options, name) for name in _READING}
-    return (Step("baseline", {"the model": plan.baseline}, shown, (target,), work, _code(plan)),)
+    reads: dict[str, Source] = {"the model": plan.baseline}
+    voids = verdict_files(plan)
+    return (Step("baseline", reads, shown, (target,), work, _code(plan), voids=voids),)
 
 
 def _reading_options(options: ConvertOptions) -> ConvertOptions:
@@ -111,7 +114,8 @@ def _plan_convert(plan: Plan) -> tuple[Step, ...]:
 
     options = {**_plain(plan.convert), "preprocess": plan.preprocess}
     outputs = (plan.output, model_record(plan))
-    return (Step("convert", reads, options, outputs, work, _code(plan)),)
+    voids = verdict_files(plan)
+    return (Step("convert", reads, options, outputs, work, _code(plan), voids=voids),)
 
 
 def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
@@ -138,7 +142,8 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
         "preprocess": plan.preprocess,
         "device": (device.address, device.python),
     }
-    return Step("tune", reads, options, (plan.output, model_record(plan)), work, _code(plan))
+    outputs, voids = (plan.output, model_record(plan)), verdict_files(plan)
+    return Step("tune", reads, options, outputs, work, _code(plan), voids=voids)
 
 
 def _conversion_arguments(plan: Plan, tools: Tools, on_progress: OnProgress) -> dict[str, Any]:
@@ -211,7 +216,16 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         "the device": (device.address, device.python, platform.node() if is_here else None),
     }
     name = f"compare {device.name}"
-    return Step(name, reads, options, (target,), work, device=device.name, is_alone=is_here)
+    return Step(
+        name,
+        reads,
+        options,
+        (target,),
+        work,
+        device=device.name,
+        is_alone=is_here,
+        voids=verdict_files(plan),
+    )
 
 
 # ---------------------------------------------------------------- the verdict
@@ -241,7 +255,7 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
     reads: dict[str, Source] = {path.name: path for path in records}
     reads |= {f"baseline {path}": path for path in plan.baseline_records}
     reads[plan.file.name] = plan.file
-    return (Step("gate", reads, {}, (target,), work),)
+    return (Step("gate", reads, {}, (target,), work, voids=verdict_files(plan)[1:]),)
 
 
 # ---------------------------------------------------------------- the page
@@ -305,7 +319,27 @@ def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
         if path is not None:
             reads[name] = path
     options = {**_plain(package.options), "labels": None, "key": None, "target": target}
-    return Step(f"package {target}", reads, options, (output,), work, is_alone=True)
+    name = f"package {target}"
+    return Step(name, reads, options, (output,), work, is_alone=True)
+
+
+# ---------------------------------------------------------------- what must not grow stale
+
+
+def verdict_files(plan: Plan) -> tuple[Path, ...]:
+    """What says that the result is good: gone as soon as anything behind it is made again."""
+    packages = [package_file(plan, target) for target in TARGETS]
+    return (gate_record(plan), report_page(plan), *packages)
+
+
+def judged_names(plan: Plan) -> set[str]:
+    """Names of the steps that judge or package, and that this plan has."""
+    names = (
+        {f"compare {device.name}" for device in plan.devices} if plan.test is not None else set()
+    )
+    names |= {"gate"} if plan.has_policy else set()
+    names |= {f"package {target}" for target in plan.package.targets} if plan.package else set()
+    return names
 
 
 # In this order; another stage is another entry here.

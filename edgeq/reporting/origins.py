@@ -61,7 +61,8 @@ def gate_section(material: Material) -> Section | None:
     )  # fmt: skip
     blocks: list[Block] = []
     for gate in gates:
-        against = "" if gate.baseline is None else f", against {gate.baseline.path}"
+        base = gate.baseline
+        against = "" if base is None else f", against {base.path} ({base.sha256[:12]})"
         rows = []
         for rule in gate.rules:
             first = rule.findings[0]

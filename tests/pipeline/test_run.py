@@ -39,7 +39,7 @@ def test_everything_is_done_and_said(finished: Path) -> None:
     kinds = {
         path.name: records.read_record(path).kind
         for path in (finished / "build").glob("*.json")
-        if path.name != "model.run.json"
+        if path.name != "model.run-state"
     }
     assert kinds == {
         "model.tflite.json": "convert",
@@ -131,7 +131,7 @@ def test_options_go_before_the_file(project: Path) -> None:
 def test_a_run_that_is_killed_goes_on(project: Path) -> None:
     edit(project, '"fast"', '"fast"\nbatch = 2')
     command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
-    state = project / "build" / "model.run.json"
+    state = project / "build" / "model.run-state"
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE) as child:
         # Its first line is printed before the work, those of the steps after it.
         assert child.stdout is not None
