@@ -239,7 +239,7 @@ def test_making_an_image_smaller_averages():
 
 
 def test_the_width_is_resized_before_the_height():
-    """Whatever Pillow does first: its version must not change a sample, nor generated code differ."""
+    """Whatever Pillow does first: a sample must not depend on its version."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 13), np.uint8)
     narrow = apply(Preprocessing(resize=(20, 8)), pixels).astype(np.uint8)
     expected = apply(Preprocessing(resize=(8, 8)), narrow)
