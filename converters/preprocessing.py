@@ -364,8 +364,11 @@ def _compute(pixels: Array, preprocessing: Preprocessing) -> NDArray[np.float32]
 def _resize(array: Array, size: tuple[int, int], where: str) -> Array:
     if array.shape[:2] == size:
         return array
-    image = _as_image(array, "resize", where)
-    resized = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    # In two steps: each is rounded to bytes, and which one Pillow does first depends on its version
+    # (13 begins with the height when that shrinks more) and would change the result by a step.
+    wide = _as_image(array, "resize", where)
+    wide = wide.resize((size[1], wide.height), Image.Resampling.BILINEAR)
+    resized = np.asarray(wide.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return resized[:, :, np.newaxis] if array.ndim == 3 and array.shape[2] == 1 else resized
 
 

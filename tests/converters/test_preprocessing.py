@@ -238,6 +238,14 @@ def test_making_an_image_smaller_averages():
     np.testing.assert_array_equal(apply(Preprocessing(resize=(1, 8)), pixels), np.full((1, 8), 100))
 
 
+def test_the_width_is_resized_before_the_height():
+    """Whatever Pillow does first: a sample must not depend on its version."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 13), np.uint8)
+    narrow = apply(Preprocessing(resize=(20, 8)), pixels).astype(np.uint8)
+    expected = apply(Preprocessing(resize=(8, 8)), narrow)
+    np.testing.assert_array_equal(apply(Preprocessing(resize=(8, 8)), pixels), expected)
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 1), (6, 4, 3)])
 def test_resizing_keeps_the_dimensions(shape):
     resized = apply(Preprocessing(resize=(3, 2)), np.ones(shape, np.uint8))

@@ -131,20 +131,18 @@ def test_options_go_before_the_file(project: Path) -> None:
 def test_a_run_that_is_killed_goes_on(project: Path) -> None:
     edit(project, '"fast"', '"fast"\nbatch = 2')
     command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
-    state = project / "build" / "model.run-state"
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE) as child:
         # Its first line is printed before the work, those of the steps after it.
         assert child.stdout is not None
         while not child.stdout.readline().startswith(b"baseline"):
             assert child.poll() is None
-        while "convert" in json.loads(state.read_bytes())["steps"]:  # forgotten when it begins
-            time.sleep(0.01)
+        time.sleep(0.2)  # it converts by now, for seconds
         child.send_signal(signal.SIGKILL)
     left = project / "build" / ".model.tflite.abc.tmp"
     left.write_bytes(b"half")
     done = run(project)
     assert kept(done) == ["baseline"]
-    assert "(not done yet; " in done.stdout
+    assert "(changed: batch; " in done.stdout
     assert done.return_value == 0
     assert not list((project / "build").glob(".*.tmp"))
 
@@ -218,7 +216,10 @@ def test_a_search_instead_of_a_conversion(project: Path) -> None:
     edit(project, 'effort = "fast"\n', "")
     edit(project, "[run]", "[tune]\nmin_sqnr = 20\nmax_trials = 2\n\n[run]")
     done = run(project)
-    assert done.return_value == 0, done.output
+    assert done.return_value == 4  # it searched and is measured on the same few samples
+    assert "[tune.same_samples]" in done.stdout
+    edit(project, "[policy]", '[policy]\naccept = ["tune.same_samples"]')
+    assert run(project).return_value == 0
     assert records.read_record(project / "build" / "model.tflite.json").kind == "tune"
     assert kept(run(project)) == ["baseline", "tune", "compare local", "gate", "report"]
     done = run(project, "--min-sqnr", "90")
@@ -258,3 +259,35 @@ def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:
     assert done.return_value == 3
     assert "package        left out: the gate says fail" in done.stdout
     assert not path.exists()  # what an earlier run packaged is not taken for this model
+
+
+def test_nothing_stale_stays_beside_a_new_model(project: Path) -> None:
+    """A run that breaks off after the conversion leaves no verdict of the model before."""
+    build = project / "build"
+    assert (build / "model.gate.json").exists() and (build / "model.report.html").exists()
+    edit(project, '"fast"', '"fast"\nscheme = "dynamic"')
+    np.savez(project / "test.npz", x=np.zeros((4, 5, 5), np.uint8), y=np.zeros(4, int))
+    assert isinstance(run(project).exception, DataError)
+    assert records.read_record(build / "model.tflite.json").value.model.scheme == "dynamic"
+    assert not (build / "model.gate.json").exists()
+    assert not (build / "model.report.html").exists()
+
+
+def test_what_is_no_longer_asked_for_is_removed(project: Path) -> None:
+    text = (project / "edgeq.toml").read_text()
+    (project / "edgeq.toml").write_text(text[: text.index("[policy]")])
+    run(project)
+    assert not (project / "build" / "model.gate.json").exists()
+    (project / "edgeq.toml").write_text(text)
+    assert run(project).return_value == 0
+
+
+def test_a_mistake_costs_nothing_that_was_done(project: Path) -> None:
+    assert isinstance(run(project, "--preprocess", "skale=1").exception, UsageError)
+    assert kept(run(project))[:3] == ALL[:3]
+
+
+def test_the_records_of_this_run_are_no_baseline(project: Path) -> None:
+    edit(project, "[run]", '[run]\nbaseline_records = ["build/model.tflite.json"]')
+    error = run(project).exception
+    assert isinstance(error, UsageError) and "is what this run itself writes" in error.message

@@ -85,7 +85,11 @@
     mark.classList.add("on");
     tip.textContent = mark.dataset.tip;
     tip.hidden = false;
-    const box = mark.getBoundingClientRect();
+    place();
+  };
+  const place = () => {
+    if (!current) return;
+    const box = current.getBoundingClientRect();
     const own = tip.getBoundingClientRect();
     const left = box.left + box.width / 2 - own.width / 2;
     const room = page.clientWidth - own.width - 8;
@@ -109,9 +113,9 @@
       const all = marks();
       if (all.length === 0) return;
       event.preventDefault();
-      const place = all.indexOf(current);
-      show(all[place < 0 ? 0 : (place + step + all.length) % all.length]);
+      const index = all.indexOf(current);
+      show(all[index < 0 ? 0 : (index + step + all.length) % all.length]);
     });
   }
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", place, { passive: true });
 })();

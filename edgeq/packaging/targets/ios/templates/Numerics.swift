@@ -183,7 +183,8 @@ func byte(_ sum: Int) -> UInt8 {
     return UInt8(min(max((sum + 2097152) >> 22, 0), 255))
 }
 
-/// An image in another size, as Pillow's `Image.resize(..., BILINEAR)` makes it from bytes.
+/// An image in another size, as Pillow's bilinear filter makes it from bytes: the width first, and
+/// each of the two steps rounded to bytes.
 func resize(_ image: Pixels, height: Int, width: Int) -> Pixels {
     let channels = image.channels
     var rows = image.values
