@@ -31,7 +31,7 @@ _PARTS = {"2D": "2D", "ND": "Nd"}
 
 
 def _method(operator: str) -> str:
-    """ "DEPTHWISE_CONV_2D" is added by AddDepthwiseConv2D()."""
+    """DEPTHWISE_CONV_2D is added by AddDepthwiseConv2D()."""
     pascal = "".join(_PARTS.get(part, part.capitalize()) for part in operator.split("_"))
     return f"Add{_ODD.get(operator, pascal)}"
 
