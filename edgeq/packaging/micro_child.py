@@ -107,7 +107,7 @@ def main() -> int:
 
     def same(arena_bytes: int) -> bool:
         again = infer(start(content, arena_bytes), samples[0], job["output_count"])
-        return all(a.tobytes() == b.tobytes() for a, b in zip(again, found[0]))  # noqa: B905
+        return all(a.tobytes() == b.tobytes() for a, b in zip(again, found[0], strict=True))
 
     least = least_arena(recorded, lambda size: survives(lambda: same(size)), job["most"])
     named = {

@@ -71,11 +71,11 @@ def unpack(files: Mapping[str, bytes], folder: Path) -> Path:
     return folder / "src"
 
 
-def build(folder: Path, *options: str) -> Path:
+def build(folder: Path, *options: str, compiler: str = "g++") -> Path:
     program = folder / "golden"
     sources = sorted(map(str, folder.glob("*.cc")))
     done = subprocess.run(
-        ["g++", *STRICT, *options, *sources, "-o", str(program)],
+        [compiler, *STRICT, *options, *sources, "-o", str(program)],
         capture_output=True,
         text=True,
         check=False,
@@ -128,6 +128,18 @@ def test_same_ingredients_same_bytes(files: Mapping[str, bytes], ingredients: In
 def test_numbers_are_the_same_bit_for_bit(files: Mapping[str, bytes], tmp_path: Path) -> None:
     program = build(unpack(files, tmp_path))
     assert run(program) == (0, "fmnist 1.0.0: 4 samples, 0 checks failed\n")
+
+
+ARM = "arm-linux-gnueabihf-g++", "qemu-arm-static"
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ARM)), reason=f"{ARM} are not installed")
+def test_numbers_are_the_same_on_32_bit_arm(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    """With fused multiply-add, as a Cortex-M4F has it, which CMakeLists.txt forbids."""
+    options = "-static", "-mcpu=cortex-a7", "-mfpu=neon-vfpv4"
+    program = build(unpack(files, tmp_path), *options, compiler=ARM[0])
+    done = subprocess.run([ARM[1], str(program)], capture_output=True, text=True, check=False)
+    assert done.stdout == "fmnist 1.0.0: 4 samples, 0 checks failed\n"
 
 
 @needs_compiler

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from edgeq.errors import PackageError
+from edgeq.packaging.targets.c import literals
 from edgeq.packaging.values import Files
 
 _SOURCE = re.compile(r"src/[^/]+_model\.cc")
-_ARRAY = re.compile(rb"\bkModel\[\] = \{\n((?:0x[0-9a-f]{2},[ \n])+)\};\n")
+_BEGIN, _END = "kModel[] = {\n", "\n};\n"
 
 
 def find_models(files: Files) -> dict[str, bytes]:
@@ -17,7 +18,17 @@ def find_models(files: Files) -> dict[str, bytes]:
     if len(paths) != 1:
         raise PackageError(f"There is not one src/*_model.cc with the model, but {len(paths)}.")
     (path,) = paths
-    arrays = _ARRAY.findall(files[path])
-    if len(arrays) != 1:
+    return {path: _read_array(files[path].decode("latin-1"), path)}
+
+
+def _read_array(source: str, path: str) -> bytes:
+    _, begin, rest = source.partition(_BEGIN)
+    text, end, rest = rest.partition(_END)
+    try:
+        content = bytes.fromhex(text.replace("0x", "").replace(",", ""))
+    except ValueError:
+        content = b""
+    # Written again, it shows that a compiler reads the same bytes: no comment, no other spelling.
+    if not (begin and end) or _BEGIN in rest or not content or literals.octets(content) != text:
         raise PackageError(f"{path} holds no model in the form that edgeq writes.")
-    return {path: bytes(int(text, 16) for text in re.findall(rb"0x(..)", arrays[0]))}
+    return content
