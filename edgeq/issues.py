@@ -125,6 +125,12 @@ def make_issue(code: str, message: str) -> Issue:
     return Issue(code, ISSUE_KINDS[code].severity, message)
 
 
+def is_known(issue: Issue) -> bool:
+    """Whether the table has it as it is; a newer edgeq may have others."""
+    kind = ISSUE_KINDS.get(issue.code)
+    return kind is not None and kind.severity == issue.severity
+
+
 def judge(issues: Iterable[Issue]) -> str:
     """What the issues of one result make of it.
 

@@ -56,7 +56,7 @@ def read_project(path: Path) -> ProjectFile:
         UsageError: unreadable, no TOML, or a section that edgeq does not know.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors put a mark first
         sections = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error

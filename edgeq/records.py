@@ -21,7 +21,7 @@ import msgspec
 from edgeq import storage
 from edgeq.errors import RecordError
 from edgeq.fleet import Fleet
-from edgeq.issues import judge
+from edgeq.issues import is_known, judge
 from edgeq.parity import Parity
 from edgeq.values import (
     BenchResult,
@@ -107,7 +107,7 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     """A record from its bytes; see `read_record`."""
     plain = _parse_json(content, shown_as)
     _require_schema(plain, shown_as)
-    kind = plain.get("kind")
+    kind = str(plain.get("kind"))
     if kind not in KINDS and kind not in FLEET_KINDS:
         known = ", ".join((*KINDS, *FLEET_KINDS))
         raise RecordError(f"{shown_as} is a record of the unknown kind {kind!r}; known: {known}.")
@@ -120,6 +120,12 @@ def parse_record(content: bytes, shown_as: str) -> Record:
             hint="Make it again with this edgeq, or upgrade edgeq when the record is newer.",
         ) from error
     issues = storage.find_issues(value)
+    unknown = next((issue.code for issue in issues if not is_known(issue)), None)
+    if unknown is not None:
+        raise RecordError(
+            f"{shown_as} has the code {unknown!r}, which this edgeq does not know.",
+            hint="Upgrade edgeq: pip install -U edgeq",
+        )
     return Record(
         path=shown_as,
         sha256=hashlib.sha256(content).hexdigest(),

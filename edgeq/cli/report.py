@@ -18,7 +18,7 @@ FORMATS = ("html", "md", "json")
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where the report goes; Markdown and JSON are printed without it.",
+    help="Where the report goes, - for stdout; Markdown and JSON are printed without it.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(FORMATS),
@@ -44,11 +44,14 @@ def command(
     """
     from edgeq.render.report import format_of, render_report, write_report
     from edgeq.reporting import make_report
+    from edgeq.reporting.subject import named_files
 
+    if output == Path("-"):
+        output, form = None, form or "html"
+    elif output is None and form in (None, "html"):
+        raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    if output is None and chosen == "html":
-        raise UsageError("A page needs a file.", hint="Name one: -o report.html")
-    guard_output(output, *paths, database)
+    guard_output(output, *paths, *named_files(paths), database)
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         click.echo(render_report(report, chosen), nl=False)

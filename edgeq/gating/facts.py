@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeq.errors import RecordError
+from edgeq.gating.feeding import inherited_doubts
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, device_of
 from edgeq.records import Record
@@ -140,13 +141,22 @@ def gather(records: Sequence[Record], what: str) -> Facts:
             used.add(part.origin.record)
     return Facts(
         candidate=candidate,
-        qualities=tuple(found.get(QualityFact, ())),
+        qualities=tuple(_inherit(fact, parts) for fact in found.get(QualityFact, ())),
         benches=tuple(found.get(BenchFact, ())),
         certificates=tuple(found.get(CertificateFact, ())),
         sizes=tuple(found.get(SizeFact, ())),
         failures=tuple(found.get(FailedDevice, ())),
         unused=tuple(record.path for record in records if record.path not in used),
     )
+
+
+def _inherit(fact: QualityFact, parts: Sequence[_Part]) -> QualityFact:
+    """With the doubts that other records tell of."""
+    if not fact.is_compared:
+        return fact
+    makers = [part.value for part in parts if part.kind in ("convert", "tune")]
+    doubts = inherited_doubts(fact.data, fact.preprocessing, makers)
+    return replace(fact, issues=tuple(dict.fromkeys((*fact.issues, *doubts))))
 
 
 def _split(record: Record) -> Iterator[_Part]:

@@ -16,7 +16,9 @@ from edgeq.values import BenchResult, Finding
 
 Figures = Callable[[Facts], Iterable[Figure]]
 Change = Callable[[Estimate, Estimate], Estimate]
-_NO_BASELINE = "Pass the baseline's records with --baseline."
+_NO_BASELINE = (
+    "Pass the baseline's records with --baseline; for edgeq run, in [run] baseline_records."
+)
 
 
 def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:

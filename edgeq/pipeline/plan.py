@@ -15,6 +15,8 @@ from edgeq.device_runners.device import Device, resolve_address
 from edgeq.device_runners.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy
+from edgeq.packaging.building import PackageOptions
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings
 from edgeq.project import ProjectFile, read_project
@@ -48,6 +50,21 @@ class PlannedDevice:
 
 
 @dataclass(frozen=True)
+class PlannedPackage:
+    """What to package for.
+
+    Attributes:
+        targets: see `packaging.targets`.
+        options: those of all of them, labels apart.
+        labels: file with the names of the classes, None without.
+    """
+
+    targets: tuple[str, ...]
+    options: PackageOptions
+    labels: Path | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that is to be done.
 
@@ -68,6 +85,7 @@ class Plan:
         test_samples: likewise.
         has_policy: whether there is something to judge by.
         baseline_records: of the released model, for `[policy.regression]`.
+        package: None without packages.
     """
 
     file: Path
@@ -87,6 +105,7 @@ class Plan:
     test_samples: int | None
     has_policy: bool
     baseline_records: tuple[Path, ...]
+    package: PlannedPackage | None
 
     def beside(self, ending: str) -> Path:
         """A file beside the output, such as model.gate.json."""
@@ -105,11 +124,6 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         DataError: it names data that is not there.
     """
     project = read_project(path)
-    if "package" in project.sections:
-        raise UsageError(
-            f"{project.at('package')}: this version of edgeq makes no packages yet.",
-            hint="Leave out [package].",
-        )
     given = read_settings(project, overrides or {})
     source = _find_source(project, given)
     baseline = _find_baseline(given, source)
@@ -121,11 +135,12 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     _require_calibration(project, source, calibration, convert, tune)
     bench = _read_fields(BenchOptions, given, ("run",))
     named = read_devices(path)
+    output = _find_output(given, path.parent, (source, baseline))
     return Plan(
         file=path,
         source=source,
         baseline=baseline,
-        output=_find_output(given, path.parent, (source, baseline)),
+        output=output,
         calibration=calibration,
         test=_find_data(given, "test"),
         preprocess=_value(given, "data", "preprocess"),
@@ -138,7 +153,8 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         workers=_value(given, "run", "workers"),
         test_samples=_value(given, "data", "test_samples"),
         has_policy="policy" in project.sections,
-        baseline_records=_find_records(given),
+        baseline_records=_find_records(given, output),
+        package=_read_package(project, given) if "package" in project.sections else None,
     )
 
 
@@ -255,7 +271,7 @@ def _find_data(given: Given, key: str) -> str | None:
     )
 
 
-def _find_records(given: Given) -> tuple[Path, ...]:
+def _find_records(given: Given, output: Path) -> tuple[Path, ...]:
     setting = given.get(("run", "baseline_records"))
     if setting is None:
         return ()
@@ -263,7 +279,41 @@ def _find_records(given: Given) -> tuple[Path, ...]:
     for path in paths:
         if not path.is_file():
             raise UsageError(f"{setting.where}: there is no record {path}.")
+        if path.resolve().parent == output.resolve().parent and path.name.startswith(output.stem):
+            raise UsageError(
+                f"{setting.where}: {path} is what this run itself writes, so that the model would "
+                "be compared with itself.",
+                hint="Keep a copy of the released model's records in another folder.",
+            )
     return paths
+
+
+def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
+    targets = _value(given, "package", "targets")
+    if targets is None:
+        raise UsageError(
+            f"{project.at('package')}: [package] names no target.",
+            hint=f'Such as targets = ["android"]; known are {", ".join(TARGETS)}.',
+        )
+    options = PackageOptions(
+        name=_value(given, "package", "name"),
+        version=_value(given, "package", "release", "1.0.0"),
+        license=_value(given, "package", "license"),
+        description=_value(given, "package", "description", ""),
+        vectors=_value(given, "package", "vectors", PackageOptions.vectors),
+        key=_find_file(given, "sign_with"),
+    )
+    return PlannedPackage(targets, options, _find_file(given, "labels"))
+
+
+def _find_file(given: Given, key: str) -> Path | None:
+    setting = given.get(("package", key))
+    if setting is None:
+        return None
+    path: Path = setting.folder / setting.value
+    if not path.is_file():
+        raise UsageError(f"{setting.where}: {key}: there is no file {path}.")
+    return path
 
 
 def _require_calibration(

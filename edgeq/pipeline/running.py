@@ -13,7 +13,7 @@ from edgeq import storage
 from edgeq.errors import DeviceError, EdgeqError, OutputError
 from edgeq.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.pipeline.plan import Plan
-from edgeq.pipeline.stages import STAGES, Stage
+from edgeq.pipeline.stages import STAGES, Stage, judged_names
 from edgeq.pipeline.state import State, locked
 from edgeq.pipeline.steps import Digests, OnProgress, Step, Tools, code_of
 
@@ -68,8 +68,10 @@ def run_plan(
     _make_functions_importable(plan.file.parent)
     outcomes: list[Outcome] = []
     with locked(plan.beside("run.lock"), str(plan.output)):
-        state = State(plan.beside("run.json"))
+        state = State(plan.beside("run-state"))
         again = False
+        # Of a device or a policy that is no longer asked for, nothing stays to be taken for new.
+        state.withdraw(judged_names(plan), plan.output.parent)
         with Tools(verbose=verbose) as tools:
             for stage in STAGES:
                 if not stage.uses_tensorflow:
@@ -141,8 +143,10 @@ class _StageRunner:
             why = "asked for again"
         if why is None:
             return self._report(Outcome(step.name, KEPT, "", 0.0, step.outputs))
-        self._state.forget(step.name)
+        # What is known of the old outputs stays until new ones are there: they are replaced whole.
         _remove_leftovers(step.outputs)
+        for path in step.voids:
+            path.unlink(missing_ok=True)
         begun = time.monotonic()
         try:
             step.work(self._tools, on_progress)

@@ -7,7 +7,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ from edgeq import api, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.source import identify
 from edgeq.gating.gate import gate
-from edgeq.pipeline.plan import Plan, PlannedDevice
+from edgeq.packaging.building import make_package, read_labels
+from edgeq.packaging.storing import write_package
+from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
+from edgeq.records import read_record
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions
@@ -71,7 +75,9 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
             storage.write_atomically(target, made.read_bytes())
 
     shown = {name: getattr(options, name) for name in _READING}
-    return (Step("baseline", {"the model": plan.baseline}, shown, (target,), work, _code(plan)),)
+    reads: dict[str, Source] = {"the model": plan.baseline}
+    voids = verdict_files(plan)
+    return (Step("baseline", reads, shown, (target,), work, _code(plan), voids=voids),)
 
 
 def _reading_options(options: ConvertOptions) -> ConvertOptions:
@@ -108,7 +114,8 @@ def _plan_convert(plan: Plan) -> tuple[Step, ...]:
 
     options = {**_plain(plan.convert), "preprocess": plan.preprocess}
     outputs = (plan.output, model_record(plan))
-    return (Step("convert", reads, options, outputs, work, _code(plan)),)
+    voids = verdict_files(plan)
+    return (Step("convert", reads, options, outputs, work, _code(plan), voids=voids),)
 
 
 def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
@@ -135,7 +142,8 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
         "preprocess": plan.preprocess,
         "device": (device.address, device.python),
     }
-    return Step("tune", reads, options, (plan.output, model_record(plan)), work, _code(plan))
+    outputs, voids = (plan.output, model_record(plan)), verdict_files(plan)
+    return Step("tune", reads, options, outputs, work, _code(plan), voids=voids)
 
 
 def _conversion_arguments(plan: Plan, tools: Tools, on_progress: OnProgress) -> dict[str, Any]:
@@ -208,7 +216,16 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         "the device": (device.address, device.python, platform.node() if is_here else None),
     }
     name = f"compare {device.name}"
-    return Step(name, reads, options, (target,), work, device=device.name, is_alone=is_here)
+    return Step(
+        name,
+        reads,
+        options,
+        (target,),
+        work,
+        device=device.name,
+        is_alone=is_here,
+        voids=verdict_files(plan),
+    )
 
 
 # ---------------------------------------------------------------- the verdict
@@ -238,7 +255,7 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
     reads: dict[str, Source] = {path.name: path for path in records}
     reads |= {f"baseline {path}": path for path in plan.baseline_records}
     reads[plan.file.name] = plan.file
-    return (Step("gate", reads, {}, (target,), work),)
+    return (Step("gate", reads, {}, (target,), work, voids=verdict_files(plan)[1:]),)
 
 
 # ---------------------------------------------------------------- the page
@@ -261,7 +278,71 @@ def _plan_report(plan: Plan) -> tuple[Step, ...]:
     return (Step("report", reads, {}, (target,), work),)
 
 
-# In this order; another stage, as a package, is another entry here.
+# ---------------------------------------------------------------- packages
+
+
+def package_file(plan: Plan, target: str) -> Path:
+    """The package for a target."""
+    return plan.beside(f"{target}.zip")
+
+
+def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
+    package = plan.package
+    if package is None:
+        return f"{plan.file} has no [package]"
+    if plan.has_policy and (verdict := read_record(gate_record(plan)).value.verdict) != "pass":
+        # What earlier runs packaged is another model, and must not be taken for this one.
+        for target in package.targets:
+            package_file(plan, target).unlink(missing_ok=True)
+        return f"the gate says {verdict.replace('-', ' ')}"
+    return tuple(_plan_target(plan, package, target) for target in package.targets)
+
+
+def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
+    records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
+    output = package_file(plan, target)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        labels = {} if package.labels is None else {"": read_labels(package.labels)}
+        made = make_package(
+            plan.output,
+            target,
+            data=plan.test or plan.calibration,
+            records=records,
+            options=replace(package.options, labels=labels),
+        )
+        write_package(made.files, output)
+
+    reads: dict[str, Source] = {"the converted model": plan.output}
+    reads |= {path.name: path for path in records}
+    for name, path in (("the labels", package.labels), ("the key", package.options.key)):
+        if path is not None:
+            reads[name] = path
+    options = {**_plain(package.options), "labels": None, "key": None, "target": target}
+    name = f"package {target}"
+    return Step(name, reads, options, (output,), work, is_alone=True)
+
+
+# ---------------------------------------------------------------- what must not grow stale
+
+
+def verdict_files(plan: Plan) -> tuple[Path, ...]:
+    """What says that the result is good: gone as soon as anything behind it is made again."""
+    packages = [package_file(plan, target) for target in TARGETS]
+    return (gate_record(plan), report_page(plan), *packages)
+
+
+def judged_names(plan: Plan) -> set[str]:
+    """Names of the steps that judge or package, and that this plan has."""
+    names = (
+        {f"compare {device.name}" for device in plan.devices} if plan.test is not None else set()
+    )
+    names |= {"gate"} if plan.has_policy else set()
+    names |= {f"package {target}" for target in plan.package.targets} if plan.package else set()
+    return names
+
+
+# In this order; another stage is another entry here.
 STAGES = (
     Stage("baseline", "the FP32 model", "STEM.fp32.tflite", _plan_baseline, uses_tensorflow=True),
     Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,
@@ -269,4 +350,5 @@ STAGES = (
     Stage("compare", "both models, test data", "STEM.compare-DEVICE.json", _plan_compare),
     Stage("gate", "all records, edgeq.toml", "STEM.gate.json", _plan_gate),
     Stage("report", "all records", "STEM.report.html", _plan_report),
+    Stage("package", "the result, all records", "STEM.TARGET.zip", _plan_package),
 )  # fmt: skip

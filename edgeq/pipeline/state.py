@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ from edgeq import storage
 from edgeq.errors import OutputError
 
 _SCHEMA = "edgeq.run/1"
+_JUDGING = ("compare", "gate", "package")
 # What a step is made from: plain names to plain values, of which the digest is its key.
 Origin = Mapping[str, Any]
 
@@ -62,10 +63,17 @@ class State:
             self._steps[name] = step
             self._write()
 
-    def forget(self, name: str) -> None:
-        """Let a step count as not done."""
+    def withdraw(self, names: Container[str], folder: Path) -> None:
+        """Remove what steps that judge or package left, but for those of these names."""
         with self._lock:
-            if self._steps.pop(name, None) is not None:
+            old = [
+                name for name in self._steps
+                if name.partition(" ")[0] in _JUDGING and name not in names
+            ]  # fmt: skip
+            for name in old:
+                for output in self._steps.pop(name)["outputs"]:
+                    (folder / output).unlink(missing_ok=True)
+            if old:
                 self._write()
 
     def _write(self) -> None:

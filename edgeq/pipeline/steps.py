@@ -61,6 +61,8 @@ class Step:
         code: names of functions and classes that take part and are not among `reads`.
         device: that it measures on, None where it measures nothing.
         is_alone: whether it must not run beside others, as what measures on this machine.
+        voids: files of later steps that are removed before the work: they say something about the
+            outputs as they were.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Step:
     code: tuple[str, ...] = ()
     device: str | None = None
     is_alone: bool = False
+    voids: tuple[Path, ...] = ()
 
 
 def code_of(step: Step) -> tuple[str, ...]:

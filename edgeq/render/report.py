@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeq import storage
+from edgeq.errors import UsageError
 from edgeq.render.gate import markdown_cell
 from edgeq.render.page import report_html
 from edgeq.reporting.values import Report, Table
@@ -26,9 +27,19 @@ FORMATS = ("html", "md", "json")
 
 
 def format_of(path: Path | None) -> str:
-    """What a file's ending asks for; a page when it asks for nothing known."""
+    """What a file's ending asks for.
+
+    Raises:
+        UsageError: no format has such an ending.
+    """
     ending = "" if path is None else path.suffix.lower().removeprefix(".")
-    return ending if ending in FORMATS else "html"
+    found = {"htm": "html", "markdown": "md"}.get(ending, ending)
+    if found not in FORMATS:
+        raise UsageError(
+            f"-o {path} has an ending that no report has.",
+            hint="Name a file that ends in .html, .md or .json, or say --format.",
+        )
+    return found
 
 
 def write_report(report: Report, path: str | Path, form: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeq.records import Record
 from edgeq.render.parts import show_bytes, show_db, show_ms
+from edgeq.storage import find_issues
 from edgeq.values import BenchResult, Quality
 
 
@@ -20,14 +21,24 @@ def sum_up(record: Record) -> str:
         parts = [value.verdict.upper(), *_quality(value.quality), *_latency(value.bench)]
     elif record.kind == "gate":
         parts = [value.verdict.upper().replace("-", " ")]
-    return ", ".join(parts)
+    return ", ".join([*parts, *_warnings(record)])
+
+
+def _warnings(record: Record) -> list[str]:
+    """Codes of everything that makes the figures less trustworthy."""
+    found = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]
+    return [f"DOUBTED: {', '.join(dict.fromkeys(found))}"] if found else []
 
 
 def _quality(quality: Quality) -> list[str]:
     worst = min(output.sqnr_db for output in quality.outputs)
     parts = [f"SQNR {show_db(worst)}"]
     if quality.drop_points is not None:
-        parts.append(f"accuracy drop {quality.drop_points.value:+.2f} points")
+        parts.append(
+            f"accuracy {quality.baseline_accuracy_percent:.2f} % -> "
+            f"{quality.candidate_accuracy_percent:.2f} %, drop "
+            f"{quality.drop_points.value:+.2f} points"
+        )
     return parts
 
 

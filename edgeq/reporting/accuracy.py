@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.render.parts import plural, show_sizes
 from edgeq.reporting import text
 from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material, Measured
@@ -46,7 +46,7 @@ def _quality_rows(material: Material) -> Iterator[Row]:
         if quality.drop_points is not None:
             before = text.percent(quality.baseline_accuracy_percent)
             after = text.percent(quality.candidate_accuracy_percent)
-            drop = text.points(quality.drop_points)
+            drop = text.points(quality.drop_points, material.drop_limit())
             yield Cell(f"accuracy, {where}"), before, after, drop
         for output in quality.outputs:
             name = "" if len(quality.outputs) == 1 else f" of {output.name}"
@@ -78,6 +78,8 @@ def _latency_rows(item: Measured) -> Iterator[Row]:
         )
     )  # fmt: skip
     difference = Cell(f"invalid: {codes}", None, "bad") if invalid else text.speedup(item.speedup)
+    if not invalid and "degraded" in (ours.validity, theirs.validity):
+        difference = replace(difference, text=f"{difference.text}, degraded", tone="doubt")
     yield (
         Cell(f"latency p50 {where}"),
         text.ms(theirs.latency.p50_ms),
@@ -118,7 +120,7 @@ def accuracy_section(material: Material) -> Section | None:
     blocks: list[Block] = []
     with_labels = [item for item in judged if item.quality.drop_points is not None]
     if with_labels:
-        blocks += [_drop_plot(with_labels), _pairs_table(with_labels)]
+        blocks += [_drop_plot(with_labels, material.drop_limit()), _pairs_table(with_labels)]
     if judged:
         blocks.append(_outputs_table(judged))
     metrics = [*_metric_rows(material)]
@@ -133,7 +135,7 @@ def accuracy_section(material: Material) -> Section | None:
     return Section("accuracy", "Accuracy", lead, tuple(blocks))
 
 
-def _drop_plot(judged: list[Judged]) -> IntervalPlot:
+def _drop_plot(judged: list[Judged], limit: float) -> IntervalPlot:
     rows = []
     for item in judged:
         drop = item.quality.drop_points
@@ -148,8 +150,8 @@ def _drop_plot(judged: list[Judged]) -> IntervalPlot:
         "lost accuracy in percentage points",
         tuple(rows),
         0.0,
-        SMALL_DROP_POINTS,
-        f"{SMALL_DROP_POINTS:g} point",
+        limit,
+        "1 point" if limit == 1 else f"{limit:g} points",
     )
 
 

@@ -30,10 +30,11 @@ _MOST_TIMES = 3  # the slowest model's p90 is a third of the axis, or more
 
 def latency_section(material: Material) -> Section | None:
     """Every device's runs."""
-    measured = [item for item in material.measured() if not _is_sustained(item)]
+    measured = material.measured()
     if not measured:
         return None
-    blocks: list[Block] = [plot for item in measured if (plot := _distributions(item)) is not None]
+    bursts = [item for item in measured if not _is_sustained(item)]
+    blocks: list[Block] = [plot for item in bursts if (plot := _distributions(item)) is not None]
     blocks.append(_runs_table(measured))
     lead = "Single inferences, measured in turns; how they scatter, not just their middle."
     return Section("latency", "Latency and memory", lead, tuple(blocks))
@@ -134,7 +135,7 @@ def _run_row(item: Measured, run: BenchRun, role: str) -> tuple[Cell, ...]:
         f"{energy.per_inference_mj:.3g} mJ", energy.per_inference_mj
     )  # fmt: skip
     return (
-        Cell(_label(run, role)), Cell(item.device), p50, text.ms(latency.p90_ms),
+        Cell(_label(run, role)), Cell(item.label), p50, text.ms(latency.p90_ms),
         text.ms(latency.p99_ms), text.ms(run.first_ms), text.ms(run.init_ms),
         text.size(run.peak_rss_bytes), text.size(run.arena_bytes),
         Cell(str(latency.count), latency.count), Cell(str(run.threads), run.threads),

@@ -58,7 +58,8 @@ def _costs(layer: LayerReport) -> str:
     if all_ is not None:
         parts.append(f"alone it leaves the outputs {text.db(all_).text} dB")
     if layer.lost_points is not None:
-        parts.append(f"costs {layer.lost_points:+.1f} points")
+        verb = "costs" if layer.lost_points >= 0 else "happens to gain"
+        parts.append(f"{verb} {abs(layer.lost_points):.1f} points")
     elif layer.changed_percent is not None:
         parts.append(f"changes the top-1 of {layer.changed_percent:.1f} % of the samples")
     return "; ".join(parts)

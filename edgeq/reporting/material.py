@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.records import Record
 from edgeq.reporting.subject import Part, Subject, find_subject, is_float_copy, split
 from edgeq.reporting.text import base
@@ -77,6 +79,17 @@ class Material:
         found = [*self.of("convert"), *self.of("tune")]
         return [part.value for part in found if not is_float_copy(part)]
 
+    def drop_limit(self) -> float:
+        """Points that may be lost: the policy's, where a gate has one, else what `compare` takes
+        for small.
+        """
+        rules = [rule for part in self.of("gate") for rule in part.value.rules]
+        for rule in rules:
+            number = re.search(r"[\d.]+", rule.limit)
+            if rule.rule == "max_drop_points" and number is not None:
+                return float(number[0])
+        return SMALL_DROP_POINTS
+
     def certificate(self) -> Certificate | None:
         """Of the candidate."""
         proofs = [value.certificate for value in self.made()]
@@ -89,6 +102,16 @@ class Material:
 
     def judged(self) -> list[Judged]:
         """All qualities; those of `compare` first, since they come from the machine that counts."""
+        found = self._judged()
+        counts = Counter((item.label, item.samples) for item in found)
+        return [
+            replace(item, label=f"{item.label} in {base(item.part.record.path)}")
+            if counts[item.label, item.samples] > 1
+            else item
+            for item in found
+        ]
+
+    def _judged(self) -> list[Judged]:
         found = [
             Judged(
                 _on("compare", _compared_on(part)),
@@ -102,7 +125,7 @@ class Material:
             if part.value.quality is not None and not is_float_copy(part):
                 data = part.value.test_data or part.value.data
                 source = "given samples" if data is None else base(data.source)
-                kept = "" if not part.value.quality.is_held_out else ", kept apart"
+                kept = _apartness(part)
                 label = f"{part.value.quality.sample_count} of {source}{kept}"
                 found.append(Judged(part.kind, label, part.value.quality, part))
         return found
@@ -110,13 +133,13 @@ class Material:
     def measured(self) -> list[Measured]:
         """All latencies, device by device."""
         found = [item for part in self.parts for item in self._measured(part)]
-        counts = Counter(item.device for item in found)
-        return [
-            replace(item, label=f"{item.device}, {item.part.kind}")
-            if counts[item.device] > 1
-            else item
-            for item in found
-        ]
+        for name in ("kind", "record"):  # as much as it takes to tell them apart
+            counts = Counter(item.label for item in found)
+            found = [
+                item if counts[item.label] == 1 else replace(item, label=_longer(item, name))
+                for item in found
+            ]
+        return found
 
     def _measured(self, part: Part) -> Iterator[Measured]:
         if part.value is None:
@@ -145,6 +168,15 @@ class Material:
         return found
 
 
+def _apartness(part: Part) -> str:
+    """Whether the samples that quality was measured on served for anything else."""
+    if not part.value.quality.is_held_out:
+        return ", which calibrated too"
+    if part.kind == "tune" and not part.value.is_confirmed:
+        return ", which the search looked at too"
+    return ", kept apart"
+
+
 def gather(records: Sequence[Record]) -> Material:
     """Records of one model.
 
@@ -161,6 +193,11 @@ def part_issues(part: Part) -> Iterator[Issue]:
 
     if part.value is not None:
         yield from storage.find_issues(part.value)
+
+
+def _longer(item: Measured, name: str) -> str:
+    more = item.part.kind if name == "kind" else base(item.part.record.path)
+    return f"{item.label}, {more}"
 
 
 def _compared_on(part: Part) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from edgeq.errors import RecordError
-from edgeq.records import Record
-from edgeq.values import FileRef, Issue
+from edgeq.records import Record, read_all
+from edgeq.values import DataRef, FileRef, Issue
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,36 @@ def find_subject(parts: Sequence[Part]) -> Subject:
             raise _different((first, candidate), (part, models[0]))
     baseline = groups[0].shown if groups else None
     return Subject(candidate, baseline, digests, _relation(groups))
+
+
+def digests_of(record: Record) -> set[str]:
+    """Of the model that a record is about; of all, where it gives them no roles."""
+    found: set[str] = set()
+    for part in _split(record):
+        if part.value is None:
+            continue
+        if part.kind in _PAIRS:
+            found.add(_PAIRS[part.kind](part.value)[0].sha256)
+        else:
+            found |= {model.sha256 for model in _MODELS.get(part.kind, _no_models)(part.value)}
+    return found
+
+
+def named_files(paths: Sequence[Path]) -> list[str]:
+    """Every model, policy and data set that records name, which no output may replace."""
+    pending = [record.value for record in read_all(paths)]
+    found: dict[str, None] = {}
+    while pending:
+        item = pending.pop()
+        if isinstance(item, FileRef):
+            found[item.path] = None
+        elif isinstance(item, DataRef):
+            found[item.source] = None
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+        elif isinstance(item, tuple) and item and not isinstance(item[0], (int, float, str)):
+            pending += item
+    return list(found)
 
 
 def _no_models(value: Any) -> list[FileRef]:

@@ -82,12 +82,12 @@ def percent(value: float | None) -> Cell:
     return Cell("-") if value is None else Cell(f"{value:.2f} %", value)
 
 
-def points(drop: Interval | None) -> Cell:
-    """Lost accuracy with its interval."""
+def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:
+    """Lost accuracy with its interval; `limit` is what may be lost."""
     if drop is None:
         return Cell("-")
-    tone = "bad" if drop.low > SMALL_DROP_POINTS else ""
-    tone = "good" if drop.high <= SMALL_DROP_POINTS else tone or "doubt"
+    tone = "bad" if drop.low > limit else ""
+    tone = "good" if drop.high <= limit else tone or "doubt"
     return Cell(f"{drop.value:+.2f} points ({drop.low:+.2f} to {drop.high:+.2f})", drop.value, tone)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from edgeq.gating.feeding import inherited_doubts
 from edgeq.judging import judge_comparison, worst_sqnr_db
 from edgeq.render.parts import plural, show_bytes, show_db, show_sizes
 from edgeq.reporting import text
 from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material
+from edgeq.reporting.subject import Part
 from edgeq.reporting.values import Card, Verdict
 from edgeq.values import GateResult, Ratio
 
@@ -22,17 +26,59 @@ _GATE_WORDS = {"pass": "ship", "fail": "no", "cannot-tell": "check"}
 
 
 def find_verdict(material: Material) -> Verdict:
-    """The gate's where there is one, else the comparison's, else the conversion's own."""
+    """The gate's where there is one, else the comparison's, else the conversion's own; and never
+    better than what stands on the page beside it.
+    """
     compared = _compared(material)
     gates = material.of("gate")
     if not gates:
-        return compared
+        return _lowered(compared, [*_failures(material)])
     word = min((_GATE_WORDS[part.value.verdict] for part in gates), key=_WORST_FIRST.index)
     reasons = [reason for part in gates for reason in _gate_reasons(part.value)]
-    if compared.word != "open" and _WORST_FIRST.index(compared.word) < _WORST_FIRST.index(word):
-        reasons += [f"but {compared.source} alone says {compared.word}", *compared.reasons]
     policies = ", ".join(dict.fromkeys(part.value.policy.path for part in gates))
-    return Verdict(word, _HEADLINES[word], tuple(reasons), f"edgeq gate by {policies}")
+    verdict = Verdict(word, _HEADLINES[word], tuple(reasons), f"edgeq gate by {policies}")
+    verdict = _lowered(verdict, [*_unjudged(material), *_failures(material)])
+    if _is_worse(compared.word, word):
+        said = (f"but {compared.source} alone says {compared.word}", *compared.reasons)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *said))
+    return verdict
+
+
+def _is_worse(one: str, other: str) -> bool:
+    return one != "open" and _WORST_FIRST.index(one) < _WORST_FIRST.index(other)
+
+
+def _lowered(verdict: Verdict, problems: Sequence[tuple[str, str]]) -> Verdict:
+    """With problems, each a word and a sentence, that are worse than it."""
+    words = [verdict.word, *(word for word, _ in problems)]
+    known = [word for word in words if word != "open"]
+    word = min(known, key=_WORST_FIRST.index) if known else verdict.word
+    if verdict.word == "open":
+        word = "open"
+    reasons = (*verdict.reasons, *(text for _, text in problems))
+    return replace(verdict, word=word, headline=_HEADLINES[word], reasons=reasons)
+
+
+def _unjudged(material: Material) -> Iterator[tuple[str, str]]:
+    """Comparisons on this page that no gate has seen."""
+    seen = {digest for part in material.of("gate") for _, digest in part.value.records}
+    for part in material.of("compare"):
+        if part.record.sha256 not in seen:
+            text = f"no gate has judged {text_of(part)}, which says {part.value.verdict}"
+            yield part.value.verdict, text
+
+
+def _failures(material: Material) -> Iterator[tuple[str, str]]:
+    """Devices that gave no result."""
+    for part in material.parts:
+        if part.error is not None:
+            yield "check", f"{part.device} gave no result: {part.error.rstrip('.')}"
+
+
+def text_of(part: Part) -> str:
+    """A record, and its device where it has several."""
+    name = text.base(part.record.path)
+    return f"{name} on {part.device}" if part.device else name
 
 
 def _gate_reasons(value: GateResult) -> list[str]:
@@ -57,29 +103,38 @@ def _compared(material: Material) -> Verdict:
             for part in ranked
             for reason in part.value.reasons
         ]
-        return Verdict(word, _HEADLINES[word], tuple(dict.fromkeys(reasons)), "edgeq compare")
+        verdict = Verdict(word, _HEADLINES[word], tuple(dict.fromkeys(reasons)), "edgeq compare")
+        return _lowered(verdict, [*dict.fromkeys(_inherited(material, comparisons))])
     judged = material.judged()
     if judged:
-        word, reasons_ = judge_comparison(judged[0].quality, None, ())
-        return Verdict(word, _HEADLINES[word], reasons_, f"edgeq {judged[0].part.kind}")
+        item = judged[0]
+        word, own = judge_comparison(item.quality, None, item.part.value.issues)
+        return Verdict(word, _HEADLINES[word], own, f"edgeq {item.part.kind}")
     reason = "add the record of edgeq compare, convert with --data, or gate"
     return Verdict("open", _HEADLINES["open"], (reason,), "")
 
 
+def _inherited(material: Material, comparisons: Sequence[Part]) -> Iterator[tuple[str, str]]:
+    """What the record of the conversion says against a comparison that was fed alike."""
+    for part in comparisons:
+        value = part.value
+        for issue in inherited_doubts(value.data, value.preprocessing, material.made()):
+            yield "check", f"{issue.message.rstrip('.')} [{issue.code}]"
+
+
 def find_distrust(material: Material) -> str:
-    """A sentence when records are degraded or invalid."""
-    doubted = [record for record in material.records if record.validity != "valid"]
-    if not doubted:
-        return ""
-    kinds = [
-        f"{sum(record.validity == word for record in doubted)} {word}"
-        for word in ("invalid", "degraded")
-        if any(record.validity == word for record in doubted)
-    ]
-    return (
-        f"Of {plural(len(material.records), 'record')}, {' and '.join(kinds)}: "
-        "what is in doubt, and why, is listed under Doubts."
+    """A sentence when records are degraded or invalid, or devices gave no result."""
+    counts = Counter(record.validity for record in material.records if record.validity != "valid")
+    kinds = [f"{counts[word]} {word}" for word in ("invalid", "degraded") if counts[word]]
+    failed = sum(part.error is not None for part in material.parts)
+    parts = (
+        [f"of {plural(len(material.records), 'record')}, {' and '.join(kinds)}"] if kinds else []
     )
+    parts += [f"{plural(failed, 'device')} gave no result"] if failed else []
+    if not parts:
+        return ""
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}: what is in doubt, and why, is listed under Doubts."
 
 
 # ---------------------------------------------------------------- cards
@@ -90,34 +145,39 @@ def make_cards(material: Material) -> tuple[Card, ...]:
     cards = []
     judged = material.judged()
     if judged:
-        cards += _quality_cards(judged)
+        cards += _quality_cards(judged, material.drop_limit())
     cards += _size_card(material)
     cards += _device_cards(material)
     return tuple(cards)
 
 
-def _quality_cards(judged: Sequence[Judged]) -> list[Card]:
-    with_labels = [item for item in judged if item.quality.drop_points is not None]
+def _quality_cards(judged: Sequence[Judged], limit: float) -> list[Card]:
+    """The worst of the comparisons; without any, of the conversion."""
+    compared = [item for item in judged if item.part.kind == "compare"] or list(judged)
+    drops = [(drop, item) for item in compared if (drop := item.quality.drop_points) is not None]
     cards = []
-    if with_labels:
-        item = with_labels[0]
-        drop = item.quality.drop_points
-        assert drop is not None
-        before = item.quality.baseline_accuracy_percent
-        after = item.quality.candidate_accuracy_percent
+    if drops:
+        drop, item = max(drops, key=lambda found: found[0].value)
+        quality = item.quality
         detail = (
-            f"{before:.2f} % to {after:.2f} %; 95 % interval {drop.low:+.2f} to {drop.high:+.2f}; "
-            f"{item.label}, {item.samples}"
+            f"{quality.baseline_accuracy_percent:.2f} % to "
+            f"{quality.candidate_accuracy_percent:.2f} %; 95 % interval {drop.low:+.2f} to "
+            f"{drop.high:+.2f}; {item.label}, {item.samples}{_of_several(len(drops))}"
         )
-        tone = text.points(drop).tone
+        tone = text.points(drop, limit).tone
         cards.append(Card("Accuracy drop", f"{drop.value:+.2f} points", detail, tone))
-    item = judged[0]
+    item = min(compared, key=lambda item: worst_sqnr_db(item.quality))
     outputs = plural(len(item.quality.outputs), "output")
     figure = show_db(worst_sqnr_db(item.quality))
     agreement = item.quality.agreement_percent
     same = "" if agreement is None else f"; top-1 {agreement:.1f} % the same"
-    cards.append(Card("SQNR", figure, f"of the worst of {outputs}{same}; {item.label}"))
+    detail = f"of the worst of {outputs}{same}; {item.label}{_of_several(len(compared))}"
+    cards.append(Card("SQNR", figure, detail))
     return cards
+
+
+def _of_several(count: int) -> str:
+    return f", the worst of {count}" if count > 1 else ""
 
 
 def _size_card(material: Material) -> list[Card]:

@@ -439,3 +439,33 @@ def test_one_model_measured_twice_in_a_record_is_the_one_meant(gate: Any, compar
     two = replace(compared, kind="bench", value=bench)
     with pytest.raises(RecordError, match=r"has several models, .* and nothing tells which one"):
         gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [two])
+
+
+# ---------------------------------------------------------------- what convert knows of the samples
+
+
+def test_a_forgotten_normalization_is_doubted_though_both_models_suffer_alike(
+    gate: Callable[..., GateResult], converted: Record, compared: Record
+) -> None:
+    doubt = make_issue("data.not_normalized", "Values reach 255.")
+    value = converted.value
+    made = replace(converted, value=replace(value, issues=(*value.issues, doubt)))
+    policy = "[policy]\nmax_drop_points = 1\n"
+    assert gate(policy, [converted, sound(compared)]).verdict == "pass"
+    result = gate(policy, [made, sound(compared)])
+    assert result.verdict == "cannot-tell"
+    assert "data.not_normalized" in result.rules[0].findings[0].reason
+    accepting = f'{policy}accept = ["data.not_normalized"]\n'
+    assert gate(accepting, [made, sound(compared)]).verdict == "pass"
+    fed = replace(compared, value=replace(compared.value, preprocessing=("scale=1/128",)))
+    assert gate(policy, [made, sound(fed)]).verdict == "pass"  # fed otherwise than the conversion
+
+
+def test_a_comparison_on_the_calibration_data_proves_nothing(
+    gate: Callable[..., GateResult], converted: Record, compared: Record
+) -> None:
+    value = compared.value
+    same = replace(compared, value=replace(value, data=converted.value.data))
+    result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
+    assert result.verdict == "cannot-tell"
+    assert "the representative dataset itself" in result.rules[0].findings[0].reason

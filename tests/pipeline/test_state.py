@@ -35,8 +35,18 @@ def test_a_step_is_done_when_origin_and_outputs_are_as_they_were(
     assert again.why("convert", origin, [output]) == "out.bin is not as it was left"
     output.unlink()
     assert again.why("convert", origin, [output]) == "out.bin is missing"
-    again.forget("convert")
-    assert State(path).why("convert", origin, [output]) == "not done yet"
+
+
+def test_what_is_not_asked_for_any_more_is_removed(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    paths = {name: tmp_path / f"{name}.json" for name in ("convert", "compare pi4", "gate")}
+    for name, path in paths.items():
+        path.write_text(name)
+        state.finish(name, {}, [path])
+    state.withdraw({"gate"}, tmp_path)
+    assert [path.exists() for path in paths.values()] == [True, False, True]
+    assert State(tmp_path / "state").why("compare pi4", {}, []) == "not done yet"
+    assert State(tmp_path / "state").why("gate", {}, [paths["gate"]]) is None
 
 
 @pytest.mark.parametrize(

@@ -136,18 +136,94 @@ def test_the_verdict_is_the_comparisons(
     assert (found.word, found.reasons, found.source) == (verdict, ("because",), "edgeq compare")
 
 
-def test_the_gate_decides_and_what_contradicts_it_is_said(
-    one_model: dict[str, Path], record_files: dict[str, Path], tmp_path: Path
-) -> None:
-    def refuse(plain: dict[str, Any]) -> None:
-        plain.update(verdict="no", reasons=["accuracy is gone"])
+def gated(tmp_path: Path, *paths: Path) -> Path:
+    """The record of a gate that passes."""
+    (tmp_path / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
+    run("gate", *paths, "--policy", tmp_path / "edgeq.toml", "-o", tmp_path / "gate.json")
+    return tmp_path / "gate.json"
 
-    report = make_report([record_files["gate"], one_model["compare"]])
-    assert report.verdict.word == "ship" and "1 of 1 rule kept" in report.verdict.reasons
-    path = edited(one_model["compare"], tmp_path / "r.json", refuse)
-    report = make_report([record_files["gate"], path])
-    assert report.verdict.word == "ship"
-    assert report.verdict.reasons[1:] == ("but edgeq compare alone says no", "accuracy is gone")
+
+def refused(plain: dict[str, Any]) -> None:
+    plain.update(verdict="no", reasons=["accuracy is gone"])
+
+
+def test_the_gate_decides_and_what_contradicts_it_is_said(
+    one_model: dict[str, Path], tmp_path: Path
+) -> None:
+    path = edited(one_model["compare"], tmp_path / "r.json", refused)
+    verdict = make_report([gated(tmp_path, path), path]).verdict
+    assert verdict.word == "ship" and "1 of 1 rule kept" in verdict.reasons
+    assert verdict.reasons[1:] == ("but edgeq compare alone says no", "accuracy is gone")
+
+
+def test_what_no_gate_has_judged_lowers_its_verdict(
+    one_model: dict[str, Path], tmp_path: Path
+) -> None:
+    path = edited(one_model["compare"], tmp_path / "r.json", refused)
+    verdict = make_report([gated(tmp_path, one_model["convert"]), path]).verdict
+    assert verdict.word == "no"
+    assert "no gate has judged r.json, which says no" in verdict.reasons
+
+
+def test_samples_that_convert_doubts_are_doubted_in_a_comparison(
+    one_model: dict[str, Path], tmp_path: Path
+) -> None:
+    issue = {"code": "data.not_normalized", "severity": "warning", "message": "Values to 255."}
+
+    def forget(plain: dict[str, Any]) -> None:
+        plain["issues"].append(issue)
+
+    def ship(plain: dict[str, Any]) -> None:
+        plain.update(verdict="ship", reasons=["fine"])
+
+    made = edited(one_model["convert"], tmp_path / "c.json", forget)
+    path = edited(one_model["compare"], tmp_path / "r.json", ship)
+    assert make_report([path]).verdict.word == "ship"
+    verdict = make_report([path, made]).verdict
+    assert verdict.word == "check"
+    assert verdict.reasons == ("fine", "Values to 255 [data.not_normalized]")
+
+
+def test_a_comparison_on_the_calibration_data_is_no_proof(
+    one_model: dict[str, Path], tmp_path: Path
+) -> None:
+    data = json.loads(one_model["convert"].read_text())["data"]
+
+    def same(plain: dict[str, Any]) -> None:
+        plain.update(verdict="ship", reasons=["fine"])
+        plain["data"] = data
+
+    path = edited(one_model["compare"], tmp_path / "r.json", same)
+    verdict = make_report([path, one_model["convert"]]).verdict
+    assert verdict.word == "check" and "the representative dataset itself" in verdict.reasons[1]
+
+
+def test_the_cards_show_the_worst_device(one_model: dict[str, Path], tmp_path: Path) -> None:
+    def lose(plain: dict[str, Any]) -> None:
+        plain["device"] = plain["bench"]["facts"]["device"] = "pi4"
+        plain["quality"]["drop_points"] = {"value": 9.0, "low": 7.0, "high": 11.0}
+        plain["quality"]["outputs"][0]["sqnr_db"] = 3.0
+
+    path = edited(one_model["compare"], tmp_path / "pi4.json", lose)
+    for paths in ([one_model["compare"], path], [path, one_model["compare"]]):
+        drop, sqnr, *_ = make_report(paths).cards
+        assert (drop.figure, drop.tone, sqnr.figure) == ("+9.00 points", "bad", "3.0 dB")
+        assert "on pi4" in drop.detail and drop.detail.endswith("the worst of 2")
+
+
+def test_a_doubted_conversion_alone_does_not_ship(
+    record_files: dict[str, Path], tmp_path: Path
+) -> None:
+    issue = {"code": "tune.same_samples", "severity": "warning", "message": "The same."}
+
+    def doubt(plain: dict[str, Any]) -> None:
+        plain["issues"] = [issue]
+        plain["is_confirmed"] = False
+        plain["quality"]["drop_points"] = {"value": 0.0, "low": -0.1, "high": 0.1}
+
+    report = make_report([edited(record_files["tune"], tmp_path / "t.json", doubt)])
+    assert report.verdict.word == "check"
+    assert any("which the search looked at too" in row[0].text for row in report.comparison.rows)
 
 
 def test_a_missed_rule_says_no_with_its_figure(one_model: dict[str, Path], tmp_path: Path) -> None:
@@ -188,6 +264,8 @@ def test_a_device_that_failed_is_a_doubt(record_files: dict[str, Path]) -> None:
         "broken@127.0.0.1:1 gave no result" in item.message and item.severity == "error"
         for item in report.doubts
     )
+    assert report.verdict.word != "ship" and "1 device gave no result" in report.distrust
+    assert any("broken@127.0.0.1:1 gave no result" in item for item in report.verdict.reasons)
     assert section(report, "accuracy")
 
 
@@ -297,13 +375,28 @@ def test_the_ending_decides_the_form(one_model: dict[str, Path], tmp_path: Path)
     assert json.loads(printed)["schema"] == "edgeq.report/1"
 
 
-def test_a_page_needs_a_file_and_never_replaces_a_record(one_model: dict[str, Path]) -> None:
-    before = one_model["compare"].read_bytes()
-    for arguments in ((), ("-o", one_model["compare"])):
+def test_a_page_needs_a_file_and_never_replaces_what_it_is_about(
+    one_model: dict[str, Path], int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    kept = one_model["compare"], int8_mobilenet
+    before = [path.read_bytes() for path in kept]
+    given = [(), ("-o", tmp_path / "r.pdf"), *(("-o", path, "--format", "md") for path in kept)]
+    for arguments in given:
         done = run("report", one_model["compare"], *arguments)
-        assert isinstance(done.exception, (UsageError, EdgeqError))
+        assert isinstance(done.exception, (UsageError, EdgeqError)), arguments
         assert done.exception.exit_code == 2
-    assert one_model["compare"].read_bytes() == before
+    assert [path.read_bytes() for path in kept] == before
+    assert list(tmp_path.iterdir()) == []
+    assert run("report", one_model["compare"], "-o", "-").stdout.lstrip().startswith("<!doctype")
+
+
+def test_a_code_of_a_newer_edgeq_is_an_error(one_model: dict[str, Path], tmp_path: Path) -> None:
+    def newer(plain: dict[str, Any]) -> None:
+        plain["issues"] = [{"code": "data.new", "severity": "warning", "message": "New."}]
+
+    path = edited(one_model["compare"], tmp_path / "r.json", newer)
+    with pytest.raises(RecordError, match=r"the code 'data\.new', which this edgeq does not know"):
+        make_report([path])
 
 
 def test_markdown_has_the_gist_and_no_markup_of_others(

@@ -243,7 +243,9 @@ def _lines(plot: XYPlot, width: int) -> tuple[Markup, float]:
         _upward(panel, top, top + height) for panel, top in zip(plot.panels, places, strict=True)
     ]
     longest = max((len(show_mark(mark)) for up in ups for mark in up.marks), default=1)
-    axis = scales.linear(across, longest * _LETTER + 14, width - _EDGE, _mark_count(width))
+    whole = bool(across) and all(float(value).is_integer() for value in across)
+    left = longest * _LETTER + 14
+    axis = scales.linear(across, left, width - _EDGE, _mark_count(width), are_whole=whole)
     parts: list[Markup] = []
     for panel, up in zip(plot.panels, ups, strict=True):
         parts += _panel(panel, axis, up)

@@ -37,14 +37,23 @@ class Scale:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def linear(values: Iterable[float], start: float, end: float, marks: int) -> Scale:
-    """From mark to mark around all values, which may be one alone."""
+def linear(
+    values: Iterable[float], start: float, end: float, marks: int, *, are_whole: bool = False
+) -> Scale:
+    """From mark to mark around all values, which may be one alone.
+
+    Args:
+        are_whole: the values count something, so that no mark stands between two of them.
+    """
     found = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(found), max(found)
-    if high - low <= _SAME * max(abs(low), abs(high)):
+    if are_whole:
+        low, high = (low - 1, high + 1) if low == high else (low, high)
+    elif high - low <= _SAME * max(abs(low), abs(high)):
         spread = abs(low) * 0.1 or 1.0
         low, high = low - spread, high + spread
     step = _nice((high - low) / max(marks, 1))
+    step = max(step, 1.0) if are_whole else step
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     places = tuple(round(n * step, 12) for n in range(first, last + 1))
     return Scale(places[0], places[-1], start, end, places)

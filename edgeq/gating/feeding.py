@@ -1,0 +1,55 @@
+"""Doubts that a comparison inherits from the record of how its model was made.
+
+`convert` and `tune` look at the samples; `compare`, fed in the same way, has the same doubts. A
+forgotten normalization lowers both accuracies alike, so no drop would tell of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.errors import UsageError
+from edgeq.issues import make_issue
+from edgeq.values import DataRef, Issue
+
+# About what the model is fed with, whatever data set it is from.
+_FED = frozenset(
+    {"data.normalized_twice", "data.not_normalized", "data.range_mismatch",
+     "data.statistics_shifted"}
+)  # fmt: skip
+
+
+def inherited_doubts(
+    data: DataRef, preprocessing: tuple[str, ...], makers: Iterable[Any]
+) -> Iterator[Issue]:
+    """Doubts about a comparison that only other records tell of.
+
+    Args:
+        data: that was compared on.
+        preprocessing: `--preprocess` texts that it was fed with.
+        makers: results of `convert` and `tune` of the same model.
+    """
+    for value in makers:
+        if value.data is None:
+            continue
+        if _is_fed_alike(preprocessing, value):
+            yield from (issue for issue in value.issues if issue.code in _FED)
+        if data.sha256 in _searched(value):
+            yield from (issue for issue in value.issues if issue.code == "tune.same_samples")
+        if data.sha256 == value.data.sha256:
+            text = f"{data.source} is the representative dataset itself: the drop is flattered."
+            yield make_issue("convert.not_held_out", text)
+
+
+def _is_fed_alike(texts: tuple[str, ...], value: Any) -> bool:
+    try:
+        own = parse_preprocessing(texts, value.certificate.inputs)
+    except UsageError:  # the names of its inputs are others; nothing says that it is fed otherwise
+        return True
+    return bool(own == value.data.preprocessing)
+
+
+def _searched(value: Any) -> set[str]:
+    return {ref.sha256 for ref in (value.data, value.test_data) if ref is not None}

@@ -1,0 +1,179 @@
+"""`python -m PACKAGE`: the smoke test, a prediction, or a folder that is watched."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .interpreter import Runner
+from .tensors import Array
+
+_GOLDEN = Path(__file__).with_name("golden")
+
+
+def main(model: type[Runner]) -> int:
+    """What the command line asks for; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {model.NAME}",
+        description="Without a file: the smoke test. It runs the samples that came with the model "
+        "and compares with what was measured when it was packaged.",
+    )
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a raw sample: .npy, or .npz with an array for each input",
+    )
+    parser.add_argument(
+        "--watch",
+        type=Path,
+        metavar="FOLDER",
+        help="predict each .npy or .npz that appears there, into a .json beside it",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes that are listed")
+    parser.add_argument("--version", action="version", version=f"{model.NAME} {model.VERSION}")
+    options = parser.parse_args()
+    try:
+        runner = model(options.threads)
+        if options.watch is not None:
+            watch(runner, options.watch, options.top)
+        if options.file is None:
+            return smoke_test(runner)
+        print(json.dumps(predict(runner, options.file, options.top), indent=1))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"{model.NAME}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+# ---------------------------------------------------------------- predictions
+
+
+def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
+    """What the model makes of a file: output name to values, or to its top classes."""
+    tensors = runner.run(runner.prepare(_load(runner, path)))
+    found: dict[str, Any] = {}
+    for output in runner.OUTPUTS:
+        tensor = tensors[output.name]
+        if output.labels:
+            try:
+                found[output.name] = output.scores(tensor).top(top)
+                continue
+            except ValueError:  # many rows, as in a segmentation: values say more than a ranking
+                pass
+        found[output.name] = output.real(tensor).tolist()
+    return found
+
+
+def _load(runner: Runner, path: Path) -> dict[str, Array]:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        if len(runner.INPUTS) > 1:
+            names = ", ".join(item.name for item in runner.INPUTS)
+            raise ValueError(f"{path} is one array; save an .npz with {names}.")
+        return {runner.INPUTS[0].name: loaded}
+    with loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def watch(runner: Runner, folder: Path, top: int) -> None:
+    """Predict what appears in a folder, for ever.
+
+    A file has to appear whole: write it elsewhere on the same disk and rename it into the folder.
+    """
+    while True:
+        for path in sorted(folder.iterdir()):
+            target = path.with_suffix(".json")
+            if path.suffix not in (".npy", ".npz") or target.exists():
+                continue
+            try:
+                found = predict(runner, path, top)
+            except (OSError, ValueError) as error:
+                found = {"error": str(error)}
+            fresh = path.with_suffix(".json.new")
+            fresh.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            fresh.replace(target)
+        time.sleep(0.5)
+
+
+# ---------------------------------------------------------------- the smoke test
+
+
+def smoke_test(runner: Runner) -> int:
+    """Run the golden vectors; 0 when all are as they were measured, else 1."""
+    print(
+        f"{runner.NAME} {runner.VERSION} on {platform.machine()}: {runner.runtime}, "
+        f"Python {platform.python_version()}, numpy {np.__version__}"
+    )
+    found = hashlib.sha256(runner.file().read_bytes()).hexdigest()
+    problems = [] if found == runner.SHA256 else ["the model is not the one that was packaged"]
+    index = json.loads((_GOLDEN / "golden.json").read_text(encoding="utf-8"))
+    for vector in index["vectors"]:
+        lines, is_good = _check(runner, vector, index["tolerances"])
+        print(f"sample {vector['index']}: {'PASS' if is_good else 'FAIL'}")
+        for line in lines:
+            print(f"  {line}")
+        if not is_good:
+            problems.append(f"sample {vector['index']}")
+    print("PASS" if not problems else f"FAIL: {', '.join(problems)}")
+    return 1 if problems else 0
+
+
+def _check(
+    runner: Runner, vector: Mapping[str, Any], tolerances: Mapping[str, float]
+) -> tuple[list[str], bool]:
+    """Preprocessing, model and real values of one vector, each on its own."""
+    raw, inputs, outputs, real = (
+        {name: _read(item) for name, item in vector[part].items()}
+        for part in ("raw", "inputs", "outputs", "real")
+    )
+    prepared, given = runner.prepare(raw), runner.run(inputs)
+    results = [_compare(f"input {name}", inputs[name], prepared[name], 0.0) for name in inputs]
+    for output in runner.OUTPUTS:
+        name = output.name
+        wanted = outputs[name]
+        results.append(
+            _compare(f"output {name}", wanted, given[name].reshape(wanted.shape), tolerances[name])
+        )
+        values = output.real(wanted).astype(np.float32).reshape(real[name].shape)
+        results.append(_compare(f"real values of {name}", real[name], values, 0.0))
+    return [line for line, _ in results], all(is_good for _, is_good in results)
+
+
+def _read(item: Mapping[str, Any]) -> Array:
+    """An array; it lies little-endian, and becomes this machine's own."""
+    dtype = np.dtype(item["dtype"])
+    content = (_GOLDEN / item["file"]).read_bytes()
+    little = np.frombuffer(content, dtype.newbyteorder("<"))
+    values: Array = little.astype(dtype).reshape(item["shape"])
+    return values
+
+
+def _compare(what: str, wanted: Array, given: Array, tolerance: float) -> tuple[str, bool]:
+    if (wanted.dtype, wanted.shape) != (given.dtype, given.shape):
+        return (
+            f"{what}: {given.dtype} of {given.shape}, not {wanted.dtype} of {wanted.shape}",
+            False,
+        )
+    apart = np.abs(wanted.astype(np.float64) - given.astype(np.float64))
+    if wanted.dtype.kind == "f":
+        apart = np.where((wanted == given) | (np.isnan(wanted) & np.isnan(given)), 0.0, apart)
+    largest = float(apart.max(initial=0))
+    line = (
+        f"{what}: {np.count_nonzero(apart)} of {apart.size} values differ, by up to {largest:g} "
+        f"({tolerance:g} accepted)"
+    )
+    return line, largest <= tolerance
