@@ -48,6 +48,9 @@ NEEDS = {
     "net.pt2": "EDGEQ_TORCH_PYTHON",
     "net.onnx": "EDGEQ_ONNX_PYTHON",
     "--engine litert": "EDGEQ_LITERT_PYTHON",
+    "--target c ": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "signed.zip": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "firmware": "EDGEQ_TFLITE_MICRO_PYTHON",
     "old-env": "EDGEQ_TFLITE_RUNTIME_PYTHON",
     "emulated:arm64": "EDGEQ_EXAMPLES_ON_BOARDS",  # tests/device_runners/test_emulated.py runs them
     "adb": "EDGEQ_EXAMPLES_ON_PHONES",  # tests/device_runners/test_phone.py does

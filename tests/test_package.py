@@ -208,5 +208,6 @@ def test_the_wheel_holds_every_module_and_nothing_beside_edgeq(tmp_path: Path) -
     shipped = {"edgeq/py.typed", "edgeq/models/fmnist_cnn.keras",
                "edgeq/packaging/targets/ios/templates/Numerics.swift",
                "edgeq/packaging/targets/ios/templates/Package.swift.jinja",
+               "edgeq/packaging/targets/c/templates/package.h",
                "edgeq/models/fashion_mnist_test.npz"}  # fmt: skip
     assert shipped <= set(names)

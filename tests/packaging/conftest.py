@@ -1,4 +1,4 @@
-"""Packages of the MobileNet-like model, made once."""
+"""Packages of the MobileNet-like model, made once; the runtime of microcontrollers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
+from edgeq.errors import MissingExtraError
+from edgeq.packaging import micro
 from edgeq.packaging.building import Package, make_package
 
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -25,3 +27,12 @@ def package(int8_mobilenet: Path) -> Package:
         name="fashion",
         version="1.4.0",
     )
+
+
+@pytest.fixture(scope="session")
+def tflite_micro() -> micro.Runtime:
+    """The Python that has tflite-micro."""
+    try:
+        return micro.find()
+    except MissingExtraError:
+        pytest.skip("tflite-micro is not installed: EDGEQ_TEST_EXTRAS=micro scripts/test")

@@ -1,7 +1,8 @@
 """What a package is for: a table of targets, each made from the same ingredients.
 
 A target turns `Ingredients` into files and finds the model in them again, so that `verify` can
-prove that every copy is the model that was measured. It runs nothing and reads no disk.
+prove that every copy is the model that was measured. It reads no disk, and runs nothing; but `c`
+runs the model, whose arena only the runtime can tell.
 """
 
 from __future__ import annotations

@@ -1,0 +1,39 @@
+{% set what = "Real samples, and what the model makes of them on a desktop." %}
+{% include "_head.txt" %}
+#ifndef {{ guard }}_GOLDEN_H_
+#define {{ guard }}_GOLDEN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace {{ namespace }}::golden {
+
+constexpr std::size_t kCount = {{ indices | length }};
+
+// Of each sample in its data set.
+const long kIndices[kCount] = { {{- indices | join(", ") -}} };
+{% macro array(type, name, size, rows) %}
+
+const {{ type }} {{ name }}[kCount][{{ size }}] = {
+{% for row in rows %}
+    {
+{{ row }}
+    },
+{% endfor %}
+};
+{% endmacro %}
+{% for item in inputs %}
+{{ array(item.raw_type, "kRaw" ~ item.struct, item.size, item.raw) -}}
+{{ array(item.type, "k" ~ item.struct, item.size, item.golden) -}}
+{% endfor %}
+{% for item in outputs %}
+{{ array(item.type, "k" ~ item.struct, item.size, item.golden) -}}
+{{ array("float" if item.scale else item.type, "kReal" ~ item.struct, item.size, item.real) }}
+// How far another machine may be from it{{ ", in steps" if item.dtype != "float32" }}.
+constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
+{% endfor %}
+
+}  // namespace {{ namespace }}::golden
+
+#endif  // {{ guard }}_GOLDEN_H_

@@ -1,0 +1,141 @@
+{% set what = "Does this compiler compute what the desktop did? Exit code 0: yes." %}
+{% include "_head.txt" %}
+//
+// Without options, it checks the numbers around the model; with -DEDGEQ_RUN_MODEL, the model too,
+// which needs TensorFlow Lite for Microcontrollers. With -DEDGEQ_NO_MAIN, call
+// EdgeqGoldenTest() from your own main(): it returns how many checks failed.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "{{ name }}.h"
+#include "{{ name }}_golden.h"
+#ifdef EDGEQ_RUN_MODEL
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+#endif
+
+namespace {
+
+namespace package = ::{{ namespace }};
+
+template <typename Value>
+int CheckEqual(const char* what, long index, const Value* wanted, const Value* given,
+               std::size_t size) {
+  if (std::memcmp(wanted, given, size * sizeof(Value)) == 0) return 0;
+  std::printf("FAILED: sample %ld, %s\n", index, what);
+  return 1;
+}
+
+int CheckNumbers() {
+  int failed = 0;
+  for (std::size_t sample = 0; sample < package::golden::kCount; ++sample) {
+    const long index = package::golden::kIndices[sample];
+{% for item in inputs %}
+    {
+      using Tensor = package::{{ item.struct }};
+      static Tensor::Value tensor[Tensor::kSize];
+      Tensor::Fill(package::golden::kRaw{{ item.struct }}[sample], tensor);
+      failed += CheckEqual(Tensor::kName, index, package::golden::k{{ item.struct }}[sample], tensor,
+                           Tensor::kSize);
+    }
+{% endfor %}
+{% for item in outputs %}
+    {
+      using Tensor = package::{{ item.struct }};
+      for (std::size_t i = 0; i < Tensor::kSize; ++i) {
+        const float wanted = static_cast<float>(package::golden::kReal{{ item.struct }}[sample][i]);
+        const float given = Tensor::Dequantize(package::golden::k{{ item.struct }}[sample][i]);
+        failed += CheckEqual(Tensor::kName, index, &wanted, &given, 1);
+      }
+    }
+{% endfor %}
+  }
+  return failed;
+}
+
+#ifdef EDGEQ_RUN_MODEL
+
+}  // namespace
+
+// Newer releases keep their classes in tflite::micro, older ones in tflite.
+namespace tflite {
+namespace micro {}
+}  // namespace tflite
+
+namespace {
+
+using namespace tflite;
+using namespace tflite::micro;
+
+template <typename Value>
+int CheckNear(const char* what, long index, const Value* wanted, const void* given,
+              std::size_t size, double tolerance) {
+  const Value* values = static_cast<const Value*>(given);
+  double furthest = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    const double apart = std::fabs(static_cast<double>(values[i]) - static_cast<double>(wanted[i]));
+    if (!(apart <= furthest)) furthest = apart;
+  }
+  if (furthest <= tolerance) return 0;
+  std::printf("FAILED: sample %ld, %s: %g away, %g are accepted\n", index, what, furthest,
+              tolerance);
+  return 1;
+}
+
+alignas(16) std::uint8_t arena[package::kArenaBytes];
+
+int RunModel() {
+  MicroMutableOpResolver<package::kOperatorCount> resolver;
+  if (!package::RegisterOperators(resolver)) return 1;
+  MicroInterpreter interpreter(GetModel(package::kModel), resolver, arena, sizeof(arena));
+  if (interpreter.AllocateTensors() != kTfLiteOk) {
+    std::printf("FAILED: the model could not be allocated in %lu bytes\n",
+                static_cast<unsigned long>(sizeof(arena)));
+    return 1;
+  }
+  std::printf("The arena is used up to %lu of %lu bytes.\n",
+              static_cast<unsigned long>(interpreter.arena_used_bytes()),
+              static_cast<unsigned long>(sizeof(arena)));
+  int failed = 0;
+  for (std::size_t sample = 0; sample < package::golden::kCount; ++sample) {
+    const long index = package::golden::kIndices[sample];
+    interpreter.Reset();
+{% for item in inputs %}
+    std::memcpy(interpreter.input(package::{{ item.struct }}::kIndex)->data.raw,
+                package::golden::k{{ item.struct }}[sample],
+                sizeof(package::golden::k{{ item.struct }}[sample]));
+{% endfor %}
+    if (interpreter.Invoke() != kTfLiteOk) return failed + 1;
+{% for item in outputs %}
+    {
+      using Tensor = package::{{ item.struct }};
+      failed += CheckNear(Tensor::kName, index, package::golden::k{{ item.struct }}[sample],
+                          interpreter.output(Tensor::kIndex)->data.raw, Tensor::kSize,
+                          package::golden::kTolerance{{ item.struct }});
+    }
+{% endfor %}
+  }
+  return failed;
+}
+
+#endif  // EDGEQ_RUN_MODEL
+
+}  // namespace
+
+int EdgeqGoldenTest();
+
+int EdgeqGoldenTest() {
+  int failed = CheckNumbers();
+#ifdef EDGEQ_RUN_MODEL
+  failed += RunModel();
+#endif
+  std::printf("%s %s: %lu samples, %d checks failed\n", "{{ name }}", package::kVersion,
+              static_cast<unsigned long>(package::golden::kCount), failed);
+  return failed;
+}
+
+#ifndef EDGEQ_NO_MAIN
+int main() { return EdgeqGoldenTest() == 0 ? 0 : 1; }
+#endif

@@ -1,0 +1,14 @@
+{% set what = "The model, as an array in flash." %}
+{% include "_head.txt" %}
+#include "{{ name }}_model.h"
+
+namespace {{ namespace }} {
+
+// The runtime reads it in place, and wants it aligned.
+alignas(16) const unsigned char kModel[] = {
+{{ model_text }}
+};
+
+static_assert(sizeof(kModel) == kModelBytes, "the array is cut short");
+
+}  // namespace {{ namespace }}

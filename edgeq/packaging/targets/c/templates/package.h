@@ -1,0 +1,180 @@
+{% set what = "What an application has to know about the model." %}
+{% include "_head.txt" %}
+//
+// It needs C++17 and no header of TensorFlow. To get the same numbers as on a desktop, bit for bit,
+// compile with -ffp-contract=off, as CMakeLists.txt does.
+#ifndef {{ guard }}_H_
+#define {{ guard }}_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "{{ name }}_model.h"
+
+namespace {{ namespace }} {
+
+constexpr char kVersion[] = "{{ version }}";
+
+// ---------------------------------------------------------------- memory and operators
+
+// The smallest arena with which tflite-micro {{ runtime }}
+// ran the model on a 64-bit machine with its reference kernels.
+constexpr std::size_t kArenaBytesMeasured = {{ arena_measured }};
+
+// An eighth more, at least 1 KiB, in whole KiB: optimised kernels ask for scratch memory of their
+// own. Print MicroInterpreter::arena_used_bytes() on the board before making it smaller.
+constexpr std::size_t kArenaBytes = {{ arena_bytes }};
+
+// For MicroMutableOpResolver<kOperatorCount>.
+constexpr unsigned int kOperatorCount = {{ methods | length }};
+
+// Adds {{ operators | join(", ") | wordwrap(90, break_long_words=false, wrapstring="\n// ") }}.
+// False when the resolver is too small or has one of them already.
+template <typename Resolver>
+bool RegisterOperators(Resolver& resolver) {
+  bool added = true;
+{% for method in methods %}
+  added = static_cast<int>(resolver.{{ method }}()) == 0 && added;
+{% endfor %}
+  return added;
+}
+
+// ---------------------------------------------------------------- numbers
+
+namespace internal {
+
+static_assert(std::numeric_limits<float>::is_iec559, "float must be IEEE 754 single precision");
+
+// round(real / scale) + zero_point, half away from zero as the QUANTIZE kernel does, saturated.
+// NaN becomes the lowest value.
+template <typename Value>
+inline Value Quantize(float real, float scale, std::int32_t zero_point) {
+  float scaled = real / scale;
+  // Adding 0.5 would round 0.49999997 up; adding the number before 0.5 is exact for all.
+  scaled += std::copysign(0.49999997f, scaled);
+  scaled = std::trunc(scaled) + static_cast<float>(zero_point);
+  constexpr Value kLowest = std::numeric_limits<Value>::min();
+  constexpr Value kHighest = std::numeric_limits<Value>::max();
+  if (!(scaled > static_cast<float>(kLowest))) return kLowest;
+  if (scaled >= static_cast<float>(kHighest)) return kHighest;
+  return static_cast<Value>(scaled);
+}
+
+template <typename Value>
+inline float Dequantize(Value value, float scale, std::int32_t zero_point) {
+  return static_cast<float>(static_cast<std::int32_t>(value) - zero_point) * scale;
+}
+
+}  // namespace internal
+{% macro tensor(item) %}
+  using Value = {{ item.type }};
+  static constexpr char kName[] = {{ item.name }};
+  static constexpr std::size_t kIndex = {{ item.place }};
+  static constexpr int kRank = {{ item.rank }};
+  static constexpr int kShape[] = { {{- item.shape -}} };
+  static constexpr std::size_t kSize = {{ item.size }};
+  static constexpr bool kIsQuantized = {{ "true" if item.scale else "false" }};
+{% if item.scale %}
+  static constexpr float kScale = {{ item.scale }};
+  static constexpr std::int32_t kZeroPoint = {{ item.zero_point }};
+{% endif %}
+{% endmacro %}
+{% for item in inputs %}
+
+// ---------------------------------------------------------------- input {{ item.place }}
+
+struct {{ item.struct }} {
+{{ tensor(item) -}}
+{% if item.mean | length > 1 %}
+  static constexpr float kMean[] = { {{- item.mean | join(", ") -}} };
+{% endif %}
+{% if item.std | length > 1 %}
+  static constexpr float kStd[] = { {{- item.std | join(", ") -}} };
+{% endif %}
+
+{% if item.scale %}
+  static Value Quantize(float real) {
+    return internal::Quantize<Value>(real, kScale, kZeroPoint);
+  }
+{% else %}
+  static Value Quantize(float real) { return static_cast<Value>(real); }
+{% endif %}
+
+{% if item.is_real %}
+{% set steps = item.scale_raw or item.offset_raw or item.mean or item.std %}
+  // From a raw value of a channel to a real one, in the order and the precision of the training.
+  static float Preprocess(float raw{{ ", std::size_t channel" if item.is_per_channel }}) {
+{% if steps %}
+    float real = raw;
+{% if item.scale_raw %}
+    real *= {{ item.scale_raw }};
+{% endif %}
+{% if item.offset_raw %}
+    real += {{ item.offset_raw }};
+{% endif %}
+{% if item.mean %}
+    real -= {{ "kMean[channel]" if item.mean | length > 1 else item.mean[0] }};
+{% endif %}
+{% if item.std %}
+    real /= {{ "kStd[channel]" if item.std | length > 1 else item.std[0] }};
+{% endif %}
+    return real;
+{% else %}
+    return raw;
+{% endif %}
+  }
+
+{% endif %}
+{% if item.is_reversed %}
+  // From kSize raw values, pixels in the order RGB, to the tensor.
+{% elif item.is_gray %}
+  // From kSize raw values, grey pixels (19595 R + 38470 G + 7471 B + 32768) >> 16, to the tensor.
+{% else %}
+  // From kSize raw values to the tensor.
+{% endif %}
+{% if item.is_image %}
+  // Resize the image before, as it was resized for training: there is no resizing here.
+{% endif %}
+  template <typename Raw>
+  static void Fill(const Raw* raw, Value* tensor) {
+    for (std::size_t i = 0; i < kSize; ++i) {
+{% if item.is_reversed %}
+      const Raw value = raw[i - i % 3 + 2 - i % 3];
+{% else %}
+      const Raw value = raw[i];
+{% endif %}
+{% if item.is_real %}
+      tensor[i] = Quantize(Preprocess(static_cast<float>(value){{ ", i %% %d" | format(item.channels) if item.is_per_channel }}));
+{% else %}
+      tensor[i] = static_cast<Value>(value);
+{% endif %}
+    }
+  }
+};
+{% endfor %}
+{% for item in outputs %}
+
+// ---------------------------------------------------------------- output {{ item.place }}
+
+struct {{ item.struct }} {
+{{ tensor(item) -}}
+{% if item.labels %}
+  static constexpr std::size_t kLabelCount = {{ item.labels | length }};
+  static const char* const kLabels[kLabelCount];
+{% endif %}
+
+{% if item.scale %}
+  static float Dequantize(Value value) {
+    return internal::Dequantize(value, kScale, kZeroPoint);
+  }
+{% else %}
+  static float Dequantize(Value value) { return static_cast<float>(value); }
+{% endif %}
+};
+{% endfor %}
+
+}  // namespace {{ namespace }}
+
+#endif  // {{ guard }}_H_

@@ -1,0 +1,496 @@
+"""The package for microcontrollers: what is written, compiled by g++ and run here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeq import models, quantmath
+from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.device_runners.device import resolve_device
+from edgeq.errors import MissingExtraError, PackageError, SourceError
+from edgeq.packaging import micro, naming
+from edgeq.packaging.contract import make_contract
+from edgeq.packaging.golden import make_golden, prepare
+from edgeq.packaging.targets import target
+from edgeq.packaging.targets.c import literals, operators, writing
+from edgeq.packaging.values import (
+    Contract,
+    Golden,
+    Ingredients,
+    InputContract,
+    OutputContract,
+    Vector,
+)
+from edgeq.values import FileRef, TensorSpec
+from tests.tiny_models import add_one, mystery, subtract
+
+HEADERS = Path(__file__).with_name("tflm")
+STRICT = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-ffp-contract=off")
+NAMES = tuple(f"class {number}" for number in range(10))
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+
+
+@pytest.fixture(scope="session")
+def ingredients(int8_mobilenet: Path) -> Ingredients:
+    """The MobileNet-like model with four real samples."""
+    contract = make_contract(int8_mobilenet, name="fmnist", labels={"": NAMES})
+    data = models.path("fashion_mnist_test.npz")
+    golden = make_golden(int8_mobilenet, contract, data, resolve_device("local"))
+    return Ingredients(contract, int8_mobilenet.read_bytes(), golden, "Apache-2.0")
+
+
+@pytest.fixture(scope="session")
+def files(tflite_micro: micro.Runtime, ingredients: Ingredients) -> Mapping[str, bytes]:
+    """Its package."""
+    return target("c").make_files(ingredients)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> micro.Measured:
+    """Tests of what is written around a model need no run of it."""
+    measured = micro.Measured("0.dev1", (), 4640, 3984)
+    monkeypatch.setattr(writing, "measure", lambda ingredients: measured)
+    return measured
+
+
+def unpack(files: Mapping[str, bytes], folder: Path) -> Path:
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder / "src"
+
+
+def build(folder: Path, *options: str, compiler: str = "g++") -> Path:
+    program = folder / "golden"
+    sources = sorted(map(str, folder.glob("*.cc")))
+    done = subprocess.run(
+        [compiler, *STRICT, *options, *sources, "-o", str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def run(program: Path, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [str(program)], capture_output=True, text=True, check=False, env=environment
+    )
+    return done.returncode, done.stdout
+
+
+# ---------------------------------------------------------------- a real model
+
+
+def test_what_is_in_it(files: Mapping[str, bytes]) -> None:
+    named = ["fmnist.cc", "fmnist.h", "fmnist_golden.h", "fmnist_golden_test.cc",
+             "fmnist_model.cc", "fmnist_model.h", "CMakeLists.txt", "README.md"]  # fmt: skip
+    assert sorted(files) == sorted(f"src/{name}" for name in named)
+    assert all(content.isascii() and b"\r" not in content for content in files.values())
+
+
+def test_header_says_what_was_measured(
+    files: Mapping[str, bytes], ingredients: Ingredients, tflite_micro: micro.Runtime
+) -> None:
+    header = files["src/fmnist.h"].decode()
+    sizes = dict(re.findall(r"(kArenaBytes\w*) = (\d+);", header))
+    measured, with_margin = int(sizes["kArenaBytesMeasured"]), int(sizes["kArenaBytes"])
+    assert 10_000 < measured < with_margin < 1.2 * measured
+    assert with_margin % 1024 == 0
+    assert tflite_micro.version in header
+    assert f"kOperatorCount = {len(ingredients.contract.operators)};" in header
+    assert "SPDX-License-Identifier: Apache-2.0" in header
+    for method in ("AddConv2D", "AddDepthwiseConv2D", "AddFullyConnected", "AddSoftmax"):
+        assert f"resolver.{method}()" in header
+
+
+def test_the_model_is_found_again(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
+    assert target("c").find_models(files) == {"src/fmnist_model.cc": ingredients.model}
+
+
+def test_same_ingredients_same_bytes(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
+    assert target("c").make_files(ingredients) == files
+
+
+@needs_compiler
+def test_numbers_are_the_same_bit_for_bit(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    program = build(unpack(files, tmp_path))
+    assert run(program) == (0, "fmnist 1.0.0: 4 samples, 0 checks failed\n")
+
+
+ARM = "arm-linux-gnueabihf-g++", "qemu-arm-static"
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ARM)), reason=f"{ARM} are not installed")
+def test_numbers_are_the_same_on_32_bit_arm(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    """With fused multiply-add, as a Cortex-M4F has it, which CMakeLists.txt forbids."""
+    options = "-static", "-mcpu=cortex-a7", "-mfpu=neon-vfpv4"
+    program = build(unpack(files, tmp_path), *options, compiler=ARM[0])
+    done = subprocess.run([ARM[1], str(program)], capture_output=True, text=True, check=False)
+    assert done.stdout == "fmnist 1.0.0: 4 samples, 0 checks failed\n"
+
+
+@needs_compiler
+def test_one_wrong_golden_byte_is_noticed(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    name = "src/fmnist_golden.h"
+    text = files[name].decode()
+    _, numbers = text.split("kRawImageInput[kCount][784] = {")
+    (first,) = re.findall(r"\n( ?0, 0,)", numbers)[:1]
+    changed = {**files, name: text.replace(first, first.replace("0", "9", 1), 1).encode()}
+    code, said = run(build(unpack(changed, tmp_path)))
+    assert code == 1
+    assert said.startswith("FAILED: sample ")
+
+
+def answers(outputs: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """As the stand-in for the interpreter reads them."""
+    content = b""
+    for sample in outputs:
+        content += struct.pack("<I", len(sample))
+        content += b"".join(struct.pack("<I", one.nbytes) + one.tobytes() for one in sample)
+    return content
+
+
+@needs_compiler
+@pytest.mark.parametrize("layout", ["-DSTUB_NAMESPACE_TFLITE", "-DSTUB_NAMESPACE_MICRO"])
+def test_the_model_runs_in_the_runtimes_interface(
+    files: Mapping[str, bytes], ingredients: Ingredients, tmp_path: Path, layout: str
+) -> None:
+    """Compiled against stand-ins of its headers, which answer what tflite-micro answered."""
+    program = build(unpack(files, tmp_path), "-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", layout)
+    outputs = writing.measure(ingredients).outputs
+    (tmp_path / "outputs").write_bytes(answers(outputs))
+    code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+    assert code == 0, said
+    assert "The arena is used up to" in said
+    wrong = [[255 - one.view(np.uint8) for one in sample] for sample in outputs]
+    (tmp_path / "outputs").write_bytes(answers(wrong))
+    code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+    assert code == 1
+    assert "away" in said
+
+
+@needs_compiler
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_cmake_builds_and_tests_it(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    source, built = unpack(files, tmp_path), str(tmp_path / "build")
+    for command in (
+        ["cmake", "-S", str(source), "-B", built],
+        ["cmake", "--build", built],
+        ["ctest", "--test-dir", built],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "100% tests passed, 0 tests failed out of 1" in done.stdout
+
+
+def test_outputs_that_are_not_the_desktops_are_refused(
+    tflite_micro: micro.Runtime, ingredients: Ingredients
+) -> None:
+    vectors = [
+        replace(vector, outputs={name: ~array for name, array in vector.outputs.items()})
+        for vector in ingredients.golden.vectors
+    ]
+    golden = replace(ingredients.golden, vectors=tuple(vectors), tolerances={"class": 1.0})
+    with pytest.raises(PackageError, match=r"computes something else .*sample \d+, output 'class'"):
+        target("c").make_files(replace(ingredients, golden=golden))
+
+
+# ---------------------------------------------------------------- models it refuses
+
+
+def with_model(content: bytes, tmp_path: Path) -> Ingredients:
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(content)
+    return Ingredients(make_contract(path), content, Golden("", "", (), {}), None)
+
+
+def test_missing_operators_are_named(tmp_path: Path) -> None:
+    odd = with_model(mystery(), tmp_path)
+    with pytest.raises(PackageError, match="no kernel for Mystery, which the model uses"):
+        target("c").make_files(odd)
+    contract = replace(odd.contract, operators=(("GELU", 1), ("CONV_2D", 1), ("TILE", 1)))
+    with pytest.raises(PackageError, match="no kernel for GELU and TILE") as caught:
+        target("c").make_files(replace(odd, contract=contract))
+    assert str(caught.value.hint).startswith("For GELU, use ReLU6")
+
+
+def test_an_empty_model(ingredients: Ingredients) -> None:
+    with pytest.raises(SourceError, match="is empty"):
+        target("c").make_files(replace(ingredients, model=b""))
+
+
+def test_a_model_that_no_flash_holds(
+    ingredients: Ingredients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "MOST_MODEL_BYTES", 50_000)
+    with pytest.raises(PackageError, match=r"has 0\.1 MB; a microcontroller's flash"):
+        target("c").make_files(ingredients)
+
+
+def test_without_tflite_micro_nothing_is_guessed(
+    ingredients: Ingredients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delenv(micro.VARIABLE, raising=False)
+    with pytest.raises(MissingExtraError, match="measures the arena"):
+        target("c").make_files(ingredients)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("0x54, 0x46", "0x54 0x46", 1),
+        lambda text: text.replace("0x54", "0x5g", 1),
+        lambda text: text.replace("};\n", "", 1),
+        lambda text: text + text,
+        lambda text: "",
+    ],
+)
+def test_a_damaged_array_is_refused(
+    unmeasured: micro.Measured, ingredients: Ingredients, change: Any
+) -> None:
+    files = target("c").make_files(ingredients)
+    name = "src/fmnist_model.cc"
+    with pytest.raises(PackageError, match="holds no model"):
+        target("c").find_models({**files, name: change(files[name].decode()).encode()})
+
+
+def test_a_missing_array_is_refused() -> None:
+    with pytest.raises(PackageError, match=r"not one src/\*_model\.cc with the model, but 0"):
+        target("c").find_models({"src/fmnist.cc": b""})
+
+
+# ---------------------------------------------------------------- all kinds of tensors
+
+
+def spec(name: str, dtype: str, shape: tuple[int, ...], *affine: Any) -> TensorSpec:
+    return TensorSpec(name, shape, dtype, *([value] for value in affine))  # type: ignore[arg-type]
+
+
+def made_of(
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    raws: Mapping[str, np.ndarray],
+    *,
+    name: str = "tiny",
+    preprocess: Sequence[str] = (),
+    labels: Mapping[str, Sequence[str]] | None = None,
+) -> Ingredients:
+    """Ingredients around a model that is not looked at; the samples are in `raws`."""
+    declared = parse_preprocessing(preprocess, inputs)
+    found = {entry.input or inputs[0].name: entry for entry in declared}
+    taken = naming.unique([one.name for one in (*inputs, *outputs)], "tensor")
+    contract = Contract(
+        name,
+        "1.0.0",
+        FileRef("tiny.tflite", "0" * 64, 1),
+        tuple(
+            InputContract(known, one, found.get(one.name), None)
+            for known, one in zip(taken, inputs, strict=False)
+        ),
+        tuple(
+            OutputContract(known, one, tuple((labels or {}).get(one.name, ())))
+            for known, one in zip(taken[len(inputs) :], outputs, strict=True)
+        ),
+        None,
+        (("ADD", 1),),
+    )
+    drawn = np.random.default_rng(1)
+    vectors = []
+    for index in range(len(next(iter(raws.values())))):
+        raw = {key: array[index] for key, array in raws.items()}
+        out = {one.name: draw(drawn, one.dtype, one.shape) for one in outputs}
+        real = {one.name: quantmath.dequantize(out[one.name], one) for one in outputs}
+        bare = Vector(index, None, raw, {}, out, real)
+        vectors.append(replace(bare, inputs=prepare(contract, bare)))
+    tolerances = {one.name: 1.0 for one in outputs}
+    return Ingredients(contract, add_one(), Golden("", "", tuple(vectors), tolerances), None)
+
+
+def draw(drawn: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if dtype == "bool":
+        return np.asarray(drawn.integers(0, 2, shape), bool)
+    if dtype.startswith("float"):
+        return np.asarray(drawn.normal(0, 100, shape), dtype)
+    limits = np.iinfo(dtype)
+    return np.asarray(drawn.integers(limits.min, limits.max, shape, dtype, endpoint=True))
+
+
+@needs_compiler
+@pytest.mark.usefixtures("unmeasured")
+def test_several_tensors_of_all_kinds_with_odd_names(tmp_path: Path) -> None:
+    inputs = [
+        spec("class", "int8", (1, 2, 3), 0.1, 3),
+        spec("int", "uint8", (1, 4), 0.02, 128),
+        spec("int:0", "int16", (1, 4), 0.001, 0),
+        spec('\\\n??/ "Zoë" */', "float32", (1, 5)),
+        spec("tokens", "int32", (1, 7)),
+        spec("flags", "bool", (1, 2)),
+        spec("", "int64", (1, 1)),
+    ]
+    outputs = [
+        spec("class", "float32", (1, 2)),
+        spec("template", "int8", (1, 3), 0.5, -7),
+        spec("namespace", "uint8", (1, 2), 0.25, 9),
+        spec("wide", "int64", (1, 3)),
+        spec("yes", "bool", (1, 1)),
+        spec("number", "float32", ()),
+    ]
+    drawn = np.random.default_rng(2)
+    raws = {
+        one.name: draw(drawn, "float32" if one.scales else one.dtype, (3, *one.shape[1:]))
+        for one in inputs
+    }
+    raws["tokens"][0, :2] = [2**31 - 1, -(2**31)]
+    raws[""][:2, 0] = [2**63 - 1, -(2**63)]
+    odd = made_of(
+        inputs,
+        outputs,
+        raws,
+        name="std",
+        labels={"template": ['"quoted" \\', "Größe?", "??/"]},
+    )
+    files = target("c").make_files(odd)
+    assert b"namespace edgeq::std_model {" in files["src/std.h"]
+    assert b"struct ClassInput {" in files["src/std.h"]
+    assert b"struct Class2Output {" in files["src/std.h"]
+    assert b'"Gr\\303\\266\\303\\237e\\077"' in files["src/std.cc"]
+    assert run(build(unpack(files, tmp_path)))[0] == 0
+
+
+IMAGES = np.random.default_rng(3).integers(0, 256, (3, 6, 5, 3)).astype(np.uint8)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("shape", "preprocess"),
+    [
+        ((6, 5, 3), []),
+        ((6, 5, 3), ["scale=1/127.5,offset=-1"]),
+        ((6, 5, 3), ["scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"]),
+        ((6, 5, 3), ["channels=bgr,mean=103.939:116.779:123.68"]),
+        ((6, 5, 3), ["mean=127,std=128"]),
+        ((3, 4, 3), ["resize=3x4,scale=1/255"]),
+        ((6, 5, 1), ["channels=gray,scale=1/255"]),
+        ((3, 4, 1), ["resize=3x4,channels=gray"]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_preprocessing_is_that_of_the_training(
+    tmp_path: Path, shape: tuple[int, ...], preprocess: list[str], dtype: str
+) -> None:
+    affine = (1.7 if not preprocess or "mean=1" in preprocess[0] else 0.0037, -5)
+    image = spec("image", dtype, (1, *shape), *(affine if dtype == "int8" else ()))
+    made = made_of(
+        [image], [spec("y", "float32", (1, 1))], {"image": IMAGES}, preprocess=preprocess
+    )
+    assert run(build(unpack(target("c").make_files(made), tmp_path)))[0] == 0
+
+
+PROGRAM = """
+#include <cstdio>
+#include "tiny.h"
+int main() {
+  float real;
+  using In = edgeq::tiny::XInput;
+  while (std::fread(&real, 4, 1, stdin) == 1) {
+    const In::Value value = In::Quantize(real);
+    std::fwrite(&value, sizeof value, 1, stdout);
+  }
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero"),
+    [("int8", 0.5, 0), ("int8", 0.0039215689, -128), ("uint8", 1.0, 128), ("int16", 3e-5, 0)],
+)
+def test_quantizing_rounds_and_saturates_as_edgeq_does(
+    tmp_path: Path, dtype: str, scale: float, zero: int
+) -> None:
+    one = spec("x", dtype, (1, 1), scale, zero)
+    made = made_of([one], [spec("y", "float32", (1, 1))], {"x": np.zeros((1, 1), np.float32)})
+    folder = unpack(target("c").make_files(made), tmp_path)
+    (folder / "tiny_golden_test.cc").write_text(PROGRAM)
+    program = build(folder)
+    halves = np.arange(-600, 600, dtype=np.float32) / 2 * np.float32(scale)
+    odd = np.array([0.49999997, -0.49999997, 0.5, 8388609.0, 3e38, np.inf, -0.0], np.float32)
+    random = np.random.default_rng(0).normal(0, 200, 100_000).astype(np.float32)
+    reals = np.concatenate([halves, np.nextafter(halves, np.float32(0)), odd, -odd, random * scale])
+    reals = reals.astype(np.float32)
+    with np.errstate(over="ignore"):
+        wanted = quantmath.quantize(reals, one)
+    done = subprocess.run([str(program)], input=reals.tobytes(), capture_output=True, check=True)
+    np.testing.assert_array_equal(np.frombuffer(done.stdout, dtype), wanted)
+
+
+def test_several_inputs_and_outputs_are_measured(
+    tflite_micro: micro.Runtime, tmp_path: Path
+) -> None:
+    """The subgraph lists the inputs in another order than the signature."""
+    path = tmp_path / "subtract.tflite"
+    path.write_bytes(subtract())
+    contract = make_contract(path)
+    data = {"minuend": np.array([[7, 8], [1, 2]], np.float32),
+            "subtrahend": np.array([[1, 1], [5, 5]], np.float32)}  # fmt: skip
+    golden = make_golden(path, contract, data, resolve_device("local"))
+    files = target("c").make_files(Ingredients(contract, subtract(), golden, None))
+    assert b"resolver.AddSub()" in files["src/subtract.h"]
+
+
+# ---------------------------------------------------------------- the table of operators
+
+
+def test_the_table_is_what_tflite_micro_knows(tflite_micro: micro.Runtime) -> None:
+    child = Path(__file__).with_name("micro_operators_child.py")
+    done = subprocess.run(
+        [tflite_micro.python, str(child)], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == set(operators.METHODS)
+
+
+def test_the_methods_are_the_resolvers() -> None:
+    header = HEADERS / "tensorflow" / "lite" / "micro" / "micro_mutable_op_resolver.h"
+    declared = re.findall(r"M\((Add\w+)\)", header.read_text())
+    assert sorted(declared) == sorted(operators.METHODS.values())
+
+
+# ---------------------------------------------------------------- small things
+
+
+def test_margin_is_an_eighth_and_at_least_1_kib() -> None:
+    assert writing.arena_with_margin(4640) == 6 * 1024
+    assert writing.arena_with_margin(103_680) == 114 * 1024
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.1), "0.1f"),
+        (np.float32(1e-30), "1e-30f"),
+        (np.float32(-0.0), "-0.0f"),
+        (np.float32(np.inf), "std::numeric_limits<float>::infinity()"),
+        (np.float64(-np.inf), "-std::numeric_limits<double>::infinity()"),
+        (np.uint64(2**64 - 1), "18446744073709551615ULL"),
+        (np.bool_(True), "true"),
+        (np.int8(-128), "-128"),
+    ],
+)
+def test_numbers_as_cpp_spells_them(value: Any, text: str) -> None:
+    assert literals.number(value) == text
