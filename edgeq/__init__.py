@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection import inspect_model
+    from edgeq.packaging.building import make_package
+    from edgeq.packaging.verifying import verify_package
     from edgeq.profiling import profile
     from edgeq.reporting.report import make_report
 
@@ -32,11 +34,13 @@ __all__ = [
     "evaluate",
     "gate",
     "inspect_model",
+    "make_package",
     "make_report",
     "open_history",
     "profile",
     "quantization_aware",
     "tune",
+    "verify_package",
 ]
 
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
@@ -44,8 +48,10 @@ _MODULES = {
     "doctor": "edgeq.checkup",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection",
+    "make_package": "edgeq.packaging.building",
     "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling",
+    "verify_package": "edgeq.packaging.verifying",
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",

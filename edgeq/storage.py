@@ -48,6 +48,11 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
     return FileRef(shown_as or str(path), digest.hexdigest(), size)
 
 
+def refer_bytes(content: bytes, shown_as: str) -> FileRef:
+    """The same of a file that is still in memory."""
+    return FileRef(shown_as, hashlib.sha256(content).hexdigest(), len(content))
+
+
 def to_plain(value: Any) -> Any:
     """A frozen value as dictionaries, lists and JSON scalars; infinities become strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -21,7 +21,10 @@ from edgeq.cli import cli
 from tests.converters.conftest import make_models
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = (
+    "README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+)
 
 # What cannot stand on a test machine, and what stands in its place.
 REPLACED = {

@@ -30,6 +30,8 @@ _VERBS = {
     "inspect": ("edgeq.cli.inspect", "What is inside a .tflite: operators, tensors, bytes."),
     "report": ("edgeq.cli.report", "One page from the records of a model, the verdict first."),
     "gate": ("edgeq.cli.gate", "Hold records against a policy, for CI: exit status 0, 3 or 4."),
+    "package": ("edgeq.cli.package", "Package a .tflite for Android, iOS, C or Python."),
+    "verify": ("edgeq.cli.verify", "Prove that a package is what was measured."),
     "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
     "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),
     "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),

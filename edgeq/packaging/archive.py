@@ -29,15 +29,21 @@ MOST_ENTRIES = 100_000
 
 
 def write_zip(
-    entries: Mapping[str, bytes], *, stored: Collection[str] = (), page: int = PAGE_BYTES
+    entries: Mapping[str, bytes],
+    *,
+    stored: Collection[str] = (),
+    page: int = PAGE_BYTES,
+    behind: bytes = b"",
 ) -> bytes:
     """An archive as bytes.
 
     Args:
         entries: name, with /, to content.
         stored: names that are stored uncompressed, at a multiple of `page`.
+        behind: a file that the archive follows; offsets count from its beginning.
     """
     target = io.BytesIO()
+    target.write(behind)
     with zipfile.ZipFile(target, "w", strict_timestamps=True) as archive:
         for name in sorted(entries):
             info = zipfile.ZipInfo(name, _DATE)

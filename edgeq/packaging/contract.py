@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeq import flatbuffer, storage
@@ -39,7 +40,7 @@ def make_contract(
         UsageError: a name, a version or labels that do not fit.
     """
     tree = flatbuffer.read(model)
-    inputs, outputs = flatbuffer.interface(tree)
+    inputs, outputs = (tuple(map(_settle, specs)) for specs in flatbuffer.interface(tree))
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
             _require_static(model, kind, spec)
@@ -66,13 +67,19 @@ def make_contract(
     )
 
 
+def _settle(spec: TensorSpec) -> TensorSpec:
+    """A dynamic batch as the 1 that every runtime takes it for, unless it is told otherwise."""
+    is_batch = len(spec.shape) > 1 and spec.shape[0] == -1
+    return replace(spec, shape=(1, *spec.shape[1:])) if is_batch else spec
+
+
 def _require_static(model: Path, kind: str, spec: TensorSpec) -> None:
     if -1 in spec.shape:
         shown = "x".join("?" if size == -1 else str(size) for size in spec.shape)
         raise SourceError(
             f"{kind} {spec.name!r} of {model} has the dynamic shape {shown}: code around it cannot "
             "be made.",
-            hint="Convert with a fixed size: --batch 1, --input-shape.",
+            hint="Convert with fixed sizes: --input-shape NAME=1,224,224,3",
         )
     if spec.dtype not in _DTYPES:
         raise SourceError(

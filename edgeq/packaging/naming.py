@@ -16,15 +16,15 @@ default defer deinit del delegate delete didset do double dynamic dynamic_cast e
 except exec explicit export exports extension extern external fallthrough false field file
 fileprivate final finally float for foreach friend from fun func get global goto guard if
 implements import in infix init inline inner inout instanceof int interface internal is it
-lambda lateinit lazy left let long module mutable mutating namespace native new nil noexcept
-none nonlocal nonmutating not not_eq null nullptr object open opens operator optional or or_eq
-out override package param pass permits postfix precedence prefix print private property
-protected protocol provides public raise receiver record register reified reinterpret_cast
-repeat required requires rethrows return right sealed self set setparam short signed sizeof
-static static_assert static_cast strictfp string struct subscript super suspend switch
-synchronized tailrec template this thread_local throw throws to transient transitive true try
-type typealias typedef typeid typename typeof union unowned unsigned uses using val value var
-vararg virtual void volatile wchar_t weak when where while willset with xor xor_eq yield
+lambda lateinit lazy left let long match module mutable mutating namespace native new nil
+noexcept none nonlocal nonmutating not not_eq null nullptr object open opens operator optional
+or or_eq out override package param pass permits postfix precedence prefix print private
+property protected protocol provides public raise receiver record register reified
+reinterpret_cast repeat required requires rethrows return right sealed self set setparam short
+signed sizeof static static_assert static_cast strictfp string struct subscript super suspend
+switch synchronized tailrec template this thread_local throw throws to transient transitive true
+try type typealias typedef typeid typename typeof union unowned unsigned uses using val value
+var vararg virtual void volatile wchar_t weak when where while willset with xor xor_eq yield
 """
 RESERVED = frozenset(_RESERVED.split())
 

@@ -1,4 +1,4 @@
-"""The keys of `[model]`, `[data]`, `[tune]` and `[run]`, as a table: how each value is read."""
+"""The keys of `[model]`, `[data]`, `[tune]`, `[run]` and `[package]`: how each value is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import ENGINES
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
 from edgeq.converters.statistics import check_statistic
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
 
 # From what stands in the file to a value; ValueError says what was expected, UsageError all.
@@ -81,6 +82,17 @@ def _one_of(names: Iterable[str]) -> Reader:
         if value not in known:
             raise ValueError(f"one of {', '.join(known)}")
         return str(value)
+
+    return read
+
+
+def _some_of(names: Iterable[str]) -> Reader:
+    known = tuple(names)
+
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not set(map(str, value)) <= set(known):
+            raise ValueError(f"a list of some of {', '.join(known)}")
+        return tuple(dict.fromkeys(value))
 
     return read
 
@@ -175,6 +187,16 @@ KEYS: dict[str, dict[str, Key]] = {
         "cores": Key(_text, '"big"', "cores"),
         "workers": Key(_threads, "4"),
         "baseline_records": Key(_texts, '["release/compare.json"]'),
+    },
+    "package": {
+        "targets": Key(_some_of(TARGETS), '["android", "python"]'),
+        "name": Key(_text, '"my_model"'),
+        "release": Key(_text, '"1.4.0"'),
+        "labels": Key(_text, '"labels.txt"'),
+        "license": Key(_text, '"Apache-2.0"'),
+        "description": Key(_text, '"Tells clothes apart."'),
+        "vectors": Key(_count, "4"),
+        "sign_with": Key(_text, '"key.pem"'),
     },
 }
 

@@ -15,6 +15,8 @@ from edgeq.device_runners.device import Device, resolve_address
 from edgeq.device_runners.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy
+from edgeq.packaging.building import PackageOptions
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings
 from edgeq.project import ProjectFile, read_project
@@ -48,6 +50,21 @@ class PlannedDevice:
 
 
 @dataclass(frozen=True)
+class PlannedPackage:
+    """What to package for.
+
+    Attributes:
+        targets: see `packaging.targets`.
+        options: those of all of them, labels apart.
+        labels: file with the names of the classes, None without.
+    """
+
+    targets: tuple[str, ...]
+    options: PackageOptions
+    labels: Path | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that is to be done.
 
@@ -68,6 +85,7 @@ class Plan:
         test_samples: likewise.
         has_policy: whether there is something to judge by.
         baseline_records: of the released model, for `[policy.regression]`.
+        package: None without packages.
     """
 
     file: Path
@@ -87,6 +105,7 @@ class Plan:
     test_samples: int | None
     has_policy: bool
     baseline_records: tuple[Path, ...]
+    package: PlannedPackage | None
 
     def beside(self, ending: str) -> Path:
         """A file beside the output, such as model.gate.json."""
@@ -105,11 +124,6 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         DataError: it names data that is not there.
     """
     project = read_project(path)
-    if "package" in project.sections:
-        raise UsageError(
-            f"{project.at('package')}: this version of edgeq makes no packages yet.",
-            hint="Leave out [package].",
-        )
     given = read_settings(project, overrides or {})
     source = _find_source(project, given)
     baseline = _find_baseline(given, source)
@@ -139,6 +153,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         test_samples=_value(given, "data", "test_samples"),
         has_policy="policy" in project.sections,
         baseline_records=_find_records(given),
+        package=_read_package(project, given) if "package" in project.sections else None,
     )
 
 
@@ -264,6 +279,34 @@ def _find_records(given: Given) -> tuple[Path, ...]:
         if not path.is_file():
             raise UsageError(f"{setting.where}: there is no record {path}.")
     return paths
+
+
+def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
+    targets = _value(given, "package", "targets")
+    if targets is None:
+        raise UsageError(
+            f"{project.at('package')}: [package] names no target.",
+            hint=f'Such as targets = ["android"]; known are {", ".join(TARGETS)}.',
+        )
+    options = PackageOptions(
+        name=_value(given, "package", "name"),
+        version=_value(given, "package", "release", "1.0.0"),
+        license=_value(given, "package", "license"),
+        description=_value(given, "package", "description", ""),
+        vectors=_value(given, "package", "vectors", PackageOptions.vectors),
+        key=_find_file(given, "sign_with"),
+    )
+    return PlannedPackage(targets, options, _find_file(given, "labels"))
+
+
+def _find_file(given: Given, key: str) -> Path | None:
+    setting = given.get(("package", key))
+    if setting is None:
+        return None
+    path: Path = setting.folder / setting.value
+    if not path.is_file():
+        raise UsageError(f"{setting.where}: {key}: there is no file {path}.")
+    return path
 
 
 def _require_calibration(

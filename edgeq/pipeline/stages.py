@@ -7,7 +7,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from edgeq import api, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.source import identify
 from edgeq.gating.gate import gate
-from edgeq.pipeline.plan import Plan, PlannedDevice
+from edgeq.packaging.building import make_package, read_labels
+from edgeq.packaging.storing import write_package
+from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
+from edgeq.records import read_record
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions
@@ -261,7 +264,51 @@ def _plan_report(plan: Plan) -> tuple[Step, ...]:
     return (Step("report", reads, {}, (target,), work),)
 
 
-# In this order; another stage, as a package, is another entry here.
+# ---------------------------------------------------------------- packages
+
+
+def package_file(plan: Plan, target: str) -> Path:
+    """The package for a target."""
+    return plan.beside(f"{target}.zip")
+
+
+def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
+    package = plan.package
+    if package is None:
+        return f"{plan.file} has no [package]"
+    if plan.has_policy and (verdict := read_record(gate_record(plan)).value.verdict) != "pass":
+        # What earlier runs packaged is another model, and must not be taken for this one.
+        for target in package.targets:
+            package_file(plan, target).unlink(missing_ok=True)
+        return f"the gate says {verdict.replace('-', ' ')}"
+    return tuple(_plan_target(plan, package, target) for target in package.targets)
+
+
+def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
+    records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
+    output = package_file(plan, target)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        labels = {} if package.labels is None else {"": read_labels(package.labels)}
+        made = make_package(
+            plan.output,
+            target,
+            data=plan.test or plan.calibration,
+            records=records,
+            options=replace(package.options, labels=labels),
+        )
+        write_package(made.files, output)
+
+    reads: dict[str, Source] = {"the converted model": plan.output}
+    reads |= {path.name: path for path in records}
+    for name, path in (("the labels", package.labels), ("the key", package.options.key)):
+        if path is not None:
+            reads[name] = path
+    options = {**_plain(package.options), "labels": None, "key": None, "target": target}
+    return Step(f"package {target}", reads, options, (output,), work, is_alone=True)
+
+
+# In this order; another stage is another entry here.
 STAGES = (
     Stage("baseline", "the FP32 model", "STEM.fp32.tflite", _plan_baseline, uses_tensorflow=True),
     Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,
@@ -269,4 +316,5 @@ STAGES = (
     Stage("compare", "both models, test data", "STEM.compare-DEVICE.json", _plan_compare),
     Stage("gate", "all records, edgeq.toml", "STEM.gate.json", _plan_gate),
     Stage("report", "all records", "STEM.report.html", _plan_report),
+    Stage("package", "the result, all records", "STEM.TARGET.zip", _plan_package),
 )  # fmt: skip

@@ -191,7 +191,12 @@ max_float_islands = 0  # float operators left inside
 # runs_on = "2.14"  # the oldest TensorFlow Lite that must load it
 
 # [policy.devices.local]
-# max_p50_ms = 12"""
+# max_p50_ms = 12
+
+# [package]  # for a release build, when the gate passes
+# targets = ["android"]  # or ios, c, python
+# release = "1.0.0"
+# labels = "labels.txt"  # names of the classes, one in each line"""
 
 
 def _tell(spec: TensorSpec) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.render.parts import plural
 from edgeq.reporting import text
 from edgeq.reporting.material import Material, part_issues
@@ -19,7 +20,7 @@ from edgeq.reporting.values import (
     Section,
     Table,
 )
-from edgeq.values import ConvertOptions, DataRef, FileRef, GateResult, Preprocessing
+from edgeq.values import ConvertOptions, DataRef, FileRef, GateResult
 
 _SEVERITIES = ("error", "warning", "note")
 _TONES = {"pass": "good", "cannot-tell": "doubt", "fail": "bad"}
@@ -206,7 +207,7 @@ def _file_table(material: Material) -> Table:
             else:
                 name, what, count = item.source, "data", item.sample_count
                 size = Cell("-") if count is None else Cell(plural(count, "sample"), count)
-                fed = "; ".join(map(_fed, item.preprocessing)) or "as it is"
+                fed = "; ".join(map(format_preprocessing, item.preprocessing)) or "as it is"
             names.setdefault(item.sha256, []).append(name)
             cells = (Cell(what), size, Cell(fed), Cell(item.sha256[:16]))
             rows.setdefault(item.sha256, cells)
@@ -236,23 +237,6 @@ def _find(value: object) -> Iterator[FileRef | DataRef]:
     elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
         for item in value:
             yield from _find(item)
-
-
-def _fed(item: Preprocessing) -> str:
-    """What was declared, as the user would type it."""
-    parts = [] if item.preset is None else [item.preset]
-    default = Preprocessing()
-    if item.resize is not None:
-        parts.append(f"resize={item.resize[0]}x{item.resize[1]}")
-    for name in ("channels", "scale", "offset", "mean", "std"):
-        own = getattr(item, name)
-        if own != getattr(default, name):
-            shown = ",".join(f"{x:g}" for x in own) if isinstance(own, tuple) else (
-                own if isinstance(own, str) else f"{own:.6g}"
-            )  # fmt: skip
-            parts.append(f"{name}={shown}")
-    named = f"{item.input}: " if item.input else ""
-    return named + (" ".join(parts) or "as it is")
 
 
 def _changed_options(options: ConvertOptions) -> Iterator[tuple[str, Cell]]:

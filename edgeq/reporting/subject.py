@@ -122,6 +122,19 @@ def find_subject(parts: Sequence[Part]) -> Subject:
     return Subject(candidate, baseline, digests, _relation(groups))
 
 
+def digests_of(record: Record) -> set[str]:
+    """Of the model that a record is about; of all, where it gives them no roles."""
+    found: set[str] = set()
+    for part in _split(record):
+        if part.value is None:
+            continue
+        if part.kind in _PAIRS:
+            found.add(_PAIRS[part.kind](part.value)[0].sha256)
+        else:
+            found |= {model.sha256 for model in _MODELS.get(part.kind, _no_models)(part.value)}
+    return found
+
+
 def _no_models(value: Any) -> list[FileRef]:
     return []
 

@@ -47,12 +47,13 @@ def test_all_that_is_commented_out_is_valid_too(here: Path) -> None:
         for line in lines
         if line.startswith(("# [", "# ")) and (" = " in line or line.startswith("# ["))
     ]
-    assert 'preprocess = ["scale=1/255"]' in settings and len(settings) == 13
+    assert 'preprocess = ["scale=1/255"]' in settings and len(settings) == 17
     whole = [line.removeprefix("# ") if line.removeprefix("# ") in settings else line
              for line in lines]  # fmt: skip
     tune = whole.index(next(line for line in whole if line.startswith("[tune]")))
     del whole[tune : tune + 2]  # instead of a conversion, so not beside its options
     (here / "edgeq.toml").write_text("\n".join(whole))
+    (here / "labels.txt").write_text("a\nb\n")
     plan = read_plan(Path("edgeq.toml"))
     assert (plan.test, plan.preprocess, plan.convert.io) == (
         "test.npz", ("scale=1/255",), "float32"

@@ -142,9 +142,13 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "min_sqnr = 25 (dB), or both."),
         (HEAD + 'effort = "fast"\n' + DATA + "[tune]\nmax_drop = 1\n", "edgeq.toml, line 3: effort "
          "cannot stand beside [tune], which finds it. Leave out effort, or [tune]."),
-        (HEAD + DATA + "[policy]\n[package]\n",
-         "edgeq.toml, line 6: this version of edgeq makes no "
-         "packages yet. Leave out [package]."),
+        (HEAD + DATA + "[package]\n", "edgeq.toml, line 5: [package] names no target. "
+         "Such as targets = [\"android\"]; known are android, ios, c, python."),
+        (HEAD + DATA + "[package]\ntargets = ['andriod']\n", "edgeq.toml, line 6: targets must be "
+         "a list of some of android, ios, c, python, not ['andriod']. Such as "
+         "targets = [\"android\", \"python\"]"),
+        (HEAD + DATA + "[package]\ntargets = ['c']\nlabels = 'no.txt'\n",
+         "edgeq.toml, line 7: labels: there is no file no.txt."),
         (HEAD + DATA + "[devices.a]\nadress = 'x'\n",
          "Device 'a' in edgeq.toml has no address. Write: address = \"ssh://user@host\""),
     ],

@@ -14,6 +14,7 @@ import pytest
 
 from edgeq import records
 from edgeq.errors import DataError, GateError, OutputError, UsageError
+from edgeq.packaging.verifying import verify_package
 from edgeq.pipeline.state import locked
 from tests.pipeline.conftest import edgeq, edit, kept, run
 
@@ -62,7 +63,9 @@ def test_a_program_is_told_in_json(project: Path) -> None:
     done = run(project, "--json")
     told = json.loads(done.stdout)
     assert told["verdict"] == "pass"
-    assert [(step["name"], step["state"]) for step in told["steps"]] == [(n, "kept") for n in ALL]
+    *steps, package = [(step["name"], step["state"]) for step in told["steps"]]
+    assert steps == [(name, "kept") for name in ALL]
+    assert package == ("package", "left out")  # there is no [package]
     assert all(Path(path).is_file() for step in told["steps"] for path in step["outputs"])
 
 
@@ -239,3 +242,19 @@ def test_data_that_are_not_there_are_named_with_their_line(project: Path) -> Non
     assert done.exception.message == (
         f"{project}/edgeq.toml, line 7: there is no file or folder {project}/tset.npz for test."
     )
+
+
+def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:
+    (project / "labels.txt").write_text("\n".join(f"class {number}" for number in range(10)))
+    with (project / "edgeq.toml").open("a") as stream:
+        stream.write('\n[package]\ntargets = ["python"]\nlabels = "labels.txt"\n')
+    assert "package        left out" not in run(project).stdout
+    path = project / "build" / "model.python.zip"
+    result = verify_package(path)
+    assert result.is_sound and result.manifest.gate.word == "pass"
+    assert kept(run(project)) == [*ALL, "package python"]
+    edit(project, "min_sqnr_db = 10", "min_sqnr_db = 90")
+    done = run(project)
+    assert done.return_value == 3
+    assert "package        left out: the gate says fail" in done.stdout
+    assert not path.exists()  # what an earlier run packaged is not taken for this model

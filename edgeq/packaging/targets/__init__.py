@@ -34,16 +34,16 @@ class Target:
     find_models: Callable[[Files], dict[str, bytes]]
 
 
-_TITLES = {
+TITLES = {
     "android": "an AAR, and the same as a Gradle module",
     "ios": "a Swift package",
     "c": "C++ for microcontrollers",
     "python": "a wheel and a folder for a Raspberry Pi",
 }
-NAMES = tuple(_TITLES)
+NAMES = tuple(TITLES)
 
 
 def target(name: str) -> Target:
     """A target by name, imported when it is used."""
     module = importlib.import_module(f"edgeq.packaging.targets.{name}")
-    return Target(name, _TITLES[name], module.make_files, module.find_models)
+    return Target(name, TITLES[name], module.make_files, module.find_models)

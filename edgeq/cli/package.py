@@ -1,0 +1,95 @@
+"""`edgeq package`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import progress_display
+from edgeq.packaging.building import read_labels
+from edgeq.packaging.targets import NAMES
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", type=click.Choice(NAMES), required=True, help="What it is for.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip",
+    help="Where it goes.  [default: NAME-RELEASE-TARGET]",
+)  # fmt: skip
+@click.option(
+    "--record", "records", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
+    help="Of this model, e.g. of compare and gate; MODEL.json is found by itself. Repeat.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="DATA",
+    help="Real samples for golden vectors.  [default: those that the model's record names]",
+)  # fmt: skip
+@click.option("--vectors", type=click.IntRange(1, 64), default=4, show_default=True,
+              help="Number of golden vectors.")  # fmt: skip
+@click.option(
+    "--labels", multiple=True, metavar="[OUTPUT=]FILE",
+    help="Names of the classes, one in each line. Repeat with OUTPUT= for several outputs.",
+)  # fmt: skip
+@click.option("--name", help="Of the package and its classes.  [default: the model's]")
+@click.option("--release", default="1.0.0", show_default=True, help="Version, e.g. 1.4.0.")
+@click.option("--license", metavar="SPDX", help="Of the model, e.g. Apache-2.0.")
+@click.option("--description", default="", help="A sentence for model card and metadata.")
+@click.option("--no-metadata", is_flag=True, help="Ship the file without standard metadata.")
+@click.option(
+    "--previous", type=click.Path(path_type=Path), metavar="PACKAGE",
+    help="The release before, for the difference in size.",
+)  # fmt: skip
+@click.option(
+    "--sign-with", "key", type=click.Path(path_type=Path), metavar="KEY.pem",
+    help="Sign it with this Ed25519 private key.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Package a model that its gate did not pass.")
+def command(model: Path, target: str, output: Path | None, **given: Any) -> None:
+    """Package MODEL.tflite for a release build, with code around it and golden vectors.
+
+    The same inputs give the same bytes. A package whose gate did not pass is refused.
+    """
+    from edgeq.packaging import delivery, storing, targets
+    from edgeq.packaging.building import PackageOptions, make_package
+    from edgeq.packaging.manifest import read_manifest
+    from edgeq.packaging.text import show_package
+
+    if output is not None:
+        storing.require_replaceable(output)
+    options = PackageOptions(
+        name=given["name"],
+        version=given["release"],
+        labels=dict(map(_read_labels, given["labels"])),
+        vectors=given["vectors"],
+        license=given["license"],
+        description=given["description"],
+        is_forced=given["force"],
+        has_metadata=not given["no_metadata"],
+        key=given["key"],
+    )
+    previous, version = None, None
+    if given["previous"] is not None:
+        files, _ = storing.read_package(given["previous"])
+        before = read_manifest(files)
+        previous, version = targets.target(before.target).find_models(files), before.version
+    with progress_display() as show:
+        show("package", 0, None)
+        package = make_package(
+            model, target, data=given["data"], records=given["records"], options=options
+        )
+    place = output or storing.default_output(
+        package.manifest.name, package.manifest.version, target
+    )
+    storing.write_package(package.files, place)
+    models = targets.target(target).find_models(package.files)
+    click.echo(show_package(package, delivery.measure(models, previous, version), place))
+
+
+def _read_labels(text: str) -> tuple[str, tuple[str, ...]]:
+    """`--labels OUTPUT=FILE`, or FILE for the only output."""
+    name, equals, rest = text.rpartition("=")
+    path = Path(rest if equals and not Path(text).exists() else text)
+    return ("" if str(path) == text else name), read_labels(path)

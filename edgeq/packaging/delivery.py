@@ -1,0 +1,89 @@
+"""What a release costs on its way to a device: sizes as stores and updates see them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgeq.packaging.values import Files
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file that a release build takes in.
+
+    Attributes:
+        path: in the package, inside of an archive after "!".
+        size: in bytes.
+        compressed: as stores compress it for the download (deflate at its best).
+        before: compressed size of the same file in the previous release; None when it is new.
+        patch: bytes of a binary difference (bsdiff 4) to the previous release; None without one, or
+            without the package bsdiff4.
+    """
+
+    path: str
+    size: int
+    compressed: int
+    before: int | None
+    patch: int | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """All of them.
+
+    Attributes:
+        removed: files of the previous release that are gone.
+        has_patches: whether bsdiff4 is installed.
+    """
+
+    parts: tuple[Part, ...]
+    removed: tuple[str, ...]
+    previous: str | None
+    has_patches: bool
+
+
+def measure(models: Files, previous: Files | None, previous_version: str | None) -> Delivery:
+    """Sizes of the model wherever it ships, alone and against the previous release.
+
+    Args:
+        models: path to the model there, as `Target.find_models` gives them.
+        previous: the same of the previous release.
+    """
+    differ = _bsdiff()
+    old = previous or {}
+    parts = []
+    for path, content in models.items():
+        before = old.get(path) or _by_end(old, path)
+        parts.append(
+            Part(
+                path,
+                len(content),
+                _deflated(content),
+                None if before is None else _deflated(before),
+                None if before is None or differ is None else len(differ(before, content)),
+            )
+        )
+    gone = tuple(path for path in old if path not in models and not _by_end(models, path))
+    return Delivery(tuple(parts), gone, previous_version, differ is not None)
+
+
+def _by_end(files: Mapping[str, bytes], path: str) -> bytes | None:
+    """The file in the same place of another version, whose archive has another name."""
+    end = path.rpartition("!")[2]
+    found = [content for name, content in files.items() if name.rpartition("!")[2] == end]
+    return found[0] if len(found) == 1 else None
+
+
+def _deflated(content: bytes) -> int:
+    return len(zlib.compress(content, 9))
+
+
+def _bsdiff() -> Callable[[bytes, bytes], bytes] | None:
+    try:
+        from bsdiff4 import diff
+    except ImportError:
+        return None
+    found: Callable[[bytes, bytes], bytes] = diff
+    return found

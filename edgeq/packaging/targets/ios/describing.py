@@ -1,0 +1,222 @@
+"""A contract in the words of Swift: what the templates put where."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.errors import PackageError
+from edgeq.packaging import naming
+from edgeq.packaging.values import Golden, Ingredients, InputContract, OutputContract
+from edgeq.values import Preprocessing, TensorSpec
+
+# A release of the community package that repacks Google's binary; see docs/packages/ios.md.
+RUNTIME_VERSION = "0.0.20241012"
+
+# dtype to Swift's type, C's type in the runtime, and a zero.
+_TYPES = {
+    "int8": ("Int8", "kTfLiteInt8", "Int8(0)"),
+    "uint8": ("UInt8", "kTfLiteUInt8", "UInt8(0)"),
+    "int16": ("Int16", "kTfLiteInt16", "Int16(0)"),
+    "int32": ("Int32", "kTfLiteInt32", "Int32(0)"),
+    "int64": ("Int64", "kTfLiteInt64", "Int64(0)"),
+    "bool": ("Bool", "kTfLiteBool", "false"),
+    "float32": ("Float", "kTfLiteFloat32", "Float(0)"),
+}
+_QUANTIZED = ("int8", "uint8", "int16")
+
+
+def describe(ingredients: Ingredients) -> dict[str, Any]:
+    """Everything that the templates name.
+
+    Raises:
+        PackageError: see `make_files`.
+    """
+    contract = ingredients.contract
+    whole = naming.pascal(contract.name)
+    stem = whole.removesuffix("Model") or whole
+    return {
+        "contract": contract,
+        # Never a module of Apple's (Vision, Speech), never a type of Swift's (Array).
+        "module": f"{stem}Model",
+        "predictor": f"{stem}Predictor",
+        "resource": text(contract.name),
+        "model_sha256": hashlib.sha256(ingredients.model).hexdigest(),
+        "runtime_version": RUNTIME_VERSION,
+        "license": ingredients.license,
+        "vectors": len(ingredients.golden.vectors),
+        "inputs": [_input(item, ingredients.golden) for item in contract.inputs],
+        "outputs": [_output(item) for item in contract.outputs],
+    }
+
+
+def text(value: str) -> str:
+    """A string literal; everything that is not printed is an escape."""
+    escaped = {"\\": "\\\\", '"': '\\"'}
+    parts = (
+        escaped.get(char, char if char.isprintable() else f"\\u{{{ord(char):x}}}") for char in value
+    )
+    return '"' + "".join(parts) + '"'
+
+
+def number(value: float) -> str:
+    """A `Float` literal in hexadecimal: exact, where a decimal one is rounded through `Double`."""
+    mantissa, exponent = float(np.float32(value)).hex().split("p")
+    mantissa = mantissa.rstrip("0") if "." in mantissa else mantissa
+    return f"{mantissa}0p{exponent}" if mantissa.endswith(".") else f"{mantissa}p{exponent}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"[{', '.join(map(number, values))}]"
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    if spec.scales and spec.dtype not in _QUANTIZED:
+        raise PackageError(
+            f"Tensor {spec.name!r} is quantized in {spec.dtype}; Swift packages hold "
+            f"{', '.join(_QUANTIZED)}."
+        )
+    element, kind, zero = _TYPES[spec.dtype]
+    return {
+        "name": text(spec.name),
+        "element": element,
+        "type": kind,
+        "zero": zero,
+        "shape": f"[{', '.join(map(str, spec.shape))}]",
+        "count": math.prod(spec.shape),
+        "scale": number(spec.scales[0] if spec.scales else 0.0),
+        "zero_point": spec.zero_points[0] if spec.scales else 0,
+        "as_double": "$0 ? 1 : 0" if spec.dtype == "bool" else "Double($0)",
+    }
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
+    spec = item.spec
+    if spec.shape and spec.shape[0] != 1:
+        raise PackageError(
+            f"Input {spec.name!r} takes {spec.shape[0]} samples at a time; a Swift package takes "
+            "one.",
+            hint="Convert with --batch 1.",
+        )
+    tensor = _tensor(spec)
+    kind = _kind(item, golden)
+    named = text(spec.name)
+    element, stored = tensor["element"], f"vector.raw[{named}]"
+    raw, read = {
+        "pixels": ("Pixels", f"pixels({stored})"),
+        "exact": (f"[{element}]", f"integers({stored}).map {{ {_cast(spec)} }}"),
+        "values": ("[Float]", f"numbers({stored})"),
+    }[kind]
+    return {
+        **tensor,
+        "property": naming.camel(item.identifier),
+        "prepare": f"prepare{naming.pascal(item.identifier)}",
+        "raw": raw,
+        "stored": read,
+        "lines": _preparing(item, kind, tensor),
+        "summary": _summary(item, kind),
+    }
+
+
+def _kind(item: InputContract, golden: Golden) -> str:
+    """What a raw sample is: an image of bytes, values that go in untouched, or real numbers."""
+    how = item.preprocessing
+    if item.image is not None:
+        raws = [vector.raw[item.spec.name] for vector in golden.vectors]
+        are_bytes = all(raw.dtype == np.uint8 and _is_image(raw.shape) for raw in raws)
+        needs_bytes = how is not None and (how.resize is not None or how.channels == "gray")
+        if needs_bytes or (raws and are_bytes):
+            return "pixels"
+    if item.spec.dtype != "float32" and not item.spec.scales:
+        return "exact"
+    if how is not None and how.channels == "bgr":
+        raise PackageError(
+            f"Input {item.spec.name!r} swaps red and blue, but its samples are no images of bytes.",
+            hint="Store raw pixels as uint8.",
+        )
+    return "values"
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+
+
+def _cast(spec: TensorSpec) -> str:
+    return "$0 != 0" if spec.dtype == "bool" else f"{_TYPES[spec.dtype][0]}($0)"
+
+
+def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[str]:
+    """The body of the function that makes the tensor."""
+    count, label = tensor["count"], item.identifier
+    shown = " x ".join(str(size) for size in item.spec.shape[1:]) or "1"
+    refused = f'throw ModelError.wrongSample("Input {label} takes {shown} values.")'
+    if kind == "exact":
+        return [f"guard sample.count == {count} else {{", f"    {refused}", "}", "return sample"]
+    lines = []
+    how = item.preprocessing or Preprocessing()
+    if kind == "pixels" and how.resize is None and item.image is not None:
+        height, width, _ = item.image
+        lines += [f"guard sample.height == {height}, sample.width == {width} else {{",
+                  f"    {refused}", "}"]  # fmt: skip
+    height, width = how.resize or (0, 0)
+    lines += [
+        "let how = Preparation(",
+        f"    height: {height}, width: {width}, channels: .{how.channels},",
+        f"    scale: {number(how.scale)}, offset: {number(how.offset)},",
+        f"    mean: {_numbers(how.mean)}, std: {_numbers(how.std)})",
+        f"let real = {'try ' if kind == 'pixels' else ''}prepare(sample, how)",
+        f"guard real.count == {count} else {{",
+        f"    {refused}",
+        "}",
+    ]
+    if tensor["element"] == "Float":
+        return [*lines, "return real"]
+    # An integer without scale takes the numbers as they are.
+    scale = tensor["scale"] if item.spec.scales else number(1.0)
+    zero_point, element = tensor["zero_point"], tensor["element"]
+    return [
+        *lines,
+        "return try quantize(",
+        f"    real, scale: {scale}, zeroPoint: {zero_point}, as: {element}.self)",
+    ]
+
+
+def _summary(item: InputContract, kind: str) -> str:
+    shown = " x ".join(str(size) for size in item.spec.shape[1:]) or "1"
+    what = {"pixels": "An image, prepared to", "exact": "Goes in as it is:",
+            "values": "Real numbers, prepared to"}[kind]  # fmt: skip
+    how = "" if item.preprocessing is None else f" by {format_preprocessing(item.preprocessing)}"
+    return f"{what} {shown}{how}."
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def _output(item: OutputContract) -> dict[str, Any]:
+    spec = item.spec
+    tensor = _tensor(spec)
+    if spec.scales:
+        arguments = f"scale: {tensor['scale']}, zeroPoint: {tensor['zero_point']}"
+        real = f"dequantize(VALUES, {arguments})"
+    else:
+        real = {"float32": "VALUES", "bool": "VALUES.map { $0 ? 1 : 0 }"}.get(
+            spec.dtype, "VALUES.map { Float($0) }"
+        )
+    shown = " x ".join(str(size) for size in spec.shape) or "1"
+    named = f"{len(item.labels)} classes" if item.labels else "values without names"
+    return {
+        **tensor,
+        "property": naming.camel(item.identifier),
+        "labels_property": f"{naming.camel(item.identifier).rstrip('_')}Labels",
+        "labels": [text(label) for label in item.labels],
+        "real": real,
+        "summary": f"{shown}, {named}.",
+    }

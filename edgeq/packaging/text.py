@@ -1,0 +1,79 @@
+"""Packages and their checks as terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from edgeq.packaging.building import Package
+from edgeq.packaging.delivery import Delivery
+from edgeq.packaging.targets import TITLES
+from edgeq.packaging.verifying import Verification
+from edgeq.render.parts import grid, heading, plural, render, show_bytes
+
+_STYLES = {"pass": "green", "fail": "red", "skipped": "yellow"}
+
+
+def show_package(package: Package, delivery: Delivery, output: Path) -> str:
+    """What was made, how large it is, and what is missing."""
+    manifest = package.manifest
+    model = manifest.contract["model"]
+    total = sum(len(content) for content in package.files.values())
+    gate = manifest.gate.word.replace("-", " ")
+    rows: list[tuple[str, ...]] = [
+        ("target", f"{manifest.target}: {TITLES[manifest.target]}"),
+        ("model", f"{model['path']}, {show_bytes(model['size_bytes'])}, sha256 "
+                  f"{model['sha256'][:12]}"),
+        ("gate", "not judged" if gate == "none" else f"{gate}, by {manifest.gate.policy}"),
+        ("files", f"{len(package.files)}, {show_bytes(total)}"),
+        *_delivery_rows(delivery),
+    ]  # fmt: skip
+    parts: list[RenderableType] = [heading(f"{manifest.name} {manifest.version}"), grid(rows)]
+    for note in package.notes:
+        parts.append(Text(f"  note: {note}", "yellow"))
+    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {output}"]
+    return render(*parts)
+
+
+def _delivery_rows(delivery: Delivery) -> Iterator[tuple[str, str]]:
+    for part in delivery.parts:
+        text = f"{part.path}: {show_bytes(part.size)}, {show_bytes(part.compressed)} compressed"
+        if delivery.previous is not None:
+            text += _against(part.compressed, part.before, part.patch, delivery)
+        yield "delivery", text
+    for path in delivery.removed:
+        yield "delivery", f"{path} is gone since {delivery.previous}"
+
+
+def _against(now: int, before: int | None, patch: int | None, delivery: Delivery) -> str:
+    if before is None:
+        return f", new since {delivery.previous}"
+    sign = "+" if now >= before else "-"
+    found = f", {sign}{show_bytes(abs(now - before))} since {delivery.previous}"
+    if patch is not None:
+        return f"{found}, a patch of {show_bytes(patch)}"
+    return f"{found} (pip install 'edgeq[patch]' tells the size of a patch)"
+
+
+def show_verification(result: Verification) -> str:
+    """One line per check, and the verdict."""
+    manifest = result.manifest
+    title = f"{manifest.name} {manifest.version} for {manifest.target}, by edgeq {manifest.edgeq}"
+    parts: list[RenderableType] = [heading(title), ""]
+    width = max(len(check.name) for check in result.checks)
+    for check in result.checks:
+        for number, line in enumerate(check.detail):
+            word = check.verdict.upper() if number == 0 else ""
+            name = check.name if number == 0 else ""
+            parts.append(
+                Text.assemble((f"{word:7}", _STYLES[check.verdict]), f"  {name:{width}}  {line}")
+            )
+    failed = sum(check.verdict == "fail" for check in result.checks)
+    if failed:
+        end = Text(f"FAIL: {plural(failed, 'check')} failed; do not ship {result.path}.", "red")
+    else:
+        end = Text(f"PASS: {result.path} is what was measured.", "green")
+    return render(*parts, "", end)

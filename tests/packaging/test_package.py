@@ -1,0 +1,433 @@
+"""What is common to all targets: the same bytes, and what `verify` finds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from edgeq import flatbuffer, models
+from edgeq.cli import cli
+from edgeq.errors import (
+    EdgeqError,
+    GateError,
+    OutputError,
+    PackageError,
+    RecordError,
+    SourceError,
+    UsageError,
+)
+from edgeq.packaging import archive, storing
+from edgeq.packaging.building import Package, make_package
+from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
+from edgeq.packaging.verifying import Verification, verify_package
+from tests.packaging.conftest import LABELS
+
+DATA = models.path("fashion_mnist_test.npz")
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+
+
+def verdicts(result: Verification) -> dict[str, str]:
+    return {check.name: check.verdict for check in result.checks}
+
+
+def stored(files: Mapping[str, bytes], folder: Path) -> Path:
+    path = folder / "package"
+    storing.write_package(files, path)
+    return path
+
+
+# ---------------------------------------------------------------- what is in it
+
+
+def test_a_package_is_what_was_measured(package: Package, tmp_path: Path) -> None:
+    result = verify_package(stored(package.files, tmp_path))
+    assert result.is_sound
+    assert verdicts(result) == {
+        "files": "pass", "signature": "skipped", "model": "pass", "measured": "pass",
+        "contract": "pass", "gate": "skipped", "inputs": "pass",
+        "golden vectors on local": "pass",
+    }  # fmt: skip
+
+
+def test_its_manifest_lists_every_file(package: Package) -> None:
+    manifest = json.loads(package.files[MANIFEST])
+    listed = {path: digest for path, (digest, _) in manifest["files"].items()}
+    rest = {MANIFEST, SUMS}
+    assert set(listed) == set(package.files) - rest
+    for path, digest in listed.items():
+        assert hashlib.sha256(package.files[path]).hexdigest() == digest
+    assert manifest["name"] == "fashion" and manifest["version"] == "1.4.0"
+    assert manifest["contract"]["outputs"][0]["labels"] == list(LABELS)
+
+
+def test_sha256sum_reads_its_sums(package: Package, tmp_path: Path) -> None:
+    path = stored(package.files, tmp_path)
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", SUMS], cwd=path, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_its_bill_of_materials_is_one(package: Package) -> None:
+    validator = JsonStrictValidator(SchemaVersion.V1_7)
+    assert validator.validate_str(package.files["sbom.cdx.json"].decode()) is None
+
+
+def test_its_model_card_says_how_good_it_is(package: Package, int8_mobilenet: Path) -> None:
+    card = package.files["MODEL_CARD.md"].decode()
+    quality = json.loads(Path(f"{int8_mobilenet}.json").read_text())["quality"]
+    assert f"{quality['candidate_accuracy_percent']:.2f} %" in card
+    assert "| licence | Apache-2.0 |" in card and "10 labels" in card
+    assert hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest() in (
+        package.manifest.measured_sha256
+    )
+
+
+def test_golden_vectors_are_of_different_classes(package: Package) -> None:
+    index = json.loads(package.files["golden/golden.json"])
+    labels = [vector["label"] for vector in index["vectors"]]
+    assert len(labels) == len(set(labels)) == 4
+    with np.load(DATA) as data:
+        for number, vector in enumerate(index["vectors"]):
+            raw = np.frombuffer(package.files[f"golden/{number:02d}-raw-0.bin"], np.uint8)
+            assert np.array_equal(raw, data["x"][vector["index"]].ravel())
+            assert vector["label"] == data["y"][vector["index"]]
+
+
+# ---------------------------------------------------------------- the same bytes
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    package: Package, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    """In another process, folder, time zone and locale."""
+    arguments = [
+        "package", int8_mobilenet, "--target", "python", "--data", DATA, "--name", "fashion",
+        "--release", "1.4.0", "--license", "Apache-2.0", "--labels", tmp_path / "labels.txt",
+    ]  # fmt: skip
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    assert run(*arguments, "-o", tmp_path / "a").exception is None
+    program = "import sys; from edgeq.cli import main; main(sys.argv[1:])"
+    environment = {"TZ": "Pacific/Apia", "LC_ALL": "C", "PYTHONHASHSEED": "3", "PATH": "/usr/bin"}
+    subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments), "-o", "b.zip"], cwd=tmp_path,
+        env=environment, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    folder, _ = storing.read_package(tmp_path / "a")
+    zipped, oddities = storing.read_package(tmp_path / "b.zip")
+    assert folder == zipped == dict(sorted(package.files.items()))
+    assert oddities == []
+
+
+# ---------------------------------------------------------------- what verify finds
+
+
+def test_one_flipped_byte_in_any_file_is_named(package: Package, tmp_path: Path) -> None:
+    for number, (path, content) in enumerate(sorted(package.files.items())):
+        place = (number * 7919) % len(content) if content else 0
+        flipped = bytearray(content or b"\0")
+        if content:
+            flipped[place] ^= 1
+        try:
+            result = verify_package(
+                stored({**package.files, path: bytes(flipped)}, tmp_path), runs=False
+            )
+        except PackageError as error:  # a manifest that is no JSON any more
+            assert path == MANIFEST and MANIFEST in error.message
+            continue
+        assert not result.is_sound, path
+        assert any(path in line for check in result.checks for line in check.detail), path
+
+
+def test_one_flipped_byte_anywhere_in_an_archive_is_found(package: Package, tmp_path: Path) -> None:
+    content = archive.write_zip(package.files)
+    path = tmp_path / "p.zip"
+    for place in range(11, len(content), len(content) // 60):
+        flipped = bytearray(content)
+        flipped[place] ^= 0x10
+        path.write_bytes(bytes(flipped))
+        try:
+            assert not verify_package(path, runs=False).is_sound, place
+        except PackageError:
+            continue
+
+
+def test_files_that_are_missing_or_too_many_are_named(package: Package, tmp_path: Path) -> None:
+    files = {path: content for path, content in package.files.items() if path != "MODEL_CARD.md"}
+    result = verify_package(stored({**files, "evil.sh": b"#!/bin/sh\n"}, tmp_path), runs=False)
+    (check,) = [check for check in result.checks if check.verdict == "fail"]
+    assert check.detail == (
+        "MODEL_CARD.md is missing.",
+        "evil.sh does not belong to the package.",
+    )
+
+
+def test_a_swapped_model_is_found_though_all_digests_fit(
+    package: Package, float_file: Path, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    """Somebody packaged another file under this one's records."""
+    other = tmp_path / "other.tflite"
+    other.write_bytes(float_file.read_bytes())
+    Path(f"{other}.json").write_bytes(Path(f"{int8_mobilenet}.json").read_bytes())
+    with pytest.raises(RecordError, match="is about another file than"):
+        make_package(other, "python", data=DATA)
+
+
+def test_a_device_that_computes_otherwise_is_found(package: Package, tmp_path: Path) -> None:
+    """The expected outputs were changed, and everything sealed anew."""
+
+    name = "golden/00-outputs-0.bin"
+    values = np.frombuffer(package.files[name], np.int8)
+    shifted = np.clip(values.astype(int) + 40, -128, 127).astype(np.int8)
+    files = {path: content for path, content in package.files.items()
+             if path not in (MANIFEST, SUMS)}  # fmt: skip
+    files[name] = shifted.tobytes()
+    manifest = replace(package.manifest, files=list_files(files))
+    result = verify_package(stored(seal(manifest, files), tmp_path))
+    found = verdicts(result)
+    assert found.pop("golden vectors on local") == "fail"
+    assert "fail" not in found.values()
+    assert "values differ, by up to" in result.checks[-1].detail[0]
+
+
+def test_a_device_that_is_not_there_fails_its_check(package: Package, tmp_path: Path) -> None:
+    result = verify_package(
+        stored(package.files, tmp_path), devices=["local", "ssh://nobody@127.0.0.1:9"]
+    )
+    assert verdicts(result)["golden vectors on local"] == "pass"
+    assert verdicts(result)["golden vectors on ssh://nobody@127.0.0.1:9"] == "fail"
+
+
+@pytest.mark.parametrize("kind", ["link", "nothing", "empty", "newer"])
+def test_what_is_no_package_is_refused(package: Package, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "package"
+    if kind == "link":
+        stored(package.files, tmp_path)
+        (path / "x").symlink_to("/etc/passwd")
+    elif kind == "empty":
+        path.mkdir()
+    elif kind == "newer":
+        text = package.files[MANIFEST].replace(b"edgeq.package/1", b"edgeq.package/9")
+        stored({**package.files, MANIFEST: text}, tmp_path)
+    with pytest.raises(PackageError):
+        verify_package(path)
+
+
+# ---------------------------------------------------------------- signatures
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Key pairs, made by OpenSSL."""
+
+    def make(name: str) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp(name)
+        private, public = folder / "key.pem", folder / "key.pub.pem"
+        command = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(private)]
+        subprocess.run(command, check=True, capture_output=True)
+        command = ["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)]
+        subprocess.run(command, check=True, capture_output=True)
+        return private, public
+
+    return make
+
+
+def test_a_signature_proves_who_made_it(
+    keys: Callable[[str], tuple[Path, Path]], int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    private, public = keys("ours")
+    _, theirs = keys("theirs")
+    made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, key=private)
+    path = stored(made.files, tmp_path)
+
+    def signature(**given: Any) -> str:
+        return verdicts(verify_package(path, runs=False, **given))["signature"]
+
+    assert signature(public_key=public) == "pass"
+    assert signature(public_key=theirs) == "fail"
+    assert signature() == "skipped"
+    (path / SIGNATURE).write_bytes(bytes(64))
+    assert signature(public_key=public) == signature() == "fail"
+    for name in (SIGNATURE, KEY):
+        (path / name).unlink()
+    assert signature(public_key=public) == "fail"
+
+
+def test_openssl_checks_the_signature_too(
+    keys: Callable[[str], tuple[Path, Path]], int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    private, public = keys("ours")
+    made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, key=private)
+    path = stored(made.files, tmp_path)
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin", "-in",
+               SUMS, "-sigfile", SIGNATURE]  # fmt: skip
+    done = subprocess.run(command, cwd=path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "no key", "rsa"])
+def test_what_is_no_key_is_refused(int8_mobilenet: Path, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "key.pem"
+    if content == "rsa":
+        subprocess.run(["openssl", "genrsa", "-out", str(path), "2048"], check=True,
+                       capture_output=True)  # fmt: skip
+    else:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="key"):
+        make_package(int8_mobilenet, "python", data=DATA, key=path)
+
+
+# ---------------------------------------------------------------- gates
+
+
+@pytest.fixture
+def missed_gate(int8_mobilenet: Path, tmp_path: Path) -> Path:
+    """The record of a gate that said no."""
+    policy = tmp_path / "edgeq.toml"
+    policy.write_text("[policy]\nmax_size = '1 kB'\n")
+    record = tmp_path / "gate.json"
+    run("gate", f"{int8_mobilenet}.json", "--policy", policy, "-o", record)
+    return record
+
+
+def test_a_package_whose_gate_failed_is_refused_unless_forced(
+    int8_mobilenet: Path, missed_gate: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(GateError, match=r"says fail: max_size \(at most 1 kB\)") as caught:
+        make_package(int8_mobilenet, "python", data=DATA, records=[missed_gate])
+    assert caught.value.exit_code == 3
+    made = make_package(
+        int8_mobilenet, "python", data=DATA, records=[missed_gate], is_forced=True, vectors=1
+    )
+    assert b"packaged all the same" in made.files["MODEL_CARD.md"]
+    result = verify_package(stored(made.files, tmp_path), runs=False)
+    assert verdicts(result)["gate"] == "fail"
+    assert any("FORCED" in note for note in made.notes)
+
+
+# ---------------------------------------------------------------- wrong ways
+
+
+def test_a_wrong_number_of_labels_is_refused(int8_mobilenet: Path) -> None:
+    with pytest.raises(UsageError, match="There are 3 labels, but output 'class' has 10 classes"):
+        make_package(int8_mobilenet, "python", data=DATA, labels={"": ("a", "b", "c")})
+    with pytest.raises(UsageError, match="Labels are for the output 'x'; the model has class"):
+        make_package(int8_mobilenet, "python", data=DATA, labels={"x": LABELS})
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"\0\0\0\0TFL3" + bytes(99)])
+def test_a_damaged_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(content)
+    with pytest.raises(SourceError):
+        make_package(path, "python", data=DATA)
+
+
+def test_two_gigabytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    with path.open("wb") as stream:
+        stream.truncate(2**31 + 5)  # a sparse file
+    with pytest.raises(SourceError):
+        make_package(path, "python", data=DATA)
+
+
+def test_a_dynamic_batch_is_one(lower: Any, tmp_path: Path) -> None:
+    model = lower(models.path("fmnist_cnn.keras"), batch=0)
+    made = make_package(model.file.path, "python", data=DATA, vectors=2, name="cnn")
+    assert made.manifest.contract["inputs"][0]["spec"]["shape"] == [1, 28, 28, 1]
+    assert verify_package(stored(made.files, tmp_path)).is_sound
+
+
+def test_another_dynamic_size_is_refused(float_file: Path, tmp_path: Path) -> None:
+    tree = flatbuffer.read(float_file)
+    graph = tree.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shapeSignature = np.array([1, -1, 28, 1], np.int32)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(flatbuffer.serialize(tree))
+    with pytest.raises(SourceError, match="has the dynamic shape 1x\\?x28x1"):
+        make_package(path, "python", data=DATA)
+
+
+def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(float_file.read_bytes())
+    with pytest.raises(UsageError, match="No samples are there for golden vectors"):
+        make_package(path, "python")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--release", "one", "is no version"), ("--name", "!?", "has no letter"),
+     ("--labels", "none.txt", "cannot be read")],
+)  # fmt: skip
+def test_options_that_mean_nothing(
+    int8_mobilenet: Path, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    done = run("package", int8_mobilenet, "--target", "python", "--data", DATA, option, value,
+               "-o", tmp_path / "p")  # fmt: skip
+    assert isinstance(done.exception, EdgeqError) and words in str(done.exception)
+    assert done.exception.exit_code == 2
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(package: Package, tmp_path: Path) -> None:
+    path = tmp_path / "package"
+    path.mkdir()
+    (path / "precious").write_text("x")
+    with pytest.raises(OutputError, match="is no package of edgeq; it stays as it is"):
+        storing.write_package(package.files, path)
+    assert (path / "precious").read_text() == "x"
+
+
+def test_a_package_replaces_a_package_whole(package: Package, tmp_path: Path) -> None:
+    path = stored({**package.files, "old.txt": b"1"}, tmp_path)
+    storing.write_package(package.files, path)
+    assert not (path / "old.txt").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["package"]
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_the_size_of_a_release_is_told_against_the_one_before(
+    int8_mobilenet: Path, float_file: Path, tmp_path: Path
+) -> None:
+    common = ("--target", "python", "--data", DATA, "--vectors", 1)
+    assert run("package", float_file, *common, "--name", "m", "-o", tmp_path / "a.zip").exception \
+        is None  # fmt: skip
+    done = run("package", int8_mobilenet, *common, "--name", "m", "--release", "2.0.0",
+               "--previous", tmp_path / "a.zip", "-o", tmp_path / "b")  # fmt: skip
+    assert done.exception is None
+    text = " ".join(done.stdout.split())
+    assert re.search(r"compressed, -[\d.]+ kB since 1\.0\.0, a patch of [\d.]+ kB", text)
+    assert f"Wrote {tmp_path / 'b'}" in done.stdout
+
+
+def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) -> None:
+    path = stored(package.files, tmp_path)
+    done = run("verify", path)
+    assert done.return_value == 0
+    assert done.stdout.splitlines()[-1] == f"PASS: {path} is what was measured."
+    (path / "MODEL_CARD.md").write_text("better")
+    done = run("verify", path, "--json")
+    assert done.return_value == 3
+    assert json.loads(done.stdout)["is_sound"] is False
+    done = run("verify", path)
+    assert "MODEL_CARD.md was changed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("FAIL: 1 check failed; do not ship ")
