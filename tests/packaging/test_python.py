@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pickle
@@ -25,16 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
+import PIL.Image
 import pytest
 
-from edgeq import models
+from edgeq import api, models
+from edgeq.converters.process import TensorFlowProcess
 from edgeq.device_runners import environment
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
+from edgeq.models import data
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import golden_files, make_golden
 from edgeq.packaging.targets import python, target
@@ -324,6 +327,31 @@ def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:
         assert output.real(given).tolist() == real[0].tolist()
 
 
+def test_a_real_model_with_two_uint8_inputs_keeps_its_accuracy(
+    tmp_path: Path, tensorflow: TensorFlowProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raw pixels in, labels out; with the halves swapped it would be right in a quarter."""
+    path = tmp_path / "halves.tflite"
+    api.convert(
+        models.path("fmnist_two_input.keras"), path, tensorflow=tensorflow, io="uint8",
+        data="edgeq.models.data:two_input_calibration",
+    )  # fmt: skip
+    contract = make_contract(path, labels={"": [str(place) for place in range(10)]})
+    assert {item.spec.dtype for item in (*contract.inputs, *contract.outputs)} == {"uint8"}
+    golden = make_golden(path, contract, "edgeq.models.data:two_input_test", LocalDevice())
+    files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
+    done = run(write(files, tmp_path), "halves")
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = importlib.import_module("halves").Halves()
+    right = sum(
+        model.predict(upper=halves["upper"], lower=halves["lower"]).class_.top(1)[0][0]
+        == str(label)
+        for halves, label in itertools.islice(data.two_input_test(), 200)
+    )
+    assert right >= 170
+
+
 # ---------------------------------------------------------------- on the command line
 
 
@@ -368,6 +396,27 @@ def test_a_folder_is_watched(packages: dict[str, dict[str, bytes]], tmp_path: Pa
         process.wait()
     assert json.loads((inbox / "good.json").read_text()) == {"y": [2, 3, 4]}
     assert "takes samples of shape" in json.loads((inbox / "bad.json").read_text())["error"]
+
+
+@pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io"])
+def test_the_readmes_example_runs(
+    name: str,
+    packages: dict[str, dict[str, bytes]],
+    ingredients: dict[str, Ingredients],
+    tmp_path: Path,
+) -> None:
+    folder, item = write(packages[name], tmp_path), ingredients[name]
+    for given in item.contract.inputs:
+        raw = item.golden.vectors[0].raw[given.spec.name]
+        np.save(folder / f"{given.identifier}.npy", raw)
+        if name == "image":
+            PIL.Image.fromarray(raw).save(folder / f"{given.identifier}.png")
+    example = packages[name]["README.md"].decode().split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[")
 
 
 # ---------------------------------------------------------------- the wheel
@@ -521,8 +570,8 @@ def test_a_few_vectors_travel(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(CASES["float_io"].content)
     contract = make_contract(path)
-    data = {"x": np.arange(60, dtype=np.float32).reshape(20, 3)}
-    golden = make_golden(path, contract, data, LocalDevice(), count=10)
+    samples = {"x": np.arange(60, dtype=np.float32).reshape(20, 3)}
+    golden = make_golden(path, contract, samples, LocalDevice(), count=10)
     files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
     assert len(json.loads(files["m/golden/golden.json"])["vectors"]) == 4
     assert len(golden_files(golden)) > sum(1 for path in files if "/golden/" in path)
@@ -670,8 +719,8 @@ def test_installed_and_run_on_the_board(shell: Shell, int8_mobilenet: Path) -> N
     """pip installs the wheel on arm64, and the smoke test passes with each runtime."""
     labels = {"": [f"c{place}" for place in range(10)]}
     contract = make_contract(int8_mobilenet, name="fmnist", version="1.2.0-rc1", labels=labels)
-    data = models.path("fashion_mnist_test.npz")
-    golden = make_golden(int8_mobilenet, contract, data, LocalDevice())
+    test = models.path("fashion_mnist_test.npz")
+    golden = make_golden(int8_mobilenet, contract, test, LocalDevice())
     files = python.make_files(Ingredients(contract, int8_mobilenet.read_bytes(), golden, None))
     assert wheel_of(files) == "fmnist-1.2.0rc1-py3-none-any.whl"
     assert install_on(shell, files) == ["fmnist", "fmnist-1.2.0rc1.dist-info"]

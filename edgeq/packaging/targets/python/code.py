@@ -19,8 +19,8 @@ from edgeq.packaging.values import Contract, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
 
 _WIDTH = 100
-# What the generated module imports: a class of that name gets another.
-_TAKEN = {"Array", "ArrayLike", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
+# What the generated module, or a program beside it, imports: a class of that name gets another.
+_TAKEN = {"Array", "ArrayLike", "Image", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
 
 
 def render(template: str, **context: Any) -> bytes:
@@ -120,6 +120,7 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
         "step_list": steps,
         "settings": settings,
         "sample": sample,
+        "takes_pixels": bool(steps),
         "steps": shown and f"`{shown}`",
         "text": f"{sample}; {shown or 'no preprocessing'}.",
     }
@@ -195,10 +196,7 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
         ),
         "predict": _fit(4, "def predict(", parameters, f") -> {class_name}Result:"),
         "run": f"{run}\n        return self.postprocess(self.run(tensors))",
-        "example": ", ".join(
-            f'{name}=np.load("{name}.npy")' if several else 'np.load("sample.npy")'
-            for name in names
-        ),
+        "example": ", ".join(f"{name}={name}" if several else name for name in names),
     }
 
 
