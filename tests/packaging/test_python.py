@@ -8,10 +8,12 @@ import fcntl
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pickle
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,14 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from edgeq import models
+from edgeq import api, models
+from edgeq.converters.process import TensorFlowProcess
 from edgeq.device_runners import environment
+from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
+from edgeq.models import data
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import golden_files, make_golden
 from edgeq.packaging.targets import python, target
@@ -321,6 +327,31 @@ def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:
         assert output.real(given).tolist() == real[0].tolist()
 
 
+def test_a_real_model_with_two_uint8_inputs_keeps_its_accuracy(
+    tmp_path: Path, tensorflow: TensorFlowProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raw pixels in, labels out; with the halves swapped it would be right in a quarter."""
+    path = tmp_path / "halves.tflite"
+    api.convert(
+        models.path("fmnist_two_input.keras"), path, tensorflow=tensorflow, io="uint8",
+        data="edgeq.models.data:two_input_calibration",
+    )  # fmt: skip
+    contract = make_contract(path, labels={"": [str(place) for place in range(10)]})
+    assert {item.spec.dtype for item in (*contract.inputs, *contract.outputs)} == {"uint8"}
+    golden = make_golden(path, contract, "edgeq.models.data:two_input_test", LocalDevice())
+    files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
+    done = run(write(files, tmp_path), "halves")
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = importlib.import_module("halves").Halves()
+    right = sum(
+        model.predict(upper=halves["upper"], lower=halves["lower"]).class_.top(1)[0][0]
+        == str(label)
+        for halves, label in itertools.islice(data.two_input_test(), 200)
+    )
+    assert right >= 170
+
+
 # ---------------------------------------------------------------- on the command line
 
 
@@ -365,6 +396,27 @@ def test_a_folder_is_watched(packages: dict[str, dict[str, bytes]], tmp_path: Pa
         process.wait()
     assert json.loads((inbox / "good.json").read_text()) == {"y": [2, 3, 4]}
     assert "takes samples of shape" in json.loads((inbox / "bad.json").read_text())["error"]
+
+
+@pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io"])
+def test_the_readmes_example_runs(
+    name: str,
+    packages: dict[str, dict[str, bytes]],
+    ingredients: dict[str, Ingredients],
+    tmp_path: Path,
+) -> None:
+    folder, item = write(packages[name], tmp_path), ingredients[name]
+    for given in item.contract.inputs:
+        raw = item.golden.vectors[0].raw[given.spec.name]
+        np.save(folder / f"{given.identifier}.npy", raw)
+        if name == "image":
+            PIL.Image.fromarray(raw).save(folder / f"{given.identifier}.png")
+    example = packages[name]["README.md"].decode().split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[")
 
 
 # ---------------------------------------------------------------- the wheel
@@ -518,8 +570,8 @@ def test_a_few_vectors_travel(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(CASES["float_io"].content)
     contract = make_contract(path)
-    data = {"x": np.arange(60, dtype=np.float32).reshape(20, 3)}
-    golden = make_golden(path, contract, data, LocalDevice(), count=10)
+    samples = {"x": np.arange(60, dtype=np.float32).reshape(20, 3)}
+    golden = make_golden(path, contract, samples, LocalDevice(), count=10)
     files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
     assert len(json.loads(files["m/golden/golden.json"])["vectors"]) == 4
     assert len(golden_files(golden)) > sum(1 for path in files if "/golden/" in path)
@@ -571,13 +623,22 @@ def test_every_copy_of_the_model_is_found(
         made.find_models({**files, wheel_of(files): files[wheel_of(files)][:-100]})
 
 
-def test_the_service_is_one(packages: dict[str, dict[str, bytes]]) -> None:
+def test_the_service_is_one(packages: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
     text = packages["signed_io"]["signed_io.service"].decode()
     lines = [line for line in text.splitlines() if line and line[0] not in "#["]
     keys = dict(line.split("=", 1) for line in lines)
     assert keys["ExecStartPre"] == "/opt/signed_io/bin/python -m signed_io"
     assert keys["ExecStart"].endswith("-m signed_io --threads 2 --watch /var/lib/signed_io")
     assert keys["StateDirectory"] == "signed_io"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / "signed_io.service"
+    unit.write_text(text.replace("/opt/signed_io/bin/python", sys.executable))
+    done = subprocess.run(
+        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # ---------------------------------------------------------------- on the virtual arm64 board
@@ -628,47 +689,83 @@ def pip_itself() -> bytes:
     return buffer.getvalue()
 
 
-def test_installed_and_run_on_the_board(shell: Shell, int8_mobilenet: Path, tmp_path: Path) -> None:
-    """pip installs the wheel on arm64, and the smoke test passes with each runtime."""
-    contract = make_contract(
-        int8_mobilenet,
-        name="fmnist",
-        version="1.2.0-rc1",
-        labels={"": [f"c{i}" for i in range(10)]},
-    )
-    data = models.path("fashion_mnist_test.npz")
-    golden = make_golden(int8_mobilenet, contract, data, LocalDevice())
-    files = python.make_files(Ingredients(contract, int8_mobilenet.read_bytes(), golden, None))
+def install_on(shell: Shell, files: Mapping[str, bytes]) -> list[str]:
+    """The wheel into package/site there, by pip; what lies in it then."""
     wheel = wheel_of(files)
-    assert wheel == "fmnist-1.2.0rc1-py3-none-any.whl"
-
-    device = resolve_device("emulated:arm64")
-    names = [environment.set_up(device, name) for name in ("ai-edge-litert", "tflite-runtime")]  # type: ignore[arg-type]
-    root = device.session.hello["root"]  # type: ignore[union-attr]
-    device.close()  # type: ignore[union-attr]
-
     done = shell.run("rm -rf package && mkdir package && tar xz -C package", pip_itself())
     assert done.returncode == 0, done.stderr
     assert shell.run(f"cat >package/{wheel}", files[wheel]).returncode == 0
     done = shell.run(
         "cd package && python3 -m pip install --quiet --no-index --no-deps --no-compile "
-        f"--target site {wheel} && rm -rf pip && ls site"
+        f"--target site {wheel} && ls site"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [b"fmnist", b"fmnist-1.2.0rc1.dist-info"]
+    return done.stdout.decode().split()
 
-    for name in names:
-        interpreter = shlex.quote(f"{root}/environments/{name}/bin/python3")
+
+def set_up(*runtimes: str) -> tuple[list[str], dict[str, Any]]:
+    """The board's interpreters with these runtimes, as edgeq brings them, and what it is."""
+    device = resolve_device("emulated:arm64")
+    assert isinstance(device, BoardDevice)
+    names = [environment.set_up(device, name) for name in runtimes]
+    hello = device.session.hello
+    device.close()
+    return [
+        shlex.quote(f"{hello['root']}/environments/{name}/bin/python3") for name in names
+    ], hello
+
+
+def test_installed_and_run_on_the_board(shell: Shell, int8_mobilenet: Path) -> None:
+    """pip installs the wheel on arm64, and the smoke test passes with each runtime."""
+    labels = {"": [f"c{place}" for place in range(10)]}
+    contract = make_contract(int8_mobilenet, name="fmnist", version="1.2.0-rc1", labels=labels)
+    test = models.path("fashion_mnist_test.npz")
+    golden = make_golden(int8_mobilenet, contract, test, LocalDevice())
+    files = python.make_files(Ingredients(contract, int8_mobilenet.read_bytes(), golden, None))
+    assert wheel_of(files) == "fmnist-1.2.0rc1-py3-none-any.whl"
+    assert install_on(shell, files) == ["fmnist", "fmnist-1.2.0rc1.dist-info"]
+
+    runtimes = ("ai-edge-litert", "tflite-runtime")
+    interpreters, _ = set_up(*runtimes)
+    for runtime, interpreter in zip(runtimes, interpreters, strict=True):
         done = shell.run(f"cd package/site && {interpreter} -m fmnist")
         text = done.stdout.decode()
         assert done.returncode == 0, text + done.stderr.decode()
-        assert text.startswith("fmnist 1.2.0-rc1 on aarch64: ")
-        assert name.startswith(text.split(": ")[1].split(",")[0])
-        assert text.endswith("PASS\n")
+        assert text.startswith(f"fmnist 1.2.0-rc1 on aarch64: {runtime}, ")
+        assert text.endswith("\nPASS\n")
     sample = io.BytesIO()
     np.save(sample, golden.vectors[0].raw["image"])
-    done = shell.run(f"cat >sample.npy && cd package/site && {interpreter} -m fmnist ~/sample.npy",
-                     sample.getvalue())  # fmt: skip
+    assert shell.run("cat >package/sample.npy", sample.getvalue()).returncode == 0
+    done = shell.run(f"cd package/site && {interpreters[0]} -m fmnist ../sample.npy")
     best = json.loads(done.stdout)["class"][0][0]
     assert best == f"c{golden.vectors[0].real['class'][0].argmax()}"
-    assert shell.run("rm -rf package sample.npy").returncode == 0
+    shell.run("rm -rf package")
+
+
+def test_images_are_prepared_alike_on_the_board(
+    shell: Shell, packages: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Pillow's own arm64 wheel resizes and makes grey bit for bit as here."""
+    (interpreter,), hello = set_up("ai-edge-litert")
+    tags = [word for tag in environment.platforms(hello) for word in ("--platform", tag)]
+    fetched = run(
+        tmp_path, "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", *tags,
+        "--python-version", f"3.{hello['version'][1]}", "--target", tmp_path / "site",
+        f"pillow=={PIL.__version__}",
+    )  # fmt: skip
+    assert fetched.returncode == 0, fetched.stderr
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for path in (tmp_path / "site").iterdir():
+            tar.add(path, path.name)
+        for name in ("image", "unsigned_io"):
+            write(packages[name], tmp_path / "packages")
+            tar.add(tmp_path / "packages" / name, name)  # the folder, without an installation
+    sent = shell.run("rm -rf package && mkdir package && tar xz -C package", buffer.getvalue())
+    assert sent.returncode == 0, sent.stderr
+    for name in ("image", "unsigned_io"):
+        done = shell.run(f"cd package && {interpreter} -m {name}")
+        text = done.stdout.decode()
+        assert done.returncode == 0, text + done.stderr.decode()
+        assert text.endswith("\nPASS\n")
+    shell.run("rm -rf package")

@@ -30,7 +30,7 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
     contract = ingredients.contract
     _require_packable(contract)
     needs, python = _requirements(contract)
-    module = code.describe(contract, _signature(ingredients.model))
+    module = code.describe(contract, ingredients.model)
     golden = replace(ingredients.golden, vectors=ingredients.golden.vectors[:_MOST_VECTORS])
     metadata = Metadata(
         contract.name,
@@ -119,14 +119,6 @@ def _names(needs: list[str]) -> str:
     if any(item.startswith("pillow") for item in needs):
         found = f"{found.replace(' and', ',')}, and Pillow to prepare images"
     return found
-
-
-def _signature(model: bytes) -> str | None:
-    """The signature whose names the contract has; see `flatbuffer.interface`."""
-    for item in flatbuffer.parse(model, "the model").signatureDefs or ():
-        if item.subgraphIndex == 0:
-            return flatbuffer.text(item.signatureKey)
-    return None
 
 
 def find_models(files: Files) -> dict[str, bytes]:

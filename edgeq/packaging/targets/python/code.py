@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edgeq import flatbuffer
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.packaging import naming
 from edgeq.packaging.targets.python.wheel import pep440
@@ -17,8 +19,8 @@ from edgeq.packaging.values import Contract, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
 
 _WIDTH = 100
-# What the generated module imports: a class of that name gets another.
-_TAKEN = {"Array", "ArrayLike", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
+# What the generated module, or a program beside it, imports: a class of that name gets another.
+_TAKEN = {"Array", "ArrayLike", "Image", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
 
 
 def render(template: str, **context: Any) -> bytes:
@@ -39,20 +41,20 @@ def read(name: str) -> bytes:
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
-def describe(contract: Contract, signature: str | None) -> dict[str, Any]:
+def describe(contract: Contract, model: bytes) -> dict[str, Any]:
     """All that the templates ask for."""
     class_name = naming.pascal(contract.name)
     if class_name in _TAKEN:
         class_name += "Model"
     inputs = [_describe_input(item) for item in contract.inputs]
-    outputs = [_describe_output(item) for item in contract.outputs]
+    outputs = [_describe_output(place, item) for place, item in enumerate(contract.outputs)]
     steps = {step.split("(")[0] for item in inputs for step in item["step_list"]}
     return {
         "name": contract.name,
         "version": contract.version,
         "python_version": pep440(contract.version),
-        "sha256": contract.model.sha256,
-        "signature": signature,
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "signature": _signature(model),
         "class_name": class_name,
         "inputs": inputs,
         "outputs": outputs,
@@ -78,6 +80,14 @@ def literal(text: str) -> str:
 def _tensor_names(outputs: Sequence[dict[str, Any]], has_bgr: bool) -> list[str]:
     scores = ["Scores"] if any(item["is_labelled"] for item in outputs) else []
     return ["Array", "Input", "Output", *scores, *(["bgr"] if has_bgr else [])]
+
+
+def _signature(model: bytes) -> str | None:
+    """The signature whose names the contract has; see `flatbuffer.interface`."""
+    for item in flatbuffer.parse(model, "the model").signatureDefs or ():
+        if item.subgraphIndex == 0:
+            return flatbuffer.text(item.signatureKey)
+    return None
 
 
 # ---------------------------------------------------------------- inputs and outputs
@@ -110,6 +120,7 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
         "step_list": steps,
         "settings": settings,
         "sample": sample,
+        "takes_pixels": bool(steps),
         "steps": shown and f"`{shown}`",
         "text": f"{sample}; {shown or 'no preprocessing'}.",
     }
@@ -118,14 +129,14 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
 def _show_sample(item: InputContract, declared: Preprocessing) -> str:
     shape = item.spec.shape[1:]
     if item.image is not None and (declared.resize or declared.channels != "rgb"):
-        channels = "3, RGB" if item.image[2] == 3 else "3, RGB, or grey"
-        size = "of any size " if declared.resize else f"of {shape[0]} x {shape[1]} "
-        return f"image {size}as uint8, height x width x {channels}"
+        channels = "3, RGB" if item.image[2] == 3 else "3, RGB, or x 1"
+        size = "any size" if declared.resize else f"{shape[0]} x {shape[1]}"
+        return f"image of {size} as uint8, height x width x {channels}"
     kind = "real values" if item.spec.scales or item.spec.dtype == "float32" else item.spec.dtype
     return f"{kind} of shape {shape}"
 
 
-def _describe_output(item: OutputContract) -> dict[str, Any]:
+def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
     spec = item.spec
     shape = spec.shape[1:] if spec.shape[:1] == (1,) else spec.shape
     values = f"{'float32' if spec.scales else spec.dtype} of shape {shape}"
@@ -136,10 +147,11 @@ def _describe_output(item: OutputContract) -> dict[str, Any]:
     settings = {"name": literal(spec.name), **_quantization(spec)}
     if item.labels:
         settings["labels"] = f"tuple(_LABELS[{literal(spec.name)}])"
+    read = f"{item.identifier}=self.OUTPUTS[{place}].{'scores' if item.labels else 'real'}("
     return {
-        "name": spec.name,
         "identifier": item.identifier,
         "settings": settings,
+        "reading": _fit(12, read, [f"tensors[{literal(spec.name)}]"], "),"),
         "meaning": values,
         "is_labelled": bool(item.labels),
         "is_ranked": bool(item.labels) and all(size == 1 for size in shape[:-1]),
@@ -184,7 +196,7 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
         ),
         "predict": _fit(4, "def predict(", parameters, f") -> {class_name}Result:"),
         "run": f"{run}\n        return self.postprocess(self.run(tensors))",
-        "example": ", ".join(f"{name}=..." if several else "..." for name in names),
+        "example": ", ".join(f"{name}={name}" if several else name for name in names),
     }
 
 
