@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from edgeq import flatbuffer
+from edgeq.packaging import metadata
 from edgeq.packaging.values import Contract
-
-_KEY = "TFLITE_METADATA"
 
 
 def ship(
@@ -22,21 +20,22 @@ def ship(
     content = path.read_bytes()
     if not has_metadata:
         return content, []
-    add = importlib.import_module("edgeq.packaging.metadata").add_metadata
-    written = add(content, contract, description=description, license=license or "")
+    written = metadata.add_metadata(
+        content, contract, description=description, license=license or ""
+    )
     if without_metadata(written) != content:
         return content, [
             "no metadata was added: this file was written by another tool, and adding it would "
             "change more than the metadata"
         ]
-    return written, []
+    return written, list(metadata.limits(contract))
 
 
 def without_metadata(content: bytes) -> bytes:
     """A file as it was before metadata was added to it."""
     tree = flatbuffer.parse(content, "the shipped model")
     entries = list(tree.metadata or ())
-    ours = [entry for entry in entries if flatbuffer.text(entry.name) == _KEY]
+    ours = [entry for entry in entries if flatbuffer.text(entry.name) == metadata.KEY]
     if not ours:
         return content
     (entry,) = ours

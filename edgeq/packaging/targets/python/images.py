@@ -18,9 +18,10 @@ def resize(height: int, width: int) -> Callable[[Array], Array]:
     def step(image: Array) -> Array:
         if image.shape[:2] == (height, width):
             return image
-        resized = np.asarray(
-            _pixels(image).resize((width, height), Image.Resampling.BILINEAR),
-        )
+        # Two steps: which one Pillow does first by itself depends on its version.
+        wide = _pixels(image)
+        wide = wide.resize((width, wide.height), Image.Resampling.BILINEAR)
+        resized = np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR))
         return resized[:, :, np.newaxis] if image.shape[2:] == (1,) else resized
 
     return step
