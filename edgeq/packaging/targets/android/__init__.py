@@ -1,0 +1,101 @@
+"""Android: an AAR, and the same as a Gradle module.
+
+The AAR holds compiled classes, so that whoever adds it gets a class to call. That takes a JDK when
+a package is made: everyone who builds for Android has one, since Gradle needs it, and class files
+from anywhere else could not be reviewed. What the compiler writes depends on its release alone.
+"""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgeq.errors import PackageError
+from edgeq.packaging.archive import read_zip, write_zip
+from edgeq.packaging.targets.android.compiling import make_jar
+from edgeq.packaging.targets.android.describing import describe
+from edgeq.packaging.targets.android.vectors import golden_assets
+from edgeq.packaging.values import Files, Ingredients
+
+_MODULE_ASSETS = "module/src/main/assets/"
+_AAR_ASSETS = "assets/"
+_MODEL = ".tflite"
+
+
+def make_files(ingredients: Ingredients) -> dict[str, bytes]:
+    """The AAR, its POM, the module and a README.
+
+    Raises:
+        PackageError: an input takes several samples at a time, there are more labels than a class
+            can hold, or there is no Java compiler.
+    """
+    names = describe(ingredients)
+    names["vectors"], assets = golden_assets(ingredients.golden, names)
+    environment = Environment(
+        loader=PackageLoader("edgeq.packaging.targets.android", "templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+
+    def render(template: str) -> bytes:
+        return environment.get_template(f"{template}.jinja").render(names).encode()
+
+    folder, asset = names["folder"], names["asset"]
+    sources = {
+        f"{folder}/{names['classes'][kind]}.java": render(f"{kind}.java")
+        for kind in names["classes"]
+    }
+    rules = render("consumer-rules.pro")
+    aar = {
+        "AndroidManifest.xml": render("AndroidManifest.xml"),
+        "R.txt": b"",
+        "classes.jar": make_jar(sources),
+        "proguard.txt": rules,
+        f"{_AAR_ASSETS}{asset}": ingredients.model,
+    }
+    module = {
+        "build.gradle.kts": render("build.gradle.kts"),
+        "consumer-rules.pro": rules,
+        # The namespace is in Gradle's file; a package name here as well would be an error.
+        "src/main/AndroidManifest.xml": b"<manifest />\n",
+        f"src/main/kotlin/{folder}/{names['kotlin_class']}.kt": render("KotlinModel.kt"),
+        f"src/androidTest/java/{folder}/GoldenTest.java": render("GoldenTest.java"),
+        **{f"src/main/java/{path}": content for path, content in sources.items()},
+        **{f"src/androidTest/assets/{path}": content for path, content in assets.items()},
+    }
+    return {
+        names["aar"]: write_zip(aar, stored=(f"{_AAR_ASSETS}{asset}",)),
+        names["pom"]: render("pom.xml"),
+        "README.md": render("README.md"),
+        f"{_MODULE_ASSETS}{asset}": ingredients.model,
+        **{f"module/{path}": content for path, content in module.items()},
+    }
+
+
+def find_models(files: Files) -> dict[str, bytes]:
+    """The model in the AAR and in the module.
+
+    Raises:
+        PackageError: one of them is missing, or the AAR is damaged.
+    """
+    found = {
+        path: content
+        for path, content in files.items()
+        if path.startswith(_MODULE_ASSETS) and path.endswith(_MODEL)
+    }
+    if not found:
+        raise PackageError(f"{_MODULE_ASSETS} holds no model.")
+    archives = [path for path in files if path.endswith(".aar") and "/" not in path]
+    if not archives:
+        raise PackageError("The AAR is missing.")
+    for path in archives:
+        inside = {
+            f"{path}!{name}": content
+            for name, content in read_zip(files[path], path).items()
+            if name.startswith(_AAR_ASSETS) and name.endswith(_MODEL)
+        }
+        if not inside:
+            raise PackageError(f"{path} holds no model.")
+        found.update(inside)
+    return found
