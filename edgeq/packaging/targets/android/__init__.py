@@ -7,12 +7,14 @@ from anywhere else could not be reviewed. What the compiler writes depends on it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import read_zip, write_zip
 from edgeq.packaging.targets.android.compiling import make_jar
-from edgeq.packaging.targets.android.describing import describe
+from edgeq.packaging.targets.android.describing import Names, describe
 from edgeq.packaging.targets.android.vectors import golden_assets
 from edgeq.packaging.values import Files, Ingredients
 
@@ -30,6 +32,33 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
     """
     names = describe(ingredients)
     names["vectors"], assets = golden_assets(ingredients.golden, names)
+    render = _renderer(names)
+    asset, model, rules = names["asset"], ingredients.model, render("consumer-rules.pro")
+    sources = {
+        f"{names['folder']}/{name}.java": render(f"{kind}.java")
+        for kind, name in names["classes"].items()
+    }
+    place = f"{_AAR_ASSETS}{asset}"
+    aar = {
+        "AndroidManifest.xml": render("AndroidManifest.xml"),
+        "R.txt": b"",
+        "classes.jar": make_jar(sources),
+        "proguard.txt": rules,
+        place: model,
+    }
+    return {
+        names["aar"]: write_zip(aar, stored=(place,)),
+        names["pom"]: render("pom.xml"),
+        "README.md": render("README.md"),
+        f"{_MODULE_ASSETS}{asset}": model,
+        "module/consumer-rules.pro": rules,
+        **{f"module/src/main/java/{path}": content for path, content in sources.items()},
+        **{f"module/src/androidTest/assets/{path}": content for path, content in assets.items()},
+        **_rest_of_module(names, render),
+    }
+
+
+def _renderer(names: Names) -> Callable[[str], bytes]:
     environment = Environment(
         loader=PackageLoader("edgeq.packaging.targets.android", "templates"),
         trim_blocks=True,
@@ -41,35 +70,17 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
     def render(template: str) -> bytes:
         return environment.get_template(f"{template}.jinja").render(names).encode()
 
-    folder, asset = names["folder"], names["asset"]
-    sources = {
-        f"{folder}/{names['classes'][kind]}.java": render(f"{kind}.java")
-        for kind in names["classes"]
-    }
-    rules = render("consumer-rules.pro")
-    aar = {
-        "AndroidManifest.xml": render("AndroidManifest.xml"),
-        "R.txt": b"",
-        "classes.jar": make_jar(sources),
-        "proguard.txt": rules,
-        f"{_AAR_ASSETS}{asset}": ingredients.model,
-    }
-    module = {
-        "build.gradle.kts": render("build.gradle.kts"),
-        "consumer-rules.pro": rules,
-        # The namespace is in Gradle's file; a package name here as well would be an error.
-        "src/main/AndroidManifest.xml": b"<manifest />\n",
-        f"src/main/kotlin/{folder}/{names['kotlin_class']}.kt": render("KotlinModel.kt"),
-        f"src/androidTest/java/{folder}/GoldenTest.java": render("GoldenTest.java"),
-        **{f"src/main/java/{path}": content for path, content in sources.items()},
-        **{f"src/androidTest/assets/{path}": content for path, content in assets.items()},
-    }
+    return render
+
+
+def _rest_of_module(names: Names, render: Callable[[str], bytes]) -> dict[str, bytes]:
+    folder, kotlin = names["folder"], names["kotlin_class"]
     return {
-        names["aar"]: write_zip(aar, stored=(f"{_AAR_ASSETS}{asset}",)),
-        names["pom"]: render("pom.xml"),
-        "README.md": render("README.md"),
-        f"{_MODULE_ASSETS}{asset}": ingredients.model,
-        **{f"module/{path}": content for path, content in module.items()},
+        "module/build.gradle.kts": render("build.gradle.kts"),
+        # The namespace is in Gradle's file; a package name here as well would be an error.
+        "module/src/main/AndroidManifest.xml": b"<manifest />\n",
+        f"module/src/main/kotlin/{folder}/{kotlin}.kt": render("KotlinModel.kt"),
+        f"module/src/androidTest/java/{folder}/GoldenTest.java": render("GoldenTest.java"),
     }
 
 

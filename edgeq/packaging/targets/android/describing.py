@@ -16,11 +16,11 @@ from edgeq.packaging.values import Contract, Ingredients, InputContract, OutputC
 from edgeq.values import Preprocessing, TensorSpec
 
 GROUP = "edgeq"
-# The last of LiteRT 1: it has the Interpreter, and native libraries for pages of 16 KB (since
-# 1.4.0). Releases 2.0 came without the Interpreter (google-ai-edge/LiteRT issue 4775).
+# LiteRT 1.4 has the Interpreter, and native libraries for pages of 16 KB. Some of LiteRT 2 came
+# without that class (google-ai-edge/LiteRT issue 4775).
 _RUNTIME = "com.google.ai.edge.litert:litert:1.4.2"
 _RUNTIME_RUNS = (2, 20)
-# For models that say they need a newer TensorFlow Lite than that was made from.
+# For models that say they need a newer TensorFlow Lite than LiteRT 1.4 was made beside.
 _NEWER_RUNTIME = "com.google.ai.edge.litert:litert:2.3.0"
 _MIN_SDK, _NEWER_MIN_SDK = 23, 24
 # A class file counts to 65,535 and a method to 64 KB, of which a label takes 2 and 8 bytes.
@@ -153,22 +153,29 @@ def _input(item: InputContract, tensor: str) -> Names:
         )
     suffix, count = naming.pascal(item.identifier), math.prod(spec.shape[1:])
     channels = None if chosen is None else chosen.channels
-    one = item.image is not None and item.image[2] == 1
+    image = _image(item)
     return {
         **_tensor(spec, item.identifier, tensor),
         "prepare": f"prepare{suffix}",
         "encode": f"encode{suffix}",
         "count": count,
         "bytes": count * np.dtype(spec.dtype).itemsize,
-        "image": item.image,
+        "image": image,
         "is_preprocessed": chosen is not None,
         "resize": None if chosen is None else chosen.resize,
         "channels": channels,
         # A bitmap has colours; for a model of grey pixels they become grey before anything else.
-        "folds": one and channels != "gray",
+        "folds": image is not None and image[2] == 1 and channels != "gray",
         "statements": [] if chosen is None else _statements(chosen),
         "steps": "As it is." if chosen is None else _steps(chosen),
     }
+
+
+def _image(item: InputContract) -> tuple[int, int, int] | None:
+    """The size of an image; two dimensions may as well be a series, unless they were resized."""
+    chosen = item.preprocessing
+    is_declared = chosen is not None and (chosen.resize is not None or chosen.channels != "rgb")
+    return item.image if is_declared or len(item.spec.shape) == 4 else None
 
 
 def _statements(chosen: Preprocessing) -> list[str]:

@@ -21,54 +21,59 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
         names: as `describe` makes them.
     """
     assets: dict[str, bytes] = {}
-
-    def store(name: str, array: NDArray[Any], dtype: str) -> str:
-        path = f"{name}.bin"
-        assets[f"{names['golden']}/{path}"] = array.astype(dtype).tobytes()
-        return path
-
-    def describe_input(item: Names, vector: Vector, name: str) -> Names:
-        raw, tensor = vector.raw[item["key"]], vector.inputs[item["key"]]
-        if _is_pixels(raw, item):
-            path = store(f"{name}-raw", raw, "u1")
-            height, width, channels = (*raw.shape, 1)[:3]
-            arguments = f'bytes("{path}"), {height}, {width}, {channels}'
-        elif item["is_real"]:
-            arguments = f'floats("{store(f"{name}-raw", raw, "<f4")}")'
-        else:
-            arguments = f'longs("{store(f"{name}-raw", raw, "<i8")}")'
-        file = store(f"{name}-input", tensor, tensor.dtype.newbyteorder("<").str)
-        return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
-
-    def describe_output(item: Names, vector: Vector, name: str) -> Names:
-        tensor, real = vector.outputs[item["key"]], vector.real[item["key"]]
-        is_float = tensor.dtype.kind == "f"
-        layout = "" if is_float else f", {item['width']}, {item['signed']}"
-        return {
-            **item,
-            "file": store(f"{name}-output", tensor, tensor.dtype.newbyteorder("<").str),
-            "real": store(f"{name}-real", *((real, "<f4") if item["is_real"] else (tensor, "<i8"))),
-            "read_real": "floats" if item["is_real"] else "longs",
-            "numbers": "Tensors.getFloats" if is_float else "Tensors.getIntegers",
-            "layout": layout,
-            "tolerance": repr(float(golden.tolerances[item["key"]])),
-        }
-
-    vectors = [
-        {
-            "index": vector.index,
-            "inputs": [
-                describe_input(item, vector, f"{number:02d}-{place}")
-                for place, item in enumerate(names["inputs"])
-            ],
-            "outputs": [
-                describe_output(item, vector, f"{number:02d}-{place}")
-                for place, item in enumerate(names["outputs"])
-            ],
-        }
-        for number, vector in enumerate(golden.vectors)
-    ]
+    vectors = []
+    for number, vector in enumerate(golden.vectors):
+        shelf = _Shelf(assets, names["golden"], number)
+        inputs = [_input(item, vector, shelf) for item in names["inputs"]]
+        outputs = [
+            _output(item, vector, golden.tolerances[item["key"]], shelf)
+            for item in names["outputs"]
+        ]
+        vectors.append({"index": vector.index, "inputs": inputs, "outputs": outputs})
     return vectors, assets
+
+
+class _Shelf:
+    """Where the arrays of one vector go, under names that count up."""
+
+    def __init__(self, assets: dict[str, bytes], folder: str, number: int):
+        self._assets, self._folder, self._number = assets, folder, number
+        self._count = 0
+
+    def put(self, part: str, array: NDArray[Any], dtype: str | None = None) -> str:
+        name = f"{self._number:02d}-{self._count:02d}-{part}.bin"
+        wanted = np.dtype(dtype) if dtype else array.dtype.newbyteorder("<")
+        self._assets[f"{self._folder}/{name}"] = array.astype(wanted).tobytes()
+        self._count += 1
+        return name
+
+
+def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
+    raw = vector.raw[item["key"]]
+    if _is_pixels(raw, item):
+        height, width, channels = (*raw.shape, 1)[:3]
+        arguments = f'bytes("{shelf.put("raw", raw)}"), {height}, {width}, {channels}'
+    elif item["is_real"]:
+        arguments = f'floats("{shelf.put("raw", raw, "<f4")}")'
+    else:
+        arguments = f'longs("{shelf.put("raw", raw, "<i8")}")'
+    file = shelf.put("input", vector.inputs[item["key"]])
+    return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
+
+
+def _output(item: Names, vector: Vector, tolerance: float, shelf: _Shelf) -> Names:
+    tensor = vector.outputs[item["key"]]
+    is_float = tensor.dtype.kind == "f"
+    real = (vector.real[item["key"]], "<f4") if item["is_real"] else (tensor, "<i8")
+    return {
+        **item,
+        "file": shelf.put("output", tensor),
+        "real": shelf.put("real", *real),
+        "read_real": "floats" if item["is_real"] else "longs",
+        "numbers": "Tensors.getFloats" if is_float else "Tensors.getIntegers",
+        "layout": "" if is_float else f", {item['width']}, {item['signed']}",
+        "tolerance": repr(float(tolerance)),
+    }
 
 
 def _is_pixels(raw: NDArray[Any], item: Names) -> bool:
