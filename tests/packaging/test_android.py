@@ -40,7 +40,8 @@ from edgeq.values import Preprocessing, TensorSpec
 from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 FAKES = Path(__file__).with_name("android_fakes")
-UINT8, INT32 = schema.TensorType.UINT8, schema.TensorType.INT32
+Type = schema.TensorType
+UINT8, INT32, INT64 = Type.UINT8, Type.INT32, Type.INT64
 PACKAGES = {"javac": "default-jdk-headless", "aapt2": "aapt", "zipalign": "zipalign",
             "apksigner": "apksigner", "keytool": "default-jdk-headless",
             "kotlinc": "kotlin"}  # fmt: skip
@@ -169,7 +170,31 @@ def signed_by_name(tmp_path: Path) -> Ingredients:
     )  # fmt: skip
 
 
-KINDS: list[Callable[[Path], Ingredients]] = [images, grey_images, several, signed_by_name]
+def unquantized(tmp_path: Path) -> Ingredients:
+    """Integers that go in as they are: pixels, resized all the same, and large numbers."""
+    tensors = [tensor("image", [1, 4, 5, 3], UINT8), tensor("shape", [2], INT32, buffer=1),
+               tensor("flat", [1, 60], UINT8), tensor("ids", [1, 2, 1], INT64),
+               tensor("shape2", [2], INT32, buffer=2), tensor("same", [1, 2], INT64)]  # fmt: skip
+    operators = [operator(0, [0, 1], [2], schema.ReshapeOptionsT()),
+                 operator(0, [3, 4], [5], schema.ReshapeOptionsT())]  # fmt: skip
+    main = graph(tensors, [0, 3], [2, 5], operators)
+    shapes = [np.array(shape, np.int32) for shape in ([1, 60], [1, 2])]
+    data = {
+        "image": pixels(3, 12, 11, 3),
+        "ids": np.array([[[2**40 + 1], [-1]], [[0], [7]], [[5], [-(2**62)]]]),
+    }
+    content = model([main], [(Operator.RESHAPE, 1)], shapes)
+    options = {"preprocess": ["image:resize=4x5,channels=bgr"]}
+    return gather(tmp_path / "2 ids.tflite", content, data, **options)
+
+
+KINDS: list[Callable[[Path], Ingredients]] = [
+    images,
+    grey_images,
+    several,
+    signed_by_name,
+    unquantized,
+]
 
 
 # ---------------------------------------------------------------- on a desktop JVM
@@ -597,6 +622,7 @@ def test_an_apk_with_the_aars_content_is_built_aligned_signed_and_run(
     run(*link, "--manifest", tmp_path / "AndroidManifest.xml", "-A", tmp_path / "aar/assets")
     run("zipalign", "-f", PAGE_BYTES, linked, aligned)
     run("zipalign", "-c", PAGE_BYTES, aligned)
+    run("zipalign", "-c", PAGE_BYTES, desktop.aar)
     key = tmp_path / "key.jks"
     secret = "-storepass", "secret1", "-keypass", "secret1"
     run("keytool", "-genkeypair", "-keystore", key, *secret, "-alias", "a", "-keyalg", "RSA",
