@@ -211,3 +211,8 @@ def test_the_wheel_holds_every_module_and_nothing_beside_edgeq(tmp_path: Path) -
                "edgeq/packaging/targets/c/templates/package.h",
                "edgeq/models/fashion_mnist_test.npz"}  # fmt: skip
     assert shipped <= set(names)
+    # Templates and the like of packages for releases.
+    beside = (ROOT / "edgeq/packaging").rglob("*.*")
+    for path in beside:
+        if path.suffix not in {".py", ".pyc", ".md"}:
+            assert path.relative_to(ROOT).as_posix() in names

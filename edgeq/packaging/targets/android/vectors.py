@@ -1,0 +1,84 @@
+"""Golden vectors as assets of an instrumentation test, and what the test says about each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.packaging.values import Golden, Vector
+
+Names = dict[str, Any]
+
+
+def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, bytes]]:
+    """The vectors for the template, and the files that they name, little-endian.
+
+    Raw samples are stored as generated code takes them: 8-bit pixels, or float32, or int64.
+
+    Args:
+        names: as `describe` makes them.
+    """
+    assets: dict[str, bytes] = {}
+    vectors = []
+    for number, vector in enumerate(golden.vectors):
+        shelf = _Shelf(assets, names["golden"], number)
+        inputs = [_input(item, vector, shelf) for item in names["inputs"]]
+        outputs = [
+            _output(item, vector, golden.tolerances[item["key"]], shelf)
+            for item in names["outputs"]
+        ]
+        vectors.append({"index": vector.index, "inputs": inputs, "outputs": outputs})
+    return vectors, assets
+
+
+class _Shelf:
+    """Where the arrays of one vector go, under names that count up."""
+
+    def __init__(self, assets: dict[str, bytes], folder: str, number: int):
+        self._assets, self._folder, self._number = assets, folder, number
+        self._count = 0
+
+    def put(self, part: str, array: NDArray[Any], dtype: str | None = None) -> str:
+        name = f"{self._number:02d}-{self._count:02d}-{part}.bin"
+        wanted = np.dtype(dtype) if dtype else array.dtype.newbyteorder("<")
+        self._assets[f"{self._folder}/{name}"] = array.astype(wanted).tobytes()
+        self._count += 1
+        return name
+
+
+def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
+    raw = vector.raw[item["key"]]
+    if _is_pixels(raw, item):
+        height, width, channels = (*raw.shape, 1)[:3]
+        arguments = f'bytes("{shelf.put("raw", raw)}"), {height}, {width}, {channels}'
+    elif item["is_real"]:
+        arguments = f'floats("{shelf.put("raw", raw, "<f4")}")'
+    else:
+        arguments = f'longs("{shelf.put("raw", raw, "<i8")}")'
+    file = shelf.put("input", vector.inputs[item["key"]])
+    return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
+
+
+def _output(item: Names, vector: Vector, tolerance: float, shelf: _Shelf) -> Names:
+    tensor = vector.outputs[item["key"]]
+    is_float = tensor.dtype.kind == "f"
+    real = (vector.real[item["key"]], "<f4") if item["is_real"] else (tensor, "<i8")
+    return {
+        **item,
+        "file": shelf.put("output", tensor),
+        "real": shelf.put("real", *real),
+        "read_real": "floats" if item["is_real"] else "longs",
+        "numbers": "Tensors.getFloats" if is_float else "Tensors.getIntegers",
+        "layout": "" if is_float else f", {item['width']}, {item['signed']}",
+        "tolerance": repr(float(tolerance)),
+    }
+
+
+def _is_pixels(raw: NDArray[Any], item: Names) -> bool:
+    """Whether a sample is an image as the generated code takes one."""
+    if item["image"] is None or raw.dtype != np.uint8:
+        return False
+    has_channels = raw.ndim == 2 or (raw.ndim == 3 and raw.shape[2] in (1, 3))
+    return has_channels and (item["resize"] is not None or raw.shape[:2] == item["image"][:2])
