@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from edgeq.errors import (
     SourceError,
     UsageError,
 )
-from edgeq.packaging import archive, storing
+from edgeq.packaging import archive, storing, targets
 from edgeq.packaging.building import Package, make_package
 from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.verifying import Verification, verify_package
@@ -431,3 +432,26 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
     done = run("verify", path)
     assert "MODEL_CARD.md was changed" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("FAIL: 1 check failed; do not ship ")
+
+
+# ---------------------------------------------------------------- all targets
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_a_package_for_each_target_is_what_was_measured_and_always_the_same(
+    int8_mobilenet: Path, tmp_path: Path, target: str, request: pytest.FixtureRequest
+) -> None:
+    if target == "android" and shutil.which("javac") is None:
+        pytest.skip("needs javac (Debian: default-jdk-headless)")
+    if target == "c":
+        request.getfixturevalue("tflite_micro")
+    given: dict[str, Any] = {"data": DATA, "labels": {"": LABELS}, "vectors": 2}
+    made = make_package(int8_mobilenet, target, **given)
+    path = tmp_path / f"{target}.zip"
+    storing.write_package(made.files, path)
+    assert verify_package(path).is_sound
+    copy = tmp_path / "elsewhere" / "renamed folder"
+    copy.mkdir(parents=True)
+    for source in (int8_mobilenet, Path(f"{int8_mobilenet}.json")):
+        (copy / source.name).write_bytes(source.read_bytes())
+    assert make_package(copy / int8_mobilenet.name, target, **given).files == made.files
