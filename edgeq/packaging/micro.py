@@ -60,7 +60,8 @@ class Measured:
     Attributes:
         version: of tflite-micro.
         outputs: of each sample, in the order of the model's outputs.
-        arena_bytes: the smallest arena with which it runs here, a multiple of 16.
+        arena_bytes: the smallest arena with which it runs here, a multiple of 16; some hundred
+            bytes of it are the notes of the allocator that records.
         recorded_bytes: what the interpreter itself says that it used, which may be less: it does
             not count what it needs for a while when it prepares the operators.
     """

@@ -1,0 +1,41 @@
+#ifndef LINKED_MICRO_INTERPRETER_H_
+#define LINKED_MICRO_INTERPRETER_H_
+#include <cstddef>
+#include <cstdint>
+
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+
+struct TfLiteTensor {
+  char quantization[16];
+  char params[8];
+  union { char* raw; } data;
+};
+
+namespace tflite {
+namespace micro {
+
+class MicroResourceVariables;
+class MicroProfilerInterface;
+
+class MicroInterpreter {
+ public:
+  MicroInterpreter(const Model*, const MicroOpResolver&, std::uint8_t* arena, std::size_t size,
+                   MicroResourceVariables*, MicroProfilerInterface*, bool);
+  MicroInterpreter(const Model* model, const MicroOpResolver& resolver, std::uint8_t* arena,
+                   std::size_t size)
+      : MicroInterpreter(model, resolver, arena, size, nullptr, nullptr, false) {}
+  ~MicroInterpreter();
+  TfLiteStatus AllocateTensors();
+  TfLiteStatus Invoke();
+  TfLiteStatus Reset();
+  TfLiteTensor* input(std::size_t index);
+  TfLiteTensor* output(std::size_t index);
+  std::size_t arena_used_bytes() const { return 0; }  // inline there, so there is no symbol
+
+ private:
+  char storage_[1 << 16];
+};
+
+}  // namespace micro
+}  // namespace tflite
+#endif
