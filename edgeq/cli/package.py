@@ -27,6 +27,10 @@ from edgeq.packaging.targets import NAMES
     "--data", metavar="DATA",
     help="Real samples for golden vectors.  [default: those that the model's record names]",
 )  # fmt: skip
+@click.option(
+    "--preprocess", multiple=True, metavar="SPEC",
+    help="From a raw sample to an input, as for convert.  [default: what the file carries]",
+)  # fmt: skip
 @click.option("--vectors", type=click.IntRange(1, 64), default=4, show_default=True,
               help="Number of golden vectors.")  # fmt: skip
 @click.option(
@@ -63,6 +67,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         name=given["name"],
         version=given["release"],
         labels=dict(map(_read_labels, given["labels"])),
+        preprocess=given["preprocess"] or None,
         vectors=given["vectors"],
         license=given["license"],
         description=given["description"],

@@ -33,7 +33,7 @@ def words(name: str) -> list[str]:
     """The ASCII words of a name: "serving_default_Image:0" is serving, default, Image, 0."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain)
-    return re.findall(r"[A-Za-z]+|[0-9]+", spaced)
+    return re.findall(r"[A-Za-z]+[0-9]*|[0-9]+", spaced)
 
 
 def snake(name: str, fallback: str) -> str:

@@ -201,12 +201,24 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         with storage.replacing(target) as temporary:
             storage.write_record(temporary, "compare", result)
 
-    reads: dict[str, Source] = {
-        "the FP32 model": float_file(plan),
-        "the converted model": plan.output,
-        "the test data": test,
-    }
-    options = {
+    return Step(
+        name=f"compare {device.name}",
+        reads={
+            "the FP32 model": float_file(plan),
+            "the converted model": plan.output,
+            "the test data": test,
+        },
+        options=_comparison_options(plan, device, is_here=is_here),
+        outputs=(target,),
+        work=work,
+        device=device.name,
+        is_alone=is_here,
+        voids=verdict_files(plan),
+    )
+
+
+def _comparison_options(plan: Plan, device: PlannedDevice, *, is_here: bool) -> dict[str, Any]:
+    return {
         **_plain(plan.bench),
         "preprocess": plan.preprocess,
         "test_samples": plan.test_samples,
@@ -215,17 +227,6 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
         # A folder that was copied to another machine holds no figures of this one.
         "the device": (device.address, device.python, platform.node() if is_here else None),
     }
-    name = f"compare {device.name}"
-    return Step(
-        name,
-        reads,
-        options,
-        (target,),
-        work,
-        device=device.name,
-        is_alone=is_here,
-        voids=verdict_files(plan),
-    )
 
 
 # ---------------------------------------------------------------- the verdict
