@@ -77,7 +77,11 @@ def read_zip(content: bytes, shown_as: str) -> dict[str, bytes]:
             infos = archive.infolist()
             _require_sane(infos, shown_as)
             return {info.filename: archive.read(info) for info in infos if not info.is_dir()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise PackageError(f"{shown_as} is no package: it is no folder and no zip.") from error
+        raise PackageError(f"{shown_as} is damaged: {str(error).rstrip('.')}.") from error
+    except (zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise PackageError(f"{shown_as} is damaged: {str(error).rstrip('.')}.") from error
     except RuntimeError as error:  # how zipfile says that an entry is encrypted
         raise PackageError(f"{shown_as} cannot be read: {str(error).rstrip('.')}.") from error

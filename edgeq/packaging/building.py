@@ -11,7 +11,7 @@ from edgeq import __version__, storage
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
-from edgeq.packaging import papers, signing, targets
+from edgeq.packaging import metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import MOST, golden_files, make_golden
 from edgeq.packaging.manifest import (
@@ -123,7 +123,11 @@ def make_package(
     golden = make_golden(
         path, contract, source, resolve_device("local"), count=chosen.vectors, seed=chosen.seed
     )
-    shipped, notes = ship(path, contract, chosen.description, chosen.license, chosen.has_metadata)
+    # A microcontroller has no reader for metadata, and no flash for what nobody reads.
+    has_metadata = chosen.has_metadata and target != "c"
+    shipped, notes = ship(path, contract, chosen.description, chosen.license, has_metadata)
+    if target == "android":
+        notes += metadata.limits(contract)
     contract = replace(contract, model=storage.refer_bytes(shipped, contract.model.path))
     files = _collect(target, contract, shipped, golden, found, verdict, chosen)
     manifest = _describe(target, contract, path, found, verdict, chosen, files)

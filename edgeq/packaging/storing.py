@@ -78,6 +78,8 @@ def read_package(path: Path) -> tuple[dict[str, bytes], list[str]]:
 
 
 def _read_folder(path: Path) -> dict[str, bytes]:
+    if not (path / MANIFEST).is_file():
+        raise PackageError(f"{path} has no {MANIFEST}: it is no package of edgeq.")
     files = {}
     total = 0
     for entry in sorted(path.rglob("*")):
