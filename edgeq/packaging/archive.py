@@ -77,12 +77,9 @@ def read_zip(content: bytes, shown_as: str) -> dict[str, bytes]:
             infos = archive.infolist()
             _require_sane(infos, shown_as)
             return {info.filename: archive.read(info) for info in infos if not info.is_dir()}
-    except zipfile.BadZipFile as error:
-        if not zipfile.is_zipfile(io.BytesIO(content)):
-            raise PackageError(f"{shown_as} is no package: it is no folder and no zip.") from error
-        raise PackageError(f"{shown_as} is damaged: {str(error).rstrip('.')}.") from error
-    except (zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise PackageError(f"{shown_as} is damaged: {str(error).rstrip('.')}.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        reason = str(error).rstrip(".")
+        raise PackageError(f"{shown_as} is damaged, or no zip archive: {reason}.") from error
     except RuntimeError as error:  # how zipfile says that an entry is encrypted
         raise PackageError(f"{shown_as} cannot be read: {str(error).rstrip('.')}.") from error
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from edgeq import flatbuffer
-from edgeq.converters.preprocessing import apply
 from edgeq.errors import PackageError
 from edgeq.packaging import naming
 from edgeq.packaging.targets.android.literals import real, shown, string
@@ -55,7 +54,6 @@ def describe(ingredients: Ingredients) -> Names:
         **_names(contract, any(item["label_count"] for item in outputs)),
         "inputs": inputs,
         "outputs": outputs,
-        "height_first": _resizes_height_first(),
         "has_images": any(item["image"] for item in inputs),
         "signature": None if key is None else string(key),
         "sha256": contract.model.sha256,
@@ -92,19 +90,6 @@ def _names(contract: Contract, has_labels: bool) -> Names:
         "min_runtime": None if release is None else shown(release),
         "min_sdk": _NEWER_MIN_SDK if is_newer else _MIN_SDK,
     }
-
-
-def _resizes_height_first() -> bool:
-    """Whether images are resized here as Pillow 13 does it, which differs from 12 by a rounding.
-
-    Pillow 13 begins with the height where that is less work. Generated code must do what made the
-    calibration and the golden vectors, so it is asked of edgeq's own preprocessing.
-    """
-    probe = ((np.arange(64, dtype=np.uint32) ** 3 * 2654435761) >> 24).astype(np.uint8)
-    image = probe.reshape(8, 8)
-    at_once = apply(Preprocessing(resize=(3, 7)), image)
-    narrow = apply(Preprocessing(resize=(8, 7)), image).astype(np.uint8)
-    return not np.array_equal(at_once, apply(Preprocessing(resize=(3, 7)), narrow))
 
 
 def _tensor_name(graph: Any, index: Any) -> str:
