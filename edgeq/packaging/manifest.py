@@ -23,7 +23,7 @@ SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 KEY = "signing-key.pub.pem"
 # Those that the manifest does not list.
-_OUTSIDE = (MANIFEST, SUMS, SIGNATURE)
+_OUTSIDE = (MANIFEST, SUMS, SIGNATURE, KEY)
 
 
 @dataclass(frozen=True)

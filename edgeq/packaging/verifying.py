@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
-from edgeq.errors import EdgeqError, PackageError
+from edgeq.errors import EdgeqError, PackageError, UsageError
 from edgeq.packaging import signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import check_vector, prepare, read_golden
@@ -121,17 +121,23 @@ def _outcome(name: str, problems: Sequence[str], good: str) -> Check:
 
 def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:
     signature = files.get(SIGNATURE)
+    if signature is None:
+        whose = "" if key is None else f"; it should be, by the key {signing.fingerprint(key)}"
+        return Check("signature", "skipped" if key is None else "fail", (f"not signed{whose}",))
+    sums = files.get(SUMS, b"")
     if key is not None:
         whose = f"the key {signing.fingerprint(key)}"
-        if signature is None:
-            return Check("signature", "fail", (f"it is not signed; it should be, by {whose}",))
-        if SUMS not in files or not signing.is_signed(files[SUMS], signature, key):
-            return Check("signature", "fail", (f"{SIGNATURE} is not by {whose} over {SUMS}",))
-        return Check("signature", "pass", (f"by {whose}",))
-    if signature is None:
-        return Check("signature", "skipped", ("it is not signed",))
-    own = signing.parse_public_key(files.get(KEY, b""), KEY)
-    if not signing.is_signed(files.get(SUMS, b""), signature, own):
+        problems = []
+        if not signing.is_signed(sums, signature, key):
+            problems.append(f"{SIGNATURE} is not by {whose} over {SUMS}")
+        if files.get(KEY) != signing.public_pem(key):
+            problems.append(f"{KEY} is not {whose}")
+        return _outcome("signature", problems, f"by {whose}")
+    try:
+        own = signing.parse_public_key(files.get(KEY, b""), KEY)
+    except UsageError as error:
+        return Check("signature", "fail", (error.message,))
+    if not signing.is_signed(sums, signature, own):
         return Check("signature", "fail", (f"{SIGNATURE} or {KEY} was changed",))
     told = f"it says to be by {signing.fingerprint(own)}; --public-key KEY.pem proves by whom"
     return Check("signature", "skipped", (told,))

@@ -263,6 +263,15 @@ def test_a_signature_proves_who_made_it(
     assert signature(public_key=public) == "pass"
     assert signature(public_key=theirs) == "fail"
     assert signature() == "skipped"
+    assert verify_package(path, public_key=public).is_sound
+    assert verify_package(path).is_sound
+    good = (path / KEY).read_bytes()
+    (path / KEY).write_bytes(good.replace(b"A", b"B", 1))
+    for result in (verify_package(path, public_key=public, runs=False),
+                   verify_package(path, runs=False)):  # fmt: skip
+        assert any(KEY in line for check in result.checks for line in check.detail
+                   if check.verdict == "fail")  # fmt: skip
+    (path / KEY).write_bytes(good)
     (path / SIGNATURE).write_bytes(bytes(64))
     assert signature(public_key=public) == signature() == "fail"
     for name in (SIGNATURE, KEY):
