@@ -55,6 +55,17 @@ def list_models(shared: Path) -> list[tuple[str, Path, Any, tuple[str, ...]]]:
             ("mobilenet_v1_025", shared / "mobilenet_v1_025" / "mobilenet_v1_025_224.keras",
              made_up((224, 224, 3), -1, 1), ()),
         ]  # fmt: skip
+        found += [
+            (name, path, made_up(shape, low, high), ())
+            for name, path, shape, low, high in (
+                ("ad01_int8.tflite", tiny / "ad01_int8.tflite", (640,), -60, 0),
+                ("vww_96_int8.tflite", tiny / "vww_96_int8.tflite", (96, 96, 3), 0, 1),
+                ("resnet_quant.tflite", tiny / "pretrainedResnet_quant.tflite", (32, 32, 3), 0, 1),
+                ("kws_ref_model.tflite", kws / "kws_ref_model.tflite", (49, 10, 1), -100, 100),
+                ("trained_lstm_int8.tflite", shared / "mnist_lstm" / "trained_lstm_int8.tflite",
+                 (28, 28), 0, 1),
+            )
+        ]  # fmt: skip
     return found
 
 
@@ -89,8 +100,10 @@ def main() -> None:
         if given.only and name not in given.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            model = Path(folder) / f"{name}.tflite"
-            edgeq.convert(source, model, data=data, preprocess=preprocess, effort="fast")
+            model = source
+            if source.suffix != ".tflite":
+                model = Path(folder) / f"{name}.tflite"
+                edgeq.convert(source, model, data=data, preprocess=preprocess, effort="fast")
             # On the virtual board once: it is the same model in every package.
             cells = [
                 try_target(model, target, data, Path(folder), devices if number == 0 else ["local"])

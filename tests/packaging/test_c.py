@@ -123,6 +123,14 @@ def test_the_model_is_found_again(files: Mapping[str, bytes], ingredients: Ingre
     assert target("c").find_models(files) == {"src/fmnist_model.cc": ingredients.model}
 
 
+def test_the_model_is_found_in_a_package_that_is_called_a_model(
+    files: Mapping[str, bytes], ingredients: Ingredients
+) -> None:
+    renamed = {path.replace("fmnist", "ref_model"): content for path, content in files.items()}
+    assert "src/ref_model.cc" in renamed
+    assert target("c").find_models(renamed) == {"src/ref_model_model.cc": ingredients.model}
+
+
 def test_same_ingredients_same_bytes(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
     assert target("c").make_files(ingredients) == files
 
