@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +16,7 @@ from numpy.typing import NDArray
 from edgeq import flatbuffer
 from edgeq.converters.calibration import batches
 from edgeq.converters.layout import stored_weights
+from edgeq.converters.other_python import OtherPython, environment_for, find_python
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.values import FloatModel
 
@@ -45,40 +40,14 @@ _LOG_TAIL_CHARACTERS = 8192
 Recipe = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Engine:
-    """A Python that can import litert-quantizer, and the version it has."""
-
-    python: str
-    version: str
-
-
-def find() -> Engine:
+def find() -> OtherPython:
     """This Python where it has litert-quantizer, else the one that EDGEQ_LITERT_PYTHON names.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
     """
-    named = os.environ.get(VARIABLE)
-    if importlib.util.find_spec("litert_quantizer") is not None:
-        return Engine(sys.executable, version("litert-quantizer"))
-    if not named:
-        raise _missing("--engine litert needs litert-quantizer, which is not installed here.")
-    found = shutil.which(named)
-    if found is None:
-        raise _missing(f"{VARIABLE}={named} is no program.")
-    python = str(Path(found).absolute())
-    code = "from importlib.metadata import version; print(version('litert-quantizer'))"
-    done = subprocess.run(
-        [python, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=_environment(python),
-    )
-    if done.returncode != 0:
-        raise _missing(f"{VARIABLE}={named} has no litert-quantizer.")
-    return Engine(python, done.stdout.strip())
+    absent = "--engine litert needs litert-quantizer, which is not installed here."
+    return find_python("litert_quantizer", "litert-quantizer", VARIABLE, absent, _missing)
 
 
 def _missing(message: str) -> MissingExtraError:
@@ -88,12 +57,6 @@ def _missing(message: str) -> MissingExtraError:
         f"python -m venv ~/litert && ~/litert/bin/pip install '{PACKAGE}' && "
         f"export {VARIABLE}=~/litert/bin/python",
     )
-
-
-def _environment(python: str) -> dict[str, str]:
-    """Another environment must not import what this one's variables point at."""
-    foreign = () if python == sys.executable else ("PYTHONPATH", "PYTHONHOME")
-    return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
 # ---------------------------------------------------------------- what it is told
@@ -237,7 +200,7 @@ def _run(python: str, folder: Path) -> None:
             errors="replace",
             check=False,
             cwd=folder,
-            env=_environment(python),
+            env=environment_for(python),
         )
     if done.returncode == 0:
         return

@@ -8,10 +8,11 @@ made from those classes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from edgeq.values import (
     Checkup,
     Comparison,
     Conversion,
+    DataRef,
     DebugReport,
     Evaluation,
+    FileRef,
     GateResult,
     Inspection,
     Profile,
@@ -140,6 +143,8 @@ def parse_record(content: bytes, shown_as: str) -> Record:
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
     try:
         plain = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{shown_as} is no record: it is no text.") from error
     except ValueError as error:
         raise RecordError(
             f"{shown_as} is no record: it is no JSON, or was cut short ({error})."
@@ -177,6 +182,18 @@ def _read_body(kind: str, plain: Mapping[str, Any]) -> Any:
         for entry in fleet.entries
     )
     return replace(fleet, entries=entries)
+
+
+def find_files(value: Any) -> Iterator[FileRef | DataRef]:
+    """All files and data sets anywhere in a result, in the order of its fields."""
+    if isinstance(value, (FileRef, DataRef)):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from find_files(getattr(value, field.name))
+    elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
+        for item in value:
+            yield from find_files(item)
 
 
 def read_all(paths: Sequence[Path]) -> tuple[Record, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -44,14 +45,13 @@ def command(
     """
     from edgeq.render.report import format_of, render_report, write_report
     from edgeq.reporting import make_report
-    from edgeq.reporting.subject import named_files
 
     if output == Path("-"):
         output, form = None, form or "html"
     elif output is None and form in (None, "html"):
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    guard_output(output, *paths, *named_files(paths), database)
+    guard_output(output, *paths, *_named_in(paths), database)
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         click.echo(render_report(report, chosen), nl=False)
@@ -60,3 +60,12 @@ def command(
     verdict = report.verdict
     click.echo(f"{verdict.word.upper()}: {verdict.headline}")
     click.echo(f"Wrote {output}")
+
+
+def _named_in(paths: Sequence[Path]) -> list[str]:
+    """Models, policies and data that records name: no output may replace them."""
+    from edgeq.records import find_files, read_all
+    from edgeq.values import FileRef
+
+    found = (item for record in read_all(paths) for item in find_files(record.value))
+    return [item.path if isinstance(item, FileRef) else item.source for item in found]

@@ -18,7 +18,7 @@ from edgeq.errors import UsageError
 from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
 from edgeq.pipeline.settings import Name, Override
-from edgeq.pipeline.stages import STAGES, gate_record
+from edgeq.pipeline.stages import STAGES, gate_record, judged_names
 from edgeq.records import read_record
 from edgeq.render.gate import show_gate
 from edgeq.render.parts import show_bytes
@@ -100,7 +100,7 @@ def command(path: Path, first: str | None, **given: Any) -> int:
     if shows_steps:
         click.secho(f"{path}: {plan.source} -> {plan.output}\n", bold=True)
     names = [stage.name for stage in STAGES] + [f"compare {item.name}" for item in plan.devices]
-    width = max(map(len, names))
+    width = max(map(len, (*names, *judged_names(plan))))
 
     def tell(outcome: Outcome) -> None:
         if shows_steps:

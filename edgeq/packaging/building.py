@@ -18,10 +18,11 @@ from edgeq.packaging.manifest import (
     KEY,
     SIGNATURE,
     SUMS,
+    GateVerdict,
     Manifest,
-    Verdict,
     list_files,
     plain_contract,
+    read_gates,
     seal,
 )
 from edgeq.packaging.shipping import ship
@@ -30,6 +31,7 @@ from edgeq.records import Record, read_record
 from edgeq.reporting.subject import digests_of
 
 _VECTORS = 4
+_NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,17 @@ def make_package(
         preprocess=chosen.preprocess,
     )
     found = _find_records(path, records, contract)
-    verdict = _judge([record for record, _ in found], is_forced=chosen.is_forced)
-    source = data if data is not None else _data_of([record for record, _ in found])
+    verdict = read_gates([record for record, _ in found])
+    if verdict.word not in ("pass", "none") and not chosen.is_forced:
+        raise _refused(verdict)
+    source, sha256 = (data, None) if data is not None else _data_of([item for item, _ in found])
     golden = make_golden(
         path, contract, source, resolve_device("local"), count=chosen.vectors, seed=chosen.seed
     )
+    if sha256 not in (None, golden.data_sha256):
+        raise UsageError(
+            f"{source} was changed since the model's record was made.", hint=_NAME_DATA
+        )
     # A microcontroller has no reader for metadata, and no flash for what nobody reads.
     has_metadata = chosen.has_metadata and target != "c"
     shipped, notes = ship(path, contract, chosen.description, chosen.license, has_metadata)
@@ -137,13 +145,30 @@ def make_package(
     return Package(manifest, sealed, (*notes, *_missing(found, verdict, contract)))
 
 
+def _choose_golden(
+    path: Path, contract: Contract, data: Any, records: Sequence[Record], chosen: PackageOptions
+) -> Golden:
+    """From the data that is given, else from that of the records while it is the same.
+
+    Raises:
+        UsageError: there is none, or it was changed.
+    """
+    source, sha256 = (data, None) if data is not None else _data_of(records)
+    device = resolve_device("local")
+    golden = make_golden(path, contract, source, device, count=chosen.vectors, seed=chosen.seed)
+    if sha256 not in (None, golden.data_sha256):
+        message = f"{source} was changed since the model's record was made."
+        raise UsageError(message, hint=_NAME_DATA)
+    return golden
+
+
 def _collect(
     target: str,
     contract: Contract,
     shipped: bytes,
     golden: Golden,
     found: Sequence[tuple[Record, bytes]],
-    verdict: Verdict,
+    verdict: GateVerdict,
     chosen: PackageOptions,
 ) -> dict[str, bytes]:
     ingredients = Ingredients(contract, shipped, golden, chosen.license)
@@ -166,7 +191,7 @@ def _describe(
     contract: Contract,
     path: Path,
     found: Sequence[tuple[Record, bytes]],
-    verdict: Verdict,
+    verdict: GateVerdict,
     chosen: PackageOptions,
     files: Mapping[str, bytes],
 ) -> Manifest:
@@ -243,52 +268,32 @@ def _record_path(number: int, record: Record) -> str:
     return f"records/{number:02d}-{record.kind}.json"
 
 
-def _judge(records: Sequence[Record], *, is_forced: bool) -> Verdict:
-    """What the gates among the records say.
+def _refused(verdict: GateVerdict) -> GateError:
+    word = verdict.word.replace("-", " ")
+    return GateError(
+        f"The gate by {verdict.policy} says {word}: {verdict.reasons[0]}.",
+        hint="Mend the model; or --force packages it all the same, and the package says so.",
+    )
+
+
+def _data_of(records: Sequence[Record]) -> tuple[str, str]:
+    """The data set that a conversion's record names, and its digest then.
 
     Raises:
-        GateError: not all pass, and it is not forced.
+        UsageError: there is none.
     """
-    gates = [record for record in records if record.kind == "gate"]
-    if not gates:
-        return Verdict("none", "", (), False)
-    worst = next(
-        (gate for word in ("fail", "cannot-tell") for gate in gates if gate.value.verdict == word),
-        gates[0],
-    )
-    result = worst.value
-    reasons = tuple(
-        f"{rule.rule} ({rule.limit}): {rule.findings[0].reason}"
-        for rule in result.rules
-        if rule.verdict != "pass"
-    )
-    if result.verdict != "pass" and not is_forced:
-        raise GateError(
-            f"The gate in {worst.path} says {result.verdict.replace('-', ' ')}: {reasons[0]}.",
-            hint="Mend the model; or --force packages it all the same, and the package says so.",
-        )
-    return Verdict(result.verdict, result.policy.path, reasons, result.verdict != "pass")
-
-
-def _data_of(records: Sequence[Record]) -> str:
-    """The data set that a conversion's record names, while it is the same.
-
-    Raises:
-        UsageError: there is none, or it was changed.
-    """
-    hint = "Name samples for the golden vectors: --data samples.npz"
     for record in records:
         for name in ("test_data", "data"):
             ref = getattr(record.value, name, None)
             if ref is not None and ref.kind not in ("function", "arrays"):
                 source = Path(ref.source)
                 if source.exists():
-                    return str(source)
-    raise UsageError("No samples are there for golden vectors.", hint=hint)
+                    return str(source), ref.sha256
+    raise UsageError("No samples are there for golden vectors.", hint=_NAME_DATA)
 
 
 def _missing(
-    found: Sequence[tuple[Record, bytes]], verdict: Verdict, contract: Contract
+    found: Sequence[tuple[Record, bytes]], verdict: GateVerdict, contract: Contract
 ) -> list[str]:
     """What a careful engineer would still put into a package."""
     notes = []

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeq import flatbuffer, storage
-from edgeq.converters.fitting import image_shape
+from edgeq.converters.fitting import image_shape, show_shape
 from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.exporting import read_preprocessing
@@ -75,7 +76,7 @@ def _settle(spec: TensorSpec) -> TensorSpec:
 
 def _require_static(model: Path, kind: str, spec: TensorSpec) -> None:
     if -1 in spec.shape:
-        shown = "x".join("?" if size == -1 else str(size) for size in spec.shape)
+        shown = show_shape(spec.shape)
         raise SourceError(
             f"{kind} {spec.name!r} of {model} has the dynamic shape {shown}: code around it cannot "
             "be made.",
@@ -136,11 +137,11 @@ def _assign_labels(
     return found
 
 
-def _operators(tree: object) -> tuple[tuple[str, int], ...]:
+def _operators(tree: Any) -> tuple[tuple[str, int], ...]:
     versions: dict[str, int] = {}
-    for graph in tree.subgraphs:  # type: ignore[attr-defined]
+    for graph in tree.subgraphs:
         for operator in graph.operators:
             name = flatbuffer.operator_name(tree, operator)
-            code = tree.operatorCodes[operator.opcodeIndex]  # type: ignore[attr-defined]
+            code = tree.operatorCodes[operator.opcodeIndex]
             versions[name] = max(versions.get(name, 1), code.version or 1)
     return tuple(sorted(versions.items()))

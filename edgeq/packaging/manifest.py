@@ -17,6 +17,7 @@ from edgeq import storage
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.values import SCHEMA, Contract, Files
+from edgeq.records import Record
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -27,7 +28,7 @@ _OUTSIDE = (MANIFEST, SUMS, SIGNATURE, KEY)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What a gate said of the model.
 
     Attributes:
@@ -66,10 +67,25 @@ class Manifest:
     preprocess: tuple[str, ...]
     measured_sha256: str
     records: tuple[str, ...]
-    gate: Verdict
+    gate: GateVerdict
     license: str | None
     files: Mapping[str, tuple[str, int]]
     schema: str = SCHEMA
+
+
+def read_gates(records: Sequence[Record]) -> GateVerdict:
+    """What the gates among the records say, the worst of several."""
+    results = [record.value for record in records if record.kind == "gate"]
+    if not results:
+        return GateVerdict("none", "", (), False)
+    words = ("fail", "cannot-tell", "pass")
+    worst = min(results, key=lambda result: words.index(result.verdict))
+    reasons = tuple(
+        f"{rule.rule} ({rule.limit}): {rule.findings[0].reason}"
+        for rule in worst.rules
+        if rule.verdict != "pass"
+    )
+    return GateVerdict(worst.verdict, worst.policy.path, reasons, worst.verdict != "pass")
 
 
 def plain_contract(contract: Contract) -> dict[str, Any]:
@@ -125,7 +141,9 @@ def read_manifest(files: Files) -> Manifest:
             preprocess=tuple(plain["preprocess"]),
             measured_sha256=str(plain["measured_sha256"]),
             records=tuple(plain["records"]),
-            gate=Verdict(gate["word"], gate["policy"], tuple(gate["reasons"]), gate["is_forced"]),
+            gate=GateVerdict(
+                gate["word"], gate["policy"], tuple(gate["reasons"]), gate["is_forced"]
+            ),
             license=plain["license"],
             files={path: (str(entry[0]), int(entry[1])) for path, entry in plain["files"].items()},
         )
@@ -181,8 +199,3 @@ def _parse_sums(content: bytes) -> dict[str, str]:
         digest, _, path = line.partition("  ")
         found[path] = digest
     return found
-
-
-def records_in(files: Files, paths: Sequence[str]) -> dict[str, bytes]:
-    """The records that travel in a package."""
-    return {path: files[path] for path in paths if path in files}

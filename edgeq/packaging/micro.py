@@ -6,23 +6,20 @@ process it runs in.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.other_python import OtherPython, environment_for, find_python
 from edgeq.errors import MissingExtraError, PackageError
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
@@ -45,14 +42,6 @@ _REMEDIES = (
 )
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """A Python that can import tflite-micro, and the release it has."""
-
-    python: str
-    version: str
-
-
 @dataclass(frozen=True, eq=False)
 class Measured:
     """A model's run.
@@ -72,32 +61,14 @@ class Measured:
     recorded_bytes: int
 
 
-def find() -> Runtime:
+def find() -> OtherPython:
     """This Python where it has tflite-micro, else the one that EDGEQ_TFLITE_MICRO_PYTHON names.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
     """
-    if importlib.util.find_spec("tflite_micro") is not None:
-        return Runtime(sys.executable, version(PACKAGE))
-    named = os.environ.get(VARIABLE)
-    if not named:
-        raise _missing("tflite-micro, which measures the arena, is not installed here.")
-    found = shutil.which(named)
-    if found is None:
-        raise _missing(f"{VARIABLE}={named} is no program.")
-    python = str(Path(found).absolute())
-    code = f"from importlib.metadata import version; print(version('{PACKAGE}'))"
-    done = subprocess.run(
-        [python, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=_environment(python),
-    )
-    if done.returncode != 0:
-        raise _missing(f"{VARIABLE}={named} has no tflite-micro.")
-    return Runtime(python, done.stdout.strip())
+    absent = "tflite-micro, which measures the arena, is not installed here."
+    return find_python("tflite_micro", PACKAGE, VARIABLE, absent, _missing)
 
 
 def _missing(message: str) -> MissingExtraError:
@@ -107,12 +78,6 @@ def _missing(message: str) -> MissingExtraError:
         f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
         f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
     )
-
-
-def _environment(python: str) -> dict[str, str]:
-    """Another environment must not import what this one's variables point at."""
-    foreign = () if python == sys.executable else ("PYTHONPATH", "PYTHONHOME")
-    return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
 def run(
@@ -167,7 +132,7 @@ def run(
     return Measured(runtime.version, outputs, reply["least"], reply["recorded"])
 
 
-def _run(runtime: Runtime, folder: Path, shown_as: str, time_limit_s: float) -> None:
+def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
     # Read from stdin, it does not put this folder on its path; a session of its own, so that its
     # children end with it.
     with Path(__file__).with_name("micro_child.py").open() as program:
@@ -179,7 +144,7 @@ def _run(runtime: Runtime, folder: Path, shown_as: str, time_limit_s: float) -> 
             text=True,
             errors="replace",
             cwd=folder,
-            env=_environment(runtime.python),
+            env=environment_for(runtime.python),
             start_new_session=True,
         )
         try:
@@ -196,7 +161,7 @@ def _run(runtime: Runtime, folder: Path, shown_as: str, time_limit_s: float) -> 
         raise _refusal(runtime, child.returncode, log, shown_as)
 
 
-def _refusal(runtime: Runtime, code: int, log: str, shown_as: str) -> PackageError:
+def _refusal(runtime: OtherPython, code: int, log: str, shown_as: str) -> PackageError:
     """Its own words, and a remedy where there is one."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = lines[0][:300] if lines else "it said nothing"

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq import __version__
 from edgeq.converters.preprocessing import format_preprocessing
-from edgeq.packaging.manifest import Verdict
+from edgeq.packaging.manifest import GateVerdict
 from edgeq.packaging.values import Contract, Golden
 from edgeq.records import Record
 from edgeq.render.gate import markdown_cell
@@ -25,7 +25,7 @@ def model_card(
     contract: Contract,
     golden: Golden,
     records: Sequence[Record],
-    verdict: Verdict,
+    verdict: GateVerdict,
     *,
     description: str,
     license: str | None,
@@ -65,7 +65,7 @@ def _tensor(spec: TensorSpec) -> str:
     return f"{markdown_cell(spec.name)} | {spec.dtype} | {shape} | {scale}"
 
 
-def _gate(verdict: Verdict) -> str:
+def _gate(verdict: GateVerdict) -> str:
     if verdict.word == "none":
         return "not judged"
     forced = " - **packaged all the same**" if verdict.is_forced else ""

@@ -16,7 +16,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError, PackageError, UsageError
 from edgeq.packaging import signing, targets
 from edgeq.packaging.contract import make_contract
@@ -25,15 +25,18 @@ from edgeq.packaging.manifest import (
     KEY,
     SIGNATURE,
     SUMS,
+    GateVerdict,
     Manifest,
     find_damage,
     plain_contract,
+    read_gates,
     read_manifest,
 )
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.storing import read_package
 from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import parse_record
+from edgeq.reporting.subject import digests_of
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -167,8 +170,7 @@ def _check_contents(files: Files, manifest: Manifest) -> list[Check]:
     checks = [_outcome("model", others, f"in {', '.join(models)}: sha256 {wanted[:12]}")]
     if not others:
         model = next(iter(models.values()))
-        checks += [_check_measured(model, files, manifest), _check_contract(model, manifest)]
-    checks.append(_check_gate(manifest))
+        checks += [*_check_records(model, files, manifest), _check_contract(model, manifest)]
     return checks
 
 
@@ -176,25 +178,43 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_measured(model: bytes, files: Files, manifest: Manifest) -> Check:
-    """Whether the shipped file, its metadata apart, is the one that the records are about."""
-    measured = {_sha256(model), _sha256(without_metadata(model))}
+def _check_records(model: bytes, files: Files, manifest: Manifest) -> list[Check]:
+    """Whether the shipped file, its metadata apart, is the one that the records are about, and the
+    gate said what the manifest says.
+    """
     problems = []
-    if manifest.measured_sha256 not in measured:
+    if manifest.measured_sha256 not in (_sha256(model), _sha256(without_metadata(model))):
         problems.append(
             f"what ships is not what was measured (sha256 {manifest.measured_sha256[:12]})"
         )
+    records = []
     for path in manifest.records:
         try:
-            parse_record(files[path], path)
+            records.append(parse_record(files[path], path))
         except EdgeqError as error:
             problems.append(error.message)
-            continue
-        if manifest.measured_sha256.encode() not in files[path]:
-            problems.append(f"{path} is about another model")
+    problems += [
+        f"{record.path} is about another model"
+        for record in records
+        if manifest.measured_sha256 not in digests_of(record)
+    ]
     count = len(manifest.records)
     good = f"it is the file that {count} records are about" if count else "no record is inside"
-    return _outcome("measured", problems, good)
+    return [_outcome("measured", problems, good), _check_gate(manifest, read_gates(records))]
+
+
+def _check_gate(manifest: Manifest, recorded: GateVerdict) -> Check:
+    gate = manifest.gate
+    if gate != recorded:
+        return Check(
+            "gate", "fail", (f"the manifest says {gate.word}, its record {recorded.word}",)
+        )
+    if gate.word == "none":
+        return Check("gate", "skipped", ("no gate judged the model",))
+    if gate.is_forced:
+        reasons = gate.reasons or ("no reason was kept",)
+        return Check("gate", "fail", tuple(f"packaged by force: {reason}" for reason in reasons))
+    return Check("gate", "pass", (f"passed, by {gate.policy}",))
 
 
 def _check_contract(model: bytes, manifest: Manifest) -> Check:
@@ -231,16 +251,6 @@ def read_contract(
         )
 
 
-def _check_gate(manifest: Manifest) -> Check:
-    gate = manifest.gate
-    if gate.word == "none":
-        return Check("gate", "skipped", ("no gate judged the model",))
-    if gate.is_forced:
-        reasons = gate.reasons or ("no reason was kept",)
-        return Check("gate", "fail", tuple(f"packaged by force: {reason}" for reason in reasons))
-    return _outcome("gate", gate.reasons, f"passed, by {gate.policy}")
-
-
 # ---------------------------------------------------------------- golden vectors
 
 
@@ -259,7 +269,9 @@ def _check_inputs(model: bytes, manifest: Manifest, golden: Golden) -> Check:
     return _outcome("inputs", problems, f"{count} raw samples give the tensors inside, exactly")
 
 
-def _run_golden(model: bytes, golden: Golden, device: Device, name: str, on_event: object) -> Check:
+def _run_golden(
+    model: bytes, golden: Golden, device: Device, name: str, on_event: OnEvent
+) -> Check:
     """The vectors on one device."""
     label = f"golden vectors on {name}"
     inputs = {
@@ -270,7 +282,7 @@ def _run_golden(model: bytes, golden: Golden, device: Device, name: str, on_even
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         try:
-            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)  # type: ignore[arg-type]
+            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)
         except EdgeqError as error:
             return Check(label, "fail", (error.message,))
     problems = []

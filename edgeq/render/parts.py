@@ -91,11 +91,16 @@ def show_db(value: float) -> str:
 
 def tensor_cells(spec: TensorSpec) -> tuple[str, ...]:
     """A model's input or output."""
+    return (f"{spec.name}  {describe_tensor(spec)}",)
+
+
+def describe_tensor(spec: TensorSpec) -> str:
+    """Its dtype, shape and quantization."""
     shape = "x".join("?" if size == -1 else str(size) for size in spec.shape)
     quantized = ""
     if spec.scales:
         quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
-    return (f"{spec.name}  {spec.dtype} {shape}{quantized}",)
+    return f"{spec.dtype} {shape}{quantized}"
 
 
 def quality_rows(quality: Quality) -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from edgeq.render.parts import common_prefix, first_name, plural, show_bytes
+from edgeq.converters.fitting import show_shape
+from edgeq.render.parts import common_prefix, describe_tensor, first_name, plural, show_bytes
 from edgeq.render.tuning import describe_recipe
 from edgeq.reporting import text
 from edgeq.reporting.material import Material
@@ -23,7 +24,7 @@ from edgeq.reporting.values import (
     Table,
     XYPlot,
 )
-from edgeq.values import Certificate, Histogram, TensorRange, TensorSpec, TfliteModel, Trial, Tuning
+from edgeq.values import Certificate, Histogram, TensorRange, TfliteModel, Trial, Tuning
 
 # ---------------------------------------------------------------- calibration
 
@@ -166,8 +167,8 @@ def certificate_section(material: Material) -> Section | None:
 
 
 def _proof_facts(proof: Certificate) -> Facts:
-    rows = [(f"input {spec.name}", Cell(_spec(spec))) for spec in proof.inputs]
-    rows += [(f"output {spec.name}", Cell(_spec(spec))) for spec in proof.outputs]
+    rows = [(f"input {spec.name}", Cell(describe_tensor(spec))) for spec in proof.inputs]
+    rows += [(f"output {spec.name}", Cell(describe_tensor(spec))) for spec in proof.outputs]
     per = {True: "per channel", False: "per tensor", None: "not quantized"}[proof.is_per_channel]
     rows += [
         ("weights", Cell(per)),
@@ -187,13 +188,6 @@ def _names(names: Sequence[str]) -> Cell:
     shown = ", ".join(text.short(name) for name in names[:8])
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return Cell(f"{shown}{more}", len(names), "bad") if names else Cell("none", 0)
-
-
-def _spec(spec: TensorSpec) -> str:
-    quantized = ""
-    if spec.scales:
-        quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
-    return f"{spec.dtype} {text.shape(spec.shape)}{quantized}"
 
 
 def _kind_table(proof: Certificate) -> Table:
@@ -229,7 +223,7 @@ def _content_table(proof: Certificate) -> Table:
             Cell(op.name),
             _precision(op.precision),
             Cell("-" if op.weight_dtype is None
-                 else f"{op.weight_dtype} {text.shape(op.weight_shape)}"),
+                 else f"{op.weight_dtype} {show_shape(op.weight_shape)}"),
             Cell(op.granularity or "-"),
             Cell(str(op.version), op.version),
         )

@@ -75,7 +75,7 @@ class Material:
         return BASELINE if sha256 in self.subject.baseline_digests else OTHER
 
     def made(self) -> list[Any]:
-        """How the candidate was made: of `convert` and `tune`, the newest last."""
+        """How the candidate was made: results of `convert` and `tune`."""
         found = [*self.of("convert"), *self.of("tune")]
         return [part.value for part in found if not is_float_copy(part)]
 

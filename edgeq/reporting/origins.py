@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.records import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text
 from edgeq.reporting.material import Material, part_issues
@@ -20,7 +21,7 @@ from edgeq.reporting.values import (
     Section,
     Table,
 )
-from edgeq.values import ConvertOptions, DataRef, FileRef, GateResult
+from edgeq.values import ConvertOptions, FileRef, GateResult
 
 _SEVERITIES = ("error", "warning", "note")
 _TONES = {"pass": "good", "cannot-tell": "doubt", "fail": "bad"}
@@ -201,7 +202,7 @@ def _file_table(material: Material) -> Table:
     names: dict[str, list[str]] = {}
     rows: dict[str, Row] = {}
     for part in material.parts:
-        for item in _find(part.value):
+        for item in find_files(part.value):
             if isinstance(item, FileRef):
                 name, size = item.path, text.size(item.size_bytes)
                 what, fed = _role(material, item), "-"
@@ -226,18 +227,6 @@ def _role(material: Material, item: FileRef) -> str:
     return {"candidate": "candidate", "baseline": "FP32 model"}.get(
         material.role(item.sha256), "model"
     )
-
-
-def _find(value: object) -> Iterator[FileRef | DataRef]:
-    """All files and data sets anywhere in a result."""
-    if isinstance(value, (FileRef, DataRef)):
-        yield value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _find(getattr(value, field.name))
-    elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
-        for item in value:
-            yield from _find(item)
 
 
 def _changed_options(options: ConvertOptions) -> Iterator[tuple[str, Cell]]:

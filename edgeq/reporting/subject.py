@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from edgeq.errors import RecordError
-from edgeq.records import Record, read_all
-from edgeq.values import DataRef, FileRef, Issue
+from edgeq.records import Record
+from edgeq.values import FileRef, Issue
 
 
 @dataclass(frozen=True)
@@ -134,23 +133,6 @@ def digests_of(record: Record) -> set[str]:
         else:
             found |= {model.sha256 for model in _MODELS.get(part.kind, _no_models)(part.value)}
     return found
-
-
-def named_files(paths: Sequence[Path]) -> list[str]:
-    """Every model, policy and data set that records name, which no output may replace."""
-    pending = [record.value for record in read_all(paths)]
-    found: dict[str, None] = {}
-    while pending:
-        item = pending.pop()
-        if isinstance(item, FileRef):
-            found[item.path] = None
-        elif isinstance(item, DataRef):
-            found[item.source] = None
-        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
-        elif isinstance(item, tuple) and item and not isinstance(item[0], (int, float, str)):
-            pending += item
-    return list(found)
 
 
 def _no_models(value: Any) -> list[FileRef]:

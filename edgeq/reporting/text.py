@@ -100,8 +100,3 @@ def speedup(ratio: Ratio | None) -> Cell:
     word = {1: " faster", 0: ", no difference", -1: ", SLOWER"}[way]
     interval = f"({times(ratio.low)} to {times(ratio.high)})"
     return Cell(f"{times(ratio.value)}{word} {interval}", ratio.value, tone)
-
-
-def shape(sizes: tuple[int, ...]) -> str:
-    """A tensor's shape; dynamic sizes are question marks."""
-    return "x".join("?" if size == -1 else str(size) for size in sizes) or "scalar"

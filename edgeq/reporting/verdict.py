@@ -36,7 +36,7 @@ def find_verdict(material: Material) -> Verdict:
     word = min((_GATE_WORDS[part.value.verdict] for part in gates), key=_WORST_FIRST.index)
     reasons = [reason for part in gates for reason in _gate_reasons(part.value)]
     policies = ", ".join(dict.fromkeys(part.value.policy.path for part in gates))
-    verdict = Verdict(word, _HEADLINES[word], tuple(reasons), f"edgeq gate by {policies}")
+    verdict = Verdict(word, _HEADLINES[word], tuple(reasons), f"edgeq gate, {policies}")
     verdict = _lowered(verdict, [*_unjudged(material), *_failures(material)])
     if _is_worse(compared.word, word):
         said = (f"but {compared.source} alone says {compared.word}", *compared.reasons)
@@ -64,7 +64,7 @@ def _unjudged(material: Material) -> Iterator[tuple[str, str]]:
     seen = {digest for part in material.of("gate") for _, digest in part.value.records}
     for part in material.of("compare"):
         if part.record.sha256 not in seen:
-            text = f"no gate has judged {text_of(part)}, which says {part.value.verdict}"
+            text = f"no gate has judged {_record_name(part)}, which says {part.value.verdict}"
             yield part.value.verdict, text
 
 
@@ -75,8 +75,8 @@ def _failures(material: Material) -> Iterator[tuple[str, str]]:
             yield "check", f"{part.device} gave no result: {part.error.rstrip('.')}"
 
 
-def text_of(part: Part) -> str:
-    """A record, and its device where it has several."""
+def _record_name(part: Part) -> str:
+    """For a sentence; with its device where the record has several."""
     name = text.base(part.record.path)
     return f"{name} on {part.device}" if part.device else name
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
+from edgeq.converters.other_python import OtherPython
 from edgeq.errors import MissingExtraError
 from edgeq.packaging import micro
 from edgeq.packaging.building import Package, make_package
@@ -30,7 +31,7 @@ def package(int8_mobilenet: Path) -> Package:
 
 
 @pytest.fixture(scope="session")
-def tflite_micro() -> micro.Runtime:
+def tflite_micro() -> OtherPython:
     """The Python that has tflite-micro."""
     try:
         return micro.find()

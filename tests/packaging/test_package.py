@@ -331,7 +331,32 @@ def test_a_package_whose_gate_failed_is_refused_unless_forced(
     assert any("FORCED" in note for note in made.notes)
 
 
+def test_a_gate_that_the_manifest_invents_is_found(package: Package, tmp_path: Path) -> None:
+    """Everything is sealed anew; the record of the gate is not there."""
+    files = {path: content for path, content in package.files.items()
+             if path not in (MANIFEST, SUMS)}  # fmt: skip
+    passed = replace(package.manifest.gate, word="pass", policy="edgeq.toml")
+    path = stored(seal(replace(package.manifest, gate=passed), files), tmp_path)
+    (check,) = [c for c in verify_package(path, runs=False).checks if c.verdict == "fail"]
+    assert (check.name, check.detail) == ("gate", ("the manifest says pass, its record none",))
+
+
 # ---------------------------------------------------------------- wrong ways
+
+
+def test_data_that_was_changed_since_is_not_taken_for_the_records(
+    float_file: Path, tmp_path: Path
+) -> None:
+    data, model = tmp_path / "samples.npz", tmp_path / "m.tflite"
+    with np.load(models.path("fashion_mnist_calibration.npz")) as found:
+        x, y = found["x"], found["y"]
+    np.savez(data, x=x, y=y)
+    run("convert", float_file, "--data", data, "--preprocess", "scale=1/255", "--effort", "fast",
+        "-o", model)  # fmt: skip
+    assert make_package(model, "python", vectors=1).manifest.name == "m"
+    np.savez(data, x=x[::-1], y=y[::-1])
+    with pytest.raises(UsageError, match=r"samples\.npz was changed since the model's record"):
+        make_package(model, "python", vectors=1)
 
 
 def test_a_wrong_number_of_labels_is_refused(int8_mobilenet: Path) -> None:

@@ -249,7 +249,7 @@ def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:
     (project / "labels.txt").write_text("\n".join(f"class {number}" for number in range(10)))
     with (project / "edgeq.toml").open("a") as stream:
         stream.write('\n[package]\ntargets = ["python"]\nlabels = "labels.txt"\n')
-    assert "package        left out" not in run(project).stdout
+    assert "left out" not in run(project).stdout
     path = project / "build" / "model.python.zip"
     result = verify_package(path)
     assert result.is_sound and result.manifest.gate.word == "pass"
@@ -257,7 +257,7 @@ def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:
     edit(project, "min_sqnr_db = 10", "min_sqnr_db = 90")
     done = run(project)
     assert done.return_value == 3
-    assert "package        left out: the gate says fail" in done.stdout
+    assert "package left out: the gate says fail" in " ".join(done.stdout.split())
     assert not path.exists()  # what an earlier run packaged is not taken for this model
 
 

@@ -53,7 +53,7 @@ def test_it_renders_without_a_word_on_the_console_or_a_request(
     assert chromium.get_log("browser") == []
     assert requests(chromium) == [page.as_uri()]
     widths = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    assert chromium.execute_script(widths) == [width, width]  # type: ignore[no-untyped-call]
+    assert chromium.execute_script(widths) == [width, width]
 
 
 TEXTS = """
@@ -77,7 +77,7 @@ def test_no_text_of_a_plot_is_cut_or_lies_upon_another(
     browse: Browse, request: pytest.FixtureRequest, which: str, width: int
 ) -> None:
     chromium = browse(request.getfixturevalue(which), width)
-    plots = chromium.execute_script(TEXTS)  # type: ignore[no-untyped-call]
+    plots = chromium.execute_script(TEXTS)
     assert len(plots) >= (1 if which == "tuned" else 5)
     for plot in plots:
         left, top, right, bottom = plot["box"]
@@ -93,7 +93,7 @@ def test_no_text_of_a_plot_is_cut_or_lies_upon_another(
 def test_it_prints_all_rows(browse: Browse, page: Path) -> None:
     chromium = browse(page)
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    hidden = chromium.execute_script(  # type: ignore[no-untyped-call]
+    hidden = chromium.execute_script(
         "return [...document.querySelectorAll('.scroll')].filter("
         "(box) => box.scrollHeight > box.clientHeight + 2).length"
     )
@@ -130,7 +130,7 @@ def test_all_text_has_the_contrast_that_wcag_asks_for(
     browse: Browse, page: Path, dark: bool
 ) -> None:
     """WCAG 2.2, success criterion 1.4.3: at least 4.5."""
-    found = browse(page, dark=dark).execute_script(CONTRASTS)  # type: ignore[no-untyped-call]
+    found = browse(page, dark=dark).execute_script(CONTRASTS)
     assert len(found) > 15
     assert {name: ratio for name, ratio in found.items() if ratio < 4.5} == {}
 
@@ -150,7 +150,7 @@ def test_colour_blind_readers_tell_the_two_models_apart(
     chromium = browse(page, dark=dark)
     names = ("candidate", "baseline", "accent")
     colours = [
-        chromium.execute_script(  # type: ignore[no-untyped-call]
+        chromium.execute_script(
             "const item = document.createElementNS('http://www.w3.org/2000/svg', 'circle');"
             "item.setAttribute('class', arguments[0] + ' fill');"
             "document.querySelector('svg.plot').append(item);"
@@ -197,7 +197,7 @@ def test_the_numbers_on_it_are_the_records(
     assert f"{quality['candidate_accuracy_percent']:.2f} %" in text
     assert f"{quality['outputs'][0]['sqnr_db']:.1f} dB" in text
     values = {
-        float(cell.get_attribute("data-v"))  # type: ignore[no-untyped-call]
+        float(cell.get_attribute("data-v"))
         for cell in chromium.find_elements(By.CSS_SELECTOR, "#comparison-rows td[data-v]")
     }
     wanted = {first["latency"]["p50_ms"], second["latency"]["p90_ms"], compare["size_ratio"],
@@ -222,12 +222,12 @@ def test_a_click_on_a_heading_sorts(browse: Browse, page: Path) -> None:
 
     def column() -> list[float]:
         cells = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr > :nth-child(7)")
-        return [float(cell.get_attribute("data-v")) for cell in cells]  # type: ignore[no-untyped-call]
+        return [float(cell.get_attribute("data-v")) for cell in cells]
 
     values = column()
     for order in ("descending", "ascending"):
-        chromium.execute_script("arguments[0].click()", button)  # type: ignore[no-untyped-call]
-        assert heading.get_attribute("aria-sort") == order  # type: ignore[no-untyped-call]
+        chromium.execute_script("arguments[0].click()", button)
+        assert heading.get_attribute("aria-sort") == order
         assert column() == sorted(values, reverse=order == "descending")
 
 
@@ -238,9 +238,9 @@ def test_a_layer_is_filtered_for_in_all_tables_and_plots(browse: Browse, page: P
     for table in chromium.find_elements(By.CSS_SELECTOR, ".by-layer tbody"):
         rows = table.find_elements(By.CSS_SELECTOR, "tr")
         for row in rows:
-            name = row.find_element(By.TAG_NAME, "th").get_attribute("textContent")  # type: ignore[no-untyped-call]
+            name = row.find_element(By.TAG_NAME, "th").get_attribute("textContent")
             assert row.is_displayed() == ("add_1" in name.lower())
-    assert all(item.get_attribute("value") == "aDd_1" for item in others)  # type: ignore[no-untyped-call]
+    assert all(item.get_attribute("value") == "aDd_1" for item in others)
     faded = chromium.find_elements(By.CSS_SELECTOR, "#layers svg.wide .pt.off")
     assert 0 < len(faded) < len(chromium.find_elements(By.CSS_SELECTOR, "#layers svg.wide .pt"))
 
@@ -254,7 +254,7 @@ def test_the_keyboard_reaches_the_figures_of_a_plot(browse: Browse, page: Path) 
     first = tip.text
     figure.send_keys(Keys.ARROW_RIGHT)
     assert tip.is_displayed() and "own" in first and tip.text not in ("", first)
-    assert tip.get_attribute("role") == "status"  # type: ignore[no-untyped-call]
+    assert tip.get_attribute("role") == "status"
     figure.send_keys(Keys.ESCAPE)
     assert not tip.is_displayed()
 
@@ -312,15 +312,15 @@ def test_hostile_names_are_shown_as_text(
     path = tmp_path / "report.html"
     path.write_text(render_report(make_report(paths), "html"), "utf-8", "backslashreplace")
     chromium = browse(path, PHONE)
-    assert chromium.execute_script("return window.hacked") is None  # type: ignore[no-untyped-call]
+    assert chromium.execute_script("return window.hacked") is None
     assert chromium.find_elements(By.CSS_SELECTOR, "img, main script, [onload], [onerror]") == []
     assert chromium.get_log("browser") == []
     assert requests(chromium) == [path.as_uri()]
-    body = chromium.find_element(By.TAG_NAME, "main").get_attribute("textContent")  # type: ignore[no-untyped-call]
+    body = chromium.find_element(By.TAG_NAME, "main").get_attribute("textContent")
     shown = text.encode("unicode_escape").decode() if not text.isprintable() else text
     assert shown[:40].split("/")[-1] in body
     widths = "return document.documentElement.scrollWidth"
-    assert chromium.execute_script(widths) == PHONE  # type: ignore[no-untyped-call]
+    assert chromium.execute_script(widths) == PHONE
 
 
 def test_300_layers_stay_below_one_and_a_half_megabytes(
