@@ -104,6 +104,12 @@ def run_operators(
         Index of each wanted tensor to [count, ...].
     """
     content, inputs = isolate(tree, operators, wanted)
+    tensors = tree.subgraphs[0].tensors
+    has_state = any(
+        index >= 0 and tensors[index].isVariable
+        for operator in operators
+        for index in flatbuffer.indices(operator.inputs)
+    )
     interpreter = Interpreter(model_content=content, num_threads=threads)
     own_inputs = [detail["index"] for detail in interpreter.get_input_details()]
     own_outputs = [detail["index"] for detail in interpreter.get_output_details()]
@@ -114,6 +120,8 @@ def run_operators(
     for number in range(count):
         for own, index in zip(own_inputs, inputs, strict=True):
             interpreter.set_tensor(own, values[index][number])
+        if has_state:
+            interpreter.reset_all_variables()  # no sample depends on the one before
         interpreter.invoke()
         for own, index in zip(own_outputs, wanted, strict=True):
             view = interpreter.tensor(own)()
@@ -145,21 +153,29 @@ def isolate(
     computed: dict[int, None] = {}
     for operator in operators:
         inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
-        for index in (*inputs, *outputs):
+        between = flatbuffer.indices(operator.intermediates)  # scales inside of a fused LSTM
+        for index in (*inputs, *outputs, *between):
             if index not in place:
                 place[index] = len(own.tensors)
                 own.tensors.append(_copy_tensor(tree, graph.tensors[index], alone))
         for index in inputs:
-            if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index]):
+            if index >= 0 and not _is_own(tree, graph.tensors[index]):
                 computed.update({} if index in made else {index: None})
         made.update(outputs)
         moved = copy.copy(operator)
         moved.inputs = np.array([place[index] for index in inputs], np.int32)
         moved.outputs = np.array([place[index] for index in outputs], np.int32)
+        if between:
+            moved.intermediates = np.array([place[index] for index in between], np.int32)
         own.operators.append(moved)
     own.inputs = np.array([place[index] for index in computed], np.int32)
     own.outputs = np.array([place[index] for index in wanted], np.int32)
     return flatbuffer.serialize(alone), tuple(computed)
+
+
+def _is_own(tree: Any, tensor: Any) -> bool:
+    """Whether an operator needs nobody to give it this input: a constant, or its own state."""
+    return bool(flatbuffer.is_constant(tree, tensor) or tensor.isVariable)
 
 
 def _copy_tensor(tree: Any, tensor: Any, alone: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import storage
+from edgeq import flatbuffer, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -52,6 +52,9 @@ def debug_pair(
     with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
         folder = Path(name)
         first, second, batch = open_pair(baseline, candidate, folder)
+        files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
+        first = _fix_batch(first, folder / "first.tflite")
+        second = _fix_batch(second, folder / "second.tflite")
         leader = read_interface(first)
         follower = read_interface(second, leader)
         _require_fixed(leader)
@@ -67,7 +70,6 @@ def debug_pair(
         quality = measure_quality(first, second, pairs, resolve_device("local"))
         job = _write_job(folder, rows, leader, follower)
         found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
-        files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         return DebugReport(
             baseline=files[0],
             candidate=files[1],
@@ -84,12 +86,25 @@ def debug_pair(
         )
 
 
+def _fix_batch(path: Path, target: Path) -> Path:
+    """The file, or one in which a dynamic batch is the 1 that its shapes are written for."""
+    tree = flatbuffer.read(path)
+    inputs, _ = flatbuffer.interface(tree)
+    if all(-1 not in spec.shape for spec in inputs) or any(-1 in spec.shape[1:] for spec in inputs):
+        return path
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            tensor.shapeSignature = None
+    target.write_bytes(flatbuffer.serialize(tree))
+    return target
+
+
 def _require_fixed(interface: Interface) -> None:
     for spec in interface.inputs:
         if -1 in spec.shape:
             raise UsageError(
                 f"debug needs fixed shapes, and input {spec.name!r} is {spec.shape}.",
-                hint="Convert both models without --batch dynamic.",
+                hint="Convert both models with fixed sizes: --input-shape NAME=1,224,224,3",
             )
 
 

@@ -251,3 +251,31 @@ def test_samples_that_do_not_fit_are_told(
     np.save(tmp_path / "x.npy", np.zeros((4, 5, 5, 1), np.float32))
     with pytest.raises(DataError, match="5x5x1"):
         edgeq.debug(float_uneven.file.path, plain, tmp_path / "x.npy")
+
+
+# ---------------------------------------------------------------- files of others
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("real", "made", "shape", "layers"),
+    [
+        # Their batch is dynamic, which no operator alone can be run with.
+        ("mlperf_tiny/ad01_fp32.tflite", "mlperf_tiny/ad01_int8.tflite", (640,), 10),
+        # A fused LSTM keeps a state and has tensors between its operands and its result.
+        ("mnist_lstm/trained_lstm.tflite", "mnist_lstm/trained_lstm_int8.tflite", (28, 28), 3),
+    ],
+)
+def test_pairs_that_others_made_are_debugged(
+    shared: Path, real: str, made: str, shape: tuple[int, ...], layers: int
+) -> None:
+    samples = np.random.default_rng(0).uniform(0, 1, (8, *shape)).astype(np.float32)
+    report = edgeq.debug(shared / real, shared / made, samples)
+    assert (report.baseline.path, report.candidate.path) == (str(shared / real), str(shared / made))
+    assert len(report.layers) == layers
+    if layers == 10:  # nothing follows the last layer, so its result is the model's output
+        last = max(report.layers, key=lambda layer: layer.position or 0)
+        assert last.accumulated_sqnr_db == pytest.approx(report.quality.outputs[0].sqnr_db)
+    else:  # a softmax follows, and the state of the LSTM is as good as its result
+        lstm = next(item for item in report.layers if "LSTM" in item.operator)
+        assert lstm.own_sqnr_db > 30 and lstm.own_sqnr_db == lstm.accumulated_sqnr_db
