@@ -339,7 +339,7 @@ def test_a_missing_array_is_refused() -> None:
 
 
 def spec(name: str, dtype: str, shape: tuple[int, ...], *affine: Any) -> TensorSpec:
-    return TensorSpec(name, shape, dtype, *([value] for value in affine))  # type: ignore[arg-type]
+    return TensorSpec(name, shape, dtype, *([value] for value in affine))
 
 
 def made_of(

@@ -257,7 +257,7 @@ def test_labels_are_ranked(imported: Any, ingredients: dict[str, Ingredients]) -
     wanted = vector.real["def"][0]
     assert result.def_.values.tolist() == wanted.tolist()
     order = np.argsort(-wanted, kind="stable")
-    labels = CASES["signed_io"].labels[""]  # type: ignore[index]
+    labels = CASES["signed_io"].labels[""]
     assert result.def_.top(2) == [(labels[place], float(wanted[place])) for place in order[:2]]
     scores = sys.modules["signed_io.tensors"].Scores
     assert scores(np.array([0.75], np.float32), ("no", "yes")).top() == [
@@ -363,7 +363,7 @@ def test_a_file_is_predicted(
     np.save(folder / "a.npy", vector.raw["class"])
     done = run(folder, "signed_io", "a.npy", "--top", 1, env={**os.environ, "LC_ALL": "C"})
     best = int(vector.real["def"][0].argmax())
-    label = CASES["signed_io"].labels[""][best]  # type: ignore[index]
+    label = CASES["signed_io"].labels[""][best]
     assert json.loads(done.stdout) == {"def": [[label, float(vector.real["def"][0][best])]]}
 
     np.savez(folder / "b.npz", minuend=[3, 6], subtrahend=[1, 2], y=[0])

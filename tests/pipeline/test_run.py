@@ -151,7 +151,7 @@ def test_ctrl_c_says_that_what_is_done_stays(project: Path) -> None:
     edit(project, '"fast"', '"fast"\nbatch = 2')
     command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=project, **pipes) as child:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=project, **pipes) as child:
         while not child.stdout.readline().startswith("baseline"):
             assert child.poll() is None
         child.send_signal(signal.SIGINT)

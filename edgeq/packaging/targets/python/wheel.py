@@ -48,7 +48,7 @@ def pep440(version: str) -> str:
     What Python has no word for stays readable and, as a pre-release should, comes before the
     release itself: 1.4.0-nightly.7 is 1.4.0.dev0+nightly.7.
     """
-    number, sign, suffix = re.fullmatch(r"([\d.]+)([-+]?)(.*)", version).groups()  # type: ignore[union-attr]
+    ((number, sign, suffix),) = re.findall(r"^([\d.]+)([-+]?)(.*)$", version)
     release = ".".join(str(int(part)) for part in number.split("."))
     if sign == "":
         return release
