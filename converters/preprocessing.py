@@ -102,6 +102,18 @@ def parse_preprocessing(
     return tuple(_build(declared[spec.name], spec) for spec in inputs if spec.name in declared)
 
 
+def check_preprocessing(text: str) -> None:
+    """Refuse what `parse_preprocessing` would refuse for any model.
+
+    Raises:
+        UsageError: an unknown or repeated part, or a value that is none.
+    """
+    _, body = _split_input(text, ())
+    values: dict[str, Any] = {}
+    for part in body.split(","):
+        _add_part(values, part.strip(), text)
+
+
 def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, str]:
     """The input a text names, if any, and the rest; names themselves may contain colons."""
     named = [spec.name for spec in inputs if text.startswith(spec.name + ":")]

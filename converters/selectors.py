@@ -85,12 +85,24 @@ def select_operators(content: bytes, selectors: Sequence[str], option: str) -> t
     return tuple(name for _, name in operators if name in chosen)
 
 
-def _means(selector: str, kind: str, name: str, option: str) -> bool:
+def read_selector(selector: str, option: str) -> re.Pattern[str] | None:
+    """The regular expression, None for a selector by type.
+
+    Raises:
+        UsageError: it cannot be read as one.
+    """
     if selector.startswith(_TYPE):
-        return selector.removeprefix(_TYPE).upper() == kind
+        return None
     try:
-        return re.search(selector, name) is not None
+        return re.compile(selector)
     except re.error as error:
         raise UsageError(
             f"{option} {selector!r} cannot be read as a regular expression: {error}."
         ) from error
+
+
+def _means(selector: str, kind: str, name: str, option: str) -> bool:
+    pattern = read_selector(selector, option)
+    if pattern is None:
+        return selector.removeprefix(_TYPE).upper() == kind
+    return pattern.search(name) is not None

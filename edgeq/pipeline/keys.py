@@ -9,7 +9,9 @@ from typing import Any
 
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import ENGINES
+from edgeq.converters.preprocessing import check_preprocessing
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.selectors import read_selector
 from edgeq.converters.statistics import check_statistic
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
@@ -108,6 +110,22 @@ def _checked(check: Callable[[str], object]) -> Reader:
     return read
 
 
+def _checked_texts(check: Callable[[str], object]) -> Reader:
+    """Texts that are checked one by one, likewise."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        texts = _texts(value)
+        for text in texts:
+            check(text)
+        return texts
+
+    return read
+
+
+def _selectors(name: str) -> Reader:
+    return _checked_texts(lambda text: read_selector(text, name))
+
+
 def _batch(value: Any) -> int:
     if value == "dynamic":
         return 0
@@ -143,8 +161,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "calibrator": Key(_one_of(CALIBRATORS), '"tflite"', "calibrator"),
         "statistic": Key(_checked(check_statistic), '"percentile:99.99"', "statistic"),
         "corrections": Key(_checked(parse_corrections), '"bias,rounding"', "corrections"),
-        "keep_float": Key(_texts, '["type:SOFTMAX"]', "keep_float"),
-        "int16": Key(_texts, '["logits"]', "int16"),
+        "keep_float": Key(_selectors("keep_float"), '["type:SOFTMAX"]', "keep_float"),
+        "int16": Key(_selectors("int16"), '["logits"]', "int16"),
         "allow_float": Key(_switch, "true", "allow_float"),
         "batch": Key(_batch, '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
@@ -158,7 +176,7 @@ KEYS: dict[str, dict[str, Key]] = {
     "data": {
         "calibration": Key(_text, '"samples.npz"'),
         "test": Key(_text, '"test.npz"'),
-        "preprocess": Key(_texts, '["scale=1/255"]'),
+        "preprocess": Key(_checked_texts(check_preprocessing), '["scale=1/255"]'),
         "samples": Key(_count, "200", "samples"),
         "test_samples": Key(_count, "1000"),
         "seed": Key(_whole, "0", "seed"),

@@ -128,6 +128,15 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "{ image = [1, 224, 224, 3] }"),
         (HEAD + DATA + "preprocess = 'scale=1/255'\n", "edgeq.toml, line 5: preprocess must be a "
          "list of texts, not 'scale=1/255'. Such as preprocess = [\"scale=1/255\"]"),
+        (HEAD + DATA + "preprocess = ['scale=1/255', 'mean=a']\n", "edgeq.toml, line 5: "
+         "--preprocess mean=a: 'a' is not a number or fraction such as 1/255."),
+        (HEAD + DATA + "preprocess = ['scal=1/255']\n", "edgeq.toml, line 5: --preprocess "
+         "scal=1/255 has the unknown key 'scal'. Did you mean 'scale'? Known: resize, channels, "
+         "scale, offset, mean, std."),
+        (HEAD + "keep_float = ['(']\n" + DATA, "edgeq.toml, line 3: keep_float '(' cannot be read "
+         "as a regular expression: missing ), unterminated subpattern at position 0."),
+        (HEAD + "int16 = ['type:CONV_2D', '[']\n" + DATA, "edgeq.toml, line 3: int16 '[' cannot be "
+         "read as a regular expression: unterminated character set at position 0."),
         (HEAD + DATA + "[run]\ndevices = ['nosuch']\n", "edgeq.toml, line 6: Unknown device "
          "'nosuch'; known forms are local, local:/path/to/python, user@host, ssh://user@host:port, "
          "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. Write a board over SSH with "
