@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import EdgeqError, UsageError
@@ -32,6 +34,10 @@ class FleetEntry:
     error: str | None = None
     hint: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.result is None) == (self.error is None):
+            raise ValueError("a device has either a result or an error")
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -41,8 +47,8 @@ class Fleet:
         verb: whose results these are: "bench", "eval" or "compare".
     """
 
-    verb: str
-    entries: tuple[FleetEntry, ...]
+    verb: Annotated[str, Meta(pattern="^(bench|eval|compare)$")]
+    entries: Annotated[tuple[FleetEntry, ...], Meta(min_length=1)]
 
     @property
     def is_complete(self) -> bool:

@@ -91,6 +91,10 @@ class Parity:
     rows: tuple[ParityRow, ...]
     different: tuple[tuple[int, ...], ...]
 
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.different):
+            raise ValueError("as many lists of samples as rows are needed")
+
 
 def parity(
     model: str | Path,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -48,7 +48,7 @@ NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 class Evaluations:
     """What `edgeq eval` found, model by model."""
 
-    evaluations: tuple[Evaluation, ...]
+    evaluations: Annotated[tuple[Evaluation, ...], msgspec.Meta(min_length=1)]
 
 
 # What a record of each kind holds.

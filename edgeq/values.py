@@ -2,11 +2,35 @@
 
 All are frozen and hold no arrays (tuples and `FileRef` instead), so they compare, hash and
 serialise. `None` means "not measured" or "not declared", never zero.
+
+What a record that was damaged could hold and no code could use is refused where it is read back:
+by the bounds in the annotations (msgspec applies them, the JSON Schema shows them), and by
+`__post_init__` where one field depends on another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(gt=0)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Judgement = Annotated[str, Meta(pattern="^(pass|fail|cannot-tell)$")]
+SchemeName = Annotated[
+    str, Meta(pattern="^(int8|dynamic|fp16|int16x8|weight-only-int8|weight-only-int4|fp32)$")
+]
+Validity = Annotated[str, Meta(pattern="^(valid|degraded|invalid)$")]
+_SOME = Meta(min_length=1)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
 
 # ---------------------------------------------------------------- files, tensors, doubts
 
@@ -23,7 +47,7 @@ class FileRef:
 
     path: str
     sha256: str
-    size_bytes: int
+    size_bytes: Positive
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,11 @@ class TensorSpec:
     dtype: str
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.scales) == len(self.zero_points), "as many scales as zero points are needed"
+        )
 
 
 @dataclass(frozen=True)
@@ -189,7 +218,7 @@ class Histogram:
     index: int
     minimum: float
     maximum: float
-    counts: tuple[int, ...]
+    counts: Annotated[tuple[Count, ...], _SOME]
 
 
 @dataclass(frozen=True)
@@ -318,7 +347,7 @@ class Certificate:
     is_per_channel: bool | None
     unquantized_weights: tuple[str, ...]
     min_runtime_version: str | None
-    size_bytes: int
+    size_bytes: Positive
     problems: tuple[str, ...] = ()
     weights_symmetric: bool | None = None
     activations_symmetric: bool | None = None
@@ -344,7 +373,7 @@ class TfliteModel:
     """
 
     file: FileRef
-    scheme: str
+    scheme: SchemeName
     io: str
     granularity: str
     ranges: Ranges | None
@@ -666,12 +695,12 @@ class BenchRun:
     init_ms: float
     first_ms: float
     warmup_ms: tuple[float, ...]
-    latencies_ms: tuple[tuple[float, ...], ...]
+    latencies_ms: tuple[tuple[Milliseconds, ...], ...]
     latency: Latency
     peak_rss_bytes: int | None
     arena_bytes: int | None
     load_average: float | None
-    validity: str
+    validity: Validity
     issues: tuple[Issue, ...]
     cores: tuple[int, ...] = ()
     energy: Energy | None = None
@@ -699,7 +728,7 @@ class BenchResult:
 
     facts: DeviceFacts
     options: BenchOptions
-    runs: tuple[BenchRun, ...]
+    runs: Annotated[tuple[BenchRun, ...], _SOME]
     speedups: tuple[Ratio, ...]
     looks: tuple[MachineLook, ...] = ()
 
@@ -863,16 +892,26 @@ class Quality:
         class_count: of that output.
     """
 
-    sample_count: int
+    sample_count: Positive
     is_held_out: bool
-    outputs: tuple[OutputQuality, ...]
+    outputs: Annotated[tuple[OutputQuality, ...], _SOME]
     agreement_percent: float | None
-    baseline_accuracy_percent: float | None
-    candidate_accuracy_percent: float | None
+    baseline_accuracy_percent: Percent | None
+    candidate_accuracy_percent: Percent | None
     paired: PairedCounts | None
     drop_points: Interval | None
     scored_output: str | None = None
-    class_count: int | None = None
+    class_count: Positive | None = None
+
+    def __post_init__(self) -> None:
+        labelled = (
+            self.baseline_accuracy_percent, self.candidate_accuracy_percent, self.paired,
+            self.drop_points,
+        )  # fmt: skip
+        _require(
+            len({part is None for part in labelled}) == 1,
+            "with labels there are two accuracies, their pairs and a drop, without none of them",
+        )
 
 
 @dataclass(frozen=True)
@@ -893,7 +932,7 @@ class Comparison:
     quality: Quality
     metrics_baseline: tuple[MetricValue, ...]
     metrics_candidate: tuple[MetricValue, ...]
-    size_ratio: float
+    size_ratio: Annotated[float, Meta(gt=0)]
     bench: BenchResult | None
     verdict: str
     reasons: tuple[str, ...]
@@ -901,6 +940,13 @@ class Comparison:
     issues: tuple[Issue, ...] = ()
     device: str | None = None
     processor: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [
+            [metric.name for metric in of] for of in (self.metrics_baseline, self.metrics_candidate)
+        ]
+        _require(names[0] == names[1], "the two models need the same metrics")
+        _require(self.bench is None or len(self.bench.runs) == 2, "a comparison has two runs")
 
 
 @dataclass(frozen=True)
@@ -923,7 +969,7 @@ class Conversion:
     model: TfliteModel
     certificate: Certificate
     quality: Quality | None
-    validity: str
+    validity: Validity
     issues: tuple[Issue, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -1052,7 +1098,7 @@ class Tuning:
     elapsed_s: float
     resumed_trials: int
     facts: DeviceFacts
-    validity: str
+    validity: Validity
     issues: tuple[Issue, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -1239,10 +1285,10 @@ class Profile:
     facts: DeviceFacts
     threads: int
     memory: MemorySpeed
-    models: tuple[ModelProfile, ...]
+    models: Annotated[tuple[ModelProfile, ...], _SOME]
     pairs: tuple[tuple[int, int], ...]
     reasons: tuple[str, ...]
-    validity: str
+    validity: Validity
     issues: tuple[Issue, ...]
 
 
@@ -1363,7 +1409,7 @@ class Finding:
     """
 
     subject: str
-    verdict: str
+    verdict: Judgement
     reason: str
     figure: str
     value: float | None
@@ -1391,8 +1437,8 @@ class RuleVerdict:
     rule: str
     limit: str
     line: int | None
-    verdict: str
-    findings: tuple[Finding, ...]
+    verdict: Judgement
+    findings: Annotated[tuple[Finding, ...], _SOME]
 
 
 @dataclass(frozen=True)
@@ -1417,5 +1463,5 @@ class GateResult:
     baseline: FileRef | None
     baseline_records: tuple[tuple[str, str], ...]
     unused: tuple[str, ...]
-    verdict: str
+    verdict: Judgement
     rules: tuple[RuleVerdict, ...]

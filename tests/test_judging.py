@@ -18,6 +18,7 @@ from edgeq.values import (
     FileRef,
     Interval,
     OutputQuality,
+    PairedCounts,
     Quality,
     Ratio,
     RuntimeInfo,
@@ -90,7 +91,8 @@ def test_outputs_of_another_shape_are_another_model() -> None:
 
 def quality(drop: Interval | None, sqnr: float = 30.0, *, is_held_out: bool = True) -> Quality:
     output = OutputQuality("out", sqnr, 0.0, 0.0)
-    return Quality(100, is_held_out, (output,), None, None, None, None, drop)
+    labelled = (None, None, None) if drop is None else (90.0, 90.0, PairedCounts(80, 10, 10, 0))
+    return Quality(100, is_held_out, (output,), None, *labelled, drop)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_integer_targets_of_a_regression_are_no_classes() -> None:
 
 
 RUN = BenchRun(
-    FileRef("m.tflite", "", 0), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ((1.0,),),
+    FileRef("m.tflite", "", 1), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ((1.0,),),
     timing.summarize([1.0]), None, None, None, "valid", (),
 )  # fmt: skip
 FACTS = DeviceFacts("local", "Linux", "x86_64", "Xeon", 8, None, None, "3.11", ())
@@ -164,7 +166,7 @@ BENCH = BenchResult(FACTS, BenchOptions(), (RUN, RUN), (Ratio(2.0, 1.9, 2.1),))
 
 
 def with_run(**changes: Any) -> BenchResult:
-    other = replace(RUN, model=FileRef("other.tflite", "", 0), **changes)
+    other = replace(RUN, model=FileRef("other.tflite", "", 1), **changes)
     return replace(BENCH, runs=(other,), speedups=())
 
 

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from edgeq import models, records, storage
 from edgeq.cli import cli
+from edgeq.converters.schemes import SCHEMES
 from edgeq.errors import RecordError, UsageError
 from edgeq.record_schema import schema_text
-from edgeq.values import Candidate, Issue
+from edgeq.values import Candidate, Issue, SchemeName
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST = str(models.path("fashion_mnist_test.npz"))
@@ -134,6 +135,50 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
     plain = json.loads(record_files["bench"].read_text())
     del plain["facts"]
     assert "Object missing required field `facts`" in broken(json.dumps(plain), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "message"),
+    [
+        ("convert", "certificate.size_bytes", 0, "Expected `int` >= 1 - at `$.certificate.size_by"),
+        ("convert", "model.scheme", "int7", "Expected `str` matching regex '^(int8|dynamic|fp16|"),
+        ("convert", "certificate.inputs.0.zero_points", [], "as many scales as zero points are"),
+        ("bench", "runs", [], "Expected `array` of length >= 1 - at `$.runs`"),
+        (
+            "bench",
+            "runs.0.latencies_ms.0.0",
+            "inf",
+            "Expected `float` <= 1000000000.0 - at `$.runs[",
+        ),
+        ("compare", "quality.baseline_accuracy_percent", None, "with labels there are two accura"),
+        ("compare", "quality.candidate_accuracy_percent", "nan", "Expected `float` >= 0.0"),
+        ("compare", "metrics_baseline", [], "the two models need the same metrics"),
+        (
+            "gate",
+            "rules.0.verdict",
+            "",
+            "Expected `str` matching regex '^(pass|fail|cannot-tell)$'",
+        ),
+        ("parity", "rows", [], "as many lists of samples as rows are needed"),
+        ("fleet-eval", "entries.0.result", None, "a device has either a result or an error"),
+    ],
+)
+def test_what_no_verb_writes_is_refused(
+    record_files: dict[str, Path], tmp_path: Path, kind: str, path: str, value: Any, message: str
+) -> None:
+    plain = json.loads(record_files[kind].read_text())
+    place: Any = plain
+    *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for part in above:
+        place = place[part]
+    place[last] = value
+    start = f"R is no {kind} record that this edgeq can read: "
+    assert broken(json.dumps(plain), tmp_path).removeprefix(start).startswith(message)
+
+
+def test_the_schemes_of_records_are_those_that_convert_knows() -> None:
+    (names,) = (bound.pattern for bound in SchemeName.__metadata__)
+    assert names == f"^({'|'.join(SCHEMES)})$"
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def _cells(row: ParityRow, count: int) -> tuple[str, ...]:
 
 def _verdict(row: ParityRow) -> str:
     """Values of a float output have no steps to be one apart by."""
-    is_float = row.largest != int(row.largest)
+    is_float = not row.largest.is_integer()
     return "rounding" if row.verdict == "off by one" and is_float else row.verdict
 
 

@@ -14,7 +14,7 @@ from edgeq.values import BenchRun, FileRef, Latency, RuntimeInfo, Sustained
 
 ROUNDS = tuple((1.0, 1.01, 0.99, 1.0) for _ in range(12))
 STEADY = BenchRun(
-    FileRef("m.tflite", "", 0), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ROUNDS,
+    FileRef("m.tflite", "", 1), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ROUNDS,
     timing.summarize([time for times in ROUNDS for time in times]), None, None, 0.0, "valid", (),
 )  # fmt: skip
 

@@ -89,7 +89,13 @@ def loaded(record: Record) -> Record:
 
 
 def unlabelled(record: Record) -> Record:
-    return with_quality(record, drop_points=None)
+    return with_quality(
+        record,
+        drop_points=None,
+        paired=None,
+        baseline_accuracy_percent=None,
+        candidate_accuracy_percent=None,
+    )
 
 
 def only_named(record: Record) -> Record:
