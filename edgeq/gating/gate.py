@@ -139,4 +139,4 @@ def weigh(result: GateResult) -> str:
 
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next(verdict for verdict in _WORST_FIRST if verdict in found)
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), "cannot-tell")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -26,7 +28,6 @@ from edgeq.reporting.subject import digests_of
 
 _MODEL = ".tflite"
 _ARCHIVES = (".aar", ".jar", ".whl", ".zip")
-_ZIP = b"PK\3\4"
 
 
 def check_model(files: Files, manifest: Manifest) -> tuple[Check, bytes | None]:
@@ -85,7 +86,7 @@ def check_contract(model: bytes, manifest: Manifest) -> tuple[Check, Contract | 
             for field in fields(own)
             if getattr(own, field.name) != getattr(manifest.contract, field.name)
         ]
-        problems = problems or _compare_labels(model, own)
+        problems = problems or _compare_labels(model, own, manifest)
     except EdgeqError as error:
         return Check("contract", "fail", (error.message,)), None
     good = "dtypes, shapes and scales are the model's own"
@@ -120,22 +121,27 @@ def _metadata_names(model: bytes) -> list[str]:
     return [flatbuffer.text(entry.name) for entry in tree.metadata or ()]
 
 
-def _compare_labels(model: bytes, contract: Contract) -> list[str]:
-    """Whether the label files behind the model say what the contract says, in the same order."""
+def _compare_labels(model: bytes, contract: Contract, manifest: Manifest) -> list[str]:
+    """Whether the label files behind the model say what the contract says, in the same order.
+
+    Metadata of another tool, which came with the model, may have other words, or more.
+    """
     if metadata.KEY not in _metadata_names(model):
         return []
+    is_ours = contract.model.sha256 != manifest.measured_sha256
     own = _read_label_files(model)
-    wanted = _read_label_files(metadata.add_metadata(without_metadata(model), contract))
-    return [
-        f"the labels in the manifest are not those of {name} in the model"
-        for name in sorted({*own, *wanted})
-        if name.endswith("labels.txt") and own.get(name) != wanted.get(name)
-    ]
+    made = _read_label_files(metadata.add_metadata(without_metadata(model), contract))
+    problems = []
+    for name in sorted({*own, *made}):
+        lines, wanted = own.get(name, []), made.get(name, [])
+        if lines != wanted and (is_ours or sorted(lines) == sorted(wanted)):
+            problems.append(f"the labels in the manifest are not those of {name} in the model")
+    return problems
 
 
 def _read_label_files(model: bytes) -> dict[str, list[str]]:
     """Lines of each file in the archive that follows a model."""
-    if _ZIP not in model:
+    if not zipfile.is_zipfile(io.BytesIO(model)):
         return {}
     return {
         name: content.decode("utf-8", "replace").splitlines()

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -85,7 +84,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         path = self.contract.model.path
-        if PurePosixPath(path).name != path:
+        if "/" in path or path in ("", ".", ".."):
             raise ValueError(f"contract.model.path {path!r} is no file name")
         for own in OUTSIDE:
             if own in self.files:

@@ -82,6 +82,8 @@ def _open(source: _Source, path: Path) -> Opened:
 
 
 def _look_into_zip(path: Path) -> _Source:
+    if path.exists() and not path.is_file():
+        raise UnjudgedPackageError(f"{path} is no file and no folder.")
     content = path.read_bytes()
 
     def find_oddities(files: Files) -> list[str]:

@@ -129,5 +129,5 @@ def _excuse(own: bytes, made: bytes) -> str | None:
         then, now = pattern.search(own), pattern.search(made)
         if then and now and then.group(1) != now.group(1):
             before, here = (item.group(1).decode("ascii", "replace") for item in (then, now))
-            return f"made with {name} {before}, and here is {here}"
+            return f"made with {name} {before}, and here is {name} {here}"
     return None
