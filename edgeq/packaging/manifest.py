@@ -71,7 +71,7 @@ class Manifest:
     name: str
     version: str
     target: str
-    edgeq: str
+    edgeq: Annotated[str, Meta(pattern=r"^\d+\.[\w.+-]{1,99}\Z")]
     contract: Contract
     preprocess: tuple[str, ...]
     measured_sha256: Sha256

@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import DamagedPackageError, PackageError, UnjudgedPackageError
-from edgeq.packaging import storing
+from edgeq.packaging import signing, storing
 from edgeq.packaging.archive import read_zip, write_zip
 from edgeq.packaging.building import Package, make_package
 from edgeq.packaging.checks import Check
@@ -92,6 +94,7 @@ def test_sealing_anew_changes_nothing(package: Package) -> None:
         (("contract", "outputs"), None, "Expected `array`, got `null`"),
         (("contract", "outputs", 0, "spec", "scales"), [], "as many scales as zero points"),
         (("preprocess",), [3], "Expected `str`, got `int` - at `$.preprocess[0]`"),
+        (("edgeq",), "\x1b[2J", "Expected `str` matching regex"),
         (("target",), None, "Expected `str`, got `null` - at `$.target`"),
         (("measured_sha256",), "", "Expected `str` matching regex"),
         (("records",), ["records/99.json"], "records must name the files in records/"),
@@ -345,12 +348,19 @@ def test_a_gate_is_believed_of_a_signer_only(
     plain = json.loads(record.read_text())
     passes = plain["verdict"] == "pass"
     record.write_text(json.dumps({**plain, "verdict": "pass"}))
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(signing.public_pem(key))
     made = make_package(int8_mobilenet, "python", data=DATA, records=[record], vectors=1,
-                        is_forced=True)  # fmt: skip
+                        is_forced=True, key=private)  # fmt: skip
     found = find(verify(made.files, tmp_path), "gate")
     if passes:
         assert found.verdict == "skipped"
         assert "as its record says; the policy is not inside to judge again" in found.detail[0]
+        result = verify(made.files, tmp_path, public_key=public)
+        assert find(result, "gate").verdict == "pass"
+        assert result.conclusion.endswith("is what was measured. Not proven: golden vectors.")
     else:
         assert found.verdict == "fail"
         assert "says pass, but its own findings say fail" in found.detail[0]
@@ -463,7 +473,7 @@ def test_exit_statuses(package: Package, tmp_path: Path) -> None:
 
 def test_names_in_a_package_do_not_steer_the_terminal(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "package"
-    files = sealed(package.files, lambda m: m.update(version="\x1b[2J", edgeq="\x1b]0;x\x07"))
+    files = sealed(package.files, lambda m: m.update(version="\x1b[2J"))
     storing.write_package(files, path)
     status, text = run("verify", path, "--no-run")
     assert status == 3 and "\x1b" not in text and "\\x1b[2J" in text
