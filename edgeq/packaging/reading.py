@@ -56,9 +56,8 @@ def open_package(path: Path) -> Opened:
     try:
         source = _look_into_folder(path) if path.is_dir() else _look_into_zip(path)
         return _open(source, path)
-    except (OSError, ValueError) as error:  # ValueError: a path that no system has
-        reason = getattr(error, "strerror", None) or error
-        raise UnjudgedPackageError(f"{path} cannot be read: {reason}.") from error
+    except OSError as error:
+        raise UnjudgedPackageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _open(source: _Source, path: Path) -> Opened:
