@@ -83,6 +83,8 @@ def _open(source: _Source, path: Path) -> Opened:
 def _look_into_zip(path: Path) -> _Source:
     if path.exists() and not path.is_file():
         raise UnjudgedPackageError(f"{path} is no file and no folder.")
+    if path.stat().st_size > archive.MOST_BYTES:
+        raise DamagedPackageError(f"{path} holds more than any package does.")
     content = path.read_bytes()
 
     def find_oddities(files: Files) -> list[str]:

@@ -438,6 +438,14 @@ def test_what_is_larger_than_the_manifest_says_is_not_inflated(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
+def test_a_file_of_terabytes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.zip"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)  # sparse
+    with pytest.raises(DamagedPackageError, match="holds more than any package does"):
+        verify_package(path)
+
+
 # ---------------------------------------------------------------- exit statuses
 
 
