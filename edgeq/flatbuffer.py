@@ -130,6 +130,7 @@ def _check_references(model: Any) -> None:
         for index in (*indices(graph.inputs), *indices(graph.outputs)):
             if not 0 <= index < count:
                 raise ValueError(f"an input or output refers to tensor {index} of {count}")
+            tensor_spec(graph.tensors[index], "")  # refuses scales without their zero points
         for tensor in graph.tensors:
             if not 0 <= tensor.buffer < len(model.buffers):
                 raise ValueError(f"a tensor refers to buffer {tensor.buffer}")
@@ -339,13 +340,12 @@ def require_runtime(tree: Any, version: str) -> None:
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:
     """A tensor's shape (-1 where dynamic), dtype and quantization as a value."""
-    signature = indices(tensor.shapeSignature)
     parameters = tensor.quantization
     scales = () if parameters is None or parameters.scale is None else parameters.scale
     zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
     return TensorSpec(
         name=name,
-        shape=signature or indices(tensor.shape),
+        shape=indices(tensor.shapeSignature) or indices(tensor.shape),
         dtype=dtype_names()[tensor.type],
         scales=tuple(float(scale) for scale in scales),
         zero_points=tuple(int(point) for point in zero_points),

@@ -58,7 +58,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     """
     from edgeq.packaging import delivery, storing, targets
     from edgeq.packaging.building import PackageOptions, make_package
-    from edgeq.packaging.manifest import read_manifest
+    from edgeq.packaging.reading import open_package
     from edgeq.packaging.text import show_package
 
     if output is not None:
@@ -77,9 +77,9 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     )
     previous, version = None, None
     if given["previous"] is not None:
-        files, _ = storing.read_package(given["previous"])
-        before = read_manifest(files)
-        previous, version = targets.target(before.target).find_models(files), before.version
+        before = open_package(given["previous"])
+        previous = targets.target(before.manifest.target).find_models(before.files)
+        version = before.manifest.version
     with progress_display() as show:
         show("package", 0, None)
         package = make_package(

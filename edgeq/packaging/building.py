@@ -21,7 +21,6 @@ from edgeq.packaging.manifest import (
     GateVerdict,
     Manifest,
     list_files,
-    plain_contract,
     read_gates,
     seal,
 )
@@ -137,7 +136,7 @@ def make_package(
     if target == "android":
         notes += metadata.limits(contract)
     contract = replace(contract, model=storage.refer_bytes(shipped, contract.model.path))
-    files = _collect(target, contract, shipped, golden, found, verdict, chosen)
+    files = collect(target, contract, shipped, golden, found, verdict, chosen)
     manifest = _describe(target, contract, path, found, verdict, chosen, files)
     sealed = seal(manifest, files)
     if key is not None:
@@ -162,7 +161,7 @@ def _choose_golden(
     return golden
 
 
-def _collect(
+def collect(
     target: str,
     contract: Contract,
     shipped: bytes,
@@ -171,6 +170,7 @@ def _collect(
     verdict: GateVerdict,
     chosen: PackageOptions,
 ) -> dict[str, bytes]:
+    """All files but the manifest; `verify` makes them again, to hold a package against them."""
     ingredients = Ingredients(contract, shipped, golden, chosen.license)
     records = [record for record, _ in found]
     card = papers.model_card(
@@ -201,13 +201,14 @@ def _describe(
         version=contract.version,
         target=target,
         edgeq=__version__,
-        contract=plain_contract(contract),
+        contract=contract,
         preprocess=tuple(map(format_preprocessing, declared)),
         measured_sha256=storage.hash_file(path),
         records=tuple(_record_path(number, record) for number, (record, _) in enumerate(found)),
         gate=verdict,
         license=chosen.license,
         files=list_files(files),
+        description=chosen.description,
     )
 
 

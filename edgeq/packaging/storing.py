@@ -1,4 +1,4 @@
-"""Packages on the disk: a folder or a `.zip`, written whole or not at all, read without trust."""
+"""Packages onto the disk: a folder or a `.zip`, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeq import storage
-from edgeq.errors import OutputError, PackageError
+from edgeq.errors import OutputError
 from edgeq.packaging import archive
 from edgeq.packaging.manifest import MANIFEST
 
@@ -56,45 +56,6 @@ def require_replaceable(output: Path) -> None:
         )
     if not output.resolve().parent.is_dir():
         raise OutputError(f"There is no folder {output.resolve().parent}.", hint="Make it first.")
-
-
-def read_package(path: Path) -> tuple[dict[str, bytes], list[str]]:
-    """All files of a package, and what is wrong with the archive around them.
-
-    Raises:
-        PackageError: it is not there, cannot be read, or is no package by its form.
-    """
-    if path.is_dir():
-        return _read_folder(path), []
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    files = archive.read_zip(content, str(path))
-    # Bytes between the entries belong to no file, so only the whole can tell of them.
-    is_ours = archive.write_zip(files) == content
-    note = f"{path.name}, the archive itself, was changed or packed anew by another program."
-    return files, [] if is_ours else [note]
-
-
-def _read_folder(path: Path) -> dict[str, bytes]:
-    if not (path / MANIFEST).is_file():
-        raise PackageError(f"{path} has no {MANIFEST}: it is no package of edgeq.")
-    files = {}
-    total = 0
-    for entry in sorted(path.rglob("*")):
-        name = entry.relative_to(path).as_posix()
-        if entry.is_symlink():
-            raise PackageError(f"{path} holds {name}, a link: packages have none.")
-        if entry.is_file():
-            total += entry.stat().st_size
-            if total > archive.MOST_BYTES:
-                raise PackageError(f"{path} holds more than any package does.")
-            try:
-                files[name] = entry.read_bytes()
-            except OSError as error:
-                raise PackageError(f"{entry} cannot be read: {error.strerror}.") from error
-    return files
 
 
 def default_output(name: str, version: str, target: str) -> Path:
