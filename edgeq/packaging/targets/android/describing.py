@@ -10,6 +10,7 @@ import numpy as np
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.packaging import naming
+from edgeq.packaging.seeing import see_images
 from edgeq.packaging.targets.android.literals import real, shown, string
 from edgeq.packaging.values import Contract, Ingredients, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
@@ -36,7 +37,7 @@ def describe(ingredients: Ingredients) -> Names:
     Raises:
         PackageError: an input takes several samples at a time, or there are too many labels.
     """
-    contract = ingredients.contract
+    contract = see_images(ingredients.contract, ingredients.golden)
     tree = flatbuffer.parse(ingredients.model, contract.model.path)
     graph = tree.subgraphs[0]
     inputs = [
@@ -138,7 +139,7 @@ def _input(item: InputContract, tensor: str) -> Names:
         )
     suffix, count = naming.pascal(item.identifier), math.prod(spec.shape[1:])
     channels = None if chosen is None else chosen.channels
-    image = _image(item)
+    image = item.image
     return {
         **_tensor(spec, item.identifier, tensor),
         "prepare": f"prepare{suffix}",
@@ -154,13 +155,6 @@ def _input(item: InputContract, tensor: str) -> Names:
         "statements": [] if chosen is None else _statements(chosen),
         "steps": "As it is." if chosen is None else _steps(chosen),
     }
-
-
-def _image(item: InputContract) -> tuple[int, int, int] | None:
-    """The size of an image; two dimensions may as well be a series, unless they were resized."""
-    chosen = item.preprocessing
-    is_declared = chosen is not None and (chosen.resize is not None or chosen.channels != "rgb")
-    return item.image if is_declared or len(item.spec.shape) == 4 else None
 
 
 def _statements(chosen: Preprocessing) -> list[str]:
