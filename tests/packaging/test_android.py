@@ -592,6 +592,8 @@ def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     assert len(texts) == 5
     assert not any(b"itmap" in text or b"pixels" in text for text in texts)
     assert b"SoundResult result = model.run(values);" in files["README.md"]
+    row = b"| mfcc | int8 1x7x5x1. 35 real values. Made ready here: quantized. |"
+    assert row in files["README.md"]
 
 
 def test_what_does_not_fit_is_refused(mobilenet: Ingredients) -> None:

@@ -307,6 +307,28 @@ def test_a_kernel_that_computes_something_else_is_found(
     assert "--scheme fp32" in str(caught.value.hint)
 
 
+@pytest.mark.usefixtures("unmeasured")
+def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -> None:
+    def readme(text: str, *operators: str) -> str:
+        declared = parse_preprocessing([text], [item.spec])[0] if text else None
+        contract = replace(
+            ingredients.contract,
+            inputs=(replace(item, preprocessing=declared),),
+            operators=(*ingredients.contract.operators, *((name, 1) for name in operators)),
+        )
+        files = target("c").make_files(replace(ingredients, contract=contract))
+        return files["src/README.md"].decode()
+
+    (item,) = ingredients.contract.inputs
+    plain, camera = readme(""), readme("resize=28x28,channels=gray,scale=1/255", "SVDF")
+    assert "- `ImageInput::Fill` quantizes.\n" in plain
+    assert "values as a sample has them\n" in plain
+    assert "camera" not in plain and "Reset" not in plain
+    assert "Fill` applies the numeric part of the preprocessing and quantizes.\n" in camera
+    assert "values as a sample has them once it is resized and grey\n" in camera
+    assert "camera" in camera and "`interpreter.Reset()` begins again" in camera
+
+
 # ---------------------------------------------------------------- models it refuses
 
 

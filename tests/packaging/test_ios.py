@@ -351,7 +351,10 @@ def test_the_readme_tells_of_pixels_where_there_are_any(
     path = tmp_path / "mixed.tflite"
     path.write_bytes(mixed())
     assert b"`Pixels` takes bytes" in IOS.make_files(fmnist)["README.md"]
-    assert b"Pixels" not in IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
+    told = IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
+    assert b"Pixels" not in told
+    assert b"- `class_` is `[Float]`. Real numbers, prepared to 3 and quantized.\n" in told
+    assert b"- `func_` is `[Int32]`. It goes in as it is: 2.\n" in told
 
 
 @pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8, 1), (8, 8, 4)])

@@ -153,7 +153,8 @@ def _input(item: InputContract, tensor: str) -> Names:
         # A bitmap has colours; for a model of grey pixels they become grey before anything else.
         "folds": image is not None and image[2] == 1 and channels != "gray",
         "statements": [] if chosen is None else _statements(chosen),
-        "steps": "As it is." if chosen is None else _steps(chosen),
+        "steps": _steps(spec, chosen),
+        "sample": _sample(spec, chosen, image),
     }
 
 
@@ -173,8 +174,26 @@ def _statements(chosen: Preprocessing) -> list[str]:
     return found
 
 
-def _steps(chosen: Preprocessing) -> str:
-    """The same for people."""
+def _sample(
+    spec: TensorSpec, chosen: Preprocessing | None, image: tuple[int, int, int] | None
+) -> str:
+    """What a caller has in hand."""
+    if image is None:
+        is_real = spec.scales or spec.dtype == "float32"
+        return f"{math.prod(spec.shape[1:])} {'real' if is_real else 'whole'} values."
+    if chosen is not None and chosen.resize is not None:
+        return "A picture of any size."
+    return f"A picture of {image[0]} rows of {image[1]} pixels."
+
+
+def _steps(spec: TensorSpec, chosen: Preprocessing | None) -> str:
+    """What is done to it, for people."""
+    parts = [] if chosen is None else _parts(chosen)
+    parts += ["quantized"] if spec.scales else []
+    return f"Made ready here: {'; '.join(parts)}." if parts else "As it is."
+
+
+def _parts(chosen: Preprocessing) -> list[str]:
     parts = []
     if chosen.resize is not None:
         parts.append(f"resized to {chosen.resize[0]}x{chosen.resize[1]}")
@@ -187,7 +206,7 @@ def _steps(chosen: Preprocessing) -> str:
     for word, numbers in (("minus", chosen.mean), ("divided by", chosen.std)):
         if numbers:
             parts.append(f"{word} {', '.join(real(number)[:-1] for number in numbers)}")
-    return f"Made ready here: {'; '.join(parts)}." if parts else "As it is."
+    return parts
 
 
 def _output(item: OutputContract, tensor: str) -> Names:

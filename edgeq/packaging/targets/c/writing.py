@@ -22,6 +22,9 @@ MOST_MODEL_BYTES = 16 << 20
 # macros of common headers and of GNU compilers.
 _TAKEN = frozenset({"std", "tflite", "linux", "unix", "errno", "stdin", "stdout", "stderr"})
 
+# Operators whose kernels keep something from one inference to the next.
+_WITH_STATE = frozenset({"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "VAR_HANDLE"})
+
 _KIBIBYTE = 1024
 _TEMPLATES = {
     "model.h": "{}_model.h",
@@ -138,6 +141,11 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
         "operators": names,
         "methods": [operators.METHODS[name] for name in names],
         "has_variables": "VAR_HANDLE" in names,
+        "has_state": bool(_WITH_STATE & set(names)),
+        "leaves_camera": any(
+            how is not None and (how.resize is not None or how.channels == "gray")
+            for how in (item.preprocessing for item in contract.inputs)
+        ),
         "arena_bytes": arena_with_margin(measured.arena_bytes),
         "arena_measured": measured.arena_bytes,
         "arena_recorded": measured.recorded_bytes,
