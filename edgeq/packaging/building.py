@@ -136,8 +136,7 @@ def make_package(
     has_metadata = chosen.has_metadata and target != "c"
     seen = see_images(contract, golden)
     shipped, notes = ship(path, seen, chosen.description, chosen.license, has_metadata)
-    if target == "android":
-        notes += metadata.limits(seen)
+    notes += metadata.limits(seen) if target == "android" else ()
     contract = replace(contract, model=storage.refer_bytes(shipped, contract.model.path))
     files = _collect(target, contract, shipped, golden, found, verdict, chosen)
     manifest = _describe(target, contract, path, found, verdict, chosen, files)
