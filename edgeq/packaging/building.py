@@ -24,6 +24,7 @@ from edgeq.packaging.manifest import (
     read_gates,
     seal,
 )
+from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import ship
 from edgeq.packaging.values import Contract, Golden, Ingredients
 from edgeq.records import Record, read_record
@@ -132,9 +133,9 @@ def make_package(
         )
     # A microcontroller has no reader for metadata, and no flash for what nobody reads.
     has_metadata = chosen.has_metadata and target != "c"
-    shipped, notes = ship(path, contract, chosen.description, chosen.license, has_metadata)
-    if target == "android":
-        notes += metadata.limits(contract)
+    seen = see_images(contract, golden)
+    shipped, notes = ship(path, seen, chosen.description, chosen.license, has_metadata)
+    notes += metadata.limits(seen) if target == "android" else ()
     contract = replace(contract, model=storage.refer_bytes(shipped, contract.model.path))
     files = collect(target, contract, shipped, golden, found, verdict, chosen)
     manifest = _describe(target, contract, path, found, verdict, chosen, files)
