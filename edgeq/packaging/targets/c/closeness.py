@@ -55,7 +55,7 @@ def widen(ingredients: Ingredients) -> Golden:
     tolerances = dict(ingredients.golden.tolerances)
     for place, item in enumerate(contract.outputs):
         name = item.spec.name
-        own = np.concatenate([outputs[place] for outputs in measured.outputs])
+        own = np.stack([outputs[place] for outputs in measured.outputs])
         wanted = found["xnnpack"][name]
         theirs = [difference(wanted, found[kernels][name]) for kernels in KERNELS]
         apart = difference(wanted, own.reshape(wanted.shape))
