@@ -77,7 +77,10 @@ def read_zip(content: bytes, shown_as: str) -> dict[str, bytes]:
             infos = archive.infolist()
             _require_sane(infos, shown_as)
             return {info.filename: archive.read(info) for info in infos if not info.is_dir()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    # Places and texts that make no sense are ValueErrors to zipfile.
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError
+    ) as error:  # fmt: skip
         reason = str(error).rstrip(".")
         raise PackageError(f"{shown_as} is damaged, or no zip archive: {reason}.") from error
     except RuntimeError as error:  # how zipfile says that an entry is encrypted

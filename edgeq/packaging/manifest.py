@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeq import storage
@@ -57,6 +57,9 @@ class Manifest:
         records: paths inside the package.
         license: SPDX expression, None when nobody named one.
         files: path to (SHA-256, size in bytes).
+        warnings: what to doubt about the package, a sentence each.
+        records_left_out: path that a record would have inside to its SHA-256, see
+            `--without-records`.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Manifest:
     license: str | None
     files: Mapping[str, tuple[str, int]]
     schema: str = SCHEMA
+    warnings: tuple[str, ...] = ()
+    records_left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_gates(records: Sequence[Record]) -> GateVerdict:
@@ -90,7 +95,7 @@ def read_gates(records: Sequence[Record]) -> GateVerdict:
 
 def plain_contract(contract: Contract) -> dict[str, Any]:
     """A contract as JSON has it."""
-    plain = json.loads(json.dumps(storage.to_plain(contract)))
+    plain = json.loads(json.dumps(storage.to_plain(contract), allow_nan=False))
     assert isinstance(plain, dict)
     return plain
 
@@ -105,7 +110,9 @@ def list_files(files: Files) -> dict[str, tuple[str, int]]:
 
 def seal(manifest: Manifest, files: Files) -> dict[str, bytes]:
     """The files with their manifest and sums."""
-    text = json.dumps(storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(
+        storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False
+    )
     whole = {**files, MANIFEST: (text + "\n").encode()}
     return {**whole, SUMS: _sums(whole)}
 
@@ -145,6 +152,8 @@ def read_manifest(files: Files) -> Manifest:
                 gate["word"], gate["policy"], tuple(gate["reasons"]), gate["is_forced"]
             ),
             license=plain["license"],
+            warnings=tuple(plain.get("warnings", ())),
+            records_left_out=dict(plain.get("records_left_out", {})),
             files={path: (str(entry[0]), int(entry[1])) for path, entry in plain["files"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
