@@ -78,7 +78,7 @@ def try_target(model: Path, target: str, data: Any, folder: Path, devices: list[
         result = edgeq.verify_package(path, devices=devices)
     except EdgeqError as error:
         return f"refused: {error.message}"
-    failed = [check for check in result.checks if check.verdict == "fail"]
+    failed = [check for check in result.checks if check.verdict in ("fail", "cannot-tell")]
     if failed:
         return "; ".join(f"{check.name}: {check.detail[0]}" for check in failed)
     exact = [check.detail[0].rpartition(", ")[2] for check in result.checks

@@ -14,6 +14,9 @@ EdgeqError                 exit 1
 ├── OutputError            exit 1   the result cannot be written
 ├── HistoryError           exit 1   the database of records cannot be read or written
 ├── TrackingError          exit 1   a tracking server refused a record or does not answer
+├── PackageError           exit 1   a package cannot be made from the model
+│   ├── DamagedPackageError   exit 3   a package is damaged, or is none
+│   └── UnjudgedPackageError  exit 4   a package is not there, or of a newer edgeq
 ├── RecordError            exit 4   a record cannot be read or judged
 └── GateError              exit 3   the model is well-formed and misses a budget
 """
@@ -89,7 +92,19 @@ class OutputError(EdgeqError):
 
 
 class PackageError(EdgeqError):
-    """Raised when a package cannot be made from a model, or is damaged or not what it says."""
+    """Raised when a package cannot be made from a model."""
+
+
+class DamagedPackageError(PackageError):
+    """Raised when a package is damaged, is none, or could do harm: it must not ship."""
+
+    exit_code = 3
+
+
+class UnjudgedPackageError(PackageError):
+    """Raised when nothing can be said of a package: it cannot be opened, or is of a newer edgeq."""
+
+    exit_code = 4
 
 
 class HistoryError(EdgeqError):

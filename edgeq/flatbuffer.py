@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import struct
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import quantmath
+from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
+release = operator_releases.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
@@ -130,6 +130,7 @@ def _check_references(model: Any) -> None:
         for index in (*indices(graph.inputs), *indices(graph.outputs)):
             if not 0 <= index < count:
                 raise ValueError(f"an input or output refers to tensor {index} of {count}")
+            tensor_spec(graph.tensors[index], "")  # refuses scales without their zero points
         for tensor in graph.tensors:
             if not 0 <= tensor.buffer < len(model.buffers):
                 raise ValueError(f"a tensor refers to buffer {tensor.buffer}")
@@ -319,33 +320,31 @@ def _merge_constants(tree: Any, number: int, graph: Any) -> None:
 
 
 def min_runtime_version(model: Any) -> str | None:
-    """Oldest TensorFlow Lite release that can run the file, as the converter wrote it."""
+    """Oldest TensorFlow Lite release that can run the file; None where it does not say.
+
+    What the converter wrote, or newer: some quantizers left the float model's figure in the file.
+    """
     raw = metadata(model, "min_runtime_version")
-    version = (raw or b"").rstrip(b"\0").decode("ascii", "replace")
-    return version or None
-
-
-def release(version: str) -> tuple[int, ...]:
-    """A version's leading numbers, for comparing: "2.17.0" is newer than "2.9.0"."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    stated = (raw or b"").rstrip(b"\0").decode("ascii", "replace") or None
+    operators = [(operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
+                 for graph in model.subgraphs for item in graph.operators or ()]  # fmt: skip
+    return None if stated is None else operator_releases.at_least(stated, operators)
 
 
 def require_runtime(tree: Any, version: str) -> None:
     """Raise the minimum runtime version that the file states; never lower it."""
-    stated = min_runtime_version(tree)
-    if stated is None or release(stated) < release(version):
-        set_metadata(tree, "min_runtime_version", version.encode().ljust(16, b"\0"))
+    needed = max(min_runtime_version(tree) or version, version, key=release)
+    set_metadata(tree, "min_runtime_version", needed.encode().ljust(16, b"\0"))
 
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:
     """A tensor's shape (-1 where dynamic), dtype and quantization as a value."""
-    signature = indices(tensor.shapeSignature)
     parameters = tensor.quantization
     scales = () if parameters is None or parameters.scale is None else parameters.scale
     zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
     return TensorSpec(
         name=name,
-        shape=signature or indices(tensor.shape),
+        shape=indices(tensor.shapeSignature) or indices(tensor.shape),
         dtype=dtype_names()[tensor.type],
         scales=tuple(float(scale) for scale in scales),
         zero_points=tuple(int(point) for point in zero_points),

@@ -145,7 +145,7 @@ def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
         plain = json.loads(content)
     except UnicodeDecodeError as error:
         raise RecordError(f"{shown_as} is no record: it is no text.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{shown_as} is no record: it is no JSON, or was cut short ({error})."
         ) from error

@@ -1370,6 +1370,12 @@ class Inspection:
     unused_bytes: int
     structure_bytes: int
 
+    def __post_init__(self) -> None:
+        _require(
+            len(self.operator_bytes) == len(self.certificate.operators),
+            "every operator needs the size of its constants",
+        )
+
 
 # ---------------------------------------------------------------- gating
 

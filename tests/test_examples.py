@@ -151,6 +151,7 @@ def run(command: str, folder: Path) -> None:
     assert done.returncode == FAILING.get(command, 0), shown
 
 
+@pytest.mark.timeout(1200)  # a page is many commands, each with a limit of its own
 @pytest.mark.parametrize("page", [page for page in PAGES if EXAMPLES[page]])
 def test_examples_run(page: str, desk: Path) -> None:
     for command in EXAMPLES[page]:

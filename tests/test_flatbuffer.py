@@ -69,3 +69,11 @@ def test_flipped_bytes_never_raise_anything_but_a_source_error(
         flatbuffer.interface(flatbuffer.parse(bytes(content), "m"))
     except SourceError as error:
         assert "m is " in str(error)
+
+
+def test_an_input_with_scales_and_no_zero_points_is_damaged(int8_mobilenet: Path) -> None:
+    tree = flatbuffer.read(int8_mobilenet)
+    graph = tree.subgraphs[0]
+    graph.tensors[graph.inputs[0]].quantization.zeroPoint = None
+    with pytest.raises(SourceError, match="m is damaged"):
+        flatbuffer.parse(flatbuffer.serialize(tree), "m")

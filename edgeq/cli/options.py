@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OnProgress = Callable[[str, int, int | None], None]
+
+PROGRESS_S = 10.0  # between two lines of progress in a log
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -166,18 +169,18 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def progress_display() -> Iterator[OnProgress]:
-    """A progress line on stderr while long work runs; nothing when stderr is no terminal."""
+    """A progress line on stderr while long work runs; now and then one more in a log."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
-    hidden = not console.is_terminal
+    if not console.is_terminal:
+        yield _progress_in_lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
     above = sys.stdout.isatty()
-    with Progress(
-        *columns, console=console, transient=True, disable=hidden, redirect_stdout=above
-    ) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=above) as bar:
         task = bar.add_task("start", total=None)
         current = [""]
 
@@ -188,6 +191,19 @@ def progress_display() -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
 
         yield show
+
+
+def _progress_in_lines() -> OnProgress:
+    """A line every ten seconds, and none of what is done sooner."""
+    last = time.monotonic()
+
+    def show(step: str, done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_S:
+            last = time.monotonic()
+            click.echo(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
+
+    return show
 
 
 def echo_above(line: str) -> None:

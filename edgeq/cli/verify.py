@@ -10,6 +10,8 @@ import click
 
 from edgeq.cli.options import progress_display
 
+_STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
+
 
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
@@ -19,7 +21,7 @@ from edgeq.cli.options import progress_display
     "`edgeq devices`. Repeat, or separate with commas.",
 )  # fmt: skip
 @click.option("--python", type=click.Path(path_type=Path), help="Interpreter on this machine.")
-@click.option("--no-run", is_flag=True, help="Check the files alone.")
+@click.option("--no-run", is_flag=True, help="Do not run the model: check the files alone.")
 @click.option(
     "--public-key", type=click.Path(path_type=Path), metavar="KEY.pem",
     help="That it must be signed with.",
@@ -30,7 +32,9 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
 
     Nothing in it is executed but the model, by the TensorFlow Lite interpreter.
 
-    Exit status: 0 when every check passes, 3 when one fails.
+    Exit status: 0 when no check fails (the last line says what is not proven), 3 when one does or
+    the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
+    cannot be opened or is of a newer edgeq.
     """
     from edgeq import storage
     from edgeq.fleet import split_names
@@ -47,8 +51,13 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
             on_progress=show,
         )
     if as_json:
-        plain = {"is_sound": result.is_sound, **storage.to_plain(result)}
+        plain = {
+            "is_sound": result.is_sound,
+            "verdict": result.verdict,
+            "conclusion": result.conclusion,
+            **storage.to_plain(result),
+        }
         click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
     else:
         click.echo(show_verification(result))
-    return 0 if result.is_sound else 3
+    return _STATUS[result.verdict]

@@ -130,6 +130,13 @@ def _failed(failure: FailedDevice) -> Finding:
     return cannot_tell(failure.device, reason, "Mend the device and measure again.", failure.origin)
 
 
+def weigh(result: GateResult) -> str:
+    """The verdict that the findings of a gate give: its own, unless somebody changed it."""
+    return _worst(
+        _worst(finding.verdict for finding in _outweigh(rule.findings)) for rule in result.rules
+    )
+
+
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next(verdict for verdict in _WORST_FIRST if verdict in found)
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), "cannot-tell")

@@ -10,10 +10,11 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from edgeq.errors import PackageError
+from edgeq.errors import DamagedPackageError
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
@@ -23,9 +24,13 @@ _LEVEL = 9
 _ALIGNMENT_ID = 0xD935
 _LOCAL_HEADER = 30
 PAGE_BYTES = 16384
-# What an archive may hold at most; more is no package but an attack on the disk.
+# What an archive may hold at most; more is no package but an attack on disk and memory.
 MOST_BYTES = 4 << 30
 MOST_ENTRIES = 100_000
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Deflate can make a thousandth of nothing but zeros; models hold something.
+_MOST_RATIO = 100
+_ALWAYS_BYTES = 256 << 20
 
 
 def write_zip(
@@ -65,46 +70,79 @@ def _padding(start: int, page: int) -> bytes:
     return struct.pack("<HHH", _ALIGNMENT_ID, 2 + fill, page) + bytes(fill)
 
 
-def read_zip(content: bytes, shown_as: str) -> dict[str, bytes]:
-    """All files of an archive.
+def list_zip(content: bytes, shown_as: str) -> dict[str, int]:
+    """Size in bytes of each file of an archive, by its directory; nothing is inflated.
 
     Raises:
-        PackageError: damaged, encrypted, with two entries of one name, with a name that would leave
-            its folder, or larger than any package.
+        DamagedPackageError: see `read_zip`.
     """
+    with _opened(content, shown_as) as archive:
+        return {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+
+
+def read_zip(
+    content: bytes, shown_as: str, names: Collection[str] | None = None
+) -> dict[str, bytes]:
+    """Files of an archive, none of them larger than its directory says.
+
+    Args:
+        names: of those that are wanted; all by default.
+
+    Raises:
+        DamagedPackageError: damaged, encrypted, with two entries of one name, with a name that
+            would leave its folder, or with more inside than any package of this size has.
+    """
+    with _opened(content, shown_as) as archive:
+        return {
+            info.filename: archive.read(info)
+            for info in archive.infolist()
+            if not info.is_dir() and (names is None or info.filename in names)
+        }
+
+
+@contextmanager
+def _opened(content: bytes, shown_as: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            infos = archive.infolist()
-            _require_sane(infos, shown_as)
-            return {info.filename: archive.read(info) for info in infos if not info.is_dir()}
-    # Places and texts that make no sense are ValueErrors to zipfile.
-    except (
-        zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError
-    ) as error:  # fmt: skip
+            _require_sane(archive.infolist(), len(content), shown_as)
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
+            struct.error, ValueError) as error:  # fmt: skip
         reason = str(error).rstrip(".")
-        raise PackageError(f"{shown_as} is damaged, or no zip archive: {reason}.") from error
+        raise DamagedPackageError(f"{shown_as} is damaged, or no zip archive: {reason}.") from error
     except RuntimeError as error:  # how zipfile says that an entry is encrypted
-        raise PackageError(f"{shown_as} cannot be read: {str(error).rstrip('.')}.") from error
+        raise DamagedPackageError(
+            f"{shown_as} cannot be read: {str(error).rstrip('.')}."
+        ) from error
 
 
-def _require_sane(infos: list[zipfile.ZipInfo], shown_as: str) -> None:
-    if len(infos) > MOST_ENTRIES or sum(info.file_size for info in infos) > MOST_BYTES:
-        raise PackageError(f"{shown_as} holds more than any package does.")
+def _require_sane(infos: list[zipfile.ZipInfo], archive_bytes: int, shown_as: str) -> None:
+    total = sum(info.file_size for info in infos)
+    most = min(MOST_BYTES, _ALWAYS_BYTES + _MOST_RATIO * archive_bytes)
+    if len(infos) > MOST_ENTRIES or total > most:
+        raise DamagedPackageError(
+            f"{shown_as} says that it holds {len(infos):,} files of {total:,} bytes: more than any "
+            "package of its size does."
+        )
+    if any(info.compress_type not in _METHODS for info in infos):
+        raise DamagedPackageError(f"{shown_as} is compressed as no package is: not by deflate.")
     names = [info.filename for info in infos]
     for name in names:
         require_inside(name, shown_as)
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise PackageError(f"{shown_as} has two entries {twice!r}.")
+        raise DamagedPackageError(f"{shown_as} has two entries {twice!r}.")
 
 
 def require_inside(name: str, shown_as: str) -> None:
     """Refuse a name that means another place than inside its folder.
 
     Raises:
-        PackageError: it is absolute, has "..", a backslash, a drive or a control character.
+        DamagedPackageError: it is absolute, has "..", a backslash, a drive or a control character.
     """
     path = PurePosixPath(name)
     odd = "\\" in name or ":" in name or not name.isprintable()
     if not name or path.is_absolute() or ".." in path.parts or odd:
-        raise PackageError(f"{shown_as} has the entry {name!r}, which leads out of its folder.")
+        raise DamagedPackageError(
+            f"{shown_as} has the entry {name!r}, which leads out of its folder."
+        )

@@ -25,10 +25,10 @@ from edgeq.packaging.manifest import (
     GateVerdict,
     Manifest,
     list_files,
-    plain_contract,
     seal,
 )
 from edgeq.packaging.parts import Parts
+from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import ship
 from edgeq.packaging.values import Contract, Golden, Ingredients
 
@@ -146,9 +146,9 @@ def _gather(
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     # A microcontroller has no reader for metadata, and no flash for what nobody reads.
     has_metadata = chosen.has_metadata and target != "c"
-    shipped, notes = ship(path, contract, chosen.description, chosen.license, has_metadata)
-    if target == "android":
-        notes += metadata.limits(contract)
+    seen = see_images(contract, golden)
+    shipped, notes = ship(path, seen, chosen.description, chosen.license, has_metadata)
+    notes += metadata.limits(seen) if target == "android" else ()
     parts = Parts(
         target,
         replace(contract, model=storage.refer_bytes(shipped, f"{contract.name}.tflite")),
@@ -209,7 +209,7 @@ def _choose_golden(
 
 
 def collect(parts: Parts) -> dict[str, bytes]:
-    """All files but the manifest, the sums and the signature.
+    """All files but the manifest, the sums and the signature; `verify` makes them again.
 
     Raises:
         PackageError: the model cannot be packaged for this target.
@@ -234,13 +234,14 @@ def _describe(parts: Parts, files: Mapping[str, bytes]) -> Manifest:
         version=contract.version,
         target=parts.target,
         edgeq=__version__,
-        contract=plain_contract(contract),
+        contract=contract,
         preprocess=tuple(map(format_preprocessing, declared)),
         measured_sha256=parts.measured_sha256,
         records=tuple(evidence.files()) if parts.has_records else (),
         gate=evidence.verdict,
         license=parts.license,
         files=list_files(files),
+        description=parts.description,
         warnings=parts.warnings,
         records_left_out={} if parts.has_records else evidence.digests(),
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
-from edgeq.converters.fitting import image_shape, show_shape
+from edgeq.converters.fitting import show_shape
 from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.exporting import read_preprocessing
 from edgeq.packaging import naming
 from edgeq.packaging.labels import require_names
+from edgeq.packaging.seeing import image_size
 from edgeq.packaging.values import Contract, InputContract, OutputContract
 from edgeq.values import TensorSpec
 
@@ -62,10 +63,9 @@ def make_contract(
         version=require_version(version),
         model=storage.refer(model, model.name),
         inputs=tuple(
-            InputContract(
-                identifier, spec, find_preprocessing(declared, spec.name), image_shape(spec)
-            )
+            InputContract(identifier, spec, how, image_size(spec, how))
             for identifier, spec in zip(taken, inputs, strict=False)
+            for how in [find_preprocessing(declared, spec.name)]
         ),
         outputs=tuple(
             OutputContract(identifier, spec, named.get(spec.name, ()))

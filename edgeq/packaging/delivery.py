@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edgeq.errors import PackageError, UsageError
-from edgeq.packaging import storing, targets
-from edgeq.packaging.manifest import find_damage, read_manifest
+from edgeq.errors import DamagedPackageError, UsageError
+from edgeq.packaging import targets
+from edgeq.packaging.reading import open_package
 from edgeq.packaging.values import Files
 
 
@@ -55,21 +55,21 @@ def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
         target, name: of the package that is held against it.
 
     Raises:
-        PackageError: it cannot be read, is no package, or was changed since it was made.
+        PackageError: it cannot be read, is no package, or was changed since it was made (which
+            is a DamagedPackageError).
         UsageError: it is of another model, or for another target.
     """
-    files, _ = storing.read_package(path)
-    manifest = read_manifest(files)
+    package = open_package(path)
+    manifest = package.manifest
     if (manifest.target, manifest.name) != (target, name):
         raise UsageError(
             f"--previous {path} is the package of {manifest.name} for {manifest.target}, not of "
             f"{name} for {target}.",
             hint="Give an earlier release of this very package.",
         )
-    damage = find_damage(files, manifest)
-    if damage:
-        raise PackageError(f"--previous {path} is not as it was made: {damage[0]}")
-    return targets.target(target).find_models(files), manifest.version
+    if package.damage:
+        raise DamagedPackageError(f"--previous {path} is not as it was made: {package.damage[0]}")
+    return targets.target(target).find_models(package.files), manifest.version
 
 
 def measure(models: Files, previous: Files | None, previous_version: str | None) -> Delivery:

@@ -11,20 +11,28 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from edgeq import storage
-from edgeq.errors import PackageError
+from edgeq.errors import DamagedPackageError, UnjudgedPackageError
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.values import SCHEMA, Contract, Files
 from edgeq.records import Record
+from edgeq.values import Count
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 KEY = "signing-key.pub.pem"
 # Those that the manifest does not list.
-_OUTSIDE = (MANIFEST, SUMS, SIGNATURE, KEY)
+OUTSIDE = (MANIFEST, SUMS, SIGNATURE, KEY)
+RECORDS = "records"
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class GateVerdict:
         is_forced: whether the package was made all the same.
     """
 
-    word: str
+    word: Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell|none)\Z")]
     policy: str
     reasons: tuple[str, ...]
     is_forced: bool
@@ -52,6 +60,7 @@ class Manifest:
         edgeq: version that made it.
         contract: what generated code was made from.
         preprocess: `--preprocess` texts that the contract was read from.
+        description: of the model, in the words of who packaged it.
         measured_sha256: of the `.tflite` that records are about; the shipped one is the same but
             for its metadata.
         records: paths inside the package.
@@ -65,17 +74,29 @@ class Manifest:
     name: str
     version: str
     target: str
-    edgeq: str
-    contract: Mapping[str, Any]
+    edgeq: Annotated[str, Meta(pattern=r"^\d+\.[\w.+-]{1,99}\Z")]
+    contract: Contract
     preprocess: tuple[str, ...]
-    measured_sha256: str
+    measured_sha256: Sha256
     records: tuple[str, ...]
     gate: GateVerdict
     license: str | None
-    files: Mapping[str, tuple[str, int]]
+    files: Mapping[str, tuple[Sha256, Count]]
+    description: str = ""
     schema: str = SCHEMA
     warnings: tuple[str, ...] = ()
-    records_left_out: Mapping[str, str] = field(default_factory=dict)
+    records_left_out: Mapping[str, Sha256] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        path = self.contract.model.path
+        if "/" in path or path in ("", ".", ".."):
+            raise ValueError(f"contract.model.path {path!r} is no file name")
+        for own in OUTSIDE:
+            if own in self.files:
+                raise ValueError(f"{own} cannot be among the files that it is about")
+        inside = sorted(path for path in self.files if path.startswith(f"{RECORDS}/"))
+        if sorted(self.records) != inside:
+            raise ValueError(f"records must name the files in {RECORDS}/, each once")
 
 
 def read_gates(records: Sequence[Record]) -> GateVerdict:
@@ -93,13 +114,6 @@ def read_gates(records: Sequence[Record]) -> GateVerdict:
     return GateVerdict(worst.verdict, worst.policy.path, reasons, worst.verdict != "pass")
 
 
-def plain_contract(contract: Contract) -> dict[str, Any]:
-    """A contract as JSON has it."""
-    plain = json.loads(json.dumps(storage.to_plain(contract), allow_nan=False))
-    assert isinstance(plain, dict)
-    return plain
-
-
 def list_files(files: Files) -> dict[str, tuple[str, int]]:
     """Digest and size of each."""
     return {
@@ -110,11 +124,16 @@ def list_files(files: Files) -> dict[str, tuple[str, int]]:
 
 def seal(manifest: Manifest, files: Files) -> dict[str, bytes]:
     """The files with their manifest and sums."""
+    whole = {**files, MANIFEST: write_manifest(manifest)}
+    return {**whole, SUMS: _sums(whole)}
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """`manifest.json`."""
     text = json.dumps(
         storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False
     )
-    whole = {**files, MANIFEST: (text + "\n").encode()}
-    return {**whole, SUMS: _sums(whole)}
+    return (text + "\n").encode()
 
 
 def _sums(files: Files) -> bytes:
@@ -122,63 +141,66 @@ def _sums(files: Files) -> bytes:
     return "".join(lines).encode()
 
 
+@dataclass(frozen=True)
+class _Envelope:
+    """What every schema has."""
+
+    schema: str
+
+
 def read_manifest(files: Files) -> Manifest:
-    """The manifest of a package, after its bytes were held against the sums.
+    """The manifest of a package, whose files it says nothing of yet; see `find_damage`.
 
     Raises:
-        PackageError: no package, of a newer schema, or a manifest that was changed.
+        DamagedPackageError: there is none, or one that edgeq could not have written.
+        UnjudgedPackageError: of a newer schema.
     """
     if MANIFEST not in files:
-        raise PackageError(f"There is no {MANIFEST}: this is no package of edgeq.")
-    try:
-        plain = json.loads(files[MANIFEST])
-        schema = str(plain["schema"])
-        if schema != SCHEMA:
-            raise PackageError(
-                f"{MANIFEST} has the schema {schema!r}, and this edgeq reads {SCHEMA}.",
-                hint="Upgrade edgeq: pip install -U edgeq",
-            )
-        gate = plain["gate"]
-        manifest = Manifest(
-            name=str(plain["name"]),
-            version=str(plain["version"]),
-            target=str(plain["target"]),
-            edgeq=str(plain["edgeq"]),
-            contract=dict(plain["contract"]),
-            preprocess=tuple(plain["preprocess"]),
-            measured_sha256=str(plain["measured_sha256"]),
-            records=tuple(plain["records"]),
-            gate=GateVerdict(
-                gate["word"], gate["policy"], tuple(gate["reasons"]), gate["is_forced"]
-            ),
-            license=plain["license"],
-            warnings=tuple(plain.get("warnings", ())),
-            records_left_out=dict(plain.get("records_left_out", {})),
-            files={path: (str(entry[0]), int(entry[1])) for path, entry in plain["files"].items()},
+        raise DamagedPackageError(f"There is no {MANIFEST}: this is no package of edgeq.")
+    schema = read_json(files[MANIFEST], _Envelope, MANIFEST).schema
+    if schema != SCHEMA:
+        raise UnjudgedPackageError(
+            f"{MANIFEST} has the schema {schema!r}, and this edgeq reads {SCHEMA}.",
+            hint="Upgrade edgeq: pip install -U edgeq",
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise PackageError(f"{MANIFEST} is damaged: {error!r}.") from error
-    for path in (*manifest.files, *manifest.records):
+    manifest = read_json(files[MANIFEST], Manifest, MANIFEST)
+    for path in manifest.files:
         require_inside(path, MANIFEST)
     return manifest
 
 
-def find_damage(files: Files, manifest: Manifest) -> list[str]:
-    """Every file that is not what the package says, a sentence each."""
+def read_json(content: bytes, kind: type[_Value], shown_as: str) -> _Value:
+    """A value out of a file of a package.
+
+    Raises:
+        DamagedPackageError: it is no JSON, or not of this kind.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise DamagedPackageError(f"{shown_as} is damaged: {error}.") from error
+
+
+def find_damage(files: Files, sizes: Mapping[str, int], manifest: Manifest) -> list[str]:
+    """Every file that is not what the package says, a sentence each.
+
+    Args:
+        files: contents of those that are as large as the manifest says.
+        sizes: in bytes, of all that are there.
+    """
     problems = []
     if SUMS not in files:
         problems.append(f"{SUMS} is missing.")
     else:
         problems += _find_other_sums(files, manifest)
     for path, (digest, size) in manifest.files.items():
-        if path not in files:
+        if path not in sizes:
             problems.append(f"{path} is missing.")
+        elif sizes[path] != size:
+            problems.append(f"{path} was changed: it has {sizes[path]:,} bytes, not {size:,}.")
         elif hashlib.sha256(files[path]).hexdigest() != digest:
-            problems.append(
-                f"{path} was changed: it has {len(files[path]):,} bytes of {size:,}, and another "
-                "SHA-256 than the manifest says."
-            )
-    unknown = sorted(set(files) - set(manifest.files) - set(_OUTSIDE))
+            problems.append(f"{path} was changed: it has another SHA-256 than the manifest says.")
+    unknown = sorted(set(sizes) - set(manifest.files) - set(OUTSIDE))
     problems += [f"{path} does not belong to the package." for path in unknown]
     return problems
 

@@ -36,7 +36,7 @@ def without_metadata(content: bytes) -> bytes:
     tree = flatbuffer.parse(content, "the shipped model")
     entries = list(tree.metadata or ())
     ours = [entry for entry in entries if flatbuffer.text(entry.name) == metadata.KEY]
-    if not ours:
+    if len(ours) != 1:
         return content
     (entry,) = ours
     tree.metadata = [item for item in entries if item is not entry] or None

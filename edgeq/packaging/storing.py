@@ -1,4 +1,4 @@
-"""Packages on the disk: a folder or a `.zip`, written whole or not at all, read without trust."""
+"""Packages onto the disk: a folder or a `.zip`, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from edgeq import storage
 from edgeq.errors import OutputError, PackageError
 from edgeq.packaging import archive
-from edgeq.packaging.manifest import MANIFEST, find_damage, read_manifest
+from edgeq.packaging.manifest import read_manifest
+from edgeq.packaging.reading import open_package
 
 # Endings that promise a file of another kind than a package can be.
 _OTHER_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".aar", ".jar",
@@ -112,66 +113,24 @@ def _refuse_kind(output: Path, place: Path) -> None:
 def _require_own(output: Path, target: str, name: str) -> None:
     """Whether what is there is a package that nobody worked on, and of the same model."""
     try:
-        files, _ = read_package(output)
-        manifest = read_manifest(files)
+        package = open_package(output)
     except PackageError as error:
         raise OutputError(
             f"{output} is there and is no package of edgeq, so it stays as it is: {error.message}",
             hint=_CHOOSE,
         ) from error
+    manifest = package.manifest
     if (manifest.target, manifest.name) != (target, name):
         raise OutputError(
             f"{output} is the package of {manifest.name} for {manifest.target}, not of {name} for "
             f"{target}, so it stays as it is.",
             hint=_CHOOSE,
         )
-    damage = find_damage(files, manifest)
-    if damage:
+    if package.damage:
         raise OutputError(
-            f"{output} is no longer as edgeq made it, so it stays as it is: {damage[0]}",
+            f"{output} is no longer as edgeq made it, so it stays: {package.damage[0]}",
             hint=_CHOOSE,
         )
-
-
-def read_package(path: Path) -> tuple[dict[str, bytes], list[str]]:
-    """All files of a package, and what is wrong with the archive around them.
-
-    Raises:
-        PackageError: it is not there, cannot be read, or is no package by its form.
-    """
-    if path.is_dir():
-        return _read_folder(path), []
-    try:
-        if path.stat().st_size > archive.MOST_BYTES:
-            raise PackageError(f"{path} holds more than any package does.")
-        content = path.read_bytes()
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    files = archive.read_zip(content, str(path))
-    # Bytes between the entries belong to no file, so only the whole can tell of them.
-    is_ours = archive.write_zip(files) == content
-    note = f"{path.name}, the archive itself, was changed or packed anew by another program."
-    return files, [] if is_ours else [note]
-
-
-def _read_folder(path: Path) -> dict[str, bytes]:
-    if not (path / MANIFEST).is_file():
-        raise PackageError(f"{path} has no {MANIFEST}: it is no package of edgeq.")
-    files = {}
-    total = 0
-    for entry in sorted(path.rglob("*")):
-        name = entry.relative_to(path).as_posix()
-        if entry.is_symlink():
-            raise PackageError(f"{path} holds {name}, a link: packages have none.")
-        if entry.is_file():
-            total += entry.stat().st_size
-            if total > archive.MOST_BYTES:
-                raise PackageError(f"{path} holds more than any package does.")
-            try:
-                files[name] = entry.read_bytes()
-            except OSError as error:
-                raise PackageError(f"{entry} cannot be read: {error.strerror}.") from error
-    return files
 
 
 def default_output(name: str, version: str, target: str) -> Path:

@@ -12,21 +12,21 @@ from edgeq.packaging.building import Package
 from edgeq.packaging.delivery import Delivery
 from edgeq.packaging.targets import TITLES
 from edgeq.packaging.verifying import Verification
-from edgeq.render.parts import grid, heading, plural, render, show_bytes
+from edgeq.render.parts import grid, heading, render, show_bytes
 
-_STYLES = {"pass": "green", "fail": "red", "skipped": "yellow"}
+_STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}
+_WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped": "SKIPPED"}
 
 
 def show_package(package: Package, delivery: Delivery, output: Path) -> str:
     """What was made, how large it is, and what is missing."""
     manifest = package.manifest
-    model = manifest.contract["model"]
+    model = manifest.contract.model
     total = sum(len(content) for content in package.files.values())
     gate = manifest.gate.word.replace("-", " ")
     rows: list[tuple[str, ...]] = [
         ("target", f"{manifest.target}: {TITLES[manifest.target]}"),
-        ("model", f"{model['path']}, {show_bytes(model['size_bytes'])}, sha256 "
-                  f"{model['sha256'][:12]}"),
+        ("model", f"{model.path}, {show_bytes(model.size_bytes)}, sha256 {model.sha256[:12]}"),
         ("gate", "not judged" if gate == "none" else f"{gate}, by {manifest.gate.policy}"),
         ("files", f"{len(package.files)}, {show_bytes(total)}"),
         *_delivery_rows(delivery),
@@ -64,18 +64,18 @@ def show_verification(result: Verification) -> str:
     """One line per check, and the verdict."""
     manifest = result.manifest
     title = f"{manifest.name} {manifest.version} for {manifest.target}, by edgeq {manifest.edgeq}"
-    parts: list[RenderableType] = [heading(title), ""]
+    parts: list[RenderableType] = [heading(_printable(title)), ""]
     width = max(len(check.name) for check in result.checks)
     for check in result.checks:
         for number, line in enumerate(check.detail):
-            word = check.verdict.upper() if number == 0 else ""
+            word = _WORDS[check.verdict] if number == 0 else ""
             name = check.name if number == 0 else ""
-            parts.append(
-                Text.assemble((f"{word:7}", _STYLES[check.verdict]), f"  {name:{width}}  {line}")
-            )
-    failed = sum(check.verdict == "fail" for check in result.checks)
-    if failed:
-        end = Text(f"FAIL: {plural(failed, 'check')} failed; do not ship {result.path}.", "red")
-    else:
-        end = Text(f"PASS: {result.path} is what was measured.", "green")
-    return render(*parts, "", end)
+            shown = f"  {name:{width}}  {_printable(line)}"
+            parts.append(Text.assemble((f"{word:11}", _STYLES[check.verdict]), shown))
+    end = f"{_WORDS[result.verdict]}: {_printable(result.conclusion)}"
+    return render(*parts, "", Text(end, _STYLES[result.verdict]))
+
+
+def _printable(text: str) -> str:
+    """Names in a package must not steer the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

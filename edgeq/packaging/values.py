@@ -23,7 +23,8 @@ class InputContract:
         identifier: of the input in generated code, in snake case; see `naming`.
         spec: dtype, shape with the batch dimension, scale and zero point.
         preprocessing: from a raw sample to real values; None when samples go in as they are.
-        image: (height, width, channels) when it is an image with channels last, else None.
+        image: (height, width, channels) when its shape is that of an image with channels last,
+            else None; `seeing.see_images` asks the samples as well.
     """
 
     identifier: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import numpy as np
 import pytest
 
 from edgeq import models
+from edgeq.cli import options
 from edgeq.values import FloatModel
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
 TEST = models.path("fashion_mnist_test.npz")
 MOBILENET = models.path("fmnist_mobilenet.keras")
+
+
+# Where a test is not about how good the file is: no corrections.
+FAST = ("--effort", "fast")
 
 
 def edgeq(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -57,7 +63,8 @@ def test_the_same_inputs_give_the_same_bytes(int8_mobilenet: Path, tmp_path: Pat
     done = edgeq("convert", MOBILENET, *arguments)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == int8_mobilenet.read_bytes()
-    assert done.stderr == ""
+    # Nothing of the libraries'; on a busy machine there may be a line of progress.
+    assert all(re.fullmatch(r".+: \d+( of \d+)?", line) for line in done.stderr.splitlines())
     for expected in (
         "Read back from the file: full integer, INT8 weights and activations",
         "0 float islands",
@@ -80,7 +87,7 @@ def test_json_prints_the_record_alone(float_cnn: FloatModel, tmp_path: Path) -> 
 def test_operators_kept_in_float_are_those_that_were_named(float_file: str, tmp_path: Path) -> None:
     arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
     selectors = ["--keep-float", "type:softmax", "--keep-float", "type:MEAN"]
-    done = edgeq("convert", float_file, *arguments, *selectors)
+    done = edgeq("convert", float_file, *arguments, *selectors, *FAST)
     assert done.returncode == 0, done.stderr
     assert "file: mixed: 22 operators in INT8, 2 operators kept in float\n" in done.stdout
     record = json.loads((tmp_path / "o.tflite.json").read_text())
@@ -94,7 +101,7 @@ def test_operators_kept_in_float_are_those_that_were_named(float_file: str, tmp_
 def test_operators_get_int16_activations_by_name(float_file: str, tmp_path: Path) -> None:
     arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
     selectors = ["--keep-float", "type:MEAN", "--int16", "type:SOFTMAX"]
-    done = edgeq("convert", float_file, *arguments, *selectors)
+    done = edgeq("convert", float_file, *arguments, *selectors, *FAST)
     assert done.returncode == 0, done.stderr
     exceptions = "1 operator with INT16 activations, 1 operator kept in float"
     assert f"mixed: 22 operators in INT8, {exceptions}\n" in done.stdout
@@ -215,7 +222,9 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
 def test_two_inputs_are_matched_by_name(tmp_path: Path) -> None:
     """Both inputs have the same shape: matched by position, accuracy would fall to chance."""
     model, out = models.path("fmnist_two_input.keras"), tmp_path / "two.tflite"
-    done = edgeq("convert", model, "--data", "edgeq.models.data:two_input_calibration", "-o", out)
+    done = edgeq(
+        "convert", model, "--data", "edgeq.models.data:two_input_calibration", "-o", out, *FAST
+    )
     assert done.returncode == 0, done.stderr
     done = edgeq(
         "compare", model, out, "--data", "edgeq.models.data:two_input_test", "--no-latency",
@@ -230,7 +239,7 @@ def test_a_gru_is_unrolled_and_says_so(tmp_path: Path) -> None:
     out = tmp_path / "gru.tflite"
     done = edgeq(
         "convert", models.path("fmnist_gru.keras"), "-o", out,
-        "--data", "edgeq.models.data:gru_calibration",
+        "--data", "edgeq.models.data:gru_calibration", *FAST,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "recurrent layers unrolled into single steps" in done.stdout
@@ -328,7 +337,7 @@ def test_a_full_disk(float_file: str, tmp_path: Path) -> None:
         pytest.skip("mounting a small file system needs root")
     try:
         arguments = ["--preprocess", "scale=1/255", "-o", disk / "o.tflite"]
-        done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments)
+        done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments, *FAST)
         assert f"Cannot write {disk}/o.tflite" in complaint(done)
         assert list(disk.iterdir()) == []
     finally:
@@ -381,7 +390,7 @@ def test_label_names_of_too_few_classes_are_not_guessed(
     done = edgeq("eval", int8_mobilenet, "--data", tmp_path / "named.npz")
     assert reason in complaint(done)
     wanted = ["--preprocess", "scale=1/255", "-o", tmp_path / "o.tflite"]
-    done = edgeq("convert", float_file, "--data", tmp_path / "named.npz", *wanted)
+    done = edgeq("convert", float_file, "--data", tmp_path / "named.npz", *wanted, *FAST)
     assert done.returncode == 0, done.stderr
     assert "[data.labels_unclear]" in done.stdout
     assert "accuracy" not in done.stdout
@@ -433,7 +442,7 @@ def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
     out = tmp_path / "o.tflite"
     out.write_bytes(b"the old one")
     arguments = ["--preprocess", "scale=1/255", "--min-sqnr", 90, "-o", out]
-    done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments)
+    done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments, *FAST)
     assert "below the 90 dB asked for; nothing was written." in complaint(done, 3)
     assert out.read_bytes() == b"the old one"
     assert list(tmp_path.iterdir()) == [out]
@@ -521,3 +530,18 @@ def test_a_missing_extra_names_the_command(float_file: str, tmp_path: Path) -> N
         "error: Converting needs TensorFlow, which is not installed here.\n"
         "hint:  Install it with: pip install 'edgeq[convert]'\n"
     )
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_a_log_gets_a_line_of_progress_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with options.progress_display() as show:
+        show("upload, kB", 1000, 9000)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(options, "PROGRESS_S", 0.0)
+        show("upload, kB", 4000, 9000)
+        show("fetch ai-edge-litert", 0, None)
+    assert capsys.readouterr().err == "upload, kB: 4000 of 9000\nfetch ai-edge-litert: 0\n"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgeq import models
 from edgeq.device_runners import environment, measure, phone_bench
 from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start
 from edgeq.errors import DeviceError
+from edgeq.packaging.building import make_package
+from edgeq.packaging.storing import write_package
 from edgeq.values import BenchOptions
 from tests.device_runners.phones import stand_in, start_server
 from tests.device_runners.test_emulated import why_not
@@ -72,6 +78,25 @@ def test_both_ways_of_measuring(device: AdbDevice, int8_mobilenet: Path) -> None
     assert refusal(device, int8_mobilenet, own) == (
         f"{own} is built for x86-64, and {device.name} is aarch64."
     )
+
+
+def test_a_package_is_verified_there(
+    device: AdbDevice, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    data = models.path("fashion_mnist_test.npz")
+    made = make_package(int8_mobilenet, "python", data=data, vectors=2)
+    write_package(made.files, tmp_path / "package")
+    done = subprocess.run(
+        [sys.executable, "-c", "from edgeq.cli import main; main()", "verify", "package",
+         "--device", device.name, "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (check,) = (
+        check for check in json.loads(done.stdout)["checks"]
+        if check["name"] == f"golden vectors on {device.name}"
+    )  # fmt: skip
+    assert check["detail"][0].startswith("2 of 2 within tolerance")
 
 
 @contextlib.contextmanager

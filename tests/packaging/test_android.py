@@ -107,7 +107,7 @@ def pixels(*shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def mobilenet(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
-    labels = ["T-shirt", "Trouser", "Pull\nover", 'Dr"ess', "Mantel (Übergröße)",
+    labels = ["T-shirt", "Trouser", "Pull\u2028over", 'Dr"ess', "Mantel (Übergröße)",
               "\u4eba\U0001f45f", "a\\b", "*/", "${x}", "\\u000a"]  # fmt: skip
     name = {"name": "fmnist mobilenet", "version": "1.4.0-rc1", "labels": {"": labels}}
     contract = make_contract(int8_mobilenet, **name)
@@ -188,12 +188,20 @@ def unquantized(tmp_path: Path) -> Ingredients:
     return gather(tmp_path / "2 ids.tflite", content, data, **options)
 
 
+def spectrogram(tmp_path: Path) -> Ingredients:
+    """The shape of a grey image, and no image."""
+    content = doubling({"mfcc": ((1, 7, 5, 1), INT8, (0.5, 83))})
+    data = {"mfcc": np.linspace(-90, 30, 105).reshape(3, 7, 5, 1)}
+    return gather(tmp_path / "sound.tflite", content, data)
+
+
 KINDS: list[Callable[[Path], Ingredients]] = [
     images,
     grey_images,
     several,
     signed_by_name,
     unquantized,
+    spectrogram,
 ]
 
 
@@ -574,6 +582,18 @@ def test_a_compiler_that_fails_is_quoted(
     with pytest.raises(PackageError, match="does not compile") as caught:
         make_files(mobilenet)
     assert "too old" in (caught.value.details or "")
+
+
+def test_sound_is_no_bitmap(tmp_path: Path) -> None:
+    needs("javac")
+    files = make_files(spectrogram(tmp_path))
+    texts = [content for path, content in files.items() if path.endswith((".java", ".md"))]
+    texts = [text for text in texts if b"final class Tensors " not in text]
+    assert len(texts) == 5
+    assert not any(b"itmap" in text or b"pixels" in text for text in texts)
+    assert b"SoundResult result = model.run(values);" in files["README.md"]
+    row = b"| mfcc | int8 1x7x5x1. 35 real values. Made ready here: quantized. |"
+    assert row in files["README.md"]
 
 
 def test_what_does_not_fit_is_refused(mobilenet: Ingredients) -> None:

@@ -65,7 +65,7 @@ def files(tflite_micro: OtherPython, ingredients: Ingredients) -> Mapping[str, b
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> micro.Measured:
     """Tests of what is written around a model need no run of it."""
     measured = micro.Measured("0.dev1", (), 4640, 3984)
-    monkeypatch.setattr(writing, "measure", lambda ingredients: measured)
+    monkeypatch.setattr(writing, "measure", lambda ingredients: (measured, ingredients.golden))
     return measured
 
 
@@ -183,7 +183,7 @@ def test_the_model_runs_in_the_runtimes_interface(
 ) -> None:
     """Compiled against stand-ins of its headers, which answer what tflite-micro answered."""
     program = build(unpack(files, tmp_path), "-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", layout)
-    outputs = writing.measure(ingredients).outputs
+    outputs = writing.measure(ingredients)[0].outputs
     (tmp_path / "outputs").write_bytes(answers(outputs))
     code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
     assert code == 0, said
@@ -269,6 +269,64 @@ def test_outputs_that_are_not_the_desktops_are_refused(
     golden = replace(ingredients.golden, vectors=tuple(vectors), tolerances={"class": 1.0})
     with pytest.raises(PackageError, match=r"computes something else .*sample \d+, output 'class'"):
         target("c").make_files(replace(ingredients, golden=golden))
+
+
+def test_vectors_that_are_too_few_to_tell_are_judged_by_their_neighbours(
+    tflite_micro: OtherPython, ingredients: Ingredients
+) -> None:
+    """As in a recurrent model, where right kernels differ by much in a few samples."""
+    lucky = replace(ingredients.golden, tolerances={"class": -1.0})
+    measured, widened = writing.measure(replace(ingredients, golden=lucky))
+    assert len(measured.outputs) == len(ingredients.golden.vectors)
+    assert 1 <= widened.tolerances["class"] < 64
+    assert widened.vectors == ingredients.golden.vectors
+
+
+def test_a_kernel_that_computes_something_else_is_found(
+    tflite_micro: OtherPython, ingredients: Ingredients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime gets another model: the same with some weights of its last layer changed."""
+    tree = flatbuffer.parse(ingredients.model, "m")
+    graph = tree.subgraphs[0]
+    last = next(
+        item for item in reversed(graph.operators)
+        if flatbuffer.operator_name(tree, item) == "FULLY_CONNECTED"
+    )  # fmt: skip
+    buffer = tree.buffers[graph.tensors[last.inputs[1]].buffer]
+    weights = np.array(buffer.data, np.uint8)
+    weights[: len(weights) // 4] = 0
+    buffer.data = weights
+    other, run_right = flatbuffer.serialize(tree), micro.run
+
+    def run_wrong(content: bytes, *arguments: Any, **named: Any) -> micro.Measured:
+        return run_right(other, *arguments, **named)
+
+    monkeypatch.setattr(micro, "run", run_wrong)
+    with pytest.raises(PackageError, match=r"'class' is [\d.]+ steps away \(root mean") as caught:
+        writing.measure(ingredients)
+    assert "--scheme fp32" in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -> None:
+    def readme(text: str, *operators: str) -> str:
+        declared = parse_preprocessing([text], [item.spec])[0] if text else None
+        contract = replace(
+            ingredients.contract,
+            inputs=(replace(item, preprocessing=declared),),
+            operators=(*ingredients.contract.operators, *((name, 1) for name in operators)),
+        )
+        files = target("c").make_files(replace(ingredients, contract=contract))
+        return files["src/README.md"].decode()
+
+    (item,) = ingredients.contract.inputs
+    plain, camera = readme(""), readme("resize=28x28,channels=gray,scale=1/255", "SVDF")
+    assert "- `ImageInput::Fill` quantizes.\n" in plain
+    assert "values as a sample has them\n" in plain
+    assert "camera" not in plain and "Reset" not in plain
+    assert "Fill` applies the numeric part of the preprocessing and quantizes.\n" in camera
+    assert "values as a sample has them once it is resized and grey\n" in camera
+    assert "camera" in camera and "`interpreter.Reset()` begins again" in camera
 
 
 # ---------------------------------------------------------------- models it refuses

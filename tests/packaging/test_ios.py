@@ -345,6 +345,18 @@ def test_the_best_classes_come_first_and_ties_in_their_order() -> None:
     assert program._method(bare, "top", [1]) == [("1", scores[1])]
 
 
+def test_the_readme_tells_of_pixels_where_there_are_any(
+    fmnist: Ingredients, tmp_path: Path
+) -> None:
+    path = tmp_path / "mixed.tflite"
+    path.write_bytes(mixed())
+    assert b"`Pixels` takes bytes" in IOS.make_files(fmnist)["README.md"]
+    told = IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
+    assert b"Pixels" not in told
+    assert b"- `class_` is `[Float]`. Real numbers, prepared to 3 and quantized.\n" in told
+    assert b"- `func_` is `[Int32]`. It goes in as it is: 2.\n" in told
+
+
 @pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8, 1), (8, 8, 4)])
 def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     raw = np.zeros((2, 8, 8, 3), np.uint8)

@@ -23,6 +23,8 @@ from edgeq.converters.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.metadata import KEY, add_metadata, limits
+from edgeq.packaging.seeing import see_images
+from edgeq.packaging.values import Golden, Vector
 from tests.tiny_models import (
     FLOAT,
     INT8,
@@ -353,3 +355,43 @@ def test_limits(tmp_path: Path, content: bytes, text: str, said: str | None) -> 
     found = limits(make_contract(path, preprocess=[text]))
     assert [said in sentence for sentence in found] == ([] if said is None else [True])
     assert limits(make_contract(described(add_one(), tmp_path / "x.tflite"))) == ()
+
+
+# ---------------------------------------------------------------- what is an image at all
+
+
+def series(shape: list[int]) -> bytes:
+    """A model that takes floats of any shape and gives them back doubled."""
+    tensors = [tensor("x", shape), tensor("y", shape)]
+    add = operator(0, [0, 0], [1], schema.AddOptionsT())
+    return model([graph(tensors, [0], [1], [add])], [(Operator.ADD, 1)])
+
+
+def vector(raw: Any) -> Vector:
+    return Vector(0, None, {"x": np.asarray(raw)}, {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "sample", "text", "size"),
+    [
+        ([1, 6, 4, 1], np.full((6, 4, 1), -3.5), None, None),  # a spectrogram
+        ([1, 6, 4, 1], np.full((6, 4, 1), 200, np.uint8), None, (6, 4, 1)),
+        ([1, 6, 4, 3], np.full((6, 4, 3), 200.0), None, (6, 4, 3)),  # pixels, stored as floats
+        ([1, 6, 4, 3], np.full((6, 4, 3), 0.5), None, None),  # scaled before
+        ([1, 6, 4, 3], np.ones((6, 4, 3), np.float32), None, None),
+        ([1, 6, 4, 5], np.full((6, 4, 5), 7, np.uint8), None, None),
+        ([1, 6, 4], np.full((6, 4), 200, np.uint8), None, None),  # rows for an LSTM
+        ([1, 6, 4], np.full((9, 9), 200, np.uint8), "resize=6x4", (6, 4, 1)),
+        ([1, 24], np.full(24, 200, np.uint8), None, None),
+    ],
+)
+def test_an_image_is_one_by_its_samples(
+    tmp_path: Path, shape: list[int], sample: Any, text: str | None, size: Any
+) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(series(shape))
+    made = make_contract(path, preprocess=[] if text is None else [text])
+    seen = see_images(made, Golden("", "", (vector(sample),), {}))
+    assert seen.inputs[0].image == size
+    if size is None:
+        assert limits(seen) == ()

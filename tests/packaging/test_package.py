@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edgeq import flatbuffer, models
+from edgeq import flatbuffer, models, quantmath
 from edgeq.cli import cli
 from edgeq.errors import (
     EdgeqError,
@@ -29,10 +29,14 @@ from edgeq.errors import (
     SourceError,
     UsageError,
 )
-from edgeq.packaging import archive, storing, targets
-from edgeq.packaging.building import Package, make_package
+from edgeq.packaging import archive, golden, storing, targets
+from edgeq.packaging.building import Package, collect, make_package
+from edgeq.packaging.evidence import Evidence
 from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
+from edgeq.packaging.parts import Parts
+from edgeq.packaging.reading import open_package
 from edgeq.packaging.verifying import Verification, verify_package
+from edgeq.records import parse_record
 from tests.packaging.conftest import LABELS
 
 DATA = models.path("fashion_mnist_test.npz")
@@ -65,7 +69,7 @@ def test_a_package_is_what_was_measured(package: Package, tmp_path: Path) -> Non
     assert result.is_sound
     assert verdicts(result) == {
         "files": "pass", "signature": "skipped", "model": "pass", "measured": "pass",
-        "contract": "pass", "gate": "skipped", "inputs": "pass",
+        "contract": "pass", "gate": "skipped", "vectors": "pass", "inputs": "pass", "code": "pass",
         "golden vectors on local": "pass",
     }  # fmt: skip
 
@@ -107,7 +111,7 @@ def test_its_model_card_says_how_good_it_is(package: Package, int8_mobilenet: Pa
 def test_its_model_card_names_both_files(package: Package, int8_mobilenet: Path) -> None:
     card = package.files["MODEL_CARD.md"].decode()
     assert "| file | `fashion/fashion.tflite`, `fashion-1.4.0-py3-none-any.whl!" in card
-    assert f"| SHA-256 | `{package.manifest.contract['model']['sha256']}` |" in card
+    assert f"| SHA-256 | `{package.manifest.contract.model.sha256}` |" in card
     measured = hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest()
     assert f"| measured | SHA-256 `{measured}`: this file before TensorFlow Lite metadata" in card
     bare = make_package(int8_mobilenet, "python", data=DATA, vectors=1, has_metadata=False)
@@ -165,7 +169,9 @@ def test_its_bill_of_materials_names_what_the_code_needs_and_what_the_model_came
     assert "golden vectors" in data.values()
 
 
-def test_records_that_are_left_out_are_named_by_digest(int8_mobilenet: Path) -> None:
+def test_records_that_are_left_out_are_named_by_digest(
+    int8_mobilenet: Path, tmp_path: Path
+) -> None:
     made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, has_records=False)
     assert not any(path.startswith("records/") for path in made.files)
     digest = hashlib.sha256(Path(f"{int8_mobilenet}.json").read_bytes()).hexdigest()
@@ -173,6 +179,12 @@ def test_records_that_are_left_out_are_named_by_digest(int8_mobilenet: Path) -> 
     assert manifest["records"] == []
     assert manifest["records_left_out"] == {"records/00-convert.json": digest}
     assert b"from the records whose digests manifest.json has" in made.files["MODEL_CARD.md"]
+    result = verify_package(stored(made.files, tmp_path))
+    assert result.is_sound
+    found = verdicts(result)
+    assert (found["measured"], found["code"]) == ("skipped", "skipped")
+    (code,) = [check for check in result.checks if check.name == "code"]
+    assert [line.split(":")[0] for line in code.detail[1:]] == ["MODEL_CARD.md", "sbom.cdx.json"]
 
 
 def test_golden_vectors_are_of_different_classes(package: Package) -> None:
@@ -205,10 +217,9 @@ def test_the_same_inputs_give_the_same_bytes(
         [sys.executable, "-c", program, *map(str, arguments), "-o", "b.zip"], cwd=tmp_path,
         env=environment, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    folder, _ = storing.read_package(tmp_path / "a")
-    zipped, oddities = storing.read_package(tmp_path / "b.zip")
-    assert folder == zipped == dict(sorted(package.files.items()))
-    assert oddities == []
+    folder, zipped = (open_package(tmp_path / name) for name in ("a", "b.zip"))
+    assert folder.files == zipped.files == package.files
+    assert folder.damage == zipped.damage == ()
 
 
 # ---------------------------------------------------------------- what verify finds
@@ -266,28 +277,39 @@ def test_a_swapped_model_is_found_though_all_digests_fit(
 
 
 def test_a_device_that_computes_otherwise_is_found(package: Package, tmp_path: Path) -> None:
-    """The expected outputs were changed, and everything sealed anew."""
-
-    name = "golden/00-outputs-0.bin"
-    values = np.frombuffer(package.files[name], np.int8)
-    shifted = np.clip(values.astype(int) + 40, -128, 127).astype(np.int8)
-    files = {path: content for path, content in package.files.items()
-             if path not in (MANIFEST, SUMS)}  # fmt: skip
-    files[name] = shifted.tobytes()
-    manifest = replace(package.manifest, files=list_files(files))
-    result = verify_package(stored(seal(manifest, files), tmp_path))
+    """The expected outputs were changed, and everything made and sealed anew from them."""
+    manifest = package.manifest
+    vectors = golden.read_golden(package.files)
+    (output,) = manifest.contract.outputs
+    shifted = np.clip(vectors.vectors[0].outputs["class"].astype(int) + 40, -128, 127)
+    integers = {"class": shifted.astype(np.int8)}
+    real = {"class": quantmath.dequantize(integers["class"], output.spec)}
+    changed = replace(vectors.vectors[0], outputs=integers, real=real)
+    contents = tuple(package.files[path] for path in manifest.records)
+    records = tuple(map(parse_record, contents, manifest.records))
+    files = collect(
+        Parts(
+            "python", manifest.contract, package.files["fashion/fashion.tflite"],
+            manifest.measured_sha256, replace(vectors, vectors=(changed, *vectors.vectors[1:])),
+            Evidence(records, contents, manifest.gate), manifest.warnings, manifest.description,
+            manifest.license, has_records=True, is_signed=False,
+        )
+    )  # fmt: skip
+    result = verify_package(stored(seal(replace(manifest, files=list_files(files)), files),
+                                   tmp_path))  # fmt: skip
     found = verdicts(result)
     assert found.pop("golden vectors on local") == "fail"
     assert "fail" not in found.values()
     assert "values differ, by up to" in result.checks[-1].detail[0]
 
 
-def test_a_device_that_is_not_there_fails_its_check(package: Package, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_cannot_tell(package: Package, tmp_path: Path) -> None:
     result = verify_package(
         stored(package.files, tmp_path), devices=["local", "ssh://nobody@127.0.0.1:9"]
     )
     assert verdicts(result)["golden vectors on local"] == "pass"
-    assert verdicts(result)["golden vectors on ssh://nobody@127.0.0.1:9"] == "fail"
+    assert verdicts(result)["golden vectors on ssh://nobody@127.0.0.1:9"] == "cannot-tell"
+    assert (result.verdict, result.is_sound) == ("cannot-tell", False)
 
 
 @pytest.mark.parametrize("kind", ["link", "nothing", "empty", "newer"])
@@ -338,7 +360,8 @@ def test_a_signature_proves_who_made_it(
     assert signature(public_key=public) == "pass"
     assert signature(public_key=theirs) == "fail"
     assert signature() == "skipped"
-    assert verify_package(path, public_key=public).is_sound
+    proven = verify_package(path, public_key=public)
+    assert proven.conclusion == f"{path} is what was measured. Not proven: gate."
     assert verify_package(path).is_sound
     good = (path / KEY).read_bytes()
     (path / KEY).write_bytes(good.replace(b"A", b"B", 1))
@@ -349,9 +372,11 @@ def test_a_signature_proves_who_made_it(
     (path / KEY).write_bytes(good)
     (path / SIGNATURE).write_bytes(bytes(64))
     assert signature(public_key=public) == signature() == "fail"
-    for name in (SIGNATURE, KEY):
-        (path / name).unlink()
+    (path / SIGNATURE).unlink()
+    assert signature(public_key=public) == signature() == "fail"
+    (path / KEY).unlink()
     assert signature(public_key=public) == "fail"
+    assert signature() == "skipped"
 
 
 def test_openssl_checks_the_signature_too(
@@ -427,6 +452,12 @@ def test_a_package_whose_gate_failed_is_refused_unless_forced(
     assert b"packaged all the same" in made.files["MODEL_CARD.md"]
     result = verify_package(stored(made.files, tmp_path), runs=False)
     assert verdicts(result)["gate"] == "fail"
+    bare = make_package(
+        int8_mobilenet, "python", data=DATA, records=[missed_gate], is_forced=True, vectors=1,
+        has_records=False,
+    )  # fmt: skip
+    result = verify_package(stored(bare.files, tmp_path), runs=False)
+    assert verdicts(result)["gate"] == "fail"
     assert any("FORCED" in note for note in made.notes)
 
 
@@ -436,8 +467,8 @@ def test_a_gate_that_the_manifest_invents_is_found(package: Package, tmp_path: P
              if path not in (MANIFEST, SUMS)}  # fmt: skip
     passed = replace(package.manifest.gate, word="pass", policy="edgeq.toml")
     path = stored(seal(replace(package.manifest, gate=passed), files), tmp_path)
-    (check,) = [c for c in verify_package(path, runs=False).checks if c.verdict == "fail"]
-    assert (check.name, check.detail) == ("gate", ("the manifest says pass, its record none",))
+    gate = next(c for c in verify_package(path, runs=False).checks if c.name == "gate")
+    assert (gate.verdict, gate.detail) == ("fail", ("the manifest says pass, its record none",))
 
 
 # ---------------------------------------------------------------- wrong ways
@@ -484,7 +515,7 @@ def test_two_gigabytes_are_refused(tmp_path: Path) -> None:
 def test_a_dynamic_batch_is_one(lower: Any, tmp_path: Path) -> None:
     model = lower(models.path("fmnist_cnn.keras"), batch=0)
     made = make_package(model.file.path, "python", data=DATA, vectors=2, name="cnn")
-    assert made.manifest.contract["inputs"][0]["spec"]["shape"] == [1, 28, 28, 1]
+    assert made.manifest.contract.inputs[0].spec.shape == (1, 28, 28, 1)
     assert verify_package(stored(made.files, tmp_path)).is_sound
 
 
@@ -582,14 +613,17 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
     path = stored(package.files, tmp_path)
     done = run("verify", path)
     assert done.return_value == 0
-    assert done.stdout.splitlines()[-1] == f"PASS: {path} is what was measured."
+    assert " ".join(done.stdout.split()).endswith(
+        f"PASS: {path} agrees with itself; it is unsigned, so anybody can have made it. "
+        "Not proven: gate."
+    )
     (path / "MODEL_CARD.md").write_text("better")
     done = run("verify", path, "--json")
     assert done.return_value == 3
     assert json.loads(done.stdout)["is_sound"] is False
     done = run("verify", path)
     assert "MODEL_CARD.md was changed" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("FAIL: 1 check failed; do not ship ")
+    assert f"FAIL: do not ship {path}: files failed." in " ".join(done.stdout.split())
 
 
 # ---------------------------------------------------------------- all targets

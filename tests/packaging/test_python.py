@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -378,24 +379,85 @@ def test_a_file_is_predicted(
     assert "There is no subtrahend in the sample" in run(folder, "two_inputs", "c.npz").stderr
 
 
-def test_a_folder_is_watched(packages: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
+def broken_zip(path: Path) -> None:
+    """An .npz whose one array has other bytes than its checksum says."""
+    np.savez(path, x=np.arange(3.0))
+    content = path.read_bytes()
+    place = content.index(np.arange(3.0).tobytes())
+    path.write_bytes(content[:place] + b"\1" + content[place + 1 :])
+
+
+@contextlib.contextmanager
+def watching(folder: Path, name: str, inbox: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", name, "--watch", str(inbox)]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def wait_for(*paths: Path) -> None:
+    end = time.monotonic() + 30
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_folder_is_watched_and_no_file_stops_that(
+    packages: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
     folder, inbox = write(packages["float_io"], tmp_path), tmp_path / "in"
     inbox.mkdir()
-    np.save(inbox / "good.npy", [1, 2, 3])
-    np.save(inbox / "bad.npy", [1, 2])
-    command = [sys.executable, "-m", "float_io", "--watch", str(inbox)]
-    process = subprocess.Popen(command, cwd=folder)
-    try:
-        end = time.monotonic() + 30
-        while len(list(inbox.glob("*.json"))) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    np.save(inbox / "c.npy", [1, 2, 3])
+    np.savez(inbox / "c.npz", x=[4, 5, 6])
+    bad = {
+        "empty.npy": ("is no whole .npy or .npz file", (inbox / "empty.npy").touch),
+        "long.npy": ("takes samples of shape", lambda: np.save(inbox / "long.npy", [1, 2])),
+        "text.npz": (
+            "is no whole .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
+        ),
+        "torn.npz": ("is no whole .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
+    }  # fmt: skip
+    for _, make in bad.values():
+        make()
+    with watching(folder, "float_io", inbox) as process:
+        wait_for(*(inbox / f"{name}.json" for name in ("c.npy", "c.npz", *bad)))
+        with (inbox / "later.npy.part").open("wb") as stream:
+            np.save(stream, [7, 8, 9])
+        (inbox / "later.npy.part").replace(inbox / "later.npy")
+        wait_for(inbox / "later.npy.json")
         assert process.poll() is None
-    finally:
         process.terminate()
-        process.wait()
-    assert json.loads((inbox / "good.json").read_text()) == {"y": [2, 3, 4]}
-    assert "takes samples of shape" in json.loads((inbox / "bad.json").read_text())["error"]
+        log = process.stderr.read() if process.stderr else ""
+    answers = {path.name: json.loads(path.read_text()) for path in inbox.glob("*.json")}
+    assert answers["c.npy.json"] == {"y": [2, 3, 4]}
+    assert answers["c.npz.json"] == {"y": [5, 6, 7]}
+    assert answers["later.npy.json"] == {"y": [8, 9, 10]}
+    for name, (said, _) in bad.items():
+        assert said in answers[f"{name}.json"]["error"]
+        assert f"float_io: {name} was passed by: " in log
+
+
+def test_a_file_that_is_no_sample_is_refused_in_a_sentence(
+    packages: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    folder = write(packages["float_io"], tmp_path)
+    (folder / "empty.npz").touch()
+    broken_zip(folder / "torn.npz")
+    for name in ("empty.npz", "torn.npz"):
+        done = run(folder, "float_io", name)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = (line for line in done.stderr.splitlines() if "float_io" in line)
+        assert line.startswith(f"float_io: {name} is no whole .npy or .npz file: ")
+
+
+def test_what_is_no_number_of_json_is_null(
+    packages: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    folder = write(packages["float_io"], tmp_path)
+    np.save(folder / "a.npy", [1.0, np.inf, np.nan])
+    assert json.loads(run(folder, "float_io", "a.npy").stdout) == {"y": [2.0, None, None]}
 
 
 @pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io"])

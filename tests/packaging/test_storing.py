@@ -90,7 +90,7 @@ def test_a_folder_of_anything_else_is_left_alone(
             reason = r"README\.md is missing"
         else:
             (path / "link").symlink_to(tmp_path)
-            reason = "holds link, a link"
+            reason = "holds 'link', a link"
     before = content_of(path)
     with pytest.raises(OutputError, match=reason) as caught:
         storing.write_package(package.files, path)

@@ -10,6 +10,7 @@ import numpy as np
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.packaging import naming
+from edgeq.packaging.seeing import see_images
 from edgeq.packaging.targets.android.literals import real, shown, string
 from edgeq.packaging.values import Contract, Ingredients, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
@@ -36,7 +37,7 @@ def describe(ingredients: Ingredients) -> Names:
     Raises:
         PackageError: an input takes several samples at a time, or there are too many labels.
     """
-    contract = ingredients.contract
+    contract = see_images(ingredients.contract, ingredients.golden)
     tree = flatbuffer.parse(ingredients.model, contract.model.path)
     graph = tree.subgraphs[0]
     inputs = [
@@ -138,7 +139,7 @@ def _input(item: InputContract, tensor: str) -> Names:
         )
     suffix, count = naming.pascal(item.identifier), math.prod(spec.shape[1:])
     channels = None if chosen is None else chosen.channels
-    image = _image(item)
+    image = item.image
     return {
         **_tensor(spec, item.identifier, tensor),
         "prepare": f"prepare{suffix}",
@@ -152,15 +153,9 @@ def _input(item: InputContract, tensor: str) -> Names:
         # A bitmap has colours; for a model of grey pixels they become grey before anything else.
         "folds": image is not None and image[2] == 1 and channels != "gray",
         "statements": [] if chosen is None else _statements(chosen),
-        "steps": "As it is." if chosen is None else _steps(chosen),
+        "steps": _steps(spec, chosen),
+        "sample": _sample(spec, chosen, image),
     }
-
-
-def _image(item: InputContract) -> tuple[int, int, int] | None:
-    """The size of an image; two dimensions may as well be a series, unless they were resized."""
-    chosen = item.preprocessing
-    is_declared = chosen is not None and (chosen.resize is not None or chosen.channels != "rgb")
-    return item.image if is_declared or len(item.spec.shape) == 4 else None
 
 
 def _statements(chosen: Preprocessing) -> list[str]:
@@ -179,8 +174,26 @@ def _statements(chosen: Preprocessing) -> list[str]:
     return found
 
 
-def _steps(chosen: Preprocessing) -> str:
-    """The same for people."""
+def _sample(
+    spec: TensorSpec, chosen: Preprocessing | None, image: tuple[int, int, int] | None
+) -> str:
+    """What a caller has in hand."""
+    if image is None:
+        is_real = spec.scales or spec.dtype == "float32"
+        return f"{math.prod(spec.shape[1:])} {'real' if is_real else 'whole'} values."
+    if chosen is not None and chosen.resize is not None:
+        return "A picture of any size."
+    return f"A picture of {image[0]} rows of {image[1]} pixels."
+
+
+def _steps(spec: TensorSpec, chosen: Preprocessing | None) -> str:
+    """What is done to it, for people."""
+    parts = [] if chosen is None else _parts(chosen)
+    parts += ["quantized"] if spec.scales else []
+    return f"Made ready here: {'; '.join(parts)}." if parts else "As it is."
+
+
+def _parts(chosen: Preprocessing) -> list[str]:
     parts = []
     if chosen.resize is not None:
         parts.append(f"resized to {chosen.resize[0]}x{chosen.resize[1]}")
@@ -193,7 +206,7 @@ def _steps(chosen: Preprocessing) -> str:
     for word, numbers in (("minus", chosen.mean), ("divided by", chosen.std)):
         if numbers:
             parts.append(f"{word} {', '.join(real(number)[:-1] for number in numbers)}")
-    return f"Made ready here: {'; '.join(parts)}." if parts else "As it is."
+    return parts
 
 
 def _output(item: OutputContract, tensor: str) -> Names:

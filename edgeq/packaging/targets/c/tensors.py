@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,20 @@ def describe_input(place: int, item: InputContract, vectors: Sequence[Vector]) -
         "std": [literals.number32(value) for value in declared.std],
         "is_per_channel": len(declared.mean) > 1 or len(declared.std) > 1,
         "is_real": bool(spec.scales) or spec.dtype == "float32",
+        "filling": _filling(spec, declared),
         "raw_type": literals.TYPES[raw.dtype.name],
         "raw": _rows(raw),
         "golden": _golden(vectors, lambda vector: vector.inputs[spec.name]),
     }
+
+
+def _filling(spec: TensorSpec, declared: Preprocessing) -> str:
+    """What becomes of raw values, in words."""
+    steps = ["swaps red and blue"] if declared.channels == "bgr" else []
+    if replace(declared, input=None, preset=None, resize=None, channels="rgb") != _NOTHING:
+        steps.append("applies the numeric part of the preprocessing")
+    steps += ["quantizes"] if spec.scales else []
+    return f"{' and '.join(steps) or 'copies the values'}."
 
 
 def describe_output(place: int, item: OutputContract, golden: Golden) -> Described:

@@ -191,10 +191,15 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
 
 def _summary(item: InputContract, kind: str) -> str:
     shown = " x ".join(str(size) for size in item.spec.shape[1:]) or "1"
-    what = {"pixels": "An image, prepared to", "exact": "Goes in as it is:",
-            "values": "Real numbers, prepared to"}[kind]  # fmt: skip
+    if kind == "exact":
+        return f"It goes in as it is: {shown}."
+    declared = item.preprocessing or Preprocessing()
+    what = "Real numbers"
+    if kind == "pixels":
+        what = "An image of any size" if declared.resize else "An image of the tensor's size"
     how = "" if item.preprocessing is None else f" by {format_preprocessing(item.preprocessing)}"
-    return f"{what} {shown}{how}."
+    and_quantized = " and quantized" if item.spec.scales else ""
+    return f"{what}, prepared to {shown}{how}{and_quantized}."
 
 
 # ---------------------------------------------------------------- outputs

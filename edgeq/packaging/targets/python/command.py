@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import platform
 import sys
 import time
@@ -38,7 +39,7 @@ def main(model: type[Runner]) -> int:
         "--watch",
         type=Path,
         metavar="FOLDER",
-        help="predict each .npy or .npz that appears there, into a .json beside it",
+        help="predict each .npy or .npz that appears there: NAME.npy into NAME.npy.json",
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes that are listed")
@@ -50,8 +51,8 @@ def main(model: type[Runner]) -> int:
             watch(runner, options.watch, options.top)
         if options.file is None:
             return smoke_test(runner)
-        print(json.dumps(predict(runner, options.file, options.top), indent=1))
-    except (ImportError, OSError, ValueError) as error:
+        print(json.dumps(predict(runner, options.file, options.top), indent=1, allow_nan=False))
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"{model.NAME}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -63,48 +64,79 @@ def main(model: type[Runner]) -> int:
 
 
 def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
-    """What the model makes of a file: output name to values, or to its top classes."""
+    """What the model makes of a file: output name to values, or to its top classes.
+
+    Raises:
+        OSError: the file is not there, or may not be read.
+        ValueError: it holds no sample of this model.
+        RuntimeError: a kernel refuses the values.
+    """
     tensors = runner.run(runner.prepare(_load(runner, path)))
     found: dict[str, Any] = {}
     for output in runner.OUTPUTS:
         tensor = tensors[output.name]
         if output.labels:
             try:
-                found[output.name] = output.scores(tensor).top(top)
+                found[output.name] = _as_json(output.scores(tensor).top(top))
                 continue
             except ValueError:  # many rows, as in a segmentation: values say more than a ranking
                 pass
-        found[output.name] = output.real(tensor).tolist()
+        found[output.name] = _as_json(output.real(tensor).tolist())
     return found
 
 
+def _as_json(values: Any) -> Any:
+    """The same in what JSON has: it has no NaN and no infinity, so these are null."""
+    if isinstance(values, (list, tuple)):
+        return [_as_json(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
 def _load(runner: Runner, path: Path) -> dict[str, Array]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        if len(runner.INPUTS) > 1:
-            names = ", ".join(item.name for item in runner.INPUTS)
-            raise ValueError(f"{path} is one array; save an .npz with {names}.")
-        return {runner.INPUTS[0].name: loaded}
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
+    loaded = _read_arrays(path)
+    if isinstance(loaded, dict):
+        return loaded
+    if len(runner.INPUTS) > 1:
+        names = ", ".join(item.name for item in runner.INPUTS)
+        raise ValueError(f"{path} is one array; save an .npz with {names}.")
+    return {runner.INPUTS[0].name: loaded}
+
+
+def _read_arrays(path: Path) -> Array | dict[str, Array]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except OSError:
+        raise
+    # A broken file ends numpy's parsers in many ways, among them EOFError, zipfile.BadZipFile,
+    # zlib.error and MemoryError.
+    except Exception as error:
+        raise ValueError(f"{path} is no whole .npy or .npz file: {error}") from error
 
 
 def watch(runner: Runner, folder: Path, top: int) -> None:
-    """Predict what appears in a folder, for ever.
+    """Predict what appears in a folder, for ever; a file that is no sample is told, and passed by.
 
-    A file has to appear whole: write it elsewhere on the same disk and rename it into the folder.
+    A file has to appear whole: write it under another ending and rename it.
     """
     while True:
         for path in sorted(folder.iterdir()):
-            target = path.with_suffix(".json")
+            # With the whole name in it, a.npy and a.npz have an answer each.
+            target = path.with_name(f"{path.name}.json")
             if path.suffix not in (".npy", ".npz") or target.exists():
                 continue
             try:
                 found = predict(runner, path, top)
-            except (OSError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
+                if not path.exists():  # taken away meanwhile
+                    continue
+                print(f"{runner.NAME}: {path.name} was passed by: {error}", file=sys.stderr)
                 found = {"error": str(error)}
-            fresh = path.with_suffix(".json.new")
-            fresh.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            fresh = path.with_name(f"{path.name}.json.new")
+            fresh.write_text(json.dumps(found, allow_nan=False) + "\n", encoding="utf-8")
             fresh.replace(target)
         time.sleep(0.5)
 
