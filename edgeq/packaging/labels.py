@@ -54,7 +54,7 @@ def require_names(labels: Sequence[str]) -> None:
         UsageError: one is empty, or has a control character.
     """
     for number, label in enumerate(labels, 1):
-        if not label:
+        if not label.strip():
             raise UsageError(
                 f"Label {number} of {len(labels)} is empty.",
                 hint="Each class needs a name, if only a number.",
