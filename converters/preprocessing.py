@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,48 +25,9 @@ from edgeq.converters.fitting import (
     sample_dtype,
     show_shape,
 )
+from edgeq.converters.presets import CONSTRUCTORS, PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
-
-_TF = Preprocessing(scale=1 / 127.5, offset=-1.0)
-_TORCH = Preprocessing(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-_CAFFE = Preprocessing(channels="bgr", mean=(103.939, 116.779, 123.68))
-_INSIDE = Preprocessing()  # the model itself begins with Rescaling: raw 0..255
-
-# keras.applications by module name, each with the mode its preprocess_input uses (Keras 3.15,
-# keras/src/applications/*.py); efficientnet_lite is TensorFlow's, with (x - 127) / 128.
-PRESETS: dict[str, Preprocessing] = {
-    "convnext": _INSIDE,
-    "densenet": _TORCH,
-    "efficientnet": _INSIDE,
-    "efficientnet_lite": Preprocessing(mean=(127.0,), std=(128.0,)),
-    "efficientnet_v2": _INSIDE,
-    "inception_resnet_v2": _TF,
-    "inception_v3": _TF,
-    "mobilenet": _TF,
-    "mobilenet_v2": _TF,
-    "mobilenet_v3": _INSIDE,
-    "nasnet": _TF,
-    "resnet": _CAFFE,
-    "resnet50": _CAFFE,
-    "resnet_v2": _TF,
-    "vgg16": _CAFFE,
-    "vgg19": _CAFFE,
-    "xception": _TF,
-}
-
-# Beginnings of constructor names whose nearest preset by spelling would be the wrong one.
-_CONSTRUCTORS = (
-    ("resnet50v2", "resnet_v2"),
-    ("resnet101v2", "resnet_v2"),
-    ("resnet152v2", "resnet_v2"),
-    ("resnet", "resnet"),
-    ("efficientnetv2", "efficientnet_v2"),
-    ("efficientnetlite", "efficientnet_lite"),
-    ("efficientnet", "efficientnet"),
-    ("mobilenetv3", "mobilenet_v3"),
-)
-
 
 # ---------------------------------------------------------------- text to values
 
@@ -145,7 +107,7 @@ def _find_input(name: str | None, text: str, inputs: Sequence[TensorSpec]) -> Te
 
 def _suggest(name: str, known: Sequence[str]) -> str:
     flat = name.lower().replace("_", "").replace("-", "")
-    near = [preset for begins, preset in _CONSTRUCTORS if flat.startswith(begins)]
+    near = [preset for begins, preset in CONSTRUCTORS if flat.startswith(begins)]
     near = [preset for preset in near if preset in known][:1]
     near = near or difflib.get_close_matches(name.lower(), known, n=1)
     listed = f"Known: {', '.join(known)}."
@@ -157,7 +119,8 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     if not equals:
         if key not in PRESETS:
             what = f"preset {key!r}" if key else "an empty part"
-            raise UsageError(f"--preprocess {text} has {_unknown(what)}.", hint=_known_parts(key))
+            hint = _colons(text) or _known_parts(key)
+            raise UsageError(f"--preprocess {text} has {_unknown(what)}.", hint=hint)
         key, value = "preset", key
     elif key not in _PARSERS:
         raise UsageError(
@@ -171,6 +134,18 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
 
 def _unknown(what: str) -> str:
     return what if what.startswith("an empty") else f"the unknown {what}"
+
+
+def _colons(text: str) -> str | None:
+    """What was meant by `std=0.9,1.1,1.3`, None where it was something else."""
+    number = r"[-+.\d/e]+"
+    meant = re.sub(
+        rf"(?<==){number}(,{number})+(?=,|$)",
+        lambda found: found[0].replace(",", ":"),
+        text.replace(" ", ""),
+    )
+    is_other = meant != text.replace(" ", "")
+    return f"Several numbers are separated by colons: {meant}" if is_other else None
 
 
 def _known_parts(name: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeq.cli.options import progress_display
-from edgeq.packaging.building import read_labels
+from edgeq.errors import UsageError
+from edgeq.packaging.labels import read_labels
 from edgeq.packaging.targets import NAMES
+from edgeq.storage import refuse_overwriting
 
 
 @click.command()
@@ -38,17 +41,25 @@ from edgeq.packaging.targets import NAMES
     help="Names of the classes, one in each line. Repeat with OUTPUT= for several outputs.",
 )  # fmt: skip
 @click.option("--name", help="Of the package and its classes.  [default: the model's]")
-@click.option("--release", default="1.0.0", show_default=True, help="Version, e.g. 1.4.0.")
-@click.option("--license", metavar="SPDX", help="Of the model, e.g. Apache-2.0.")
+@click.option(
+    "--release", default="1.0.0", show_default=True, help="Version, e.g. 1.4.0 or 1.4.0-rc1."
+)
+@click.option(
+    "--license", metavar="SPDX", help="Of the model, e.g. Apache-2.0, LicenseRef-Proprietary."
+)
 @click.option("--description", default="", help="A sentence for model card and metadata.")
 @click.option("--no-metadata", is_flag=True, help="Ship the file without standard metadata.")
+@click.option(
+    "--without-records", is_flag=True,
+    help="Leave the records out, and put their digests alone into the manifest.",
+)  # fmt: skip
 @click.option(
     "--previous", type=click.Path(path_type=Path), metavar="PACKAGE",
     help="The release before, for the difference in size.",
 )  # fmt: skip
 @click.option(
     "--sign-with", "key", type=click.Path(path_type=Path), metavar="KEY.pem",
-    help="Sign it with this Ed25519 private key.",
+    help="Sign it with this Ed25519 private key; its password: EDGEQ_SIGNING_PASSWORD.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Package a model that its gate did not pass.")
 def command(model: Path, target: str, output: Path | None, **given: Any) -> None:
@@ -58,39 +69,52 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     """
     from edgeq.packaging import delivery, storing, targets
     from edgeq.packaging.building import PackageOptions, make_package
-    from edgeq.packaging.reading import open_package
+    from edgeq.packaging.contract import package_name, require_version
     from edgeq.packaging.text import show_package
 
-    if output is not None:
-        storing.require_replaceable(output)
+    name = package_name(given["name"] or model.stem)
+    version = require_version(given["release"])
+    place = output or storing.default_output(name, version, target)
+    refuse_overwriting(place, [model, given["data"], given["key"], *given["records"]])
+    storing.require_replaceable(place, target, name)
     options = PackageOptions(
         name=given["name"],
-        version=given["release"],
-        labels=dict(map(_read_labels, given["labels"])),
+        version=version,
+        labels=_read_all_labels(given["labels"]),
         preprocess=given["preprocess"] or None,
         vectors=given["vectors"],
         license=given["license"],
         description=given["description"],
         is_forced=given["force"],
         has_metadata=not given["no_metadata"],
+        has_records=not given["without_records"],
         key=given["key"],
     )
-    previous, version = None, None
+    previous, before = None, None
     if given["previous"] is not None:
-        before = open_package(given["previous"])
-        previous = targets.target(before.manifest.target).find_models(before.files)
-        version = before.manifest.version
+        previous, before = delivery.read_previous(given["previous"], target, name)
     with progress_display() as show:
         show("package", 0, None)
         package = make_package(
             model, target, data=given["data"], records=given["records"], options=options
         )
-    place = output or storing.default_output(
-        package.manifest.name, package.manifest.version, target
-    )
     storing.write_package(package.files, place)
     models = targets.target(target).find_models(package.files)
-    click.echo(show_package(package, delivery.measure(models, previous, version), place))
+    click.echo(show_package(package, delivery.measure(models, previous, before), place))
+
+
+def _read_all_labels(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, labels = _read_labels(text)
+        if name in found:
+            whose = f"output {name!r}" if name else "the only output"
+            raise UsageError(
+                f"--labels are given twice for {whose}.",
+                hint="Give one file for each output: --labels OUTPUT=FILE",
+            )
+        found[name] = labels
+    return found
 
 
 def _read_labels(text: str) -> tuple[str, tuple[str, ...]]:

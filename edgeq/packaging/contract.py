@@ -14,12 +14,19 @@ from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessi
 from edgeq.errors import SourceError, UsageError
 from edgeq.exporting import read_preprocessing
 from edgeq.packaging import naming
+from edgeq.packaging.labels import require_names
 from edgeq.packaging.seeing import image_size
 from edgeq.packaging.values import Contract, InputContract, OutputContract
 from edgeq.values import TensorSpec
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
-_VERSION = re.compile(r"\d+(\.\d+){0,2}([-+][0-9A-Za-z.-]+)?")
+# What SemVer, Maven, Gradle and (by `pep440`) wheels all take.
+_VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}([-+][0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?")
+_LONGEST = 100  # of a name: files and folders have it in theirs, which end at 255 bytes
+# Folders that every package has, beside that of the Python package.
+_FOLDERS = ("golden", "records")
+# What edgeq converts, by how it ends.
+_SOURCES = (".keras", ".h5", ".hdf5", ".pt2", ".onnx", ".pb")
 
 
 def make_contract(
@@ -41,6 +48,7 @@ def make_contract(
         SourceError: no `.tflite`, or one with a dynamic shape or a dtype that no package holds.
         UsageError: a name, a version or labels that do not fit.
     """
+    _require_file(model)
     tree = flatbuffer.read(model)
     inputs, outputs = (tuple(map(_settle, specs)) for specs in flatbuffer.interface(tree))
     for kind, specs in (("input", inputs), ("output", outputs)):
@@ -51,8 +59,8 @@ def make_contract(
     named = _assign_labels(labels or {}, outputs)
     taken = naming.unique([spec.name for spec in (*inputs, *outputs)], "tensor")
     return Contract(
-        name=_package_name(name or model.stem),
-        version=_require_version(version),
+        name=package_name(name or model.stem),
+        version=require_version(version),
         model=storage.refer(model, model.name),
         inputs=tuple(
             InputContract(identifier, spec, how, image_size(spec, how))
@@ -93,22 +101,63 @@ def _require_static(model: Path, kind: str, spec: TensorSpec) -> None:
         )
 
 
-def _package_name(given: str) -> str:
+def _require_file(model: Path) -> None:
+    if model.is_dir() or model.suffix.lower() in _SOURCES:
+        raise SourceError(
+            f"{model} is no .tflite file, and packages are made of those.",
+            hint=f"Convert it first: edgeq convert {model} --data samples.npz -o model.tflite",
+        )
+
+
+def package_name(given: str) -> str:
+    """The name of a package in snake case, as all of its files and classes have it.
+
+    Args:
+        given: by the user, or the model's file without its ending.
+
+    Raises:
+        UsageError: it has no letter, is longer than file names can be, or is a package's folder.
+    """
     found = naming.snake(given, "model").strip("_")
     if not naming.words(given):
         raise UsageError(
             f"{given!r} has no letter that a package's name could be made from.",
             hint="Name it: --name my_model",
         )
+    if len(found) > _LONGEST:
+        raise UsageError(
+            f"The name {given[:20]!r}... has {len(found)} characters; {_LONGEST} are possible.",
+            hint="Name it: --name my_model",
+        )
+    if found in _FOLDERS:
+        raise UsageError(
+            f"The name {found!r} is reserved: a folder of every package is called that.",
+            hint=f"Name it otherwise: --name {found}_model",
+        )
     return f"{found}_model" if found in naming.RESERVED else found
 
 
-def _require_version(given: str) -> str:
-    if not _VERSION.fullmatch(given):
+def require_version(given: str) -> str:
+    """A version as every target's build tools take it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not _VERSION.fullmatch(given) or len(given) > _LONGEST:
         raise UsageError(
-            f"--release {given!r} is no version.", hint="Write it as 1.4.0 or 1.4.0-rc1."
+            f"--release {given!r} is no version that every target's build tools take: up to three "
+            "numbers without leading zeros, and at most one suffix.",
+            hint=f"Write it as {_nearest_version(given)}.",
         )
     return given
+
+
+def _nearest_version(given: str) -> str:
+    """What was probably meant, e.g. 1.4.0-rc.1 for v1.04.0-rc.1+b5."""
+    found = re.match(r"v?(\d+(?:\.\d+){0,2})([-+][0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?", given, re.I)
+    if found is None or len(given) > _LONGEST:
+        return "1.4.0 or 1.4.0-rc1"
+    return ".".join(str(int(part)) for part in found[1].split(".")) + (found[2] or "")
 
 
 def _assign_labels(
@@ -127,6 +176,11 @@ def _assign_labels(
         if spec is None:
             names = ", ".join(spec.name for spec in outputs)
             raise UsageError(f"Labels are for the output {name!r}; the model has {names}.")
+        if spec.name in found:
+            raise UsageError(
+                f"Labels are given twice for output {spec.name!r}.", hint="Give one file for it."
+            )
+        require_names(labels)
         classes = spec.shape[-1] if spec.shape else 1
         if len(labels) != classes and not (classes == 1 and len(labels) == 2):
             raise UsageError(

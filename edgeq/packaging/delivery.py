@@ -5,7 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+from edgeq.errors import DamagedPackageError, UsageError
+from edgeq.packaging import targets
+from edgeq.packaging.reading import open_package
 from edgeq.packaging.values import Files
 
 
@@ -44,6 +48,30 @@ class Delivery:
     has_patches: bool
 
 
+def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
+    """The model wherever the previous release has it, and that release's version.
+
+    Args:
+        target, name: of the package that is held against it.
+
+    Raises:
+        PackageError: it cannot be read, is no package, or was changed since it was made (which
+            is a DamagedPackageError).
+        UsageError: it is of another model, or for another target.
+    """
+    package = open_package(path)
+    manifest = package.manifest
+    if (manifest.target, manifest.name) != (target, name):
+        raise UsageError(
+            f"--previous {path} is the package of {manifest.name} for {manifest.target}, not of "
+            f"{name} for {target}.",
+            hint="Give an earlier release of this very package.",
+        )
+    if package.damage:
+        raise DamagedPackageError(f"--previous {path} is not as it was made: {package.damage[0]}")
+    return targets.target(target).find_models(package.files), manifest.version
+
+
 def measure(models: Files, previous: Files | None, previous_version: str | None) -> Delivery:
     """Sizes of the model wherever it ships, alone and against the previous release.
 
@@ -71,9 +99,14 @@ def measure(models: Files, previous: Files | None, previous_version: str | None)
 
 def _by_end(files: Mapping[str, bytes], path: str) -> bytes | None:
     """The file in the same place of another version, whose archive has another name."""
-    end = path.rpartition("!")[2]
-    found = [content for name, content in files.items() if name.rpartition("!")[2] == end]
+    found = [content for name, content in files.items() if _place(name) == _place(path)]
     return found[0] if len(found) == 1 else None
+
+
+def _place(path: str) -> tuple[str, str]:
+    """What a path has in common with its like of another version: "m-1.whl!x" is in a .whl."""
+    outer, _, inner = path.rpartition("!")
+    return PurePosixPath(outer).suffix, inner
 
 
 def _deflated(content: bytes) -> int:

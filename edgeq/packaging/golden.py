@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from edgeq import quantmath
 from edgeq.converters.fitting import show_shape
-from edgeq.converters.samples import Samples, choose, open_samples
+from edgeq.converters.samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
-from edgeq.errors import DamagedPackageError, DataError
+from edgeq.errors import DamagedPackageError, DataError, PackageError
+from edgeq.packaging.linting import find_doubts
 from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.packaging.values import Contract, Files, Golden, Vector
 from edgeq.parity import KERNELS, difference
@@ -51,8 +52,9 @@ def make_golden(
         count: samples, spread over the classes where there are labels.
 
     Raises:
-        DataError: the data cannot be read or do not fit.
+        DataError: the data cannot be read, do not fit, or test nothing.
         DeviceError: no runtime here runs the model.
+        PackageError: an output is NaN or infinite.
     """
     specs = [item.spec for item in contract.inputs]
     declared = tuple(
@@ -62,28 +64,52 @@ def make_golden(
     chosen = _spread(opened, count, seed)
     raws = list(opened.iterate_raw(chosen))
     samples = list(opened.iterate(chosen))
+    doubts = find_doubts(samples, specs)
     inputs = {
         spec.name: quantmath.quantize(np.stack([item.inputs[spec.name] for item in samples]), spec)
         for spec in specs
     }
     found = {kernels: _run(model, inputs, device, kernels) for kernels in KERNELS}
-    vectors = []
-    for place, (sample, raw) in enumerate(zip(samples, raws, strict=True)):
-        outputs = {name: array[place : place + 1] for name, array in found["xnnpack"].items()}
-        label = sample.label
-        vectors.append(
-            Vector(
-                sample.index,
-                int(label) if label is not None and np.ndim(label) == 0 else None,
-                raw,
-                {name: array[place : place + 1] for name, array in inputs.items()},
-                outputs,
-                _real(contract, outputs),
-            )
-        )
+    _require_finite(model, samples, found)
+    vectors = [
+        _vector(contract, place, sample, raw, inputs, found["xnnpack"])
+        for place, (sample, raw) in enumerate(zip(samples, raws, strict=True))
+    ]
     return Golden(
-        Path(opened.ref.source).name, opened.ref.sha256, tuple(vectors), _tolerances(found)
+        Path(opened.ref.source).name,
+        opened.ref.sha256,
+        tuple(vectors),
+        _tolerances(found),
+        doubts,
     )
+
+
+def _vector(
+    contract: Contract, place: int, sample: Sample, raw: Arrays, inputs: Arrays, outputs: Arrays
+) -> Vector:
+    label = sample.label
+    own = {name: array[place : place + 1] for name, array in outputs.items()}
+    return Vector(
+        sample.index,
+        int(label) if label is not None and np.ndim(label) == 0 else None,
+        raw,
+        {name: array[place : place + 1] for name, array in inputs.items()},
+        own,
+        _real(contract, own),
+    )
+
+
+def _require_finite(model: Path, samples: Sequence[Sample], found: Mapping[str, Arrays]) -> None:
+    """Refuse outputs that nothing can be compared with: NaN is unlike everything, itself too."""
+    for outputs in found.values():
+        for name, array in outputs.items():
+            for place, sample in enumerate(samples):
+                if not np.isfinite(array[place : place + 1]).all():
+                    raise PackageError(
+                        f"{model} makes NaN or infinity in output {name!r} of sample "
+                        f"{sample.index}, so no device could be held against it.",
+                        hint="Mend the model, or give samples that it can compute (--data).",
+                    )
 
 
 def _spread(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
@@ -154,7 +180,10 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
         "tolerances": dict(golden.tolerances),
         "vectors": vectors,
     }
-    return {INDEX: (json.dumps(index, indent=1, ensure_ascii=False) + "\n").encode(), **files}
+    return {
+        INDEX: (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        **files,
+    }
 
 
 _Dtype = Annotated[str, Meta(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -66,6 +66,9 @@ class Manifest:
         records: paths inside the package.
         license: SPDX expression, None when nobody named one.
         files: path to (SHA-256, size in bytes).
+        warnings: what to doubt about the package, a sentence each.
+        records_left_out: path that a record would have inside to its SHA-256, see
+            `--without-records`.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Manifest:
     files: Mapping[str, tuple[Sha256, Count]]
     description: str = ""
     schema: str = SCHEMA
+    warnings: tuple[str, ...] = ()
+    records_left_out: Mapping[str, Sha256] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         path = self.contract.model.path
@@ -125,7 +130,9 @@ def seal(manifest: Manifest, files: Files) -> dict[str, bytes]:
 
 def write_manifest(manifest: Manifest) -> bytes:
     """`manifest.json`."""
-    text = json.dumps(storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(
+        storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False
+    )
     return (text + "\n").encode()
 
 

@@ -1,50 +1,37 @@
-"""The papers of a package: a model card, and a bill of materials. Nothing in them depends on when
-or where they are made.
+"""The papers of a package: a model card, and what its README says of checking it. Nothing in them
+depends on when or where they are made.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgeq import __version__
 from edgeq.converters.preprocessing import format_preprocessing
-from edgeq.packaging.manifest import GateVerdict
-from edgeq.packaging.values import Contract, Golden
+from edgeq.issues import ISSUE_KINDS
+from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
+from edgeq.packaging.parts import Parts
 from edgeq.records import Record
 from edgeq.render.gate import markdown_cell
 from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
 
 CARD = "MODEL_CARD.md"
-BOM = "sbom.cdx.json"
 
 
-def model_card(
-    contract: Contract,
-    golden: Golden,
-    records: Sequence[Record],
-    verdict: GateVerdict,
-    *,
-    description: str,
-    license: str | None,
-) -> bytes:
-    """Markdown that says what the model is, how good it is, and how that is known."""
+def model_card(parts: Parts, places: Sequence[str]) -> bytes:
+    """Markdown that says what the model is, how good it is, and how that is known.
+
+    Args:
+        places: where the package has the model, e.g. "m.aar!assets/m.tflite".
+    """
+    contract = parts.contract
     lines = [f"# {contract.name} {contract.version}", ""]
-    if description:
-        lines += [markdown_cell(description), ""]
-    lines += ["| | |", "|---|---|"]
+    if parts.description:
+        lines += [markdown_cell(parts.description), ""]
+    lines += [f"> **Warning:** {markdown_cell(warning)}\n" for warning in parts.warnings]
+    lines += ["| | |", "|---|---|", *_summary(parts, places), "", "## Inputs and outputs", ""]
     lines += [
-        f"| file | {markdown_cell(contract.model.path)}, {show_bytes(contract.model.size_bytes)} |",
-        f"| SHA-256 | `{contract.model.sha256}` |",
-        f"| runtime | TensorFlow Lite {contract.min_runtime_version or 'not stated'} or newer |",
-        f"| licence | {markdown_cell(license) if license else 'not stated'} |",
-        f"| gate | {_gate(verdict)} |",
-        f"| golden vectors | {len(golden.vectors)} of {markdown_cell(golden.data)} |",
-        "",
-        "## Inputs and outputs",
-        "",
         "| | tensor | dtype | shape | scale, zero point | from a raw sample |",
         "|---|---|---|---|---|---|",
     ]
@@ -54,9 +41,28 @@ def model_card(
     for output in contract.outputs:
         count = f"{len(output.labels)} labels" if output.labels else ""
         lines.append(f"| output | {_tensor(output.spec)} | {count} |")
-    lines += ["", *_measured(records)]
-    lines += ["", f"Made by edgeq {__version__} from the records in this package."]
+    lines += ["", *_measured(parts.evidence.records), *_judged(parts.evidence.records)]
+    where = "in this package" if parts.has_records else "whose digests manifest.json has"
+    lines += ["", f"Made by edgeq {__version__} from the records {where}."]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _summary(parts: Parts, places: Sequence[str]) -> Iterator[str]:
+    contract = parts.contract
+    shown = ", ".join(f"`{place}`" for place in places)
+    yield f"| file | {shown}, {show_bytes(contract.model.size_bytes)} |"
+    yield f"| SHA-256 | `{contract.model.sha256}` |"
+    if parts.measured_sha256 == contract.model.sha256:
+        yield "| measured | this very file |"
+    else:
+        yield (
+            f"| measured | SHA-256 `{parts.measured_sha256}`: this file before TensorFlow Lite "
+            "metadata were added to it, which change no result |"
+        )
+    yield f"| runtime | TensorFlow Lite {contract.min_runtime_version or 'not stated'} or newer |"
+    yield f"| licence | {markdown_cell(parts.license) if parts.license else 'not stated'} |"
+    yield f"| gate | {_gate(parts.evidence.verdict)} |"
+    yield f"| golden vectors | {len(parts.golden.vectors)} of {markdown_cell(parts.golden.data)} |"
 
 
 def _tensor(spec: TensorSpec) -> str:
@@ -100,41 +106,55 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
         )
 
 
-# ---------------------------------------------------------------- bill of materials
+def _judged(records: Sequence[Record]) -> Iterator[str]:
+    """What comparisons concluded, and what every record doubts about its own figures."""
+    lines = []
+    for record in records:
+        verdict = getattr(record.value, "verdict", None)
+        if record.kind == "compare" and verdict is not None:
+            reasons = "; ".join(markdown_cell(reason) for reason in record.value.reasons)
+            lines.append(f"- compare says **{verdict.upper()}**: {reasons}")
+        if record.validity != "valid":
+            doubts = ", ".join(
+                f"{code} ({ISSUE_KINDS[code].title})"
+                for code in record.reason_codes
+                if ISSUE_KINDS[code].severity != "note"
+            )
+            lines.append(f"- {record.kind} is **{record.validity}**: {doubts}")
+    if lines:
+        yield from ("", "## Verdicts and doubts", "", *lines)
 
 
-def bill_of_materials(contract: Contract, target: str, license: str | None) -> bytes:
-    """CycloneDX 1.7 (ECMA-424): the model, what it came from, and the runtime that it needs."""
-    model: dict[str, Any] = {
-        "type": "machine-learning-model",
-        "bom-ref": "model",
-        "name": contract.name,
-        "version": contract.version,
-        "hashes": [{"alg": "SHA-256", "content": contract.model.sha256}],
-    }
-    if license is not None:
-        model["licenses"] = [{"expression": license}]
-    runtime: dict[str, Any] = {
-        "type": "library",
-        "bom-ref": "runtime",
-        "name": "TensorFlow Lite" if target != "c" else "TensorFlow Lite for Microcontrollers",
-        "licenses": [{"license": {"id": "Apache-2.0"}}],
-    }
-    if contract.min_runtime_version is not None and target != "c":
-        runtime["versionRange"] = f"vers:generic/>={contract.min_runtime_version}"
-        runtime["isExternal"] = True
-    plain = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.7",
-        "version": 1,
-        "metadata": {
-            "component": model,
-            "tools": {
-                "components": [{"type": "application", "name": "edgeq", "version": __version__}]
-            },
-        },
-        "components": [runtime],
-        "dependencies": [{"ref": "model", "dependsOn": ["runtime"]}, {"ref": "runtime"}],
-    }
-    return (json.dumps(plain, indent=1) + "\n").encode()
+# ---------------------------------------------------------------- README
+
+
+def complete_readme(
+    made: Mapping[str, bytes], warnings: Sequence[str], *, is_signed: bool
+) -> dict[str, bytes]:
+    """The target's files, whose README says besides what to doubt and how to check the package."""
+    (path,) = [path for path in made if path.split("/")[-1] == "README.md"]
+    lines = []
+    if warnings:
+        lines += ["", "## Warnings", "", *(f"- {markdown_cell(warning)}" for warning in warnings)]
+    lines += [
+        "",
+        "## Check this package",
+        "",
+        "`edgeq verify FOLDER` checks all of it. Without edgeq, where `manifest.json` is:",
+        "",
+        "```sh",
+        f"sha256sum -c {SUMS}",
+    ]
+    if is_signed:
+        lines += [
+            f"openssl pkeyutl -verify -pubin -inkey {KEY} -rawin -in {SUMS} -sigfile {SIGNATURE}"
+        ]
+    lines += ["```"]
+    if is_signed:
+        lines += [
+            "",
+            "The signature proves who made it only with a key that you have from them: name that "
+            f"one instead of `{KEY}`.",
+        ]
+    content = made[path].rstrip(b"\n") + ("\n" + "\n".join(lines) + "\n").encode()
+    return {**made, path: content}

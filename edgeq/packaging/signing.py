@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -16,26 +18,42 @@ from cryptography.hazmat.primitives.serialization import (
 
 from edgeq.errors import UsageError
 
+PASSWORD = "EDGEQ_SIGNING_PASSWORD"
 _HOW = "Make one: openssl genpkey -algorithm ed25519 -out key.pem"
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """A key to sign with.
+    """A key to sign with; the password of an encrypted one is in EDGEQ_SIGNING_PASSWORD.
 
     Raises:
-        UsageError: unreadable, encrypted, or another kind of key.
+        UsageError: unreadable, encrypted without the right password, or another kind of key.
     """
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=_HOW) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise UsageError(
-            f"{path} is no private key in PEM without a password.", hint=_HOW
-        ) from error
+    key = _decrypt(content, os.environ.get(PASSWORD), path)
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(f"{path} is a {type(key).__name__}, not an Ed25519 key.", hint=_HOW)
     return key
+
+
+def _decrypt(content: bytes, password: str | None, path: Path) -> PrivateKeyTypes:
+    # Both the new and the old way to encrypt; a password for a key without one is not looked at.
+    is_encrypted = b"ENCRYPTED" in content
+    if is_encrypted and not password:
+        raise UsageError(
+            f"{path} has a password, and {PASSWORD} is not set.",
+            hint=f"Type it unseen: read -rs {PASSWORD}; export {PASSWORD}",
+        )
+    try:
+        return load_pem_private_key(
+            content, password.encode() if is_encrypted and password else None
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if is_encrypted:
+            raise UsageError(f"{path} cannot be opened with the password in {PASSWORD}.") from error
+        raise UsageError(f"{path} is no private key in PEM.", hint=_HOW) from error
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:

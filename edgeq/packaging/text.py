@@ -32,6 +32,8 @@ def show_package(package: Package, delivery: Delivery, output: Path) -> str:
         *_delivery_rows(delivery),
     ]  # fmt: skip
     parts: list[RenderableType] = [heading(f"{manifest.name} {manifest.version}"), grid(rows)]
+    for warning in package.warnings:
+        parts.append(Text(f"  WARNING: {warning}", "bold red"))
     for note in package.notes:
         parts.append(Text(f"  note: {note}", "yellow"))
     parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {output}"]

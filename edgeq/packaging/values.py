@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.values import FileRef, Preprocessing, TensorSpec
+from edgeq.values import FileRef, Issue, Preprocessing, TensorSpec
 
 SCHEMA = "edgeq.package/1"
 
@@ -99,12 +99,14 @@ class Golden:
         tolerances: output name to the largest accepted difference: in steps of an integer output,
             in its unit of a float one. Measured: what TensorFlow Lite's own kernels differ from
             XNNPACK on these vectors, and one step (or one part in 100,000) more.
+        doubts: about the samples as the model is fed with them, when they were chosen.
     """
 
     data: str
     data_sha256: str
     vectors: tuple[Vector, ...]
     tolerances: Mapping[str, float]
+    doubts: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from edgeq import api, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.source import identify
 from edgeq.gating.gate import gate
-from edgeq.packaging.building import make_package, read_labels
+from edgeq.packaging.building import make_package
+from edgeq.packaging.labels import read_labels
 from edgeq.packaging.storing import write_package
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage

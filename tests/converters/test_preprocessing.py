@@ -5,12 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from edgeq.converters.preprocessing import (
-    PRESETS,
-    apply,
-    format_preprocessing,
-    parse_preprocessing,
-)
+from edgeq.converters.preprocessing import apply, format_preprocessing, parse_preprocessing
+from edgeq.converters.presets import PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -141,6 +137,11 @@ ALL_PRESETS = ", ".join(PRESETS)
             "scale=2,",
             f"--preprocess scale=2, has an empty part. Known: {ALL_PRESETS}. "
             f"Or KEY=VALUE with {KEYS}.",
+        ),
+        (
+            "scale=1/255,std=0.9,1.1,1.3",
+            "--preprocess scale=1/255,std=0.9,1.1,1.3 has the unknown preset '1.1'. Several "
+            "numbers are separated by colons: scale=1/255,std=0.9:1.1:1.3",
         ),
         ("scale=2,scale=3", "--preprocess scale=2,scale=3 sets scale a second time."),
         (

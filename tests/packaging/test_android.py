@@ -107,7 +107,7 @@ def pixels(*shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def mobilenet(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
-    labels = ["T-shirt", "Trouser", "Pull\nover", 'Dr"ess', "Mantel (Übergröße)",
+    labels = ["T-shirt", "Trouser", "Pull\u2028over", 'Dr"ess', "Mantel (Übergröße)",
               "\u4eba\U0001f45f", "a\\b", "*/", "${x}", "\\u000a"]  # fmt: skip
     name = {"name": "fmnist mobilenet", "version": "1.4.0-rc1", "labels": {"": labels}}
     contract = make_contract(int8_mobilenet, **name)

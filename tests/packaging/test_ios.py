@@ -359,8 +359,10 @@ def test_the_readme_tells_of_pixels_where_there_are_any(
 
 @pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8, 1), (8, 8, 4)])
 def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    raw = np.zeros((2, 8, 8, 3), np.uint8)
-    made = ingredients_of(color(tmp_path), {"image": raw}, preprocess=["scale=1/255"])
+    raw = np.arange(2 * 8 * 8 * 3).reshape(2, 8, 8, 3) % 256
+    made = ingredients_of(
+        color(tmp_path), {"image": raw.astype(np.uint8)}, preprocess=["scale=1/255"]
+    )
     program, functions = preparing(IOS.make_files(made))
     ((function, _),) = functions.values()
     with pytest.raises(SwiftError):

@@ -24,15 +24,16 @@ from edgeq.cli import cli
 from edgeq.errors import (
     EdgeqError,
     GateError,
-    OutputError,
     PackageError,
     RecordError,
     SourceError,
     UsageError,
 )
 from edgeq.packaging import archive, golden, storing, targets
-from edgeq.packaging.building import Package, PackageOptions, collect, make_package
+from edgeq.packaging.building import Package, collect, make_package
+from edgeq.packaging.evidence import Evidence
 from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
+from edgeq.packaging.parts import Parts
 from edgeq.packaging.reading import open_package
 from edgeq.packaging.verifying import Verification, verify_package
 from edgeq.records import parse_record
@@ -50,8 +51,13 @@ def verdicts(result: Verification) -> dict[str, str]:
 
 
 def stored(files: Mapping[str, bytes], folder: Path) -> Path:
+    """As a folder, whatever they are: `write_package` would leave a damaged one alone."""
     path = folder / "package"
-    storing.write_package(files, path)
+    if path.exists():
+        shutil.rmtree(path)
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
     return path
 
 
@@ -100,6 +106,85 @@ def test_its_model_card_says_how_good_it_is(package: Package, int8_mobilenet: Pa
     assert hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest() in (
         package.manifest.measured_sha256
     )
+
+
+def test_its_model_card_names_both_files(package: Package, int8_mobilenet: Path) -> None:
+    card = package.files["MODEL_CARD.md"].decode()
+    assert "| file | `fashion/fashion.tflite`, `fashion-1.4.0-py3-none-any.whl!" in card
+    assert f"| SHA-256 | `{package.manifest.contract.model.sha256}` |" in card
+    measured = hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest()
+    assert f"| measured | SHA-256 `{measured}`: this file before TensorFlow Lite metadata" in card
+    bare = make_package(int8_mobilenet, "python", data=DATA, vectors=1, has_metadata=False)
+    assert b"| measured | this very file |" in bare.files["MODEL_CARD.md"]
+
+
+def test_its_model_card_keeps_the_doubts_of_records(
+    int8_mobilenet: Path, record_files: Mapping[str, Path], tmp_path: Path
+) -> None:
+    plain = json.loads(record_files["compare"].read_text())
+    plain |= {"verdict": "check", "reasons": ["the data | are few"]}
+    plain["issues"] = [
+        {"code": "bench.load", "severity": "warning", "message": "The machine was busy."}
+    ]
+    doubtful = tmp_path / "compare.json"
+    doubtful.write_text(json.dumps(plain))
+    made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, records=[doubtful])
+    card = made.files["MODEL_CARD.md"].decode()
+    assert "- compare says **CHECK**: the data \\| are few" in card
+    assert "- compare is **degraded**: bench.load (the machine was busy)" in card
+
+
+def test_its_readme_says_how_to_check_it(package: Package) -> None:
+    readme = package.files["README.md"].decode()
+    assert "sha256sum -c SHA256SUMS" in readme and "openssl" not in readme
+
+
+@pytest.mark.parametrize(
+    ("target", "purl"),
+    [("ios", "pkg:swift/github.com/kewlbear/TensorFlowLiteC@"),
+     ("android", "pkg:maven/com.google.ai.edge.litert/litert@"),
+     ("c", "pkg:github/tensorflow/tflite-micro"), ("python", "pkg:pypi/ai-edge-litert")],
+)  # fmt: skip
+def test_its_bill_of_materials_names_what_the_code_needs_and_what_the_model_came_from(
+    int8_mobilenet: Path, target: str, purl: str, request: pytest.FixtureRequest
+) -> None:
+    if target == "android" and shutil.which("javac") is None:
+        pytest.skip("needs javac (Debian: default-jdk-headless)")
+    if target == "c":
+        request.getfixturevalue("tflite_micro")
+    made = make_package(int8_mobilenet, target, data=DATA, vectors=1)
+    text = made.files["sbom.cdx.json"].decode()
+    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(text) is None
+    found = json.loads(text)
+    assert any(item.get("purl", "").startswith(purl) for item in found["components"])
+    if target == "c":
+        assert re.match(r"0\.dev\d", found["components"][0]["version"])
+    record = json.loads(Path(f"{int8_mobilenet}.json").read_text())
+    (source,) = found["metadata"]["component"]["pedigree"]["ancestors"]
+    assert source["name"] == "fmnist_mobilenet.keras"
+    assert source["hashes"][0]["content"] == record["source"]["source"]["sha256"]
+    data = {item["hashes"][0]["content"]: item["description"]
+            for item in found["components"] if item["type"] == "data"}  # fmt: skip
+    assert data[record["data"]["sha256"]] == "calibration"
+    assert "golden vectors" in data.values()
+
+
+def test_records_that_are_left_out_are_named_by_digest(
+    int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, has_records=False)
+    assert not any(path.startswith("records/") for path in made.files)
+    digest = hashlib.sha256(Path(f"{int8_mobilenet}.json").read_bytes()).hexdigest()
+    manifest = json.loads(made.files[MANIFEST])
+    assert manifest["records"] == []
+    assert manifest["records_left_out"] == {"records/00-convert.json": digest}
+    assert b"from the records whose digests manifest.json has" in made.files["MODEL_CARD.md"]
+    result = verify_package(stored(made.files, tmp_path))
+    assert result.is_sound
+    found = verdicts(result)
+    assert (found["measured"], found["code"]) == ("skipped", "skipped")
+    (code,) = [check for check in result.checks if check.name == "code"]
+    assert [line.split(":")[0] for line in code.detail[1:]] == ["MODEL_CARD.md", "sbom.cdx.json"]
 
 
 def test_golden_vectors_are_of_different_classes(package: Package) -> None:
@@ -200,12 +285,15 @@ def test_a_device_that_computes_otherwise_is_found(package: Package, tmp_path: P
     integers = {"class": shifted.astype(np.int8)}
     real = {"class": quantmath.dequantize(integers["class"], output.spec)}
     changed = replace(vectors.vectors[0], outputs=integers, real=real)
+    contents = tuple(package.files[path] for path in manifest.records)
+    records = tuple(map(parse_record, contents, manifest.records))
     files = collect(
-        "python", manifest.contract, package.files["fashion/fashion.tflite"],
-        replace(vectors, vectors=(changed, *vectors.vectors[1:])),
-        [(parse_record(package.files[path], path), package.files[path])
-         for path in manifest.records],
-        manifest.gate, PackageOptions(license=manifest.license),
+        Parts(
+            "python", manifest.contract, package.files["fashion/fashion.tflite"],
+            manifest.measured_sha256, replace(vectors, vectors=(changed, *vectors.vectors[1:])),
+            Evidence(records, contents, manifest.gate), manifest.warnings, manifest.description,
+            manifest.license, has_records=True, is_signed=False,
+        )
     )  # fmt: skip
     result = verify_package(stored(seal(replace(manifest, files=list_files(files)), files),
                                    tmp_path))  # fmt: skip
@@ -303,6 +391,30 @@ def test_openssl_checks_the_signature_too(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_key_with_a_password_needs_it(
+    keys: Callable[[str], tuple[Path, Path]], int8_mobilenet: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    private, public = keys("ours")
+    locked = tmp_path / "locked.pem"
+    command = ["openssl", "pkey", "-in", str(private), "-aes256", "-passout", "pass:hush", "-out",
+               str(locked)]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.delenv("EDGEQ_SIGNING_PASSWORD", raising=False)
+    with pytest.raises(UsageError, match="has a password, and EDGEQ_SIGNING_PASSWORD is not set"):
+        make_package(int8_mobilenet, "python", data=DATA, key=locked)
+    monkeypatch.setenv("EDGEQ_SIGNING_PASSWORD", "wrong")
+    with pytest.raises(UsageError, match="cannot be opened with the password in EDGEQ_SIGNING"):
+        make_package(int8_mobilenet, "python", data=DATA, key=locked)
+    monkeypatch.setenv("EDGEQ_SIGNING_PASSWORD", "hush")
+    made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, key=locked)
+    assert made.files[KEY] == public.read_bytes()
+    # One without a password is read as before.
+    same = make_package(int8_mobilenet, "python", data=DATA, vectors=1, key=private)
+    assert same.files == made.files
+    assert b"openssl pkeyutl -verify -pubin -inkey signing-key.pub.pem" in made.files["README.md"]
+
+
 @pytest.mark.parametrize("content", ["", "no key", "rsa"])
 def test_what_is_no_key_is_refused(int8_mobilenet: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "key.pem"
@@ -339,6 +451,12 @@ def test_a_package_whose_gate_failed_is_refused_unless_forced(
     )
     assert b"packaged all the same" in made.files["MODEL_CARD.md"]
     result = verify_package(stored(made.files, tmp_path), runs=False)
+    assert verdicts(result)["gate"] == "fail"
+    bare = make_package(
+        int8_mobilenet, "python", data=DATA, records=[missed_gate], is_forced=True, vectors=1,
+        has_records=False,
+    )  # fmt: skip
+    result = verify_package(stored(bare.files, tmp_path), runs=False)
     assert verdicts(result)["gate"] == "fail"
     assert any("FORCED" in note for note in made.notes)
 
@@ -420,8 +538,15 @@ def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
-    [("--release", "one", "is no version"), ("--name", "!?", "has no letter"),
-     ("--labels", "none.txt", "cannot be read")],
+    [("--release", "one", "is no version"), ("--release", "v1.4.0", "Write it as 1.4.0."),
+     ("--release", "01.2.3", "Write it as 1.2.3."), ("--release", "1.4.0-", "is no version"),
+     ("--release", "1.4.0-rc.1+b5", "Write it as 1.4.0-rc.1."), ("--name", "!?", "has no letter"),
+     ("--name", "a" * 300, "has 300 characters; 100 are possible"),
+     ("--name", "Golden", "The name 'golden' is reserved"),
+     ("--labels", "none.txt", "cannot be read"),
+     ("--license", 'My "Lic" */', "is no SPDX expression"),
+     ("--license", "Proprietary", "LicenseRef-Proprietary"),
+     ("--preprocess", "scale=1/127.5,offset=-1", "contradicts scale=1/255, which")],
 )  # fmt: skip
 def test_options_that_mean_nothing(
     int8_mobilenet: Path, tmp_path: Path, option: str, value: str, words: str
@@ -431,22 +556,6 @@ def test_options_that_mean_nothing(
     assert isinstance(done.exception, EdgeqError) and words in str(done.exception)
     assert done.exception.exit_code == 2
     assert not (tmp_path / "p").exists()
-
-
-def test_a_folder_of_something_else_is_left_alone(package: Package, tmp_path: Path) -> None:
-    path = tmp_path / "package"
-    path.mkdir()
-    (path / "precious").write_text("x")
-    with pytest.raises(OutputError, match="is no package of edgeq; it stays as it is"):
-        storing.write_package(package.files, path)
-    assert (path / "precious").read_text() == "x"
-
-
-def test_a_package_replaces_a_package_whole(package: Package, tmp_path: Path) -> None:
-    path = stored({**package.files, "old.txt": b"1"}, tmp_path)
-    storing.write_package(package.files, path)
-    assert not (path / "old.txt").exists()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["package"]
 
 
 # ---------------------------------------------------------------- the commands
@@ -464,6 +573,40 @@ def test_the_size_of_a_release_is_told_against_the_one_before(
     text = " ".join(done.stdout.split())
     assert re.search(r"compressed, -[\d.]+ kB since 1\.0\.0, a patch of [\d.]+ kB", text)
     assert f"Wrote {tmp_path / 'b'}" in done.stdout
+
+
+def test_the_size_of_a_wheel_is_told_against_that_of_another_version(
+    package: Package, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    storing.write_package(package.files, before)
+    arguments = ("package", int8_mobilenet, "--target", "python", "--data", DATA, "--vectors", 1,
+                 "--previous", before, "-o", tmp_path / "next")  # fmt: skip
+    done = run(*arguments, "--name", "fashion", "--release", "1.4.1")
+    assert done.exception is None
+    text = " ".join(done.stdout.split())
+    assert text.count("since 1.4.0, a patch of") == 2
+    assert "new since" not in text and "is gone" not in text
+    for option, words in ((("--name", "other"), "the package of fashion for python, not of other"),
+                          (("--name", "fashion"), "README.md was changed")):  # fmt: skip
+        if "changed" in words:
+            (before / "README.md").write_text("x")
+        done = run(*arguments, *option, "-o", tmp_path / "third")
+        assert words in str(done.exception)
+        assert not (tmp_path / "third").exists()
+
+
+def test_fewer_vectors_than_asked_for_are_told(int8_mobilenet: Path) -> None:
+    with np.load(DATA) as data:
+        few = {name: data[name][:5] for name in data}
+    made = make_package(int8_mobilenet, "python", data=few, vectors=9)
+    assert any(note.startswith("5 golden vectors, not the 9 ") for note in made.notes)
+
+
+def test_a_model_to_convert_is_told_to_be_converted() -> None:
+    done = run("package", models.path("fmnist_cnn.keras"), "--target", "python")
+    assert isinstance(done.exception, SourceError)
+    assert "edgeq convert" in str(done.exception)
 
 
 def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) -> None:
