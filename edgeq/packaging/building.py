@@ -15,7 +15,7 @@ from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.feeding import check_feeding
-from edgeq.packaging.golden import MOST, golden_files, make_golden
+from edgeq.packaging.golden import MOST, golden_files
 from edgeq.packaging.labels import find_repeated
 from edgeq.packaging.licensing import read_license
 from edgeq.packaging.manifest import (
@@ -28,6 +28,7 @@ from edgeq.packaging.manifest import (
     seal,
 )
 from edgeq.packaging.parts import Parts
+from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import ship
 from edgeq.packaging.values import Contract, Golden, Ingredients

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,14 +18,11 @@ from numpy.typing import NDArray
 
 from edgeq import quantmath
 from edgeq.converters.fitting import show_shape
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
-from edgeq.errors import DamagedPackageError, DataError, PackageError
-from edgeq.packaging.linting import find_doubts
+from edgeq.converters.samples import open_samples
+from edgeq.errors import DamagedPackageError, DataError
 from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.packaging.values import Contract, Files, Golden, Vector
-from edgeq.parity import KERNELS, difference
+from edgeq.parity import difference
 from edgeq.values import Count, TensorSpec
 
 SCHEMA = "edgeq.golden/1"
@@ -41,116 +37,14 @@ _MOST_SHARE = 0.25
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def make_golden(
-    model: Path, contract: Contract, data: Any, device: Device, *, count: int = 4, seed: int = 0
-) -> Golden:
-    """Run a few real samples through the model, on every kind of kernel there is here.
-
-    Args:
-        data: a data set as for `convert`, raw as preprocessing wants it.
-        device: this machine.
-        count: samples, spread over the classes where there are labels.
-
-    Raises:
-        DataError: the data cannot be read, do not fit, or test nothing.
-        DeviceError: no runtime here runs the model.
-        PackageError: an output is NaN or infinite.
-    """
-    specs = [item.spec for item in contract.inputs]
-    declared = tuple(
-        item.preprocessing for item in contract.inputs if item.preprocessing is not None
-    )
-    opened = open_samples(data, specs, declared)
-    chosen = _spread(opened, count, seed)
-    raws = list(opened.iterate_raw(chosen))
-    samples = list(opened.iterate(chosen))
-    doubts = find_doubts(samples, specs)
-    inputs = {
-        spec.name: quantmath.quantize(np.stack([item.inputs[spec.name] for item in samples]), spec)
-        for spec in specs
-    }
-    found = {kernels: _run(model, inputs, device, kernels) for kernels in KERNELS}
-    _require_finite(model, samples, found)
-    vectors = [
-        _vector(contract, place, sample, raw, inputs, found["xnnpack"])
-        for place, (sample, raw) in enumerate(zip(samples, raws, strict=True))
-    ]
-    return Golden(
-        Path(opened.ref.source).name,
-        opened.ref.sha256,
-        tuple(vectors),
-        _tolerances(found),
-        doubts,
-    )
-
-
-def _vector(
-    contract: Contract, place: int, sample: Sample, raw: Arrays, inputs: Arrays, outputs: Arrays
-) -> Vector:
-    label = sample.label
-    own = {name: array[place : place + 1] for name, array in outputs.items()}
-    return Vector(
-        sample.index,
-        int(label) if label is not None and np.ndim(label) == 0 else None,
-        raw,
-        {name: array[place : place + 1] for name, array in inputs.items()},
-        own,
-        _real(contract, own),
-    )
-
-
-def _require_finite(model: Path, samples: Sequence[Sample], found: Mapping[str, Arrays]) -> None:
-    """Refuse outputs that nothing can be compared with: NaN is unlike everything, itself too."""
-    for outputs in found.values():
-        for name, array in outputs.items():
-            for place, sample in enumerate(samples):
-                if not np.isfinite(array[place : place + 1]).all():
-                    raise PackageError(
-                        f"{model} makes NaN or infinity in output {name!r} of sample "
-                        f"{sample.index}, so no device could be held against it.",
-                        hint="Mend the model, or give samples that it can compute (--data).",
-                    )
-
-
-def _spread(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
-    """A deterministic choice; one of each class before a second of any, as far as it looks."""
-    looked_at = choose(samples, count * 8, seed)
-    if not samples.has_labels:
-        return looked_at[:count]
-    first: dict[object, list[int]] = {}
-    for sample in samples.iterate(looked_at):
-        key = str(np.asarray(sample.label).tolist())
-        first.setdefault(key, []).append(sample.index)
-    ranked = sorted(
-        (rank, key, index) for key, found in first.items() for rank, index in enumerate(found)
-    )
-    return tuple(sorted(index for _, _, index in ranked[:count]))
-
-
-def _run(model: Path, inputs: Arrays, device: Device, kernels: str) -> dict[str, NDArray[Any]]:
-    (found,) = measure.infer([model], iter([[inputs]]), device, kernels=kernels)
-    return dict(found[0])
-
-
-def _real(contract: Contract, outputs: Arrays) -> dict[str, NDArray[Any]]:
+def real_values(contract: Contract, outputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Outputs in real units, float32."""
     return {
         item.spec.name: np.asarray(
             quantmath.dequantize(outputs[item.spec.name], item.spec), np.float32
         )
         for item in contract.outputs
     }
-
-
-def _tolerances(found: Mapping[str, Arrays]) -> dict[str, float]:
-    tolerances = {}
-    for name, wanted in found["xnnpack"].items():
-        apart = max(
-            float(difference(wanted, found[kernels][name]).max(initial=0)) for kernels in KERNELS
-        )
-        is_float = wanted.dtype.kind == "f"
-        least = _FLOAT_SHARE * float(np.abs(wanted).max(initial=0)) if is_float else 1.0
-        tolerances[name] = apart + least
-    return tolerances
 
 
 # ---------------------------------------------------------------- as files
@@ -271,7 +165,7 @@ def find_faults(golden: Golden, contract: Contract) -> list[str]:
         ]
         found = found or _compare_real(contract, vector)
         problems += [f"sample {vector.index}: {fault}" for fault in found]
-    return problems or _find_wide_tolerances(golden, contract)
+    return problems or find_wide_tolerances(golden, contract)
 
 
 def _compare_with_specs(
@@ -298,12 +192,13 @@ def _names(items: Iterable[str]) -> str:
 def _compare_real(contract: Contract, vector: Vector) -> list[str]:
     return [
         f"{name!r} in real units is not what its integers stand for"
-        for name, array in _real(contract, vector.outputs).items()
+        for name, array in real_values(contract, vector.outputs).items()
         if not np.allclose(vector.real[name], array, rtol=1e-6, atol=0)
     ]
 
 
-def _find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
+def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
+    """Tolerances that would accept almost anything, or are of other outputs, a sentence each."""
     outputs = {item.spec.name: item.spec for item in contract.outputs}
     if set(golden.tolerances) != set(outputs):
         return [f"tolerances are of {_names(golden.tolerances)}, not of {_names(outputs)}"]

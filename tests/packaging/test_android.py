@@ -31,7 +31,7 @@ from edgeq.errors import PackageError
 from edgeq.packaging import naming
 from edgeq.packaging.archive import PAGE_BYTES, read_zip
 from edgeq.packaging.contract import make_contract
-from edgeq.packaging.golden import make_golden
+from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.android import find_models, make_files
 from edgeq.packaging.targets.android.literals import real, shown, string

@@ -27,7 +27,7 @@ from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging import golden as golden_vectors
 from edgeq.packaging.contract import make_contract
-from edgeq.packaging.golden import make_golden
+from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.ios import describing
 from edgeq.packaging.values import Ingredients, Vector

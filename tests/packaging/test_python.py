@@ -40,7 +40,8 @@ from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
 from edgeq.packaging.contract import make_contract
-from edgeq.packaging.golden import golden_files, make_golden
+from edgeq.packaging.golden import golden_files
+from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import python, target
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.values import Ingredients

@@ -1,0 +1,108 @@
+"""Golden vectors are samples whose outputs hinge on no single rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq import api, models
+from edgeq.converters.samples import Sample, open_samples
+from edgeq.device_runners.device import resolve_device
+from edgeq.errors import PackageError
+from edgeq.packaging import sampling
+from edgeq.packaging.building import Package
+from edgeq.packaging.contract import make_contract
+from edgeq.packaging.golden import check_vector, read_golden
+from edgeq.packaging.sampling import make_golden
+from edgeq.values import TensorSpec
+
+ROWS = "edgeq.models.data:gru_test"
+
+
+@pytest.fixture(scope="module")
+def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rounding comes back in each of its 28 time steps."""
+    target = tmp_path_factory.mktemp("gru") / "gru.tflite"
+    data = "edgeq.models.data:gru_calibration"
+    api.convert(models.path("fmnist_gru.keras"), target, data=data, effort="fast")
+    return target
+
+
+def test_a_sample_that_hinges_on_a_rounding_is_passed_over(gru: Path) -> None:
+    contract, device = make_contract(gru), resolve_device("local")
+    specs = [item.spec for item in contract.inputs]
+    opened = open_samples(ROWS, specs, ())
+    groups = list(sampling._look_at(opened, specs, gru, device, 8, 0))
+    shaky = [item for group in groups for item in group if item.shakiness > 0.02]
+    assert shaky and len(shaky) < sum(map(len, groups)) / 2
+    golden = make_golden(gru, contract, ROWS, device, count=8)
+    chosen = {vector.index for vector in golden.vectors}
+    assert len(chosen) == 8
+    assert not chosen & {item.sample.index for item in shaky}
+    assert golden.tolerances["class"] <= 6  # five steps is what 2 % are, and one more
+
+
+def test_right_kernels_keep_the_tolerances_of_other_kernels(gru: Path) -> None:
+    """The reference kernels are not asked about neighbours, as another machine's are not."""
+    contract, device = make_contract(gru), resolve_device("local")
+    golden = make_golden(gru, contract, ROWS, device)
+    specs = [item.spec for item in contract.inputs]
+    own = {s.name: np.concatenate([v.inputs[s.name] for v in golden.vectors]) for s in specs}
+    found = sampling._run(gru, own, device, "reference")
+    for place, vector in enumerate(golden.vectors):
+        given = {name: values[place : place + 1] for name, values in found.items()}
+        assert check_vector(vector, given, golden.tolerances) == []
+        wrong = {name: np.roll(values, 1, -1) for name, values in given.items()}
+        assert check_vector(vector, wrong, golden.tolerances) != []
+
+
+def candidate(index: int, shakiness: float) -> sampling._Candidate:
+    return sampling._Candidate(Sample(index, {}, None), {}, {}, shakiness)
+
+
+def test_the_first_sturdy_ones_are_taken_and_the_least_shaky_where_they_are_too_few() -> None:
+    first = [candidate(9, 0.0), candidate(5, 0.3)]
+    second = [candidate(7, 0.1), candidate(2, 0.01)]
+    third = [candidate(1, 0.0), candidate(3, 0.0)]
+
+    def chosen(count: int, *groups: list[sampling._Candidate]) -> list[int]:
+        return [item.sample.index for item in sampling._choose(iter(groups), count)]
+
+    assert chosen(1, first, second, third) == [9]
+    assert chosen(2, first, second, third) == [2, 9]
+    assert chosen(3, first, second) == [2, 7, 9]
+    assert chosen(9, first, second) == [2, 5, 7, 9]
+
+
+def test_neighbours_are_a_step_away() -> None:
+    image = TensorSpec("image", (1, 4, 4, 1), "int8", (0.1,), (0,))
+    real = TensorSpec("real", (1, 3), "float32")
+    word = TensorSpec("word", (1, 5), "int32")
+    inputs = {
+        "image": np.full((2, 4, 4, 1), 127, np.int8),
+        "real": np.array([[0, 1, 5], [2, 3, 4]], np.float32),
+        "word": np.arange(10, dtype=np.int32).reshape(2, 5),
+    }
+    found = sampling._neighbours(inputs, (image, real, word))
+    for name, values in found.items():
+        own = np.repeat(inputs[name], 16, axis=0)
+        assert values.dtype == own.dtype and values.shape == own.shape
+        assert (values[::16] == inputs[name]).all()
+    assert set(np.unique(found["image"])) == {126, 127}  # 128 is none
+    moved = np.abs(found["real"] - np.repeat(inputs["real"], 16, axis=0))
+    assert 0 < moved.max() <= 5 / 255 * 1.001
+    assert (found["word"] == np.repeat(inputs["word"], 16, axis=0)).all()
+
+
+def test_vectors_that_could_prove_nothing_are_refused(package: Package) -> None:
+    golden = read_golden(package.files)
+    contract = package.manifest.contract
+    sampling._require_telling(Path("m.tflite"), golden, contract)
+    (name,) = golden.tolerances
+    with pytest.raises(PackageError, match=r"would prove nothing: the tolerance 100 of output"):
+        sampling._require_telling(
+            Path("m.tflite"), replace(golden, tolerances={name: 100.0}), contract
+        )
