@@ -89,7 +89,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         path = self.contract.model.path
-        if "/" in path or path in ("", ".", ".."):
+        if not path.isprintable() or "/" in path or path in ("", ".", ".."):
             raise ValueError(f"contract.model.path {path!r} is no file name")
         for own in OUTSIDE:
             if own in self.files:
