@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared/data is not there")
     return SHARED
+
+
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one worker of a parallel session fills; the others wait for it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = root / f"once-{name}"
+    with (root / f"once-{name}.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if not lock.read():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            lock.write("made")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -74,14 +91,18 @@ def float_file(float_mobilenet: FloatModel) -> Path:
 @pytest.fixture(scope="session")
 def int8_mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MobileNet-like model as edgeq's default conversion leaves it, with its record."""
-    path = tmp_path_factory.mktemp("int8") / "mobilenet.tflite"
-    api.convert(
-        models.path("fmnist_mobilenet.keras"),
-        path,
-        data=models.path("fashion_mnist_calibration.npz"),
-        preprocess=["scale=1/255"],
+    name = "mobilenet.tflite"
+    folder = make_once(
+        tmp_path_factory,
+        "int8",
+        lambda folder: api.convert(
+            models.path("fmnist_mobilenet.keras"),
+            folder / name,
+            data=models.path("fashion_mnist_calibration.npz"),
+            preprocess=["scale=1/255"],
+        ),
     )
-    return path
+    return folder / name
 
 
 def _run(*arguments: object) -> None:
@@ -93,8 +114,13 @@ def record_files(
     tmp_path_factory: pytest.TempPathFactory, int8_mobilenet: Path, float_file: Path
 ) -> dict[str, Path]:
     """A record of each kind, written by the commands themselves; of one model where they can be."""
-    folder = tmp_path_factory.mktemp("records")
-    found = {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
+    folder = make_once(
+        tmp_path_factory, "records", lambda made: _write_records(made, int8_mobilenet, float_file)
+    )
+    return {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
+
+
+def _write_records(folder: Path, int8_mobilenet: Path, float_file: Path) -> None:
     test = models.path("fashion_mnist_test.npz")
     calibration = models.path("fashion_mnist_calibration.npz")
     scale = "--preprocess", "scale=1/255"
@@ -116,13 +142,13 @@ def record_files(
                           *scale, "--no-latency", *both),
     }  # fmt: skip
     for kind, command in commands.items():
-        _run(*command, "-o", found[kind])
+        _run(*command, "-o", folder / f"{kind}.json")
     common = (float_file, "--data", calibration, *scale)
     _run("convert", *common, "--effort", "fast", "-o", folder / "a.tflite")
     _run("tune", *common, "--test-data", test, "--max-drop", 5, "--objective", "size",
         "--max-trials", 2, "-o", folder / "b.tflite")  # fmt: skip
     (folder / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
-    _run("gate", f"{int8_mobilenet}.json", "--policy", folder / "edgeq.toml", "-o", found["gate"])
-    (folder / "a.tflite.json").rename(found["convert"])
-    (folder / "b.tflite.json").rename(found["tune"])
-    return found
+    _run("gate", f"{int8_mobilenet}.json", "--policy", folder / "edgeq.toml",
+         "-o", folder / "gate.json")  # fmt: skip
+    (folder / "a.tflite.json").rename(folder / "convert.json")
+    (folder / "b.tflite.json").rename(folder / "tune.json")

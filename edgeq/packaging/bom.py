@@ -38,7 +38,7 @@ def bill_of_materials(parts: Parts, made: Files) -> bytes:
     }
     if parts.license is not None:
         model["licenses"] = [{"expression": parts.license}]
-    if contract.min_runtime_version is not None:
+    if contract.min_runtime_version is not None and parts.target != "c":
         model["properties"] = [
             {"name": "edgeq:oldest_tensorflow_lite", "value": contract.min_runtime_version}
         ]

@@ -59,10 +59,17 @@ def _summary(parts: Parts, places: Sequence[str]) -> Iterator[str]:
             f"| measured | SHA-256 `{parts.measured_sha256}`: this file before TensorFlow Lite "
             "metadata were added to it, which change no result |"
         )
-    yield f"| runtime | TensorFlow Lite {contract.min_runtime_version or 'not stated'} or newer |"
+    yield f"| runtime | {_runtime(parts)} |"
     yield f"| licence | {markdown_cell(parts.license) if parts.license else 'not stated'} |"
     yield f"| gate | {_gate(parts.evidence.verdict)} |"
     yield f"| golden vectors | {len(parts.golden.vectors)} of {markdown_cell(parts.golden.data)} |"
+
+
+def _runtime(parts: Parts) -> str:
+    if parts.target == "c":  # whose sources have no releases
+        return "TensorFlow Lite for Microcontrollers"
+    oldest = parts.contract.min_runtime_version
+    return "TensorFlow Lite" if oldest is None else f"TensorFlow Lite {oldest} or newer"
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edgeq.device_runners import measure
+from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
 from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
 from edgeq.packaging import contents, signing
@@ -152,7 +153,11 @@ def _check_contents(
         yield skipped("golden vectors", "not run, as was asked")
         return
     for name, device in devices.items():
-        yield _run_golden(model, golden, device, name, on_event)
+        try:
+            yield _run_golden(model, golden, device, name, on_event)
+        finally:
+            if isinstance(device, BoardDevice):
+                device.close()
 
 
 def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:

@@ -14,28 +14,32 @@ from edgeq.converters.exported_models import ExportedReader
 from edgeq.converters.source import identify
 from edgeq.errors import MissingExtraError
 from edgeq.values import ConvertOptions, FloatModel
+from tests.conftest import make_once
 
 
-def make_models(kind: str, folder: Path) -> Path:
-    """Run the script that makes this kind's models; skip where no Python can."""
+def make_models(kind: str, factory: pytest.TempPathFactory) -> Path:
+    """Run the script that makes this kind's models, once; skip where no Python can."""
     framework = exported_models.FRAMEWORKS[kind]
     try:
         python = exported_models.find_python(kind, ConvertOptions())
     except MissingExtraError:
         pytest.skip(f"no Python with {framework.package}: name one in {framework.variable}")
     script = Path(__file__).with_name(f"make_{kind}_models.py")
-    subprocess.run([python, str(script), str(folder)], check=True, capture_output=True)
-    return folder
+
+    def make(folder: Path) -> None:
+        subprocess.run([python, str(script), str(folder)], check=True, capture_output=True)
+
+    return make_once(factory, kind, make)
 
 
 @pytest.fixture(scope="session")
 def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models("torch", tmp_path_factory.mktemp("torch"))
+    return make_models("torch", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models("onnx", tmp_path_factory.mktemp("onnx"))
+    return make_models("onnx", tmp_path_factory)
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_its_model_card_says_how_good_it_is(package: Package, int8_mobilenet: Pa
     quality = json.loads(Path(f"{int8_mobilenet}.json").read_text())["quality"]
     assert f"{quality['candidate_accuracy_percent']:.2f} %" in card
     assert "| licence | Apache-2.0 |" in card and "10 labels" in card
+    assert "| runtime | TensorFlow Lite 1.14.0 or newer |" in card
     assert hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest() in (
         package.manifest.measured_sha256
     )

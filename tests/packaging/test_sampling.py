@@ -18,6 +18,7 @@ from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import check_vector, read_golden
 from edgeq.packaging.sampling import make_golden
 from edgeq.values import TensorSpec
+from tests.conftest import make_once
 
 ROWS = "edgeq.models.data:gru_test"
 
@@ -25,10 +26,13 @@ ROWS = "edgeq.models.data:gru_test"
 @pytest.fixture(scope="module")
 def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rounding comes back in each of its 28 time steps."""
-    target = tmp_path_factory.mktemp("gru") / "gru.tflite"
-    data = "edgeq.models.data:gru_calibration"
-    api.convert(models.path("fmnist_gru.keras"), target, data=data, effort="fast")
-    return target
+    source, data = models.path("fmnist_gru.keras"), "edgeq.models.data:gru_calibration"
+    folder = make_once(
+        tmp_path_factory,
+        "gru",
+        lambda made: api.convert(source, made / "gru.tflite", data=data, effort="fast"),
+    )
+    return folder / "gru.tflite"
 
 
 def test_a_sample_that_hinges_on_a_rounding_is_passed_over(gru: Path) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
+from tests.conftest import make_once
 
 TEXT = """\
 [model]
@@ -43,7 +44,10 @@ def edgeq(*arguments: object) -> Any:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which everything is done."""
-    folder = tmp_path_factory.mktemp("pipeline")
+    return make_once(tmp_path_factory, "pipeline", _finish)
+
+
+def _finish(folder: Path) -> None:
     shutil.copy(models.path("fmnist_cnn.keras"), folder / "model.keras")
     for name, source, count in (("samples", "calibration", 100), ("test", "test", 200)):
         with np.load(models.path(f"fashion_mnist_{source}.npz")) as stored:
@@ -52,7 +56,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = edgeq("run", "--file", folder / "edgeq.toml")
     assert done.exception is None and done.return_value == 0, done.output
     (folder / "first.txt").write_text(done.stdout)
-    return folder
 
 
 @pytest.fixture
