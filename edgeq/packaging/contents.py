@@ -24,6 +24,7 @@ from edgeq.packaging.manifest import Manifest, read_gates
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import Record, parse_record
+from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of
 
 _MODEL = ".tflite"
@@ -173,12 +174,12 @@ def check_records(
         if measured not in digests_of(record)
     ]
     if manifest.records_left_out:
-        count = len(manifest.records_left_out)
-        told = f"{count} records were left out, of which the manifest has the digests alone"
+        count = plural(len(manifest.records_left_out), "record")
+        told = f"{count} left out, of which the manifest has the digests alone"
         return skipped("measured", told), records
     if not records:
         return skipped("measured", "no record is inside: nothing says how good it is"), records
-    good = f"it is the file that {len(records)} records are about"
+    good = f"it is the file in all of {plural(len(records), 'record')}"
     return outcome("measured", problems, good), records
 
 
