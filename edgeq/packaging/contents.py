@@ -179,7 +179,7 @@ def check_records(
         return skipped("measured", told), records
     if not records:
         return skipped("measured", "no record is inside: nothing says how good it is"), records
-    good = f"it is the file in all of {plural(len(records), 'record')}"
+    good = f"it is the file of {plural(len(records), 'record')} inside"
     return outcome("measured", problems, good), records
 
 

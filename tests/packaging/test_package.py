@@ -140,6 +140,14 @@ def test_its_readme_says_how_to_check_it(package: Package) -> None:
     assert "sha256sum -c SHA256SUMS" in readme and "openssl" not in readme
 
 
+def require_parts(target: str, request: pytest.FixtureRequest) -> None:
+    """Skip where a target's packages cannot be made."""
+    if target == "android" and shutil.which("javac") is None:
+        pytest.skip("needs javac (Debian: default-jdk-headless)")
+    if target == "c":
+        request.getfixturevalue("tflite_micro")
+
+
 @pytest.mark.parametrize(
     ("target", "purl"),
     [("ios", "pkg:swift/github.com/kewlbear/TensorFlowLiteC@"),
@@ -149,10 +157,7 @@ def test_its_readme_says_how_to_check_it(package: Package) -> None:
 def test_its_bill_of_materials_names_what_the_code_needs_and_what_the_model_came_from(
     int8_mobilenet: Path, target: str, purl: str, request: pytest.FixtureRequest
 ) -> None:
-    if target == "android" and shutil.which("javac") is None:
-        pytest.skip("needs javac (Debian: default-jdk-headless)")
-    if target == "c":
-        request.getfixturevalue("tflite_micro")
+    require_parts(target, request)
     made = make_package(int8_mobilenet, target, data=DATA, vectors=1)
     text = made.files["sbom.cdx.json"].decode()
     assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(text) is None
@@ -634,10 +639,7 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
 def test_a_package_for_each_target_is_what_was_measured_and_always_the_same(
     int8_mobilenet: Path, tmp_path: Path, target: str, request: pytest.FixtureRequest
 ) -> None:
-    if target == "android" and shutil.which("javac") is None:
-        pytest.skip("needs javac (Debian: default-jdk-headless)")
-    if target == "c":
-        request.getfixturevalue("tflite_micro")
+    require_parts(target, request)
     given: dict[str, Any] = {"data": DATA, "labels": {"": LABELS}, "vectors": 2}
     made = make_package(int8_mobilenet, target, **given)
     path = tmp_path / f"{target}.zip"
