@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -297,6 +298,15 @@ def test_classes_of_another_jdk_are_not_judged(int8_mobilenet: Path, tmp_path: P
     other = changed({"META-INF/MANIFEST.MF": manifest})
     assert other.verdict == "skipped"
     assert f"{name}!classes.jar: made with JDK 7, and here is JDK" in other.detail[1]
+
+
+def test_what_has_the_shape_of_an_image_and_is_none_is_sound(
+    int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    """As a spectrogram: its samples are no pixels, so its metadata have no image either."""
+    noise = {"x": np.random.default_rng(0).uniform(0, 255, (6, 28, 28, 1)).astype(np.float32)}
+    made = make_package(int8_mobilenet, "python", data=noise, labels={"": LABELS}, vectors=2)
+    assert find(verify(made.files, tmp_path), "code").verdict == "pass"
 
 
 def test_an_arena_of_another_tflite_micro_is_not_judged(
