@@ -60,7 +60,8 @@ def list_models(shared: Path) -> list[tuple[str, Path, Any, tuple[str, ...]]]:
             for name, path, shape, low, high in (
                 ("ad01_int8.tflite", tiny / "ad01_int8.tflite", (640,), -60, 0),
                 ("vww_96_int8.tflite", tiny / "vww_96_int8.tflite", (96, 96, 3), 0, 1),
-                ("resnet_quant.tflite", tiny / "pretrainedResnet_quant.tflite", (32, 32, 3), 0, 1),
+                ("resnet_quant.tflite", tiny / "pretrainedResnet_quant.tflite",
+                 (32, 32, 3), 0, 255),
                 ("kws_ref_model.tflite", kws / "kws_ref_model.tflite", (49, 10, 1), -100, 100),
                 ("trained_lstm_int8.tflite", shared / "mnist_lstm" / "trained_lstm_int8.tflite",
                  (28, 28), 0, 1),
