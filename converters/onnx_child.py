@@ -61,7 +61,7 @@ class Session:
             import onnxruntime
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
-        confine_as_planned()
+        gaps = confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
@@ -86,6 +86,7 @@ class Session:
         return {
             "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}",
             "inputs": self.inputs,
+            "gaps": gaps,
         }
 
     def prepare(self, out: str, shapes: list[list[int]]) -> None:

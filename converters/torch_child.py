@@ -50,13 +50,14 @@ class Session:
             import torch
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
-        confine_as_planned()
+        gaps = confine_as_planned()
         self.program = _load_program(path, trusted)
         _refuse_program(path, self.program)
         self.inputs = _inputs(path, self.program)
         return {
             "framework": f"torch {torch.__version__}, litert-torch {litert_torch.__version__}",
             "inputs": self.inputs,
+            "gaps": gaps,
         }
 
     def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
