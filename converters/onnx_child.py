@@ -5,8 +5,8 @@
     {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and imports nothing of edgeq, so that these packages can live in an environment of
-their own. Arrays travel as `.npz` files, named by the position of the input or output in the
+ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
+in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or output in the
 source model.
 """
 
@@ -361,9 +361,6 @@ def _describe(error: BaseException) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer requests until the other side closes."""
-    # The folder of this file holds edgeq's modules, whose names must not hide anyone's.
-    folder = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
     session = Session()
     with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
         for line in sys.stdin:
