@@ -6,8 +6,8 @@
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
 ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
-in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or output in the
-source model.
+in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+output in the source model.
 """
 
 from __future__ import annotations
