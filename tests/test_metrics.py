@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -142,6 +144,17 @@ def test_wilson_interval_of_a_known_case() -> None:
     assert metrics.wilson_interval(90, 100) == pytest.approx((82.56, 94.48), abs=0.01)
 
 
+@pytest.mark.parametrize(("count", "share"), [(50, 0.9), (200, 0.75), (1000, 0.97)])
+def test_wilson_interval_holds_the_true_share_as_often_as_it_says(count: int, share: float) -> None:
+    """Against the exact binomial sum: near 95 % for each, within what its steps allow."""
+    covered = 0.0
+    for right in range(count + 1):
+        low, high = metrics.wilson_interval(right, count)
+        if low <= 100 * share <= high:
+            covered += math.comb(count, right) * share**right * (1 - share) ** (count - right)
+    assert 0.935 <= covered <= 0.975
+
+
 def test_wilson_interval_never_leaves_the_scale() -> None:
     assert metrics.wilson_interval(5, 5)[1] == pytest.approx(100.0)
     assert metrics.wilson_interval(0, 5)[0] == pytest.approx(0.0, abs=1e-12)
@@ -158,6 +171,28 @@ def test_drop_interval_after_agresti_and_min() -> None:
     found = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
     assert found.value == pytest.approx(6.0)
     assert (found.low, found.high) == pytest.approx((-0.388, 12.153), abs=0.01)
+
+
+@pytest.mark.parametrize("cells", [(0.86, 0.05, 0.02, 0.07), (0.7, 0.1, 0.1, 0.1)])
+def test_drop_interval_holds_the_true_drop_as_often_as_it_says(cells: tuple[float, ...]) -> None:
+    drop = 100 * (cells[1] - cells[2])
+    drawn = np.random.default_rng(0).multinomial(300, cells, size=4000)
+    held = 0
+    for counts in drawn.tolist():
+        found = metrics.drop_interval(PairedCounts(*counts))
+        held += found.low <= drop <= found.high
+    # 4000 draws of a share of 0.95 have a standard deviation of 0.0035.
+    assert 0.94 <= held / 4000 <= 0.965
+
+
+def test_a_drop_is_what_the_float_model_alone_got_right() -> None:
+    assert metrics.drop_interval(PairedCounts(70, 8, 2, 20)).value == 6.0
+    assert metrics.drop_interval(PairedCounts(70, 2, 8, 20)).value == -6.0
+    ours = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
+    theirs = metrics.drop_interval(PairedCounts(70, 2, 8, 20))
+    assert (theirs.low, theirs.high) == pytest.approx((-ours.high, -ours.low))
+    assert metrics.drop_interval(PairedCounts(0, 5, 0, 0)).high <= 100
+    assert metrics.drop_interval(PairedCounts(0, 0, 5, 0)).low >= -100
 
 
 def test_drop_interval_of_identical_models_still_has_a_width() -> None:
