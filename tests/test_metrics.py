@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,39 @@ def test_top1_refuses_labels_that_are_no_classes() -> None:
     )
 
 
+def test_a_sample_with_nan_among_its_scores_is_never_right() -> None:
+    scores = np.array([[np.nan, 0.7, 0.2], [0.5, np.nan, 0.2], [np.nan] * 3, [0.6, 0.3, 0.1]])
+    for k in (1, 2, 3):
+        found = metrics.is_right(scores, np.array([0, 0, 0, 0]), k)
+        assert found.tolist() == [False, False, False, True]
+        assert metrics.is_right(scores, np.array([1, 1, 1, 0]), k).tolist() == found.tolist()
+    single = np.array([[np.nan], [0.4], [0.6]])
+    assert metrics.is_right(single, np.array([0, 0, 1])).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "expected"),
+    [
+        ([0.5, 0.5, 0.1], 0, [True, True, True]),  # a tie counts for the lower class
+        ([0.5, 0.5, 0.1], 1, [False, True, True]),
+        ([0.1, 0.3, 0.2], 0, [False, False, True]),
+        ([0.1, 0.3, 0.2], 2, [False, True, True]),
+    ],
+)
+def test_the_label_is_among_the_k_largest(
+    scores: list[float], label: int, expected: list[bool]
+) -> None:
+    found = [metrics.is_right(np.array([scores]), np.array([label]), k)[0] for k in (1, 2, 3)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(("score", "label"), [(0.5, 0), (0.51, 1), (0.49, 0), (0.0, 0), (1.0, 1)])
+def test_half_is_not_above_half(score: float, label: int) -> None:
+    scores = np.array([[score]])
+    assert metrics.is_right(scores, np.array([label]))[0]
+    assert not metrics.is_right(scores, np.array([1 - label]))[0]
+
+
 def test_labels_are_scored_on_the_first_output_that_has_their_classes() -> None:
     outputs = {"age": np.zeros((4, 1)), "class": SCORES}
     assert metrics.pick_output(outputs, np.array([1, 0, 2, 0])) == "class"
@@ -142,6 +177,17 @@ def test_wilson_interval_of_a_known_case() -> None:
     assert metrics.wilson_interval(90, 100) == pytest.approx((82.56, 94.48), abs=0.01)
 
 
+@pytest.mark.parametrize(("count", "share"), [(50, 0.9), (200, 0.75), (1000, 0.97)])
+def test_wilson_interval_holds_the_true_share_as_often_as_it_says(count: int, share: float) -> None:
+    """Against the exact binomial sum: near 95 % for each, within what its steps allow."""
+    covered = 0.0
+    for right in range(count + 1):
+        low, high = metrics.wilson_interval(right, count)
+        if low <= 100 * share <= high:
+            covered += math.comb(count, right) * share**right * (1 - share) ** (count - right)
+    assert 0.935 <= covered <= 0.975
+
+
 def test_wilson_interval_never_leaves_the_scale() -> None:
     assert metrics.wilson_interval(5, 5)[1] == pytest.approx(100.0)
     assert metrics.wilson_interval(0, 5)[0] == pytest.approx(0.0, abs=1e-12)
@@ -158,6 +204,28 @@ def test_drop_interval_after_agresti_and_min() -> None:
     found = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
     assert found.value == pytest.approx(6.0)
     assert (found.low, found.high) == pytest.approx((-0.388, 12.153), abs=0.01)
+
+
+@pytest.mark.parametrize("cells", [(0.86, 0.05, 0.02, 0.07), (0.7, 0.1, 0.1, 0.1)])
+def test_drop_interval_holds_the_true_drop_as_often_as_it_says(cells: tuple[float, ...]) -> None:
+    drop = 100 * (cells[1] - cells[2])
+    drawn = np.random.default_rng(0).multinomial(300, cells, size=4000)
+    held = 0
+    for counts in drawn.tolist():
+        found = metrics.drop_interval(PairedCounts(*counts))
+        held += found.low <= drop <= found.high
+    # 4000 draws of a share of 0.95 have a standard deviation of 0.0035.
+    assert 0.94 <= held / 4000 <= 0.965
+
+
+def test_a_drop_is_what_the_float_model_alone_got_right() -> None:
+    assert metrics.drop_interval(PairedCounts(70, 8, 2, 20)).value == 6.0
+    assert metrics.drop_interval(PairedCounts(70, 2, 8, 20)).value == -6.0
+    ours = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
+    theirs = metrics.drop_interval(PairedCounts(70, 2, 8, 20))
+    assert (theirs.low, theirs.high) == pytest.approx((-ours.high, -ours.low))
+    assert metrics.drop_interval(PairedCounts(0, 5, 0, 0)).high <= 100
+    assert metrics.drop_interval(PairedCounts(0, 0, 5, 0)).low >= -100
 
 
 def test_drop_interval_of_identical_models_still_has_a_width() -> None:
