@@ -49,7 +49,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "rules": ("edgeq/gating/rules.py", ("tests/gating/test_judges.py",)),
     "regressions": ("edgeq/gating/regressions.py", ("tests/gating/test_judges.py",)),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
-    "health": ("device_runners/health.py", ("tests/device_runners/test_health.py",)),
+    "health": (
+        "device_runners/health.py",
+        ("tests/device_runners/test_health.py", "tests/test_timing.py"),
+    ),
     "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
     "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
     "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
