@@ -156,6 +156,7 @@ def test_one_hot_labels_and_whole_floats_are_classes() -> None:
         (np.array([[1, 1, 0]] * 4), "of shape (3,)"),
         (np.array([[2, -1, 0]] * 4), "of shape (3,)"),
         (np.array([[1, 1, -1]] * 4), "of shape (3,)"),
+        (np.eye(4), "of shape (4,)"),
     ],
 )
 def test_top1_refuses_labels_that_are_no_classes(labels: np.ndarray, shown: str) -> None:

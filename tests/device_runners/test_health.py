@@ -112,10 +112,8 @@ def test_a_wide_interval_or_a_wide_scatter_is_noise(
     low: float, high: float, off: float, said_of: tuple[str, str] | None
 ) -> None:
     run = run_of([[50.0, 50 + off, 50 + off]] * 12, p50_ms=50.0, p50_low_ms=low, p50_high_ms=high)
-    assert said(run) == (said_of and [
-        f"m.tflite: the median is known to {said_of[0]} % only, and half of the runs lie more than "
-        f"{said_of[1]} % off it."
-    ] or [])  # fmt: skip
+    text = "m.tflite: the median is known to {} % only, and half of the runs lie more than {} % off it."
+    assert said(run) == ([] if said_of is None else [text.format(*said_of)])
 
 
 def test_drift_is_of_the_last_third_against_the_first() -> None:
@@ -169,9 +167,8 @@ def test_load_is_what_others_used_from_the_first_to_the_last_look(
     for at, part in enumerate((0.0, 0.9, 0.1, 1.0)):
         seen[at] |= {"time_s": 5 + spent * part, "busy_s": 100 + busy * part,
                      "own_s": 7 + own * part}  # fmt: skip
-    assert said(STEADY, seen) == (cores and [
-        f"Other processes used {cores} cores during the measurement; stop them and repeat."
-    ] or [])  # fmt: skip
+    text = f"Other processes used {cores} cores during the measurement; stop them and repeat."
+    assert said(STEADY, seen) == ([] if cores is None else [text])
 
 
 def with_each(key: str, *values: float | None) -> list[dict[str, Any]]:
@@ -210,9 +207,8 @@ def test_a_clock_that_falls_by_more_than_a_tenth_is_throttling(
     clocks: tuple[float | None, ...], fallen: str | None
 ) -> None:
     seen = with_each("clock_mhz", 600, *clocks, 600)
-    assert said(STEADY, seen) == (fallen and [
-        f"The clock fell {fallen} during the measurement at 82 degrees Celsius."
-    ] or [])  # fmt: skip
+    text = f"The clock fell {fallen} during the measurement at 82 degrees Celsius."
+    assert said(STEADY, seen) == ([] if fallen is None else [text])
 
 
 def test_noise_and_drift_are_the_result_of_a_sustained_run() -> None:
