@@ -112,8 +112,12 @@ def test_a_wide_interval_or_a_wide_scatter_is_noise(
     low: float, high: float, off: float, said_of: tuple[str, str] | None
 ) -> None:
     run = run_of([[50.0, 50 + off, 50 + off]] * 12, p50_ms=50.0, p50_low_ms=low, p50_high_ms=high)
-    text = "m.tflite: the median is known to {} % only, and half of the runs lie more than {} % off it."
-    assert said(run) == ([] if said_of is None else [text.format(*said_of)])
+    known, off_it = said_of or ("", "")
+    text = (
+        f"m.tflite: the median is known to {known} % only, and half of the runs lie more than "
+        f"{off_it} % off it."
+    )
+    assert said(run) == ([] if said_of is None else [text])
 
 
 def test_drift_is_of_the_last_third_against_the_first() -> None:
