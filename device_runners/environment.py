@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeq import scratch
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
@@ -69,13 +69,13 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     name = f"{chosen}-{release}-cp{major}{minor}"
     if name in board["environments"]:
         return name
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        archive = Path(folder) / f"{name}.tar.gz"
+    with scratch.folder() as folder:
+        archive = folder / f"{name}.tar.gz"
         if on_event is not None:
             on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
         requirements = [f"{chosen}=={release}", *wheels.requirements]
-        _fetch(requirements, f"{major}.{minor}", platforms(board), Path(folder) / "site")
-        _pack(Path(folder) / "site", archive)
+        _fetch(requirements, f"{major}.{minor}", platforms(board), folder / "site")
+        _pack(folder / "site", archive)
         digest = device.upload(archive, on_event)
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()

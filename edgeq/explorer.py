@@ -12,12 +12,12 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edgeq import scratch
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
 from edgeq.records import Record
@@ -119,10 +119,10 @@ def serve(
     """
     chosen = _free_port(port)
     require_explorer()
-    with tempfile.TemporaryDirectory(prefix="edgeq-explorer-") as folder:
+    with scratch.folder() as folder:
         paths = []
         for number, text in enumerate(data):
-            paths.append(Path(folder) / f"{number}.json")
+            paths.append(folder / f"{number}.json")
             paths[-1].write_text(text)
         given = json.dumps(
             {"model": str(model.absolute()), "host": HOST, "port": chosen,

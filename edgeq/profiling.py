@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
+from edgeq import flatbuffer, scratch, storage
 from edgeq.converters.certificate import certify
 from edgeq.converters.matching import match_operators
 from edgeq.device_runners import agent, health, profiler
@@ -177,8 +176,8 @@ def _run(
         if event.get("event") == "progress":
             on_progress(event["step"], event["done"], event.get("total"))
 
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        return device.run(job, files, Path(folder), on_event=show, deadline_s=_LONGEST_S)
+    with scratch.folder() as folder:
+        return device.run(job, files, folder, on_event=show, deadline_s=_LONGEST_S)
 
 
 def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq import scratch
 from edgeq.converters.other_python import OtherPython, environment_for, find_python
 from edgeq.errors import MissingExtraError, PackageError
 
@@ -103,8 +103,7 @@ def run(
         PackageError: it refuses the model, dies of it, or takes too long.
     """
     runtime = find()
-    with tempfile.TemporaryDirectory(prefix="edgeq-micro-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(content)
         arrays = {
             f"{number}/{index}": array
