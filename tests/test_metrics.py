@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,17 @@ def test_wilson_interval_of_a_known_case() -> None:
     assert metrics.wilson_interval(1, 3) == pytest.approx((6.149, 79.234), abs=0.001)
 
 
+@pytest.mark.parametrize(("count", "share"), [(50, 0.9), (200, 0.75), (1000, 0.97)])
+def test_wilson_interval_holds_the_true_share_as_often_as_it_says(count: int, share: float) -> None:
+    """Against the exact binomial sum: near 95 % for each, within what its steps allow."""
+    covered = 0.0
+    for right in range(count + 1):
+        low, high = metrics.wilson_interval(right, count)
+        if low <= 100 * share <= high:
+            covered += math.comb(count, right) * share**right * (1 - share) ** (count - right)
+    assert 0.935 <= covered <= 0.975
+
+
 def test_wilson_interval_never_leaves_the_scale() -> None:
     for count in range(1, 200):
         assert metrics.wilson_interval(count, count)[1] == pytest.approx(100.0)
@@ -302,6 +314,26 @@ def test_drop_interval_never_leaves_the_scale() -> None:
     won = metrics.drop_interval(PairedCounts(0, 0, 3, 0))
     assert (won.value, won.low) == (-100.0, -100.0)
     assert won.high == pytest.approx(-1.858, abs=0.001)
+
+
+@pytest.mark.parametrize("cells", [(0.86, 0.05, 0.02, 0.07), (0.7, 0.1, 0.1, 0.1)])
+def test_drop_interval_holds_the_true_drop_as_often_as_it_says(cells: tuple[float, ...]) -> None:
+    drop = 100 * (cells[1] - cells[2])
+    drawn = np.random.default_rng(0).multinomial(300, cells, size=4000)
+    held = 0
+    for counts in drawn.tolist():
+        found = metrics.drop_interval(PairedCounts(*counts))
+        held += found.low <= drop <= found.high
+    # 4000 draws of a share of 0.95 have a standard deviation of 0.0035.
+    assert 0.94 <= held / 4000 <= 0.965
+
+
+def test_a_drop_is_what_the_float_model_alone_got_right() -> None:
+    assert metrics.drop_interval(PairedCounts(70, 8, 2, 20)).value == 6.0
+    assert metrics.drop_interval(PairedCounts(70, 2, 8, 20)).value == -6.0
+    ours = metrics.drop_interval(PairedCounts(70, 8, 2, 20))
+    theirs = metrics.drop_interval(PairedCounts(70, 2, 8, 20))
+    assert (theirs.low, theirs.high) == pytest.approx((-ours.high, -ours.low))
 
 
 def test_drop_interval_of_identical_models_still_has_a_width() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeq.converters.certificate import certify, judge
 from edgeq.converters.schemes import SCHEMES
-from edgeq.values import FloatModel
+from edgeq.values import Certificate, FloatModel
+from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 
 def test_mlperfs_own_int8_keyword_model_is_what_it_claims(shared: Path) -> None:
@@ -61,3 +65,169 @@ def test_granularity_is_checked(shared: Path, granularity: str, expected: tuple[
     proof = certify(shared / "kws" / "kws_ref_model.tflite")
     judged = judge(proof, SCHEMES["int8"], "int8", granularity, proof.inputs, proof.outputs)
     assert judged.problems == expected
+
+
+# ---------------------------------------------------------------- files of a few operators
+
+FLOAT16, INT16, INT32 = (getattr(schema.TensorType, name) for name in ("FLOAT16", "INT16", "INT32"))
+UINT8, INT4 = schema.TensorType.UINT8, schema.TensorType.INT4
+CERTIFIED = Callable[..., Certificate]
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> CERTIFIED:
+    """The certificate of one subgraph."""
+
+    def make(
+        tensors: Sequence[Any],
+        operators: Sequence[Any],
+        codes: Sequence[int],
+        constants: Sequence[np.ndarray] = (),
+        outputs: Sequence[int] | None = None,
+    ) -> Certificate:
+        ends = [len(tensors) - 1] if outputs is None else outputs
+        made = model([graph(tensors, [0], ends, operators)], [(c, 1) for c in codes], constants)
+        path = tmp_path / "m.tflite"
+        path.write_bytes(made)
+        return certify(path)
+
+    return make
+
+
+def scaled(count: int, shape: Sequence[int], name: str = "w", *, buffer: int = 1) -> Any:
+    """INT8 weights with this many scales."""
+    made = tensor(name, shape, INT8, buffer=buffer, scale=0.5)
+    made.quantization.scale, made.quantization.zeroPoint = [0.5] * count, [0] * count
+    return made
+
+
+def integer(name: str, shape: Sequence[int] = (1, 1, 1, 2)) -> Any:
+    return tensor(name, shape, INT8, scale=0.1)
+
+
+PER_TENSOR = ("weights are quantized per tensor instead of per channel.",)
+PER_CHANNEL = ("weights are quantized per channel instead of per tensor.",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "scales", "is_per_channel", "asked_channel", "asked_tensor"),
+    [
+        (Operator.CONV_2D, (3, 1, 1, 2), 1, False, PER_TENSOR, ()),
+        (Operator.CONV_2D, (3, 1, 1, 2), 3, True, (), PER_CHANNEL),
+        (Operator.DEPTHWISE_CONV_2D, (1, 1, 1, 2), 1, False, PER_TENSOR, ()),
+        (Operator.DEPTHWISE_CONV_2D, (1, 1, 1, 2), 2, True, (), PER_CHANNEL),
+        (Operator.FULLY_CONNECTED, (3, 2), 1, False, PER_TENSOR, ()),
+        (Operator.FULLY_CONNECTED, (3, 2), 3, True, (), PER_CHANNEL),
+        # Whose scales nobody expects per channel.
+        (Operator.EMBEDDING_LOOKUP, (3, 2), 1, False, (), ()),
+    ],
+)
+def test_weights_per_tensor_are_not_per_channel_nor_the_other_way_round(
+    certified: CERTIFIED, kind: int, shape: tuple[int, ...], scales: int, is_per_channel: bool,
+    asked_channel: tuple[str, ...], asked_tensor: tuple[str, ...],
+) -> None:  # fmt: skip
+    proof = certified(
+        [integer("x"), scaled(scales, shape), integer("y")],
+        [operator(0, [0, 1], [2])],
+        [kind],
+        [np.ones(shape, np.int8)],
+    )
+    assert proof.is_per_channel is is_per_channel
+    for granularity, problems in (("channel", asked_channel), ("tensor", asked_tensor)):
+        judged = judge(proof, SCHEMES["int8"], "int8", granularity, proof.inputs, proof.outputs)
+        assert judged.problems == problems
+
+
+def test_without_weights_there_is_no_granularity(certified: CERTIFIED) -> None:
+    proof = certified([integer("x"), integer("y")], [operator(0, [0], [1])], [Operator.RELU])
+    assert proof.is_per_channel is None
+    judged = judge(proof, SCHEMES["int8"], "int8", "channel", proof.inputs, proof.outputs)
+    assert judged.problems == ()
+
+
+# Dtypes of the inputs and of the output, and what that operator computes in.
+PRECISIONS = [
+    (Operator.ADD, [INT8, INT8], INT8, "int8"),
+    (Operator.ADD, [UINT8, UINT8], UINT8, "int8"),
+    (Operator.ADD, [INT16, INT16], INT16, "int16x8"),
+    (Operator.ADD, [INT8, INT16], INT8, "int8"),
+    (Operator.ADD, [INT32, INT32], INT32, "integer"),
+    (Operator.ADD, [FLOAT, FLOAT], FLOAT, "float32"),
+    (Operator.ADD, [FLOAT16, FLOAT16], FLOAT16, "float32"),
+    (Operator.ARG_MAX, [FLOAT, INT32], INT32, "float32"),
+    (Operator.ARG_MAX, [INT8, INT32], INT32, "int8"),
+    (Operator.ARG_MAX, [INT16, INT32], INT32, "int16x8"),
+    (Operator.GATHER, [FLOAT, INT32], FLOAT, "float32"),
+    (Operator.GATHER, [INT8, INT32], INT8, "int8"),
+    (Operator.LESS, [FLOAT, FLOAT], BOOL, "float32"),
+    (Operator.SHAPE, [INT32], INT32, "integer"),
+    (Operator.CAST, [FLOAT], INT32, "convert"),
+    (Operator.QUANTIZE, [FLOAT], INT8, "convert"),
+    (Operator.DEQUANTIZE, [INT8], FLOAT, "convert"),
+]
+
+
+@pytest.mark.parametrize(("kind", "inputs", "output", "precision"), PRECISIONS)
+def test_the_dtypes_of_inputs_count_as_those_of_the_result(
+    certified: CERTIFIED, kind: int, inputs: list[int], output: int, precision: str
+) -> None:
+    tensors = [tensor(f"t{n}", [4], dtype) for n, dtype in enumerate([*inputs, output])]
+    proof = certified(tensors, [operator(0, range(len(inputs)), [len(inputs)])], [kind])
+    (found,) = proof.operators
+    assert found.precision == precision
+    assert proof.float_islands == (precision == "float32")
+    judged = judge(proof, SCHEMES["int8"], "int8", "channel", (), ())
+    assert any("instead of int8: " in problem for problem in judged.problems) == (
+        precision not in ("int8", "integer", "convert")
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_widened", "precision"),
+    [
+        (INT8, False, "dynamic"),
+        (INT4, False, "dynamic"),
+        (FLOAT, False, "float32"),
+        (UINT8, False, "float32"),
+        (FLOAT16, True, "fp16"),
+        (INT8, True, "weight-only"),
+        (INT4, True, "weight-only"),
+    ],
+)
+def test_float_activations_are_told_apart_by_their_weights(
+    certified: CERTIFIED, stored: int, is_widened: bool, precision: str
+) -> None:
+    weights = tensor("w", [3, 2], stored, buffer=1, scale=0.5)
+    tensors = [tensor("x", [1, 2]), weights, tensor("wide", [3, 2]), tensor("y", [1, 3])]
+    operators = [operator(1, [0, 2 if is_widened else 1], [3])]
+    if is_widened:
+        operators.insert(0, operator(0, [1], [2]))
+    codes = [Operator.DEQUANTIZE, Operator.FULLY_CONNECTED]
+    proof = certified(tensors, operators, codes, [np.ones(24, np.int8)])
+    assert proof.operators[-1].precision == precision
+    assert proof.float_islands == 1
+
+
+def islands(
+    certified: CERTIFIED, *operators: tuple[list[int], list[int]], integers: str = ""
+) -> int:
+    """Of RELUs with these inputs and outputs; tensors are float but for those named."""
+    count = 1 + max(index for inputs, outputs in operators for index in inputs + outputs)
+    kept = {int(digit) for digit in integers}
+    tensors = [integer(f"t{n}") if n in kept else tensor(f"t{n}", [1]) for n in range(count)]
+    made = [operator(0, inputs, outputs) for inputs, outputs in operators]
+    return certified(tensors, made, [Operator.RELU]).float_islands
+
+
+def test_islands_are_float_operators_that_touch(certified: CERTIFIED) -> None:
+    chain = ([0], [1]), ([1], [2]), ([2], [3])
+    assert islands(certified, *chain) == 1
+    assert islands(certified, ([0], [1]), ([1], [2]), ([1], [3])) == 1  # a trunk with two heads
+    assert islands(certified, ([0], [1]), ([0], [2])) == 2  # they share an input of the model
+    assert islands(certified, ([0], [1]), ([0], [2]), ([1, 2], [3])) == 1  # joined at last
+    assert islands(certified, ([0], [1]), ([0], [2]), ([1], [3]), ([2], [4])) == 2
+    # Two islands that two operators join, of which the second joins what is joined already.
+    assert islands(certified, ([0], [1]), ([0], [2]), ([1, 2], [3]), ([1, 2], [4])) == 1
+    # INT8 between two float operators.
+    assert islands(certified, ([0], [1]), ([2], [3]), ([4], [5]), integers="23") == 2
+    assert islands(certified, *chain, integers="0123") == 0

@@ -73,6 +73,44 @@ def test_feedback_makes_smaller_output_errors_than_plain_rounding(
     assert np.mean((weights - fed) ** 2) > np.mean((weights - plain) ** 2)
 
 
+def wide(count: int) -> tuple[Real, Real, Real]:
+    """Inputs that share a few causes, weights and scales of one layer: [1, rows, K], [1, O, K]."""
+    random = np.random.default_rng(2)
+    mixed = random.normal(size=(1, 400, 12)) @ random.normal(size=(1, 12, count))
+    inputs = mixed + random.normal(scale=0.05, size=mixed.shape)
+    weights = random.normal(size=(1, 4, count))
+    return inputs, weights, scales_of(weights)
+
+
+def one_by_one(weights: Real, moments: Moments, scales: Real) -> Real:
+    """GPTQ as its paper states it first, without blocks: each error goes to all inputs after it."""
+    left, rounded = weights.copy(), np.empty_like(weights)
+    for group, inverse in enumerate(np.linalg.inv(moments.damped)):
+        upper = np.linalg.cholesky(inverse).T
+        for k in range(left.shape[-1]):
+            rounded[group, :, k] = np.clip(np.rint(left[group, :, k] / scales[group]), -127, 127)
+            error = left[group, :, k] - rounded[group, :, k] * scales[group]
+            left[group, :, k + 1 :] -= np.outer(error / upper[k, k], upper[k, k + 1 :])
+    return rounded
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 150])
+def test_every_error_is_carried_to_all_inputs_that_follow(count: int) -> None:
+    inputs, weights, scales = wide(count)
+    moments = moments_of(inputs, inputs)
+    fed = rounding.round_with_feedback(weights, moments, scales)
+    np.testing.assert_array_equal(fed, one_by_one(weights, moments, scales))
+
+
+def test_more_inputs_than_a_block_gain_as_much() -> None:
+    inputs, weights, scales = wide(192)
+    steps = scales[..., np.newaxis]
+    fed = rounding.round_with_feedback(weights, moments_of(inputs, inputs), scales) * steps
+    plain = rounding.round_plainly(weights, steps) * steps
+    # A third would be left if errors stayed inside their block of 64 inputs.
+    assert output_error(weights, fed, inputs) < 0.1 * output_error(weights, plain, inputs)
+
+
 def test_feedback_gives_integers_in_range(inputs: Real, weights: Real) -> None:
     scales = scales_of(weights) / 10  # too small on purpose: most weights do not fit
     found = rounding.round_with_feedback(weights, moments_of(inputs, inputs), scales)
