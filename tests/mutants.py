@@ -44,10 +44,13 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "judging": ("edgeq/judging.py", ("tests/test_judging.py",)),
     "metrics": ("edgeq/metrics.py", ("tests/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
-    "gate": ("edgeq/gating/gate.py", ("tests/gating/test_judges.py",)),
-    "judges": ("edgeq/gating/judges.py", ("tests/gating/test_judges.py",)),
-    "rules": ("edgeq/gating/rules.py", ("tests/gating/test_judges.py",)),
-    "regressions": ("edgeq/gating/regressions.py", ("tests/gating/test_judges.py",)),
+    "gate": ("edgeq/gating/gate.py", ("tests/gating/test_gate.py",)),
+    "judges": ("edgeq/gating/judges.py", ("tests/gating/test_gate.py",)),
+    "rules": (
+        "edgeq/gating/rules.py",
+        ("tests/gating/test_policy.py", "tests/gating/test_gate.py"),
+    ),
+    "regressions": ("edgeq/gating/regressions.py", ("tests/gating/test_gate.py",)),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
     "health": (
         "device_runners/health.py",

@@ -19,6 +19,7 @@ from edgeq.issues import make_issue
 from edgeq.parity import Parity
 from edgeq.records import Record
 from edgeq.values import GateResult, Interval, Ratio
+from tests import tiny_models
 
 Alter = Callable[[Any], Any]
 
@@ -222,9 +223,17 @@ def test_what_only_the_conversion_knows_cannot_be_judged_without_it(
     )
 
 
-def test_what_the_file_is_can_be_read_from_an_inspection(gate: Any, compared: Record) -> None:
-    path = Path(compared.value.candidate.path)
-    record = replace(compared, path="inspect.json", kind="inspect", value=inspect_model(path))
+def test_what_the_file_is_can_be_read_from_an_inspection(
+    gate: Any, compared: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(tiny_models.double_int8())
+    inspected = inspect_model(path)
+    proof = replace(inspected.certificate, min_runtime_version="2.14.0")
+    inspected = replace(inspected, certificate=proof)
+    record = replace(compared, path="inspect.json", kind="inspect", value=inspected)
+    compared = replace(compared, value=replace(compared.value, candidate=inspected.model))
+    compared = without_bench(compared)
     result = gate('[policy]\nmax_float_islands = 0\nruns_on = "2.14"\n', [compared, record])
     assert result.verdict == "pass"
     assert result.rules[0].findings[0].origins[0].json_path == "$.certificate.float_islands"
