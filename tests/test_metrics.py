@@ -60,6 +60,9 @@ def test_miou_is_the_mean_over_classes_that_occur() -> None:
     masks = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 255]]])
     # class 0: 3 hits of union 4; class 1: 3 of 4; class 2 never occurs; 255 is left out
     assert measure("miou", scores, masks) == pytest.approx(75.0)
+    masks[1, 1, 1] = 2
+    # class 2 occurs once, and is not hit: its share is 0 of 1; class 1 is 3 of 5 now
+    assert measure("miou", scores, masks) == pytest.approx(100 * (3 / 4 + 3 / 5 + 0) / 3)
 
 
 def test_mse_and_mae() -> None:
