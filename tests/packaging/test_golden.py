@@ -114,7 +114,7 @@ def test_files_that_are_missing_or_of_another_size_are_damage() -> None:
             "golden/00-real-0.bin is not there with the 8 bytes that golden/golden.json says of "
             "'steps'."
         )
-    with pytest.raises(DamagedPackageError, match="00-real-0.bin is not there"):
+    with pytest.raises(DamagedPackageError, match=r"00-real-0\.bin is not there"):
         read_golden({path: files[path] for path in files if path != name})
 
 
