@@ -180,9 +180,10 @@ def test_mse_cuts_where_finer_steps_gain_more_than_clipping_costs(
     count: int, end: float, side: int
 ) -> None:
     # Zeros cost nothing, wherever the range ends.
-    values = {side * 4.0: 1, side * 1.0: count, 0.0: 10**9}
-    low, high = sorted((0.0, side * FAR))
-    assert ranges_of("mse", (low, high, values)) == [tuple(sorted((0.0, side * end)))]
+    for size in (1.0, 1 / 16):
+        values = {side * size * 4.0: 1, side * size: count, 0.0: 10**9}
+        low, high = sorted((0.0, side * size * FAR))
+        assert ranges_of("mse", (low, high, values)) == [tuple(sorted((0.0, side * size * end)))]
 
 
 def test_mse_looks_for_an_end_down_to_a_quarter_of_the_extreme() -> None:
