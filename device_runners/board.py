@@ -18,7 +18,7 @@ from typing import Any
 
 from edgeq import scratch
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent, upload_event
+from edgeq.device_runners.device import OnEvent, complete, upload_event
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.session import Link, Session
 from edgeq.errors import DeviceError
@@ -121,7 +121,7 @@ class BoardDevice:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
         try:
             digests = {item: self.upload(path, on_event) for item, path in files.items()}
-            plain = {**job, "deadline_s": deadline_s}
+            plain = complete(job, deadline_s)
             with scratch.folder() as place:
                 pack_inputs(folder, plain, files, place / "inputs.tar")
                 inputs = self.upload(place / "inputs.tar", on_event)

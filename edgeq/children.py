@@ -16,6 +16,10 @@ from typing import Any
 from edgeq import sandbox
 
 _START = Path(__file__).with_name("start_child.py")
+# A library's threads are older than a late sandbox, and would not be confined by Landlock.
+_SINGLE_THREADED = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
 
 
 class SandboxWarning(UserWarning):
@@ -41,7 +45,7 @@ def start(
         folders: the child opens a foreign file, and may write only there; the first one is also
             its folder for temporary files. None for a child that opens none.
         late: the child calls `sandbox.confine_as_planned` itself, between its imports and the
-            foreign file.
+            foreign file; until then, libraries are kept from starting threads.
         sockets: the child is a server.
         python: interpreter, this one by default; others do not see our PYTHONPATH.
         environment: variables added to ours.
@@ -60,7 +64,12 @@ def start(
     try:
         child = subprocess.Popen(
             [python or sys.executable, str(_START), json.dumps(plan), *target],
-            env={**environment_for(python), **(environment or {}), **_temporary(folders)},
+            env={
+                **environment_for(python),
+                **(_SINGLE_THREADED if late else {}),
+                **(environment or {}),
+                **_temporary(folders),
+            },
             start_new_session=True,
             pass_fds=(*pass_fds, *(() if theirs is None else (theirs,))),
             **streams,

@@ -162,7 +162,7 @@ def _run(
     on_progress: OnProgress,
 ) -> dict[str, Any]:
     names = [f"model-{number}.tflite" for number in range(len(paths))]
-    files = {**dict(zip(names, paths, strict=True)), "profiler.py": Path(profiler.__file__)}
+    files = dict(zip(names, paths, strict=True))
     job = {
         "protocol": agent.PROTOCOL,
         "task": "profile",
@@ -170,6 +170,7 @@ def _run(
         "threads": threads,
         "runs": runs,
         "models": names,
+        "profiler": Path(profiler.__file__).read_text("utf-8"),
     }
 
     def show(event: dict[str, Any]) -> None:

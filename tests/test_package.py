@@ -60,7 +60,7 @@ TIERS = (
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
-    ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
+    ("edgeq.gating", "edgeq.history", "edgeq.explorer", "edgeq.explorer_child"),
     ("edgeq.render", "edgeq.reporting"),
     ("edgeq.packaging",),
     ("edgeq.pipeline",),

@@ -6,14 +6,13 @@ import json
 import math
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer, scratch, storage
+from edgeq import children, flatbuffer, scratch, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -153,12 +152,13 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
     log = folder / "debug.log"
     with log.open("wb") as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "edgeq.debugging.worker"],
+        child = children.start(
+            ["edgeq.debugging.worker"],
+            folders=[folder],
+            late=True,
             stdin=subprocess.PIPE,
             stdout=errors,
             stderr=errors,
-            start_new_session=True,
         )
     try:
         child.communicate(json.dumps(job).encode() + b"\n")
