@@ -87,6 +87,28 @@ def test_a_device_that_fails_does_not_stop_the_others(int8_mobilenet: Path) -> N
     assert well.verdict == "exact"
 
 
+def status(model: Path, *devices: str) -> tuple[int, list[str]]:
+    """The command's status, and each row's verdict."""
+    arguments = ["parity", model, "--data", TEST, "--samples", 2, "--json"]
+    for device in devices:
+        arguments += ["--device", device]
+    done = CliRunner().invoke(cli, list(map(str, arguments)), standalone_mode=False)
+    rows = json.loads(done.stdout)["rows"]
+    return done.exit_code, [row["verdict"] for row in rows if row["device"] != "local"]
+
+
+def test_a_device_that_cannot_be_reached_has_status_1(int8_mobilenet: Path) -> None:
+    assert status(int8_mobilenet, "nobody@127.0.0.1:1") == (1, ["failed"])
+    exact, failing = f"local:{sys.executable}", "nobody@127.0.0.1:1"
+    assert status(int8_mobilenet, exact, failing) == (1, ["exact", "failed"])
+    assert status(int8_mobilenet, exact) == (0, ["exact"])
+
+
+def test_kernels_of_this_machine_alone_do_not_decide(int8_mobilenet: Path) -> None:
+    """They are several steps apart; see above."""
+    assert status(int8_mobilenet) == (0, [])
+
+
 def test_a_float_output_is_not_one_step_apart() -> None:
     row = ParityRow("local", "builtin", "off by one", largest=1.5e-7)
     result = Parity(FileRef("m.tflite", "0", 1), 1, (row, replace(row, largest=1.0)), ((0,), (0,)))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,77 @@ def test_a_device_is_not_replaced_by_a_file() -> None:
         storage.write_atomically(Path("/dev/null"), b"x")
     assert str(caught.value) == "Cannot write /dev/null: it is no regular file. Choose another -o."
     assert not Path("/dev/null").is_file()
+
+
+def test_an_open_reader_still_reads_the_old_bytes(tmp_path: Path) -> None:
+    """The new file is put in the old one's place: nobody reads half of each."""
+    target = tmp_path / "model.tflite"
+    target.write_bytes(b"old " * 1000)
+    with target.open("rb") as reader:
+        assert reader.read(4) == b"old "
+        storage.write_atomically(target, b"new")
+        assert reader.read() == b"old " * 999
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# What a child does to files, as it does it: ("fsync" | "rename" | "write", path).
+WATCHED = """
+import json, os, sys
+seen = []
+
+def hear(event, arguments):
+    if event == "os.rename":
+        seen.append(["rename", *(os.path.realpath(os.fsdecode(name)) for name in arguments[:2])])
+    elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        if isinstance(arguments[0], (str, bytes)):
+            seen.append(["write", os.path.realpath(os.fsdecode(arguments[0]))])
+
+def sync(number, own=os.fsync):
+    seen.append(["fsync", os.readlink(f"/proc/self/fd/{number}")])
+    own(number)
+
+os.fsync = sync
+sys.addaudithook(hear)
+from pathlib import Path
+from edgeq import storage
+target, way = Path(sys.argv[1]), sys.argv[2]
+if way == "whole":
+    storage.write_atomically(target, b"new")
+elif way == "record":
+    with storage.replacing(target) as temporary:
+        storage.write_record(temporary, "note", {"text": "new"})
+else:
+    with storage.replacing(target) as temporary, temporary.open("wb") as stream:
+        stream.write(b"new")
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("way", ["whole", "record", "stream"])
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, way: str, is_there: bool) -> None:
+    """Or a power cut leaves an empty file in the place of the old one."""
+    target = tmp_path.resolve() / "model.tflite"
+    if is_there:
+        target.write_bytes(b"old")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(target), way],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    events = [tuple(event) for event in json.loads(done.stdout)]
+    (renamed,) = (e for e in events if e[0] == "rename" and e[2] == str(target))
+    temporary, place = renamed[1], events.index(renamed)
+    assert Path(temporary).parent == target.parent  # on the same disk
+    assert ("fsync", temporary) in events[:place]
+    written = max(n for n, event in enumerate(events) if event == ("write", temporary))
+    synced = max(n for n, event in enumerate(events) if event == ("fsync", temporary))
+    assert written < synced < place
+    assert ("write", str(target)) not in events
+    # The folder's entry is new with the renaming: to sync it before would be in vain.
+    folders = [n for n, event in enumerate(events) if event == ("fsync", str(target.parent))]
+    assert all(place < n for n in folders)
+    assert b"new" in target.read_bytes()
 
 
 def test_infinities_are_written_as_text() -> None:

@@ -413,6 +413,41 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
 
 
+DOUBTED: list[tuple[str, Alter, str]] = [
+    ("max_p50_percent = 50", loaded, "bench.load"),
+    ("max_p90_percent = 900", loaded, "bench.load"),
+    ("max_drop_points = 1", lambda r: replace(r, value=replace(r.value, issues=WEAK)),
+     "data.not_normalized"),
+    ("max_sqnr_loss_db = 1", lambda r: replace(r, value=replace(r.value, issues=WEAK)),
+     "data.not_normalized"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "code"), DOUBTED)
+def test_a_doubt_about_either_side_is_a_doubt_about_the_change(
+    gate: Any, compared: Record, policy: str, alter: Alter, code: str
+) -> None:
+    clean = sound(compared)
+    text = f"[policy.regression]\n{policy}\n"
+    assert gate(text, [clean], [clean]).verdict == "pass"
+    for now, before in ((clean, alter(clean)), (alter(clean), clean), (alter(clean),) * 2):
+        result = gate(text, [now], [before])
+        assert (result.verdict, only(result).is_sound) == ("cannot-tell", False)
+        assert only(result).reason.startswith("the figure is doubted: ")
+        assert f"[{code}]" in only(result).reason
+        accepted = gate(f'[policy]\naccept = ["{code}"]\n{text}', [now], [before])
+        assert (accepted.verdict, only(accepted).accepted) == ("pass", (code,))
+
+
+def test_memory_is_no_doubt_of_a_noisy_baseline_but_of_an_emulated_one(
+    gate: Any, compared: Record
+) -> None:
+    clean, policy = sound(compared), "[policy.regression]\nmax_peak_memory_percent = 5\n"
+    assert gate(policy, [clean], [loaded(clean)]).verdict == "pass"
+    emulated = with_runs(clean, issues=(make_issue("bench.emulated", "It is QEMU."),))
+    assert gate(policy, [clean], [emulated]).verdict == "cannot-tell"
+
+
 def test_measurements_are_paired_with_those_made_alike(gate: Any, compared: Record) -> None:
     one = sound(compared)
     four = slower(with_runs(one, threads=4))

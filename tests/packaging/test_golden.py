@@ -1,8 +1,10 @@
-"""Golden vectors of a model that is not there: two bytes in, two steps and a score out."""
+"""Golden vectors: as files, of a model that is not there (two bytes in, two steps and a score out),
+and what a machine's outputs are held to, value by value."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,14 @@ import pytest
 
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.packaging import golden
-from edgeq.packaging.golden import INDEX, MOST, check_vector, find_faults, read_golden
+from edgeq.packaging.golden import (
+    INDEX,
+    MOST,
+    check_vector,
+    find_faults,
+    find_wide_tolerances,
+    read_golden,
+)
 from edgeq.packaging.values import Contract, Golden, InputContract, OutputContract, Vector
 from edgeq.values import FileRef, Preprocessing, TensorSpec
 
@@ -88,7 +97,7 @@ def test_vectors_are_read_as_they_were_written() -> None:
 
 def test_figures_that_are_no_numbers_are_not_written() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        golden.golden_files(replace(GOLDEN, tolerances={"steps": float("nan")}))
+        golden.golden_files(replace(GOLDEN, tolerances={"steps": math.nan}))
 
 
 def test_a_package_has_up_to_64_vectors() -> None:
@@ -156,7 +165,7 @@ def test_vectors_of_the_model_have_no_faults() -> None:
     assert find_faults(GOLDEN, CONTRACT) == []
 
 
-NAN = float("nan")
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -205,93 +214,18 @@ def test_all_faults_of_all_vectors_are_told() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("tolerances", "fault"),
-    [
-        # A quarter of 255 steps and one more; a quarter of 2.0.
-        ({"steps": 64.75, "score": 0.5}, None),
-        ({"steps": 64.76, "score": 0.5},
-         "the tolerance 64.76 of output 'steps' would accept almost anything: at most 64.75 tells "
-         "something"),
-        ({"steps": 1.0, "score": 0.51},
-         "the tolerance 0.51 of output 'score' would accept almost anything: at most 0.5 tells "
-         "something"),
-        ({"steps": NAN, "score": 0.5},
-         "the tolerance nan of output 'steps' would accept almost anything: at most 64.75 tells "
-         "something"),
-        ({"steps": 1.0}, "tolerances are of 'steps', not of 'steps', 'score'"),
-        ({}, "tolerances are of nothing, not of 'steps', 'score'"),
-    ],
-)  # fmt: skip
-def test_a_tolerance_is_below_what_an_output_can_differ_by(
-    tolerances: dict[str, float], fault: str | None
-) -> None:
-    found = find_faults(replace(GOLDEN, tolerances=tolerances), CONTRACT)
-    assert found == ([] if fault is None else [fault])
+def test_vectors_without_fault_may_have_tolerances_that_are_too_wide() -> None:
+    # A quarter of 255 steps and one more.
+    wide = replace(GOLDEN, tolerances={"steps": 64.76, "score": 0.5})
+    assert find_faults(wide, CONTRACT) == [
+        "the tolerance 64.76 of output 'steps' would accept almost anything: at most 64.75 tells "
+        "something"
+    ]
+    none = replace(GOLDEN, tolerances={})
+    assert find_faults(none, CONTRACT) == ["tolerances are of nothing, not of 'steps', 'score'"]
 
 
-def test_integers_without_a_scale_reach_as_far_as_the_vectors_do() -> None:
-    # The largest is 8 away from zero: 1 + 8 / 4 steps.
-    spec = TensorSpec("steps", (1, 2), "int32")
-    contract = replace(CONTRACT, outputs=(OutputContract("steps", spec, ()),))
-    values = [array([[-8, 2]], "int32"), array([[4, 0]], "int32")]
-    vectors = tuple(
-        replace(VECTOR, outputs={"steps": one}, real={"steps": one.astype("float32")})
-        for one in values
-    )
-    for tolerance, count in ((3.0, 0), (3.01, 1)):
-        given = replace(GOLDEN, vectors=vectors, tolerances={"steps": tolerance})
-        assert len(find_faults(given, contract)) == count
-
-
-# ---------------------------------------------------------------- on a machine
-
-
-def given(steps: object = ((8, 2),), score: object = ((2.0,),)) -> dict[str, Any]:
-    return {"steps": array(steps, "int8"), "score": array(score, "float32")}
-
-
-def test_outputs_within_tolerance_are_right() -> None:
-    for steps in ([[8, 2]], [[10, 0]], [[6, 4]]):
-        assert check_vector(VECTOR, given(steps), GOLDEN.tolerances) == []
-    assert check_vector(VECTOR, given(score=[[2.5]]), GOLDEN.tolerances) == []
-
-
-@pytest.mark.parametrize(
-    ("outputs", "problem"),
-    [
-        (given(steps=[[11, 2]]),
-         "sample 7, output 'steps': 1 of 2 values differ, by up to 3 steps (2 are accepted)"),
-        (given(steps=[[-128, 127]]),
-         "sample 7, output 'steps': 2 of 2 values differ, by up to 136 steps (2 are accepted)"),
-        (given(score=[[1.25]]),
-         "sample 7, output 'score': 1 of 1 values differ, by up to 0.75 (0.5 are accepted)"),
-        (given(score=[[NAN]]),
-         "sample 7, output 'score': 1 of 1 values differ, by up to nan (0.5 are accepted)"),
-        (given(score=[[np.inf]]),
-         "sample 7, output 'score': 1 of 1 values differ, by up to inf (0.5 are accepted)"),
-    ],
-)  # fmt: skip
-def test_what_differs_by_more_is_told(outputs: dict[str, Any], problem: str) -> None:
-    assert check_vector(VECTOR, outputs, GOLDEN.tolerances) == [problem]
-
-
-def test_no_tolerance_accepts_a_missing_number() -> None:
-    two = replace(VECTOR, outputs={"score": array([[1.0, 2.0]], "float32")})
-    found = {"score": array([[1.0, NAN]], "float32")}
-    assert len(check_vector(two, found, {"score": 1e9})) == 1
-
-
-@pytest.mark.parametrize(
-    "steps", [None, array([8, 2], "int8"), array([[8, 2]], "uint8"), array([[8, 2]], "int16")]
-)
-def test_another_array_than_expected_is_no_output(steps: Any) -> None:
-    outputs = {name: values for name, values in given().items() if name != "steps"}
-    if steps is not None:
-        outputs["steps"] = steps
-    with pytest.raises(DataError) as caught:
-        check_vector(VECTOR, outputs, GOLDEN.tolerances)
-    assert caught.value.message == "Output 'steps' is not the int8 array that was expected."
+# ---------------------------------------------------------------- made again
 
 
 def test_inputs_are_made_again_from_the_raw_sample() -> None:
@@ -304,3 +238,140 @@ def test_without_preprocessing_samples_go_in_as_they_are() -> None:
     (image,) = CONTRACT.inputs
     contract = replace(CONTRACT, inputs=(replace(image, preprocessing=None),))
     assert golden.prepare(contract, VECTOR)["image"].tolist() == [[11, 31]]
+
+
+# ---------------------------------------------------------------- on a machine, value by value
+
+INF = math.inf
+
+
+def vector(**outputs: Any) -> Vector:
+    return Vector(7, None, {}, {}, outputs, {})
+
+
+def faults(wanted: Any, given: Any, tolerance: float) -> list[str]:
+    return check_vector(vector(y=wanted), {"y": given}, {"y": tolerance})
+
+
+def reals(*values: float) -> np.ndarray:
+    return np.array([values], np.float32)
+
+
+def steps(*values: int) -> np.ndarray:
+    return np.array([values], np.int8)
+
+
+@pytest.mark.parametrize(
+    ("given", "largest"),
+    [
+        (reals(1, 2), None),
+        (reals(1, 2.25), None),  # the tolerance, exactly
+        (reals(1, 1.75), None),
+        (reals(1.25, 1.75), None),
+        (reals(1, 2.2500002), 0.25),
+        (reals(1, 1.7499999), 0.25),
+        (reals(-1, 2), 2),
+        (reals(NAN, 2), NAN),
+        (reals(1, NAN), NAN),
+        (reals(1.5, NAN), NAN),
+        (reals(NAN, NAN), NAN),
+        (reals(1, INF), INF),
+        (reals(-INF, 2), INF),
+    ],
+)
+def test_float_outputs_are_held_to_the_tolerance(given: np.ndarray, largest: float | None) -> None:
+    found = faults(reals(1, 2), given, 0.25)
+    assert bool(found) == (largest is not None)
+    if found:
+        assert found[0].startswith("sample 7, output 'y': ")
+        assert found[0].endswith(" (0.25 are accepted)")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (steps(-128, 5), None),
+        (steps(-126, 3), None),
+        (steps(-125, 5), "1 of 2 values differ, by up to 3 steps (2 are accepted)"),
+        (steps(-128, 2), "1 of 2 values differ, by up to 3 steps (2 are accepted)"),
+        (steps(127, 6), "2 of 2 values differ, by up to 255 steps (2 are accepted)"),
+    ],
+)
+def test_integer_outputs_are_held_to_the_tolerance(given: np.ndarray, said: str | None) -> None:
+    wanted = [] if said is None else [f"sample 7, output 'y': {said}"]
+    assert faults(steps(-128, 5), given, 2) == wanted
+
+
+def test_a_tolerance_of_nothing_accepts_the_same_alone() -> None:
+    assert faults(steps(1, 2), steps(1, 2), 0) == []
+    assert faults(steps(1, 2), steps(1, 3), 0) != []
+    assert faults(reals(1, 2), reals(1, 2), 0) == []
+    assert faults(reals(1, 2), reals(1, 2.0000002), 0) != []
+
+
+def test_each_output_has_its_own_tolerance() -> None:
+    wanted, given = {"a": reals(1), "b": reals(1)}, {"a": reals(1.5), "b": reals(1.5)}
+    found = check_vector(vector(**wanted), given, {"a": 1.0, "b": 0.1})
+    assert [line.split(":")[0] for line in found] == ["sample 7, output 'b'"]
+    found = check_vector(vector(**wanted), given, {"a": 0.1, "b": 1.0})
+    assert [line.split(":")[0] for line in found] == ["sample 7, output 'a'"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"z": reals(1, 2)}, {"y": reals(1)}, {"y": reals(1, 2)[0]},
+     {"y": reals(1, 2).astype(np.float64)}, {"y": steps(1, 2)}],
+)  # fmt: skip
+def test_another_output_cannot_be_held_against_it(given: dict[str, np.ndarray]) -> None:
+    with pytest.raises(DataError) as caught:
+        check_vector(vector(y=reals(1, 2)), given, {"y": 1e9})
+    assert str(caught.value) == "Output 'y' is not the float32 array that was expected."
+
+
+def contract(spec: TensorSpec) -> Contract:
+    return Contract(
+        "m", "1", FileRef("m", "", 1), (), (OutputContract("y", spec, ()),), None, ()
+    )  # fmt: skip
+
+
+INT8 = TensorSpec("y", (1, 2), "int8", (0.1,), (0,))
+INT16 = TensorSpec("y", (1, 2), "int16", (0.1,), (0,))
+FLOAT = TensorSpec("y", (1, 2), "float32")
+TOKENS = TensorSpec("y", (1, 2), "int32")
+
+
+@pytest.mark.parametrize(
+    ("spec", "outputs", "most"),
+    [
+        # A step, and a quarter of what an output can be.
+        (INT8, steps(0, 0), 1 + 255 / 4),
+        (INT16, np.zeros((1, 2), np.int16), 1 + 65535 / 4),
+        # A quarter of the largest value.
+        (FLOAT, reals(-8, 2), 2),
+        (TOKENS, np.array([[4, -12]], np.int32), 1 + 3),
+    ],
+)
+def test_a_tolerance_beyond_a_quarter_of_the_values_is_too_wide(
+    spec: TensorSpec, outputs: np.ndarray, most: float
+) -> None:
+    def faults_of(tolerance: float) -> list[str]:
+        golden = Golden("d", "", (vector(y=outputs),), {"y": tolerance})
+        return find_wide_tolerances(golden, contract(spec))
+
+    assert faults_of(0.0) == faults_of(most) == []
+    for tolerance in (most * 1.001, INF, NAN):
+        (said,) = faults_of(tolerance)
+        assert said.startswith(f"the tolerance {tolerance:g} of output 'y' would accept almost ")
+        assert said.endswith(f": at most {most:g} tells something")
+
+
+def test_the_largest_value_is_of_all_vectors() -> None:
+    vectors = (vector(y=reals(1, 1)), vector(y=reals(0, 8)), vector(y=reals(2, 2)))
+    assert find_wide_tolerances(Golden("d", "", vectors, {"y": 2.0}), contract(FLOAT)) == []
+    assert find_wide_tolerances(Golden("d", "", vectors, {"y": 2.1}), contract(FLOAT)) != []
+
+
+@pytest.mark.parametrize("tolerances", [{}, {"z": 1.0}, {"y": 1.0, "z": 1.0}])
+def test_tolerances_are_of_the_models_outputs(tolerances: dict[str, float]) -> None:
+    golden = Golden("d", "", (vector(y=reals(8, 8)),), tolerances)
+    assert len(find_wide_tolerances(golden, contract(FLOAT))) == 1
