@@ -41,8 +41,15 @@ AIM_PERCENT = 85.0
 
 # What is mutated, and the tests that must notice; they import no TensorFlow and take seconds.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "certificate": ("converters/certificate.py", ("tests/converters/test_certificate.py",)),
-    "weight_proof": ("converters/weight_proof.py", ("tests/converters/test_certificate.py",)),
+    "certificate": (
+        "converters/certificate.py",
+        (
+            "tests/converters/test_certificate.py",
+            "--deselect=tests/converters/test_certificate.py::test_a_float_model_is_one_island",
+            "--deselect=tests/converters/test_certificate.py::"
+            "test_a_float_file_sold_as_int8_is_found_out",
+        ),
+    ),
     "proof": ("edgeq/proof.py", ("tests/test_proof.py",)),
     "judging": ("edgeq/judging.py", ("tests/test_judging.py",)),
     "metrics": ("edgeq/metrics.py", ("tests/test_metrics.py",)),
