@@ -253,7 +253,8 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     file, tests = MODULES[name]
     path = copy / file
     source = path.read_text()
-    known = [one for one in tomllib.loads(EQUIVALENT.read_text())["mutant"] if one["in"] == name]
+    entries = tomllib.loads(EQUIVALENT.read_text())["mutant"]
+    known = {(one["before"], one["after"]) for one in entries if one["in"] in (name, "every")}
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu_s = int(10 + 5 * require_sound(copy, tests))
@@ -269,7 +270,7 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     outcomes: Counter[str] = Counter()
     survivors, equivalent = [], []
     for mutant in mutants(source, arguments.seed):
-        if any((one["before"], one["after"]) == (mutant.before, mutant.after) for one in known):
+        if (mutant.before, mutant.after) in known:
             equivalent.append(mutant)
             continue
         path.write_text(mutant.code)

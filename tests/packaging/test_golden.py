@@ -353,6 +353,7 @@ TOKENS = TensorSpec("y", (1, 2), "int32")
         (INT16, np.zeros((1, 2), np.int16), 1 + 65535 / 4),
         # A quarter of the largest value.
         (FLOAT, reals(-8, 2), 2),
+        (FLOAT, reals(-0.5, 0.25), 0.125),
         (TOKENS, np.array([[4, -12]], np.int32), 1 + 3),
     ],
 )
