@@ -62,7 +62,8 @@ def changed(part: str, name: str, values: Any) -> Golden:
 def test_vectors_are_an_index_and_little_endian_arrays() -> None:
     second = replace(VECTOR, index=9, label=0, raw={"image": array([1, 258], ">u2")})
     files = golden.golden_files(replace(GOLDEN, vectors=(VECTOR, second)))
-    assert files[INDEX].endswith(b"}\n") and "größe.npz".encode() in files[INDEX]
+    assert files[INDEX].startswith(b'{\n "schema"') and files[INDEX].endswith(b"}\n")
+    assert "größe.npz".encode() in files[INDEX]
     index = json.loads(files[INDEX])
     assert index["schema"] == "edgeq.golden/1"
     assert (index["data"], index["data_sha256"]) == ("größe.npz", "a" * 64)
