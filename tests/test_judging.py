@@ -160,6 +160,58 @@ def test_each_output_has_its_own_noise() -> None:
     assert worst_sqnr_db(found) == bad.sqnr_db
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "sqnr", "largest"),
+    [
+        ([3.0, 4.0], [NAN, 4.0], -INF, INF),
+        ([3.0, 4.0], [3.0, INF], -INF, INF),
+        ([3.0, 4.0], [-INF, NAN], -INF, INF),
+        # What the float model itself has not in numbers must come out the same.
+        ([NAN, 4.0], [NAN, 4.0], INF, 0.0),
+        ([INF, 4.0], [INF, 4.0], INF, 0.0),
+        ([-INF, 4.0], [-INF, 4.4], 20.0, 0.4),
+        ([INF, 4.0], [-INF, 4.0], -INF, INF),
+        ([INF, 4.0], [3.4e38, 4.0], -INF, INF),
+        ([NAN, 4.0], [0.0, 4.0], -INF, INF),
+    ],
+)
+def test_what_is_not_finite_is_no_quality(
+    wanted: list[float], given: list[float], sqnr: float, largest: float
+) -> None:
+    good = np.array([[3.0, 4.0]])
+    for names in (("bad", "good"), ("good", "bad")):
+        meter = QualityMeter([TensorSpec(name, (1, 2), "float32") for name in names])
+        meter.add({"bad": np.array([wanted]), "good": good},
+                  {"bad": np.array([given]), "good": good}, None)  # fmt: skip
+        meter.add({"bad": good, "good": good}, {"bad": good, "good": good}, None)
+        found = meter.result(is_held_out=True)
+        (bad,) = (output for output in found.outputs if output.name == "bad")
+        assert worst_sqnr_db(found) == bad.sqnr_db
+        assert bad.max_error == pytest.approx(largest)
+        if np.isfinite(sqnr):  # 16 and 25 of signal, 0.16 of error
+            sqnr = 10 * np.log10(41 / 0.16)
+        assert bad.sqnr_db == pytest.approx(sqnr)
+        verdict, _ = judge_comparison(found, None)
+        assert verdict == ("no" if sqnr == -INF else "check")
+
+
+def test_scores_that_are_nan_name_no_class() -> None:
+    nothing = np.full((4, 3), NAN)
+    quality = measure(nothing, [0, 0, 2, 0])
+    assert (quality.candidate_accuracy_percent, quality.agreement_percent) == (0.0, 0.0)
+    assert quality.baseline_accuracy_percent == 75.0
+    one = SCORES.copy()
+    one[0, 1] = NAN  # it has the largest score still
+    assert measure(one, [0, 1, 2, 0]).candidate_accuracy_percent == 75.0
+    meter = QualityMeter((TensorSpec("p", (1, 1), "float32"),))
+    meter.add({"p": np.array([[0.1], [0.2]])}, {"p": np.array([[NAN], [0.3]])}, np.array([0, 0]))
+    found = meter.result(is_held_out=True)
+    assert (found.baseline_accuracy_percent, found.candidate_accuracy_percent) == (100.0, 50.0)
+
+
 def guessing(right: int, count: int, classes: int) -> Quality:
     """A float model that is right so often, and a result that is the same."""
     return replace(

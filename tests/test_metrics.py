@@ -43,12 +43,6 @@ def test_two_columns_are_two_classes() -> None:
     assert measure("top1", scores, np.eye(2)[[0, 1, 0, 1]]) == 100.0
 
 
-def test_topk_gives_a_tie_to_the_lower_class() -> None:
-    scores = np.array([[0.1, 0.3, 0.3, 0.3], [0.4, 0.4, 0.1, 0.1]])
-    assert metrics.is_right(scores, np.array([2, 1]), k=2).tolist() == [True, True]
-    assert metrics.is_right(scores, np.array([3, 2]), k=2).tolist() == [False, False]
-
-
 def test_auc_with_ties_counts_them_half() -> None:
     scores = np.array([0.1, 0.4, 0.4, 0.8])
     # pairs (positive, negative): (.4, .1) right, (.4, .4) tie, (.8, .1) and (.8, .4) right
@@ -190,6 +184,39 @@ def test_one_value_per_sample_may_have_no_axis() -> None:
     found = metrics.class_labels(np.array([0.0, 1.0, 0.5]), np.array([[0], [1], [1]], np.uint8))
     assert found is not None
     assert (found.tolist(), found.dtype) == ([0, 1, 1], np.dtype(np.int64))
+
+
+def test_a_sample_with_nan_among_its_scores_is_never_right() -> None:
+    scores = np.array([[np.nan, 0.7, 0.2], [0.5, np.nan, 0.2], [np.nan] * 3, [0.6, 0.3, 0.1]])
+    for k in (1, 2, 3):
+        found = metrics.is_right(scores, np.array([0, 0, 0, 0]), k)
+        assert found.tolist() == [False, False, False, True]
+        assert metrics.is_right(scores, np.array([1, 1, 1, 0]), k).tolist() == found.tolist()
+    single = np.array([[np.nan], [0.4], [0.6]])
+    assert metrics.is_right(single, np.array([0, 0, 1])).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "expected"),
+    [
+        ([0.5, 0.5, 0.1], 0, [True, True, True]),  # a tie counts for the lower class
+        ([0.5, 0.5, 0.1], 1, [False, True, True]),
+        ([0.1, 0.3, 0.2], 0, [False, False, True]),
+        ([0.1, 0.3, 0.2], 2, [False, True, True]),
+    ],
+)
+def test_the_label_is_among_the_k_largest(
+    scores: list[float], label: int, expected: list[bool]
+) -> None:
+    found = [metrics.is_right(np.array([scores]), np.array([label]), k)[0] for k in (1, 2, 3)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(("score", "label"), [(0.5, 0), (0.51, 1), (0.49, 0), (0.0, 0), (1.0, 1)])
+def test_half_is_not_above_half(score: float, label: int) -> None:
+    scores = np.array([[score]])
+    assert metrics.is_right(scores, np.array([label]))[0]
+    assert not metrics.is_right(scores, np.array([1 - label]))[0]
 
 
 def test_labels_are_scored_on_the_first_output_that_has_their_classes() -> None:

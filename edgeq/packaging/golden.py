@@ -22,7 +22,7 @@ from edgeq.converters.samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.packaging.values import Contract, Files, Golden, Vector
-from edgeq.parity import difference
+from edgeq.quantmath import difference
 from edgeq.values import Count, TensorSpec
 
 SCHEMA = "edgeq.golden/1"
