@@ -23,6 +23,8 @@ TIERS = (
     (
         "edgeq.quantmath",
         "edgeq.timing",
+        "edgeq.files",
+        "edgeq.npy",
         "edgeq.storage",
         "edgeq.flatbuffer",
         "edgeq.issues",
