@@ -32,6 +32,8 @@ TIERS = (
         "edgeq.children",
         "edgeq.quantmath",
         "edgeq.timing",
+        "edgeq.files",
+        "edgeq.npy",
         "edgeq.storage",
         "edgeq.flatbuffer",
         "edgeq.issues",
