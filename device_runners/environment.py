@@ -6,6 +6,7 @@ the environment lies in edgeq's cache there.
 
 from __future__ import annotations
 
+import ast
 import gzip
 import os
 import subprocess
@@ -24,6 +25,13 @@ from edgeq.errors import DeviceError, UsageError
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+# What of its user's configuration says how pip reaches a package index.
+_PIP_KEPT = {
+    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert",
+    "client-cert", "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir",
+    "keyring-provider", "use-feature",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     release = release_of(chosen).version
     major, minor, _ = board["version"]
     name = f"{chosen}-{release}-cp{major}{minor}"
-    if name in board["environments"]:
+    if device.works(name):
         return name
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         archive = Path(folder) / f"{name}.tar.gz"
@@ -77,6 +85,7 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
         _fetch(requirements, f"{major}.{minor}", platforms(board), Path(folder) / "site")
         _pack(Path(folder) / "site", archive)
         digest = device.upload(archive, on_event)
+    device.session.call("remove_environment", name=name)  # it was broken, if it was there
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()
     return name
@@ -99,6 +108,15 @@ def best(device: BoardDevice) -> RuntimeInfo | None:
 def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
     if runtime is not None and runtime not in RUNTIMES:
         raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")
+    library = board["libc"][0]
+    if library != "glibc":
+        raise DeviceError(
+            f"No runtime can be set up on {name}: its C library is "
+            f"{library or 'one that it does not name'}, and all runtimes have wheels for glibc "
+            "alone.",
+            hint="Use a system with glibc there (Debian, Ubuntu, Raspberry Pi OS), or build a "
+            "runtime there and name its interpreter with --python.",
+        )
     reasons = []
     for item in RUNTIMES if runtime is None else (runtime,):
         reason = _why_not(item, board)
@@ -114,7 +132,7 @@ def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
 def _why_not(runtime: str, board: Mapping[str, Any]) -> str | None:
     wheels = RUNTIMES[runtime]
     major, minor, _ = board["version"]
-    library, release = board["libc"]
+    release = board["libc"][1]
     machine = _machine(board)
     if machine not in wheels.machines:
         return f"{runtime} has no wheels for {machine}"
@@ -123,8 +141,9 @@ def _why_not(runtime: str, board: Mapping[str, Any]) -> str | None:
             f"{runtime} has wheels for Python 3.{wheels.oldest} to 3.{wheels.newest}, and it has "
             f"Python {major}.{minor}"
         )
-    if library != "glibc" or _minor(release) < 17:
-        return f"{runtime} has wheels for glibc 2.17 or newer, and it has {library} {release}"
+    if _minor(release) < 17:
+        found = f"glibc {release}" if release else "a glibc that does not say its release"
+        return f"{runtime} has wheels for glibc 2.17 or newer, and it has {found}"
     return None
 
 
@@ -159,16 +178,16 @@ def _own_version(runtime: str) -> str | None:
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
     """Wheels for another machine, unpacked into a folder by this machine's pip."""
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",
-        "--disable-pip-version-check", "--no-warn-conflicts", "--implementation", "cp",
-        "--python-version", python, "--target", str(target),
+        *_PIP, "install", "--quiet", "--no-compile", "--only-binary=:all:",
+        "--no-warn-conflicts", "--implementation", "cp", "--python-version", python,
+        "--target", str(target),
     ]  # fmt: skip
     for tag in tags:
         command += ["--platform", tag]
     try:
         done = subprocess.run(
             [*command, *requirements], check=False, capture_output=True, text=True,
-            timeout=_FETCH_S, env={**os.environ, "PIP_NO_INPUT": "1"},
+            timeout=_FETCH_S, env=_pip_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"pip did not fetch {requirements[0]} within {_FETCH_S:g} s.") from error
@@ -180,6 +199,26 @@ def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target
             hint="This machine needs pip and a package index; the board needs neither.",
             details=done.stderr,
         )
+
+
+def _pip_environment() -> dict[str, str]:
+    """For pip, with its user's index, proxy and certificates, and with nothing else of his choice.
+
+    His files and variables may also say where and how packages are installed on this machine
+    (user, prefix, no-binary, require-virtualenv and more), which pip refuses for another one.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    listed = subprocess.run(
+        [*_PIP, "config", "list"], check=False, capture_output=True, text=True, env=os.environ
+    )
+    kept = {}
+    for section in ("global", "install", ":env:"):  # the later one counts, as for pip
+        for line in listed.stdout.splitlines():
+            name, mark, value = line.partition("=")
+            if mark and name.startswith(f"{section}."):
+                kept[name[len(section) + 1 :]] = str(ast.literal_eval(value))
+    chosen = {f"PIP_{name.upper().replace('-', '_')}": kept[name] for name in _PIP_KEPT & set(kept)}
+    return {**plain, **chosen, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1"}
 
 
 def _pack(folder: Path, archive: Path) -> None:

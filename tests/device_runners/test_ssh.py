@@ -134,10 +134,10 @@ def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_host_says_its_fingerprint(board: Board) -> None:
+def test_an_unknown_host_says_its_fingerprint(board: Board, tmp_path: Path) -> None:
     shown = asyncssh.read_public_key(board.folder / "host_key.pub").get_fingerprint()
     with pytest.raises(DeviceError) as caught:
-        board.device(known_hosts="/dev/null").facts()
+        board.device(known_hosts=str(tmp_path / "none")).facts()
     assert caught.value.message.startswith(f"The host key of {board.address()}, which is {shown}, ")
     assert caught.value.hint == (
         "Log in once by hand and compare the fingerprint: "
