@@ -29,13 +29,14 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 # Around each answer. In two parts, for something may echo this text, which is no answer then.
 MARK = b"edgeq" + b"-keeper-1"
 
 POLL_S = 0.25  # between looks at a running job; each one wakes a core
 FACTS_S = 120.0  # for an interpreter to tell what it has
+PART_BYTES = 4000  # of an answer; with its marks, less than the 4096 of PIPE_BUF
 KEPT_BYTES = 1 << 16  # of what a failed agent printed
 FORGOTTEN_S = 7 * 24 * 3600.0  # jobs and broken uploads that nobody asked for
 
@@ -537,22 +538,35 @@ def answer(keeper: Keeper, line: bytes) -> Tuple[Dict[str, Any], bytes]:
         return {"error": {"code": code, "message": str(error)}}, b""
 
 
-def frame(said: Dict[str, Any], content: bytes) -> bytes:
-    """An answer with marks around it; `keeper_link.Frames` finds it again."""
+def frames(said: Dict[str, Any], content: bytes) -> Iterator[bytes]:
+    """An answer in parts with marks around them; `keeper_link.Frames` puts it together again.
+
+    A part is so short that the system writes it in one go: what another program prints to the same
+    output comes between parts.
+    """
     body = json.dumps(said).encode() + b"\n" + content
-    return b"".join((b"\n", MARK, b" %d\n" % len(body), body, b"\n", MARK, b" end\n"))
+    for start in range(0, len(body), PART_BYTES):
+        part = body[start : start + PART_BYTES]
+        more = b"+" if start + PART_BYTES < len(body) else b"."
+        yield b"".join((b"\n", MARK, b" %d" % len(part), more, b"\n", part, b"\n", MARK, b" end\n"))
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """In one go where that is possible."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def main() -> None:
     """Answer until stdin ends."""
     source = sys.stdin.buffer
-    replies = os.fdopen(os.dup(1), "wb")
+    replies = os.dup(1)
     os.dup2(2, 1)
     keeper = Keeper(source)
     for line in iter(source.readline, b""):
         try:
-            replies.write(frame(*answer(keeper, line)))
-            replies.flush()
+            for part in frames(*answer(keeper, line)):
+                write_all(replies, part)
         except (EOFError, BrokenPipeError):
             break
 

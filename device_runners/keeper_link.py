@@ -1,9 +1,9 @@
 """How a keeper is started on a board, and how its answers are found in what comes back.
 
 A login prints what it likes before, between and after the keeper's answers: titles, a message of
-the day, text of a program that it left running. An answer is a frame that says its length and has
-a mark before and behind it; everything outside frames is skipped. There is no checksum: the
-connection keeps the bytes right, and text that comes into a frame moves its end.
+the day, text of a program that it left running. An answer comes in parts, each with a mark and its
+length in front and a mark behind; everything outside parts is skipped. There is no checksum: the
+connection keeps the bytes right, and text that comes into a part moves its end.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Frames:
         self._buffer = bytearray()
         self._kept = bytearray()
         self._skipped = 0
+        self._parts: list[bytes] = []  # of an answer that is not whole
 
     def feed(self, data: bytes) -> None:
         """Add what came."""
@@ -50,23 +51,33 @@ class Frames:
             LinkLostError: other text came into it.
             DeviceError: there is no end of other text.
         """
+        while (found := self._part()) is not None:
+            part, is_last = found
+            self._parts.append(part)
+            if is_last:
+                answer = b"".join(self._parts)
+                self._parts.clear()
+                return answer
+        return None
+
+    def _part(self) -> tuple[bytes, bool] | None:
         place = self._buffer.find(_HEAD)
         self._skip(place if place >= 0 else len(self._buffer) - len(_HEAD) + 1)
         end = self._buffer.find(b"\n", len(_HEAD))
         if place < 0 or end < 0:
             return None
-        size = bytes(self._buffer[len(_HEAD) : end])
-        if not size.isdigit():
+        size, more = bytes(self._buffer[len(_HEAD) : end - 1]), bytes(self._buffer[end - 1 : end])
+        if not size.isdigit() or more not in (b"+", b"."):
             raise self._mixed()
         last = end + 1 + int(size)
         if len(self._buffer) < last + len(_TAIL):
             return None
         if self._buffer[last : last + len(_TAIL)] != _TAIL:
             raise self._mixed()
-        answer = bytes(self._buffer[end + 1 : last])
+        part = bytes(self._buffer[end + 1 : last])
         del self._buffer[: last + len(_TAIL)]
         self._skipped = 0
-        return answer
+        return part, more == b"."
 
     def rest(self) -> bytes:
         """The end of what was skipped, once nothing more comes."""
@@ -80,8 +91,9 @@ class Frames:
         del self._buffer[:size], self._kept[:-_KEPT_BYTES]
         self._skipped += size
         if self._skipped > MOST_NOISE_BYTES:
+            whole = bytes(self._kept.rpartition(b"\n")[0] or self._kept)
             raise DeviceError(
-                f"A login there prints without end: {last_line(bytes(self._kept))}.",
+                f"A login there prints without end: {last_line(whole)}.",
                 hint="See what it prints, and take that out of .bashrc or the like there.",
             )
 

@@ -27,7 +27,7 @@ def begin(modules, size):  # type: ignore[no-untyped-def]
     told = '{"python": "' + ".".join(map(str, version[:3])) + '", "missing": "'
     told += " ".join(missing) + '"}\n'
     mark = "edgeq" + "-keeper-1"  # never in this text as it is sent: something may echo that
-    sys.stdout.write("\n" + mark + " " + str(len(told)) + "\n" + told + "\n" + mark + " end\n")
+    sys.stdout.write("\n" + mark + " " + str(len(told)) + ".\n" + told + "\n" + mark + " end\n")
     sys.stdout.flush()
     if version >= (3, 8) and not missing:
         text = sys.stdin.buffer.read(size)

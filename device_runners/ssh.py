@@ -329,7 +329,10 @@ class SshLink:
         except (asyncssh.Error, ConnectionError) as error:
             raise LinkLostError(short(error)) from error
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise LinkLostError(f"no answer within {_ANSWER_S:g} s") from error
+            raise DeviceError(
+                f"The board did not answer within {_ANSWER_S:g} s, though its link holds.",
+                hint="See whether its memory or its disk is at its end, and restart it.",
+            ) from error
 
     def close(self) -> None:
         """See `session.Link`."""

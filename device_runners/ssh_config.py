@@ -213,9 +213,17 @@ def _text(value: object) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
+@functools.cache
 def _has_ssh() -> bool:
-    """Whether there is one, and it works: it refuses users that the system's list lacks."""
-    return shutil.which("ssh") is not None and ssh_files.own_home() is not None
+    """Whether there is one, and it works: it refuses users that the system's list lacks.
+
+    dropbear's client may be called ssh, too, and reads no configuration.
+    """
+    if shutil.which("ssh") is None or ssh_files.own_home() is None:
+        return False
+    told = subprocess.run(["ssh", "-V"], check=False, stdin=subprocess.DEVNULL,
+                          capture_output=True)  # fmt: skip
+    return b"OpenSSH" in told.stdout + told.stderr
 
 
 @functools.cache

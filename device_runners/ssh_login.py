@@ -286,9 +286,8 @@ def _stranger(hop: Hop, client: Client, error: Exception) -> DeviceError:
     entries = [entry for entry in known_entries(hop.host, client.address) if entry.keys[0]]
     if not entries or client.shown is None:
         shown = "" if client.shown is None else f", which is {client.shown}"
-        kept = [path for path in hop.host.known_hosts if path != Path(os.devnull)]
         hint = f"Log in once by hand and compare the fingerprint: ssh {hop.by_hand}"
-        if not kept:
+        if Path(os.devnull) in hop.host.known_hosts:
             hint += ", with a UserKnownHostsFile that keeps it"
         return DeviceError(
             f"The host key of {hop.name}{shown}, is not in known_hosts: {error}.", hint=hint
@@ -309,13 +308,19 @@ def _how_to_forget(entry: _Entry) -> str:
 
 def _refused(hop: Hop, keys: Keys, error: Exception) -> DeviceError:
     hint = f"Give it yours: ssh-copy-id {hop.by_hand}"
-    beside = ""
+    unusable, beside = ", ".join(keys.unusable), ""
+    if unusable and not keys.pairs:
+        return DeviceError(
+            f"The keys for {hop.name} cannot be used: {unusable}.",
+            hint="A key and its .pub file have to belong together, and `ssh-keygen -y -f KEY` "
+            "prints what has to stand in the latter.",
+        )
     if keys.locked:
         names = " ".join(shlex.quote(str(path)) for path in keys.locked)
         beside = f"; {names}, which has a passphrase, was not tried, as the agent does not have it"
         hint = f"Give the agent the key: ssh-add {names}. If that one is not known there: {hint}"
     elif not keys.pairs:
         hint = f"There is no key here to offer; make one with ssh-keygen. {hint}"
-    if keys.unusable:
-        beside += f"; not usable is {', '.join(keys.unusable)}"
+    if unusable:
+        beside += f"; not usable is {unusable}"
     return DeviceError(f"{hop.name} accepts none of our keys: {error}{beside}.", hint=hint)
