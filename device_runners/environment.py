@@ -6,9 +6,10 @@ the environment lies in edgeq's cache there.
 
 from __future__ import annotations
 
-import ast
+import configparser
 import gzip
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -19,18 +20,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeq.device_runners import agent
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
+_IMPORT_S = 300.0  # from an SD card
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+_PIP_HINT = "This machine needs pip and a package index; the board needs neither."
 # What of its user's configuration says how pip reaches a package index.
 _PIP_KEPT = {
-    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert",
-    "client-cert", "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir",
-    "keyring-provider", "use-feature",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST",
+    "PIP_PROXY", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",
+    "PIP_RESUME_RETRIES", "PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_KEYRING_PROVIDER",
+    "PIP_USE_FEATURE",
 }  # fmt: skip
 
 
@@ -88,7 +93,29 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     device.session.call("remove_environment", name=name)  # it was broken, if it was there
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()
+    _require_import(device, chosen, name)
     return name
+
+
+def _require_import(device: BoardDevice, runtime: str, name: str) -> None:
+    """Delete a new environment again whose runtime cannot be imported there.
+
+    Raises:
+        DeviceError: why not: a part of Python or a library of the system may be missing.
+    """
+    job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime}
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        error = device.run(job, {}, Path(folder), deadline_s=_IMPORT_S)["error"]
+    if error is None:
+        return
+    device.session.call("remove_environment", name=name)
+    device.forget_facts()
+    said = str(error["message"]).rstrip(".")
+    raise DeviceError(
+        f"{runtime} was brought to {device.name}, and cannot be imported there: {said}.",
+        hint="Install what is missing there; of Python itself, all of the standard library "
+        "(Debian: sudo apt install python3; Yocto: python3-modules).",
+    )
 
 
 def release_of(runtime: str) -> RuntimeInfo:
@@ -196,7 +223,7 @@ def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target
         raise DeviceError(
             f"pip cannot fetch {requirements[0]} for Python {python}: "
             f"{(last or done.stderr.splitlines() or ['it printed nothing'])[-1]}.",
-            hint="This machine needs pip and a package index; the board needs neither.",
+            hint=_PIP_HINT,
             details=done.stderr,
         )
 
@@ -207,18 +234,47 @@ def _pip_environment() -> dict[str, str]:
     His files and variables may also say where and how packages are installed on this machine
     (user, prefix, no-binary, require-virtualenv and more), which pip refuses for another one.
     """
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    listed = subprocess.run(
-        [*_PIP, "config", "list"], check=False, capture_output=True, text=True, env=os.environ
-    )
-    kept = {}
-    for section in ("global", "install", ":env:"):  # the later one counts, as for pip
-        for line in listed.stdout.splitlines():
-            name, mark, value = line.partition("=")
-            if mark and name.startswith(f"{section}."):
-                kept[name[len(section) + 1 :]] = str(ast.literal_eval(value))
-    chosen = {f"PIP_{name.upper().replace('-', '_')}": kept[name] for name in _PIP_KEPT & set(kept)}
+    own = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    files = configparser.RawConfigParser(strict=False)
+    files.read(_pip_files(own), "utf-8")
+    chosen = {}
+    for section in ("global", "install"):  # the later one counts, as for pip
+        if files.has_section(section):
+            chosen.update({f"PIP_{_plain(key)}": value for key, value in files.items(section)})
+    chosen = {name: value for name, value in {**chosen, **own}.items() if name in _PIP_KEPT}
+    plain = {name: value for name, value in os.environ.items() if name not in own}
     return {**plain, **chosen, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1"}
+
+
+def _plain(key: str) -> str:
+    return key.removeprefix("--").upper().replace("-", "_")
+
+
+def _pip_files(own: Mapping[str, str]) -> list[str]:
+    """The configuration files that pip reads, the one that counts most last.
+
+    Its list of values is of no use: a `user` in a file turns it into a list of the user's file.
+    """
+    variables = {name: value for name, value in os.environ.items() if name not in own}
+    file = own.get("PIP_CONFIG_FILE")
+    if file == os.devnull:
+        return []
+    told = subprocess.run(
+        [*_PIP, "config", "debug", "-vvvv"],  # a file may say that pip is to be quiet
+        check=False, capture_output=True, text=True,
+        env=variables if file is None else {**variables, "PIP_CONFIG_FILE": file},
+    )  # fmt: skip
+    if told.returncode != 0:
+        last = (told.stderr.splitlines() or ["it printed nothing"])[-1].rstrip(".")
+        raise DeviceError(f"pip does not work on this machine: {last}.", hint=_PIP_HINT)
+    found: dict[str, list[str]] = {}
+    kind = ""
+    for line in told.stdout.splitlines():
+        if match := re.fullmatch(r"(\w+):", line):
+            kind = match[1]
+        elif match := re.fullmatch(r"  (.+), exists: True", line):
+            found.setdefault(kind, []).append(match[1])
+    return [path for kind in ("global", "user", "site", "env") for path in found.get(kind, ())]
 
 
 def _pack(folder: Path, archive: Path) -> None:

@@ -335,10 +335,17 @@ def test_an_environment_that_an_upgrade_broke_is_passed_over(start: Start, tmp_p
         device.forget_facts()
         assert "tflite-runtime" not in [item.name for item in device.facts().runtimes]
         assert not device.works("old-1-cp311")
-    shutil.rmtree(tmp_path / "old-1-cp311")
     python.unlink()
+    shutil.rmtree(tmp_path / "old-1-cp311")
     make_environment(device, tmp_path, "old-1-cp311", "tflite_runtime")
     assert device.works("old-1-cp311")
+    with pytest.raises(DeviceError) as caught:
+        environment._require_import(device, "tflite-runtime", "old-1-cp311")
+    assert caught.value.message.startswith(
+        "tflite-runtime was brought to board, and cannot be imported there: "
+    )
+    assert "tflite_runtime.interpreter" in caught.value.message
+    assert device.session.hello["environments"] == []
     device.close()
 
 
