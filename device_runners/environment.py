@@ -11,15 +11,14 @@ import gzip
 import os
 import re
 import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeq import children, scratch
 from edgeq.device_runners import agent
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
@@ -28,7 +27,6 @@ from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
 _IMPORT_S = 300.0  # from an SD card
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _PIP_HINT = "This machine needs pip and a package index; the board needs neither."
 # What of its user's configuration says how pip reaches a package index.
 _PIP_KEPT = {
@@ -82,13 +80,13 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     name = f"{chosen}-{release}-cp{major}{minor}"
     if device.works(name):
         return name
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        archive = Path(folder) / f"{name}.tar.gz"
+    with scratch.folder() as folder:
+        archive = folder / f"{name}.tar.gz"
         if on_event is not None:
             on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
         requirements = [f"{chosen}=={release}", *wheels.requirements]
-        _fetch(requirements, f"{major}.{minor}", platforms(board), Path(folder) / "site")
-        _pack(Path(folder) / "site", archive)
+        _fetch(requirements, f"{major}.{minor}", platforms(board), folder / "site")
+        _pack(folder / "site", archive)
         digest = device.upload(archive, on_event)
     device.session.call("remove_environment", name=name)  # it was broken, if it was there
     device.session.call("make_environment", name=name, archive=digest)
@@ -104,8 +102,8 @@ def _require_import(device: BoardDevice, runtime: str, name: str) -> None:
         DeviceError: why not: a part of Python or a library of the system may be missing.
     """
     job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime}
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        error = device.run(job, {}, Path(folder), deadline_s=_IMPORT_S)["error"]
+    with scratch.folder() as folder:
+        error = device.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
     if error is None:
         return
     device.session.call("remove_environment", name=name)
@@ -205,71 +203,82 @@ def _own_version(runtime: str) -> str | None:
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
     """Wheels for another machine, unpacked into a folder by this machine's pip."""
     command = [
-        *_PIP, "install", "--quiet", "--no-compile", "--only-binary=:all:",
-        "--no-warn-conflicts", "--implementation", "cp", "--python-version", python,
-        "--target", str(target),
+        "install", "--quiet", "--no-compile", "--only-binary=:all:", "--no-warn-conflicts",
+        "--implementation", "cp", "--python-version", python, "--target", str(target),
     ]  # fmt: skip
     for tag in tags:
         command += ["--platform", tag]
-    try:
-        done = subprocess.run(
-            [*command, *requirements], check=False, capture_output=True, text=True,
-            timeout=_FETCH_S, env=_pip_environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"pip did not fetch {requirements[0]} within {_FETCH_S:g} s.") from error
-    if done.returncode != 0:
-        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    status, _, said = _run_pip([*command, *requirements], _pip_environment())
+    if status != 0:
+        last = [line for line in said.splitlines() if line.startswith("ERROR")]
         raise DeviceError(
             f"pip cannot fetch {requirements[0]} for Python {python}: "
-            f"{(last or done.stderr.splitlines() or ['it printed nothing'])[-1]}.",
+            f"{(last or said.splitlines() or ['it printed nothing'])[-1]}.",
             hint=_PIP_HINT,
-            details=done.stderr,
+            details=said,
         )
 
 
+def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
+    """This machine's pip under its own variables: status, output, errors."""
+    empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # which pip passes over
+    child = children.start(
+        ["-m", "pip", "--disable-pip-version-check", *arguments], folders=None,
+        environment={**empty, **variables, "PIP_NO_INPUT": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        printed, said = child.communicate(timeout=_FETCH_S)
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.") from error
+    finally:
+        child.kill()
+        child.communicate()
+    return child.returncode, printed, said
+
+
 def _pip_environment() -> dict[str, str]:
-    """For pip, with its user's index, proxy and certificates, and with nothing else of his choice.
+    """How pip's user reaches an index, and nothing else of his choice.
 
     His files and variables may also say where and how packages are installed on this machine
     (user, prefix, no-binary, require-virtualenv and more), which pip refuses for another one.
     """
     own = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     files = configparser.RawConfigParser(strict=False)
-    files.read(_pip_files(own), "utf-8")
+    files.read(_pip_files(own.get("PIP_CONFIG_FILE")), "utf-8")
     chosen = {}
     for section in ("global", "install"):  # the later one counts, as for pip
         if files.has_section(section):
             chosen.update({f"PIP_{_plain(key)}": value for key, value in files.items(section)})
-    chosen = {name: value for name, value in {**chosen, **own}.items() if name in _PIP_KEPT}
-    plain = {name: value for name, value in os.environ.items() if name not in own}
-    return {**plain, **chosen, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1"}
+    kept = {name: value for name, value in {**chosen, **own}.items() if name in _PIP_KEPT}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
 
 
 def _plain(key: str) -> str:
     return key.removeprefix("--").upper().replace("-", "_")
 
 
-def _pip_files(own: Mapping[str, str]) -> list[str]:
+def _pip_files(file: str | None) -> list[str]:
     """The configuration files that pip reads, the one that counts most last.
 
     Its list of values is of no use: a `user` in a file turns it into a list of the user's file.
+
+    Args:
+        file: that its variable names.
     """
-    variables = {name: value for name, value in os.environ.items() if name not in own}
-    file = own.get("PIP_CONFIG_FILE")
     if file == os.devnull:
         return []
-    told = subprocess.run(
-        [*_PIP, "config", "debug", "-vvvv"],  # a file may say that pip is to be quiet
-        check=False, capture_output=True, text=True,
-        env=variables if file is None else {**variables, "PIP_CONFIG_FILE": file},
-    )  # fmt: skip
-    if told.returncode != 0:
-        last = (told.stderr.splitlines() or ["it printed nothing"])[-1].rstrip(".")
-        raise DeviceError(f"pip does not work on this machine: {last}.", hint=_PIP_HINT)
+    # A file may say that pip is to be quiet.
+    command, variables = ["config", "debug", "-vvvv"], {"PIP_CONFIG_FILE": file or ""}
+    status, printed, said = _run_pip(command, variables)
+    if status != 0:
+        lines = said.splitlines() or ["it printed nothing"]
+        first = next((n for n, line in enumerate(lines) if line.startswith("ERROR")), -1)
+        told = " ".join(lines[first:]).removeprefix("ERROR: ").rstrip(".")
+        raise DeviceError(f"pip does not work on this machine: {told}.", hint=_PIP_HINT)
     found: dict[str, list[str]] = {}
     kind = ""
-    for line in told.stdout.splitlines():
+    for line in printed.splitlines():
         if match := re.fullmatch(r"(\w+):", line):
             kind = match[1]
         elif match := re.fullmatch(r"  (.+), exists: True", line):

@@ -345,6 +345,7 @@ def test_an_environment_that_an_upgrade_broke_is_passed_over(start: Start, tmp_p
         "tflite-runtime was brought to board, and cannot be imported there: "
     )
     assert "tflite_runtime.interpreter" in caught.value.message
+    assert not device.works("old-1-cp311")
     assert device.session.hello["environments"] == []
     device.close()
 
