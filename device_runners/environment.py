@@ -272,10 +272,11 @@ def _pip_files(file: str | None) -> list[str]:
     command, variables = ["config", "debug", "-vvvv"], {"PIP_CONFIG_FILE": file or ""}
     status, printed, said = _run_pip(command, variables)
     if status != 0:
-        lines = said.splitlines() or ["it printed nothing"]
-        first = next((n for n, line in enumerate(lines) if line.startswith("ERROR")), -1)
-        told = " ".join(lines[first:]).removeprefix("ERROR: ").rstrip(".")
-        raise DeviceError(f"pip does not work on this machine: {told}.", hint=_PIP_HINT)
+        # Of a damaged file it says at the end, in lines of one exception, which one that is.
+        told = " ".join(said.splitlines()[-4:]).strip().rstrip(".") or "it printed nothing"
+        raise DeviceError(
+            f"pip does not work on this machine: {told}.", hint=_PIP_HINT, details=said
+        )
     found: dict[str, list[str]] = {}
     kind = ""
     for line in printed.splitlines():
