@@ -19,7 +19,6 @@ from tests.fuzzing.driving import Finding, Outcome, Session, add_events, run_hos
 from tests.fuzzing.kills import run_kills
 from tests.fuzzing.kinds import KINDS
 
-
 HOSTILE, KILLS = "hostile", "kills"
 _MOST_LINES = 15
 
@@ -46,9 +45,16 @@ def main() -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
-    parser.add_argument("--each", type=int, metavar="N", help="Cases of each kind; by default 500, "
-                        "100 of those that a framework opens, 200 hostile models, 50 kills.")  # fmt: skip
-    parser.add_argument("--kinds", metavar="NAME,...", help="Only these; names end in * for several.")
+    parser.add_argument(
+        "--each",
+        type=int,
+        metavar="N",
+        help="Cases of each kind; by default 500, "
+        "100 of those that a framework opens, 200 hostile models, 50 kills.",
+    )
+    parser.add_argument(
+        "--kinds", metavar="NAME,...", help="Only these; names end in * for several."
+    )
     parser.add_argument("--first", type=int, default=0, metavar="N", help="Begin with case N.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="Where cases lie; sound files there are kept.")
@@ -60,9 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return given
 
 
-def run_all(
-    given: argparse.Namespace, work: Path, made: Path, outside: Path
-) -> Iterator[Outcome]:
+def run_all(given: argparse.Namespace, work: Path, made: Path, outside: Path) -> Iterator[Outcome]:
     """Kind by kind, so that what was found stands early."""
     has = [name for name, variable in samples.PYTHONS.items() if variable in os.environ]
     for name in _wanted(given.kinds):
@@ -73,13 +77,17 @@ def run_all(
         begun = time.monotonic()
         with Session(work, outside / "canary") as session:
             if name == HOSTILE:
-                outcome = run_hostile(session, made, outside, count=given.each or 200, seed=given.seed, has=has)
+                outcome = run_hostile(
+                    session, made, outside, count=given.each or 200, seed=given.seed, has=has
+                )
             elif name == KILLS:
                 outcome = run_kills(session, made, count=given.each or 50, seed=given.seed)
             else:
                 kind = KINDS[name]
                 each = given.each or (100 if kind.is_framework else 500)
-                outcome = run_kind(kind, session, made, each=each, seed=given.seed, first=given.first)
+                outcome = run_kind(
+                    kind, session, made, each=each, seed=given.seed, first=given.first
+                )
             add_events(outcome, session.close())
         outcome.seconds = time.monotonic() - begun
         yield outcome
@@ -90,8 +98,13 @@ def _wanted(text: str | None) -> list[str]:
     if text is None:
         return names
     parts = text.split(",")
-    found = [name for name in names
-             if any(name == part or (part.endswith("*") and name.startswith(part[:-1])) for part in parts)]  # fmt: skip
+    found = [
+        name
+        for name in names
+        if any(
+            name == part or (part.endswith("*") and name.startswith(part[:-1])) for part in parts
+        )
+    ]
     if not found:
         sys.exit(f"No kind is called {text}; known are {', '.join(names)}.")
     return found
@@ -99,9 +112,12 @@ def _wanted(text: str | None) -> list[str]:
 
 def _tell(outcome: Outcome) -> None:
     counted = [finding for finding in outcome.findings if not finding.is_denied]
-    print(f"{outcome.name:18} {outcome.cases:4} cases, {outcome.accepted:4} accepted, "
-          f"{outcome.seconds:6.1f} s, {outcome.sound_kb >> 10} MB sound, {outcome.most_kb >> 10} MB "
-          f"most, {len(counted)} findings", flush=True)  # fmt: skip
+    print(
+        f"{outcome.name:18} {outcome.cases:4} cases, {outcome.accepted:4} accepted, "
+        f"{outcome.seconds:6.1f} s, {outcome.sound_kb >> 10} MB sound, {outcome.most_kb >> 10} MB "
+        f"most, {len(counted)} findings",
+        flush=True,
+    )
     groups: dict[tuple[str, str, bool], list[Finding]] = {}
     for finding in outcome.findings:
         groups.setdefault((finding.check, _class(finding), finding.is_denied), []).append(finding)
@@ -122,8 +138,10 @@ def _class(finding: Finding) -> str:
 def _conclude(outcomes: list[Outcome], work: Path) -> int:
     counted = [item for outcome in outcomes for item in outcome.findings if not item.is_denied]
     kinds = Counter(item.check for item in counted)
-    print(f"\n{sum(outcome.cases for outcome in outcomes)} cases, {len(counted)} findings "
-          f"{dict(kinds)}; in {work}")  # fmt: skip
+    print(
+        f"\n{sum(outcome.cases for outcome in outcomes)} cases, {len(counted)} findings "
+        f"{dict(kinds)}; in {work}"
+    )
     return 1 if counted else 0
 
 

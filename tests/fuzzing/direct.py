@@ -65,7 +65,7 @@ def board(path: str) -> None:
 
 
 def lowered(folder: str) -> None:
-    """Many model files in one child of TensorFlow, or of PyTorch or ONNX; a new one when it dies."""
+    """Many model files in one child of a framework; a new one when it dies."""
     import contextlib
     import tempfile
 
@@ -98,8 +98,8 @@ def lowered(folder: str) -> None:
 
 
 READERS: dict[str, Callable[[str], None]] = {
-    reader.__name__: reader for reader in (
-        journal, state, torch_archive, learned_ranges, board, lowered)  # fmt: skip
+    reader.__name__: reader
+    for reader in (journal, state, torch_archive, learned_ranges, board, lowered)
 }
 
 

@@ -166,7 +166,9 @@ def judge(case: str, folder: Path, done: Mapping[str, Any], sound_kb: int | None
     if done["left"]:
         found.append(("left", f"processes: {'; '.join(line[:80] for line in done['left'])}"))
     if sound_kb is not None and done["peak_kb"] > sound_kb + MOST_ABOVE_SOUND_KB:
-        found.append(("memory", f"{done['peak_kb'] >> 10} MB, and {sound_kb >> 10} MB for the sound file"))
+        found.append(
+            ("memory", f"{done['peak_kb'] >> 10} MB, and {sound_kb >> 10} MB for the sound file")
+        )
     if not done["is_killed"]:
         found += [("left", path) for path in leftovers(folder)]
     return [Finding(case, check, text) for check, text in found]
@@ -176,7 +178,9 @@ def _last_of_traceback(text: str) -> str:
     lines = text[text.rindex("Traceback (most recent call last)") :].splitlines()
     places = [line.strip() for line in lines if line.startswith("  File ") and "edgeq" in line]
     errors = [line for line in lines[1:] if line and not line.startswith((" ", "\t"))]
-    place = re.sub(r'File "\S*/((?:edgeq|converters|device_runners)/\S+)"', r"\1", (places or [""])[-1])
+    place = re.sub(
+        r'File "\S*/((?:edgeq|converters|device_runners)/\S+)"', r"\1", (places or [""])[-1]
+    )
     return f"{(errors or [''])[0][:160]} ({place})"
 
 
@@ -217,7 +221,7 @@ def run_hostile(
     models = [item for item in hostile.every(samples, outside) if item.needs in (None, *has)]
     for number, item in enumerate(hostile.choose(models, count, seed)):
         case = f"hostile-{number:03}-{item.name}".replace("/", "_")[:80]
-        session.write(case, item.files)
+        session.write(case, item.make())
         done = session.run(case, item.command, deadline_s=240, is_whole=True)
         found = judge(case, session.folder(case), done, limits[item.name.partition("-")[0]])
         outcome.cases += 1
@@ -233,8 +237,8 @@ def _measure_sound(session: Session, samples: Path, has: Sequence[str]) -> dict[
     """Memory that sound models of each kind take."""
     found = {}
     names = {"keras": "tiny.keras", "h5": "legacy.h5", "saved": "saved", "tflite": "tiny.tflite"}
-    names |= {kind: name for kind, name, needs in (
-        ("pt2", "dynamic.pt2", "torch"), ("onnx", "tiny.onnx", "onnx")) if needs in has}  # fmt: skip
+    names |= {"pt2": "dynamic.pt2"} if "torch" in has else {}
+    names |= {"onnx": "tiny.onnx"} if "onnx" in has else {}
     for kind, name in names.items():
         case = f"hostile-sound-{kind}"
         session.write(case, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,27 +41,55 @@ def _check_history(case: Path, folder: Path) -> list[str]:
 
 
 JOBS = (
-    Job("convert", taken("tiny.tflite", "data.npz", "test.npz"),
+    Job(
+        "convert",
+        taken("tiny.tflite", "data.npz", "test.npz"),
         ("convert", "tiny.tflite", *_DATA, "-o", "out.tflite"),
         lambda case, folder: truth.check_conversion(
-            case, "out.tflite", folder / "test.npz", case / "tiny.tflite")),
+            case, "out.tflite", folder / "test.npz", case / "tiny.tflite"
+        ),
+    ),
     Job("tune", taken("tiny.tflite", "data.npz", "test.npz"), samples.tune_arguments()),
-    Job("run", all_of(taken("tiny.tflite", "data.npz", "test.npz", edgeq_toml="project.toml")), ("run",),
+    Job(
+        "run",
+        all_of(taken("tiny.tflite", "data.npz", "test.npz", edgeq_toml="project.toml")),
+        ("run",),
         lambda case, folder: truth.check_conversion(
-            case / "build", "tiny.tflite", folder / "test.npz", case / "tiny.tflite")),
-    Job("package", taken("int8.tflite", "test.npz", "labels.txt"),
-        ("package", "int8.tflite", "--target", "python", "--data", "test.npz", "--labels", "labels.txt",
-         "-o", "p")),
-    Job("history", all_of(taken("export.zip"), inside("export")),
-        ("history", "import", "export.zip", "--database", "h.sqlite"), _check_history),
-)  # fmt: skip
+            case / "build", "tiny.tflite", folder / "test.npz", case / "tiny.tflite"
+        ),
+    ),
+    Job(
+        "package",
+        taken("int8.tflite", "test.npz", "labels.txt"),
+        (
+            "package",
+            "int8.tflite",
+            "--target",
+            "python",
+            "--data",
+            "test.npz",
+            "--labels",
+            "labels.txt",
+            "-o",
+            "p",
+        ),
+    ),
+    Job(
+        "history",
+        all_of(taken("export.zip"), inside("export")),
+        ("history", "import", "export.zip", "--database", "h.sqlite"),
+        _check_history,
+    ),
+)
 
 
-def run_kills(session: Session, folder: Path, *, count: int, seed: int) -> Outcome:
+def run_kills(
+    session: Session, folder: Path, *, count: int, seed: int, jobs: Sequence[Job] = JOBS
+) -> Outcome:
     """`count` kills, of the commands in turn."""
     outcome = Outcome("kills")
     lengths = {}
-    for job in JOBS[:count]:
+    for job in jobs[:count]:
         case = f"kills-sound-{job.name}"
         session.write(case, job.files(folder))
         done = session.run(case, job.command, deadline_s=_DEADLINE_S, is_whole=True)
@@ -70,7 +98,7 @@ def run_kills(session: Session, folder: Path, *, count: int, seed: int) -> Outco
             raise RuntimeError(f"edgeq {job.name} does not do its work: {text}")
         lengths[job.name] = done["seconds"], done["peak_kb"]
     for number in range(count):
-        job = JOBS[number % len(JOBS)]
+        job = jobs[number % len(jobs)]
         found = _kill(session, folder, job, f"kills-{number:04}", seed, *lengths[job.name])
         outcome.findings += found
         outcome.cases += 1

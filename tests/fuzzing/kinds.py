@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +21,22 @@ Command = tuple[str, ...]
 Truth = Callable[[Path, Path], list[str]]
 Make = Callable[[Files, m.Random], Files]
 
-RECORDS = ("convert", "tune", "bench", "eval", "compare", "debug", "profile", "parity", "doctor",
-           "gate", "inspect", "fleet-bench", "fleet-eval", "fleet-compare")  # fmt: skip
+RECORDS = (
+    "convert",
+    "tune",
+    "bench",
+    "eval",
+    "compare",
+    "debug",
+    "profile",
+    "parity",
+    "doctor",
+    "gate",
+    "inspect",
+    "fleet-bench",
+    "fleet-eval",
+    "fleet-compare",
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ def _true_csv(case: Path, folder: Path) -> list[str]:
 def _true_package(case: Path, folder: Path) -> list[str]:
     """Nothing that was changed passes with the signer's key."""
     output = case.parent / "stdout"
-    if "is_sound\": true" not in output.read_text(errors="replace"):
+    if 'is_sound": true' not in output.read_text(errors="replace"):
         return []
     original = samples.folder_files(folder / "signed")
     same = samples.folder_files(case / "package") == original
@@ -151,7 +166,9 @@ def _true_store(case: Path, folder: Path) -> list[str]:
         return []
     known = {(folder / "export" / path.name).read_bytes() for path in (folder / "export").iterdir()}
     found = [path for path in own.iterdir() if path.name != "history.json"]
-    return [f"{path.name} is not as it was added" for path in found if path.read_bytes() not in known]
+    return [
+        f"{path.name} is not as it was added" for path in found if path.read_bytes() not in known
+    ]
 
 
 # ---------------------------------------------------------------- how some are damaged
@@ -168,8 +185,12 @@ def _damage_carried(files: Files, random: m.Random) -> Files:
 
 
 def _damage_keras(content: bytes, random: m.Random) -> bytes:
-    return m.mixed(m.damage, m.change_zip(config_json=m.change_json, metadata_json=m.change_json,
-                                          weights_h5=m.change_h5))(content, random)  # fmt: skip
+    return m.mixed(
+        m.damage,
+        m.change_zip(
+            config_json=m.change_json, metadata_json=m.change_json, weights_h5=m.change_h5
+        ),
+    )(content, random)
 
 
 def _damage_pictures(files: Files, random: m.Random) -> Files:
@@ -185,18 +206,23 @@ def _damage_pictures(files: Files, random: m.Random) -> Files:
 
 def _damage_folder(files: Files, random: m.Random, name: str | None = None) -> Files:
     """One file of a package; often with manifest and sums made for it, so that more is read."""
-    inner = {path.partition("/")[2]: content for path, content in files.items() if path.startswith("package/")}
+    inner = {
+        path.partition("/")[2]: content
+        for path, content in files.items()
+        if path.startswith("package/")
+    }
     rest = {path: content for path, content in files.items() if not path.startswith("package/")}
     chosen = name or random.choice(sorted(inner))
     is_json = chosen.endswith(".json")
-    mutate = random.choice((m.change_json, m.change_json, m.damage) if is_json else (m.damage, m.change_text))
+    mutate = random.choice(
+        (m.change_json, m.change_json, m.damage) if is_json else (m.damage, m.change_text)
+    )
     content = mutate(inner[chosen], random)
     whole = {**inner, chosen: content}
     if random.random() < 0.7:
-        try:
+        # A manifest that is damaged itself may have no place for it.
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
             whole = samples.with_member(inner, chosen, content)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # the manifest itself is what was damaged: as it is
     return {**rest, **{f"package/{path}": item for path, item in whole.items()}}
 
 
@@ -223,10 +249,14 @@ def _damage_journal(content: bytes, random: m.Random) -> bytes:
 
 # ---------------------------------------------------------------- the table
 
-_SHOW = ("show", "{}.json"), ("report", "{}.json", "-o", "page.html"), (
-    "report", "{}.json", "--format", "md"), ("gate", "{}.json", "--policy", "policy.toml"), (
-    "history", "add", "{}.json", "--database", "h.sqlite"), (
-    "gate", "convert.json", "--baseline", "{}.json", "--policy", "policy.toml")  # fmt: skip
+_SHOW = (
+    ("show", "{}.json"),
+    ("report", "{}.json", "-o", "page.html"),
+    ("report", "{}.json", "--format", "md"),
+    ("gate", "{}.json", "--policy", "policy.toml"),
+    ("history", "add", "{}.json", "--database", "h.sqlite"),
+    ("gate", "convert.json", "--baseline", "{}.json", "--policy", "policy.toml"),
+)
 _EVAL = "eval", "int8.tflite", "-o", "record.json", "--data"
 _CONVERT = "--data", "data.npz", "--test-data", "test.npz", "--effort", "fast", "-o", "out.tflite"
 _VERIFY = "verify", "package", "--no-run", "--json"
@@ -235,130 +265,348 @@ _WITH_DATA = taken("data.npz", "test.npz")
 
 def _record_kind(kind: str) -> Kind:
     return Kind(
-        f"record-{kind}", taken(f"{kind}.json", "policy.toml", **{"convert_json": "convert.json"}),
+        f"record-{kind}",
+        taken(f"{kind}.json", "policy.toml", **{"convert_json": "convert.json"}),
         only(f"{kind}.json", m.mixed(m.change_json, m.change_json, m.change_json, m.damage)),
         tuple(tuple(word.format(kind) for word in command) for command in _SHOW),
-    )  # fmt: skip
+    )
 
 
-def _framework(name: str, sample: str, mutate: m.Mutate, needs: str | None = None,
-               data: str = "") -> Kind:  # fmt: skip
+def _framework(
+    name: str, sample: str, mutate: m.Mutate, needs: str | None = None, data: str = ""
+) -> Kind:
     ending = sample.rpartition(".")[2]
     return Kind(
-        name, all_of(_WITH_DATA, taken(**{f"m_{ending}": sample})), only(f"m.{ending}", mutate),
-        (("convert", f"m.{ending}", *_CONVERT),), is_framework=True, truth=_true_conversion,
-        needs=needs, deadline_s=240,
-    )  # fmt: skip
+        name,
+        all_of(_WITH_DATA, taken(**{f"m_{ending}": sample})),
+        only(f"m.{ending}", mutate),
+        (("convert", f"m.{ending}", *_CONVERT),),
+        is_framework=True,
+        truth=_true_conversion,
+        needs=needs,
+        deadline_s=240,
+    )
 
 
 _OWN = (
-    Kind("tflite", taken(m_tflite="int8.tflite"),
-         only("m.tflite", m.mixed(m.damage, m.damage_words, m.damage_words, m.change_tflite, m.change_tflite)),
-         (("inspect", "m.tflite", "-o", "record.json"),), truth=_true_certificate),
-    Kind("carried", all_of(taken("test.npz", m_tflite="int8.tflite")), _damage_carried,
-         (("package", "m.tflite", "--target", "ios", "--data", "test.npz", "-o", "p"),
-          ("inspect", "m.tflite", "-o", "record.json")), truth=_true_certificate),
-    Kind("npz", taken("int8.tflite", d_npz="test.npz"),
-         only("d.npz", m.mixed(m.damage, m.change_zip(npy=m.change_npy), m.change_zip(npy=m.change_npy))),
-         ((*_EVAL, "d.npz"),), truth=_true_npz),
-    Kind("npy", taken("int8.tflite", d_npy="data.npy"), only("d.npy", m.change_npy),
-         (("parity", "int8.tflite", "--samples", "2", "--data", "d.npy"),)),
-    Kind("csv", taken("int8.tflite", d_csv="data.csv"),
-         only("d.csv", m.mixed(m.change_text, m.change_text, m.damage)),
-         ((*_EVAL, "d.csv"),), truth=_true_csv),
-    Kind("images", all_of(taken("int8.tflite"), lambda folder: {
-            f"d/{label}/{number}.{ending}": _read(folder / f"image{number}.{ending}")
-            for number, (label, ending) in enumerate(zip("aabbcc", ("png", "jpeg", "bmp", "gif", "webp", "tiff"),
-                                                         strict=True))}),
-         _damage_pictures, ((*_EVAL, "d", "--preprocess", "channels=gray,scale=1/510"),)),
-    Kind("project", all_of(taken("data.npz", "test.npz", "convert.json", edgeq_toml="project.toml"),
-                           lambda _: {"tiny.tflite": b"not a model"}),
-         only("edgeq.toml", m.mixed(m.change_text, m.change_text, m.damage)),
-         (("run",), ("devices", "list"), ("gate", "convert.json"), ("history", "list"))),
-    Kind("policy", taken("policy.toml", "convert.json", "compare.json"),
-         only("policy.toml", m.mixed(m.change_text, m.change_text, m.damage)),
-         (("gate", "convert.json", "compare.json", "--policy", "policy.toml", "-o", "gate.json"),)),
-    Kind("devices", lambda folder: {"../home/.config/edgeq/devices.toml": _read(folder / "devices.toml")},
-         only("../home/.config/edgeq/devices.toml", m.mixed(m.change_text, m.damage)),
-         (("devices", "list"), ("devices", "remove", "pi4"), ("devices", "add", "x", "ssh://a@192.0.2.1"))),
-    Kind("ssh-config", all_of(taken("int8.tflite"), lambda folder: {
-            "../home/.ssh/config": _read(folder / "ssh_config")}),
-         only("../home/.ssh/config", m.mixed(m.change_text, m.damage)),
-         (("bench", "int8.tflite", "--device", "nobody"),), is_accepted=False),
+    Kind(
+        "tflite",
+        taken(m_tflite="int8.tflite"),
+        only(
+            "m.tflite",
+            m.mixed(m.damage, m.damage_words, m.damage_words, m.change_tflite, m.change_tflite),
+        ),
+        (("inspect", "m.tflite", "-o", "record.json"),),
+        truth=_true_certificate,
+    ),
+    Kind(
+        "carried",
+        all_of(taken("test.npz", m_tflite="int8.tflite")),
+        _damage_carried,
+        (
+            ("package", "m.tflite", "--target", "ios", "--data", "test.npz", "-o", "p"),
+            ("inspect", "m.tflite", "-o", "record.json"),
+        ),
+        truth=_true_certificate,
+    ),
+    Kind(
+        "npz",
+        taken("int8.tflite", d_npz="test.npz"),
+        only(
+            "d.npz",
+            m.mixed(m.damage, m.change_zip(npy=m.change_npy), m.change_zip(npy=m.change_npy)),
+        ),
+        ((*_EVAL, "d.npz"),),
+        truth=_true_npz,
+    ),
+    Kind(
+        "npy",
+        taken("int8.tflite", d_npy="data.npy"),
+        only("d.npy", m.change_npy),
+        (("parity", "int8.tflite", "--samples", "2", "--data", "d.npy"),),
+    ),
+    Kind(
+        "csv",
+        taken("int8.tflite", d_csv="data.csv"),
+        only("d.csv", m.mixed(m.change_text, m.change_text, m.damage)),
+        ((*_EVAL, "d.csv"),),
+        truth=_true_csv,
+    ),
+    Kind(
+        "images",
+        all_of(
+            taken("int8.tflite"),
+            lambda folder: {
+                f"d/{label}/{number}.{ending}": _read(folder / f"image{number}.{ending}")
+                for number, (label, ending) in enumerate(
+                    zip("aabbcc", ("png", "jpeg", "bmp", "gif", "webp", "tiff"), strict=True)
+                )
+            },
+        ),
+        _damage_pictures,
+        ((*_EVAL, "d", "--preprocess", "channels=gray,scale=1/510"),),
+    ),
+    Kind(
+        "project",
+        all_of(
+            taken("data.npz", "test.npz", "convert.json", edgeq_toml="project.toml"),
+            lambda _: {"tiny.tflite": b"not a model"},
+        ),
+        only("edgeq.toml", m.mixed(m.change_text, m.change_text, m.damage)),
+        (("run",), ("devices", "list"), ("gate", "convert.json"), ("history", "list")),
+    ),
+    Kind(
+        "policy",
+        taken("policy.toml", "convert.json", "compare.json"),
+        only("policy.toml", m.mixed(m.change_text, m.change_text, m.damage)),
+        (("gate", "convert.json", "compare.json", "--policy", "policy.toml", "-o", "gate.json"),),
+    ),
+    Kind(
+        "devices",
+        lambda folder: {"../home/.config/edgeq/devices.toml": _read(folder / "devices.toml")},
+        only("../home/.config/edgeq/devices.toml", m.mixed(m.change_text, m.damage)),
+        (
+            ("devices", "list"),
+            ("devices", "remove", "pi4"),
+            ("devices", "add", "x", "ssh://a@192.0.2.1"),
+        ),
+    ),
+    Kind(
+        "ssh-config",
+        all_of(
+            taken("int8.tflite"),
+            lambda folder: {"../home/.ssh/config": _read(folder / "ssh_config")},
+        ),
+        only("../home/.ssh/config", m.mixed(m.change_text, m.damage)),
+        (("bench", "int8.tflite", "--device", "nobody"),),
+        is_accepted=False,
+    ),
     *map(_record_kind, RECORDS),
-    Kind("package-zip", taken("key.pub.pem", p_zip="python.zip"),
-         only("p.zip", m.mixed(m.damage, m.change_zip(json=m.change_json))),
-         (("verify", "p.zip", "--no-run"), ("verify", "p.zip", "--public-key", "key.pub.pem", "--no-run"))),
-    Kind("package-folder", all_of(taken("key.pub.pem"), inside("signed", under="package")), _damage_folder,
-         ((*_VERIFY, "--public-key", "key.pub.pem"),), truth=_true_package),
-    Kind("package-manifest", inside("signed", under="package"), _damage_named("manifest.json"), (_VERIFY,)),
-    Kind("package-golden", inside("signed", under="package"), _damage_named("golden/golden.json"), (_VERIFY,)),
-    Kind("package-aar", taken(p_zip="android.zip"), only("p.zip", m.mixed(m.damage, m.change_zip(
-            json=m.change_json, aar=m.change_zip(xml=m.change_text)))),
-         (("verify", "p.zip", "--no-run"),)),
-    Kind("package-c", taken(p_zip="c.zip"), only("p.zip", m.mixed(m.damage, m.change_zip(
-            json=m.change_json, h=m.change_text))), (("verify", "p.zip", "--no-run"),)),
-    Kind("package-before", taken("int8.tflite", "test.npz", p_zip="ios.zip"),
-         only("p.zip", m.mixed(m.damage, m.change_zip(json=m.change_json))),
-         (("package", "int8.tflite", "--target", "ios", "--data", "test.npz", "-o", "new.zip",
-           "--previous", "p.zip"),)),
-    Kind("labels", taken("int8.tflite", "test.npz", "labels.txt"),
-         only("labels.txt", m.mixed(m.change_text, m.damage)),
-         (("package", "int8.tflite", "--target", "ios", "--data", "test.npz", "--labels", "labels.txt",
-           "-o", "new"),)),
-    Kind("public-key", all_of(taken("key.pub.pem"), inside("signed", under="package")),
-         only("key.pub.pem", m.mixed(m.change_text, m.damage)),
-         ((*_VERIFY, "--public-key", "key.pub.pem"),)),
-    Kind("private-key", taken("int8.tflite", "test.npz", "key.pem"),
-         only("key.pem", m.mixed(m.change_text, m.damage)),
-         (("package", "int8.tflite", "--target", "ios", "--data", "test.npz", "--sign-with", "key.pem",
-           "-o", "new"),)),
-    Kind("history-zip", taken(a_zip="export.zip"), only("a.zip", m.mixed(m.damage, m.change_zip(
-            json=m.change_json))), (("history", "import", "a.zip", "--database", "h.sqlite"),),
-         then=("history", "list", "--database", "h.sqlite")),
-    Kind("history-tar", taken(a_tar="export.tar"), only("a.tar", m.mixed(m.damage, m.change_tar)),
-         (("history", "import", "a.tar", "--database", "h.sqlite"),)),
-    Kind("history-index", inside("export"), only("export/history.json", m.mixed(m.change_json, m.damage)),
-         (("history", "import", "export", "--database", "h.sqlite"),),
-         then=("history", "list", "--database", "h.sqlite")),
-    Kind("history-store", taken(h_sqlite="history.sqlite"), only("h.sqlite", m.change_sqlite),
-         (("history", "export", "out", "--database", "h.sqlite"), ("history", "list", "--database", "h.sqlite"),
-          ("history", "show", "1", "--database", "h.sqlite"), ("history", "diff", "1", "2", "--database", "h.sqlite"),
-          ("history", "trend", "p50", "--database", "h.sqlite"), ("history", "check", "--database", "h.sqlite"),
-          ("history", "remove", "1", "--database", "h.sqlite"),
-          ("history", "trend", "accuracy", "--json", "--database", "h.sqlite")), truth=_true_store),
-    Kind("journal", taken(j_tuning="searched.tflite.tuning"), only("j.tuning", m.mixed(_damage_journal, m.damage)),
-         ((f"{DIRECT}journal", "j.tuning"),)),
-    Kind("run-state", inside("project/build", under="build"), only("build/tiny.tflite.run-state", m.mixed(
-            m.change_json, m.change_json, m.damage)), ((f"{DIRECT}state", "build/tiny.tflite.run-state"),)),
-    Kind("run-lock", inside("project"), only("project/build/tiny.tflite.run.lock", m.damage),
-         (("run", "--file", "project/edgeq.toml"),)),
-    Kind("pt2-archive", taken(m_pt2="dynamic.pt2"), only("m.pt2", m.mixed(m.damage, m.change_zip(
-            json=m.change_json))), ((f"{DIRECT}torch_archive", "m.pt2"),), needs="torch"),
-    Kind("keras-config", taken(m_keras="tiny.keras"), only("m.keras", _damage_keras),
-         ((f"{DIRECT}learned_ranges", "m.keras"),)),
-    Kind("board", lambda _: {"running": b"2222 1\n"}, only("running", m.mixed(m.change_text, m.damage)),
-         ((f"{DIRECT}board", "running"),)),
-)  # fmt: skip
+    Kind(
+        "package-zip",
+        taken("key.pub.pem", p_zip="python.zip"),
+        only("p.zip", m.mixed(m.damage, m.change_zip(json=m.change_json))),
+        (
+            ("verify", "p.zip", "--no-run"),
+            ("verify", "p.zip", "--public-key", "key.pub.pem", "--no-run"),
+        ),
+    ),
+    Kind(
+        "package-folder",
+        all_of(taken("key.pub.pem"), inside("signed", under="package")),
+        _damage_folder,
+        ((*_VERIFY, "--public-key", "key.pub.pem"),),
+        truth=_true_package,
+    ),
+    Kind(
+        "package-manifest",
+        inside("signed", under="package"),
+        _damage_named("manifest.json"),
+        (_VERIFY,),
+    ),
+    Kind(
+        "package-golden",
+        inside("signed", under="package"),
+        _damage_named("golden/golden.json"),
+        (_VERIFY,),
+    ),
+    Kind(
+        "package-aar",
+        taken(p_zip="android.zip"),
+        only(
+            "p.zip",
+            m.mixed(
+                m.damage, m.change_zip(json=m.change_json, aar=m.change_zip(xml=m.change_text))
+            ),
+        ),
+        (("verify", "p.zip", "--no-run"),),
+    ),
+    Kind(
+        "package-c",
+        taken(p_zip="c.zip"),
+        only("p.zip", m.mixed(m.damage, m.change_zip(json=m.change_json, h=m.change_text))),
+        (("verify", "p.zip", "--no-run"),),
+    ),
+    Kind(
+        "package-before",
+        taken("int8.tflite", "test.npz", p_zip="ios.zip"),
+        only("p.zip", m.mixed(m.damage, m.change_zip(json=m.change_json))),
+        (
+            (
+                "package",
+                "int8.tflite",
+                "--target",
+                "ios",
+                "--data",
+                "test.npz",
+                "-o",
+                "new.zip",
+                "--previous",
+                "p.zip",
+            ),
+        ),
+    ),
+    Kind(
+        "labels",
+        taken("int8.tflite", "test.npz", "labels.txt"),
+        only("labels.txt", m.mixed(m.change_text, m.damage)),
+        (
+            (
+                "package",
+                "int8.tflite",
+                "--target",
+                "ios",
+                "--data",
+                "test.npz",
+                "--labels",
+                "labels.txt",
+                "-o",
+                "new",
+            ),
+        ),
+    ),
+    Kind(
+        "public-key",
+        all_of(taken("key.pub.pem"), inside("signed", under="package")),
+        only("key.pub.pem", m.mixed(m.change_text, m.damage)),
+        ((*_VERIFY, "--public-key", "key.pub.pem"),),
+    ),
+    Kind(
+        "private-key",
+        taken("int8.tflite", "test.npz", "key.pem"),
+        only("key.pem", m.mixed(m.change_text, m.damage)),
+        (
+            (
+                "package",
+                "int8.tflite",
+                "--target",
+                "ios",
+                "--data",
+                "test.npz",
+                "--sign-with",
+                "key.pem",
+                "-o",
+                "new",
+            ),
+        ),
+    ),
+    Kind(
+        "history-zip",
+        taken(a_zip="export.zip"),
+        only("a.zip", m.mixed(m.damage, m.change_zip(json=m.change_json))),
+        (("history", "import", "a.zip", "--database", "h.sqlite"),),
+        then=("history", "list", "--database", "h.sqlite"),
+    ),
+    Kind(
+        "history-tar",
+        taken(a_tar="export.tar"),
+        only("a.tar", m.mixed(m.damage, m.change_tar)),
+        (("history", "import", "a.tar", "--database", "h.sqlite"),),
+    ),
+    Kind(
+        "history-index",
+        inside("export"),
+        only("export/history.json", m.mixed(m.change_json, m.damage)),
+        (("history", "import", "export", "--database", "h.sqlite"),),
+        then=("history", "list", "--database", "h.sqlite"),
+    ),
+    Kind(
+        "history-store",
+        taken(h_sqlite="history.sqlite"),
+        only("h.sqlite", m.change_sqlite),
+        (
+            ("history", "export", "out", "--database", "h.sqlite"),
+            ("history", "list", "--database", "h.sqlite"),
+            ("history", "show", "1", "--database", "h.sqlite"),
+            ("history", "diff", "1", "2", "--database", "h.sqlite"),
+            ("history", "trend", "p50", "--database", "h.sqlite"),
+            ("history", "check", "--database", "h.sqlite"),
+            ("history", "remove", "1", "--database", "h.sqlite"),
+            ("history", "trend", "accuracy", "--json", "--database", "h.sqlite"),
+        ),
+        truth=_true_store,
+    ),
+    Kind(
+        "journal",
+        taken(j_tuning="searched.tflite.tuning"),
+        only("j.tuning", m.mixed(_damage_journal, m.damage)),
+        ((f"{DIRECT}journal", "j.tuning"),),
+    ),
+    Kind(
+        "run-state",
+        inside("project/build", under="build"),
+        only("build/tiny.tflite.run-state", m.mixed(m.change_json, m.change_json, m.damage)),
+        ((f"{DIRECT}state", "build/tiny.tflite.run-state"),),
+    ),
+    Kind(
+        "run-lock",
+        inside("project"),
+        only("project/build/tiny.tflite.run.lock", m.damage),
+        (("run", "--file", "project/edgeq.toml"),),
+    ),
+    Kind(
+        "pt2-archive",
+        taken(m_pt2="dynamic.pt2"),
+        only("m.pt2", m.mixed(m.damage, m.change_zip(json=m.change_json))),
+        ((f"{DIRECT}torch_archive", "m.pt2"),),
+        needs="torch",
+    ),
+    Kind(
+        "keras-config",
+        taken(m_keras="tiny.keras"),
+        only("m.keras", _damage_keras),
+        ((f"{DIRECT}learned_ranges", "m.keras"),),
+    ),
+    Kind(
+        "board",
+        lambda _: {"running": b"2222 1\n"},
+        only("running", m.mixed(m.change_text, m.damage)),
+        ((f"{DIRECT}board", "running"),),
+    ),
+)
 
 _FRAMEWORKS = (
     _framework("foreign-tflite", "tiny.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite)),
-    Kind("run-tflite", all_of(_WITH_DATA, taken(m_tflite="int8.tflite")),
-         only("m.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite, m.change_tflite)),
-         (("bench", "m.tflite", "--runs", "30", "-o", "record.json"), ("profile", "m.tflite", "--runs", "20"),
-          ("eval", "m.tflite", "--data", "test.npz"), ("debug", "m.tflite", "m.tflite", "--data", "test.npz")),
-         is_framework=True, deadline_s=120),
-    Kind("journal-tune", all_of(_WITH_DATA, taken("tiny.tflite", **{"searched_tflite_tuning": "searched.tflite.tuning"})),
-         only("searched.tflite.tuning", _damage_journal), (samples.tune_arguments(),), is_framework=True,
-         deadline_s=240),
+    Kind(
+        "run-tflite",
+        all_of(_WITH_DATA, taken(m_tflite="int8.tflite")),
+        only("m.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite, m.change_tflite)),
+        (
+            ("bench", "m.tflite", "--runs", "30", "-o", "record.json"),
+            ("profile", "m.tflite", "--runs", "20"),
+            ("eval", "m.tflite", "--data", "test.npz"),
+            ("debug", "m.tflite", "m.tflite", "--data", "test.npz"),
+        ),
+        is_framework=True,
+        deadline_s=120,
+    ),
+    Kind(
+        "journal-tune",
+        all_of(
+            _WITH_DATA, taken("tiny.tflite", **{"searched_tflite_tuning": "searched.tflite.tuning"})
+        ),
+        only("searched.tflite.tuning", _damage_journal),
+        (samples.tune_arguments(),),
+        is_framework=True,
+        deadline_s=240,
+    ),
     _framework("keras", "tiny.keras", _damage_keras),
     _framework("h5", "tiny.h5", m.change_h5),
     _framework("legacy-h5", "legacy.h5", m.change_h5),
-    Kind("saved-model", all_of(_WITH_DATA, inside("saved", under="m")), _damage_saved,
-         (("convert", "m", *_CONVERT),), is_framework=True, truth=_true_conversion, deadline_s=240),
-    _framework("onnx", "tiny.onnx", m.mixed(m.damage, m.change_protobuf, m.change_protobuf), "onnx"),
+    Kind(
+        "saved-model",
+        all_of(_WITH_DATA, inside("saved", under="m")),
+        _damage_saved,
+        (("convert", "m", *_CONVERT),),
+        is_framework=True,
+        truth=_true_conversion,
+        deadline_s=240,
+    ),
+    _framework(
+        "onnx", "tiny.onnx", m.mixed(m.damage, m.change_protobuf, m.change_protobuf), "onnx"
+    ),
     _framework("pt2", "tiny.pt2", m.mixed(m.damage, m.change_zip(json=m.change_json)), "torch"),
-)  # fmt: skip
+)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*_OWN, *_FRAMEWORKS)}
 

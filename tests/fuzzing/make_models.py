@@ -58,31 +58,44 @@ def _make_saved_models(tf: Any, folder: Path, outside: Path) -> None:
         "read_file": lambda x: x + length(raw.ReadFile(filename=canary)),
         "write_file": lambda x: _after(tf, raw.WriteFile(filename=written, contents="x"), x),
         "save": lambda x: _after(
-            tf, raw.SaveV2(prefix=written, tensor_names=["a"], shape_and_slices=[""], tensors=[x]), x
+            tf,
+            raw.SaveV2(prefix=written, tensor_names=["a"], shape_and_slices=[""], tensors=[x]),
+            x,
         ),
-        "restore": lambda x: x + raw.RestoreV2(
-            prefix=canary, tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32]
-        )[0],
+        "restore": lambda x: (
+            x
+            + raw.RestoreV2(
+                prefix=canary, tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32]
+            )[0]
+        ),
         "matching": lambda x: x + length(raw.MatchingFiles(pattern=f"{outside}/*"))[0],
         "print": lambda x: _after(tf, tf.print(x, output_stream=f"file://{written}"), x),
         "debug": lambda x: raw.DebugIdentityV2(input=x, debug_urls=[f"file://{outside}"]),
         "py_func": lambda x: tf.ensure_shape(tf.numpy_function(python, [x], tf.float32), [1, 4]),
         "eager_py": lambda x: tf.ensure_shape(tf.py_function(python, [x], tf.float32), [1, 4]),
-        "while": lambda x: tf.while_loop(lambda y: tf.reduce_all(y <= y), lambda y: [y + 1], [x])[0],
+        "while": lambda x: tf.while_loop(lambda y: tf.reduce_all(y > -1e9), _next, [x])[0],
         "huge": lambda x: x + tf.reduce_sum(tf.ones([1 << 20, 1 << 16]) * x[0, 0]),
-        "random_file": lambda x: x + length(
-            raw.ReaderReadV2(reader_handle=raw.WholeFileReaderV2(),
-                             queue_handle=_queue(tf, canary)).value),
+        "random_file": lambda x: (
+            x
+            + length(
+                raw.ReaderReadV2(
+                    reader_handle=raw.WholeFileReaderV2(), queue_handle=_queue(tf, canary)
+                ).value
+            )
+        ),
         "lines": lambda x: x + length(tf.data.TextLineDataset(canary).take(1).get_single_element()),
-        "csv": lambda x: x + tf.data.experimental.CsvDataset(
-            canary, [0.0]).take(1).get_single_element()[0],
-        "records": lambda x: x + length(
-            tf.data.TFRecordDataset(canary).take(1).get_single_element()),
-        "cache": lambda x: x + tf.data.Dataset.from_tensors(1.0).cache(
-            written).get_single_element(),
+        "csv": lambda x: (
+            x + tf.data.experimental.CsvDataset(canary, [0.0]).take(1).get_single_element()[0]
+        ),
+        "records": lambda x: (
+            x + length(tf.data.TFRecordDataset(canary).take(1).get_single_element())
+        ),
+        "cache": lambda x: (
+            x + tf.data.Dataset.from_tensors(1.0).cache(written).get_single_element()
+        ),
         "summary": lambda x: _after(tf, tf.summary.create_file_writer(written).init(), x),
         "assertion": lambda x: _after(tf, tf.debugging.assert_less(x, -1e30), x),
-    }  # fmt: skip
+    }
     for name, body in bodies.items():
         module = tf.Module()
         function = tf.function(body, input_signature=[tf.TensorSpec([1, 4], tf.float32, "x")])
@@ -94,10 +107,14 @@ def _make_saved_models(tf: Any, folder: Path, outside: Path) -> None:
     vocabulary = outside / "canary"
     table = tf.lookup.StaticVocabularyTable(
         tf.lookup.TextFileInitializer(
-            str(vocabulary), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
+            str(vocabulary),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
             tf.lookup.TextFileIndex.LINE_NUMBER,
-        ), 1,
-    )  # fmt: skip
+        ),
+        1,
+    )
     module = tf.Module()
     module.table = table
     module.serve = tf.function(
@@ -105,6 +122,10 @@ def _make_saved_models(tf: Any, folder: Path, outside: Path) -> None:
         input_signature=[tf.TensorSpec([1, 4], tf.float32, "x")],
     )
     tf.saved_model.save(module, str(folder / "table"), {"serving_default": module.serve})
+
+
+def _next(x: Any) -> list[Any]:
+    return [x * 0 + 1]
 
 
 def _after(tf: Any, operation: Any, x: Any) -> Any:
@@ -157,9 +178,12 @@ def make_onnx(folder: Path, outside: Path) -> None:
     value = helper.make_tensor_value_info
     kind = onnx.TensorProto.FLOAT
     graph = helper.make_graph(
-        nodes, "tiny", [value("image", kind, [1, 1, 8, 8])], [value("scores", kind, [1, 3])],
+        nodes,
+        "tiny",
+        [value("image", kind, [1, 1, 8, 8])],
+        [value("scores", kind, [1, 3])],
         [constant("w1", 4, 1, 3, 3), constant("w2", 3, 4), constant("b2", 3)],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "tiny.onnx")
     del outside

@@ -20,14 +20,73 @@ import numpy as np
 Random = random.Random
 Mutate = Callable[[bytes, Random], bytes]
 
-WORDS = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF,
-         0xFFFFFFFE, 0x40000000, 0x10000, 1 << 20)  # fmt: skip
-TEXTS = ("", " ", "\0", "a" * 5000, "../../../../etc/passwd", "/etc/passwd", "$(touch x)", "`id`",
-         "<script>alert(1)</script>", "\x1b[2J\x1b]0;x\x07", "%s%n", "\ud800", "\u202e", "NaN",
-         "Infinity", "-1", "1e999", "nan", "__import__('os').system('id')", "{{7*7}}", "' OR 1=1 --",
-         "A:\\x", "\r\n", "9" * 400, "none")  # fmt: skip
-SCALARS = (None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 2**64, 10**30, 0.5, -0.0, 1e308,
-           5e-324, float("nan"), float("inf"), float("-inf"))  # fmt: skip
+WORDS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    0xFFFFFFFE,
+    0x40000000,
+    0x10000,
+    1 << 20,
+)
+TEXTS = (
+    "",
+    " ",
+    "\0",
+    "a" * 5000,
+    "../../../../etc/passwd",
+    "/etc/passwd",
+    "$(touch x)",
+    "`id`",
+    "<script>alert(1)</script>",
+    "\x1b[2J\x1b]0;x\x07",
+    "%s%n",
+    "\ud800",
+    "\u202e",
+    "NaN",
+    "Infinity",
+    "-1",
+    "1e999",
+    "nan",
+    "__import__('os').system('id')",
+    "{{7*7}}",
+    "' OR 1=1 --",
+    "A:\\x",
+    "\r\n",
+    "9" * 400,
+    "none",
+)
+SCALARS = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    -(2**63),
+    2**64,
+    10**30,
+    0.5,
+    -0.0,
+    1e308,
+    5e-324,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+)
 
 
 # ---------------------------------------------------------------- bytes
@@ -62,8 +121,9 @@ def _damage_once(made: bytearray, random: Random) -> bytearray:
     elif way == 7:
         other = random.randrange(len(made))
         made[place : place + length], made[other : other + length] = (
-            made[other : other + length], made[place : place + length],
-        )  # fmt: skip
+            made[other : other + length],
+            made[place : place + length],
+        )
     else:
         _put_word(made, place, random)
     return made
@@ -82,7 +142,9 @@ def damage_words(content: bytes, random: Random) -> bytes:
     for _ in range(random.choice((1, 1, 2, 4))):
         place = 4 * random.randrange(max(len(made) // 4, 1))
         old = int.from_bytes(made[place : place + 4], "little")
-        word = random.choice((*WORDS, old + 4, old - 4, old + 1, 2 * old, -place, len(made) - place))
+        word = random.choice(
+            (*WORDS, old + 4, old - 4, old + 1, 2 * old, -place, len(made) - place)
+        )
         made[place : place + 4] = (word & 0xFFFFFFFF).to_bytes(4, "little")
     return bytes(made)
 
@@ -160,11 +222,23 @@ def nested(depth: int) -> Any:
 def change_json(content: bytes, random: Random) -> bytes:
     """A JSON text with other types, keys and values, or with what JSON does not know."""
     if random.random() < 0.06:
-        return random.choice((
-            b"[" * 100_000, b'{"a":' * 50_000, b"null", b"[]", b"{}", b"", b"\xff\xfe{}", b"NaN",
-            content.replace(b":", b": [[[[", 1), content + content, b"\xef\xbb\xbf" + content,
-            content.decode(errors="replace").encode("utf-16"), b"1" * 10_000,
-        ))  # fmt: skip
+        return random.choice(
+            (
+                b"[" * 100_000,
+                b'{"a":' * 50_000,
+                b"null",
+                b"[]",
+                b"{}",
+                b"",
+                b"\xff\xfe{}",
+                b"NaN",
+                content.replace(b":", b": [[[[", 1),
+                content + content,
+                b"\xef\xbb\xbf" + content,
+                content.decode(errors="replace").encode("utf-16"),
+                b"1" * 10_000,
+            )
+        )
     plain = json.loads(content)
     for _ in range(random.choice((1, 1, 1, 2, 5))):
         plain = change_plain(plain, random)
@@ -173,9 +247,42 @@ def change_json(content: bytes, random: Random) -> bytes:
 
 # ---------------------------------------------------------------- texts
 
-_TOKENS = ("0", "-1", "1e400", "nan", '"', "'", "[", "]", "{", "}", "=", ",", "\0", "\t", "#", "\n",
-           "true", "1979-05-27T07:32:00Z", '""', "[]", "{}", "é", "\u2028", "0x1F", "1_000",
-           "9" * 30, '"""', "\\", "..", "[[a]]", "a.b.c = 1", "inf", ";", "x" * 3000)  # fmt: skip
+_TOKENS = (
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    '"',
+    "'",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ",",
+    "\0",
+    "\t",
+    "#",
+    "\n",
+    "true",
+    "1979-05-27T07:32:00Z",
+    '""',
+    "[]",
+    "{}",
+    "é",
+    "\u2028",
+    "0x1F",
+    "1_000",
+    "9" * 30,
+    '"""',
+    "\\",
+    "..",
+    "[[a]]",
+    "a.b.c = 1",
+    "inf",
+    ";",
+    "x" * 3000,
+)
 
 
 def change_text(content: bytes, random: Random) -> bytes:
@@ -201,14 +308,32 @@ def change_text(content: bytes, random: Random) -> bytes:
             at = random.randrange(len(lines[place]) + 1)
             lines[place] = lines[place][:at] + random.choice(_TOKENS) + lines[place][at:]
     text = "\n".join(lines).encode("utf-8", "surrogatepass")
-    return random.choice((text,) * 12 + (b"\xef\xbb\xbf" + text, text.replace(b"\n", b"\r\n"),
-                                         text.decode("utf-8", "replace").encode("utf-16")))  # fmt: skip
+    return random.choice(
+        (text,) * 12
+        + (
+            b"\xef\xbb\xbf" + text,
+            text.replace(b"\n", b"\r\n"),
+            text.decode("utf-8", "replace").encode("utf-16"),
+        )
+    )
 
 
 # ---------------------------------------------------------------- archives
 
-BAD_NAMES = ("../escape", "/escape", "a/../../escape", "C:\\escape", "a\\..\\..\\escape", "", ".",
-             "con", "a" * 300, "\x1b[31m", "\u202e", "folder/")  # fmt: skip
+BAD_NAMES = (
+    "../escape",
+    "/escape",
+    "a/../../escape",
+    "C:\\escape",
+    "a\\..\\..\\escape",
+    "",
+    ".",
+    "con",
+    "a" * 300,
+    "\x1b[31m",
+    "\u202e",
+    "folder/",
+)
 
 
 def read_zip(content: bytes) -> dict[str, bytes]:
@@ -247,8 +372,11 @@ def change_zip(**members: Mutate) -> Mutate:
             files.append((random.choice((*BAD_NAMES, name)), random.choice((inside, b"x"))))
         elif way == 6:
             files[place] = random.choice((*BAD_NAMES, name.upper())), inside
-        method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA,
-                                zipfile.ZIP_BZIP2) if way == 7 else (zipfile.ZIP_STORED,))  # fmt: skip
+        method = random.choice(
+            (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2)
+            if way == 7
+            else (zipfile.ZIP_STORED,)
+        )
         return change_zip_headers(content, random) if way == 8 else write_zip(files, method)
 
     return change
@@ -257,7 +385,9 @@ def change_zip(**members: Mutate) -> Mutate:
 def change_zip_headers(content: bytes, random: Random) -> bytes:
     """Other sizes, methods, flags, checksums or offsets in a zip's directory or local headers."""
     made = bytearray(content)
-    starts = [i for sign in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for i in _find(content, sign)]
+    starts = [
+        i for sign in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for i in _find(content, sign)
+    ]
     start = random.choice(starts)
     sizes = {b"PK\x01\x02": 46, b"PK\x03\x04": 30, b"PK\x05\x06": 22}
     at = start + 4 + 2 * random.randrange((sizes[bytes(made[start : start + 4])] - 4) // 2)
@@ -279,7 +409,10 @@ def change_tar(content: bytes, random: Random, own: Mutate = change_json) -> byt
     """A tar archive with other members, names, kinds or sizes."""
     target = io.BytesIO()
     mode = random.choice(("w", "w:gz", "w:xz", "w:bz2"))
-    with tarfile.open(fileobj=io.BytesIO(content)) as source, tarfile.open(fileobj=target, mode=mode) as made:
+    with (
+        tarfile.open(fileobj=io.BytesIO(content)) as source,
+        tarfile.open(fileobj=target, mode=mode) as made,
+    ):
         members = source.getmembers()
         chosen = random.choice([member for member in members if member.isreg()]).name
         for member in members:
@@ -292,8 +425,16 @@ def change_tar(content: bytes, random: Random, own: Mutate = change_json) -> byt
                 elif way == 1:
                     member.name = random.choice(BAD_NAMES) + random.choice(("", ".json"))
                 elif way == 2:
-                    member.type = random.choice((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
-                                                 tarfile.FIFOTYPE, tarfile.DIRTYPE, b"Z"))  # fmt: skip
+                    member.type = random.choice(
+                        (
+                            tarfile.SYMTYPE,
+                            tarfile.LNKTYPE,
+                            tarfile.CHRTYPE,
+                            tarfile.FIFOTYPE,
+                            tarfile.DIRTYPE,
+                            b"Z",
+                        )
+                    )
                     member.linkname = random.choice(("../../x", "/etc/passwd", member.name))
                 elif way == 3:
                     continue
@@ -307,11 +448,41 @@ def change_tar(content: bytes, random: Random, own: Mutate = change_json) -> byt
 
 # ---------------------------------------------------------------- arrays, tables, pictures
 
-_DESCRIPTIONS = ("|O", "<f8", "<f4", ">f4", "<U100000000", "|S0", "<M8[ns]", "|V8", "<c16", "|b1",
-                 "<i8", "[('a', '<f4')]", "<f16", "|u1", "x")  # fmt: skip
-_SHAPES = ("()", "(0,)", "(-1,)", "(10**12,)", "(1000000000000,)", "(4294967296, 4294967296)",
-           "(1,)*40", "(2, 8, 8)", "(16, 8, 8, 1, 1)", "16", "(16.0,)", "(True,)", "None",
-           "(16, 64)", "(9223372036854775807,)", "(100000, 8, 8, 1)")  # fmt: skip
+_DESCRIPTIONS = (
+    "|O",
+    "<f8",
+    "<f4",
+    ">f4",
+    "<U100000000",
+    "|S0",
+    "<M8[ns]",
+    "|V8",
+    "<c16",
+    "|b1",
+    "<i8",
+    "[('a', '<f4')]",
+    "<f16",
+    "|u1",
+    "x",
+)
+_SHAPES = (
+    "()",
+    "(0,)",
+    "(-1,)",
+    "(10**12,)",
+    "(1000000000000,)",
+    "(4294967296, 4294967296)",
+    "(1,)*40",
+    "(2, 8, 8)",
+    "(16, 8, 8, 1, 1)",
+    "16",
+    "(16.0,)",
+    "(True,)",
+    "None",
+    "(16, 64)",
+    "(9223372036854775807,)",
+    "(100000, 8, 8, 1)",
+)
 
 
 def change_npy(content: bytes, random: Random) -> bytes:
@@ -322,20 +493,38 @@ def change_npy(content: bytes, random: Random) -> bytes:
     header, data = content[10 : 10 + length].decode("latin-1"), content[10 + length :]
     way = random.randrange(5)
     if way == 0:
-        header = header.replace(header.split("'descr': ")[1].split(",")[0],
-                                repr(random.choice(_DESCRIPTIONS)), 1)  # fmt: skip
+        header = header.replace(
+            header.split("'descr': ")[1].split(",")[0], repr(random.choice(_DESCRIPTIONS)), 1
+        )
     elif way == 1:
         shape = header[header.index("(") : header.index(")") + 1]
         header = header.replace(shape, random.choice(_SHAPES), 1)
     elif way == 2:
         header = header.replace("False", random.choice(("True", "None", "1", "'x'")), 1)
     elif way == 3:
-        header = random.choice(("", "{}", "{" * 5000, "[" * 5000 + "]" * 5000, "__import__('os')",
-                                "{'descr': '<f4'}", header * 2, "\0" * 64))  # fmt: skip
+        header = random.choice(
+            (
+                "",
+                "{}",
+                "{" * 5000,
+                "[" * 5000 + "]" * 5000,
+                "__import__('os')",
+                "{'descr': '<f4'}",
+                header * 2,
+                "\0" * 64,
+            )
+        )
     else:
-        data = random.choice((b"", data[: len(data) // 2], data * 3,
-                              np.full(len(data) // 4, random.choice(
-                                  (np.nan, np.inf, 1e38, 0)), np.float32).tobytes()))  # fmt: skip
+        data = random.choice(
+            (
+                b"",
+                data[: len(data) // 2],
+                data * 3,
+                np.full(
+                    len(data) // 4, random.choice((np.nan, np.inf, 1e38, 0)), np.float32
+                ).tobytes(),
+            )
+        )
     packed = header.encode("latin-1")
     size = random.choice((len(packed),) * 8 + (0, 0xFFFF, len(packed) // 2))
     version = random.choice((b"\x01\x00",) * 8 + (b"\x02\x00", b"\x03\x00", b"\x09\x00"))
@@ -346,9 +535,19 @@ def change_png(content: bytes, random: Random) -> bytes:
     """A picture that says it is larger, of other colours, or is followed by other chunks."""
     if random.random() < 0.5:
         return damage(content, random)
-    width, height = random.choice(((0, 0), (1, 1), (30_000, 30_000), (2**31 - 1, 1), (12_000, 12_000)))
-    header = struct.pack(">IIBBBBB", width, height, random.choice((8, 16, 1, 3)),
-                         random.choice((0, 2, 3, 6, 7)), 0, 0, random.choice((0, 1)))  # fmt: skip
+    width, height = random.choice(
+        ((0, 0), (1, 1), (30_000, 30_000), (2**31 - 1, 1), (12_000, 12_000))
+    )
+    header = struct.pack(
+        ">IIBBBBB",
+        width,
+        height,
+        random.choice((8, 16, 1, 3)),
+        random.choice((0, 2, 3, 6, 7)),
+        0,
+        0,
+        random.choice((0, 1)),
+    )
     chunk = b"IHDR" + header
     return content[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
 
@@ -376,8 +575,13 @@ def _change_tree(model: Any, random: Random) -> None:
     holder = model
     while True:
         inner = [value for value in vars(holder).values() if _has_fields(value)]
-        inner += [item for value in vars(holder).values() if isinstance(value, list)
-                  for item in value if _has_fields(item)]  # fmt: skip
+        inner += [
+            item
+            for value in vars(holder).values()
+            if isinstance(value, list)
+            for item in value
+            if _has_fields(item)
+        ]
         if not inner or random.random() < 0.2:
             break
         holder = random.choice(inner)
@@ -487,18 +691,22 @@ def change_sqlite(content: bytes, random: Random) -> bytes:
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("PRAGMA ignore_check_constraints=ON")
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
         table = random.choice(tables)
         columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
         statements = [
             (f'UPDATE "{table}" SET "{random.choice(columns)}" = ?', (_sql_value(random),)),
             (f'UPDATE "{table}" SET "{random.choice(columns)}" = ?', (_sql_value(random),)),
             (f'UPDATE "{table}" SET "{random.choice(columns)}" = ?', (_sql_value(random),)),
-            (f'DROP TABLE "{table}"', ()), (f'DELETE FROM "{table}"', ()),
+            (f'DROP TABLE "{table}"', ()),
+            (f'DELETE FROM "{table}"', ()),
             (f'ALTER TABLE "{table}" RENAME TO other', ()),
             (f"PRAGMA user_version = {random.choice((0, 1, 2, 99, -5))}", ()),
             (f"PRAGMA application_id = {random.choice((0, 7))}", ()),
-        ]  # fmt: skip
+        ]
         try:
             connection.execute(*random.choice(statements))
         except sqlite3.Error:
@@ -508,8 +716,18 @@ def change_sqlite(content: bytes, random: Random) -> bytes:
 
 
 def _sql_value(random: Random) -> Any:
-    numbers = (None, 0, -1, 2**62, 1e308, -0.5, b"", b"\xff\x00", zlib.compress(b"{}"),
-               zlib.compress(bytes(1 << 20)))  # fmt: skip
+    numbers = (
+        None,
+        0,
+        -1,
+        2**62,
+        1e308,
+        -0.5,
+        b"",
+        b"\xff\x00",
+        zlib.compress(b"{}"),
+        zlib.compress(bytes(1 << 20)),
+    )
     return random.choice((*numbers, *(text for text in TEXTS if text != "\ud800"), "[[1]]", "{}"))
 
 
@@ -536,8 +754,16 @@ def change_h5(content: bytes, random: Random) -> bytes:
             if isinstance(file[name], h5py.Dataset) and random.random() < 0.6:
                 values = np.asarray(file[name])
                 del file[name]
-                file[name] = random.choice((values * np.nan, values[:1], values.T, values[None],
-                                            values.astype("f8"), values.astype("S8")))  # fmt: skip
+                file[name] = random.choice(
+                    (
+                        values * np.nan,
+                        values[:1],
+                        values.T,
+                        values[None],
+                        values.astype("f8"),
+                        values.astype("S8"),
+                    )
+                )
             else:
                 del file[name]
     return target.getvalue()

@@ -113,7 +113,9 @@ def make(folder: Path, outside: Path, records: Mapping[str, Path] | None = None)
         subprocess.run([python, script, name, folder, outside], check=True, capture_output=True)
     _make_data(folder)
     common = ("--data", "data.npz", "--test-data", "test.npz", "--effort", "fast")
-    edgeq(folder, "convert", "tiny.tflite", *common, "--preprocess", "scale=1/2", "-o", "int8.tflite")
+    edgeq(
+        folder, "convert", "tiny.tflite", *common, "--preprocess", "scale=1/2", "-o", "int8.tflite"
+    )
     if records is None:
         _make_records(folder)
     for kind, path in (records or {}).items():
@@ -133,7 +135,9 @@ def _make_data(folder: Path) -> None:
     np.savez(folder / "channels.npz", random.random((16, 1, 8, 8)).astype(np.float32))
     rows = images.reshape(len(images), -1)
     header = ",".join([*(f"p{number}" for number in range(64)), "label"])
-    lines = [",".join([*(f"{v:.6f}" for v in row), str(y)]) for row, y in zip(rows, labels, strict=True)]
+    lines = [
+        ",".join([*(f"{v:.6f}" for v in row), str(y)]) for row, y in zip(rows, labels, strict=True)
+    ]
     (folder / "data.csv").write_text("\n".join([header, *lines]) + "\n")
     from PIL import Image
 
@@ -146,7 +150,9 @@ def _make_data(folder: Path) -> None:
     (folder / "labels.txt").write_text("cat\ndog\nbird\n")
     for name, text in (("policy", POLICY), ("devices", DEVICES), ("project", PROJECT)):
         (folder / f"{name}.toml").write_text(text)
-    (folder / "ssh_config").write_text("Host pi4 board\n  HostName 192.0.2.1\n  User pi\nHost *\n  Port=22\n")
+    (folder / "ssh_config").write_text(
+        "Host pi4 board\n  HostName 192.0.2.1\n  User pi\nHost *\n  Port=22\n"
+    )
 
 
 def _draw(model: Path, random: Any, count: int) -> tuple[Any, Any]:
@@ -183,9 +189,32 @@ def _make_records(folder: Path) -> None:
     for kind, command in commands.items():
         edgeq(folder, *command, "-o", f"{kind}.json", check=not kind.startswith("fleet"))
     shutil.copy(folder / "int8.tflite.json", folder / "convert.json")
-    edgeq(folder, "gate", "int8.tflite.json", "compare.json", "--policy", "policy.toml", "-o", "gate.json")
-    edgeq(folder, "tune", "tiny.tflite", *test, "--test-data", "data.npz", "--max-drop", 60,
-          "--objective", "size", "--max-trials", 2, "-o", "tuned.tflite")  # fmt: skip
+    edgeq(
+        folder,
+        "gate",
+        "int8.tflite.json",
+        "compare.json",
+        "--policy",
+        "policy.toml",
+        "-o",
+        "gate.json",
+    )
+    edgeq(
+        folder,
+        "tune",
+        "tiny.tflite",
+        *test,
+        "--test-data",
+        "data.npz",
+        "--max-drop",
+        60,
+        "--objective",
+        "size",
+        "--max-trials",
+        2,
+        "-o",
+        "tuned.tflite",
+    )
     shutil.copy(folder / "tuned.tflite.json", folder / "tune.json")
 
 
@@ -199,8 +228,18 @@ def _make_packages(folder: Path) -> None:
     form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     (folder / "key.pem").write_bytes(key.private_bytes(*form))
     (folder / "key.pub.pem").write_bytes(signing.public_pem(key))
-    common = ("package", "int8.tflite", "--data", "test.npz", "--vectors", 2, "--labels", "labels.txt",
-              "--license", "Apache-2.0")  # fmt: skip
+    common = (
+        "package",
+        "int8.tflite",
+        "--data",
+        "test.npz",
+        "--vectors",
+        2,
+        "--labels",
+        "labels.txt",
+        "--license",
+        "Apache-2.0",
+    )
     for target in ("python", "ios", "c", "android"):
         edgeq(folder, *common, "--target", target, "-o", f"{target}.zip", check=False)
     edgeq(folder, *common, "--target", "python", "--sign-with", "key.pem", "-o", "signed")
@@ -244,14 +283,31 @@ def _make_journal(folder: Path) -> None:
 
 def tune_arguments() -> tuple[str, ...]:
     """A search that takes some seconds."""
-    return ("tune", "tiny.tflite", "--data", "data.npz", "--test-data", "test.npz", "--max-drop",
-            "60", "--objective", "size", "--max-trials", "6", "-o", "searched.tflite")  # fmt: skip
+    return (
+        "tune",
+        "tiny.tflite",
+        "--data",
+        "data.npz",
+        "--test-data",
+        "test.npz",
+        "--max-drop",
+        "60",
+        "--objective",
+        "size",
+        "--max-trials",
+        "6",
+        "-o",
+        "searched.tflite",
+    )
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
     """The files of a folder, by their names inside."""
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def with_member(files: dict[str, Any], name: str, content: bytes) -> dict[str, Any]:
@@ -265,7 +321,8 @@ def with_member(files: dict[str, Any], name: str, content: bytes) -> dict[str, A
             manifest["files"][name] = [hashlib.sha256(content).hexdigest(), len(content)]
         made["manifest.json"] = json.dumps(manifest).encode()
     sums = [
-        f"{hashlib.sha256(made[path]).hexdigest()}  {path}\n" for path in sorted(made)
+        f"{hashlib.sha256(made[path]).hexdigest()}  {path}\n"
+        for path in sorted(made)
         if not path.startswith(("SHA256SUMS", "signing-key"))
-    ]  # fmt: skip
+    ]
     return {**made, "SHA256SUMS": "".join(sums).encode()}

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,7 +77,9 @@ def resident_kb(pid: int) -> int:
 def command_line(pid: int) -> str:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        text = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
     except OSError:
         return ""
     return "" if state == "Z" else text.strip()
@@ -89,10 +92,8 @@ def start(job: dict[str, Any]) -> NoReturn:
         handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(handle, 1 if name == "stdout" else 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    try:
+    with suppress(FileNotFoundError):
         os.close(os.open(MARKER + job["case"], os.O_RDONLY))
-    except FileNotFoundError:
-        pass
     os.chdir(folder / "work")
     os.environ.update({"TMPDIR": str(folder / "tmp"), "HOME": str(folder / "home")})
     tempfile.tempdir = None
@@ -157,10 +158,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has ended
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended
 
 
 def _wait_for_rest() -> list[str]:

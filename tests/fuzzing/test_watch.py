@@ -21,7 +21,14 @@ if shutil.which("strace") is None:
 SCRIPTS = {
     "sound": ("import sys", []),
     "program": ("import os; os.system('true')", ["program"]),
-    "own-program": ("import subprocess as s, sys; s.run([sys.executable, '-m', 'edgeq.nothing'])", []),
+    "own-program": (
+        "import edgeq.children as c; c.start(['edgeq.nothing'], folders=None).wait()",
+        [],
+    ),
+    "like-it": (
+        "import os; os.execv('/usr/bin/python3', ['', '/x/start_child.py', '{}', 'edgeq.x'])",
+        ["program"],
+    ),
     "file": ("open(OUT + '/new', 'w')", ["file"]),
     "relative": ("import os; os.chdir('..'); os.mkdir('../../beside')", ["file"]),
     "link": ("import os; os.symlink('/', OUT + '/link')", ["file"]),
@@ -29,12 +36,18 @@ SCRIPTS = {
     "rename": ("import os; open('a', 'w'); os.rename('a', OUT + '/renamed')", ["file"]),
     "remove": ("import os; os.unlink(OUT + '/there')", ["file"]),
     "child": ("import os; os.fork() or open(OUT + '/child', 'w')", ["file"]),
-    "thread": ("import threading as t; t.Thread(target=open, args=(OUT + '/t', 'w')).start()", ["file"]),
+    "thread": (
+        "import threading as t; t.Thread(target=open, args=(OUT + '/t', 'w')).start()",
+        ["file"],
+    ),
     "socket": ("import socket; socket.socket()", ["socket"]),
     "read": ("open(OUT + '/canary').read()", ["read"]),
-    "inside": ("import os; open('a', 'w'); os.mkdir('b'); open(os.environ['TMPDIR'] + '/c', 'w')", []),
+    "inside": (
+        "import os; open('a', 'w'); os.mkdir('b'); open(os.environ['TMPDIR'] + '/c', 'w')",
+        [],
+    ),
     "missing": ("import os; os.path.exists(OUT + '/x') or open('/nowhere/x', 'a')", []),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +59,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_script(session: Session, work: Path, name: str, script: str, **given: Any) -> dict[str, Any]:
+def run_script(
+    session: Session, work: Path, name: str, script: str, **given: Any
+) -> dict[str, Any]:
     session.write(name, {})
     text = f"OUT = {str(work / 'outside')!r}; {script}"
     program = [sys.executable, "-c", text]
@@ -77,22 +92,29 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield opened
 
 
-@pytest.mark.parametrize(("script", "checks", "given"), [
-    ("pass", [], {}),
-    ("raise ValueError('x')", ["traceback"], {}),
-    ("import os; os.kill(os.getpid(), 11)", ["status"], {}),
-    ("import sys; sys.exit(1)", ["silence"], {}),
-    ("import sys; sys.exit('said')", [], {}),
-    ("import time; time.sleep(60)", ["late"], {"deadline_s": 0.2}),
-    ("import os; os.fork() or __import__('time').sleep(60)", ["left"], {}),
-    ("import os; os.fork() or (os.setsid(), __import__('time').sleep(60))", ["left"], {}),
-    ("open('.out.tflite.x.tmp', 'w')", ["left"], {}),
-    ("import os; os.mkdir(os.environ['TMPDIR'] + '/edgeq-1')", ["left"], {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "checks", "given"),
+    [
+        ("pass", [], {}),
+        ("raise ValueError('x')", ["traceback"], {}),
+        ("import os; os.kill(os.getpid(), 11)", ["status"], {}),
+        ("import sys; sys.exit(1)", ["silence"], {}),
+        ("import sys; sys.exit('said')", [], {}),
+        ("import time; time.sleep(60)", ["late"], {"deadline_s": 0.2}),
+        ("import os; os.fork() or __import__('time').sleep(60)", ["left"], {}),
+        ("import os; os.fork() or (os.setsid(), __import__('time').sleep(60))", ["left"], {}),
+        ("open('.out.tflite.x.tmp', 'w')", ["left"], {}),
+        ("import os; os.mkdir(os.environ['TMPDIR'] + '/edgeq-1')", ["left"], {}),
+    ],
+)
 def test_what_a_command_leaves_and_says_is_judged(
-    script: str, checks: Sequence[str], given: dict[str, Any], session: Session,
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+    script: str,
+    checks: Sequence[str],
+    given: dict[str, Any],
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     case = f"case{abs(hash(request.node.name))}"
     done = run_script(session, session.folder(""), case, script, **given)
     assert [item.check for item in judge(case, session.folder(case), done, None)] == list(checks)
@@ -107,7 +129,9 @@ def test_memory_is_that_of_the_whole_tree(session: Session) -> None:
     done = run_script(session, session.folder(""), "memory", f"exec({script!r})")
     assert done["peak_kb"] > 200 << 10
     most = done["peak_kb"] - driving.MOST_ABOVE_SOUND_KB
-    assert [item.check for item in judge("memory", session.folder("memory"), done, most - 1)] == ["memory"]
+    assert [item.check for item in judge("memory", session.folder("memory"), done, most - 1)] == [
+        "memory"
+    ]
     assert judge("memory", session.folder("memory"), done, most) == []
 
 
@@ -133,30 +157,34 @@ def test_a_denied_attempt_is_told_and_does_not_count() -> None:
     assert [call.error for call in read_calls(lines)][:4] == [None, "ENOENT", None, "EACCES"]
     events = Watcher(Path("/cases"), Path("/canary")).sort(lines)
     assert [(event.text, event.is_denied) for event in events["a"]] == [
-        ("open for writing /etc/x", True), ("open for writing /etc/y", False),
+        ("open for writing /etc/x", True),
+        ("open for writing /etc/y", False),
         ("open for writing /etc/z", False),
-    ]  # fmt: skip
+    ]
     assert list(events) == ["a"]
 
 
-@pytest.mark.parametrize(("change", "found"), [
-    (lambda record: None, 0),
-    (lambda record: record["certificate"]["inputs"][0].update(dtype="uint8"), 1),
-    (lambda record: record["certificate"]["outputs"][0].update(zero_points=[3]), 1),
-    (lambda record: record["certificate"]["operators"].pop(), 1),
-    (lambda record: record["certificate"].update(quantize_ops=1), 1),
-    (lambda record: record["certificate"].update(size_bytes=5), 1),
-    (lambda record: record["certificate"].update(custom_ops=["x"]), 1),
-])  # fmt: skip
-def test_a_certificate_that_lies_is_found(
-    change: Any, found: int, int8_mobilenet: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda record: None, 0),
+        (lambda record: record["certificate"]["inputs"][0].update(dtype="uint8"), 1),
+        (lambda record: record["certificate"]["outputs"][0].update(zero_points=[3]), 1),
+        (lambda record: record["certificate"]["operators"].pop(), 1),
+        (lambda record: record["certificate"].update(quantize_ops=1), 1),
+        (lambda record: record["certificate"].update(size_bytes=5), 1),
+        (lambda record: record["certificate"].update(custom_ops=["x"]), 1),
+    ],
+)
+def test_a_certificate_that_lies_is_found(change: Any, found: int, int8_mobilenet: Path) -> None:
     record = json.loads(Path(f"{int8_mobilenet}.json").read_text())
     change(record)
     assert len(truth.check_certificate(int8_mobilenet.read_bytes(), record["certificate"])) == found
 
 
-def test_a_float_file_that_is_certified_int8_is_found(int8_mobilenet: Path, float_file: Path) -> None:
+def test_a_float_file_that_is_certified_int8_is_found(
+    int8_mobilenet: Path, float_file: Path
+) -> None:
     record = json.loads(Path(f"{int8_mobilenet}.json").read_text())
     found = truth.check_certificate(float_file.read_bytes(), record["certificate"])
     assert "it has operators on floats, and the certificate tells of none" in found
@@ -165,11 +193,15 @@ def test_a_float_file_that_is_certified_int8_is_found(int8_mobilenet: Path, floa
 def test_a_digest_that_lies_is_found(int8_mobilenet: Path) -> None:
     record = json.loads(Path(f"{int8_mobilenet}.json").read_text())
     assert truth.check_file(int8_mobilenet, record["model"]["file"]) == []
-    assert len(truth.check_file(int8_mobilenet, {**record["model"]["file"], "sha256": "0" * 64})) == 1
+    assert (
+        len(truth.check_file(int8_mobilenet, {**record["model"]["file"], "sha256": "0" * 64})) == 1
+    )
 
 
 def test_hostile_models_of_each_kind_are_chosen() -> None:
-    models = [hostile.Hostile(f"{kind}-{number}", {}, ()) for kind in "abc" for number in range(9)]
+    models = [
+        hostile.Hostile(f"{kind}-{number}", dict, ()) for kind in "abc" for number in range(9)
+    ]
     chosen = hostile.choose(models, 7, 0)
     assert len({item.name for item in chosen}) == 7
     assert {item.name[0] for item in chosen} == {"a", "b", "c"}

@@ -16,9 +16,26 @@ from typing import Any
 
 import numpy as np
 
-_DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool",
-           7: "int16", 8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64",
-           13: "resource", 14: "variant", 15: "uint32", 16: "uint16", 17: "int4"}  # fmt: skip
+_DTYPES = {
+    0: "float32",
+    1: "float16",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    5: "string",
+    6: "bool",
+    7: "int16",
+    8: "complex64",
+    9: "int8",
+    10: "float64",
+    11: "complex128",
+    12: "uint64",
+    13: "resource",
+    14: "variant",
+    15: "uint32",
+    16: "uint16",
+    17: "int4",
+}
 _QUANTIZE, _DEQUANTIZE, _CUSTOM = 114, 6, 32
 
 
@@ -88,9 +105,7 @@ class Facts:
 def read_facts(content: bytes) -> Facts:
     """Of a `.tflite`; raises struct.error, IndexError or the like for a damaged one."""
     model = Table(content, struct.unpack_from("<I", content)[0])
-    codes = [
-        max(code.scalar(0, "<b"), code.scalar(3, "<i")) for code in model.tables(1)
-    ]
+    codes = [max(code.scalar(0, "<b"), code.scalar(3, "<i")) for code in model.tables(1)]
     lengths = [len(buffer.vector(0, "B")) or buffer.scalar(2, "<Q") for buffer in model.tables(4)]
     graphs, main = model.tables(2), None
     operators = []
@@ -103,8 +118,9 @@ def read_facts(content: bytes) -> Facts:
             operators.append((codes[item.scalar(0, "<I")], *sides))
     assert main is not None
     tensors, inputs, outputs = main
-    return Facts(tuple(tensors[i] for i in inputs), tuple(tensors[i] for i in outputs),
-                 tuple(operators))  # fmt: skip
+    return Facts(
+        tuple(tensors[i] for i in inputs), tuple(tensors[i] for i in outputs), tuple(operators)
+    )
 
 
 def _tensor(item: Table, lengths: list[int]) -> Tensor:
@@ -125,8 +141,15 @@ def check_certificate(content: bytes, certificate: dict[str, Any]) -> list[str]:
         return [f"a certificate of a file that cannot be read: {error!r}"]
     found = []
     for side, tensors in (("inputs", facts.inputs), ("outputs", facts.outputs)):
-        told = [(item["dtype"], tuple(item["shape"]), _plain(item["scales"]),
-                 tuple(item["zero_points"])) for item in certificate[side]]  # fmt: skip
+        told = [
+            (
+                item["dtype"],
+                tuple(item["shape"]),
+                _plain(item["scales"]),
+                tuple(item["zero_points"]),
+            )
+            for item in certificate[side]
+        ]
         true = [(item.dtype, item.shape, _plain(item.scales), item.zero_points) for item in tensors]
         if told != true:
             found.append(f"{side} are {true}, not {told}")
@@ -136,10 +159,14 @@ def check_certificate(content: bytes, certificate: dict[str, Any]) -> list[str]:
         "quantize_ops": (certificate["quantize_ops"], numbers.count(_QUANTIZE)),
         "dequantize_ops": (certificate["dequantize_ops"], numbers.count(_DEQUANTIZE)),
         "custom operators": (
-            len(certificate["custom_ops"]) + len(certificate["flex_ops"]) > 0, _CUSTOM in numbers),
+            len(certificate["custom_ops"]) + len(certificate["flex_ops"]) > 0,
+            _CUSTOM in numbers,
+        ),
         "size_bytes": (certificate["size_bytes"], len(content)),
-    }  # fmt: skip
-    found += [f"{name} is {true}, not {told}" for name, (told, true) in counts.items() if told != true]
+    }
+    found += [
+        f"{name} is {true}, not {told}" for name, (told, true) in counts.items() if told != true
+    ]
     is_float = any(
         tensor.dtype in ("float32", "float16") and not tensor.is_constant
         for number, inputs, outputs in facts.operators
@@ -202,9 +229,7 @@ def sqnr_db(real: np.ndarray[Any, Any], made: np.ndarray[Any, Any]) -> float:
     return math.inf if noise == 0 else 10 * math.log10(power / noise)
 
 
-def check_conversion(
-    folder: Path, name: str, data: Path, source: Path | None = None
-) -> list[str]:
+def check_conversion(folder: Path, name: str, data: Path, source: Path | None = None) -> list[str]:
     """Certificate, digests and figures of `name` and `name`.json in a folder.
 
     Args:

@@ -12,10 +12,13 @@ from tests.fuzzing.server import MARKER
 
 # Programs that edgeq starts itself, by their command lines. Everything else is a finding.
 PYTHON = r"\S*/python[\d.]*"
+OURS = r"\S*(?:/edgeq|/converters|/device_runners)"
 EXPECTED_PROGRAMS = (
-    rf"{PYTHON} (-[IPsEBu] )*-m edgeq(\.\w+)+( .*)?",  # edgeq's own children
-    rf"{PYTHON} (-[IPsEBu] )*\S*/device_runners/agent\.py (facts|run|worker|serve)\b.*",
-    rf"{PYTHON} \S*/bin/edgeq .*",  # the command itself
+    # edgeq's own children, all by one door, and those of the agent among them
+    rf"{PYTHON} {OURS}/start_child\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
+    r"( .*)?",
+    rf"{PYTHON} {OURS}/agent\.py worker \d+ \d+",
+    r"\S*/bin/edgeq .*",  # the command itself
     r"\S*/git rev-parse .*",
     # Of packages for Android: compiles code that edgeq has made from the model.
     r"\S*/javac -J\S+ -version|\S*/javac -J\S+ --release .* -proc:none .*",
@@ -35,19 +38,48 @@ _SOCKETS = ("socket", "connect", "bind", "sendto", "sendmsg")
 _OPENS = ("open", "openat", "openat2", "creat")
 # Position of the paths they change; those of *at() calls come behind a descriptor.
 _CHANGES = {
-    "mkdir": (0,), "mkdirat": (1,), "rename": (0, 1), "renameat": (1, 3), "renameat2": (1, 3),
-    "unlink": (0,), "unlinkat": (1,), "rmdir": (0,), "link": (1,), "linkat": (3,),
-    "symlink": (1,), "symlinkat": (2,), "truncate": (0,), "chmod": (0,), "fchmodat": (1,),
-    "fchmodat2": (1,), "chown": (0,), "lchown": (0,), "fchownat": (1,), "mknod": (0,),
-    "mknodat": (1,), "setxattr": (0,), "lsetxattr": (0,), "mount": (1,),
-}  # fmt: skip
+    "mkdir": (0,),
+    "mkdirat": (1,),
+    "rename": (0, 1),
+    "renameat": (1, 3),
+    "renameat2": (1, 3),
+    "unlink": (0,),
+    "unlinkat": (1,),
+    "rmdir": (0,),
+    "link": (1,),
+    "linkat": (3,),
+    "symlink": (1,),
+    "symlinkat": (2,),
+    "truncate": (0,),
+    "chmod": (0,),
+    "fchmodat": (1,),
+    "fchmodat2": (1,),
+    "chown": (0,),
+    "lchown": (0,),
+    "fchownat": (1,),
+    "mknod": (0,),
+    "mknodat": (1,),
+    "setxattr": (0,),
+    "lsetxattr": (0,),
+    "mount": (1,),
+}
 _OTHERS = ("ptrace", "io_uring_setup", "bpf", "kexec_load", "init_module", "finit_module")
 _FORKS = ("clone", "clone3", "fork", "vfork")
 _MOVES = ("chdir", "fchdir")
 SYSCALLS = (*_PROGRAMS, *_SOCKETS, *_OPENS, *_CHANGES, *_OTHERS, *_FORKS, *_MOVES)
 
-STRACE = ("strace", "-f", "-y", "-s", "500", "--seccomp-bpf", "-e", "signal=none", "-e",
-          f"trace={','.join('?' + name for name in SYSCALLS)}")  # fmt: skip
+STRACE = (
+    "strace",
+    "-f",
+    "-y",
+    "-s",
+    "500",
+    "--seccomp-bpf",
+    "-e",
+    "signal=none",
+    "-e",
+    f"trace={','.join('?' + name for name in SYSCALLS)}",
+)
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|\?|0x\w+)(?:<(.*)>)?(?: (E[A-Z]+))?.*")
 _UNFINISHED = re.compile(r"(\d+) +(\w+\(.*) <unfinished \.\.\.>")
@@ -126,7 +158,12 @@ class Watcher:
     def _interesting(self, lines: Iterable[str]) -> Iterator[str]:
         """Without the many files that are only read, which would take minutes to look at."""
         for line in lines:
-            if "O_RDONLY" not in line or MARKER in line or self._canary in line or "O_CREAT" in line:
+            if (
+                "O_RDONLY" not in line
+                or MARKER in line
+                or self._canary in line
+                or "O_CREAT" in line
+            ):
                 yield line
 
     def sort(self, lines: Iterable[str]) -> dict[str, list[Event]]:
@@ -173,34 +210,40 @@ class Watcher:
         return None if is_java else event
 
     def _see(self, call: Call) -> Event | None:
-        if call.name in _FORKS:
-            return None
-        if call.name in _MOVES:
-            if call.result == "0":
-                self._folder[call.pid] = self._paths(call, (0,))[0]
-            return None
         if call.name in _OPENS:
             return self._open(call)
-        is_denied = call.error in _DENIED
-        if call.error is not None and not is_denied:
-            return None  # it failed by itself, as a file that is not there does
+        # What failed by itself is nothing, as a file that is not there.
+        has_failed = call.error is not None and call.error not in _DENIED
+        if call.name in _FORKS or has_failed:
+            return None
         if call.name in _PROGRAMS:
-            program, *line = _TEXT.findall(call.arguments.rpartition("], 0x")[0])
-            line = " ".join((program, *line[1:]))
-            is_expected = any(re.fullmatch(form, line) for form in EXPECTED_PROGRAMS)
-            if is_expected and "/javac " in line:
-                self._java.add(call.pid)
-            return None if is_expected else Event("program", line, is_denied)
-        if call.name in _SOCKETS:
-            own = call.name in ("sendto", "sendmsg") or "AF_UNIX" in call.arguments.partition(",")[0]
-            is_own = own and "sun_path" not in call.arguments
-            return None if is_own else Event("socket", f"{call.name}({call.arguments})", is_denied)
-        if call.name in _CHANGES:
-            outside = [path for path in self._paths(call, _CHANGES[call.name])
-                       if not self._is_allowed(call.pid, path)]  # fmt: skip
-            text = f"{call.name} {' '.join(outside)}"
-            return Event("file", text, is_denied) if outside else None
-        return Event("other", f"{call.name}({call.arguments})", is_denied)
+            return self._start(call)
+        return self._change(call) if call.name in _CHANGES else self._do(call)
+
+    def _do(self, call: Call) -> Event | None:
+        text = f"{call.name}({call.arguments})"
+        if call.name in _MOVES:
+            self._folder[call.pid] = self._paths(call, (0,))[0]
+            return None
+        if call.name not in _SOCKETS:
+            return Event("other", text, call.error is not None)
+        is_local = call.name.startswith("send") or call.arguments.startswith("AF_UNIX")
+        is_own = is_local and "sun_path" not in call.arguments
+        return None if is_own else Event("socket", text, call.error is not None)
+
+    def _start(self, call: Call) -> Event | None:
+        program, *arguments = _TEXT.findall(call.arguments.rpartition("], 0x")[0])
+        line = " ".join((program, *arguments[1:]))
+        is_expected = any(re.fullmatch(form, line) for form in EXPECTED_PROGRAMS)
+        if is_expected and "/javac " in line:
+            self._java.add(call.pid)
+        return None if is_expected else Event("program", line, call.error is not None)
+
+    def _change(self, call: Call) -> Event | None:
+        paths = self._paths(call, _CHANGES[call.name])
+        outside = [path for path in paths if not self._is_allowed(call.pid, path)]
+        text = f"{call.name} {' '.join(outside)}"
+        return Event("file", text, call.error is not None) if outside else None
 
     def _open(self, call: Call) -> Event | None:
         path = call.shown or self._paths(call, (0 if call.name in ("open", "creat") else 1,))[0]

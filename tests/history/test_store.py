@@ -191,34 +191,22 @@ def test_an_encrypted_archive_is_said(history: History, tmp_path: Path) -> None:
         history.add_items(read_source(path))
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_archive_that_unpacks_to_gigabytes_is_refused(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for number in range(2):
-                archive.writestr(f"{number}.json", bytes(1000))
-        content, size = path.read_bytes(), (1000).to_bytes(4, "little")
-        path.write_bytes(content.replace(size, (1 << 28).to_bytes(4, "little")))
-    else:
-        entry = tarfile.TarInfo("a.json")
-        entry.size = 1 << 28
-        made = entry.tobuf() + bytes(512)
-        other = tarfile.TarInfo("b.json")
-        other.size = 1 << 28
-        with path.open("wb") as stream:
-            stream.write(made)
-            stream.seek(512 + (1 << 28))  # nothing is written there: the disk holds no zeros
-            stream.write(other.tobuf())
-            stream.truncate(1024 + (1 << 29))
-        assert sum(len(item.read()) for item in read_source(path)) == 1 << 29  # it is as large
-        return
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(2):
+            archive.writestr(f"{number}.json", bytes(1000))
+    content, size = path.read_bytes(), (1000).to_bytes(4, "little")
+    path.write_bytes(content.replace(size, (1 << 28).to_bytes(4, "little")))
     with pytest.raises(HistoryError, match="would unpack to 536,870,912 bytes"):
         list(read_source(path))
 
 
-@pytest.mark.parametrize("entry", [{"file": 3}, {"file": "c.json", "tags": ["a,b"]},
-                                   {"file": "c.json", "tags": 3}, {"file": "c.json", "added": []}])  # fmt: skip
+@pytest.mark.parametrize(
+    "entry",
+    [{"file": 3}, {"file": "c.json", "tags": ["a,b"]}, {"file": "c.json", "tags": 3},
+     {"file": "c.json", "added": []}],
+)  # fmt: skip
 def test_an_index_with_other_types_is_refused(entry: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "c.json").write_bytes(COMPARE.read_bytes())
     index = {"schema": "edgeq.history/1", "records": [entry]}

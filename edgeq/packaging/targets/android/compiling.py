@@ -14,9 +14,9 @@ from edgeq.errors import PackageError
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Files
 
-# Release 8 is what every Android runs, and keeps classes from what a newer JDK has added.
 # Java keeps counters in a file of /tmp, whatever TMPDIR says.
 _QUIET = "-J-XX:-UsePerfData"
+# Release 8 is what every Android runs, and keeps classes from what a newer JDK has added.
 _OPTIONS = (
     _QUIET,
     *("--release", "8", "-Xlint:-options", "-encoding", "UTF-8", "-proc:none"),
