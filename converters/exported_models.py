@@ -24,6 +24,7 @@ from edgeq import children, scratch, storage
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
+from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
@@ -193,13 +194,15 @@ class ExportedReader:
 
         Raises:
             MissingExtraError: the Python has not what it takes.
-            SourceError: the file cannot be read, holds code, is quantized, or was exported for
-                training.
+            SourceError: the file cannot be read, holds code, names files elsewhere, is quantized,
+                or was exported for training.
             LoweringError: the framework's converter refused it.
             UsageError: a shape that is missing or does not fit.
         """
         self._folder = folder
-        if self.kind == "torch" and not options.trusted:
+        if self.kind == "onnx":
+            onnx_file.refuse_outside(self.path)
+        elif not options.trusted:
             refuse_code(self.path)
         try:
             read = self._process.call("load", path=str(self.path), trusted=options.trusted)
