@@ -19,7 +19,13 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 
 # Lowest first. A module may import from its own tier and from those before it.
 TIERS = (
-    ("edgeq.values", "edgeq.errors", "edgeq.operator_releases", "edgeq.device_runners.agent"),
+    (
+        "edgeq.values",
+        "edgeq.errors",
+        "edgeq.escaping",
+        "edgeq.operator_releases",
+        "edgeq.device_runners.agent",
+    ),
     (
         "edgeq.quantmath",
         "edgeq.timing",

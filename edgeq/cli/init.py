@@ -9,6 +9,7 @@ import click
 
 from edgeq import storage
 from edgeq.cli.options import progress_display, read_source, source_options
+from edgeq.cli.printing import say
 from edgeq.device_runners.registry import PROJECT_FILE
 from edgeq.errors import UsageError
 from edgeq.pipeline.starting import look_at, write_outline
@@ -55,8 +56,8 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
         click.echo(text, nl=False)
         return
     storage.write_atomically(output, text.encode())
-    click.echo(f"Wrote {output}.")
-    click.echo(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
+    say(f"Wrote {output}.")
+    say(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
 
 
 def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str | None) -> str:

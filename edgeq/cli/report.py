@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgeq.cli.options import guard_output
+from edgeq.cli.printing import say
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
@@ -54,12 +55,13 @@ def command(
     guard_output(output, *paths, *_named_in(paths), database)
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
+        # Its names are printable, and JSON brings escapes for what is not.
         click.echo(render_report(report, chosen), nl=False)
         return
     write_report(report, output, chosen)
     verdict = report.verdict
-    click.echo(f"{verdict.word.upper()}: {verdict.headline}")
-    click.echo(f"Wrote {output}")
+    say(f"{verdict.word.upper()}: {verdict.headline}")
+    say(f"Wrote {output}")
 
 
 def _named_in(paths: Sequence[Path]) -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from edgeq.device_runners.registry import NamedDevice
 from edgeq.devices import DeviceCheck
-from edgeq.render.parts import grid, render
+from edgeq.render.parts import grid, harmless, render
 
 
+@harmless
 def show_devices(found: Sequence[NamedDevice]) -> str:
     """The names and what they stand for."""
     if not found:
@@ -20,6 +21,7 @@ def show_devices(found: Sequence[NamedDevice]) -> str:
     return render(grid(rows))
 
 
+@harmless
 def show_checks(found: Sequence[DeviceCheck]) -> str:
     """What each device is, or why it does not answer."""
     return render(grid([(item.device, *_answer(item)) for item in found]))
