@@ -34,9 +34,9 @@ EDGEQ = Path(sys.executable).parent / "edgeq"
 # Text, and what of it is executed.
 NAMED = {
     "a function": (HEAD + '[data]\ncalibration = "evil:samples"\n',
-                   ["line 4: [data] calibration = \"evil:samples\": imports evil and calls samples"]),
+                   ['line 4: [data] calibration = "evil:samples": imports evil and calls samples']),
     "one to test with": (HEAD + DATA + 'test = "evil.deep:samples"\n',
-                         ["line 5: [data] test = \"evil.deep:samples\": imports evil.deep and calls "
+                         ['line 5: [data] test = "evil.deep:samples": imports evil.deep and calls '
                           "samples"]),
     "custom objects": (HEAD + 'custom_objects = ["evil:A", "evil:B", "more:C"]\n' + DATA,
                        ['line 3: [model] custom_objects = ["evil:A", "evil:B", "more:C"]: imports '
