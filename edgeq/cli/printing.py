@@ -41,4 +41,8 @@ def show_usage(error: click.ClickException) -> None:
     """What click has to say about a command line, which may hold names that a shell put there."""
     text = io.StringIO()
     error.show(file=text)
-    click.echo(printable_lines(text.getvalue()), err=True, nl=False)
+    usage, mark, message = text.getvalue().rstrip("\n").partition("Error: ")
+    # Of a missing parameter, which quotes nothing, click lists the choices in lines.
+    is_list = isinstance(error, click.MissingParameter)
+    shown = printable_lines(message) if is_list else printable(message)
+    click.echo(f"{usage}{mark}{shown}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -24,12 +23,12 @@ from edgeq.pipeline.running import run_plan
 from edgeq.pipeline.settings import Override
 from tests import tiny_models
 from tests.pipeline.conftest import edgeq
+from tests.terminals import EDGEQ, at_a_terminal
 
 HEAD = '[model]\nsource = "model.keras"\n'
 DATA = '[data]\ncalibration = "samples.npz"\n'
 TEST = 'test = "samples.npz"\n'
 TUNE = "[tune]\nmax_drop = 1\n"
-EDGEQ = Path(sys.executable).parent / "edgeq"
 
 # Text, and what of it is executed.
 NAMED = {
@@ -174,26 +173,6 @@ def test_a_plan_runs_nothing_that_nobody_trusted() -> None:
     plan = read_plan(Path("edgeq.toml"))
     with pytest.raises(UsageError, match="nobody said to trust it"):
         run_plan(plan, on_progress=lambda *step: None, on_outcome=lambda outcome: None)
-
-
-def at_a_terminal(*arguments: str, answer: str) -> tuple[int, str]:
-    """A real one: what is typed, and what is seen."""
-    own, other = pty.openpty()
-    # The command as it is installed: Python itself would look for modules in the current folder.
-    child = subprocess.Popen([EDGEQ, *arguments], stdin=other, stdout=other, stderr=other)
-    os.close(other)
-    os.write(own, answer.encode())
-    seen = b""
-    while True:
-        try:
-            part = os.read(own, 4096)
-        except OSError:  # Linux's way to say that the other side is closed
-            break
-        if not part:
-            break
-        seen += part
-    os.close(own)
-    return child.wait(), seen.decode()
 
 
 @pytest.mark.parametrize("answer", ["\n", "n\n", "\x04"], ids=["nothing", "no", "end of file"])
