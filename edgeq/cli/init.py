@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
 
 
 def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str | None) -> str:
-    file = "" if output == Path(PROJECT_FILE) else f" --file {output}"
+    file = "" if output == Path(PROJECT_FILE) else f" --file {shlex.quote(str(output))}"
     first = "baseline" if is_trained else "calibration" if data is None else ""
     missing = [key for key in (first, "" if test_data else "test") if key]
     fill = f"Fill in {' and '.join(missing)}, then: " if missing else "Next: "
@@ -73,6 +74,7 @@ def _guard(output: Path, model: Path, force: bool) -> None:
     if output.exists() and not force:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
-            hint = f"It has [devices] alone; add the rest: edgeq init {model} -o - >> {output}"
+            typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
+            hint = f"It has [devices] alone; add the rest: {typed}"
         raise UsageError(f"{output} is there already.", hint=hint)
     storage.require_writable(output)

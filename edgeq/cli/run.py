@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +132,9 @@ def command(path: Path, first: str | None, **given: Any) -> int:
 def _no_file(path: Path) -> UsageError:
     above = project_file() if path == Path(PROJECT_FILE) else None
     hint = (
-        f"Use the one above: edgeq run --file {above}" if above else "Write one: edgeq init MODEL"
+        f"Use the one above: edgeq run --file {shlex.quote(str(above))}"
+        if above
+        else "Write one: edgeq init MODEL"
     )
     return UsageError(f"There is no {path}.", hint=hint)
 

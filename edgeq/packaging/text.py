@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def show_package(package: Package, delivery: Delivery, output: Path) -> str:
         parts.append(Text(f"  WARNING: {warning}", "bold red"))
     for note in package.notes:
         parts.append(Text(f"  note: {note}", "yellow"))
-    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {output}"]
+    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {shlex.quote(str(output))}"]
     return render(*parts)
 
 
