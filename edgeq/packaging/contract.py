@@ -106,7 +106,8 @@ def _require_file(model: Path) -> None:
     if model.is_dir() or model.suffix.lower() in _SOURCES:
         raise SourceError(
             f"{model} is no .tflite file, and packages are made of those.",
-            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz -o model.tflite",
+            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz "
+            "-o model.tflite",
         )
 
 

@@ -33,11 +33,12 @@ def _answer(item: DeviceCheck) -> tuple[str, str]:
         return "no answer", f"{item.error} {item.hint or ''}".strip()
     facts = item.facts
     runtimes = ", ".join(f"{found.name} {found.version}" for found in facts.runtimes)
-    none = f"no runtime: edgeq devices setup {shlex.quote(item.device)}"
+    setup = f"edgeq devices setup {shlex.quote(item.device)}"
+    none = f"no runtime: {setup}"
     python = f"Python {facts.python}"
     if facts.python is None:
         python, runtimes = "no Python", facts.benchmark_model or ""
-        none = f"no benchmark_model: edgeq devices setup {shlex.quote(item.device)} --benchmark-model PATH"
+        none = f"no benchmark_model: {setup} --benchmark-model PATH"
     return "ready" if runtimes else "empty", (
         f"{facts.cpu_model}, {facts.core_count} cores, {facts.machine}, {python}, "
         f"{runtimes or none}"
