@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import flatbuffers
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 
 from edgeq import records
 from edgeq.cli import cli
@@ -137,6 +139,40 @@ def test_records_are_shown_harmlessly(
         assert done.exception is None, (command, done.exception)
         if command != ("show", 1, "--json"):  # whose bytes a program gets as they are
             require_harmless(done.output)
+
+
+def test_reports_and_gates_hold_no_markup_of_others(
+    record_files: dict[str, Path], tmp_path: Path
+) -> None:
+    hostile = ALL.encode("utf-8", "replace").decode()
+    kinds = ("compare", "debug", "gate")
+    paths = [tmp_path / f"{kind}.json" for kind in kinds]
+    for kind, path in zip(kinds, paths, strict=True):
+        assert poisoned(record_files[kind], hostile, path) >= 3
+    (tmp_path / "edgeq.toml").write_text("[policy]\nmin_sqnr_db = 10\nmax_size = '1 B'\n")
+    made = tmp_path / "gate.md"
+    done = run("gate", paths[0], "--policy", tmp_path / "edgeq.toml", "--markdown", made,
+               "--junit", tmp_path / "gate.xml")  # fmt: skip
+    assert done.return_value in (3, 4), done.exception
+    require_harmless(done.output)
+    ElementTree.parse(tmp_path / "gate.xml")
+    assert steering((tmp_path / "gate.xml").read_text()) == []
+    report = run("report", *paths[:2], "--format", "md")
+    assert report.exception is None
+    page = run("report", *paths, "-o", tmp_path / "report.html")
+    assert page.exception is None
+    require_harmless(page.output + (tmp_path / "report.html").read_text())
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    for text in (made.read_text(), report.stdout):
+        require_harmless(text)
+        assert "://" not in text and "@everyone" not in text and "#123" not in text
+        for token in reader.parse(text):
+            assert token.type not in ("html_block", "fence", "code_block"), token
+            for inner in token.children or ():
+                assert inner.type in (
+                    "text", "softbreak", "code_inline", "strong_open", "strong_close", "html_inline"
+                ), inner  # fmt: skip
+                assert inner.type != "html_inline" or inner.content in ("<sub>", "</sub>")
 
 
 # ---------------------------------------------------------------- errors, usage, progress
