@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from edgeq import storage
-from edgeq.cli.printing import say, show, show_json
+from edgeq.cli.printing import hand_over, say, show, show_json
 from edgeq.errors import UsageError
 from edgeq.history import Filter, History, find_place
 from edgeq.history.commits import AUTO, find_commit
@@ -232,7 +232,7 @@ def show_one(name: str, **given: Any) -> None:
             if sys.stdout.isatty():
                 show_json(content)
             else:
-                click.echo(content, nl=False)
+                hand_over(content)
             return
         record = history.read(entry)
     show(show_record(record))

@@ -10,7 +10,7 @@ import click
 
 from edgeq import storage
 from edgeq.cli.options import progress_display, read_source, source_options
-from edgeq.cli.printing import say
+from edgeq.cli.printing import hand_over, say
 from edgeq.device_runners.registry import PROJECT_FILE
 from edgeq.errors import UsageError
 from edgeq.pipeline.starting import look_at, write_outline
@@ -54,7 +54,7 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
         options=options,
     )
     if output == STDOUT:
-        click.echo(text, nl=False)
+        hand_over(text)
         return
     storage.write_atomically(output, text.encode())
     say(f"Wrote {output}.")

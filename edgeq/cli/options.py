@@ -211,11 +211,6 @@ def _progress_in_lines() -> OnProgress:
     return tell
 
 
-def echo_above(line: str) -> None:
-    """Print a line above the progress display; click's own echo would write into that."""
-    print(line if sys.stdout.isatty() else click.unstyle(line), flush=True)
-
-
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
     """Write the record where it is wanted, and show the result as text or as the record."""
     if output is not None:

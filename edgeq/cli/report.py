@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeq.cli.options import guard_output
-from edgeq.cli.printing import say
+from edgeq.cli.printing import hand_over, say
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
@@ -55,8 +55,7 @@ def command(
     guard_output(output, *paths, *_named_in(paths), database)
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
-        # Its names are printable, and JSON brings escapes for what is not.
-        click.echo(render_report(report, chosen), nl=False)
+        hand_over(render_report(report, chosen))
         return
     write_report(report, output, chosen)
     verdict = report.verdict

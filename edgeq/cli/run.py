@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from edgeq import storage
-from edgeq.cli.options import echo_above, progress_display
-from edgeq.cli.printing import say, show, show_json
+from edgeq.cli.options import progress_display
+from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
 from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.registry import PROJECT_FILE, project_file
@@ -111,7 +111,7 @@ def command(path: Path, first: str | None, **given: Any) -> int:
 
     def tell(outcome: Outcome) -> None:
         if shows_steps:
-            echo_above(_line(outcome, width))
+            show_above(_line(outcome, width))
 
     try:
         with progress_display() as on_progress:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from edgeq import records
-from edgeq.cli import cli
+from edgeq.cli import cli, printing
 from edgeq.errors import RecordError
 from edgeq.escaping import printable
 from tests import tiny_models
@@ -222,3 +224,26 @@ def test_what_a_device_says_is_no_markup_of_the_progress_line(
     said = capsys.readouterr().err
     assert len(said.splitlines()) == len(NASTY)
     require_harmless(said, *NASTY.values())
+
+
+def test_commands_print_in_one_place_only() -> None:
+    """A new command fails here that prints by itself: see edgeq.cli.printing."""
+    folder = Path(printing.__file__).parent
+    for path in folder.glob("*.py"):
+        if path.name != "printing.py":
+            assert (
+                re.findall(r"click\.s?echo\(|\bprint\(|sys\.std\w+\.write", path.read_text()) == []
+            )
+
+
+def test_a_log_gives_no_command_to_the_ci_service(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(40):
+        printing.show(textwrap.fill("n" * number + "::add-mask::x ##[error]y ##vso[task.z]w", 40))
+        printing.say(f"  ::set-output name={number}::x")
+        printing.show_json(json.dumps({"name": "##[error]x##vso[y]"}) + "\n")
+    done = capsys.readouterr().out
+    assert not any(line.lstrip().startswith("::") for line in done.split("\n"))
+    assert "##[" not in done and "##vso[" not in done
+    assert json.loads(done.rstrip().split("\n")[-1]) == {"name": "##[error]x##vso[y]"}
+    printing.show("std::vector")
+    assert capsys.readouterr().out == "std::vector\n"
