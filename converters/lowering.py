@@ -79,7 +79,7 @@ class FileReader:
         self._input_names = list(declared)
         lowered = self._process.call(
             "lower",
-            out=str(folder / "lowered.tflite"),
+            out=folder / "lowered.tflite",
             batch=traced_batch(options),
             shapes=check_shapes(options, declared),
         )
@@ -99,7 +99,7 @@ class FileReader:
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `Reader`."""
         out = self._folder / "check-out.bin"
-        self._process.call("predict", arrays=self._write(inputs), out=str(out))
+        self._process.call("predict", arrays=self._write(inputs), out=out)
         with out.open("rb") as stream:
             arrays = read_sample(stream)
         assert arrays is not None

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from edgeq.sandbox import confine_as_planned  # of the start, which brings it
 
 # Two sums in another order differ far less, another axis order far more.
 _SAME = 1e-2
@@ -58,6 +61,7 @@ class Session:
             import onnxruntime
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
+        confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
@@ -84,20 +88,37 @@ class Session:
             "inputs": self.inputs,
         }
 
-    def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
-        """Fix the shapes, convert, and find out from values which dimensions were moved.
+    def prepare(self, out: str, shapes: list[list[int]]) -> None:
+        """Write the model with fixed shapes, whose inputs and outputs are named by position.
 
         Args:
             out: path to write.
             shapes: of all inputs, in the source's layout.
+        """
+        import onnx
+
+        self.shapes = shapes
+        names = [name for name, _, _ in self.inputs]
+        onnx.save(_prepare(self.model, names, shapes), out)
+
+    def lower(
+        self, out: str, prepared: str, shapes: list[list[int]], moves: list[int]
+    ) -> dict[str, Any]:
+        """Convert, and find out from values which dimensions were moved.
+
+        Args:
+            out: path to write.
+            prepared: the file of `prepare`, which may have been simplified since.
+            shapes: of all inputs, in the source's layout.
             moves: positions of the inputs whose second dimension goes last.
         """
-        self.shapes, self.moved_inputs = shapes, moves
+        self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        prepared = _prepare(self.model, [name for name, _, _ in self.inputs], shapes)
+        # onnx2tf writes into its source; the working folder is not ours.
+        source = Path(shutil.copyfile(prepared, folder / "model.onnx"))
         kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
-        made = _convert(prepared, folder, kept)
+        made = _convert(source, kept)
         made.replace(out)
         order, self.moved_outputs = self._compare(out)
         names = [item.name for item in self.runtime.get_outputs()]
@@ -245,21 +266,20 @@ def _rename(graph: Any, renamed: dict[str, str]) -> None:
                 _rename(inner, renamed)
 
 
-def _convert(model: Any, folder: Path, kept: list[str]) -> Path:
+def _convert(source: Path, kept: list[str]) -> Path:
     """Run onnx2tf.
 
     Args:
         kept: names of inputs whose dimensions stay in their order.
     """
-    import onnx
     import onnx2tf
 
-    source = folder / "model.onnx"
-    onnx.save(model, str(source))
+    folder = source.parent
     try:
         onnx2tf.convert(
             input_onnx_file_path=str(source),
             output_folder_path=str(folder / "made"),
+            not_use_onnxsim=True,  # a program: it ran before, see `onnxsim_child.py`
             copy_onnx_input_output_names_to_tflite=True,
             keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
             non_verbose=True,

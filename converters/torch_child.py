@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
 
 
@@ -48,6 +50,7 @@ class Session:
             import torch
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
+        confine_as_planned()
         self.program = _load_program(path, trusted)
         _refuse_program(path, self.program)
         self.inputs = _inputs(path, self.program)

@@ -9,6 +9,7 @@ of their own. Arrays and models travel as files in a working folder.
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ class Session:
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
         """Read a model file; see `frameworks.load`."""
+        if options.get("custom_objects"):
+            sys.path.append(str(Path.cwd()))  # they live in the user's folder
         self.loaded = frameworks.load(Path(path), kind, **options)
         return {
             "framework": self.loaded.framework,

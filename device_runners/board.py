@@ -11,14 +11,14 @@ import io
 import json
 import secrets
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeq import scratch
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent, upload_event
+from edgeq.device_runners.device import OnEvent, complete, upload_event
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.session import Link, Session
 from edgeq.errors import DeviceError
@@ -121,10 +121,10 @@ class BoardDevice:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
         try:
             digests = {item: self.upload(path, on_event) for item, path in files.items()}
-            plain = {**job, "deadline_s": deadline_s}
-            with tempfile.NamedTemporaryFile(prefix="edgeq-", suffix=".tar") as archive:
-                pack_inputs(folder, plain, files, Path(archive.name))
-                inputs = self.upload(Path(archive.name), on_event)
+            plain = complete(job, deadline_s)
+            with scratch.folder() as place:
+                pack_inputs(folder, plain, files, place / "inputs.tar")
+                inputs = self.upload(place / "inputs.tar", on_event)
             python = self._pythons.get(job["runtime"], self._python or self.session.hello["python"])
             self.session.call(
                 "start", job=name, python=python, agent=self._send_agent(), files=digests,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeq import sandbox
 from edgeq.device_runners.registry import read_devices, require_trusted
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
@@ -85,6 +86,12 @@ def events_as_progress(on_progress: Callable[[str, int, int | None], None]) -> O
         on_progress(step, done, total)
 
     return show
+
+
+def complete(job: Mapping[str, Any], deadline_s: float | None) -> dict[str, Any]:
+    """A job as an agent takes it: with its deadline, and the sandbox for its workers."""
+    source = Path(sandbox.__file__).read_text("utf-8")
+    return {**job, "deadline_s": deadline_s, "sandbox": source}
 
 
 def upload_event(sent: int, total: int) -> dict[str, Any]:

@@ -7,17 +7,15 @@ the environment lies in edgeq's cache there.
 from __future__ import annotations
 
 import gzip
-import os
 import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeq import children, scratch
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
@@ -69,13 +67,13 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     name = f"{chosen}-{release}-cp{major}{minor}"
     if name in board["environments"]:
         return name
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        archive = Path(folder) / f"{name}.tar.gz"
+    with scratch.folder() as folder:
+        archive = folder / f"{name}.tar.gz"
         if on_event is not None:
             on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
         requirements = [f"{chosen}=={release}", *wheels.requirements]
-        _fetch(requirements, f"{major}.{minor}", platforms(board), Path(folder) / "site")
-        _pack(Path(folder) / "site", archive)
+        _fetch(requirements, f"{major}.{minor}", platforms(board), folder / "site")
+        _pack(folder / "site", archive)
         digest = device.upload(archive, on_event)
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()
@@ -159,26 +157,30 @@ def _own_version(runtime: str) -> str | None:
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
     """Wheels for another machine, unpacked into a folder by this machine's pip."""
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",
+        "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",
         "--disable-pip-version-check", "--no-warn-conflicts", "--implementation", "cp",
         "--python-version", python, "--target", str(target),
     ]  # fmt: skip
     for tag in tags:
         command += ["--platform", tag]
+    child = children.start(
+        [*command, *requirements], folders=None, environment={"PIP_NO_INPUT": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            [*command, *requirements], check=False, capture_output=True, text=True,
-            timeout=_FETCH_S, env={**os.environ, "PIP_NO_INPUT": "1"},
-        )  # fmt: skip
+        _, said = child.communicate(timeout=_FETCH_S)
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"pip did not fetch {requirements[0]} within {_FETCH_S:g} s.") from error
-    if done.returncode != 0:
-        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    finally:
+        child.kill()
+        child.communicate()
+    if child.returncode != 0:
+        last = [line for line in said.splitlines() if line.startswith("ERROR")]
         raise DeviceError(
             f"pip cannot fetch {requirements[0]} for Python {python}: "
-            f"{(last or done.stderr.splitlines() or ['it printed nothing'])[-1]}.",
+            f"{(last or said.splitlines() or ['it printed nothing'])[-1]}.",
             hint="This machine needs pip and a package index; the board needs neither.",
-            details=done.stderr,
+            details=said,
         )
 
 

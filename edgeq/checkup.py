@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgeq import flatbuffer, storage
+from edgeq import flatbuffer, scratch, storage
 from edgeq.device_runners import agent, environment
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, resolve_device
@@ -104,9 +103,9 @@ def _check_runtimes(
 
 def _why_broken(device: Device, runtime: RuntimeInfo) -> str | None:
     """What importing it says; each may live in an environment of its own."""
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+    with scratch.folder() as folder:
         job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime.name}
-        result = device.run(job, {}, Path(folder), deadline_s=_DEADLINE_S)
+        result = device.run(job, {}, folder, deadline_s=_DEADLINE_S)
     # The two numpys that runtimes fail with only when they are used, or not at all clearly.
     numpy, error = result["facts"]["numpy"], result["error"]
     if numpy is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq import scratch
 from edgeq.conversion import float_tflite
 from edgeq.converters import lowering
 from edgeq.converters.fitting import show_shape
@@ -53,8 +53,8 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
     kind = identify(model)
     if kind == "tflite":
         lowering.adopt(model, options)  # refuses what is no float model
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        path = float_tflite(model, Path(folder), options)
+    with scratch.folder() as folder:
+        path = float_tflite(model, folder, options)
         interface = read_interface(path)
         carried = read_preprocessing(path)
     parse_preprocessing(preprocess, interface.inputs)

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
 
+from edgeq import scratch
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Files
@@ -42,8 +42,7 @@ def make_jar(sources: Files) -> bytes:
         PackageError: there is no compiler here, or it fails.
     """
     compiler = _find_compiler()
-    with tempfile.TemporaryDirectory(prefix="edgeq-javac-") as made:
-        folder = Path(made)
+    with scratch.folder() as folder:
         _write(folder / "sources", sources)
         _write(folder / "api", _api())
         (folder / "classes").mkdir()
