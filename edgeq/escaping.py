@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -37,26 +37,31 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
-def clean(value: Any) -> Any:
-    """A value, all of whose texts are `printable`."""
+def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
+    """A value, all of whose texts are `printable`, or whatever `escape` makes of them."""
     if isinstance(value, str):
-        return printable(value)
+        return escape(value)
     if isinstance(value, PurePath):
-        return type(value)(printable(str(value)))
+        return type(value)(escape(str(value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
-            field.name: clean(getattr(value, field.name))
+            field.name: clean(getattr(value, field.name), escape)
             for field in dataclasses.fields(value)
             if field.init
         }
         return dataclasses.replace(value, **fields)
     if isinstance(value, Mapping):
-        return {clean(key): clean(item) for key, item in value.items()}
+        return {clean(key, escape): clean(item, escape) for key, item in value.items()}
     if isinstance(value, (tuple, list)) and not (value and isinstance(value[0], (int, float))):
-        items = map(clean, value)
+        items = [clean(item, escape) for item in value]
         is_named = hasattr(value, "_fields")
         value = type(value)(*items) if is_named else type(value)(items)
     return value
+
+
+def whole(text: str) -> str:
+    """Text that UTF-8 can hold: halves of characters, as in names that are no text, get escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 # ---------------------------------------------------------------- JSON, TOML, Markdown
