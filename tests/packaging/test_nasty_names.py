@@ -202,6 +202,9 @@ def test_a_wheel_with_such_names_works(folder: Path, tmp_path: Path) -> None:
     code = "import json, nasty; print(json.dumps([i.name for i in nasty.Nasty.INPUTS]))"
     done = run(sys.executable, "-c", code, cwd=tmp_path)
     assert sorted(json.loads(done)) == sorted(TENSORS)
+    smoke = run(sys.executable, "-m", "nasty", cwd=tmp_path)
+    assert smoke.endswith("\nPASS\n")
+    require_harmless(smoke, *NAMES)
 
 
 def test_a_data_file_of_such_a_name_is_named_harmlessly(tmp_path: Path) -> None:
