@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from edgeq.judging import SMALL_DROP_POINTS
@@ -69,7 +68,7 @@ def number(value: float | None, pattern: str = "{:.3g}") -> Cell:
     """Any number; "-" when it was not measured."""
     if value is None:
         return Cell("-")
-    return Cell("identical" if math.isinf(value) else pattern.format(value), value)
+    return Cell(pattern.format(value), value)
 
 
 def times(value: float) -> str:
