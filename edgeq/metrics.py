@@ -347,7 +347,7 @@ def drop_interval(pairs: PairedCounts) -> Interval:
     count = pairs.both_right + pairs.both_wrong + lost + won
     total = count + 2
     shift = (lost - won) / total
-    spread = math.sqrt(max(lost + won + 1 - (lost - won) ** 2 / total, 0.0)) / total
+    spread = math.sqrt(lost + won + 1 - (lost - won) ** 2 / total) / total
     return Interval(
         100.0 * (lost - won) / count,
         100.0 * max(-1.0, shift - _Z95 * spread),

@@ -6,7 +6,6 @@ as integers: exact, off by one step, or wrong; with the first operator that diff
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath, storage
+from edgeq import flatbuffer, quantmath, scratch, storage
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import choose, open_samples
 from edgeq.device_runners import measure
@@ -221,8 +220,8 @@ def _find_first(
     tree = flatbuffer.read(path)
     names = open_results(tree)
     few = {name: values[list(apart[:_WALKED_SAMPLES])] for name, values in inputs.items()}
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        opened = Path(folder) / "opened.tflite"
+    with scratch.folder() as folder:
+        opened = folder / "opened.tflite"
         opened.write_bytes(flatbuffer.serialize(tree))
         with suppress(EdgeqError):
             wanted, given = (

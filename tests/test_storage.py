@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import stat
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edgeq import storage
-from edgeq.errors import OutputError
-from edgeq.values import Interval, OutputQuality
+from edgeq.errors import OutputError, UsageError
+from edgeq.issues import make_issue
+from edgeq.values import FileRef, Interval, Issue, OutputQuality
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -147,3 +152,114 @@ def test_a_folder_is_hashed_by_names_and_contents(tmp_path: Path) -> None:
     after = storage.refer(tmp_path / "m")
     assert before.size_bytes == after.size_bytes == 1
     assert before.sha256 != after.sha256
+    assert before.path == str(tmp_path / "m")
+    # Each file as its name, a zero byte and its digest, in the order of names, folders inside too.
+    (tmp_path / "m" / "a").mkdir()
+    (tmp_path / "m" / "a" / "c").write_bytes(b"22")
+    one, two = (hashlib.sha256(content).hexdigest() for content in (b"1", b"22"))
+    lines = f"a/c\0{two}\nb\0{one}\n"
+    assert storage.refer(tmp_path / "m", "shown") == FileRef(
+        "shown", hashlib.sha256(lines.encode()).hexdigest(), 3
+    )
+
+
+def test_a_file_is_digested_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert storage.refer(path) == FileRef(str(path), known, 3)
+    assert storage.refer(path, "shown") == storage.refer_bytes(b"abc", "shown")
+    assert storage.refer_bytes(b"abc", "shown") == FileRef("shown", known, 3)
+    content = bytes(range(256)) * (3 << 12)  # 3 MiB, more than is read at once
+    path.write_bytes(content)
+    assert storage.hash_file(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_values_become_json(tmp_path: Path) -> None:
+    value = {"a": Interval(1.0, -math.inf, math.inf), 2: (True, None, [math.nan]), "type": Interval}
+    assert storage.to_plain(value) == {
+        "a": {"value": 1.0, "low": "-inf", "high": "inf"}, "2": [True, None, ["nan"]],
+        "type": Interval,
+    }  # fmt: skip
+
+
+LOAD = make_issue("bench.load", "Others used 2 cores.")
+NOISE = make_issue("bench.noisy", "It is.")
+EMULATED = make_issue("bench.emulated", "It is QEMU.")
+
+
+def test_a_record_says_how_far_it_can_be_trusted() -> None:
+    for issues, validity, codes in (
+        ((), "valid", []),
+        ((NOISE, LOAD, NOISE), "degraded", ["bench.noisy", "bench.load"]),
+        ((LOAD, EMULATED), "invalid", ["bench.load", "bench.emulated"]),
+    ):
+        text = storage.record_json("bench", {"größe": 1}, issues)
+        plain = json.loads(text)
+        assert (plain["kind"], plain["validity"], plain["reason_codes"]) == (
+            "bench", validity, codes)  # fmt: skip
+        assert text.endswith('  "größe": 1\n}\n')
+
+
+@dataclass(frozen=True)
+class Nested:
+    issues: tuple[Issue, ...]
+    times: tuple[float, ...]
+    inner: dict[str, object]
+    kind: type
+
+
+def test_issues_are_found_once_in_the_order_of_the_fields() -> None:
+    inner = {"a": [LOAD, NOISE], "b": Nested((), (), {}, Issue)}
+    value = Nested((NOISE,), (1.0, 2.0), inner, Nested)
+    assert storage.find_issues(value) == (NOISE, LOAD)
+    assert storage.find_issues([value, {"z": EMULATED}, (LOAD,)]) == (NOISE, LOAD, EMULATED)
+    assert storage.find_issues(({"c": (LOAD, EMULATED, NOISE)}, 1)) == (LOAD, EMULATED, NOISE)
+    assert storage.find_issues((1, LOAD)) == ()  # numbers, and nothing but numbers
+    assert storage.find_issues([]) == ()
+
+
+def test_a_record_holds_the_issues_of_its_value_and_names_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    name = b"\xff.npz".decode("utf-8", "surrogateescape")
+    storage.write_record(path, "note", {"issues": [LOAD], "file": name})
+    plain = json.loads(path.read_bytes())
+    assert (plain["validity"], plain["reason_codes"]) == ("degraded", ["bench.load"])
+    assert plain["file"] == "\udcff.npz"
+
+
+def test_an_output_does_not_replace_what_it_is_made_from(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.tflite", tmp_path / "b.tflite"
+    path.write_bytes(b"x")
+    storage.refuse_overwriting(other, [path, str(path), None, {"x": 1}])
+    storage.refuse_overwriting(path, [tmp_path / "none", other, 3])
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for source in (path, str(path), link):
+        with pytest.raises(UsageError) as caught:
+            storage.refuse_overwriting(path, [tmp_path / "none", other, source])
+        assert str(caught.value) == f"-o {path} is the input {source} itself. Choose another -o."
+
+
+def test_a_place_is_tried_before_any_work_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    storage.require_writable(path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"old")
+    storage.require_writable(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+    with pytest.raises(OutputError, match="is no regular file"):
+        storage.require_writable(tmp_path)
+    with pytest.raises(OutputError, match="No such file or directory"):
+        storage.require_writable(tmp_path / "none" / "a")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o000, 0o666)])
+def test_a_file_has_the_mode_that_the_mask_leaves(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        storage.write_atomically(tmp_path / "a", b"x")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode

@@ -8,7 +8,7 @@ import pytest
 from edgeq import timing
 from edgeq.device_runners import health
 from edgeq.render.parts import show_ratio, show_sizes
-from edgeq.values import BenchRun, FileRef, Ratio, RuntimeInfo
+from edgeq.values import BenchRun, FileRef, Latency, Ratio, RuntimeInfo
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,24 @@ def test_percentiles_interpolate(share: float, expected: float) -> None:
     assert timing.percentile([1.0, 2.0, 3.0, 4.0, 5.0], share) == pytest.approx(expected)
 
 
+def test_a_percentile_lies_between_its_two_neighbours() -> None:
+    # of the places 0 to 3: 0.25 is at 0.75, 0.5 at 1.5
+    assert timing.percentile([0.0, 1.0, 10.0, 100.0], 0.25) == pytest.approx(0.75)
+    assert timing.percentile([0.0, 1.0, 10.0, 100.0], 0.5) == pytest.approx(5.5)
+
+
 def test_summary() -> None:
-    found = timing.summarize([3.0, 1.0, 2.0])
-    assert (found.count, found.min_ms, found.p50_ms, found.mean_ms) == (3, 1.0, 2.0, 2.0)
-    assert found.stddev_ms == pytest.approx(1.0)
+    # 0, 1, 4, 9... 400: the place of a share is 20 times it; the median's interval is of the
+    # ranks floor((22 - 1.959964 * sqrt(21)) / 2) = 6 and 16
+    found = timing.summarize([float(root**2) for root in range(20, -1, -1)])
+    assert found == Latency(
+        count=21, min_ms=0.0, p50_ms=100.0, p50_low_ms=25.0, p50_high_ms=225.0, p90_ms=324.0,
+        p99_ms=pytest.approx(361 + 0.8 * 39), mean_ms=pytest.approx(2870 / 21),
+        stddev_ms=pytest.approx(((722666 - 2870**2 / 21) / 20) ** 0.5), max_ms=400.0, p5_ms=1.0,
+        p95_ms=361.0,
+    )  # fmt: skip
     assert timing.summarize([4.0]).stddev_ms == 0.0
     assert timing.summarize([1.0, 3.0]).stddev_ms == pytest.approx(2**0.5)  # by n - 1
-    found = timing.summarize([float(time) for time in range(101, 0, -1)])
-    assert (found.min_ms, found.p5_ms, found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms) == (
-        1, 6, 51, 91, 96, 100)  # fmt: skip
-    assert (found.max_ms, found.mean_ms, found.count) == (101, 51, 101)
-    assert (found.p50_low_ms, found.p50_high_ms) == (41, 61)  # ranks, see test_agent.py
 
 
 def test_a_ratio_is_not_fooled_by_a_machine_that_slows_down() -> None:
@@ -83,6 +90,22 @@ def test_a_ratio_has_an_interval_and_a_fixed_seed() -> None:
     first = timing.ratio_of_medians(baseline, candidate)
     assert first.low < first.value < first.high
     assert first == timing.ratio_of_medians(baseline, candidate)
+
+
+def bootstrap(*ratios: float) -> Ratio:
+    return timing.ratio_of_medians([[one] for one in ratios], [[1.0]] * len(ratios))
+
+
+def test_the_interval_of_a_ratio_is_where_medians_of_drawn_rounds_lie() -> None:
+    # Of 1601 rounds with the ratios 1 to 1601, drawn with replacement, the median is normal about
+    # 801 with a deviation of 1601 * sqrt(0.25 / 1601) = 20.0; 95 % is 1.96 of those either way.
+    many = bootstrap(*range(1, 1602))
+    assert many.value == 801
+    assert (many.low, many.high) == (pytest.approx(761.8, abs=1), pytest.approx(840.2, abs=1))
+    # Two of seven rounds make up the median of seven drawn in 10.9 % of cases, one in 1.0 %.
+    assert bootstrap(1, 1, 2, 2, 2, 2, 2) == Ratio(2, 1, 2)
+    assert bootstrap(2, 2, 2, 2, 2, 2, 1) == Ratio(2, 2, 2)
+    assert bootstrap(2, 2, 1, 1, 1, 1, 1) == Ratio(1, 1, 2)
 
 
 def test_the_interval_of_a_ratio_holds_the_true_one_as_often_as_it_says() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from edgeq.converters.certificate import certify, judge
 from edgeq.converters.schemes import SCHEMES
-from edgeq.values import Certificate, FloatModel
+from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.values import Certificate, FloatModel, OperatorReport, TensorSpec
 from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 
@@ -286,3 +288,202 @@ def test_islands_are_float_operators_that_touch(certified: CERTIFIED) -> None:
     # INT8 between two float operators.
     assert islands(certified, ([0], [1]), ([2], [3]), ([4], [5]), integers="23") == 2
     assert islands(certified, *chain, integers="0123") == 0
+
+
+# ---------------------------------------------------------------- the whole certificate
+
+
+def test_a_certificate_counts_what_is_in_all_subgraphs(tmp_path: Path) -> None:
+    """QUANTIZE, RELU, a custom one and two DEQUANTIZE; a Flex one and a RELU in another."""
+    tensors = [tensor("x", [1, 4]), tensor("q", [1, 4], INT8, scale=0.5), integer("r", [1, 4]),
+               integer("s", [1, 4]), tensor("y", [1, 4]), tensor("z", [1, 4])]  # fmt: skip
+    first = graph(tensors, [0], [4], [
+        operator(0, [0], [1]), operator(1, [1], [2]), operator(3, [2], [3]),
+        operator(2, [3], [4]), operator(2, [2], [5]),
+    ])  # fmt: skip
+    second = graph([tensor("a", [1]), tensor("b", [1]), tensor("c", [1])], [0], [2],
+                   [operator(4, [0], [1]), operator(1, [1], [2])])  # fmt: skip
+    codes = [(Operator.QUANTIZE, 1), (Operator.RELU, 2), (Operator.DEQUANTIZE, 3), "Mystery",
+             "FlexErf"]  # fmt: skip
+    path = tmp_path / "m.tflite"
+    path.write_bytes(model([first, second], codes))
+    proof = certify(path)
+    assert [(op.index, op.name, op.output, op.precision, op.version) for op in proof.operators] == [
+        (0, "QUANTIZE", "q", "convert", 1),
+        (1, "RELU", "r", "int8", 2),
+        (2, "Mystery", "y", "int8", 1),
+        (3, "DEQUANTIZE", "y", "convert", 3),
+        (4, "DEQUANTIZE", "z", "convert", 3),
+        (5, "FlexErf", "b", "float32", 1),
+        (6, "RELU", "c", "float32", 2),
+    ]
+    assert (proof.quantize_ops, proof.dequantize_ops, proof.float_islands) == (1, 2, 1)
+    assert (proof.custom_ops, proof.flex_ops) == (("Mystery",), ("FlexErf",))
+    assert (proof.is_per_channel, proof.weights_symmetric) == (None, None)
+    assert proof.activation_dtypes == proof.symmetric_activation_dtypes == ("int8",)
+    assert proof.size_bytes == len(path.read_bytes())
+    assert ([spec.name for spec in proof.inputs], [spec.name for spec in proof.outputs]) == (
+        ["x"], ["y"])  # fmt: skip
+
+
+def shifted(name: str, dtype: int, zero: int) -> Any:
+    made = tensor(name, [1, 4], dtype, scale=0.5)
+    made.quantization.zeroPoint = [zero]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("zeros", "is_symmetric", "symmetric"),
+    [((0, 0, 0), True, ("int16", "int8")), ((1, 0, 0), False, ("int16",)),
+     ((0, 0, 1), False, ("int8",)), ((3, 3, 3), False, ())],
+)  # fmt: skip
+def test_activations_are_symmetric_dtype_by_dtype(
+    certified: CERTIFIED, zeros: tuple[int, ...], is_symmetric: bool, symmetric: tuple[str, ...]
+) -> None:
+    tensors = [shifted(name, dtype, zero) for name, dtype, zero in
+               zip("abc", (INT8, INT8, INT16), zeros, strict=True)]  # fmt: skip
+    proof = certified(tensors, [operator(0, [0], [1]), operator(0, [1], [2])], [Operator.RELU])
+    assert proof.activation_dtypes == ("int16", "int8")
+    assert (proof.activations_symmetric, proof.symmetric_activation_dtypes) == (
+        is_symmetric, symmetric)  # fmt: skip
+
+
+@pytest.mark.parametrize(("elements", "bare"), [(1024, ("w",)), (1023, ())])
+def test_float_weights_of_1024_elements_are_bare(
+    certified: CERTIFIED, elements: int, bare: tuple[str, ...]
+) -> None:
+    weights = tensor("w", [1, elements], FLOAT, buffer=1)
+    tensors = [tensor("x", [1, elements]), weights, tensor("y", [1, 1]), tensor("z", [1, 1])]
+    operators = [operator(0, [0, 1], [2]), operator(0, [0, 1], [3])]
+    proof = certified(tensors, operators, [Operator.FULLY_CONNECTED],
+                      [np.ones(elements, np.float32)])  # fmt: skip
+    assert proof.unquantized_weights == bare  # once, though two use it
+    assert {(op.weight_dtype, op.weight_shape, op.granularity) for op in proof.operators} == {
+        ("float32", (1, elements), None)
+    }
+
+
+def test_some_weights_per_channel_make_it_per_channel(certified: CERTIFIED) -> None:
+    tensors = [integer("x"), scaled(3, (3, 1, 1, 2)), integer("y"), scaled(1, (3, 1, 1, 2), "v"),
+               integer("z")]  # fmt: skip
+    operators = [operator(0, [0, 1], [2]), operator(0, [2, 3], [4])]
+    proof = certified(tensors, operators, [Operator.CONV_2D], [np.ones((3, 1, 1, 2), np.int8)])
+    assert [(op.granularity, op.is_per_channel) for op in proof.operators] == [
+        ("channel", True), ("tensor", False)]  # fmt: skip
+    assert (proof.is_per_channel, proof.weights_symmetric) == (True, True)
+
+
+def test_results_have_the_names_of_the_models_outputs(certified: CERTIFIED) -> None:
+    # ADD -> q -> DEQUANTIZE -> y: what is called y outside is the ADD's.
+    tensors = [integer("x"), integer("q"), tensor("y", [1, 1, 1, 2])]
+    operators = [operator(0, [0, 0], [1]), operator(1, [1], [2])]
+    codes = [Operator.ADD, Operator.DEQUANTIZE]
+    proof = certified(tensors, operators, codes)
+    assert [op.output for op in proof.operators] == ["y", "y"]
+    # An output of the model keeps its own name, and so does what goes on to a real operator.
+    proof = certified(tensors, operators, codes, outputs=[1, 2])
+    assert [op.output for op in proof.operators] == ["q", "y"]
+    further = [*tensors, tensor("z", [1, 1, 1, 2])]
+    proof = certified(further, [*operators, operator(0, [2, 2], [3])], codes)
+    assert [op.output for op in proof.operators] == ["q", "y", "z"]
+    # Through two conversions.
+    twice = [integer("x"), integer("q"), integer("r"), tensor("y", [1, 1, 1, 2])]
+    operators = [operator(0, [0, 0], [1]), operator(2, [1], [2]), operator(1, [2], [3])]
+    proof = certified(twice, operators, [*codes, Operator.QUANTIZE])
+    assert [op.output for op in proof.operators] == ["y", "y", "y"]
+
+
+# ---------------------------------------------------------------- judging it
+
+
+def reports(*kinds: str, weight_dtype: str | None = None, **fields: Any) -> Certificate:
+    """Of operators that write a, b, c...; each is "NAME" in float, or "NAME precision"."""
+    operators = []
+    for number, kind in enumerate(kinds):
+        name, _, precision = kind.partition(" ")
+        operators.append(
+            OperatorReport(
+                number, name, chr(97 + number), precision or "float32", weight_dtype, None, 1
+            )
+        )
+    return Certificate((), (), tuple(operators), 0, 0, 0, (), (), None, (), None, 1, **fields)
+
+
+def problems(proof: Certificate, scheme: str = "int8", granularity: str = "channel",
+             mix: Mix = NO_MIX) -> tuple[str, ...]:  # fmt: skip
+    return judge(proof, SCHEMES[scheme], "int8", granularity, (), (), mix).problems
+
+
+def test_five_operators_are_named_and_the_others_counted() -> None:
+    left = "the quantizer left them, because an operand has no range or no integer kernel fits"
+    assert problems(reports(*["ADD"] * 5)) == (
+        "5 of 5 operators are float32 instead of int8: ADD (a), ADD (b), ADD (c), ADD (d), ADD "
+        f"(e); {left}.",
+    )
+    assert problems(reports(*["ADD"] * 7)) == (
+        "7 of 7 operators are float32 instead of int8: ADD (a), ADD (b), ADD (c), ADD (d), ADD "
+        f"(e) and 2 more; {left}.",
+    )
+
+
+def test_operators_without_an_integer_kernel_are_the_reason() -> None:
+    assert problems(reports("SIN", "ADD", "ELU")) == (
+        "3 of 3 operators are float32 instead of int8: SIN (a), ADD (b), ELU (c); TensorFlow Lite "
+        "has no INT8 kernel for ELU, SIN.",
+    )
+    assert problems(reports("SIN int16x8"))[0].startswith(
+        "1 of 1 operators are int16x8 instead of int8: SIN (a); "
+    )
+
+
+def test_operators_that_were_to_be_something_else_are_judged_by_that() -> None:
+    mixed = reports("ADD", "MUL int16x8", "SUB int8")
+    assert problems(mixed, mix=Mix(keep_float=("a",), int16=("b",))) == ()
+    assert problems(mixed, mix=Mix(keep_float=("a", "c"), int16=("b",))) == (
+        "1 operators that were to be float32 are not: c.",
+    )
+    assert problems(mixed, mix=Mix(keep_float=("a",), int16=("b", "c"))) == (
+        "1 operators that were to be int16x8 are not: c.",
+    )
+    assert problems(mixed, mix=Mix(keep_float=("b", "c"), int16=("a",))) == (
+        "3 operators that were to be int16x8 are not: a.",
+    )
+
+
+def test_float_weights_are_named_unless_they_were_to_stay() -> None:
+    bare = tuple(f"w{number}" for number in range(7))
+    proof = reports("CONV_2D int8", weight_dtype="float32")
+    assert problems(proof) == ()
+    proof = replace(proof, unquantized_weights=bare[:5])
+    assert problems(proof) == ("5 weight tensors are still float32: w0, w1, w2, w3, w4.",)
+    proof = replace(proof, unquantized_weights=bare)
+    named = ("7 weight tensors are still float32: w0, w1, w2, w3, w4 and 2 more.",)
+    assert problems(proof) == named
+    floats = reports("CONV_2D", weight_dtype="float32")
+    floats = replace(floats, unquantized_weights=bare)
+    assert problems(floats, "fp32") == ()
+    assert problems(floats, mix=Mix(keep_float=("a",))) == ()
+
+
+def test_a_dynamic_file_has_an_operator_that_is() -> None:
+    nothing = ("no weights are INT8: none of its filters has 1024 elements or more.",)
+    assert problems(reports("CONV_2D"), "dynamic") == nothing
+    assert problems(reports("ADD", "CONV_2D dynamic"), "dynamic") == ()
+
+
+def test_an_interface_is_of_the_dtype_that_was_asked_for() -> None:
+    def spec(name: str, dtype: str) -> TensorSpec:
+        return TensorSpec(name, (1,), dtype)
+
+    inputs, outputs = (spec("x", "int8"), spec("n", "int32")), (spec("y", "uint8"),)
+    proof = replace(reports("ADD int8"), inputs=inputs, outputs=outputs)
+    ours, theirs = [spec("x", "float32"), spec("n", "int32")], [spec("y", "float32")]
+    assert judge(proof, SCHEMES["int8"], "int8", "channel", ours, theirs).problems == (
+        "output 'y' is uint8 instead of int8.",
+    )
+    assert judge(proof, SCHEMES["int8"], "uint8", "channel", ours, theirs).problems == (
+        "input 'x' is int8 instead of uint8.",
+    )
+    assert judge(proof, SCHEMES["int8"], "int8", "channel", [spec("n", "int64")], []).problems == (
+        "input 'n' is int32 instead of int64.", "output 'y' is uint8 instead of int8.",
+    )  # fmt: skip

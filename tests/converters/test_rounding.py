@@ -40,11 +40,24 @@ def moments_of(real: Real, seen: Real) -> Moments:
 def test_moments_are_sums_about_the_mean(inputs: Real) -> None:
     shifted = inputs * 2 + 1
     found = moments_of(shifted, inputs)
+    assert found.rows == 500
     for group in range(2):
         own = np.cov(inputs[group].T, bias=True) * 500
         np.testing.assert_allclose(found.quantized[group], own, rtol=1e-3, atol=0.1)
         np.testing.assert_allclose(found.crossed[group], 2 * own, rtol=1e-3, atol=0.2)
     np.testing.assert_allclose(found.mean_float, 2 * found.mean_quantized + 1, rtol=1e-5)
+
+
+def test_rows_that_are_few_damp_more() -> None:
+    # The mean of the diagonal is 3; of it 0.01, and 0.1 times 2 inputs over 20 rows.
+    matrix, nothing = np.array([[[2.0, 1.0], [1.0, 4.0]]]), np.zeros((1, 2))
+    few = Moments(matrix, matrix, nothing, nothing, 20)
+    assert few.share == pytest.approx(0.02)
+    np.testing.assert_allclose(few.damped, [[[2.06, 1.0], [1.0, 4.06]]], rtol=1e-10)
+    many = Moments(matrix, matrix, nothing, nothing, 2000)
+    np.testing.assert_allclose(many.damped, [[[2.0303, 1.0], [1.0, 4.0303]]], rtol=1e-10)
+    still = Moments(0 * matrix, 0 * matrix, nothing, nothing, 20)
+    np.testing.assert_allclose(still.damped, [1e-12 * np.eye(2)])
 
 
 def test_feedback_makes_smaller_output_errors_than_plain_rounding(
@@ -153,3 +166,31 @@ def test_clipping_cuts_a_weight_that_costs_the_others_their_steps(inputs: Real) 
     assert (found[:, 0] < full[:, 0]).all()
     assert (found <= full).all()
     assert (found >= 0.7 * full).all()
+
+
+def test_each_smaller_scale_is_tried_and_the_best_one_wins() -> None:
+    # A weight of 0.9 is one step of 0.9, and 0.1 off one step of 1; zeros fit every scale.
+    shares = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7])
+    weights = np.concatenate([shares, [0.0]]).reshape(1, 8, 1) * 5
+    one = np.ones((1, 1, 1))
+    moments = Moments(one, one, np.zeros((1, 1)), np.zeros((1, 1)), 100)
+    found = rounding.clip_scales(weights, moments, np.full((1, 8), 5.0))
+    np.testing.assert_allclose(found[0], [5, 4.75, 4.5, 4.25, 4, 3.75, 3.5, 5])
+    # Nearer to 1 than to 0.95; and as far from 0.85 as from 0.8, which is a tie.
+    found = rounding.clip_scales(np.array([[[0.976], [0.825]]]), moments, np.ones((1, 2)))
+    np.testing.assert_allclose(found[0], [1, 0.85])
+
+
+@pytest.mark.parametrize(("energy", "share"), [([400.0, 1.0], 0.95), ([1.0, 400.0], 0.7)])
+def test_an_error_counts_as_much_as_its_input_varies(energy: list[float], share: float) -> None:
+    # Of the scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; of 0.95, by 0 and 0.25; of 0.7, by
+    # 0.25 and 0.
+    varied = np.diag(energy)[np.newaxis]
+    moments = Moments(varied, varied, np.zeros((1, 2)), np.zeros((1, 2)), 100)
+    found = rounding.clip_scales(np.array([[[0.95, 0.7]]]), moments, np.ones((1, 1)))
+    np.testing.assert_allclose(found, [[share]])
+
+
+def test_weights_are_clipped_to_127_either_way() -> None:
+    found = rounding.round_plainly(np.array([-128.6, -127.4, 0.4, 126.6, 128.0]), np.ones(5))
+    assert found.tolist() == [-127, -127, 0, 127, 127]
