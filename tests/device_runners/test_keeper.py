@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def keeper(tmp_path: Path) -> Keeper:
-    made = Keeper()
+    made = Keeper(io.BytesIO())
     made.root = tmp_path
     for name in ("incoming", "files"):
         (tmp_path / name).mkdir()
