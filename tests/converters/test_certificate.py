@@ -308,6 +308,15 @@ def test_float_weights_of_1024_elements_are_bare(
     }
 
 
+def test_integers_that_no_kernel_takes_as_weights_have_no_granularity(certified: CERTIFIED) -> None:
+    table = tensor("w", [3, 2], INT16, buffer=1, scale=0.5)
+    tensors = [integer("x"), table, integer("y")]
+    proof = certified(tensors, [operator(0, [0, 1], [2])], [Operator.FULLY_CONNECTED],
+                      [np.ones((3, 2), np.int16)])  # fmt: skip
+    (found,) = proof.operators
+    assert (found.weight_dtype, found.granularity, found.is_per_channel) == ("int16", None, None)
+
+
 def test_some_weights_per_channel_make_it_per_channel(certified: CERTIFIED) -> None:
     tensors = [integer("x"), scaled(3, (3, 1, 1, 2)), integer("y"), scaled(1, (3, 1, 1, 2), "v"),
                integer("z")]  # fmt: skip

@@ -409,6 +409,9 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     assert only(gate(policy, [there], [before])).reason == (
         "it is measured on pi4, the baseline's on local"
     )
+    assert only(gate(policy, [before], [there])).reason == (
+        "it is measured on local, the baseline's on pi4"
+    )
     older = replace(before, value=replace(before.value, device=None, bench=None))
     assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
 
