@@ -184,6 +184,15 @@ def test_the_dtypes_of_inputs_count_as_those_of_the_result(
     )
 
 
+def test_constants_and_inputs_that_are_left_out_do_not_count(certified: CERTIFIED) -> None:
+    tensors = [integer("x"), tensor("c", [4], FLOAT, buffer=1), integer("y"), tensor("z", [4])]
+    left_out, with_constant = operator(0, [0, 0, -1], [2]), operator(0, [0, 1], [2])
+    constants = [np.ones(4, np.float32)]
+    for one in (left_out, with_constant):
+        proof = certified(tensors, [one], [Operator.ADD], constants)
+        assert [op.precision for op in proof.operators] == ["int8"]
+
+
 @pytest.mark.parametrize(
     ("stored", "is_widened", "precision"),
     [
@@ -416,6 +425,7 @@ def test_float_weights_are_named_unless_they_were_to_stay() -> None:
     floats = reports("CONV_2D", weight_dtype="float32")
     floats = replace(floats, unquantized_weights=bare)
     assert problems(floats, "fp32") == ()
+    assert problems(floats, "fp16") == named
     assert problems(floats, mix=Mix(keep_float=("a",))) == ()
 
 

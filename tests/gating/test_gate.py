@@ -401,9 +401,14 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     before, policy = sound(compared), "[policy.regression]\nmax_sqnr_loss_db = 1\n"
     result = gate(policy, [with_quality(before, sample_count=400)], [before])
     assert only(result).reason == "it is of 400 samples, the baseline's of 500"
+    result = gate(policy, [before], [with_quality(before, sample_count=400)])
+    assert only(result).reason == "it is of 500 samples, the baseline's of 400"
     fed = replace(before, value=replace(before.value, preprocessing=()))
     assert only(gate(policy, [fed], [before])).reason == (
         "it is with the preprocessing nothing, the baseline's with scale=1/255"
+    )
+    assert only(gate(policy, [before], [fed])).reason == (
+        "it is with the preprocessing scale=1/255, the baseline's with nothing"
     )
     there = replace(before, value=replace(before.value, device="pi4"))
     assert only(gate(policy, [there], [before])).reason == (
@@ -556,7 +561,7 @@ def test_a_finding_tells_its_figure_and_where_it_stands(gate: Any, compared: Rec
 
 def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) -> None:
     load, noise = (make_issue(f"bench.{code}", f"It is {code}.") for code in ("load", "noisy"))
-    record = with_runs(sound(compared), issues=(load, noise, load))
+    record = with_runs(sound(compared), issues=(load, load, noise))
     policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
     (found,) = gate(policy, [record]).rules[0].findings
     assert (found.verdict, found.value, found.unit, found.is_sound) == (
@@ -576,6 +581,8 @@ def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) ->
     emulated = with_runs(sound(compared), issues=(make_issue("bench.emulated", "QEMU."), load))
     (found,) = gate(policy, [emulated]).rules[0].findings
     assert found.remedy == ("Measure again where that does not hold; an error cannot be accepted.")
+    grave = with_runs(sound(compared), issues=(replace(load, severity="error"),))
+    assert gate(both, [grave]).verdict == "cannot-tell"
     remark = replace(load, severity="info")
     assert gate(policy, [with_runs(sound(compared), issues=(remark,))]).verdict == "pass"
 
