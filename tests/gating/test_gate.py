@@ -13,7 +13,7 @@ from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.parsing import read_policy
-from edgeq.gating.rules import RULES
+from edgeq.gating.rules import RULES, rules_in
 from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
@@ -305,6 +305,18 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
     }
 
 
+def test_each_table_has_its_own_rules() -> None:
+    anywhere = {"min_speedup", "max_peak_memory"}
+    assert set(rules_in("devices")) == {"max_p50_ms", "max_p90_ms"} | anywhere
+    assert set(rules_in("")) == anywhere | {
+        "max_drop_points", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
+    }  # fmt: skip
+    assert set(rules_in("regression")) == {
+        "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
+        "max_p90_percent", "max_peak_memory_percent",
+    }  # fmt: skip
+
+
 def test_a_missed_rule_decides_over_one_that_cannot_be_judged(gate: Any, compared: Record) -> None:
     policy = '[policy]\nruns_on = "2.14"\nmin_sqnr_db = 90\n'
     assert gate(policy, [compared]).verdict == "fail"
@@ -485,7 +497,9 @@ def test_a_device_that_only_the_baseline_has_is_missed(gate: Any, compared: Reco
 
 def test_a_baseline_that_no_rule_is_about_is_refused(gate: Any, compared: Record) -> None:
     with pytest.raises(UsageError) as caught:
-        gate("[policy]\nmin_sqnr_db = 1\n", [compared], [compared])
+        gate(
+            "[policy]\nmin_sqnr_db = 1\n", [compared], [compared, replace(compared, path="b.json")]
+        )
     assert caught.value.message.startswith(f"--baseline {compared.path} is given, and ")
 
 
