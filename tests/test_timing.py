@@ -258,6 +258,7 @@ def test_others_may_use_a_fifth_of_a_core(
 ) -> None:
     looks = [
         look(100.0, busy=50.0, own=3.0),
+        look(100.0 + seconds / 2, busy=50.0, own=3.0),
         look(100.0 + seconds, busy=50.0 + busy, own=3.0 + own),
     ]
     assert codes(STEADY, looks) == (["bench.load"] if is_load else [])

@@ -786,18 +786,20 @@ def test_what_is_missing_of_a_device_is_told(gate: Any, compared: Record) -> Non
     assert only(gate(policy, [without_bench(here)])).reason == (
         "no record has such a figure of pi4"
     )
-    failed = fleet_of(here, FleetEntry("arm", None, "It is off."), FleetEntry("local", here.value),
-                      FleetEntry("pi4", None, "Refused..."))  # fmt: skip
+    failed = fleet_of(
+        here, FleetEntry("arm", None, "It is off."), FleetEntry("local", here.value),
+        FleetEntry("zero", None, "It is off."), FleetEntry("pi4", None, "Refused..."),
+    )  # fmt: skip
     (found,) = gate(policy, [failed]).rules[0].findings
     assert (found.subject, found.reason, found.remedy, found.verdict) == (
         "pi4", "pi4 gave no result: Refused", "Mend the device and measure again.", "cannot-tell"
     )  # fmt: skip
-    assert found.origins == (origin(failed, "$.entries[2].error"),)
+    assert found.origins == (origin(failed, "$.entries[3].error"),)
     sizes = gate("[policy]\nmax_size = '1 MB'\n", [failed]).rules[0].findings
     assert [item.verdict for item in sizes] == ["pass"]
     every = gate("[policy]\nmax_peak_memory = '80 MB'\n", [failed]).rules[0].findings
     assert [(item.subject, item.verdict) for item in every] == [
-        ("arm", "cannot-tell"), ("pi4", "cannot-tell"), ("local", "pass")
+        ("arm", "cannot-tell"), ("zero", "cannot-tell"), ("pi4", "cannot-tell"), ("local", "pass")
     ]  # fmt: skip
 
 

@@ -108,6 +108,21 @@ def test_what_is_not_run_is_not_proven(verify: Any, files: Files, given: dict[st
     assert result.conclusion.endswith(" Not proven: measured, gate, golden vectors.")
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_code_that_needs_a_run_to_be_made_again_has_one_when_asked(
+    verify: Any, files: Files, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    asked = []
+
+    def check_code(*given: Any, runs: bool) -> Check:
+        asked.append(runs)
+        return Check("code", "pass", ())
+
+    monkeypatch.setattr(verifying, "check_code", check_code)
+    verify(files, runs=runs, devices=())
+    assert asked == [runs]
+
+
 def test_the_interpreter_that_is_named_runs_them(verify: Any, files: Files, tmp_path: Path) -> None:
     result = verify(files, runs=True, python=tmp_path / "no-python")
     assert result.checks[-1].verdict == "cannot-tell"
