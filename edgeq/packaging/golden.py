@@ -6,7 +6,6 @@ test in any language reads them without a library.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from edgeq import quantmath
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
+from edgeq.escaping import json_text
 from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.packaging.values import Contract, Files, Golden, Vector
 from edgeq.quantmath import difference
@@ -74,7 +74,7 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
         "vectors": vectors,
     }
     return {
-        INDEX: (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        INDEX: (json_text(index, indent=1) + "\n").encode(),
         **files,
     }
 

@@ -107,18 +107,25 @@ def integer(name: str, shape: Sequence[int] = (1, 1, 1, 2)) -> Any:
     return tensor(name, shape, INT8, scale=0.1)
 
 
-PER_TENSOR = ("weights are quantized per tensor instead of per channel.",)
+def per_tensor(kind: str) -> tuple[str, ...]:
+    return (f"weights of {kind} (y) are quantized per tensor, not per channel.",)
+
+
 PER_CHANNEL = ("weights are quantized per channel instead of per tensor.",)
 
 
 @pytest.mark.parametrize(
     ("kind", "shape", "scales", "is_per_channel", "asked_channel", "asked_tensor"),
     [
-        (Operator.CONV_2D, (3, 1, 1, 2), 1, False, PER_TENSOR, ()),
+        (Operator.CONV_2D, (3, 1, 1, 2), 1, False, per_tensor("CONV_2D"), ()),
         (Operator.CONV_2D, (3, 1, 1, 2), 3, True, (), PER_CHANNEL),
-        (Operator.DEPTHWISE_CONV_2D, (1, 1, 1, 2), 1, False, PER_TENSOR, ()),
+        (Operator.DEPTHWISE_CONV_2D, (1, 1, 1, 2), 1, False, per_tensor("DEPTHWISE_CONV_2D"), ()),
         (Operator.DEPTHWISE_CONV_2D, (1, 1, 1, 2), 2, True, (), PER_CHANNEL),
-        (Operator.FULLY_CONNECTED, (3, 2), 1, False, PER_TENSOR, ()),
+        (Operator.FULLY_CONNECTED, (3, 2), 1, False, per_tensor("FULLY_CONNECTED"), ()),
+        # With one channel, a scale per tensor is one per channel.
+        (Operator.CONV_2D, (1, 1, 1, 2), 1, False, (), ()),
+        (Operator.DEPTHWISE_CONV_2D, (1, 2, 2, 1), 1, False, (), ()),
+        (Operator.FULLY_CONNECTED, (1, 2), 1, False, (), ()),
         (Operator.FULLY_CONNECTED, (3, 2), 3, True, (), PER_CHANNEL),
         # Whose scales nobody expects per channel.
         (Operator.EMBEDDING_LOOKUP, (3, 2), 1, False, (), ()),
@@ -138,6 +145,54 @@ def test_weights_per_tensor_are_not_per_channel_nor_the_other_way_round(
     for granularity, problems in (("channel", asked_channel), ("tensor", asked_tensor)):
         judged = judge(proof, SCHEMES["int8"], "int8", granularity, proof.inputs, proof.outputs)
         assert judged.problems == problems
+
+
+def layers(certified: CERTIFIED, *kinds: tuple[int, int]) -> Certificate:
+    """Layers of three channels in a row, each with this many scales."""
+    count = len(kinds)
+    tensors = [integer(f"t{place}", (1, 1, 1, 3)) for place in range(count + 1)]
+    operators, constants, codes = [], [], []
+    for place, (kind, scales) in enumerate(kinds):
+        shapes = {Operator.CONV_2D: (3, 1, 1, 3), Operator.DEPTHWISE_CONV_2D: (1, 1, 1, 3)}
+        shape = shapes.get(kind, (3, 3))
+        constants.append(np.ones(shape, np.int8))
+        tensors.append(scaled(scales, shape, buffer=place + 1))
+        operators.append(operator(place, [place, len(tensors) - 1], [place + 1]))
+        codes.append(kind)
+    return certified(tensors, operators, codes, constants, [count])
+
+
+CONV, DEPTHWISE = (Operator.CONV_2D, 3), (Operator.DEPTHWISE_CONV_2D, 3)
+CONV_1, DEPTHWISE_1 = (Operator.CONV_2D, 1), (Operator.DEPTHWISE_CONV_2D, 1)
+DENSE, DENSE_1 = (Operator.FULLY_CONNECTED, 3), (Operator.FULLY_CONNECTED, 1)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "named"),
+    [
+        ([CONV, DEPTHWISE, DENSE], None),
+        ([CONV, CONV, DENSE_1], None),  # as older converters leave a dense layer
+        ([CONV, CONV_1], "CONV_2D (t2)"),
+        ([CONV_1, CONV], "CONV_2D (t1)"),
+        ([CONV, DEPTHWISE_1, DENSE], "DEPTHWISE_CONV_2D (t2)"),
+        ([CONV_1, CONV, DENSE_1], "CONV_2D (t1), FULLY_CONNECTED (t3)"),
+        ([DENSE, DENSE_1], None),
+        ([DENSE_1, DENSE_1], "FULLY_CONNECTED (t1), FULLY_CONNECTED (t2)"),
+        ([CONV_1] * 5, ", ".join(f"CONV_2D (t{n})" for n in range(1, 6))),
+        ([CONV_1] * 7, ", ".join(f"CONV_2D (t{n})" for n in range(1, 6)) + " and 2 more"),
+    ],
+)
+def test_one_convolution_per_tensor_among_others_per_channel_is_named(
+    certified: CERTIFIED, kinds: list[tuple[int, int]], named: str | None
+) -> None:
+    proof = layers(certified, *kinds)
+    judged = judge(proof, SCHEMES["int8"], "int8", "channel", proof.inputs, proof.outputs)
+    assert judged.problems == (
+        () if named is None else (f"weights of {named} are quantized per tensor, not per channel.",)
+    )
+    asked = judge(proof, SCHEMES["int8"], "int8", "tensor", proof.inputs, proof.outputs)
+    is_mixed = any(scales > 1 for _, scales in kinds)
+    assert asked.problems == (PER_CHANNEL if is_mixed else ())
 
 
 def test_without_weights_there_is_no_granularity(certified: CERTIFIED) -> None:
