@@ -35,6 +35,7 @@ from edgeq.values import (
     TensorSpec,
 )
 
+NAN, INF = float("nan"), float("inf")
 OUT = (TensorSpec("out", (1, 3), "float32"),)
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])
 
@@ -133,6 +134,14 @@ def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
     assert reasons
 
 
+@pytest.mark.parametrize("sqnrs", [(NAN, 40.0), (40.0, NAN), (40.0, NAN, 9.0), (NAN,)])
+def test_an_output_that_older_records_call_nan_is_the_worst(sqnrs: tuple[float, ...]) -> None:
+    outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
+    given = replace(quality(None), outputs=outputs)
+    assert worst_sqnr_db(given) == -INF
+    assert judge_comparison(given, None)[0] == "no"
+
+
 @pytest.mark.parametrize("sqnrs", [(40.0, 9.0), (9.0, 40.0), (40.0, 9.0, 30.0)])
 def test_the_worst_output_decides(sqnrs: tuple[float, ...]) -> None:
     outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
@@ -158,9 +167,6 @@ def test_each_output_has_its_own_noise() -> None:
     assert bad.sqnr_db == pytest.approx(10 * np.log10(200))
     assert (bad.mse, bad.max_error) == (0.0625, 0.5)
     assert worst_sqnr_db(found) == bad.sqnr_db
-
-
-NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(

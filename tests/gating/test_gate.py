@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
 from edgeq.records import Record
-from edgeq.values import Finding, GateResult, Interval, Origin, Ratio
+from edgeq.values import Finding, GateResult, Interval, Origin, OutputQuality, Ratio
 from tests import tiny_models
 
 Alter = Callable[[Any], Any]
@@ -431,6 +432,28 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     )
     older = replace(before, value=replace(before.value, device=None, bench=None))
     assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
+
+
+@pytest.mark.parametrize(
+    ("sqnrs", "verdict", "figure", "place"),
+    [
+        ((40.0, 21.5), "pass", "21.50 dB", 1),
+        ((40.0, 19.5), "fail", "19.50 dB", 1),
+        ((19.5, 40.0), "fail", "19.50 dB", 0),
+        ((math.inf, math.inf), "pass", "identical", 0),
+        ((math.inf, -math.inf), "fail", "-inf dB", 1),
+        ((40.0, math.nan), "fail", "-inf dB", 1),  # of older records
+        ((math.nan, 40.0), "fail", "-inf dB", 0),
+    ],
+)
+def test_the_worst_output_is_judged_and_named(
+    gate: Any, compared: Record, sqnrs: tuple[float, ...], verdict: str, figure: str, place: int
+) -> None:
+    outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
+    result = gate("[policy]\nmin_sqnr_db = 20\n", [with_quality(sound(compared), outputs=outputs)])
+    found = only(result)
+    assert (result.verdict, found.figure) == (verdict, figure)
+    assert found.origins[0].json_path == f"$.quality.outputs[{place}].sqnr_db"
 
 
 DOUBTED: list[tuple[str, Alter, str]] = [
