@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
+from edgeq.files import open_file
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -151,10 +153,11 @@ def read(path: Path) -> Any:
         SourceError: missing, unreadable or damaged.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
-        content = path.read_bytes()
+        with open_file(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
+            content = stream.read(MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     return parse(content, str(path))

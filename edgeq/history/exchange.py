@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq import storage
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
+from edgeq.files import read_file
 from edgeq.history.values import Entry, Filter
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Item:
         if self.content is not None:
             return self.content
         try:
-            return Path(self.file).read_bytes()
+            return read_file(Path(self.file), _MOST_BYTES)
         except OSError as error:
             raise RecordError(f"{self.file} cannot be read: {error.strerror or error}.") from error
 

@@ -9,6 +9,7 @@ import math
 import platform
 import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from .interpreter import Runner
 from .tensors import Array
 
+_MOST_BYTES = 300_000_000
 _GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -103,7 +105,10 @@ def _load(runner: Runner, path: Path) -> dict[str, Array]:
 
 
 def _read_arrays(path: Path) -> Array | dict[str, Array]:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file.")
     try:
+        _refuse_large(path)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -115,6 +120,16 @@ def _read_arrays(path: Path) -> Array | dict[str, Array]:
     # zlib.error and MemoryError.
     except Exception as error:
         raise ValueError(f"{path} is no whole .npy or .npz file: {error}") from error
+
+
+def _refuse_large(path: Path) -> None:
+    """Stop before a small file that unpacks to a large one takes the memory."""
+    size = path.stat().st_size
+    if size <= _MOST_BYTES and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"it holds {size:,} bytes, and a sample at most {_MOST_BYTES:,}")
 
 
 def watch(runner: Runner, folder: Path, top: int) -> None:
