@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import struct
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
-from edgeq.files import open_file
+from edgeq.files import read_file
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -153,11 +152,10 @@ def read(path: Path) -> Any:
         SourceError: missing, unreadable or damaged.
     """
     try:
-        with open_file(path) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > MAX_BYTES:
-                raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
-            content = stream.read(MAX_BYTES)
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
+        content = read_file(path, MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     return parse(content, str(path))

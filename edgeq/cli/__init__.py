@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from edgeq import __version__
-from edgeq.errors import EdgeqError, SandboxWarning
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning
 
 _python_shows = warnings.showwarning
 
@@ -97,11 +98,12 @@ def main(arguments: list[str] | None = None) -> None:
         _drop_stdout()
         status = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _drop_stdout()
-        click.echo("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
+        if error.errno == errno.ENOSPC and error.filename is None:
+            _drop_stdout()
+            click.echo("error: The output cannot be printed: no space is left there.", err=True)
+        else:
+            _print_error(_refused(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -113,6 +115,16 @@ def _show_warning(
         click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
     else:
         _python_shows(message, category, filename, *rest, **more)
+
+
+def _refused(error: OSError) -> EdgeqError:
+    """What the system refuses where nobody expected it; -v shows where that was."""
+    what = "Something" if error.filename is None else os.fsdecode(error.filename)
+    return OutputError(
+        f"{what} cannot be used: {error.strerror or error}.",
+        hint="Check that it exists, may be used and has space; -v shows where edgeq needed it.",
+        details=traceback.format_exc(),
+    )
 
 
 def _drop_stdout() -> None:

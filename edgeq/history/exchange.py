@@ -72,13 +72,18 @@ def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path
         raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
     if not is_empty:
         raise UsageError(f"{folder} is not empty.", hint="Name a new folder.")
-    written = []
-    for entry, content in history.contents(entries):
-        target = folder / _file_name(entry)
-        storage.write_atomically(target, content)
-        written.append(target)
+    written: list[Path] = []
     plain = {"schema": _INDEX_SCHEMA, "records": [_index_entry(entry) for entry in entries]}
-    storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    try:
+        for entry, content in history.contents(entries):
+            target = folder / _file_name(entry)
+            storage.write_atomically(target, content)
+            written.append(target)
+        storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    except OutputError:
+        for target in written:  # half of an export looks like a whole one
+            target.unlink(missing_ok=True)
+        raise
     return tuple(written)
 
 

@@ -105,10 +105,12 @@ def _load(runner: Runner, path: Path) -> dict[str, Array]:
 
 
 def _read_arrays(path: Path) -> Array | dict[str, Array]:
-    if not path.is_file():
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
         raise ValueError(f"{path} is not a file.")
     try:
-        _refuse_large(path)
+        size = _unpacked_bytes(path)
+        if size > _MOST_BYTES:
+            raise ValueError(f"it takes {size:,} bytes, and a sample at most {_MOST_BYTES:,}")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -122,14 +124,13 @@ def _read_arrays(path: Path) -> Array | dict[str, Array]:
         raise ValueError(f"{path} is no whole .npy or .npz file: {error}") from error
 
 
-def _refuse_large(path: Path) -> None:
-    """Stop before a small file that unpacks to a large one takes the memory."""
+def _unpacked_bytes(path: Path) -> int:
+    """What a file takes in memory: a small one may unpack to a very large one."""
     size = path.stat().st_size
-    if size <= _MOST_BYTES and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-    if size > _MOST_BYTES:
-        raise ValueError(f"it holds {size:,} bytes, and a sample at most {_MOST_BYTES:,}")
+    if size > _MOST_BYTES or not zipfile.is_zipfile(path):
+        return size
+    with zipfile.ZipFile(path) as archive:
+        return sum(item.file_size for item in archive.infolist())
 
 
 def watch(runner: Runner, folder: Path, top: int) -> None:
