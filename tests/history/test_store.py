@@ -153,6 +153,7 @@ def test_an_export_is_imported_with_its_tags(history: History, tmp_path: Path) -
 def test_an_export_that_fails_leaves_no_half(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    history.add([COMPARE, EVAL])
     folder = tmp_path / "out"
     left = [1 << 30, 100]  # the second file meets a limit, as it may a full disk
 
