@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
+_MOST_CONFIG_BYTES = 64 << 20
 _LAYERS = "edgeq.converters.qat_layers"
 
 
@@ -48,20 +50,23 @@ def trained_granularity(model: Any) -> str | None:
 
 
 def _stored_granularities(path: Path) -> Iterator[str]:
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            return
-        try:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {item.filename: item.file_size for item in archive.infolist()}
+            if sizes.get("config.json", _MOST_CONFIG_BYTES) >= _MOST_CONFIG_BYTES:
+                return
             pending = [json.loads(archive.read("config.json"))]
-        except (ValueError, zipfile.BadZipFile):
-            return  # whoever loads it will say what is wrong with it
+    # Whoever loads it will say what is wrong with it.
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
             if str(item.get("registered_name")).startswith(PACKAGE):
-                yield item["config"].get("granularity", "channel")
+                config = item.get("config")
+                yield (config if isinstance(config, dict) else {}).get("granularity", "channel")
             pending += item.values()
         elif isinstance(item, list):
             pending += item
