@@ -202,13 +202,7 @@ async def _connect(address: SshAddress, hops: Sequence[Hop]) -> SshLink:
     try:
         for hop in hops:
             await chain.extend(hop)
-        return await asyncio.wait_for(_start_keeper(address, chain, hops[-1]), _START_S)
-    except (TimeoutError, asyncio.TimeoutError) as error:
-        chain.close()
-        raise LinkLostError(
-            f"it lets us in, and {address.python} did not answer within {_START_S:g} s",
-            hint=_how_to_see(address),
-        ) from error
+        return await _start_keeper(address, chain, hops[-1])
     except BaseException:
         chain.close()
         raise
@@ -228,17 +222,24 @@ async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink
     link = SshLink(chain, process)
     try:
         process.stdin.write(b"".join(keeper_link.programs()))
-        answer = await link.receive()
+        answer = await asyncio.wait_for(link.receive(), _START_S)
     except LinkLostError:
         raise await _why_none(address, link) from None
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        said = link.printed()
+        raise LinkLostError(
+            f"it lets us in, but {address.python} did not answer within {_START_S:g} s"
+            + (f"; the login printed: {last_line(said)}" if said.strip() else ""),
+            hint=_how_to_see(address),
+        ) from error
     keeper_link.check_start(answer, address.python, str(address))
     return link
 
 
 async def _why_none(address: SshAddress, link: SshLink) -> Exception:
     """Why a login ended before the board's Python answered."""
-    status, printed, errors = await link.end()
-    last = last_line(errors if errors.strip() else printed)
+    status = await link.end()
+    last = last_line(link.printed())
     if status is None:
         return LinkLostError(f"the connection was closed: {last}", hint=_how_to_see(address))
     if status in (126, 127):
@@ -250,7 +251,7 @@ async def _why_none(address: SshAddress, link: SshLink) -> Exception:
     return DeviceError(
         f"{address} did not start {address.python}; the login ended with {status}: {last}.",
         hint=f"{_how_to_see(address)}; another interpreter there is named with --python.",
-        details=(printed + errors).decode("utf-8", "replace"),
+        details=link.printed().decode("utf-8", "replace"),
     )
 
 
@@ -292,11 +293,17 @@ class SshLink:
             self._frames.feed(data)
         return answer
 
-    async def end(self) -> tuple[int | None, bytes, bytes]:
-        """Status, and the end of what was printed, once it has ended by itself."""
-        await self._process.wait_closed()
-        await self._drain
-        return self._process.exit_status, self._frames.rest(), bytes(self._errors)
+    async def end(self) -> int | None:
+        """Wait until it has ended by itself; its status, None where the connection ended."""
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait_closed(), _CONNECT_S)
+            await self._drain
+        status: int | None = self._process.exit_status
+        return status
+
+    def printed(self) -> bytes:
+        """The end of what came beside answers: errors last, they say more."""
+        return self._frames.rest() + b"\n" + bytes(self._errors)
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
         """See `session.Link`."""

@@ -226,9 +226,13 @@ class Proxy:
 
     def close(self) -> None:
         """End it."""
-        self._child.terminate()
-        self._child.wait()
         self.socket.close()
+        self._child.terminate()
+        try:
+            self._child.wait(1)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
         self._said.close()
 
 
