@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import getpass
 import json
-import tempfile
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from edgeq import scratch
 from edgeq.device_runners import keeper_link, ssh_config, ssh_login
 from edgeq.device_runners.keeper_link import Frames, last_line
 from edgeq.device_runners.session import LinkLostError, OnBytes
@@ -167,13 +167,13 @@ class _Chain:
 
     async def _log_in(self, hop: Hop, client: Client, keys: Keys, proxy: Proxy | None) -> Any:
         seconds = max(_CONNECT_S, hop.host.connect_s or 0)
-        with tempfile.NamedTemporaryFile("w", prefix="edgeq-") as choices:
-            choices.writelines(f"{line}\n" for line in hop.host.choices)
-            choices.flush()
+        with scratch.folder() as folder:
+            choices = folder / "choices"
+            choices.write_text("".join(f"{line}\n" for line in hop.host.choices))
             return await asyncssh.connect(
                 hop.host.host,
                 hop.host.port,
-                config=choices.name,
+                config=str(choices),
                 username=hop.host.user,
                 client_factory=lambda: client,
                 client_keys=keys.pairs or None,

@@ -17,7 +17,15 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import SshPlace, parse_ssh, resolve_device
 from edgeq.device_runners.ssh_config import SshHost
 from edgeq.errors import DeviceError
-from tests.device_runners.boards import SSHD, USER, Board, free_port, make_key, start_sshd
+from tests.device_runners.boards import (
+    SSHD,
+    USER,
+    Board,
+    free_port,
+    make_key,
+    start_sshd,
+    wait_until,
+)
 
 needs_sshd = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
 
@@ -380,6 +388,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     path = tmp_path / "agent"
     child = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+    wait_until(path.exists)
 
     def add(key: Path) -> None:
         subprocess.run(["ssh-add", "-q", str(key)], check=True, capture_output=True)
