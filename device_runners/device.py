@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 from edgeq import sandbox
 from edgeq.device_runners import ssh_files
-from edgeq.device_runners.registry import read_devices
+from edgeq.device_runners.registry import read_devices, require_trusted
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
 
-# A host never starts with a dash: nothing that reads it later may take it for an option.
+# Neither user nor host starts with a dash, and no shell finds a character of its own in them: a
+# ProxyCommand or a Match exec of ~/.ssh/config may have them as words (%h, %r).
 _SSH = re.compile(
-    r"(ssh://)?((?P<user>[^@\s/:-][^@\s/:]*)@)?"
+    r"(ssh://)?((?P<user>\w[\w.+-]*)@)?"
     r"(\[(?P<bracketed>[0-9A-Za-z:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
     r"(:(?P<port>\d{1,5}))?/?"
 )
@@ -111,13 +112,15 @@ def resolve_device(text: str | Device, python: Path | None = None) -> Device:
         python: interpreter there that runs the agent.
 
     Raises:
-        UsageError: an unknown form, or two interpreters.
+        UsageError: an unknown form, two interpreters, or a program that an `edgeq.toml` names and
+            nobody trusted.
     """
     if not isinstance(text, str):
         return text
     named = read_devices().get(text)
     if named is None:
         return resolve_address(text, text, None if python is None else str(python))
+    require_trusted(named)
     if named.python is not None and python is not None:
         raise UsageError(f"Device {text!r} and --python {python} name two interpreters.")
     return resolve_address(named.address, text, str(python) if python else named.python)
