@@ -111,7 +111,10 @@ def connect(address: SshAddress) -> SshLink:
         DeviceError: the host is not known, refuses us, or has no Python.
     """
     hops = _hops(address)
-    return _LOOP.run(_connect(address, hops))
+    try:
+        return _LOOP.run(_connect(address, hops))
+    except (asyncssh.Error, ConnectionError) as error:
+        raise LinkLostError(short(error)) from error
 
 
 def _hops(address: SshAddress) -> list[Hop]:
@@ -155,18 +158,18 @@ class _Chain:
                 self.proxies.append(proxy)
             self.connections.append(await self._log_in(hop, client, keys, proxy))
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
+            raise LinkLostError(f"{hop.prefix}no answer within {_patience_s(hop):g} s") from error
         except (asyncssh.Error, OSError, ValueError) as error:
             told = ssh_login.explain(hop, client, keys, error)
             if proxy is not None and isinstance(told, LinkLostError):
-                told = LinkLostError(f"{told}; its ProxyCommand said: {proxy.said()}", told.hint)
+                told = LinkLostError(f"{told}; of its ProxyCommand: {proxy.said()}", told.hint)
             raise told from error
         finally:
             if agent is not None:
                 agent.close()
 
     async def _log_in(self, hop: Hop, client: Client, keys: Keys, proxy: Proxy | None) -> Any:
-        seconds = max(_CONNECT_S, hop.host.connect_s or 0)
+        seconds = _patience_s(hop)  # for each of two steps
         with scratch.folder() as folder:
             choices = folder / "choices"
             choices.write_text("".join(f"{line}\n" for line in hop.host.choices))
@@ -197,6 +200,10 @@ class _Chain:
             proxy.close()
 
 
+def _patience_s(hop: Hop) -> float:
+    return max(_CONNECT_S, hop.host.connect_s or 0)
+
+
 async def _connect(address: SshAddress, hops: Sequence[Hop]) -> SshLink:
     chain = _Chain()
     try:
@@ -223,7 +230,7 @@ async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink
     try:
         process.stdin.write(b"".join(keeper_link.programs()))
         answer = await asyncio.wait_for(link.receive(), _START_S)
-    except LinkLostError:
+    except (LinkLostError, asyncssh.Error, ConnectionError):
         raise await _why_none(address, link) from None
     except (TimeoutError, asyncio.TimeoutError) as error:
         said = link.printed()

@@ -348,7 +348,7 @@ def test_a_program_that_connects(configure: Configure, board: Board, home: Path)
     configure(block("pi4", board, "ProxyCommand echo there is no way >&2; exit 1"))
     told = refused("pi4")
     assert told.message.startswith("pi4 cannot be reached: ")
-    assert told.message.endswith("; its ProxyCommand said: there is no way.")
+    assert told.message.endswith("; of its ProxyCommand: there is no way.")
 
 
 @needs_sshd
@@ -414,8 +414,7 @@ def test_a_key_with_a_passphrase_is_named(configure: Configure, board: Board) ->
         f"; {key}, which has a passphrase, was not tried, as the agent does not have it."
     )
     assert told.hint == (
-        f"Give the agent the key: ssh-add {key}. If that one is not known there: Give it yours: "
-        "ssh-copy-id pi4"
+        f"Give the agent the key: ssh-add {key}; and if it is not known there: ssh-copy-id pi4"
     )
 
 
