@@ -33,6 +33,8 @@ TIERS = (
         "edgeq.children",
         "edgeq.quantmath",
         "edgeq.timing",
+        "edgeq.files",
+        "edgeq.npy",
         "edgeq.storage",
         "edgeq.flatbuffer",
         "edgeq.issues",

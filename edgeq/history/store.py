@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # what reads records is imported when it is needed, so that l
 
 WAIT_S = 30.0  # for a lock that another process holds
 
+# No record has more; a damaged one could inflate to anything.
+_MOST_BYTES = 1 << 28
 # Records in one transaction: long ones keep other writers waiting.
 _BATCH = 200
 
@@ -314,8 +316,8 @@ def _refuse(item: Item, error: Prepared | RecordError) -> Addition:
 
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     try:
-        content = zlib.decompress(packed)
-    except zlib.error as error:
+        content = zlib.decompressobj().decompress(packed, _MOST_BYTES)
+    except (zlib.error, TypeError) as error:  # TypeError: a column that holds a number
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")

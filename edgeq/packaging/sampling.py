@@ -27,7 +27,8 @@ from edgeq.escaping import printable
 from edgeq.packaging.golden import find_wide_tolerances, real_values
 from edgeq.packaging.linting import find_doubts
 from edgeq.packaging.values import Contract, Golden, Vector
-from edgeq.parity import KERNELS, difference
+from edgeq.parity import KERNELS
+from edgeq.quantmath import difference
 from edgeq.values import TensorSpec
 
 Array = NDArray[Any]

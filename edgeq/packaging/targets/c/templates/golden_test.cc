@@ -76,7 +76,7 @@ int CheckNear(const char* what, long index, const Value* wanted, const void* giv
   double furthest = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const double apart = std::fabs(static_cast<double>(values[i]) - static_cast<double>(wanted[i]));
-    if (!(apart <= furthest)) furthest = apart;
+    if (!(apart <= furthest) && !std::isnan(furthest)) furthest = apart;
   }
   if (furthest <= tolerance) return 0;
   std::printf("FAILED: sample %ld, %s: %g away, %g are accepted\n", index, what, furthest,
