@@ -30,6 +30,7 @@ TIERS = (
     ),
     (
         "edgeq.children",
+        "edgeq.foreign",
         "edgeq.quantmath",
         "edgeq.timing",
         "edgeq.storage",

@@ -30,7 +30,8 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Prove that a PACKAGE is what was measured, and run its golden vectors on devices.
 
-    Nothing in it is executed but the model, by the TensorFlow Lite interpreter.
+    Nothing in it is executed but the model, by the TensorFlow Lite interpreter. What opens it can
+    start no program, open no socket, and write no file of yours.
 
     Exit status: 0 when no check fails (the last line says what is not proven), 3 when one does or
     the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
@@ -38,7 +39,6 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
     """
     from edgeq import storage
     from edgeq.fleet import split_names
-    from edgeq.packaging.text import show_verification
     from edgeq.packaging.verifying import verify_package
 
     with progress_display() as show:
@@ -59,5 +59,7 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
         }
         click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
     else:
+        from edgeq.packaging.text import show_verification
+
         click.echo(show_verification(result))
     return _STATUS[result.verdict]

@@ -1,35 +1,28 @@
 """Whether a package is what it says, and whether a device computes what was measured.
 
 Nothing in a package is executed: files are digested, the model is read as data, and only the
-TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` again).
+TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` again). A confined
+child looks at all of it (`proving.py`); what it must ask for, and its answer, go through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from edgeq import scratch
-from edgeq.device_runners import measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
-from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
-from edgeq.packaging import contents, signing
-from edgeq.packaging.checks import Check, outcome, skipped
-from edgeq.packaging.golden import check_vector
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, Manifest
-from edgeq.packaging.reading import Opened, open_package
-from edgeq.packaging.remaking import check_code
-from edgeq.packaging.values import Files, Golden
+from edgeq.errors import EdgeqError, UnjudgedPackageError
+from edgeq.foreign import Failed, Reader, failure
+from edgeq.packaging import asking
+from edgeq.packaging.archive import require_inside
+from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
+from edgeq.packaging.manifest import Manifest
+from edgeq.packaging.tools import HERE
 
 OnProgress = Callable[[str, int, int | None], None]
-
-_REST = skipped("the rest", "not looked at: what failed comes first")
-_SIGNATURE, _UNSIGNED = "signature", "not signed"
 
 
 @dataclass(frozen=True)
@@ -67,10 +60,10 @@ class Verification:
         if self.verdict == "cannot-tell":
             return f"nothing failed in {self.path}, but not judged: {', '.join(names)}."
         open_ = [check.name for check in self.checks if check.verdict == "skipped"]
-        rest = ", ".join(name for name in open_ if name != _SIGNATURE)
+        rest = ", ".join(name for name in open_ if name != OF_SIGNATURE)
         unproven = f" Not proven: {rest}." if rest else ""
-        if _SIGNATURE in open_:
-            is_signed = all(check.detail != (_UNSIGNED,) for check in self.checks)
+        if OF_SIGNATURE in open_:
+            is_signed = all(check.detail != (UNSIGNED,) for check in self.checks)
             why = (
                 "its signature was held against no --public-key" if is_signed else "it is unsigned"
             )
@@ -90,8 +83,6 @@ def verify_package(
 ) -> Verification:
     """Check a package, and run its golden vectors on devices.
 
-    What its bytes or its signature belie is not looked into.
-
     Args:
         devices: as for `bench`; on none, nothing is proven of the vectors.
         python: interpreter on this machine.
@@ -101,124 +92,78 @@ def verify_package(
 
     Raises:
         DamagedPackageError: it is no package, or damaged so that nothing of it can be told.
-        UnjudgedPackageError: it cannot be opened, or is of a newer edgeq.
+        UnjudgedPackageError: it cannot be opened, is of a newer edgeq, or whoever looks at it dies.
         UsageError: an unusable key, or an unknown device.
     """
     source = Path(path)
-    key = None if public_key is None else signing.read_public_key(public_key)
-    opened = [resolve_device(name, python if name == "local" else None) for name in devices]
-    package = open_package(source)
-    count = len(package.manifest.files)
-    checks = [
-        outcome("files", package.damage, f"{count} files are what the manifest says"),
-        _check_signature(package.files, key),
-    ]
-    if any(check.verdict == "fail" for check in checks):
-        return Verification(str(source), package.manifest, (*checks, _REST))
-    is_vouched_for = checks[-1].verdict == "pass"
-    wanted = dict(zip(devices, opened, strict=True)) if runs else None
+    key = None if public_key is None else _read_key(public_key)
+    opened = {name: resolve_device(name, python if name == "local" else None) for name in devices}
+    job = asking.Job(str(source), key, tuple(opened) if runs else None)
     events = events_as_progress(on_progress)
-    checks += _check_contents(package, is_vouched_for, wanted, events)
-    return Verification(str(source), package.manifest, tuple(checks))
+    with Reader("edgeq.packaging.proving", source, UnjudgedPackageError) as child:
+        child.send(job)
+        while not isinstance(told := child.receive(asking.Judged | asking.Request), asking.Judged):
+            try:
+                child.send(_answer(told, tuple(opened.values()) if runs else (), runs, events))
+            except ValueError as error:
+                raise child.nonsense(error) from error
+    return Verification(str(source), told.manifest, told.checks)
 
 
-def _check_contents(
-    package: Opened, is_vouched_for: bool, devices: dict[str, Device] | None, on_event: OnEvent
-) -> Iterator[Check]:
-    """Each check in turn, as far as those before allow."""
-    files, manifest = package.files, package.manifest
-    check, model = contents.check_model(files, manifest)
-    yield check
-    if model is None:
-        yield _REST
-        return
-    check, contract = contents.check_contract(model, manifest)
-    yield check
-    if contract is None:
-        yield _REST
-        return
-    check, records = contents.check_records(model, files, manifest)
-    yield check
-    if records is not None:
-        yield contents.check_gate(manifest, records, is_vouched_for)
-    check, golden = contents.check_vectors(files, contract)
-    yield check
-    if records is None or golden is None:
-        yield _REST
-        return
-    yield contents.check_inputs(contract, golden)
-    runs = devices is not None
-    yield check_code(files, manifest, contract, model, golden, records, runs=runs)
-    if not devices:
-        yield skipped("golden vectors", "not run, as was asked")
-        return
-    for name, device in devices.items():
+def _read_key(path: Path) -> str:
+    from edgeq.packaging import signing
+
+    return signing.public_pem(signing.read_public_key(path)).decode()
+
+
+# ---------------------------------------------------------------- what the child asks for
+
+
+def _answer(
+    request: asking.Request, devices: Sequence[Device], runs: bool, on_event: OnEvent
+) -> asking.Outputs | asking.Jar | asking.Arena | Failed:
+    """Do it.
+
+    Raises:
+        ValueError: it makes no sense, or is not to be done.
+    """
+    try:
+        if isinstance(request, asking.CompileJava):
+            return _compile(request)
+        if not runs:
+            raise ValueError("it wants to run a model, which was not asked for")
+        if isinstance(request, asking.MeasureArena):
+            return _measure(request)
+        return _infer(request, devices, on_event)
+    except EdgeqError as error:
+        return failure(error)
+
+
+def _compile(request: asking.CompileJava) -> asking.Jar:
+    for path in request.sources:
+        require_inside(path, "The list of classes")
+    return asking.Jar(HERE.compile_java(request.sources))
+
+
+def _measure(request: asking.MeasureArena) -> asking.Arena:
+    samples = [[item.array() for item in sample] for sample in request.samples]
+    found = HERE.measure_arena(request.model, samples, request.output_count, request.shown_as)
+    outputs = tuple(tuple(map(asking.Tensor.of, sample)) for sample in found.outputs)
+    return asking.Arena(found.version, outputs, found.arena_bytes, found.recorded_bytes)
+
+
+def _infer(request: asking.Infer, devices: Sequence[Device], on_event: OnEvent) -> asking.Outputs:
+    from edgeq.device_runners import measure
+
+    if not 0 <= request.device < len(devices):
+        raise ValueError(f"there is no device {request.device}")
+    device, inputs = devices[request.device], asking.unpack(request.inputs)
+    with scratch.folder() as folder:
+        path = folder / "model.tflite"
+        path.write_bytes(request.model)
         try:
-            yield _run_golden(model, golden, device, name, on_event)
+            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)
         finally:
             if isinstance(device, BoardDevice):
                 device.close()
-
-
-def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:
-    signature = files.get(SIGNATURE)
-    if signature is None and KEY in files:
-        told = f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"
-        return Check(_SIGNATURE, "fail", (told,))
-    if signature is None:
-        whose = "" if key is None else f"; it should be, by the key {signing.fingerprint(key)}"
-        return Check(_SIGNATURE, "skipped" if key is None else "fail", (f"{_UNSIGNED}{whose}",))
-    sums = files.get(SUMS, b"")
-    if key is not None:
-        whose = f"the key {signing.fingerprint(key)}"
-        problems = []
-        if not signing.is_signed(sums, signature, key):
-            problems.append(f"{SIGNATURE} is not by {whose} over {SUMS}")
-        if files.get(KEY) != signing.public_pem(key):
-            problems.append(f"{KEY} is not {whose}")
-        return outcome(_SIGNATURE, problems, f"by {whose}")
-    try:
-        own = signing.parse_public_key(files.get(KEY, b""), KEY)
-    except UsageError as error:
-        return Check(_SIGNATURE, "fail", (error.message,))
-    if not signing.is_signed(sums, signature, own):
-        return Check(_SIGNATURE, "fail", (f"{SIGNATURE} or {KEY} was changed",))
-    told = f"it says to be by {signing.fingerprint(own)}; --public-key KEY.pem proves by whom"
-    return Check(_SIGNATURE, "skipped", (told,))
-
-
-# ---------------------------------------------------------------- golden vectors
-
-
-def _run_golden(
-    model: bytes, golden: Golden, device: Device, name: str, on_event: OnEvent
-) -> Check:
-    """The vectors on one device."""
-    label = f"golden vectors on {name}"
-    inputs = {
-        key: np.concatenate([vector.inputs[key] for vector in golden.vectors])
-        for key in golden.vectors[0].inputs
-    }
-    with scratch.folder() as folder:
-        path = folder / "model.tflite"
-        path.write_bytes(model)
-        try:
-            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)
-        except (DeviceError, MissingExtraError) as error:
-            return Check(label, "cannot-tell", (error.message,))
-        except EdgeqError as error:
-            return Check(label, "fail", (error.message,))
-    problems = []
-    for place, vector in enumerate(golden.vectors):
-        own = {key: array[place : place + 1] for key, array in found[0].items()}
-        try:
-            problems += check_vector(vector, own, golden.tolerances)
-        except DataError as error:
-            return Check(label, "fail", (error.message,))
-    exact = sum(
-        all(np.array_equal(found[0][key][place : place + 1], array)
-            for key, array in vector.outputs.items())
-        for place, vector in enumerate(golden.vectors)
-    )  # fmt: skip
-    count = len(golden.vectors)
-    return outcome(label, problems, f"{count} of {count} within tolerance, {exact} exact")
+    return asking.Outputs(asking.pack(found[0]))
