@@ -114,6 +114,7 @@ class Arena(Struct, frozen=True, tag=True):
 
 
 Request = Infer | CompileJava | MeasureArena
+Told = Request | Judged
 
 
 def pack(arrays: Arrays) -> Tensors:

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeq import scratch
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
-from edgeq.errors import EdgeqError, UnjudgedPackageError
-from edgeq.foreign import Failed, Reader, failure
-from edgeq.packaging import asking
-from edgeq.packaging.archive import require_inside
+from edgeq.errors import UnjudgedPackageError
+from edgeq.foreign import Reader
 from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
-from edgeq.packaging.manifest import Manifest
-from edgeq.packaging.tools import HERE
+
+if TYPE_CHECKING:
+    from edgeq.packaging.manifest import Manifest
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -96,15 +93,22 @@ def verify_package(
         UsageError: an unusable key, or an unknown device.
     """
     source = Path(path)
-    key = None if public_key is None else _read_key(public_key)
-    opened = {name: resolve_device(name, python if name == "local" else None) for name in devices}
-    job = asking.Job(str(source), key, tuple(opened) if runs else None)
-    events = events_as_progress(on_progress)
     with Reader("edgeq.packaging.proving", source, UnjudgedPackageError) as child:
-        child.send(job)
-        while not isinstance(told := child.receive(asking.Judged | asking.Request), asking.Judged):
+        # The child has as much to import, at the same time.
+        from edgeq.device_runners.device import events_as_progress, resolve_device
+        from edgeq.packaging import asking
+        from edgeq.packaging.answering import Answerer
+
+        key = None if public_key is None else _read_key(public_key)
+        opened = {
+            name: resolve_device(name, python if name == "local" else None) for name in devices
+        }
+        child.send(asking.Job(str(source), key, tuple(opened) if runs else None))
+        wanted = tuple(opened.values()) if runs else None
+        answerer = Answerer(wanted, events_as_progress(on_progress))
+        while not isinstance(told := child.receive(asking.Told), asking.Judged):
             try:
-                child.send(_answer(told, tuple(opened.values()) if runs else (), runs, events))
+                child.send(answerer.answer(told))
             except ValueError as error:
                 raise child.nonsense(error) from error
     return Verification(str(source), told.manifest, told.checks)
@@ -114,56 +118,3 @@ def _read_key(path: Path) -> str:
     from edgeq.packaging import signing
 
     return signing.public_pem(signing.read_public_key(path)).decode()
-
-
-# ---------------------------------------------------------------- what the child asks for
-
-
-def _answer(
-    request: asking.Request, devices: Sequence[Device], runs: bool, on_event: OnEvent
-) -> asking.Outputs | asking.Jar | asking.Arena | Failed:
-    """Do it.
-
-    Raises:
-        ValueError: it makes no sense, or is not to be done.
-    """
-    try:
-        if isinstance(request, asking.CompileJava):
-            return _compile(request)
-        if not runs:
-            raise ValueError("it wants to run a model, which was not asked for")
-        if isinstance(request, asking.MeasureArena):
-            return _measure(request)
-        return _infer(request, devices, on_event)
-    except EdgeqError as error:
-        return failure(error)
-
-
-def _compile(request: asking.CompileJava) -> asking.Jar:
-    for path in request.sources:
-        require_inside(path, "The list of classes")
-    return asking.Jar(HERE.compile_java(request.sources))
-
-
-def _measure(request: asking.MeasureArena) -> asking.Arena:
-    samples = [[item.array() for item in sample] for sample in request.samples]
-    found = HERE.measure_arena(request.model, samples, request.output_count, request.shown_as)
-    outputs = tuple(tuple(map(asking.Tensor.of, sample)) for sample in found.outputs)
-    return asking.Arena(found.version, outputs, found.arena_bytes, found.recorded_bytes)
-
-
-def _infer(request: asking.Infer, devices: Sequence[Device], on_event: OnEvent) -> asking.Outputs:
-    from edgeq.device_runners import measure
-
-    if not 0 <= request.device < len(devices):
-        raise ValueError(f"there is no device {request.device}")
-    device, inputs = devices[request.device], asking.unpack(request.inputs)
-    with scratch.folder() as folder:
-        path = folder / "model.tflite"
-        path.write_bytes(request.model)
-        try:
-            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)
-        finally:
-            if isinstance(device, BoardDevice):
-                device.close()
-    return asking.Outputs(asking.pack(found[0]))
