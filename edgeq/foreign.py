@@ -82,16 +82,7 @@ def _error(failed: Failed) -> EdgeqError:
     kind = getattr(errors, failed.kind, None)
     if not isinstance(kind, type) or not issubclass(kind, EdgeqError):
         raise ValueError(f"{failed.kind!r} is not an error of edgeq")
-    return kind(
-        _printable(failed.message),
-        hint=None if failed.hint is None else _printable(failed.hint),
-        details=failed.details,
-    )
-
-
-def _printable(text: str) -> str:
-    """A sentence is printed as it is, so it must not steer the terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return kind(failed.message, hint=failed.hint, details=failed.details)
 
 
 # ---------------------------------------------------------------- the parent's end

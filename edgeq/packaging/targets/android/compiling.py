@@ -14,8 +14,11 @@ from edgeq.errors import PackageError
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Files
 
+# Java keeps counters in a file of /tmp, whatever TMPDIR says.
+_QUIET = "-J-XX:-UsePerfData"
 # Release 8 is what every Android runs, and keeps classes from what a newer JDK has added.
 _OPTIONS = (
+    _QUIET,
     *("--release", "8", "-Xlint:-options", "-encoding", "UTF-8", "-proc:none"),
     *("-g:source,lines", "-implicit:none", "-sourcepath", "api", "-d", "classes"),
 )
@@ -46,7 +49,7 @@ def make_jar(sources: Files) -> bytes:
         _write(folder / "sources", sources)
         _write(folder / "api", _api())
         (folder / "classes").mkdir()
-        version = _run([compiler, "-version"], folder)
+        version = _run([compiler, _QUIET, "-version"], folder)
         _run([compiler, *_OPTIONS, *(f"sources/{path}" for path in sorted(sources))], folder)
         classes = {
             path.relative_to(folder / "classes").as_posix(): path.read_bytes()
