@@ -428,6 +428,12 @@ ACCEPTED = {
             "config": {"mode": "int8", "source_name": "float32"}, "registered_name": None,
         }
     ),
+    "TensorFlow's initializer": dense(
+        bias_initializer={
+            "module": "tensorflow.python.ops.init_ops_v2", "class_name": "Constant",
+            "config": {"value": 1}, "registered_name": "Constant",
+        }
+    ),
     "vocabulary in the file": layer("StringLookup", vocabulary=["a", "[]", '{"a": 1}']),
     "edgeq's own": layer("QuantizedDense", around={"registered_name": "edgeq>QuantizedDense"}),
     "edgeq's own in .h5": layer("edgeq>FakeQuantize"),
