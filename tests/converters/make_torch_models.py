@@ -93,7 +93,7 @@ def main(folder: Path) -> None:
 
 
 def write_hostile(folder: Path) -> None:
-    """Four files that make PyTorch create a file beside them: NAME.marker."""
+    """Three files that make PyTorch create a file beside them: NAME.marker."""
     with zipfile.ZipFile(folder / "dynamic.pt2") as archive:
         program = archive.read("dynamic/models/model.json").decode()
 
@@ -107,20 +107,6 @@ def write_hostile(folder: Path) -> None:
     pickled = pickle.dumps(Hostile(folder / "hostile_pickle.marker"))
     replace_member(folder, "hostile_size.pt2", "models/model.json", sized)
     replace_member(folder, "hostile_guard.pt2", "models/model.json", json.dumps(guarded))
-    called = json.loads(program)
-    command = {"as_string": f"touch {folder / 'hostile_target.marker'}"}
-    called["graph_module"]["graph"]["nodes"].insert(
-        0,
-        {
-            "target": "torch.os.system",
-            "inputs": [{"name": "command", "arg": command, "kind": 1}],
-            "outputs": [],
-            "metadata": {},
-            "is_hop_single_tensor_return": None,
-            "name": "evil",
-        },
-    )
-    replace_member(folder, "hostile_target.pt2", "models/model.json", json.dumps(called))
     replace_member(folder, "hostile_pickle.pt2", "sample_inputs/model.pt", pickled)
 
 
