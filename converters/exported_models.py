@@ -194,10 +194,7 @@ class ExportedReader:
             UsageError: a shape that is missing or does not fit.
         """
         self._folder = folder
-        if self.kind == "onnx":
-            onnx_file.refuse_outside(self.path)
-        elif not options.trusted:
-            refuse_code(self.path)
+        _refuse_foreign(self.kind, self.path, options)
         try:
             read = self._process.call("load", path=str(self.path), trusted=options.trusted)
         except MissingExtraError as error:
@@ -252,6 +249,14 @@ class ExportedReader:
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
         """None, as `rescaling`."""
         return None
+
+
+def _refuse_foreign(kind: str, path: Path, options: ConvertOptions) -> None:
+    """Check the file before its framework opens it."""
+    if kind == "onnx":
+        onnx_file.refuse_outside(path)
+    elif not options.trusted:
+        refuse_code(path)
 
 
 def fix_shapes(
