@@ -13,7 +13,6 @@ import fcntl
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
+from edgeq import children, flatbuffer
 from edgeq.converters.framing import write_sample
 from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
@@ -82,12 +81,13 @@ class FloatRunner:
     def __init__(self, folder: Path):
         self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
         with self._log.open("wb") as errors:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "edgeq.converters.calibration_worker"],
+            self._child = children.start(
+                ["edgeq.converters.calibration_worker"],
+                folders=[folder],
+                late=True,
                 stdin=subprocess.PIPE,
                 stdout=errors,
                 stderr=errors,
-                start_new_session=True,
             )
 
     def __enter__(self) -> FloatRunner:

@@ -1,4 +1,4 @@
-"""The child process that runs the float model: `python -m edgeq.converters.calibration_worker`.
+"""The child process that runs the float model.
 
 On stdin, one line of JSON {"model", "result", "keep", "observe"} and then samples to the end; the
 ranges and the first outputs go to the result file.
@@ -21,7 +21,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
+from edgeq import flatbuffer, sandbox
 from edgeq.converters.equalization import find_pairs
 from edgeq.converters.framing import read_sample
 from edgeq.converters.saturation import needed, read_by_softmax
@@ -326,17 +326,14 @@ def set_inputs(
 
 
 def main() -> None:
-    """Wait for a job and do it."""
+    """Wait for a job and do it; the status is a sentence where it cannot be done."""
+    sandbox.confine_as_planned()
     line = sys.stdin.buffer.readline()
     if not line:
         return  # the parent failed before it had a model
     job = json.loads(line)
     paths = Path(job["model"]), Path(job["result"])
-    run(*paths, sys.stdin.buffer, job["keep"], job["observe"])
-
-
-if __name__ == "__main__":
     try:
-        main()
+        run(*paths, sys.stdin.buffer, job["keep"], job["observe"])
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

@@ -1,4 +1,4 @@
-"""The child process that corrects models: `python -m edgeq.converters.correction_worker`.
+"""The child process that corrects models.
 
 On stdin, one line of JSON {"float", "quantized", "result", "report", "corrections", "threads"} and
 then samples to the end. The float and the quantized model advance side by side, operator by
@@ -306,7 +306,14 @@ def correct_tree(
 
 
 def main() -> None:
-    """Read a job and the samples, and do it."""
+    """Read a job and the samples, and do it; the status is a sentence where it cannot be done."""
+    try:
+        _work()
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))
+
+
+def _work() -> None:
     job = json.loads(sys.stdin.buffer.readline())
     real, made = (flatbuffer.read(Path(job[name])) for name in ("float", "quantized"))
     inputs = _read_inputs(sys.stdin.buffer, real)
@@ -320,10 +327,3 @@ def _read_inputs(stream: BinaryIO, tree: Any) -> dict[str, NDArray[Any]]:
     specs, _ = flatbuffer.interface(tree)
     columns = zip(*(sample for sample in samples if sample is not None), strict=True)
     return {spec.name: np.stack(column) for spec, column in zip(specs, columns, strict=True)}
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (RuntimeError, ValueError) as error:
-        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from edgeq import children
 from edgeq.converters.calibration import Inputs, batches
 from edgeq.converters.framing import write_sample
 from edgeq.errors import QuantizationError, UsageError
@@ -81,13 +80,13 @@ def correct(
         {**job, "float": model.file.path, "corrections": list(corrections), "threads": threads}
     )
     with paths["log"].open("wb") as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "edgeq.converters.correction_worker"],
+        child = children.start(
+            ["edgeq.converters.correction_worker"],
+            folders=[folder],
+            environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             stdin=subprocess.PIPE,
             stdout=errors,
             stderr=errors,
-            start_new_session=True,
-            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
         )
     try:
         assert child.stdin is not None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import storage
+from edgeq import children, scratch, storage
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
@@ -42,6 +44,7 @@ class Framework:
         variable: environment variable that says the same.
         extra: what pip installs.
         install: what to do where no Python has the package.
+        simplifier: the file that makes the model simpler before it is lowered.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Framework:
     variable: str
     extra: str
     install: str
+    simplifier: str | None = None
 
 
 FRAMEWORKS = {
@@ -74,6 +78,7 @@ FRAMEWORKS = {
         # Its pins exclude those of litert-torch, and Python before 3.12.
         "Give it an environment of its own: python3.12 -m venv onnx-env && onnx-env/bin/pip "
         "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
+        "onnxsim_child.py",
     ),
 }
 
@@ -160,9 +165,10 @@ class ExportedReader:
         try:
             self._process = ChildProcess(
                 self._framework.name,
-                [self._python, str(script)],
+                [str(script)],
                 _ENVIRONMENT,
                 verbose=verbose,
+                python=self._python,
             )
         except OSError as error:
             raise UsageError(
@@ -194,24 +200,20 @@ class ExportedReader:
             UsageError: a shape that is missing or does not fit.
         """
         self._folder = folder
-        _refuse_foreign(self.kind, self.path, options)
-        try:
-            read = self._process.call("load", path=str(self.path), trusted=options.trusted)
-        except MissingExtraError as error:
-            raise _missing(
-                self._framework,
-                f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
-            ) from error
+        read = self._load(options)
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._inputs = list(declared)
         shapes = fix_shapes(options, declared)
         moves = find_moves(options, shapes)
+        sizes = [list(shape) for shape in shapes.values()]
+        given: dict[str, Any] = {}
+        failure = None
+        if self._framework.simplifier is not None:
+            prepared = folder / "prepared.onnx"
+            self._process.call("prepare", out=prepared, shapes=sizes)
+            given["prepared"], failure = str(prepared), self._simplify(prepared)
         lowered = self._process.call(
-            "lower",
-            out=str(folder / "lowered.tflite"),
-            shapes=[list(shape) for shape in shapes.values()],
-            moves=moves,
+            "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
         )
         self._outputs = lowered["outputs"]
         model = finish(
@@ -231,14 +233,55 @@ class ExportedReader:
             [self._inputs[position] for position in moves],
             [self._outputs[position] for position in lowered["moved"]],
         )
+        if failure is not None:
+            notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
         return replace(model, notes=tuple(notes))
+
+    def _load(self, options: ConvertOptions) -> dict[str, Any]:
+        """Have the child read the file, of which nothing may lead elsewhere."""
+        if self.kind == "onnx":
+            onnx_file.refuse_outside(self.path)
+        elif not options.trusted:
+            refuse_code(self.path)
+        try:
+            read = self._process.call("load", path=str(self.path), trusted=options.trusted)
+        except MissingExtraError as error:
+            raise _missing(
+                self._framework,
+                f"{self._python} does not have ({error.message})",
+                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
+            ) from error
+        children.warn_of(read["gaps"])
+        return dict(read)
+
+    def _simplify(self, prepared: Path) -> str | None:
+        """Let the simplifier replace a file, in a process and a folder of its own; why not."""
+        assert self._framework.simplifier is not None
+        script = Path(__file__).with_name(self._framework.simplifier)
+        with scratch.folder() as folder:
+            made = folder / prepared.name
+            child = children.start(
+                [str(script), str(prepared), str(made)], folders=[folder], late=True,
+                python=self._python, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace",
+            )  # fmt: skip
+            try:
+                printed, _ = child.communicate()
+            finally:
+                child.kill()
+                child.wait()
+            if child.returncode != 0:
+                lines = printed.strip().splitlines() or [f"status {child.returncode}"]
+                return str(lines[-1])[:300]
+            shutil.move(made, prepared)
+        return None
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `lowering.Reader`; in the layout of the lowered model."""
         given, out = self._folder / "check-in.npz", self._folder / "check-out.npz"
         numbered = {str(self._inputs.index(name)): array for name, array in inputs.items()}
         np.savez(given, **numbered)  # type: ignore[arg-type]  # the names are none of its own
-        self._process.call("predict", arrays=str(given), out=str(out))
+        self._process.call("predict", arrays=str(given), out=out)
         with np.load(out) as stored:
             return {name: stored[str(i)] for i, name in enumerate(self._outputs)}
 
@@ -249,14 +292,6 @@ class ExportedReader:
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
         """None, as `rescaling`."""
         return None
-
-
-def _refuse_foreign(kind: str, path: Path, options: ConvertOptions) -> None:
-    """Check the file before its framework opens it."""
-    if kind == "onnx":
-        onnx_file.refuse_outside(path)
-    elif not options.trusted:
-        refuse_code(path)
 
 
 def fix_shapes(

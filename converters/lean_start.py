@@ -1,4 +1,4 @@
-"""Start the TensorFlow child: `python -m edgeq.converters.lean_start REPLIES_FD`.
+"""Start the TensorFlow child; its argument is the descriptor for replies.
 
 Half of a conversion of a small model is TensorFlow's import. Much of that is the garbage
 collector, which walks through hundreds of thousands of new, lasting objects again and again, and
@@ -13,7 +13,8 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from edgeq import sandbox
 
 # Keras looks whether these are there, and imports them if so; edgeq uses no part of them.
 _OPTIONAL = ("sklearn", "jax", "torch")
@@ -33,14 +34,10 @@ def hidden(names: tuple[str, ...]) -> Iterator[None]:
 
 
 def main() -> None:
-    """Import TensorFlow, then serve requests until the parent closes."""
+    """Import TensorFlow, enter the sandbox, then serve requests until the parent closes."""
     gc.disable()
     with hidden(_OPTIONAL):
         from edgeq.converters import worker
-    sys.path.insert(0, str(Path.cwd()))  # custom objects live in the user's folder
+    gaps = sandbox.confine_as_planned()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        worker.serve(sys.stdin, channel)
-
-
-if __name__ == "__main__":
-    main()
+        worker.serve(sys.stdin, channel, gaps)

@@ -1,6 +1,6 @@
 """The child that runs litert-quantizer, perhaps in another environment: it knows nothing of edgeq.
 
-    python - JOB.json < litert_child.py
+    litert_child.py JOB.json
 
 JOB.json holds `source` (a float `.tflite`), `recipe` (litert-quantizer's own format), `samples`
 (an .npz with "SAMPLE/INPUT" arrays, or null), `inputs` (signature names in that order), `target`
@@ -18,6 +18,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from litert_quantizer import qtyping, quantizer
 from litert_quantizer.calibrator import CalibrationMode
+
+from edgeq.sandbox import confine_as_planned  # of the start, which brings it
 
 
 def read_samples(job: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -42,6 +44,7 @@ def calibrate(tool: Any, samples: dict[str, list[dict[str, Any]]]) -> tuple[Any,
 
 def main() -> None:
     """Do the job."""
+    confine_as_planned()
     job = json.loads(Path(sys.argv[1]).read_text())
     tool = quantizer.Quantizer(job["source"])
     for entry in job["recipe"]:

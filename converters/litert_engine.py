@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
+from edgeq import children, flatbuffer
 from edgeq.converters.calibration import batches
 from edgeq.converters.layout import stored_weights
-from edgeq.converters.other_python import OtherPython, environment_for, find_python
+from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.values import FloatModel
 
@@ -188,31 +188,33 @@ def _store(samples: Iterator[Mapping[str, NDArray[Any]]], model: FloatModel, fol
 
 
 def _run(python: str, folder: Path) -> None:
-    child = Path(__file__).with_name("litert_child.py")
-    # Read from stdin, it does not put this folder on its path, where `statistics` would be ours.
-    with child.open() as program:
-        done = subprocess.run(
-            [python, "-", "litert-job.json"],
-            stdin=program,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            cwd=folder,
-            env=environment_for(python),
-        )
-    if done.returncode == 0:
+    child = children.start(
+        [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
+        folders=[folder],
+        late=True,
+        python=python,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=folder,
+    )
+    try:
+        printed, _ = child.communicate()
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode == 0:
         return
-    lines = done.stdout.strip().splitlines() or ["no message"]
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+    lines = printed.strip().splitlines() or ["no message"]
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
         raise QuantizationError(
             f"litert-quantizer was killed by {name}.",
             hint="Run again with -v to see its own output.",
-            details=done.stdout[-_LOG_TAIL_CHARACTERS:],
+            details=printed[-_LOG_TAIL_CHARACTERS:],
         )
     raise QuantizationError(
         f"litert-quantizer refused the model: {lines[-1][:300]}",
-        details=done.stdout[-_LOG_TAIL_CHARACTERS:],
+        details=printed[-_LOG_TAIL_CHARACTERS:],
     )

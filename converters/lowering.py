@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, storage
+from edgeq import children, flatbuffer, storage
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
@@ -74,12 +74,13 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
+        children.warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)
         lowered = self._process.call(
             "lower",
-            out=str(folder / "lowered.tflite"),
+            out=folder / "lowered.tflite",
             batch=traced_batch(options),
             shapes=check_shapes(options, declared),
         )
@@ -99,7 +100,7 @@ class FileReader:
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `Reader`."""
         out = self._folder / "check-out.bin"
-        self._process.call("predict", arrays=self._write(inputs), out=str(out))
+        self._process.call("predict", arrays=self._write(inputs), out=out)
         with out.open("rb") as stream:
             arrays = read_sample(stream)
         assert arrays is not None

@@ -5,20 +5,23 @@
     {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and imports nothing of edgeq, so that these packages can live in an environment of
-their own. Arrays travel as `.npz` files, named by the position of the input or output in the
-source model.
+ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
+in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+output in the source model.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from edgeq.sandbox import confine_as_planned  # of the start, which brings it
 
 # Two sums in another order differ far less, another axis order far more.
 _SAME = 1e-2
@@ -58,6 +61,7 @@ class Session:
             import onnxruntime
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
+        gaps = confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
@@ -82,22 +86,40 @@ class Session:
         return {
             "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}",
             "inputs": self.inputs,
+            "gaps": gaps,
         }
 
-    def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
-        """Fix the shapes, convert, and find out from values which dimensions were moved.
+    def prepare(self, out: str, shapes: list[list[int]]) -> None:
+        """Write the model with fixed shapes, whose inputs and outputs are named by position.
 
         Args:
             out: path to write.
             shapes: of all inputs, in the source's layout.
+        """
+        import onnx
+
+        self.shapes = shapes
+        names = [name for name, _, _ in self.inputs]
+        onnx.save(_prepare(self.model, names, shapes), out)
+
+    def lower(
+        self, out: str, prepared: str, shapes: list[list[int]], moves: list[int]
+    ) -> dict[str, Any]:
+        """Convert, and find out from values which dimensions were moved.
+
+        Args:
+            out: path to write.
+            prepared: the file of `prepare`, which may have been simplified since.
+            shapes: of all inputs, in the source's layout.
             moves: positions of the inputs whose second dimension goes last.
         """
-        self.shapes, self.moved_inputs = shapes, moves
+        self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        prepared = _prepare(self.model, [name for name, _, _ in self.inputs], shapes)
+        # onnx2tf writes into its source; the working folder is not ours.
+        source = Path(shutil.copyfile(prepared, folder / "model.onnx"))
         kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
-        made = _convert(prepared, folder, kept)
+        made = _convert(source, kept)
         made.replace(out)
         order, self.moved_outputs = self._compare(out)
         names = [item.name for item in self.runtime.get_outputs()]
@@ -245,21 +267,20 @@ def _rename(graph: Any, renamed: dict[str, str]) -> None:
                 _rename(inner, renamed)
 
 
-def _convert(model: Any, folder: Path, kept: list[str]) -> Path:
+def _convert(source: Path, kept: list[str]) -> Path:
     """Run onnx2tf.
 
     Args:
         kept: names of inputs whose dimensions stay in their order.
     """
-    import onnx
     import onnx2tf
 
-    source = folder / "model.onnx"
-    onnx.save(model, str(source))
+    folder = source.parent
     try:
         onnx2tf.convert(
             input_onnx_file_path=str(source),
             output_folder_path=str(folder / "made"),
+            not_use_onnxsim=True,  # a program: it ran before, see `onnxsim_child.py`
             copy_onnx_input_output_names_to_tflite=True,
             keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
             non_verbose=True,
@@ -340,9 +361,6 @@ def _describe(error: BaseException) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer requests until the other side closes."""
-    # The folder of this file holds edgeq's modules, whose names must not hide anyone's.
-    folder = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
     session = Session()
     with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
         for line in sys.stdin:

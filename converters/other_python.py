@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from edgeq.children import environment_for
 from edgeq.errors import MissingExtraError
 
 
@@ -51,7 +52,10 @@ def find_python(
     if found is None:
         raise missing(f"{variable}={named} is no program.")
     python = str(Path(found).absolute())
-    code = f"from importlib.metadata import version; print(version('{distribution}'))"
+    code = (
+        "import sys; sys.path[:] = filter(None, sys.path)\n"  # not from the current folder
+        f"from importlib.metadata import version; print(version('{distribution}'))"
+    )
     done = subprocess.run(
         [python, "-c", code],
         capture_output=True,
@@ -62,9 +66,3 @@ def find_python(
     if done.returncode != 0:
         raise missing(f"{variable}={named} has no {distribution}.")
     return OtherPython(python, done.stdout.strip())
-
-
-def environment_for(python: str) -> dict[str, str]:
-    """Variables of a child; another environment must not import what this one's point at."""
-    foreign = () if python == sys.executable else ("PYTHONPATH", "PYTHONHOME")
-    return {name: value for name, value in os.environ.items() if name not in foreign}

@@ -288,7 +288,7 @@ def format_preprocessing(preprocessing: Preprocessing) -> str:
         if numbers:
             parts.append(f"{key}={':'.join(map(_show_number, numbers))}")
     prefix = "" if preprocessing.input is None else f"{preprocessing.input}:"
-    return prefix + (",".join(parts) or "channels=rgb")
+    return prefix + (",".join(parts) or "scale=1")
 
 
 def _show_number(value: float) -> str:

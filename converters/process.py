@@ -6,16 +6,16 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from edgeq import errors
+from edgeq import children, errors, scratch
 from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 
 _LOG_TAIL_BYTES = 8192
@@ -35,38 +35,47 @@ class ChildProcess:
 
     Args:
         name: who it is in messages, e.g. "TensorFlow".
-        command: the descriptor for replies is added as the last argument.
+        target: see `children.start`; the descriptor for replies is added as the last argument.
         environment: variables added to ours.
         verbose: pass the libraries' own output on to our stderr.
+        python: interpreter, this one by default.
 
     Raises:
         OSError: the command cannot be started.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, verbose: bool
+        self,
+        name: str,
+        target: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        verbose: bool,
+        python: str | None = None,
     ):
         self._name = name
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeq-")
-        self._log = Path(self._folder.name) / "child.log"
+        self._ends = contextlib.ExitStack()
+        self._folder = self._ends.enter_context(scratch.folder())
+        self._log = self._folder / "child.log"
         replies, child_end = os.pipe()
         self._replies = os.fdopen(replies, encoding="utf-8")
         try:
             with self._log.open("wb") as log:
-                # A group of its own: Ctrl-C reaches us alone, and we end the child.
-                self._child = subprocess.Popen(
-                    [*command, str(child_end)],
+                self._child = children.start(
+                    [*target, str(child_end)],
+                    folders=[self._folder],
+                    late=True,
+                    python=python,
+                    environment=environment,
+                    pass_fds=(child_end,),
                     stdin=subprocess.PIPE,
                     stdout=sys.stderr if verbose else log,
                     stderr=sys.stderr if verbose else log,
-                    pass_fds=(child_end,),
-                    start_new_session=True,
-                    env={**os.environ, **environment, "TMPDIR": self._folder.name},
                     text=True,
                 )
         except OSError:
             self._replies.close()
-            self._folder.cleanup()
+            self._ends.close()
             raise
         finally:
             os.close(child_end)
@@ -88,16 +97,22 @@ class ChildProcess:
         if self._child.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._child.stdin.close()
-        self._folder.cleanup()
+        self._ends.close()
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def call(self, name: str, out: Path | None = None, **arguments: Any) -> Any:
         """Run one call of the child's session and return its result.
+
+        Args:
+            out: the file that the call makes; the child makes it in its own folder.
 
         Raises:
             EdgeqError: what the call raised, of the same type.
             QuantizationError: the child died.
         """
         assert self._child.stdin is not None
+        made = None if out is None else self._folder / out.name
+        if made is not None:
+            arguments["out"] = str(made)
         try:
             self._child.stdin.write(json.dumps({"call": name, "arguments": arguments}) + "\n")
             self._child.stdin.flush()
@@ -109,6 +124,8 @@ class ChildProcess:
         reply = json.loads(line)
         if "error" in reply:
             raise self._error(reply["error"])
+        if made is not None and out is not None:
+            shutil.move(made, out)
         return reply["ok"]
 
     def _error(self, plain: dict[str, Any]) -> EdgeqError:
@@ -146,5 +163,5 @@ class TensorFlowProcess(ChildProcess):
                 "Converting needs TensorFlow, which is not installed here.",
                 hint="Install it with: pip install 'edgeq[convert]'",
             )
-        command = [sys.executable, "-m", "edgeq.converters.lean_start"]
-        super().__init__("TensorFlow", command, _ENVIRONMENT, verbose=verbose)
+        target = ["edgeq.converters.lean_start"]
+        super().__init__("TensorFlow", target, _ENVIRONMENT, verbose=verbose)

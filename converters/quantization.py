@@ -113,12 +113,10 @@ def quantize_with_stock(
     options = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
     if model.source_kind not in ("keras", "h5", "saved_model"):
         calibrated = folder / "calibrated.tflite"
-        process.call(
-            "stock_calibrate", path=model.file.path, samples=str(recorded), out=str(calibrated)
-        )
+        process.call("stock_calibrate", path=model.file.path, samples=str(recorded), out=calibrated)
         return _through(process, folder, calibrated.read_bytes(), "quantize", **options)
     out = folder / "quantized.tflite"
-    process.call("stock_convert", samples=str(recorded), out=str(out), **options)
+    process.call("stock_convert", samples=str(recorded), out=out, **options)
     tree = flatbuffer.parse(out.read_bytes(), "the converted model")
     flatbuffer.set_interface(
         tree, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
@@ -137,5 +135,5 @@ def _through(
     assert process is not None, "only fp32 and fp16 do without TensorFlow"
     source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
     source.write_bytes(drop_stablehlo_flag(content))
-    process.call(call, path=str(source), out=str(out), **options)
+    process.call(call, path=str(source), out=out, **options)
     return out.read_bytes()

@@ -9,8 +9,9 @@ of their own. Arrays and models travel as files in a working folder.
 from __future__ import annotations
 
 import json
+import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,21 @@ from edgeq.converters.framing import read_sample, write_sample
 class Session:
     """The model of this process and the calls on it; each call takes and returns plain JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Sequence[str]) -> None:
+        self.gaps = gaps
         self.loaded: tflite.Loaded | None = None
         self.traced: Any = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
         """Read a model file; see `frameworks.load`."""
+        if options.get("custom_objects"):
+            sys.path.append(str(Path.cwd()))  # they live in the user's folder
         self.loaded = frameworks.load(Path(path), kind, **options)
         return {
             "framework": self.loaded.framework,
             "inputs": [[s.name, s.shape, s.dtype] for s in self.loaded.inputs],
             "notes": self.loaded.notes,
+            "gaps": self.gaps,
             "rescaling": frameworks.first_rescaling(self.loaded),
         }
 
@@ -128,9 +133,13 @@ def _describe(error: BaseException) -> dict[str, Any]:
     }
 
 
-def serve(requests: Any, replies: Any) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
+def serve(requests: Any, replies: Any, gaps: Sequence[str]) -> None:
+    """Answer requests until the other side closes.
+
+    Args:
+        gaps: what the sandbox of this process lacks.
+    """
+    session = Session(gaps)
     for line in requests:
         request = json.loads(line)
         call: Callable[..., Any] = getattr(session, request["call"])

@@ -3,12 +3,17 @@
     python agent.py facts          what this machine is, as one JSON line
     python agent.py run JOBDIR     do JOBDIR/job.json; events on stdout, JOBDIR/result.json
     python agent.py worker FD PID  (internal) the process that holds one interpreter
+    python agent.py script PID     (internal) another self-contained file, from stdin, as the job's
 
 It needs the standard library, numpy, and one of ai_edge_litert, tflite_runtime, tensorflow; it
 imports nothing of edgeq. Native code can crash, so the agent only coordinates: each model lives
 in a worker process of its own, which makes a crash a line in the result, and memory a figure per
 model. A job names files relative to its folder; the last event is {"event": "end"}, so that a
 reader knows a cut-off stream from a finished one. Runs on Python 3.8 and newer.
+
+A model may be hostile. Whoever opens it has imported the runtime, then confines itself to the job's
+folder with the source of edgeq's `sandbox.py`, which travels in the job. No code is loaded from
+that folder, because an earlier model could have put it there.
 """
 
 from __future__ import annotations
@@ -63,6 +68,7 @@ METERED_S = 0.1  # of metered inferences at least: RAPL counts once a millisecon
 BEAT_S = 1.0  # between a busy worker's signs of life
 PATIENCE_S = 600.0  # without a sign of life, a worker hangs
 PROFILE_TURNS = 3  # processes per model
+SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 ALIGNMENT = 64  # of tensors in the arena
 
 
@@ -608,22 +614,32 @@ class Worker:
 
     def __init__(self, beat: Callable[[], None]) -> None:
         self.beat = beat
+        self.is_confined = False
         self.interpreter: Any = None
         self.names: Tuple[Dict[str, Any], Dict[str, Any]] = ({}, {})
         self.shapes: Dict[str, Tuple[int, ...]] = {}
 
-    def check(self, runtime: str) -> None:
-        """Import a runtime, or fail as it does."""
+    def check(self, runtime: Optional[str], sandbox: Optional[str]) -> List[str]:
+        """Import a runtime, or fail as it does; what the sandbox lacks on this machine."""
         import_runtime(runtime)
+        self.is_confined = True
+        return enter_sandbox(sandbox)
 
     def pin(self, cores: List[int]) -> None:
         """Stay on these cores, with all threads that the runtime starts later."""
         pin(cores)
 
     def load(
-        self, model: str, runtime: Optional[str], threads: int, kernels: str = "xnnpack"
+        self,
+        model: str,
+        runtime: Optional[str],
+        threads: int,
+        sandbox: Optional[str],
+        kernels: str = "xnnpack",
     ) -> Dict[str, Any]:
         """Load and allocate; the time it took, without importing the runtime."""
+        if not self.is_confined:
+            self.check(runtime, sandbox)
         self.interpreter, info, spent = load_interpreter(model, runtime, threads, kernels)
         self.names, self.shapes = (self._named("inputs"), self._named("outputs")), {}
         return {"init_ms": spent, "runtime": info}
@@ -836,6 +852,31 @@ def save_atomically(path: str, array: Any) -> None:
     temporary.replace(path)
 
 
+def enter_sandbox(source: Optional[str]) -> List[str]:
+    """Confine this process to the job's folder; what the sandbox lacks on this machine.
+
+    Args:
+        source: of edgeq's `sandbox.py`; None where edgeq is older than that.
+    """
+    if source is None:
+        return ["the job brought none"]
+    module: Dict[str, Any] = {"__name__": "sandbox"}
+    exec(compile(source, "sandbox.py", "exec", dont_inherit=True), module)
+    return list(module["confine"]([os.getcwd()]))  # noqa: PTH109
+
+
+def run_script(parent: int) -> None:
+    """Another self-contained file as the main program, confined: {"source", "arguments",
+    "sandbox"} as JSON from stdin. Not `python FILE`: a folder that a model could write to is
+    never on the path.
+    """
+    die_with(parent)
+    given = json.loads(sys.stdin.read())
+    enter_sandbox(given["sandbox"])
+    sys.argv = ["script", *given["arguments"]]
+    exec(compile(given["source"], "script", "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
 def serve(channel: Any) -> None:
     """Answer commands from stdin on `channel` until stdin ends."""
 
@@ -893,6 +934,7 @@ class Child:
     """
 
     alive: ClassVar[List[Child]] = []
+    sandbox: ClassVar[Optional[str]] = None  # the source, of the job
 
     def __init__(self, deadline: Optional[float], patience_s: float = PATIENCE_S):
         self.deadline, self.patience_s = deadline, patience_s
@@ -906,6 +948,8 @@ class Child:
             stdout=self.log,
             stderr=self.log,
             pass_fds=(theirs,),
+            # A library's threads are older than the sandbox, and would not be confined.
+            env=dict(os.environ, **SINGLE_THREADED),
         )
         os.close(theirs)
         self.replies = os.fdopen(replies, "rb", buffering=0)
@@ -914,6 +958,8 @@ class Child:
 
     def send(self, call: str, **arguments: Any) -> None:
         """Start a call; `receive` gets its result."""
+        if call in ("check", "load"):
+            arguments["sandbox"] = Child.sandbox
         line = json.dumps({"call": call, "arguments": arguments}) + "\n"
         self.doing, self.heard = DOING.get(call, "measuring memory"), time.monotonic()
         assert self.process.stdin is not None
@@ -1032,6 +1078,7 @@ def run_job(folder: str) -> None:
     job = json.loads(Path("job.json").read_text("utf-8"))
     if job["protocol"] != PROTOCOL:
         raise SystemExit(f"this agent speaks protocol {PROTOCOL}, the job {job['protocol']}")
+    Child.sandbox = job.get("sandbox")
     limit = job.get("deadline_s")
     deadline = None if limit is None else time.monotonic() + limit
     tasks = {"bench": run_bench, "infer": run_infer, "check": run_check, "profile": run_profile}
@@ -1047,12 +1094,12 @@ def run_check(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
     """Import a runtime in a process of its own, where it may crash."""
     child = Child(deadline)
     try:
-        child.call("check", runtime=job["runtime"])
+        gaps = child.call("check", runtime=job["runtime"])
     except JobError as error:
-        return {"error": error.plain()}
+        return {"error": error.plain(), "sandbox": None}
     finally:
         child.kill()
-    return {"error": None}
+    return {"error": None, "sandbox": gaps}
 
 
 # ---------------------------------------------------------------- the coordinator: bench
@@ -1373,7 +1420,7 @@ class Inference:
 
 
 def run_profile(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
-    """Time each operator of the models in turns, with `profiler.py` from the job's folder."""
+    """Time each operator of the models in turns, with the source of `profiler.py` from the job."""
     found: List[Dict[str, Any]] = [{"turns": []} for _ in job["models"]]
     turns = min(PROFILE_TURNS, job["runs"])
     for number in range(turns):
@@ -1383,7 +1430,7 @@ def run_profile(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any
             emit("progress", step="profile", done=done, total=turns * len(found))
             if "error" not in found[index]:
                 try:
-                    turn = profile_once(model, job["threads"], size, deadline)
+                    turn = profile_once(job["profiler"], model, job["threads"], size, deadline)
                     found[index]["runtime"] = turn.pop("runtime")
                     found[index]["turns"].append(turn)
                 except JobError as error:
@@ -1391,8 +1438,10 @@ def run_profile(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any
     return {"models": found}
 
 
-def profile_once(model: str, threads: int, runs: int, deadline: Optional[float]) -> Dict[str, Any]:
-    """One process of the profiler.
+def profile_once(
+    profiler: str, model: str, threads: int, runs: int, deadline: Optional[float]
+) -> Dict[str, Any]:
+    """One process of the profiler, whose source is given.
 
     Raises:
         JobError: it reports an error, crashes, or does not end before the deadline.
@@ -1400,11 +1449,19 @@ def profile_once(model: str, threads: int, runs: int, deadline: Optional[float])
     result = Path("profile.json")
     with contextlib.suppress(FileNotFoundError):
         result.unlink()
-    command = [sys.executable, "profiler.py", model, str(result), str(threads), str(runs)]
+    arguments = [model, str(result), str(threads), str(runs)]
+    given = {"source": profiler, "arguments": arguments, "sandbox": Child.sandbox}
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     with tempfile.TemporaryFile(dir=".") as log:
         try:
-            done = subprocess.run(command, stdout=log, stderr=log, timeout=left, check=False)
+            done = subprocess.run(
+                [sys.executable, str(AGENT), "script", str(os.getpid())],
+                input=json.dumps(given).encode(),
+                stdout=log,
+                stderr=log,
+                timeout=left,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
             message = "the profiler did not finish before the deadline"
             raise JobError("timeout", message) from error
@@ -1441,6 +1498,9 @@ def main() -> None:
         die_with(int(sys.argv[3]))
         with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as channel:
             serve(channel)
+        return
+    if sys.argv[1:2] == ["script"]:
+        run_script(int(sys.argv[2]))
         return
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         signal.signal(getattr(signal, name), stop)

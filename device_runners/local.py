@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeq import children, sandbox
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent
+from edgeq.device_runners.device import OnEvent, complete
 from edgeq.errors import DeviceError
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
@@ -62,8 +63,9 @@ class LocalDevice:
         for name, path in files.items():
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(path.resolve())
+        children.warn_of(sandbox.missing())  # for the agent's workers, which open the models
         (folder / "result.json").unlink(missing_ok=True)
-        (folder / "job.json").write_text(json.dumps({**job, "deadline_s": deadline_s}))
+        (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
@@ -80,18 +82,16 @@ class LocalDevice:
         Raises:
             DeviceError: it cannot be started, fails, or does not end in time.
         """
-        environment = dict(os.environ)
-        if self._python != sys.executable:
-            environment.pop("PYTHONPATH", None)  # it names this interpreter's packages
         with tempfile.TemporaryFile() as errors:
             try:
-                child = subprocess.Popen(
-                    [self._python, str(Path(agent.__file__).resolve()), *arguments],
+                # Not confined: it reads no model, and starts workers, which are.
+                child = children.start(
+                    [str(Path(agent.__file__).resolve()), *arguments],
+                    folders=None,
+                    python=self._python,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env=environment,
-                    start_new_session=True,
                     text=True,
                     errors="replace",
                 )

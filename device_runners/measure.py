@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, storage, timing
+from edgeq import flatbuffer, scratch, storage, timing
 from edgeq.device_runners import agent, health
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
@@ -66,8 +65,7 @@ def bench(
     """
     runtime = choose_runtime(device, options.runtime, on_event, models)
     settings = _settings(models, device, options)
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         files, entries = {}, []
         for number, model in enumerate(models):
             files[f"model-{number}.tflite"] = model
@@ -264,8 +262,7 @@ def infer(
     if isinstance(device, BoardDevice):
         journal = BatchJournal(device.name, models, [chosen.name, chosen.version, kernels])
     while True:
-        with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
-            folder = Path(name)
+        with scratch.folder() as folder:
             most = _MOST_BYTES if journal is None else _BATCH_BYTES
             written = _write_chunks(folder, chunks, names, most)
             if not written:

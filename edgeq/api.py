@@ -7,7 +7,6 @@ print(result.quality.drop_points, result.certificate.min_runtime_version)
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import quantmath, storage
+from edgeq import quantmath, scratch, storage
 from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
@@ -218,10 +217,10 @@ def evaluate(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     texts = None if preprocess is None else _as_list(preprocess)
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+    with scratch.folder() as folder:
         found = [
             _evaluate(
-                Path(model), Path(folder), data, _as_list(metrics), texts, samples, seed, target,
+                Path(model), folder, data, _as_list(metrics), texts, samples, seed, target,
                 on_progress, options,
             )
             for model in _as_list(models)
@@ -310,8 +309,8 @@ def compare(
         EdgeqError: one of its kinds.
     """
     target = resolve_device(device, python=None if python is None else Path(python))
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        first, second, batch = open_pair(Path(baseline), Path(candidate), Path(folder))
+    with scratch.folder() as folder:
+        first, second, batch = open_pair(Path(baseline), Path(candidate), folder)
         leader = read_interface(first)
         texts = _as_list(preprocess or ())
         if preprocess is None:

@@ -12,12 +12,12 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edgeq import children, scratch
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
 from edgeq.records import Record
@@ -26,20 +26,6 @@ from edgeq.values import DebugReport, FileRef, Profile
 HOST = "127.0.0.1"
 _STOP_S = 5  # for the server to end before it is killed
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
-
-# What the child runs: model, port and node data files come as one JSON argument.
-_SERVE = """
-import json, sys
-from model_explorer import config, server, visualize_from_config
-given = json.loads(sys.argv[1])
-if hasattr(server, "_check_new_version"):
-    names = ("version", "runningVersion", "releaseUrl", "desktopAppUrl")
-    server._check_new_version = lambda print_msg=True: dict.fromkeys(names, "")
-chosen = config().add_model_from_path(given["model"])
-for path in given["data"]:
-    chosen.add_node_data_from_path(path)
-visualize_from_config(chosen, host=given["host"], port=given["port"], no_open_in_browser=True)
-"""
 
 
 def node_data_of(records: Sequence[Record], model: FileRef) -> tuple[str, ...]:
@@ -119,21 +105,27 @@ def serve(
     """
     chosen = _free_port(port)
     require_explorer()
-    with tempfile.TemporaryDirectory(prefix="edgeq-explorer-") as folder:
+    with scratch.folder() as folder:
         paths = []
         for number, text in enumerate(data):
-            paths.append(Path(folder) / f"{number}.json")
+            paths.append(folder / f"{number}.json")
             paths[-1].write_text(text)
         given = json.dumps(
             {"model": str(model.absolute()), "host": HOST, "port": chosen,
              "data": [str(path) for path in paths]}
         )  # fmt: skip
-        child = subprocess.Popen(
-            [sys.executable, "-u", "-c", _SERVE, given],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        child = children.start(
+            ["edgeq.explorer_child", given],
+            folders=[folder],
+            late=True,
+            sockets=True,
             # It asks itself whether it is up, which a proxy cannot know.
-            env={**os.environ, "NO_PROXY": HOST, "no_proxy": HOST},
-        )  # fmt: skip
+            environment={"NO_PROXY": HOST, "no_proxy": HOST, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
         try:
             _follow(child, opens_browser, on_ready)
         finally:

@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from edgeq import flatbuffer
 from edgeq.converters.schemes import Scheme
+from edgeq.errors import SourceError
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
+_LAYOUTS = ("source", "nhwc")
 
 
 def finish_file(
@@ -35,12 +39,35 @@ def finish_file(
 
 
 def read_preprocessing(path: Path) -> tuple[str, ...]:
-    """The `--preprocess` texts that a converted file carries, none for files from elsewhere."""
+    """The `--preprocess` texts that a converted file carries, none for files from elsewhere.
+
+    Raises:
+        SourceError: it carries something else under that name.
+    """
     raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
-    return () if raw is None else tuple(json.loads(raw))
+    if raw is None:
+        return ()
+    try:
+        return msgspec.json.decode(raw, type=tuple[str, ...])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, PREPROCESSING_KEY, str(error)) from error
 
 
 def read_layout(path: Path) -> str:
-    """The `--layout` a file was converted with; "source" for files from elsewhere."""
+    """The `--layout` a file was converted with; "source" for files from elsewhere.
+
+    Raises:
+        SourceError: it carries something else under that name.
+    """
     raw = flatbuffer.metadata(flatbuffer.read(path), LAYOUT_KEY)
-    return "source" if raw is None else raw.decode()
+    layout = "source" if raw is None else raw.decode("utf-8", "replace")
+    if layout not in _LAYOUTS:
+        raise _damaged(path, LAYOUT_KEY, f"{layout[:80]!r} is none of {', '.join(_LAYOUTS)}")
+    return layout
+
+
+def _damaged(path: Path, key: str, reason: str) -> SourceError:
+    return SourceError(
+        f"{path} is damaged: its metadata {key} cannot be read: {reason.rstrip('.')}.",
+        hint="Convert the model again.",
+    )

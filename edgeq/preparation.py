@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
+from edgeq import scratch, storage
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
@@ -65,7 +64,7 @@ def prepare(
     Raises:
         EdgeqError: any of its kinds.
     """
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
+    folder = stack.enter_context(scratch.folder())
     process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
     runner = stack.enter_context(FloatRunner(folder))
     reader = open_reader(stack, model, process, options, verbose)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
+from edgeq import flatbuffer, scratch, storage
 from edgeq.converters.certificate import certify
 from edgeq.converters.matching import match_operators
 from edgeq.device_runners import agent, health, profiler
@@ -163,7 +162,7 @@ def _run(
     on_progress: OnProgress,
 ) -> dict[str, Any]:
     names = [f"model-{number}.tflite" for number in range(len(paths))]
-    files = {**dict(zip(names, paths, strict=True)), "profiler.py": Path(profiler.__file__)}
+    files = dict(zip(names, paths, strict=True))
     job = {
         "protocol": agent.PROTOCOL,
         "task": "profile",
@@ -171,14 +170,15 @@ def _run(
         "threads": threads,
         "runs": runs,
         "models": names,
+        "profiler": Path(profiler.__file__).read_text("utf-8"),
     }
 
     def show(event: dict[str, Any]) -> None:
         if event.get("event") == "progress":
             on_progress(event["step"], event["done"], event.get("total"))
 
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        return device.run(job, files, Path(folder), on_event=show, deadline_s=_LONGEST_S)
+    with scratch.folder() as folder:
+        return device.run(job, files, folder, on_event=show, deadline_s=_LONGEST_S)
 
 
 def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any]:

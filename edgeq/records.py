@@ -117,7 +117,7 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     try:
         value = _read_body(kind, plain)
         provenance = msgspec.convert(plain.get("provenance"), Provenance | None)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # also texts that are none, as "\\ud800"
         raise RecordError(
             f"{shown_as} is no {kind} record that this edgeq can read: {error}.",
             hint="Make it again with this edgeq, or upgrade edgeq when the record is newer.",

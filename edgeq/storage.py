@@ -7,12 +7,12 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeq import scratch
 from edgeq.errors import OutputError, UsageError
 from edgeq.issues import judge
 from edgeq.provenance import describe_here
@@ -136,7 +136,8 @@ def require_writable(output: Path) -> None:
     Raises:
         OutputError: see `replacing`.
     """
-    _temporary_beside(output).unlink()
+    with _temporary_beside(output):
+        pass
 
 
 @contextmanager
@@ -147,27 +148,22 @@ def replacing(target: Path) -> Iterator[Path]:
         OutputError: the folder is missing or not writable, the disk is full, or the target is
             there and no regular file (a device would be replaced by a file).
     """
-    temporary = _temporary_beside(target)
-    try:
+    with _temporary_beside(target) as temporary:
         yield temporary
         _settle(temporary, target)
-    except OSError as error:
-        raise _output_error(target, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def _temporary_beside(target: Path) -> Path:
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
     try:
         if target.exists() and not target.is_file():
             raise OutputError(
                 f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
             )
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        with scratch.file(target) as temporary:
+            yield temporary
     except OSError as error:
         raise _output_error(target, error) from error
-    os.close(handle)
-    return Path(name)
 
 
 def _settle(temporary: Path, target: Path) -> None:

@@ -19,10 +19,22 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 
 # Lowest first. A module may import from its own tier and from those before it.
 TIERS = (
-    ("edgeq.values", "edgeq.errors", "edgeq.operator_releases", "edgeq.device_runners.agent"),
     (
+        "edgeq.values",
+        "edgeq.errors",
+        "edgeq.escaping",
+        "edgeq.operator_releases",
+        "edgeq.sandbox",
+        "edgeq.scratch",
+        "edgeq.start_child",
+        "edgeq.device_runners.agent",
+    ),
+    (
+        "edgeq.children",
         "edgeq.quantmath",
         "edgeq.timing",
+        "edgeq.files",
+        "edgeq.npy",
         "edgeq.storage",
         "edgeq.flatbuffer",
         "edgeq.issues",
@@ -51,7 +63,7 @@ TIERS = (
     ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
-    ("edgeq.gating", "edgeq.history", "edgeq.explorer"),
+    ("edgeq.gating", "edgeq.history", "edgeq.explorer", "edgeq.explorer_child"),
     ("edgeq.render", "edgeq.reporting"),
     ("edgeq.packaging",),
     ("edgeq.pipeline",),

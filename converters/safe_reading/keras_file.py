@@ -82,6 +82,7 @@ def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None =
         change: made to the configuration besides.
     """
     name = folder / f"model.{file.kind}"
+    name.unlink(missing_ok=True)  # a link to the user's own file must not be written through
     config = keras_config.without_training(file.config, keep_first=file.kind == "keras")
     config = config if change is None else change(config)
     if config != file.config:

@@ -7,13 +7,17 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Any
 
 import click
 
 from edgeq import __version__
-from edgeq.errors import EdgeqError
+from edgeq.cli.printing import say, show_error, show_usage
+from edgeq.errors import EdgeqError, SandboxWarning
+
+_python_shows = warnings.showwarning
 
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
@@ -77,16 +81,17 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `edgeq` command; turns errors into a sentence and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
     try:
         status: Any = cli.main(arguments, prog_name="edgeq", standalone_mode=False)
     except EdgeqError as error:
-        _print_error(error)
+        show_error(error, in_full=bool({"-v", "--verbose"} & set(sys.argv)))
         status = error.exit_code
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; nothing was written.", err=True)
+        say("Interrupted; nothing was written.", err=True)
         status = 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of our stdout left, as `| head` does.
@@ -96,19 +101,21 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno != errno.ENOSPC:
             raise
         _drop_stdout()
-        click.echo("error: The output cannot be printed: no space is left there.", err=True)
+        say("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any
+) -> None:
+    """Our own as one line; others as Python shows them."""
+    if issubclass(category, SandboxWarning):
+        say(f"warning: {message}", err=True)
+    else:
+        _python_shows(message, category, filename, *rest, **more)
 
 
 def _drop_stdout() -> None:
     """What is left in the buffer goes nowhere, instead of failing again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_error(error: EdgeqError) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
-    if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)}  {error.hint}", err=True)
-    if error.details and {"-v", "--verbose"} & set(sys.argv):
-        click.echo(f"\n{error.details}", err=True)

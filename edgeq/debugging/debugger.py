@@ -6,15 +6,13 @@ import json
 import math
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer, storage
+from edgeq import children, flatbuffer, scratch, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -49,8 +47,7 @@ def debug_pair(
         DataError: two different models, or samples that do not fit.
         UsageError: a model has dynamic dimensions.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         first, second, batch = open_pair(baseline, candidate, folder)
         files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         first = _fix_batch(first, folder / "first.tflite")
@@ -155,12 +152,13 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
     log = folder / "debug.log"
     with log.open("wb") as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "edgeq.debugging.worker"],
+        child = children.start(
+            ["edgeq.debugging.worker"],
+            folders=[folder],
+            late=True,
             stdin=subprocess.PIPE,
             stdout=errors,
             stderr=errors,
-            start_new_session=True,
         )
     try:
         child.communicate(json.dumps(job).encode() + b"\n")
@@ -192,7 +190,7 @@ def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
     own = fields["name"]
 
     def option(wanted: Sequence[str]) -> str:
-        return " ".join(f"--int16 '{selector(name, names)}'" for name in wanted)
+        return " ".join(f"--int16 {selector(name, names)}" for name in wanted)
 
     return {
         "selector": selector(own, names),

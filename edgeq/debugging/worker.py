@@ -1,4 +1,4 @@
-"""The child process that holds two models against each other: `python -m edgeq.debugging.worker`.
+"""The child process that holds two models against each other.
 
 On stdin one line of JSON {"float", "quantized", "inputs", "names", "labels", "result"}: paths of
 both models, input name to `.npy` file, input name of the quantized model to the float model's,
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import metrics
+from edgeq import metrics, sandbox
 from edgeq.converters.layer_errors import Pair, Values, carried_db, worst
 from edgeq.debugging.figures import measure_step
 from edgeq.errors import EdgeqError
@@ -56,7 +56,17 @@ def _task_effect(ends: Values, outputs: Values, labels: Array | None) -> dict[st
 
 
 def main() -> None:
-    """Read a job and do it."""
+    """Read a job and do it; the status is a sentence where it cannot be done."""
+    sandbox.confine_as_planned()
+    try:
+        _work()
+    except EdgeqError as error:
+        sys.exit(error.message)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))
+
+
+def _work() -> None:
     job = json.loads(sys.stdin.readline())
     inputs = {name: np.load(path) for name, path in job["inputs"].items()}
     real, made = (Path(job[name]).read_bytes() for name in ("float", "quantized"))
@@ -70,12 +80,3 @@ def main() -> None:
     ]
     report = {"layers": layers, "unmatched": unmatched}
     Path(job["result"]).write_text(json.dumps(to_plain(report)))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except EdgeqError as error:
-        sys.exit(error.message)
-    except (RuntimeError, ValueError) as error:
-        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from edgeq import storage
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
@@ -22,8 +26,15 @@ if TYPE_CHECKING:
 INDEX = "history.json"
 _INDEX_SCHEMA = "edgeq.history/1"
 
+# How zipfile, tarfile and what they inflate with say that an archive is damaged, packed by a method
+# that this Python does not know, or encrypted.
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, lzma.LZMAError,
+           zipfile.BadZipFile, tarfile.TarError)  # fmt: skip
+
 # A larger member of an archive is no record; records with raw times have some megabytes.
 _MOST_BYTES = 1 << 28
+# All of them together: records deflate to a tenth, nothing but zeros to a thousandth.
+_MOST_RATIO = 100
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,22 @@ class Item:
             return Path(self.file).read_bytes()
         except OSError as error:
             raise RecordError(f"{self.file} cannot be read: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True)
+class _IndexEntry:
+    """What an index of an export says of a record."""
+
+    file: str
+    added: str | None = None
+    git_commit: str | None = None
+    tags: tuple[Annotated[str, msgspec.Meta(pattern=r"^[^,]*[^,\s][^,]*\Z")], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Index:
+    schema: str
+    records: tuple[_IndexEntry, ...]
 
 
 def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path, ...]:
@@ -134,7 +161,9 @@ def _read_archive(path: Path) -> list[Item]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as opened:
                 members = [m for m in opened.infolist() if m.filename.endswith(".json")]
-                found = {m.filename: opened.read(m) for m in members if m.file_size <= _MOST_BYTES}
+                wanted = [m for m in members if m.file_size <= _MOST_BYTES]
+                _require_room(sum(m.file_size for m in wanted), path)
+                found = {m.filename: opened.read(m) for m in wanted}
         elif tarfile.is_tarfile(path):
             found = _read_tar(path)
         else:
@@ -142,44 +171,52 @@ def _read_archive(path: Path) -> list[Item]:
                 f"{path} is neither a folder nor a .zip or .tar archive.",
                 hint="A single record is added with: edgeq history add RECORD.json",
             )
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+    except _DAMAGE as error:
         raise HistoryError(
             f"{path} cannot be read: {error}.", hint="Copy the archive again."
         ) from error
     return [Item(name, content, (), None, None) for name, content in sorted(found.items())]
 
 
+def _require_room(total: int, path: Path) -> None:
+    """Refuse an archive that would unpack to far more than records do."""
+    if total > _MOST_BYTES + _MOST_RATIO * path.stat().st_size:
+        raise HistoryError(
+            f"{path} would unpack to {total:,} bytes, more than records of its size do.",
+            hint="Unpack it, and import the folder.",
+        )
+
+
 def _read_tar(path: Path) -> dict[str, bytes]:
-    found = {}
+    found, total = {}, 0
     with tarfile.open(path) as opened:
         for member in opened:
             stream = opened.extractfile(member) if member.isfile() else None
             if stream is not None and member.name.endswith(".json") and member.size <= _MOST_BYTES:
+                total += member.size
+                _require_room(total, path)
                 found[member.name] = stream.read()
     return found
 
 
-def _read_index(item: Item | None) -> dict[str, dict[str, Any]]:
+def _read_index(item: Item | None) -> dict[str, _IndexEntry]:
     """Entries of an export's index by file name."""
     if item is None:
         return {}
     try:
-        plain = json.loads(item.read())
-        if plain["schema"] != _INDEX_SCHEMA:
-            raise ValueError(f"its schema is {plain['schema']!r}")
-        return {str(entry["file"]): dict(entry) for entry in plain["records"]}
-    except (ValueError, KeyError, TypeError) as error:
+        index = msgspec.json.decode(item.read(), type=_Index)
+        if index.schema != _INDEX_SCHEMA:
+            raise ValueError(f"its schema is {index.schema!r}")
+        return {entry.file: entry for entry in index.records}
+    except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{item.file} is no index of an export: {error}.",
             hint="Remove it to import the records without their tags.",
         ) from error
 
 
-def _with_index(item: Item, known: dict[str, dict[str, Any]]) -> Item:
+def _with_index(item: Item, known: dict[str, _IndexEntry]) -> Item:
     entry = known.get(PurePosixPath(item.file).name)
     if entry is None:
         return item
-    return Item(
-        item.file, item.content, tuple(map(str, entry.get("tags", ()))), entry.get("git_commit"),
-        entry.get("added"),
-    )  # fmt: skip
+    return Item(item.file, item.content, entry.tags, entry.git_commit, entry.added)

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, RecordError, UsageError
+from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
 from edgeq.history.exchange import Item
 from edgeq.history.migrations import VERSION
@@ -40,6 +41,8 @@ if TYPE_CHECKING:  # what reads records is imported when it is needed, so that l
 
 WAIT_S = 30.0  # for a lock that another process holds
 
+# No record has more; a damaged one could inflate to anything.
+_MOST_BYTES = 1 << 28
 # Records in one transaction: long ones keep other writers waiting.
 _BATCH = 200
 
@@ -284,7 +287,7 @@ class History:
         except EdgeqError as error:
             return f"record {entry.number}: {error.message}"
         kept = reading.figures_of_entry(self._connection, entry.number)
-        if kept != figures_of(record):
+        if clean(kept, whole) != clean(figures_of(record), whole):
             return f"record {entry.number}: its figures are not those of its bytes"
         return None
 
@@ -313,8 +316,8 @@ def _refuse(item: Item, error: Prepared | RecordError) -> Addition:
 
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     try:
-        content = zlib.decompress(packed)
-    except zlib.error as error:
+        content = zlib.decompressobj().decompress(packed, _MOST_BYTES)
+    except (zlib.error, TypeError) as error:  # TypeError: a column that holds a number
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")

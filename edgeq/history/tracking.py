@@ -10,15 +10,14 @@ import dataclasses
 import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from edgeq import scratch
 from edgeq.errors import MissingExtraError, TrackingError
 from edgeq.history.figures import summarize
 from edgeq.history.values import METRICS, Entry, Figure, Summary
@@ -126,8 +125,8 @@ class MlflowTracker:
             self._client.log_batch(identity, metrics=metrics[:1000], tags=tags[:_BATCH])
             for start in range(0, len(params), _BATCH):
                 self._client.log_batch(identity, params=params[start : start + _BATCH])
-            with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-                target = Path(folder) / f"{record.kind}-{record.sha256[:10]}.json"
+            with scratch.folder() as folder:
+                target = folder / f"{record.kind}-{record.sha256[:10]}.json"
                 target.write_bytes(content)
                 self._client.log_artifact(identity, str(target))
         except BaseException:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 
-from edgeq import flatbuffer, storage
+from edgeq import flatbuffer, scratch, storage
 from edgeq.errors import EdgeqError, UnjudgedPackageError
 from edgeq.gating.gate import weigh
 from edgeq.packaging import metadata, targets
@@ -103,9 +101,9 @@ def read_contract(model: bytes, manifest: Manifest) -> Contract:
         EdgeqError: they do not fit the model.
     """
     given = manifest.contract
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+    with scratch.folder() as folder:
         # Never a name out of the package: it could lead to any file of this machine.
-        path = Path(folder) / "model.tflite"
+        path = folder / "model.tflite"
         path.write_bytes(model)
         own = make_contract(
             path,

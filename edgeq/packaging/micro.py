@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.other_python import OtherPython, environment_for, find_python
+from edgeq import children, scratch
+from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
@@ -103,8 +103,7 @@ def run(
         PackageError: it refuses the model, dies of it, or takes too long.
     """
     runtime = find()
-    with tempfile.TemporaryDirectory(prefix="edgeq-micro-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(content)
         arrays = {
             f"{number}/{index}": array
@@ -133,30 +132,27 @@ def run(
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
-    # Read from stdin, it does not put this folder on its path; a session of its own, so that its
-    # children end with it.
-    with Path(__file__).with_name("micro_child.py").open() as program:
-        child = subprocess.Popen(
-            [runtime.python, "-", "job.json"],
-            stdin=program,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            cwd=folder,
-            env=environment_for(runtime.python),
-            start_new_session=True,
-        )
-        try:
-            log, _ = child.communicate(timeout=time_limit_s)
-        except subprocess.TimeoutExpired as error:
-            raise PackageError(
-                f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s."
-            ) from error
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.communicate()
+    child = children.start(
+        [str(Path(__file__).with_name("micro_child.py")), "job.json"],
+        folders=[folder],
+        late=True,
+        python=runtime.python,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=folder,
+    )
+    try:
+        log, _ = child.communicate(timeout=time_limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise PackageError(
+            f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s."
+        ) from error
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # it starts processes of its own
+            child.communicate()
     if child.returncode != 0:
         raise _refusal(runtime, child.returncode, log, shown_as)
 

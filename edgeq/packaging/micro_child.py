@@ -1,6 +1,6 @@
 """The child that runs tflite-micro, perhaps in another environment: it knows nothing of edgeq.
 
-    python - JOB.json < micro_child.py
+    micro_child.py JOB.json
 
 JOB.json holds `model`, `inputs` (an .npz with "SAMPLE/INPUT" arrays), `samples`, `most` (bytes of
 arena to try at all), `outputs` (where an .npz with "SAMPLE/OUTPUT" arrays goes) and `reply`, where
@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import tflite_micro
+
+from edgeq.sandbox import confine_as_planned  # of the start, which brings it
 
 _GRAIN = 16  # the runtime aligns everything in its arena to this
 
@@ -90,6 +92,7 @@ def survives(action: Callable[[], bool]) -> bool:
 
 def main() -> int:
     """Do the job."""
+    confine_as_planned()
     job = json.loads(Path(sys.argv[1]).read_text())
     content = Path(job["model"]).read_bytes()
     arrays = np.load(job["inputs"])

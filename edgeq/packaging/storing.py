@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeq import storage
+from edgeq import scratch, storage
 from edgeq.errors import OutputError, PackageError
 from edgeq.packaging import archive
 from edgeq.packaging.manifest import read_manifest
@@ -34,13 +33,13 @@ def write_package(files: Mapping[str, bytes], output: Path) -> None:
         storage.write_atomically(place, archive.write_zip(files))
         return
     try:
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as name:
-            fresh = Path(name) / "new"
+        with scratch.folder(beside=place) as folder:
+            fresh = folder / "new"
             for path, content in files.items():
                 target = fresh / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            _swap(fresh, place, Path(name) / "old")
+            _swap(fresh, place, folder / "old")
     except OSError as error:
         raise _cannot_write(output, error) from error
 

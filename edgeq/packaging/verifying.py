@@ -6,7 +6,6 @@ TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edgeq import scratch
 from edgeq.device_runners import measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
@@ -199,8 +199,8 @@ def _run_golden(
         key: np.concatenate([vector.inputs[key] for vector in golden.vectors])
         for key in golden.vectors[0].inputs
     }
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        path = Path(folder) / "model.tflite"
+    with scratch.folder() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(model)
         try:
             (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import api, storage
+from edgeq import api, scratch, storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.source import identify
 from edgeq.gating.gate import gate
@@ -71,8 +70,8 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
     def work(tools: Tools, on_progress: OnProgress) -> None:
         on_progress("lower", 0, None)
         process = tools.tensorflow() if identify(plan.baseline) in _TENSORFLOW_KINDS else None
-        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-            made = float_tflite(plan.baseline, Path(folder), options, tools.verbose, process)
+        with scratch.folder() as folder:
+            made = float_tflite(plan.baseline, folder, options, tools.verbose, process)
             storage.write_atomically(target, made.read_bytes())
 
     shown = {name: getattr(options, name) for name in _READING}

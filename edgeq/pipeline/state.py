@@ -84,7 +84,7 @@ class State:
 def _read(path: Path) -> dict[str, Any]:
     try:
         plain = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         return {}
@@ -98,6 +98,8 @@ def _is_step(value: Any) -> bool:
         and isinstance(value.get("key"), str)
         and isinstance(value.get("origin"), dict)
         and isinstance(value.get("outputs"), dict)
+        # They are removed by these names, so none may lead out of the folder.
+        and all(Path(name).name == name for name in value["outputs"])
     )
 
 

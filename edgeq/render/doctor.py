@@ -8,18 +8,22 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.device_runners.cores import show_cores
-from edgeq.render.parts import grid, heading, plural, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, plural, render, show_bytes
 from edgeq.values import Checkup, CoreKind, DeviceFacts, Problem, RuntimeCheck
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
+@harmless
 def show_checkup(result: Checkup) -> str:
     """Summary of `edgeq doctor`."""
     facts = result.facts
     parts: list[RenderableType] = [heading(facts.device), grid(_machine_rows(facts))]
     rows = _python_rows(facts)
     rows += [(check.runtime.name, _runtime_cell(check)) for check in result.runtimes]
+    if result.sandbox_gaps is not None:
+        held = "not whole, see below" if result.sandbox_gaps else "whole (Landlock and seccomp)"
+        rows.append(("sandbox", held))
     parts += ["", heading("To run models"), grid(rows)]
     if result.model is not None:
         needed = result.min_runtime_version or "of no version that it names"

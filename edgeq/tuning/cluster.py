@@ -7,16 +7,17 @@ nothing: Dask gives its tasks to another, and what only it held is sent again.
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import atexit
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 import edgeq
+from edgeq import scratch
 from edgeq.errors import ClusterError, MissingExtraError
 from edgeq.storage import to_plain
 from edgeq.tuning.pool import Child, Outcome
@@ -44,8 +45,9 @@ def run_remote(version: str, plain: Mapping[str, Any], files: Mapping[str, bytes
     if version != edgeq.__version__:
         return {"version": edgeq.__version__}
     if not hasattr(_worker, "child"):
-        _worker.folder = tempfile.TemporaryDirectory(prefix="edgeq-trials-")
-        _worker.store = Store(Path(_worker.folder.name))
+        stack = ExitStack()
+        _worker.store = Store(stack.enter_context(scratch.folder()))
+        atexit.register(stack.close)
         _worker.child = Child(_worker.store.folder)
     for digest, content in files.items():
         if not _worker.store.path(digest).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from edgeq.issues import make_issue
 from edgeq.storage import to_plain
 from edgeq.values import Issue, Recipe
 
-_SCHEMA = "edgeq.journal/1"
+_SCHEMA = "edgeq.journal/2"
 
 
 def journal_path(output: Path) -> Path:
@@ -22,7 +23,9 @@ def journal_path(output: Path) -> Path:
 
 
 class Journal:
-    """Outcomes by recipe, in a file that only grows; a torn last line is dropped.
+    """Outcomes by recipe, in a file that only grows.
+
+    Each line has its own digest: from the first on that is torn or damaged, all are dropped.
 
     Args:
         path: beside the output; begun anew when it tells of another search.
@@ -60,7 +63,7 @@ class Journal:
         plain = to_plain(recipe)
         self._known[_key(part, plain)] = dict(outcome)
         entry = {"part": part, "recipe": plain, "outcome": to_plain(dict(outcome))}
-        self._write(json.dumps(entry))
+        self._write(json.dumps({**entry, "sha256": _digest(entry)}))
 
     def doubts(self) -> list[Issue]:
         """That another search's journal was in the way, whose trials are gone."""
@@ -92,6 +95,11 @@ class Journal:
             lines = self._path.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise OutputError(
+                f"Cannot read the journal {self._path}: {error.strerror or error}.",
+                hint="Choose another -o.",
+            ) from error
         found: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(lines):
             if not line.endswith(b"\n"):
@@ -101,10 +109,27 @@ class Journal:
                     self._is_replaced = True
                     return {}
             else:
-                entry = json.loads(line)
+                entry = _read_entry(line)
+                if entry is None:
+                    break
                 found[_key(entry["part"], entry["recipe"])] = entry["outcome"]
             self._end += len(line)
         return found
+
+
+def _read_entry(line: bytes) -> dict[str, Any] | None:
+    """What `Journal.add` wrote, None for anything else."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    return entry if entry.pop("sha256", None) == _digest(entry) else None
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
 
 
 def _key(part: str, recipe: Mapping[str, Any]) -> str:

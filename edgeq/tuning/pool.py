@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from edgeq import children
 from edgeq.errors import QuantizationError
 from edgeq.storage import to_plain
 from edgeq.tuning.store import Store
@@ -24,8 +24,6 @@ from edgeq.tuning.trial import Task
 _ATTEMPTS = 2  # a worker that was killed by somebody else deserves another try
 _FAREWELL_S = 5  # from the end of its output to its own end
 _LOG_TAIL_BYTES = 2048
-# One thread each: as many workers as cores run at once, and sums come out the same.
-_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 # A task, and the fields of its `Trial`; {"failure": sentence} when it has none.
 Outcome = tuple[Task, dict[str, Any]]
@@ -74,13 +72,13 @@ class Child:
     def _start(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgeq.tuning.trial_worker", str(self._folder)],
+            self._process = children.start(
+                ["edgeq.tuning.trial_worker", str(self._folder)],
+                folders=[self._folder],
+                late=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                start_new_session=True,  # Ctrl-C reaches us alone, and we end it
-                env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, "1")},
                 text=True,
                 encoding="utf-8",
             )

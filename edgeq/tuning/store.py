@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
-from edgeq import storage
+from edgeq import scratch, storage
 
 
 class Store:
@@ -27,10 +25,9 @@ class Store:
         target = self.path(digest)
         if not target.exists():
             # Several workers of a machine share a store, so a file appears whole.
-            handle, name = tempfile.mkstemp(dir=self.folder)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(name).replace(target)
+            with scratch.file(target) as temporary:
+                temporary.write_bytes(content)
+                temporary.replace(target)
         return digest
 
     def adopt(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The child process that tries recipes: `python -m edgeq.tuning.trial_worker STORE`.
+"""The child process that tries recipes; its argument is the folder of the store.
 
 One JSON line {"task", "want"} in, one line {"ok": ...} or {"failure": ...} out, until stdin closes.
 What is wanted is a name of `_ANSWERS`. What the libraries print goes to stderr.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeq import sandbox
 from edgeq.errors import EdgeqError
 from edgeq.tuning.store import Store
 from edgeq.tuning.trial import make_file, rank_operators, read_task, try_task
@@ -38,13 +39,10 @@ def answer(request: dict[str, Any], store: Store) -> dict[str, Any]:
 
 def main() -> None:
     """Answer line after line."""
+    sandbox.confine_as_planned()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     store = Store(Path(sys.argv[1]))
     for line in sys.stdin:
         replies.write(json.dumps(answer(json.loads(line), store)) + "\n")
         replies.flush()
-
-
-if __name__ == "__main__":
-    main()

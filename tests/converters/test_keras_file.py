@@ -223,6 +223,21 @@ def test_keras_reads_the_kind_that_was_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_a_change_goes_into_a_copy(tmp_path: Path, kind: str) -> None:
+    """Also where the same folder holds a link to the user's file already."""
+    source = tmp_path / "m.wrong"
+    write_zip(source) if kind == "keras" else write_h5(source)
+    before = source.read_bytes()
+    file, folder = keras_file.read(source, kind), tmp_path / "prepared"
+    folder.mkdir()
+    assert keras_file.prepare(file, folder).is_symlink()
+    assert keras_file.prepare(file, folder).is_symlink()
+    changed = keras_file.prepare(file, folder, lambda config: {**config, "new": 1})
+    assert keras_file.read(changed, kind).config == {**CONFIG, "new": 1}
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
 def test_the_training_configuration_of_inner_models_is_not_given(tmp_path: Path, kind: str) -> None:
     inner = {**CONFIG, "compile_config": {"loss": {"class_name": "function", "config": "x"}}}
     config = {**CONFIG, "config": {"layers": [inner]}, "compile_config": {"loss": "mse"}}

@@ -160,7 +160,7 @@ def test_what_cannot_be_imported_or_exported(history: History, tmp_path: Path) -
         (tmp_path / "empty", UsageError, "empty has no .json file in it."),
         (tmp_path / "cut.zip", UsageError, "cut.zip has no .json file in it."),
         (tmp_path / "text", UsageError, "text is neither a folder nor a .zip or .tar archive."),
-        (broken, RecordError, "history.json is no index of an export: 'schema'."),
+        (broken, RecordError, "is no index of an export: Object missing required field `schema`."),
     ):
         with pytest.raises(error) as caught:
             history.add_items(read_source(source))
@@ -178,6 +178,41 @@ def test_a_cut_archive_is_said(history: History, tmp_path: Path) -> None:
     with pytest.raises(HistoryError) as caught:
         history.add_items(read_source(path))
     assert str(caught.value).startswith(f"{path} cannot be read: ")
+
+
+def test_an_encrypted_archive_is_said(history: History, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(COMPARE, "c.json")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] = 1
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match="is encrypted"):
+        history.add_items(read_source(path))
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(2):
+            archive.writestr(f"{number}.json", bytes(1000))
+    content, size = path.read_bytes(), (1000).to_bytes(4, "little")
+    path.write_bytes(content.replace(size, (1 << 28).to_bytes(4, "little")))
+    with pytest.raises(HistoryError, match="would unpack to 536,870,912 bytes"):
+        list(read_source(path))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"file": 3}, {"file": "c.json", "tags": ["a,b"]}, {"file": "c.json", "tags": 3},
+     {"file": "c.json", "added": []}],
+)  # fmt: skip
+def test_an_index_with_other_types_is_refused(entry: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_bytes(COMPARE.read_bytes())
+    index = {"schema": "edgeq.history/1", "records": [entry]}
+    (tmp_path / "history.json").write_text(json.dumps(index))
+    with pytest.raises(RecordError, match=r"history\.json is no index of an export"):
+        list(read_source(tmp_path))
 
 
 def test_infinity_is_kept(history: History, tmp_path: Path) -> None:

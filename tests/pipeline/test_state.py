@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -49,10 +50,24 @@ def test_what_is_not_asked_for_any_more_is_removed(tmp_path: Path) -> None:
     assert State(tmp_path / "state").why("gate", {}, [paths["gate"]]) is None
 
 
+def test_a_step_whose_output_lies_elsewhere_is_none(tmp_path: Path) -> None:
+    """Outputs that are no longer asked for are removed by the names that the file tells."""
+    other = tmp_path / "other.json"
+    other.write_text("of somebody else")
+    folder = tmp_path / "build"
+    folder.mkdir()
+    for name in ("../other.json", str(other)):
+        step = {"key": "", "origin": {}, "outputs": {name: ""}}
+        plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
+        (folder / "state").write_text(json.dumps(plain))
+        State(folder / "state").withdraw((), folder)
+        assert other.exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b'{"schema": "edgeq.run/2", "steps": {}}', b'{"schema": "edgeq.run/1"}',
-     b'{"schema": "edgeq.run/1", "steps": {"convert": {"key": 3}}}', b"\xff"],
+     b'{"schema": "edgeq.run/1", "steps": {"convert": {"key": 3}}}', b"\xff", b"[" * 100_000],
 )  # fmt: skip
 def test_what_is_no_state_is_no_step(output: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,23 @@ def test_a_torn_last_line_is_dropped_and_written_over(cut: int, tmp_path: Path) 
     add(path, SECOND, {"sha256": "2"})
     assert known(path, SECOND) == {"sha256": "2"}
     assert known(path, FIRST) is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda line: line.replace(b"minmax", b"minmux"), lambda line: line.replace(b"inf", b"1.0"),
+     lambda line: line[:-2], lambda line: b"[]", lambda line: b"[" * 100_000, lambda line: b"\xff"],
+)  # fmt: skip
+def test_from_a_damaged_line_on_outcomes_are_tried_again(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "j"
+    write(path)
+    first, second, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage(second), third, b""]))
+    assert known(path, FIRST) is None
+    assert known(path, SECOND) is None
+    assert path.read_bytes() == first + b"\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a journal\n", b'{"schema": "edgeq.journal/1"}\n'])

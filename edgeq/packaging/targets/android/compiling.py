@@ -6,16 +6,19 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
 
+from edgeq import scratch
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Files
 
+# Java keeps counters in a file of /tmp, whatever TMPDIR says.
+_QUIET = "-J-XX:-UsePerfData"
 # Release 8 is what every Android runs, and keeps classes from what a newer JDK has added.
 _OPTIONS = (
+    _QUIET,
     *("--release", "8", "-Xlint:-options", "-encoding", "UTF-8", "-proc:none"),
     *("-g:source,lines", "-implicit:none", "-sourcepath", "api", "-d", "classes"),
 )
@@ -42,12 +45,11 @@ def make_jar(sources: Files) -> bytes:
         PackageError: there is no compiler here, or it fails.
     """
     compiler = _find_compiler()
-    with tempfile.TemporaryDirectory(prefix="edgeq-javac-") as made:
-        folder = Path(made)
+    with scratch.folder() as folder:
         _write(folder / "sources", sources)
         _write(folder / "api", _api())
         (folder / "classes").mkdir()
-        version = _run([compiler, "-version"], folder)
+        version = _run([compiler, _QUIET, "-version"], folder)
         _run([compiler, *_OPTIONS, *(f"sources/{path}" for path in sorted(sources))], folder)
         classes = {
             path.relative_to(folder / "classes").as_posix(): path.read_bytes()

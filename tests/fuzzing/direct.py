@@ -1,0 +1,117 @@
+"""Readers that no cheap command reaches, called as the commands call them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def journal(path: str) -> None:
+    """What `edgeq tune` reads first; outcomes are looked up as its trials are."""
+    import json
+
+    from edgeq.tuning.journal import Journal
+    from edgeq.values import Recipe
+
+    first = Path(path).read_bytes().split(b"\n", 1)[0]
+    try:
+        plain = json.loads(first)
+    except (ValueError, RecursionError):
+        plain = {}
+    identity = {k: v for k, v in plain.items() if k != "schema"} if isinstance(plain, dict) else {}
+    opened = Journal(Path(path), identity)
+    opened.known("search", Recipe("minmax", False, "channel"))
+    opened.close()
+
+
+def state(path: str) -> None:
+    """What `edgeq run` reads first, and what it removes by it."""
+    from edgeq.pipeline.state import State
+
+    folder = Path(path).parent
+    outputs = [folder / "tiny.tflite", folder / "tiny.tflite.json"]
+    found = State(Path(path))
+    for name in ("baseline", "convert", "compare local", "gate"):
+        found.why(name, {"a": 1}, outputs)
+    found.withdraw((), folder)
+
+
+def torch_archive(path: str) -> None:
+    """What is looked at before PyTorch is started."""
+    from edgeq.converters.source import identify
+    from edgeq.converters.torch_archive import refuse_code
+
+    if identify(Path(path)) == "torch":
+        refuse_code(Path(path))
+
+
+def learned_ranges(path: str) -> None:
+    """What is looked at in a Keras file before TensorFlow is started."""
+    from edgeq.converters.learned_ranges import trained_granularity
+    from edgeq.converters.source import identify
+
+    identify(Path(path))
+    trained_granularity(Path(path))
+
+
+def board(path: str) -> None:
+    """The file that tells whether a virtual board runs."""
+    from edgeq.device_runners.emulated import VirtualBoard
+
+    virtual = VirtualBoard(Path(path).parent)
+    if virtual.pid is not None:
+        raise RuntimeError("a process that is no board's was taken for one")
+
+
+def lowered(folder: str) -> None:
+    """Many model files in one child of a framework; a new one when it dies."""
+    import contextlib
+    import tempfile
+
+    from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
+    from edgeq.converters.lowering import FileReader
+    from edgeq.converters.process import TensorFlowProcess
+    from edgeq.converters.source import identify
+    from edgeq.errors import EdgeqError, QuantizationError
+    from edgeq.values import ConvertOptions
+
+    options, holder = ConvertOptions(), None
+    with contextlib.ExitStack() as stack:
+        for path in sorted(Path(folder).iterdir()):
+            with tempfile.TemporaryDirectory(prefix="edgeq-") as made:
+                try:
+                    kind = identify(path)
+                    if kind in FRAMEWORKS:
+                        holder = holder or stack.enter_context(ExportedReader(path, kind, options))
+                        holder.path = path
+                        holder.lower(options, Path(made))
+                    else:
+                        holder = holder or stack.enter_context(TensorFlowProcess())
+                        FileReader(path, kind, holder).lower(options, Path(made))
+                    print(f"{path.name}: lowered")
+                except EdgeqError as error:
+                    print(f"{path.name}: {error.message}")
+                    if isinstance(error, QuantizationError):  # the child died of it
+                        stack.close()
+                        holder = None
+
+
+READERS: dict[str, Callable[[str], None]] = {
+    reader.__name__: reader
+    for reader in (journal, state, torch_archive, learned_ranges, board, lowered)
+}
+
+
+def main(name: str, path: str) -> None:
+    """Run a reader as `edgeq` would, with its way to tell errors."""
+    import click
+
+    from edgeq.errors import EdgeqError
+
+    try:
+        READERS[name](path)
+    except EdgeqError as error:
+        click.echo(f"error: {error.message}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)

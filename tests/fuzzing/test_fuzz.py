@@ -1,0 +1,116 @@
+"""Ten damaged files of each kind, ten hostile models and ten kills; `scripts/fuzz` does more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_once
+from tests.fuzzing import hostile, samples
+from tests.fuzzing.driving import Outcome, Session, add_events, judge, run_kind
+from tests.fuzzing.kills import JOBS, run_kills
+from tests.fuzzing.kinds import KINDS, RECORDS, damaged
+from tests.fuzzing.server import DIRECT
+
+if shutil.which("strace") is None:
+    pytest.skip("strace is not installed", allow_module_level=True)
+
+EACH = 10
+_OWN = [kind.name for kind in KINDS.values() if not kind.is_framework and kind.needs is None]
+_RECORDS = [f"record-{kind}" for kind in RECORDS]
+_PACKAGES = [name for name in _OWN if name.startswith("package")]
+GROUPS = {
+    "records": _RECORDS,
+    "packages": _PACKAGES,
+    "rest": [name for name in _OWN if name not in (*_RECORDS, *_PACKAGES)],
+}
+# What one child of a framework opens.
+FRAMEWORKS = {
+    "tensorflow": ("keras", "h5", "legacy-h5", "saved-model"),
+    "torch": ("pt2",),
+    "onnx": ("onnx",),
+}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, record_files: dict[str, Path]) -> Path:
+    """A folder with the sound files in `samples` and what must not be touched in `outside`."""
+
+    def make(folder: Path) -> None:
+        (folder / "samples").mkdir()
+        samples.make(folder / "samples", folder / "outside", record_files)
+
+    return make_once(tmp_path_factory, "fuzz", make)
+
+
+def found(outcomes: Sequence[Outcome], session: Session) -> list[str]:
+    """What counts, in a form that tells the case."""
+    events = session.close()
+    for outcome in outcomes:
+        add_events(outcome, events)
+    return [
+        f"{item.case}: {item.check}: {item.text}"
+        for outcome in outcomes
+        for item in outcome.findings
+        if not item.is_denied
+    ]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("group", GROUPS)
+def test_damaged_files_do_no_harm(group: str, made: Path, tmp_path: Path) -> None:
+    with Session(tmp_path, made / "outside" / "canary") as session:
+        outcomes = [
+            run_kind(KINDS[name], session, made / "samples", each=EACH, seed=0)
+            for name in GROUPS[group]
+        ]
+        assert found(outcomes, session) == []
+    assert all(outcome.cases == EACH for outcome in outcomes)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_damaged_and_hostile_models_do_no_harm(framework: str, made: Path, tmp_path: Path) -> None:
+    """One child opens them all, because its start takes longer than what it does."""
+    if framework in samples.PYTHONS and samples.PYTHONS[framework] not in os.environ:
+        pytest.skip(f"{samples.PYTHONS[framework]} names no Python with it")
+    files: dict[str, bytes] = {}
+    for kind in FRAMEWORKS[framework]:
+        for number in range(EACH):
+            own, _ = damaged(KINDS[kind], made / "samples", 0, number)
+            files |= _renamed(own, f"{kind}-{number}")
+    wanted = None if framework == "tensorflow" else framework
+    models = [item for item in hostile.every(made / "samples", made / "outside")
+              if item.needs == wanted and not item.name.startswith("tflite")]  # fmt: skip
+    for item in hostile.choose(models, EACH, 0):
+        files |= _renamed(item.make(), f"hostile-{item.name}".replace("/", "_"))
+    with Session(tmp_path, made / "outside" / "canary") as session:
+        session.write("models-0", files)
+        done = session.run("models-0", [f"{DIRECT}lowered", "models"], deadline_s=600)
+        outcome = Outcome("models", 1)
+        outcome.findings += judge("models-0", session.folder("models-0"), done, None)
+        assert found([outcome], session) == []
+    assert done["status"] == 0
+    told = (session.folder("models-0") / "stdout").read_text().splitlines()
+    assert len(told) == len({name.split("/")[1] for name in files})
+
+
+def _renamed(files: Mapping[str, bytes], name: str) -> dict[str, bytes]:
+    """Those of the model alone, in one folder with the others'."""
+    return {
+        f"models/{name}{path[1:]}": content
+        for path, content in files.items()
+        if path.startswith(("m.", "m/"))
+    }
+
+
+@pytest.mark.timeout(900)
+def test_after_a_kill_the_next_run_leaves_nothing(made: Path, tmp_path: Path) -> None:
+    quick = [job for job in JOBS if job.name in ("package", "history")]
+    with Session(tmp_path, made / "outside" / "canary") as session:
+        outcome = run_kills(session, made / "samples", count=EACH, seed=0, jobs=quick)
+        assert found([outcome], session) == []

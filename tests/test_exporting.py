@@ -1,0 +1,34 @@
+"""What edgeq adds to a file, read back from files that others changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeq import exporting, flatbuffer
+from edgeq.errors import SourceError
+from tests import tiny_models
+
+
+def carrying(path: Path, key: str, content: bytes) -> Path:
+    tree = flatbuffer.parse(tiny_models.add_one(), "model")
+    flatbuffer.set_metadata(tree, key, content)
+    path.write_bytes(flatbuffer.serialize(tree))
+    return path
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"{}", b"[1]", b'["scale=1', b"[" * 100_000, b"null", b'["\\ud800"]']
+)
+def test_preprocessing_that_is_no_list_of_texts_is_damage(content: bytes, tmp_path: Path) -> None:
+    path = carrying(tmp_path / "m.tflite", exporting.PREPROCESSING_KEY, content)
+    with pytest.raises(SourceError, match=r"m\.tflite is damaged: its metadata edgeq\.preproc"):
+        exporting.read_preprocessing(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"nchw"])
+def test_a_layout_that_is_none_is_damage(content: bytes, tmp_path: Path) -> None:
+    path = carrying(tmp_path / "m.tflite", exporting.LAYOUT_KEY, content)
+    with pytest.raises(SourceError, match=r"m\.tflite is damaged: its metadata edgeq\.layout"):
+        exporting.read_layout(path)
