@@ -57,6 +57,15 @@ def read(path: Path, kind: str) -> KerasFile:
         ) from error
 
 
+def peek(path: Path) -> Any:
+    """The configuration of a `.keras` file; None for others, whose reader says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return plain_json.parse(_read_member(archive, CONFIG))
+    except _DAMAGE:
+        return None
+
+
 def refuse_code(file: KerasFile, known: frozenset[str]) -> None:
     """Check what Keras would make of the configuration.
 

@@ -128,8 +128,6 @@ def write_evil(folder: Path, marker: str) -> None:
     write_op_lambda(folder / "op_lambda.h5", model.to_json())
     write_function(folder / "function.keras", marker)
     write_external(folder / "external.h5")
-    with contextlib.suppress(FileNotFoundError):
-        Path(marker).unlink()  # making them ran some of them
 
 
 def write_table(folder: Path) -> None:
@@ -199,9 +197,26 @@ def write_external(path: Path) -> None:
         group.create_dataset(name, (4, 1), "f4", external=[(str(elsewhere), 0, 16)])
 
 
+def find_real(folder: Path, marker: Path) -> list[str]:
+    """Those that create the marker when the framework alone opens or runs them."""
+    real = []
+    for path in sorted(folder.iterdir()):
+        marker.unlink(missing_ok=True)
+        with contextlib.suppress(Exception):
+            if (path / "variables").is_dir():
+                signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+                signature(x=tf.zeros(1))
+            else:
+                tf_keras.models.load_model(path, compile=False)
+        real += [path.name] if marker.exists() else []
+    marker.unlink(missing_ok=True)
+    return real
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     (root / "good").mkdir()
     (root / "evil").mkdir()
     write_good(root / "good")
     write_evil(root / "evil", str(root / "marker"))
+    (root / "real.json").write_text(json.dumps(find_real(root / "evil", root / "marker")))
