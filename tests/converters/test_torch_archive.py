@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def test_a_second_directory_before_the_one_that_python_finds(tmp_path: Path) -> 
         archive.comment = b"a comment"
     with pytest.raises(SourceError, match="is damaged: its directory"):
         refuse_code(commented)
+
+
+def test_a_directory_that_states_more_than_is_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "net.pt2", ("net/models/model.json", program()))
+    end = path.read_bytes()[-22:]
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, path.stat().st_size + 10, 1)
+    path.write_bytes(path.read_bytes()[:-22] + locator + end)
+    with pytest.raises(SourceError, match="is damaged"):
+        refuse_code(path)
 
 
 def test_a_damaged_program(tmp_path: Path) -> None:
