@@ -209,6 +209,7 @@ class ExportedReader:
                 f"{self._python} does not have ({error.message})",
                 f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
             ) from error
+        children.warn_of(read["gaps"])
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._inputs = list(declared)
         shapes = fix_shapes(options, declared)

@@ -38,6 +38,6 @@ def main() -> None:
     gc.disable()
     with hidden(_OPTIONAL):
         from edgeq.converters import worker
-    sandbox.confine_as_planned()
+    gaps = sandbox.confine_as_planned()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        worker.serve(sys.stdin, channel)
+        worker.serve(sys.stdin, channel, gaps)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, storage
+from edgeq import children, flatbuffer, storage
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
@@ -74,6 +74,7 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
+        children.warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)

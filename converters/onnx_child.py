@@ -5,9 +5,9 @@
     {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and imports nothing of edgeq, so that these packages can live in an environment of
-their own. Arrays travel as `.npz` files, named by the position of the input or output in the
-source model.
+ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
+in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+output in the source model.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Session:
             import onnxruntime
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
-        confine_as_planned()
+        gaps = confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
@@ -86,6 +86,7 @@ class Session:
         return {
             "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}",
             "inputs": self.inputs,
+            "gaps": gaps,
         }
 
     def prepare(self, out: str, shapes: list[list[int]]) -> None:
@@ -360,9 +361,6 @@ def _describe(error: BaseException) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer requests until the other side closes."""
-    # The folder of this file holds edgeq's modules, whose names must not hide anyone's.
-    folder = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
     session = Session()
     with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
         for line in sys.stdin:

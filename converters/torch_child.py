@@ -4,9 +4,9 @@
 
     {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
 
-It needs the standard library, numpy, torch and litert-torch, and imports nothing of edgeq, so that
-these packages can live in an environment of their own. Arrays travel as `.npz` files, named by
-the position of the input or output in the source model.
+It needs the standard library, numpy, torch and litert-torch, and of edgeq the sandbox only, which
+comes with its start: these packages can live in an environment of their own. Arrays travel as
+`.npz` files, named by the position of the input or output in the source model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import pickle
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edgeq.sandbox import confine_as_planned  # of the start, which brings it
@@ -50,13 +49,14 @@ class Session:
             import torch
         except ImportError as error:
             raise ChildError("MissingExtraError", str(error)) from error
-        confine_as_planned()
+        gaps = confine_as_planned()
         self.program = _load_program(path, trusted)
         _refuse_program(path, self.program)
         self.inputs = _inputs(path, self.program)
         return {
             "framework": f"torch {torch.__version__}, litert-torch {litert_torch.__version__}",
             "inputs": self.inputs,
+            "gaps": gaps,
         }
 
     def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
@@ -298,9 +298,6 @@ def _describe(error: BaseException) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer requests until the other side closes."""
-    # The folder of this file holds edgeq's modules, whose names must not hide anyone's.
-    folder = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
     session = Session()
     with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
         for line in sys.stdin:

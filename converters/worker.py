@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from edgeq.converters.framing import read_sample, write_sample
 class Session:
     """The model of this process and the calls on it; each call takes and returns plain JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Sequence[str]) -> None:
+        self.gaps = gaps
         self.loaded: tflite.Loaded | None = None
         self.traced: Any = None
 
@@ -38,6 +39,7 @@ class Session:
             "framework": self.loaded.framework,
             "inputs": [[s.name, s.shape, s.dtype] for s in self.loaded.inputs],
             "notes": self.loaded.notes,
+            "gaps": self.gaps,
             "rescaling": frameworks.first_rescaling(self.loaded),
         }
 
@@ -131,9 +133,13 @@ def _describe(error: BaseException) -> dict[str, Any]:
     }
 
 
-def serve(requests: Any, replies: Any) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
+def serve(requests: Any, replies: Any, gaps: Sequence[str]) -> None:
+    """Answer requests until the other side closes.
+
+    Args:
+        gaps: what the sandbox of this process lacks.
+    """
+    session = Session(gaps)
     for line in requests:
         request = json.loads(line)
         call: Callable[..., Any] = getattr(session, request["call"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeq import flatbuffer, scratch, storage
 from edgeq.device_runners import agent, environment
@@ -56,7 +57,16 @@ def doctor(
     needed = None if path is None else flatbuffer.min_runtime_version(flatbuffer.read(path))
     target = resolve_device(device, python=None if python is None else Path(python))
     facts = target.facts()
-    runtimes = _check_runtimes(target, facts, needed, path)
+    answers = {runtime: _ask_runtime(target, runtime) for runtime in facts.runtimes}
+    runtimes = tuple(
+        RuntimeCheck(
+            runtime=runtime,
+            failure=_why_broken(runtime, answer),
+            runs_model=None if path is None else _is_new_enough(needed, runtime, path),
+        )
+        for runtime, answer in answers.items()
+    )
+    gaps = next((a["sandbox"] for a in answers.values() if a["sandbox"] is not None), None)
     if facts.python is None:
         finds = _phone_problems(facts)
     else:
@@ -66,6 +76,7 @@ def doctor(
     problems = [
         *finds,
         *_machine_problems(facts),
+        *_sandbox_problems(facts.device, gaps or ()),
         *_speed_problems(facts),
         *_part_problems(parts),
     ]
@@ -78,6 +89,7 @@ def doctor(
         min_runtime_version=needed,
         problems=tuple(problems),
         can_run=all(problem.severity != "error" for problem in problems),
+        sandbox_gaps=None if gaps is None else tuple(gaps),
     )
 
 
@@ -88,24 +100,14 @@ def _problem(code: str, message: str, remedy: str | None = None) -> Problem:
 # ---------------------------------------------------------------- runtimes
 
 
-def _check_runtimes(
-    device: Device, facts: DeviceFacts, needed: str | None, model: Path | None
-) -> tuple[RuntimeCheck, ...]:
-    return tuple(
-        RuntimeCheck(
-            runtime=runtime,
-            failure=_why_broken(device, runtime),
-            runs_model=None if model is None else _is_new_enough(needed, runtime, model),
-        )
-        for runtime in facts.runtimes
-    )
-
-
-def _why_broken(device: Device, runtime: RuntimeInfo) -> str | None:
-    """What importing it says; each may live in an environment of its own."""
+def _ask_runtime(device: Device, runtime: RuntimeInfo) -> dict[str, Any]:
+    """What an agent says that imported it; each may live in an environment of its own."""
     with scratch.folder() as folder:
         job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime.name}
-        result = device.run(job, {}, folder, deadline_s=_DEADLINE_S)
+        return device.run(job, {}, folder, deadline_s=_DEADLINE_S)
+
+
+def _why_broken(runtime: RuntimeInfo, result: Mapping[str, Any]) -> str | None:
     # The two numpys that runtimes fail with only when they are used, or not at all clearly.
     numpy, error = result["facts"]["numpy"], result["error"]
     if numpy is None:
@@ -236,6 +238,16 @@ def _machine_problems(facts: DeviceFacts) -> Iterator[Problem]:
         meter = facts.energy_refusal.split(" ", 1)[0]
         message = f"Energy is not measured: {facts.energy_refusal}."
         yield _problem("doctor.meter_unreadable", message, f"sudo chmod a+r {meter}")
+
+
+def _sandbox_problems(device: str, gaps: Sequence[str]) -> Iterator[Problem]:
+    """What a model file that runs code could do there."""
+    if gaps:
+        yield _problem(
+            "doctor.no_sandbox",
+            f"Model files are opened without a whole sandbox on {device}: {'; '.join(gaps)}.",
+            "open files of strangers on another machine, with Linux 6.2 or newer",
+        )
 
 
 def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:

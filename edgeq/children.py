@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import sandbox
+from edgeq.errors import SandboxWarning
 
+_said: set[str] = set()  # of what the sandbox lacks, by `warn_of`
 _START = Path(__file__).with_name("start_child.py")
 # A library's threads are older than a late sandbox, and would not be confined by Landlock.
 _SINGLE_THREADED = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
-
-
-class SandboxWarning(UserWarning):
-    """This system lacks a part of the sandbox."""
 
 
 def start(
@@ -55,7 +53,7 @@ def start(
         OSError: the interpreter cannot be started.
     """
     if folders is not None:
-        _warn_where_missing()
+        warn_of(sandbox.missing())
     ours, theirs = (None, None) if sys.platform.startswith("linux") else os.pipe()[::-1]
     plan: dict[str, Any] = {"parent": os.getpid(), "lifeline": theirs, "confine": None}
     if folders is not None:
@@ -100,11 +98,16 @@ def _temporary(folders: Sequence[Path] | None) -> dict[str, str]:
     return {"TMPDIR": str(folders[0].resolve())} if folders else {}
 
 
-def _warn_where_missing() -> None:
-    """One line; Python shows the same warning once."""
-    if gaps := sandbox.missing():
+def warn_of(gaps: Sequence[str]) -> None:
+    """Say what the sandbox lacks, see `sandbox.confine`, in one line where it lacks something.
+
+    A child says the same of the kernel as its parent, which is not said again.
+    """
+    own = [gap for gap in gaps if gap not in _said]
+    if own:
+        _said.update(own)
         warnings.warn(
-            f"Model files are opened without a whole sandbox here: {'; '.join(gaps)}.",
+            f"Model files are opened without a whole sandbox here: {'; '.join(own)}.",
             SandboxWarning,
-            stacklevel=3,
+            stacklevel=2,
         )

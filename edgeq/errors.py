@@ -125,3 +125,7 @@ class GateError(EdgeqError):
     """Raised when a well-formed model misses a budget the user set."""
 
     exit_code = 3
+
+
+class SandboxWarning(UserWarning):
+    """This system lacks a part of the sandbox in which model files are opened."""

@@ -77,6 +77,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "doctor.hot": IssueKind("warning", "the processor is hot"),
     "doctor.governor": IssueKind("warning", "the governor keeps the clock low"),
     "doctor.low_memory": IssueKind("warning", "little memory is available"),
+    "doctor.no_sandbox": IssueKind("warning", "model files are opened without a whole sandbox"),
     "doctor.low_disk": IssueKind("warning", "little space for temporary files"),
     "doctor.throttled_before": IssueKind("note", "the processor was slowed down earlier"),
     "doctor.governor_varies": IssueKind("note", "the clock follows the load"),

@@ -792,6 +792,8 @@ class Checkup:
             say, or without a model.
         problems: the worst first.
         can_run: whether a run is possible there.
+        sandbox_gaps: what the sandbox lacks in which models are opened there, a phrase each; None
+            where no runtime could be asked.
     """
 
     facts: DeviceFacts
@@ -801,6 +803,7 @@ class Checkup:
     min_runtime_version: str | None
     problems: tuple[Problem, ...]
     can_run: bool
+    sandbox_gaps: tuple[str, ...] | None = None
 
 
 # ---------------------------------------------------------------- judging

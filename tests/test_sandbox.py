@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,41 @@ def test_numbers_are_those_of_this_machine() -> None:
     checked = {name: number for name, number in ours.items() if name in known}
     assert len(checked) > 60
     assert checked == {name: known[name] for name in checked}
+
+
+# Runs a program on a kernel that says that it has no Landlock.
+_WITHOUT_LANDLOCK = """
+import ctypes, os, struct, sys
+from edgeq import sandbox as s
+s._prctl(s._PR_SET_NO_NEW_PRIVS, 1)
+number = s._LANDLOCK_CREATE_RULESET
+program = [(s._LOAD, 0, 0, 0), (s._EQUAL, 0, 1, number), (s._RETURN, 0, 0, 0x00050026),
+           (s._RETURN, 0, 0, s._RET_ALLOW)]
+packed = b"".join(struct.pack("=HBBI", *one) for one in program)
+code = ctypes.create_string_buffer(packed, len(packed))
+header = struct.pack("@HP", len(program), ctypes.addressof(code))
+given = ctypes.create_string_buffer(header, len(header))
+s._call(s._number("seccomp", s._machine()[0]), s._SET_MODE_FILTER, 0, given)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@whole
+def test_where_the_kernel_has_no_landlock_one_line_says_so(int8_mobilenet: Path) -> None:
+    edgeq = Path(sys.executable).with_name("edgeq")
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_LANDLOCK, edgeq, "bench", int8_mobilenet, "--runs", "3"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "sandbox" in line]
+    assert line == (
+        "warning: Model files are opened without a whole sandbox here: the kernel has no Landlock, "
+        "so a child can write any file that you can."
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_LANDLOCK, edgeq, "doctor"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "not whole, see below" in done.stdout
+    assert "doctor.no_sandbox" in done.stdout

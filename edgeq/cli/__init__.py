@@ -7,13 +7,16 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Any
 
 import click
 
 from edgeq import __version__
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, SandboxWarning
+
+_python_shows = warnings.showwarning
 
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
@@ -77,6 +80,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `edgeq` command; turns errors into a sentence and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
     try:
         status: Any = cli.main(arguments, prog_name="edgeq", standalone_mode=False)
     except EdgeqError as error:
@@ -99,6 +103,16 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any
+) -> None:
+    """Our own as one line; others as Python shows them."""
+    if issubclass(category, SandboxWarning):
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
+    else:
+        _python_shows(message, category, filename, *rest, **more)
 
 
 def _drop_stdout() -> None:

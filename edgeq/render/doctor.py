@@ -20,6 +20,9 @@ def show_checkup(result: Checkup) -> str:
     parts: list[RenderableType] = [heading(facts.device), grid(_machine_rows(facts))]
     rows = _python_rows(facts)
     rows += [(check.runtime.name, _runtime_cell(check)) for check in result.runtimes]
+    if result.sandbox_gaps is not None:
+        held = "not whole, see below" if result.sandbox_gaps else "whole (Landlock and seccomp)"
+        rows.append(("sandbox", held))
     parts += ["", heading("To run models"), grid(rows)]
     if result.model is not None:
         needed = result.min_runtime_version or "of no version that it names"

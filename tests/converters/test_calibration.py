@@ -77,7 +77,7 @@ def test_stock_calibration_widens_what_an_add_consumes_in_place_and_ours_does_no
         "stock_calibrate",
         path=float_mobilenet.file.path,
         samples=str(tmp_path / "samples.bin"),
-        out=str(tmp_path / "stock.tflite"),
+        out=tmp_path / "stock.tflite",
     )
     tree = flatbuffer.read(tmp_path / "stock.tflite")
     graph = tree.subgraphs[0]

@@ -39,9 +39,7 @@ def test_dynamic_weights_are_int8_and_the_model_still_runs(
 ) -> None:
     content = Path(float_cnn.file.path).read_bytes()
     (tmp_path / "a.tflite").write_bytes(weights.quantize_dynamic(content, per_channel=True))
-    tensorflow.call(
-        "refresh_versions", path=str(tmp_path / "a.tflite"), out=str(tmp_path / "b.tflite")
-    )
+    tensorflow.call("refresh_versions", path=str(tmp_path / "a.tflite"), out=tmp_path / "b.tflite")
     proof = certify(tmp_path / "b.tflite")
     assert {op.precision for op in proof.operators if op.weight_dtype == "int8"} == {"dynamic"}
     assert proof.unquantized_weights == ()
@@ -58,7 +56,7 @@ def test_per_channel_dense_weights_need_a_newer_runtime_than_per_tensor(
     for per_channel in (True, False):
         source, out = tmp_path / "a.tflite", tmp_path / "b.tflite"
         source.write_bytes(weights.quantize_dynamic(content, per_channel=per_channel))
-        tensorflow.call("refresh_versions", path=str(source), out=str(out))
+        tensorflow.call("refresh_versions", path=str(source), out=out)
         versions[per_channel] = certify(out).min_runtime_version
     assert versions == {True: "2.17.0", False: "2.3.0"}
 
