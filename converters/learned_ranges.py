@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,8 @@ from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
 _LAYERS = "edgeq.converters.qat_layers"
+# No configuration has as much; a damaged one could inflate to anything.
+_MOST_BYTES = 64 << 20
 
 
 def trained_granularity(model: Any) -> str | None:
@@ -48,23 +53,29 @@ def trained_granularity(model: Any) -> str | None:
 
 
 def _stored_granularities(path: Path) -> Iterator[str]:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            return
-        try:
-            pending = [json.loads(archive.read("config.json"))]
-        except (ValueError, zipfile.BadZipFile):
-            return  # whoever loads it will say what is wrong with it
+    pending = [_read_config(path)]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
-            if str(item.get("registered_name")).startswith(PACKAGE):
-                yield item["config"].get("granularity", "channel")
+            config = item.get("config")
+            if str(item.get("registered_name")).startswith(PACKAGE) and isinstance(config, dict):
+                yield "tensor" if config.get("granularity") == "tensor" else "channel"
             pending += item.values()
         elif isinstance(item, list):
             pending += item
+
+
+def _read_config(path: Path) -> Any:
+    """The configuration of a Keras file; None for other files and damaged ones, of which whoever
+    loads them will say what is wrong.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+            return json.loads(content) if len(content) <= _MOST_BYTES else None
+    except (OSError, KeyError, ValueError, EOFError, RuntimeError, RecursionError, struct.error,
+            zlib.error, lzma.LZMAError, zipfile.BadZipFile):  # fmt: skip
+        return None
 
 
 def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None) -> Scheme:
