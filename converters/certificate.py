@@ -225,8 +225,6 @@ def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list
     ]
     if not wrong:
         return []
-    named = ", ".join(f"{op.name} ({op.output})" for op in wrong[:_MOST_LISTED])
-    more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
     kinds = {op.name for op in wrong}
     lacking = sorted(kinds & _NO_INT8_KERNEL)
     reason = (
@@ -237,8 +235,14 @@ def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list
     found = "/".join(sorted({op.precision for op in wrong}))
     return [
         f"{len(wrong)} of {len(certificate.operators)} operators are {found} instead of "
-        f"{scheme.name}: {named}{more}; {reason}."
+        f"{scheme.name}: {_list(wrong)}; {reason}."
     ]
+
+
+def _list(operators: Sequence[OperatorReport]) -> str:
+    named = ", ".join(f"{op.name} ({op.output})" for op in operators[:_MOST_LISTED])
+    more = len(operators) - _MOST_LISTED
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _judge_interface(
@@ -274,9 +278,22 @@ def _judge_weights(
         problems.append(
             f"no weights are INT8: none of its filters has {MIN_ELEMENTS} elements or more."
         )
-    convolves = any(op.name in CHANNEL_AXIS for op in certificate.operators)
     if granularity == "tensor" and certificate.is_per_channel:
         problems.append("weights are quantized per channel instead of per tensor.")
-    if granularity == "channel" and convolves and certificate.is_per_channel is False:
-        problems.append("weights are quantized per tensor instead of per channel.")
+    if granularity == "channel" and (found := _with_one_scale(certificate)):
+        problems.append(f"weights of {_list(found)} are quantized per tensor, not per channel.")
     return problems
+
+
+def _with_one_scale(certificate: Certificate) -> list[OperatorReport]:
+    """Layers of several channels that should have a scale for each, and have one."""
+    found = [
+        op
+        for op in certificate.operators
+        if op.name in CHANNEL_AXIS
+        and op.granularity == "tensor"
+        and op.weight_shape[CHANNEL_AXIS[op.name]] > 1
+    ]
+    # Older converters leave dense layers so, beside convolutions that are per channel.
+    is_dense = all(op.name == "FULLY_CONNECTED" for op in found)
+    return [] if is_dense and certificate.is_per_channel else found

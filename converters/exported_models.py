@@ -24,6 +24,7 @@ from edgeq import children, scratch, storage
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
+from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
@@ -193,23 +194,13 @@ class ExportedReader:
 
         Raises:
             MissingExtraError: the Python has not what it takes.
-            SourceError: the file cannot be read, holds code, is quantized, or was exported for
-                training.
+            SourceError: the file cannot be read, holds code, names files elsewhere, is quantized,
+                or was exported for training.
             LoweringError: the framework's converter refused it.
             UsageError: a shape that is missing or does not fit.
         """
         self._folder = folder
-        if self.kind == "torch" and not options.trusted:
-            refuse_code(self.path)
-        try:
-            read = self._process.call("load", path=str(self.path), trusted=options.trusted)
-        except MissingExtraError as error:
-            raise _missing(
-                self._framework,
-                f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
-            ) from error
-        children.warn_of(read["gaps"])
+        read = self._load(options)
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._inputs = list(declared)
         shapes = fix_shapes(options, declared)
@@ -245,6 +236,23 @@ class ExportedReader:
         if failure is not None:
             notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
         return replace(model, notes=tuple(notes))
+
+    def _load(self, options: ConvertOptions) -> dict[str, Any]:
+        """Have the child read the file, of which nothing may lead elsewhere."""
+        if self.kind == "onnx":
+            onnx_file.refuse_outside(self.path)
+        elif not options.trusted:
+            refuse_code(self.path)
+        try:
+            read = self._process.call("load", path=str(self.path), trusted=options.trusted)
+        except MissingExtraError as error:
+            raise _missing(
+                self._framework,
+                f"{self._python} does not have ({error.message})",
+                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
+            ) from error
+        children.warn_of(read["gaps"])
+        return dict(read)
 
     def _simplify(self, prepared: Path) -> str | None:
         """Let the simplifier replace a file, in a process and a folder of its own; why not."""

@@ -35,8 +35,9 @@ def begin(where: str) -> str:
 
 
 def quote(error: BaseException) -> str:
-    """What another library says, without the stop that our own sentence adds."""
-    return str(error).rstrip(".")
+    """What another library says, on one line and without the stop that our own sentence adds."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
@@ -84,6 +85,12 @@ def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> 
 
 def _reshape(array: Array, spec: TensorSpec, where: str, is_pixels: bool) -> Array:
     wanted = sample_shape(spec)
+    if not array.size and 0 not in wanted:
+        raise DataError(
+            f"Input {spec.name!r} takes {show_shape(wanted)}, but {where} holds no values: its "
+            f"shape is {array.shape}.",
+            hint="Store one array of all samples, whose first dimension counts them.",
+        )
     if len(array.shape) == len(wanted) and all(
         want in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
     ):
@@ -151,7 +158,8 @@ def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
     if target.kind != "f" and array.dtype != target:
         _check_integers(array, target, spec, where)
     # A writeable array is its owner's, who may fill it with the next sample.
-    with np.errstate(over="ignore"):  # becomes infinity, which the linter reports
+    # An overflow becomes infinity, which the linter reports, as it does NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array.astype(target, copy=array.flags.writeable))
 
 

@@ -1,7 +1,7 @@
 """Read model files with the framework that can: Keras 3, else tf_keras, or TensorFlow itself.
 
-Runs in the child process only. Loading a model file must never run code that came with it: a
-Lambda layer is refused, whichever library would load it, unless the user trusts the file.
+Runs in the child process only. Loading a model file must never run code that came with it: what
+the file holds is checked before a framework opens it (`safe_reading`), unless the user trusts it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import importlib
 import inspect
 import json
 import re
+import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from edgeq import flatbuffer
 from edgeq.converters import tflite
 from edgeq.converters.learned_ranges import PACKAGE
+from edgeq.converters.safe_reading import keras_file, saved_model
+from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
 
@@ -48,12 +50,14 @@ def load(
         UsageError: a custom object or signature that does not exist.
     """
     objects = dict(_import_object(text) for text in custom_objects)
+    objects = {**_registered_objects(), **objects}
     if kind == "saved_model":
         return _load_saved_model(path, objects, trusted=trusted, signature=signature)
-    config = _read_h5_config(path) if kind == "h5" else _read_keras_config(path)
+    file = keras_file.read(path, kind)
     if not trusted:
-        _refuse_lambda(path, config)
-    return _load_keras(path, objects, config, trusted=trusted)
+        keras_file.refuse_code(file, frozenset(objects))
+    with tempfile.TemporaryDirectory() as folder:
+        return _load_keras(file, Path(folder), objects, trusted=trusted)
 
 
 def _import_object(text: str) -> tuple[str, Any]:
@@ -67,81 +71,51 @@ def _import_object(text: str) -> tuple[str, Any]:
         ) from error
 
 
+def _registered_objects() -> dict[str, Any]:
+    """What the modules of the user's objects have registered, besides those that were named."""
+    found: dict[str, Any] = {}
+    for package in ("keras", "tf_keras"):
+        if package in sys.modules:
+            registered = sys.modules[package].saving.get_custom_objects()
+            found |= {
+                name: item
+                for name, item in registered.items()
+                if str(getattr(item, "__module__", "")).partition(".")[0]
+                not in ("keras", "tf_keras")
+            }
+    return found
+
+
 # ---------------------------------------------------------------- Keras files
 
 
-def _read_keras_config(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-            if broken is not None:
-                raise SourceError(f"{path} is damaged: {broken} fails its checksum.")
-            config = json.loads(archive.read("config.json"))
-            metadata = json.loads(archive.read("metadata.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-        raise SourceError(
-            f"{path} is not a whole Keras file: {error}.",
-            hint="Save it again with model.save('model.keras').",
-        ) from error
-    return {"config": config, "keras_version": str(metadata.get("keras_version", ""))}
-
-
-def _read_h5_config(path: Path) -> dict[str, Any]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as archive:
-            config = archive.attrs.get("model_config")
-            version = archive.attrs.get("keras_version", "")
-    except OSError as error:
-        raise SourceError(
-            f"{path} is not a whole HDF5 file: {_first_line(error)}.",
-            hint="Save it again with model.save('model.h5').",
-        ) from error
-    if config is None:
-        raise SourceError(
-            f"{path} holds weights only, no model.",
-            hint="Rebuild the model, load_weights, and save the whole of it.",
-        )
-    return {"config": json.loads(config), "keras_version": _decoded(version)}
-
-
-def _decoded(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _refuse_lambda(path: Path, config: Any) -> None:
-    if re.search(r'"class_name": "Lambda"', json.dumps(config)):
-        raise SourceError(
-            f"{path} contains a Lambda layer, which would run Python code stored in the file.",
-            hint="Pass --unsafe-deserialization if you trust where the file comes from.",
-        )
-
-
-def _load_keras(
-    path: Path, objects: dict[str, Any], config: dict[str, Any], *, trusted: bool
-) -> Loaded:
+def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trusted: bool) -> Loaded:
     import keras
 
-    if PACKAGE in json.dumps(config):
+    if PACKAGE in json.dumps(file.config):
         importlib.import_module("edgeq.converters.qat_layers")  # registers them with Keras
     try:
         model = keras.models.load_model(
-            path, custom_objects=objects, compile=False, safe_mode=not trusted
+            keras_file.prepare(file, folder),
+            custom_objects=objects,
+            compile=False,
+            safe_mode=not trusted,
         )
         return tflite.wrap_keras(model, f"keras {keras.__version__}")
     except Exception as error:
-        saved = str(config["keras_version"])
+        saved = file.version
         if saved.startswith("2."):
-            return _load_with_tf_keras(path, objects, f"keras {keras.__version__}", error)
-        if path.suffix == ".h5" or flatbuffer.release(saved) <= flatbuffer.release(
-            keras.__version__
-        ):
-            raise _explain_load(path, error) from error
-        return _load_newer(path, objects, saved, trusted=trusted)
+            refused_by = f"keras {keras.__version__}"
+            source = keras_file.prepare(file, folder)
+            return _load_with_tf_keras(
+                file.path, source, objects, refused_by, error, trusted=trusted
+            )
+        if file.kind == "h5" or flatbuffer.release(saved) <= flatbuffer.release(keras.__version__):
+            raise _explain_load(file.path, error) from error
+        return _load_newer(file, folder, objects, trusted=trusted)
 
 
-def _load_newer(path: Path, objects: dict[str, Any], saved: str, *, trusted: bool) -> Loaded:
+def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trusted: bool) -> Loaded:
     """A `.keras` file from a newer Keras, without arguments that this one does not know yet.
 
     Only those left at None or False, and their companions, are dropped: a new feature that the
@@ -150,48 +124,43 @@ def _load_newer(path: Path, objects: dict[str, Any], saved: str, *, trusted: boo
     import keras
 
     here = keras.__version__
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.with_suffix(".keras").name
-        _copy_without_unknown(path, copy)
-        try:
-            model = keras.models.load_model(
-                copy, custom_objects=objects, compile=False, safe_mode=not trusted
-            )
-        except Exception as error:
-            explained = _explain_load(path, error)
-            explained.message += f" It was saved with Keras {saved}; here is {here}."
-            explained.hint = explained.hint or "Upgrade Keras (3.13 and newer need Python 3.11)."
-            raise explained from error
-    note = f"Saved with Keras {saved}; {here} read it without arguments that are new and unused."
+    try:
+        model = keras.models.load_model(
+            keras_file.prepare(file, folder, _without_unknown),
+            custom_objects=objects,
+            compile=False,
+            safe_mode=not trusted,
+        )
+    except Exception as error:
+        explained = _explain_load(file.path, error)
+        explained.message += f" It was saved with Keras {file.version}; here is {here}."
+        explained.hint = explained.hint or "Upgrade Keras (3.13 and newer need Python 3.11)."
+        raise explained from error
+    note = (
+        f"Saved with Keras {file.version}; {here} read it without arguments that are new and "
+        "unused."
+    )
     return tflite.wrap_keras(model, f"keras {here}", (note,))
 
 
-def _copy_without_unknown(path: Path, copy: Path) -> None:
-    def plain(value: Any) -> Any:
-        if isinstance(value, list):
-            return [plain(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        kept = {key: plain(item) for key, item in value.items()}
-        known = _known_arguments(str(value.get("module")), str(value.get("class_name")))
-        if known is not None and isinstance(kept.get("config"), dict):
-            config = kept["config"]
-            off = [key for key in config if key not in known and config[key] in (None, False)]
-            # renorm=False takes renorm_momentum=0.99 along
-            companions = tuple(f"{key}_" for key in off)
-            kept["config"] = {
-                key: item
-                for key, item in config.items()
-                if key in known or not (key in off or key.startswith(companions))
-            }
-        return kept
-
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "config.json":
-                content = json.dumps(plain(json.loads(content))).encode()
-            target.writestr(name, content)
+def _without_unknown(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_unknown(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_unknown(item) for key, item in value.items()}
+    known = _known_arguments(str(value.get("module")), str(value.get("class_name")))
+    if known is not None and isinstance(kept.get("config"), dict):
+        config = kept["config"]
+        off = [key for key in config if key not in known and config[key] in (None, False)]
+        # renorm=False takes renorm_momentum=0.99 along
+        companions = tuple(f"{key}_" for key in off)
+        kept["config"] = {
+            key: item
+            for key, item in config.items()
+            if key in known or not (key in off or key.startswith(companions))
+        }
+    return kept
 
 
 def _known_arguments(module: str, name: str) -> set[str] | None:
@@ -211,12 +180,20 @@ def _known_arguments(module: str, name: str) -> set[str] | None:
 
 
 def _load_with_tf_keras(
-    path: Path, objects: dict[str, Any], refused_by: str, refusal: Exception
+    path: Path,
+    source: Path,
+    objects: dict[str, Any],
+    refused_by: str,
+    refusal: Exception,
+    *,
+    trusted: bool,
 ) -> Loaded:
     import tf_keras
 
     try:
-        model = tf_keras.models.load_model(path, custom_objects=objects, compile=False)
+        model = tf_keras.models.load_model(
+            source, custom_objects=objects, compile=False, safe_mode=not trusted
+        )
     except Exception as error:
         raise _explain_load(path, error) from error
     note = (
@@ -235,11 +212,7 @@ def _reason(error: Exception) -> str:
     added = re.search(r"no attribute '(\w+)'", text)
     if added:
         return f"missing {added.group(1)!r}"
-    return _first_line(error)[:160].rstrip(". ")
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+    return first_line(error)[:160].rstrip(". ")
 
 
 def _explain_load(path: Path, error: Exception) -> SourceError:
@@ -263,12 +236,22 @@ def _load_saved_model(
     path: Path, objects: dict[str, Any], *, trusted: bool, signature: str | None
 ) -> Loaded:
     try:
+        message = tf.__internal__.saved_model.parse_saved_model(str(path))
+    except Exception as error:
+        raise SourceError(
+            f"{path} is not a whole SavedModel: {first_line(error)}.",
+            hint="Export or copy the model again.",
+        ) from error
+    if not trusted:
+        saved_model.refuse_code(path, message, signature)
+    try:
         restored = tf.saved_model.load(str(path))
     except Exception as error:  # noqa: BLE001 -- loading raises bare and private types
-        carried = path / "keras_metadata.pb"
-        if not trusted and carried.exists() and b'"class_name": "Lambda"' in carried.read_bytes():
-            _refuse_lambda(path, {"class_name": "Lambda"})
-        return _load_with_tf_keras(path, objects, f"tensorflow {tf.__version__}", error)
+        if not trusted:
+            saved_model.refuse_all_code(path, message)
+            saved_model.refuse_metadata(path, _metadata(path, message), frozenset(objects))
+        refused_by = f"tensorflow {tf.__version__}"
+        return _load_with_tf_keras(path, path, objects, refused_by, error, trusted=trusted)
     function = _choose_signature(path, restored.signatures, signature)
     loaded = tflite.wrap_function(function, f"tensorflow {tf.__version__}")
     # The variables live as long as the restored object does.
@@ -276,11 +259,21 @@ def _load_saved_model(
     return loaded
 
 
+def _metadata(path: Path, message: Any) -> list[str]:
+    """The JSON of each Keras object, from the places where tf_keras looks for it."""
+    from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
+
+    graph = message.meta_graphs[0].object_graph_def
+    found = [node.user_object.metadata for node in graph.nodes]
+    beside = path / "keras_metadata.pb"
+    if beside.exists():
+        found += [node.metadata for node in SavedMetadata.FromString(beside.read_bytes()).nodes]
+    return found
+
+
 def _choose_signature(path: Path, signatures: Any, wanted: str | None) -> Any:
     names = sorted(signatures)
-    chosen = wanted or ("serving_default" if "serving_default" in names else None)
-    if chosen is None and len(names) == 1:
-        chosen = names[0]
+    chosen = saved_model.choose_signature(names, wanted)
     if chosen not in names:
         raise UsageError(
             f"{path} has no signature {wanted or 'serving_default'!r}; it has: "

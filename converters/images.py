@@ -1,23 +1,31 @@
 """A folder of images as a source: flat, or a folder per class.
 
 Pixels are taken as stored, as keras and tf.data loaders do: EXIF orientation is not applied (and
-noted), transparency is dropped, of an animation the first frame counts.
+noted), transparency is dropped, of an animation the first frame counts. An image's size is looked
+at before its pixels are decoded, because a small file may hold a very large image.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import io
+import os
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgeq.converters.fitting import Array, begin, image_shape, quote
-from edgeq.converters.sources import Row, require_one_input
+from edgeq.converters.sources import Row, require_count, require_one_input
+from edgeq.converters.stored import unreadable
 from edgeq.errors import DataError
+from edgeq.files import read_file
 from edgeq.issues import make_issue
-from edgeq.storage import hash_file
 from edgeq.values import Issue, TensorSpec
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
@@ -25,6 +33,29 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 _GRAY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 _ORIENTATION_TAG = 0x0112
+# What files of the above suffixes hold; in the wild, a .jpg may be a GIF.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
+MAX_PIXELS = 25_000_000
+# Each scan of a progressive JPEG goes through all pixels, and takes as little as 20 bytes.
+_JPEG_FORMATS = ("JPEG", "MPO")
+_JPEG_SCAN = b"\xff\xda"
+_MOST_SCANS = 200
+_MOST_FILE_BYTES = 200_000_000
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Image files in order, and where each class begins; ImageNet has a million of them."""
+
+    files: Sequence[str]
+    class_names: tuple[str, ...]
+    ends: Sequence[int]
+    ignored: Sequence[str]
+
+    def label(self, index: int) -> int | None:
+        """Number of the class, None of a flat folder."""
+        return bisect_right(self.ends, index) if self.class_names else None
 
 
 class ImageSource:
@@ -47,10 +78,15 @@ class ImageSource:
         self._input = spec.name
         shape = image_shape(spec)
         self._wants_colour = shape is not None and shape[2] == 3
-        self._oriented: set[Path] = set()
-        self.class_names, self._files, ignored = _list_images(folder, name)
-        self.count = len(self._files)
-        self._issues = (*_ignored_issue(ignored, name), *_order_issue(self.class_names, name))
+        self._oriented: set[str] = set()
+        self._listing = _list_images(folder, name)
+        self.class_names = self._listing.class_names
+        self.count = len(self._listing.files)
+        self._digests = bytearray(self.count * _DIGEST_BYTES)  # of the files read so far
+        self._issues = (
+            *_ignored_issue(self._listing.ignored, name),
+            *_order_issue(self.class_names, name),
+        )
 
     @property
     def has_labels(self) -> bool:
@@ -62,35 +98,60 @@ class ImageSource:
         """Those of the folder, and of the files decoded so far."""
         if not self._oriented:
             return self._issues
-        example = min(self._oriented).relative_to(self._folder).as_posix()
         message = (
             f"{len(self._oriented)} images of {self.name} carry an EXIF orientation, which is not "
-            f"applied, e.g. {example}."
+            f"applied, e.g. {min(self._oriented)}."
         )
         return (*self._issues, make_issue("data.orientation_ignored", message))
 
     def digest(self) -> str:
         """Of the sorted relative names and digests of the image files."""
         digest = hashlib.sha256()
-        for file, _ in sorted(self._files):
-            relative = file.relative_to(self._folder).as_posix()
-            digest.update(f"{relative}\0{hash_file(file)}\n".encode())
+        for index, file in enumerate(self._listing.files):
+            content_digest = self._read(index)[1]
+            digest.update(os.fsencode(file) + b"\0" + content_digest.hex().encode() + b"\n")
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """See `Source`; one image is decoded at a time."""
         for index in range(self.count) if indices is None else indices:
-            file, label = self._files[index]
-            where = f"image {file.relative_to(self._folder).as_posix()}"
-            yield Row(index, {self._input: self._decode(file, where)}, label, where)
+            file = self._listing.files[index]
+            pixels = self._decode(file, self._read(index)[0])
+            yield Row(index, {self._input: pixels}, self._listing.label(index), f"image {file}")
 
-    def _decode(self, file: Path, where: str) -> Array:
+    def _read(self, index: int) -> tuple[bytes, bytes]:
+        """A file's content and its digest, which is the same each time."""
+        file = self._listing.files[index]
         try:
-            with Image.open(file) as image:
-                if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
-                    self._oriented.add(file)
-                return _pixels(image, self._wants_colour, where)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            content = read_file(self._folder / file, _MOST_FILE_BYTES)
+        except OSError as error:
+            raise unreadable(f"Image {file} of {self.name}", error) from error
+        found = hashlib.sha256(content).digest()
+        place = slice(index * _DIGEST_BYTES, (index + 1) * _DIGEST_BYTES)
+        if any(self._digests[place]) and self._digests[place] != found:
+            raise DataError(
+                f"Image {file} of {self.name} changed while edgeq read the folder.",
+                hint="Run the command again when nothing writes to it.",
+            )
+        self._digests[place] = found
+        return content, found
+
+    def _decode(self, file: str, content: bytes) -> Array:
+        where = f"image {file}"
+        try:
+            # The filter is the whole process's; what another thread sees of it does no harm.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with _open_image(content, f"{begin(where)} of {self.name}") as image:
+                    image.load()
+                    if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
+                        self._oriented.add(file)
+                    return _pixels(image, self._wants_colour, where)
+        except DataError:
+            raise
+        # Nonsense ends Pillow's decoders in errors of nearly every kind.
+        except Exception as error:
             raise DataError(
                 f"{begin(where)} of {self.name} cannot be read: {quote(error)}.",
                 hint="Repair or remove it.",
@@ -106,6 +167,40 @@ def open_images(folder: Path, inputs: Sequence[TensorSpec], name: str) -> ImageS
     return ImageSource(folder, name, require_one_input(inputs, f"{name} is a folder of images and"))
 
 
+def _open_image(content: bytes, where: str) -> Image.Image:
+    """An image of one of the known formats and of a bearable size, not yet decoded.
+
+    Other formats that Pillow knows are not tried: for one of them it starts a program.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{where} is not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image.",
+            hint="Repair or remove it.",
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        stated = re.search(r"\d+", str(error))  # "Image size (144000000 pixels) exceeds limit..."
+        raise _too_large(where, int(stated[0]) if stated else MAX_PIXELS + 1) from error
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise _too_large(where, pixels)
+    scans = content.count(_JPEG_SCAN) if image.format in _JPEG_FORMATS else 0
+    if scans > _MOST_SCANS:
+        raise DataError(
+            f"{where} is a JPEG of {scans} scans; edgeq decodes at most {_MOST_SCANS}.",
+            hint="Save it again: a usual progressive JPEG has ten.",
+        )
+    return image
+
+
+def _too_large(where: str, pixels: int) -> DataError:
+    return DataError(
+        f"{where} has {pixels:,} pixels; edgeq decodes images of at most {MAX_PIXELS:,}.",
+        hint="Make it smaller beforehand: decoding takes up to 40 bytes of memory for each pixel.",
+    )
+
+
 def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
     """Pixels as uint8, height x width x 3 (RGB), or x 1 of a grey file unless colour is wanted."""
     if image.mode in _GRAY_MODES and not wants_colour:
@@ -117,54 +212,80 @@ def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
         )
     if "transparency" in image.info:
         image = image.convert("RGBA")  # from a palette straight to RGB, Pillow warns
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _list_images(
-    folder: Path, name: str
-) -> tuple[tuple[str, ...], list[tuple[Path, int | None]], list[Path]]:
-    """Class names (empty when flat), files with labels in order, and files that are no images."""
-    entries = sorted(item for item in folder.iterdir() if not item.name.startswith("."))
-    folders = [item for item in entries if item.is_dir()]
-    flat, ignored = _split_images(entries)
-    if flat and folders:
+def _list_images(folder: Path, name: str) -> _Listing:
+    """What lies in a folder, or in its folders.
+
+    Raises:
+        DataError: see `ImageSource`; or there are too many files to list.
+    """
+    top = _scan(folder, name, 0)
+    if top.images and top.folders:
         raise DataError(
-            f"{name} holds both images and folders, e.g. {flat[0].name} and {folders[0].name}/.",
+            f"{name} holds both images and folders, e.g. {top.images[0]} and {top.folders[0]}/.",
             hint="Keep either images only, or one folder of images per class.",
         )
-    if not folders:
-        _require_images(flat, name)
-        return (), [(file, None) for file in flat], ignored
-    files: list[tuple[Path, int | None]] = []
-    for label, class_folder in enumerate(folders):
-        images, others = _list_class(class_folder, name)
-        files += [(image, label) for image in images]
-        ignored += others
+    files, ends, others, seen = list(top.images), [], list(top.others), top.count
+    for class_name in top.folders:
+        found = _scan(folder / class_name, name, seen)
+        if found.folders:
+            raise DataError(
+                f"Class folder {class_name}/ of {name} holds a folder itself: {found.folders[0]}/.",
+                hint="Name the folder whose folders are the classes.",
+            )
+        seen += found.count
+        files += [f"{class_name}/{file}" for file in found.images]
+        others += found.others
+        ends.append(len(files))
     _require_images(files, name)
-    if len(folders) == 1:
+    if len(top.folders) == 1:
         raise DataError(
-            f"{name} holds a single class folder, {folders[0].name}/.",
-            hint=f"For images without labels name that folder: --data {name}/{folders[0].name}",
+            f"{name} holds a single class folder, {top.folders[0]}/.",
+            hint=f"For images without labels name that folder: --data {name}/{top.folders[0]}",
         )
-    return tuple(item.name for item in folders), files, ignored
+    return _Listing(files, tuple(top.folders), ends, others)
 
 
-def _list_class(folder: Path, name: str) -> tuple[list[Path], list[Path]]:
-    entries = sorted(item for item in folder.iterdir() if not item.name.startswith("."))
-    images, others = _split_images(entries)
-    nested = [item.name for item in entries if item.is_dir()]
-    if nested:
-        raise DataError(
-            f"Class folder {folder.name}/ of {name} holds a folder itself: {nested[0]}/.",
-            hint="Name the folder whose folders are the classes.",
-        )
-    return images, others
+@dataclass(frozen=True)
+class _Entries:
+    """Names in one folder, sorted."""
+
+    folders: Sequence[str]
+    images: Sequence[str]
+    others: Sequence[str]
+
+    @property
+    def count(self) -> int:
+        return len(self.folders) + len(self.images) + len(self.others)
 
 
-def _split_images(entries: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    files = [item for item in entries if item.is_file()]
-    images = [item for item in files if item.suffix.lower() in IMAGE_SUFFIXES]
-    return images, [item for item in files if item not in set(images)]
+def _scan(folder: Path, name: str, seen: int) -> _Entries:
+    folders, images, others = [], [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                seen += 1
+                require_count(seen, name, "files or more")
+                if _is(entry.is_dir):
+                    folders.append(entry.name)
+                elif entry.name.lower().endswith(IMAGE_SUFFIXES) and _is(entry.is_file):
+                    images.append(entry.name)
+                else:
+                    others.append(entry.name)
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+    return _Entries(sorted(folders), sorted(images), sorted(others))
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _require_images(files: Sequence[object], name: str) -> None:
@@ -174,10 +295,10 @@ def _require_images(files: Sequence[object], name: str) -> None:
         )
 
 
-def _ignored_issue(ignored: Sequence[Path], name: str) -> tuple[Issue, ...]:
+def _ignored_issue(ignored: Sequence[str], name: str) -> tuple[Issue, ...]:
     if not ignored:
         return ()
-    message = f"{len(ignored)} files of {name} are not images, e.g. {ignored[0].name}."
+    message = f"{len(ignored)} files of {name} are not images, e.g. {ignored[0]}."
     return (make_issue("data.files_ignored", message),)
 
 
@@ -186,7 +307,7 @@ def _order_issue(class_names: Sequence[str], name: str) -> tuple[Issue, ...]:
     if not all(text.isdecimal() for text in class_names):
         return ()
     for label, text in enumerate(class_names):
-        if class_names != sorted(class_names, key=int) and int(text) != label:
+        if int(text) != label:
             message = (
                 f"The class folders of {name} are numbers sorted as text, as keras sorts them: "
                 f"{text!r} has label {label}."

@@ -7,6 +7,7 @@ for sample in samples.iterate(choose(samples, 200, seed=0)): ...
 from __future__ import annotations
 
 import heapq
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.archives import open_npy, open_npz
-from edgeq.converters.fitting import Array, fit, show_shape
+from edgeq.converters.fitting import Array, fit, quote, show_shape
 from edgeq.converters.functions import FunctionSource, is_function_reference, open_function
 from edgeq.converters.images import open_images
 from edgeq.converters.preprocessing import apply, find_preprocessing
@@ -262,12 +263,16 @@ def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
 
 def _open_named(source: str | Path, inputs: Sequence[TensorSpec]) -> Source:
     path, name = Path(source), str(source)
-    if path.is_dir():
-        return open_images(path, inputs, name)
-    if not path.exists():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError as error:
         if is_function_reference(name):
             return open_function(name, inputs)
-        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES)
+        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
+    except (OSError, ValueError) as error:  # the latter for a name with a zero in it
+        raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
+    if is_folder:
+        return open_images(path, inputs, name)
     opener = _FILE_OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{name} is not a kind of data edgeq reads.", hint=_KNOWN_SOURCES)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from edgeq.converters.fitting import Array
 from edgeq.errors import DataError
-from edgeq.storage import hash_file
 from edgeq.values import Issue, TensorSpec
+
+# What one source may hold, so that no file, however small it is packed, takes hours or a machine's
+# memory. Each step of the preparation makes a copy of a sample.
+MAX_SAMPLES = 5_000_000
+MAX_SAMPLE_BYTES = 300_000_000
+MAX_LABEL_BYTES = 32_000_000
+MAX_CLASSES = 100_000
+MAX_CLASS_NAME = 1_000
+_LARGEST_LABEL = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -86,24 +93,79 @@ def plain_label(value: Any) -> Any:
 
 
 def make_labels(values: Array | None, count: int, name: str) -> Labels:
-    """Check labels; digits become numbers, other texts the index of the sorted distinct texts.
+    """Check labels in memory; texts become numbers as `code_texts` says.
 
     Raises:
         DataError: there are not as many labels as samples, or they are Python objects.
     """
     if values is None:
         return Labels()
-    found = len(values) if values.ndim else 0
-    if found != count:
-        raise DataError(f"{name} has {count} samples and {found} labels.")
+    require_as_many_labels(len(values) if values.ndim else 0, count, name)
     if values.dtype.kind in "US":
-        names, indices = np.unique(values.astype(str), return_inverse=True)
-        if all(text.isdecimal() for text in names):
-            return Labels(names.astype(np.int64)[indices.reshape(-1)])
-        return Labels(indices.reshape(-1), tuple(str(text) for text in names))
+        texts = [read_text(value, name) for value in values.reshape(count, -1)]
+        numbers, class_names = code_texts(texts, name)
+        return Labels(np.array([numbers[text] for text in texts], np.int64), class_names)
     if values.dtype.kind not in "fiub":
         raise DataError(f"The labels of {name} are {values.dtype} values, not numbers or texts.")
     return Labels(values)
+
+
+def require_as_many_labels(found: int, count: int, name: str) -> None:
+    """Raise unless there are as many labels as samples."""
+    if found != count:
+        raise DataError(
+            f"{name} has {count} samples and {found} labels.", hint="Store one label per sample."
+        )
+
+
+def read_text(value: Array, name: str) -> str:
+    """The text of one label.
+
+    Raises:
+        DataError: it is several texts, or its bytes are not UTF-8.
+    """
+    if value.size != 1:
+        raise DataError(f"A label of {name} is {value.size} texts.", hint="Store one per sample.")
+    text = value.item()
+    try:
+        return text.decode() if isinstance(text, bytes) else str(text)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"A label of {name} is not UTF-8 text: {text[:80]!r}.", hint="Store texts or numbers."
+        ) from error
+
+
+def code_texts(texts: Iterable[str], name: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Numbers for labels that are texts.
+
+    Returns:
+        Text to number, and the names of the classes: digits are the number that they say, without
+        names; other texts are numbered in sorted order.
+
+    Raises:
+        DataError: there are too many different texts to be classes, or a number is too large.
+    """
+    distinct = set()
+    for text in texts:
+        distinct.add(text)
+        if len(text) > MAX_CLASS_NAME or len(distinct) > MAX_CLASSES:
+            raise DataError(
+                f"The labels of {name} are texts of up to {max(map(len, distinct)):,} characters "
+                f"and at least {len(distinct):,} different ones; edgeq takes {MAX_CLASSES:,} "
+                f"classes with names of {MAX_CLASS_NAME:,} characters.",
+                hint="Store labels as numbers.",
+            )
+    names = sorted(distinct)
+    if not all(text.isdecimal() for text in names):
+        return {text: number for number, text in enumerate(names)}, tuple(names)
+    numbers = {text: int(text) for text in names}
+    if max(numbers.values(), default=0) > _LARGEST_LABEL:
+        raise DataError(
+            f"The labels of {name} hold the number {max(numbers.values())}, which 64 bits cannot "
+            "hold.",
+            hint="Store the index of the class.",
+        )
+    return numbers, ()
 
 
 def match_names(
@@ -130,7 +192,7 @@ def match_names(
         return {name: name for name in wanted}, label
     if len(wanted) == 1 and others == ["x"]:
         return {wanted[0]: "x"}, label
-    shown = ", ".join(map(repr, found)) or "nothing"
+    shown = _show_names(found)
     if len(wanted) == 1:
         message = f"{where} holds {shown}, but the model's input is {wanted[0]!r}."
         hint = f"Name the array of samples 'x' or {wanted[0]!r}, labels 'y', and leave out others."
@@ -139,6 +201,14 @@ def match_names(
         f"{where} holds {shown}, but the model's inputs are {', '.join(map(repr, wanted))}.",
         hint="Name one array after each input, labels 'y', and leave out others.",
     )
+
+
+def _show_names(names: Sequence[str]) -> str:
+    """A few of them: whoever made a file chose how many there are, and how long."""
+    texts = map(str, names[:8])
+    shown = [repr(text if len(text) <= 60 else f"{text[:57]}...") for text in texts]
+    rest = [f"{len(names) - 8:,} more"] if len(names) > 8 else []
+    return ", ".join(shown + rest) or "nothing"
 
 
 def require_one_input(inputs: Sequence[TensorSpec], what: str) -> TensorSpec:
@@ -168,7 +238,17 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
     count = next(iter(lengths.values()))
     if count == 0:
         raise DataError(f"{name} holds no samples.")
+    require_count(count, name)
     return count
+
+
+def require_count(count: int, name: str, what: str = "samples") -> None:
+    """Raise when there are more samples than edgeq can choose from in seconds."""
+    if count > MAX_SAMPLES:
+        raise DataError(
+            f"{name} holds {count:,} {what}; edgeq takes at most {MAX_SAMPLES:,}.",
+            hint="Give a part of them: some hundred calibrate, some thousand tell the accuracy.",
+        )
 
 
 # ---------------------------------------------------------------- arrays
@@ -176,14 +256,13 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """Arrays by input name, samples along the first axis; in memory, or one mapped `.npy`."""
+    """Arrays in memory by input name, samples along the first axis."""
 
     name: str
-    kind: str
     arrays: Mapping[str, Array]
     labels: Labels
     count: int
-    path: Path | None = None
+    kind: str = "arrays"
     issues: tuple[Issue, ...] = ()
 
     @property
@@ -197,9 +276,7 @@ class ArraySource:
         return self.labels.class_names
 
     def digest(self) -> str:
-        """Of the file, or of names, dtypes, shapes and values."""
-        if self.path is not None:
-            return hash_file(self.path)
+        """Of names, dtypes, shapes and values."""
         digest = hashlib.sha256()
         for row in self.read(None):
             update_digest(digest, row.inputs, row.label)
@@ -239,4 +316,4 @@ def open_arrays(
             raise DataError(f"{key!r} in {name} is not an array of samples: {type(column)}.")
     count = count_rows({key: len(column) for key, column in columns.items()}, name)
     labels = make_labels(None if label is None else np.asarray(arrays[label]), count, name)
-    return ArraySource(name, "arrays", columns, labels, count)
+    return ArraySource(name, columns, labels, count)

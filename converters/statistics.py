@@ -95,8 +95,8 @@ class ExactSum:
     def add(self, values: NDArray[np.float32]) -> None:
         """Add one finite value to each sum."""
         fraction, exponent = np.frexp(values.astype(np.float64))
-        row = np.clip(exponent + 149, 0, 277)
-        self.mantissas[row, np.arange(len(values))] += np.ldexp(fraction, 24).astype(np.int64)
+        place = exponent + 149, np.arange(len(values))
+        self.mantissas[place] += np.ldexp(fraction, 24).astype(np.int64)
 
     def totals(self) -> Floats:
         """The sums, correctly rounded."""
@@ -259,7 +259,6 @@ def _percentile(
 
 
 _STEPS = 255  # of an 8-bit range
-_MOST_EDGES = 160  # candidates for either end
 
 
 def _mse(seen: _Seen) -> tuple[float, float]:
@@ -278,7 +277,7 @@ def _mse(seen: _Seen) -> tuple[float, float]:
         - running[np.searchsorted(seen.values, lows, side="left")][:, None]
     )
     step = (highs[None, :] - lows[:, None]) / _STEPS
-    error = below[:, None] + above[None, :] + np.maximum(inside, 0) * step**2 / 12
+    error = below[:, None] + above[None, :] + inside * step**2 / 12
     best = np.unravel_index(int(np.argmin(error)), error.shape)
     return float(lows[best[0]]), float(highs[best[1]])
 
@@ -290,8 +289,7 @@ def _edges(seen: _Seen, side: int) -> Floats:
         return np.array([0.0])
     reach = seen.values * side
     inner = seen.values[(reach > 0.25 * extreme * side) & (reach < extreme * side)]
-    stride = max(1, -(-len(inner) // _MOST_EDGES))
-    return np.concatenate([[extreme], inner[::stride]])
+    return np.concatenate([[extreme], inner])
 
 
 def _excess(seen: _Seen, counts: Floats, edge: float, side: int) -> float:

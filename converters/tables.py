@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from edgeq.converters.fitting import Array, quote, sample_dtype, sample_shape, show_shape
-from edgeq.converters.sources import Labels, Row, make_labels
+from edgeq.converters.sources import Row, code_texts, require_count
+from edgeq.converters.stored import DataFile, unreadable
 from edgeq.errors import DataError
-from edgeq.storage import hash_file
+from edgeq.npy import shorten
 from edgeq.values import Issue, TensorSpec
 
 _LABEL_COLUMNS = ("y", "label")
+# Of the fields of one row, as short as they can be, Python makes twenty times as many bytes.
+_MOST_ROW = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,27 @@ class _Column:
     is_integer: bool
 
 
+@dataclass(frozen=True)
+class _Label:
+    """Where the labels stand, and how their texts are read."""
+
+    position: int
+    parse: Callable[[str], int | float]
+    class_names: tuple[str, ...] = ()
+
+    def read(self, text: str) -> int | float:
+        return self.parse(text.strip())
+
+
 @dataclass(frozen=True, eq=False)
 class TableSource:
     """A CSV file read line by line."""
 
     name: str
-    path: Path
+    file: DataFile
     header: tuple[str, ...]
     columns: Mapping[str, _Column]
-    labels: Labels
+    label: _Label | None
     count: int
     kind: str = "csv"
     issues: tuple[Issue, ...] = ()
@@ -44,22 +62,22 @@ class TableSource:
     @property
     def has_labels(self) -> bool:
         """See `Source`."""
-        return self.labels.values is not None
+        return self.label is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """See `Source`."""
-        return self.labels.class_names
+        return () if self.label is None else self.label.class_names
 
     def digest(self) -> str:
         """Of the file."""
-        return hash_file(self.path)
+        return self.file.digest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """See `Source`."""
         wanted = iter(range(self.count) if indices is None else indices)
         target = next(wanted, None)
-        for index, (line, fields) in enumerate(_read_lines(self.path, self.name, self.header)):
+        for index, (line, fields) in enumerate(_read_lines(self.file, self.header)):
             if target is None:
                 return
             if index != target:
@@ -68,7 +86,8 @@ class TableSource:
             inputs = {
                 name: self._parse(fields, column, where) for name, column in self.columns.items()
             }
-            yield Row(index, inputs, self.labels.pick(index), where)
+            label = None if self.label is None else self.label.read(fields[self.label.position])
+            yield Row(index, inputs, label, where)
             target = next(wanted, None)
 
     def _parse(self, fields: Sequence[str], column: _Column, where: str) -> Array:
@@ -80,7 +99,8 @@ class TableSource:
             except ValueError as error:
                 kind = "an integer" if column.is_integer else "a number"
                 raise DataError(
-                    f"Column {self.header[position]!r} in {where} holds {text!r}, not {kind}."
+                    f"Column {shorten(self.header[position])} in {where} holds {shorten(text)}, "
+                    f"not {kind}."
                 ) from error
         return np.array(values, np.int64 if column.is_integer else np.float64).reshape(column.shape)
 
@@ -95,61 +115,92 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     Raises:
         DataError: no header, columns that do not fit the inputs, a ragged line, or no lines.
     """
-    with _readable(name), path.open(newline="", encoding="utf-8-sig") as stream:
-        header = tuple(text.strip() for text in next(csv.reader(stream), []))
+    file = DataFile(path, name)
+    header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
     _check_header(header, name)
     label = _find_label(header, inputs, name)
     columns = _match_columns(header, label, inputs, name)
-    count, texts = 0, []
-    for _, fields in _read_lines(path, name, header):
+    kinds = _LabelKinds()
+    count = 0
+    for _, fields in _read_lines(file, header):
         count += 1
         if label is not None:
-            texts.append(fields[label].strip())
+            kinds.see(fields[label].strip())
     if count == 0:
         raise DataError(f"{name} holds no samples.")
-    values = None if label is None else _parse_labels(texts)
-    return TableSource(name, path, header, columns, make_labels(values, count, name), count)
+    read = None if label is None else _choose_label(label, kinds, file, header)
+    return TableSource(name, file, header, columns, read, count)
 
 
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name} cannot be read as CSV: {quote(error)}.") from error
+class _Lines:
+    """The lines of a CSV file; csv.reader would put one of any length into memory."""
+
+    def __init__(self, stream: TextIO, name: str):
+        self._stream, self._name = stream, name
+        self.taken = 0  # characters of the row that is being read; reset by its reader
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(_MOST_ROW + 1)
+        self.taken += len(line)
+        if self.taken > _MOST_ROW:
+            raise DataError(
+                f"A row of {self._name} has more than {_MOST_ROW:,} characters.",
+                hint="Give one sample a line; large samples as an .npz file.",
+            )
+        if not line:
+            raise StopIteration
+        return line
 
 
-def _read_lines(
-    path: Path, name: str, header: Sequence[str]
-) -> Iterator[tuple[int, Sequence[str]]]:
-    """Line number and fields of every line that is not blank."""
-    with _readable(name), path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        next(reader, None)
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise DataError(
-                    f"Line {reader.line_num} of {name} has {len(fields)} fields, "
-                    f"the header has {len(header)}."
-                )
-            yield reader.line_num, fields
+def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
+    """Line number and fields of every row, the header among them, that is not blank."""
+    with file.open() as stream:
+        try:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            lines = _Lines(text, file.name)
+            reader = csv.reader(lines)
+            for fields in reader:
+                lines.taken = 0
+                require_count(reader.line_num - 1, file.name, "lines")
+                file.check(stream)
+                if fields:
+                    yield reader.line_num, fields
+        except OSError as error:
+            raise unreadable(file.name, error) from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{file.name} cannot be read as CSV: {quote(error)}.",
+                hint="Save it as UTF-8 text with commas between the columns.",
+            ) from error
+
+
+def _read_lines(file: DataFile, header: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Line number and fields of every row below the header."""
+    for line, fields in islice(_read_fields(file), 1, None):
+        if len(fields) != len(header):
+            raise DataError(
+                f"Line {line} of {file.name} has {len(fields)} fields, "
+                f"the header has {len(header)}."
+            )
+        yield line, fields
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
     if not header:
         raise DataError(f"{name} is empty.", hint="The first line must name the columns.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise DataError(f"{name} does not separate its columns by commas: {header[0]!r}.")
+        raise DataError(f"{name} does not separate its columns by commas: {shorten(header[0])}.")
     if all(_is_number(text) for text in header):
         raise DataError(
             f"{name} has no header: its first line is all numbers.",
             hint="The first line must name the columns.",
         )
-    repeated = [text for text in header if header.count(text) > 1]
-    if repeated:
-        raise DataError(f"{name} has {header.count(repeated[0])} columns named {repeated[0]!r}.")
+    text, count = Counter(header).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{name} has {count} columns named {shorten(text)}.")
 
 
 def _is_number(text: str) -> bool:
@@ -171,7 +222,8 @@ def _find_label(header: Sequence[str], inputs: Sequence[TensorSpec], name: str) 
 def _match_columns(
     header: Sequence[str], label: int | None, inputs: Sequence[TensorSpec], name: str
 ) -> dict[str, _Column]:
-    groups = {spec.name: _find_columns(header, spec.name) for spec in inputs}
+    places = {text: place for place, text in enumerate(header)}
+    groups = {spec.name: _find_columns(places, spec.name) for spec in inputs}
     features = [place for place in range(len(header)) if place != label]
     if len(inputs) == 1 and not groups[inputs[0].name]:
         groups = {inputs[0].name: features}
@@ -180,7 +232,7 @@ def _match_columns(
     unknown = [header[place] for place in features if place not in used]
     if missing or unknown:
         what = f"no column for input {missing[0]!r}" if missing else ""
-        what = what or f"a column {unknown[0]!r} that belongs to no input"
+        what = what or f"a column {shorten(unknown[0])} that belongs to no input"
         wanted = ", ".join(repr(spec.name) for spec in inputs)
         raise DataError(
             f"{name} has {what}; the model's inputs are {wanted}.",
@@ -189,13 +241,13 @@ def _match_columns(
     return {spec.name: _make_column(groups[spec.name], spec, name) for spec in inputs}
 
 
-def _find_columns(header: Sequence[str], name: str) -> list[int]:
+def _find_columns(places: Mapping[str, int], name: str) -> list[int]:
     """Positions of `name`, or of `name[0]`, `name[1]`... in the order of their numbers."""
-    if name in header:
-        return [header.index(name)]
+    if name in places:
+        return [places[name]]
     positions: list[int] = []
-    while f"{name}[{len(positions)}]" in header:
-        positions.append(header.index(f"{name}[{len(positions)}]"))
+    while (place := places.get(f"{name}[{len(positions)}]")) is not None:
+        positions.append(place)
     return positions
 
 
@@ -212,10 +264,30 @@ def _make_column(positions: Sequence[int], spec: TensorSpec, name: str) -> _Colu
     return _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
 
 
-def _parse_labels(texts: Sequence[str]) -> Array:
-    for dtype in (np.int64, np.float64):
-        try:
-            return np.array(texts).astype(dtype)
-        except (ValueError, OverflowError):
-            continue
-    return np.array(texts)
+class _LabelKinds:
+    """What the labels seen so far can all be read as."""
+
+    def __init__(self) -> None:
+        self.are_integers = self.are_numbers = True
+
+    def see(self, text: str) -> None:
+        """Take in one label."""
+        self.are_integers = self.are_integers and _is_int64(text)
+        self.are_numbers = self.are_integers or (self.are_numbers and _is_number(text))
+
+
+def _is_int64(text: str) -> bool:
+    try:
+        return -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False
+
+
+def _choose_label(
+    position: int, kinds: _LabelKinds, file: DataFile, header: Sequence[str]
+) -> _Label:
+    if kinds.are_numbers:
+        return _Label(position, int if kinds.are_integers else float)
+    texts = (fields[position].strip() for _, fields in _read_lines(file, header))
+    numbers, class_names = code_texts(texts, file.name)
+    return _Label(position, numbers.__getitem__, class_names)

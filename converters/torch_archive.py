@@ -1,9 +1,12 @@
 """What PyTorch would run of a file of torch.export.save, found before PyTorch reads it.
 
 `torch.export.load` evaluates the sizes in a program's JSON (through sympy, which evaluates any
-Python), compiles its guards and the names of its inputs into functions, and unpickles objects. So
-a program may hold arithmetic where arithmetic belongs, plain names elsewhere, and no objects. Of
-its `.pt` members, the child process unpickles tensors only.
+Python), compiles its guards and the names of its inputs into functions, looks up the functions its
+nodes call anywhere below `torch` (`torch.os.system` is there), imports modules that its tree
+specifications name, unpickles objects, and loads compiled libraries (AOTInductor) that lie in the
+same archive. So a program may hold arithmetic where arithmetic belongs, operators where operators
+belong, plain names elsewhere, and no objects; and the archive, nothing but programs and tensors.
+Of its `.pt` members, the child process unpickles tensors only.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgeq.converters.safe_reading import archives
 from edgeq.errors import SourceError
 
 _EXPRESSIONS = ("expr_str", "guards_code")
@@ -24,6 +28,23 @@ _NESTED = ("in_spec", "out_spec", "context")
 # Where the layers were in Python: PyTorch keeps it as text.
 _REMARKS = "metadata"
 _PICKLED_OBJECTS = ("custom_obj_", "opaque_obj_")
+# How inputs and outputs are nested; other types name a module to import.
+_TREE_TYPES = ("builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
+_IMPORTS = ("__enum__", "default_factory_module")
+# What a node may call: operators with their overload, and functions of sizes.
+_TARGETS = re.compile(
+    r"torch\.ops\.(aten|prims|quantized_decomposed|torchvision)\.(?!from_file\.)\w+\.\w+"
+    r"|torch\.ops\.higher_order\.(cond|while_loop|map_impl|scan|wrap_with_\w+)"
+    r"|_operator\.(eq|ne|le|ge|lt|gt|neg|pos|mul|add|sub|floordiv|mod|pow|truediv|and_|or_|lshift"
+    r"|rshift|getitem)"
+    r"|torch\.sym_(not|int|float|ite|max|min|sqrt|sum)|math\.(trunc|ceil|floor|sqrt)"
+)
+# Below the archive's own folder, or at its root in files of torch 2.7 and before.
+_MEMBERS = re.compile(
+    r"archive_format|archive_version|byteorder|version|\.data/\w+|models/[\w-]+\.json"
+    r"|data/(weights|constants|sample_inputs)/[\w-]+(_config\.json|\.pt)?"
+    r"|serialized_\w+\.(json|pt)|extra(_files)?/[^\0]*"
+)
 # Without quotes, brackets and line ends, a name cannot become more than a name.
 _PLAIN = re.compile(r"[\w .,:;<>=+/*-]*")
 
@@ -43,19 +64,23 @@ def refuse_code(path: Path) -> None:
     """Check the programs in a `.pt2` file; nothing of it is run.
 
     Raises:
-        SourceError: it is damaged, or text in it would be run as code.
+        SourceError: it is damaged, or something in it would be run as code.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            # Of two members with one name, or two directories, PyTorch may read the other one.
+            unsound = archives.find_in_zip(archive) or archives.find_two_directories(path, archive)
+            if unsound is not None:
+                raise ValueError(f"{unsound.where} {unsound.what}")
             names = archive.namelist()
             programs = [json.loads(archive.read(name)) for name in names if name.endswith(".json")]
     except (zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{path} is damaged: {error}.", hint="Save it again with torch.export.save."
         ) from error
-    # Of two members with one name, PyTorch may read the other one.
-    twice = next((name for name in names if names.count(name) > 1), None)
-    found = twice if twice is not None else next(_code(programs), None)
+    found = next((name for name in names if not _is_member(name)), None)
+    if found is None:
+        found = next(_code(programs), None)
     if found is not None:
         raise SourceError(
             f"{path} holds {found[:80]!r}, which PyTorch could run as code.",
@@ -63,25 +88,47 @@ def refuse_code(path: Path) -> None:
         )
 
 
-def _code(value: Any, key: str = "") -> Iterator[str]:
-    """The texts in a JSON value that are not what their place is for."""
+def _is_member(name: str) -> bool:
+    inside = name.partition("/")[2]
+    return _MEMBERS.fullmatch(name) is not None or _MEMBERS.fullmatch(inside) is not None
+
+
+def _code(value: Any, key: str = "", is_tree: bool = False) -> Iterator[str]:
+    """The texts in a JSON value that are not what their place is for.
+
+    Args:
+        value: plain.
+        key: it stands under.
+        is_tree: whether it is part of a tree specification.
+    """
     if isinstance(value, dict):
+        yield from (name for name in value if name in _IMPORTS)
         yield from _code(list(value))
         for name, item in value.items():
             if name != _REMARKS:
-                yield from _code(item, name)
+                yield from _code(item, name, is_tree)
     elif isinstance(value, list):
         for item in value:
-            yield from _code(item, key)
+            yield from _code(item, key, is_tree)
     elif not isinstance(value, str):
         return
     elif key in _EXPRESSIONS:
         if not _is_arithmetic(value):
             yield value
     elif key in _NESTED:
-        yield from _code(_parse(value))
-    elif not _PLAIN.fullmatch(value) or (key == "path_name" and value.startswith(_PICKLED_OBJECTS)):
+        yield from _code(_parse(value), is_tree=True)
+    elif not _is_plain(value, key, is_tree):
         yield value
+
+
+def _is_plain(text: str, key: str, is_tree: bool) -> bool:
+    if key == "target":
+        return _TARGETS.fullmatch(text) is not None
+    if key == "path_name" and text.startswith(_PICKLED_OBJECTS):
+        return False
+    if is_tree and key == "type" and text not in _TREE_TYPES:
+        return False
+    return _PLAIN.fullmatch(text) is not None
 
 
 def _parse(text: str) -> Any:

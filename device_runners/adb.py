@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import adb_server, adb_shell, keeper, phone
+from edgeq.device_runners import adb_server, adb_shell, keeper_link, phone
 from edgeq.device_runners.adb_server import Stream
 from edgeq.device_runners.adb_shell import Shell
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent, upload_event
+from edgeq.device_runners.keeper_link import Frames
 from edgeq.device_runners.session import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
 
 _START_S = 60.0  # for the keeper's first line
 _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
-_MOST_NOISE = 200  # lines that a shell prints before the keeper's first one
 _OLDEST_PYTHON = "import sys; sys.exit(sys.version_info < (3, 8))"
 
 
@@ -28,6 +28,7 @@ class AdbLink:
 
     def __init__(self, serial: str, stream: Stream):
         self._serial, self._stream = serial, stream
+        self._frames = Frames()
 
     def _is_alive(self) -> bool:
         return adb_server.is_alive(self._serial)
@@ -35,10 +36,20 @@ class AdbLink:
     def ask(self, line: bytes) -> bytes:
         """See `session.Link`."""
         self._stream.send(line)
-        reply = self._stream.read_line(self._is_alive, _ANSWER_S)
-        if not reply.endswith(b"\n"):
-            raise LinkLostError("the connection was closed")
-        return reply
+        return self.receive(_ANSWER_S)
+
+    def receive(self, timeout_s: float) -> bytes:
+        """The next answer."""
+        while (answer := self._frames.next()) is None:
+            data = self._stream.read_some(self._is_alive, timeout_s)
+            if not data:
+                raise LinkLostError("the connection was closed")
+            self._frames.feed(data)
+        return answer
+
+    def rest(self) -> bytes:
+        """The end of what came beside answers."""
+        return self._frames.rest()
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
         """See `session.Link`."""
@@ -54,33 +65,27 @@ class AdbLink:
 
 
 def start_keeper(serial: str, python: str) -> AdbLink:
-    """Send the keeper's text to the device's Python, and wait for its first line.
+    """Send the keeper's text to the device's Python, and wait for its first answer.
 
     Raises:
         LinkLostError: the link broke.
         DeviceError: the Python there ended.
     """
-    text = Path(keeper.__file__).read_bytes()
-    code = f'import sys;exec(compile(sys.stdin.buffer.read({len(text)}),"keeper","exec"))'
-    stream = adb_server.open_service(serial, f"exec:{shlex.join([python, '-c', code])}")
-    noise: list[bytes] = []
+    stream = adb_server.open_service(serial, f"exec:{keeper_link.command(shlex.quote(python))}")
+    link = AdbLink(serial, stream)
     try:
-        stream.send(text)
-        while len(noise) < _MOST_NOISE:
-            line = stream.read_line(lambda: adb_server.is_alive(serial), _START_S)
-            if line.strip() == keeper.MARKER.encode():
-                return AdbLink(serial, stream)
-            if not line:
-                break
-            noise.append(line)
-    except BaseException:
-        stream.close()
+        stream.send(b"".join(keeper_link.programs()))
+        keeper_link.check_start(link.receive(_START_S), python, serial)
+        return link
+    except LinkLostError:
+        link.close()
+        if printed := link.rest().strip():
+            last = keeper_link.last_line(printed)
+            raise DeviceError(f"{python} on {serial} ended before it answered: {last}.") from None
         raise
-    stream.close()
-    if not noise:
-        raise LinkLostError("the connection was closed")
-    last = noise[-1].decode("utf-8", "replace").strip()
-    raise DeviceError(f"{python} on {serial} ended before it answered: {last}.")
+    except BaseException:
+        link.close()
+        raise
 
 
 class AdbDevice(BoardDevice):

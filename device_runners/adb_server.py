@@ -128,6 +128,11 @@ class Stream:
         self._buffer = bytes(found[place + len(mark) :])
         return bytes(found[:place])
 
+    def read_some(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
+        """What there is, empty at the end; other arguments as above."""
+        found, self._buffer = self._buffer, b""
+        return found or self._wait(is_alive, time.monotonic() + timeout_s)
+
     def _wait(self, is_alive: Callable[[], bool], end: float) -> bytes:
         """The next bytes, however long a device that is there needs for them."""
         silent = 0

@@ -20,7 +20,7 @@ from edgeq import scratch
 from edgeq.device_runners import agent
 from edgeq.device_runners.device import OnEvent, complete, upload_event
 from edgeq.device_runners.local import read_facts
-from edgeq.device_runners.session import Link, Session
+from edgeq.device_runners.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
 
@@ -51,6 +51,7 @@ class BoardDevice:
         self._python = python
         self._facts: DeviceFacts | None = None
         self._pythons: dict[str, str] = {}  # runtime to the interpreter that has it
+        self._working: set[str] = set()  # names of environments there that have a runtime
 
     def facts(self) -> DeviceFacts:
         """See `device.Device`; asked once, with the runtimes of all interpreters it may use."""
@@ -75,22 +76,33 @@ class BoardDevice:
             )
         return environment.set_up(self, runtime, on_event)
 
+    def works(self, environment: str) -> bool:
+        """Whether one of edgeq's environments is there, and has a runtime."""
+        self.session.open()
+        if environment not in self.session.hello["environments"]:
+            return False
+        self.facts()
+        return environment in self._working
+
     def forget_facts(self) -> None:
         """Ask again next time: an environment was made or removed."""
-        self._facts, self._pythons = None, {}
+        self._facts, self._pythons, self._working = None, {}, set()
         self.session.lose()
 
     def _ask_all(self) -> dict[str, Any]:
         self.session.open()
         hello = self.session.hello
         root = hello["root"]
-        own = [f"{root}/environments/{name}/bin/python3" for name in hello["environments"]]
-        candidates = [self._python] if self._python else [*own, hello["python"]]
+        own = {name: f"{root}/environments/{name}/bin/python3" for name in hello["environments"]}
         digest = self._send_agent()
-        found = [
-            (python, self.session.call("facts", python=python, agent=digest))
-            for python in candidates
-        ]
+        found = []
+        for name, python in {} if self._python else own.items():
+            facts = self._ask_environment(python, digest)
+            if facts is not None and facts["runtimes"]:
+                found.append((python, facts))
+                self._working.add(name)
+        python = self._python or hello["python"]
+        found.append((python, self.session.call("facts", python=python, agent=digest)))
         runtimes = []
         for python, facts in found:
             for item in facts["runtimes"]:
@@ -100,6 +112,19 @@ class BoardDevice:
         order = [name for name, _, _ in agent.RUNTIMES]
         runtimes.sort(key=lambda item: order.index(item["name"]))
         return {**found[0][1], "runtimes": runtimes}
+
+    def _ask_environment(self, python: str, agent: str) -> dict[str, Any] | None:
+        """None for one of edgeq's own that does not work any more.
+
+        An upgrade of the board breaks it; one that is needed is made anew.
+        """
+        try:
+            facts: dict[str, Any] = self.session.call("facts", python=python, agent=agent)
+        except BoardRefusedError as error:
+            if error.code in ("no_python", "agent_failed"):
+                return None
+            raise
+        return facts
 
     def _send_agent(self) -> str:
         return self.session.send(Path(agent.__file__), self._count)

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeq import sandbox
-from edgeq.device_runners.registry import read_devices
+from edgeq.device_runners import ssh_files
+from edgeq.device_runners.registry import read_devices, require_trusted
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
 
-# A host never starts with a dash: nothing that reads it later may take it for an option.
+# Neither user nor host starts with a dash, and no shell finds a character of its own in them: a
+# ProxyCommand or a Match exec of ~/.ssh/config may have them as words (%h, %r).
 _SSH = re.compile(
-    r"(ssh://)?((?P<user>[^@\s/:-][^@\s/:]*)@)?"
+    r"(ssh://)?((?P<user>\w[\w.+-]*)@)?"
     r"(\[(?P<bracketed>[0-9A-Za-z:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
     r"(:(?P<port>\d{1,5}))?/?"
 )
+
+_ALIAS = re.compile(r"[A-Za-z0-9_][^\s/@:]*")
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -108,13 +112,15 @@ def resolve_device(text: str | Device, python: Path | None = None) -> Device:
         python: interpreter there that runs the agent.
 
     Raises:
-        UsageError: an unknown form, or two interpreters.
+        UsageError: an unknown form, two interpreters, or a program that an `edgeq.toml` names and
+            nobody trusted.
     """
     if not isinstance(text, str):
         return text
     named = read_devices().get(text)
     if named is None:
         return resolve_address(text, text, None if python is None else str(python))
+    require_trusted(named)
     if named.python is not None and python is not None:
         raise UsageError(f"Device {text!r} and --python {python} name two interpreters.")
     return resolve_address(named.address, text, str(python) if python else named.python)
@@ -196,14 +202,14 @@ class SshPlace:
 
 
 def parse_ssh(text: str) -> SshPlace | None:
-    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ~/.ssh/config; else None.
+    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ssh; else None.
 
     Raises:
         UsageError: such a form with a part that makes no sense.
     """
     is_url = text.startswith("ssh://")
     if not is_url and "@" not in text:
-        return SshPlace(text) if text in config_hosts() else None
+        return SshPlace(text) if _ALIAS.fullmatch(text) and ssh_files.names(text) else None
     match = _SSH.fullmatch(text)
     if match is None or int(match["port"] or 22) not in range(1, 65536):
         raise UsageError(
@@ -212,17 +218,3 @@ def parse_ssh(text: str) -> SshPlace | None:
     port = match["port"]
     host = match["bracketed"] or match["host"]
     return SshPlace(host, match["user"], None if port is None else int(port))
-
-
-def config_hosts() -> tuple[str, ...]:
-    """Aliases that ~/.ssh/config names, patterns left out."""
-    try:
-        lines = (Path.home() / ".ssh" / "config").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ()
-    found: list[str] = []
-    for line in lines:
-        words = line.replace("=", " ", 1).split()
-        if words[:1] and words[0].lower() == "host":
-            found += [word for word in words[1:] if not set(word) & set("*?!")]
-    return tuple(found)

@@ -6,7 +6,10 @@ the environment lies in edgeq's cache there.
 
 from __future__ import annotations
 
+import configparser
 import gzip
+import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -16,12 +19,22 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import children, scratch
+from edgeq.device_runners import agent
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
+_IMPORT_S = 300.0  # from an SD card
+_PIP_HINT = "This machine needs pip and a package index; the board needs neither."
+# What of its user's configuration says how pip reaches a package index.
+_PIP_KEPT = {
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST",
+    "PIP_PROXY", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",
+    "PIP_RESUME_RETRIES", "PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_KEYRING_PROVIDER",
+    "PIP_USE_FEATURE",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
     release = release_of(chosen).version
     major, minor, _ = board["version"]
     name = f"{chosen}-{release}-cp{major}{minor}"
-    if name in board["environments"]:
+    if device.works(name):
         return name
     with scratch.folder() as folder:
         archive = folder / f"{name}.tar.gz"
@@ -75,9 +88,32 @@ def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | 
         _fetch(requirements, f"{major}.{minor}", platforms(board), folder / "site")
         _pack(folder / "site", archive)
         digest = device.upload(archive, on_event)
+    device.session.call("remove_environment", name=name)  # it was broken, if it was there
     device.session.call("make_environment", name=name, archive=digest)
     device.forget_facts()
+    _require_import(device, chosen, name)
     return name
+
+
+def _require_import(device: BoardDevice, runtime: str, name: str) -> None:
+    """Delete a new environment again whose runtime cannot be imported there.
+
+    Raises:
+        DeviceError: why not: a part of Python or a library of the system may be missing.
+    """
+    job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime}
+    with scratch.folder() as folder:
+        error = device.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
+    if error is None:
+        return
+    device.session.call("remove_environment", name=name)
+    device.forget_facts()
+    said = str(error["message"]).rstrip(".")
+    raise DeviceError(
+        f"{runtime} was brought to {device.name}, and cannot be imported there: {said}.",
+        hint="Install what is missing there; of Python itself, all of the standard library "
+        "(Debian: sudo apt install python3; Yocto: python3-modules).",
+    )
 
 
 def release_of(runtime: str) -> RuntimeInfo:
@@ -97,6 +133,15 @@ def best(device: BoardDevice) -> RuntimeInfo | None:
 def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
     if runtime is not None and runtime not in RUNTIMES:
         raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")
+    library = board["libc"][0]
+    if library != "glibc":
+        raise DeviceError(
+            f"No runtime can be set up on {name}: its C library is "
+            f"{library or 'one that it does not name'}, and all runtimes have wheels for glibc "
+            "alone.",
+            hint="Use a system with glibc there (Debian, Ubuntu, Raspberry Pi OS), or build a "
+            "runtime there and name its interpreter with --python.",
+        )
     reasons = []
     for item in RUNTIMES if runtime is None else (runtime,):
         reason = _why_not(item, board)
@@ -112,7 +157,7 @@ def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
 def _why_not(runtime: str, board: Mapping[str, Any]) -> str | None:
     wheels = RUNTIMES[runtime]
     major, minor, _ = board["version"]
-    library, release = board["libc"]
+    release = board["libc"][1]
     machine = _machine(board)
     if machine not in wheels.machines:
         return f"{runtime} has no wheels for {machine}"
@@ -121,8 +166,9 @@ def _why_not(runtime: str, board: Mapping[str, Any]) -> str | None:
             f"{runtime} has wheels for Python 3.{wheels.oldest} to 3.{wheels.newest}, and it has "
             f"Python {major}.{minor}"
         )
-    if library != "glibc" or _minor(release) < 17:
-        return f"{runtime} has wheels for glibc 2.17 or newer, and it has {library} {release}"
+    if _minor(release) < 17:
+        found = f"glibc {release}" if release else "a glibc that does not say its release"
+        return f"{runtime} has wheels for glibc 2.17 or newer, and it has {found}"
     return None
 
 
@@ -157,31 +203,88 @@ def _own_version(runtime: str) -> str | None:
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
     """Wheels for another machine, unpacked into a folder by this machine's pip."""
     command = [
-        "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:",
-        "--disable-pip-version-check", "--no-warn-conflicts", "--implementation", "cp",
-        "--python-version", python, "--target", str(target),
+        "install", "--quiet", "--no-compile", "--only-binary=:all:", "--no-warn-conflicts",
+        "--implementation", "cp", "--python-version", python, "--target", str(target),
     ]  # fmt: skip
     for tag in tags:
         command += ["--platform", tag]
-    child = children.start(
-        [*command, *requirements], folders=None, environment={"PIP_NO_INPUT": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        _, said = child.communicate(timeout=_FETCH_S)
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"pip did not fetch {requirements[0]} within {_FETCH_S:g} s.") from error
-    finally:
-        child.kill()
-        child.communicate()
-    if child.returncode != 0:
+    status, _, said = _run_pip([*command, *requirements], _pip_environment())
+    if status != 0:
         last = [line for line in said.splitlines() if line.startswith("ERROR")]
         raise DeviceError(
             f"pip cannot fetch {requirements[0]} for Python {python}: "
             f"{(last or said.splitlines() or ['it printed nothing'])[-1]}.",
-            hint="This machine needs pip and a package index; the board needs neither.",
+            hint=_PIP_HINT,
             details=said,
         )
+
+
+def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
+    """This machine's pip under its own variables: status, output, errors."""
+    empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # which pip passes over
+    child = children.start(
+        ["-m", "pip", "--disable-pip-version-check", *arguments], folders=None,
+        environment={**empty, **variables, "PIP_NO_INPUT": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        printed, said = child.communicate(timeout=_FETCH_S)
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.") from error
+    finally:
+        child.kill()
+        child.communicate()
+    return child.returncode, printed, said
+
+
+def _pip_environment() -> dict[str, str]:
+    """How pip's user reaches an index, and nothing else of his choice.
+
+    His files and variables may also say where and how packages are installed on this machine
+    (user, prefix, no-binary, require-virtualenv and more), which pip refuses for another one.
+    """
+    own = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    files = configparser.RawConfigParser(strict=False)
+    files.read(_pip_files(own.get("PIP_CONFIG_FILE")), "utf-8")
+    chosen = {}
+    for section in ("global", "install"):  # the later one counts, as for pip
+        if files.has_section(section):
+            chosen.update({f"PIP_{_plain(key)}": value for key, value in files.items(section)})
+    kept = {name: value for name, value in {**chosen, **own}.items() if name in _PIP_KEPT}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
+
+
+def _plain(key: str) -> str:
+    return key.removeprefix("--").upper().replace("-", "_")
+
+
+def _pip_files(file: str | None) -> list[str]:
+    """The configuration files that pip reads, the one that counts most last.
+
+    Its list of values is of no use: a `user` in a file turns it into a list of the user's file.
+
+    Args:
+        file: that its variable names.
+    """
+    if file == os.devnull:
+        return []
+    # A file may say that pip is to be quiet.
+    command, variables = ["config", "debug", "-vvvv"], {"PIP_CONFIG_FILE": file or ""}
+    status, printed, said = _run_pip(command, variables)
+    if status != 0:
+        # Of a damaged file it says at the end, in lines of one exception, which one that is.
+        told = " ".join(said.splitlines()[-4:]).strip().rstrip(".") or "it printed nothing"
+        raise DeviceError(
+            f"pip does not work on this machine: {told}.", hint=_PIP_HINT, details=said
+        )
+    found: dict[str, list[str]] = {}
+    kind = ""
+    for line in printed.splitlines():
+        if match := re.fullmatch(r"(\w+):", line):
+            kind = match[1]
+        elif match := re.fullmatch(r"  (.+), exists: True", line):
+            found.setdefault(kind, []).append(match[1])
+    return [path for kind in ("global", "user", "site", "env") for path in found.get(kind, ())]
 
 
 def _pack(folder: Path, archive: Path) -> None:

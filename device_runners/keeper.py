@@ -1,9 +1,10 @@
 """The keeper: keeps files and jobs on a board, for one caller, while a connection lasts.
 
 It is sent over the connection as text and runs under the board's own Python 3.8+, with the standard
-library alone; it imports nothing of edgeq. Requests are JSON lines on stdin, replies JSON lines on
-stdout. A job runs in a session of its own: it goes on when the connection ends, and the next
-keeper finds it.
+library alone; it imports nothing of edgeq. Requests are JSON lines on stdin, answers frames on
+stdout (`keeper_link.py` reads them). Files come and go the same way, so that a board needs no SFTP
+and a connection no second channel. A job runs in a session of its own: it goes on when the
+connection ends, and the next keeper finds it.
 
     ROOT/files/DIGEST        what was sent, by SHA-256: models, agents, environments
     ROOT/incoming/NAME       what is being sent
@@ -28,16 +29,26 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
-MARKER = "edgeq-keeper 1"  # the first line of all that is ours; a login may print others before
+# Around each answer. In two parts, for something may echo this text, which is no answer then.
+MARK = b"edgeq" + b"-keeper-1"
 
 POLL_S = 0.25  # between looks at a running job; each one wakes a core
 FACTS_S = 120.0  # for an interpreter to tell what it has
+PART_BYTES = 4000  # of an answer; with its marks, less than the 4096 of PIPE_BUF
 KEPT_BYTES = 1 << 16  # of what a failed agent printed
 FORGOTTEN_S = 7 * 24 * 3600.0  # jobs and broken uploads that nobody asked for
 
 NO_EXEC = getattr(os, "ST_NOEXEC", 8)
+
+# A part of the loader's path, as a program names it, and the C library that it belongs to.
+LOADERS = (
+    (b"/ld-musl-", "musl"),
+    (b"/ld-uClibc", "uClibc"),
+    (b"/system/bin/linker", "bionic"),
+    (b"/ld-linux", "glibc"),
+)
 
 
 class KeeperError(Exception):
@@ -214,6 +225,13 @@ def unpack(archive: Path, folder: Path) -> List[str]:
         return tar.getnames()
 
 
+def is_usable(environment: Path) -> bool:
+    """Whether its interpreter is still there: an upgrade of Python may have taken it away."""
+    return (environment / "pyvenv.cfg").exists() and os.access(
+        str(environment / "bin" / "python3"), os.X_OK
+    )
+
+
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
@@ -232,23 +250,42 @@ def boot_id() -> Optional[str]:
 
 
 def libc() -> Tuple[str, str]:
-    """Name and version of the C library, which decides which wheels fit."""
+    """Name and version of the C library, which decides which wheels fit; "" where unknown."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        if version:
+            return name, version
+    name = loader_kind(sys.executable)
+    found = platform.libc_ver()
+    return found if name in ("", found[0]) else (name, "")
+
+
+def loader_kind(program: str) -> str:
+    """The C library that a program's loader belongs to; "" where it is none that is known."""
     try:
-        name, _, version = os.confstr("CS_GNU_LIBC_VERSION").partition(" ")  # type: ignore[union-attr]
-        return name, version
-    except (AttributeError, ValueError, OSError):
-        name, version = platform.libc_ver()
-        return name, version
+        with Path(program).open("rb") as stream:
+            start = stream.read(1 << 14)  # the loader's name lies behind the program's headers
+    except OSError:
+        return ""
+    for mark, name in LOADERS:
+        if mark in start:
+            return name
+    return ""
 
 
 # ---------------------------------------------------------------- requests
 
 
 class Keeper:
-    """Answers requests; each public method is one."""
+    """Answers requests; each public method is one.
 
-    def __init__(self) -> None:
+    Args:
+        source: where the bytes come from that follow a request.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
         self.root = Path()
+        self._source = source
 
     def hello(self) -> Dict[str, Any]:
         """What this board is, and where its cache lies."""
@@ -265,7 +302,7 @@ class Keeper:
             "libc": libc(),
             "environments": sorted(
                 path.name for path in (self.root / "environments").iterdir()
-                if (path / "pyvenv.cfg").exists()
+                if is_usable(path)
             ),
         }  # fmt: skip
 
@@ -282,6 +319,21 @@ class Keeper:
     def received(self, name: str) -> int:
         """Bytes of an upload that are here already."""
         return self._size(self.root / "incoming" / name) or 0
+
+    def write(self, path: str, offset: int, size: int) -> None:
+        """A part of a file, whose bytes follow the request."""
+        content = self._source.read(size)
+        if len(content) < size:
+            raise EOFError  # the connection ended
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as stream:
+            stream.seek(offset)
+            stream.write(content)
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        """A part of a file; fewer bytes at its end."""
+        with Path(path).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
 
     def accept(self, name: str, digest: str) -> None:
         """Take a finished upload into the cache.
@@ -312,7 +364,7 @@ class Keeper:
     def make_environment(self, name: str, archive: str) -> None:
         """A virtual environment from a tar file of its site-packages."""
         final = self.root / "environments" / name
-        if (final / "pyvenv.cfg").exists():
+        if is_usable(final):
             return
         folder = self.root / "incoming" / f"{name}-{os.getpid()}"
         remove(folder)
@@ -471,30 +523,52 @@ class Keeper:
         remove(folder)
 
 
-def answer(keeper: Keeper, line: bytes) -> Dict[str, Any]:
-    """Do what a line asks for."""
+def answer(keeper: Keeper, line: bytes) -> Tuple[Dict[str, Any], bytes]:
+    """Do what a line asks for; what there is to say, and the bytes of a file."""
     request = json.loads(line.decode())
     try:
-        return {"ok": getattr(keeper, request["call"])(**request["arguments"])}
+        found = getattr(keeper, request["call"])(**request["arguments"])
+        return ({"ok": None}, found) if isinstance(found, bytes) else ({"ok": found}, b"")
     except KeeperError as error:
-        return {"error": {"code": error.code, "message": str(error)}}
+        return {"error": {"code": error.code, "message": str(error)}}, b""
     except subprocess.TimeoutExpired as error:
-        return {"error": {"code": "agent_failed", "message": str(error)}}
+        return {"error": {"code": "agent_failed", "message": str(error)}}, b""
     except OSError as error:
         code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
-        return {"error": {"code": code, "message": str(error)}}
+        return {"error": {"code": code, "message": str(error)}}, b""
+
+
+def frames(said: Dict[str, Any], content: bytes) -> Iterator[bytes]:
+    """An answer in parts with marks around them; `keeper_link.Frames` puts it together again.
+
+    A part is so short that the system writes it in one go: what another program prints to the same
+    output comes between parts.
+    """
+    body = json.dumps(said).encode() + b"\n" + content
+    for start in range(0, len(body), PART_BYTES):
+        part = body[start : start + PART_BYTES]
+        more = b"+" if start + PART_BYTES < len(body) else b"."
+        yield b"".join((b"\n", MARK, b" %d" % len(part), more, b"\n", part, b"\n", MARK, b" end\n"))
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """In one go where that is possible."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def main() -> None:
     """Answer until stdin ends."""
-    replies = os.fdopen(os.dup(1), "wb")
+    source = sys.stdin.buffer
+    replies = os.dup(1)
     os.dup2(2, 1)
-    replies.write(MARKER.encode() + b"\n")
-    replies.flush()
-    keeper = Keeper()
-    for line in sys.stdin.buffer:
-        replies.write(json.dumps(answer(keeper, line)).encode() + b"\n")
-        replies.flush()
+    keeper = Keeper(source)
+    for line in iter(source.readline, b""):
+        try:
+            for part in frames(*answer(keeper, line)):
+                write_all(replies, part)
+        except (EOFError, BrokenPipeError):
+            break
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
     address = "ssh://pi@raspberrypi.local"
     python = "/usr/bin/python3.11"     # optional
 
-The nearest `edgeq.toml` upwards from the current folder goes before the user's list.
+The nearest `edgeq.toml` upwards from the current folder goes before the user's list. It may be
+anybody's: a program that it names for a device is started only when the user said so.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from edgeq import storage
 from edgeq.errors import UsageError
+from edgeq.project import NamedCode, find_lines
 
 PROJECT_FILE = "edgeq.toml"
 
@@ -43,6 +46,10 @@ class NamedDevice:
     address: str
     python: str | None
     file: Path
+
+
+# Entries of an `edgeq.toml` whose programs the user agreed to, for as long as this process lives.
+_trusted: set[NamedDevice] = set()
 
 
 def user_file() -> Path:
@@ -74,6 +81,52 @@ def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
     return found
 
 
+def programs_of(device: NamedDevice) -> tuple[NamedCode, ...]:
+    """What somebody's `edgeq.toml` makes a device start; nothing of the user's own list."""
+    if device.file == user_file():
+        return ()
+    is_here = device.address.split(":")[0] == "local"
+    found = []
+    if device.address.startswith("local:"):
+        found.append(("address", device.address, "on this machine"))
+    if device.python is not None:
+        found.append(("python", device.python, "on this machine" if is_here else "on the device"))
+    lines = find_lines(device.file.read_text("utf-8-sig")) if found else {}
+    return tuple(
+        NamedCode(
+            _place(device, lines.get(("devices", device.name, key))),
+            f"[devices.{device.name}] {key} = {json.dumps(value)}",
+            f"starts this program {place}",
+        )
+        for key, value, place in found
+    )
+
+
+def _place(device: NamedDevice, line: int | None) -> str:
+    return str(device.file) if line is None else f"{device.file}, line {line}"
+
+
+def trust(device: NamedDevice) -> None:
+    """Let the programs of this very entry be started, until this process ends."""
+    _trusted.add(device)
+
+
+def require_trusted(device: NamedDevice) -> None:
+    """Refuse a device with programs that nobody trusted.
+
+    Raises:
+        UsageError: it has some.
+    """
+    programs = programs_of(device)
+    if programs and device not in _trusted:
+        raise UsageError(
+            f"{programs[0].where} names a program for device {device.name!r}: "
+            f"{programs[0].written}.",
+            hint="If you trust who wrote it, pass --trust-project; from Python, name the address "
+            "itself.",
+        )
+
+
 def _read_file(path: Path) -> list[NamedDevice]:
     return [
         _read_entry(path, str(name), entry)
@@ -83,7 +136,7 @@ def _read_file(path: Path) -> list[NamedDevice]:
 
 def _load(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(path.read_text("utf-8"))
+        return tomlkit.parse(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}.") from error
 

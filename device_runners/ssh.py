@@ -1,36 +1,50 @@
-"""A link over SSH: asyncssh, with the user's own keys, agent, known hosts and ~/.ssh/config.
+"""A link over SSH: asyncssh, with the user's own keys, agent, known hosts and configuration.
 
-A host key has to be known before: nothing is trusted on first use. No shell ever sees a word of
-ours unquoted, and no password is asked for or taken.
+What the configuration says is in `ssh_config.py`, a login in `ssh_login.py`. One session per
+connection carries everything: the keeper's answers and files. No shell ever sees a word of ours
+unquoted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shlex
+import getpass
+import json
+import tempfile
 import threading
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
 
-from edgeq.device_runners import keeper
+from edgeq.device_runners import keeper_link, ssh_config, ssh_login
+from edgeq.device_runners.keeper_link import Frames, last_line
 from edgeq.device_runners.session import LinkLostError, OnBytes
+from edgeq.device_runners.ssh_config import SshHost
+from edgeq.device_runners.ssh_login import (
+    SSH_PORT,
+    Client,
+    Hop,
+    Keys,
+    Proxy,
+    short,
+    usual_known_hosts,
+)
 from edgeq.errors import DeviceError
 
 _Result = TypeVar("_Result")
 
-_SSH_PORT = 22
 _CONNECT_S = 20.0
+_START_S = 60.0  # for the board's Python: an SD card is slow
 _KEEPALIVE_S = 5.0
 _KEEPALIVES = 3  # unanswered, before a link counts as lost
 _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
-_BLOCK_BYTES = 1 << 20  # written at a time; SFTP sends its parts in parallel
-_MOST_NOISE = 200  # lines that a login prints before the keeper's first one
+_BLOCK_BYTES = 1 << 20  # of a file, sent or asked for at a time
+_READ_BYTES = 1 << 16
+_KEPT_BYTES = 1 << 13  # of what a login prints to stderr
 
 
 @dataclass(frozen=True)
@@ -38,10 +52,10 @@ class SshAddress:
     """Where and as whom.
 
     Attributes:
-        host: a name, an address, or an alias of ~/.ssh/config.
-        user, port: None takes what ~/.ssh/config says, or the defaults.
+        host: a name, an address, or an alias of the ssh configuration.
+        user, port: None takes what the configuration says, or the defaults.
         python: that the keeper runs under, as words for a shell.
-        keys: private key files; by default those of the user and of the agent.
+        keys: private key files; with them no configuration is read. By default the user's.
         known_hosts: a file; by default the user's.
     """
 
@@ -56,6 +70,13 @@ class SshAddress:
         user = "" if self.user is None else f"{self.user}@"
         port = "" if self.port is None else f":{self.port}"
         return f"{user}{self.host}{port}"
+
+    @property
+    def by_hand(self) -> str:
+        """Words for ssh."""
+        port = "" if self.port is None else f"-p {self.port} "
+        user = "" if self.user is None else f"{self.user}@"
+        return f"{port}{user}{self.host}"
 
 
 class _Loop:
@@ -89,215 +110,234 @@ def connect(address: SshAddress) -> SshLink:
         LinkLostError: nobody answers at this moment.
         DeviceError: the host is not known, refuses us, or has no Python.
     """
-    client = _Client(_known_hosts(address))
-    try:
-        return _LOOP.run(_connect(address, client), 2 * _CONNECT_S)
-    except asyncssh.HostKeyNotVerifiable as error:
-        raise _stranger(address, client, error) from error
-    except asyncssh.PermissionDenied as error:
-        raise DeviceError(
-            f"{address} accepts none of our keys: {error}.",
-            hint=f"Give it yours: ssh-copy-id {_by_hand(address).partition(' ')[2]}; one with a "
-            "passphrase has to be in the agent: ssh-add",
-        ) from error
-    except (TimeoutError, asyncio.TimeoutError) as error:
-        raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
-    except (asyncssh.Error, OSError) as error:
-        raise LinkLostError(_short(error)) from error
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise DeviceError(
-            f"The keys for {address} cannot be used: {error}.",
-            hint="A key and its .pub file have to belong together, and `ssh-keygen -y -f KEY` "
-            "prints what has to stand in the latter.",
-        ) from error
+    hops = _hops(address)
+    return _LOOP.run(_connect(address, hops))
 
 
-class _Client(asyncssh.SSHClient):
-    """Trusts no key that known_hosts does not have, and remembers which one that was."""
-
-    def __init__(self, known_hosts: Path):
-        self._known_hosts = known_hosts
-        self.shown: str | None = None
-        self.entry: str | None = None  # of known_hosts, where that has another key
-
-    def validate_host_public_key(
-        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
-    ) -> bool:
-        """Asked about a key that is not among the known ones; False refuses it."""
-        self.shown = key.get_fingerprint()
-        with contextlib.suppress(OSError, ValueError):
-            usual = port == _SSH_PORT
-            found = asyncssh.match_known_hosts(
-                str(self._known_hosts), host, addr, None if usual else port
-            )
-            self.entry = (host if usual else f"[{host}]:{port}") if found[0] else None
-        return False
+def _hops(address: SshAddress) -> list[Hop]:
+    """The board behind its jump hosts."""
+    found: list[Hop] = []
+    *jumps, board = _route(address)
+    for host in jumps:
+        way = SshAddress(host.alias, host.user, None if host.port == SSH_PORT else host.port)
+        previous = found[-1].name if found else None
+        found.append(Hop(host, f"{way} (a jump host)", way.by_hand, previous, is_jump=True))
+    previous = found[-1].name if found else None
+    return [*found, Hop(board, str(address), address.by_hand, previous)]
 
 
-def _known_hosts(address: SshAddress) -> Path:
-    return Path(address.known_hosts or Path.home() / ".ssh" / "known_hosts")
-
-
-def _stranger(address: SshAddress, client: _Client, error: Exception) -> DeviceError:
-    """An unknown host is nothing unusual; another key than before may be an attack."""
-    if client.entry is None:
-        shown = "" if client.shown is None else f", which is {client.shown}"
-        return DeviceError(
-            f"The host key of {address}{shown}, is not in known_hosts: {error}.",
-            hint=f"Log in once by hand and compare the fingerprint: {_by_hand(address)}",
-        )
-    file = "" if address.known_hosts is None else f"-f {shlex.quote(address.known_hosts)} "
-    return DeviceError(
-        f"{address} shows another host key than the one in known_hosts, {client.shown}: {error}.",
-        hint="Somebody else may answer in its place; only if the board was set up anew, forget the "
-        f"old key: ssh-keygen {file}-R {shlex.quote(client.entry)}",
-    )
-
-
-def _by_hand(address: SshAddress) -> str:
-    port = "" if address.port is None else f"-p {address.port} "
-    user = "" if address.user is None else f"{address.user}@"
-    return f"ssh {port}{user}{address.host}"
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
-
-
-async def _connect(address: SshAddress, client: _Client) -> SshLink:
-    options: dict[str, Any] = {}
-    if address.user is not None:
-        options["username"] = address.user
-    if address.port is not None:
-        options["port"] = address.port
+def _route(address: SshAddress) -> list[SshHost]:
+    known = [] if address.known_hosts is None else [Path(address.known_hosts)]
     if address.keys:
-        options["client_keys"] = list(address.keys)
-        options["config"] = None
-    if address.known_hosts is not None:
-        options["known_hosts"] = address.known_hosts
-    connection = await asyncssh.connect(
-        address.host,
-        client_factory=lambda: client,
-        connect_timeout=_CONNECT_S,
-        login_timeout=_CONNECT_S,
-        keepalive_interval=_KEEPALIVE_S,
-        keepalive_count_max=_KEEPALIVES,
-        preferred_auth=["publickey"],  # a password would have to be asked for
-        **options,
-    )
+        port, user = address.port or SSH_PORT, address.user or getpass.getuser()
+        keys = tuple(map(Path, address.keys))
+        host = SshHost(address.host, address.host, port, user, keys, only_these=True)
+        return [replace(host, known_hosts=tuple(known or [usual_known_hosts()]))]
+    *jumps, board = ssh_config.route(address.host, address.user, address.port)
+    return [*jumps, replace(board, known_hosts=tuple(known)) if known else board]
+
+
+class _Chain:
+    """What a link holds open: logins, each through the one before, and programs that connect."""
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = []
+        self.proxies: list[Proxy] = []
+
+    async def extend(self, hop: Hop) -> None:
+        """Log in at the next host."""
+        client, proxy = Client(), None
+        agent = await ssh_login.open_agent(hop.host)
+        keys = await ssh_login.collect_keys(hop.host, agent)
+        try:
+            if hop.host.proxy_command is not None:
+                proxy = Proxy(hop.host.proxy_command)
+                self.proxies.append(proxy)
+            self.connections.append(await self._log_in(hop, client, keys, proxy))
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
+        except (asyncssh.Error, OSError, ValueError) as error:
+            told = ssh_login.explain(hop, client, keys, error)
+            if proxy is not None and isinstance(told, LinkLostError):
+                told = LinkLostError(f"{told}; its ProxyCommand said: {proxy.said()}", told.hint)
+            raise told from error
+        finally:
+            if agent is not None:
+                agent.close()
+
+    async def _log_in(self, hop: Hop, client: Client, keys: Keys, proxy: Proxy | None) -> Any:
+        seconds = max(_CONNECT_S, hop.host.connect_s or 0)
+        with tempfile.NamedTemporaryFile("w", prefix="edgeq-") as choices:
+            choices.writelines(f"{line}\n" for line in hop.host.choices)
+            choices.flush()
+            return await asyncssh.connect(
+                hop.host.host,
+                hop.host.port,
+                config=choices.name,
+                username=hop.host.user,
+                client_factory=lambda: client,
+                client_keys=keys.pairs or None,
+                agent_path=None,
+                known_hosts=ssh_login.trusted(hop.host),
+                host_key_alias=hop.host.known_as,
+                tunnel=self.connections[-1] if self.connections else None,
+                sock=None if proxy is None else proxy.socket,
+                connect_timeout=seconds,
+                login_timeout=seconds,
+                keepalive_interval=_KEEPALIVE_S,
+                keepalive_count_max=_KEEPALIVES,
+                preferred_auth=["publickey"],  # a password would have to be asked for
+            )
+
+    def close(self) -> None:
+        """End all of it; a dead connection is not waited for."""
+        for connection in reversed(self.connections):
+            connection.abort()
+        for proxy in self.proxies:
+            proxy.close()
+
+
+async def _connect(address: SshAddress, hops: Sequence[Hop]) -> SshLink:
+    chain = _Chain()
     try:
-        return await _start_keeper(address, connection)
+        for hop in hops:
+            await chain.extend(hop)
+        return await asyncio.wait_for(_start_keeper(address, chain, hops[-1]), _START_S)
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        chain.close()
+        raise LinkLostError(
+            f"it lets us in, and {address.python} did not answer within {_START_S:g} s",
+            hint=_how_to_see(address),
+        ) from error
     except BaseException:
-        connection.abort()
+        chain.close()
         raise
 
 
-async def _start_keeper(address: SshAddress, connection: Any) -> SshLink:
-    """Send the keeper's text to the board's Python, and wait for its first line."""
-    text = Path(keeper.__file__).read_bytes()
-    code = f'import sys;exec(compile(sys.stdin.buffer.read({len(text)}),"keeper","exec"))'
-    command = shlex.join([*shlex.split(address.python), "-c", code])
-    process = await connection.create_process(command, encoding=None)
-    process.stdin.write(text)
-    noise: list[bytes] = []
-    while len(noise) < _MOST_NOISE:
-        line = await process.stdout.readline()
-        if line.strip() == keeper.MARKER.encode():
-            return SshLink(connection, process)
-        if not line:
-            break
-        noise.append(line)
-    errors = (await process.stderr.read()).decode("utf-8", "replace").strip()
-    await process.wait_closed()
-    if connection.is_closed():
-        raise LinkLostError("the connection was closed")
-    status = process.exit_status
-    last = errors.splitlines()[-1:] or ["it printed nothing"]
-    if status in (126, 127):
+async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink:
+    """Send the prologue and the keeper to the board's Python, and wait for the first answer."""
+    try:
+        process = await chain.connections[-1].create_process(
+            keeper_link.command(address.python), encoding=None, env=dict(hop.host.environment)
+        )
+    except asyncssh.ChannelOpenError as error:
         raise DeviceError(
-            f"{address} has no {address.python}: {last[0]}.",
+            f"{address} lets us in, and opens no session: {error.reason.rstrip('.')}.",
+            hint="See MaxSessions in its sshd_config.",
+        ) from error
+    link = SshLink(chain, process)
+    try:
+        process.stdin.write(b"".join(keeper_link.programs()))
+        answer = await link.receive()
+    except LinkLostError:
+        raise await _why_none(address, link) from None
+    keeper_link.check_start(answer, address.python, str(address))
+    return link
+
+
+async def _why_none(address: SshAddress, link: SshLink) -> Exception:
+    """Why a login ended before the board's Python answered."""
+    status, printed, errors = await link.end()
+    last = last_line(errors if errors.strip() else printed)
+    if status is None:
+        return LinkLostError(f"the connection was closed: {last}", hint=_how_to_see(address))
+    if status in (126, 127):
+        return DeviceError(
+            f"{address} has no {address.python}: {last}.",
             hint="Install Python 3.8 or newer there (Debian: sudo apt install python3), or name "
             "the interpreter with --python.",
         )
-    raise DeviceError(
-        f"{address.python} on {address} ended with {status}: {last[0]}.".replace("..", "."),
-        hint="Name an interpreter there of Python 3.8 or newer with --python.",
+    return DeviceError(
+        f"{address} did not start {address.python}; the login ended with {status}: {last}.",
+        hint=f"{_how_to_see(address)}; another interpreter there is named with --python.",
+        details=(printed + errors).decode("utf-8", "replace"),
     )
 
 
-class SshLink:
-    """See `board.Link`."""
+def _how_to_see(address: SshAddress) -> str:
+    return f"See what a login there says to a command: ssh {address.by_hand} {address.python} -V"
 
-    def __init__(self, connection: Any, process: Any):
-        self._connection, self._process = connection, process
-        self._sftp: Any = None
+
+class SshLink:
+    """See `session.Link`."""
+
+    def __init__(self, chain: _Chain, process: Any):
+        self._chain, self._process = chain, process
+        self._frames = Frames()
+        self._errors = bytearray()
+        # Nobody else reads stderr, and a channel whose window it fills stands still.
+        self._drain = asyncio.ensure_future(self._read_errors())
+
+    async def _read_errors(self) -> None:
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while data := await self._process.stderr.read(_READ_BYTES):
+                self._errors += data
+                del self._errors[:-_KEPT_BYTES]
 
     def ask(self, line: bytes) -> bytes:
-        """See `board.Link`."""
-        reply: bytes = self._guarded(self._ask(line), _ANSWER_S)
-        return reply
+        """See `session.Link`."""
+        return self._guarded(self._ask(line))
 
-    async def _ask(self, line: bytes) -> bytes:
-        self._process.stdin.write(line)
+    async def _ask(self, request: bytes) -> bytes:
+        self._process.stdin.write(request)
         await self._process.stdin.drain()
-        reply: bytes = await self._process.stdout.readline()
-        if not reply.endswith(b"\n"):
-            raise LinkLostError("the connection was closed")
-        return reply
+        return await self.receive()
+
+    async def receive(self) -> bytes:
+        """The next answer."""
+        while (answer := self._frames.next()) is None:
+            data = await self._process.stdout.read(_READ_BYTES)
+            if not data:
+                raise LinkLostError("the connection was closed")
+            self._frames.feed(data)
+        return answer
+
+    async def end(self) -> tuple[int | None, bytes, bytes]:
+        """Status, and the end of what was printed, once it has ended by itself."""
+        await self._process.wait_closed()
+        await self._drain
+        return self._process.exit_status, self._frames.rest(), bytes(self._errors)
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """See `board.Link`."""
-        stream = self._guarded(self._open_to_write(target))
+        """See `session.Link`."""
         with path.open("rb") as source:
             source.seek(offset)
             while block := source.read(_BLOCK_BYTES):
-                self._guarded(stream.write(block, offset))
+                self._call("write", block, path=target, offset=offset, size=len(block))
                 offset += len(block)
                 on_bytes(len(block))  # in this thread: it may stop the run
-        self._guarded(stream.close())
-
-    async def _open_to_write(self, target: str) -> Any:
-        sftp = await self._open_sftp()
-        return await sftp.open(target, asyncssh.FXF_WRITE | asyncssh.FXF_CREAT, encoding=None)
 
     def fetch(self, source: str, path: Path) -> None:
-        """See `board.Link`."""
-        self._guarded(self._fetch(source, path))
+        """See `session.Link`."""
+        offset = 0
+        with path.open("wb") as target:
+            while block := self._call("read", path=source, offset=offset, size=_BLOCK_BYTES):
+                target.write(block)
+                offset += len(block)
 
-    async def _fetch(self, source: str, path: Path) -> None:
-        sftp = await self._open_sftp()
-        await sftp.get(source.encode(), str(path).encode())
+    def _call(self, call: str, content: bytes = b"", **arguments: Any) -> bytes:
+        request = json.dumps({"call": call, "arguments": arguments}).encode()
+        told, block = keeper_link.split(self.ask(request + b"\n" + content))
+        if "error" in told:
+            raise OSError(told["error"]["message"])
+        return block
 
-    async def _open_sftp(self) -> Any:
-        if self._sftp is None:
-            self._sftp = await self._connection.start_sftp_client()
-        return self._sftp
-
-    def _guarded(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> Any:
+    def _guarded(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """The one place where asyncssh's errors become ours."""
         try:
-            return _LOOP.run(work, timeout_s)
-        except LinkLostError:
-            raise
-        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
-            raise LinkLostError(str(error)) from error
-        except asyncssh.SFTPError as error:
-            raise OSError(error.reason) from error
-        except asyncssh.ChannelOpenError as error:
-            raise LinkLostError(str(error)) from error
-        except (asyncssh.Error, ConnectionError, BrokenPipeError) as error:
-            raise LinkLostError(_short(error)) from error
+            return _LOOP.run(work, _ANSWER_S)
+        except (asyncssh.Error, ConnectionError) as error:
+            raise LinkLostError(short(error)) from error
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise LinkLostError(f"no answer within {timeout_s:g} s") from error
+            raise DeviceError(
+                f"The board did not answer within {_ANSWER_S:g} s, though its link holds.",
+                hint="See whether its memory or its disk is at its end, and restart it.",
+            ) from error
 
     def close(self) -> None:
-        """See `board.Link`."""
+        """See `session.Link`."""
         _LOOP.run(self._close())
 
     async def _close(self) -> None:
-        # The keeper ends at the end of its stdin; a dead connection is not waited for.
-        self._connection.abort()
+        self._drain.cancel()
+        self._chain.close()  # the keeper ends at the end of its stdin

@@ -185,7 +185,7 @@ def _phone_problems(facts: DeviceFacts) -> Iterator[Problem]:
         yield _problem(
             "doctor.no_benchmark_model",
             f"{facts.device} has neither Python nor {facts.scratch_folder}/benchmark_model.",
-            f"edgeq devices setup {facts.device} --benchmark-model PATH",
+            f"edgeq devices setup {shlex.quote(facts.device)} --benchmark-model PATH",
         )
 
 

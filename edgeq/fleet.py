@@ -47,7 +47,7 @@ class Fleet:
         verb: whose results these are: "bench", "eval" or "compare".
     """
 
-    verb: Annotated[str, Meta(pattern="^(bench|eval|compare)$")]
+    verb: Annotated[str, Meta(pattern=r"^(bench|eval|compare)$(?!\n)")]
     entries: Annotated[tuple[FleetEntry, ...], Meta(min_length=1)]
 
     @property

@@ -12,7 +12,7 @@ from edgeq import metrics
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
-from edgeq.quantmath import sqnr_db
+from edgeq.quantmath import difference, sqnr_db
 from edgeq.timing import direction
 from edgeq.values import (
     BenchResult,
@@ -76,10 +76,11 @@ class QualityMeter:
                 f"Output {name!r} has the shape {ours.shape[1:]} in one model and "
                 f"{theirs.shape[1:]} in the other: these are two different models."
             )
-        wanted = ours.astype(np.float64)
-        error = wanted - theirs.astype(np.float64)
-        self._sums[name] += [np.sum(wanted**2), np.sum(error**2), wanted.size]
-        self._worst[name] = max(self._worst[name], float(np.max(np.abs(error), initial=0.0)))
+        error = difference(ours, theirs)
+        # An infinite energy would make every error nothing.
+        finite = ours[np.isfinite(ours)].astype(np.float64)
+        self._sums[name] += [np.sum(finite**2), np.sum(error**2), ours.size]
+        self._worst[name] = max(self._worst[name], float(np.max(error, initial=0.0)))
 
     def result(self, *, is_held_out: bool) -> Quality:
         """The quality over everything taken in."""
@@ -128,9 +129,12 @@ def _is_probabilities(scores: NDArray[Any]) -> bool:
 
 
 def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """The class of each row; -1 where a score is NaN, which ranks nothing."""
     if scores.shape[1] == 1:
-        return np.asarray(scores[:, 0] > 0.5, np.int64)
-    return np.asarray(scores.argmax(axis=1))
+        found = np.asarray(scores[:, 0] > 0.5, np.int64)
+    else:
+        found = np.asarray(scores.argmax(axis=1))
+    return np.where(np.isnan(scores).any(axis=1), -1, found)
 
 
 def worst_sqnr_db(quality: Quality) -> float:

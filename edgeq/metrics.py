@@ -109,7 +109,8 @@ def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[
     Args:
         scores: [batch, classes]; a single column is a binary probability with threshold 0.5.
         labels: [batch], class indices.
-        k: the label may be among the k largest; ties count for the lower class index.
+        k: the label may be among the k largest; ties count for the lower class index, and a sample
+            with NaN among its scores is never right.
 
     Raises:
         DataError: a label is no class of the model.
@@ -123,11 +124,13 @@ def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[
             hint="Labels are class indices that start at 0.",
         )
     if classes == 1:
-        return np.asarray((scores[:, 0] > 0.5).astype(np.int64) == labels)
-    if k == 1:
-        return np.asarray(scores.argmax(axis=1) == labels)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.asarray((best == labels[:, None]).any(axis=1))
+        right = (scores[:, 0] > 0.5).astype(np.int64) == labels
+    elif k == 1:
+        right = scores.argmax(axis=1) == labels
+    else:
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        right = (best == labels[:, None]).any(axis=1)
+    return np.asarray(right & ~np.isnan(scores).any(axis=1))
 
 
 class MeanError:
@@ -344,7 +347,7 @@ def drop_interval(pairs: PairedCounts) -> Interval:
     count = pairs.both_right + pairs.both_wrong + lost + won
     total = count + 2
     shift = (lost - won) / total
-    spread = math.sqrt(max(lost + won + 1 - (lost - won) ** 2 / total, 0.0)) / total
+    spread = math.sqrt(lost + won + 1 - (lost - won) ** 2 / total) / total
     return Interval(
         100.0 * (lost - won) / count,
         100.0 * max(-1.0, shift - _Z95 * spread),

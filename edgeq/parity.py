@@ -23,6 +23,7 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError
 from edgeq.exporting import read_preprocessing
+from edgeq.quantmath import difference
 from edgeq.values import FileRef
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -124,6 +125,8 @@ def parity(
     local = resolve_device("local", None if python is None else Path(python))
     on_event = events_as_progress(on_progress)
     expected = _run(path, inputs, local, "xnnpack", runtime, on_event)
+    _, outputs = flatbuffer.interface(flatbuffer.read(path))
+    quantized = frozenset(spec.name for spec in outputs if spec.scales)
     places = [(local, "local", kernels) for kernels in KERNELS[1:]]
     places += [(resolve_device(name), name, "xnnpack") for name in devices if name != "local"]
     rows, different = [], []
@@ -131,7 +134,7 @@ def parity(
         on_progress(f"{name}, {kernels}", 0, None)
         try:
             given = _run(path, inputs, device, kernels, runtime, on_event)
-            row, apart = _compare(name, kernels, expected, given)
+            row, apart = _compare(name, kernels, expected, given, quantized)
             if apart:
                 first = _find_first(path, inputs, apart, (local, device), kernels, runtime)
                 row = ParityRow(**{**vars(row), "first": first})
@@ -171,33 +174,38 @@ def _run(
 
 
 def _compare(
-    device: str, kernels: str, expected: Arrays, given: Arrays
+    device: str, kernels: str, expected: Arrays, given: Arrays, quantized: frozenset[str]
 ) -> tuple[ParityRow, tuple[int, ...]]:
-    """The row, and the samples that differ."""
-    largest, count, total, tolerance = 0.0, 0, 0, 0.0
+    """The row, and the samples that differ.
+
+    Args:
+        quantized: outputs in steps of a scale. Other integers are classes, numbers or flags, of
+            which the next one is another.
+    """
+    largest, count, total, is_rounding = 0.0, 0, 0, True
     apart: set[int] = set()
     changes = None
     for name, wanted in expected.items():
         distance = difference(wanted, given[name])
-        largest = max(largest, float(distance.max(initial=0)))
+        furthest = float(distance.max(initial=0))
+        largest = max(largest, furthest)
+        is_rounding &= furthest <= _rounding(wanted, name in quantized)
         count, total = count + int(np.count_nonzero(distance)), total + distance.size
         apart |= set(np.flatnonzero(distance.reshape(len(distance), -1).any(axis=1)).tolist())
-        if wanted.dtype.kind == "f":
-            tolerance = max(tolerance, _FLOAT_TOLERANCE * float(np.abs(wanted).max(initial=0)))
-        else:
-            tolerance = max(tolerance, 1.0)
         if wanted.ndim == 2 and wanted.shape[1] > 1 and changes is None:
             changes = int(np.sum(wanted.argmax(axis=1) != given[name].argmax(axis=1)))
     samples = len(next(iter(expected.values())))
-    verdict = "exact" if not apart else "off by one" if largest <= tolerance else "wrong"
+    verdict = "exact" if not apart else "off by one" if is_rounding else "wrong"
     row = ParityRow(device, kernels, verdict, samples - len(apart), count / total, largest, changes)
     return row, tuple(sorted(apart))
 
 
-def difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """Absolute difference value by value; two NaN are the same."""
-    found = np.abs(one.astype(np.float64) - other.astype(np.float64))
-    return np.where(np.isnan(one) & np.isnan(other), 0.0, found) if one.dtype.kind == "f" else found
+def _rounding(wanted: NDArray[Any], is_quantized: bool) -> float:
+    """How far one output may be off by rounding alone."""
+    if wanted.dtype.kind == "f":
+        finite = np.abs(wanted[np.isfinite(wanted)])
+        return _FLOAT_TOLERANCE * float(finite.max(initial=0))
+    return float(is_quantized)
 
 
 def _find_first(

@@ -49,6 +49,21 @@ class ProjectFile:
         return self.file.path if line is None else f"{self.file.path}, line {line}"
 
 
+@dataclass(frozen=True)
+class NamedCode:
+    """What an `edgeq.toml` names and edgeq would execute: code, or a program.
+
+    Attributes:
+        where: e.g. "edgeq.toml, line 3".
+        written: the key and its value.
+        effect: what edgeq would do, e.g. "imports data and calls images".
+    """
+
+    where: str
+    written: str
+    effect: str
+
+
 def read_project(path: Path) -> ProjectFile:
     """Read the file.
 
@@ -62,7 +77,7 @@ def read_project(path: Path) -> ProjectFile:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, TOMLKitError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {str(error).rstrip('.')}.") from error
-    project = ProjectFile(storage.refer(path), sections, _find_lines(text))
+    project = ProjectFile(storage.refer(path), sections, find_lines(text))
     for name in sections:
         if name not in SECTIONS:
             raise unknown_key(project, "section", (name,), [f"[{known}]" for known in SECTIONS])
@@ -92,7 +107,7 @@ def unknown_key(project: ProjectFile, what: str, keys: Keys, known: Iterable[str
     )
 
 
-def _find_lines(text: str) -> dict[Keys, int]:
+def find_lines(text: str) -> dict[Keys, int]:
     """Line of every table's header and every key that begins a line; tomlkit keeps none.
 
     It is for messages only: a line inside of a value of several lines can mislead it.

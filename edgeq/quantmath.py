@@ -105,15 +105,29 @@ def _other_axes(ndim: int, axis: int) -> tuple[int, ...]:
     return tuple(index for index in range(ndim) if index != axis)
 
 
+def difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Absolute difference value by value.
+
+    Equal infinities and two NaN are the same; NaN is infinitely far from everything else, so that
+    neither a maximum nor a limit passes over it.
+    """
+    ours, theirs = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(ours - theirs)
+    is_same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    return np.where(is_same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+
+
 def sqnr_db(signal_energy: float, error_energy: float) -> float:
     """Signal-to-quantization-noise ratio in dB from two sums of squares.
 
     Returns:
-        10 log10(signal / error); inf without error, -inf for an error without signal.
+        10 log10(signal / error); inf without error, -inf for an error without signal or without
+        bounds.
     """
     if error_energy == 0:
         return math.inf
-    if signal_energy == 0:
+    if signal_energy == 0 or not math.isfinite(error_energy):
         return -math.inf
     return 10.0 * math.log10(signal_energy / error_energy)
 

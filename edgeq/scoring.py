@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,5 +52,4 @@ def score_files(
         ]
         for meter, own in zip(meters, seen[1:], strict=True):
             meter.add(seen[0], own, None)
-    found = [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]
-    return [-math.inf if math.isnan(value) else value for value in found]
+    return [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]

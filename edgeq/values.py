@@ -19,11 +19,15 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Judgement = Annotated[str, Meta(pattern="^(pass|fail|cannot-tell)$")]
+# In Python, $ alone would take a line break behind the word.
+Judgement = Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell)$(?!\n)")]
 SchemeName = Annotated[
-    str, Meta(pattern="^(int8|dynamic|fp16|int16x8|weight-only-int8|weight-only-int4|fp32)$")
+    str,
+    Meta(pattern=r"^(int8|dynamic|fp16|int16x8|weight-only-int8|weight-only-int4|fp32)$(?!\n)"),
 ]
-Validity = Annotated[str, Meta(pattern="^(valid|degraded|invalid)$")]
+Severity = Annotated[str, Meta(pattern=r"^(error|warning|note)$(?!\n)")]
+Validity = Annotated[str, Meta(pattern=r"^(valid|degraded|invalid)$(?!\n)")]
+Verdict = Annotated[str, Meta(pattern=r"^(ship|check|no)$(?!\n)")]
 _SOME = Meta(min_length=1)
 
 
@@ -85,7 +89,7 @@ class Issue:
     """
 
     code: str
-    severity: str
+    severity: Severity
     message: str
 
 
@@ -745,7 +749,7 @@ class Problem:
     """
 
     code: str
-    severity: str
+    severity: Severity
     message: str
     remedy: str | None
 
@@ -937,7 +941,7 @@ class Comparison:
     metrics_candidate: tuple[MetricValue, ...]
     size_ratio: Annotated[float, Meta(gt=0)]
     bench: BenchResult | None
-    verdict: str
+    verdict: Verdict
     reasons: tuple[str, ...]
     preprocessing: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()

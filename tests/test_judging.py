@@ -9,11 +9,21 @@ import pytest
 from edgeq import timing
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
-from edgeq.judging import QualityMeter, judge_comparison, require_comparable
+from edgeq.judging import (
+    QualityMeter,
+    chance_doubt,
+    device_of,
+    judge_comparison,
+    require_comparable,
+    unproven_budget,
+    worst_sqnr_db,
+)
 from edgeq.values import (
     BenchOptions,
     BenchResult,
     BenchRun,
+    Comparison,
+    DataRef,
     DeviceFacts,
     FileRef,
     Interval,
@@ -99,6 +109,17 @@ def quality(drop: Interval | None, sqnr: float = 30.0, *, is_held_out: bool = Tr
     ("given", "verdict"),
     [
         (quality(Interval(0.1, -0.3, 0.5)), "ship"),
+        (quality(Interval(0.5, 0.1, 1.0)), "ship"),  # within 1 point
+        (quality(Interval(0.5, 0.1, 1.01)), "check"),
+        (quality(Interval(1.5, 1.0, 2.0)), "check"),
+        (quality(Interval(1.5, 1.01, 2.0)), "no"),
+        (quality(Interval(-3.0, -4.0, -2.0)), "ship"),  # better than the float model
+        (quality(Interval(3.0, 2.0, 4.0), is_held_out=False), "no"),
+        (quality(Interval(0.1, -0.3, 0.5), sqnr=-20.0), "ship"),  # labels excuse it
+        (quality(None, sqnr=10.0), "check"),
+        (quality(None, sqnr=9.99), "no"),
+        (quality(None, sqnr=float("inf")), "check"),
+        (quality(None, sqnr=float("-inf")), "no"),
         (quality(Interval(0.1, -2.0, 2.2)), "check"),
         (quality(Interval(3.0, 2.0, 4.0)), "no"),
         (quality(None), "check"),
@@ -110,6 +131,137 @@ def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
     found, reasons = judge_comparison(given, None)
     assert found == verdict
     assert reasons
+
+
+@pytest.mark.parametrize("sqnrs", [(40.0, 9.0), (9.0, 40.0), (40.0, 9.0, 30.0)])
+def test_the_worst_output_decides(sqnrs: tuple[float, ...]) -> None:
+    outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
+    given = replace(quality(None), outputs=outputs)
+    assert worst_sqnr_db(given) == 9.0
+    assert judge_comparison(given, None) == (
+        "no",
+        ("no class labels, so accuracy is unknown; the outputs' SQNR is 9.0 dB, below 10 dB",),
+    )
+
+
+def test_each_output_has_its_own_noise() -> None:
+    meter = QualityMeter(
+        (TensorSpec("good", (1, 2), "float32"), TensorSpec("bad", (1, 2), "float32"))
+    )
+    wanted, given = np.array([[3.0, 4.0]]), np.array([[3.0, 4.5]])
+    meter.add({"good": wanted, "bad": wanted}, {"good": wanted, "bad": given}, None)
+    meter.add({"good": wanted, "bad": wanted}, {"good": wanted, "bad": wanted}, None)
+    found = meter.result(is_held_out=True)
+    good, bad = found.outputs
+    assert good == OutputQuality("good", float("inf"), 0.0, 0.0)
+    # 50 of signal, 0.25 of error, over 4 values; the largest error is the first batch's.
+    assert bad.sqnr_db == pytest.approx(10 * np.log10(200))
+    assert (bad.mse, bad.max_error) == (0.0625, 0.5)
+    assert worst_sqnr_db(found) == bad.sqnr_db
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "sqnr", "largest"),
+    [
+        ([3.0, 4.0], [NAN, 4.0], -INF, INF),
+        ([3.0, 4.0], [3.0, INF], -INF, INF),
+        ([3.0, 4.0], [-INF, NAN], -INF, INF),
+        # What the float model itself has not in numbers must come out the same.
+        ([NAN, 4.0], [NAN, 4.0], INF, 0.0),
+        ([INF, 4.0], [INF, 4.0], INF, 0.0),
+        ([-INF, 4.0], [-INF, 4.4], 20.0, 0.4),
+        ([INF, 4.0], [-INF, 4.0], -INF, INF),
+        ([INF, 4.0], [3.4e38, 4.0], -INF, INF),
+        ([NAN, 4.0], [0.0, 4.0], -INF, INF),
+    ],
+)
+def test_what_is_not_finite_is_no_quality(
+    wanted: list[float], given: list[float], sqnr: float, largest: float
+) -> None:
+    good = np.array([[3.0, 4.0]])
+    for names in (("bad", "good"), ("good", "bad")):
+        meter = QualityMeter([TensorSpec(name, (1, 2), "float32") for name in names])
+        meter.add({"bad": np.array([wanted]), "good": good},
+                  {"bad": np.array([given]), "good": good}, None)  # fmt: skip
+        meter.add({"bad": good, "good": good}, {"bad": good, "good": good}, None)
+        found = meter.result(is_held_out=True)
+        (bad,) = (output for output in found.outputs if output.name == "bad")
+        assert worst_sqnr_db(found) == bad.sqnr_db
+        assert bad.max_error == pytest.approx(largest)
+        if np.isfinite(sqnr):  # 16 and 25 of signal, 0.16 of error
+            sqnr = 10 * np.log10(41 / 0.16)
+        assert bad.sqnr_db == pytest.approx(sqnr)
+        verdict, _ = judge_comparison(found, None)
+        assert verdict == ("no" if sqnr == -INF else "check")
+
+
+def test_scores_that_are_nan_name_no_class() -> None:
+    nothing = np.full((4, 3), NAN)
+    quality = measure(nothing, [0, 0, 2, 0])
+    assert (quality.candidate_accuracy_percent, quality.agreement_percent) == (0.0, 0.0)
+    assert quality.baseline_accuracy_percent == 75.0
+    one = SCORES.copy()
+    one[0, 1] = NAN  # it has the largest score still
+    assert measure(one, [0, 1, 2, 0]).candidate_accuracy_percent == 75.0
+    meter = QualityMeter((TensorSpec("p", (1, 1), "float32"),))
+    meter.add({"p": np.array([[0.1], [0.2]])}, {"p": np.array([[NAN], [0.3]])}, np.array([0, 0]))
+    found = meter.result(is_held_out=True)
+    assert (found.baseline_accuracy_percent, found.candidate_accuracy_percent) == (100.0, 50.0)
+
+
+def guessing(right: int, count: int, classes: int) -> Quality:
+    """A float model that is right so often, and a result that is the same."""
+    return replace(
+        quality(Interval(0.1, -0.3, 0.5)), sample_count=count, class_count=classes,
+        baseline_accuracy_percent=100 * right / count,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "classes", "is_doubted"),
+    [
+        (27, 100, 4, True),
+        (60, 100, 4, False),
+        # Wilson's lower end of 33 and 34 of 100 is 24.6 and 25.5 %, chance is 25 %.
+        (33, 100, 4, True),
+        (34, 100, 4, False),
+        (25, 100, 4, True),
+        (0, 100, 4, True),
+        # Twice chance is no guessing, however few the samples are.
+        (4, 8, 4, False),
+        (3, 8, 4, True),
+        (1, 5, 10, False),
+        (53, 100, 2, True),
+        (61, 100, 2, False),
+    ],
+)
+def test_a_float_model_a_hair_above_chance_is_doubted(
+    right: int, count: int, classes: int, is_doubted: bool
+) -> None:
+    given = guessing(right, count, classes)
+    assert (chance_doubt(given) is not None) == is_doubted
+    assert judge_comparison(given, None)[0] == ("check" if is_doubted else "ship")
+    lost = replace(given, drop_points=Interval(3.0, 2.0, 4.0))
+    assert judge_comparison(lost, None)[0] == "no"  # a doubt makes nothing better
+
+
+def test_without_labels_chance_is_not_known() -> None:
+    assert chance_doubt(quality(None)) is None
+    assert chance_doubt(replace(guessing(27, 100, 4), class_count=None)) is None
+
+
+def test_a_budget_is_proven_by_the_upper_end() -> None:
+    given = quality(Interval(0.5, -0.5, 1.5))
+    assert unproven_budget(given, 1.5) is None
+    assert unproven_budget(given, None) is None
+    assert unproven_budget(quality(None), 1.0) is None
+    assert unproven_budget(given, 1.49) == (
+        "The drop is 0.50 points on 100 samples, with a 95 % interval up to 1.50: more samples are "
+        "needed to prove 1.49."
+    )
 
 
 def test_a_warning_about_the_comparison_is_no_ship() -> None:
@@ -200,6 +352,43 @@ def test_latencies_of_different_conditions_are_refused(other: BenchResult, diffe
 EMULATED = make_issue(
     "bench.emulated", "This device is emulated (QEMU): its latency means nothing."
 )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "reason"),
+    [
+        (Ratio(2.0, 1.9, 2.1), "ship", "speed-up 2.00x (95 % interval 1.90 to 2.10)"),
+        (Ratio(1.0, 0.9, 1.1), "ship",
+         "no difference in latency: 1.00x (95 % interval 0.90 to 1.10)"),
+        (Ratio(0.5, 0.4, 0.6), "check",
+         "the candidate is slower on this device: 0.50x (95 % interval 0.40 to 0.60)"),
+    ],
+)  # fmt: skip
+def test_a_slower_candidate_is_no_ship(ratio: Ratio, verdict: str, reason: str) -> None:
+    bench = replace(BENCH, speedups=(ratio,))
+    found, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), bench)
+    assert (found, reasons[-1]) == (verdict, reason)
+    assert judge_comparison(quality(Interval(3.0, 2.0, 4.0)), bench)[0] == "no"
+
+
+def test_one_degraded_run_of_two_is_no_ship() -> None:
+    noisy = replace(RUN, issues=(make_issue("bench.noisy", "It is."),), validity="degraded")
+    for runs in ((noisy, RUN), (RUN, noisy)):
+        verdict, reasons = judge_comparison(
+            quality(Interval(0.1, -0.3, 0.5)), replace(BENCH, runs=runs)
+        )
+        assert verdict == "check"
+        assert reasons[-1].startswith("the latency figures are degraded: ")
+        assert reasons[-1].endswith(" [bench.noisy]")
+
+
+def test_older_records_tell_the_device_with_their_latencies() -> None:
+    file = FileRef("m.tflite", "", 1)
+    data = DataRef("d.npz", "npz", "", 1, has_labels=False)
+    comparison = Comparison(file, file, data, quality(None), (), (), 1.0, BENCH, "check", ())
+    assert device_of(comparison) == "local"
+    assert device_of(replace(comparison, bench=None)) is None
+    assert device_of(replace(comparison, device="pi")) == "pi"
 
 
 def test_an_emulated_latency_is_compared_with_nothing() -> None:

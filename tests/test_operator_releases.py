@@ -14,7 +14,16 @@ from tests.tiny_models import Operator, graph, model, operator, schema, tensor
     [
         ("CONV_2D", 1, "1.5.0"),
         ("CONV_2D", 3, "1.14.0"),
+        ("CONV_2D", 7, "2.11.0"),
+        ("CONV_2D", 8, "2.15.0"),
+        ("CONV_2D", 9, None),
         ("FULLY_CONNECTED", 12, "2.17.0"),
+        ("FULLY_CONNECTED", 13, "2.18.0"),
+        ("FULLY_CONNECTED", 14, None),
+        ("TRANSPOSE", 7, "2.14.4"),
+        ("DEQUANTIZE", 1, "1.13.1"),
+        ("WHILE", 1, "1.15.0"),  # its only version
+        ("WHILE", 2, None),
         ("BROADCAST_TO", 1, None),
         ("BROADCAST_TO", 2, "2.5.0"),
         ("TILE", 1, "1.10.1"),
@@ -35,11 +44,17 @@ def test_every_row_is_of_an_operator_and_grows() -> None:
         assert name in known
         numbers = [release(item) for item in releases if item != "-"]
         assert numbers == sorted(numbers), name
+        newest = first_release(name, len(releases))
+        assert newest is not None and release(newest)[:2] == numbers[-1][:2]
+        assert first_release(name, len(releases) + 1) is None
 
 
 def test_the_newer_of_two_counts() -> None:
     assert at_least("1.5.0", [("CONV_2D", 3), ("SOFTMAX", 1)]) == "1.14.0"
     assert at_least("2.9.0", [("CONV_2D", 3)]) == "2.9.0"
+    assert at_least("2.9.0", [("SOFTMAX", 1), ("CONV_2D", 8), ("ADD", 4)]) == "2.15.0"
+    assert at_least("2.14.0", [("TRANSPOSE", 7)]) == "2.14.4"
+    assert at_least("1.5.0", []) == "1.5.0"
     assert at_least("2.9.0", [("Mystery", 1)]) == "2.9.0"
 
 

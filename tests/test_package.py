@@ -22,6 +22,7 @@ TIERS = (
     (
         "edgeq.values",
         "edgeq.errors",
+        "edgeq.escaping",
         "edgeq.operator_releases",
         "edgeq.sandbox",
         "edgeq.scratch",
@@ -32,6 +33,8 @@ TIERS = (
         "edgeq.children",
         "edgeq.quantmath",
         "edgeq.timing",
+        "edgeq.files",
+        "edgeq.npy",
         "edgeq.storage",
         "edgeq.flatbuffer",
         "edgeq.issues",

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edgeq import flatbuffer, models
 from edgeq.cli import cli
 from edgeq.device_runners.local import LocalDevice
-from edgeq.parity import Parity, ParityRow, difference, open_results, parity
+from edgeq.parity import Parity, ParityRow, _compare, open_results, parity
 from edgeq.render.parity import show_parity
 from edgeq.values import FileRef
 
@@ -87,6 +87,28 @@ def test_a_device_that_fails_does_not_stop_the_others(int8_mobilenet: Path) -> N
     assert well.verdict == "exact"
 
 
+def status(model: Path, *devices: str) -> tuple[int, list[str]]:
+    """The command's status, and each row's verdict."""
+    arguments = ["parity", model, "--data", TEST, "--samples", 2, "--json"]
+    for device in devices:
+        arguments += ["--device", device]
+    done = CliRunner().invoke(cli, list(map(str, arguments)), standalone_mode=False)
+    rows = json.loads(done.stdout)["rows"]
+    return done.exit_code, [row["verdict"] for row in rows if row["device"] != "local"]
+
+
+def test_a_device_that_cannot_be_reached_has_status_1(int8_mobilenet: Path) -> None:
+    assert status(int8_mobilenet, "nobody@127.0.0.1:1") == (1, ["failed"])
+    exact, failing = f"local:{sys.executable}", "nobody@127.0.0.1:1"
+    assert status(int8_mobilenet, exact, failing) == (1, ["exact", "failed"])
+    assert status(int8_mobilenet, exact) == (0, ["exact"])
+
+
+def test_kernels_of_this_machine_alone_do_not_decide(int8_mobilenet: Path) -> None:
+    """They are several steps apart; see above."""
+    assert status(int8_mobilenet) == (0, [])
+
+
 def test_a_float_output_is_not_one_step_apart() -> None:
     row = ParityRow("local", "builtin", "off by one", largest=1.5e-7)
     result = Parity(FileRef("m.tflite", "0", 1), 1, (row, replace(row, largest=1.0)), ((0,), (0,)))
@@ -107,8 +129,63 @@ def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:
     assert [spec.name for spec in outputs] == [name for name, _, _ in names]
 
 
-def test_differences_do_not_wrap_and_nan_is_nan() -> None:
-    one, other = np.array([-128, 127], np.int8), np.array([127, 127], np.int8)
-    assert difference(one, other).tolist() == [255.0, 0.0]
-    one, other = np.array([np.nan, 1.0], np.float32), np.array([np.nan, 1.5], np.float32)
-    assert difference(one, other).tolist() == [0.0, 0.5]
+NAN, INF = np.nan, np.inf
+STEPS, REALS = np.array([[5, -3]], np.int8), np.array([[50.0, -100.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "verdict"),
+    [
+        (STEPS, [[5, -3]], "exact"),
+        (STEPS, [[6, -3]], "off by one"),
+        (STEPS, [[5, -4]], "off by one"),
+        (STEPS, [[7, -3]], "wrong"),
+        (STEPS, [[5, -5]], "wrong"),
+        # A part in 100,000 of the largest value is 0.001.
+        (REALS, [[50.0, -100.0]], "exact"),
+        (REALS, [[50.0009, -100.0]], "off by one"),
+        (REALS, [[50.0, -100.0009]], "off by one"),
+        (REALS, [[50.0011, -100.0]], "wrong"),
+        (REALS, [[NAN, -100.0]], "wrong"),
+        (REALS, [[50.0, NAN]], "wrong"),
+        (REALS, [[INF, -100.0]], "wrong"),
+        (np.array([[NAN, INF]], np.float32), [[NAN, INF]], "exact"),
+        (np.array([[1.0, INF]], np.float32), [[1.0, -INF]], "wrong"),
+        (np.array([[1.0, INF]], np.float32), [[2.0, INF]], "wrong"),
+        (np.array([[1.0, INF]], np.float32), [[1.0, NAN]], "wrong"),
+        (np.array([[1.0, NAN]], np.float32), [[1.0, 1.0]], "wrong"),
+        # No steps of a scale: the next class is another class.
+        (np.array([[3]], np.int32), [[3]], "exact"),
+        (np.array([[3]], np.int32), [[4]], "wrong"),
+        (np.array([[True]]), [[False]], "wrong"),
+    ],
+)
+def test_only_rounding_is_off_by_one(wanted: np.ndarray, given: Any, verdict: str) -> None:
+    quantized = frozenset({"y"} if wanted.dtype == np.int8 else ())
+    other = np.array(given, wanted.dtype)
+    row, apart = _compare("pi", "xnnpack", {"y": wanted}, {"y": other}, quantized)
+    assert (row.verdict, apart) == (verdict, () if verdict == "exact" else (0,))
+    assert (row.same_samples, row.largest == 0) == ((1, True) if verdict == "exact" else (0, False))
+
+
+@pytest.mark.parametrize("order", [("steps", "reals"), ("reals", "steps")])
+def test_each_output_has_its_own_rounding(order: tuple[str, str]) -> None:
+    """Half a unit is no step of a float output, whatever a step of the other one is."""
+    wanted = {name: {"steps": STEPS, "reals": REALS}[name] for name in order}
+
+    def verdict(**given: Any) -> str:
+        row, _ = _compare("pi", "xnnpack", wanted, {**wanted, **given}, frozenset({"steps"}))
+        return row.verdict
+
+    assert verdict(steps=STEPS + np.int8(1)) == "off by one"
+    assert verdict(reals=REALS + np.float32(0.5)) == "wrong"
+    assert verdict(steps=STEPS + np.int8(1), reals=REALS + np.float32(0.5)) == "wrong"
+    assert verdict(steps=STEPS + np.int8(2)) == "wrong"
+
+
+def test_samples_and_classes_that_differ_are_counted() -> None:
+    wanted = np.array([[1, 9], [9, 1], [5, 4]], np.int8)
+    given = np.array([[1, 9], [9, 0], [4, 5]], np.int8)
+    row, apart = _compare("pi", "xnnpack", {"y": wanted}, {"y": given}, frozenset({"y"}))
+    assert (row.same_samples, apart, row.top1_changes, row.largest) == (1, (1, 2), 1, 1.0)
+    assert row.different_share == 0.5

@@ -69,9 +69,47 @@ def test_weights_per_tensor_have_one_scale() -> None:
     assert scales == pytest.approx([4 / 127])
 
 
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        (1.0, 1.5, 0.5), (1.5, 1.0, 0.5), (-1.0, 1.0, 2.0), (0.0, -0.0, 0.0),
+        (INF, INF, 0.0), (-INF, -INF, 0.0), (NAN, NAN, 0.0),
+        (INF, -INF, INF), (INF, 1.0, INF), (1.0, -INF, INF),
+        (NAN, 1.0, INF), (1.0, NAN, INF), (NAN, INF, INF), (-INF, NAN, INF),
+    ],
+)  # fmt: skip
+def test_nan_is_infinitely_far_from_every_number(one: float, other: float, apart: float) -> None:
+    for shape in ((), (1,), (1, 1)):
+        values = (np.full(shape, value, np.float32) for value in (one, other))
+        found = quantmath.difference(*values)
+        assert (found.shape, found.max()) == (shape, apart)
+
+
+def test_differences_of_integers_do_not_wrap() -> None:
+    for dtype in (np.int8, np.uint8, np.int16):
+        limits = np.iinfo(dtype)
+        one, other = np.array([[limits.min, 7], [limits.max, 7]], dtype)
+        for found in (quantmath.difference(one, other), quantmath.difference(other, one)):
+            assert found.tolist() == [float(limits.max) - float(limits.min), 0.0]
+    assert quantmath.difference(np.array([True]), np.array([False])).tolist() == [1.0]
+
+
 @pytest.mark.parametrize(
     ("signal", "error", "expected"),
-    [(100.0, 1.0, 20.0), (1.0, 10.0, -10.0), (5.0, 0.0, math.inf), (0.0, 1.0, -math.inf)],
+    [
+        (100.0, 1.0, 20.0),
+        (1.0, 10.0, -10.0),
+        (5.0, 0.0, INF),
+        (0.0, 1.0, -INF),
+        (0.0, 0.0, INF),
+        (5.0, INF, -INF),
+        (5.0, NAN, -INF),
+        (0.0, INF, -INF),
+        (1e-3, 1e3, -60.0),
+    ],
 )
 def test_sqnr(signal: float, error: float, expected: float) -> None:
     assert quantmath.sqnr_db(signal, error) == pytest.approx(expected)

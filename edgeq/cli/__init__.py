@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from edgeq import __version__
+from edgeq.cli.printing import say, show_error, show_usage
 from edgeq.errors import EdgeqError, SandboxWarning
 
 _python_shows = warnings.showwarning
@@ -84,13 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status: Any = cli.main(arguments, prog_name="edgeq", standalone_mode=False)
     except EdgeqError as error:
-        _print_error(error)
+        show_error(error, in_full=bool({"-v", "--verbose"} & set(sys.argv)))
         status = error.exit_code
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; nothing was written.", err=True)
+        say("Interrupted; nothing was written.", err=True)
         status = 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of our stdout left, as `| head` does.
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno != errno.ENOSPC:
             raise
         _drop_stdout()
-        click.echo("error: The output cannot be printed: no space is left there.", err=True)
+        say("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -110,7 +111,7 @@ def _show_warning(
 ) -> None:
     """Our own as one line; others as Python shows them."""
     if issubclass(category, SandboxWarning):
-        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
+        say(f"warning: {message}", err=True)
     else:
         _python_shows(message, category, filename, *rest, **more)
 
@@ -118,11 +119,3 @@ def _show_warning(
 def _drop_stdout() -> None:
     """What is left in the buffer goes nowhere, instead of failing again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_error(error: EdgeqError) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
-    if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)}  {error.hint}", err=True)
-    if error.details and {"-v", "--verbose"} & set(sys.argv):
-        click.echo(f"\n{error.details}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeq import api, models
+from edgeq.cli import printing
 from edgeq.cli.options import progress_display
 from edgeq.errors import OutputError
 from edgeq.render.text import show_comparison, show_conversion
@@ -30,14 +31,15 @@ def command(output: Path) -> None:
         ) from error
     target = output / "fmnist_mobilenet_int8.tflite"
     with progress_display() as show:
-        click.secho(
-            f"$ edgeq convert {model} --data {calibration} --preprocess scale=1/255 -o {target}\n",
-            bold=True,
-        )
+        command = f"edgeq convert {model} --data {calibration} --preprocess scale=1/255 -o {target}"
+        printing.say(f"$ {command}", bold=True)
+        printing.say()
         converted = api.convert(
             model, target, data=str(calibration), preprocess=["scale=1/255"], on_progress=show
         )
-        click.echo(show_conversion(converted))
-        click.secho(f"\n$ edgeq compare {model} {target} --data {test}\n", bold=True)
+        printing.show(show_conversion(converted))
+        printing.say()
+        printing.say(f"$ edgeq compare {model} {target} --data {test}", bold=True)
+        printing.say()
         compared = api.compare(model, target, str(test), on_progress=show)
-        click.echo(show_comparison(compared))
+        printing.show(show_comparison(compared))

@@ -9,6 +9,8 @@ import click
 
 from edgeq import devices
 from edgeq.cli.options import emit, output_options, progress_display
+from edgeq.cli.printing import say
+from edgeq.cli.trust import trust_devices, trust_option, trusting
 from edgeq.device_runners.device import resolve_address
 from edgeq.device_runners.environment import RUNTIMES
 from edgeq.device_runners.registry import add_device, read_devices, remove_device
@@ -32,7 +34,7 @@ def add(name: str, address: str, python: str | None, project: bool) -> None:
     """
     resolve_address(address, name, python)
     entry = add_device(name, address, python, in_project=project)
-    click.echo(f"{entry.name} is {entry.address}, written to {entry.file}")
+    say(f"{entry.name} is {entry.address}, written to {entry.file}")
 
 
 @command.command("list")
@@ -45,9 +47,11 @@ def list_(as_json: bool) -> None:
 
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@trust_option
 @output_options
 def check(names: tuple[str, ...], **given: Any) -> None:
     """Ask devices what they are; all named ones by default. Status 1 when one does not answer."""
+    trust_devices(names or tuple(read_devices()))
     with progress_display() as show:
         show("ask", 0, None)
         found = devices.check(names)
@@ -61,16 +65,17 @@ def check(names: tuple[str, ...], **given: Any) -> None:
 def remove(name: str) -> None:
     """Forget NAME; the device itself is left as it is (see clean)."""
     entry = remove_device(name)
-    click.echo(f"{entry.name} ({entry.address}) is removed from {entry.file}")
+    say(f"{entry.name} ({entry.address}) is removed from {entry.file}")
 
 
 @command.command("setup")
-@click.argument("name", metavar="DEVICE")
+@click.argument("name", metavar="DEVICE", callback=trusting)
 @click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
 @click.option(
     "--benchmark-model", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="PATH", help="TensorFlow's program, for a phone without Python.",
 )  # fmt: skip
+@trust_option
 @click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
 def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose: bool) -> None:
     """Bring a runtime to DEVICE, into a private environment in edgeq's cache there.
@@ -84,15 +89,16 @@ def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose:
         found = devices.set_up(
             name, runtime=runtime, benchmark_model=benchmark_model, on_progress=show
         )
-    click.echo(f"{name} is ready: {found}")
+    say(f"{name} is ready: {found}")
 
 
 @command.command("clean")
-@click.argument("name", metavar="DEVICE")
+@click.argument("name", metavar="DEVICE", callback=trusting)
+@trust_option
 def clean(name: str) -> None:
     """Delete all that edgeq keeps on DEVICE: models, environments, what broken runs left."""
     freed = devices.clean(name)
-    click.echo(f"{name}: {freed / 1e6:.1f} MB freed")
+    say(f"{name}: {freed / 1e6:.1f} MB freed")
 
 
 @command.command("stop")
@@ -100,4 +106,4 @@ def clean(name: str) -> None:
 def stop(name: str) -> None:
     """End the processes of a virtual board; the next run starts it again."""
     devices.stop_emulated(name)
-    click.echo(f"{name} is stopped")
+    say(f"{name} is stopped")

@@ -9,11 +9,13 @@ import click
 
 from edgeq.checkup import doctor
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.trust import trust_option, trusting
 from edgeq.render.doctor import show_checkup
 
 
 @click.command()
-@click.argument("device", default="local")
+@click.argument("device", default="local", callback=trusting)
+@trust_option
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

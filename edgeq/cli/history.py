@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from edgeq import storage
+from edgeq.cli.printing import hand_over, say, show, show_json
 from edgeq.errors import UsageError
 from edgeq.history import Filter, History, find_place
 from edgeq.history.commits import AUTO, find_commit
@@ -143,7 +145,7 @@ def _tracker(given: dict[str, Any]) -> Callable[[History, tuple[Addition, ...]],
             entry = history.find(str(number))
             run = tracker.log(history.read(entry), history.content(entry), entry)
             word = "logged" if run.is_new else "known "
-            click.echo(f"{word} {entry.number:>5}  {run.address}", err=given["as_json"])
+            say(f"{word} {entry.number:>5}  {run.address}", err=given["as_json"])
 
     return log
 
@@ -166,23 +168,23 @@ def _add(
 ) -> tuple[Addition, ...]:
     seen: list[Addition] = []
 
-    def show(addition: Addition) -> None:
+    def tell(addition: Addition) -> None:
         seen.append(addition)
         if addition.error is not None:
-            click.echo(f"refused: {addition.error}", err=True)
+            say(f"refused: {addition.error}", err=True)
         elif not as_json:
-            click.echo(shown.show_addition(addition))
+            say(shown.show_addition(addition))
 
     try:
-        additions = history.add_items(items, on_added=show)
+        additions = history.add_items(items, on_added=tell)
     except KeyboardInterrupt:
         # What was written a moment ago may not have been told yet.
-        click.echo(f"Interrupted; at least {shown.show_additions(seen, place)}", err=True)
+        say(f"Interrupted; at least {shown.show_additions(seen, place)}", err=True)
         raise SystemExit(128 + signal.SIGINT) from None
     if as_json:
-        click.echo(shown.history_json("additions", additions, place), nl=False)
+        show_json(shown.history_json("additions", additions, place))
     else:
-        click.echo(shown.show_additions(additions, place))
+        say(shown.show_additions(additions, place))
     return additions
 
 
@@ -208,15 +210,15 @@ def list_(last: int | None, show_all: bool, **given: Any) -> None:
     with _opened(given) as (history, place):
         listing = history.list(_filter(given, None if show_all else last or _DEFAULT_LAST))
     if given["as_json"]:
-        click.echo(shown.listing_json(listing, place), nl=False)
+        show_json(shown.listing_json(listing, place))
     else:
-        click.echo(shown.show_listing(listing, place))
+        show(shown.show_listing(listing, place))
 
 
 @command.command("show")
 @click.argument("name", metavar="ID")
 @_with(*database_options, json_option)
-def show(name: str, **given: Any) -> None:
+def show_one(name: str, **given: Any) -> None:
     """Print a record as the verb that wrote it did; with --json its bytes.
 
     ID is its number or the first 7 or more characters of its digest.
@@ -226,10 +228,14 @@ def show(name: str, **given: Any) -> None:
     with _opened(given) as (history, _):
         entry = history.find(name)
         if given["as_json"]:
-            click.echo(history.content(entry), nl=False)
+            content = history.content(entry)
+            if sys.stdout.isatty():
+                show_json(content)
+            else:
+                hand_over(content)
             return
         record = history.read(entry)
-    click.echo("\n".join(line.rstrip() for line in show_record(record).splitlines()))
+    show(show_record(record))
 
 
 @command.command("diff")
@@ -245,9 +251,9 @@ def diff(before: str, after: str, **given: Any) -> None:
     with _opened(given) as (history, place):
         found = history.diff(before, after)
     if given["as_json"]:
-        click.echo(shown.history_json("diff", found, place), nl=False)
+        show_json(shown.history_json("diff", found, place))
     else:
-        click.echo(shown.show_difference(found))
+        show(shown.show_difference(found))
     if all(change.obstacle is not None for change in found.changes):
         raise SystemExit(_CANNOT_JUDGE)
 
@@ -266,13 +272,12 @@ def trend(metric: str, last: int | None, **given: Any) -> None:
     with _opened(given) as (history, place):
         found = history.trend(metric, _filter(given, last))
     if given["as_json"]:
-        click.echo(shown.history_json("trend", found, place), nl=False)
+        show_json(shown.history_json("trend", found, place))
         return
     if not found.series:
         title = METRICS[metric].title
         raise UsageError(f"No record here that is asked for has the figure {title}.")
-    text = shown.show_trend(found)
-    click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+    show(shown.show_trend(found))
 
 
 @command.command("export")
@@ -282,7 +287,7 @@ def export(folder: Path, **given: Any) -> None:
     """Write records to files of a new FOLDER, byte for byte, with an index of tags and commits."""
     with _opened(given) as (history, _):
         written = export_records(history, folder, _filter(given))
-    click.echo(f"Wrote {len(written)} records to {folder}")
+    say(f"Wrote {len(written)} records to {folder}")
 
 
 @command.command("remove")
@@ -292,7 +297,7 @@ def remove(names: tuple[str, ...], **given: Any) -> None:
     """Forget records, all that are named or none; their files stay where they are."""
     with _opened(given) as (history, _):
         for entry in history.remove(names):
-            click.echo(f"removed {entry.number:>5}  {entry.sha256[:7]}  {entry.kind}  {entry.file}")
+            say(f"removed {entry.number:>5}  {entry.sha256[:7]}  {entry.kind}  {entry.file}")
 
 
 @command.command("check")
@@ -302,8 +307,8 @@ def check(**given: Any) -> None:
     with _opened(given) as (history, place):
         found = history.check()
     if given["as_json"]:
-        click.echo(shown.history_json("check", storage.to_plain(found), place), nl=False)
+        show_json(shown.history_json("check", storage.to_plain(found), place))
     else:
-        click.echo(shown.show_check(found, place))
+        show(shown.show_check(found, place))
     if found.problems:
         raise SystemExit(1)

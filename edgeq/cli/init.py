@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from edgeq import storage
 from edgeq.cli.options import progress_display, read_source, source_options
+from edgeq.cli.printing import hand_over, say
 from edgeq.device_runners.registry import PROJECT_FILE
 from edgeq.errors import UsageError
 from edgeq.pipeline.starting import look_at, write_outline
@@ -52,15 +54,15 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
         options=options,
     )
     if output == STDOUT:
-        click.echo(text, nl=False)
+        hand_over(text)
         return
     storage.write_atomically(output, text.encode())
-    click.echo(f"Wrote {output}.")
-    click.echo(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
+    say(f"Wrote {output}.")
+    say(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
 
 
 def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str | None) -> str:
-    file = "" if output == Path(PROJECT_FILE) else f" --file {output}"
+    file = "" if output == Path(PROJECT_FILE) else f" --file {shlex.quote(str(output))}"
     first = "baseline" if is_trained else "calibration" if data is None else ""
     missing = [key for key in (first, "" if test_data else "test") if key]
     fill = f"Fill in {' and '.join(missing)}, then: " if missing else "Next: "
@@ -72,6 +74,7 @@ def _guard(output: Path, model: Path, force: bool) -> None:
     if output.exists() and not force:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
-            hint = f"It has [devices] alone; add the rest: edgeq init {model} -o - >> {output}"
+            typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
+            hint = f"It has [devices] alone; add the rest: {typed}"
         raise UsageError(f"{output} is there already.", hint=hint)
     storage.require_writable(output)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.printing import say
 from edgeq.errors import UsageError
 from edgeq.inspection import inspect_model
 from edgeq.render.inspection import show_inspection
@@ -56,9 +57,10 @@ def _explore(model: Path, data: tuple[str, ...], given: dict[str, Any]) -> None:
 
     def show(address: str, is_opened: bool) -> None:
         where = "is open in the browser, and" if is_opened else "is"
-        click.echo(f"\nModel Explorer {where} at {address}\nCtrl-C ends it.", err=True)
+        for line in ("", f"Model Explorer {where} at {address}", "Ctrl-C ends it."):
+            say(line, err=True)
 
     try:
         serve(model, data, port=given["port"], opens_browser=not given["no_browser"], on_ready=show)
     except KeyboardInterrupt:
-        click.echo("Model Explorer is ended.", err=True)
+        say("Model Explorer is ended.", err=True)

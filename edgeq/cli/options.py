@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from edgeq import storage
+from edgeq.cli.printing import say, show, show_json
+from edgeq.cli.trust import trust_option, trusting
 from edgeq.errors import UsageError
+from edgeq.escaping import printable
 from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -86,9 +89,11 @@ run_options = _stack(
         default=("local",),
         show_default=True,
         metavar="DEVICE",
+        callback=trusting,
         help="Where to run: local, user@host, adb:SERIAL, emulated:arm64, a name of `edgeq "
         "devices`. Several (repeated, or separated by commas) run at the same time.",
     ),
+    trust_option,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
     click.option(
         "--python",
@@ -177,38 +182,33 @@ def progress_display() -> Iterator[OnProgress]:
     if not console.is_terminal:
         yield _progress_in_lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
     above = sys.stdout.isatty()
     with Progress(*columns, console=console, transient=True, redirect_stdout=above) as bar:
         task = bar.add_task("start", total=None)
         current = [""]
 
-        def show(step: str, done: int, total: int | None) -> None:
+        def tell(step: str, done: int, total: int | None) -> None:
             if step != current[0]:
                 current[0] = step
-                bar.reset(task, description=step, total=total)
+                bar.reset(task, description=printable(step), total=total)
             bar.update(task, completed=done, total=total)
 
-        yield show
+        yield tell
 
 
 def _progress_in_lines() -> OnProgress:
     """A line every ten seconds, and none of what is done sooner."""
     last = time.monotonic()
 
-    def show(step: str, done: int, total: int | None) -> None:
+    def tell(step: str, done: int, total: int | None) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_S:
             last = time.monotonic()
-            click.echo(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
+            say(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
 
-    return show
-
-
-def echo_above(line: str) -> None:
-    """Print a line above the progress display; click's own echo would write into that."""
-    print(line if sys.stdout.isatty() else click.unstyle(line), flush=True)
+    return tell
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
@@ -217,10 +217,9 @@ def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None
         with storage.replacing(output) as target:
             storage.write_record(target, kind, value)
     if as_json:
-        record = storage.record_json(kind, storage.to_plain(value), storage.find_issues(value))
-        click.echo(record.encode("utf-8", "backslashreplace"), nl=False)
+        show_json(storage.record_json(kind, storage.to_plain(value), storage.find_issues(value)))
     else:
-        click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+        show(text)
 
 
 def run_on_devices(
@@ -248,8 +247,8 @@ def run_on_devices(
             f"--python {given['python']} cannot be meant for {len(names)} devices.",
             hint="Name the interpreter with the device: edgeq devices add NAME ADDRESS --python P",
         )
-    with progress_display() as show:
-        result = work(names[0], show) if len(names) == 1 else run_fleet(kind, names, work, show)
+    with progress_display() as tell:
+        result = work(names[0], tell) if len(names) == 1 else run_fleet(kind, names, work, tell)
     single = len(names) == 1
     body = {"evaluations": result} if single and isinstance(result, tuple) else result
     emit(

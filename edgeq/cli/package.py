@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import progress_display
+from edgeq.cli.printing import show
 from edgeq.errors import UsageError
 from edgeq.packaging.labels import read_labels
 from edgeq.packaging.targets import NAMES
@@ -93,14 +94,14 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     previous, before = None, None
     if given["previous"] is not None:
         previous, before = delivery.read_previous(given["previous"], target, name)
-    with progress_display() as show:
-        show("package", 0, None)
+    with progress_display() as on_progress:
+        on_progress("package", 0, None)
         package = make_package(
             model, target, data=given["data"], records=given["records"], options=options
         )
     storing.write_package(package.files, place)
     models = targets.target(target).find_models(package.files)
-    click.echo(show_package(package, delivery.measure(models, previous, before), place))
+    show(show_package(package, delivery.measure(models, previous, before), place))
 
 
 def _read_all_labels(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

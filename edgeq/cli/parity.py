@@ -15,6 +15,7 @@ from edgeq.cli.options import (
     progress_display,
     record_option,
 )
+from edgeq.cli.trust import trust_option, trusting
 from edgeq.fleet import split_names
 from edgeq.parity import parity
 from edgeq.render.parity import show_parity
@@ -26,8 +27,10 @@ from edgeq.render.parity import show_parity
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, metavar="N")
 @click.option(
     "--devices", "--device", "devices", multiple=True, default=("local",), show_default=True,
-    metavar="DEVICE,...", help="Beside this machine's own kernels; see bench --device.",
+    metavar="DEVICE,...", callback=trusting,
+    help="Beside this machine's own kernels; see bench --device.",
 )  # fmt: skip
+@trust_option
 @click.option("--runtime", help="Runtime to use; the first one found by default.")
 @click.option(
     "--python", type=click.Path(path_type=Path),

@@ -15,13 +15,17 @@ from edgeq.cli.options import (
     progress_display,
     record_option,
 )
+from edgeq.cli.trust import trust_option, trusting
 from edgeq.render.profile import show_profile
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("second", required=False, type=click.Path(path_type=Path))
-@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@click.option(
+    "--device", default="local", show_default=True, callback=trusting, help="Where to measure."
+)
+@trust_option
 @click.option(
     "--python", type=click.Path(path_type=Path), help="Interpreter that has ai-edge-litert."
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgeq.cli.options import guard_output
+from edgeq.cli.printing import hand_over, say
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
@@ -54,12 +55,12 @@ def command(
     guard_output(output, *paths, *_named_in(paths), database)
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
-        click.echo(render_report(report, chosen), nl=False)
+        hand_over(render_report(report, chosen))
         return
     write_report(report, output, chosen)
     verdict = report.verdict
-    click.echo(f"{verdict.word.upper()}: {verdict.headline}")
-    click.echo(f"Wrote {output}")
+    say(f"{verdict.word.upper()}: {verdict.headline}")
+    say(f"Wrote {output}")
 
 
 def _named_in(paths: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import click
 
 from edgeq import storage
-from edgeq.cli.options import echo_above, progress_display
+from edgeq.cli.options import progress_display
+from edgeq.cli.printing import say, show, show_above, show_json
+from edgeq.cli.trust import require_trust, trust_option
 from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
+from edgeq.escaping import printable
 from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
 from edgeq.pipeline.settings import Name, Override
@@ -84,6 +88,7 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     "--json", "as_json", is_flag=True,
     help="Print the verdict, and each step with its files, as JSON.",
 )  # fmt: skip
+@trust_option
 @click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too.")
 def command(path: Path, first: str | None, **given: Any) -> int:
     """Do what edgeq.toml describes: convert or tune, compare on each device, gate, report.
@@ -96,27 +101,30 @@ def command(path: Path, first: str | None, **given: Any) -> int:
     if not path.exists():
         raise _no_file(path)
     plan = read_plan(path, _overrides(given))
+    require_trust(plan.code)
     shows_steps = not given["as_json"]
     if shows_steps:
-        click.secho(f"{path}: {plan.source} -> {plan.output}\n", bold=True)
+        say(f"{path}: {plan.source} -> {plan.output}", bold=True)
+        say()
     names = [stage.name for stage in STAGES] + [f"compare {item.name}" for item in plan.devices]
     width = max(map(len, (*names, *judged_names(plan))))
 
     def tell(outcome: Outcome) -> None:
         if shows_steps:
-            echo_above(_line(outcome, width))
+            show_above(_line(outcome, width))
 
     try:
-        with progress_display() as show:
+        with progress_display() as on_progress:
             outcomes = run_plan(
                 plan,
                 first_again=STAGES[0].name if given["force"] else first,
                 verbose=given["verbose"],
-                on_progress=show,
+                is_trusted=True,
+                on_progress=on_progress,
                 on_outcome=tell,
             )
     except KeyboardInterrupt:
-        click.echo("Interrupted; what is done stays, and the same command goes on there.", err=True)
+        say("Interrupted; what is done stays, and the same command goes on there.", err=True)
         return 128 + signal.SIGINT
     return _conclude(plan, outcomes, shows_steps)
 
@@ -124,7 +132,9 @@ def command(path: Path, first: str | None, **given: Any) -> int:
 def _no_file(path: Path) -> UsageError:
     above = project_file() if path == Path(PROJECT_FILE) else None
     hint = (
-        f"Use the one above: edgeq run --file {above}" if above else "Write one: edgeq init MODEL"
+        f"Use the one above: edgeq run --file {shlex.quote(str(above))}"
+        if above
+        else "Write one: edgeq init MODEL"
     )
     return UsageError(f"There is no {path}.", hint=hint)
 
@@ -144,15 +154,16 @@ def _overrides(given: dict[str, Any]) -> dict[Name, Override]:
 
 def _line(outcome: Outcome, width: int) -> str:
     """What a step gave, then what was done for it."""
-    head = f"{outcome.name:{width}}  "
+    head, why = f"{printable(outcome.name):{width}}  ", printable(outcome.why)
     if outcome.state == FAILED:
-        return f"{head}{click.style('FAILED', fg='red')}: {outcome.why}"
+        return f"{head}{click.style('FAILED', fg='red')}: {why}"
     if outcome.state == LEFT_OUT:
-        return f"{head}left out: {outcome.why}"
+        return f"{head}left out: {why}"
     how = "unchanged, kept"
     if outcome.state == MADE:
-        how = f"{outcome.why}; {outcome.seconds:.1f} s"
-    return f"{head}{_result(outcome.outputs)} {click.style(f'({how})', dim=True)}"
+        how = f"{why}; {outcome.seconds:.1f} s"
+    result = printable(_result(outcome.outputs))
+    return f"{head}{result} {click.style(f'({how})', dim=True)}"
 
 
 def _result(outputs: Sequence[Path]) -> str:
@@ -173,12 +184,14 @@ def _conclude(plan: Plan, outcomes: Sequence[Outcome], is_text: bool) -> int:
         verdict = None if judged is None else judged.verdict
         steps = [storage.to_plain(outcome) for outcome in outcomes]
         plain = {"output": plan.output, "verdict": verdict, "steps": steps}
-        click.echo(json.dumps(plain, indent=2, default=str))
+        show_json(json.dumps(plain, indent=2, default=str) + "\n")
     else:
         nothing = "Nothing was judged: add a [policy] to be told pass or fail."
-        click.echo(f"\n{nothing if judged is None else show_gate(judged)}")
-        click.echo(f"\nIn {plan.output.parent}: {', '.join(path.name for path in there)}")
+        say()
+        show(nothing if judged is None else show_gate(judged))
+        say()
+        say(f"In {plan.output.parent}: {', '.join(path.name for path in there)}")
     if failed:
         end = "" if status else ", so the status is 1"
-        click.echo(f"Failed: {', '.join(failed)}{end}; the next run tries again.", err=True)
+        say(f"Failed: {', '.join(failed)}{end}; the next run tries again.", err=True)
     return status or (1 if failed else 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeq.cli.printing import say, show
 from edgeq.records import read_all
 from edgeq.render.records import show_record
 
@@ -22,5 +23,5 @@ def command(paths: tuple[Path, ...]) -> None:
     """
     for number, record in enumerate(read_all(paths)):
         if number:
-            click.echo()
-        click.echo("\n".join(line.rstrip() for line in show_record(record).splitlines()))
+            say()
+        show(show_record(record))

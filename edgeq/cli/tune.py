@@ -19,6 +19,8 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
+from edgeq.cli.printing import say
+from edgeq.cli.trust import trust_option, trusting
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
 
@@ -34,7 +36,7 @@ def _keep_going(output: Path) -> Iterator[None]:
         journal = journal_path(output)
         if not journal.exists():
             raise
-        click.echo(
+        say(
             f"Interrupted; no model was written. What was tried is in {journal}, and the same "
             "command goes on there.",
             err=True,
@@ -74,7 +76,11 @@ def _keep_going(output: Path) -> Iterator[None]:
     help="Calibration samples; by default up to 256.",
 )  # fmt: skip
 @data_options
-@click.option("--device", default="local", show_default=True, help="Where latency is measured.")
+@click.option(
+    "--device", default="local", show_default=True, callback=trusting,
+    help="Where latency is measured.",
+)  # fmt: skip
+@trust_option
 @click.option(
     "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
 )  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeq.cli.options import progress_display
+from edgeq.cli.printing import show, show_json
+from edgeq.cli.trust import trust_option, trusting
+from edgeq.escaping import json_text
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 
@@ -17,9 +19,11 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option(
     "--device", "devices", multiple=True, default=("local",), show_default=True, metavar="DEVICE",
+    callback=trusting,
     help="Where the golden vectors run: local, user@host, adb:SERIAL, emulated:arm64, or a name of "
     "`edgeq devices`. Repeat, or separate with commas.",
 )  # fmt: skip
+@trust_option
 @click.option("--python", type=click.Path(path_type=Path), help="Interpreter on this machine.")
 @click.option("--no-run", is_flag=True, help="Do not run the model: check the files alone.")
 @click.option(
@@ -41,14 +45,14 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
     from edgeq.packaging.text import show_verification
     from edgeq.packaging.verifying import verify_package
 
-    with progress_display() as show:
+    with progress_display() as on_progress:
         result = verify_package(
             package,
             devices=split_names(devices),
             python=given["python"],
             public_key=given["public_key"],
             runs=not given["no_run"],
-            on_progress=show,
+            on_progress=on_progress,
         )
     if as_json:
         plain = {
@@ -57,7 +61,7 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
             "conclusion": result.conclusion,
             **storage.to_plain(result),
         }
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        show_json(json_text(plain) + "\n")
     else:
-        click.echo(show_verification(result))
+        show(show_verification(result))
     return _STATUS[result.verdict]

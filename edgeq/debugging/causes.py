@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -60,12 +61,12 @@ _RULES = (
     _Rule(
         lambda f: f["operator"] == "CONCATENATION" and f["operand_ratio"] > _WIDE / 2,
         "it joins operands whose ranges differ {operand_ratio:.0f}-fold under one scale",
-        "--int16 '{selector}'",
+        "--int16 {selector}",
     ),
     _Rule(
         lambda f: f["operator"] in ("ADD", "SUB") and f["operand_ratio"] > _WIDE,
         "its operands' ranges differ {operand_ratio:.0f}-fold",
-        "--int16 '{selector}'",
+        "--int16 {selector}",
     ),
     _Rule(
         # The input is made in INT8 unless its maker has INT16 activations as well.
@@ -89,13 +90,13 @@ _RULES = (
     _Rule(
         lambda f: f["operator"] in _CURVED,
         "{operator} bends its input, so that small steps of it matter",
-        "--int16 '{selector}' or --keep-float '{selector}'",
+        "--int16 {selector} or --keep-float {selector}",
     ),
     _Rule(
         lambda f: f["operator"] in _NORMALIZING,
         "{operator} is part of a normalization, whose small differences and large quotients "
         "need more than eight bits",
-        "--keep-float '{selector}'",
+        "--keep-float {selector}",
     ),
     _Rule(
         lambda f: f["bias_share"] > _SHIFTED,
@@ -110,7 +111,7 @@ _RULES = (
     _Rule(
         lambda f: True,
         "rounding to eight bits, nothing unusual",
-        "--corrections auto (the default), or --int16 '{selector}'",
+        "--corrections auto (the default), or --int16 {selector}",
     ),
 )
 
@@ -129,11 +130,13 @@ def explain(figures: Figures) -> tuple[str, str]:
 def selector(name: str, names: Sequence[str]) -> str:
     """A `--int16` or `--keep-float` selector that means the operator of this name alone.
 
+    It is quoted for a shell: names are the model's, and this is there to be typed.
+
     Args:
         names: of all operators. Names may be long lists of what was fused; their beginning is
             enough where no other operator has it.
     """
     short = f"^{re.escape(name.split(';', maxsplit=1)[0])}(;|$)"
     if sum(re.search(short, other) is not None for other in names) == 1:
-        return short
-    return f"^{re.escape(name)}$"
+        return shlex.quote(short)
+    return shlex.quote(f"^{re.escape(name)}$")

@@ -190,7 +190,7 @@ def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
     own = fields["name"]
 
     def option(wanted: Sequence[str]) -> str:
-        return " ".join(f"--int16 '{selector(name, names)}'" for name in wanted)
+        return " ".join(f"--int16 {selector(name, names)}" for name in wanted)
 
     return {
         "selector": selector(own, names),

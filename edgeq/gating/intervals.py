@@ -20,6 +20,11 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, None without them."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) -> tuple[str, str]:
     """Whether a figure keeps a limit.
@@ -36,12 +41,9 @@ def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) 
         "pass", "fail" or "cannot-tell", and why.
     """
     sign = 1 if is_upper else -1
-    ends = (figure.value, figure.value)
-    if figure.low is not None and figure.high is not None:
-        ends = figure.low, figure.high
-    nearest, farthest = sorted(sign * end for end in ends)
-    has_interval = figure.low is not None and figure.high is not None
-    whole = "the whole interval is " if has_interval else ""
+    ends = figure.interval
+    nearest, farthest = sorted(sign * end for end in ends or (figure.value, figure.value))
+    whole = "the whole interval is " if ends else ""
     if farthest <= sign * limit:
         return "pass", f"{whole}within the limit"
     if nearest > sign * limit:
@@ -84,12 +86,13 @@ def growth_percent(now: Estimate, before: Estimate) -> Estimate:
     inside), and it assumes nothing about how the two depend on each other.
     """
     value = 100 * (now.value / before.value - 1)
-    if now.low is None or now.high is None or before.low is None or before.high is None:
+    if now.interval is None or before.interval is None:
         return Estimate(value)
+    (low, high), (low_before, high_before) = now.interval, before.interval
     return Estimate(
         value,
-        100 * (now.low / before.high - 1),
-        100 * (now.high / before.low - 1) if before.low > 0 else math.inf,
+        100 * (low / high_before - 1),
+        100 * (high / low_before - 1) if low_before > 0 else math.inf,
     )
 
 
@@ -100,9 +103,10 @@ def increase(now: Estimate, before: Estimate) -> Estimate:
     difference is at most the sum of the two.
     """
     value = now.value - before.value
-    if now.low is None or now.high is None or before.low is None or before.high is None:
+    if now.interval is None or before.interval is None:
         return Estimate(value)
-    return Estimate(value, now.low - before.high, now.high - before.low)
+    (low, high), (low_before, high_before) = now.interval, before.interval
+    return Estimate(value, low - high_before, high - low_before)
 
 
 def lost_db(now: Estimate, before: Estimate) -> Estimate:

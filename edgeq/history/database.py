@@ -6,15 +6,18 @@ writes; `synchronous = FULL` makes what was acknowledged survive a power cut, to
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from edgeq.errors import HistoryError
+from edgeq.escaping import whole
 from edgeq.history.migrations import APPLICATION_ID, MIGRATIONS, VERSION
 
 # SQLite itself waits so long for a lock; then we ask again, so that Ctrl-C is heard.
@@ -36,6 +39,20 @@ _SAID = (
     ("disk i/o error", "cannot be read or written: its disk gives an error",
      "Check the disk; on a network folder, move the history to a local one."),
 )  # fmt: skip
+
+
+class _Connection(sqlite3.Connection):
+    """SQLite holds UTF-8, and names of files may be no text: halves of characters get escapes."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> sqlite3.Cursor:  # type: ignore[override]
+        return super().execute(sql, tuple(map(_whole, parameters)))
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> sqlite3.Cursor:  # type: ignore[override]
+        return super().executemany(sql, (tuple(map(_whole, row)) for row in rows))
+
+
+def _whole(value: Any) -> Any:
+    return whole(value) if isinstance(value, str) else value
 
 
 def open_database(
@@ -62,8 +79,9 @@ def open_database(
     with explaining(path, wait_s):
         mode = "rwc" if make else "rw"
         connection = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}",
+            f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
             uri=True,
+            factory=_Connection,
             timeout=_SLICE_MS / 1000,
             isolation_level=None,
         )

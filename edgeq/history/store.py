@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, RecordError, UsageError
+from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
 from edgeq.history.exchange import Item
 from edgeq.history.migrations import VERSION
@@ -286,7 +287,7 @@ class History:
         except EdgeqError as error:
             return f"record {entry.number}: {error.message}"
         kept = reading.figures_of_entry(self._connection, entry.number)
-        if kept != figures_of(record):
+        if clean(kept, whole) != clean(figures_of(record), whole):
             return f"record {entry.number}: its figures are not those of its bytes"
         return None
 

@@ -10,6 +10,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from edgeq import __version__
+from edgeq.escaping import printable
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.values import Files, Golden
 from edgeq.records import Record
@@ -81,8 +82,15 @@ def _sources(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
             source = part.value.source.source
             found.setdefault(source.sha256, source)
     for sha256, file in found.items():
-        name = re.split(r"[\\/]", file.path)[-1]
-        yield {"type": "machine-learning-model", "name": name, "hashes": _hashes(sha256)}
+        yield {
+            "type": "machine-learning-model",
+            "name": _last(file.path),
+            "hashes": _hashes(sha256),
+        }
+
+
+def _last(path: str) -> str:
+    return printable(re.split(r"[\\/]", path)[-1])
 
 
 def _data(golden: Golden, records: Sequence[Record]) -> Iterator[dict[str, Any]]:
@@ -96,7 +104,7 @@ def _data(golden: Golden, records: Sequence[Record]) -> Iterator[dict[str, Any]]
                 is_conversion = part.kind in ("convert", "tune")
                 served = roles.setdefault(ref.sha256, [])
                 served.append(role if is_conversion else part.kind)
-                names.setdefault(ref.sha256, re.split(r"[\\/]", ref.source)[-1])
+                names.setdefault(ref.sha256, _last(ref.source))
     for number, (sha256, served) in enumerate(roles.items()):
         yield {
             "type": "data",

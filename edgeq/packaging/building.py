@@ -11,6 +11,7 @@ from edgeq import __version__, storage
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, UsageError
+from edgeq.escaping import printable
 from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
@@ -116,6 +117,7 @@ def make_package(
     """
     chosen = replace(options or PackageOptions(), **settings)
     _require_sane(target, chosen)
+    chosen = replace(chosen, description=printable(chosen.description))
     if chosen.license is not None:
         chosen = replace(chosen, license=read_license(chosen.license))
     key = None if chosen.key is None else signing.read_private_key(chosen.key)
@@ -157,7 +159,7 @@ def _gather(
         contract.model.sha256,
         golden,
         evidence,
-        tuple(warnings),
+        tuple(map(printable, warnings)),
         chosen.description,
         chosen.license,
         has_records=chosen.has_records,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,8 @@ def _require_file(model: Path) -> None:
     if model.is_dir() or model.suffix.lower() in _SOURCES:
         raise SourceError(
             f"{model} is no .tflite file, and packages are made of those.",
-            hint=f"Convert it first: edgeq convert {model} --data samples.npz -o model.tflite",
+            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz "
+            "-o model.tflite",
         )
 
 

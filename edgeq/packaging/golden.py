@@ -6,7 +6,6 @@ test in any language reads them without a library.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +19,10 @@ from edgeq import quantmath
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
+from edgeq.escaping import json_text
 from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.packaging.values import Contract, Files, Golden, Vector
-from edgeq.parity import difference
+from edgeq.quantmath import difference
 from edgeq.values import Count, TensorSpec
 
 SCHEMA = "edgeq.golden/1"
@@ -30,7 +30,6 @@ FOLDER = "golden"
 INDEX = f"{FOLDER}/golden.json"
 # More than this is a data set, not a few vectors.
 MOST = 64
-_FLOAT_SHARE = 1e-5  # of the largest value: another order of sums
 # Of what an output can be: kernels of a recurrent network were seen 59 steps of 256 apart.
 _MOST_SHARE = 0.25
 
@@ -75,7 +74,7 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
         "vectors": vectors,
     }
     return {
-        INDEX: (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        INDEX: (json_text(index, indent=1) + "\n").encode(),
         **files,
     }
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from edgeq import storage
 from edgeq.errors import DamagedPackageError, UnjudgedPackageError
+from edgeq.escaping import clean, json_printable
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.values import SCHEMA, Contract, Files
 from edgeq.records import Record
@@ -111,7 +112,8 @@ def read_gates(records: Sequence[Record]) -> GateVerdict:
         for rule in worst.rules
         if rule.verdict != "pass"
     )
-    return GateVerdict(worst.verdict, worst.policy.path, reasons, worst.verdict != "pass")
+    policy, told = clean((worst.policy.path, reasons))
+    return GateVerdict(worst.verdict, policy, told, worst.verdict != "pass")
 
 
 def list_files(files: Files) -> dict[str, tuple[str, int]]:
@@ -133,7 +135,7 @@ def write_manifest(manifest: Manifest) -> bytes:
     text = json.dumps(
         storage.to_plain(manifest), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False
     )
-    return (text + "\n").encode()
+    return (json_printable(text) + "\n").encode()
 
 
 def _sums(files: Files) -> bytes:

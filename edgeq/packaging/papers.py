@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgeq import __version__
 from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.parts import Parts
 from edgeq.records import Record
-from edgeq.render.gate import markdown_cell
 from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
 
@@ -28,8 +28,8 @@ def model_card(parts: Parts, places: Sequence[str]) -> bytes:
     contract = parts.contract
     lines = [f"# {contract.name} {contract.version}", ""]
     if parts.description:
-        lines += [markdown_cell(parts.description), ""]
-    lines += [f"> **Warning:** {markdown_cell(warning)}\n" for warning in parts.warnings]
+        lines += [markdown(parts.description), ""]
+    lines += [f"> **Warning:** {markdown(warning)}\n" for warning in parts.warnings]
     lines += ["| | |", "|---|---|", *_summary(parts, places), "", "## Inputs and outputs", ""]
     lines += [
         "| | tensor | dtype | shape | scale, zero point | from a raw sample |",
@@ -37,7 +37,7 @@ def model_card(parts: Parts, places: Sequence[str]) -> bytes:
     ]
     for item in contract.inputs:
         how = "as it is" if item.preprocessing is None else format_preprocessing(item.preprocessing)
-        lines.append(f"| input | {_tensor(item.spec)} | {markdown_cell(how)} |")
+        lines.append(f"| input | {_tensor(item.spec)} | {markdown(how)} |")
     for output in contract.outputs:
         count = f"{len(output.labels)} labels" if output.labels else ""
         lines.append(f"| output | {_tensor(output.spec)} | {count} |")
@@ -60,9 +60,9 @@ def _summary(parts: Parts, places: Sequence[str]) -> Iterator[str]:
             "metadata were added to it, which change no result |"
         )
     yield f"| runtime | {_runtime(parts)} |"
-    yield f"| licence | {markdown_cell(parts.license) if parts.license else 'not stated'} |"
+    yield f"| licence | {markdown(parts.license) if parts.license else 'not stated'} |"
     yield f"| gate | {_gate(parts.evidence.verdict)} |"
-    yield f"| golden vectors | {len(parts.golden.vectors)} of {markdown_cell(parts.golden.data)} |"
+    yield f"| golden vectors | {len(parts.golden.vectors)} of {markdown(parts.golden.data)} |"
 
 
 def _runtime(parts: Parts) -> str:
@@ -75,7 +75,7 @@ def _runtime(parts: Parts) -> str:
 def _tensor(spec: TensorSpec) -> str:
     scale = f"{spec.scales[0]:.9g}, {spec.zero_points[0]}" if spec.scales else "-"
     shape = "x".join(map(str, spec.shape))
-    return f"{markdown_cell(spec.name)} | {spec.dtype} | {shape} | {scale}"
+    return f"{markdown(spec.name)} | {spec.dtype} | {shape} | {scale}"
 
 
 def _gate(verdict: GateVerdict) -> str:
@@ -83,7 +83,7 @@ def _gate(verdict: GateVerdict) -> str:
         return "not judged"
     forced = " - **packaged all the same**" if verdict.is_forced else ""
     why = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
-    return f"{verdict.word} by {markdown_cell(verdict.policy)}{markdown_cell(why)}{forced}"
+    return f"{verdict.word} by {markdown(verdict.policy)}{markdown(why)}{forced}"
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _judged(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         verdict = getattr(record.value, "verdict", None)
         if record.kind == "compare" and verdict is not None:
-            reasons = "; ".join(markdown_cell(reason) for reason in record.value.reasons)
+            reasons = "; ".join(markdown(reason) for reason in record.value.reasons)
             lines.append(f"- compare says **{verdict.upper()}**: {reasons}")
         if record.validity != "valid":
             doubts = ", ".join(
@@ -142,7 +142,7 @@ def complete_readme(
     (path,) = [path for path in made if path.split("/")[-1] == "README.md"]
     lines = []
     if warnings:
-        lines += ["", "## Warnings", "", *(f"- {markdown_cell(warning)}" for warning in warnings)]
+        lines += ["", "## Warnings", "", *(f"- {markdown(warning)}" for warning in warnings)]
     lines += [
         "",
         "## Check this package",

@@ -23,10 +23,12 @@ from edgeq.converters.samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import PackageError
+from edgeq.escaping import printable
 from edgeq.packaging.golden import find_wide_tolerances, real_values
 from edgeq.packaging.linting import find_doubts
 from edgeq.packaging.values import Contract, Golden, Vector
-from edgeq.parity import KERNELS, difference
+from edgeq.parity import KERNELS
+from edgeq.quantmath import difference
 from edgeq.values import TensorSpec
 
 Array = NDArray[Any]
@@ -90,7 +92,7 @@ def make_golden(
     _require_finite(model, samples, found)
     raws = opened.iterate_raw([sample.index for sample in samples])
     golden = Golden(
-        Path(opened.ref.source).name,
+        printable(Path(opened.ref.source).name),
         opened.ref.sha256,
         tuple(
             _vector(contract, place, candidate, raw, found["xnnpack"])

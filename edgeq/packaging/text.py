@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from edgeq.packaging.building import Package
 from edgeq.packaging.delivery import Delivery
 from edgeq.packaging.targets import TITLES
 from edgeq.packaging.verifying import Verification
-from edgeq.render.parts import grid, heading, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, render, show_bytes
 
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped": "SKIPPED"}
 
 
+@harmless
 def show_package(package: Package, delivery: Delivery, output: Path) -> str:
     """What was made, how large it is, and what is missing."""
     manifest = package.manifest
@@ -36,7 +38,7 @@ def show_package(package: Package, delivery: Delivery, output: Path) -> str:
         parts.append(Text(f"  WARNING: {warning}", "bold red"))
     for note in package.notes:
         parts.append(Text(f"  note: {note}", "yellow"))
-    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {output}"]
+    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {shlex.quote(str(output))}"]
     return render(*parts)
 
 
@@ -60,22 +62,18 @@ def _against(now: int, before: int | None, patch: int | None, delivery: Delivery
     return f"{found} (pip install 'edgeq[patch]' tells the size of a patch)"
 
 
+@harmless
 def show_verification(result: Verification) -> str:
     """One line per check, and the verdict."""
     manifest = result.manifest
     title = f"{manifest.name} {manifest.version} for {manifest.target}, by edgeq {manifest.edgeq}"
-    parts: list[RenderableType] = [heading(_printable(title)), ""]
+    parts: list[RenderableType] = [heading(title), ""]
     width = max(len(check.name) for check in result.checks)
     for check in result.checks:
         for number, line in enumerate(check.detail):
             word = _WORDS[check.verdict] if number == 0 else ""
             name = check.name if number == 0 else ""
-            shown = f"  {name:{width}}  {_printable(line)}"
+            shown = f"  {name:{width}}  {line}"
             parts.append(Text.assemble((f"{word:11}", _STYLES[check.verdict]), shown))
-    end = f"{_WORDS[result.verdict]}: {_printable(result.conclusion)}"
+    end = f"{_WORDS[result.verdict]}: {result.conclusion}"
     return render(*parts, "", Text(end, _STYLES[result.verdict]))
-
-
-def _printable(text: str) -> str:
-    """Names in a package must not steer the terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from edgeq.packaging.building import PackageOptions
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings
-from edgeq.project import ProjectFile, read_project
+from edgeq.pipeline.trust import find_code, programs_on
+from edgeq.project import NamedCode, ProjectFile, read_project
 from edgeq.values import BenchOptions, ConvertOptions, TuneOptions
 
 BUILD_FOLDER = "build"
@@ -34,11 +35,13 @@ class PlannedDevice:
         name: as the user calls it.
         address: that the name stands for.
         python: interpreter there, None for the default.
+        programs: that the `edgeq.toml` names for it.
     """
 
     name: str
     address: str
     python: str | None
+    programs: tuple[NamedCode, ...] = field(default=(), compare=False)
 
     def open(self) -> Device:
         """The device itself.
@@ -86,6 +89,7 @@ class Plan:
         has_policy: whether there is something to judge by.
         baseline_records: of the released model, for `[policy.regression]`.
         package: None without packages.
+        code: all that the `edgeq.toml` names and the run executes; see `edgeq.pipeline.trust`.
     """
 
     file: Path
@@ -106,6 +110,7 @@ class Plan:
     has_policy: bool
     baseline_records: tuple[Path, ...]
     package: PlannedPackage | None
+    code: tuple[NamedCode, ...]
 
     def beside(self, ending: str) -> Path:
         """A file beside the output, such as model.gate.json."""
@@ -136,18 +141,24 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     bench = _read_fields(BenchOptions, given, ("run",))
     named = read_devices(path)
     output = _find_output(given, path.parent, (source, baseline))
+    test = _find_data(given, "test")
+    tune_device = _find_device(
+        named, _value(given, "tune", "device", "local"), given.get(("tune", "device"))
+    )
+    devices = _find_devices(project, given, named)
+    used = [*([tune_device] if tune else []), *(devices if test is not None else ())]
     return Plan(
         file=path,
         source=source,
         baseline=baseline,
         output=output,
         calibration=calibration,
-        test=_find_data(given, "test"),
+        test=test,
         preprocess=_value(given, "data", "preprocess"),
         convert=convert,
         tune=tune,
-        tune_device=_find_device(named, *_pick(given, "tune", "device", "local")),
-        devices=_find_devices(project, given, named),
+        tune_device=tune_device,
+        devices=devices,
         bench=bench,
         latency=_value(given, "run", "latency", True),
         workers=_value(given, "run", "workers"),
@@ -155,6 +166,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         has_policy="policy" in project.sections,
         baseline_records=_find_records(given, output),
         package=_read_package(project, given) if "package" in project.sections else None,
+        code=find_code(project, given, (calibration, test), [item.programs for item in used]),
     )
 
 
@@ -343,16 +355,21 @@ def _find_devices(
     names, where = _pick(given, "run", "devices", default)
     if not names:
         raise UsageError(f"{where}: devices names nothing.", hint='Such as devices = ["local"]')
-    return tuple(_find_device(named, name, where) for name in dict.fromkeys(names))
+    setting = given.get(("run", "devices"))
+    return tuple(_find_device(named, name, setting) for name in dict.fromkeys(names))
 
 
-def _find_device(named: Mapping[str, NamedDevice], name: str, where: str) -> PlannedDevice:
+def _find_device(
+    named: Mapping[str, NamedDevice], name: str, setting: Setting | None
+) -> PlannedDevice:
     entry = named.get(name)
+    programs = programs_on(name, entry, setting)
     found = (
-        PlannedDevice(name, name, None)
+        PlannedDevice(name, name, None, programs)
         if entry is None
-        else PlannedDevice(name, entry.address, entry.python)
+        else PlannedDevice(name, entry.address, entry.python, programs)
     )
+    where = "" if setting is None else setting.where
     try:
         found.open()
     except UsageError as error:

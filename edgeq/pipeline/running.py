@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq import storage
-from edgeq.errors import DeviceError, EdgeqError, OutputError
+from edgeq.converters.functions import is_function_reference
+from edgeq.errors import DeviceError, EdgeqError, OutputError, UsageError
 from edgeq.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.pipeline.plan import Plan
 from edgeq.pipeline.stages import STAGES, Stage, judged_names
@@ -49,6 +50,7 @@ def run_plan(
     *,
     first_again: str | None = None,
     verbose: bool = False,
+    is_trusted: bool = False,
     on_progress: OnProgress,
     on_outcome: OnOutcome,
 ) -> tuple[Outcome, ...]:
@@ -59,13 +61,18 @@ def run_plan(
 
     Args:
         first_again: name of the stage from which on everything is done again, changed or not.
+        is_trusted: whether the user let `plan.code` be executed.
         on_outcome: called after each step, from several threads.
 
     Raises:
+        UsageError: there is such code, and they did not.
         EdgeqError: one of its kinds; what was finished before stays.
     """
+    if plan.code and not is_trusted:
+        raise UsageError(f"{plan.code[0].where} names code, and nobody said to trust it.")
     _make_folder(plan.output.parent)
-    _make_functions_importable(plan.file.parent)
+    if any(source and is_function_reference(source) for source in (plan.calibration, plan.test)):
+        _make_functions_importable(plan.file.parent)
     outcomes: list[Outcome] = []
     with locked(plan.beside("run.lock"), str(plan.output)):
         state = State(plan.beside("run-state"))

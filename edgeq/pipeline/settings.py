@@ -35,11 +35,13 @@ class Setting:
         value: as its key's reader left it.
         where: for messages, e.g. "edgeq.toml, line 3" or "--scheme".
         folder: that a path in it starts from.
+        is_flag: whether the user said it on the command line, so that it is theirs.
     """
 
     value: Any
     where: str
     folder: Path
+    is_flag: bool = False
 
 
 def read_settings(project: ProjectFile, overrides: Mapping[Name, Override]) -> dict[Name, Setting]:
@@ -51,7 +53,8 @@ def read_settings(project: ProjectFile, overrides: Mapping[Name, Override]) -> d
     found = dict(_from_file(project))
     for name, given in overrides.items():
         key = KEYS[name[0]][name[1]]
-        found[name] = Setting(_read(key, name[1], given.value, given.flag), given.flag, Path())
+        value = _read(key, name[1], given.value, given.flag)
+        found[name] = Setting(value, given.flag, Path(), is_flag=True)
     if "tune" in project.sections:
         _refuse_tuned(found)
     elif wrong := [setting for name, setting in found.items() if name[0] == "tune"]:

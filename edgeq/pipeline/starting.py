@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from edgeq.converters.functions import is_function_reference
 from edgeq.converters.learned_ranges import trained_granularity
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.source import KINDS, identify
-from edgeq.errors import DataError
+from edgeq.errors import DataError, UsageError
+from edgeq.escaping import printable, toml_string
 from edgeq.exporting import read_preprocessing
 from edgeq.inference import read_interface
 from edgeq.values import ConvertOptions, TensorSpec
@@ -200,7 +200,7 @@ max_float_islands = 0  # float operators left inside
 
 
 def _tell(spec: TensorSpec) -> str:
-    return f"{spec.name}: {show_shape(spec.shape)} {spec.dtype}"
+    return f"{printable(spec.name)}: {show_shape(spec.shape)} {spec.dtype}"
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -220,7 +220,12 @@ def _place(source: str | None, folder: Path) -> str | None:
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # such a string is TOML as well
+    try:
+        return toml_string(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text} is not named in UTF-8, which edgeq.toml is written in.", hint="Rename it."
+        ) from error
 
 
 def _quote_all(texts: Sequence[str]) -> str:

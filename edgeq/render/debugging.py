@@ -15,6 +15,7 @@ from edgeq.render.parts import (
     common_prefix,
     first_name,
     grid,
+    harmless,
     heading,
     issue_parts,
     plural,
@@ -33,6 +34,7 @@ _LEGEND = (
 )
 
 
+@harmless
 def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     """Summary of `edgeq debug`."""
     names = f"{report.baseline.path} against {report.candidate.path}"

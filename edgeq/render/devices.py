@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from edgeq.device_runners.registry import NamedDevice
 from edgeq.devices import DeviceCheck
-from edgeq.render.parts import grid, render
+from edgeq.render.parts import grid, harmless, render
 
 
+@harmless
 def show_devices(found: Sequence[NamedDevice]) -> str:
     """The names and what they stand for."""
     if not found:
@@ -20,6 +22,7 @@ def show_devices(found: Sequence[NamedDevice]) -> str:
     return render(grid(rows))
 
 
+@harmless
 def show_checks(found: Sequence[DeviceCheck]) -> str:
     """What each device is, or why it does not answer."""
     return render(grid([(item.device, *_answer(item)) for item in found]))
@@ -30,11 +33,12 @@ def _answer(item: DeviceCheck) -> tuple[str, str]:
         return "no answer", f"{item.error} {item.hint or ''}".strip()
     facts = item.facts
     runtimes = ", ".join(f"{found.name} {found.version}" for found in facts.runtimes)
-    none = f"no runtime: edgeq devices setup {item.device}"
+    setup = f"edgeq devices setup {shlex.quote(item.device)}"
+    none = f"no runtime: {setup}"
     python = f"Python {facts.python}"
     if facts.python is None:
         python, runtimes = "no Python", facts.benchmark_model or ""
-        none = f"no benchmark_model: edgeq devices setup {item.device} --benchmark-model PATH"
+        none = f"no benchmark_model: {setup} --benchmark-model PATH"
     return "ready" if runtimes else "empty", (
         f"{facts.cpu_model}, {facts.core_count} cores, {facts.machine}, {python}, "
         f"{runtimes or none}"

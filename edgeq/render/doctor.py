@@ -8,12 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.device_runners.cores import show_cores
-from edgeq.render.parts import grid, heading, plural, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, plural, render, show_bytes
 from edgeq.values import Checkup, CoreKind, DeviceFacts, Problem, RuntimeCheck
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
+@harmless
 def show_checkup(result: Checkup) -> str:
     """Summary of `edgeq doctor`."""
     facts = result.facts

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.fleet import Fleet
-from edgeq.render.parts import issue_parts, render, show_bare_ms, show_bytes
+from edgeq.render.parts import harmless, issue_parts, render, show_bare_ms, show_bytes
 from edgeq.render.text import show_metric
 from edgeq.values import Issue
 
@@ -24,6 +24,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+@harmless
 def show_fleet(fleet: Fleet) -> str:
     """One row for each device and model; a device that failed has its reason under the table."""
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
@@ -10,7 +9,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
 from rich.text import Text
 
-from edgeq.render.parts import heading, render
+from edgeq.escaping import markdown
+from edgeq.render.parts import harmless, heading, render
 from edgeq.values import Finding, GateResult, RuleVerdict
 
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL"}
@@ -20,9 +20,9 @@ _ENDS = {
     "fail": "A rule is missed: this model does not ship.",
     "cannot-tell": "A rule cannot be judged, so nothing is proven.",
 }
-_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+@harmless
 def show_gate(result: GateResult) -> str:
     """One line per rule, its reason, and the verdict."""
     model = result.candidate
@@ -81,13 +81,14 @@ def _accepted(finding: Finding) -> str:
     return f" (accepted: {', '.join(finding.accepted)})" if finding.accepted else ""
 
 
+@harmless
 def gate_markdown(result: GateResult) -> str:
     """A summary for a pull request; names of files cannot become markup."""
     marks = {"pass": ":white_check_mark:", "fail": ":x:", "cannot-tell": ":grey_question:"}
     lines = [
         f"### {marks[result.verdict]} edgeq gate: {_WORDS[result.verdict].lower()}",
         "",
-        f"{markdown_cell(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
+        f"{markdown(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
         f"{_ENDS[result.verdict]}",
         "",
         "| | rule | figure (95 % interval) | limit | why | from |",
@@ -97,7 +98,7 @@ def gate_markdown(result: GateResult) -> str:
         first = rule.findings[0]
         why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
         cells = (rule.rule, first.figure, rule.limit, why, _places(first))
-        lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(markdown_cell, cells))} |")
+        lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,16 +106,12 @@ def _places(finding: Finding) -> str:
     return ", ".join(f"{origin.record}: {origin.json_path}" for origin in finding.origins)
 
 
-def markdown_cell(text: str) -> str:
-    """Text that stays text: no cell ends, no HTML, no code, no mention."""
-    flat = " ".join(text.split())
-    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)
-    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace("@", "@&#8203;")
-
-
+@harmless
 def gate_junit(result: GateResult) -> str:
-    """JUnit XML: a test case for each rule, a failure where one is missed, else skipped."""
+    """JUnit XML: a test case for each rule, a failure where one is missed, else skipped.
+
+    What is printable, XML can hold, escaped where it has to be.
+    """
     counts = {name: sum(rule.verdict == name for rule in result.rules) for name in _WORDS}
     suite = ET.Element(
         "testsuite", name="edgeq gate", tests=str(len(result.rules)),
@@ -122,20 +119,15 @@ def gate_junit(result: GateResult) -> str:
     )  # fmt: skip
     for rule in result.rules:
         case = ET.SubElement(
-            suite, "testcase", classname=_xml(result.candidate.path), name=_xml(rule.rule), time="0"
+            suite, "testcase", classname=result.candidate.path, name=rule.rule, time="0"
         )
         text = "\n".join(line.plain for line in _explain(rule))
         first = rule.findings[0]
-        message = _xml(f"{_sentence(first)} ({rule.limit})")
+        message = f"{_sentence(first)} ({rule.limit})"
         if rule.verdict == "fail":
-            ET.SubElement(case, "failure", message=message, type="edgeq.gate").text = _xml(text)
+            ET.SubElement(case, "failure", message=message, type="edgeq.gate").text = text
         elif rule.verdict == "cannot-tell":
             ET.SubElement(case, "skipped", message=message)
-        ET.SubElement(case, "system-out").text = _xml(text)
+        ET.SubElement(case, "system-out").text = text
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold, not even escaped."""
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq import storage
+from edgeq.escaping import json_text, printable
 from edgeq.history.reading import collector_at_rest
 from edgeq.history.values import (
     METRICS,
@@ -32,6 +32,7 @@ from edgeq.history.values import (
 )
 from edgeq.render.parts import (
     grid,
+    harmless,
     heading,
     plural,
     render,
@@ -90,23 +91,20 @@ def show_moment(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def printable(text: str) -> str:
-    """A name from a record, without what would steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
 # ---------------------------------------------------------------- add, list
 
 
+@harmless
 def show_addition(addition: Addition) -> str:
     """One line for one file."""
     word = "added" if addition.is_new else "known"
     return (
         f"{word}  {addition.number:>5}  {(addition.sha256 or '')[:7]}  {addition.kind:<13}  "
-        f"{printable(addition.file)}"
+        f"{addition.file}"
     )
 
 
+@harmless
 def show_additions(additions: Sequence[Addition], place: Place) -> str:
     """What became of all of them."""
     new = sum(item.is_new for item in additions)
@@ -149,8 +147,8 @@ def _cell(metric: str, value: float | None) -> str:
 _COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
     ("no.", lambda item: str(item.number), True),
     ("id", lambda item: item.sha256[:7], False),
-    ("made (UTC)", lambda item: show_moment(item.moment), False),
-    ("kind", lambda item: item.kind, False),
+    ("made (UTC)", lambda item: printable(show_moment(item.moment)), False),
+    ("kind", lambda item: printable(item.kind), False),
     ("model", lambda item: _short_model(item.model), False),
     ("device", lambda item: _counted(item.device, item.device_count), False),
     ("drop", lambda item: _cell("accuracy-drop", item.accuracy_drop_points), True),
@@ -169,7 +167,7 @@ def show_listing(listing: Listing, place: Place) -> str:
     """Where the history lies, then a line for each record; columns that all leave empty are not
     shown. Plain text instead of a rich table, which takes seconds for 100,000 rows.
     """
-    head = f"{show_place(place)}: {plural(listing.total, 'record')}"
+    head = f"{printable(show_place(place))}: {plural(listing.total, 'record')}"
     if not listing.entries:
         return f"{head}, none of them matches" if listing.total else head
     with collector_at_rest():
@@ -219,7 +217,7 @@ def _plain_entry(item: Entry) -> dict[str, Any]:
 def history_json(name: str, value: Any, place: Place) -> str:
     """An answer of a history for programs."""
     plain = {"schema": SCHEMA, "database": str(place.path), name: _plain(value)}
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -235,6 +233,7 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------- diff
 
 
+@harmless
 def show_difference(found: RecordDifference) -> str:
     """Two records' figures side by side; below, why some are not compared."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -248,7 +247,7 @@ def show_difference(found: RecordDifference) -> str:
     for change in found.changes:
         table.add_row(*_change_cells(change, notes, has_several))
     heads = [
-        Text(f"{entry.number}  {show_moment(entry.moment)}  {entry.kind}  {printable(entry.file)}")
+        Text(f"{entry.number}  {show_moment(entry.moment)}  {entry.kind}  {entry.file}")
         for entry in (found.before, found.after)
     ]
     parts: list[RenderableType] = [*heads, "", table]
@@ -275,7 +274,7 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     if named.role == "baseline":
         label += " of the baseline"
     elif has_several:
-        label += f" of {printable(named.model.rsplit('/', 1)[-1])}"
+        label += f" of {named.model.rsplit('/', 1)[-1]}"
     values = [_marked(metric, figure) for figure in (change.before, change.after)]
     shown = show_change(metric, change.change)
     if change.change and change.change_percent is not None:
@@ -301,6 +300,7 @@ def _marked(metric: str, figure: Figure | None) -> Text:
 # ---------------------------------------------------------------- trend
 
 
+@harmless
 def show_trend(trend: Trend) -> str:
     """Each series: a line of sparks, then its newest points."""
     direction = "higher is better" if trend.is_higher_better else "lower is better"
@@ -311,10 +311,10 @@ def show_trend(trend: Trend) -> str:
 
 
 def _series_parts(metric: str, series: TrendSeries) -> list[RenderableType]:
-    title = heading(printable(series.model))
+    title = heading(series.model)
     if series.role == "baseline":
         title.append(" (the baseline of its records)", "dim")
-    conditions = ", ".join(f"{item.name} {printable(item.shown)}" for item in series.conditions)
+    conditions = ", ".join(f"{item.name} {item.shown}" for item in series.conditions)
     table = Table(box=None, pad_edge=False, header_style="dim")
     titles = ("no.", "made (UTC)", "value", "95 % interval", "change", "", "commit", "tags")
     rows = [_point_cells(metric, point) for point in series.points[-_MOST_POINTS:]]
@@ -344,8 +344,8 @@ def _point_cells(metric: str, point: TrendPoint) -> tuple[Text, ...]:
         Text(interval, "dim"),
         Text(show_change(metric, point.change)),
         Text(mark, _STYLES.get(mark, "")),
-        Text(printable((point.git_commit or "")[:7])),
-        Text(printable(", ".join(point.tags))),
+        Text((point.git_commit or "")[:7]),
+        Text(", ".join(point.tags)),
     )
 
 
@@ -370,6 +370,7 @@ def show_sparks(points: Sequence[TrendPoint]) -> str:
 # ---------------------------------------------------------------- check
 
 
+@harmless
 def show_check(check: Check, place: Place) -> str:
     """What was read through, and what is wrong."""
     rows = [

@@ -14,6 +14,7 @@ from edgeq.render.parts import (
     common_prefix,
     first_name,
     grid,
+    harmless,
     heading,
     plural,
     render,
@@ -25,6 +26,7 @@ from edgeq.values import Inspection, OperatorReport, TensorReport
 _LONGEST = 10
 
 
+@harmless
 def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
     """Summary of `edgeq inspect`."""
     proof = result.certificate

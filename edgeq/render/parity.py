@@ -7,11 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.parity import Parity, ParityRow
-from edgeq.render.parts import heading, plural, render
+from edgeq.render.parts import harmless, heading, plural, render
 
 _SHOWN_SAMPLES = 12
 
 
+@harmless
 def show_parity(result: Parity) -> str:
     """One row for each device and kernels, and the first operator that differs."""
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
+from typing import Any, TypeVar, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from edgeq.escaping import clean, printable_lines
 from edgeq.values import Issue, Quality, Ratio, TensorSpec
+
+Show = TypeVar("Show", bound=Callable[..., str])
 
 _NARROWEST = 80
 _WIDEST = 120
@@ -23,11 +29,14 @@ _WIDEST = 120
 def render(*parts: RenderableType) -> str:
     """Rich renderables as text with colours; `click.echo` drops them when nobody would see."""
     width = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
-    console = Console(width=width, force_terminal=True, color_system="standard", highlight=False)
+    console = Console(
+        width=width, force_terminal=True, color_system="standard", highlight=False,
+        markup=False, emoji=False,  # which are for texts of edgeq's own; names may look like them
+    )  # fmt: skip
     with console.capture() as capture:
         for part in parts:
             # Lines with paths are left whole, so that they can be copied.
-            console.print(part, soft_wrap=isinstance(part, (str, Text)))
+            console.print(_Harmless(part), soft_wrap=isinstance(part, (str, Text)))
     # Rows are padded with blanks, some of them inside a colour.
     return re.sub(
         r"(?: |\x1b\[[0-9;]*m)+$",
@@ -35,6 +44,31 @@ def render(*parts: RenderableType) -> str:
         capture.get().rstrip("\n"),
         flags=re.MULTILINE,
     )
+
+
+class _Harmless:
+    """What rich shows, without what would steer the terminal but its own colours.
+
+    `harmless` comes first: it knows names from their surroundings, so that also a line break in one
+    is seen. This here holds for whatever did not go through that.
+    """
+
+    def __init__(self, part: RenderableType):
+        self._part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._part, options):
+            yield Segment(printable_lines(segment.text), segment.style)
+
+
+def harmless(show: Show) -> Show:
+    """A function that shows values as text: it is given them with all their texts printable."""
+
+    @functools.wraps(show)
+    def shown(*values: Any, **options: Any) -> str:
+        return show(*map(clean, values), **options)
+
+    return cast("Show", shown)
 
 
 def grid(rows: Iterable[Sequence[str]]) -> Padding:

@@ -11,13 +11,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.render.parts import grid, heading, issue_parts, plural, render, show_ms
+from edgeq.render.parts import grid, harmless, heading, issue_parts, plural, render, show_ms
 from edgeq.values import DeviceFacts, ModelProfile, OperatorTime, Profile
 
 _LONGEST = 10
 _LAYER_WIDTH = 20
 
 
+@harmless
 def show_profile(profile: Profile, *, show_all: bool = False) -> str:
     """Summary of `edgeq profile`."""
     model = profile.models[0]

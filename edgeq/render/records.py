@@ -14,7 +14,7 @@ from edgeq.render.fleet import show_fleet
 from edgeq.render.gate import show_gate
 from edgeq.render.inspection import show_inspection
 from edgeq.render.parity import show_parity
-from edgeq.render.parts import render
+from edgeq.render.parts import harmless, render
 from edgeq.render.profile import show_profile
 from edgeq.render.text import (
     show_bench,
@@ -40,6 +40,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
 _STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 
 
+@harmless
 def show_record(record: Record) -> str:
     """One record, as the verb that wrote it showed it."""
     head = Text(f"{record.path}: {record.kind}, ", "dim")

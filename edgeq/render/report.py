@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeq import storage
 from edgeq.errors import UsageError
-from edgeq.render.gate import markdown_cell
+from edgeq.escaping import json_text, markdown
 from edgeq.render.page import report_html
 from edgeq.reporting.values import Report, Table
 
@@ -59,7 +58,7 @@ def write_report(report: Report, path: str | Path, form: str | None = None) -> N
 def render_report(report: Report, form: str) -> str:
     """In one of `FORMATS`."""
     if form == "json":
-        return json.dumps(storage.to_plain(report), indent=2, ensure_ascii=False) + "\n"
+        return json_text(storage.to_plain(report)) + "\n"
     return report_markdown(report) if form == "md" else report_html(report)
 
 
@@ -74,14 +73,14 @@ def report_markdown(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     verdict = report.verdict
-    yield f"### {_MARKS[verdict.word]} {markdown_cell(report.title)}: {verdict.word}"
+    yield f"### {_MARKS[verdict.word]} {markdown(report.title)}: {verdict.word}"
     yield ""
-    source = f" Judged by {markdown_cell(verdict.source)}." if verdict.source else ""
-    yield f"{markdown_cell(verdict.headline)}{source}"
+    source = f" Judged by {markdown(verdict.source)}." if verdict.source else ""
+    yield f"{markdown(verdict.headline)}{source}"
     yield ""
-    yield from (f"- {markdown_cell(reason)}" for reason in verdict.reasons)
+    yield from (f"- {markdown(reason)}" for reason in verdict.reasons)
     if report.distrust:
-        yield from ("", f"> {markdown_cell(report.distrust)}")
+        yield from ("", f"> {markdown(report.distrust)}")
     if report.comparison.rows:
         yield from ("", *_table(report.comparison))
     for section in report.sections:
@@ -92,21 +91,21 @@ def _lines(report: Report) -> Iterator[str]:
     if report.culprits:
         yield from ("", "**Culprits**", "")
         for number, item in enumerate(report.culprits, 1):
-            name = f"{markdown_cell(item.name)} ({markdown_cell(item.operator)})"
-            cause = markdown_cell(f"{item.cause}; {item.figures}")
-            yield f"{number}. {name}: {cause}. Try: {markdown_cell(item.remedy)}"
+            name = f"{markdown(item.name)} ({markdown(item.operator)})"
+            cause = markdown(f"{item.cause}; {item.figures}")
+            yield f"{number}. {name}: {cause}. Try: {markdown(item.remedy)}"
     if report.doubts:
         yield from ("", "**Doubts**", "")
         for doubt in report.doubts[:_MOST_ROWS]:
-            code = f" ({markdown_cell(doubt.code)})" if doubt.code else ""
-            yield f"- {doubt.severity}: {markdown_cell(doubt.message)}{code}"
+            code = f" ({markdown(doubt.code)})" if doubt.code else ""
+            yield f"- {doubt.severity}: {markdown(doubt.message)}{code}"
     yield from ("", f"<sub>edgeq {report.edgeq}, from records</sub>")
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield "| " + " | ".join(markdown_cell(column.title) for column in table.columns) + " |"
+    yield "| " + " | ".join(markdown(column.title) for column in table.columns) + " |"
     yield "|" + "|".join("---:" if column.is_number else "---" for column in table.columns) + "|"
     for row in table.rows[:_MOST_ROWS]:
-        yield "| " + " | ".join(markdown_cell(cell.text) for cell in row) + " |"
+        yield "| " + " | ".join(markdown(cell.text) for cell in row) + " |"
     if len(table.rows) > _MOST_ROWS:
         yield f"\nand {len(table.rows) - _MOST_ROWS} more rows, in the HTML report"

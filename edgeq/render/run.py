@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from edgeq.records import Record
-from edgeq.render.parts import show_bytes, show_db, show_ms
+from edgeq.render.parts import harmless, show_bytes, show_db, show_ms
 from edgeq.storage import find_issues
 from edgeq.values import BenchResult, Quality
 
 
+@harmless
 def sum_up(record: Record) -> str:
     """The figures of a record that a reader looks for first; "" for a kind without any."""
     value = record.value

@@ -14,6 +14,7 @@ from edgeq.device_runners.cores import show_cores
 from edgeq.render.latency import energy_line, sustained_parts, told_line, validity_line
 from edgeq.render.parts import (
     grid,
+    harmless,
     heading,
     issue_parts,
     plural,
@@ -45,6 +46,7 @@ from edgeq.values import (
 # ---------------------------------------------------------------- convert
 
 
+@harmless
 def show_conversion(result: Conversion) -> str:
     """Summary of `edgeq convert`."""
     proof = result.certificate
@@ -180,6 +182,7 @@ def _notes(result: Conversion) -> list[Issue]:
 # ---------------------------------------------------------------- bench
 
 
+@harmless
 def show_bench(result: BenchResult) -> str:
     """Summary of `edgeq bench`."""
     return render(*_bench_parts(result))
@@ -244,6 +247,7 @@ def show_metric(value: MetricValue) -> str:
     return f"{value.value:.2f} %" if value.unit == "percent" else f"{value.value:.6g}"
 
 
+@harmless
 def show_evaluations(results: Sequence[Evaluation]) -> str:
     """Summary of `edgeq eval`."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -278,6 +282,7 @@ _VERDICTS = {
 }
 
 
+@harmless
 def show_comparison(result: Comparison) -> str:
     """Summary of `edgeq compare`: one table, then the verdict."""
     quality = result.quality

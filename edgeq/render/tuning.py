@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgeq.render.parts import (
     grid,
+    harmless,
     heading,
     issue_parts,
     plural,
@@ -30,6 +31,7 @@ _MOST_LAYERS = 5
 _MOST_NAMES = 4
 
 
+@harmless
 def show_tuning(result: Tuning) -> str:
     """Summary of `edgeq tune`."""
     title = f"{result.source.source.path} -> {result.model.file.path}"

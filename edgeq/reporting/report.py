@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq import __version__
+from edgeq.escaping import clean
 from edgeq.records import read_all
 from edgeq.reporting import text
 from edgeq.reporting.accuracy import accuracy_section, make_comparison
@@ -74,6 +75,6 @@ def make_report(
         sections=tuple(sections),
         edgeq=__version__,
     )
-    cleaned = text.clean(report)
+    cleaned = clean(report)
     assert isinstance(cleaned, Report)
     return cleaned

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any
 
 from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.render.parts import first_name, show_bytes, show_db, show_ms
@@ -14,24 +12,6 @@ from edgeq.values import Interval, Ratio
 
 _LONGEST = 160
 _HEAD, _TAIL = 100, 50
-
-
-def clean(value: Any) -> Any:
-    """A value whose texts hold nothing invisible: control characters, marks that turn the
-    direction of writing, and halves of characters are written as their escapes.
-    """
-    if isinstance(value, str):
-        return "".join(char if char.isprintable() else _escape(char) for char in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: clean(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **fields)
-    if isinstance(value, tuple) and not (value and isinstance(value[0], (int, float))):
-        return tuple(clean(item) for item in value)
-    return value
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode()
 
 
 def base(path: str) -> str:

@@ -448,6 +448,23 @@ def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_inside(
+    float_cnn: FloatModel, tmp_path: Path
+) -> None:
+    out, few = tmp_path / "o.tflite", tmp_path / "few.npz"
+    with np.load(TEST) as stored:
+        np.savez(few, x=stored["x"][:60], y=stored["y"][:60])
+    rough = ["--data", CALIBRATION, "--samples", 1, "--granularity", "tensor", *FAST]
+    arguments = [*rough, "--test-data", few, "--max-drop", 1, "-o", out]
+    said = complaint(edgeq("convert", float_cnn.file.path, *arguments), 3)
+    figures = re.search(r"drops by (\S+) points \(95 % interval (\S+) to (\S+)\), more than the 1 "
+                        r"asked for; nothing was written\.", said)  # fmt: skip
+    assert figures is not None, said
+    value, low, high = map(float, figures.groups())
+    assert low < 1 < value < high  # the drop of these 60 samples decides, not what is proven
+    assert list(tmp_path.iterdir()) == [few]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -33,7 +33,9 @@ def main(folder: Path) -> None:
     dense = keras.Model(vector, layers.Dense(3)(vector))
     keras.Model(vector, Twice()(vector)).save(folder / "custom.keras")
     for name in ("lambda.keras", "lambda.h5"):
-        keras.Model(vector, layers.Lambda(lambda t: t * 2)(vector)).save(folder / name)
+        keras.Model(vector, layers.Lambda(lambda t: t * 2, name="twice")(vector)).save(
+            folder / name
+        )
     dense.save_weights(folder / "only.weights.h5")
     hidden = keras.Input((4,), name="_in")
     keras.Model(hidden, layers.Dense(3, name="_out")(hidden)).save(folder / "underscore.keras")

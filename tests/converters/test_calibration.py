@@ -16,7 +16,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError
-from edgeq.values import FloatModel, Ranges, TensorRange
+from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
 
 
 def pictures(model: FloatModel, count: int, scale: float = 1.0) -> Iterator[calibration.Inputs]:
@@ -179,6 +179,48 @@ def test_write_ranges_stores_minimum_and_maximum(float_cnn: FloatModel) -> None:
     content = write_ranges(Path(float_cnn.file.path).read_bytes(), ranges)
     stored = flatbuffer.parse(content, "m").subgraphs[0].tensors[0].quantization
     assert (list(stored.min), list(stored.max)) == ([-1.5], [2.5])
+
+
+def specs(*batches: int) -> list[TensorSpec]:
+    return [TensorSpec(f"x{n}", (size, 2), "float32") for n, size in enumerate(batches)]
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "expected"),
+    [
+        (1, 3, [[0], [1], [2]]),
+        (2, 4, [[0, 1], [2, 3]]),
+        (2, 3, [[0, 1], [2, 2]]),  # the last one again, and not dropped
+        (4, 1, [[0, 0, 0, 0]]),
+        (4, 6, [[0, 1, 2, 3], [4, 5, 5, 5]]),
+        (4, 0, []),
+        (-1, 2, [[0], [1]]),
+    ],
+)
+def test_a_short_last_batch_repeats_its_last_sample(
+    size: int, count: int, expected: list[list[int]]
+) -> None:
+    inputs = specs(size, size)
+    samples = ({"x0": np.full(2, n), "x1": np.full(2, -n)} for n in range(count))
+    found = list(calibration.batches(samples, inputs))
+    assert [batch["x0"][:, 0].tolist() for batch in found] == expected
+    assert [(-batch["x1"][:, 1]).tolist() for batch in found] == expected
+
+
+def test_the_largest_batch_of_the_inputs_counts() -> None:
+    assert calibration.batch_size(specs(1, 4)) == 4
+    assert calibration.batch_size(specs(-1)) == 1
+    assert calibration.batch_size([TensorSpec("scalar", (), "float32")]) == 1
+
+
+def test_the_first_inputs_are_those_of_the_kept_batches() -> None:
+    samples = [{"x0": np.full(2, n)} for n in range(5)]
+    found = calibration.first_inputs(iter(samples), specs(2), 2)
+    assert found["x0"][:, 0].tolist() == [0, 1, 2, 3]
+    found = calibration.first_inputs(iter(samples), specs(2), 9)
+    assert found["x0"][:, 0].tolist() == [0, 1, 2, 3, 4, 4]
+    sizes = [{"x0": np.full((n, 2), n)} for n in (1, 2, 1)]  # a dynamic dimension
+    assert calibration.first_inputs(iter(sizes), specs(-1), 3)["x0"][:, 0, 0].tolist() == [1, 1]
 
 
 def test_samples_survive_the_pipe_format(tmp_path: Path) -> None:

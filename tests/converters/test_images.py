@@ -172,8 +172,8 @@ def test_a_truncated_image_among_good_ones_is_named(tmp_path, suffix):
 def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "a.png").write_text("not pixels")
     with raises(
-        f"Image a.png of {tmp_path} cannot be read: "
-        f"cannot identify image file '{tmp_path}/a.png'. Repair or remove it."
+        f"Image a.png of {tmp_path} is not a BMP, GIF, JPEG, PNG, PPM or WEBP image. "
+        "Repair or remove it."
     ):
         open_samples(tmp_path, [COLOUR])
 

@@ -202,6 +202,102 @@ def test_halves_that_agree_raise_no_doubt():
     assert lint_half_ranges(ranges(), ranges(), []) is None
 
 
+def halves(total, disagreeing):
+    """Ranges of so many tensors, so many of which have a half of each other's."""
+    names = [str(number) for number in range(total)]
+    one = [(0.0, 1.0)] * total
+    other = [(0.0, 0.5)] * disagreeing + one[disagreeing:]
+    return lint_half_ranges(ranges(*one), ranges(*other), names)
+
+
+@pytest.mark.parametrize(
+    ("total", "disagreeing", "is_doubted"),
+    [
+        (10, 0, False), (10, 1, True), (11, 1, False), (9, 1, True), (1, 1, True), (20, 1, False),
+        (20, 2, True), (21, 2, False), (30, 2, False), (30, 3, True), (1, 0, False),
+    ],
+)  # fmt: skip
+def test_one_tensor_in_ten_raises_the_doubt(total, disagreeing, is_doubted):
+    issue = halves(total, disagreeing)
+    assert (issue is not None) == is_doubted
+    if issue is not None:
+        assert f"the ranges of {disagreeing} of {total} tensors " in issue.message
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_doubted"),
+    [
+        ((0.0, 3.0), (0.0, 2.0), False),  # two thirds of the union are shared, exactly
+        ((0.0, 3.0), (0.0, 1.99), True),
+        ((0.0, 3.0), (0.0, 2.01), False),
+        ((0.0, 2.0), (0.0, 3.0), False),
+        ((-3.0, 0.0), (-2.0, 0.0), False),
+        ((-3.0, 0.0), (-1.99, 0.0), True),
+        ((0.0, 1.0), (2.0, 3.0), True),  # nothing is shared
+        ((-1.0, 1.0), (-1.0, 1.0), False),
+        ((0.0, 0.0), (0.0, 0.0), False),
+        ((0.0, 0.0), (0.0, 1.0), True),
+    ],
+)
+def test_two_ranges_disagree_below_two_thirds_of_their_union(one, other, is_doubted):
+    assert (lint_half_ranges(ranges(one), ranges(other), ["t"]) is not None) == is_doubted
+
+
+@pytest.mark.parametrize(
+    ("count", "codes"),
+    [(1, ["data.one_sample"]), (2, ["data.too_few"]), (31, ["data.too_few"]), (32, [])],
+)
+def test_32_samples_are_enough(count, codes):
+    assert [issue.code for issue in lint(NORMAL[:count])] == codes
+
+
+@pytest.mark.parametrize(("repeats", "code"), [(1, "data.few_duplicates"),
+    (2, "data.few_duplicates"), (3, "data.duplicates")])  # fmt: skip
+def test_one_repeat_in_twenty_is_many(repeats, code):
+    """3 of 60 are 5 %, exactly."""
+    array = NORMAL[:60].copy()
+    array[60 - repeats :] = array[0]
+    (issue,) = lint(array)
+    assert issue.code == code
+    assert issue.message.startswith(f"{repeats} of 60 samples repeat")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "code"),
+    [
+        (0, 255, None),
+        (0, 16, None),  # 255 / 16 < 16
+        (0, 15.9, "data.normalized_twice"),  # more than 16 times narrower
+        (-63, 255, None),
+        (-64, 255, "data.range_mismatch"),  # a quarter of 255 is 63.75
+        (0, 318, None),
+        (0, 319, "data.range_mismatch"),
+        (0, 4080, "data.range_mismatch"),
+        (0, 4081, "data.not_normalized"),  # 16 times wider is 4080
+        (-4081, 0, "data.not_normalized"),
+    ],
+)
+def test_a_range_is_wrong_beyond_a_quarter_of_what_is_expected(low, high, code):
+    array = np.random.default_rng(4).uniform(low, high, (64, 128)).astype(np.float32)
+    array[:, 0], array[:, 1] = low, high
+    issues = lint(array, InputHints("x", expects=(0.0, 255.0)))
+    assert [issue.code for issue in issues] == ([] if code is None else [code])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shift", "is_doubted"),
+    [
+        (1.8, 0.0, False), (1.81, 0.0, True), (1 / 1.8, 0.0, False), (1 / 1.81, 0.0, True),
+        (1.0, 1.0, False), (1.0, 1.01, True), (1.0, -1.0, False), (1.0, -1.01, True),
+        (None, 1.01, True), (1.81, None, True), (None, 0.5, False), (None, None, False),
+    ],
+)  # fmt: skip
+def test_statistics_are_shifted_beyond_a_factor_of_1_8_or_one_deviation(ratio, shift, is_doubted):
+    hint = InputHints("x", observed_over_expected_std=ratio, mean_shift_in_std=shift)
+    codes = [issue.code for issue in lint(NORMAL, hint)]
+    assert codes == (["data.statistics_shifted"] if is_doubted else [])
+
+
 def test_samples_of_nothing_but_one_value_are_an_error():
     (issue,) = lint(np.zeros((20, 128), np.float32))
     assert issue == make_issue(

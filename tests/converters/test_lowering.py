@@ -183,7 +183,7 @@ def test_a_lambda_layer_is_refused_unless_trusted(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / name, tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/{name} contains a Lambda layer, which would run Python code stored in the file. "
+        f"{odd}/{name}: layer 'twice' is of the class 'Lambda', which holds Python code. "
         "Pass --unsafe-deserialization if you trust where the file comes from."
     )
     assert read_and_check(odd / name, tensorflow, tmp_path, trusted=True).max_deviation == 0
@@ -195,8 +195,9 @@ def test_a_custom_layer_says_how_to_pass_it(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / "custom.keras", tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/custom.keras uses the custom object 'Twice', which Keras cannot find. "
-        "Pass --custom-objects module:Twice naming where it is defined."
+        f"{odd}/custom.keras: layer 'twice' is of the class 'odd>Twice', which is not on the list "
+        "of what edgeq loads. If Twice is yours, pass --custom-objects module:Twice naming where "
+        "it is defined; pass --unsafe-deserialization if you trust where the file comes from."
     )
     with pytest.raises(UsageError, match="--custom-objects 'none:Twice' cannot be imported"):
         read_and_check(odd / "custom.keras", tensorflow, tmp_path, custom_objects=("none:Twice",))

@@ -84,7 +84,11 @@ def test_digest_depends_on_values_only():
             [VECTOR, TOKENS],
             "The inputs in <arrays> differ in number of samples: 'x_in' has 4, 'tokens' has 3.",
         ),
-        ({"x": ROWS, "y": np.arange(3)}, [VECTOR], "<arrays> has 4 samples and 3 labels."),
+        (
+            {"x": ROWS, "y": np.arange(3)},
+            [VECTOR],
+            "<arrays> has 4 samples and 3 labels. Store one label per sample.",
+        ),
         ({"x": ROWS[:0]}, [VECTOR], "<arrays> holds no samples."),
         (
             ROWS,
@@ -224,7 +228,7 @@ def test_npz_rows_are_read_in_order(tmp_path, save, order):
     assert (samples.ref.source, samples.ref.kind) == (str(path), "npz")
 
 
-def test_npy_is_mapped(tmp_path):
+def test_npy_rows_are_read_by_index(tmp_path):
     path = tmp_path / "calib.npy"
     np.save(path, np.asfortranarray(ROWS))
     samples = open_samples(str(path), [VECTOR])
@@ -251,8 +255,9 @@ def test_python_objects_are_not_unpickled(tmp_path, suffix):
     (np.save if suffix == ".npy" else np.savez)(path, np.array([{}, []], object))
     if suffix == ".npz":
         np.savez(path, x=np.array([{}, []], object))
+    where = f"'x' in {path}" if suffix == ".npz" else path
     message = (
-        f"{path} holds Python objects, which edgeq does not unpickle. Store arrays of numbers."
+        f"{where} holds Python objects, which edgeq does not unpickle. Store arrays of numbers."
     )
     with raises(message):
         open_samples(path, [VECTOR])
@@ -262,7 +267,8 @@ def test_python_objects_as_labels_are_not_unpickled(tmp_path):
     path = tmp_path / "calib.npz"
     np.savez(path, x=ROWS, y=np.array([1, 2, 3, None], object))
     message = (
-        f"{path} holds Python objects, which edgeq does not unpickle. Store arrays of numbers."
+        f"'y' in {path} holds Python objects, which edgeq does not unpickle. "
+        "Store arrays of numbers."
     )
     with raises(message):
         open_samples(path, [VECTOR])
@@ -272,7 +278,10 @@ def test_a_truncated_npz_is_told(tmp_path):
     path = tmp_path / "calib.npz"
     np.savez(path, x=ROWS)
     path.write_bytes(path.read_bytes()[:200])
-    with raises(f"{path} is damaged or cut short: File is not a zip file."):
+    with raises(
+        f"{path} is damaged or cut short: File is not a zip file. "
+        "Save the arrays again with numpy.savez or numpy.savez_compressed."
+    ):
         open_samples(path, [VECTOR])
 
 
@@ -290,7 +299,10 @@ def test_a_truncated_npy_is_told(tmp_path):
     path = tmp_path / "calib.npy"
     np.save(path, ROWS)
     path.write_bytes(path.read_bytes()[:150])
-    with raises(f"{path} cannot be read: mmap length is greater than file size."):
+    with raises(
+        f"{path} states 96 bytes of values, but 22 are there. "
+        "Save the array again, with numpy.save or numpy.savez."
+    ):
         open_samples(path, [VECTOR])
 
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeq.debugging.causes import explain, selector
+from tests.nasty import WHOLE
 
 PLAIN: dict[str, Any] = {
     "name": "a/b", "operator": "CONV_2D", "own_sqnr_db": 20.0, "effect_sqnr_db": 20.0,
     "range_use": 0.9, "saturation_share": 0.0, "weight_spread": 2.0, "is_per_channel": True,
     "input_spread": 2.0, "output_spread": 2.0, "outlier_ratio": 2.0, "bias_share": 0.1,
-    "operand_ratio": 1.0, "is_float": False, "selector": "^a/b(;|$)",
+    "operand_ratio": 1.0, "is_float": False, "selector": "'^a/b(;|$)'",
     "int16_before": "--int16 '^a/a(;|$)' --int16 '^a/b(;|$)'",
     "int16_behind": "--int16 '^a/b(;|$)' --int16 '^a/c(;|$)'",
 }  # fmt: skip
@@ -58,5 +62,16 @@ def test_each_cause_has_its_remedy(figures: dict[str, Any], cause: str, remedy: 
 
 def test_a_selector_means_one_operator() -> None:
     names = ["m/conv/Relu;m/bn", "m/conv/Relu_1;m/bn", "m/conv/Relu"]
-    assert selector("m/conv/Relu_1;m/bn", names) == "^m/conv/Relu_1(;|$)"
-    assert selector("m/conv/Relu;m/bn", names) == "^m/conv/Relu;m/bn$"
+    assert selector("m/conv/Relu_1;m/bn", names) == "'^m/conv/Relu_1(;|$)'"
+    assert selector("m/conv/Relu;m/bn", names) == "'^m/conv/Relu;m/bn$'"
+
+
+@pytest.mark.parametrize("name", [text for text in WHOLE.values() if "\n" not in text])
+def test_a_shell_takes_a_selector_for_one_word(name: str, tmp_path: Path) -> None:
+    typed = f"printf '%s\\n' --int16 {selector(name, [name])}"
+    done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True,
+                          cwd=tmp_path)  # fmt: skip
+    option, word = done.stdout.rstrip("\n").split("\n")
+    assert option == "--int16"
+    assert re.search(word, name) is not None
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,18 @@ class Board:
             "board", lambda: ssh.connect(where), python=sys.executable, patience_s=patience_s
         )
 
+    def logins(self) -> int:
+        """How often somebody was let in."""
+        return (self.folder / "log").read_text().count("Accepted publickey")
+
+    def host_key(self) -> str:
+        """As a line of known hosts has it."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
     def know(self, port: int) -> None:
         """The same host key behind another port."""
-        key = (self.folder / "host_key.pub").read_text().split()[:2]
         with (self.folder / "known_hosts").open("a") as known:
-            known.write(f"[127.0.0.1]:{port} {' '.join(key)}\n")
+            known.write(f"[127.0.0.1]:{port} {self.host_key()}\n")
 
     def jobs(self) -> list[Path]:
         return sorted((self.root / "jobs").iterdir())
@@ -96,8 +104,20 @@ class Board:
         self.process.wait()
 
 
-def start_sshd(folder: Path, cache: Path, **environment: str) -> Board:
-    """An sshd that lets this user in with folder/key."""
+def start_sshd(
+    folder: Path,
+    cache: Path,
+    settings: Sequence[str] = (),
+    wrapper: Sequence[str] = (),
+    **environment: str,
+) -> Board:
+    """An sshd that lets this user in with folder/key.
+
+    Args:
+        settings: lines of its configuration, before those that every board has.
+        wrapper: words in front of its own: a program that starts it.
+        environment: of what it starts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
@@ -108,16 +128,18 @@ def start_sshd(folder: Path, cache: Path, **environment: str) -> Board:
     port = free_port()
     variables = {"XDG_CACHE_HOME": str(cache), **environment}
     lines = [
+        *settings,
         f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder / 'host_key'}",
         f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no", "UsePAM no",
         "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PidFile none",
-        "Subsystem sftp internal-sftp",
         "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items()),
     ]  # fmt: skip
     (folder / "config").write_text("\n".join(lines) + "\n")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=log, start_new_session=True
+            [*wrapper, SSHD, "-D", "-e", "-f", str(folder / "config")],
+            stderr=log,
+            start_new_session=True,
         )
     board = Board(folder, cache, port, process)
     board.know(port)

@@ -73,6 +73,71 @@ def test_a_measurement_is_tight_within_one_per_cent() -> None:
     assert not agent.is_tight([99.9] * 30 + [100.0] + [103.0] * 30)
 
 
+class Scripted:
+    """A worker whose bursts take these times, the last of them for ever."""
+
+    def __init__(self, *windows: list[int]):
+        self.windows = list(windows)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def call(self, command: str, **options: Any) -> list[int]:
+        self.asked.append((command, options))
+        return self.windows.pop(0) if len(self.windows) > 1 else self.windows[0]
+
+
+def warmed(child: Scripted, **job: Any) -> agent.Bench:
+    watch = agent.Watch([], 1.0)
+    run = agent.Bench(0, {"path": "m.tflite"}, {**BENCH, "runs": None, **job}, None, watch)
+    run.child = child
+    run.warm_up()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("medians", "windows"),
+    [
+        ([100, 100], 2),
+        ([200, 100, 100], 3),
+        ([400, 300, 200, 100, 100], 5),  # slow at first: on, until two agree
+        ([100, 105], 2),
+        ([100, 106, 106], 3),
+        ([100, 95], 2),
+        ([100, 94, 94], 3),
+        ([100, 200, 100, 200, 200], 5),  # it is the last one that counts, not the first
+    ],
+)
+def test_warming_up_ends_when_two_windows_agree_within_5_per_cent(
+    medians: list[int], windows: int
+) -> None:
+    child = Scripted(*([median] * 3 for median in medians))
+    run = warmed(child)
+    assert [command for command, _ in child.asked] == ["burst"] * windows
+    assert run.warmup == [median for median in medians[:windows] for _ in range(3)]
+
+
+def test_warming_up_that_never_settles_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "WARMUP_S", -1.0)
+    assert warmed(Scripted([100], [200], [400], [800], [1600])).warmup == [100, 200, 400]
+
+
+@pytest.mark.parametrize(
+    ("median_ns", "runs", "size"),
+    [
+        (1_000_000, None, 30),  # 30 ms of them in a row
+        (100_000_000, None, 1),
+        (1000, None, 1000),  # a twentieth of the most
+        (1_000_000, 400, 20),  # 20 rounds
+        (1_000_000, 40, 10),  # not below 10
+        (1_000_000, 4000, 30),
+        (10_000_000, 40, 3),
+    ],
+)
+def test_bursts_are_30_ms_or_a_twentieth_of_the_runs(
+    median_ns: int, runs: int | None, size: int
+) -> None:
+    assert warmed(Scripted([median_ns]), runs=runs).size == size
+
+
 def test_it_imports_nothing_of_edgeq() -> None:
     assert "edgeq" not in {
         line.split()[1].split(".")[0]

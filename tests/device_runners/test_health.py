@@ -76,3 +76,84 @@ def test_heat_is_the_result_of_a_sustained_run() -> None:
     seen = looks([], ["throttled"], [])
     assert health.find_issues(replace(STEADY, sustained=sustained), seen) == ()
     assert len(health.find_issues(STEADY, seen)) == 1
+
+
+# ---------------------------------------------------------------- the clock, and what is not told
+
+
+def said(run: BenchRun, seen: list[dict[str, Any]] | None = None) -> list[str]:
+    return [issue.message for issue in health.find_issues(run, seen or looks([], [], []))]
+
+
+def run_of(rounds: list[list[float]], **latency: float | None) -> BenchRun:
+    times = [time for times in rounds for time in times]
+    summary = replace(timing.summarize(times), **latency)
+    return replace(STEADY, latencies_ms=tuple(map(tuple, rounds)), latency=summary)
+
+
+def without_raw_times(mean_ms: float, p50_ms: float | None = None) -> BenchRun:
+    summary = replace(
+        STEADY.latency, mean_ms=mean_ms, p50_ms=p50_ms, p50_low_ms=None, p50_high_ms=None
+    )
+    return replace(STEADY, latencies_ms=(), latency=summary)
+
+
+@pytest.mark.parametrize("p50_ms", [None, 0.05])
+def test_a_run_without_raw_times_says_what_is_not_known(p50_ms: float | None) -> None:
+    untold = (
+        "m.tflite: ai-edge-litert does not tell the single runs, so that neither the median's "
+        "interval nor noise, drift and a speed-up are known."
+    )
+    assert said(without_raw_times(0.05, p50_ms)) == [untold]
+    # A microsecond of 49.96 is more than the 2 % that make a run noisy.
+    assert said(without_raw_times(0.04996, p50_ms)) == [
+        untold,
+        "m.tflite: ai-edge-litert counts in whole microseconds, of an inference of 50.",
+    ]
+    assert said(run_of([[0.001] * 30])) == []  # its clock is finer
+
+
+def with_each(key: str, *values: float | None) -> list[dict[str, Any]]:
+    seen = looks(*[[]] * len(values))
+    return [{**look, key: value} for look, value in zip(seen, values, strict=True)]
+
+
+@pytest.mark.parametrize("counts", [(7, 0, 0, 1, 7), (7, 0, 1, 1, 7), (7, None, 3, 2, 7)])
+def test_a_count_that_moved_while_measuring_is_throttling(counts: tuple[int | None, ...]) -> None:
+    seen = with_each("throttle_count", *counts)
+    seen[0]["temperature_celsius"] = seen[-1]["temperature_celsius"] = 99.0
+    assert said(STEADY, seen) == [
+        "The processor slowed itself down during the measurement at 82 degrees Celsius."
+    ]
+    seen = [{**look, "temperature_celsius": None} for look in seen]
+    assert said(STEADY, seen) == ["The processor slowed itself down during the measurement."]
+
+
+@pytest.mark.parametrize("counts", [(0, 7, 7, 7, 9), (0, None, 7, None, 9)])
+def test_a_count_that_moved_before_or_after_is_not(counts: tuple[int | None, ...]) -> None:
+    assert said(STEADY, with_each("throttle_count", *counts)) == []
+
+
+@pytest.mark.parametrize(
+    ("clocks", "fallen"),
+    [
+        ((1500, 1500, 1400, 1000, 1000, 1300, 1300), "from 1500 to 1300 MHz"),
+        ((1600, 1400, 1000, 1000, 1300, 1398), "from 1500 to 1349 MHz"),
+        ((1500, 1000, 1000), "from 1500 to 1000 MHz"),
+        ((1500, None, 0, 1000, 1000), "from 1500 to 1000 MHz"),
+        ((1500, 1000), None),  # too few looks to tell
+    ],
+)
+def test_a_clock_that_falls_by_more_than_a_tenth_is_throttling(
+    clocks: tuple[float | None, ...], fallen: str | None
+) -> None:
+    seen = with_each("clock_mhz", 600, *clocks, 600)
+    text = f"The clock fell {fallen} during the measurement at 82 degrees Celsius."
+    assert said(STEADY, seen) == ([] if fallen is None else [text])
+
+
+def test_noise_and_drift_are_the_result_of_a_sustained_run() -> None:
+    sustained = Sustained(600, 60, (), STEADY.latency, STEADY.latency, 1.0, None, ())
+    slowing = run_of([[float(number)] * 40 for number in range(1, 13)])
+    assert len(said(slowing)) == 2
+    assert said(replace(slowing, sustained=sustained)) == []

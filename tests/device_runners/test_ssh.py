@@ -134,10 +134,10 @@ def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_host_says_its_fingerprint(board: Board) -> None:
+def test_an_unknown_host_says_its_fingerprint(board: Board, tmp_path: Path) -> None:
     shown = asyncssh.read_public_key(board.folder / "host_key.pub").get_fingerprint()
     with pytest.raises(DeviceError) as caught:
-        board.device(known_hosts="/dev/null").facts()
+        board.device(known_hosts=str(tmp_path / "none")).facts()
     assert caught.value.message.startswith(f"The host key of {board.address()}, which is {shown}, ")
     assert caught.value.hint == (
         "Log in once by hand and compare the fingerprint: "
@@ -172,14 +172,14 @@ def test_what_a_wrong_interpreter_prints_is_kept_for_later(board: Board) -> None
 def test_a_refused_key_is_told(board: Board, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="accepts none of our keys: Permission denied") as caught:
         board.device(keys=(str(make_key(tmp_path / "stranger")),)).facts()
-    assert "ssh-copy-id -p" in str(caught.value.hint)
-    assert str(caught.value.hint).endswith("has to be in the agent: ssh-add")
+    where = board.address()
+    assert caught.value.hint == f"Give it yours: ssh-copy-id -p {board.port} {where.user}@127.0.0.1"
 
 
 def test_a_key_that_is_not_the_one_of_its_pub_file_is_told(board: Board, tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
     shutil.copy(make_key(tmp_path / "other").with_suffix(".pub"), key.with_suffix(".pub"))
-    with pytest.raises(DeviceError, match="cannot be used: Public key mismatch") as caught:
+    with pytest.raises(DeviceError, match=r"cannot be used: .*/key: Public key mism") as caught:
         board.device(keys=(str(key),)).facts()
     assert "ssh-keygen -y -f KEY" in str(caught.value.hint)
 

@@ -1,28 +1,31 @@
-"""Records of a real conversion and comparison, which tests alter where a figure must differ."""
+"""Records of a conversion and a comparison, which tests alter where a figure must differ.
+
+They are real ones, of the MobileNet-like model that ships with edgeq, shortened; the latencies are
+of a machine that nobody disturbs: twelve rounds of five inferences, 0.06 and 0.04 ms.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from edgeq import api, models, records, storage
+from edgeq import records
 from edgeq.records import Record
 
 
-@pytest.fixture(scope="session")
-def converted(int8_mobilenet: Path) -> Record:
-    return records.read_record(Path(f"{int8_mobilenet}.json"))
+def read_copy(name: str, factory: pytest.TempPathFactory) -> Record:
+    return records.read_record(
+        Path(shutil.copy(Path(__file__).with_name(name), factory.mktemp("records")))
+    )
 
 
 @pytest.fixture(scope="session")
-def compared(
-    int8_mobilenet: Path, float_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Record:
-    path = tmp_path_factory.mktemp("gate") / "compare.json"
-    result = api.compare(
-        float_file, int8_mobilenet, models.path("fashion_mnist_test.npz"),
-        preprocess=["scale=1/255"], samples=500,
-    )  # fmt: skip
-    storage.write_record(path, "compare", result)
-    return records.read_record(path)
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return read_copy("convert.json", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return read_copy("compare.json", tmp_path_factory)

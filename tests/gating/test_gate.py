@@ -11,14 +11,15 @@ import pytest
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
-from edgeq.gating.gate import apply_policy
+from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES
 from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
 from edgeq.records import Record
-from edgeq.values import GateResult, Interval, Ratio
+from edgeq.values import Finding, GateResult, Interval, Origin, Ratio
+from tests import tiny_models
 
 Alter = Callable[[Any], Any]
 
@@ -222,9 +223,17 @@ def test_what_only_the_conversion_knows_cannot_be_judged_without_it(
     )
 
 
-def test_what_the_file_is_can_be_read_from_an_inspection(gate: Any, compared: Record) -> None:
-    path = Path(compared.value.candidate.path)
-    record = replace(compared, path="inspect.json", kind="inspect", value=inspect_model(path))
+def test_what_the_file_is_can_be_read_from_an_inspection(
+    gate: Any, compared: Record, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(tiny_models.double_int8())
+    inspected = inspect_model(path)
+    proof = replace(inspected.certificate, min_runtime_version="2.14.0")
+    inspected = replace(inspected, certificate=proof)
+    record = replace(compared, path="inspect.json", kind="inspect", value=inspected)
+    compared = replace(compared, value=replace(compared.value, candidate=inspected.model))
+    compared = without_bench(compared)
     result = gate('[policy]\nmax_float_islands = 0\nruns_on = "2.14"\n', [compared, record])
     assert result.verdict == "pass"
     assert result.rules[0].findings[0].origins[0].json_path == "$.certificate.float_islands"
@@ -404,6 +413,41 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
 
 
+DOUBTED: list[tuple[str, Alter, str]] = [
+    ("max_p50_percent = 50", loaded, "bench.load"),
+    ("max_p90_percent = 900", loaded, "bench.load"),
+    ("max_drop_points = 1", lambda r: replace(r, value=replace(r.value, issues=WEAK)),
+     "data.not_normalized"),
+    ("max_sqnr_loss_db = 1", lambda r: replace(r, value=replace(r.value, issues=WEAK)),
+     "data.not_normalized"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "code"), DOUBTED)
+def test_a_doubt_about_either_side_is_a_doubt_about_the_change(
+    gate: Any, compared: Record, policy: str, alter: Alter, code: str
+) -> None:
+    clean = sound(compared)
+    text = f"[policy.regression]\n{policy}\n"
+    assert gate(text, [clean], [clean]).verdict == "pass"
+    for now, before in ((clean, alter(clean)), (alter(clean), clean), (alter(clean),) * 2):
+        result = gate(text, [now], [before])
+        assert (result.verdict, only(result).is_sound) == ("cannot-tell", False)
+        assert only(result).reason.startswith("the figure is doubted: ")
+        assert f"[{code}]" in only(result).reason
+        accepted = gate(f'[policy]\naccept = ["{code}"]\n{text}', [now], [before])
+        assert (accepted.verdict, only(accepted).accepted) == ("pass", (code,))
+
+
+def test_memory_is_no_doubt_of_a_noisy_baseline_but_of_an_emulated_one(
+    gate: Any, compared: Record
+) -> None:
+    clean, policy = sound(compared), "[policy.regression]\nmax_peak_memory_percent = 5\n"
+    assert gate(policy, [clean], [loaded(clean)]).verdict == "pass"
+    emulated = with_runs(clean, issues=(make_issue("bench.emulated", "It is QEMU."),))
+    assert gate(policy, [clean], [emulated]).verdict == "cannot-tell"
+
+
 def test_measurements_are_paired_with_those_made_alike(gate: Any, compared: Record) -> None:
     one = sound(compared)
     four = slower(with_runs(one, threads=4))
@@ -475,3 +519,298 @@ def test_a_comparison_on_the_calibration_data_proves_nothing(
     result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
     assert result.verdict == "cannot-tell"
     assert "the representative dataset itself" in result.rules[0].findings[0].reason
+
+
+# ---------------------------------------------------------------- all that a finding tells
+
+
+def origin(record: Record, path: str) -> Origin:
+    return Origin(record.path, record.sha256, path)
+
+
+def test_a_finding_tells_its_figure_and_where_it_stands(gate: Any, compared: Record) -> None:
+    record = sound(compared)
+    (kept,) = gate("[policy]\nmax_drop_points = 0.5\n", [record]).rules[0].findings
+    assert kept == Finding(
+        subject=record.value.data.sha256, verdict="pass",
+        reason="the whole interval is within the limit", figure="+0.20 points (-0.10 to +0.50)",
+        value=0.2, low=-0.1, high=0.5, unit="points",
+        origins=(origin(record, "$.quality.drop_points"),), accepted=(), remedy=None, is_sound=True,
+    )  # fmt: skip
+    (missed,) = gate("[policy]\nmin_sqnr_db = 90\n", [record]).rules[0].findings
+    value = record.value.quality.outputs[0].sqnr_db
+    assert missed == replace(
+        kept, verdict="fail", reason="beyond the limit", figure=f"{value:.2f} dB", value=value,
+        low=None, high=None, unit="dB", origins=(origin(record, "$.quality.outputs[0].sqnr_db"),),
+        remedy="See which layers lose it with edgeq debug, or search with edgeq tune.",
+    )  # fmt: skip
+    (open_,) = gate("[policy]\nmax_drop_points = 0.4\n", [record]).rules[0].findings
+    assert open_ == replace(
+        kept, verdict="cannot-tell", remedy="Measure with more samples or runs.",
+        reason="the interval reaches from within the limit to beyond it",
+    )  # fmt: skip
+
+
+def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) -> None:
+    load, noise = (make_issue(f"bench.{code}", f"It is {code}.") for code in ("load", "noisy"))
+    record = with_runs(sound(compared), issues=(load, noise, load))
+    policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
+    (found,) = gate(policy, [record]).rules[0].findings
+    assert (found.verdict, found.value, found.unit, found.is_sound) == (
+        "cannot-tell", pytest.approx(0.04, rel=0.01), "ms", False)  # fmt: skip
+    assert found.reason == "the figure is doubted: It is load. [bench.load, bench.noisy]"
+    assert found.remedy == (
+        'Measure again where that does not hold, or write in [policy]: accept = ["bench.load", '
+        '"bench.noisy"]'
+    )
+    (found,) = gate(f'[policy]\naccept = ["bench.noisy"]\n{policy}', [record]).rules[0].findings
+    assert (found.reason, found.accepted) == (
+        "the figure is doubted: It is load. [bench.load]", ("bench.noisy",))  # fmt: skip
+    both = f'[policy]\naccept = ["bench.noisy", "bench.load"]\n{policy}'
+    (found,) = gate(both, [record]).rules[0].findings
+    assert (found.verdict, found.accepted) == ("pass", ("bench.load", "bench.noisy"))
+    # An error is none to accept, and a remark is no doubt.
+    emulated = with_runs(sound(compared), issues=(make_issue("bench.emulated", "QEMU."), load))
+    (found,) = gate(policy, [emulated]).rules[0].findings
+    assert found.remedy == ("Measure again where that does not hold; an error cannot be accepted.")
+    remark = replace(load, severity="info")
+    assert gate(policy, [with_runs(sound(compared), issues=(remark,))]).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("islands", "shown", "verdict"),
+    [(0, "0 float islands", "pass"), (1, "1 float island", "pass"), (2, "2 float islands", "fail")],
+)
+def test_float_islands_are_counted(
+    gate: Any, converted: Record, islands: int, shown: str, verdict: str
+) -> None:
+    record = with_certificate(converted, float_islands=islands)
+    other = replace(with_certificate(converted, float_islands=7), path="b.json")
+    (found,) = gate("[policy]\nmax_float_islands = 1\n", [record, other]).rules[0].findings
+    assert (found.figure, found.value, found.unit, found.verdict, found.subject) == (
+        shown, islands, "count", verdict, "")  # fmt: skip
+    assert found.origins == (origin(record, "$.certificate.float_islands"),)
+
+
+@pytest.mark.parametrize(
+    ("needed", "verdict"),
+    [("2.13.9", "pass"), ("2.14.0", "pass"), ("2.14.7", "pass"), ("2.15.0", "fail"),
+     ("1.99.0", "pass"), ("10.0.0", "fail")],
+)  # fmt: skip
+def test_a_release_stands_for_all_of_its_patches(
+    gate: Any, converted: Record, needed: str, verdict: str
+) -> None:
+    record = with_certificate(converted, min_runtime_version=needed)
+    (found,) = gate('[policy]\nruns_on = "2.14"\n', [record]).rules[0].findings
+    assert found == Finding(
+        subject="", verdict=verdict, figure=needed,
+        reason="within the limit" if verdict == "pass" else "newer than the limit",
+        value=None, low=None, high=None, unit="version",
+        origins=(origin(record, "$.certificate.min_runtime_version"),), accepted=(), is_sound=True,
+        remedy=None if verdict == "pass"
+        else "Convert with --granularity tensor or another --scheme.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flex", "custom", "named", "field"),
+    [
+        (("FlexErf",), ("Mine",), "FlexErf, Mine", "flex_ops"),
+        ((), ("Mine",), "Mine", "custom_ops"),
+    ],
+)
+def test_operators_of_no_release_are_named(
+    gate: Any, converted: Record, flex: tuple[str, ...], custom: tuple[str, ...], named: str,
+    field: str,
+) -> None:  # fmt: skip
+    record = with_certificate(converted, flex_ops=flex, custom_ops=custom)
+    other = replace(converted, path="b.json")
+    (found,) = gate('[policy]\nruns_on = "2.14"\n', [record, other]).rules[0].findings
+    assert (found.verdict, found.subject, found.figure, found.is_sound) == (
+        "cannot-tell", "", "", False)  # fmt: skip
+    assert found.reason == f"no release has all of its operators: {named} must be brought along"
+    assert found.remedy == "Replace these operators in the model."
+    assert found.origins == (origin(record, f"$.certificate.{field}"),)
+
+
+def test_what_an_interval_must_show_is_said_for_drops_and_for_speeds(
+    gate: Any, compared: Record
+) -> None:
+    record = sound(compared)
+    across = (
+        "max_drop_points = 0.4\nmin_speedup = 1.45\n[policy.devices.local]\nmax_p50_ms = 0.04\n"
+    )
+    names = ("max_drop_points", "min_speedup", "devices.local.max_p50_ms")
+
+    def verdicts(settings: str) -> dict[str, str]:
+        rules = gate(f"[policy]\n{settings}{across}", [record]).rules
+        return {rule.rule: rule.verdict for rule in rules}
+
+    unknown, kept = "cannot-tell", "pass"
+    for settings, expected in (
+        ("", (unknown, kept, kept)),
+        ('drop_must_be = "not-disproven"\n', (kept, kept, kept)),
+        ('speed_must_be = "proven"\n', (unknown, unknown, unknown)),
+    ):
+        assert verdicts(settings) == dict(zip(names, expected, strict=True))
+
+
+def test_what_a_change_must_show_is_said_likewise(gate: Any, compared: Record) -> None:
+    now = before = sound(compared)
+    across = "[policy.regression]\nmax_drop_points = 0.1\nmax_p50_percent = 0.01\n"
+    for settings, verdicts in (
+        ("", ["cannot-tell", "pass"]),
+        ('drop_must_be = "not-disproven"\n', ["pass", "pass"]),
+        ('speed_must_be = "proven"\n', ["cannot-tell", "cannot-tell"]),
+    ):
+        result = gate(f"[policy]\n{settings}{across}", [now], [before])
+        assert [rule.verdict for rule in result.rules] == verdicts
+
+
+def test_a_change_tells_both_figures(gate: Any, compared: Record) -> None:
+    before = replace(sound(compared), path="before.json")
+    now = with_runs(sound(compared), peak_rss_bytes=66_000_000)
+    policy = "[policy.regression]\nmax_peak_memory_percent = 5\n"
+    result = gate(policy, [now], [before])
+    (found,) = result.rules[0].findings
+    path = "$.bench.runs[1].peak_rss_bytes"
+    assert found == Finding(
+        subject="local", verdict="fail", reason="beyond the limit", figure="+10.00 %",
+        value=pytest.approx(10), low=None, high=None, unit="percent",
+        origins=(origin(now, path), origin(before, path)), accepted=(),
+        remedy="Use a smaller input or batch, or a smaller model.", is_sound=True,
+    )  # fmt: skip
+    assert (result.baseline, result.candidate) == (before.value.candidate, now.value.candidate)
+    assert result.records == ((now.path, now.sha256),)
+    assert result.baseline_records == (("before.json", before.sha256),)
+
+
+def test_figures_that_cannot_be_compared_tell_where_they_are(gate: Any, compared: Record) -> None:
+    before, now = replace(sound(compared), path="before.json"), sound(compared)
+    policy = "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    (found,) = gate(policy, [with_quality(now, sample_count=400)], [before]).rules[0].findings
+    path = "$.quality.outputs[0].sqnr_db"
+    assert (found.verdict, found.remedy, found.subject, found.origins) == (
+        "cannot-tell", "Measure both alike.", now.value.data.sha256,
+        (origin(now, path), origin(before, path)),
+    )  # fmt: skip
+
+
+def with_data(record: Record, source: str, sha256: str) -> Record:
+    data = replace(record.value.data, source=source, sha256=sha256 * 64)
+    return replace(record, value=replace(record.value, data=data))
+
+
+def test_data_that_only_one_side_has_is_named(gate: Any, compared: Record) -> None:
+    first = with_data(sound(compared), "first.npz", "1")
+    second = replace(with_data(sound(compared), "second.npz", "2"), path="b.json")
+    policy = "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    result = gate(policy, [first], [first, second])
+    assert [(item.verdict, item.reason, item.subject) for item in result.rules[0].findings] == [
+        ("cannot-tell", "the baseline has it of second.npz (222222222222), the records do not",
+         "2" * 64),
+        ("pass", "within the limit", "1" * 64),
+    ]  # fmt: skip
+    (lost, _) = result.rules[0].findings
+    assert lost.remedy == "Measure there again, or leave it out of the baseline."
+    assert lost.origins == (origin(second, "$.quality.outputs[0].sqnr_db"),)
+    third = replace(with_data(sound(compared), "third.npz", "3"), path="c.json")
+    new, gone, also_gone = gate(policy, [third], [first, second]).rules[0].findings
+    assert new.reason == (
+        "it is of the data third.npz (333333333333), the baseline's of the data first.npz "
+        "(111111111111), second.npz (222222222222)"
+    )
+    assert new.remedy == "Measure both on the same device and data."
+    assert new.origins == (origin(third, "$.quality.outputs[0].sqnr_db"),)
+    assert (gone.subject, also_gone.subject) == ("1" * 64, "2" * 64)
+    # Twice the same is missed once.
+    twice = gate(policy, [first], [first, second, replace(second, path="d.json")])
+    assert len(twice.rules[0].findings) == 2
+
+
+def test_a_baseline_without_such_a_figure_says_so(gate: Any, compared: Record) -> None:
+    now, before = sound(compared), only_named(compared)
+    policy = "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    (found,) = gate(policy, [now], [before]).rules[0].findings
+    assert (found.reason, found.remedy, found.origins) == (
+        "the baseline's records have no such figure",
+        "Give the baseline's record of the same kind.",
+        (origin(now, "$.quality.outputs[0].sqnr_db"),),
+    )
+    result = gate(policy, [only_named(compared)], [sound(compared)])
+    assert only(result).reason == "no record has such a figure"
+    (missing,) = gate(policy, [now]).rules[0].findings
+    assert (missing.reason, missing.remedy) == (
+        "there is no baseline",
+        "Pass the baseline's records with --baseline; for edgeq run, in [run] baseline_records.",
+    )
+
+
+def fleet_of(record: Record, *entries: FleetEntry) -> Record:
+    return replace(record, kind="fleet-compare", value=Fleet("compare", entries))
+
+
+def test_what_is_missing_of_a_device_is_told(gate: Any, compared: Record) -> None:
+    policy = "[policy.devices.pi4]\nmax_p50_ms = 9\n"
+    here = sound(compared)
+    there = replace(with_facts(here, device="arm"), path="b.json")
+    result = gate(policy, [here, there, here])
+    assert only(result).reason == (
+        "no record has such a figure of pi4; there are records of arm, local"
+    )
+    assert only(result).remedy == "Give a record of edgeq bench or compare from that device."
+    assert only(gate(policy, [without_bench(here)])).reason == (
+        "no record has such a figure of pi4"
+    )
+    failed = fleet_of(here, FleetEntry("arm", None, "It is off."), FleetEntry("local", here.value),
+                      FleetEntry("pi4", None, "Refused..."))  # fmt: skip
+    (found,) = gate(policy, [failed]).rules[0].findings
+    assert (found.subject, found.reason, found.remedy, found.verdict) == (
+        "pi4", "pi4 gave no result: Refused", "Mend the device and measure again.", "cannot-tell"
+    )  # fmt: skip
+    assert found.origins == (origin(failed, "$.entries[2].error"),)
+    sizes = gate("[policy]\nmax_size = '1 MB'\n", [failed]).rules[0].findings
+    assert [item.verdict for item in sizes] == ["pass"]
+    every = gate("[policy]\nmax_peak_memory = '80 MB'\n", [failed]).rules[0].findings
+    assert [(item.subject, item.verdict) for item in every] == [
+        ("arm", "cannot-tell"), ("pi4", "cannot-tell"), ("local", "pass")
+    ]  # fmt: skip
+
+
+def test_a_device_that_failed_once_and_gave_a_figure_is_not_missing(
+    gate: Any, compared: Record
+) -> None:
+    record = sound(compared)
+    failed = replace(fleet_of(record, FleetEntry("local", None, "It is off.")), path="b.json")
+    (found,) = gate("[policy]\nmax_peak_memory = '80 MB'\n", [record, failed]).rules[0].findings
+    assert found.verdict == "pass"
+
+
+def test_findings_that_decide_come_first_and_the_worst_of_them(gate: Any, compared: Record) -> None:
+    record = sound(compared)
+    others = [replace(with_facts(record, device=name), path=f"{name}.json") for name in "abc"]
+    doubted, slow, open_ = loaded(others[0]), slower(others[1]), others[2]
+    open_ = with_runs(open_, issues=(make_issue("bench.noisy", "It is."),))
+    policy = "[policy]\nmin_speedup = 1.3\n"
+    slow = replace(slow, value=replace(slow.value, bench=replace(
+        slow.value.bench, speedups=(Ratio(0.5, 0.4, 0.6),))))  # fmt: skip
+    sound_a = others[0]
+    result = gate(policy, [doubted, record, sound_a, open_, slow])
+    assert [(item.subject, item.verdict, item.is_sound) for item in result.rules[0].findings] == [
+        ("b", "fail", True), ("c", "cannot-tell", False), ("local", "pass", True),
+        ("a", "pass", True), ("a", "cannot-tell", False),
+    ]  # fmt: skip
+    assert result.verdict == weigh(result) == "fail"
+    forged = replace(result, verdict="pass", rules=(replace(result.rules[0], verdict="pass"),))
+    assert weigh(forged) == "fail"
+
+
+def test_a_record_that_nothing_is_read_from_is_unused(gate: Any, compared: Record) -> None:
+    other = replace(only_named(compared), path="parity.json")
+    result = gate("[policy]\nmax_size = '1 MB'\n", [compared, other])
+    assert (result.unused, result.baseline, result.baseline_records) == (("parity.json",), None, ())
+
+
+def test_a_rule_about_a_baseline_is_any_rule_of_regressions(gate: Any, compared: Record) -> None:
+    policy = "[policy]\nmax_size = '1 MB'\n[policy.regression]\nmax_size_percent = 1\n"
+    assert gate(policy, [compared], [compared]).verdict == "pass"

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import edgeq
 from edgeq.cli import cli
+from edgeq.escaping import printable
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES
@@ -106,7 +107,7 @@ def test_hostile_names_stay_text(compared: Record, policy: Path) -> None:
     assert "<img" not in text and "@team" not in text
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 3
     case = next(iter(ET.fromstring(gate_junit(result))))
-    assert case.get("classname") == name.replace("\x01", "\N{REPLACEMENT CHARACTER}")
+    assert case.get("classname") == printable(name)
 
 
 def test_the_rules_of_the_page_are_those_of_the_table() -> None:

@@ -77,6 +77,27 @@ def test_too_few_runs_give_p90_no_upper_end() -> None:
     assert (found.value, found.low, found.high) == (pytest.approx(27.1), 24.0, math.inf)
 
 
+@pytest.mark.parametrize(
+    ("count", "share", "ranks"),
+    [
+        # count * share + 0.5 -/+ 1.959964 * sqrt(count * share * (1 - share))
+        (5, 0.5, (None, None)),  # 0.81 down to rank 0, 5.19 up to rank 6 of 5
+        (6, 0.5, (1, 6)),  # 1.10 and 5.90
+        (20, 0.9, (15, None)),  # 15.87 and 21.13
+        (20, 0.1, (None, 6)),  # -0.13 and 5.13
+        (100, 0.9, (84, 97)),  # 84.62 and 96.38
+    ],
+)
+def test_a_quantile_lies_between_values_of_these_ranks(
+    count: int, share: float, ranks: tuple[int | None, int | None]
+) -> None:
+    found = quantile_interval([10.0 * rank for rank in range(count, 0, -1)], share)
+    low, high = ranks
+    assert found.low == (0.0 if low is None else 10.0 * low)
+    assert found.high == (math.inf if high is None else 10.0 * high)
+    assert found.value == pytest.approx(10 * (1 + share * (count - 1)))
+
+
 def test_changes_use_the_far_ends() -> None:
     now, before = Estimate(11, 10.5, 11.5), Estimate(10, 9.5, 10.4)
     grown = growth_percent(now, before)
@@ -85,7 +106,17 @@ def test_changes_use_the_far_ends() -> None:
     )
     more = increase(now, before)
     assert (more.value, more.low, more.high) == pytest.approx((1, 0.1, 2))
-    assert growth_percent(Estimate(11), before).low is None
+    # From 10 (8 to 16) to 30 (24 to 40) it is at least half as much again, at most fivefold.
+    tripled = growth_percent(Estimate(30, 24, 40), Estimate(10, 8, 16))
+    assert tripled == Estimate(pytest.approx(200), pytest.approx(50), pytest.approx(400))
+    # Of less than one millisecond, and falling.
+    halved = growth_percent(Estimate(0.4, 0.25, 0.5), Estimate(0.8, 0.5, 1.0))
+    assert halved == Estimate(pytest.approx(-50), pytest.approx(-75), pytest.approx(0))
+    assert increase(Estimate(0.5, 0.25, 1), Estimate(2, 1.5, 3)) == Estimate(-1.5, -2.75, -0.5)
+    for one, other in ((Estimate(11), before), (now, Estimate(10))):
+        assert growth_percent(one, other).interval is None
+        assert increase(one, other).interval is None
+        assert increase(one, other).value == 1
     assert growth_percent(now, Estimate(10, 0.0, 10.4)).high == math.inf
 
 

@@ -9,15 +9,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgeq.errors import HistoryError
-from edgeq.history.exchange import Item
+from edgeq.errors import HistoryError, RecordError
+from edgeq.history.exchange import Item, export_records
 from edgeq.history.migrations import VERSION
 from edgeq.history.store import History
+from edgeq.history.values import Filter
 from tests.history.conftest import COMPARE, EVAL, HERE, edgeq
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -172,6 +174,53 @@ def test_check_names_a_record_whose_bytes_changed(tmp_path: Path) -> None:
     assert "record 1: its figures" in done.stdout
 
 
+def test_other_bytes_in_the_place_of_a_record_are_refused(tmp_path: Path) -> None:
+    """They unpack, and are a record; they are not the one that was added."""
+    path = tmp_path / "h.sqlite"
+    other = zlib.compress(numbered(1))
+    with History(path, make=True, wait_s=5) as history:
+        history.add([EVAL, COMPARE])
+        entry = history.find("2")
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE contents SET content = ? WHERE record = 2", (other,))
+        connection.commit()
+        connection.close()
+        said = f"Record 2 is damaged in {path}: its digest is another one."
+        for read in (history.content, history.read):
+            with pytest.raises(RecordError) as caught:
+                read(entry)
+            assert str(caught.value) == said
+        with pytest.raises(RecordError):
+            export_records(history, tmp_path / "out", Filter())
+        assert history.content(history.find("1")) == EVAL.read_bytes()
+        assert history.check().problems == (f"record 2: {said}",)
+    for command in (("show", "2"), ("show", "2", "--json")):
+        shown = edgeq(*command, database=path)
+        assert (shown.returncode, shown.stdout) == (4, "")
+        assert shown.stderr.startswith(f"error: {said}")
+    checked = edgeq("check", database=path)
+    assert checked.returncode == 1
+    assert said in checked.stdout
+
+
+# ---------------------------------------------------------------- what is acknowledged stays
+
+
+def pragma(history: History, name: str) -> object:
+    (value,) = history._connection.execute(f"PRAGMA {name}").fetchone()
+    return value
+
+
+def test_what_is_acknowledged_survives_a_power_cut(tmp_path: Path, old: Path) -> None:
+    """FULL is 2: each commit is synced, which NORMAL leaves out with a write-ahead log."""
+    path = tmp_path / "h.sqlite"
+    for place, make in ((path, True), (path, False), (old, False)):  # new, opened again, migrated
+        with History(place, make=make, wait_s=5) as history:
+            assert pragma(history, "synchronous") == 2
+            assert pragma(history, "journal_mode") == "wal"
+            assert pragma(history, "foreign_keys") == 1
+
+
 # ---------------------------------------------------------------- locks and disks
 
 
@@ -243,6 +292,7 @@ import sys
 from pathlib import Path
 from edgeq.history.exchange import Item
 from edgeq.history.store import History
+from edgeq.history.values import Filter
 from tests.history.test_database import RECORDS, numbered
 path, first = Path(sys.argv[1]), int(sys.argv[2])
 with History(path, make=True, wait_s=60) as history:

@@ -196,6 +196,41 @@ def test_the_model_runs_in_the_runtimes_interface(
     assert "away" in said
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@needs_compiler
+@pytest.mark.usefixtures("unmeasured")
+def test_outputs_are_held_to_the_tolerance_wherever_they_differ(tmp_path: Path) -> None:
+    outputs = [spec("real", "float32", (1, 3)), spec("steps", "int8", (1, 2), 0.5, 0)]
+    made = made_of([spec("x", "float32", (1, 1))], outputs, {"x": np.ones((1, 1), np.float32)})
+    values = {"real": np.array([[1, 2, 3]], np.float32), "steps": np.array([[-128, 5]], np.int8)}
+    real = {one.name: quantmath.dequantize(values[one.name], one) for one in outputs}
+    vectors = tuple(replace(own, outputs=values, real=real) for own in made.golden.vectors)
+    golden = replace(made.golden, vectors=vectors, tolerances={"real": 0.25, "steps": 2.0})
+    files = target("c").make_files(replace(made, golden=golden))
+    layout = ("-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", "-DSTUB_NAMESPACE_MICRO")
+    program = build(unpack(files, tmp_path), *layout)
+
+    def passes(real: Sequence[float] = (1, 2, 3), steps: Sequence[int] = (-128, 5)) -> bool:
+        given = [np.array(real, np.float32), np.array(steps, np.int8)]
+        (tmp_path / "outputs").write_bytes(answers([given]))
+        code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+        assert (code == 0) == ("1 samples, 0 checks failed" in said), said
+        return code == 0
+
+    assert passes()
+    assert passes(real=(1.25, 1.75, 3.25)) and passes(steps=(-126, 7)) and passes(steps=(-128, 3))
+    for place in range(3):
+        for wrong in (NAN, INF, -INF, 9.0, place + 1.2501, place + 0.7499):
+            real = [1.0, 2.0, 3.0]
+            real[place] = wrong
+            assert not passes(real=real), real
+    assert not passes(real=(NAN, NAN, NAN))
+    for steps in ((-125, 5), (-128, 8), (-128, 2), (127, 5), (-125, 8)):
+        assert not passes(steps=steps), steps
+
+
 INSIDE = """
 import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)

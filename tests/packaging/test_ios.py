@@ -29,7 +29,7 @@ from edgeq.packaging import golden as golden_vectors
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
-from edgeq.packaging.targets.ios import describing
+from edgeq.packaging.targets.ios import describing, literals
 from edgeq.packaging.values import Ingredients, Vector
 from edgeq.values import Preprocessing, TensorSpec
 from tests.packaging.swift_subset import INTEGERS, Program, SwiftError, TrapError
@@ -192,12 +192,12 @@ def test_labels_are_literals_that_swift_does_not_interpret(fmnist: Ingredients) 
     files = swift_files(IOS.make_files(fmnist))
     text = files["Sources/FmnistMobilenetModel/FmnistMobilenetPredictor.swift"]
     assert '        "Ä \\"\\\\(bag)\\"",\n' in text
-    assert describing.text("a\nb\u202e\\") == '"a\\u{a}b\\u{202e}\\\\"'
+    assert literals.string("a\nb\u202e\\") == '"a\\u{a}b\\u{202e}\\\\"'
 
 
 @pytest.mark.parametrize("value", [1 / 255, 0.0, -1.5, 1e-38, 3.4e38, 0.1, 127.5])
 def test_numbers_are_exact_literals(value: float) -> None:
-    literal = describing.number(value)
+    literal = literals.number(value)
     assert re.fullmatch(r"-?0x[01]\.[0-9a-f]+p[+-]\d+", literal)
     assert np.float32(float.fromhex(literal)) == float.fromhex(literal) == np.float32(value)
 

@@ -296,6 +296,43 @@ def test_a_sample_that_does_not_fit_is_told(imported: Any, name: str, raw: Any, 
         getattr(package, package.__all__[0])().predict(raw)
 
 
+# Steps, and the integer they are rounded to before the dtype's limits: ties away from zero.
+BELOW, ABOVE = (float(np.nextafter(np.float32(0.5), np.float32(end))) for end in (0, 1))
+FAR = 10**6
+NUMBERS = [
+    (0.0, 0), (0.25, 0), (BELOW, 0), (0.5, 1), (ABOVE, 1), (-BELOW, 0), (-0.5, -1), (-ABOVE, -1),
+    (1.4999999, 1), (1.5, 2), (-1.5, -2), (2.5, 3), (-2.5, -3), (126.5, 127), (127.4, 127),
+    (127.5, 128), (-127.4, -127), (-127.5, -128), (-128.4, -128), (-128.5, -129), (255.5, 256),
+    (1e30, FAR), (-1e30, -FAR), (float("inf"), FAR), (float("-inf"), -FAR),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "number"), NUMBERS)
+@pytest.mark.parametrize(("dtype", "zero"), [("int8", 0), ("int8", 7), ("int8", -128),
+    ("uint8", 0), ("uint8", 128)])  # fmt: skip
+def test_half_a_step_is_rounded_away_from_zero(
+    steps: float, number: int, dtype: str, zero: int
+) -> None:
+    from edgeq.packaging.targets.python.tensors import Input
+
+    limits = np.iinfo(dtype)
+    wanted = min(max(number + zero, limits.min), limits.max)
+    for scale in (1.0, 0.0625, 4.0):
+        own = Input("x", (1, 1), dtype, scale, zero)
+        assert own.prepare(np.array([steps * scale], np.float32)).tolist() == [[wanted]]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "real"), [(-128, -64.0), (127, 63.5), (4, 2.0), (0, 0.0), (-4, -2.0)]
+)
+def test_real_values_are_steps_from_the_zero_point(tensor: int, real: float) -> None:
+    from edgeq.packaging.targets.python.tensors import Output
+
+    assert Output("y", 0.5, 0).real(np.array([[tensor]], np.int8)).tolist() == [real]
+    # Beyond what INT8 itself can hold: 127 - (-128) is 255.
+    assert Output("y", 0.5, -128).real(np.array([[tensor]], np.int8)).tolist() == [real + 64]
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "bool", "float32"])
 @pytest.mark.parametrize("is_quantized", [True, False])
 def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:

@@ -344,6 +344,32 @@ def test_without_a_record_nothing_was_measured(int8_mobilenet: Path, tmp_path: P
     assert result.is_sound and "Not proven: measured, gate" in result.conclusion
 
 
+def test_a_record_of_another_model_is_named(package: Package, tmp_path: Path) -> None:
+    other = json.loads(package.files[CONVERT])
+    other["model"]["file"]["sha256"] = "0" * 64
+    result = verify(sealed({**package.files, CONVERT: dump(other)}), tmp_path)
+    assert result.verdict == "fail"
+    assert find(result, "measured") == Check(
+        "measured", "fail", (f"{CONVERT} is about another model",)
+    )
+
+
+def test_one_record_of_another_model_among_good_ones_is_named(
+    package: Package, tmp_path: Path
+) -> None:
+    other, second = json.loads(package.files[CONVERT]), "records/01-convert.json"
+    other["model"]["file"]["sha256"] = "0" * 64
+    for first, last in (
+        (package.files[CONVERT], dump(other)),
+        (dump(other), package.files[CONVERT]),
+    ):
+        both = {**package.files, CONVERT: first, second: last}
+        files = sealed(both, lambda manifest: manifest.update(records=[CONVERT, second]))
+        found = find(verify(files, tmp_path), "measured")
+        wrong = second if first == package.files[CONVERT] else CONVERT
+        assert (found.verdict, found.detail) == ("fail", (f"{wrong} is about another model",))
+
+
 def test_a_record_that_nests_too_deep_fails(package: Package, tmp_path: Path) -> None:
     content = b'{"schema": "edgeq.record/1", "kind": "convert", "x": ' + b"[" * 100_000
     result = verify(sealed({**package.files, CONVERT: content}), tmp_path)

@@ -195,8 +195,8 @@ def test_samples_from_a_function_are_never_taken_for_unchanged(
         "def images():\n    yield from stored['x'].astype('float32')[..., None]\n"
     )
     edit(project, '"samples.npz"', '"pipeline_samples:images"')
-    assert run(project).return_value == 0
-    done = run(project)
+    assert run(project, "--trust-project").return_value == 0
+    done = run(project, "--trust-project")
     assert kept(done) == ["baseline", "compare local"]
     assert "(pipeline_samples:images is code, which may have changed; " in done.stdout
 

@@ -11,8 +11,10 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from edgeq.escaping import printable
 from edgeq.render.report import render_report
 from edgeq.reporting import make_report
+from tests.nasty import ALL, steering
 
 from .conftest import Browse, edited, requests
 from .enlarging import enlarge
@@ -286,6 +288,7 @@ HOSTILE = [
     "tab\tand\nline\x07",
     "\ud800lone half",
     "x" * 5000,
+    ALL,
 ]
 
 
@@ -317,8 +320,8 @@ def test_hostile_names_are_shown_as_text(
     assert chromium.get_log("browser") == []
     assert requests(chromium) == [path.as_uri()]
     body = chromium.find_element(By.TAG_NAME, "main").get_attribute("textContent")
-    shown = text.encode("unicode_escape").decode() if not text.isprintable() else text
-    assert shown[:40].split("/")[-1] in body
+    assert printable(text)[:40].split("/")[-1] in body
+    assert steering(path.read_text()) == []
     widths = "return document.documentElement.scrollWidth"
     assert chromium.execute_script(widths) == PHONE
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
+from edgeq.escaping import markdown
 from edgeq.packaging import naming
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.targets.android.literals import real, shown, string
@@ -115,6 +116,7 @@ def _tensor(spec: TensorSpec, identifier: str, tensor: str) -> Names:
     return {
         "key": spec.name,
         "shown": shown(spec.name),
+        "cell": markdown(spec.name),
         "literal": string(spec.name),
         "tensor": string(tensor),
         "field": naming.camel(identifier),

@@ -27,7 +27,7 @@ def string(text: str) -> str:
     """
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
-        for byte in text.encode()
+        for byte in text.encode(errors="replace")
     )
     return f'"{plain}"'
 

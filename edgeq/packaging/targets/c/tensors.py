@@ -72,7 +72,6 @@ def _describe(place: int, spec: TensorSpec, struct: str) -> Described:
         "place": place,
         "struct": struct,
         "name": literals.string(spec.name),
-        "shown_name": spec.name,
         "type": literals.TYPES[spec.dtype],
         "dtype": spec.dtype,
         "rank": len(spec.shape),

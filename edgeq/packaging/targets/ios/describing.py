@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging import naming
+from edgeq.packaging.targets.ios.literals import number, string
 from edgeq.packaging.values import Golden, Ingredients, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -45,7 +47,7 @@ def describe(ingredients: Ingredients) -> dict[str, Any]:
         # Never a module of Apple's (Vision, Speech), never a type of Swift's (Array).
         "module": f"{stem}Model",
         "predictor": f"{stem}Predictor",
-        "resource": text(contract.name),
+        "resource": string(contract.name),
         "model_sha256": hashlib.sha256(ingredients.model).hexdigest(),
         "runtime_version": RUNTIME_VERSION,
         "license": ingredients.license,
@@ -53,22 +55,6 @@ def describe(ingredients: Ingredients) -> dict[str, Any]:
         "inputs": [_input(item, ingredients.golden) for item in contract.inputs],
         "outputs": [_output(item) for item in contract.outputs],
     }
-
-
-def text(value: str) -> str:
-    """A string literal; everything that is not printed is an escape."""
-    escaped = {"\\": "\\\\", '"': '\\"'}
-    parts = (
-        escaped.get(char, char if char.isprintable() else f"\\u{{{ord(char):x}}}") for char in value
-    )
-    return '"' + "".join(parts) + '"'
-
-
-def number(value: float) -> str:
-    """A `Float` literal in hexadecimal: exact, where a decimal one is rounded through `Double`."""
-    mantissa, exponent = float(np.float32(value)).hex().split("p")
-    mantissa = mantissa.rstrip("0") if "." in mantissa else mantissa
-    return f"{mantissa}0p{exponent}" if mantissa.endswith(".") else f"{mantissa}p{exponent}"
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -83,7 +69,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
         )
     element, kind, zero = _TYPES[spec.dtype]
     return {
-        "name": text(spec.name),
+        "name": string(spec.name),
         "element": element,
         "type": kind,
         "zero": zero,
@@ -108,7 +94,7 @@ def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
         )
     tensor = _tensor(spec)
     kind = _kind(item, golden)
-    named = text(spec.name)
+    named = string(spec.name)
     element, stored = tensor["element"], f"vector.raw[{named}]"
     raw, read = {
         "pixels": ("Pixels", f"pixels({stored})"),
@@ -197,7 +183,9 @@ def _summary(item: InputContract, kind: str) -> str:
     what = "Real numbers"
     if kind == "pixels":
         what = "An image of any size" if declared.resize else "An image of the tensor's size"
-    how = "" if item.preprocessing is None else f" by {format_preprocessing(item.preprocessing)}"
+    # Without the input's name, which could be anything: this stands in a comment.
+    done = None if item.preprocessing is None else replace(item.preprocessing, input=None)
+    how = "" if done is None else f" by {format_preprocessing(done)}"
     and_quantized = " and quantized" if item.spec.scales else ""
     return f"{what}, prepared to {shown}{how}{and_quantized}."
 
@@ -221,7 +209,7 @@ def _output(item: OutputContract) -> dict[str, Any]:
         **tensor,
         "property": naming.camel(item.identifier),
         "labels_property": f"{naming.camel(item.identifier).rstrip('_')}Labels",
-        "labels": [text(label) for label in item.labels],
+        "labels": [string(label) for label in item.labels],
         "real": real,
         "summary": f"{shown}, {named}.",
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import PurePosixPath
 
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
+from edgeq.escaping import json_text
 from edgeq.packaging.archive import read_zip
 from edgeq.packaging.golden import golden_files
 from edgeq.packaging.targets.python import code
@@ -77,7 +77,7 @@ def _sources(contract: Contract, module: Mapping[str, object]) -> dict[str, byte
     }
     labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
     if labels:
-        files["labels.json"] = (json.dumps(labels, ensure_ascii=False, indent=1) + "\n").encode()
+        files["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
     return files
 
 

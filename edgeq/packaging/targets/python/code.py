@@ -13,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq import flatbuffer
 from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.escaping import markdown
 from edgeq.packaging import naming
+from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.values import Contract, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
@@ -32,7 +34,7 @@ def render(template: str, **context: Any) -> bytes:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    environment.globals.update(literal=literal, document=document)
+    environment.globals.update(literal=string, document=document)
     return environment.get_template(template).render(**context).encode()
 
 
@@ -58,7 +60,7 @@ def describe(contract: Contract, model: bytes) -> dict[str, Any]:
         "class_name": class_name,
         "inputs": inputs,
         "outputs": outputs,
-        "input_names": ", ".join(f"`{item.spec.name}`" for item in contract.inputs),
+        "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
         "has_labels": any(item.labels for item in contract.outputs),
         "image_steps": sorted(steps - {"bgr"}),
         "tensor_names": _tensor_names(outputs, "bgr" in steps),
@@ -70,11 +72,6 @@ def uses_pillow(contract: Contract) -> bool:
     """Whether an image is resized or made grey, which no numpy does as Pillow does it."""
     declared = [item.preprocessing for item in contract.inputs]
     return any(item is not None and (item.resize or item.channels == "gray") for item in declared)
-
-
-def literal(text: str) -> str:
-    """A Python string in ASCII, in double quotes."""
-    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
 
 
 def _tensor_names(outputs: Sequence[dict[str, Any]], has_bgr: bool) -> list[str]:
@@ -98,9 +95,9 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
     steps = [f"resize({declared.resize[0]}, {declared.resize[1]})"] if declared.resize else []
     steps += [declared.channels] if declared.channels != "rgb" else []
     settings = {
-        "name": literal(item.spec.name),
+        "name": string(item.spec.name),
         "shape": item.spec.shape,
-        "dtype": literal(item.spec.dtype),
+        "dtype": string(item.spec.dtype),
         **_quantization(item.spec),
     }
     if steps:
@@ -144,14 +141,14 @@ def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
         values += f", from {spec.dtype}"
     if item.labels:
         values += f", with {len(item.labels)} labels"
-    settings = {"name": literal(spec.name), **_quantization(spec)}
+    settings = {"name": string(spec.name), **_quantization(spec)}
     if item.labels:
-        settings["labels"] = f"tuple(_LABELS[{literal(spec.name)}])"
+        settings["labels"] = f"tuple(_LABELS[{string(spec.name)}])"
     read = f"{item.identifier}=self.OUTPUTS[{place}].{'scores' if item.labels else 'real'}("
     return {
         "identifier": item.identifier,
         "settings": settings,
-        "reading": _fit(12, read, [f"tensors[{literal(spec.name)}]"], "),"),
+        "reading": _fit(12, read, [f"tensors[{string(spec.name)}]"], "),"),
         "meaning": values,
         "is_labelled": bool(item.labels),
         "is_ranked": bool(item.labels) and all(size == 1 for size in shape[:-1]),
@@ -182,7 +179,7 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
     several = len(names) > 1
     parameters = ["self", *(["*"] if several else []), *(f"{name}: ArrayLike" for name in names)]
     arguments = [f"{name}={name}" if several else name for name in names]
-    entries = [f"{literal(item.spec.name)}: {item.identifier}" for item in inputs]
+    entries = [f"{string(item.spec.name)}: {item.identifier}" for item in inputs]
     prepared = _fit(8, "return self.prepare({", entries, "})")
     run = _fit(8, "tensors = self.preprocess(", arguments, ")")
     return {

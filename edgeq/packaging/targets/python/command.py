@@ -53,11 +53,16 @@ def main(model: type[Runner]) -> int:
             return smoke_test(runner)
         print(json.dumps(predict(runner, options.file, options.top), indent=1, allow_nan=False))
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"{model.NAME}: {error}", file=sys.stderr)
+        print(printable(f"{model.NAME}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def printable(text: str) -> str:
+    """A line on which no name, of a file or in the model, steers a terminal or begins another."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 # ---------------------------------------------------------------- predictions
@@ -133,7 +138,8 @@ def watch(runner: Runner, folder: Path, top: int) -> None:
             except (OSError, RuntimeError, ValueError) as error:
                 if not path.exists():  # taken away meanwhile
                     continue
-                print(f"{runner.NAME}: {path.name} was passed by: {error}", file=sys.stderr)
+                said = f"{runner.NAME}: {path.name} was passed by: {error}"
+                print(printable(said), file=sys.stderr)
                 found = {"error": str(error)}
             fresh = path.with_name(f"{path.name}.json.new")
             fresh.write_text(json.dumps(found, allow_nan=False) + "\n", encoding="utf-8")
@@ -157,7 +163,7 @@ def smoke_test(runner: Runner) -> int:
         lines, is_good = _check(runner, vector, index["tolerances"])
         print(f"sample {vector['index']}: {'PASS' if is_good else 'FAIL'}")
         for line in lines:
-            print(f"  {line}")
+            print(printable(f"  {line}"))
         if not is_good:
             problems.append(f"sample {vector['index']}")
     print("PASS" if not problems else f"FAIL: {', '.join(problems)}")

@@ -37,7 +37,7 @@ int CheckNumbers() {
       using Tensor = package::{{ item.struct }};
       static Tensor::Value tensor[Tensor::kSize];
       Tensor::Fill(package::golden::kRaw{{ item.struct }}[sample], tensor);
-      failed += CheckEqual(Tensor::kName, index, package::golden::k{{ item.struct }}[sample], tensor,
+      failed += CheckEqual("{{ item.struct }}", index, package::golden::k{{ item.struct }}[sample], tensor,
                            Tensor::kSize);
     }
 {% endfor %}
@@ -47,7 +47,7 @@ int CheckNumbers() {
       for (std::size_t i = 0; i < Tensor::kSize; ++i) {
         const float wanted = static_cast<float>(package::golden::kReal{{ item.struct }}[sample][i]);
         const float given = Tensor::Dequantize(package::golden::k{{ item.struct }}[sample][i]);
-        failed += CheckEqual(Tensor::kName, index, &wanted, &given, 1);
+        failed += CheckEqual("{{ item.struct }}", index, &wanted, &given, 1);
       }
     }
 {% endfor %}
@@ -76,7 +76,7 @@ int CheckNear(const char* what, long index, const Value* wanted, const void* giv
   double furthest = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const double apart = std::fabs(static_cast<double>(values[i]) - static_cast<double>(wanted[i]));
-    if (!(apart <= furthest)) furthest = apart;
+    if (!(apart <= furthest) && !std::isnan(furthest)) furthest = apart;
   }
   if (furthest <= tolerance) return 0;
   std::printf("FAILED: sample %ld, %s: %g away, %g are accepted\n", index, what, furthest,
@@ -111,7 +111,7 @@ int RunModel() {
 {% for item in outputs %}
     {
       using Tensor = package::{{ item.struct }};
-      failed += CheckNear(Tensor::kName, index, package::golden::k{{ item.struct }}[sample],
+      failed += CheckNear("{{ item.struct }}", index, package::golden::k{{ item.struct }}[sample],
                           interpreter.output(Tensor::kIndex)->data.raw, Tensor::kSize,
                           package::golden::kTolerance{{ item.struct }});
     }

@@ -1,0 +1,113 @@
+"""What lies in a `.keras` zip and in HDF5: names that stay inside, sizes that are true.
+
+HDF5 can hold a link into another file, keep a dataset's bytes in another file, or map other
+files' datasets, and h5py follows all three without a word; and a dataset of a few bytes can state
+any size.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from edgeq.converters.safe_reading.findings import Finding
+
+# Larger is refused when it has this many times the bytes that are stored: Keras stores weights
+# uncompressed, and pruned ones compress to a tenth.
+_LARGE = 64 << 20
+_EXPANSION = 32
+
+# The ends of a zip: signature, ..., size and offset of the directory, length of the comment.
+_END = struct.Struct("<4s4HIIH")
+_ZIP64_LOCATOR = struct.Struct("<4sIQI")
+_ZIP64_END = struct.Struct("<4sQ2H2I4Q")
+_IN_ZIP64 = 0xFFFFFFFF
+
+
+def find_in_zip(archive: zipfile.ZipFile) -> Finding | None:
+    """The first member of a zip that would not stay inside it, or is not what it seems."""
+    seen = set()
+    for item in archive.infolist():
+        name = item.filename
+        where = f"its member {name[:200]!r}"
+        # What a file system, or another reader, would take for the same name.
+        plain = posixpath.normpath(name.replace("\\", "/").partition("\0")[0]).casefold()
+        if plain in seen:
+            return Finding(where, "is there twice")
+        seen.add(plain)
+        if plain.startswith(("/", "../")) or plain == ".." or ":" in plain.partition("/")[0]:
+            return Finding(where, "has a path that leads out of the archive")
+        kind = stat.S_IFMT(item.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            return Finding(where, "is a link or another special file")
+        if _is_inflated(item.file_size, item.compress_size):
+            return Finding(where, _states(item.file_size, item.compress_size))
+    return None
+
+
+def find_two_directories(path: Path, archive: zipfile.ZipFile) -> Finding | None:
+    """Whether other readers would find another directory in a zip than Python's does.
+
+    Python finds the directory from the end of the file and moves all offsets by what stands
+    before the archive; others take the offsets as they are stated. It lets a comment follow, too,
+    in which others look for the end.
+    """
+    with path.open("rb") as stream:
+        end = stream.seek(-_END.size, os.SEEK_END)
+        signature, *_, size, offset, comment = _END.unpack(stream.read(_END.size))
+        stream.seek(max(end - _ZIP64_LOCATOR.size, 0))
+        locator = stream.read(_ZIP64_LOCATOR.size)
+        if locator.startswith(b"PK\x06\x07"):
+            end = stream.seek(_ZIP64_LOCATOR.unpack(locator)[2])
+            *_, large_size, large_offset = _ZIP64_END.unpack(stream.read(_ZIP64_END.size))
+            if size not in (large_size, _IN_ZIP64) or offset not in (large_offset, _IN_ZIP64):
+                end = -1
+            size, offset = large_size, large_offset
+    if (signature, comment, offset, end) == (b"PK\x05\x06", 0, archive.start_dir, offset + size):
+        return None
+    return Finding("its directory", "is not where the archive states it")
+
+
+def find_in_hdf5(file: Any) -> Finding | None:
+    """The first thing in an HDF5 file that leads to another file, or states a false size.
+
+    Args:
+        file: an `h5py.File`.
+    """
+    import h5py
+
+    # Without following any: names of links, from all groups that can be reached inside the file.
+    links: list[tuple[bytes, int]] = []
+    file.id.links.visit(lambda name, info: links.append((name, info.type)), info=True)
+    declared = stored = 0
+    for raw, kind in links:
+        name = raw.decode("utf-8", "replace")
+        if kind == h5py.h5l.TYPE_SOFT:
+            continue  # another name of something inside
+        if kind != h5py.h5l.TYPE_HARD:
+            return Finding(f"its HDF5 group {name[:200]!r}", "is a link to another file")
+        opened = h5py.h5o.open(file.id, raw)
+        if not isinstance(opened, h5py.h5d.DatasetID):
+            continue
+        dataset = h5py.Dataset(opened)
+        where = f"its HDF5 dataset {name[:200]!r}"
+        if dataset.external or dataset.is_virtual:
+            return Finding(where, "keeps its values in another file")
+        declared += dataset.size * dataset.dtype.itemsize if dataset.shape is not None else 0
+        stored += opened.get_storage_size()
+        if _is_inflated(declared, stored):
+            return Finding(where, _states(declared, stored))
+    return None
+
+
+def _is_inflated(declared: int, stored: int) -> bool:
+    return declared > _LARGE and declared > _EXPANSION * stored
+
+
+def _states(declared: int, stored: int) -> str:
+    return f"brings the stated size to {declared} bytes, of which {stored} are stored"

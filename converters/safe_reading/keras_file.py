@@ -1,0 +1,175 @@
+"""Reads a `.keras` or `.h5` file as plain data, checks it, and gives Keras what was checked."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeq.converters.safe_reading import archives, keras_config, plain_json
+from edgeq.converters.safe_reading.findings import Finding, refusal
+from edgeq.errors import SourceError
+
+CONFIG = "config.json"
+# What zipfile, zlib and h5py raise for a file that is not as it should be.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, OSError, EOFError,
+           RuntimeError, NotImplementedError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """A Keras file and what it says of itself.
+
+    Attributes:
+        path: as the user named it.
+        kind: "keras" for a zip, "h5" for HDF5, told by its first bytes.
+        config: the model's configuration, plain.
+        version: of the Keras that saved it, "" when it does not say.
+    """
+
+    path: Path
+    kind: str
+    config: Any
+    version: str
+
+
+def read(path: Path, kind: str) -> KerasFile:
+    """Read the configuration, of a file whose parts all lie in it.
+
+    Raises:
+        SourceError: damaged, without a model, leading to other files, or with JSON that parsers
+            may read differently.
+    """
+    try:
+        content, version = _read_h5(path) if kind == "h5" else _read_zip(path)
+        return KerasFile(path, kind, plain_json.parse(content), version)
+    except _DAMAGE as error:
+        what = "whole HDF5" if kind == "h5" else "whole Keras"
+        raise SourceError(
+            f"{path} is not a {what} file: {first_line(error).rstrip('.')}.",
+            hint=f"Save it again with model.save('model.{kind}').",
+        ) from error
+
+
+def refuse_code(file: KerasFile, known: frozenset[str]) -> None:
+    """Check what Keras would make of the configuration.
+
+    Args:
+        known: names of the user's own objects.
+
+    Raises:
+        SourceError: something that is not on the list.
+    """
+    if (finding := keras_config.find(file.config, known)) is not None:
+        raise refusal(file.path, finding)
+
+
+def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None = None) -> Path:
+    """The file under the name by which Keras reads it as the kind that was checked.
+
+    Keras tells a zip from HDF5 by the name alone, and loads the training configuration of models
+    inside the model; so a file with another name is linked, and one with such parts copied
+    without them.
+
+    Args:
+        folder: for the link or copy.
+        change: made to the configuration besides.
+    """
+    name = folder / f"model.{file.kind}"
+    config = keras_config.without_training(file.config, keep_first=file.kind == "keras")
+    config = config if change is None else change(config)
+    if config != file.config:
+        (_copy_h5 if file.kind == "h5" else _copy_zip)(file.path, name, json.dumps(config))
+        return name
+    if file.path.suffix == name.suffix:
+        return file.path
+    name.symlink_to(file.path.absolute())
+    return name
+
+
+# ---------------------------------------------------------------- zips
+
+
+def _read_zip(path: Path) -> tuple[bytes, str]:
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        _raise(archives.find_in_zip(archive))
+        broken = archive.testzip()
+        if broken is not None:
+            raise SourceError(f"{path} is damaged: {broken} fails its checksum.")
+        metadata = plain_json.parse(_read_member(archive, "metadata.json"))
+        config = _read_member(archive, CONFIG)
+        for name in archive.namelist():
+            if name.endswith(".h5"):
+                with h5py.File(io.BytesIO(archive.read(name)), "r") as weights:
+                    _raise(archives.find_in_hdf5(weights))
+    version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
+    return config, str(version)
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > plain_json.MAX_BYTES:
+        raise ValueError(f"its {name} has {size} bytes, and {plain_json.MAX_BYTES} are allowed")
+    return archive.read(name)
+
+
+def _raise(finding: Finding | None) -> None:
+    if finding is not None:
+        raise ValueError(f"{finding.where} {finding.what}")
+
+
+def _copy_zip(path: Path, target: Path, config: str) -> None:
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
+        for item in source.infolist():
+            if item.filename == CONFIG:
+                copy.writestr(CONFIG, config)
+                continue
+            with source.open(item) as part, copy.open(item.filename, "w", force_zip64=True) as out:
+                shutil.copyfileobj(part, out)
+
+
+# ---------------------------------------------------------------- HDF5
+
+
+def _read_h5(path: Path) -> tuple[str, str]:
+    import h5py
+
+    with h5py.File(path, "r") as archive:
+        config = archive.attrs.get("model_config")
+        version = archive.attrs.get("keras_version", "")
+        _raise(archives.find_in_hdf5(archive))
+    if config is None:
+        raise SourceError(
+            f"{path} holds weights only, no model.",
+            hint="Rebuild the model, load_weights, and save the whole of it.",
+        )
+    if not isinstance(config, (bytes, str)):
+        raise ValueError(f"its model_config is no text but {type(config).__name__}")
+    return _decoded(config), _decoded(version)
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _copy_h5(path: Path, target: Path, config: str) -> None:
+    import h5py
+
+    shutil.copyfile(path, target)
+    target.chmod(0o600)
+    with h5py.File(target, "r+") as copy:
+        del copy.attrs["model_config"]
+        copy.attrs["model_config"] = config
+
+
+def first_line(error: BaseException) -> str:
+    """The first line with text of an error's message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -1,0 +1,75 @@
+"""What commands print: all of it goes through here, so that no name steers terminal or CI."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from typing import Any
+
+import click
+
+from edgeq.errors import EdgeqError
+from edgeq.escaping import json_printable, printable, printable_lines
+
+# What GitHub's and Azure's runners execute when they find it in a log: "::" where a line begins,
+# even by folding a long name, and the others anywhere.
+_COMMAND = re.compile(r"(^(?:\s|\x1b\[[0-9;]*m)*)(?=::)|(?<=##)(?=\[)|(?<=##vso)(?=\[)", re.M)
+
+
+def no_command(text: str) -> str:
+    """Lines of which no CI service takes one for a command to it."""
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}\\", text)
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    click.echo(no_command(text), err=err)
+
+
+def say(text: str = "", *, err: bool = False, **style: Any) -> None:
+    """One line; names in it are made printable. For several lines, say them one by one."""
+    _print(click.style(printable(text), **style) if style else printable(text), err=err)
+
+
+def show(text: str) -> None:
+    """Lines of `edgeq.render`, where names are made printable; they bring their own colours."""
+    _print("\n".join(line.rstrip() for line in text.split("\n")))
+
+
+def show_above(line: str) -> None:
+    """Such a line above the progress display; click's own echo would write into that."""
+    plain = no_command(line)
+    print(plain if sys.stdout.isatty() else click.unstyle(plain), flush=True)
+
+
+def show_json(text: str | bytes) -> None:
+    """JSON, or lines of it."""
+    plain = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+    quiet = re.sub(r"(##|##vso)\[", r"\1\\u005b", plain)  # which is in strings alone
+    click.echo(json_printable(quiet), nl=False)
+
+
+def hand_over(content: str | bytes) -> None:
+    """A file that goes to stdout instead of to a place of its own, as it is."""
+    click.echo(content, nl=False)
+
+
+def show_error(error: EdgeqError, *, in_full: bool) -> None:
+    """The sentence and the hint; in full with the words of the tool that failed."""
+    _print(f"{click.style('error:', fg='red', bold=True)} {printable(error.message)}", err=True)
+    if error.hint:
+        hint = click.style("hint:", fg="cyan", bold=True)
+        _print(f"{hint}  {printable(error.hint)}", err=True)
+    if error.details and in_full:
+        _print(f"\n{printable_lines(error.details)}", err=True)
+
+
+def show_usage(error: click.ClickException) -> None:
+    """What click has to say about a command line, which may hold names that a shell put there."""
+    text = io.StringIO()
+    error.show(file=text)
+    usage, mark, message = text.getvalue().rstrip("\n").partition("Error: ")
+    # Of a missing parameter, which quotes nothing, click lists the choices in lines.
+    is_list = isinstance(error, click.MissingParameter)
+    shown = printable_lines(message) if is_list else printable(message)
+    _print(f"{usage}{mark}{shown}", err=True)

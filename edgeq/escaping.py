@@ -1,0 +1,132 @@
+"""Names from files, made harmless: in a terminal, and in each of the formats that edgeq writes.
+
+A model, a record or a board's answer may name things as it likes: with escape sequences, marks that
+turn the direction of writing, markup, or line breaks. Here is one function for each place where
+such a name may end up; those for source code are the `literals` of each packaging target.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+# ---------------------------------------------------------------- terminals
+
+
+def printable(text: str) -> str:
+    """Text on one line that steers no terminal: what is not printable becomes its escape.
+
+    That is control characters (line breaks, too), marks that turn the direction of writing or have
+    no width, and halves of characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def printable_lines(text: str) -> str:
+    """The same for output of several lines, which stays on several."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
+
+
+def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
+    """A value, all of whose texts are `printable`, or whatever `escape` makes of them."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, PurePath):
+        return type(value)(escape(str(value)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            field.name: clean(getattr(value, field.name), escape)
+            for field in dataclasses.fields(value)
+            if field.init
+        }
+        return dataclasses.replace(value, **fields)
+    if isinstance(value, Mapping):
+        return {clean(key, escape): clean(item, escape) for key, item in value.items()}
+    if isinstance(value, (tuple, list)) and not (value and isinstance(value[0], (int, float))):
+        items = [clean(item, escape) for item in value]
+        is_named = hasattr(value, "_fields")
+        value = type(value)(*items) if is_named else type(value)(items)
+    return value
+
+
+def whole(text: str) -> str:
+    """Text that UTF-8 can hold: halves of characters, as in names that are no text, get escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+# ---------------------------------------------------------------- JSON, TOML, Markdown
+
+
+def json_text(plain: Any, indent: int | None = 2) -> str:
+    """JSON with the letters of all languages as they are, and what is not printable as an escape.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json_printable(json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def json_printable(text: str) -> str:
+    """JSON as it stands, with escapes for what is not printable, all of which is in strings."""
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_json_char, line)) for line in text.split("\n")
+    )
+
+
+def _json_char(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]
+
+
+def toml_string(text: str) -> str:
+    """A TOML string.
+
+    Raises:
+        ValueError: it holds halves of characters, which TOML cannot.
+    """
+    return f'"{"".join(map(_toml_char, text))}"'
+
+
+def _toml_char(char: str) -> str:
+    if "\ud800" <= char <= "\udfff":
+        raise ValueError("halves of characters")
+    if char in '"\\':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+_NOTHING = "\N{ZERO WIDTH SPACE}"
+# What GitHub and GitLab make links, mentions, pictures or formulas of, after Markdown is read, so
+# that a backslash does not help: a mark without width parts it.
+_PARTED = (
+    (re.compile(r"([@#!$%&~^])(?=\w)|(\$)"), rf"\1\2{_NOTHING}"),
+    (re.compile(r"://"), f":{_NOTHING}//"),
+    (re.compile(r"\b(www)\.", re.I), rf"\1{_NOTHING}."),
+    (re.compile(r"\b(GH)-(?=\d)", re.I), rf"\1{_NOTHING}-"),
+    (re.compile(r":(?=[\w+-]+:)"), f":{_NOTHING}"),
+)
+_MARKS = re.compile(r"([\\`*_\[\]|~#$])")
+# At the beginning of a line these make a list, a heading or a rule.
+_FIRST = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=](?:[-+=\s]|$)))")
+
+
+def markdown(text: str) -> str:
+    """Text that stays text: no cell ends, no markup, no HTML, no link, no mention."""
+    flat = printable(" ".join(text.split()))
+    for pattern, parted in _PARTED:
+        flat = pattern.sub(parted, flat)
+    escaped = _MARKS.sub(r"\\\1", flat)
+    escaped = _FIRST.sub(r"\1\\", escaped)
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace(_NOTHING, "&#8203;")
