@@ -163,7 +163,8 @@ def test_damage_is_said(tmp_path: Path) -> None:
     "UPDATE records SET moment = x'ff'", "UPDATE records SET sqnr_db = 'loud'",
     "UPDATE records SET model_count = 'many'", "UPDATE contents SET content = 'text'",
     "UPDATE figures SET value = x'00'", "UPDATE figures SET low = 'low'",
-    "UPDATE conditions SET content = '{' || id", "UPDATE conditions SET content = '[[' || id || ']]'",
+    "UPDATE conditions SET content = '{' || id",
+    "UPDATE conditions SET content = '[[' || id || ']]'",
 ])  # fmt: skip
 def test_a_value_of_another_type_than_its_column_is_damage(change: str, tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
@@ -195,8 +196,7 @@ def test_check_names_a_record_whose_bytes_changed(tmp_path: Path) -> None:
                          "UPDATE contents SET content = x'00' WHERE record = 2")  # fmt: skip
         assert history.check().problems == (
             "record 1: its figures are not those of its bytes",
-            f"record 2: Record 2 is damaged in {path}: it has no end in 268,435,456 "
-            "bytes.",
+            f"record 2: Record 2 is damaged in {path}: it has no end in 268,435,456 bytes.",
         )
     done = edgeq("check", database=path)
     assert done.returncode == 1
