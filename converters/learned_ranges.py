@@ -25,7 +25,6 @@ from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
-_MOST_CONFIG_BYTES = 64 << 20
 _LAYERS = "edgeq.converters.qat_layers"
 
 

@@ -122,7 +122,8 @@ _COMMANDS = {
         real, *_CALIBRATION, "--effort", "fast", "-o", "made.tflite",
     ],
     "tune": lambda int8, real: [
-        real, *_CALIBRATION, "--test-data", _DATA[1], "--max-trials", 1, "--min-sqnr", 1, "-o", "made.tflite",
+        real, *_CALIBRATION, "--test-data", _DATA[1], "--max-trials", 1, "--min-sqnr", 1,
+        "-o", "made.tflite",
     ],
     "init": lambda int8, real: [real],
     "run": lambda int8, real: ["--file", _project()],

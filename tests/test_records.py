@@ -168,6 +168,8 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
             [{"code": "bench.load", "severity": "dire", "message": "x"}],
             "Expected `str` matching regex '^(error|warning|note)$",
         ),
+        ("profile", "pairs", [[0, 999]], "pairs are of operators that are there"),
+        ("profile", "pairs", [[-1, 0]], "pairs are of operators that are there"),
         ("parity", "rows", [], "as many lists of samples as rows are needed"),
         ("fleet-eval", "entries.0.result", None, "a device has either a result or an error"),
     ],
