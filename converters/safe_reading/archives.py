@@ -7,6 +7,7 @@ any size.
 
 from __future__ import annotations
 
+import lzma
 import os
 import posixpath
 import stat
@@ -25,7 +26,7 @@ _EXPANSION = 32
 
 # What zipfile, zlib and h5py raise for a file that is not as it should be.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, TypeError, OSError,
-          EOFError, RuntimeError, NotImplementedError)  # fmt: skip
+          EOFError, RuntimeError, NotImplementedError, lzma.LZMAError)  # fmt: skip
 
 # The ends of a zip: signature, ..., size and offset of the directory, length of the comment.
 _END = struct.Struct("<4s4HIIH")
