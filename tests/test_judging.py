@@ -430,7 +430,7 @@ def test_an_invalid_latency_gives_no_speed_up_and_no_ship() -> None:
     [
         ([[0.6, 0.4], [0.3, 0.7]], 100.0),
         ([[0.61, 0.4], [0.3, 0.7]], 100.0),  # sums to 1 as rounded integers do
-        ([[0.63, 0.4], [0.3, 0.7]], None),
+        ([[0.63, 0.4], [0.33, 0.7]], None),
         ([[0.6, 0.4], [1.1, -0.1]], None),
         ([[1.0], [1.0]], None),
     ],
