@@ -244,6 +244,8 @@ def guessing(right: int, count: int, classes: int) -> Quality:
         (61, 100, 2, False),
         # Wilson's lower end is 25.002 %, a hair above chance; 33.15 % is a hair below 33.33 %.
         (24, 68, 4, False),
+        (278, 1000, 4, False),
+        (276, 1000, 4, True),
         (15, 30, 3, True),
         # 15 % is a hair below twice chance, 15.38 %.
         (3, 20, 13, True),
