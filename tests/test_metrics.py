@@ -201,6 +201,8 @@ def test_a_sample_with_nan_among_its_scores_is_never_right() -> None:
     [
         ([0.5, 0.5, 0.1], 0, [True, True, True]),  # a tie counts for the lower class
         ([0.5, 0.5, 0.1], 1, [False, True, True]),
+        ([0.9, 0.5, 0.5], 1, [False, True, True]),
+        ([0.9, 0.5, 0.5], 2, [False, False, True]),
         ([0.1, 0.3, 0.2], 0, [False, False, True]),
         ([0.1, 0.3, 0.2], 2, [False, True, True]),
     ],
