@@ -8,9 +8,6 @@ ranges written to the tensors before them, the model is quantized like any calib
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +19,12 @@ from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
+from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.schemes import Scheme
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
-_MOST_CONFIG_BYTES = 64 << 20
 _LAYERS = "edgeq.converters.qat_layers"
 
 
@@ -50,23 +47,14 @@ def trained_granularity(model: Any) -> str | None:
 
 
 def _stored_granularities(path: Path) -> Iterator[str]:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {item.filename: item.file_size for item in archive.infolist()}
-            if sizes.get("config.json", _MOST_CONFIG_BYTES) >= _MOST_CONFIG_BYTES:
-                return
-            pending = [json.loads(archive.read("config.json"))]
-    # Whoever loads it will say what is wrong with it.
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return
+    pending = [keras_file.peek(path)]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
             if str(item.get("registered_name")).startswith(PACKAGE):
                 config = item.get("config")
-                yield (config if isinstance(config, dict) else {}).get("granularity", "channel")
+                given = config.get("granularity") if isinstance(config, dict) else None
+                yield given if isinstance(given, str) else "channel"
             pending += item.values()
         elif isinstance(item, list):
             pending += item

@@ -69,7 +69,7 @@ def identify(path: Path) -> str:
 def _identify_zip(path: Path) -> str:
     try:
         names = zipfile.ZipFile(path).namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise SourceError(
             f"{path} is damaged or cut short: {error}.", hint="Export or copy the model again."
         ) from error

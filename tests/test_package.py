@@ -31,6 +31,7 @@ TIERS = (
     ),
     (
         "edgeq.children",
+        "edgeq.foreign",
         "edgeq.quantmath",
         "edgeq.timing",
         "edgeq.files",

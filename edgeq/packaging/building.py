@@ -33,6 +33,7 @@ from edgeq.packaging.parts import Parts
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import ship
+from edgeq.packaging.tools import HERE, Tools
 from edgeq.packaging.values import Contract, Golden, Ingredients
 
 _VECTORS = 4
@@ -213,14 +214,16 @@ def _choose_golden(
     return golden
 
 
-def collect(parts: Parts) -> dict[str, bytes]:
+def collect(parts: Parts, tools: Tools = HERE) -> dict[str, bytes]:
     """All files but the manifest, the sums and the signature; `verify` makes them again.
 
     Raises:
         PackageError: the model cannot be packaged for this target.
     """
     target = targets.target(parts.target)
-    made = target.make_files(Ingredients(parts.contract, parts.model, parts.golden, parts.license))
+    made = target.make_files(
+        Ingredients(parts.contract, parts.model, parts.golden, parts.license, tools)
+    )
     made = papers.complete_readme(made, parts.warnings, is_signed=parts.is_signed)
     return {
         **made,
