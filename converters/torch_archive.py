@@ -74,7 +74,7 @@ def refuse_code(path: Path) -> None:
                 raise ValueError(f"{unsound.where} {unsound.what}")
             names = archive.namelist()
             programs = [json.loads(archive.read(name)) for name in names if name.endswith(".json")]
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
+    except archives.DAMAGE as error:
         raise SourceError(
             f"{path} is damaged: {error}.", hint="Save it again with torch.export.save."
         ) from error

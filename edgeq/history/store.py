@@ -310,9 +310,12 @@ def _refuse(item: Ready) -> Addition:
 
 
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
+    inflating = zlib.decompressobj()
     try:
-        content = zlib.decompressobj().decompress(packed, _MOST_BYTES)
-    except (zlib.error, TypeError) as error:  # TypeError: a column that holds a number
+        content = inflating.decompress(packed, _MOST_BYTES)
+        if not inflating.eof:
+            raise zlib.error(f"it has no end in {_MOST_BYTES:,} bytes")
+    except zlib.error as error:
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")

@@ -12,6 +12,7 @@ from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, UsageError
 from edgeq.escaping import printable
+from edgeq.files import needs_unchanged
 from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
@@ -89,6 +90,7 @@ class Package:
         return self.manifest.warnings
 
 
+@needs_unchanged("model")
 def make_package(
     model: str | Path,
     target: str,
