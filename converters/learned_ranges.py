@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from edgeq.converters import quantization
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.schemes import Scheme
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
@@ -73,8 +71,7 @@ def _read_config(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive, archive.open("config.json") as stream:
             content = stream.read(_MOST_BYTES + 1)
             return json.loads(content) if len(content) <= _MOST_BYTES else None
-    except (OSError, KeyError, ValueError, EOFError, RuntimeError, RecursionError, struct.error,
-            zlib.error, lzma.LZMAError, zipfile.BadZipFile):  # fmt: skip
+    except ZIP_DAMAGE:
         return None
 
 
