@@ -115,7 +115,8 @@ def _is_step(value: Any) -> bool:
 def _is_file_name(text: str) -> bool:
     """Outputs are removed by these names: none may lead out of the folder."""
     try:
-        return Path(text).name == text and b"\0" not in os.fsencode(text)
+        is_plain = Path(text).name == text and text not in ("", "..")
+        return is_plain and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
 
