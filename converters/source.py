@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from edgeq import flatbuffer
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
 from edgeq.files import open_file
 
@@ -68,8 +69,9 @@ def identify(path: Path) -> str:
 
 def _identify_zip(path: Path) -> str:
     try:
-        names = zipfile.ZipFile(path).namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_DAMAGE as error:
         raise SourceError(
             f"{path} is damaged or cut short: {error}.", hint="Export or copy the model again."
         ) from error

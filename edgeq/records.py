@@ -152,7 +152,7 @@ def parse_record(content: bytes, shown_as: str) -> Record:
 
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
     try:
-        plain = json.loads(content)
+        plain = json.loads(content, parse_int=_whole_number)
     except UnicodeDecodeError as error:
         raise RecordError(f"{shown_as} is no record: it is no text.") from error
     except (ValueError, RecursionError) as error:
@@ -165,6 +165,13 @@ def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
             hint="Records are what convert writes beside the model and -o writes elsewhere.",
         )
     return plain
+
+
+def _whole_number(text: str) -> int:
+    """What 64 bits hold; JSON has any, and neither a float nor a database would take them."""
+    if len(text) > len(str(-(1 << 63))) or not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise ValueError(f"{text[:40]} is too large")
+    return number
 
 
 def _require_schema(plain: Mapping[str, Any], shown_as: str) -> None:

@@ -22,6 +22,7 @@ TIERS = (
     (
         "edgeq.values",
         "edgeq.errors",
+        "edgeq.damage",
         "edgeq.escaping",
         "edgeq.operator_releases",
         "edgeq.sandbox",

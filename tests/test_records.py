@@ -112,6 +112,10 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
         "R is no record: it is no JSON, or was cut short (Unterminated string starting at: line 1 "
         "column 12 (char 11))."
     )
+    for digits in ("9" * 19, "-9223372036854775809", "9" * 10_000):
+        assert broken(f'{{"schema": "edgeq.record/1", "a": {digits}}}', tmp_path) == (
+            f"R is no record: it is no JSON, or was cut short ({digits[:40]} is too large)."
+        )
     assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
         "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
         "edgeq: pip install -U edgeq"

@@ -7,13 +7,11 @@ any size.
 
 from __future__ import annotations
 
-import lzma
 import os
 import posixpath
 import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,6 @@ from edgeq.converters.safe_reading.findings import Finding
 # uncompressed, and pruned ones compress to a tenth.
 _LARGE = 64 << 20
 _EXPANSION = 32
-
-# What zipfile, zlib and h5py raise for a file that is not as it should be.
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, TypeError, OSError,
-          EOFError, RuntimeError, NotImplementedError, lzma.LZMAError)  # fmt: skip
 
 # The ends of a zip: signature, ..., size and offset of the directory, length of the comment.
 _END = struct.Struct("<4s4HIIH")
@@ -70,7 +64,8 @@ def find_two_directories(path: Path, archive: zipfile.ZipFile) -> Finding | None
         locator = stream.read(_ZIP64_LOCATOR.size)
         if locator.startswith(b"PK\x06\x07"):
             end = stream.seek(_ZIP64_LOCATOR.unpack(locator)[2])
-            *_, large_size, large_offset = _ZIP64_END.unpack(stream.read(_ZIP64_END.size))
+            large = stream.read(_ZIP64_END.size).ljust(_ZIP64_END.size, b"\0")  # behind the end
+            *_, large_size, large_offset = _ZIP64_END.unpack(large)
             if size not in (large_size, _IN_ZIP64) or offset not in (large_offset, _IN_ZIP64):
                 end = -1
             size, offset = large_size, large_offset

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import lzma
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from edgeq import storage
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
 from edgeq.files import read_file
 from edgeq.history.values import Entry, Filter
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
 INDEX = "history.json"
 _INDEX_SCHEMA = "edgeq.history/1"
 
-# How zipfile, tarfile and what they inflate with say that an archive is damaged, packed by a method
-# that this Python does not know, or encrypted.
-_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, lzma.LZMAError,
-           zipfile.BadZipFile, tarfile.TarError)  # fmt: skip
+_DAMAGE = (*ZIP_DAMAGE, tarfile.TarError)
 
 # A larger member of an archive is no record; records with raw times have some megabytes.
 _MOST_BYTES = 1 << 28
