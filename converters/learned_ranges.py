@@ -8,8 +8,6 @@ ranges written to the tensors before them, the model is quantized like any calib
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
+from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.schemes import Scheme
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
@@ -48,20 +47,14 @@ def trained_granularity(model: Any) -> str | None:
 
 
 def _stored_granularities(path: Path) -> Iterator[str]:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            return
-        try:
-            pending = [json.loads(archive.read("config.json"))]
-        except (ValueError, zipfile.BadZipFile):
-            return  # whoever loads it will say what is wrong with it
+    pending = [keras_file.peek(path)]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
             if str(item.get("registered_name")).startswith(PACKAGE):
-                yield item["config"].get("granularity", "channel")
+                config = item.get("config")
+                given = config.get("granularity") if isinstance(config, dict) else None
+                yield given if isinstance(given, str) else "channel"
             pending += item.values()
         elif isinstance(item, list):
             pending += item

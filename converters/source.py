@@ -6,7 +6,9 @@ import zipfile
 from pathlib import Path
 
 from edgeq import flatbuffer
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
+from edgeq.files import open_file
 
 KINDS = {
     "keras": "Keras file",
@@ -41,7 +43,7 @@ def identify(path: Path) -> str:
             return "saved_model"
         raise SourceError(f"The folder {path} holds no saved_model.pb.", hint=_SUPPORTED)
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(8)
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist.", hint="Check the path.") from error
@@ -67,8 +69,9 @@ def identify(path: Path) -> str:
 
 def _identify_zip(path: Path) -> str:
     try:
-        names = zipfile.ZipFile(path).namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_DAMAGE as error:
         raise SourceError(
             f"{path} is damaged or cut short: {error}.", hint="Export or copy the model again."
         ) from error

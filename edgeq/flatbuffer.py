@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
+from edgeq.files import read_file
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -20,28 +22,6 @@ release = operator_releases.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
-
-_NUMPY_NAMES = {
-    "FLOAT64": "float64",
-    "FLOAT32": "float32",
-    "FLOAT16": "float16",
-    "BFLOAT16": "bfloat16",
-    "INT64": "int64",
-    "INT32": "int32",
-    "INT16": "int16",
-    "INT8": "int8",
-    "INT4": "int4",
-    "UINT64": "uint64",
-    "UINT32": "uint32",
-    "UINT16": "uint16",
-    "UINT8": "uint8",
-    "BOOL": "bool",
-    "STRING": "string",
-    "COMPLEX64": "complex64",
-    "COMPLEX128": "complex128",
-    "RESOURCE": "resource",
-    "VARIANT": "variant",
-}
 
 
 def schema() -> Any:
@@ -59,9 +39,10 @@ def operator_names() -> dict[int, str]:
 
 @cache
 def dtype_names() -> dict[int, str]:
-    """Tensor type code to its numpy name; types unknown here keep their schema name."""
-    codes = {code: name for name, code in vars(schema().TensorType).items() if name.isupper()}
-    return {code: _NUMPY_NAMES.get(name, name.lower()) for code, name in codes.items()}
+    """Tensor type code to its numpy name, e.g. 9 to "int8"; the schema's in small letters."""
+    return {
+        code: name.lower() for name, code in vars(schema().TensorType).items() if name.isupper()
+    }
 
 
 @cache
@@ -123,25 +104,39 @@ def _check_references(model: Any) -> None:
     """Every index in the tree points at something, so that later readers need no checks."""
     if not model.subgraphs:
         raise ValueError("it has no subgraph")
+    buffers, codes = len(model.buffers or ()), len(model.operatorCodes or ())
     for graph in model.subgraphs:
         graph.tensors = graph.tensors if graph.tensors is not None else []
         graph.operators = graph.operators if graph.operators is not None else []
         count = len(graph.tensors)
-        for index in (*indices(graph.inputs), *indices(graph.outputs)):
-            if not 0 <= index < count:
-                raise ValueError(f"an input or output refers to tensor {index} of {count}")
-            tensor_spec(graph.tensors[index], "")  # refuses scales without their zero points
+        _require("input or output", (*indices(graph.inputs), *indices(graph.outputs)), count)
+        _require("buffer of a tensor", [tensor.buffer for tensor in graph.tensors], buffers)
         for tensor in graph.tensors:
-            if not 0 <= tensor.buffer < len(model.buffers):
-                raise ValueError(f"a tensor refers to buffer {tensor.buffer}")
             if tensor.type not in dtype_names():
                 raise ValueError(f"a tensor has the unknown type {tensor.type}")
-        for operator in graph.operators:
-            if not 0 <= operator.opcodeIndex < len(model.operatorCodes):
-                raise ValueError(f"an operator refers to code {operator.opcodeIndex}")
-            for index in (*indices(operator.inputs), *indices(operator.outputs)):
-                if not -1 <= index < count:
-                    raise ValueError(f"an operator refers to tensor {index} of {count}")
+            own = tensor.quantization
+            if own is not None and _count(own.scale) != _count(own.zeroPoint):
+                raise ValueError("a tensor has not as many zero points as scales")
+        _require("code", [operator.opcodeIndex for operator in graph.operators], codes)
+        for item in graph.operators:
+            own = (*indices(item.inputs), *indices(item.outputs), *indices(item.intermediates))
+            _require("tensor of an operator", own, count, least=-1)
+    _require("buffer of metadata", [entry.buffer for entry in model.metadata or ()], buffers)
+    for signature in model.signatureDefs or ():
+        _require("subgraph of a signature", [signature.subgraphIndex], len(model.subgraphs))
+        entries = (*(signature.inputs or ()), *(signature.outputs or ()))
+        count = len(model.subgraphs[signature.subgraphIndex].tensors)
+        _require("tensor of a signature", [entry.tensorIndex for entry in entries], count)
+
+
+def _count(vector: Any) -> int:
+    return 0 if vector is None else len(vector)
+
+
+def _require(what: str, found: Sequence[int], count: int, least: int = 0) -> None:
+    for index in found:
+        if not least <= index < count:
+            raise ValueError(f"{what}: {index} of {count}")
 
 
 def read(path: Path) -> Any:
@@ -154,7 +149,7 @@ def read(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
-        content = path.read_bytes()
+        content = read_file(path, MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     return parse(content, str(path))

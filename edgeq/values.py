@@ -1298,6 +1298,14 @@ class Profile:
     validity: Validity
     issues: tuple[Issue, ...]
 
+    def __post_init__(self) -> None:
+        known = [{operator.index for operator in model.operators} for model in self.models[:2]]
+        found = [set(side) for side in zip(*self.pairs, strict=True)]
+        _require(
+            all(own <= there for own, there in zip(found, known, strict=False)),
+            "pairs are of operators that are there",
+        )
+
 
 # ---------------------------------------------------------------- inspecting
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,36 @@ def test_flipped_bytes_never_raise_anything_but_a_source_error(
         flatbuffer.interface(flatbuffer.parse(bytes(content), "m"))
     except SourceError as error:
         assert "m is " in str(error)
+
+
+def _signature_of_nothing(tree: Any) -> None:
+    tree.signatureDefs[0].subgraphIndex = 7
+
+
+def _signature_with_no_tensor(tree: Any) -> None:
+    tree.signatureDefs[0].outputs[0].tensorIndex = 10_000
+
+
+def _metadata_in_no_buffer(tree: Any) -> None:
+    tree.metadata[0].buffer = 10_000
+
+
+def _inner_tensor_without_zero_points(tree: Any) -> None:
+    place = tree.subgraphs[0].operators[0].outputs[0]
+    tree.subgraphs[0].tensors[place].quantization.zeroPoint = None
+
+
+@pytest.mark.parametrize("damage", [
+    _signature_of_nothing, _signature_with_no_tensor, _metadata_in_no_buffer,
+    _inner_tensor_without_zero_points,
+])  # fmt: skip
+def test_what_points_nowhere_is_damaged(
+    damage: Callable[[Any], None], int8_mobilenet: Path
+) -> None:
+    tree = flatbuffer.read(int8_mobilenet)
+    damage(tree)
+    with pytest.raises(SourceError, match="m is damaged"):
+        flatbuffer.parse(flatbuffer.serialize(tree), "m")
 
 
 def test_an_input_with_scales_and_no_zero_points_is_damaged(int8_mobilenet: Path) -> None:

@@ -444,6 +444,13 @@ def test_without_labels_agreement_is_of_probabilities(
     assert measure(four, None, baseline=four).agreement_percent == agreement
 
 
+def test_agreement_is_of_all_samples_or_not_given() -> None:
+    """The fourth sample is a batch of its own, which looks like probabilities."""
+    scores = np.array([[0.63, 0.4], [0.3, 0.7], [0.63, 0.4], [0.3, 0.7]])
+    assert measure(scores, None, baseline=scores).agreement_percent is None
+    assert measure(scores[::-1], None, baseline=scores[::-1]).agreement_percent is None
+
+
 def test_agreement_is_of_the_class_either_way() -> None:
     turned = SCORES[:, [1, 0, 2]]
     for ours, theirs in ((SCORES, turned), (turned, SCORES)):

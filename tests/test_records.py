@@ -112,6 +112,10 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
         "R is no record: it is no JSON, or was cut short (Unterminated string starting at: line 1 "
         "column 12 (char 11))."
     )
+    for digits in ("9" * 19, "-9223372036854775809", "9" * 10_000):
+        assert broken(f'{{"schema": "edgeq.record/1", "a": {digits}}}', tmp_path) == (
+            f"R is no record: it is no JSON, or was cut short ({digits[:40]} is too large)."
+        )
     assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
         "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
         "edgeq: pip install -U edgeq"
@@ -157,8 +161,19 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
             "gate",
             "rules.0.verdict",
             "",
-            "Expected `str` matching regex '^(pass|fail|cannot-tell)$'",
+            "Expected `str` matching regex '^(pass|fail|cannot-tell)$",
         ),
+        ("gate", "verdict", "pass\n", "Expected `str` matching regex '^(pass|fail|cannot-tell)$"),
+        ("compare", "verdict", "maybe", "Expected `str` matching regex '^(ship|check|no)$"),
+        ("compare", "verdict", "ship\n", "Expected `str` matching regex '^(ship|check|no)$"),
+        (
+            "convert",
+            "issues",
+            [{"code": "bench.load", "severity": "dire", "message": "x"}],
+            "Expected `str` matching regex '^(error|warning|note)$",
+        ),
+        ("profile", "pairs", [[0, 999]], "pairs are of operators that are there"),
+        ("profile", "pairs", [[-1, 0]], "pairs are of operators that are there"),
         ("parity", "rows", [], "as many lists of samples as rows are needed"),
         ("fleet-eval", "entries.0.result", None, "a device has either a result or an error"),
     ],
@@ -178,7 +193,7 @@ def test_what_no_verb_writes_is_refused(
 
 def test_the_schemes_of_records_are_those_that_convert_knows() -> None:
     (names,) = (bound.pattern for bound in SchemeName.__metadata__)
-    assert names == f"^({'|'.join(SCHEMES)})$"
+    assert names == rf"^({'|'.join(SCHEMES)})$(?!\n)"
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

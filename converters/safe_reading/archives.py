@@ -64,7 +64,8 @@ def find_two_directories(path: Path, archive: zipfile.ZipFile) -> Finding | None
         locator = stream.read(_ZIP64_LOCATOR.size)
         if locator.startswith(b"PK\x06\x07"):
             end = stream.seek(_ZIP64_LOCATOR.unpack(locator)[2])
-            *_, large_size, large_offset = _ZIP64_END.unpack(stream.read(_ZIP64_END.size))
+            large = stream.read(_ZIP64_END.size).ljust(_ZIP64_END.size, b"\0")  # behind the end
+            *_, large_size, large_offset = _ZIP64_END.unpack(large)
             if size not in (large_size, _IN_ZIP64) or offset not in (large_offset, _IN_ZIP64):
                 end = -1
             size, offset = large_size, large_offset

@@ -16,6 +16,9 @@ PROVEN = "proven"
 NOT_DISPROVEN = "not-disproven"
 PROOFS = (PROVEN, NOT_DISPROVEN)
 
+# Whole numbers of TOML may have any number of digits, and a float must hold what becomes of them.
+_MOST = 1e300
+
 _UNITS = {
     "B": 1,
     "kB": 1000,
@@ -84,7 +87,7 @@ def read_number(value: Any) -> tuple[float, str]:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("a number")
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value <= _MOST:
         raise ValueError("a number that is 0 or more")
     return float(value), ""
 
@@ -107,7 +110,7 @@ def read_count(value: Any) -> tuple[float, str]:
     Raises:
         ValueError: something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
         raise ValueError("a whole number that is 0 or more")
     return float(value), ""
 
@@ -119,7 +122,7 @@ def read_size(value: Any) -> tuple[float, str]:
         ValueError: something else.
     """
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+    if match is None or match[2] not in _UNITS or not 0 < float(match[1]) <= _MOST:
         raise ValueError(f'a size in quotes with one of {", ".join(_UNITS)}, such as "300 kB"')
     return float(match[1]) * _UNITS[match[2]], ""
 

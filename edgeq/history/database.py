@@ -25,6 +25,7 @@ _SLICE_MS = 500
 _LONGEST_PAUSE_S = 0.05
 
 # The start of SQLite's message: what to say after the path, and the hint.
+_RESCUE = "Export what is left (edgeq history export FOLDER), and import it into a new one."
 _SAID = (
     ("database or disk is full", "cannot be written: its disk is full",
      "Free some space and try again; what was there before is unharmed."),
@@ -34,8 +35,7 @@ _SAID = (
      "Check that it is a file that you may read, in a folder that you may write."),
     ("file is not a database", "is no history: it is no SQLite database",
      "Name another file with --database."),
-    ("database disk image is malformed", "is damaged",
-     "Export what is left (edgeq history export FOLDER), and import it into a new one."),
+    ("database disk image is malformed", "is damaged", _RESCUE),
     ("disk i/o error", "cannot be read or written: its disk gives an error",
      "Check the disk; on a network folder, move the history to a local one."),
 )  # fmt: skip
@@ -183,6 +183,8 @@ def explaining(path: Path, wait_s: float) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # a damaged schema in SQLite's own message
+        raise HistoryError(f"{path} is damaged.", hint=_RESCUE, details=str(error)) from error
     except sqlite3.Error as error:
         if isinstance(error, sqlite3.OperationalError) and _is_locked(error):
             raise HistoryError(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import lzma
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from edgeq import storage
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
+from edgeq.files import read_file
 from edgeq.history.values import Entry, Filter
 
 if TYPE_CHECKING:
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 INDEX = "history.json"
 _INDEX_SCHEMA = "edgeq.history/1"
 
-# How zipfile, tarfile and what they inflate with say that an archive is damaged, packed by a method
-# that this Python does not know, or encrypted.
-_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, lzma.LZMAError,
-           zipfile.BadZipFile, tarfile.TarError)  # fmt: skip
+_DAMAGE = (*ZIP_DAMAGE, tarfile.TarError)
 
 # A larger member of an archive is no record; records with raw times have some megabytes.
 _MOST_BYTES = 1 << 28
@@ -62,7 +58,7 @@ class Item:
         if self.content is not None:
             return self.content
         try:
-            return Path(self.file).read_bytes()
+            return read_file(Path(self.file), _MOST_BYTES)
         except OSError as error:
             raise RecordError(f"{self.file} cannot be read: {error.strerror or error}.") from error
 
@@ -98,13 +94,18 @@ def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path
         raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
     if not is_empty:
         raise UsageError(f"{folder} is not empty.", hint="Name a new folder.")
-    written = []
-    for entry, content in history.contents(entries):
-        target = folder / _file_name(entry)
-        storage.write_atomically(target, content)
-        written.append(target)
+    written: list[Path] = []
     plain = {"schema": _INDEX_SCHEMA, "records": [_index_entry(entry) for entry in entries]}
-    storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    try:
+        for entry, content in history.contents(entries):
+            target = folder / _file_name(entry)
+            storage.write_atomically(target, content)
+            written.append(target)
+        storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    except OutputError:
+        for target in written:  # half of an export looks like a whole one
+            target.unlink(missing_ok=True)
+        raise
     return tuple(written)
 
 

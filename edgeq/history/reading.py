@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import msgspec
 
 from edgeq.errors import UsageError
 from edgeq.history.values import METRICS, Condition, Entry, Figure, Filter
@@ -17,6 +18,18 @@ _TAGS = "(SELECT group_concat(tag) FROM tags WHERE record = number)"
 _ENTRY = ", ".join(f"coalesce({_TAGS}, '')" if name == "tags" else name for name in Entry._fields)
 _DIGEST = re.compile(r"[0-9a-f]{7,64}")
 _SHORTEST = 7  # characters of a digest that are taken for one
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    """What a table holds, as the columns' types promise; SQLite itself takes anything anywhere.
+
+    Raises:
+        sqlite3.DatabaseError: it is of another type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"database disk image is malformed: {error}") from error
 
 
 def count(connection: sqlite3.Connection) -> int:
@@ -46,7 +59,8 @@ def list_entries(connection: sqlite3.Connection, wanted: Filter) -> tuple[Entry,
     limit = -1 if wanted.last is None else wanted.last
     rows = connection.execute(f"{select} LIMIT ?", (*values, limit))
     with collector_at_rest():
-        return tuple(map(Entry._make, rows))
+        found: tuple[Entry, ...] = _typed(rows.fetchall(), tuple[Entry, ...])
+        return found
 
 
 @contextmanager
@@ -129,12 +143,14 @@ def find(connection: sqlite3.Connection, text: str) -> Entry:
     if text.isdecimal() and len(text) < 19:  # beyond that, no number of SQLite's
         row = connection.execute(f"{select} number = ?", (int(text),)).fetchone()
         if row is not None:
-            return Entry._make(row)
+            found: Entry = _typed(row, Entry)
+            return found
     rows = []
     if _DIGEST.fullmatch(text):
         rows = connection.execute(f"{select} sha256 GLOB ? LIMIT 2", (f"{text}*",)).fetchall()
     if len(rows) == 1:
-        return Entry._make(rows[0])
+        entry: Entry = _typed(rows[0], Entry)
+        return entry
     if rows:
         raise UsageError(f"Several records have digests that begin with {text}.", hint="Type more.")
     raise UsageError(
@@ -154,11 +170,16 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
     return tuple(_figure(row) for row in rows)
 
 
+_FigureRow = tuple[str, str, str, str, str | None, float, float | None, float | None, str, str]
+_TrendRow = tuple[int, str, str, str | None, str, str, str, str, float, float | None, float | None,
+                  str, str]  # fmt: skip
 _FIGURE = "metric, role, model, model_sha256, device, value, low, high, validity, content"
 
 
 def _figure(row: Sequence[Any]) -> Figure:
-    metric, role, model, digest, device, value, low, high, validity, content = row
+    metric, role, model, digest, device, value, low, high, validity, content = _typed(
+        row, _FigureRow
+    )
     return Figure(
         metric, role, model, digest, device, value, low, high, validity, read_conditions(content)
     )
@@ -166,7 +187,11 @@ def _figure(row: Sequence[Any]) -> Figure:
 
 def read_conditions(content: str) -> tuple[Condition, ...]:
     """Conditions as the table has them."""
-    return tuple(Condition(*item) for item in json.loads(content))
+    try:
+        plain = msgspec.json.decode(content)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"database disk image is malformed: {error}") from error
+    return tuple(Condition(*item) for item in _typed(plain, tuple[tuple[str, str, str], ...]))
 
 
 def trend_rows(
@@ -201,7 +226,8 @@ def trend_rows(
         f"WHERE {' AND '.join((*terms, *inner))} ORDER BY moment, number, f.rowid",
         (*values, *more),
     )
-    yield from rows
+    for row in rows:
+        yield _typed(row, _TrendRow)
 
 
 def model_name(connection: sqlite3.Connection, text: str | None) -> str | None:
@@ -217,4 +243,6 @@ def content(connection: sqlite3.Connection, number: int) -> bytes | None:
     """Compressed bytes of a record."""
     select = "SELECT content FROM contents WHERE record = ?"
     row = connection.execute(select, (number,)).fetchone()
-    return None if row is None else bytes(row[0])
+    if row is None or isinstance(row[0], bytes):
+        return None if row is None else row[0]
+    raise sqlite3.DatabaseError("database disk image is malformed: a record is not in bytes")

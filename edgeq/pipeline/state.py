@@ -72,13 +72,23 @@ class State:
             ]  # fmt: skip
             for name in old:
                 for output in self._steps.pop(name)["outputs"]:
-                    (folder / output).unlink(missing_ok=True)
+                    _remove(folder / output)
             if old:
                 self._write()
 
     def _write(self) -> None:
         text = json.dumps({"schema": _SCHEMA, "steps": self._steps}, indent=2, sort_keys=True)
         storage.write_atomically(self._path, f"{text}\n".encode())
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot remove {path}, which is not asked for any more: {error.strerror or error}.",
+            hint="Remove it, or choose another output.",
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -98,9 +108,17 @@ def _is_step(value: Any) -> bool:
         and isinstance(value.get("key"), str)
         and isinstance(value.get("origin"), dict)
         and isinstance(value.get("outputs"), dict)
-        # They are removed by these names, so none may lead out of the folder.
-        and all(Path(name).name == name for name in value["outputs"])
+        and all(map(_is_file_name, value["outputs"]))
     )
+
+
+def _is_file_name(text: str) -> bool:
+    """Outputs are removed by these names: none may lead out of the folder."""
+    try:
+        is_plain = Path(text).name == text and text not in ("", "..")
+        return is_plain and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _key(origin: Origin) -> str:

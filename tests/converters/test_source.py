@@ -68,6 +68,19 @@ def test_a_cut_off_keras_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 8), (46, 0xDB)])
+def test_a_zip_with_a_damaged_directory(at: int, value: int, tmp_path: Path) -> None:
+    """A version that this Python does not know; a name that says to be UTF-8 and is none."""
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("é.json", "{}")
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + at] = value
+    path.write_bytes(content)
+    assert complaint(path).startswith("PATH is ")
+
+
 def test_another_zip(tmp_path: Path) -> None:
     path = tmp_path / "photos.keras"
     with zipfile.ZipFile(path, "w") as archive:

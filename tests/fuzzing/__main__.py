@@ -114,8 +114,8 @@ def _tell(outcome: Outcome) -> None:
     counted = [finding for finding in outcome.findings if not finding.is_denied]
     print(
         f"{outcome.name:18} {outcome.cases:4} cases, {outcome.accepted:4} accepted, "
-        f"{outcome.seconds:6.1f} s, {outcome.sound_kb >> 10} MB sound, {outcome.most_kb >> 10} MB "
-        f"most, {len(counted)} findings",
+        f"{outcome.seconds:6.1f} s ({outcome.cpu_s:.1f} of CPU), {outcome.sound_kb >> 10} MB "
+        f"sound, {outcome.most_kb >> 10} MB most, {len(counted)} findings",
         flush=True,
     )
     groups: dict[tuple[str, str, bool], list[Finding]] = {}

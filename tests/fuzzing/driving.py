@@ -49,6 +49,7 @@ class Outcome:
     cases: int = 0
     accepted: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     sound_kb: int = 0
     most_kb: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -203,7 +204,7 @@ def run_kind(
         found += _judge_truth(kind, session, case, samples, done)
         outcome.cases += 1
         outcome.accepted += done["status"] == 0
-        outcome.seconds += done["seconds"]
+        outcome.cpu_s += done["cpu_s"]
         outcome.most_kb = max(outcome.most_kb, done["peak_kb"])
         outcome.findings += dict.fromkeys(found)
         if not found:

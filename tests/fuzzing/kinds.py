@@ -535,13 +535,13 @@ _OWN = (
     Kind(
         "run-state",
         inside("project/build", under="build"),
-        only("build/tiny.tflite.run-state", m.mixed(m.change_json, m.change_json, m.damage)),
-        ((f"{DIRECT}state", "build/tiny.tflite.run-state"),),
+        only("build/tiny.run-state", m.mixed(m.change_json, m.change_json, m.damage)),
+        ((f"{DIRECT}state", "build/tiny.run-state"),),
     ),
     Kind(
         "run-lock",
         inside("project"),
-        only("project/build/tiny.tflite.run.lock", m.damage),
+        only("project/build/tiny.run.lock", m.damage),
         (("run", "--file", "project/edgeq.toml"),),
     ),
     Kind(

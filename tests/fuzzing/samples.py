@@ -160,7 +160,7 @@ def _draw(model: Path, random: Any, count: int) -> tuple[Any, Any]:
     found: dict[int, list[Any]] = {0: [], 1: [], 2: []}
     while min(map(len, found.values())) < count // 3:
         images = random.random((200, 8, 8, 1)) ** random.uniform(0.2, 5, (200, 1, 1, 1))
-        classes = run_model(model, (images / 2).astype(np.float32)).argmax(1)
+        classes = run_model(model, images.astype(np.float32)).argmax(1)
         for image, label in zip(images, classes, strict=True):
             found[int(label)].append(image)
     images = np.concatenate([items[: count // 3] for items in found.values()]).astype(np.float32)

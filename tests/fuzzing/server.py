@@ -153,7 +153,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     left = _wait_for_rest()
     return {
         "status": os.waitstatus_to_exitcode(status), "is_late": is_late, "is_killed": is_killed,
-        "seconds": time.monotonic() - begun, "peak_kb": max(peak, usage.ru_maxrss), "left": left,
+        "seconds": time.monotonic() - begun, "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_kb": max(peak, usage.ru_maxrss), "left": left,
     }  # fmt: skip
 
 

@@ -20,8 +20,14 @@ EXPECTED_PROGRAMS = (
     rf"{PYTHON} {OURS}/agent\.py worker \d+ \d+",
     r"\S*/bin/edgeq .*",  # the command itself
     r"\S*/git rev-parse .*",
+    r"\S*/uname -p",  # of a library, as TensorFlow is imported and before a file is opened
     # Of packages for Android: compiles code that edgeq has made from the model.
     r"\S*/javac -J\S+ -version|\S*/javac -J\S+ --release .* -proc:none .*",
+)
+# Whether there is IPv6, asked by a library as it is imported; nothing is connected.
+_IPV6 = re.compile(
+    r"socket\(AF_INET6, SOCK_STREAM\|SOCK_CLOEXEC, IPPROTO_IP\)"
+    r"|bind\(\d+<socket:\[\d+\]>, \{sa_family=AF_INET6, sin6_port=htons\(0\), .*\"::1\".*"
 )
 # What Java does beside that, whatever it is asked to do: its sockets are connected to nothing.
 _JAVA = re.compile(r"/proc/\d+/coredump_filter|socket\(AF_INET6?, SOCK_STREAM, IPPROTO_IP\)")
@@ -229,6 +235,7 @@ class Watcher:
             return Event("other", text, call.error is not None)
         is_local = call.name.startswith("send") or call.arguments.startswith("AF_UNIX")
         is_own = is_local and "sun_path" not in call.arguments
+        is_own = is_own or _IPV6.fullmatch(text) is not None
         return None if is_own else Event("socket", text, call.error is not None)
 
     def _start(self, call: Call) -> Event | None:

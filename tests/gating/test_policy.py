@@ -19,6 +19,17 @@ def refused(tmp_path: Path, text: str) -> str:
     return str(caught.value).replace(str(path), "F")
 
 
+@pytest.mark.parametrize("rule", [
+    "max_drop_points = 1" + "0" * 400, "max_float_islands = 1" + "0" * 400,
+    f"max_size = '{'9' * 400} MB'", "max_drop_points = 1e301", "max_drop_points = nan",
+])  # fmt: skip
+def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> None:
+    path = tmp_path / "edgeq.toml"
+    path.write_text(f"[policy]\n{rule}\n")
+    with pytest.raises(UsageError, match=f"line 2: {rule.split(maxsplit=1)[0]} must be "):
+        read_policy(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgeq.errors import HistoryError, RecordError
+from edgeq.history import store
 from edgeq.history.exchange import Item, export_records
 from edgeq.history.migrations import VERSION
 from edgeq.history.store import History
@@ -158,6 +159,35 @@ def test_damage_is_said(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path} is damaged. Export what is left")
 
 
+@pytest.mark.parametrize("change", [
+    "UPDATE records SET moment = x'ff'", "UPDATE records SET sqnr_db = 'loud'",
+    "UPDATE records SET model_count = 'many'", "UPDATE contents SET content = 'text'",
+    "UPDATE figures SET value = x'00'", "UPDATE figures SET low = 'low'",
+    "UPDATE conditions SET content = '{' || id",
+    "UPDATE conditions SET content = '[[' || id || ']]'",
+])  # fmt: skip
+def test_a_value_of_another_type_than_its_column_is_damage(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with History(path, make=True, wait_s=5) as history:
+        history.add([EVAL, COMPARE])
+        run_script(path, change)
+        with pytest.raises(HistoryError, match=r"h\.sqlite is damaged\. Export what is left"):
+            for look in (history.list, lambda: history.content(history.find("1")),
+                         lambda: history.diff("1", "2"), lambda: history.trend("accuracy"),
+                         lambda: history.trend("sqnr")):  # fmt: skip
+                look()
+
+
+def test_a_record_that_inflates_to_anything_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with History(tmp_path / "h.sqlite", make=True, wait_s=5) as history:
+        history.add([EVAL])
+        monkeypatch.setattr(store, "_MOST_BYTES", 100)
+        with pytest.raises(RecordError, match="it has no end in 100 bytes"):
+            history.content(history.find("1"))
+
+
 def test_check_names_a_record_whose_bytes_changed(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
     with History(path, make=True, wait_s=5) as history:
@@ -166,8 +196,7 @@ def test_check_names_a_record_whose_bytes_changed(tmp_path: Path) -> None:
                          "UPDATE contents SET content = x'00' WHERE record = 2")  # fmt: skip
         assert history.check().problems == (
             "record 1: its figures are not those of its bytes",
-            f"record 2: Record 2 is damaged in {path}: Error -5 while decompressing data: "
-            "incomplete or truncated stream.",
+            f"record 2: Record 2 is damaged in {path}: it has no end in 268,435,456 bytes.",
         )
     done = edgeq("check", database=path)
     assert done.returncode == 1

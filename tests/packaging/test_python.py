@@ -484,6 +484,15 @@ def wait_for(*paths: Path) -> None:
         time.sleep(0.05)
 
 
+def bomb(path: Path) -> None:
+    """A small file that unpacks to a large one."""
+    archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with archive, archive.open("x.npy", "w") as stream:
+        for _ in range(300):
+            stream.write(bytes(1_000_000))
+        stream.write(b"1")
+
+
 def test_a_folder_is_watched_and_no_file_stops_that(
     packages: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -498,6 +507,11 @@ def test_a_folder_is_watched_and_no_file_stops_that(
             "is no whole .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
         ),
         "torn.npz": ("is no whole .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
+        "pipe.npy": ("is not a file", lambda: os.mkfifo(inbox / "pipe.npy")),
+        "bomb.npz": (
+            "it takes 300,000,001 bytes, and a sample at most 300,000,000",
+            lambda: bomb(inbox / "bomb.npz"),
+        ),
     }  # fmt: skip
     for _, make in bad.values():
         make()

@@ -56,12 +56,22 @@ def test_a_step_whose_output_lies_elsewhere_is_none(tmp_path: Path) -> None:
     other.write_text("of somebody else")
     folder = tmp_path / "build"
     folder.mkdir()
-    for name in ("../other.json", str(other)):
+    for name in ("../other.json", str(other), "\0", "\ud800", "", ".", ".."):
         step = {"key": "", "origin": {}, "outputs": {name: ""}}
         plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
         (folder / "state").write_text(json.dumps(plain))
         State(folder / "state").withdraw((), folder)
         assert other.exists()
+
+
+@pytest.mark.parametrize("name", ["folder", "a" * 300])
+def test_an_output_that_cannot_be_removed_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    step = {"key": "", "origin": {}, "outputs": {name: ""}}
+    plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
+    (tmp_path / "state").write_text(json.dumps(plain))
+    with pytest.raises(OutputError, match=r"Cannot remove .*, which is not asked for any more: "):
+        State(tmp_path / "state").withdraw((), tmp_path)
 
 
 @pytest.mark.parametrize(
