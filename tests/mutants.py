@@ -75,6 +75,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
     "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
     "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
+    "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
     "storage": ("edgeq/storage.py", ("tests/test_storage.py",)),
 }
 
