@@ -458,7 +458,7 @@ def test_agreement_is_of_the_class_either_way() -> None:
 
 
 def test_an_image_of_scores_is_no_vector() -> None:
-    image = np.full((4, 2, 2, 3), 1 / 3)
+    image = np.full((4, 2, 2, 3), 1 / 12)
     assert measure(image, None, baseline=image).agreement_percent is None
     row = SCORES.reshape(4, 1, 1, 3)
     assert measure(row, [0, 1, 2, 1], baseline=row).agreement_percent == 100.0

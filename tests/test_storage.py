@@ -54,11 +54,14 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_device_is_not_replaced_by_a_file() -> None:
+def test_what_is_no_regular_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """A pipe stands for a device here: a fault in the code would replace the real one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     with pytest.raises(OutputError) as caught:
-        storage.write_atomically(Path("/dev/null"), b"x")
-    assert str(caught.value) == "Cannot write /dev/null: it is no regular file. Choose another -o."
-    assert not Path("/dev/null").is_file()
+        storage.write_atomically(pipe, b"x")
+    assert str(caught.value) == f"Cannot write {pipe}: it is no regular file. Choose another -o."
+    assert pipe.is_fifo()
 
 
 def test_an_open_reader_still_reads_the_old_bytes(tmp_path: Path) -> None:

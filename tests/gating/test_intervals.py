@@ -113,6 +113,7 @@ def test_changes_use_the_far_ends() -> None:
     halved = growth_percent(Estimate(0.4, 0.25, 0.5), Estimate(0.8, 0.5, 1.0))
     assert halved == Estimate(pytest.approx(-50), pytest.approx(-75), pytest.approx(0))
     assert increase(Estimate(0.5, 0.25, 1), Estimate(2, 1.5, 3)) == Estimate(-1.5, -2.75, -0.5)
+    assert Estimate(1, low=0.5).interval is Estimate(1, high=2).interval is None
     for one, other in ((Estimate(11), before), (now, Estimate(10))):
         assert growth_percent(one, other).interval is None
         assert increase(one, other).interval is None

@@ -143,6 +143,7 @@ def test_files_that_are_missing_or_of_another_size_are_damage() -> None:
         ("int8", [1 << 31], False),
         ("int8", [0, (1 << 31) - 1], None),
         ("int8", [-8, -1], False),
+        ("int8", [-1, -1, 8], False),
     ],
 )
 def test_an_array_has_a_dtype_and_a_shape_that_numpy_knows(
