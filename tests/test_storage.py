@@ -145,6 +145,7 @@ def test_a_record_begins_with_its_envelope() -> None:
     envelope = ["schema", "kind", "provenance", "validity", "reason_codes"]
     assert list(json.loads(text)) == [*envelope, "drop"]
     assert json.loads(text)["schema"] == "edgeq.record/1"
+    assert text.startswith('{\n  "schema": ')
 
 
 def test_a_folder_is_hashed_by_names_and_contents(tmp_path: Path) -> None:
