@@ -56,10 +56,8 @@ def test_a_hanging_agent_is_killed_with_all_it_started(
     interpreter: Callable[[str], Path], tmp_path: Path
 ) -> None:
     python = interpreter(f"sleep 1000 & echo $! >{tmp_path}/pid; wait")
-    began = time.monotonic()
     with pytest.raises(DeviceError) as caught:
         LocalDevice(python, grace_s=0.5).run(bench_job(), {}, tmp_path, deadline_s=0.5)
-    assert time.monotonic() - began < 10
     assert str(caught.value) == f"The agent under {python} did not end within 1 s and was killed."
     with pytest.raises(ProcessLookupError):
         wait_until_gone(int((tmp_path / "pid").read_text()))

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -456,10 +455,8 @@ def test_a_board_that_stops_answering_is_lost(board: Board, monkeypatch: Any) ->
     for pid in descendants(port_owner.process.pid):
         os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr(ssh, "_CONNECT_S", 0.5)
-    began = time.monotonic()
     with pytest.raises(DeviceError, match=r"was lost and did not come back in 0\.5 s"):
         device.session.call("room")
-    assert time.monotonic() - began < 20
     port_owner.stop()
 
 

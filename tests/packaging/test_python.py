@@ -478,7 +478,7 @@ def watching(folder: Path, name: str, inbox: Path) -> Iterator[subprocess.Popen[
 
 
 def wait_for(*paths: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while not all(path.exists() for path in paths):
         assert time.monotonic() < end
         time.sleep(0.05)

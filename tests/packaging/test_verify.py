@@ -10,7 +10,6 @@ import os
 import re
 import resource
 import shutil
-import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -460,10 +459,9 @@ def test_what_inflates_beyond_reason_is_not_inflated(
             archive.writestr(name, content)
     path = tmp_path / "bomb.zip"
     path.write_bytes(target.getvalue())
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DamagedPackageError, match="more than any package of its size does"):
         verify_package(path)
-    assert time.monotonic() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 

@@ -229,7 +229,7 @@ def test_killed_in_the_middle_it_goes_on_from_its_journal(
     process = subprocess.Popen(
         [*command, "--samples", "60", "--max-drop", "1", "--jobs", "1"], start_new_session=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
@@ -258,12 +258,12 @@ def test_ctrl_c_says_where_the_trials_are(
     command = [sys.executable, "-c", code, "tune", float_mobilenet.file.path, "-o", str(out)]
     command += ["--data", str(data), "--samples", "60", "--max-drop", "1", "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 2):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert stderr.endswith(
         f"Interrupted; no model was written. What was tried is in {journal}, and the same command "
