@@ -26,7 +26,8 @@ SCRIPTS = {
         [],
     ),
     "like-it": (
-        "import os, sys; os.execv(sys.executable, ['python', '/x/start_child.py', '{}', 'edgeq.x'])",
+        "import os, sys; "
+        "os.execv(sys.executable, ['python', '/x/start_child.py', '{}', 'edgeq.x'])",
         ["program"],
     ),
     "file": ("open(OUT + '/new', 'w')", ["file"]),
