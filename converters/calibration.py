@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, flatbuffer
+from edgeq import children, flatbuffer, npy
 from edgeq.converters.framing import write_sample
 from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
@@ -212,34 +212,34 @@ def _explain(code: int, log: Path) -> QuantizationError:
 
 
 def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
-    with np.load(result) as stored:
-        halves = stored["halves"]
-        outputs = {
-            spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
-            for n, spec in enumerate(model.outputs)
-        }
-        histogram = stored["histogram"]
-        channels = {
-            int(name.removeprefix("channels_")): stored[name]
-            for name in stored.files
-            if name.startswith("channels_")
-        }
-        found = Statistics(
-            sample_count=int(stored["count"]),
-            indices=tuple(int(index) for index in stored["indices"]),
-            names=tuple(str(name) for name in stored["names"]),
-            minimum=halves[:, 0].min(axis=0).astype(np.float64),
-            maximum=halves[:, 1].max(axis=0).astype(np.float64),
-            mean_minimum=stored["means"][0],
-            mean_maximum=stored["means"][1],
-            histogram=histogram if len(histogram) else None,
-            channels=channels,
-            needed={
-                int(index): (float(low), float(high))
-                for index, low, high in zip(stored["indices"], *stored["needed"], strict=True)
-                if low <= high
-            },
-        )
+    stored = npy.load_all(result)
+    halves = stored["halves"]
+    outputs = {
+        spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
+        for n, spec in enumerate(model.outputs)
+    }
+    histogram = stored["histogram"]
+    channels = {
+        int(name.removeprefix("channels_")): stored[name]
+        for name in stored
+        if name.startswith("channels_")
+    }
+    found = Statistics(
+        sample_count=int(stored["count"]),
+        indices=tuple(int(index) for index in stored["indices"]),
+        names=tuple(str(name) for name in stored["names"]),
+        minimum=halves[:, 0].min(axis=0).astype(np.float64),
+        maximum=halves[:, 1].max(axis=0).astype(np.float64),
+        mean_minimum=stored["means"][0],
+        mean_maximum=stored["means"][1],
+        histogram=histogram if len(histogram) else None,
+        channels=channels,
+        needed={
+            int(index): (float(low), float(high))
+            for index, low, high in zip(stored["indices"], *stored["needed"], strict=True)
+            if low <= high
+        },
+    )
     return FloatRun(found, halves, outputs)
 
 

@@ -101,7 +101,7 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     outputs = _named_outputs(tree, graph, operator)
     weights = layout.stored_weights(tree, graph, operator, name)
     dtype = None if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
-    is_quantized = weights is not None and dtype in ("int8", "int4", "uint8")
+    is_quantized = dtype in ("int8", "int4", "uint8")
     granularity = weights.granularity if weights is not None and is_quantized else None
     return OperatorReport(
         index=index,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, scratch, storage
+from edgeq import children, npy, scratch, storage
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
@@ -282,8 +282,8 @@ class ExportedReader:
         numbered = {str(self._inputs.index(name)): array for name, array in inputs.items()}
         np.savez(given, **numbered)  # type: ignore[arg-type]  # the names are none of its own
         self._process.call("predict", arrays=str(given), out=out)
-        with np.load(out) as stored:
-            return {name: stored[str(i)] for i, name in enumerate(self._outputs)}
+        stored = npy.load_all(Path(out))
+        return {name: stored[str(i)] for i, name in enumerate(self._outputs)}
 
     def rescaling(self) -> tuple[float, float] | None:
         """None: exported graphs do not name their layers by what they are for."""

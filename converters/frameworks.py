@@ -25,8 +25,11 @@ from edgeq.converters import tflite
 from edgeq.converters.learned_ranges import PACKAGE
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
+from edgeq.converters.safe_reading.keras_names import REFUSED
 from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
+
+_KERAS = ("keras", "tf_keras")
 
 
 def load(
@@ -51,11 +54,12 @@ def load(
     """
     objects = dict(_import_object(text) for text in custom_objects)
     objects = {**_registered_objects(), **objects}
+    known = frozenset(name for name, item in objects.items() if not _is_refused(name, item))
     if kind == "saved_model":
-        return _load_saved_model(path, objects, trusted=trusted, signature=signature)
+        return _load_saved_model(path, objects, known, trusted=trusted, signature=signature)
     file = keras_file.read(path, kind)
     if not trusted:
-        keras_file.refuse_code(file, frozenset(objects))
+        keras_file.refuse_code(file, known)
     with tempfile.TemporaryDirectory() as folder:
         return _load_keras(file, Path(folder), objects, trusted=trusted)
 
@@ -73,17 +77,26 @@ def _import_object(text: str) -> tuple[str, Any]:
 
 def _registered_objects() -> dict[str, Any]:
     """What the modules of the user's objects have registered, besides those that were named."""
-    found: dict[str, Any] = {}
-    for package in ("keras", "tf_keras"):
-        if package in sys.modules:
-            registered = sys.modules[package].saving.get_custom_objects()
-            found |= {
-                name: item
-                for name, item in registered.items()
-                if str(getattr(item, "__module__", "")).partition(".")[0]
-                not in ("keras", "tf_keras")
-            }
-    return found
+    registered = [
+        sys.modules[package].saving.get_custom_objects()
+        for package in _KERAS
+        if package in sys.modules
+    ]
+    return {
+        name: item
+        for objects in registered
+        for name, item in objects.items()
+        if not _is_of_keras(item)
+    }
+
+
+def _is_of_keras(item: Any) -> bool:
+    return str(getattr(item, "__module__", "")).partition(".")[0] in _KERAS
+
+
+def _is_refused(name: str, item: Any) -> bool:
+    """Whether an object is one of Keras' own that no file may hold: naming it does not help."""
+    return name in REFUSED and _is_of_keras(item)
 
 
 # ---------------------------------------------------------------- Keras files
@@ -233,7 +246,12 @@ def _explain_load(path: Path, error: Exception) -> SourceError:
 
 
 def _load_saved_model(
-    path: Path, objects: dict[str, Any], *, trusted: bool, signature: str | None
+    path: Path,
+    objects: dict[str, Any],
+    known: frozenset[str],
+    *,
+    trusted: bool,
+    signature: str | None,
 ) -> Loaded:
     try:
         message = tf.__internal__.saved_model.parse_saved_model(str(path))
@@ -249,7 +267,7 @@ def _load_saved_model(
     except Exception as error:  # noqa: BLE001 -- loading raises bare and private types
         if not trusted:
             saved_model.refuse_all_code(path, message)
-            saved_model.refuse_metadata(path, _metadata(path, message), frozenset(objects))
+            saved_model.refuse_metadata(path, _metadata(path, message), known)
         refused_by = f"tensorflow {tf.__version__}"
         return _load_with_tf_keras(path, path, objects, refused_by, error, trusted=trusted)
     function = _choose_signature(path, restored.signatures, signature)
@@ -261,13 +279,18 @@ def _load_saved_model(
 
 def _metadata(path: Path, message: Any) -> list[str]:
     """The JSON of each Keras object, from the places where tf_keras looks for it."""
+    from google.protobuf.message import DecodeError
     from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 
     graph = message.meta_graphs[0].object_graph_def
     found = [node.user_object.metadata for node in graph.nodes]
     beside = path / "keras_metadata.pb"
     if beside.exists():
-        found += [node.metadata for node in SavedMetadata.FromString(beside.read_bytes()).nodes]
+        try:
+            nodes = SavedMetadata.FromString(beside.read_bytes()).nodes
+        except DecodeError as error:
+            raise SourceError(f"{beside} is damaged: {first_line(error)}.") from error
+        found += [node.metadata for node in nodes]
     return found
 
 

@@ -274,9 +274,13 @@ def decibel(error: float) -> float:
 
 
 def relative_error(real: Array, given: Array) -> float:
-    """Squared error relative to the energy."""
+    """Squared error relative to the energy; infinite where one is a number and the other is not."""
     wanted = real.astype(np.float64)
-    return float(np.sum((wanted - given) ** 2) / max(float(np.sum(wanted**2)), 1e-30))
+    with np.errstate(invalid="ignore"):
+        lost = wanted - given
+    if not np.isfinite(lost).all():
+        lost, wanted = quantmath.difference(real, given), wanted[np.isfinite(wanted)]
+    return float(np.sum(lost**2) / max(float(np.sum(wanted**2)), 1e-30))
 
 
 def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> Values:

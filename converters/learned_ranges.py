@@ -8,8 +8,6 @@ ranges written to the tensors before them, the model is quantized like any calib
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +19,13 @@ from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
+from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.schemes import Scheme
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
 _LAYERS = "edgeq.converters.qat_layers"
-# No configuration has as much; a damaged one could inflate to anything.
-_MOST_BYTES = 64 << 20
 
 
 def trained_granularity(model: Any) -> str | None:
@@ -51,28 +47,17 @@ def trained_granularity(model: Any) -> str | None:
 
 
 def _stored_granularities(path: Path) -> Iterator[str]:
-    pending = [_read_config(path)]
+    pending = [keras_file.peek(path)]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
-            config = item.get("config")
-            if str(item.get("registered_name")).startswith(PACKAGE) and isinstance(config, dict):
-                yield "tensor" if config.get("granularity") == "tensor" else "channel"
+            if str(item.get("registered_name")).startswith(PACKAGE):
+                config = item.get("config")
+                given = config.get("granularity") if isinstance(config, dict) else None
+                yield given if isinstance(given, str) else "channel"
             pending += item.values()
         elif isinstance(item, list):
             pending += item
-
-
-def _read_config(path: Path) -> Any:
-    """The configuration of a Keras file; None for other files and damaged ones, of which whoever
-    loads them will say what is wrong.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-            return json.loads(content) if len(content) <= _MOST_BYTES else None
-    except ZIP_DAMAGE:
-        return None
 
 
 def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None) -> Scheme:

@@ -25,7 +25,7 @@ from edgeq.sandbox import confine_as_planned  # of the start, which brings it
 def read_samples(job: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The calibration samples as litert-quantizer takes them: signature to list of inputs."""
     signature = next(iter(Interpreter(job["source"]).get_signature_list()))
-    arrays = np.load(job["samples"])
+    arrays = np.load(job["samples"], allow_pickle=False)
     count = len(arrays.files) // len(job["inputs"])
     samples = [
         {name: arrays[f"{sample}/{index}"] for index, name in enumerate(job["inputs"])}

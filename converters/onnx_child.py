@@ -129,7 +129,7 @@ class Session:
         """The source's own outputs, one batch of the lowered size at a time."""
         import numpy
 
-        with numpy.load(arrays) as stored:
+        with numpy.load(arrays, allow_pickle=False) as stored:
             given = {int(name): stored[name] for name in stored.files}
         first = min(given)
         batch = self.shapes[first][0]

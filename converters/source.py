@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeq import flatbuffer
 from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
+from edgeq.files import open_file
 
 KINDS = {
     "keras": "Keras file",
@@ -42,7 +43,7 @@ def identify(path: Path) -> str:
             return "saved_model"
         raise SourceError(f"The folder {path} holds no saved_model.pb.", hint=_SUPPORTED)
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(8)
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist.", hint="Check the path.") from error

@@ -103,7 +103,7 @@ class Session:
         import numpy
         import torch
 
-        with numpy.load(arrays) as stored:
+        with numpy.load(arrays, allow_pickle=False) as stored:
             given = {int(name): stored[name] for name in stored.files}
         first = min(given)
         batch = self.shapes[first][0]

@@ -861,7 +861,10 @@ def enter_sandbox(source: Optional[str]) -> List[str]:
     if source is None:
         return ["the job brought none"]
     module: Dict[str, Any] = {"__name__": "sandbox"}
-    exec(compile(source, "sandbox.py", "exec", dont_inherit=True), module)
+    try:
+        exec(compile(source, "sandbox.py", "exec", dont_inherit=True), module)
+    except ImportError as error:  # a small Python, without ctypes
+        return [f"the Python there lacks what the sandbox needs ({error})"]
     return list(module["confine"]([os.getcwd()]))  # noqa: PTH109
 
 

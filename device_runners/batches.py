@@ -64,8 +64,12 @@ class BatchJournal:
         kept = self._folder / _digest(folder, chunks)
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=self._folder, prefix="part-"))
-        for name in _names(chunks, "outputs"):
-            shutil.copyfile(folder / name, partial / name)
+        try:
+            for name in _names(chunks, "outputs"):
+                shutil.copyfile(folder / name, partial / name)
+        except OSError:  # the disk is full
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         try:
             partial.replace(kept)
         except OSError:  # another run of the same kind was quicker

@@ -366,6 +366,9 @@ class Keeper:
         final = self.root / "environments" / name
         if is_usable(final):
             return
+        for path in final.parent.iterdir():
+            if not is_usable(path):
+                remove(path)
         folder = self.root / "incoming" / f"{name}-{os.getpid()}"
         remove(folder)
         version = "{}.{}".format(*sys.version_info[:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, scratch, storage, timing
+from edgeq import flatbuffer, npy, scratch, storage, timing
 from edgeq.device_runners import agent, health
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
@@ -20,7 +21,8 @@ from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.device_runners.sustained import read_sustained, window_length
-from edgeq.errors import DeviceError, UsageError
+from edgeq.errors import DataError, DeviceError, UsageError
+from edgeq.files import open_file
 from edgeq.issues import judge
 from edgeq.values import (
     BenchOptions,
@@ -267,11 +269,11 @@ def infer(
             written = _write_chunks(folder, chunks, names, most)
             if not written:
                 break
-            batch = {**job, "chunks": written}
-            if journal is None or not journal.find(folder, written):
+            is_known = journal is not None and journal.find(folder, written)
+            if not is_known or _damage(folder, written):
+                batch = {**job, "chunks": written}
                 result = device.run(batch, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-                if "error" in result:
-                    raise _explain(models[result["model"]], device, result["error"])
+                _require_outputs(result, models, device, folder, written)
                 if journal is not None:
                     journal.keep(folder, written)
             found = ({n: _take(folder / path) for n, path in chunk["outputs"].items()}
@@ -323,8 +325,37 @@ def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:
     return files
 
 
+def _require_outputs(
+    result: Mapping[str, Any],
+    models: Sequence[Path],
+    device: Device,
+    folder: Path,
+    written: Sequence[Mapping[str, Any]],
+) -> None:
+    if "error" in result:
+        raise _explain(models[result["model"]], device, result["error"])
+    if damage := _damage(folder, written):
+        raise DeviceError(
+            f"What {device.name} computed did not arrive whole: {damage}",
+            hint="Run the command again.",
+        )
+
+
+def _damage(folder: Path, written: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is wrong with the first damaged output, None when all can be read."""
+    for name in (name for chunk in written for name in chunk["outputs"].values()):
+        try:
+            with open_file(folder / name) as stream:
+                npy.read_header(stream, name, os.fstat(stream.fileno()).st_size)
+        except DataError as error:
+            return error.message
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror or error}."
+    return None
+
+
 def _take(path: Path) -> NDArray[Any]:
     """Read an output file and free its disk space."""
-    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    array = npy.load(path)
     path.unlink()
     return array

@@ -21,6 +21,7 @@ from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_
 from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import DeviceError, UsageError
+from edgeq.files import needs_unchanged
 from edgeq.issues import judge
 from edgeq.values import BenchOptions, BenchResult, BenchRun, DeviceFacts, RuntimeInfo
 
@@ -62,6 +63,7 @@ rm -rf "$1"
 """
 
 
+@needs_unchanged("models")
 def bench(
     models: Sequence[Path],
     device: Device,

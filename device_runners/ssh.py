@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import getpass
 import json
-import tempfile
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from edgeq import scratch
 from edgeq.device_runners import keeper_link, ssh_config, ssh_login
 from edgeq.device_runners.keeper_link import Frames, last_line
 from edgeq.device_runners.session import LinkLostError, OnBytes
@@ -111,7 +111,10 @@ def connect(address: SshAddress) -> SshLink:
         DeviceError: the host is not known, refuses us, or has no Python.
     """
     hops = _hops(address)
-    return _LOOP.run(_connect(address, hops))
+    try:
+        return _LOOP.run(_connect(address, hops))
+    except (asyncssh.Error, ConnectionError) as error:
+        raise LinkLostError(short(error)) from error
 
 
 def _hops(address: SshAddress) -> list[Hop]:
@@ -155,25 +158,25 @@ class _Chain:
                 self.proxies.append(proxy)
             self.connections.append(await self._log_in(hop, client, keys, proxy))
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise LinkLostError(f"no answer within {_CONNECT_S:g} s") from error
+            raise LinkLostError(f"{hop.prefix}no answer within {_patience_s(hop):g} s") from error
         except (asyncssh.Error, OSError, ValueError) as error:
             told = ssh_login.explain(hop, client, keys, error)
             if proxy is not None and isinstance(told, LinkLostError):
-                told = LinkLostError(f"{told}; its ProxyCommand said: {proxy.said()}", told.hint)
+                told = LinkLostError(f"{told}; of its ProxyCommand: {proxy.said()}", told.hint)
             raise told from error
         finally:
             if agent is not None:
                 agent.close()
 
     async def _log_in(self, hop: Hop, client: Client, keys: Keys, proxy: Proxy | None) -> Any:
-        seconds = max(_CONNECT_S, hop.host.connect_s or 0)
-        with tempfile.NamedTemporaryFile("w", prefix="edgeq-") as choices:
-            choices.writelines(f"{line}\n" for line in hop.host.choices)
-            choices.flush()
+        seconds = _patience_s(hop)  # for each of two steps
+        with scratch.folder() as folder:
+            choices = folder / "choices"
+            choices.write_text("".join(f"{line}\n" for line in hop.host.choices))
             return await asyncssh.connect(
                 hop.host.host,
                 hop.host.port,
-                config=choices.name,
+                config=str(choices),
                 username=hop.host.user,
                 client_factory=lambda: client,
                 client_keys=keys.pairs or None,
@@ -197,18 +200,16 @@ class _Chain:
             proxy.close()
 
 
+def _patience_s(hop: Hop) -> float:
+    return max(_CONNECT_S, hop.host.connect_s or 0)
+
+
 async def _connect(address: SshAddress, hops: Sequence[Hop]) -> SshLink:
     chain = _Chain()
     try:
         for hop in hops:
             await chain.extend(hop)
-        return await asyncio.wait_for(_start_keeper(address, chain, hops[-1]), _START_S)
-    except (TimeoutError, asyncio.TimeoutError) as error:
-        chain.close()
-        raise LinkLostError(
-            f"it lets us in, and {address.python} did not answer within {_START_S:g} s",
-            hint=_how_to_see(address),
-        ) from error
+        return await _start_keeper(address, chain, hops[-1])
     except BaseException:
         chain.close()
         raise
@@ -228,17 +229,24 @@ async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink
     link = SshLink(chain, process)
     try:
         process.stdin.write(b"".join(keeper_link.programs()))
-        answer = await link.receive()
-    except LinkLostError:
+        answer = await asyncio.wait_for(link.receive(), _START_S)
+    except (LinkLostError, asyncssh.Error, ConnectionError):
         raise await _why_none(address, link) from None
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        said = link.printed()
+        raise LinkLostError(
+            f"it lets us in, but {address.python} did not answer within {_START_S:g} s"
+            + (f"; the login printed: {last_line(said)}" if said.strip() else ""),
+            hint=_how_to_see(address),
+        ) from error
     keeper_link.check_start(answer, address.python, str(address))
     return link
 
 
 async def _why_none(address: SshAddress, link: SshLink) -> Exception:
     """Why a login ended before the board's Python answered."""
-    status, printed, errors = await link.end()
-    last = last_line(errors if errors.strip() else printed)
+    status = await link.end()
+    last = last_line(link.printed())
     if status is None:
         return LinkLostError(f"the connection was closed: {last}", hint=_how_to_see(address))
     if status in (126, 127):
@@ -250,7 +258,7 @@ async def _why_none(address: SshAddress, link: SshLink) -> Exception:
     return DeviceError(
         f"{address} did not start {address.python}; the login ended with {status}: {last}.",
         hint=f"{_how_to_see(address)}; another interpreter there is named with --python.",
-        details=(printed + errors).decode("utf-8", "replace"),
+        details=link.printed().decode("utf-8", "replace"),
     )
 
 
@@ -292,11 +300,17 @@ class SshLink:
             self._frames.feed(data)
         return answer
 
-    async def end(self) -> tuple[int | None, bytes, bytes]:
-        """Status, and the end of what was printed, once it has ended by itself."""
-        await self._process.wait_closed()
-        await self._drain
-        return self._process.exit_status, self._frames.rest(), bytes(self._errors)
+    async def end(self) -> int | None:
+        """Wait until it has ended by itself; its status, None where the connection ended."""
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait_closed(), _CONNECT_S)
+            await self._drain
+        status: int | None = self._process.exit_status
+        return status
+
+    def printed(self) -> bytes:
+        """The end of what came beside answers: errors last, they say more."""
+        return self._frames.rest() + b"\n" + bytes(self._errors)
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
         """See `session.Link`."""

@@ -15,11 +15,11 @@ import shlex
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeq import scratch
 from edgeq.device_runners import ssh_files
 from edgeq.errors import DeviceError
 
@@ -30,6 +30,12 @@ _KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"
 # of algorithms are passed on only where the user made one: its lists are not those of ssh.
 _PASSED = ("addressfamily", "bindaddress", "compression")
 _ALGORITHMS = ("ciphers", "kexalgorithms", "macs", "hostkeyalgorithms")
+
+# Where the reader does not say it itself.
+_USUAL_KNOWN_HOSTS = {
+    "userknownhostsfile": "~/.ssh/known_hosts",
+    "globalknownhostsfile": "/etc/ssh/ssh_known_hosts",
+}
 
 _Found = Mapping[str, Sequence[str]]
 
@@ -76,8 +82,8 @@ def route(host: str, user: str | None = None, port: int | None = None) -> list[S
     Raises:
         DeviceError: ssh refuses the configuration, or the way leads in a circle.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        file = ssh_files.Copies(Path(folder)).write()
+    with scratch.folder() as folder:
+        file = ssh_files.Copies(folder).write()
         found = [_read(file, host, user, port, None)]
         while found[0].jumps:
             *earlier, last = found[0].jumps
@@ -105,45 +111,40 @@ def split_jump(text: str) -> tuple[str, str | None, int | None]:
 def _read(file: Path, host: str, user: str | None, port: int | None, jumps: str | None) -> SshHost:
     ask = _ask_ssh if _has_ssh() else _ask_asyncssh
     found = ask(file, host, user, port, jumps)
-
-    def one(key: str) -> str | None:
-        value = (found.get(key) or ["none"])[0]
-        return None if value.lower() == "none" else value
-
     plain = SshHost(
         alias=host,
-        host=one("hostname") or host,
-        port=int(one("port") or 22),
-        user=one("user") or getpass.getuser(),
-        known_as=one("hostkeyalias"),
-        jumps=tuple((one("proxyjump") or "").split(",")) if one("proxyjump") else (),
+        host=_one(found, "hostname") or host,
+        port=int(_one(found, "port") or 22),
+        user=_one(found, "user") or getpass.getuser(),
+        known_as=_one(found, "hostkeyalias"),
+        jumps=tuple(filter(None, (_one(found, "proxyjump") or "").split(","))),
     )
     expand = functools.partial(_expand, tokens=_tokens(plain))
-    command = None if plain.jumps else one("proxycommand")
-    seconds = one("connecttimeout")
-    return SshHost(
-        **{
-            **vars(plain),
-            "keys": tuple(map(_path, map(expand, found.get("identityfile") or _usual_keys()))),
-            "certificates": tuple(map(_path, map(expand, found.get("certificatefile", ())))),
-            "only_these": one("identitiesonly") == "yes",
-            "agent": _agent(expand((found.get("identityagent") or ["SSH_AUTH_SOCK"])[0])),
-            "known_hosts": tuple(
-                path
-                for key in ("userknownhostsfile", "globalknownhostsfile")
-                for text in found.get(key, ())
-                for path in _paths(expand(text))
-            ),
-            "proxy_command": None if command is None else expand(command),
-            "environment": tuple(
-                (name, value)
-                for name, mark, value in (text.partition("=") for text in found.get("setenv", ()))
-                if mark
-            ),
-            "choices": tuple(_choices(found)),
-            "connect_s": float(seconds) if seconds and seconds.isdigit() else None,
-        }
+    command = None if plain.jumps else _one(found, "proxycommand")
+    seconds = _one(found, "connecttimeout") or ""
+    pairs = [text.partition("=") for text in found.get("setenv", ())]
+    return replace(
+        plain,
+        keys=tuple(map(_path, map(expand, found.get("identityfile") or _usual_keys()))),
+        certificates=tuple(map(_path, map(expand, found.get("certificatefile", ())))),
+        only_these=_one(found, "identitiesonly") == "yes",
+        agent=_agent(expand((found.get("identityagent") or ["SSH_AUTH_SOCK"])[0])),
+        known_hosts=tuple(
+            path
+            for key, usual in _USUAL_KNOWN_HOSTS.items()
+            for text in found.get(key) or (usual,)
+            for path in _paths(expand(text))
+        ),
+        proxy_command=None if command is None else expand(command),
+        environment=tuple((name, value) for name, mark, value in pairs if mark),
+        choices=tuple(_choices(found)),
+        connect_s=float(seconds) if seconds.isdigit() else None,
     )
+
+
+def _one(found: _Found, key: str) -> str | None:
+    value = (found.get(key) or ["none"])[0]
+    return None if value.lower() == "none" else value
 
 
 def _ask_ssh(

@@ -46,6 +46,11 @@ class Hop:
     previous: str | None = None
     is_jump: bool = False
 
+    @property
+    def prefix(self) -> str:
+        """Of an error that the board's own name stands before."""
+        return f"{self.name}: " if self.is_jump else ""
+
 
 # ---------------------------------------------------------------- keys
 
@@ -226,9 +231,13 @@ class Proxy:
 
     def close(self) -> None:
         """End it."""
-        self._child.terminate()
-        self._child.wait()
         self.socket.close()
+        self._child.terminate()
+        try:
+            self._child.wait(1)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
         self._said.close()
 
 
@@ -264,8 +273,7 @@ def _broken(hop: Hop, keys: Keys, error: Exception) -> Exception:
             "KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs.",
         )
     if isinstance(error, (asyncssh.Error, OSError)):
-        where = f"{hop.name}: " if hop.is_jump else ""
-        return LinkLostError(f"{where}{short(error)}")
+        return LinkLostError(f"{hop.prefix}{short(error)}")
     return DeviceError(
         f"The ssh configuration for {hop.name} cannot be used: {error}.".replace("..", "."),
         hint=f"See what it says: ssh -G {hop.by_hand}",
@@ -307,7 +315,8 @@ def _how_to_forget(entry: _Entry) -> str:
 
 
 def _refused(hop: Hop, keys: Keys, error: Exception) -> DeviceError:
-    hint = f"Give it yours: ssh-copy-id {hop.by_hand}"
+    give = f"ssh-copy-id {hop.by_hand}"
+    hint = f"Give it yours: {give}"
     unusable, beside = ", ".join(keys.unusable), ""
     if unusable and not keys.pairs:
         return DeviceError(
@@ -318,7 +327,7 @@ def _refused(hop: Hop, keys: Keys, error: Exception) -> DeviceError:
     if keys.locked:
         names = " ".join(shlex.quote(str(path)) for path in keys.locked)
         beside = f"; {names}, which has a passphrase, was not tried, as the agent does not have it"
-        hint = f"Give the agent the key: ssh-add {names}. If that one is not known there: {hint}"
+        hint = f"Give the agent the key: ssh-add {names}; and if it is not known there: {give}"
     elif not keys.pairs:
         hint = f"There is no key here to offer; make one with ssh-keygen. {hint}"
     if unusable:

@@ -21,7 +21,7 @@ unpack() {
     mmdebstrap --quiet --variant=extract --architectures=arm64 \
         --setup-hook='for d in bin sbin lib; do mkdir -p "$1/usr/$d"; ln -s usr/$d "$1/$d"; done' \
         --include=base-files,bash,dash,coreutils,grep,sed,tar,gzip,libc-bin,findutils,procps \
-        --include=openssh-server,openssh-sftp-server,python3-minimal,libpython3-stdlib,libstdc++6 \
+        --include=openssh-server,python3-minimal,libpython3-stdlib,libstdc++6 \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$root"
     rm -rf "$root"/usr/share/{doc,man,locale,perl,info} "$root"/usr/lib/aarch64-linux-gnu/{perl,gconv}
 }
@@ -80,7 +80,7 @@ start)
     printf '%s\n' 'ListenAddress 127.0.0.1' "Port $port" 'HostKey /etc/ssh/ssh_host_ed25519_key' \
         'PermitRootLogin no' 'PasswordAuthentication no' 'KbdInteractiveAuthentication no' \
         'UsePAM no' 'UseDNS no' 'PidFile none' "SetEnv QEMU_CPU=$cpu" \
-        'Subsystem sftp /usr/lib/openssh/sftp-server' >"$root/etc/ssh/sshd_config"
+        >"$root/etc/ssh/sshd_config"
     echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$root/etc/ssh/ssh_host_ed25519_key.pub")" \
         >"$folder/known_hosts"
     # Its own mounts and processes: what runs in it ends with the process whose number is printed.

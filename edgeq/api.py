@@ -32,6 +32,7 @@ from edgeq.evaluation import (
     score_interval,
 )
 from edgeq.exporting import read_preprocessing
+from edgeq.files import unchanged
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
 from edgeq.judging import judge_comparison
@@ -217,7 +218,7 @@ def evaluate(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     texts = None if preprocess is None else _as_list(preprocess)
-    with scratch.folder() as folder:
+    with unchanged(*_as_list(models)), scratch.folder() as folder:
         found = [
             _evaluate(
                 Path(model), folder, data, _as_list(metrics), texts, samples, seed, target,
@@ -309,7 +310,7 @@ def compare(
         EdgeqError: one of its kinds.
     """
     target = resolve_device(device, python=None if python is None else Path(python))
-    with scratch.folder() as folder:
+    with unchanged(baseline, candidate), scratch.folder() as folder:
         first, second, batch = open_pair(Path(baseline), Path(candidate), folder)
         leader = read_interface(first)
         texts = _as_list(preprocess or ())

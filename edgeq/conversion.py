@@ -19,6 +19,7 @@ from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
 from edgeq.exporting import finish_file
+from edgeq.files import unchanged
 from edgeq.float_pass import feed, why_stock
 from edgeq.issues import judge, make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix, require_budgets
@@ -61,6 +62,7 @@ def convert_model(
     scheme, io = _resolve_options(model, options, data, test_data)
     with ExitStack() as stack:
         target, record = open_outputs(stack, output, (model, data, test_data))
+        stack.enter_context(unchanged(model))
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
             options=options, verbose=verbose, on_progress=on_progress, tensorflow=tensorflow,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from edgeq.inference import Arrays, Interface, read_interface, run_samples
 from edgeq.judging import QualityMeter
 from edgeq.metrics import Metric, Outputs
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
+
+_MOST_LABEL_BYTES = 128 << 20
 
 # A sample's inputs by name, and its label or None.
 Pair = tuple[Arrays, Any]
@@ -39,12 +41,30 @@ def run_pairs(
         Each model's outputs by name [chunk, ...] in real units, and the labels [chunk, ...] or
         None.
     """
-    for_inputs, for_labels = tee(pairs)
-    labels = (label for _, label in for_labels)
-    inputs = (sample for sample, _ in for_inputs)
-    for outputs in run_samples(models, inputs, device, **options):
-        chunk = list(islice(labels, len(metrics.first(outputs[0]))))
-        yield outputs, _stack_labels(chunk)
+    for part in _parts(iter(pairs)):
+        for_inputs, for_labels = tee(part)
+        labels = (label for _, label in for_labels)
+        inputs = (sample for sample, _ in for_inputs)
+        for outputs in run_samples(models, inputs, device, **options):
+            chunk = list(islice(labels, len(metrics.first(outputs[0]))))
+            yield outputs, _stack_labels(chunk)
+
+
+def _parts(pairs: Iterator[Pair]) -> Iterator[Iterator[Pair]]:
+    """All pairs, in runs of their own where labels are large: they wait for a whole run."""
+    size = 0
+
+    def until_full(first: Pair) -> Iterator[Pair]:
+        nonlocal size
+        for pair in chain((first,), pairs):
+            yield pair
+            size += getattr(pair[1], "nbytes", 0)
+            if size >= _MOST_LABEL_BYTES:
+                return
+
+    for first in pairs:
+        size = 0
+        yield until_full(first)
 
 
 def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:

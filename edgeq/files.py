@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, ParamSpec, TypeVar
+
+from edgeq.errors import EdgeqError, SourceError
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -60,5 +69,65 @@ def _require_regular(found: os.stat_result) -> None:
 
 def stamp(stream: BinaryIO) -> tuple[int, ...]:
     """What changes when a file is written to, or another takes its place."""
-    found = os.fstat(stream.fileno())
+    return _stamp(os.fstat(stream.fileno()))
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def unchanged(*models: Any) -> Iterator[None]:
+    """The block reads models several times, and all that it tells is of the same bytes.
+
+    Args:
+        models: of which those that are paths of files or folders are looked at.
+
+    Raises:
+        SourceError: one changed meanwhile; also where the block failed, perhaps because of that.
+    """
+    paths = [Path(model) for model in models if isinstance(model, (str, Path))]
+    before = [_stamps(path) for path in paths]
+    failure: Exception | None = None
+    try:
+        yield
+    except (EdgeqError, OSError) as error:
+        failure = error
+    for path, seen in zip(paths, before, strict=True):
+        if _stamps(path) != seen:
+            raise SourceError(
+                f"{path} changed while edgeq used it.",
+                hint="Run the command again when nothing writes to it.",
+            ) from failure
+    if failure is not None:
+        raise failure
+
+
+def _stamps(path: Path) -> dict[str, tuple[int, ...]]:
+    """Of a file, or of all files of a folder; of none where there is nothing."""
+    found = {}
+    for item in (path, *(path.rglob("*") if path.is_dir() else ())):
+        with suppress(OSError):
+            found[str(item)] = _stamp(item.stat())
+    return found
+
+
+def needs_unchanged(
+    *names: str,
+) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
+    """Put all of a function into `unchanged`, for its arguments of these names: paths, or lists."""
+
+    def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*args: _Given.args, **more: _Given.kwargs) -> _Result:
+            given = signature.bind(*args, **more).arguments
+            values = [given[name] for name in names]
+            lists = [[item] if isinstance(item, (str, Path)) else item for item in values]
+            with unchanged(*(model for models in lists for model in models)):
+                return function(*args, **more)
+
+        return checked
+
+    return decorate

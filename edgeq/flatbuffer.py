@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
+from edgeq.files import read_file
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -148,7 +149,7 @@ def read(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
-        content = path.read_bytes()
+        content = read_file(path, MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     return parse(content, str(path))

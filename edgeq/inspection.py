@@ -8,11 +8,13 @@ from typing import Any
 
 from edgeq import flatbuffer, storage
 from edgeq.converters.certificate import certify
+from edgeq.files import needs_unchanged
 from edgeq.values import Inspection, MetadataReport, SignatureReport, TensorReport
 
 _LONGEST_TEXT = 400  # characters of a metadata entry that are worth showing
 
 
+@needs_unchanged("path")
 def inspect_model(path: Path) -> Inspection:
     """Operators, tensors, quantization, signatures, metadata, and where the bytes are.
 

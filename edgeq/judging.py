@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,8 +139,9 @@ def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def worst_sqnr_db(quality: Quality) -> float:
-    """The lowest SQNR over the outputs, in dB."""
-    return min(output.sqnr_db for output in quality.outputs)
+    """The lowest SQNR over the outputs, in dB; NaN, as older records have it, is the lowest."""
+    found = [output.sqnr_db for output in quality.outputs]
+    return -math.inf if any(map(math.isnan, found)) else min(found)
 
 
 def device_of(value: Comparison) -> str | None:

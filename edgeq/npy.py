@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -99,9 +100,39 @@ def load(path: Path) -> NDArray[Any]:
         DataError: see `read_header` and `read_exactly`.
     """
     with open_file(path) as stream:
-        header = read_header(stream, str(path), os.fstat(stream.fileno()).st_size)
-        content = read_exactly(stream, header.size, str(path))
-    flat = np.frombuffer(content, header.dtype)
+        return _read_values(stream, str(path), os.fstat(stream.fileno()).st_size)
+
+
+def load_all(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz` of edgeq's own, which a process that opens foreign files wrote.
+
+    They are as numpy.savez leaves them, so that no array is larger than the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        DataError: it is no such archive; see `read_header`.
+    """
+    with open_file(path) as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise zipfile.BadZipFile("it is compressed")
+            return {
+                item.filename.removesuffix(".npy"): _load_member(archive, item, str(path))
+                for item in archive.infolist()
+            }
+        except (zipfile.BadZipFile, struct.error, ValueError, RuntimeError, EOFError) as error:
+            raise DataError(f"{path} is damaged: {error}.") from error
+
+
+def _load_member(archive: zipfile.ZipFile, item: zipfile.ZipInfo, where: str) -> NDArray[Any]:
+    with archive.open(item) as stream:
+        return _read_values(stream, f"{item.filename} in {where}", item.file_size)
+
+
+def _read_values(stream: IO[bytes], where: str, size: int) -> NDArray[Any]:
+    header = read_header(stream, where, size)
+    flat = np.frombuffer(read_exactly(stream, header.size, where), header.dtype)
     return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
 
 

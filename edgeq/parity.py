@@ -23,6 +23,7 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError
 from edgeq.exporting import read_preprocessing
+from edgeq.files import needs_unchanged
 from edgeq.quantmath import difference
 from edgeq.values import FileRef
 
@@ -96,6 +97,7 @@ class Parity:
             raise ValueError("as many lists of samples as rows are needed")
 
 
+@needs_unchanged("model")
 def parity(
     model: str | Path,
     data: Any,

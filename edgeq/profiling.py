@@ -17,6 +17,7 @@ from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.errors import DeviceError, UsageError
 from edgeq.event_mapping import map_events
+from edgeq.files import needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profile_reasons import find_reasons
 from edgeq.values import (
@@ -43,6 +44,7 @@ OnProgress = Callable[[str, int, int | None], None]
 _CUT_MS = 0.0005  # a time cut to whole microseconds is half of one too short on average
 
 
+@needs_unchanged("models")
 def profile(
     models: str | Path | Sequence[str | Path],
     *,

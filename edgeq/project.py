@@ -22,8 +22,10 @@ from tomlkit.exceptions import TOMLKitError
 
 from edgeq import storage
 from edgeq.errors import UsageError
+from edgeq.files import read_file
 from edgeq.values import FileRef
 
+_MOST_BYTES = 16 << 20
 SECTIONS = ("model", "data", "tune", "run", "policy", "devices", "package")
 
 Keys = tuple[str, ...]
@@ -71,7 +73,7 @@ def read_project(path: Path) -> ProjectFile:
         UsageError: unreadable, no TOML, or a section that edgeq does not know.
     """
     try:
-        text = path.read_text("utf-8-sig")  # some editors put a mark first
+        text = read_file(path, _MOST_BYTES).decode("utf-8-sig")  # some editors put a mark first
         sections = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -21,6 +21,7 @@ import msgspec
 
 from edgeq import storage
 from edgeq.errors import RecordError
+from edgeq.files import read_file
 from edgeq.fleet import Fleet
 from edgeq.issues import is_known, judge
 from edgeq.parity import Parity
@@ -41,6 +42,7 @@ from edgeq.values import (
 )
 
 SCHEMA_PREFIX = "edgeq.record/"
+MOST_BYTES = 1 << 30
 NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 
 
@@ -99,11 +101,19 @@ def read_record(path: Path) -> Record:
         RecordError: unreadable, cut short, no record, of a schema newer than this edgeq knows, or
             with a field that is missing or of another type.
     """
+    return parse_record(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a record's file.
+
+    Raises:
+        RecordError: they cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return read_file(path, MOST_BYTES)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return parse_record(content, str(path))
 
 
 def parse_record(content: bytes, shown_as: str) -> Record:

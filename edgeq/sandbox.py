@@ -281,15 +281,16 @@ def confine(folders: Sequence[str | os.PathLike[str]], *, sockets: bool = False)
     gaps = list(missing())
     if not sys.platform.startswith("linux"):
         return tuple(gaps)
-    version, machine = _landlock_version(), _machine()
+    version, machine = _landlock_version(), _machine() if _has_seccomp() else None
     tasks = Path("/proc/self/task")
     others = len(list(tasks.iterdir())) - 1 if tasks.is_dir() else 0
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if version or machine:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if version:
         _restrict_files(version, [os.fspath(folder) for folder in folders], sockets=sockets)
         if others and version < 8:
             gaps.append(f"{others} threads of libraries can still write any file that you can")
-    if machine is not None and _has_seccomp():
+    if machine is not None:
         _restrict_calls(*machine, sockets=sockets)
     return tuple(gaps)
 

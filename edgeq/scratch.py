@@ -8,6 +8,7 @@ without a lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,8 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edgeq.errors import DeviceError, LoweringError, OutputError, QuantizationError
+
 _LOCK = ".lock"
 _PARTIAL = ".tmp"
+_FEW_BYTES = 1 << 16
 
 
 @contextmanager
@@ -29,10 +33,44 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
             default it is in the system's folder for temporary files.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made beside a path.
+        OutputError: it cannot be made in the system's folder, is full, or goes away.
     """
-    place = Path(tempfile.gettempdir()) if beside is None else beside.parent
-    prefix = f"edgeq-{os.getuid()}-" if beside is None else f".{beside.name}."
+    if beside is not None:
+        with _folder(beside.parent, f".{beside.name}.") as fresh:
+            yield fresh
+        return
+    is_made = False
+    try:
+        with _folder(Path(tempfile.gettempdir()), f"edgeq-{os.getuid()}-") as fresh:
+            is_made = True
+            with _telling(fresh):
+                yield fresh
+    except OSError as error:
+        if is_made:
+            raise
+        raise _temporary_error(error) from error
+
+
+@contextmanager
+def _telling(made: Path) -> Iterator[None]:
+    """Tell that a temporary folder is full or gone, while it is still as it failed."""
+    try:
+        yield
+    except OSError as error:
+        if _is_of(error, made):
+            raise _temporary_error(error) from error
+        raise
+    except (DeviceError, LoweringError, QuantizationError) as error:
+        # A child that can write nothing cannot tell why, either.
+        if _free_bytes(made.parent) < _FEW_BYTES:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise _temporary_error(full) from error
+        raise
+
+
+@contextmanager
+def _folder(place: Path, prefix: str) -> Iterator[Path]:
     _sweep_folders(place, prefix)
     lock, handle = _make_locked(place, prefix, _LOCK)
     made = lock.with_suffix("")
@@ -42,6 +80,34 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
     finally:
         _remove(made, lock)
         os.close(handle)
+
+
+def _is_of(error: OSError, made: Path) -> bool:
+    """Whether a temporary folder is what failed: others' files are written meanwhile, too."""
+    if error.filename is not None:
+        path = Path(os.fsdecode(error.filename))
+        return made in (path, *path.parents)
+    if error.errno is None:  # how NumPy tells that an array was written in part
+        return True
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) and _free_bytes(made.parent) < _FEW_BYTES
+
+
+def _free_bytes(place: Path) -> int:
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:
+        return 0
+
+
+def _temporary_error(error: OSError) -> OutputError:
+    try:
+        place = tempfile.gettempdir()
+    except OSError:
+        place = os.environ.get("TMPDIR", "/tmp")
+    return OutputError(
+        f"The folder for temporary files, {place}, cannot be used: {error.strerror or error}.",
+        hint="Free space there, or name another folder: TMPDIR=/path/with/space edgeq ...",
+    )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeq import scratch
 from edgeq.errors import OutputError, UsageError
+from edgeq.files import open_file
 from edgeq.issues import judge
 from edgeq.provenance import describe_here
 from edgeq.values import FileRef, Issue
@@ -26,7 +27,7 @@ _CHUNK_BYTES = 1 << 20
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -153,7 +153,10 @@ def mutants(source: str, seed: int) -> Iterator[Mutant]:
         operator = kind()
         spans = [s for node in ast_nodes(syntax) for s in operator.mutation_positions(node)]
         for occurrence, span in enumerate(spans):
-            if not any(start <= span[0] and span[1] <= end for start, end in types):
+            (line, column), _ = span
+            is_type = any(start <= span[0] and span[1] <= end for start, end in types)
+            # The star before arguments that are named is no operator.
+            if not is_type and lines[line - 1][column : column + 2] != "*,":
                 positions.setdefault(span, []).append((name, occurrence))
 
     def rank(*parts: object) -> str:
@@ -211,7 +214,7 @@ def run_tests(copy: Path, tests: Sequence[str], cpu_s: int, log: Path | None = N
             (copy / "imported").write_text("\n".join(sys.modules))
         finally:  # and not back into this program, which would go on twice
             os._exit(status)
-    give_up = time.monotonic() + 60 + 10 * cpu_s
+    give_up = time.monotonic() + 60 + 30 * cpu_s
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if time.monotonic() > give_up:
             break
@@ -257,7 +260,7 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     known = {(one["before"], one["after"]) for one in entries if one["in"] in (name, "every")}
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    cpu_s = int(10 + 5 * require_sound(copy, tests))
+    cpu_s = int(5 + 4 * require_sound(copy, tests))
     import_others((copy / "imported").read_text().splitlines())
     require_sound(copy, tests)
     sys.dont_write_bytecode = True

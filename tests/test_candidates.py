@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
+from edgeq.candidates import _best
 from edgeq.errors import DataError, UsageError
-from edgeq.values import Conversion, FloatModel
+from edgeq.values import Conversion, FileRef, FloatModel, Ranges
+from edgeq.variants import Variant
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,6 +36,33 @@ def convert(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactor
 def default(convert: Any) -> Conversion:
     result: Conversion = convert()
     return result
+
+
+@pytest.mark.parametrize(
+    ("scores", "corrected", "best"),
+    [
+        ([30.0, 31.0, 29.0], (), 1),
+        ([30.95, 31.0, 29.0], (), 0),  # within 0.1 dB the first is as good, and simpler
+        ([30.89, 31.0, 29.0], (), 1),
+        ([30.0, 29.5], (1,), 1),  # a corrected one judges itself 1 dB too low
+        ([30.0, 28.95], (1,), 0),
+        ([30.0, 29.05], (1,), 0),
+        ([30.0, 29.15], (1,), 1),
+        ([float("-inf"), -20.0], (), 1),
+        ([float("inf"), float("inf")], (), 0),
+        ([float("-inf"), float("-inf")], (), 0),
+    ],
+)
+def test_the_best_is_the_simplest_of_the_highest(
+    scores: list[float], corrected: tuple[int, ...], best: int
+) -> None:
+    made = FloatModel(FileRef("m", "", 1), FileRef("m", "", 1), "tflite", "", (), ())
+    ranges = Ranges("edgeq", "minmax", 1, (), "")
+    variants = [
+        Variant(made, ranges, False, b"", correction_samples=int(place in corrected))
+        for place in range(len(scores))
+    ]
+    assert _best(variants, scores) == best
 
 
 def sqnr(result: Conversion) -> float:

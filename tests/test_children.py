@@ -6,9 +6,11 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ import pytest
 
 from edgeq import children, models, sandbox
 from edgeq.device_runners.local import LocalDevice
+from edgeq.history import open_history
+from edgeq.packaging import storing
+from edgeq.packaging.building import make_package
 
 EDGEQ = Path(sys.executable).with_name("edgeq")
 
@@ -70,6 +75,36 @@ def _policy(path: Path) -> Path:
     return path
 
 
+def _package(model: Path) -> Path:
+    made = make_package(model, "python", data=_DATA[1], vectors=1)
+    storing.write_package(made.files, Path("package.zip"))
+    return Path("package.zip")
+
+
+def _history(record: str) -> tuple[object, ...]:
+    """The options that name one, which has the record."""
+    with open_history("h.sqlite") as history:
+        history.add([record])
+    return "--database", "h.sqlite"
+
+
+def _archive(record: str) -> Path:
+    with zipfile.ZipFile("records.zip", "w") as archive:
+        archive.write(record, "record.json")
+    return Path("records.zip")
+
+
+def _project() -> Path:
+    path = Path("edgeq.toml")
+    path.write_text(
+        f"[model]\nsource = '{models.path('fmnist_cnn.keras')}'\neffort = 'fast'\n"
+        f"[data]\ncalibration = '{_CALIBRATION[1]}'\ntest = '{_DATA[1]}'\n"
+        "[run]\ndevices = ['local']\nmin_time = 0.02\nmax_time = 0.02\n"
+        "[policy]\nmin_sqnr_db = 10\n"
+    )
+    return path
+
+
 _COMMANDS = {
     "inspect": lambda int8, real: [int8],
     "bench": lambda int8, real: [int8, "--runs", 3],
@@ -86,6 +121,18 @@ _COMMANDS = {
     "convert": lambda int8, real: [
         real, *_CALIBRATION, "--effort", "fast", "-o", "made.tflite",
     ],
+    "tune": lambda int8, real: [
+        real, *_CALIBRATION, "--test-data", _DATA[1], "--max-trials", 1, "--min-sqnr", 1,
+        "-o", "made.tflite",
+    ],
+    "init": lambda int8, real: [real],
+    "run": lambda int8, real: ["--file", _project()],
+    "verify": lambda int8, real: [_package(int8)],
+    "history add": lambda int8, real: [f"{int8}.json", "--database", "h.sqlite"],
+    "history import": lambda int8, real: [
+        _archive(f"{int8}.json"), "--database", "h.sqlite",
+    ],
+    "history list": lambda int8, real: _history(f"{int8}.json"),
     "package": lambda int8, real: [
         int8, "--target", "python", *_DATA[:2], "--release", "1.0.0", "-o", "package",
     ],
@@ -98,7 +145,7 @@ def test_nothing_runs_from_the_current_folder(
 ) -> None:
     # As left by scripts that add to a variable which may be unset.
     path = os.environ.get("PYTHONPATH", "")
-    run(command, *_COMMANDS[command](int8_mobilenet, float_file), PYTHONPATH=path)
+    run(*command.split(), *_COMMANDS[command](int8_mobilenet, float_file), PYTHONPATH=path)
 
 
 def test_a_childs_path_has_no_current_folder_and_keeps_the_users(
@@ -200,11 +247,17 @@ _OPENED = re.compile(r'^(\d+) +openat\(\S+ "([^"]+)".* = \d+$')
 _CONFINED = re.compile(r"^(\d+) +landlock_restrict_self\(.* = 0$")
 
 
-def watch(tmp_path: Path, *arguments: object) -> tuple[set[str], dict[str, set[str]]]:
+def watch(
+    tmp_path: Path, *arguments: object, foreign: Path | None = None
+) -> tuple[set[str], dict[str, set[str]]]:
     """Run a command, watched from outside.
 
+    Args:
+        foreign: a file or folder that edgeq itself must not open either.
+
     Returns:
-        What confined itself, by name; and who opened a `.tflite` or a Keras file before it did.
+        What confined itself, by name; and who opened a `.tflite` or a Keras file, or what is
+        foreign, before it did.
     """
     log = tmp_path / "strace"
     calls = "trace=execve,openat,landlock_restrict_self"
@@ -224,9 +277,11 @@ def watch(tmp_path: Path, *arguments: object) -> tuple[set[str], dict[str, set[s
         elif match := _CONFINED.match(line):
             safe.add(match[1])
         elif match := _OPENED.match(line):
-            is_model = match[2].endswith((".tflite", ".keras"))
-            if is_model and match[1] not in safe and names.get(match[1]):
-                early.setdefault(names[match[1]], set()).add(match[2])
+            who = names.get(match[1], "")
+            is_model = match[2].endswith((".tflite", ".keras")) and who
+            is_foreign = foreign is not None and match[2].startswith(str(foreign))
+            if (is_model or is_foreign) and match[1] not in safe:
+                early.setdefault(who, set()).add(match[2])
     return {names[process] for process in safe if process in names}, early
 
 
@@ -245,7 +300,7 @@ def watch(tmp_path: Path, *arguments: object) -> tuple[set[str], dict[str, set[s
         (["debug", "{real}", "{int8}", *_DATA, *_SCALE], {"edgeq.debugging.worker"}),
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
-             "--max-trials", 1],
+             "--max-trials", 1, "--min-sqnr", 1],
             {"edgeq.tuning.trial_worker", "edgeq.converters.lean_start"},
         ),
     ],
@@ -262,6 +317,37 @@ def test_who_opens_a_model_is_confined_before(
     found, early = watch(tmp_path, *(given.get(str(item), item) for item in arguments))
     assert expected <= found
     assert early == {}
+
+
+@confined
+@pytest.mark.parametrize("name", ["package", "package.zip"])
+def test_who_opens_a_package_is_confined_before(
+    tmp_path: Path, int8_mobilenet: Path, name: str
+) -> None:
+    path = tmp_path / name
+    made = make_package(int8_mobilenet, "python", data=_DATA[1], vectors=1)
+    storing.write_package(made.files, path)
+    found, early = watch(tmp_path, "verify", path, foreign=path)
+    assert found == {"edgeq.packaging.proving", "agent.py worker"}
+    assert early == {}
+
+
+@confined
+@pytest.mark.parametrize("name", ["records", "records.zip", "records.tar.gz"])
+def test_who_opens_imported_records_is_confined_before(tmp_path: Path, name: str) -> None:
+    folder, path = tmp_path / "of" / "records", tmp_path / name
+    folder.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("history") / "compare.json", folder)
+    if name == "records":
+        path = folder
+    else:
+        shutil.make_archive(str(tmp_path / "records"), "zip" if ".zip" in name else "gztar", folder)
+    database = tmp_path / "h.sqlite"
+    found, early = watch(tmp_path, "history", "import", path, "--database", database, foreign=path)
+    assert found == {"edgeq.history.importing"}
+    assert early == {}
+    with open_history(database) as history:
+        assert history.list().total == 1
 
 
 @confined

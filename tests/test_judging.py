@@ -35,6 +35,7 @@ from edgeq.values import (
     TensorSpec,
 )
 
+NAN, INF = float("nan"), float("inf")
 OUT = (TensorSpec("out", (1, 3), "float32"),)
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])
 
@@ -133,6 +134,14 @@ def test_the_verdict_follows_the_interval(given: Quality, verdict: str) -> None:
     assert reasons
 
 
+@pytest.mark.parametrize("sqnrs", [(NAN, 40.0), (40.0, NAN), (40.0, NAN, 9.0), (NAN,)])
+def test_an_output_that_older_records_call_nan_is_the_worst(sqnrs: tuple[float, ...]) -> None:
+    outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
+    given = replace(quality(None), outputs=outputs)
+    assert worst_sqnr_db(given) == -INF
+    assert judge_comparison(given, None)[0] == "no"
+
+
 @pytest.mark.parametrize("sqnrs", [(40.0, 9.0), (9.0, 40.0), (40.0, 9.0, 30.0)])
 def test_the_worst_output_decides(sqnrs: tuple[float, ...]) -> None:
     outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
@@ -158,9 +167,6 @@ def test_each_output_has_its_own_noise() -> None:
     assert bad.sqnr_db == pytest.approx(10 * np.log10(200))
     assert (bad.mse, bad.max_error) == (0.0625, 0.5)
     assert worst_sqnr_db(found) == bad.sqnr_db
-
-
-NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
@@ -236,6 +242,11 @@ def guessing(right: int, count: int, classes: int) -> Quality:
         (1, 5, 10, False),
         (53, 100, 2, True),
         (61, 100, 2, False),
+        # Wilson's lower end is 25.002 %, a hair above chance; 33.15 % is a hair below 33.33 %.
+        (24, 68, 4, False),
+        (15, 30, 3, True),
+        # 15 % is a hair below twice chance, 15.38 %.
+        (3, 20, 13, True),
     ],
 )
 def test_a_float_model_a_hair_above_chance_is_doubted(
@@ -409,3 +420,63 @@ def test_an_invalid_latency_gives_no_speed_up_and_no_ship() -> None:
     assert reasons[-1] == (
         "no speed-up, the latency figures are invalid: the processor is emulated [bench.emulated]"
     )
+
+
+# ---------------------------------------------------------------- what two outputs agree on
+
+
+@pytest.mark.parametrize(
+    ("scores", "agreement"),
+    [
+        ([[0.6, 0.4], [0.3, 0.7]], 100.0),
+        ([[0.61, 0.4], [0.3, 0.7]], 100.0),  # sums to 1 as rounded integers do
+        ([[0.63, 0.4], [0.3, 0.7]], None),
+        ([[0.6, 0.4], [1.1, -0.1]], None),
+        ([[1.0], [1.0]], None),
+    ],
+)
+def test_without_labels_agreement_is_of_probabilities(
+    scores: list[list[float]], agreement: float | None
+) -> None:
+    four = np.array(scores * 2)
+    assert measure(four, None, baseline=four).agreement_percent == agreement
+
+
+def test_agreement_is_of_the_class_either_way() -> None:
+    turned = SCORES[:, [1, 0, 2]]
+    for ours, theirs in ((SCORES, turned), (turned, SCORES)):
+        assert measure(theirs, None, baseline=ours).agreement_percent == 25.0
+
+
+def test_an_image_of_scores_is_no_vector() -> None:
+    image = np.full((4, 2, 2, 3), 1 / 3)
+    assert measure(image, None, baseline=image).agreement_percent is None
+    row = SCORES.reshape(4, 1, 1, 3)
+    assert measure(row, [0, 1, 2, 1], baseline=row).agreement_percent == 100.0
+
+
+def test_one_score_has_two_classes_with_a_threshold_of_one_half() -> None:
+    ours, theirs = np.array([[0.6], [0.5], [0.9], [0.1]]), np.array([[0.6], [0.6], [0.4], [0.2]])
+    found = measure(theirs, [1, 0, 1, 1], baseline=ours)
+    assert (found.class_count, found.scored_output, found.agreement_percent) == (2, "out", 50.0)
+    assert (found.baseline_accuracy_percent, found.candidate_accuracy_percent) == (75.0, 25.0)
+    assert found.paired == PairedCounts(1, 2, 0, 1)
+
+
+def test_without_samples_there_is_no_error() -> None:
+    assert QualityMeter(OUT).result(is_held_out=True) == Quality(
+        0, True, (OutputQuality("out", float("inf"), 0.0, 0.0),), None, None, None, None, None
+    )
+
+
+def test_nothing_makes_a_no_better() -> None:
+    lost = quality(Interval(3.0, 2.0, 4.0))
+    invalid = replace(BENCH, runs=(replace(RUN, issues=(EMULATED,), validity="invalid"),),
+                      speedups=())  # fmt: skip
+    degraded = replace(BENCH, runs=(replace(RUN, validity="degraded"),))
+    doubt = make_issue("compare.baseline_quantized", "The first model is quantized itself.")
+    for bench, issues in ((invalid, ()), (degraded, ()), (None, [doubt])):
+        assert judge_comparison(lost, bench, issues)[0] == "no"
+    good = quality(Interval(0.1, -0.3, 0.5))
+    remark = replace(doubt, severity="info")
+    assert judge_comparison(good, None, [remark]) == judge_comparison(good, None)

@@ -32,6 +32,7 @@ TIERS = (
     ),
     (
         "edgeq.children",
+        "edgeq.foreign",
         "edgeq.quantmath",
         "edgeq.timing",
         "edgeq.files",
@@ -185,6 +186,16 @@ def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
     )
     assert done.returncode != 0
     assert f"write 'import edgeq.{folder}'" in done.stderr
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_numpy_never_unpickles(module: str) -> None:
+    """Wherever a file may be another's; it is numpy's default, but was another before 1.16.3."""
+    if module.startswith(("edgeq.models", "edgeq.device_runners.agent")):
+        return  # they read what ships with edgeq, and what the host has written
+    for node in ast.walk(parse(SOURCES[module])):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+            assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
 
 
 def test_importing_edgeq_and_its_help_loads_nothing_heavy() -> None:

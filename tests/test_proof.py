@@ -340,8 +340,9 @@ def test_what_is_doubtful_about_the_quality_is_told(measured: Measured) -> None:
         "The float model's own accuracy, 27.00 %, is not proven to be above chance (25 % for 4 "
         "classes): check labels and preprocessing.",
     )
-    measured.quality = finished(30.0, drop=Interval(3.0, 2.0, 4.0)).quality
-    (lost,) = result_of(plan)[1]
+    measured.quality = replace(measured.quality, drop_points=Interval(3.0, 2.0, 4.0))
+    again, lost = result_of(plan)[1]
+    assert again == chance
     assert (lost.code, lost.message) == (
         "convert.low_quality",
         "The result lost much: accuracy drop +3.00 points (95 % interval +2.00 to +4.00): proven "

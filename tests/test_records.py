@@ -161,7 +161,16 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
             "gate",
             "rules.0.verdict",
             "",
-            "Expected `str` matching regex '^(pass|fail|cannot-tell)$'",
+            "Expected `str` matching regex '^(pass|fail|cannot-tell)$",
+        ),
+        ("gate", "verdict", "pass\n", "Expected `str` matching regex '^(pass|fail|cannot-tell)$"),
+        ("compare", "verdict", "maybe", "Expected `str` matching regex '^(ship|check|no)$"),
+        ("compare", "verdict", "ship\n", "Expected `str` matching regex '^(ship|check|no)$"),
+        (
+            "convert",
+            "issues",
+            [{"code": "bench.load", "severity": "dire", "message": "x"}],
+            "Expected `str` matching regex '^(error|warning|note)$",
         ),
         ("profile", "pairs", [[0, 999]], "pairs are of operators that are there"),
         ("profile", "pairs", [[-1, 0]], "pairs are of operators that are there"),
@@ -184,7 +193,7 @@ def test_what_no_verb_writes_is_refused(
 
 def test_the_schemes_of_records_are_those_that_convert_knows() -> None:
     (names,) = (bound.pattern for bound in SchemeName.__metadata__)
-    assert names == f"^({'|'.join(SCHEMES)})$"
+    assert names == rf"^({'|'.join(SCHEMES)})$(?!\n)"
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -119,6 +119,8 @@ class _Judge:
         module = value.get("module")
         if _is_in(registered, self.known) and (name in self.known or _is_free(name)):
             return
+        if registered is None and name in self.known and _is_keras(module):
+            return  # a class of Keras that the user names
         if name in REFUSED:
             yield Finding(where, f"is of the class {name!r}, which {REFUSED[name]}")
         elif _is_qat_layer(name, registered, module):

@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,6 @@ from edgeq.converters.safe_reading.findings import Finding, refusal
 from edgeq.errors import SourceError
 
 CONFIG = "config.json"
-# What zipfile, zlib and h5py raise for a file that is not as it should be.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, OSError, EOFError,
-           RuntimeError, NotImplementedError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,12 +45,21 @@ def read(path: Path, kind: str) -> KerasFile:
     try:
         content, version = _read_h5(path) if kind == "h5" else _read_zip(path)
         return KerasFile(path, kind, plain_json.parse(content), version)
-    except _DAMAGE as error:
+    except archives.DAMAGE as error:
         what = "whole HDF5" if kind == "h5" else "whole Keras"
         raise SourceError(
             f"{path} is not a {what} file: {first_line(error).rstrip('.')}.",
             hint=f"Save it again with model.save('model.{kind}').",
         ) from error
+
+
+def peek(path: Path) -> Any:
+    """The configuration of a `.keras` file; None for others, whose reader says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return plain_json.parse(_read_member(archive, CONFIG))
+    except archives.DAMAGE:
+        return None
 
 
 def refuse_code(file: KerasFile, known: frozenset[str]) -> None:
@@ -82,6 +87,7 @@ def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None =
         change: made to the configuration besides.
     """
     name = folder / f"model.{file.kind}"
+    name.unlink(missing_ok=True)  # a link to the user's own file must not be written through
     config = keras_config.without_training(file.config, keep_first=file.kind == "keras")
     config = config if change is None else change(config)
     if config != file.config:

@@ -18,6 +18,8 @@ MODULES = re.compile(
     r"(tf_)?keras(\.src)?(\.(activations|applications|constraints|dtype_policies|engine"
     r"|experimental|initializers|layers|mixed_precision|models|ops|premade_models|quantizers"
     r"|random|regularizers)(\.[a-z0-9_]+)*)?"
+    # TensorFlow's own initializers, which tf_keras saves as they are.
+    r"|tensorflow\.python\.ops\.init_ops(_v2)?"
 )
 
 LAYERS = listed(

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from types import FrameType
 from typing import Any
@@ -15,7 +16,7 @@ import click
 
 from edgeq import __version__
 from edgeq.cli.printing import say, show_error, show_usage
-from edgeq.errors import EdgeqError, SandboxWarning
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning
 
 _python_shows = warnings.showwarning
 
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status: Any = cli.main(arguments, prog_name="edgeq", standalone_mode=False)
     except EdgeqError as error:
-        show_error(error, in_full=bool({"-v", "--verbose"} & set(sys.argv)))
+        show_error(error, in_full=_is_verbose())
         status = error.exit_code
     except click.ClickException as error:
         show_usage(error)
@@ -98,11 +99,12 @@ def main(arguments: list[str] | None = None) -> None:
         _drop_stdout()
         status = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _drop_stdout()
-        say("error: The output cannot be printed: no space is left there.", err=True)
         status = 1
+        if error.errno == errno.ENOSPC and error.filename is None:
+            _drop_stdout()
+            say("error: The output cannot be printed: no space is left there.", err=True)
+        else:
+            show_error(_refused(error), in_full=_is_verbose())
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -114,6 +116,20 @@ def _show_warning(
         say(f"warning: {message}", err=True)
     else:
         _python_shows(message, category, filename, *rest, **more)
+
+
+def _is_verbose() -> bool:
+    return bool({"-v", "--verbose"} & set(sys.argv))
+
+
+def _refused(error: OSError) -> EdgeqError:
+    """What the system refuses where nobody expected it; -v shows where that was."""
+    what = "Something" if error.filename is None else os.fsdecode(error.filename)
+    return OutputError(
+        f"{what} cannot be used: {error.strerror or error}.",
+        hint="Check that it exists, may be used and has space; -v shows where edgeq needed it.",
+        details=traceback.format_exc(),
+    )
 
 
 def _drop_stdout() -> None:

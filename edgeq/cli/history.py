@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgeq.cli.printing import hand_over, say, show, show_json
 from edgeq.errors import UsageError
 from edgeq.history import Filter, History, find_place
 from edgeq.history.commits import AUTO, find_commit
-from edgeq.history.exchange import Item, export_records, read_source
+from edgeq.history.exchange import Item, export_records
 from edgeq.history.store import WAIT_S
 from edgeq.history.values import METRICS, Addition, Place
 from edgeq.render import history as shown
@@ -125,7 +126,7 @@ def add(paths: tuple[Path, ...], **given: Any) -> None:
     log = _tracker(given)
     items = (Item(str(path), None, given["tags"], commit, None) for path in paths)
     with _opened(given, make=True) as (history, place):
-        additions = _add(history, place, items, as_json=given["as_json"], is_last=False)
+        additions = _add(partial(history.add_items, items), place, as_json=given["as_json"])
         if log is not None:
             log(history, additions)
     _end(additions)
@@ -157,14 +158,20 @@ def import_(source: Path, **given: Any) -> None:
     """Keep every record of a folder, or of a .zip or .tar archive, such as export has made.
 
     What is there already stays as it is; files that are no record are refused, and the status is 4.
+    What opens the archive can start no program, open no socket, and write no file of yours.
     """
-    with _opened(given, make=True) as (history, place):
-        additions = _add(history, place, read_source(source), as_json=given["as_json"])
+    from edgeq.history import importing
+
+    with (
+        _opened(given, make=True) as (history, place),
+        importing.opened(source) as records,
+    ):
+        additions = _add(partial(history.add_ready, records), place, as_json=given["as_json"])
     _end(additions)
 
 
 def _add(
-    history: History, place: Place, items: Iterable[Item], *, as_json: bool, is_last: bool = True
+    add_all: Callable[..., tuple[Addition, ...]], place: Place, *, as_json: bool
 ) -> tuple[Addition, ...]:
     seen: list[Addition] = []
 
@@ -176,7 +183,7 @@ def _add(
             say(shown.show_addition(addition))
 
     try:
-        additions = history.add_items(items, on_added=tell)
+        additions = add_all(on_added=tell)
     except KeyboardInterrupt:
         # What was written a moment ago may not have been told yet.
         say(f"Interrupted; at least {shown.show_additions(seen, place)}", err=True)

@@ -34,7 +34,8 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Prove that a PACKAGE is what was measured, and run its golden vectors on devices.
 
-    Nothing in it is executed but the model, by the TensorFlow Lite interpreter.
+    Nothing in it is executed but the model, by the TensorFlow Lite interpreter. What opens it can
+    start no program, open no socket, and write no file of yours.
 
     Exit status: 0 when no check fails (the last line says what is not proven), 3 when one does or
     the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
@@ -42,7 +43,6 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
     """
     from edgeq import storage
     from edgeq.fleet import split_names
-    from edgeq.packaging.text import show_verification
     from edgeq.packaging.verifying import verify_package
 
     with progress_display() as on_progress:
@@ -63,5 +63,7 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
         }
         show_json(json_text(plain) + "\n")
     else:
+        from edgeq.packaging.text import show_verification
+
         show(show_verification(result))
     return _STATUS[result.verdict]

@@ -21,6 +21,7 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
+from edgeq.files import unchanged
 from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
@@ -47,7 +48,7 @@ def debug_pair(
         DataError: two different models, or samples that do not fit.
         UsageError: a model has dynamic dimensions.
     """
-    with scratch.folder() as folder:
+    with unchanged(baseline, candidate), scratch.folder() as folder:
         first, second, batch = open_pair(baseline, candidate, folder)
         files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         first = _fix_batch(first, folder / "first.tflite")

@@ -68,10 +68,10 @@ def main() -> None:
 
 def _work() -> None:
     job = json.loads(sys.stdin.readline())
-    inputs = {name: np.load(path) for name, path in job["inputs"].items()}
+    inputs = {name: np.load(path, allow_pickle=False) for name, path in job["inputs"].items()}
     real, made = (Path(job[name]).read_bytes() for name in ("float", "quantized"))
     pair = Pair(real, made, inputs, job["names"])
-    labels = None if job["labels"] is None else np.load(job["labels"])
+    labels = None if job["labels"] is None else np.load(job["labels"], allow_pickle=False)
     layers = inspect(pair, labels)
     unmatched = [
         pair.describe(position)[0]

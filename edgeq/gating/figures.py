@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate, quantile_interval
+from edgeq.judging import worst_sqnr_db
 from edgeq.values import BenchRun, Issue, Latency, Origin
 
 
@@ -73,11 +74,11 @@ def find_drops(facts: Facts) -> Iterator[Figure]:
 def find_sqnrs(facts: Facts) -> Iterator[Figure]:
     """Of the worst output, one figure for each data set."""
     for fact in _qualities(facts):
-        outputs = fact.quality.outputs
-        place = min(range(len(outputs)), key=lambda index: outputs[index].sqnr_db)
-        value = outputs[place].sqnr_db
+        value = worst_sqnr_db(fact.quality)
+        found = [output.sqnr_db for output in fact.quality.outputs]
+        place = next(place for place, own in enumerate(found) if own == value or math.isnan(own))
         origin = inside(fact.origin, f".outputs[{place}].sqnr_db")
-        shown = "identical" if math.isinf(value) else f"{value:.2f} dB"
+        shown = "identical" if value == math.inf else f"{value:.2f} dB"
         yield Figure(fact.data.sha256, Estimate(value), "dB", shown, (origin,), fact.issues, fact)
 
 

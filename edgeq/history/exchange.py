@@ -15,6 +15,7 @@ import msgspec
 from edgeq import storage
 from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
+from edgeq.files import read_file
 from edgeq.history.values import Entry, Filter
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Item:
         if self.content is not None:
             return self.content
         try:
-            return Path(self.file).read_bytes()
+            return read_file(Path(self.file), _MOST_BYTES)
         except OSError as error:
             raise RecordError(f"{self.file} cannot be read: {error.strerror or error}.") from error
 
@@ -93,13 +94,18 @@ def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path
         raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
     if not is_empty:
         raise UsageError(f"{folder} is not empty.", hint="Name a new folder.")
-    written = []
-    for entry, content in history.contents(entries):
-        target = folder / _file_name(entry)
-        storage.write_atomically(target, content)
-        written.append(target)
+    written: list[Path] = []
     plain = {"schema": _INDEX_SCHEMA, "records": [_index_entry(entry) for entry in entries]}
-    storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    try:
+        for entry, content in history.contents(entries):
+            target = folder / _file_name(entry)
+            storage.write_atomically(target, content)
+            written.append(target)
+        storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
+    except OutputError:
+        for target in written:  # half of an export looks like a whole one
+            target.unlink(missing_ok=True)
+        raise
     return tuple(written)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edgeq.errors import EdgeqError, RecordError, UsageError
+from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
 from edgeq.history.exchange import Item
@@ -36,7 +36,7 @@ from edgeq.history.values import (
 )
 
 if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
-    from edgeq.history.writing import Prepared
+    from edgeq.history.writing import Ready
     from edgeq.records import Record
 
 WAIT_S = 30.0  # for a lock that another process holds
@@ -121,36 +121,43 @@ class History:
         self, items: Iterable[Item], *, on_added: OnAdded = _ignore
     ) -> tuple[Addition, ...]:
         """Add records from elsewhere, in transactions of a few hundred; see `add`."""
+        from edgeq.history import writing
+
+        return self.add_ready(map(writing.make_ready, items), on_added=on_added)
+
+    def add_ready(
+        self, items: Iterable[Ready], *, on_added: OnAdded = _ignore
+    ) -> tuple[Addition, ...]:
+        """Add records that were read already; see `add_items`."""
         made: list[Addition] = []
         remaining = iter(items)
+        # Reading and compressing take their time, so the database is not locked for them.
         while batch := list(islice(remaining, _BATCH)):
             for addition in self._add_batch(batch):
                 made.append(addition)
                 on_added(addition)
         return tuple(made)
 
-    def _add_batch(self, batch: Sequence[Item]) -> list[Addition]:
+    def _add_batch(self, batch: Sequence[Ready]) -> list[Addition]:
+        if all(item.prepared is None for item in batch):
+            return list(map(_refuse, batch))
+        now = _now()
+        with (
+            database.explaining(self.path, self._wait_s),
+            database.transaction(self._connection, self._wait_s),
+        ):
+            return [self._add_one(item, now) for item in batch]
+
+    def _add_one(self, item: Ready, now: str) -> Addition:
         from edgeq.history import writing
 
-        # Reading and compressing take their time, so the database is not locked for them.
-        ready = [(item, _prepare(item)) for item in batch]
-        now = _now()
-        made = []
-        with database.explaining(self.path, self._wait_s):
-            if all(isinstance(found, RecordError) for _, found in ready):
-                return [_refuse(item, found) for item, found in ready]
-            with database.transaction(self._connection, self._wait_s):
-                for item, found in ready:
-                    if isinstance(found, writing.Prepared):
-                        number, is_new = writing.insert(
-                            self._connection, found, now=now, tags=item.tags,
-                            git_commit=item.git_commit, added=item.added,
-                        )  # fmt: skip
-                        record = found.record
-                        made.append(Addition(item.file, number, record.sha256, record.kind, is_new))
-                    else:
-                        made.append(_refuse(item, found))
-        return made
+        if item.prepared is None:
+            return _refuse(item)
+        number, is_new = writing.insert(
+            self._connection, item.prepared, now=now, tags=item.tags,
+            git_commit=item.git_commit, added=item.added,
+        )  # fmt: skip
+        return Addition(item.file, number, item.prepared.sha256, item.prepared.kind, is_new)
 
     def remove(self, names: Sequence[str]) -> tuple[Entry, ...]:
         """Forget records, all or none.
@@ -298,20 +305,8 @@ def _refill(connection: sqlite3.Connection, version: int) -> None:
     writing.refill(connection, version)
 
 
-def _prepare(item: Item) -> Prepared | RecordError:
-    from edgeq.history import writing
-
-    for tag in item.tags:
-        if not tag.strip() or "," in tag:
-            raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
-    try:
-        return writing.prepare(item.read(), item.file)
-    except RecordError as error:
-        return error
-
-
-def _refuse(item: Item, error: Prepared | RecordError) -> Addition:
-    return Addition(item.file, None, None, None, False, str(error))
+def _refuse(item: Ready) -> Addition:
+    return Addition(item.file, None, None, None, False, item.error)
 
 
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:

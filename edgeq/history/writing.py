@@ -9,32 +9,77 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.errors import RecordError
+from msgspec import Struct
+
+from edgeq.errors import RecordError, UsageError
+from edgeq.history.exchange import Item
 from edgeq.history.figures import summarize
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Condition, Summary
-from edgeq.records import Record, parse_record
+from edgeq.records import parse_record
 
 _COLUMNS = tuple(metric.column for metric in METRICS.values())
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A record, read and compressed before the database is locked for it."""
+    """Everything that a record's rows are made of, before the database is locked for them.
 
-    record: Record
+    Attributes:
+        moment: UTC, when it was made; None in records of before 0.1.0.
+        content: its bytes, compressed.
+    """
+
+    sha256: str
+    kind: str
+    moment: str | None
+    validity: str
+    file: str
     summary: Summary
     content: bytes
 
 
-def prepare(content: bytes, shown_as: str) -> Prepared:
-    """Everything that a record's rows are made of.
+class Ready(Struct, frozen=True, tag=True):
+    """A file that is to be added, and was read.
+
+    Attributes:
+        file, tags, git_commit, added: see `Item`.
+        prepared: None when it is refused.
+        error: why it is.
+    """
+
+    file: str
+    tags: tuple[str, ...]
+    git_commit: str | None
+    added: str | None
+    prepared: Prepared | None
+    error: str | None
+
+
+def make_ready(item: Item) -> Ready:
+    """Read a file that is to be added.
 
     Raises:
-        RecordError: it is no record, or cut short.
+        UsageError: a tag makes no sense.
     """
+    for tag in item.tags:
+        if not tag.strip() or "," in tag:
+            raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
+    prepared, refusal = None, None
+    try:
+        prepared = _prepare(item.read(), item.file)
+    except RecordError as error:
+        refusal = str(error)
+    return Ready(item.file, item.tags, item.git_commit, item.added, prepared, refusal)
+
+
+def _prepare(content: bytes, shown_as: str) -> Prepared:
     record = parse_record(content, shown_as)
-    return Prepared(record, summarize(record), zlib.compress(content, 6))
+    made = record.provenance
+    return Prepared(
+        record.sha256, record.kind, None if made is None else made.created, record.validity,
+        record.path, summarize(record), zlib.compress(content, 6),
+    )  # fmt: skip
 
 
 def insert(
@@ -55,13 +100,11 @@ def insert(
     Returns:
         Its number, and whether it is new.
     """
-    record = prepared.record
-    made = record.provenance
     done = connection.execute(
         "INSERT OR IGNORE INTO records (sha256, kind, moment, added, validity, file) "
         "VALUES (?, ?, ?, ?, ?, ?)",
-        (record.sha256, record.kind, now if made is None else made.created, added or now,
-         record.validity, record.path),
+        (prepared.sha256, prepared.kind, prepared.moment or now, added or now,
+         prepared.validity, prepared.file),
     )  # fmt: skip
     is_new = done.rowcount == 1
     if is_new:
@@ -70,7 +113,7 @@ def insert(
         _fill(connection, number, prepared.summary)
     else:
         select = "SELECT number FROM records WHERE sha256 = ?"
-        (number,) = connection.execute(select, (record.sha256,)).fetchone()
+        (number,) = connection.execute(select, (prepared.sha256,)).fetchone()
     connection.executemany(
         "INSERT OR IGNORE INTO tags VALUES (?, ?)", [(number, tag) for tag in tags]
     )

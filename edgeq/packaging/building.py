@@ -12,6 +12,7 @@ from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, UsageError
 from edgeq.escaping import printable
+from edgeq.files import needs_unchanged
 from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
@@ -32,6 +33,7 @@ from edgeq.packaging.parts import Parts
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import ship
+from edgeq.packaging.tools import HERE, Tools
 from edgeq.packaging.values import Contract, Golden, Ingredients
 
 _VECTORS = 4
@@ -88,6 +90,7 @@ class Package:
         return self.manifest.warnings
 
 
+@needs_unchanged("model")
 def make_package(
     model: str | Path,
     target: str,
@@ -211,14 +214,16 @@ def _choose_golden(
     return golden
 
 
-def collect(parts: Parts) -> dict[str, bytes]:
+def collect(parts: Parts, tools: Tools = HERE) -> dict[str, bytes]:
     """All files but the manifest, the sums and the signature; `verify` makes them again.
 
     Raises:
         PackageError: the model cannot be packaged for this target.
     """
     target = targets.target(parts.target)
-    made = target.make_files(Ingredients(parts.contract, parts.model, parts.golden, parts.license))
+    made = target.make_files(
+        Ingredients(parts.contract, parts.model, parts.golden, parts.license, tools)
+    )
     made = papers.complete_readme(made, parts.warnings, is_signed=parts.is_signed)
     return {
         **made,

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+# The check whose result says whether anybody vouches for the rest, and what it says without one.
+OF_SIGNATURE, UNSIGNED = "signature", "not signed"
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Check:
     """
 
     name: str
-    verdict: str
+    verdict: Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell|skipped)\Z")]
     detail: tuple[str, ...]
 
 

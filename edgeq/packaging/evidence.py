@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.manifest import GateVerdict, read_gates
 from edgeq.packaging.values import Contract
-from edgeq.records import Record, read_record
+from edgeq.records import Record, parse_record, read_content
 from edgeq.reporting.subject import digests_of
 
 NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
@@ -61,9 +61,10 @@ def find_evidence(model: Path, given: Sequence[str | Path], contract: Contract) 
     beside = model.with_name(f"{model.name}.json")
     if beside.is_file() and not any(_is_same(beside, path) for path in paths):
         paths.insert(0, beside)
-    records = []
+    records, contents = [], []
     for path in paths:
-        record = read_record(path)
+        content = read_content(path)
+        record = parse_record(content, str(path))
         digests = digests_of(record)
         if contract.model.sha256 not in digests:
             raise RecordError(
@@ -72,8 +73,8 @@ def find_evidence(model: Path, given: Sequence[str | Path], contract: Contract) 
                 hint="Convert again, or give the records of this file.",
             )
         records.append(record)
-    contents = tuple(path.read_bytes() for path in paths)
-    return Evidence(tuple(records), contents, read_gates(records))
+        contents.append(content)
+    return Evidence(tuple(records), tuple(contents), read_gates(records))
 
 
 def _beginnings(digests: set[str]) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq.errors import UsageError
+from edgeq.files import read_file
 
+_MOST_BYTES = 16 << 20
 _NUMBERED = re.compile(r"(\d+)\s*[\s,;:]\s*\S")
 
 
@@ -20,7 +22,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         UsageError: no text file in UTF-8, or one whose lines are no names.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_file(path, _MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"The labels {path} cannot be read: {getattr(error, 'strerror', error)}.",

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -21,8 +21,10 @@ from edgeq.errors import DamagedPackageError, UnjudgedPackageError
 from edgeq.escaping import clean, json_printable
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.values import SCHEMA, Contract, Files
-from edgeq.records import Record
 from edgeq.values import Count
+
+if TYPE_CHECKING:
+    from edgeq.records import Record
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"

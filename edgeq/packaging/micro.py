@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, scratch
+from edgeq import children, npy, scratch
 from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 
@@ -123,11 +123,11 @@ def run(
         (folder / "job.json").write_text(json.dumps(job))
         _run(runtime, folder, shown_as, time_limit_s)
         reply = json.loads((folder / "reply.json").read_text())
-        with np.load(folder / "outputs.npz") as found:
-            outputs = tuple(
-                tuple(found[f"{number}/{index}"] for index in range(output_count))
-                for number in range(len(samples))
-            )
+        found = npy.load_all(folder / "outputs.npz")
+        outputs = tuple(
+            tuple(found[f"{number}/{index}"] for index in range(output_count))
+            for number in range(len(samples))
+        )
     return Measured(runtime.version, outputs, reply["least"], reply["recorded"])
 
 

@@ -95,7 +95,7 @@ def main() -> int:
     confine_as_planned()
     job = json.loads(Path(sys.argv[1]).read_text())
     content = Path(job["model"]).read_bytes()
-    arrays = np.load(job["inputs"])
+    arrays = np.load(job["inputs"], allow_pickle=False)
     count = len(arrays.files) // job["samples"]
     samples = [
         [arrays[f"{sample}/{index}"] for index in range(count)] for sample in range(job["samples"])

@@ -22,6 +22,7 @@ from edgeq.packaging.papers import CARD
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import without_metadata
+from edgeq.packaging.tools import Tools
 from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import Record
 
@@ -54,6 +55,7 @@ def check_code(
     model: bytes,
     golden: Golden,
     records: Sequence[Record],
+    tools: Tools,
     *,
     runs: bool,
 ) -> Check:
@@ -81,7 +83,7 @@ def check_code(
         is_signed=SIGNATURE in files,
     )
     try:
-        made = building.collect(parts)
+        made = building.collect(parts, tools)
         # Whether an input is an image, the samples told when the metadata were made.
         strange = _find_strange_metadata(model, see_images(contract, golden), manifest)
     except EdgeqError as error:

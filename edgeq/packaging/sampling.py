@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 _LOOKED_AT = (8, 32)  # samples for each that is wanted, and in all: where few are sturdy
+_MOST_KEY_VALUES = 64  # of a label that is told from others as it is
 _GROUP = 4  # samples looked at together, at least
 _NEIGHBOURS = 16  # of a sample, itself among them
 _FAST = ("xnnpack", "builtin")  # the reference kernels take seconds for a large image
@@ -162,7 +164,9 @@ def _rank(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
         return looked_at
     first: dict[object, list[int]] = {}
     for sample in samples.iterate(looked_at):
-        key = str(np.asarray(sample.label).tolist())
+        label = np.asarray(sample.label)
+        is_large = label.size > _MOST_KEY_VALUES
+        key = sha256(label.tobytes()).hexdigest() if is_large else str(label.tolist())
         first.setdefault(key, []).append(sample.index)
     ranked = sorted(
         (rank, key, index) for key, found in first.items() for rank, index in enumerate(found)

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edgeq.errors import UsageError
+from edgeq.files import read_file
 
 PASSWORD = "EDGEQ_SIGNING_PASSWORD"
+_MOST_BYTES = 1 << 20
 _HOW = "Make one: openssl genpkey -algorithm ed25519 -out key.pem"
 
 
@@ -29,7 +31,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         UsageError: unreadable, encrypted without the right password, or another kind of key.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=_HOW) from error
     key = _decrypt(content, os.environ.get(PASSWORD), path)
@@ -64,7 +66,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """
     hint = "Make it of the private one: openssl pkey -in key.pem -pubout -out key.pub.pem"
     try:
-        return parse_public_key(path.read_bytes(), str(path))
+        return parse_public_key(read_file(path, _MOST_BYTES), str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from edgeq.packaging.building import Package
-from edgeq.packaging.delivery import Delivery
 from edgeq.packaging.targets import TITLES
-from edgeq.packaging.verifying import Verification
 from edgeq.render.parts import grid, harmless, heading, render, show_bytes
+
+if TYPE_CHECKING:
+    from edgeq.packaging.building import Package
+    from edgeq.packaging.delivery import Delivery
+    from edgeq.packaging.verifying import Verification
 
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped": "SKIPPED"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.packaging.tools import HERE, Tools
 from edgeq.values import FileRef, Issue, Preprocessing, TensorSpec
 
 SCHEMA = "edgeq.package/1"
@@ -116,9 +117,11 @@ class Ingredients:
     Attributes:
         model: bytes of the `.tflite` as it ships.
         license: SPDX expression, or None when nobody named one.
+        tools: programs that a target may run.
     """
 
     contract: Contract
     model: bytes
     golden: Golden
     license: str | None
+    tools: Tools = HERE

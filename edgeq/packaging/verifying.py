@@ -1,35 +1,25 @@
 """Whether a package is what it says, and whether a device computes what was measured.
 
 Nothing in a package is executed: files are digested, the model is read as data, and only the
-TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` again).
+TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` again). A confined
+child looks at all of it (`proving.py`); what it must ask for, and its answer, go through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from edgeq.errors import UnjudgedPackageError
+from edgeq.foreign import Reader
+from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
 
-from edgeq import scratch
-from edgeq.device_runners import measure
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import Device, OnEvent, events_as_progress, resolve_device
-from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
-from edgeq.packaging import contents, signing
-from edgeq.packaging.checks import Check, outcome, skipped
-from edgeq.packaging.golden import check_vector
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, Manifest
-from edgeq.packaging.reading import Opened, open_package
-from edgeq.packaging.remaking import check_code
-from edgeq.packaging.values import Files, Golden
+if TYPE_CHECKING:
+    from edgeq.packaging.manifest import Manifest
 
 OnProgress = Callable[[str, int, int | None], None]
-
-_REST = skipped("the rest", "not looked at: what failed comes first")
-_SIGNATURE, _UNSIGNED = "signature", "not signed"
 
 
 @dataclass(frozen=True)
@@ -67,10 +57,10 @@ class Verification:
         if self.verdict == "cannot-tell":
             return f"nothing failed in {self.path}, but not judged: {', '.join(names)}."
         open_ = [check.name for check in self.checks if check.verdict == "skipped"]
-        rest = ", ".join(name for name in open_ if name != _SIGNATURE)
+        rest = ", ".join(name for name in open_ if name != OF_SIGNATURE)
         unproven = f" Not proven: {rest}." if rest else ""
-        if _SIGNATURE in open_:
-            is_signed = all(check.detail != (_UNSIGNED,) for check in self.checks)
+        if OF_SIGNATURE in open_:
+            is_signed = all(check.detail != (UNSIGNED,) for check in self.checks)
             why = (
                 "its signature was held against no --public-key" if is_signed else "it is unsigned"
             )
@@ -90,8 +80,6 @@ def verify_package(
 ) -> Verification:
     """Check a package, and run its golden vectors on devices.
 
-    What its bytes or its signature belie is not looked into.
-
     Args:
         devices: as for `bench`; on none, nothing is proven of the vectors.
         python: interpreter on this machine.
@@ -101,124 +89,32 @@ def verify_package(
 
     Raises:
         DamagedPackageError: it is no package, or damaged so that nothing of it can be told.
-        UnjudgedPackageError: it cannot be opened, or is of a newer edgeq.
+        UnjudgedPackageError: it cannot be opened, is of a newer edgeq, or whoever looks at it dies.
         UsageError: an unusable key, or an unknown device.
     """
     source = Path(path)
-    key = None if public_key is None else signing.read_public_key(public_key)
-    opened = [resolve_device(name, python if name == "local" else None) for name in devices]
-    package = open_package(source)
-    count = len(package.manifest.files)
-    checks = [
-        outcome("files", package.damage, f"{count} files are what the manifest says"),
-        _check_signature(package.files, key),
-    ]
-    if any(check.verdict == "fail" for check in checks):
-        return Verification(str(source), package.manifest, (*checks, _REST))
-    is_vouched_for = checks[-1].verdict == "pass"
-    wanted = dict(zip(devices, opened, strict=True)) if runs else None
-    events = events_as_progress(on_progress)
-    checks += _check_contents(package, is_vouched_for, wanted, events)
-    return Verification(str(source), package.manifest, tuple(checks))
+    with Reader("edgeq.packaging.proving", source, UnjudgedPackageError) as child:
+        # The child has as much to import, at the same time.
+        from edgeq.device_runners.device import events_as_progress, resolve_device
+        from edgeq.packaging import asking
+        from edgeq.packaging.answering import Answerer
+
+        key = None if public_key is None else _read_key(public_key)
+        opened = {
+            name: resolve_device(name, python if name == "local" else None) for name in devices
+        }
+        child.send(asking.Job(str(source), key, tuple(opened) if runs else None))
+        wanted = tuple(opened.values()) if runs else None
+        answerer = Answerer(wanted, events_as_progress(on_progress))
+        while not isinstance(told := child.receive(asking.Told), asking.Judged):
+            try:
+                child.send(answerer.answer(told))
+            except ValueError as error:
+                raise child.nonsense(error) from error
+    return Verification(str(source), told.manifest, told.checks)
 
 
-def _check_contents(
-    package: Opened, is_vouched_for: bool, devices: dict[str, Device] | None, on_event: OnEvent
-) -> Iterator[Check]:
-    """Each check in turn, as far as those before allow."""
-    files, manifest = package.files, package.manifest
-    check, model = contents.check_model(files, manifest)
-    yield check
-    if model is None:
-        yield _REST
-        return
-    check, contract = contents.check_contract(model, manifest)
-    yield check
-    if contract is None:
-        yield _REST
-        return
-    check, records = contents.check_records(model, files, manifest)
-    yield check
-    if records is not None:
-        yield contents.check_gate(manifest, records, is_vouched_for)
-    check, golden = contents.check_vectors(files, contract)
-    yield check
-    if records is None or golden is None:
-        yield _REST
-        return
-    yield contents.check_inputs(contract, golden)
-    runs = devices is not None
-    yield check_code(files, manifest, contract, model, golden, records, runs=runs)
-    if not devices:
-        yield skipped("golden vectors", "not run, as was asked")
-        return
-    for name, device in devices.items():
-        try:
-            yield _run_golden(model, golden, device, name, on_event)
-        finally:
-            if isinstance(device, BoardDevice):
-                device.close()
+def _read_key(path: Path) -> str:
+    from edgeq.packaging import signing
 
-
-def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:
-    signature = files.get(SIGNATURE)
-    if signature is None and KEY in files:
-        told = f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"
-        return Check(_SIGNATURE, "fail", (told,))
-    if signature is None:
-        whose = "" if key is None else f"; it should be, by the key {signing.fingerprint(key)}"
-        return Check(_SIGNATURE, "skipped" if key is None else "fail", (f"{_UNSIGNED}{whose}",))
-    sums = files.get(SUMS, b"")
-    if key is not None:
-        whose = f"the key {signing.fingerprint(key)}"
-        problems = []
-        if not signing.is_signed(sums, signature, key):
-            problems.append(f"{SIGNATURE} is not by {whose} over {SUMS}")
-        if files.get(KEY) != signing.public_pem(key):
-            problems.append(f"{KEY} is not {whose}")
-        return outcome(_SIGNATURE, problems, f"by {whose}")
-    try:
-        own = signing.parse_public_key(files.get(KEY, b""), KEY)
-    except UsageError as error:
-        return Check(_SIGNATURE, "fail", (error.message,))
-    if not signing.is_signed(sums, signature, own):
-        return Check(_SIGNATURE, "fail", (f"{SIGNATURE} or {KEY} was changed",))
-    told = f"it says to be by {signing.fingerprint(own)}; --public-key KEY.pem proves by whom"
-    return Check(_SIGNATURE, "skipped", (told,))
-
-
-# ---------------------------------------------------------------- golden vectors
-
-
-def _run_golden(
-    model: bytes, golden: Golden, device: Device, name: str, on_event: OnEvent
-) -> Check:
-    """The vectors on one device."""
-    label = f"golden vectors on {name}"
-    inputs = {
-        key: np.concatenate([vector.inputs[key] for vector in golden.vectors])
-        for key in golden.vectors[0].inputs
-    }
-    with scratch.folder() as folder:
-        path = folder / "model.tflite"
-        path.write_bytes(model)
-        try:
-            (found,) = measure.infer([path], iter([[inputs]]), device, on_event=on_event)
-        except (DeviceError, MissingExtraError) as error:
-            return Check(label, "cannot-tell", (error.message,))
-        except EdgeqError as error:
-            return Check(label, "fail", (error.message,))
-    problems = []
-    for place, vector in enumerate(golden.vectors):
-        own = {key: array[place : place + 1] for key, array in found[0].items()}
-        try:
-            problems += check_vector(vector, own, golden.tolerances)
-        except DataError as error:
-            return Check(label, "fail", (error.message,))
-    exact = sum(
-        all(np.array_equal(found[0][key][place : place + 1], array)
-            for key, array in vector.outputs.items())
-        for place, vector in enumerate(golden.vectors)
-    )  # fmt: skip
-    count = len(golden.vectors)
-    return outcome(label, problems, f"{count} of {count} within tolerance, {exact} exact")
+    return signing.public_pem(signing.read_public_key(path)).decode()

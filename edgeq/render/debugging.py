@@ -118,7 +118,7 @@ def _spread(layer: LayerReport) -> float:
 def _number(decibel: float | None) -> str:
     if decibel is None:
         return "-"
-    return "same" if math.isinf(decibel) else f"{decibel:.1f}"
+    return "same" if decibel == math.inf else f"{decibel:.1f}"
 
 
 def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:

@@ -358,7 +358,8 @@ def show_sparks(points: Sequence[TrendPoint]) -> str:
         if point.validity == "invalid":
             marks.append(" ")
         elif not math.isfinite(point.value):
-            marks.append(_SPARKS[-1])  # identical to the float model
+            # Identical to the float model, or nothing like it.
+            marks.append(_SPARKS[-1] if point.value > 0 else _SPARKS[0])
         elif high == low:
             marks.append(_SPARKS[3])
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.render.parts import first_name, show_bytes, show_db, show_ms
 from edgeq.reporting.values import Cell
@@ -49,7 +47,7 @@ def number(value: float | None, pattern: str = "{:.3g}") -> Cell:
     """Any number; "-" when it was not measured."""
     if value is None:
         return Cell("-")
-    return Cell("identical" if math.isinf(value) else pattern.format(value), value)
+    return Cell(pattern.format(value), value)
 
 
 def times(value: float) -> str:

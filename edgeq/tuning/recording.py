@@ -103,6 +103,10 @@ def _to_judge_on(ready: Prepared) -> tuple[Samples, tuple[int, ...]]:
     """Labelled test data, or what calibration left of the representative dataset."""
     plan = ready.plan
     size = max(int(np.prod(spec.shape[1:])) * 4 for spec in ready.model.inputs)
+    used = plan.test or plan.samples
+    assert used is not None
+    labels = (getattr(item.label, "nbytes", 0) for item in used.iterate((0,)))
+    size = max(size, *(4 * label for label in labels))  # they wait in memory, and are joined there
     most = min(_MOST_SAMPLES, max(1, _MOST_BYTES // size))
     if plan.test is not None:
         return plan.test, tuple(range(plan.test.count_up_to(most)))

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from edgeq.values import Recipe
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_load = partial(np.load, allow_pickle=False)
 _CHUNK_SAMPLES = 256
 _RANKING_SAMPLES = 32
 
@@ -93,7 +95,7 @@ def make_file(task: Task, store: Store) -> bytes:
     made = mix_in(made, source, "float32", source, recipe.keep_float)
     if recipe.corrections:
         tree = flatbuffer.parse(made, "the quantized model")
-        fits = {name: np.load(store.path(digest)) for name, digest in task.fits.items()}
+        fits = {name: _load(store.path(digest)) for name, digest in task.fits.items()}
         real = flatbuffer.parse(source, "the float model")
         batched = {name: _batches(values, _batch(real)) for name, values in fits.items()}
         correct_tree(real, tree, batched, recipe.corrections)
@@ -110,10 +112,10 @@ def try_task(task: Task, store: Store) -> dict[str, Any]:
     content = make_file(task, store)
     tree = flatbuffer.parse(content, "the trial")
     inputs, wanted = (
-        {name: np.load(store.path(digest), mmap_mode="r") for name, digest in side.items()}
+        {name: _load(store.path(digest), mmap_mode="r") for name, digest in side.items()}
         for side in (task.inputs, task.outputs)
     )
-    labels = np.load(store.path(task.labels)) if task.labels else None
+    labels = _load(store.path(task.labels)) if task.labels else None
     _, specs = flatbuffer.interface(flatbuffer.parse(store.read(task.source), "the float model"))
     meter = QualityMeter(specs)
     runner = _Runner(content, tree)
@@ -138,7 +140,7 @@ def rank_operators(task: Task, store: Store) -> list[dict[str, Any]]:
     source = store.read(task.source)
     size = _batch(flatbuffer.parse(source, "the float model"))
     inputs = {
-        name: _batches(np.load(store.path(digest))[:_RANKING_SAMPLES], size)
+        name: _batches(_load(store.path(digest))[:_RANKING_SAMPLES], size)
         for name, digest in task.fits.items()
     }
     effects = measure_effects(source, make_file(task, store), inputs)

@@ -16,6 +16,7 @@ from edgeq.device_runners import runtimes
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.evaluation import measure_quality
+from edgeq.files import unchanged
 from edgeq.float_pass import why_stock
 from edgeq.issues import judge
 from edgeq.planning import OnProgress, require_budgets
@@ -55,6 +56,7 @@ def tune_model(
     scheme, io = resolve("int8", options.convert.io, "channel")
     with ExitStack() as stack:
         target, record_path = open_outputs(stack, output, (model, data, test_data))
+        stack.enter_context(unchanged(model))
         runtimes.choose_runtime(device, None)  # a device that is not there is told before the work
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,

@@ -45,6 +45,23 @@ def test_doctor_of_a_python_without_a_runtime_has_status_1(tmp_path: Path) -> No
     assert done.stdout.endswith("No run is possible there.\n")
 
 
+def test_devices_of_which_one_does_not_answer_have_status_1() -> None:
+    gone = "nobody@127.0.0.1:1"
+    for devices, status in (
+        (["local"], 0),
+        ([gone], 1),
+        (["local", gone], 1),
+        ([gone, "local"], 1),
+    ):
+        done = edgeq("devices", "check", *devices, "--json")
+        assert done.returncode == status, done.stderr
+        found = {item["device"]: item for item in json.loads(done.stdout)["devices"]}
+        assert list(found) == devices
+        if gone in found:
+            assert found[gone]["facts"] is None
+            assert found[gone]["error"] == f"{gone} cannot be reached: connection refused."
+
+
 def test_doctor_of_an_unknown_device() -> None:
     done = edgeq("doctor", "toaster")
     assert (done.returncode, done.stdout) == (2, "")

@@ -239,6 +239,15 @@ def test_the_dtypes_of_inputs_count_as_those_of_the_result(
     )
 
 
+def test_constants_and_inputs_that_are_left_out_do_not_count(certified: CERTIFIED) -> None:
+    tensors = [integer("x"), tensor("c", [4], FLOAT, buffer=1), integer("y"), tensor("z", [4])]
+    left_out, with_constant = operator(0, [0, 0, -1], [2]), operator(0, [0, 1], [2])
+    constants = [np.ones(4, np.float32)]
+    for one in (left_out, with_constant):
+        proof = certified(tensors, [one], [Operator.ADD], constants)
+        assert [op.precision for op in proof.operators] == ["int8"]
+
+
 @pytest.mark.parametrize(
     ("stored", "is_widened", "precision"),
     [
@@ -363,6 +372,15 @@ def test_float_weights_of_1024_elements_are_bare(
     }
 
 
+def test_integers_that_no_kernel_takes_as_weights_have_no_granularity(certified: CERTIFIED) -> None:
+    table = tensor("w", [3, 2], INT16, buffer=1, scale=0.5)
+    tensors = [integer("x"), table, integer("y")]
+    proof = certified(tensors, [operator(0, [0, 1], [2])], [Operator.FULLY_CONNECTED],
+                      [np.ones((3, 2), np.int16)])  # fmt: skip
+    (found,) = proof.operators
+    assert (found.weight_dtype, found.granularity, found.is_per_channel) == ("int16", None, None)
+
+
 def test_some_weights_per_channel_make_it_per_channel(certified: CERTIFIED) -> None:
     tensors = [integer("x"), scaled(3, (3, 1, 1, 2)), integer("y"), scaled(1, (3, 1, 1, 2), "v"),
                integer("z")]  # fmt: skip
@@ -462,6 +480,7 @@ def test_float_weights_are_named_unless_they_were_to_stay() -> None:
     floats = reports("CONV_2D", weight_dtype="float32")
     floats = replace(floats, unquantized_weights=bare)
     assert problems(floats, "fp32") == ()
+    assert problems(floats, "fp16") == named
     assert problems(floats, mix=Mix(keep_float=("a",))) == ()
 
 

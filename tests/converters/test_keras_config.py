@@ -428,6 +428,12 @@ ACCEPTED = {
             "config": {"mode": "int8", "source_name": "float32"}, "registered_name": None,
         }
     ),
+    "TensorFlow's initializer": dense(
+        bias_initializer={
+            "module": "tensorflow.python.ops.init_ops_v2", "class_name": "Constant",
+            "config": {"value": 1}, "registered_name": "Constant",
+        }
+    ),
     "vocabulary in the file": layer("StringLookup", vocabulary=["a", "[]", '{"a": 1}']),
     "edgeq's own": layer("QuantizedDense", around={"registered_name": "edgeq>QuantizedDense"}),
     "edgeq's own in .h5": layer("edgeq>FakeQuantize"),
@@ -456,6 +462,8 @@ CUSTOM = frozenset(("Twice", "odd>Twice", "swish2"))
         dense(activation="swish2"),
         dense(activation=function("train", "swish2", "swish2")),
         layer("Bidirectional", layer=layer("Twice", cell=dense())),
+        # A class of a newer Keras.
+        layer("Twice", around={"module": "keras.layers", "registered_name": None}),
     ],
 )
 def test_the_users_own_objects_are_accepted(config: Any) -> None:
@@ -472,6 +480,7 @@ def test_the_users_own_objects_are_accepted(config: Any) -> None:
         layer("Twice", around={"module": "os", "registered_name": "other>Twice"}),
         layer("deserialize", around={"registered_name": "odd>Twice"}),
         layer("Twice", inner=layer("Lambda")),
+        layer("Twice", around={"module": "os", "registered_name": None}),
     ],
 )
 def test_names_of_the_users_objects_cover_nothing_else(config: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq import flatbuffer, models
 from edgeq.converters import calibration, quantization
-from edgeq.converters.layer_errors import Pair, measure_effects
+from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import SCHEMES
@@ -19,6 +19,32 @@ from edgeq.errors import DataError
 from edgeq.values import FloatModel
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("real", "given", "error", "sqnr"),
+    [
+        ([3.0, 4.0], [3.0, 4.0], 0.0, INF),
+        ([3.0, 4.0], [3.0, 4.5], 0.01, 20.0),  # 0.25 of 25
+        ([3.0, 4.0], [3.0, 3.5], 0.01, 20.0),
+        ([3.0, 4.0], [NAN, 4.0], INF, -INF),
+        ([3.0, 4.0], [3.0, -INF], INF, -INF),
+        ([NAN, 4.0], [3.0, 4.0], INF, -INF),
+        ([-INF, 5.0], [-INF, 5.5], 0.01, 20.0),  # a mask's infinity is no energy
+        ([-INF, 5.0], [INF, 5.0], INF, -INF),
+        ([NAN, 5.0], [NAN, 5.0], 0.0, INF),
+        ([0.0, 0.0], [0.0, 0.0], 0.0, INF),
+    ],
+)
+def test_the_error_of_what_is_not_finite_has_no_bounds(
+    real: list[float], given: list[float], error: float, sqnr: float
+) -> None:
+    found = relative_error(np.array(real, np.float32), np.array(given, np.float32))
+    assert found == pytest.approx(error)
+    assert decibel(found) == pytest.approx(sqnr)
 
 
 @pytest.fixture(scope="module")

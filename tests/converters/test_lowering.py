@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import api, models
+from edgeq import api, models, storage
 from edgeq.converters import calibration, lowering
 from edgeq.converters.certificate import certify
 from edgeq.converters.lowering import FileReader
@@ -20,6 +20,7 @@ from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.values import ConvertOptions, FloatModel
+from tests.tiny_models import add_one
 
 Lower = Callable[..., FloatModel]
 
@@ -235,6 +236,46 @@ def test_nan_is_a_difference(float_cnn: FloatModel) -> None:
     name = float_cnn.outputs[0].name
     with pytest.raises(LoweringError):
         lowering.check(float_cnn, {name: np.ones((1, 2))}, {name: np.full((1, 2), np.nan)})
+
+
+def float_model(folder: Path) -> FloatModel:
+    """One output, y."""
+    path = folder / "m.tflite"
+    path.write_bytes(add_one())
+    return FloatModel(storage.refer(path), storage.refer(path), "tflite", "", (), ())
+
+
+@pytest.mark.parametrize(
+    ("got", "deviation"),
+    [
+        ([1.0, -1000.0], 0.0),
+        ([2.0, -1000.0], 1e-3),  # a thousandth of the largest value, exactly
+        ([0.0, -1000.0], 1e-3),
+        ([1.0, -1001.0], 1e-3),
+        ([1.0, -999.0], 1e-3),
+        ([1.0, -999.5], 5e-4),
+        ([2.1, -1000.0], None),
+        ([1.0, -1001.1], None),
+        ([1.0, -998.9], None),
+        ([1.0, 1000.0], None),
+        ([np.nan, -1000.0], None),
+        ([1.0, np.nan], None),
+        ([np.inf, -1000.0], None),
+    ],
+)
+def test_a_thousandth_of_the_largest_value_is_the_same_function(
+    tmp_path: Path, got: list[float], deviation: float | None
+) -> None:
+    model, expected = float_model(tmp_path), np.array([[1.0, -1000.0]])
+    good, given = {"x": expected, "y": expected}, {"x": expected, "y": np.array([got])}
+    for names in (("x", "y"), ("y", "x")):  # whichever output it is
+        outputs = {name: given[name] for name in names}
+        if deviation is None:
+            with pytest.raises(LoweringError, match="output 'y' differs by "):
+                lowering.check(model, good, outputs)
+        else:
+            checked = lowering.check(model, {name: good[name] for name in names}, outputs)
+            assert checked.max_deviation == pytest.approx(deviation, abs=1e-9)
 
 
 def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> None:

@@ -60,6 +60,52 @@ def test_each_cause_has_its_remedy(figures: dict[str, Any], cause: str, remedy: 
     assert remedy in found[1]
 
 
+@pytest.mark.parametrize(
+    ("figures", "name", "below", "beyond"),
+    [
+        ({}, "effect_sqnr_db", 39.9, 40.0),
+        ({}, "own_sqnr_db", 39.9, 40.0),
+        ({"is_per_channel": False}, "weight_spread", 8.0, 8.1),
+        ({}, "saturation_share", 0.005, 0.0051),
+        ({"operator": "CONCATENATION"}, "operand_ratio", 8.0, 8.1),
+        ({"operator": "ADD"}, "operand_ratio", 16.0, 16.1),
+        ({"operator": "SUB"}, "operand_ratio", 16.0, 16.1),
+        ({"output_spread": 16.0}, "input_spread", 16.0, 16.1),
+        ({"input_spread": 16.0}, "output_spread", 16.0, 16.1),
+        ({}, "outlier_ratio", 8.0, 8.1),
+        ({}, "bias_share", 0.5, 0.51),
+        ({}, "range_use", 1 / 16, 0.062),
+    ],
+)
+def test_a_cause_begins_beyond_its_limit(
+    figures: dict[str, Any], name: str, below: float, beyond: float
+) -> None:
+    plain, _ = explain({**PLAIN, **figures, name: below})
+    assert plain == "rounding to eight bits, nothing unusual"
+    assert explain({**PLAIN, **figures, name: beyond})[0] != plain
+
+
+@pytest.mark.parametrize("is_per_channel", [True, None])
+def test_channels_with_a_scale_each_share_none(is_per_channel: bool | None) -> None:
+    found = explain({**PLAIN, "is_per_channel": is_per_channel, "weight_spread": 99.0})
+    assert found[0] == "rounding to eight bits, nothing unusual"
+
+
+def test_what_nobody_measured_is_no_cause() -> None:
+    unknown = {"effect_sqnr_db": None, "weight_spread": None, "is_per_channel": False}
+    assert explain({**PLAIN, **unknown})[0] == "rounding to eight bits, nothing unusual"
+
+
+def test_of_two_spreads_the_wider_is_blamed() -> None:
+    for ours, theirs, side in (
+        (40.0, 39.0, "input"),
+        (40.0, 40.0, "input"),
+        (39.0, 40.0, "output"),
+    ):
+        cause, _ = explain({**PLAIN, "input_spread": ours, "output_spread": theirs})
+        assert cause.startswith(f"the channels of its {side} share one scale")
+
+
 def test_a_selector_means_one_operator() -> None:
     names = ["m/conv/Relu;m/bn", "m/conv/Relu_1;m/bn", "m/conv/Relu"]
     assert selector("m/conv/Relu_1;m/bn", names) == "'^m/conv/Relu_1(;|$)'"

@@ -138,6 +138,55 @@ def test_bursts_are_30_ms_or_a_twentieth_of_the_runs(
     assert warmed(Scripted([median_ns]), runs=runs).size == size
 
 
+@pytest.mark.parametrize(
+    ("times", "is_tight"),
+    [
+        ([100.0] * 29, False),
+        ([100.0] * 30, True),
+        # Of 100 values the 40th and the 61st enclose the median: a unit is 1 %.
+        ([99.0] * 45 + [100.0] * 55, True),
+        ([98.9] * 45 + [100.0] * 55, False),
+        ([100.0] * 55 + [101.0] * 45, True),
+        ([100.0] * 55 + [101.1] * 45, False),
+        ([1.0] * 39 + [100.0] * 22 + [900.0] * 39, True),
+    ],
+)
+def test_one_per_cent_to_either_side_is_tight(times: list[float], is_tight: bool) -> None:
+    assert agent.is_tight(times) == is_tight
+
+
+def wants(count: int, each_ns: int = 1_000_000, **job: Any) -> bool:
+    """Whether a model that ran so often, all alike or not, is measured on."""
+    settings = {**BENCH, "runs": None, "min_time_s": 0.5, "max_time_s": 2.0, **job}
+    run = agent.Bench(0, {"path": "m.tflite"}, settings, None, agent.Watch([], 1.0))
+    run.times = [each_ns] * count
+    return run.wants_more()
+
+
+def test_a_measurement_ends_when_it_is_known_well_enough() -> None:
+    assert wants(499)  # 0.5 s are not over
+    assert not wants(500)
+    assert wants(29, each_ns=20_000_000)  # 0.58 s, and too few
+    assert not wants(30, each_ns=20_000_000)
+    assert wants(19, each_ns=100_000_000)
+    assert not wants(20, each_ns=100_000_000)  # 2 s are over, whatever is known
+    assert not wants(200_000, each_ns=1)  # the most
+    assert wants(199_999, each_ns=1)
+
+
+def test_a_measurement_of_so_many_runs_has_so_many() -> None:
+    assert wants(39, runs=40)
+    assert not wants(40, runs=40)
+    assert wants(0, runs=1, each_ns=10**12)
+
+
+def test_a_model_that_failed_is_measured_no_more() -> None:
+    run = agent.Bench(0, {"path": "m.tflite"}, dict(BENCH), None, agent.Watch([], 1.0))
+    assert run.wants_more()
+    run.error = agent.JobError("died", "It died.").plain()
+    assert not run.wants_more()
+
+
 def test_it_imports_nothing_of_edgeq() -> None:
     assert "edgeq" not in {
         line.split()[1].split(".")[0]

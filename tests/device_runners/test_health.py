@@ -49,6 +49,8 @@ def test_what_happened_between_two_looks_is_kept_by_the_firmware() -> None:
     seen[-1]["throttled_before"] = ["throttled"]
     (issue,) = health.find_issues(STEADY, seen)
     assert issue.code == "bench.throttled"
+    seen[1]["throttled_before"] = seen[2]["throttled_before"] = ["throttled"]  # while loading
+    assert health.find_issues(STEADY, seen) == (issue,)
 
 
 def test_what_happened_before_the_run_is_not_the_runs() -> None:

@@ -47,6 +47,27 @@ def test_infer_streams_chunks_in_order(float_cnn: FloatModel) -> None:
     np.testing.assert_array_equal(joined, whole[out])
 
 
+class Damaging(LocalDevice):
+    """Its outputs arrive with another beginning."""
+
+    def run(self, job: Any, files: Any, folder: Path, **options: Any) -> Any:
+        result = super().run(job, files, folder, **options)
+        for chunk in job["chunks"]:
+            for name in chunk["outputs"].values():
+                (folder / name).write_bytes(b"\x93NUMPY" + bytes(100))
+        return result
+
+
+def test_outputs_that_did_not_arrive_whole_are_told(tiny: Any, save: Save) -> None:
+    chunks = iter([[{"x": np.ones((2, 3), np.float32)}]])
+    message = (
+        r"^What local computed did not arrive whole: out-0-0\.npy has version 0\.0 of the \.npy "
+        r"format, which edgeq does not know\. Run the command again\.$"
+    )
+    with pytest.raises(DeviceError, match=message):
+        list(measure.infer([save(tiny.add_one(), "one.tflite")], chunks, Damaging()))
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_models_side_by_side_keep_their_chunks_apart(tiny: Any, save: Save, workers: int) -> None:
     models = [save(tiny.add_one(), "one.tflite"), save(tiny.add_one(), "two.tflite")]

@@ -82,7 +82,7 @@ def test_a_second_bench_sends_no_byte_of_the_model(
     assert first.facts.device == "board"
     before = device.sent_bytes
     measure.bench([int8_mobilenet], device, QUICK)
-    assert device.sent_bytes - before < 20_000 < int8_mobilenet.stat().st_size
+    assert device.sent_bytes - before < 60_000 < int8_mobilenet.stat().st_size
     assert board.jobs() == []
     assert list((board.root / "incoming").iterdir()) == []
     for path in (board.root / "files").iterdir():

@@ -17,7 +17,15 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import SshPlace, parse_ssh, resolve_device
 from edgeq.device_runners.ssh_config import SshHost
 from edgeq.errors import DeviceError
-from tests.device_runners.boards import SSHD, USER, Board, free_port, make_key, start_sshd
+from tests.device_runners.boards import (
+    SSHD,
+    USER,
+    Board,
+    free_port,
+    make_key,
+    start_sshd,
+    wait_until,
+)
 
 needs_sshd = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
 
@@ -340,7 +348,7 @@ def test_a_program_that_connects(configure: Configure, board: Board, home: Path)
     configure(block("pi4", board, "ProxyCommand echo there is no way >&2; exit 1"))
     told = refused("pi4")
     assert told.message.startswith("pi4 cannot be reached: ")
-    assert told.message.endswith("; its ProxyCommand said: there is no way.")
+    assert told.message.endswith("; of its ProxyCommand: there is no way.")
 
 
 @needs_sshd
@@ -380,6 +388,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     path = tmp_path / "agent"
     child = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+    wait_until(path.exists)
 
     def add(key: Path) -> None:
         subprocess.run(["ssh-add", "-q", str(key)], check=True, capture_output=True)
@@ -405,8 +414,7 @@ def test_a_key_with_a_passphrase_is_named(configure: Configure, board: Board) ->
         f"; {key}, which has a passphrase, was not tried, as the agent does not have it."
     )
     assert told.hint == (
-        f"Give the agent the key: ssh-add {key}. If that one is not known there: Give it yours: "
-        "ssh-copy-id pi4"
+        f"Give the agent the key: ssh-add {key}; and if it is not known there: ssh-copy-id pi4"
     )
 
 

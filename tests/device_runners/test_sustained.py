@@ -58,6 +58,50 @@ def test_the_first_look_at_a_lower_clock_is_the_time_to_throttle() -> None:
     assert found.watched == ("clock",)
 
 
+@pytest.mark.parametrize(
+    ("clocks", "after"),
+    [
+        ([(0, 1500.0), (90, 1350.0)], None),  # nine tenths
+        ([(0, 1500.0), (90, 1349.0)], 90),
+        ([(0, 1000.0), (30, 1500.0), (90, 1400.0)], None),  # it rose before
+        ([(0, 1000.0), (59, 1500.0), (60, 1300.0)], 60),
+        # The fastest of the first minute counts: what came later is no promise.
+        ([(0, 1500.0), (60, 2000.0), (120, 1500.0)], None),
+        ([(61, 2000.0), (120, 1000.0)], None),  # of the first minute nothing is known
+    ],
+)
+def test_a_clock_below_nine_tenths_of_its_first_minute_is_slowed(
+    clocks: list[tuple[float, float]], after: float | None
+) -> None:
+    found = read([look(at, clock_mhz=clock) for at, clock in clocks])
+    assert found.throttled_after_s == after
+
+
+def test_looks_of_before_and_long_after_do_not_count() -> None:
+    flags = ["throttled"]
+    # 6 minutes, and a window more for a look that came late.
+    for at, after in ((-1, None), (0, 0), (360, 360), (420, 420), (421, None)):
+        found = read([look(10, throttling=[]), look(at, throttling=flags)])
+        assert found.throttled_after_s == after
+
+
+def test_a_window_begins_with_its_second() -> None:
+    found = read([look(at, temperature_celsius=50.0 + at) for at in (0, 59.9, 60, 299.9, 300, 400)])
+    heat = [window.temperature_celsius for window in found.windows]
+    assert heat == [109.9, 110.0, None, None, 349.9, 450.0]
+
+
+@pytest.mark.parametrize(
+    ("windows", "steady"), [(1, [6]), (2, [6]), (3, [6]), (5, [6]), (6, [5, 6]), (9, [4, 5, 6])]
+)
+def test_the_steady_state_is_a_third_rounded_down(windows: int, steady: list[int]) -> None:
+    times = [[float(max(1, 6 - windows + 1 + place))] for place in range(windows)]
+    found = read([], windows=times)
+    assert (found.steady.min_ms, found.steady.max_ms) == (steady[0], steady[-1])
+    assert found.steady.count == 100 * len(steady)
+    assert (found.burst.min_ms, found.burst.count) == (times[0][0], 100)
+
+
 def test_what_firmware_tells_comes_first() -> None:
     looks = [look(0, clock_mhz=1500.0, throttling=[]),
              look(90, clock_mhz=1500.0, throttling=["soft temperature limit"]),

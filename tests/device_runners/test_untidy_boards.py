@@ -3,6 +3,7 @@ missing there, how it is mounted."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -20,7 +21,7 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.session import LinkLostError
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
-from tests.device_runners.boards import SSHD, USER, Board, free_port, start_sshd, wait_until
+from tests.device_runners.boards import SSHD, USER, Board, Cable, free_port, start_sshd, wait_until
 
 pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
 
@@ -152,9 +153,10 @@ def test_a_login_that_echoes_all_it_is_sent_is_told(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh, "_START_S", 1.0)
-    told = refuses(start("ForceCommand cat").device(python="python3"))
-    assert told.message == (
-        "board cannot be reached: it lets us in, and python3 did not answer within 1 s."
+    told = refuses(start("ForceCommand echo hello; cat").device(python="python3"))
+    assert told.message.startswith(
+        "board cannot be reached: it lets us in, but python3 did not answer within 1 s; the login "
+        "printed: "
     )
     assert "python3 -V" in str(told.hint)
 
@@ -180,6 +182,28 @@ def test_a_link_that_always_breaks_is_given_up(
     told = refuses(board.device())
     assert told.message.startswith("The link to board was lost 5 times in a row: ")
     assert board.logins() <= 10
+
+
+@pytest.mark.parametrize("place", [10, 2000, 4000, 8000, 16000, 30000])
+def test_a_link_that_is_cut_before_it_works_is_told(start: Start, place: int) -> None:
+    """In the greeting, in the login, in what is sent to start the keeper."""
+    board = start()
+    cable = Cable(board.port, cut_after=place)
+    board.know(cable.port)
+    device = board.device(port=cable.port)
+    try:
+        with contextlib.suppress(DeviceError):
+            device.session.open()
+    finally:
+        device.close()
+        cable.close()
+
+
+def test_a_board_that_opens_no_session_is_told(start: Start) -> None:
+    board = start("MaxSessions 0")
+    told = refuses(board.device())
+    assert told.message.startswith(f"{board.address()} lets us in, and opens no session: ")
+    assert told.hint == "See MaxSessions in its sshd_config."
 
 
 def test_text_inside_a_part_of_an_answer_is_noticed() -> None:

@@ -244,7 +244,14 @@ def check_conversion(folder: Path, name: str, data: Path, source: Path | None = 
     told = json.loads(record.read_text())
     found = check_certificate(output.read_bytes(), told["certificate"])
     found += check_file(output, told["model"]["file"])
-    quality = told["quality"]
+    return found if data is None else found + check_quality(told["quality"], output, data, source)
+
+
+def check_quality(
+    quality: dict[str, Any], output: Path, data: Path, source: Path | None
+) -> list[str]:
+    """Accuracy and SQNR of a record; see `check_conversion`."""
+    found = []
     with np.load(data) as arrays:
         samples, labels = arrays["image"], arrays["y"]
     made = run_model(output, samples)

@@ -17,7 +17,7 @@ EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
     rf"{PYTHON} {OURS}/start_child\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
     r"( .*)?",
-    rf"{PYTHON} {OURS}/agent\.py worker \d+ \d+",
+    rf"{PYTHON} {OURS}/agent\.py (worker|script) \d+( \d+)?",
     r"\S*/bin/edgeq .*",  # the command itself
     r"\S*/git rev-parse .*",
     r"\S*/uname -p",  # of a library, as TensorFlow is imported and before a file is opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,12 @@ from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.parsing import read_policy
-from edgeq.gating.rules import RULES
+from edgeq.gating.rules import RULES, rules_in
 from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
 from edgeq.records import Record
-from edgeq.values import Finding, GateResult, Interval, Origin, Ratio
+from edgeq.values import Finding, GateResult, Interval, Origin, OutputQuality, Ratio
 from tests import tiny_models
 
 Alter = Callable[[Any], Any]
@@ -305,6 +306,18 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
     }
 
 
+def test_each_table_has_its_own_rules() -> None:
+    anywhere = {"min_speedup", "max_peak_memory"}
+    assert set(rules_in("devices")) == {"max_p50_ms", "max_p90_ms"} | anywhere
+    assert set(rules_in("")) == anywhere | {
+        "max_drop_points", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
+    }  # fmt: skip
+    assert set(rules_in("regression")) == {
+        "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
+        "max_p90_percent", "max_peak_memory_percent",
+    }  # fmt: skip
+
+
 def test_a_missed_rule_decides_over_one_that_cannot_be_judged(gate: Any, compared: Record) -> None:
     policy = '[policy]\nruns_on = "2.14"\nmin_sqnr_db = 90\n'
     assert gate(policy, [compared]).verdict == "fail"
@@ -401,16 +414,46 @@ def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record
     before, policy = sound(compared), "[policy.regression]\nmax_sqnr_loss_db = 1\n"
     result = gate(policy, [with_quality(before, sample_count=400)], [before])
     assert only(result).reason == "it is of 400 samples, the baseline's of 500"
+    result = gate(policy, [before], [with_quality(before, sample_count=400)])
+    assert only(result).reason == "it is of 500 samples, the baseline's of 400"
     fed = replace(before, value=replace(before.value, preprocessing=()))
     assert only(gate(policy, [fed], [before])).reason == (
         "it is with the preprocessing nothing, the baseline's with scale=1/255"
+    )
+    assert only(gate(policy, [before], [fed])).reason == (
+        "it is with the preprocessing scale=1/255, the baseline's with nothing"
     )
     there = replace(before, value=replace(before.value, device="pi4"))
     assert only(gate(policy, [there], [before])).reason == (
         "it is measured on pi4, the baseline's on local"
     )
+    assert only(gate(policy, [before], [there])).reason == (
+        "it is measured on local, the baseline's on pi4"
+    )
     older = replace(before, value=replace(before.value, device=None, bench=None))
     assert gate(policy, [there], [older]).verdict == "pass"  # it does not tell where it ran
+
+
+@pytest.mark.parametrize(
+    ("sqnrs", "verdict", "figure", "place"),
+    [
+        ((40.0, 21.5), "pass", "21.50 dB", 1),
+        ((40.0, 19.5), "fail", "19.50 dB", 1),
+        ((19.5, 40.0), "fail", "19.50 dB", 0),
+        ((math.inf, math.inf), "pass", "identical", 0),
+        ((math.inf, -math.inf), "fail", "-inf dB", 1),
+        ((40.0, math.nan), "fail", "-inf dB", 1),  # of older records
+        ((math.nan, 40.0), "fail", "-inf dB", 0),
+    ],
+)
+def test_the_worst_output_is_judged_and_named(
+    gate: Any, compared: Record, sqnrs: tuple[float, ...], verdict: str, figure: str, place: int
+) -> None:
+    outputs = tuple(OutputQuality(f"o{n}", sqnr, 0.0, 0.0) for n, sqnr in enumerate(sqnrs))
+    result = gate("[policy]\nmin_sqnr_db = 20\n", [with_quality(sound(compared), outputs=outputs)])
+    found = only(result)
+    assert (result.verdict, found.figure) == (verdict, figure)
+    assert found.origins[0].json_path == f"$.quality.outputs[{place}].sqnr_db"
 
 
 DOUBTED: list[tuple[str, Alter, str]] = [
@@ -477,7 +520,9 @@ def test_a_device_that_only_the_baseline_has_is_missed(gate: Any, compared: Reco
 
 def test_a_baseline_that_no_rule_is_about_is_refused(gate: Any, compared: Record) -> None:
     with pytest.raises(UsageError) as caught:
-        gate("[policy]\nmin_sqnr_db = 1\n", [compared], [compared])
+        gate(
+            "[policy]\nmin_sqnr_db = 1\n", [compared], [compared, replace(compared, path="b.json")]
+        )
     assert caught.value.message.startswith(f"--baseline {compared.path} is given, and ")
 
 
@@ -553,7 +598,7 @@ def test_a_finding_tells_its_figure_and_where_it_stands(gate: Any, compared: Rec
 
 def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) -> None:
     load, noise = (make_issue(f"bench.{code}", f"It is {code}.") for code in ("load", "noisy"))
-    record = with_runs(sound(compared), issues=(load, noise, load))
+    record = with_runs(sound(compared), issues=(load, load, noise))
     policy = "[policy.devices.local]\nmax_p50_ms = 1000\n"
     (found,) = gate(policy, [record]).rules[0].findings
     assert (found.verdict, found.value, found.unit, found.is_sound) == (
@@ -573,6 +618,8 @@ def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) ->
     emulated = with_runs(sound(compared), issues=(make_issue("bench.emulated", "QEMU."), load))
     (found,) = gate(policy, [emulated]).rules[0].findings
     assert found.remedy == ("Measure again where that does not hold; an error cannot be accepted.")
+    grave = with_runs(sound(compared), issues=(replace(load, severity="error"),))
+    assert gate(both, [grave]).verdict == "cannot-tell"
     remark = replace(load, severity="info")
     assert gate(policy, [with_runs(sound(compared), issues=(remark,))]).verdict == "pass"
 
@@ -762,18 +809,20 @@ def test_what_is_missing_of_a_device_is_told(gate: Any, compared: Record) -> Non
     assert only(gate(policy, [without_bench(here)])).reason == (
         "no record has such a figure of pi4"
     )
-    failed = fleet_of(here, FleetEntry("arm", None, "It is off."), FleetEntry("local", here.value),
-                      FleetEntry("pi4", None, "Refused..."))  # fmt: skip
+    failed = fleet_of(
+        here, FleetEntry("arm", None, "It is off."), FleetEntry("local", here.value),
+        FleetEntry("zero", None, "It is off."), FleetEntry("pi4", None, "Refused..."),
+    )  # fmt: skip
     (found,) = gate(policy, [failed]).rules[0].findings
     assert (found.subject, found.reason, found.remedy, found.verdict) == (
         "pi4", "pi4 gave no result: Refused", "Mend the device and measure again.", "cannot-tell"
     )  # fmt: skip
-    assert found.origins == (origin(failed, "$.entries[2].error"),)
+    assert found.origins == (origin(failed, "$.entries[3].error"),)
     sizes = gate("[policy]\nmax_size = '1 MB'\n", [failed]).rules[0].findings
     assert [item.verdict for item in sizes] == ["pass"]
     every = gate("[policy]\nmax_peak_memory = '80 MB'\n", [failed]).rules[0].findings
     assert [(item.subject, item.verdict) for item in every] == [
-        ("arm", "cannot-tell"), ("pi4", "cannot-tell"), ("local", "pass")
+        ("arm", "cannot-tell"), ("zero", "cannot-tell"), ("pi4", "cannot-tell"), ("local", "pass")
     ]  # fmt: skip
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from edgeq.errors import HistoryError, RecordError, UsageError
+from edgeq import storage
+from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
 from edgeq.history.exchange import export_records, read_source
 from edgeq.history.store import History
 from edgeq.history.values import Filter
+from edgeq.storage import write_atomically
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
 
 
@@ -145,6 +148,27 @@ def test_an_export_is_imported_with_its_tags(history: History, tmp_path: Path) -
             (entry,) = other.list().entries
             assert (entry.tags, entry.git_commit, entry.added) == ("v1", "abc1234", added)
             assert other.content(entry) == COMPARE.read_bytes()
+
+
+def test_an_export_that_fails_leaves_no_half(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.add([COMPARE, EVAL])
+    folder = tmp_path / "out"
+    left = [1 << 30, 100]  # the second file meets a limit, as it may a full disk
+
+    def write(target: Path, content: bytes) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (left.pop(0), hard))
+        try:
+            write_atomically(target, content)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(storage, "write_atomically", write)
+    with pytest.raises(OutputError, match="File too large"):
+        export_records(history, folder, Filter())
+    assert list(folder.iterdir()) == []
 
 
 def test_what_cannot_be_imported_or_exported(history: History, tmp_path: Path) -> None:

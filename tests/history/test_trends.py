@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.history.store import History
-from edgeq.history.values import Filter
+from edgeq.history.trends import _change
+from edgeq.history.values import METRICS, Figure, Filter, TrendPoint
+from edgeq.render.history import show_sparks
 from edgeq.values import BenchResult, Issue
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
 
@@ -89,6 +92,67 @@ def test_a_difference_says_what_is_better_and_whether_it_is_clear(
     assert (size.change, size.is_better, size.is_clear) == (0, None, None)
 
 
+def figure(
+    metric: str, value: float, low: float | None = None, high: float | None = None
+) -> Figure:
+    return Figure(metric, "model", "m.tflite", "0", "pi", value, low, high, "valid", ())
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "change", "percent", "is_better"),
+    [
+        ("accuracy-drop", 1.0, 2.0, 1.0, None, False),
+        ("accuracy-drop", 2.0, 1.0, -1.0, None, True),
+        ("accuracy", 90.0, 91.0, 1.0, None, True),
+        ("accuracy", 91.0, 90.0, -1.0, None, False),
+        ("sqnr", 20.0, 30.0, 10.0, None, True),
+        ("sqnr", 30.0, 20.0, -10.0, None, False),
+        ("size", 100.0, 150.0, 50.0, 50.0, False),
+        ("size", 100.0, 80.0, -20.0, -20.0, True),
+        ("p50", 2.0, 1.0, -1.0, -50.0, True),
+        ("p90", 2.0, 3.0, 1.0, 50.0, False),
+        ("speed-up", 2.0, 3.0, 1.0, 50.0, True),
+        ("speed-up", 2.0, 1.0, -1.0, -50.0, False),
+        ("peak-memory", 10.0, 12.0, 2.0, 20.0, False),
+        ("size", 100.0, 100.0, 0.0, 0.0, None),
+        ("p50", 0.0, 1.0, 1.0, None, False),
+        ("sqnr", float("inf"), float("inf"), 0.0, None, None),
+        ("sqnr", 30.0, float("inf"), float("inf"), None, True),
+        ("sqnr", float("inf"), 30.0, float("-inf"), None, False),
+    ],
+)
+def test_each_metric_knows_what_is_better(
+    metric: str, before: float, after: float, change: float, percent: float | None,
+    is_better: bool | None,
+) -> None:  # fmt: skip
+    found = _change(metric, figure(metric, before), figure(metric, after))
+    assert (found.change, found.change_percent, found.is_better) == (change, percent, is_better)
+
+
+def test_every_metric_has_its_direction() -> None:
+    higher = {name for name, metric in METRICS.items() if metric.is_higher_better}
+    assert higher == {"accuracy", "sqnr", "speed-up"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_clear"),
+    [
+        ((1.0, 2.0), (2.1, 3.0), True),
+        ((2.1, 3.0), (1.0, 2.0), True),
+        ((1.0, 2.0), (2.0, 3.0), False),  # they touch
+        ((2.0, 3.0), (1.0, 2.0), False),
+        ((1.0, 4.0), (2.0, 3.0), False),
+        ((None, None), (2.0, 3.0), None),
+        ((1.0, 2.0), (None, None), None),
+    ],
+)
+def test_a_change_is_clear_when_no_value_is_in_both_intervals(
+    before: tuple[float, float], after: tuple[float, float], is_clear: bool | None
+) -> None:
+    found = _change("p50", figure("p50", 2.0, *before), figure("p50", 2.5, *after))
+    assert found.is_clear == is_clear
+
+
 def test_what_is_not_comparable_is_named(history: History, tmp_path: Path) -> None:
     add(
         history, tmp_path, bench_result(2.0), bench_result(1.5, device="pi5", threads=2),
@@ -150,3 +214,15 @@ def test_nothing_in_common(history: History, tmp_path: Path, made_doctor: Path) 
         "Record 1 (bench) and record 2 (doctor) have no figure in common. See what each has: "
         "edgeq history show ID"
     )
+
+
+def sparks(*values: float) -> str:
+    return show_sparks(
+        [TrendPoint(1, "", "", None, (), "", "valid", value, None, None, None) for value in values]
+    )
+
+
+def test_identical_is_highest_and_nothing_alike_lowest() -> None:
+    assert sparks(10.0, 20.0, math.inf, -math.inf) == "▁██▁"
+    assert sparks(10.0, 10.0) == sparks(10.0) * 2
+    assert sparks(0.0, 7.0, 3.5)[:2] == "▁█"

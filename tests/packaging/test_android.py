@@ -307,6 +307,40 @@ def test_a_wrong_vector_fails(mobilenet: Ingredients, fakes: Path, tmp_path: Pat
             desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest")
 
 
+# Wanted, found, tolerance, and whether it is near, as Java spells them.
+NEAR = [
+    ("float", "1f, 2f", "1f, 2.25f", "0.25", True),
+    ("float", "1f, 2f", "1f, 1.75f", "0.25", True),
+    ("float", "1f, 2f", "1f, 2.2500002f", "0.25", False),
+    ("float", "1f, 2f", "Float.NaN, 2f", "0.25", False),
+    ("float", "1f, 2f", "1f, Float.NaN", "1e9", False),
+    ("float", "1f, 2f", "Float.POSITIVE_INFINITY, 2f", "1e9", False),
+    ("float", "1f, 2f", "1f, 2f", "0.0", True),
+    ("float", "1f, 2f", "1f, 2.0000002f", "0.0", False),
+    ("long", "-128, 5", "-126, 5", "2.0", True),
+    ("long", "-128, 5", "-126, 3", "2.0", True),
+    ("long", "-128, 5", "-125, 5", "2.0", False),
+    ("long", "-128, 5", "-128, 2", "2.0", False),
+    ("long", "-128, 5", "127, 5", "254.0", False),
+]
+
+
+def test_each_value_is_held_to_the_tolerance(desktop: Desktop) -> None:
+    package = "edgeq.fmnist_mobilenet"
+    lines = []
+    for kind, wanted, found, tolerance, _ in NEAR:
+        lines.append(
+            f'near = GoldenTest.class.getDeclaredMethod("near", String.class, {kind}[].class, '
+            f"{kind}[].class, double.class); near.setAccessible(true);\n"
+            f'try {{ near.invoke(null, "y", new {kind}[] {{{wanted}}}, new {kind}[] {{{found}}}, '
+            f"{tolerance}); System.out.println(true); }}\n"
+            "catch (java.lang.reflect.InvocationTargetException error) { "
+            "System.out.println(!(error.getCause() instanceof AssertionError)); }"
+        )
+    shown = desktop.demo(package, "java.lang.reflect.Method near;\n" + "\n".join(lines))
+    assert shown.split() == [str(is_near).lower() for *_, is_near in NEAR]
+
+
 def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingredients) -> None:
     raw = next(iter(mobilenet.golden.vectors[0].raw.values())).reshape(28, 28)
     colors = ", ".join(str(int(v) * 0x10101 - (1 << 24)) for v in raw.reshape(-1))

@@ -43,6 +43,7 @@ from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import golden_files
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import python, target
+from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.values import Ingredients
 
@@ -219,6 +220,47 @@ def test_the_smoke_test_fails_where_something_differs(
     done = run(write({**files, path: change(files[path])}, tmp_path), "signed_io")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith(said)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "tolerance", "is_good"),
+    [
+        ([1.0, 2.0], [1.0, 2.25], 0.25, True),
+        ([1.0, 2.0], [1.0, 1.75], 0.25, True),
+        ([1.0, 2.0], [1.0, 2.2500002], 0.25, False),
+        ([1.0, 2.0], [NAN, 2.0], 0.25, False),
+        ([1.0, 2.0], [1.0, NAN], 0.25, False),
+        ([1.0, 2.0], [INF, 2.0], 0.25, False),
+        ([NAN, 2.0], [NAN, 2.0], 0.0, True),
+        ([NAN, 2.0], [1.0, 2.0], 9.0, False),
+        ([INF, 2.0], [-INF, 2.0], 9.0, False),
+        ([1.0, 2.0], [1.0, 2.0], 0.0, True),
+        ([1.0, 2.0], [1.0, 2.0000002], 0.0, False),
+    ],
+)
+def test_the_smoke_test_holds_each_value_to_the_tolerance(
+    wanted: list[float], given: list[float], tolerance: float, is_good: bool
+) -> None:
+    ours, theirs = (np.array([values], np.float32) for values in (wanted, given))
+    line, found = own_command._compare("output y", ours, theirs, tolerance)
+    assert found == is_good
+    assert line.startswith("output y: ") and line.endswith(f" ({tolerance:g} accepted)")
+
+
+@pytest.mark.parametrize(
+    ("given", "tolerance", "is_good"),
+    [([-126, 5], 2, True), ([-125, 5], 2, False), ([127, 5], 254, False), ([127, 5], 255, True)],
+)
+def test_the_smoke_test_counts_steps_without_wrapping(
+    given: list[int], tolerance: float, is_good: bool
+) -> None:
+    ours, theirs = np.array([[-128, 5]], np.int8), np.array([given], np.int8)
+    assert own_command._compare("output y", ours, theirs, tolerance)[1] == is_good
+    for other in (theirs.astype(np.int16), theirs[0], theirs[:, :1]):
+        assert not own_command._compare("output y", ours, other, 1e9)[1]
 
 
 def test_without_a_runtime_it_says_what_to_install(
@@ -442,6 +484,15 @@ def wait_for(*paths: Path) -> None:
         time.sleep(0.05)
 
 
+def bomb(path: Path) -> None:
+    """A small file that unpacks to a large one."""
+    archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with archive, archive.open("x.npy", "w") as stream:
+        for _ in range(300):
+            stream.write(bytes(1_000_000))
+        stream.write(b"1")
+
+
 def test_a_folder_is_watched_and_no_file_stops_that(
     packages: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -456,6 +507,11 @@ def test_a_folder_is_watched_and_no_file_stops_that(
             "is no whole .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
         ),
         "torn.npz": ("is no whole .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
+        "pipe.npy": ("is not a file", lambda: os.mkfifo(inbox / "pipe.npy")),
+        "bomb.npz": (
+            "it takes 300,000,001 bytes, and a sample at most 300,000,000",
+            lambda: bomb(inbox / "bomb.npz"),
+        ),
     }  # fmt: skip
     for _, make in bad.values():
         make()

@@ -81,6 +81,44 @@ def test_the_first_sturdy_ones_are_taken_and_the_least_shaky_where_they_are_too_
     assert chosen(9, first, second) == [2, 5, 7, 9]
 
 
+def test_five_steps_of_eight_bits_are_sturdy() -> None:
+    """2 %, and not more; beyond it the less shaky goes first, then the earlier."""
+    group = [candidate(4, 0.0201), candidate(3, 0.02), candidate(2, 0.03), candidate(1, 0.0201)]
+    for count, wanted in ((1, [3]), (2, [1, 3]), (3, [1, 3, 4]), (4, [1, 2, 3, 4])):
+        found = sampling._choose(iter([group]), count)
+        assert [item.sample.index for item in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "reach"),
+    [
+        (np.zeros((1, 2), np.int8), 255.0), (np.zeros((1, 2), np.uint8), 255.0),
+        (np.zeros((1, 2), np.int16), 65535.0),
+        (np.array([[2.0, -8.0]], np.float32), 8.0), (np.zeros((1, 2), np.float32), 1.0),
+    ],
+)  # fmt: skip
+def test_a_difference_is_held_against_what_an_output_can_be(
+    values: np.ndarray, reach: float
+) -> None:
+    assert sampling._reach(values) == reach
+
+
+def test_a_tolerance_is_what_kernels_differ_by_and_a_step_more() -> None:
+    steps = {kernels: {"y": np.array([[10, given]], np.int8)} for kernels, given in
+             (("xnnpack", 20), ("builtin", 23), ("reference", 18))}  # fmt: skip
+    sample = replace(candidate(0, 0.0), apart={"y": 1.0})
+    assert sampling._tolerances(steps, [sample]) == {"y": 4.0}
+    neighbour = replace(candidate(1, 0.0), apart={"y": 5.0})
+    assert sampling._tolerances(steps, [sample, neighbour]) == {"y": 6.0}
+    real = {kernels: {"y": np.array([[-50.0, given]], np.float32)} for kernels, given in
+            (("xnnpack", 20.0), ("builtin", 20.0), ("reference", 20.5))}  # fmt: skip
+    # A part in 100,000 of the largest value, 50.
+    assert sampling._tolerances(real, [sample]) == pytest.approx({"y": 1.0005})
+    assert sampling._tolerances(real, [replace(sample, apart={"y": 0.0})])["y"] == (
+        pytest.approx(0.5005)
+    )
+
+
 def test_neighbours_are_a_step_away() -> None:
     image = TensorSpec("image", (1, 4, 4, 1), "int8", (0.1,), (0,))
     real = TensorSpec("real", (1, 3), "float32")

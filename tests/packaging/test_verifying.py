@@ -108,6 +108,21 @@ def test_what_is_not_run_is_not_proven(verify: Any, files: Files, given: dict[st
     assert result.conclusion.endswith(" Not proven: measured, gate, golden vectors.")
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_code_that_needs_a_run_to_be_made_again_has_one_when_asked(
+    verify: Any, files: Files, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    asked = []
+
+    def check_code(*given: Any, runs: bool) -> Check:
+        asked.append(runs)
+        return Check("code", "pass", ())
+
+    monkeypatch.setattr(verifying, "check_code", check_code)
+    verify(files, runs=runs, devices=())
+    assert asked == [runs]
+
+
 def test_the_interpreter_that_is_named_runs_them(verify: Any, files: Files, tmp_path: Path) -> None:
     result = verify(files, runs=True, python=tmp_path / "no-python")
     assert result.checks[-1].verdict == "cannot-tell"
@@ -263,20 +278,19 @@ def test_the_worst_check_decides(checks: dict[str, str], verdict: str, conclusio
 def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Check]]:
     """The check of a device that computes this, or fails so."""
 
-    def run(answer: Any) -> Check:
+    def run(answer: Any, golden: Golden = GOLDEN) -> Check:
         def infer(models: Any, chunks: Any, device: Any, **given: Any) -> Any:
             ((inputs,),) = chunks
             assert models[0].read_bytes() == b"the model"
-            np.testing.assert_array_equal(
-                inputs["x"], [[1, 2, 3, 4], [-8, 9, 100, -128], [0, 0, 5, 6]]
-            )
+            rows = [[1, 2, 3, 4], [-8, 9, 100, -128], [0, 0, 5, 6]][: len(golden.vectors)]
+            np.testing.assert_array_equal(inputs["x"], rows)
             if isinstance(answer, EdgeqError):
                 raise answer
             return iter([[{"y": answer}]])
 
         monkeypatch.setattr(measure, "infer", infer)
         device = resolve_device("local")
-        return verifying._run_golden(b"the model", GOLDEN, device, "pi4", lambda event: None)
+        return verifying._run_golden(b"the model", golden, device, "pi4", lambda event: None)
 
     return run
 
@@ -285,6 +299,8 @@ def test_vectors_within_tolerance_are_counted(outputs: Callable[..., Check]) -> 
     given = np.concatenate([vector.outputs["y"] for vector in VECTORS])
     told = "golden vectors on pi4", "pass"
     assert outputs(given) == Check(*told, ("3 of 3 within tolerance, 3 exact",))
+    one = replace(GOLDEN, vectors=VECTORS[:1])
+    assert outputs(given[:1], one) == Check(*told, ("1 of 1 within tolerance, 1 exact",))
     given[1, 0] += 1  # the tolerance is 1
     assert outputs(given) == Check(*told, ("3 of 3 within tolerance, 2 exact",))
     given[1, 0] += 1

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import read_zip, write_zip
-from edgeq.packaging.targets.android.compiling import make_jar
 from edgeq.packaging.targets.android.describing import Names, describe
 from edgeq.packaging.targets.android.vectors import golden_assets
 from edgeq.packaging.values import Files, Ingredients
@@ -42,7 +41,7 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
     aar = {
         "AndroidManifest.xml": render("AndroidManifest.xml"),
         "R.txt": b"",
-        "classes.jar": make_jar(sources),
+        "classes.jar": ingredients.tools.compile_java(sources),
         "proguard.txt": rules,
         place: model,
     }

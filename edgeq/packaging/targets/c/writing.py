@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
-from edgeq.packaging import golden, micro
+from edgeq.packaging import golden
 from edgeq.packaging.micro import Measured
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
@@ -80,8 +80,8 @@ def measure(ingredients: Ingredients) -> Measured:
     """
     contract, vectors = ingredients.contract, ingredients.golden.vectors
     samples = [[vector.inputs[item.spec.name] for item in contract.inputs] for vector in vectors]
-    measured = micro.run(
-        ingredients.model, samples, len(contract.outputs), shown_as=contract.model.path
+    measured = ingredients.tools.measure_arena(
+        ingredients.model, samples, len(contract.outputs), contract.model.path
     )
     names = [item.spec.name for item in contract.outputs]
     problems = []

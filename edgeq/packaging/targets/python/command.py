@@ -9,6 +9,7 @@ import math
 import platform
 import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from .interpreter import Runner
 from .tensors import Array
 
+_MOST_BYTES = 300_000_000
 _GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -108,7 +110,12 @@ def _load(runner: Runner, path: Path) -> dict[str, Array]:
 
 
 def _read_arrays(path: Path) -> Array | dict[str, Array]:
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
+        raise ValueError(f"{path} is not a file.")
     try:
+        size = _unpacked_bytes(path)
+        if size > _MOST_BYTES:
+            raise ValueError(f"it takes {size:,} bytes, and a sample at most {_MOST_BYTES:,}")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -120,6 +127,15 @@ def _read_arrays(path: Path) -> Array | dict[str, Array]:
     # zlib.error and MemoryError.
     except Exception as error:
         raise ValueError(f"{path} is no whole .npy or .npz file: {error}") from error
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What a file takes in memory: a small one may unpack to a very large one."""
+    size = path.stat().st_size
+    if size > _MOST_BYTES or not zipfile.is_zipfile(path):
+        return size
+    with zipfile.ZipFile(path) as archive:
+        return sum(item.file_size for item in archive.infolist())
 
 
 def watch(runner: Runner, folder: Path, top: int) -> None:
