@@ -89,9 +89,9 @@ def lowered(folder: str) -> None:
                     else:
                         holder = holder or stack.enter_context(TensorFlowProcess())
                         FileReader(path, kind, holder).lower(options, Path(made))
-                    print(f"{path.name}: lowered")
+                    print(f"{path.name}: lowered", flush=True)
                 except EdgeqError as error:
-                    print(f"{path.name}: {error.message}")
+                    print(f"{path.name}: refused: {error.message}", flush=True)
                     if isinstance(error, QuantizationError):  # the child died of it
                         stack.close()
                         holder = None

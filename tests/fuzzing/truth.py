@@ -229,11 +229,13 @@ def sqnr_db(real: np.ndarray[Any, Any], made: np.ndarray[Any, Any]) -> float:
     return math.inf if noise == 0 else 10 * math.log10(power / noise)
 
 
-def check_conversion(folder: Path, name: str, data: Path, source: Path | None = None) -> list[str]:
+def check_conversion(
+    folder: Path, name: str, data: Path | None, source: Path | None = None
+) -> list[str]:
     """Certificate, digests and figures of `name` and `name`.json in a folder.
 
     Args:
-        data: labelled samples that the figures were measured on.
+        data: labelled samples that the figures were measured on; None to leave figures out.
         source: the float `.tflite` that it was made of, when it was made of one.
     """
     output, record = folder / name, folder / f"{name}.json"
