@@ -134,6 +134,26 @@ def _make_data(folder: Path) -> None:
         first = np.moveaxis(images, -1, 1)
         np.savez(folder / f"{name}-channels.npz", image=first, y=labels)
     np.save(folder / "data.npy", images)
+    rows = images.reshape(len(images), -1)
+    header = ",".join([*(f"p{number}" for number in range(64)), "label"])
+    lines = [
+        ",".join([*(f"{v:.6f}" for v in row), str(y)]) for row, y in zip(rows, labels, strict=True)
+    ]
+    (folder / "data.csv").write_text("\n".join([header, *lines]) + "\n")
+    from PIL import Image
+
+    for number, image in enumerate(images[:6]):
+        pixels = Image.fromarray((255 * image[..., 0]).astype(np.uint8))
+        for ending in ("png", "jpeg", "bmp", "gif", "webp", "tiff"):
+            stream = io.BytesIO()
+            pixels.save(stream, ending)
+            (folder / f"image{number}.{ending}").write_bytes(stream.getvalue())
+    (folder / "labels.txt").write_text("cat\ndog\nbird\n")
+    for name, text in (("policy", POLICY), ("devices", DEVICES), ("project", PROJECT)):
+        (folder / f"{name}.toml").write_text(text)
+    (folder / "ssh_config").write_text(
+        "Host pi4 board\n  HostName 192.0.2.1\n  User pi\nHost *\n  Port=22\n"
+    )
 
 
 def _draw(model: Path, random: Any, count: int) -> tuple[Any, Any]:
