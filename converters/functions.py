@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,9 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
     module_name, _, function_name = reference.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # left there: the function may import more while it runs
+        # Last, so that no file here hides a package that edgeq or the function needs; left there,
+        # because the function may import more while it runs.
+        sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -166,11 +169,18 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
         ]
-        raise DataError(
-            f"Module {module_name!r} has no function {function_name!r}.",
-            hint=f"It has {', '.join(known) or 'none'}.",
-        )
+        hint = f"It has {', '.join(known) or 'none'}."
+        if (
+            Path(f"{module_name}.py").exists()
+            and _file(module) != Path(f"{module_name}.py").resolve()
+        ):
+            hint = f"It is {_file(module)}, which hides your {module_name}.py: rename yours."
+        raise DataError(f"Module {module_name!r} has no function {function_name!r}.", hint=hint)
     return FunctionSource(function, reference, inputs)
+
+
+def _file(module: ModuleType) -> Path | None:
+    return None if module.__file__ is None else Path(module.__file__).resolve()
 
 
 def is_function_reference(text: str) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.safe_reading import archives
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
 
 _EXPRESSIONS = ("expr_str", "guards_code")
@@ -74,7 +75,7 @@ def refuse_code(path: Path) -> None:
                 raise ValueError(f"{unsound.where} {unsound.what}")
             names = archive.namelist()
             programs = [json.loads(archive.read(name)) for name in names if name.endswith(".json")]
-    except archives.DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise SourceError(
             f"{path} is damaged: {error}.", hint="Save it again with torch.export.save."
         ) from error

@@ -792,7 +792,10 @@ class Worker:
         missing = sorted(set(self.names[0]) - set(files))
         if missing:
             raise JobError("bad_input", f"no values for input {', '.join(missing)}")
-        arrays = {name: numpy.load(files[name], mmap_mode="r") for name in self.names[0]}
+        arrays = {
+            name: numpy.load(files[name], mmap_mode="r", allow_pickle=False)
+            for name in self.names[0]
+        }
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) != 1:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())

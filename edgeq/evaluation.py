@@ -19,7 +19,7 @@ from edgeq.judging import QualityMeter
 from edgeq.metrics import Metric, Outputs
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 
-_MOST_LABEL_BYTES = 128 << 20
+_MOST_LABEL_BYTES = 64 << 20
 
 # A sample's inputs by name, and its label or None.
 Pair = tuple[Arrays, Any]

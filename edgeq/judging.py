@@ -91,11 +91,13 @@ class QualityMeter:
             right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
             pairs = metrics.count_pairs(right[0], right[1])
             drop = metrics.drop_interval(pairs)
+        # Likewise what looks like probabilities in some batches only.
+        same = self._same if sum(map(len, self._same)) == self.count else []
         return Quality(
             sample_count=self.count,
             is_held_out=is_held_out,
             outputs=tuple(self._output(name) for name in self._names),
-            agreement_percent=_percent(np.concatenate(self._same)) if self._same else None,
+            agreement_percent=_percent(np.concatenate(same)) if same else None,
             baseline_accuracy_percent=None if right is None else _percent(right[0]),
             candidate_accuracy_percent=None if right is None else _percent(right[1]),
             paired=pairs,

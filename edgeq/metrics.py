@@ -80,13 +80,13 @@ def class_labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64
     if scores.size != count * width or labels.dtype.kind not in "iubf":
         return None
     flat = labels.reshape(count, -1)
+    if flat.shape[1] not in (1, width):  # before anything as large as the labels is made of them
+        return None
     if not np.isfinite(flat).all() or (flat != np.rint(flat)).any():
         return None
     if width > 1 and flat.shape[1] == width:
         is_one_hot = bool(((flat == 0) | (flat == 1)).all() and (flat.sum(axis=1) == 1).all())
         return flat.argmax(axis=1) if is_one_hot else None
-    if flat.shape[1] != 1:
-        return None
     if width == 1:
         is_binary = bool(((flat == 0) | (flat == 1)).all()) and labels.dtype.kind != "f"
         is_probability = bool(((scores >= 0) & (scores <= 1)).all())
@@ -142,14 +142,14 @@ class MeanError:
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
         """Predictions and labels with the same number of elements."""
-        predicted = first(outputs).astype(np.float64).reshape(len(labels), -1)
-        wanted = labels.astype(np.float64).reshape(len(labels), -1)
+        predicted, wanted = (values.reshape(len(labels), -1) for values in (first(outputs), labels))
         if predicted.shape != wanted.shape:
             raise DataError(
                 f"{self.name} needs labels like the output: a sample has {predicted.shape[1]} "
                 f"values, its label {wanted.shape[1]}."
             )
-        self.total += float(np.sum(np.abs(predicted - wanted) ** self.power))
+        errors = predicted.astype(np.float64) - wanted.astype(np.float64)
+        self.total += float(np.sum(np.abs(errors) ** self.power))
         self.count += predicted.size
 
     def value(self) -> MetricValue:
@@ -175,13 +175,13 @@ class MeanIoU:
         scores = first(outputs)
         channels = scores.shape[-1]
         classes = max(channels, 2)
-        mask = labels.reshape(-1).astype(np.int64)
         flat = scores.reshape(-1, channels)
-        if len(mask) != len(flat):
+        if labels.size != len(flat):
             raise DataError(
                 f"miou needs a mask of the output's size: {len(flat)} pixels predicted, "
-                f"{len(mask)} labelled."
+                f"{labels.size} labelled."
             )
+        mask = labels.reshape(-1).astype(np.int64)
         if channels == 1 and not ((flat >= 0) & (flat <= 1)).all():
             raise DataError(
                 "miou takes one channel as a probability, and this output leaves 0 to 1.",

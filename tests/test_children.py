@@ -242,9 +242,10 @@ def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
 
 confined = pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.missing()))
 
-_STARTED = re.compile(r'^(\d+) +execve\("[^"]+", \[(.*)\], .* = 0$')
-_OPENED = re.compile(r'^(\d+) +openat\(\S+ "([^"]+)".* = \d+$')
-_CONFINED = re.compile(r"^(\d+) +landlock_restrict_self\(.* = 0$")
+_STARTED = re.compile(r'^execve\("[^"]+", \[(.*)\], .* = 0$')
+_NAME = re.compile(r"edgeq\.[a-z_.]+|\b(?!start_)[a-z_]+_child\.py|agent\.py\", \"\w+")
+_OPENED = re.compile(r'^openat\(\S+ "([^"]+)".* = \d+$')
+_CONFINED = re.compile(r"^landlock_restrict_self\(.* = 0$")
 
 
 def watch(
@@ -259,30 +260,31 @@ def watch(
         What confined itself, by name; and who opened a `.tflite` or a Keras file, or what is
         foreign, before it did.
     """
-    log = tmp_path / "strace"
     calls = "trace=execve,openat,landlock_restrict_self"
+    logs = tmp_path / "strace"
+    logs.mkdir()
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-s", "300", "-e", "signal=none", "-e", calls, "-o", log,
-         EDGEQ, *map(str, arguments)],
+        ["strace", "-ff", "-qq", "-s", "300", "-e", "signal=none", "-e", calls,
+         "-o", logs / "process", EDGEQ, *map(str, arguments)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 3, 4), done.stdout + done.stderr
-    names: dict[str, str] = {}
     safe: set[str] = set()
     early: dict[str, set[str]] = {}
-    for line in log.read_text(errors="replace").splitlines():
-        if match := _STARTED.match(line):
-            name = re.search(r"edgeq\.[a-z_.]+|[a-z_]+_child\.py|agent\.py\", \"\w+", match[2])
-            names[match[1]] = name[0].replace('", "', " ") if name else ""
-        elif match := _CONFINED.match(line):
-            safe.add(match[1])
-        elif match := _OPENED.match(line):
-            who = names.get(match[1], "")
-            is_model = match[2].endswith((".tflite", ".keras")) and who
-            is_foreign = foreign is not None and match[2].startswith(str(foreign))
-            if (is_model or is_foreign) and match[1] not in safe:
-                early.setdefault(who, set()).add(match[2])
-    return {names[process] for process in safe if process in names}, early
+    for log in logs.iterdir():  # one for each process
+        name, is_safe = "", False
+        for line in log.read_text(errors="replace").splitlines():
+            if match := _STARTED.match(line):
+                found = _NAME.search(match[1])
+                name = found[0].replace('", "', " ") if found else ""
+            elif _CONFINED.match(line):
+                is_safe = True
+                safe |= {name} - {""}
+            elif not is_safe and (match := _OPENED.match(line)):
+                is_model = match[1].endswith((".tflite", ".keras")) and name
+                if is_model or (foreign is not None and match[1].startswith(str(foreign))):
+                    early.setdefault(name, set()).add(match[1])
+    return safe, early
 
 
 @confined

@@ -244,6 +244,8 @@ def guessing(right: int, count: int, classes: int) -> Quality:
         (61, 100, 2, False),
         # Wilson's lower end is 25.002 %, a hair above chance; 33.15 % is a hair below 33.33 %.
         (24, 68, 4, False),
+        (278, 1000, 4, False),
+        (276, 1000, 4, True),
         (15, 30, 3, True),
         # 15 % is a hair below twice chance, 15.38 %.
         (3, 20, 13, True),
@@ -430,7 +432,7 @@ def test_an_invalid_latency_gives_no_speed_up_and_no_ship() -> None:
     [
         ([[0.6, 0.4], [0.3, 0.7]], 100.0),
         ([[0.61, 0.4], [0.3, 0.7]], 100.0),  # sums to 1 as rounded integers do
-        ([[0.63, 0.4], [0.3, 0.7]], None),
+        ([[0.63, 0.4], [0.33, 0.7]], None),
         ([[0.6, 0.4], [1.1, -0.1]], None),
         ([[1.0], [1.0]], None),
     ],
@@ -440,6 +442,13 @@ def test_without_labels_agreement_is_of_probabilities(
 ) -> None:
     four = np.array(scores * 2)
     assert measure(four, None, baseline=four).agreement_percent == agreement
+
+
+def test_agreement_is_of_all_samples_or_not_given() -> None:
+    """The fourth sample is a batch of its own, which looks like probabilities."""
+    scores = np.array([[0.63, 0.4], [0.3, 0.7], [0.63, 0.4], [0.3, 0.7]])
+    assert measure(scores, None, baseline=scores).agreement_percent is None
+    assert measure(scores[::-1], None, baseline=scores[::-1]).agreement_percent is None
 
 
 def test_agreement_is_of_the_class_either_way() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,8 @@ def test_a_sample_with_nan_among_its_scores_is_never_right() -> None:
     [
         ([0.5, 0.5, 0.1], 0, [True, True, True]),  # a tie counts for the lower class
         ([0.5, 0.5, 0.1], 1, [False, True, True]),
+        ([0.9, 0.5, 0.5], 1, [False, True, True]),
+        ([0.9, 0.5, 0.5], 2, [False, False, True]),
         ([0.1, 0.3, 0.2], 0, [False, False, True]),
         ([0.1, 0.3, 0.2], 2, [False, True, True]),
     ],
@@ -370,3 +373,16 @@ def test_drop_interval_of_identical_models_still_has_a_width() -> None:
     found = metrics.drop_interval(PairedCounts(95, 0, 0, 5))
     assert found.value == 0.0
     assert found.low < 0 < found.high
+
+
+@pytest.mark.parametrize("name", ["mse", "mae", "miou", "top1"])
+def test_labels_of_another_size_are_refused_before_anything_is_made_of_them(name: str) -> None:
+    scores = np.zeros((1, 2, 2, 3), np.float32) if name == "miou" else np.zeros((1, 4), np.float32)
+    labels = np.zeros((1, 20_000_000), np.uint8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError):
+            metrics.make_metric(name).add({"out": scores}, labels)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()

@@ -12,7 +12,6 @@ import posixpath
 import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,6 @@ from edgeq.converters.safe_reading.findings import Finding
 # uncompressed, and pruned ones compress to a tenth.
 _LARGE = 64 << 20
 _EXPANSION = 32
-
-# What zipfile, zlib and h5py raise for a file that is not as it should be.
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, TypeError, OSError,
-          EOFError, RuntimeError, NotImplementedError)  # fmt: skip
 
 # The ends of a zip: signature, ..., size and offset of the directory, length of the comment.
 _END = struct.Struct("<4s4HIIH")

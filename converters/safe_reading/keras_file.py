@@ -13,6 +13,7 @@ from typing import Any
 
 from edgeq.converters.safe_reading import archives, keras_config, plain_json
 from edgeq.converters.safe_reading.findings import Finding, refusal
+from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
 
 CONFIG = "config.json"
@@ -45,7 +46,7 @@ def read(path: Path, kind: str) -> KerasFile:
     try:
         content, version = _read_h5(path) if kind == "h5" else _read_zip(path)
         return KerasFile(path, kind, plain_json.parse(content), version)
-    except archives.DAMAGE as error:
+    except (*ZIP_DAMAGE, TypeError) as error:
         what = "whole HDF5" if kind == "h5" else "whole Keras"
         raise SourceError(
             f"{path} is not a {what} file: {first_line(error).rstrip('.')}.",
@@ -58,7 +59,7 @@ def peek(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return plain_json.parse(_read_member(archive, CONFIG))
-    except archives.DAMAGE:
+    except (*ZIP_DAMAGE, TypeError):  # h5py's, too
         return None
 
 

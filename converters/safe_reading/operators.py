@@ -4,7 +4,7 @@ They make tensors of tensors, hold variables and tables in memory, or call funct
 file. Not here, of the 1,910 operators of TensorFlow 2.21: those that read or write files, records
 and summaries, datasets and queues, Python (PyFunc), devices, sockets and collectives, settings,
 optimizers, gradients, and what only tests use. A new operator is refused until somebody has read
-what it does; `tests/converters/test_graphs.py` compares the list with the installed TensorFlow.
+what it does.
 """
 
 from __future__ import annotations

@@ -116,6 +116,9 @@ def write_evil(folder: Path, marker: str) -> None:
         signature = {"serving_default": getattr(hostile, name)}
         tf.saved_model.save(hostile, str(folder / name), signature)
     write_table(folder / "table")
+    good, words = folder.parent / "good", folder / "table.txt"
+    write_version_1(good / "version_1", words, is_asset=True)
+    write_version_1(folder / "version_1", words, is_asset=False)
     run = eval(f"lambda x: [open({marker!r}, 'w'), x][1]")
     for package, name in ((keras, "keras"), (tf_keras, "tf_keras")):
         layer = package.layers.Lambda(run, name="evil", output_shape=(4,))
@@ -153,6 +156,30 @@ def write_table(folder: Path) -> None:
     content = file.read_bytes()
     assert content.count(name)
     file.write_bytes(content.replace(name, b"../" + name[3:]))
+
+
+def write_version_1(folder: Path, words: Path, is_asset: bool) -> None:
+    """A graph of TensorFlow 1 with a variable, and a table that its loading fills from a file."""
+    v1, kinds = tf.compat.v1, tf.lookup.TextFileIndex
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.string, [1], "x")
+        name = tf.constant(str(words))
+        assets = [name] if is_asset else None
+        if is_asset:
+            v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, name)
+        fill = tf.lookup.TextFileInitializer(
+            name, tf.string, kinds.WHOLE_LINE, tf.int64, kinds.LINE_NUMBER
+        )
+        table = v1.lookup.StaticHashTable(fill, -1)
+        y = table.lookup(x) + v1.get_variable("v", initializer=tf.constant(3, tf.int64))
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+        builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature}, assets,
+            main_op=v1.tables_initializer(),
+        )  # fmt: skip
+        builder.save()
 
 
 def write_op_lambda(path: Path, inner: str) -> None:

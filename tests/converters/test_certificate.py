@@ -438,6 +438,10 @@ def test_five_operators_are_named_and_the_others_counted() -> None:
         "5 of 5 operators are float32 instead of int8: ADD (a), ADD (b), ADD (c), ADD (d), ADD "
         f"(e); {left}.",
     )
+    assert problems(reports(*["ADD"] * 6)) == (
+        "6 of 6 operators are float32 instead of int8: ADD (a), ADD (b), ADD (c), ADD (d), ADD "
+        f"(e) and 1 more; {left}.",
+    )
     assert problems(reports(*["ADD"] * 7)) == (
         "7 of 7 operators are float32 instead of int8: ADD (a), ADD (b), ADD (c), ADD (d), ADD "
         f"(e) and 2 more; {left}.",

@@ -3,10 +3,12 @@
 import itertools
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgeq.converters.functions import open_function
 from edgeq.converters.samples import choose, hold_out, open_samples
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
@@ -209,3 +211,15 @@ def test_one_array_for_two_inputs_is_told():
         "model's inputs are 'x_in', 'mask'. Yield a dict with one array per input, by name."
     ):
         open_samples(lambda: [np.zeros(3)], [VECTOR, MASK])
+
+
+def test_a_module_here_hides_nothing_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two of one name the installed one is taken, and the user is told why."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wsgiref.py").write_text("def samples(): ...\n")
+    with pytest.raises(DataError, match=r"Module 'wsgiref' has no function 'samples'\.") as caught:
+        open_function("wsgiref:samples", ())
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("which hides your wsgiref.py: rename yours.")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeq import api
+from edgeq import api, sandbox
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
 
@@ -86,16 +88,19 @@ def test_a_model_exported_in_training_mode_is_refused(
 def test_code_in_the_file_runs_with_consent_only(
     torch_models: Path, read_exported: Read, name: str
 ) -> None:
-    """The way is real: with consent, PyTorch runs it."""
+    """The way is real, PyTorch alone runs it; with consent, too, it runs in the sandbox."""
     path, marker = torch_models / f"{name}.pt2", torch_models / f"{name}.marker"
     with pytest.raises(SourceError) as caught:
         read_exported(path)
     assert str(caught.value).endswith(
         "Pass --unsafe-deserialization if you trust where the file comes from."
     )
-    assert not marker.exists()
     with contextlib.suppress(EdgeqError):
         read_exported(path, trusted=True)
+    assert sandbox.missing() or not marker.exists()
+    code = "import sys, torch; torch.export.load(sys.argv[1])"
+    python = os.environ["EDGEQ_TORCH_PYTHON"]
+    subprocess.run([python, "-c", code, path], capture_output=True, check=False)
     assert marker.exists()
 
 

@@ -87,6 +87,10 @@ def test_five_steps_of_eight_bits_are_sturdy() -> None:
     for count, wanted in ((1, [3]), (2, [1, 3]), (3, [1, 3, 4]), (4, [1, 2, 3, 4])):
         found = sampling._choose(iter([group]), count)
         assert [item.sample.index for item in found] == wanted
+    # With enough of them, no more are looked for.
+    for first, wanted in ((0.02, [3]), (0.0201, [9])):
+        found = sampling._choose(iter([[candidate(3, first)], [candidate(9, 0.0)]]), 1)
+        assert [item.sample.index for item in found] == wanted
 
 
 @pytest.mark.parametrize(

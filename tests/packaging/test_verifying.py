@@ -17,7 +17,7 @@ from edgeq import storage
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
-from edgeq.packaging import building, signing, storing, verifying
+from edgeq.packaging import building, contents, signing, storing, verifying
 from edgeq.packaging.checks import Check
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.evidence import find_evidence
@@ -88,8 +88,9 @@ SOUND = [
 ]  # fmt: skip
 
 
-def test_a_sound_package_runs_here(verify: Any, files: Files) -> None:
-    result = verify(files, runs=True)
+def test_a_sound_package_runs_here(files: Files, tmp_path: Path) -> None:
+    storing.write_package(files, tmp_path / "package")
+    result = verify_package(tmp_path / "package")
     assert words(result) == [*SOUND, ("golden vectors on local", "pass")]
     assert find(result, "files").detail == ("40 files are what the manifest says",)
     assert find(result, "signature").detail == ("not signed",)
@@ -195,6 +196,22 @@ def test_a_signature_proves_who_made_it(verify: Any, unsigned: Files, public_key
     )
 
 
+def test_a_gate_is_believed_where_a_signature_proves_who_says_so(
+    verify: Any, unsigned: Files, public_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    believed = []
+
+    def check_gate(manifest: Any, records: Any, is_vouched_for: bool) -> Check:
+        believed.append(is_vouched_for)
+        return Check("gate", "pass", ())
+
+    monkeypatch.setattr(contents, "check_gate", check_gate)
+    verify(unsigned)
+    verify(signed(unsigned))
+    verify(signed(unsigned), public_key=public_key)
+    assert believed == [False, False, True]
+
+
 def without(files: Files, path: str) -> Files:
     return {own: content for own, content in files.items() if own != path}
 
@@ -236,6 +253,8 @@ def test_without_a_key_a_signature_is_mentioned_and_held_against_its_own(
     assert "; its signature was held against no --public-key, so anybody can have made it." in (
         result.conclusion
     )
+    found = find(verify({**signed(unsigned), KEY: b"junk"}), "signature")
+    assert (found.verdict, found.detail) == ("fail", (f"{KEY} is no public key in PEM.",))
     changed = f"{SIGNATURE} or {KEY} was changed"
     for forged in (signed(unsigned, by=1), signed(unsigned, inside=1), signed(unsigned, over=b"")):
         found = find(verify(forged), "signature")
