@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+# Longer takes no small model.
+MOST_S = 90
+
+
 def journal(path: str) -> None:
     """What `edgeq tune` reads first; outcomes are looked up as its trials are."""
     import json
@@ -67,6 +71,7 @@ def board(path: str) -> None:
 def lowered(folder: str) -> None:
     """Many model files in one child of a framework; a new one when it dies."""
     import contextlib
+    import signal
     import tempfile
 
     from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
@@ -76,9 +81,14 @@ def lowered(folder: str) -> None:
     from edgeq.errors import EdgeqError, QuantizationError
     from edgeq.values import ConvertOptions
 
+    def ring(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, ring)
     options, holder = ConvertOptions(), None
     with contextlib.ExitStack() as stack:
         for path in sorted(Path(folder).iterdir()):
+            signal.alarm(MOST_S)
             with tempfile.TemporaryDirectory(prefix="edgeq-") as made:
                 try:
                     kind = identify(path)
@@ -90,11 +100,15 @@ def lowered(folder: str) -> None:
                         holder = holder or stack.enter_context(TensorFlowProcess())
                         FileReader(path, kind, holder).lower(options, Path(made))
                     print(f"{path.name}: lowered", flush=True)
-                except EdgeqError as error:
-                    print(f"{path.name}: refused: {error.message}", flush=True)
-                    if isinstance(error, QuantizationError):  # the child died of it
+                except (EdgeqError, TimeoutError) as error:
+                    told = "late" if isinstance(error, TimeoutError) else f"refused: {error}"
+                    print(f"{path.name}: {told}", flush=True)
+                    # The child died of it, or is still at it.
+                    if isinstance(error, (QuantizationError, TimeoutError)):
+                        signal.alarm(0)
                         stack.close()
                         holder = None
+    signal.alarm(0)
 
 
 READERS: dict[str, Callable[[str], None]] = {

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.fuzzing import hostile
+from tests.fuzzing.direct import MOST_S
 from tests.fuzzing.kinds import Command, Kind, damaged
 from tests.fuzzing.server import DIRECT
 from tests.fuzzing.watch import STRACE, Event, Watcher
@@ -256,7 +257,9 @@ def run_batch(
     done = session.run(case, [f"{DIRECT}lowered", "models"], deadline_s=deadline_s)
     found = judge(case, session.folder(case), done, sound_kb)
     told = (session.folder(case) / "stdout").read_text("utf-8", "replace")
-    seen = told.count(": lowered\n") + told.count(": refused: ")
+    late = re.findall(r"(.*): late\n", told)
+    found += [Finding(case, "late", f"{model} was not lowered in {MOST_S} s") for model in late]
+    seen = told.count(": lowered\n") + told.count(": refused: ") + len(late)
     if seen != len(models):
         found.append(Finding(case, "status", f"it ended after {seen} of {len(models)} models"))
     if sound_kb is not None:
