@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-
 # Longer takes no small model.
 MOST_S = 90
 
