@@ -78,6 +78,7 @@ def lowered(folder: str) -> None:
     from edgeq.converters.process import TensorFlowProcess
     from edgeq.converters.source import identify
     from edgeq.errors import EdgeqError, QuantizationError
+    from edgeq.escaping import printable
     from edgeq.values import ConvertOptions
 
     def ring(number: int, frame: object) -> None:
@@ -101,7 +102,7 @@ def lowered(folder: str) -> None:
                     print(f"{path.name}: lowered", flush=True)
                 except (EdgeqError, TimeoutError) as error:
                     told = "late" if isinstance(error, TimeoutError) else f"refused: {error}"
-                    print(f"{path.name}: {told}", flush=True)
+                    print(printable(f"{path.name}: {told}"), flush=True)
                     # The child died of it, or is still at it.
                     if isinstance(error, (QuantizationError, TimeoutError)):
                         signal.alarm(0)
@@ -118,13 +119,12 @@ READERS: dict[str, Callable[[str], None]] = {
 
 def main(name: str, path: str) -> None:
     """Run a reader as `edgeq` would, with its way to tell errors."""
-    import click
-
+    from edgeq.cli.printing import show_error
     from edgeq.errors import EdgeqError
 
     try:
         READERS[name](path)
     except EdgeqError as error:
-        click.echo(f"error: {error.message}", err=True)
+        show_error(error, in_full=False)
         sys.exit(error.exit_code)
     sys.exit(0)
