@@ -284,7 +284,7 @@ def run_hostile(
     chosen = hostile.choose(models, count, seed)
     for needs in (None, *has):
         own = {
-            item.name.replace("/", "_"): item
+            item.name: item
             for item in chosen
             if item.needs == needs and not item.name.startswith("tflite")
         }
@@ -292,7 +292,7 @@ def run_hostile(
             batch = {name: own[name].make() for name in [*own][start : start + _BATCH]}
             run_batch(outcome, session, f"{needs}-{start}", batch, outcome.sound_kb)
     for item in (item for item in chosen if item.name.startswith("tflite")):
-        case = f"hostile-{item.name}".replace("/", "_")[:80]
+        case = f"hostile-{item.name}"
         session.write(case, item.make())
         done = session.run(case, item.command, deadline_s=240, is_whole=True)
         found = judge(case, session.folder(case), done, limits[item.name.partition("-")[0]])

@@ -85,10 +85,7 @@ def test_damaged_and_hostile_models_do_no_harm(framework: str, made: Path, tmp_p
     wanted = None if framework == "tensorflow" else framework
     models = [item for item in hostile.every(made / "samples", made / "outside")
               if item.needs == wanted and not item.name.startswith("tflite")]  # fmt: skip
-    files |= {
-        f"hostile-{item.name}".replace("/", "_"): item.make()
-        for item in hostile.choose(models, EACH, 0)
-    }
+    files |= {f"hostile-{item.name}": item.make() for item in hostile.choose(models, EACH, 0)}
     outcome = Outcome("models")
     with Session(tmp_path, made / "outside" / "canary") as session:
         run_batch(outcome, session, framework, files, 2 << 20)
