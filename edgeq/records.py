@@ -126,6 +126,7 @@ def parse_record(content: bytes, shown_as: str) -> Record:
         raise RecordError(f"{shown_as} is a record of the unknown kind {kind!r}; known: {known}.")
     try:
         value = _read_body(kind, plain)
+        _require_64_bits(value)
         provenance = msgspec.convert(plain.get("provenance"), Provenance | None)
     except ValueError as error:  # also texts that are none, as "\\ud800"
         raise RecordError(
@@ -152,7 +153,7 @@ def parse_record(content: bytes, shown_as: str) -> Record:
 
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
     try:
-        plain = json.loads(content, parse_int=_whole_number)
+        plain = json.loads(content)
     except UnicodeDecodeError as error:
         raise RecordError(f"{shown_as} is no record: it is no text.") from error
     except (ValueError, RecursionError) as error:
@@ -167,11 +168,23 @@ def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
     return plain
 
 
-def _whole_number(text: str) -> int:
-    """What 64 bits hold; JSON has any, and neither a float nor a database would take them."""
-    if len(text) > len(str(-(1 << 63))) or not -(1 << 63) <= (number := int(text)) < 1 << 63:
-        raise ValueError(f"{text[:40]} is too large")
-    return number
+def _require_64_bits(value: Any) -> None:
+    """JSON has whole numbers of any length, which neither a float nor a database would take.
+
+    Raises:
+        ValueError: there is one.
+    """
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
+            raise ValueError("a whole number has more than 64 bits")
+        if dataclasses.is_dataclass(item):
+            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+        elif isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, tuple) and item and not isinstance(item[0], (float, str)):
+            pending += item
 
 
 def _require_schema(plain: Mapping[str, Any], shown_as: str) -> None:

@@ -15,11 +15,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.fuzzing import samples
-from tests.fuzzing.driving import Finding, Outcome, Session, add_events, run_hostile, run_kind
+from tests.fuzzing.driving import (
+    Finding,
+    Outcome,
+    Session,
+    add_events,
+    run_batches,
+    run_hostile,
+    run_kind,
+)
 from tests.fuzzing.kills import run_kills
 from tests.fuzzing.kinds import KINDS
 
-HOSTILE, KILLS = "hostile", "kills"
+HOSTILE, KILLS, LOWERED = "hostile", "kills", "-lowered"
 _MOST_LINES = 15
 
 
@@ -49,8 +57,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--each",
         type=int,
         metavar="N",
-        help="Cases of each kind; by default 500, "
-        "100 of those that a framework opens, 200 hostile models, 50 kills.",
+        help="Cases of each kind; by default 500; of those that a framework opens 100 lowered by "
+        "few children and 12 through the whole command; 200 hostile models, 50 kills.",
     )
     parser.add_argument(
         "--kinds", metavar="NAME,...", help="Only these; names end in * for several."
@@ -61,7 +69,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="Print the kinds.")
     given = parser.parse_args(arguments)
     if given.list:
-        print("\n".join((*KINDS, HOSTILE, KILLS)))
+        print("\n".join(_names()))
         sys.exit(0)
     return given
 
@@ -70,7 +78,8 @@ def run_all(given: argparse.Namespace, work: Path, made: Path, outside: Path) ->
     """Kind by kind, so that what was found stands early."""
     has = [name for name, variable in samples.PYTHONS.items() if variable in os.environ]
     for name in _wanted(given.kinds):
-        needs = KINDS[name].needs if name in KINDS else None
+        plain = name.removesuffix(LOWERED)
+        needs = KINDS[plain].needs if plain in KINDS else None
         if needs is not None and needs not in has:
             print(f"{name}: left out, {samples.PYTHONS[needs]} names no Python", flush=True)
             continue
@@ -82,9 +91,14 @@ def run_all(given: argparse.Namespace, work: Path, made: Path, outside: Path) ->
                 )
             elif name == KILLS:
                 outcome = run_kills(session, made, count=given.each or 50, seed=given.seed)
+            elif name.endswith(LOWERED):
+                kind, each = KINDS[name.removesuffix(LOWERED)], given.each or 100
+                outcome = run_batches(
+                    kind, session, made, each=each, seed=given.seed, first=given.first
+                )
             else:
                 kind = KINDS[name]
-                each = given.each or (100 if kind.is_framework else 500)
+                each = given.each or kind.cases
                 outcome = run_kind(
                     kind, session, made, each=each, seed=given.seed, first=given.first
                 )
@@ -93,8 +107,13 @@ def run_all(given: argparse.Namespace, work: Path, made: Path, outside: Path) ->
         yield outcome
 
 
+def _names() -> list[str]:
+    lowered = [f"{kind.name}{LOWERED}" for kind in KINDS.values() if kind.is_lowered]
+    return [*KINDS, *lowered, HOSTILE, KILLS]
+
+
 def _wanted(text: str | None) -> list[str]:
-    names = [*KINDS, HOSTILE, KILLS]
+    names = _names()
     if text is None:
         return names
     parts = text.split(",")

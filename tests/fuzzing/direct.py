@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# Longer takes no small model.
+MOST_S = 90
+
 
 def journal(path: str) -> None:
     """What `edgeq tune` reads first; outcomes are looked up as its trials are."""
@@ -67,6 +70,7 @@ def board(path: str) -> None:
 def lowered(folder: str) -> None:
     """Many model files in one child of a framework; a new one when it dies."""
     import contextlib
+    import signal
     import tempfile
 
     from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
@@ -74,11 +78,17 @@ def lowered(folder: str) -> None:
     from edgeq.converters.process import TensorFlowProcess
     from edgeq.converters.source import identify
     from edgeq.errors import EdgeqError, QuantizationError
+    from edgeq.escaping import printable
     from edgeq.values import ConvertOptions
 
+    def ring(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, ring)
     options, holder = ConvertOptions(), None
     with contextlib.ExitStack() as stack:
         for path in sorted(Path(folder).iterdir()):
+            signal.alarm(MOST_S)
             with tempfile.TemporaryDirectory(prefix="edgeq-") as made:
                 try:
                     kind = identify(path)
@@ -89,12 +99,16 @@ def lowered(folder: str) -> None:
                     else:
                         holder = holder or stack.enter_context(TensorFlowProcess())
                         FileReader(path, kind, holder).lower(options, Path(made))
-                    print(f"{path.name}: lowered")
-                except EdgeqError as error:
-                    print(f"{path.name}: {error.message}")
-                    if isinstance(error, QuantizationError):  # the child died of it
+                    print(f"{path.name}: lowered", flush=True)
+                except (EdgeqError, TimeoutError) as error:
+                    told = "late" if isinstance(error, TimeoutError) else f"refused: {error}"
+                    print(printable(f"{path.name}: {told}"), flush=True)
+                    # The child died of it, or is still at it.
+                    if isinstance(error, (QuantizationError, TimeoutError)):
+                        signal.alarm(0)
                         stack.close()
                         holder = None
+    signal.alarm(0)
 
 
 READERS: dict[str, Callable[[str], None]] = {
@@ -105,13 +119,12 @@ READERS: dict[str, Callable[[str], None]] = {
 
 def main(name: str, path: str) -> None:
     """Run a reader as `edgeq` would, with its way to tell errors."""
-    import click
-
+    from edgeq.cli.printing import show_error
     from edgeq.errors import EdgeqError
 
     try:
         READERS[name](path)
     except EdgeqError as error:
-        click.echo(f"error: {error.message}", err=True)
+        show_error(error, in_full=False)
         sys.exit(error.exit_code)
     sys.exit(0)

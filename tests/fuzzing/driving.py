@@ -15,10 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from tests.fuzzing import hostile
+from tests.fuzzing.direct import MOST_S
 from tests.fuzzing.kinds import Command, Kind, damaged
+from tests.fuzzing.server import DIRECT
 from tests.fuzzing.watch import STRACE, Event, Watcher
 
 MOST_ABOVE_SOUND_KB = 1 << 20
+# Models that one child opens: a child that dies takes no more with it.
+_BATCH = 25
 STATUSES = (0, 1, 2, 3, 4)
 # Temporary files beside an output, and folders in the temporary folder, of which none may stay.
 _TEMPORARY = re.compile(r"^\..*\.tmp$")
@@ -212,6 +216,63 @@ def run_kind(
     return outcome
 
 
+def run_batches(
+    kind: Kind, session: Session, samples: Path, *, each: int, seed: int, first: int = 0
+) -> Outcome:
+    """The same files as `run_kind`, lowered by few children, whose start takes the longest."""
+    outcome = Outcome(f"{kind.name}-lowered")
+    outcome.sound_kb = run_batch(outcome, session, "sound", {"0": kind.files(samples)}, None)
+    models = {
+        f"{number:04}": damaged(kind, samples, seed, number)[0]
+        for number in range(first, first + each)
+    }
+    names = [*models]
+    for start in range(0, each, _BATCH):
+        batch = {name: models[name] for name in names[start : start + _BATCH]}
+        run_batch(outcome, session, f"{start:04}", batch, outcome.sound_kb)
+    return outcome
+
+
+def run_batch(
+    outcome: Outcome,
+    session: Session,
+    name: str,
+    models: Mapping[str, Mapping[str, bytes]],
+    sound_kb: int | None,
+) -> int:
+    """Lower models in one child; the most memory that it took.
+
+    Args:
+        models: files of each, of which those called `m` and an ending are the model.
+    """
+    case = f"{outcome.name}-{name}"
+    files = {
+        f"models/{model}{path[1:]}": content
+        for model, own in models.items()
+        for path, content in own.items()
+        if path.startswith(("m.", "m/"))
+    }
+    session.write(case, files)
+    deadline_s = 120.0 + 20 * len(models)
+    done = session.run(case, [f"{DIRECT}lowered", "models"], deadline_s=deadline_s)
+    found = judge(case, session.folder(case), done, sound_kb)
+    told = (session.folder(case) / "stdout").read_text("utf-8", "replace")
+    late = re.findall(r"(.*): late\n", told)
+    found += [Finding(case, "late", f"{model} was not lowered in {MOST_S} s") for model in late]
+    seen = told.count(": lowered\n") + told.count(": refused: ") + len(late)
+    if seen != len(models):
+        found.append(Finding(case, "status", f"it ended after {seen} of {len(models)} models"))
+    if sound_kb is not None:
+        outcome.cases += len(models)
+        outcome.accepted += told.count(": lowered\n")
+    outcome.cpu_s += done["cpu_s"]
+    outcome.most_kb = max(outcome.most_kb, done["peak_kb"])
+    outcome.findings += found
+    if not found:
+        shutil.rmtree(session.folder(case))
+    return int(done["peak_kb"])
+
+
 def run_hostile(
     session: Session, samples: Path, outside: Path, *, count: int, seed: int, has: Sequence[str]
 ) -> Outcome:
@@ -220,8 +281,18 @@ def run_hostile(
     limits = _measure_sound(session, samples, has)
     outcome.sound_kb = max(limits.values())
     models = [item for item in hostile.every(samples, outside) if item.needs in (None, *has)]
-    for number, item in enumerate(hostile.choose(models, count, seed)):
-        case = f"hostile-{number:03}-{item.name}".replace("/", "_")[:80]
+    chosen = hostile.choose(models, count, seed)
+    for needs in (None, *has):
+        own = {
+            item.name: item
+            for item in chosen
+            if item.needs == needs and not item.name.startswith("tflite")
+        }
+        for start in range(0, len(own), _BATCH):
+            batch = {name: own[name].make() for name in [*own][start : start + _BATCH]}
+            run_batch(outcome, session, f"{needs}-{start}", batch, outcome.sound_kb)
+    for item in (item for item in chosen if item.name.startswith("tflite")):
+        case = f"hostile-{item.name}"
         session.write(case, item.make())
         done = session.run(case, item.command, deadline_s=240, is_whole=True)
         found = judge(case, session.folder(case), done, limits[item.name.partition("-")[0]])

@@ -13,10 +13,11 @@ import json
 import marshal
 import pickle
 import random
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,12 @@ def every(folder: Path, outside: Path) -> list[Hostile]:
         _onnx,
         _tflite,
     )
-    return [item for make in makers for item in make(place)]
+    found = [item for make in makers for item in make(place)]
+    # Names become those of files and cases, each once.
+    return [
+        replace(item, name=f"{re.sub(r'[^A-Za-z0-9.-]', '_', item.name)}-{number}")
+        for number, item in enumerate(found)
+    ]
 
 
 def choose(models: Sequence[Hostile], count: int, seed: int) -> list[Hostile]:

@@ -131,8 +131,9 @@ def _make_data(folder: Path) -> None:
     for name, count in (("data", 48), ("test", 24)):
         images, labels = _draw(folder / "tiny.tflite", random, count)
         np.savez(folder / f"{name}.npz", image=images, y=labels)
+        first = np.moveaxis(images, -1, 1)
+        np.savez(folder / f"{name}-channels.npz", image=first, y=labels)
     np.save(folder / "data.npy", images)
-    np.savez(folder / "channels.npz", random.random((16, 1, 8, 8)).astype(np.float32))
     rows = images.reshape(len(images), -1)
     header = ",".join([*(f"p{number}" for number in range(64)), "label"])
     lines = [

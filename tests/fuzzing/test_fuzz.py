@@ -11,10 +11,9 @@ import pytest
 
 from tests.conftest import make_once
 from tests.fuzzing import hostile, samples
-from tests.fuzzing.driving import Outcome, Session, add_events, judge, run_kind
+from tests.fuzzing.driving import Outcome, Session, add_events, run_batch, run_kind
 from tests.fuzzing.kills import JOBS, run_kills
 from tests.fuzzing.kinds import KINDS, RECORDS, damaged
-from tests.fuzzing.server import DIRECT
 
 if shutil.which("strace") is None:
     pytest.skip("strace is not installed", allow_module_level=True)
@@ -78,34 +77,20 @@ def test_damaged_and_hostile_models_do_no_harm(framework: str, made: Path, tmp_p
     """One child opens them all, because its start takes longer than what it does."""
     if framework in samples.PYTHONS and samples.PYTHONS[framework] not in os.environ:
         pytest.skip(f"{samples.PYTHONS[framework]} names no Python with it")
-    files: dict[str, bytes] = {}
-    for kind in FRAMEWORKS[framework]:
-        for number in range(EACH):
-            own, _ = damaged(KINDS[kind], made / "samples", 0, number)
-            files |= _renamed(own, f"{kind}-{number}")
+    files: dict[str, Mapping[str, bytes]] = {
+        f"{kind}-{number}": damaged(KINDS[kind], made / "samples", 0, number)[0]
+        for kind in FRAMEWORKS[framework]
+        for number in range(EACH)
+    }
     wanted = None if framework == "tensorflow" else framework
     models = [item for item in hostile.every(made / "samples", made / "outside")
               if item.needs == wanted and not item.name.startswith("tflite")]  # fmt: skip
-    for item in hostile.choose(models, EACH, 0):
-        files |= _renamed(item.make(), f"hostile-{item.name}".replace("/", "_"))
+    files |= {f"hostile-{item.name}": item.make() for item in hostile.choose(models, EACH, 0)}
+    outcome = Outcome("models")
     with Session(tmp_path, made / "outside" / "canary") as session:
-        session.write("models-0", files)
-        done = session.run("models-0", [f"{DIRECT}lowered", "models"], deadline_s=600)
-        outcome = Outcome("models", 1)
-        outcome.findings += judge("models-0", session.folder("models-0"), done, None)
+        run_batch(outcome, session, framework, files, 2 << 20)
         assert found([outcome], session) == []
-    assert done["status"] == 0
-    told = (session.folder("models-0") / "stdout").read_text().splitlines()
-    assert len(told) == len({name.split("/")[1] for name in files})
-
-
-def _renamed(files: Mapping[str, bytes], name: str) -> dict[str, bytes]:
-    """Those of the model alone, in one folder with the others'."""
-    return {
-        f"models/{name}{path[1:]}": content
-        for path, content in files.items()
-        if path.startswith(("m.", "m/"))
-    }
+    assert outcome.cases == len(files)
 
 
 @pytest.mark.timeout(900)

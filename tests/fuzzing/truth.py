@@ -229,11 +229,13 @@ def sqnr_db(real: np.ndarray[Any, Any], made: np.ndarray[Any, Any]) -> float:
     return math.inf if noise == 0 else 10 * math.log10(power / noise)
 
 
-def check_conversion(folder: Path, name: str, data: Path, source: Path | None = None) -> list[str]:
+def check_conversion(
+    folder: Path, name: str, data: Path | None, source: Path | None = None
+) -> list[str]:
     """Certificate, digests and figures of `name` and `name`.json in a folder.
 
     Args:
-        data: labelled samples that the figures were measured on.
+        data: labelled samples that the figures were measured on; None to leave figures out.
         source: the float `.tflite` that it was made of, when it was made of one.
     """
     output, record = folder / name, folder / f"{name}.json"
@@ -244,7 +246,14 @@ def check_conversion(folder: Path, name: str, data: Path, source: Path | None = 
     told = json.loads(record.read_text())
     found = check_certificate(output.read_bytes(), told["certificate"])
     found += check_file(output, told["model"]["file"])
-    quality = told["quality"]
+    return found if data is None else found + check_quality(told["quality"], output, data, source)
+
+
+def check_quality(
+    quality: dict[str, Any], output: Path, data: Path, source: Path | None
+) -> list[str]:
+    """Accuracy and SQNR of a record; see `check_conversion`."""
+    found = []
     with np.load(data) as arrays:
         samples, labels = arrays["image"], arrays["y"]
     made = run_model(output, samples)

@@ -12,12 +12,15 @@ from tests.fuzzing.server import MARKER
 
 # Programs that edgeq starts itself, by their command lines. Everything else is a finding.
 PYTHON = r"\S*/python[\d.]*"
-OURS = r"\S*(?:/edgeq|/converters|/device_runners)"
+OURS = r"\S*(?:/edgeq|/edgeq/packaging|/converters|/device_runners)"
 EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
     rf"{PYTHON} {OURS}/start_child\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
     r"( .*)?",
-    rf"{PYTHON} {OURS}/agent\.py worker \d+ \d+",
+    rf"{PYTHON} {OURS}/agent\.py (worker|script) \d+( \d+)?",
+    # Whether another Python has a package
+    rf"{PYTHON} -c import sys; sys\.path\[:\] = filter\(None, sys\.path\)\\nfrom importlib\."
+    r"metadata import version; print\(version\('[\w-]+'\)\)",
     r"\S*/bin/edgeq .*",  # the command itself
     r"\S*/git rev-parse .*",
     r"\S*/uname -p",  # of a library, as TensorFlow is imported and before a file is opened
