@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -188,8 +189,8 @@ def _figure(row: Sequence[Any]) -> Figure:
 def read_conditions(content: str) -> tuple[Condition, ...]:
     """Conditions as the table has them."""
     try:
-        plain = msgspec.json.decode(content)
-    except ValueError as error:
+        plain = json.loads(content)  # names may hold half characters, which msgspec refuses
+    except (ValueError, RecursionError) as error:
         raise sqlite3.DatabaseError(f"database disk image is malformed: {error}") from error
     return tuple(Condition(*item) for item in _typed(plain, tuple[tuple[str, str, str], ...]))
 

@@ -78,7 +78,10 @@ def test_a_named_python_without_the_package(kind: str, package: str, tmp_path: P
         pytest.skip(f"this Python has {package}")
     options = ConvertOptions(torch_python=sys.executable, onnx_python=sys.executable)
     path = tmp_path / "model"
-    zipfile.ZipFile(path, "w").close()
+    if kind == "torch":
+        zipfile.ZipFile(path, "w").close()
+    else:
+        path.write_bytes(b"\x08\x08")  # a message with the version of its form alone
     with ExportedReader(path, kind, options) as reader:
         message = complaint(MissingExtraError, reader.lower, options, tmp_path)
     assert f"which {sys.executable} does not have (No module named" in message
