@@ -99,7 +99,7 @@ def test_an_operator_that_onnxruntime_does_not_know(onnx_models: Path, read_expo
 def test_weights_in_a_file_beside_it(onnx_models: Path, read_exported: Read) -> None:
     assert read_exported(onnx_models / "outside.onnx").max_deviation is not None
     (onnx_models / "outside.data").unlink()
-    with pytest.raises(SourceError, match="weights in files beside it must lie there"):
+    with pytest.raises(SourceError, match="Export it again, with its weights in files beside it"):
         read_exported(onnx_models / "outside.onnx")
 
 
