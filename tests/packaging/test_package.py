@@ -132,7 +132,9 @@ def test_its_model_card_keeps_the_doubts_of_records(
     made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, records=[doubtful])
     card = made.files["MODEL_CARD.md"].decode()
     assert "- compare says **CHECK**: the data \\| are few" in card
-    assert "- compare is **degraded**: bench.load (the machine was busy)" in card
+    # Where the tests themselves keep the machine busy, the record has more doubts of its own.
+    (line,) = [line for line in card.splitlines() if line.startswith("- compare is **degraded**")]
+    assert "bench.load (the machine was busy)" in line
 
 
 def test_its_readme_says_how_to_check_it(package: Package) -> None:
