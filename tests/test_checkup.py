@@ -38,20 +38,23 @@ def examine(tmp_path: Path) -> Answer:
     """A machine that answers as told: a script in the place of its Python."""
 
     def look(
-        errors: dict[str, Any] | None = None, model: Path | None = None, **changes: Any
+        errors: dict[str, Any] | None = None,
+        model: Path | None = None,
+        gaps: tuple[str, ...] = (),
+        **changes: Any,
     ) -> Checkup:
         facts = {**agent.machine_facts(), **PI, **changes}
         (tmp_path / "facts").write_text(json.dumps(facts))
         for runtime in facts["runtimes"]:
             name = runtime["name"]
-            plain = {"facts": facts, "error": (errors or {}).get(name)}
+            plain = {"facts": facts, "error": (errors or {}).get(name), "sandbox": gaps}
             (tmp_path / f"result-{name}").write_text(json.dumps(plain))
         python = tmp_path / "python"
         python.write_text(
             "#!/bin/sh\n"
-            f'if [ "$2" = facts ]; then cat {tmp_path}/facts; exit; fi\n'
-            """name=$(sed 's/.*"runtime": "\\([^"]*\\)".*/\\1/' "$3/job.json")\n"""
-            f'cp "{tmp_path}/result-$name" "$3/result.json"\n'
+            f'if [ "$4" = facts ]; then cat {tmp_path}/facts; exit; fi\n'
+            """name=$(sed 's/.*"runtime": "\\([^"]*\\)".*/\\1/' "$5/job.json")\n"""
+            f'cp "{tmp_path}/result-$name" "$5/result.json"\n'
             """echo '{"event": "end", "result": "result.json"}'\n"""
         )
         python.chmod(0o755)
@@ -74,6 +77,16 @@ def test_this_machine_can_run_models(float_cnn: FloatModel) -> None:
     assert checkup.model.sha256 == float_cnn.file.sha256
     parts = {part.name: part.version for part in checkup.parts}
     assert str(parts["tensorflow"]).startswith("2.21")
+
+
+def test_a_board_without_a_sandbox_is_told(examine: Answer) -> None:
+    checkup = examine(gaps=("the kernel has no Landlock",))
+    assert checkup.sandbox_gaps == ("the kernel has no Landlock",)
+    ((code, message, _),) = found(checkup)
+    assert code == "doctor.no_sandbox"
+    assert message.startswith("Model files are opened without a whole sandbox on local:")
+    assert message.endswith("python: the kernel has no Landlock.")
+    assert checkup.can_run
 
 
 def test_a_good_board_has_no_problems(examine: Answer) -> None:
