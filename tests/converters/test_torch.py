@@ -98,7 +98,10 @@ def test_code_in_the_file_runs_with_consent_only(
     with contextlib.suppress(EdgeqError):
         read_exported(path, trusted=True)
     assert sandbox.missing() or not marker.exists()
-    code = "import sys, torch; torch.export.load(sys.argv[1])"
+    code = (
+        "import sys, torch; program = torch.export.load(sys.argv[1])\n"
+        "program.module()(*program.example_inputs[0])"
+    )
     python = os.environ["EDGEQ_TORCH_PYTHON"]
     subprocess.run([python, "-c", code, path], capture_output=True, check=False)
     assert marker.exists()
