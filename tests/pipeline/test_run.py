@@ -149,7 +149,9 @@ def test_a_run_that_is_killed_goes_on(project: Path) -> None:
 
 def test_ctrl_c_says_that_what_is_done_stays(project: Path) -> None:
     edit(project, '"fast"', '"fast"\nbatch = 2')
-    command = [sys.executable, "-c", "import edgeq.cli; edgeq.cli.main()", "run"]
+    # Where the tests run in the background, a shell has Ctrl-C ignored.
+    code = "import edgeq.cli, signal as s; s.signal(s.SIGINT, s.default_int_handler)"
+    command = [sys.executable, "-c", f"{code}; edgeq.cli.main()", "run"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=project, **pipes) as child:
         while not child.stdout.readline().startswith("baseline"):
