@@ -88,7 +88,7 @@ def _is_of(error: OSError, made: Path) -> bool:
         path = Path(os.fsdecode(error.filename))
         return made in (path, *path.parents)
     if error.errno is None:  # how NumPy tells that an array was written in part
-        return True
+        return type(error) is OSError  # and not TimeoutError, of a board that does not answer
     return error.errno in (errno.ENOSPC, errno.EDQUOT) and _free_bytes(made.parent) < _FEW_BYTES
 
 

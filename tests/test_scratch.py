@@ -135,3 +135,8 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(place: Path, tmp_path: Pa
         with scratch.folder():
             pass
     assert (victim / "file").exists()
+
+
+def test_an_error_of_something_else_in_the_block_stays_what_it_is(place: Path) -> None:
+    with pytest.raises(TimeoutError), scratch.folder():
+        raise TimeoutError
