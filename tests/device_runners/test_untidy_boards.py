@@ -398,7 +398,12 @@ def test_a_tmp_that_runs_nothing_is_no_matter(
     start: Start, tmp_path: Path, tiny: Any, save: Any
 ) -> None:
     """Mounts of its own, so that /tmp here stays as it is; the cache lies below, too."""
-    script = 'mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && exec "$0" "$@"'
+    # The libraries of these tests may lie below /tmp themselves; a board's do not.
+    script = (
+        "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && "
+        f"mount --bind '{sys.prefix}' '{sys.prefix}' && "
+        f'mount -o remount,bind,exec \'{sys.prefix}\' && exec "$0" "$@"'
+    )
     board = start(wrapper=["unshare", "--mount", "/bin/sh", "-c", script], HOME=str(tmp_path))
     device = board.device()
     assert measure.bench([save(tiny.add_one())], device, BenchOptions(runs=30)).runs
