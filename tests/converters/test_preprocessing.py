@@ -32,7 +32,7 @@ def raises(error, message):
         ("mean=127,std=128", Preprocessing(mean=(127.0,), std=(128.0,))),
         ("resize=224x224", Preprocessing(resize=(224, 224))),
         ("channels=bgr", Preprocessing(channels="bgr")),
-        ("channels=rgb", Preprocessing()),
+        ("scale=1", Preprocessing()),
         ("mobilenet_v3", Preprocessing(preset="mobilenet_v3")),
         (
             "mobilenet_v2,resize=224x224",

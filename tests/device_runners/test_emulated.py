@@ -88,7 +88,7 @@ def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> N
     assert result.runs[0].latency.count == 10
     before = device.sent_bytes
     measure.bench([int8_mobilenet], device, QUICK)
-    assert device.sent_bytes - before < 20_000 < int8_mobilenet.stat().st_size
+    assert device.sent_bytes - before < 60_000 < int8_mobilenet.stat().st_size
 
 
 def test_int8_outputs_on_arm64_are_nearly_those_on_x86(

@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tiny: Any, save: Save, tmp_path:
     )
     assert child.stdout is not None
     assert json.loads(child.stdout.readline().replace("'", '"'))["step"] == "load"
-    (folder,) = temporary.glob("edgeq-*")
+    (folder,) = [made for made in temporary.glob("edgeq-*") if made.is_dir()]
     child.send_signal(signal.SIGINT)
     child.wait(timeout=10)
     child.stdout.close()
