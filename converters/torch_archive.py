@@ -53,6 +53,7 @@ _ARITHMETIC = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.keyword,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context, ast.Name, ast.Constant,
 )  # fmt: skip
+_MOST_EXPONENT = 64
 _FUNCTIONS = ("max", "min", "abs", "round", "int", "float", "bool")
 # Of a tensor, in guards (`L['image'].size()[0] >= 2`), and of `math`.
 _ATTRIBUTES = (
@@ -150,6 +151,8 @@ def _is_arithmetic(text: str) -> bool:
 
 
 def _is_harmless(node: ast.AST) -> bool:
+    if not _is_bounded(node):
+        return False
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Name):
             # Capitals begin the classes of sympy, small letters the builtins.
@@ -160,3 +163,33 @@ def _is_harmless(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _PLAIN.fullmatch(node.value) is not None
     return isinstance(node, _ARITHMETIC)
+
+
+def _is_bounded(node: ast.AST) -> bool:
+    """Whether it is no power of a power, shift or repeated text: `9**9**9**9` has no end."""
+    if isinstance(node, ast.BinOp) and any(map(_is_text, (node.left, node.right))):
+        return False
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        base, exponent = node.left, node.right
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and "Pow" in node.func.id:
+        if len(node.args) != 2:
+            return False
+        base, exponent = node.args
+    else:
+        return not isinstance(node, ast.LShift)
+    numbers = [part.value for part in ast.walk(exponent) if isinstance(part, ast.Constant)]
+    return (
+        not any(map(_is_power, ast.walk(base)))
+        and not any(map(_is_power, ast.walk(exponent)))
+        and all(isinstance(number, (int, float)) for number in numbers)
+        and len(numbers) == 1
+        and abs(numbers[0]) <= _MOST_EXPONENT
+    )
+
+
+def _is_power(node: ast.AST) -> bool:
+    return isinstance(node, ast.Pow) or (isinstance(node, ast.Name) and "Pow" in node.id)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

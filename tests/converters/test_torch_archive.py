@@ -24,8 +24,15 @@ def write(path: Path, *members: tuple[str, Any]) -> Path:
 def program(**changes: Any) -> dict[str, Any]:
     """The places of a program that hold text, as torch 2.13 writes them."""
     plain: dict[str, Any] = {
-        "sizes": [{"as_expr": {"expr_str": "Symbol('s40', positive=True, integer=True)"}}],
-        "guards_code": ["2*L['x'].size()[0] > 7", "max(1, L['x'].size()[0] // 2) < 9"],
+        "sizes": [
+            {"as_expr": {"expr_str": "Symbol('s40', positive=True, integer=True)"}},
+            {"as_expr": {"expr_str": "Pow(Symbol('s40', positive=True), Integer(2))"}},
+        ],
+        "guards_code": [
+            "2*L['x'].size()[0] > 7",
+            "L['x'].size()[0]**2 < 10**6",
+            "max(1, L['x'].size()[0] // 2) < 9",
+        ],
         "target": "torch.ops.aten.einsum.default",
         "nodes": [
             {"target": "_operator.getitem"},
@@ -56,6 +63,13 @@ def test_a_program_as_pytorch_writes_it(tmp_path: Path) -> None:
         ({"sizes": [{"expr_str": "[f() for f in x]"}]}, "[f() for f in x]"),
         ({"sizes": [{"expr_str": "not an expression"}]}, "not an expression"),
         ({"guards_code": ["L['x'].tofile('f')"]}, "L['x'].tofile('f')"),
+        ({"guards_code": ["9**9**9**9 > 1"]}, "9**9**9**9 > 1"),
+        ({"guards_code": ["(9**64)**64 > 1"]}, "(9**64)**64 > 1"),
+        ({"guards_code": ["9**(2*64) > 1"]}, "9**(2*64) > 1"),
+        ({"guards_code": ["1 << 10**9 > 1"]}, "1 << 10**9 > 1"),
+        ({"guards_code": ["'a' * 10**10 > 'b'"]}, "'a' * 10**10 > 'b'"),
+        ({"sizes": [{"expr_str": "Pow(9, Pow(9, 9))"}]}, "Pow(9, Pow(9, 9))"),
+        ({"sizes": [{"expr_str": "PowByNatural(9, 10**9)"}]}, "PowByNatural(9, 10**9)"),
         ({"forward_arg_names": ["x=open('f')"]}, "x=open('f')"),
         ({"in_spec": '[1, {"context": "[\\"f()\\"]"}]'}, "f()"),
         ({"in_spec": "f()"}, "f()"),
