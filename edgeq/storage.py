@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from edgeq import scratch
 from edgeq.errors import OutputError, UsageError
+from edgeq.escaping import json_text
 from edgeq.files import open_file
 from edgeq.issues import judge
 from edgeq.provenance import describe_here
@@ -72,6 +72,8 @@ def to_plain(value: Any) -> Any:
 def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -> str:
     """One record as JSON text: the envelope first, then the body.
 
+    What is not printable is an escape: a record holds names from files, and people print records.
+
     Args:
         body: plain, or of values.
         issues: everything that makes its figures less trustworthy.
@@ -84,13 +86,12 @@ def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -
         "reason_codes": list(dict.fromkeys(issue.code for issue in issues)),
         **to_plain(body),
     }
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain) + "\n"
 
 
 def write_record(target: Path, kind: str, value: Any) -> None:
-    """Write one record; bytes of file names that are no text are escaped, as JSON allows."""
-    text = record_json(kind, to_plain(value), find_issues(value))
-    target.write_bytes(text.encode("utf-8", "backslashreplace"))
+    """Write one record."""
+    target.write_text(record_json(kind, to_plain(value), find_issues(value)), "utf-8")
 
 
 def find_issues(value: Any) -> tuple[Issue, ...]:

@@ -148,6 +148,13 @@ def test_a_record_begins_with_its_envelope() -> None:
     assert text.startswith('{\n  "schema": ')
 
 
+def test_what_a_terminal_would_obey_is_an_escape_in_a_record() -> None:
+    names = {"name": "c1 \x9b31m, right to left \u202e, 印 größe"}
+    text = storage.record_json("bench", names)
+    assert '"name": "c1 \\u009b31m, right to left \\u202e, 印 größe"' in text
+    assert json.loads(text)["name"] == names["name"]
+
+
 def test_a_folder_is_hashed_by_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a").write_bytes(b"1")
