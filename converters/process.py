@@ -10,13 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from edgeq import children, errors, scratch
 from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
+from edgeq.escaping import no_command, printable
 
 _LOG_TAIL_BYTES = 8192
 
@@ -69,9 +71,10 @@ class ChildProcess:
                     environment=environment,
                     pass_fds=(child_end,),
                     stdin=subprocess.PIPE,
-                    stdout=sys.stderr if verbose else log,
-                    stderr=sys.stderr if verbose else log,
-                    text=True,
+                    stdout=subprocess.PIPE if verbose else log,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                    errors="backslashreplace",
                 )
         except OSError:
             self._replies.close()
@@ -79,6 +82,11 @@ class ChildProcess:
             raise
         finally:
             os.close(child_end)
+        if self._child.stdout is not None:
+            self._ends.callback(self._child.stdout.close)
+            passing = threading.Thread(target=_pass_on, args=[self._child.stdout], daemon=True)
+            passing.start()
+            self._ends.callback(passing.join)
 
     def __enter__(self: _Child) -> _Child:
         return self
@@ -145,6 +153,13 @@ class ChildProcess:
     def _tail(self) -> str:
         content = self._log.read_bytes()[-_LOG_TAIL_BYTES:]
         return content.decode("utf-8", "replace").strip()
+
+
+def _pass_on(output: IO[str]) -> None:
+    """Show a library's own lines, in which there are names from the file."""
+    for line in output:
+        with contextlib.suppress(BrokenPipeError):  # whoever reads them may go before the end
+            print(no_command(printable(line.rstrip("\n"))), file=sys.stderr, flush=True)
 
 
 class TensorFlowProcess(ChildProcess):

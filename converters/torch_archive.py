@@ -178,12 +178,12 @@ def _is_bounded(node: ast.AST) -> bool:
     else:
         return not isinstance(node, ast.LShift)
     numbers = [part.value for part in ast.walk(exponent) if isinstance(part, ast.Constant)]
+    if any(_is_power(part) for side in (base, exponent) for part in ast.walk(side)):
+        return False
     return (
-        not any(map(_is_power, ast.walk(base)))
-        and not any(map(_is_power, ast.walk(exponent)))
-        and all(isinstance(number, (int, float)) for number in numbers)
-        and len(numbers) == 1
-        and abs(numbers[0]) <= _MOST_EXPONENT
+        len(numbers) == 1
+        and isinstance(numbers[0], (int, float))
+        and (abs(numbers[0]) <= _MOST_EXPONENT)
     )
 
 

@@ -37,6 +37,16 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
+# What GitHub's and Azure's runners execute when they find it in a log: "::" where a line begins,
+# even by folding a long name, and the others anywhere.
+_COMMAND = re.compile(r"(^(?:\s|\x1b\[[0-9;]*m)*)(?=::)|(?<=##)(?=\[)|(?<=##vso)(?=\[)", re.M)
+
+
+def no_command(text: str) -> str:
+    """Lines of which no CI service takes one for a command to it."""
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}\\", text)
+
+
 def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
     """A value, all of whose texts are `printable`, or whatever `escape` makes of them."""
     if isinstance(value, str):

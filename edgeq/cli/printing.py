@@ -10,16 +10,7 @@ from typing import Any
 import click
 
 from edgeq.errors import EdgeqError
-from edgeq.escaping import json_printable, printable, printable_lines
-
-# What GitHub's and Azure's runners execute when they find it in a log: "::" where a line begins,
-# even by folding a long name, and the others anywhere.
-_COMMAND = re.compile(r"(^(?:\s|\x1b\[[0-9;]*m)*)(?=::)|(?<=##)(?=\[)|(?<=##vso)(?=\[)", re.M)
-
-
-def no_command(text: str) -> str:
-    """Lines of which no CI service takes one for a command to it."""
-    return _COMMAND.sub(lambda found: f"{found[1] or ''}\\", text)
+from edgeq.escaping import json_printable, no_command, printable, printable_lines
 
 
 def _print(text: str, *, err: bool = False) -> None:

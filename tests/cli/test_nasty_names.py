@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 
 from edgeq import records
 from edgeq.cli import cli, printing
+from edgeq.converters.process import ChildProcess
 from edgeq.errors import RecordError
 from edgeq.escaping import printable
 from tests import tiny_models
@@ -244,3 +245,20 @@ def test_a_log_gives_no_command_to_the_ci_service(capsys: pytest.CaptureFixture[
     assert json.loads(done.rstrip().split("\n")[-1]) == {"name": "##[error]x##vso[y]"}
     printing.show("std::vector")
     assert capsys.readouterr().out == "std::vector\n"
+
+
+def test_what_a_library_says_steers_neither_terminal_nor_ci_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -v its own lines are shown, in which there are names from the file."""
+    script = tmp_path / "library.py"
+    script.write_text(
+        "import os, sys\n"
+        "os.write(2, b'layer \\x1b]0;evil\\x07 \\xff\\n::error::x\\n')\n"
+        "print('half a line', end='', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "os.write(int(sys.argv[1]), b'{\"ok\": 1}\\n')\n"
+    )
+    with ChildProcess("a library", [str(script)], {}, verbose=True) as child:
+        assert child.call("load") == 1
+    assert capsys.readouterr().err == "layer \\x1b]0;evil\\x07 \\xff\n\\::error::x\nhalf a line\n"
