@@ -73,8 +73,10 @@ class Session:
         self._log = work / "strace.log"
         self._canary = canary
         # Numeric libraries start threads that a fork would not have.
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT),
-                       "COLUMNS": "100", "TERM": "dumb"}  # fmt: skip
+        environment = {
+            **os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100", "TERM": "dumb",
+        }  # fmt: skip
         for name in ("EDGEQ_HISTORY", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
             environment.pop(name, None)
         self._errors = (work / "server.log").open("w+")
