@@ -452,11 +452,14 @@ def test_a_board_that_stops_answering_is_lost(board: Board, monkeypatch: Any) ->
     port_owner = start_sshd(board.folder.parent / f"frozen-{free_port()}", board.cache)
     device = port_owner.device(patience_s=0.5)
     device.facts()
-    for pid in descendants(port_owner.process.pid):
+    frozen = descendants(port_owner.process.pid)
+    for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr(ssh, "_CONNECT_S", 0.5)
     with pytest.raises(DeviceError, match=r"was lost and did not come back in 0\.5 s"):
         device.session.call("room")
+    for pid in frozen:
+        os.kill(pid, signal.SIGKILL)
     port_owner.stop()
 
 
