@@ -170,7 +170,8 @@ def measure_quality(
     """
     leader = read_interface(baseline)
     follower = read_interface(candidate, leader)
-    meter = QualityMeter(leader.outputs)
+    candidates = {follower.output_names[spec.name]: spec for spec in follower.outputs}
+    meter = QualityMeter(leader.outputs, leader.columns, candidates)
     models = [(baseline, leader), (candidate, follower)]
     for found, labels in run_pairs(models, pairs, device, **options):
         meter.add(found[0], found[1], labels)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
+from edgeq.columns import Columns, find_columns
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
@@ -32,6 +33,7 @@ class Interface:
     Attributes:
         input_names: own input name to the leading model's.
         output_names: likewise.
+        columns: of its outputs, by name, see `edgeq.columns`; read of a leading model only.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -39,6 +41,7 @@ class Interface:
     min_runtime_version: str | None
     input_names: Mapping[str, str] = field(default_factory=dict)
     output_names: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Columns] = field(default_factory=dict)
 
 
 def read_interface(path: Path, leader: Interface | None = None) -> Interface:
@@ -55,6 +58,7 @@ def read_interface(path: Path, leader: Interface | None = None) -> Interface:
         flatbuffer.min_runtime_version(tree),
         _match("inputs", path, inputs, inputs if leader is None else leader.inputs),
         _match("outputs", path, outputs, outputs if leader is None else leader.outputs),
+        find_columns(tree) if leader is None else {},
     )
 
 

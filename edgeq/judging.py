@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import metrics
+from edgeq.columns import Columns
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
+from edgeq.parts import PartMeter
 from edgeq.quantmath import difference, sqnr_db
 from edgeq.timing import direction
 from edgeq.values import (
@@ -38,10 +40,23 @@ class QualityMeter:
 
     Args:
         outputs: of the baseline, for their names.
+        columns: of the baseline's outputs, by name, see `edgeq.columns`.
+        candidates: of the candidate, by the baseline's names, for the steps of its integers.
     """
 
-    def __init__(self, outputs: Sequence[TensorSpec]):
+    def __init__(
+        self,
+        outputs: Sequence[TensorSpec],
+        columns: Mapping[str, Columns] | None = None,
+        candidates: Mapping[str, TensorSpec] | None = None,
+    ):
         self._names = [spec.name for spec in outputs]
+        self._parts = {name: PartMeter(name, (columns or {}).get(name)) for name in self._names}
+        self._steps = {
+            name: _Steps(2 ** np.iinfo(spec.dtype).bits)
+            for name, spec in (candidates or {}).items()
+            if spec.scales and np.issubdtype(np.dtype(spec.dtype), np.integer)
+        }
         self._sums = {name: np.zeros(3) for name in self._names}  # signal, error, values
         self._worst = dict.fromkeys(self._names, 0.0)
         self._same: list[NDArray[np.bool_]] = []
@@ -82,6 +97,9 @@ class QualityMeter:
         finite = ours[np.isfinite(ours)].astype(np.float64)
         self._sums[name] += [np.sum(finite**2), np.sum(error**2), ours.size]
         self._worst[name] = max(self._worst[name], float(np.max(error, initial=0.0)))
+        self._parts[name].add(ours, theirs)
+        if name in self._steps:
+            self._steps[name].add(theirs)
 
     def result(self, *, is_held_out: bool) -> Quality:
         """The quality over everything taken in."""
@@ -108,12 +126,27 @@ class QualityMeter:
 
     def _output(self, name: str) -> OutputQuality:
         signal, error, values = self._sums[name]
+        steps = self._steps.get(name)
         return OutputQuality(
             name=name,
             sqnr_db=sqnr_db(float(signal), float(error)),
             mse=float(error / values) if values else 0.0,
             max_error=self._worst[name],
+            parts=self._parts[name].result(),
+            steps_used=None if steps is None else len(steps.seen),
+            step_count=None if steps is None else steps.count,
         )
+
+
+class _Steps:
+    """The different values that an output took, of as many as its integers can give."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.seen: NDArray[Any] = np.zeros(0)
+
+    def add(self, values: NDArray[Any]) -> None:
+        self.seen = np.union1d(self.seen, values)
 
 
 def _percent(flags: NDArray[np.bool_]) -> float:

@@ -40,7 +40,7 @@ def score_files(
         path.write_bytes(unsquash(content))
     leader = read_interface(paths[0])
     models = [(path, read_interface(path, leader)) for path in paths]
-    meters = [QualityMeter(leader.outputs) for _ in contents]
+    meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
     pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
     for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
         seen = [

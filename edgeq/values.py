@@ -867,20 +867,64 @@ class PairedCounts:
 
 
 @dataclass(frozen=True)
+class LostColumn:
+    """A column of a part, or a slice of it, that the candidate no longer tells.
+
+    Attributes:
+        where: as Python would index the output, e.g. "scores[:, 3]"; the batch goes first.
+        sqnr_db: about the column's mean, see `PartQuality`.
+        spread: standard deviation of the baseline's values, in the output's units.
+    """
+
+    where: str
+    sqnr_db: float
+    spread: Annotated[float, Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class PartQuality:
+    """How far values that mean the same and have a like range are from the baseline's.
+
+    Attributes:
+        where: as Python would index the output, e.g. "pred[:, 4:7]"; its name alone for all of it.
+        sqnr_db: 10 log10(S / E), where S is the sum of squared deviations of the baseline from the
+            mean of each column, E that of squared errors; inf when identical, None where the
+            baseline does not vary.
+        spread: root mean square of those deviations, in the output's units.
+        step: of an 8-bit tensor that holds this part alone, likewise.
+        is_known: False where a column has too few values to know its spread.
+        lost: columns and slices that vary by more than a step and are lost, the worst first.
+    """
+
+    where: str
+    sqnr_db: float | None
+    spread: Annotated[float, Meta(ge=0)]
+    step: float
+    is_known: bool
+    lost: tuple[LostColumn, ...] = ()
+
+
+@dataclass(frozen=True)
 class OutputQuality:
     """How far one output of the candidate is from the baseline's, over all samples.
 
     Attributes:
-        sqnr_db: 10 log10(sum of squares of the baseline / sum of squares of the error); inf
-            when identical.
+        sqnr_db: 10 log10(sum of squares of the baseline / sum of squares of the error) over all
+            values; inf when identical. It is blind to small parts: `parts` are what is judged.
         mse: mean squared error in the output's units squared.
         max_error: largest absolute error.
+        parts: see `edgeq.parts`; none in records of edgeq 0.1.
+        steps_used, step_count: different values that the candidate gave, and that its integers
+            could give; None where they are floats, and in records of 0.1.
     """
 
     name: str
     sqnr_db: float
     mse: float
     max_error: float
+    parts: tuple[PartQuality, ...] = ()
+    steps_used: int | None = None
+    step_count: int | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
+from edgeq.columns import find_columns
 from edgeq.converters.correction_worker import correct_tree
 from edgeq.converters.layer_errors import measure_effects
 from edgeq.converters.mixing import mix_in
@@ -116,8 +117,9 @@ def try_task(task: Task, store: Store) -> dict[str, Any]:
         for side in (task.inputs, task.outputs)
     )
     labels = _load(store.path(task.labels)) if task.labels else None
-    _, specs = flatbuffer.interface(flatbuffer.parse(store.read(task.source), "the float model"))
-    meter = QualityMeter(specs)
+    real = flatbuffer.parse(store.read(task.source), "the float model")
+    _, specs = flatbuffer.interface(real)
+    meter = QualityMeter(specs, find_columns(real))
     runner = _Runner(content, tree)
     count = len(next(iter(inputs.values())))
     for start in range(0, count, _CHUNK_SAMPLES):
