@@ -21,6 +21,27 @@ from edgeq.values import ConvertOptions, FloatModel
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# The longest tests, and those that wait for the one virtual board. One worker begins with them
+# while the others do the rest; at the end they would hold up all.
+_FIRST = (
+    "test_emulated.py",
+    "test_adb_arm64.py",
+    "_on_the_board",
+    "test_examples.py",
+    "test_tuner.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first; the others stay as they are."""
+
+    def place(item: pytest.Item) -> int:
+        found = (number for number, part in enumerate(_FIRST) if part in item.nodeid)
+        return next(found, len(_FIRST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and labelled data beside the project."""

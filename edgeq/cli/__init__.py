@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import signal
@@ -100,9 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = 1
     except OSError as error:
         status = 1
-        if error.errno == errno.ENOSPC and error.filename is None:
+        if error.filename is None and _is_of_printing(error):
             _drop_stdout()
-            say("error: The output cannot be printed: no space is left there.", err=True)
+            say(f"error: The output cannot be printed: {error.strerror}.", err=True)
         else:
             show_error(_refused(error), in_full=_is_verbose())
     sys.exit(status if isinstance(status, int) else 0)
@@ -130,6 +129,12 @@ def _refused(error: OSError) -> EdgeqError:
         hint="Check that it exists, may be used and has space; -v shows where edgeq needed it.",
         details=traceback.format_exc(),
     )
+
+
+def _is_of_printing(error: OSError) -> bool:
+    """Whether what failed is a library's write to the terminal, not ours to a file."""
+    *_, last = traceback.walk_tb(error.__traceback__)
+    return last[0].f_globals.get("__name__", "").partition(".")[0] in ("click", "rich")
 
 
 def _drop_stdout() -> None:

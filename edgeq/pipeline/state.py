@@ -158,8 +158,13 @@ def locked(path: Path, what: str) -> Iterator[None]:
                 f"Another edgeq run (process {owner or 'unknown'}) is making {what}.",
                 hint="Wait until it has ended, or name another output.",
             ) from error
-        os.truncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write {path}: {error.strerror or error}.", hint="Choose another output."
+            ) from error
         yield
     finally:
         os.close(handle)

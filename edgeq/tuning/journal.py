@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,41 @@ class Journal:
                 self._stream.truncate()
             else:
                 self._stream = path.open("w", encoding="utf-8")
-                self._write(self._header)
+                self._begin()
         except OSError as error:
-            raise OutputError(
-                f"Cannot write the journal {path}: {error.strerror or error}.",
-                hint="Choose another -o.",
-            ) from error
+            raise self._unwritten(error) from error
+
+    def _begin(self) -> None:
+        try:
+            self._write(self._header)
+        except OSError:
+            with suppress(OSError):  # what it holds back cannot be written, either
+                self._stream.close()
+            raise
+
+    def _unwritten(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"Cannot write the journal {self._path}: {error.strerror or error}.",
+            hint="Free space there, or choose another -o.",
+        )
 
     def known(self, part: str, recipe: Recipe) -> dict[str, Any] | None:
         """The outcome of a recipe that was tried already on a part of the samples."""
         return self._known.get(_key(part, to_plain(recipe)))
 
     def add(self, part: str, recipe: Recipe, outcome: Mapping[str, Any]) -> None:
-        """Keep an outcome; it is on disk when this returns."""
+        """Keep an outcome; it is on disk when this returns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         plain = to_plain(recipe)
         self._known[_key(part, plain)] = dict(outcome)
         entry = {"part": part, "recipe": plain, "outcome": to_plain(dict(outcome))}
-        self._write(json.dumps({**entry, "sha256": _digest(entry)}))
+        try:
+            self._write(json.dumps({**entry, "sha256": _digest(entry)}))
+        except OSError as error:
+            raise self._unwritten(error) from error
 
     def doubts(self) -> list[Issue]:
         """That another search's journal was in the way, whose trials are gone."""
@@ -76,8 +95,9 @@ class Journal:
         return [make_issue("tune.journal_replaced", message)]
 
     def close(self) -> None:
-        """Close the file, which stays."""
-        self._stream.close()
+        """Close the file, which stays; what could not be written was told before."""
+        with suppress(OSError):
+            self._stream.close()
 
     def remove(self) -> None:
         """Remove the file: the search has its result."""

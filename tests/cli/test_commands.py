@@ -421,7 +421,7 @@ def test_a_full_standard_output_is_one_sentence(int8_mobilenet: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "error: The output cannot be printed: no space is left there.\n"
+    assert done.stderr == "error: The output cannot be printed: No space left on device.\n"
 
 
 def test_python_callers_may_use_every_verb_twice_and_name_a_single_model(

@@ -129,6 +129,51 @@ def test_what_cannot_be_written_leaves_what_was_there(
     assert {path.name: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
 
 
+def write_project(folder: Path, model: Path, data: Path) -> Path:
+    project = folder / "edgeq.toml"
+    project.write_text(
+        f"[model]\nsource = '{model}'\noutput = 'model.tflite'\n[data]\ncalibration = '{data}'\n"
+    )
+    return project
+
+
+@pytest.mark.parametrize(("make", "words"), [(fill, NO_SPACE), (make_read_only, READ_ONLY)])
+@pytest.mark.parametrize("command", ["tune", "run"])
+def test_long_work_does_not_begin_where_it_cannot_be_kept(
+    disk: Path,
+    model: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    make: Callable[[Path], None],
+    words: str,
+) -> None:
+    project = write_project(disk, model, data)
+    search = "--data", data, "--test-data", data, "--max-drop", 1
+    arguments = {"run": ["--file", project], "tune": [model, *search, "-o", disk / "out.tflite"]}[
+        command
+    ]
+    make(disk)
+    status, said = run(capsys, command, *arguments)
+    assert status == 1, said
+    require_one_sentence(said, words)
+    assert not [path for path in disk.iterdir() if path.suffix in (".tflite", ".json")]
+
+
+def test_a_run_that_fills_the_disk_keeps_what_was_made_before(
+    disk: Path, model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(disk, model, data)
+    (disk / "most").write_bytes(bytes(500_000))  # the model fits, its record does not
+    status, said = run(capsys, "run", "--file", project)
+    assert status == 1
+    assert "error:" in said[-2] or any(NO_SPACE in line for line in said), said
+    assert "Traceback" not in "\n".join(said)
+    assert not list(disk.glob(".*")) and not list(disk.glob("*.tmp"))
+    (disk / "most").unlink()
+    assert run(capsys, "run", "--file", project)[0] == 0
+
+
 @pytest.fixture
 def temporary(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for temporary files is a small disk."""

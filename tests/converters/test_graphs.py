@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from edgeq.converters.safe_reading.graphs import Call, Function, Node, find
-from edgeq.converters.safe_reading.operators import FILE_TABLES, OPERATORS, RESTORE
+from edgeq.converters.safe_reading.operators import FILE_TABLES, OPERATORS, PRINT, RESTORE
 
 SIGNATURE = "signature 'serving_default'"
 UNLISTED = "which is not on the list of operators without access to files, Python and the network"
@@ -125,3 +129,33 @@ def test_variables_are_read_by_the_saver_from_where_the_loader_says() -> None:
 
 def test_the_lists_of_operators_do_not_overlap() -> None:
     assert not OPERATORS & ({"PrintV2", *FILE_TABLES} | RESTORE)
+
+
+INSTALLED = """
+import json
+from tensorflow.core.framework.op_def_pb2 import OpList
+from tensorflow.python.client import pywrap_tf_session as session
+known = OpList.FromString(session.TF_GetBuffer(session.TF_GetAllOpList()))
+print(json.dumps({op.name: op.is_stateful for op in known.op}))
+"""
+# What a listed operator may keep or do beside its result: memory of this process, and its log.
+KEEPS = re.compile(
+    r"Table|TensorArray|Variable|VarHandle|VarIs|Resource|Stack|Rng|Random|Stateful|Normal|Ints"
+    r"|Multinomial|Distorted|^(Assert|CheckNumerics(V2)?|DisableCopyOnRead|GuaranteeConst)$"
+    r"|^(Case|If|While|Print(V2)?|Restore(Slice|V2)?)$"
+)
+
+
+def test_the_lists_are_of_operators_that_tensorflow_has() -> None:
+    pytest.importorskip("tensorflow")
+    done = subprocess.run(
+        [sys.executable, "-c", INSTALLED], capture_output=True, text=True, check=True
+    )
+    is_stateful: dict[str, bool] = json.loads(done.stdout.splitlines()[-1])
+    listed = {*OPERATORS, *FILE_TABLES, *RESTORE, PRINT}
+    assert len(is_stateful) > 1500
+    assert sorted(listed - is_stateful.keys()) == []
+    assert [name for name in sorted(listed) if is_stateful[name] and not KEEPS.search(name)] == []
+    outside = ["WriteFile", "ReadFile", "PyFunc", "EagerPyFunc", "SaveV2", "TextLineReaderV2"]
+    assert {*outside} <= is_stateful.keys()
+    assert not {*outside} & listed

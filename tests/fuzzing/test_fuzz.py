@@ -15,8 +15,6 @@ from tests.fuzzing.driving import Outcome, Session, add_events, run_batch, run_k
 from tests.fuzzing.kills import JOBS, run_kills
 from tests.fuzzing.kinds import KINDS, RECORDS, damaged
 
-if "fuzz" not in os.environ.get("EDGEQ_TEST_EXTRAS", "").split():
-    pytest.skip("it takes minutes: EDGEQ_TEST_EXTRAS=fuzz scripts/test", allow_module_level=True)
 if shutil.which("strace") is None:
     pytest.skip("strace is not installed", allow_module_level=True)
 
