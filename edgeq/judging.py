@@ -14,7 +14,7 @@ from edgeq.columns import Columns
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.metrics import Outputs
-from edgeq.parts import PartMeter
+from edgeq.parts import LOST_DB, PartMeter
 from edgeq.quantmath import difference, sqnr_db
 from edgeq.timing import direction
 from edgeq.values import (
@@ -23,13 +23,12 @@ from edgeq.values import (
     Comparison,
     DeviceFacts,
     Issue,
+    LostColumn,
     OutputQuality,
+    PartQuality,
     Quality,
     TensorSpec,
 )
-
-# Below this SQNR the outputs of classifiers start to change their order (see docs/quality.md).
-LOW_SQNR_DB = 10.0
 
 # An accuracy drop that engineers accept without a second look, in percentage points.
 SMALL_DROP_POINTS = 1.0
@@ -173,10 +172,79 @@ def _top1(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.where(np.isnan(scores).any(axis=1), -1, found)
 
 
+def worst_part(quality: Quality) -> PartQuality | None:
+    """The part with the lowest SQNR; None where no output varies, and in records of edgeq 0.1."""
+    parts = [part for output in quality.outputs for part in output.parts]
+    return min(
+        (part for part in parts if part.sqnr_db is not None),
+        key=lambda part: math.inf if part.sqnr_db is None else part.sqnr_db,
+        default=None,
+    )
+
+
 def worst_sqnr_db(quality: Quality) -> float:
-    """The lowest SQNR over the outputs, in dB; NaN, as older records have it, is the lowest."""
+    """The lowest SQNR over the parts of the outputs, in dB.
+
+    Over whole outputs where none varies, and in records of edgeq 0.1, which tell no parts.
+    """
+    worst = worst_part(quality)
+    if worst is None or worst.sqnr_db is None:
+        return total_sqnr_db(quality)
+    return worst.sqnr_db
+
+
+def output_sqnr_db(output: OutputQuality) -> float | None:
+    """Of the worst part of an output, in dB; None where it does not vary."""
+    found = [part.sqnr_db for part in output.parts if part.sqnr_db is not None]
+    if found:
+        return min(found)
+    return None if output.parts else output.sqnr_db
+
+
+def total_sqnr_db(quality: Quality) -> float:
+    """The lowest SQNR over whole outputs, in dB: the figure of edgeq 0.1, blind to small parts.
+
+    A NaN, which its records may hold, is the lowest.
+    """
     found = [output.sqnr_db for output in quality.outputs]
     return -math.inf if any(map(math.isnan, found)) else min(found)
+
+
+def find_lost(quality: Quality) -> tuple[str, ...]:
+    """What the candidate no longer tells, as sentences without an end, the worst first.
+
+    A part or a column is lost below `parts.LOST_DB`. Of a whole output that labels score, accuracy
+    tells more.
+    """
+    found: list[tuple[float, str]] = []
+    for part in (part for output in quality.outputs for part in output.parts):
+        is_low = part.sqnr_db is not None and part.sqnr_db < LOST_DB and part.is_known
+        if part.sqnr_db is not None and is_low and part.where != quality.scored_output:
+            found.append((part.sqnr_db, f"{part.where} is lost: {_beside(part)}"))
+        else:
+            found += [
+                (column.sqnr_db, f"{column.where} is lost: {_beside(column)}")
+                for column in part.lost
+            ]
+    return tuple(text for _, text in sorted(found, key=lambda item: item[0]))
+
+
+def _beside(lost: PartQuality | LostColumn) -> str:
+    assert lost.sqnr_db is not None
+    if lost.sqnr_db == -math.inf:
+        return f"values that vary by {lost.spread:.3g} are no numbers any more"
+    error = lost.spread * 10 ** (-lost.sqnr_db / 20)
+    return f"its values vary by {lost.spread:.3g}, the error is {error:.3g} ({lost.sqnr_db:.1f} dB)"
+
+
+def doubt_of_parts(quality: Quality) -> str | None:
+    """Why the parts' figures tell nothing, None when they do."""
+    parts = [part for output in quality.outputs for part in output.parts]
+    if parts and all(part.sqnr_db is None for part in parts):
+        return "the float model's outputs do not vary on these samples, so that nothing is measured"
+    if any(not part.is_known for part in parts):
+        return f"{quality.sample_count} samples are too few to know how far the outputs vary"
+    return None
 
 
 def device_of(value: Comparison) -> str | None:
@@ -191,35 +259,47 @@ def judge_comparison(
 ) -> tuple[str, tuple[str, ...]]:
     """A verdict an engineer can act on: "ship", "check" or "no", and the sentences behind it.
 
-    "no" is an accuracy loss that the paired interval proves to be above 1 point, or outputs with
-    an SQNR below 10 dB and no labels to excuse it; "check" is anything that is not proven.
+    "no" is an accuracy loss that the paired interval proves to be above 1 point, a lost part or
+    column of an output, or an SQNR below 10 dB and no labels to excuse it; "check" is anything that
+    is not proven.
     """
-    verdict, reasons = "ship", []
+    reasons = list(find_lost(quality))
+    verdict = "no" if reasons else "ship"
     drop = quality.drop_points
     if drop is not None:
-        verdict, reason = _judge_drop(drop.value, drop.low, drop.high)
+        found, reason = _judge_drop(drop.value, drop.low, drop.high)
+        verdict = _worse(verdict, found)
         reasons.append(reason)
         if (doubt := chance_doubt(quality)) is not None:
-            verdict = "check" if verdict == "ship" else verdict
+            verdict = _worse(verdict, "check")
             reasons.append(doubt)
     else:
         sqnr = worst_sqnr_db(quality)
-        verdict = "check" if sqnr >= LOW_SQNR_DB else "no"
+        is_low = sqnr == -math.inf or (sqnr < LOST_DB and doubt_of_parts(quality) is None)
+        verdict = _worse(verdict, "no" if is_low else "check")
         reasons.append(
             f"no class labels, so accuracy is unknown; the outputs' SQNR is {sqnr:.1f} dB"
-            + ("" if sqnr >= LOW_SQNR_DB else f", below {LOW_SQNR_DB:g} dB")
+            + (f", below {LOST_DB:g} dB" if is_low else "")
         )
+    if (doubt := doubt_of_parts(quality)) is not None:
+        verdict = _worse(verdict, "check")
+        reasons.append(doubt)
     if not quality.is_held_out:
-        verdict = "check" if verdict == "ship" else verdict
+        verdict = _worse(verdict, "check")
         reasons.append("measured on calibration samples, none were left to hold out")
     if bench is not None:
         verdict, more = _judge_speed(verdict, bench)
         reasons += more
     for issue in issues:
         if issue.severity == "warning":
-            verdict = "check" if verdict == "ship" else verdict
+            verdict = _worse(verdict, "check")
             reasons.append(f"{ISSUE_KINDS[issue.code].title} [{issue.code}]")
     return verdict, tuple(reasons)
+
+
+def _worse(one: str, other: str) -> str:
+    order = ("ship", "check", "no")
+    return max(one, other, key=order.index)
 
 
 def chance_doubt(quality: Quality) -> str | None:

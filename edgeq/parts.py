@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from edgeq.quantmath import difference, sqnr_db
 from edgeq.values import LostColumn, PartQuality
 
 # Below this a part or a column is lost; see docs/decisions/0013.
-LOST_DB = 3.0
+LOST_DB = 10.0
+# So much worse than the rest of its part is a column that is named: all of them alike are the part.
+_WORSE = 10.0
 # The spread of fewer values is known to worse than a quarter.
 FEW_VALUES = 10
 # Columns whose spreads lie further apart than this have no like range: 8 bits less 3 are 5.
@@ -91,7 +93,7 @@ class PartMeter:
         """Columns, and slices along other axes, that vary by more than a step and are lost."""
         assert self._sums is not None and self._columns is not None
         if len(numbers) > 1:
-            for number in numbers[_are_lost(found, step)[numbers]]:
+            for number in numbers[_are_lost(found.of(numbers), step)]:
                 yield self._named(self._columns.labels == number, found, number)
         for inside, totals in self._sums.slices(mask):
             for number in np.flatnonzero(_are_lost(totals, step)):
@@ -123,6 +125,10 @@ class _Totals:
     low: Sums
     high: Sums
 
+    def of(self, numbers: NDArray[np.intp]) -> _Totals:
+        """Of some of them."""
+        return _Totals(*(getattr(self, field.name)[numbers] for field in fields(self)))
+
     @property
     def varies(self) -> NDArray[np.bool_]:
         limit = _CONSTANT * np.maximum(np.abs(self.low), np.abs(self.high))
@@ -130,10 +136,26 @@ class _Totals:
 
 
 def _are_lost(found: _Totals, step: float) -> NDArray[np.bool_]:
-    """Which vary by more than a step and have a ratio below `LOST_DB`."""
-    is_seen = found.signal > found.count * step**2
-    is_wrong = found.signal < 10 ** (LOST_DB / 10) * found.error
-    return (found.count >= FEW_VALUES) & found.varies & is_seen & is_wrong
+    """Which are below `LOST_DB`, far below the rest of the part, and by more than rounding.
+
+    Args:
+        found: of the columns or slices of one part.
+        step: of an 8-bit tensor that holds the part alone. Whatever varies by less, or is wrong by
+            less, is as good as rounding leaves it.
+    """
+    signal, error = found.signal, found.error
+    is_finite = np.isfinite(error)
+    known = np.where(is_finite, error, 0.0)
+    rest = (signal.sum() - signal) * known, (known.sum() - known) * signal
+    is_lost: NDArray[np.bool_] = (
+        (found.count >= FEW_VALUES)
+        & found.varies
+        & (signal > found.count * step**2)
+        & (error > found.count * step**2)
+        & (signal < 10 ** (LOST_DB / 10) * error)
+        & (~is_finite | (rest[0] > 10 ** (_WORSE / 10) * rest[1]) | (rest[0] == 0))
+    )
+    return is_lost
 
 
 class _Sums:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate, quantile_interval
-from edgeq.judging import worst_sqnr_db
+from edgeq.judging import doubt_of_parts, total_sqnr_db, worst_sqnr_db
 from edgeq.values import BenchRun, Issue, Latency, Origin
 
 
@@ -72,14 +72,39 @@ def find_drops(facts: Facts) -> Iterator[Figure]:
 
 
 def find_sqnrs(facts: Facts) -> Iterator[Figure]:
-    """Of the worst output, one figure for each data set."""
+    """Of the worst part of the outputs, one figure for each data set."""
     for fact in _qualities(facts):
-        value = worst_sqnr_db(fact.quality)
-        found = [output.sqnr_db for output in fact.quality.outputs]
-        place = next(place for place, own in enumerate(found) if own == value or math.isnan(own))
-        origin = inside(fact.origin, f".outputs[{place}].sqnr_db")
-        shown = "identical" if value == math.inf else f"{value:.2f} dB"
-        yield Figure(fact.data.sha256, Estimate(value), "dB", shown, (origin,), fact.issues, fact)
+        yield _sqnr(fact, worst_sqnr_db(fact.quality), [
+            (f".outputs[{place}].parts[{number}]", part.sqnr_db)
+            for place, output in enumerate(fact.quality.outputs)
+            for number, part in enumerate(output.parts)
+        ])  # fmt: skip
+
+
+def knows_parts(facts: Facts) -> bool | None:
+    """Whether the records tell the SQNR of parts: those of edgeq 0.1 do not; None without any."""
+    found = [output.parts for fact in _qualities(facts) for output in fact.quality.outputs]
+    return all(found) if found else None
+
+
+def find_total_sqnrs(facts: Facts) -> Iterator[Figure]:
+    """Of the worst whole output, which is all that records of edgeq 0.1 tell."""
+    for fact in _qualities(facts):
+        yield _sqnr(fact, total_sqnr_db(fact.quality), [])
+
+
+def _sqnr(fact: QualityFact, value: float, parts: Sequence[tuple[str, float | None]]) -> Figure:
+    """Args: parts: their places in the record; without any, whole outputs are looked at."""
+    places = parts or [
+        (f".outputs[{place}]", output.sqnr_db) for place, output in enumerate(fact.quality.outputs)
+    ]
+    place = next(place for place, own in places if own is not None and not own > value)
+    origins = (inside(fact.origin, f"{place}.sqnr_db"),)
+    doubt = doubt_of_parts(fact.quality)
+    if doubt is not None:
+        return Figure(fact.data.sha256, None, "dB", str(doubt), origins, fact.issues, fact)
+    shown = "identical" if value == math.inf else f"{value:.2f} dB"
+    return Figure(fact.data.sha256, Estimate(value), "dB", shown, origins, fact.issues, fact)
 
 
 # ---------------------------------------------------------------- the file

@@ -8,7 +8,14 @@ from dataclasses import replace
 from edgeq import judging
 from edgeq.errors import UsageError
 from edgeq.gating.facts import BenchFact, Facts, QualityFact
-from edgeq.gating.figures import Figure, run_of, show
+from edgeq.gating.figures import (
+    Figure,
+    find_sqnrs,
+    find_total_sqnrs,
+    knows_parts,
+    run_of,
+    show,
+)
 from edgeq.gating.intervals import Estimate
 from edgeq.gating.judges import Judge, Scene, cannot_tell, hold
 from edgeq.gating.policy import Limit
@@ -65,6 +72,23 @@ def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
     return judge
 
 
+def sqnr_regression(change: Change, unit: str, form: str) -> Judge:
+    """What judges a change of the SQNR: of the worst part, where both sides tell of parts."""
+    by_parts = regression(find_sqnrs, change, unit, form)
+    of_outputs = regression(find_total_sqnrs, change, unit, form)
+
+    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
+        sides = {knows_parts(side) for side in (scene.before, scene.now) if side is not None}
+        if sides != {True, False}:
+            yield from by_parts(limit, scene)
+            return
+        for finding in of_outputs(limit, scene):
+            reason = f"{finding.reason}, of whole outputs: a record of edgeq 0.1 tells no parts"
+            yield replace(finding, reason=reason)
+
+    return judge
+
+
 def _without_twin(figure: Figure, before: Sequence[Figure]) -> Finding:
     if not before:
         return cannot_tell(
@@ -101,6 +125,9 @@ def _name(figure: Figure) -> str:
 def _why_not_comparable(figure: Figure, other: Figure) -> str | None:
     """Why two figures of one subject cannot be held against each other, None when they can."""
     ours, theirs = figure.context, other.context
+    for side, name in ((figure, "it"), (other, "the baseline")):
+        if side.estimate is None:
+            return f"{name} has no value: {side.shown}"
     if isinstance(ours, BenchFact) and isinstance(theirs, BenchFact):
         try:
             # Doubts are the policy's matter; here it is about the conditions.

@@ -14,12 +14,11 @@ from edgeq.gating.figures import (
     find_latencies,
     find_memories,
     find_sizes,
-    find_sqnrs,
 )
 from edgeq.gating.intervals import growth_percent, increase, lost_db
 from edgeq.gating.judges import Judge
 from edgeq.gating.policy import Reader
-from edgeq.gating.regressions import Figures, regression
+from edgeq.gating.regressions import Figures, regression, sqnr_regression
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ _MEMORY = "Use a smaller input or batch, or a smaller model."
 _RULES = (
     Rule("max_drop_points", "", reading.read_number, " points",
          "accuracy lost against FP32, in points", "0.5", judges.judge_drop, _COMPARE, _DEBUG),
-    Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the worst output", "25",
+    Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the outputs' worst part", "25",
          judges.judge_sqnr, _COMPARE, _DEBUG),
     Rule("max_size", "", reading.read_size, "", "size of the file", '"300 kB"',
          judges.judge_size, _CONVERT, _SIZE),
@@ -90,7 +89,7 @@ _RULES = (
          regression(find_drops, increase, "points", "{:+.2f} points"), _COMPARE, _DEBUG),
     Rule("max_sqnr_loss_db", "regression", reading.read_number, " dB",
          "SQNR below the baseline's", "1",
-         regression(find_sqnrs, lost_db, "dB", "{:+.2f} dB"), _COMPARE, _DEBUG),
+         sqnr_regression(lost_db, "dB", "{:+.2f} dB"), _COMPARE, _DEBUG),
     Rule("max_size_percent", "regression", reading.read_number, " %", "growth of the file", "2",
          regression(find_sizes, growth_percent, "percent", "{:+.2f} %"), _CONVERT, _SIZE),
     Rule("max_p50_percent", "regression", reading.read_number, " %",

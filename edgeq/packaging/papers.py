@@ -10,6 +10,7 @@ from edgeq import __version__
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
+from edgeq.judging import worst_sqnr_db
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.parts import Parts
 from edgeq.records import Record
@@ -107,7 +108,7 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
             before = f"{quality.baseline_accuracy_percent:.2f} %"
             after = f"{quality.candidate_accuracy_percent:.2f} %"
             shown = f"{drop.value:+.2f} ({drop.low:+.2f} to {drop.high:+.2f})"
-        sqnr = show_db(min(output.sqnr_db for output in quality.outputs))
+        sqnr = show_db(worst_sqnr_db(quality))
         yield (
             f"| {record.kind} | {quality.sample_count} | {before} | {after} | {shown} | {sqnr} |"
         )

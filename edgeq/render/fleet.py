@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.fleet import Fleet
+from edgeq.judging import worst_sqnr_db
 from edgeq.render.parts import harmless, issue_parts, render, show_bare_ms, show_bytes
 from edgeq.render.text import show_metric
 from edgeq.values import Issue
@@ -100,7 +101,7 @@ def _compare_rows(result: Any) -> Iterator[Cells]:
         result.verdict.upper(),
         accuracy,
         "" if drop is None else f"{drop.value:+.2f}",
-        f"{min(output.sqnr_db for output in result.quality.outputs):.1f}",
+        f"{worst_sqnr_db(result.quality):.1f}",
         times,
         "" if bench is None or not bench.speedups else f"{bench.speedups[0].value:.2f}x",
     )

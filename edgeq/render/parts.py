@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.escaping import clean, printable_lines
-from edgeq.values import Issue, Quality, Ratio, TensorSpec
+from edgeq.values import Issue, OutputQuality, Quality, Ratio, TensorSpec
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
@@ -118,6 +118,9 @@ def show_bare_ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+_MOST_PARTS = 3
+
+
 def show_db(value: float) -> str:
     """An SQNR; identical outputs have no noise."""
     return "identical" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
@@ -137,13 +140,27 @@ def describe_tensor(spec: TensorSpec) -> str:
     return f"{spec.dtype} {shape}{quantized}"
 
 
+def show_output(output: OutputQuality) -> str:
+    """The SQNR of its parts, the worst first; of the whole in records of edgeq 0.1."""
+    if not output.parts:
+        return show_db(output.sqnr_db)
+    found = sorted((part.sqnr_db, part.where) for part in output.parts if part.sqnr_db is not None)
+    if not found:
+        return "not known: the float values do not vary"
+    if len(found) == 1:
+        return show_db(found[0][0])
+    shown = [f"{show_db(value)} of {where}" for value, where in found[:_MOST_PARTS]]
+    if len(found) > _MOST_PARTS:
+        shown.append(f"{len(found) - _MOST_PARTS} more parts are better")
+    return ", ".join(shown)
+
+
 def quality_rows(quality: Quality) -> list[tuple[str, str]]:
     """Outputs and accuracy against the float model."""
     rows = [
         (
             "SQNR" if len(quality.outputs) == 1 else f"SQNR {output.name}",
-            f"{show_db(output.sqnr_db)}  (MSE {output.mse:.3g}, "
-            f"largest error {output.max_error:.3g})",
+            f"{show_output(output)}  (MSE {output.mse:.3g}, largest error {output.max_error:.3g})",
         )
         for output in quality.outputs
     ]

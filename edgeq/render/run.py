@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeq.judging import worst_sqnr_db
 from edgeq.records import Record
 from edgeq.render.parts import harmless, show_bytes, show_db, show_ms
 from edgeq.storage import find_issues
@@ -32,7 +33,7 @@ def _warnings(record: Record) -> list[str]:
 
 
 def _quality(quality: Quality) -> list[str]:
-    worst = min(output.sqnr_db for output in quality.outputs)
+    worst = worst_sqnr_db(quality)
     parts = [f"SQNR {show_db(worst)}"]
     if quality.drop_points is not None:
         parts.append(

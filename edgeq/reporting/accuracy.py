@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from edgeq.judging import output_sqnr_db
 from edgeq.render.parts import plural, show_sizes
 from edgeq.reporting import text
 from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material, Measured
@@ -19,7 +20,7 @@ from edgeq.reporting.values import (
     Table,
 )
 from edgeq.reporting.verdict import model_sizes
-from edgeq.values import BenchRun
+from edgeq.values import BenchRun, OutputQuality
 
 Row = tuple[Cell, ...]
 
@@ -50,9 +51,18 @@ def _quality_rows(material: Material) -> Iterator[Row]:
             yield Cell(f"accuracy, {where}"), before, after, drop
         for output in quality.outputs:
             name = "" if len(quality.outputs) == 1 else f" of {output.name}"
-            sqnr = text.db(output.sqnr_db)
-            shown = sqnr if sqnr.text == "identical" else Cell(f"{sqnr.text} dB", sqnr.value)
+            sqnr = text.db(output_sqnr_db(output))
+            is_plain = sqnr.value is None or sqnr.text == "identical"
+            shown = sqnr if is_plain else Cell(f"{sqnr.text} dB", sqnr.value)
             yield Cell(f"SQNR{name}, {where}"), Cell(""), Cell(""), shown
+
+
+def _part_sqnrs(output: OutputQuality) -> Iterator[tuple[str, float | None]]:
+    """Place and SQNR of each part, of the whole in records of edgeq 0.1."""
+    if not output.parts:
+        yield output.name, output.sqnr_db
+    for part in output.parts:
+        yield part.where, part.sqnr_db
 
 
 def _size_row(material: Material) -> Iterator[Row]:
@@ -195,17 +205,22 @@ def _outputs_table(judged: list[Judged]) -> Table:
     columns = (
         Column("output"),
         Column("measured by"),
-        Column("SQNR dB", True, "Power of the FP32 outputs over that of the error."),
+        Column(
+            "SQNR dB",
+            True,
+            "Variance of the FP32 values about their column's mean over that of the error.",
+        ),
         Column("MSE", True),
         Column("largest error", True),
     )
     rows = tuple(
         (
-            Cell(output.name), Cell(f"{item.label}, {item.samples}"), text.db(output.sqnr_db),
+            Cell(where), Cell(f"{item.label}, {item.samples}"), text.db(value),
             text.number(output.mse), text.number(output.max_error),
         )
         for item in judged
         for output in item.quality.outputs
+        for where, value in _part_sqnrs(output)
     )  # fmt: skip
     return Table("Outputs", columns, rows)
 
