@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from edgeq.device_runners.device import resolve_device
 from edgeq.errors import UnjudgedPackageError
 from edgeq.packaging import storing
+from edgeq.packaging.answering import Answerer
 from edgeq.packaging.checks import Check
 from edgeq.packaging.verifying import Verification, verify_package
 from tests.packaging.test_proving import PUBLIC_KEY, SOUND, Files, make_files, signed, words
@@ -39,6 +41,26 @@ def concluded(manifest: Any, **checks: str) -> tuple[str, bool, str]:
 )  # fmt: skip
 def test_the_worst_check_decides(checks: dict[str, str], verdict: str, conclusion: str) -> None:
     assert concluded(None, **checks) == (verdict, verdict == "pass", conclusion)
+
+
+@pytest.mark.parametrize("before", ["a check before", "zz"])
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        ("not signed", "it is unsigned"),
+        ("a key", "its signature was held against no --public-key"),
+        ("signed by x", "its signature was held against no --public-key"),
+    ],
+)
+def test_who_signed_and_what_is_open_is_told(before: str, detail: str, why: str) -> None:
+    checks = (
+        Check(before, "skipped", ("a",)),
+        Check("signature", "skipped", (detail,)),
+        Check("zeta", "skipped", ("z",)),
+    )
+    assert Verification("p", None, checks).conclusion == (  # type: ignore[arg-type]
+        f"p agrees with itself; {why}, so anybody can have made it. Not proven: {before}, zeta."
+    )
 
 
 # ---------------------------------------------------------------- through the child
@@ -75,6 +97,33 @@ def test_interpreter_and_key_are_those_named(verify: Any, tmp_path: Path) -> Non
     assert find(result, "signature").verdict == "pass"
     assert result.checks[-1].verdict == "cannot-tell"
     assert "no-python" in result.checks[-1].detail[0]
+
+
+def test_the_interpreter_is_for_this_machine_alone(
+    verify: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolve(name: str, python: Path | None = None) -> Any:
+        asked.append((name, python))
+        return resolve_device("local")
+
+    monkeypatch.setattr("edgeq.device_runners.device.resolve_device", resolve)
+    names = ("adb", "local", "pi@board")
+    content = make_files(tmp_path, is_signed=False)
+    verify(content, devices=names, python=Path("python"), runs=False)
+    assert asked == [("adb", None), ("local", Path("python")), ("pi@board", None)]
+
+
+def test_an_answer_that_makes_no_sense_is_no_verdict(
+    verify: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(self: Answerer, told: Any) -> Any:
+        raise ValueError("nonsense")
+
+    monkeypatch.setattr(Answerer, "answer", answer)
+    with pytest.raises(UnjudgedPackageError, match="does not tell what it should"):
+        verify(make_files(tmp_path, is_signed=False))
 
 
 def test_what_is_not_there_is_not_judged(tmp_path: Path) -> None:
