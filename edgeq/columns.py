@@ -59,8 +59,8 @@ def plain_columns(name: str, shape: Sequence[int]) -> Columns:
         shape: without the batch.
     """
     count = shape[-1] if shape else 1
-    labels = np.broadcast_to(np.arange(count), tuple(shape))
-    return Columns(np.ascontiguousarray(labels), (0,) * count, (name,))
+    labels = np.arange(count) if shape else np.zeros((), np.int64)
+    return Columns(np.broadcast_to(labels, tuple(shape)), (0,) * count, (name,))
 
 
 def find_columns(tree: Any) -> dict[str, Columns]:

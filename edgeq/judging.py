@@ -58,6 +58,7 @@ class QualityMeter:
         }
         self._sums = {name: np.zeros(3) for name in self._names}  # signal, error, values
         self._worst = dict.fromkeys(self._names, 0.0)
+        self._not_finite = dict.fromkeys(self._names, 0)
         self._same: list[NDArray[np.bool_]] = []
         self._right: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
         self._scored: str | None = None
@@ -94,6 +95,7 @@ class QualityMeter:
         error = difference(ours, theirs)
         # An infinite energy would make every error nothing.
         finite = ours[np.isfinite(ours)].astype(np.float64)
+        self._not_finite[name] += ours.size - finite.size
         self._sums[name] += [np.sum(finite**2), np.sum(error**2), ours.size]
         self._worst[name] = max(self._worst[name], float(np.max(error, initial=0.0)))
         self._parts[name].add(ours, theirs)
@@ -134,6 +136,7 @@ class QualityMeter:
             parts=self._parts[name].result(),
             steps_used=None if steps is None else len(steps.seen),
             step_count=None if steps is None else steps.count,
+            not_finite=self._not_finite[name],
         )
 
 
@@ -239,6 +242,11 @@ def _beside(lost: PartQuality | LostColumn) -> str:
 
 def doubt_of_parts(quality: Quality) -> str | None:
     """Why the parts' figures tell nothing, None when they do."""
+    for output in quality.outputs:
+        if output.not_finite:
+            return (
+                f"{output.not_finite} of the float model's values of {output.name} are no numbers"
+            )
     parts = [part for output in quality.outputs for part in output.parts]
     if parts and all(part.sqnr_db is None for part in parts):
         return "the float model's outputs do not vary on these samples, so that nothing is measured"

@@ -31,8 +31,8 @@ _APART = 8.0
 _SHARE = 1 / 16
 # More values than these are added up by columns at once.
 _MOST_CELLS = 1 << 20
-# What float32 cannot tell from a constant, relative to the largest value.
-_CONSTANT = 1e-6
+# A few units in the last place of float32, in which kernels differ, relative to the largest value.
+_CONSTANT = 5e-7
 _MOST_NAMED = 20
 
 Sums = NDArray[np.float64]

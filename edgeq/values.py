@@ -916,6 +916,7 @@ class OutputQuality:
         parts: see `edgeq.parts`; none in records of edgeq 0.1.
         steps_used, step_count: different values that the candidate gave, and that its integers
             could give; None where they are floats, and in records of 0.1.
+        not_finite: values of the baseline that are NaN or infinite.
     """
 
     name: str
@@ -925,6 +926,7 @@ class OutputQuality:
     parts: tuple[PartQuality, ...] = ()
     steps_used: int | None = None
     step_count: int | None = None
+    not_finite: int = 0
 
 
 @dataclass(frozen=True)

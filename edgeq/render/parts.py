@@ -144,6 +144,8 @@ def show_output(output: OutputQuality) -> str:
     """The SQNR of its parts, the worst first; of the whole in records of edgeq 0.1."""
     if not output.parts:
         return show_db(output.sqnr_db)
+    if output.not_finite:
+        return f"not known: {output.not_finite} float values are NaN or infinite"
     found = sorted((part.sqnr_db, part.where) for part in output.parts if part.sqnr_db is not None)
     if not found:
         return "not known: the float values do not vary"
