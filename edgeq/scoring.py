@@ -25,7 +25,7 @@ def score_files(
     contents: Sequence[bytes],
     judges: Sequence[int],
 ) -> list[float]:
-    """SQNR of each file's worst output in dB, before a final activation, all in one run.
+    """SQNR of the worst part of each file's outputs in dB, before a final activation, all in one run.
 
     Args:
         run: the float model's calibration pass, which knows what its softmaxes can tell apart.

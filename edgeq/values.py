@@ -274,7 +274,7 @@ class Candidate:
         statistic: of the ranges, see `Ranges`.
         is_equalized: whether channels were stretched before, see `converters.equalization`.
         is_corrected: whether layers were corrected afterwards.
-        sqnr_db: of the worst output as its final activation sees it (see
+        sqnr_db: of the outputs' worst part as its final activation sees it (see
             `converters.squashing`), on calibration samples kept apart.
     """
 
@@ -415,7 +415,7 @@ class ConvertOptions:
         allow_float: accept a file that is not entirely what was asked for.
         keep_float: selectors of operators that stay float, see `converters.selectors`.
         int16: selectors of operators that get INT16 activations.
-        min_sqnr_db: gate on the worst output.
+        min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
@@ -1081,7 +1081,7 @@ class Trial:
     Attributes:
         sha256: of the file; None when it could not be made or run.
         structure: digest of operators, dtypes and shapes; files that share it are equally fast.
-        sqnr_db: of the worst output, on the samples that the search looks at.
+        sqnr_db: of the outputs' worst part, on the samples that the search looks at.
         paired: accuracy against the float model on the same samples, when there are labels.
         drop_points: accuracy lost in percentage points, with its paired interval.
         speedup: against the float model on the device; None where it was not measured.

@@ -137,7 +137,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, way: str, is_t
 
 def test_infinities_are_written_as_text() -> None:
     plain = storage.to_plain(OutputQuality("out", float("inf"), 0.0, 0.0))
-    assert plain == {"name": "out", "sqnr_db": "inf", "mse": 0.0, "max_error": 0.0}
+    assert plain["sqnr_db"] == "inf"
 
 
 def test_a_record_begins_with_its_envelope() -> None:

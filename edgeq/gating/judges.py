@@ -109,7 +109,7 @@ def judge_drop(limit: Limit, scene: Scene) -> Iterator[Finding]:
 
 
 def judge_sqnr(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """The worst output on each data set."""
+    """The outputs' worst part on each data set."""
     for figure in find_sqnrs(scene.now):
         yield hold(scene, figure, limit.value, is_upper=False)
 

@@ -28,7 +28,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "accuracy-drop": Metric("accuracy drop", "points", False, "accuracy_drop_points"),
     "accuracy": Metric("accuracy", "percent", True, "accuracy_percent"),
-    "sqnr": Metric("SQNR of the worst output", "dB", True, "sqnr_db"),
+    "sqnr": Metric("SQNR of the outputs' worst part", "dB", True, "sqnr_db"),
     "size": Metric("size", "bytes", False, "size_bytes"),
     "p50": Metric("latency p50", "ms", False, "latency_p50_ms"),
     "p90": Metric("latency p90", "ms", False, "latency_p90_ms"),

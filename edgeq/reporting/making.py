@@ -118,7 +118,7 @@ def _candidate_table(model: TfliteModel) -> Table:
         Column("statistic"),
         Column("channels stretched"),
         Column("layers corrected"),
-        Column("SQNR dB", True, "Of the worst output, on calibration samples kept apart."),
+        Column("SQNR dB", True, "Of the outputs' worst part, on calibration samples kept apart."),
     )
     rows = tuple(
         (

@@ -203,7 +203,7 @@ def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) ->
     assert f"  1. {worst.name.split(';')[0]}: " in text
     assert "Names begin with fmnist_mobilenet_1/, which is left out." in text
     (output,) = report.quality.outputs
-    assert f"{output.sqnr_db:.1f} dB  (MSE " in text
+    assert f"{output.parts[0].sqnr_db:.1f} dB  (MSE " in text
     assert f"{max(worst.input_spread, worst.output_spread):.0f}-fold" in worst.cause
     assert "and 12 layers that cost less: --all" in text
     assert "that cost less" not in show_debug(report, show_all=True)

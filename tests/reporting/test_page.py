@@ -197,7 +197,7 @@ def test_the_numbers_on_it_are_the_records(
     quality, (first, second) = compare["quality"], compare["bench"]["runs"]
     assert f"{quality['baseline_accuracy_percent']:.2f} %" in text
     assert f"{quality['candidate_accuracy_percent']:.2f} %" in text
-    assert f"{quality['outputs'][0]['sqnr_db']:.1f} dB" in text
+    assert f"{quality['outputs'][0]['parts'][0]['sqnr_db']:.1f} dB" in text
     values = {
         float(cell.get_attribute("data-v"))
         for cell in chromium.find_elements(By.CSS_SELECTOR, "#comparison-rows td[data-v]")

@@ -49,7 +49,8 @@ def test_its_figures_are_those_of_the_records(one_model: dict[str, Path]) -> Non
     assert drop["FP32"].value == quality["baseline_accuracy_percent"]
     assert drop["INT8"].value == quality["candidate_accuracy_percent"]
     assert drop["difference"].value == quality["drop_points"]["value"]
-    assert found[f"SQNR, {name}"]["difference"].value == quality["outputs"][0]["sqnr_db"]
+    (part,) = quality["outputs"][0]["parts"]
+    assert found[f"SQNR, {name}"]["difference"].value == part["sqnr_db"]
     assert found["size of the .tflite"]["difference"].value == compare["size_ratio"]
     p50 = next(cells for label, cells in found.items() if label.startswith("latency p50 on local"))
     assert p50["FP32"].value == first["latency"]["p50_ms"]
@@ -202,7 +203,7 @@ def test_the_cards_show_the_worst_device(one_model: dict[str, Path], tmp_path: P
     def lose(plain: dict[str, Any]) -> None:
         plain["device"] = plain["bench"]["facts"]["device"] = "pi4"
         plain["quality"]["drop_points"] = {"value": 9.0, "low": 7.0, "high": 11.0}
-        plain["quality"]["outputs"][0]["sqnr_db"] = 3.0
+        plain["quality"]["outputs"][0]["parts"][0]["sqnr_db"] = 3.0
 
     path = edited(one_model["compare"], tmp_path / "pi4.json", lose)
     for paths in ([one_model["compare"], path], [path, one_model["compare"]]):
@@ -340,13 +341,13 @@ def test_trends_come_from_the_history(one_model: dict[str, Path], tmp_path: Path
         for number in range(3):
 
             def shift(plain: dict[str, Any], number: int = number) -> None:
-                plain["quality"]["outputs"][0]["sqnr_db"] = 30.0 + number
+                plain["quality"]["outputs"][0]["parts"][0]["sqnr_db"] = 30.0 + number
                 plain["provenance"]["created"] = f"2026-11-0{number + 1}T00:00:00Z"
 
             history.add([edited(one_model["compare"], tmp_path / f"{number}.json", shift)])
     report = make_report([one_model["compare"]], trends=True, history=database)
     plots = {plot.title: plot for plot in section(report, "history")}
-    (series,) = plots["SQNR of the worst output"].panels[0].series
+    (series,) = plots["SQNR of the outputs' worst part"].panels[0].series
     assert [point.y for point in series.points] == [30.0, 31.0, 32.0]
     assert "2026-11-03" in series.points[-1].tip
 
