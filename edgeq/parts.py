@@ -131,7 +131,8 @@ class _Totals:
 
     @property
     def varies(self) -> NDArray[np.bool_]:
-        limit = _CONSTANT * np.maximum(np.abs(self.low), np.abs(self.high))
+        largest = np.maximum(np.abs(self.low), np.abs(self.high))
+        limit = _CONSTANT * np.where(self.count > 0, largest, 0)  # without values it is infinite
         return self.signal > self.count * limit**2
 
 

@@ -25,12 +25,15 @@ def score_files(
     contents: Sequence[bytes],
     judges: Sequence[int],
 ) -> list[float]:
-    """SQNR of the worst part of each file's outputs in dB, before a final activation, all in one run.
+    """SQNR of the worst part of each file's outputs, before a final activation, all in one run.
 
     Args:
         run: the float model's calibration pass, which knows what its softmaxes can tell apart.
         contents: files with the float model's inputs and outputs.
         judges: indices of the samples to run.
+
+    Returns:
+        In dB, one for each file.
     """
     assert plan.samples is not None
     source = Path(model.file.path).read_bytes()

@@ -109,6 +109,15 @@ def test_one_time_step_is_named() -> None:
     assert [lost.where for lost in part.lost] == ["y[:, 5, :]"]
 
 
+def test_a_slice_that_a_part_does_not_reach_is_none_of_its() -> None:
+    """The third of three rows is a part of its own."""
+    ours = RNG.normal(0, np.array([[300.0], [300.0], [1.0]]), (60, 3, 2))
+    columns = Columns(np.arange(6).reshape(3, 2), (0,) * 6, ("y",))
+    large, small = measure(ours, rounded(ours), columns)
+    assert (large.where, small.where) == ("y[:, 0:2, :]", "y[:, 2, :]")
+    assert large.lost == small.lost == ()
+
+
 def test_when_all_are_lost_the_part_is_and_no_column() -> None:
     ours = RNG.normal(0, 1, (60, 5))
     (part,) = measure(ours, np.zeros_like(ours))

@@ -61,7 +61,7 @@ def _keep_going(output: Path) -> Iterator[None]:
 )  # fmt: skip
 @click.option(
     "--min-sqnr", type=float, metavar="DB",
-    help="The budget: SQNR of the outputs' worst part, for data without labels or beside --max-drop.",
+    help="The budget: SQNR of the outputs' worst part; without labels, or beside --max-drop.",
 )  # fmt: skip
 @click.option(
     "--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,

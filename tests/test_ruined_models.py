@@ -1,0 +1,94 @@
+"""Real conversions: a file that ruins one part is found and the part named, a sound one is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq.conversion import convert_model
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.judging import find_lost, judge_comparison, total_sqnr_db, worst_part
+from edgeq.values import ConvertOptions, Quality
+from tests.conftest import make_once
+
+# The part that is lost, without the output's name.
+RUINED = {
+    "scores-beside-boxes": "[:, 4:7]",
+    "scores-of-anchors": "[:, 4:7, :]",
+    "an-offset": "",
+    "offsets": "",
+    "one-of-eight": "[:, 3]",
+    "one-time-step": "[:, 3, :]",
+    "one-step-of-a-series": "[:, 7, :]",
+    "one-keypoint": "[:, 7, :]",
+    "one-of-three-outputs": "b",
+    "deviation-beside-mean": "[:, 1]",
+    "masks-beside-depth": "[:, :, :, 1:3]",
+    "the-middle-of-a-stack": "[:, 1, :]",
+}
+SOUND = (
+    "1000-classes", "rare-classes", "logits-of-1000-classes", "features",
+    "labels-that-go-together", "numbers-of-like-size", "tanh-of-unlike-size", "sparse-heatmap",
+    "sparse-map-without-a-sigmoid", "background-of-zeros", "series", "two-outputs",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tensorflow")
+    script = Path(__file__).with_name("make_ruined_models.py")
+    return make_once(
+        tmp_path_factory, "ruined",
+        lambda made: subprocess.run([sys.executable, script, made], check=True),
+    )  # fmt: skip
+
+
+def convert(model: Path, folder: Path, tensorflow: TensorFlowProcess, shape: list[int]) -> Quality:
+    samples = np.random.default_rng(2).normal(size=(300, *shape)).astype(np.float32)
+    np.savez(folder / "calibration.npz", x=samples[:150])
+    np.savez(folder / "test.npz", x=samples[150:])
+    made = convert_model(
+        model, folder / "m.tflite", data=folder / "calibration.npz",
+        test_data=folder / "test.npz", preprocess=[], options=ConvertOptions(effort="fast"),
+        verbose=False, on_progress=lambda step, done, total: None, tensorflow=tensorflow,
+    )  # fmt: skip
+    assert made.quality is not None
+    assert any(issue.code == "convert.low_quality" for issue in made.issues) == (
+        model.parent.name == "ruined"
+    )
+    return made.quality
+
+
+def shape_of(name: str) -> list[int]:
+    of_images = {"scores-of-anchors", "masks-beside-depth", "background-of-zeros"}
+    if name in of_images or name.startswith("sparse"):
+        return [8, 8, 3]
+    return [12, 4] if "series" in name else [16]
+
+
+@pytest.mark.parametrize("name", RUINED)
+def test_what_is_ruined_is_named(
+    name: str, models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    quality = convert(models / "ruined" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
+    part = worst_part(quality)
+    assert part is not None and part.sqnr_db is not None
+    assert part.sqnr_db < 3
+    assert total_sqnr_db(quality) > 15
+    assert part.where.endswith(RUINED[name]) and ("[" in part.where) == ("[" in RUINED[name])
+    assert find_lost(quality)[0].startswith(f"{part.where} is lost: its values vary by ")
+    verdict, reasons = judge_comparison(quality, None)
+    assert (verdict, reasons[0]) == ("no", find_lost(quality)[0])
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_is_sound_is_not_accused(
+    name: str, models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    quality = convert(models / "sound" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
+    assert find_lost(quality) == ()
+    assert judge_comparison(quality, None)[0] == "check"  # there are no labels
