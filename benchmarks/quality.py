@@ -31,6 +31,7 @@ from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import open_samples
 from edgeq.errors import EdgeqError
 from edgeq.inference import read_interface
+from edgeq.judging import total_sqnr_db, worst_sqnr_db
 from edgeq.models import data as shipped
 from edgeq.values import Quality
 
@@ -286,7 +287,10 @@ def _cell(text: str) -> str:
 # ---------------------------------------------------------------- the table
 
 
-HEAD = "| model (evaluated) | tool | SQNR dB | agreement % | accuracy % | drop, points | note |"
+HEAD = (
+    "| model (evaluated) | tool | SQNR dB | of whole outputs | agreement % | accuracy % "
+    "| drop, points | note |"
+)
 
 
 def rows(case: Case, entries: list[Entry]) -> Iterator[str]:
@@ -294,16 +298,17 @@ def rows(case: Case, entries: list[Entry]) -> Iterator[str]:
     first = next((entry.quality for entry in entries if entry.quality is not None), None)
     if first is not None:
         name = f"{case.name} ({first.sample_count})"
-        yield f"| {name} | FP32 | | | {_number(first.baseline_accuracy_percent)} | | |"
+        yield f"| {name} | FP32 | | | | {_number(first.baseline_accuracy_percent)} | | |"
     for entry in entries:
         quality = entry.quality
         if quality is None:
-            yield f"| {case.name} | {entry.tool} | | | | | {entry.note} |"
+            yield f"| {case.name} | {entry.tool} | | | | | | {entry.note} |"
             continue
         drop = quality.drop_points
         lost = "" if drop is None else f"{drop.value:.2f} [{drop.low:.2f}, {drop.high:.2f}]"
         yield (
-            f"| | {entry.tool} | {_sqnr(quality):.2f} | {_number(quality.agreement_percent)} "
+            f"| | {entry.tool} | {worst_sqnr_db(quality):.2f} | {total_sqnr_db(quality):.2f} "
+            f"| {_number(quality.agreement_percent)} "
             f"| {_number(quality.candidate_accuracy_percent)} | {lost} | {entry.note} |"
         )
 
@@ -314,7 +319,7 @@ def _number(value: float | None) -> str:
 
 def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iterator[str]:
     """How edgeq is below stock on one model; nothing when it is not."""
-    ours, theirs = _sqnr(own), _sqnr(stock)
+    ours, theirs = worst_sqnr_db(own), worst_sqnr_db(stock)
     if ours < theirs - SLACK_DB:
         yield f"{name}: SQNR {theirs - ours:.2f} dB lower"
     drop = paired.drop_points
@@ -331,17 +336,15 @@ def measure(case: Case, python: Path | None) -> tuple[list[str], dict[str, float
         entries = [stock, bench.litert_quantizer(python), own]
         for row in rows(case, entries):
             print(row, flush=True)
-        found = {item.tool: _sqnr(item.quality) for item in entries if item.quality is not None}
+        found = {
+            item.tool: worst_sqnr_db(item.quality) for item in entries if item.quality is not None
+        }
         if own.quality is None:
             return [f"{case.name}: edgeq did not convert it"], found
         if stock.quality is None:
             return [], found
         paired = bench.against_stock()
         return list(shortfalls(case.name, stock.quality, own.quality, paired)), found
-
-
-def _sqnr(quality: Quality) -> float:
-    return min(output.sqnr_db for output in quality.outputs)
 
 
 def gains(found: dict[str, dict[str, float]]) -> Iterator[str]:
@@ -375,7 +378,7 @@ def main() -> None:
     if given.shared.is_dir():
         cases += [*shared_cases(given.shared), *unlabelled_cases(given.shared)]
     print(HEAD)
-    print("|---|---|--:|--:|--:|--:|---|")
+    print("|---|---|--:|--:|--:|--:|--:|---|")
     below, found = [], {}
     for case in cases:
         if given.only in case.name:
