@@ -173,31 +173,38 @@ class _Sums:
         self._pivot: Sums | None = None  # near the columns' means: squares of offsets would cancel
 
     def add(self, ours: NDArray[np.generic], theirs: NDArray[np.generic]) -> None:
-        errors = difference(ours, theirs).reshape(len(ours), -1) ** 2
-        for sample, error in zip(ours.reshape(len(ours), -1), errors, strict=True):
-            self._add_sample(sample.astype(np.float64), error)
+        rows = max(1, _MOST_CELLS // max(self._flat.size, 1))
+        for start in range(0, len(ours), rows):
+            part = slice(start, start + rows)
+            values = ours[part].reshape(-1, self._flat.size).astype(np.float64)
+            errors = difference(ours[part], theirs[part]).reshape(values.shape)
+            self._add_rows(values, errors**2)
 
-    def _add_sample(self, sample: Sums, error: Sums) -> None:
-        is_finite = np.isfinite(sample)
-        known = np.where(is_finite, sample, 0.0)
+    def _add_rows(self, values: Sums, errors: Sums) -> None:
+        """Take in [samples, places]."""
+        is_finite = np.isfinite(values)
+        count = is_finite.sum(axis=0)
+        known = np.where(is_finite, values, 0.0)
         if self._pivot is None:
-            totals = self._by_label(known), self._by_label(is_finite)
-            self._pivot = (totals[0] / np.maximum(totals[1], 1))[self._flat]
+            seen = np.maximum(self._by_label(count), 1)
+            self._pivot = (self._by_label(known.sum(axis=0)) / seen)[self._flat]
         centred = np.where(is_finite, known - self._pivot, 0.0)
+        sums: list[Sums] = [
+            count, centred.sum(axis=0), (centred**2).sum(axis=0), errors.sum(axis=0)
+        ]  # fmt: skip
+        low = np.where(is_finite, values, np.inf).min(axis=0)
+        high = np.where(is_finite, values, -np.inf).max(axis=0)
         if self._is_whole:
-            self._count += is_finite
-            self._first += centred
-            self._second += centred**2
-            self._error += error
-            np.minimum(self._low, np.where(is_finite, sample, np.inf), out=self._low)
-            np.maximum(self._high, np.where(is_finite, sample, -np.inf), out=self._high)
-            return
-        self._count += self._by_label(is_finite)
-        self._first += self._by_label(centred)
-        self._second += self._by_label(centred**2)
-        self._error += self._by_label(error)
-        np.minimum.at(self._low, self._flat[is_finite], sample[is_finite])
-        np.maximum.at(self._high, self._flat[is_finite], sample[is_finite])
+            np.minimum(self._low, low, out=self._low)
+            np.maximum(self._high, high, out=self._high)
+        else:
+            sums = [*map(self._by_label, sums)]
+            np.minimum.at(self._low, self._flat, low)
+            np.maximum.at(self._high, self._flat, high)
+        self._count += sums[0]
+        self._first += sums[1]
+        self._second += sums[2]
+        self._error += sums[3]
 
     def _by_label(self, values: NDArray[np.generic]) -> Sums:
         return _sum_up(self._flat, values, self._column_count)
@@ -224,7 +231,7 @@ class _Sums:
         signal = self._second - 2 * apart * self._first + self._count * apart**2
         for axis, size in enumerate(mask.shape):
             along = np.broadcast_to(_along(np.arange(size), axis, mask.ndim), mask.shape)[mask]
-            pairs = {*zip(along.tolist(), self._labels[mask].tolist(), strict=True)}
+            pairs = np.unique(along * self._column_count + self._labels[mask])
             if len(np.unique(along)) in (1, len(pairs)):
                 continue
 
