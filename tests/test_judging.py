@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,12 @@ from edgeq.judging import (
     QualityMeter,
     chance_doubt,
     device_of,
+    doubt_of_parts,
     judge_comparison,
     require_comparable,
+    total_sqnr_db,
     unproven_budget,
+    worst_part,
     worst_sqnr_db,
 )
 from edgeq.values import (
@@ -27,8 +31,10 @@ from edgeq.values import (
     DeviceFacts,
     FileRef,
     Interval,
+    LostColumn,
     OutputQuality,
     PairedCounts,
+    PartQuality,
     Quality,
     Ratio,
     RuntimeInfo,
@@ -491,3 +497,80 @@ def test_nothing_makes_a_no_better() -> None:
     good = quality(Interval(0.1, -0.3, 0.5))
     remark = replace(doubt, severity="info")
     assert judge_comparison(good, None, [remark]) == judge_comparison(good, None)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def parted(*parts: PartQuality, labels: bool = False) -> Quality:
+    output = OutputQuality("y", 41.0, 1.0, 1.0, parts)
+    counts = PairedCounts(900, 0, 0, 100)
+    if labels:
+        return Quality(1000, True, (output,), 100.0, 90.0, 90.0, counts,
+                       Interval(0.0, -0.1, 0.1), "y", 10)  # fmt: skip
+    return Quality(1000, True, (output,), None, None, None, None, None)
+
+
+BOXES, SCORES_LOST = (
+    PartQuality("y[:, 0:4]", 45.0, 180.0, 2.5, True),
+    PartQuality("y[:, 4:7]", -1.9, 0.462, 0.004, True),
+)
+CLASS_LOST = PartQuality("y", 31.0, 0.2, 0.004, True, (LostColumn("y[:, 3]", -0.5, 0.1),))
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_lost_part_or_column_is_no_whatever_the_rest_is(labels: bool) -> None:
+    verdict, reasons = judge_comparison(parted(BOXES, SCORES_LOST, labels=labels), None)
+    assert (verdict, reasons[0]) == (
+        "no", "y[:, 4:7] is lost: its values vary by 0.462, the error is 0.575 (-1.9 dB)"
+    )  # fmt: skip
+    verdict, reasons = judge_comparison(parted(CLASS_LOST, labels=labels), None)
+    assert (verdict, reasons[0]) == (
+        "no", "y[:, 3] is lost: its values vary by 0.1, the error is 0.106 (-0.5 dB)"
+    )  # fmt: skip
+    assert judge_comparison(parted(BOXES, labels=True), None)[0] == "ship"
+
+
+def test_labels_tell_more_of_a_whole_output_than_its_figure() -> None:
+    low = PartQuality("y", 8.0, 0.2, 0.004, True)
+    assert judge_comparison(parted(low, labels=True), None)[0] == "ship"
+    assert judge_comparison(parted(low), None)[0] == "no"
+
+
+def test_the_worst_part_is_the_figure() -> None:
+    quality = parted(BOXES, SCORES_LOST)
+    assert worst_part(quality) == SCORES_LOST
+    assert (worst_sqnr_db(quality), total_sqnr_db(quality)) == (-1.9, 41.0)
+    constant = parted(PartQuality("y", None, 0.0, 0.0, True))
+    assert worst_part(constant) is None
+    assert worst_sqnr_db(constant) == 41.0
+    assert worst_sqnr_db(parted()) == 41.0  # a record of 0.1
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (PartQuality("y", None, 0.0, 0.0, True), "do not vary on these samples"),
+        (PartQuality("y", 5.0, 1.0, 0.1, False), "samples are too few to know how far"),
+    ],
+)
+def test_what_is_not_known_is_no_verdict(part: PartQuality, why: str) -> None:
+    verdict, reasons = judge_comparison(parted(part, labels=True), None)
+    assert verdict == "check"
+    assert any(why in reason for reason in reasons)
+    assert judge_comparison(parted(part), None)[0] == "check"
+
+
+def test_steps_and_numbers_are_counted() -> None:
+    spec = TensorSpec("out", (1, 3), "int8", (0.1,), (0,))
+    meter = QualityMeter(OUT, candidates={"out": spec})
+    ours = np.array([[0.0, 0.1, 0.3], [math.nan, 0.1, math.inf]])
+    meter.add({"out": ours}, {"out": np.array([[0.0, 0.1, 0.3], [0.3, 0.1, 0.2]])}, None)
+    (output,) = meter.result(is_held_out=True).outputs
+    assert (output.steps_used, output.step_count, output.not_finite) == (4, 256, 2)
+    plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), "float32")})
+    plain.add({"out": ours}, {"out": ours}, None)
+    (output,) = plain.result(is_held_out=True).outputs
+    assert (output.steps_used, output.step_count) == (None, None)
+    doubt = doubt_of_parts(plain.result(is_held_out=True))
+    assert doubt == "2 of the float model's values of out are no numbers"

@@ -98,7 +98,8 @@ def _sqnr(fact: QualityFact, value: float, parts: Sequence[tuple[str, float | No
     places = parts or [
         (f".outputs[{place}]", output.sqnr_db) for place, output in enumerate(fact.quality.outputs)
     ]
-    place = next(place for place, own in places if own is not None and not own > value)
+    worst = (place for place, own in places if own is not None and not own > value)
+    place = next(worst, places[0][0])  # where nothing varies, any of them tells that
     origins = (inside(fact.origin, f"{place}.sqnr_db"),)
     doubt = doubt_of_parts(fact.quality)
     if doubt is not None:

@@ -19,7 +19,7 @@ from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
 from edgeq.records import Record
-from edgeq.values import Finding, GateResult, Interval, Origin, OutputQuality, Ratio
+from edgeq.values import Finding, GateResult, Interval, Origin, OutputQuality, PartQuality, Ratio
 from tests import tiny_models
 
 Alter = Callable[[Any], Any]
@@ -746,6 +746,53 @@ def test_figures_that_cannot_be_compared_tell_where_they_are(gate: Any, compared
 def with_data(record: Record, source: str, sha256: str) -> Record:
     data = replace(record.value.data, source=source, sha256=sha256 * 64)
     return replace(record, value=replace(record.value, data=data))
+
+
+def with_parts(record: Record, *sqnrs: float | None, is_known: bool = True) -> Record:
+    parts = tuple(PartQuality(f"p{n}", sqnr, 1.0, 0.1, is_known) for n, sqnr in enumerate(sqnrs))
+    (output,) = record.value.quality.outputs
+    return with_quality(record, outputs=(replace(output, parts=parts),))
+
+
+def test_the_worst_part_is_held_against_the_limit(gate: Any, compared: Record) -> None:
+    found = only(gate("[policy]\nmin_sqnr_db = 20\n", [with_parts(sound(compared), 40, 12, None)]))
+    assert (found.verdict, found.figure) == ("fail", "12.00 dB")
+    assert found.origins[0].json_path == "$.quality.outputs[0].parts[1].sqnr_db"
+
+
+@pytest.mark.parametrize(
+    ("sqnrs", "is_known", "figure"),
+    [
+        ((None, None), True, "the float model's outputs do not vary on these samples"),
+        ((40.0, 30.0), False, "samples are too few to know how far the outputs vary"),
+    ],
+)
+def test_an_sqnr_that_nothing_tells_is_not_judged(
+    gate: Any, compared: Record, sqnrs: tuple[float | None, ...], is_known: bool, figure: str
+) -> None:
+    doubtful = with_parts(sound(compared), *sqnrs, is_known=is_known)
+    policy = "[policy]\nmin_sqnr_db = 20\n[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    limit, loss = (rule.findings[0] for rule in gate(policy, [doubtful], [doubtful]).rules)
+    assert limit.verdict == loss.verdict == "cannot-tell"
+    assert figure in limit.figure and figure in loss.reason
+
+
+def test_whole_outputs_are_compared_where_the_baseline_is_of_0_1(
+    gate: Any, compared: Record
+) -> None:
+    """Its worst part lost 30 dB, and its whole 0.5: nobody knows what the parts had before."""
+    policy = "[policy.regression]\nmax_sqnr_loss_db = 1\n"
+    old = with_parts(sound(compared))
+    (whole,) = old.value.quality.outputs
+    new = with_parts(sound(compared), whole.sqnr_db - 30)
+    now = replace(new.value.quality.outputs[0], sqnr_db=whole.sqnr_db - 0.5)
+    found = only(gate(policy, [with_quality(new, outputs=(now,))], [old]))
+    assert (found.verdict, found.figure) == ("pass", "+0.50 dB")
+    assert found.reason.endswith(", of whole outputs: a record of edgeq 0.1 tells no parts")
+    both = with_parts(sound(compared), 40.0)
+    found = only(gate(policy, [with_parts(sound(compared), 38.0)], [both]))
+    assert (found.verdict, found.figure) == ("fail", "+2.00 dB")
+    assert "0.1" not in found.reason
 
 
 def test_data_that_only_one_side_has_is_named(gate: Any, compared: Record) -> None:
