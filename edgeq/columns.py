@@ -29,6 +29,8 @@ _EACH_BY_ITSELF = frozenset(
      "POW"}
 )  # fmt: skip
 
+# A tensor with more values than that is not followed: a damaged file may state any shape.
+_MOST_VALUES = 1 << 24
 # Operators that are followed back from an output; one that lies deeper makes values of its own.
 _DEEPEST = 200
 
@@ -124,7 +126,7 @@ class _Walk:
     def _follow(self, index: int) -> Labels | None:
         shape = indices(self.graph.tensors[index].shape)
         operator = self.makers.get(index)
-        if any(size < 0 for size in shape):
+        if any(size < 0 for size in shape) or math.prod(shape) > _MOST_VALUES:
             return None
         if operator is not None and self.depth < _DEEPEST:
             name = operator_name(self.tree, operator)
@@ -148,7 +150,7 @@ class _Walk:
             return None
         try:
             return lay_out(self, operator, inputs, index, shape)
-        except (ValueError, IndexError, TypeError, AttributeError):
+        except (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError):
             return None  # parameters that are no constants, or of an odd form: values of its own
 
     def _of_operand(self, inputs: Sequence[int], shape: tuple[int, ...]) -> Labels | None:
@@ -236,24 +238,27 @@ def _transpose(
     return None if labels is None else labels.transpose(walk.constant(inputs[1]).tolist())
 
 
+def _all_of(found: Sequence[Labels | None], shape: tuple[int, ...]) -> list[Labels] | None:
+    """Labels of all operands, where they make a tensor of this shape."""
+    whole = [labels for labels in found if labels is not None]
+    is_whole = len(whole) == len(found) and sum(part.size for part in whole) == math.prod(shape)
+    return whole if is_whole else None
+
+
 def _concatenate(
     walk: _Walk, operator: Any, inputs: Sequence[int], index: int, shape: tuple[int, ...]
 ) -> Labels | None:
     found = [walk.head(position) for position in inputs]
-    whole = [labels for labels in found if labels is not None]
-    if len(whole) < len(found):
-        return None
-    return np.concatenate(whole, axis=operator.builtinOptions.axis)
+    whole = _all_of(found, shape)
+    return None if whole is None else np.concatenate(whole, axis=operator.builtinOptions.axis)
 
 
 def _pack(
     walk: _Walk, operator: Any, inputs: Sequence[int], index: int, shape: tuple[int, ...]
 ) -> Labels | None:
     found = [walk.head(position) for position in inputs]
-    whole = [labels for labels in found if labels is not None]
-    if len(whole) < len(found):
-        return None
-    return np.stack(whole, axis=operator.builtinOptions.axis)
+    whole = _all_of(found, shape)
+    return None if whole is None else np.stack(whole, axis=operator.builtinOptions.axis)
 
 
 def _split(
@@ -320,9 +325,12 @@ def _gather(
 ) -> Labels | None:
     labels = walk.labels(inputs[0])
     options = operator.builtinOptions
+    places = walk.constant(inputs[1])
     if labels is None or options.batchDims:
         return None
-    return labels.take(walk.constant(inputs[1]), axis=options.axis)
+    if labels.size // labels.shape[options.axis] * places.size != math.prod(shape):
+        return None
+    return labels.take(places, axis=options.axis)
 
 
 _LAYOUTS: Mapping[str, _LayOut] = {

@@ -129,6 +129,19 @@ def test_other_operators_make_values_of_their_own() -> None:
     assert (found.heads, found.names) == ((0, 0, 0, 0), ("sums",))
 
 
+def test_a_shape_without_reason_is_not_followed() -> None:
+    net = Net()
+    huge = net.dense("huge", 1, (1 << 31) - 1)
+    graph = tiny.graph(net.tensors, [], [huge], net.operators)
+    content = tiny.model([graph], net.codes, net.constants)
+    assert find_columns(flatbuffer.parse(content, "net")) == {}
+    # A thousand tensors of 16 million values that are said to make one of two.
+    net = Net()
+    many = [net.dense(f"d{n}", 1, 1 << 24) for n in range(3)] * 300
+    found = net.columns(net.joined(many, "joined", 1, 2))
+    assert (found.labels.tolist(), found.names) == ([0, 1], ("joined",))
+
+
 def test_a_graph_in_a_ring_ends() -> None:
     net = Net()
     one = net.tensor("one", 1, 2)
