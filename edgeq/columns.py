@@ -29,8 +29,9 @@ _EACH_BY_ITSELF = frozenset(
      "POW"}
 )  # fmt: skip
 
-# A tensor with more values than that is not followed: a damaged file may state any shape.
-_MOST_VALUES = 1 << 24
+# Values of all tensors that are followed; what is larger has columns along its last axis. A damaged
+# file may state any shape.
+_MOST_VALUES = 1 << 23
 # Operators that are followed back from an output; one that lies deeper makes values of its own.
 _DEEPEST = 200
 
@@ -94,6 +95,7 @@ class _Walk:
     heads: list[int] = field(default_factory=list)
     known: dict[int, Labels | None] = field(default_factory=dict)
     depth: int = 0
+    count: int = 0
 
     def __post_init__(self) -> None:
         self.makers = {
@@ -126,7 +128,8 @@ class _Walk:
     def _follow(self, index: int) -> Labels | None:
         shape = indices(self.graph.tensors[index].shape)
         operator = self.makers.get(index)
-        if any(size < 0 for size in shape) or math.prod(shape) > _MOST_VALUES:
+        self.count += math.prod(shape)
+        if any(size < 0 for size in shape) or self.count > _MOST_VALUES:
             return None
         if operator is not None and self.depth < _DEEPEST:
             name = operator_name(self.tree, operator)

@@ -135,9 +135,9 @@ def test_a_shape_without_reason_is_not_followed() -> None:
     graph = tiny.graph(net.tensors, [], [huge], net.operators)
     content = tiny.model([graph], net.codes, net.constants)
     assert find_columns(flatbuffer.parse(content, "net")) == {}
-    # A thousand tensors of 16 million values that are said to make one of two.
+    # Thousands of large tensors that are said to make one of two values.
     net = Net()
-    many = [net.dense(f"d{n}", 1, 1 << 24) for n in range(3)] * 300
+    many = [net.dense(f"d{n}", 1, 1 << 20) for n in range(40)] * 100
     found = net.columns(net.joined(many, "joined", 1, 2))
     assert (found.labels.tolist(), found.names) == ([0, 1], ("joined",))
 
