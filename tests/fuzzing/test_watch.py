@@ -138,7 +138,17 @@ def test_memory_is_that_of_the_whole_tree(session: Session) -> None:
 
 def test_a_kill_ends_the_command_alone(session: Session) -> None:
     script = "import os, time; os.fork(); time.sleep(60)"
-    done = run_script(session, session.folder(""), "kill", script, kill_after_s=0.3)
+    for moment in (0.3, 3.0, 30.0):  # on a busy machine Python takes longer to come to its fork
+        done = run_script(
+            session,
+            session.folder(""),
+            f"kill-{moment}",
+            script,
+            kill_after_s=moment,
+            deadline_s=60,
+        )
+        if done["left"]:
+            break
     assert (done["status"], done["is_killed"], len(done["left"])) == (-9, True, 1)
 
 
