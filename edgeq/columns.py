@@ -241,26 +241,27 @@ def _transpose(
     return None if labels is None else labels.transpose(walk.constant(inputs[1]).tolist())
 
 
-def _all_of(found: Sequence[Labels | None], shape: tuple[int, ...]) -> list[Labels] | None:
+def _heads(walk: _Walk, inputs: Sequence[int], shape: tuple[int, ...]) -> list[Labels] | None:
     """Labels of all operands, where they make a tensor of this shape."""
+    sizes = [math.prod(indices(walk.graph.tensors[position].shape)) for position in inputs]
+    if sum(sizes) != math.prod(shape):
+        return None
+    found = [walk.head(position) for position in inputs]
     whole = [labels for labels in found if labels is not None]
-    is_whole = len(whole) == len(found) and sum(part.size for part in whole) == math.prod(shape)
-    return whole if is_whole else None
+    return whole if len(whole) == len(found) else None
 
 
 def _concatenate(
     walk: _Walk, operator: Any, inputs: Sequence[int], index: int, shape: tuple[int, ...]
 ) -> Labels | None:
-    found = [walk.head(position) for position in inputs]
-    whole = _all_of(found, shape)
+    whole = _heads(walk, inputs, shape)
     return None if whole is None else np.concatenate(whole, axis=operator.builtinOptions.axis)
 
 
 def _pack(
     walk: _Walk, operator: Any, inputs: Sequence[int], index: int, shape: tuple[int, ...]
 ) -> Labels | None:
-    found = [walk.head(position) for position in inputs]
-    whole = _all_of(found, shape)
+    whole = _heads(walk, inputs, shape)
     return None if whole is None else np.stack(whole, axis=operator.builtinOptions.axis)
 
 

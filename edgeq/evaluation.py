@@ -15,7 +15,7 @@ from edgeq.converters.samples import Samples, choose
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
 from edgeq.inference import Arrays, Interface, read_interface, run_samples
-from edgeq.judging import QualityMeter
+from edgeq.metering import QualityMeter
 from edgeq.metrics import Metric, Outputs
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 

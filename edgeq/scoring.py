@@ -12,7 +12,8 @@ from edgeq.converters.squashing import seen_limits, unsquash
 from edgeq.device_runners.device import resolve_device
 from edgeq.evaluation import run_pairs
 from edgeq.inference import read_interface
-from edgeq.judging import QualityMeter, worst_sqnr_db
+from edgeq.judging import worst_sqnr_db
+from edgeq.metering import QualityMeter
 from edgeq.planning import Job, SamplePlan
 from edgeq.values import FloatModel
 

@@ -11,7 +11,6 @@ from edgeq import timing
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
 from edgeq.judging import (
-    QualityMeter,
     chance_doubt,
     device_of,
     doubt_of_parts,
@@ -22,6 +21,7 @@ from edgeq.judging import (
     worst_part,
     worst_sqnr_db,
 )
+from edgeq.metering import QualityMeter
 from edgeq.values import (
     BenchOptions,
     BenchResult,
