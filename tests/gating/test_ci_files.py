@@ -79,7 +79,7 @@ def leave_artifact(checkout: Path, *, better_by_db: float) -> None:
         shutil.copy(checkout / name, checkout / "artifact")
     path = checkout / "artifact" / "compare.json"
     plain = json.loads(path.read_text())
-    plain["quality"]["outputs"][0]["sqnr_db"] += better_by_db
+    plain["quality"]["outputs"][0]["parts"][0]["sqnr_db"] += better_by_db
     path.write_text(json.dumps(plain))
 
 
