@@ -124,7 +124,7 @@ def test_wrong_usage(database: Path) -> None:
         "--last and --all contradict each other. Leave one out."
     )
     assert run("trend", "sqnr", status=2) == (
-        "No record here that is asked for has the figure SQNR of the worst output."
+        "No record here that is asked for has the figure SQNR of the outputs' worst part."
     )
     assert run("list", "--since", "2027-01-01").endswith("1 record, none of them matches\n")
     assert "--mlflow needs MLflow" in run("add", EVAL, "--mlflow", "http://127.0.0.1:1", status=1)
