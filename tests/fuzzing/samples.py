@@ -132,7 +132,7 @@ def _make_data(folder: Path) -> None:
         images, labels = _draw(folder / "tiny.tflite", random, count)
         np.savez(folder / f"{name}.npz", image=images, y=labels)
         first = np.moveaxis(images, -1, 1)
-        np.savez(folder / f"{name}-channels.npz", image=first, y=labels)
+        np.savez(folder / f"{name}-channels.npz", x=first, y=labels)
     np.save(folder / "data.npy", images)
     rows = images.reshape(len(images), -1)
     header = ",".join([*(f"p{number}" for number in range(64)), "label"])

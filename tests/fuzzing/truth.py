@@ -255,7 +255,7 @@ def check_quality(
     """Accuracy and SQNR of a record; see `check_conversion`."""
     found = []
     with np.load(data) as arrays:
-        samples, labels = arrays["image"], arrays["y"]
+        samples, labels = arrays["x" if "x" in arrays else "image"], arrays["y"]
     made = run_model(output, samples)
     stated = quality["candidate_accuracy_percent"]
     true = accuracy_percent(made, labels)
