@@ -53,7 +53,7 @@ _ARITHMETIC = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.keyword,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context, ast.Name, ast.Constant,
 )  # fmt: skip
-_MOST_EXPONENT = 64
+_MOST_EXPONENT = 64  # sizes are squared or cubed; a number of more digits only takes time
 _FUNCTIONS = ("max", "min", "abs", "round", "int", "float", "bool")
 # Of a tensor, in guards (`L['image'].size()[0] >= 2`), and of `math`.
 _ATTRIBUTES = (
@@ -183,7 +183,7 @@ def _is_bounded(node: ast.AST) -> bool:
     return (
         len(numbers) == 1
         and isinstance(numbers[0], (int, float))
-        and (abs(numbers[0]) <= _MOST_EXPONENT)
+        and abs(numbers[0]) <= _MOST_EXPONENT
     )
 
 

@@ -132,9 +132,10 @@ def _refused(error: OSError) -> EdgeqError:
 
 
 def _is_of_printing(error: OSError) -> bool:
-    """Whether what failed is a library's write to the terminal, not ours to a file."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    return last[0].f_globals.get("__name__", "").partition(".")[0] in ("click", "rich")
+    """Whether what failed is a write to the terminal, by us or a library, not one to a file."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    name = frame.f_globals.get("__name__", "")
+    return name == say.__module__ or name.partition(".")[0] in ("click", "rich")
 
 
 def _drop_stdout() -> None:

@@ -132,6 +132,13 @@ def _what_changed(before: Origin, now: Origin) -> str:
     return f"changed: {', '.join(names)}"
 
 
+def _unwritten(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Cannot write {path}: {error.strerror or error}.",
+        hint="Free space there, or choose another output.",
+    )
+
+
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold a lock that ends with this process, however that ends.
@@ -146,9 +153,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.", hint="Choose another output."
-        ) from error
+        raise _unwritten(path, error) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,9 +167,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
             os.truncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
         except OSError as error:
-            raise OutputError(
-                f"Cannot write {path}: {error.strerror or error}.", hint="Choose another output."
-            ) from error
+            raise _unwritten(path, error) from error
         yield
     finally:
         os.close(handle)
