@@ -129,7 +129,7 @@ def test_a_manifest_that_edgeq_could_not_write_is_refused(
         (b"", "JSON is malformed|Input data was truncated"),
         (b"[" * 100_000, "Expected `object`, got `array`"),
         (b'{"schema": "edgeq.package/1", "x": ' + b"[" * 100_000, "maximum recursion depth"),
-        (b'{"schema": "\xff"}', "utf-8"),
+        (b'{"schema": "\xff"}', "(?i)utf-8"),
         (b'{"schema": 1}', "Expected `str`"),
     ],
 )
