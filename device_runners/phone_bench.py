@@ -299,7 +299,7 @@ def _as_run(
         issues=(),
         cores=cores,
     )
-    issues = health.find_issues(run, looks, facts.emulator)
+    issues = health.find_issues(run, looks, facts)
     return replace(run, issues=issues, validity=judge(issues))
 
 
