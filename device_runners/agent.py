@@ -1344,11 +1344,15 @@ class Bench:
         own, limits = self.rounds[-1], self.limits
         if self.job.get("runs") is not None:
             return len(own) < limits["runs"]
-        spent = sum(own) / 1e9
-        if own and (spent >= limits["max_s"] or len(own) >= limits["most"]):
+        return not own or self.is_open(sum(own) / 1e9, len(own))
+
+    def is_open(self, spent: float, count: int) -> bool:
+        """Whether a round that has so much needs more."""
+        if spent >= self.limits["max_s"] or count >= self.limits["most"]:
             return False
-        is_enough = len(own) >= limits["enough"] or is_tight(self.times)
-        return not own or spent < limits["min_s"] or not is_enough
+        if spent < self.limits["min_s"]:
+            return True
+        return count < self.limits["enough"] and not is_tight(self.times)
 
     def measure(self) -> None:
         """One round's burst."""

@@ -167,6 +167,8 @@ def wants(count: int, each_ns: int = 1_000_000, *, before: int = 0, left: int = 
 
 
 def test_a_measurement_ends_when_it_is_known_well_enough() -> None:
+    assert wants(0)
+    assert wants(0, min_time_s=0.0, max_time_s=0.0)
     assert wants(499)  # 0.5 s are not over
     assert not wants(500)
     assert wants(29, each_ns=20_000_000)  # 0.58 s, and too few
