@@ -1286,7 +1286,8 @@ class Bench:
 
     def prepare(self) -> None:
         """Load, set the inputs, and run once."""
-        emit("progress", step="load", done=self.index)
+        if not self.starts:
+            emit("progress", step="load", done=self.index)
         self.child = self.start_worker()
         if self.job.get("cores"):
             self.child.call("pin", cores=self.job["cores"])
@@ -1306,7 +1307,8 @@ class Bench:
 
         In later rounds, the first window is held against those of the round before.
         """
-        emit("progress", step="warm up", done=self.index)
+        if not self.warmup:
+            emit("progress", step="warm up", done=self.index)
         began = time.monotonic()
         last, spent = self.typical_s * 1e9, []
         while True:
