@@ -226,6 +226,8 @@ def _plain(value: Any) -> Any:
             "before": _plain_entry(value.before),
             "after": _plain_entry(value.after),
             "changes": storage.to_plain(value.changes),
+            "doubts_before": storage.to_plain(value.doubts_before),
+            "doubts_after": storage.to_plain(value.doubts_after),
         }
     return storage.to_plain(value)
 
@@ -254,6 +256,11 @@ def show_difference(found: RecordDifference) -> str:
     if notes:
         parts += ["", heading("Not compared")]
         parts += [Text(f"  {number}. {note}") for number, note in enumerate(notes, 1)]
+    doubts = ((found.before, found.doubts_before), (found.after, found.doubts_after))
+    lines = [f"  {entry.number}: {issue.message} [{issue.code}]"
+             for entry, issues in doubts for issue in issues]  # fmt: skip
+    if lines:
+        parts += ["", heading("Doubts"), *map(Text, lines)]
     return render(*parts)
 
 
@@ -278,23 +285,38 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     values = [_marked(metric, figure) for figure in (change.before, change.after)]
     shown = show_change(metric, change.change)
     if change.change and change.change_percent is not None:
-        shown = f"{shown} ({change.change_percent:+.1f} %)"
+        shown = f"{shown} ({_percent(change.change_percent)})"
     verdict = Text()
     if change.obstacle is not None and change.before is not None and change.after is not None:
         if change.obstacle not in notes:
             notes.append(change.obstacle)
         shown = f"not compared, {notes.index(change.obstacle) + 1}"
-    elif change.is_better is not None and change.is_clear is False:
-        verdict = Text("intervals overlap", "dim")
     elif change.is_better is not None:
-        verdict = Text("better", "green") if change.is_better else Text("worse", "red")
+        verdict = _verdict(change)
     return Text(label), *values, Text(shown), verdict
+
+
+def _percent(value: float) -> str:
+    text = f"{value:+.1f} %"
+    return "below 0.1 %" if float(f"{value:.1f}") == 0 else text
+
+
+def _verdict(change: FigureChange) -> Text:
+    """What may be said of a change: nothing of doubted figures, and nothing within intervals."""
+    if any(side is not None and side.validity != "valid" for side in (change.before, change.after)):
+        return Text("doubted", "yellow")
+    if change.is_clear is False:
+        return Text("not proven", "dim")
+    if change.is_clear is None and METRICS[change.metric].unit in ("ms", "x"):
+        return Text("no interval", "dim")  # two runs of one file differ as well
+    return Text("better", "green") if change.is_better else Text("worse", "red")
 
 
 def _marked(metric: str, figure: Figure | None) -> Text:
     if figure is None:
         return Text("-")
-    return Text(show_value(metric, figure.value), _STYLES.get(figure.validity, ""))
+    mark = "" if figure.validity == "valid" else f" {figure.validity}"
+    return Text(show_value(metric, figure.value) + mark, _STYLES.get(figure.validity, ""))
 
 
 # ---------------------------------------------------------------- trend
