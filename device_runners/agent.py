@@ -1331,8 +1331,8 @@ class Bench:
         self.rounds.append([])
         self.limits = {
             "runs": math.ceil((int(job.get("runs") or 0) - done) / left),
-            "min_s": (float(job["min_time_s"]) - spent) / left,
-            "max_s": (float(job["max_time_s"]) - spent) / left,
+            "min_s": (float(job.get("min_time_s") or 0) - spent) / left,
+            "max_s": (float(job.get("max_time_s") or 0) - spent) / left,
             "enough": (MAX_RUNS - done) / left,
             "most": (MOST_RUNS - done) / left,
         }
