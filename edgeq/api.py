@@ -49,7 +49,9 @@ from edgeq.values import (
     Issue,
     TuneOptions,
     Tuning,
+    WayOut,
 )
+from edgeq.ways_out import find_ways_out_of, is_lost
 
 PathLike = str | Path
 OnProgress = Callable[[str, int, int | None], None]
@@ -330,6 +332,12 @@ def compare(
             )  # fmt: skip
         sizes = refer_baseline(first, Path(baseline)), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
+        ways_out: tuple[WayOut, ...] = ()
+        if is_lost(quality):
+            ways_out = find_ways_out_of(
+                second, quality, baseline=Path(baseline), data=data, preprocess=texts,
+                on_progress=on_progress,
+            )  # fmt: skip
     verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],
@@ -346,6 +354,7 @@ def compare(
         issues=issues,
         device=target.facts().device,
         processor=target.facts().processor,
+        ways_out=ways_out,
     )
 
 

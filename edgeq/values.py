@@ -968,6 +968,21 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class WayOut:
+    """A conversion that was tried because a result had lost a part of the outputs.
+
+    Attributes:
+        command: what to type for it.
+        sqnr_db: of the outputs' worst part with it; None where no file came of it.
+        keeps: whether nothing is lost with it.
+    """
+
+    command: str
+    sqnr_db: float | None
+    keeps: bool
+
+
+@dataclass(frozen=True)
 class Comparison:
     """FP32 against INT8: the seed of every report.
 
@@ -977,6 +992,8 @@ class Comparison:
         reasons: sentences behind the verdict.
         preprocessing: `--preprocess` texts that both were fed with.
         device, processor: that the samples ran on, see `Evaluation`.
+        ways_out: conversions that were tried because a part of the outputs is lost, in the order
+            tried; the last one keeps everything, or none does.
     """
 
     baseline: FileRef
@@ -993,6 +1010,7 @@ class Comparison:
     issues: tuple[Issue, ...] = ()
     device: str | None = None
     processor: str | None = None
+    ways_out: tuple[WayOut, ...] = ()
 
     def __post_init__(self) -> None:
         names = [
@@ -1013,6 +1031,7 @@ class Conversion:
         quality: None without data.
         validity: "valid" or "degraded", from the issues.
         versions: (tool, version) pairs.
+        ways_out: see `Comparison`.
     """
 
     options: ConvertOptions
@@ -1025,6 +1044,7 @@ class Conversion:
     validity: Validity
     issues: tuple[Issue, ...]
     versions: tuple[tuple[str, str], ...]
+    ways_out: tuple[WayOut, ...] = ()
 
 
 # ---------------------------------------------------------------- tuning

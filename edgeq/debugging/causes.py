@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Figures = Mapping[str, Any]
@@ -125,18 +123,3 @@ def explain(figures: Figures) -> tuple[str, str]:
     """
     rule = next(rule for rule in _RULES if rule.applies(figures))
     return rule.says.format(**figures), rule.remedy.format(**figures)
-
-
-def selector(name: str, names: Sequence[str]) -> str:
-    """A `--int16` or `--keep-float` selector that means the operator of this name alone.
-
-    It is quoted for a shell: names are the model's, and this is there to be typed.
-
-    Args:
-        names: of all operators. Names may be long lists of what was fused; their beginning is
-            enough where no other operator has it.
-    """
-    short = f"^{re.escape(name.split(';', maxsplit=1)[0])}(;|$)"
-    if sum(re.search(short, other) is not None for other in names) == 1:
-        return shlex.quote(short)
-    return shlex.quote(f"^{re.escape(name)}$")

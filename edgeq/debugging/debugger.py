@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from edgeq import children, flatbuffer, scratch, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
-from edgeq.debugging.causes import explain, selector
+from edgeq.debugging.causes import explain
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.evaluation import measure_quality, require_clear_names
@@ -25,6 +26,7 @@ from edgeq.files import unchanged
 from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
+from edgeq.remedies import selector
 from edgeq.values import DebugReport, LayerReport
 
 # Figures that causes are told from, and reports do without.
@@ -191,10 +193,10 @@ def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
     own = fields["name"]
 
     def option(wanted: Sequence[str]) -> str:
-        return " ".join(f"--int16 {selector(name, names)}" for name in wanted)
+        return " ".join(f"--int16 {shlex.quote(selector(name, names))}" for name in wanted)
 
     return {
-        "selector": selector(own, names),
+        "selector": shlex.quote(selector(own, names)),
         "int16_before": option([*fields["makers"], own]),
         "int16_behind": option([own, *fields["readers"]]),
     }

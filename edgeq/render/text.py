@@ -27,6 +27,7 @@ from edgeq.render.parts import (
     show_ratio,
     show_sizes,
     tensor_cells,
+    way_out_parts,
 )
 from edgeq.values import (
     BenchResult,
@@ -66,6 +67,7 @@ def show_conversion(result: Conversion) -> str:
         title = f"Against the float model on {_judged_on(result, result.quality)}"
         parts += ["", heading(title), grid(quality_rows(result.quality))]
     parts += issue_parts([*_notes(result), *result.issues])
+    parts += way_out_parts(result.ways_out)
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
     return render(*parts)
 
@@ -318,7 +320,7 @@ def show_comparison(result: Comparison) -> str:
         parts += ["", _facts_line(result.bench.facts, result.bench.runs[0])]
         issues += [issue for run in result.bench.runs for issue in run.issues]
     parts += issue_parts(list(dict.fromkeys(issues)))
-    return render(*parts, "", *_verdict_parts(result))
+    return render(*parts, "", *_verdict_parts(result), *way_out_parts(result.ways_out))
 
 
 def _add_latency_rows(table: Table, bench: BenchResult) -> None:
