@@ -19,13 +19,15 @@ from edgeq.values import ConvertOptions
 
 _LAYOUT = frozenset(
     {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PACK", "SPLIT", "SPLIT_V",
-     "UNPACK", "SLICE", "STRIDED_SLICE", "GATHER", "ADD", "SUB", "MUL", "DIV"}
+     "UNPACK", "SLICE", "STRIDED_SLICE", "GATHER"}
 )  # fmt: skip
+_SCALING = _LAYOUT | {"ADD", "SUB", "MUL", "DIV"}
 # Operators that do the work of a layer with weights, or of attention.
 _WORKING = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
      "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE"}
 )  # fmt: skip
+_STOPS = ("layout", "scaling", "work", "after work")
 # A command that names more operators than this is not one to type.
 _MOST_NAMED = 24
 
@@ -68,7 +70,7 @@ def _spare(
         return
     tree = flatbuffer.parse(content, "the float model")
     graph = _Graph(tree)
-    behind = [graph.before_outputs(lost, stop) for stop in ("layout", "work", "after work")]
+    behind = [graph.before_outputs(lost, stop) for stop in _STOPS]
     front = [graph.behind_inputs(stop) for stop in ("work", "after work")]
     for chosen in (*behind, *front, behind[-1] | front[0], behind[-1] | front[-1]):
         names = graph.names_of(chosen)
@@ -117,7 +119,7 @@ class _Graph:
         return [self.names[number] for number in sorted(chosen)]
 
     def before_outputs(self, lost: Collection[str], stop: str) -> frozenset[int]:
-        """Operators from the outputs back: while they lay out, up to the work, or with it."""
+        """Operators from the outputs back: while they lay out or scale, to the work, or with it."""
         _, outputs = flatbuffer.interface(self._tree)
         ends = zip(outputs, indices(self._graph.outputs), strict=True)
         start = [index for spec, index in ends if spec.name in lost]
@@ -139,7 +141,10 @@ class _Graph:
         while waiting:
             number = waiting.pop()
             kind = operator_name(self._tree, self._operators[number])
-            is_beyond = kind not in _LAYOUT if stop == "layout" else kind in _WORKING
+            is_beyond = {
+                "layout": kind not in _LAYOUT,
+                "scaling": kind not in _SCALING,
+            }.get(stop, kind in _WORKING)
             if number in found or (is_beyond and stop != "after work"):
                 continue
             found.add(number)
