@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,36 @@ def convert_command(
         words += [] if given is None else [flag, _named(given)]
     words += [word for text in preprocess for word in ("--preprocess", text)]
     words += ["-o", str(output)]
+    return shlex.join([*words, *_words_of(options, ConvertOptions())])
+
+
+def changed_flags(before: ConvertOptions, after: ConvertOptions) -> str:
+    """The flags that make other options of some, quoted for a shell."""
+    own = replace(
+        after,
+        keep_float=_added(before.keep_float, after.keep_float),
+        int16=_added(before.int16, after.int16),
+    )
+    return shlex.join(_words_of(own, replace(before, keep_float=(), int16=())))
+
+
+def _added(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    return tuple(item for item in after if item not in before)
+
+
+def _words_of(options: ConvertOptions, other: ConvertOptions) -> list[str]:
+    """What differs from others; a field that went back to None or () has no flag."""
+    words: list[str] = []
     for field in fields(ConvertOptions):
         value = getattr(options, field.name)
-        if value != field.default:
+        if value != getattr(other, field.name) and not _is_unset(value):
             flag = _FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
             words += _flag_words(field.name, flag, value)
-    return shlex.join(words)
+    return words
+
+
+def _is_unset(value: Any) -> bool:
+    return value is None or value is False or value == ()
 
 
 def _named(value: Any) -> str:

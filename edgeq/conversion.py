@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,14 @@ from edgeq.exporting import finish_file
 from edgeq.files import unchanged
 from edgeq.issues import judge
 from edgeq.planning import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
-from edgeq.preparation import open_outputs, open_reader, prepare, versions, without_temporary_path
+from edgeq.preparation import (
+    Prepared,
+    open_outputs,
+    open_reader,
+    prepare,
+    versions,
+    without_temporary_path,
+)
 from edgeq.proof import check_gates, measure_result, prove
 from edgeq.quantizing import quantize_model
 from edgeq.second_engine import engine_versions
@@ -33,10 +40,11 @@ from edgeq.values import (
     Conversion,
     ConvertOptions,
     FileRef,
+    Quality,
     TfliteModel,
     WayOut,
 )
-from edgeq.ways_out import Workshop, find_ways_out, is_lost
+from edgeq.ways_out import Bench, Workshop, find_ways_out, is_lost
 
 
 def convert_model(
@@ -72,13 +80,10 @@ def convert_model(
         target.write_bytes(finish_file(best.content, scheme, ready.preprocessing, options.layout))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
-        ways_out: tuple[WayOut, ...] = ()
-        if quality is not None and is_lost(quality):
-            typed = partial(
-                convert_command, model, output, data=data, test_data=test_data,
-                preprocess=preprocess,
-            )  # fmt: skip
-            ways_out = find_ways_out(Workshop(ready), quality, options, typed)
+        typed = partial(
+            convert_command, model, output, data=data, test_data=test_data, preprocess=preprocess
+        )
+        ways_out = _find_ways_out(ready, quality, options, typed)
         if plan.samples is not None:
             issues += plan.samples.issues
         file = storage.refer(target, str(output))
@@ -145,6 +150,17 @@ def _resolve_options(
         if gate is not None and data is None and test_data is None:
             raise UsageError(f"{name} needs samples to measure on.", hint="Pass them with --data.")
     return scheme, io
+
+
+def _find_ways_out(
+    ready: Prepared,
+    quality: Quality | None,
+    options: ConvertOptions,
+    command: Callable[[ConvertOptions], str],
+) -> tuple[WayOut, ...]:
+    if quality is None or not is_lost(quality):
+        return ()
+    return find_ways_out(Bench(Workshop(ready), options, command, is_made_so=True), quality)
 
 
 def _describe(

@@ -74,7 +74,7 @@ def measure_result(
         drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs; they say nothing about its quality
-    used, indices = plan.test, None
+    used, indices = plan.test, plan.tested
     if used is None:
         used = plan.samples
         # Calibration samples flatter the result: a few show whether it works at all.

@@ -1202,8 +1202,10 @@ class LayerReport:
         outlier_ratio: largest magnitude of the input over its 99.9th percentile.
         bias_share: share of its own squared error that is a constant shift of each channel.
         cause: why, in half a sentence.
-        remedy: what to type.
+        remedy: options that helped most when they were tried; empty where none did.
         position: in execution order, from 0; None in records of before it was kept.
+        gain_db: what the remedy added to the outputs' worst part; None where none did, and in
+            records of edgeq 0.1, whose remedies were not tried.
     """
 
     name: str
@@ -1225,6 +1227,24 @@ class LayerReport:
     cause: str
     remedy: str
     position: int | None = None
+    gain_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A conversion with other options, tried against the same one without them.
+
+    Attributes:
+        options: what is changed, as flags.
+        sqnr_db: of the outputs' worst part; None where no file came of it.
+        gain_db: what the change added to that; None where no file came of it.
+        command: what to type for the whole conversion.
+    """
+
+    options: str
+    sqnr_db: float | None
+    gain_db: float | None
+    command: str
 
 
 @dataclass(frozen=True)
@@ -1238,6 +1258,8 @@ class DebugReport:
         quality: of the whole candidate on them.
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
+        remedies: those tried, what gained most first.
+        untried: why none was tried; None where some were, or none was wanted.
     """
 
     baseline: FileRef
@@ -1249,6 +1271,8 @@ class DebugReport:
     unmatched: tuple[str, ...]
     preprocessing: tuple[str, ...]
     issues: tuple[Issue, ...]
+    remedies: tuple[Remedy, ...] = ()
+    untried: str | None = None
 
 
 # ---------------------------------------------------------------- profiling

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import msgspec
 
 from edgeq import storage
 from edgeq.command_line import convert_command
+from edgeq.converters.samples import choose
 from edgeq.converters.schemes import resolve
 from edgeq.errors import CertificateError, QuantizationError, UsageError
 from edgeq.exporting import finish_file
@@ -24,6 +25,9 @@ from edgeq.proof import measure_result, prove
 from edgeq.quantizing import quantize_model
 from edgeq.remedies import propose
 from edgeq.values import ConvertOptions, DataRef, Quality, TfliteModel, WayOut
+
+# Samples of a large test set that are enough to see whether something is lost.
+_MOST_TESTED = 256
 
 
 def is_lost(quality: Quality) -> bool:
@@ -64,39 +68,47 @@ class Workshop:
         return quality, quality is not None and not is_lost(quality)
 
 
-def find_ways_out(
-    workshop: Workshop,
-    quality: Quality,
-    options: ConvertOptions,
-    command: Callable[[ConvertOptions], str],
-    *,
-    is_made_so: bool = True,
-) -> tuple[WayOut, ...]:
+@dataclass(frozen=True)
+class Bench:
+    """What is needed to convert the float model of a candidate once more.
+
+    Attributes:
+        options: that the candidate was made with; the defaults where nothing tells.
+        command: what to type for options.
+        is_made_so: whether the candidate was made with them.
+    """
+
+    workshop: Workshop
+    options: ConvertOptions
+    command: Callable[[ConvertOptions], str]
+    is_made_so: bool
+
+
+def find_ways_out(bench: Bench, quality: Quality) -> tuple[WayOut, ...]:
     """Try other conversions until one keeps what was lost.
 
     Args:
         quality: of the file that lost something.
-        options: of the conversion to change.
-        command: what to type for options.
-        is_made_so: whether the file was made with them; otherwise they come first.
 
     Returns:
         Those tried, in order; only the last one may keep everything.
     """
     tried: list[WayOut] = []
+    workshop = bench.workshop
     content = Path(workshop.ready.model.file.path).read_bytes()
-    first = () if is_made_so else (options,)
-    for number, found in enumerate((*first, *propose(content, _lost_outputs(quality), options))):
+    first = () if bench.is_made_so else (bench.options,)
+    ways = (*first, *propose(content, lost_outputs(quality), bench.options))
+    for number, options in enumerate(ways):
         workshop.ready.job.on_progress("try a way out", number, None)
-        measured, keeps = workshop.keeps(found)
+        measured, keeps = workshop.keeps(options)
         sqnr = None if measured is None else worst_sqnr_db(measured)
-        tried.append(WayOut(command(found), sqnr, keeps))
+        tried.append(WayOut(bench.command(options), sqnr, keeps))
         if keeps:
             break
     return tuple(tried)
 
 
-def _lost_outputs(quality: Quality) -> frozenset[str]:
+def lost_outputs(quality: Quality) -> frozenset[str]:
     """Names of the outputs with a lost part or column."""
     return frozenset(
         output.name
@@ -118,23 +130,24 @@ class _Made(msgspec.Struct):
     data: DataRef | None = None
 
 
-def find_ways_out_of(
+@contextmanager
+def open_bench(
     candidate: Path,
-    quality: Quality,
     *,
     baseline: Path,
     data: Any,
     preprocess: Sequence[str],
     on_progress: OnProgress,
-) -> tuple[WayOut, ...]:
-    """Convert the baseline in other ways, for a candidate that lost something.
+    most: int = _MOST_TESTED,
+) -> Iterator[Bench]:
+    """Prepare the baseline to be converted in other ways.
 
     The calibration data is that of the record beside the candidate; where there is none, or the
-    data is gone, it is what the two were compared on, a part of it kept to measure on.
+    data is gone, it is what the two are held against each other on, a part of it kept to measure.
 
     Args:
-        quality: of the candidate.
         preprocess: `--preprocess` texts that both were fed with.
+        most: samples of `data` to measure on.
 
     Raises:
         EdgeqError: the baseline cannot be converted at all.
@@ -150,8 +163,11 @@ def find_ways_out_of(
             test_data=test, preprocess=preprocess, options=options, verbose=False,
             on_progress=on_progress, tensorflow=None,
         )  # fmt: skip
+        if ready.plan.test is not None:
+            tested = choose(ready.plan.test, most, options.seed)
+            ready = replace(ready, plan=replace(ready.plan, tested=tested))
         typed = partial(convert_command, baseline, candidate, data=used, preprocess=preprocess)
-        return find_ways_out(Workshop(ready), quality, options, typed, is_made_so=made is not None)
+        yield Bench(Workshop(ready), options, typed, made is not None)
 
 
 def _read_record(candidate: Path) -> _Made | None:
