@@ -157,10 +157,12 @@ def open_bench(
     used, test = data, None
     if made is not None and made.data is not None and Path(made.data.source).exists():
         used, test = made.data.source, data
+    # What the calibration pass keeps has to do for every statistic and correction tried later.
+    most_asked = replace(options, effort="balanced", statistic="auto", corrections="auto")
     with ExitStack() as stack:
         ready = prepare(
             stack, baseline, *resolve(options.scheme, options.io, options.granularity), data=used,
-            test_data=test, preprocess=preprocess, options=options, verbose=False,
+            test_data=test, preprocess=preprocess, options=most_asked, verbose=False,
             on_progress=on_progress, tensorflow=None,
         )  # fmt: skip
         if ready.plan.test is not None:

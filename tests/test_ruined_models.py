@@ -6,14 +6,24 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import edgeq
 from edgeq.cli.convert import command, read_options
 from edgeq.conversion import convert_model
 from edgeq.converters.process import TensorFlowProcess
-from edgeq.judging import find_lost, judge_comparison, total_sqnr_db, worst_part
+from edgeq.errors import GateError
+from edgeq.judging import (
+    find_lost,
+    judge_comparison,
+    total_sqnr_db,
+    worst_part,
+    worst_sqnr_db,
+)
+from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
 
@@ -50,15 +60,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def convert(
-    model: Path, folder: Path, tensorflow: TensorFlowProcess, shape: list[int]
+    model: Path, folder: Path, tensorflow: TensorFlowProcess, shape: list[int], **more: Any
 ) -> Conversion:
     samples = np.random.default_rng(2).normal(size=(300, *shape)).astype(np.float32)
     np.savez(folder / "calibration.npz", x=samples[:150])
     np.savez(folder / "test.npz", x=samples[150:])
     made = convert_model(
         model, folder / "m.tflite", data=folder / "calibration.npz",
-        test_data=folder / "test.npz", preprocess=[], options=ConvertOptions(effort="fast"),
-        verbose=False, on_progress=lambda step, done, total: None, tensorflow=tensorflow,
+        test_data=folder / "test.npz", preprocess=[],
+        options=ConvertOptions(effort="fast", **more), verbose=False,
+        on_progress=lambda step, done, total: None, tensorflow=tensorflow,
     )  # fmt: skip
     assert made.quality is not None
     assert any(issue.code == "convert.low_quality" for issue in made.issues) == (
@@ -115,3 +126,28 @@ def test_what_is_sound_is_not_accused(
     assert quality is not None
     assert find_lost(quality) == () and made.ways_out == ()
     assert judge_comparison(quality, None)[0] == "check"  # there are no labels
+
+
+def test_compare_tries_ways_out_of_a_file_that_another_tool_made(
+    models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    """No record lies beside it, so edgeq's own conversion comes first; a gate names one, too."""
+    model = models / "ruined" / "scores-beside-boxes.keras"
+    made = convert(model, tmp_path, tensorflow, [16])
+    (tmp_path / "m.tflite.json").unlink()
+    (tmp_path / "m.tflite").rename(tmp_path / "other.tflite")
+    found = edgeq.compare(
+        model, tmp_path / "other.tflite", tmp_path / "test.npz", latency=False
+    )  # fmt: skip
+    assert found.verdict == "no" and made.quality is not None
+    first, last = found.ways_out[0], found.ways_out[-1]
+    assert not first.keeps and first.sqnr_db == pytest.approx(worst_sqnr_db(made.quality), abs=2)
+    assert first.command == shlex.join(
+        ["edgeq", "convert", str(model), "--data", str(tmp_path / "test.npz"), "-o",
+         str(tmp_path / "other.tflite")]
+    )  # fmt: skip
+    assert last.keeps and last.command in show_comparison(found)
+    with pytest.raises(GateError, match=r"SQNR is .* below the 20 dB asked for") as caught:
+        convert(model, tmp_path, tensorflow, [16], min_sqnr_db=20.0)
+    assert "it keeps everything: edgeq convert " in (caught.value.hint or "")
+    assert not (tmp_path / "m.tflite").exists()
