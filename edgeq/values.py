@@ -302,6 +302,8 @@ class OperatorReport:
         weight_shape: as the operator sees its weights, which a file may store in another shape.
         granularity: of its quantized weights, by their number of scales: "tensor" (one),
             "channel" or "block:N"; None when it has none.
+        is_symmetric: whether the zero points of its quantized weights are all 0 (128 when
+            unsigned); None when it has none, and in records of edgeq 0.1.
     """
 
     index: int
@@ -313,6 +315,7 @@ class OperatorReport:
     version: int
     weight_shape: tuple[int, ...] = ()
     granularity: str | None = None
+    is_symmetric: bool | None = None
 
 
 @dataclass(frozen=True)
