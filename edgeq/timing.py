@@ -20,6 +20,8 @@ ONE_PROCESS = 0.10
 # How far two medians that were measured hours apart may differ, beyond their intervals.
 BETWEEN_RUNS = 0.02
 
+# Shares of the inferences that bound another run's p90.
+_QUIET, _BUSY = (0.85, 0.95), (0.5, 0.99)
 _Z95 = 1.959964
 # Two-sided 95 % quantiles of Student's t for 2 to 5 values.
 _T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
@@ -146,6 +148,22 @@ def p90_interval(run: BenchRun) -> Interval | None:
         known = quantile_interval(times, 0.9)
         low, high = known.low, known.high
     return _known(run, latency.p90_ms, low, high)
+
+
+def p90_of_another_run(run: BenchRun) -> Interval | None:
+    """A run's p90, and where that of another run of the same file may lie; None without a p90.
+
+    Other programs delay some inferences; of one in ten, p90 tells whether it was just more or just
+    fewer. Their share changes from run to run, by five points on a quiet machine; on a busy one it
+    may be any.
+    """
+    known = p90_interval(run)
+    ordered = sorted(time for times in run.latencies_ms for time in times)
+    if known is None or not ordered:
+        return known
+    shares = _QUIET if run.validity == "valid" else _BUSY
+    low, high = (percentile(ordered, share) for share in shares)
+    return Interval(known.value, min(known.low, low), max(known.high, high))
 
 
 def speedup_interval(result: BenchResult, place: int) -> Ratio:

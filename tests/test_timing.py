@@ -402,6 +402,25 @@ def test_a_record_of_one_process_is_known_to_10_per_cent_more() -> None:
     assert timing.p50_interval(untold) is timing.p90_interval(untold) is None
 
 
+@pytest.mark.parametrize(("validity", "ends"), [("valid", (85.0, 95.0)), ("degraded", (50.0, 99.0)),
+    ("invalid", (50.0, 99.0))])  # fmt: skip
+def test_p90_of_another_run_lies_where_other_programs_put_it(
+    validity: str, ends: tuple[float, float]
+) -> None:
+    latency = replace(STEADY.latency, p90_ms=90.0, p90_low_ms=89.0, p90_high_ms=91.0)
+    times = tuple(map(float, range(51))), tuple(map(float, range(51, 101)))
+    rounds = (Round(101, 50.0, 90.0, 1.0, 1.0),)
+    run = replace(
+        STEADY, latency=latency, latencies_ms=times, rounds=rounds, validity=validity
+    )  # fmt: skip
+    assert timing.p90_of_another_run(run) == Interval(90.0, *ends)
+    wide = replace(run, latency=replace(latency, p90_low_ms=20.0, p90_high_ms=200.0))
+    assert timing.p90_of_another_run(wide) == Interval(90.0, 20.0, 200.0)
+    untold = replace(run, latencies_ms=())
+    assert timing.p90_of_another_run(untold) == Interval(90.0, 89.0, 91.0)
+    assert timing.p90_of_another_run(replace(run, latency=replace(latency, p90_ms=None))) is None
+
+
 def test_a_record_of_rounds_is_taken_as_it_stands() -> None:
     latency = replace(STEADY.latency, p50_ms=2.0, p50_low_ms=1.9, p50_high_ms=2.1,
                       p90_ms=4.0, p90_low_ms=3.9, p90_high_ms=4.1)  # fmt: skip

@@ -138,10 +138,17 @@ def _field(fact: BenchFact, path: str) -> Origin:
     return inside(fact.origin, f".runs[{fact.index}]{path}")
 
 
-def find_latencies(share: float) -> Callable[[Facts, str | None], Iterator[Figure]]:
-    """What finds a quantile of the latency, one figure for each measurement."""
+def find_latencies(
+    share: float, *, is_apart: bool = False
+) -> Callable[[Facts, str | None], Iterator[Figure]]:
+    """What finds a quantile of the latency, one figure for each measurement.
+
+    Args:
+        is_apart: its interval is to be held against that of another run.
+    """
     name = f"p{share * 100:.0f}_ms"
-    interval_of = timing.p50_interval if share == 0.5 else timing.p90_interval
+    of_p90 = timing.p90_of_another_run if is_apart else timing.p90_interval
+    interval_of = timing.p50_interval if share == 0.5 else of_p90
 
     def find(facts: Facts, device: str | None) -> Iterator[Figure]:
         for fact in find_benches(facts, device):

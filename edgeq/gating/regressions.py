@@ -102,9 +102,9 @@ def latency_regression(share: float) -> Judge:
     Where the records measured the baseline's file in turns with this one, the rounds' ratios tell
     it, and how the machine has changed since the baseline's own records does not matter.
     """
-    find = find_latencies(share)
+    find, find_apart = find_latencies(share), find_latencies(share, is_apart=True)
     apart = regression(
-        lambda facts: find(facts, None), growth_since_percent, "percent", "{:+.2f} %"
+        lambda facts: find_apart(facts, None), growth_since_percent, "percent", "{:+.2f} %"
     )
 
     def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
