@@ -613,8 +613,8 @@ class Round:
     """
 
     count: int
-    p50_ms: float | None
-    p90_ms: float | None
+    p50_ms: Milliseconds | None
+    p90_ms: Milliseconds | None
     init_ms: float
     first_ms: float
 

@@ -20,7 +20,7 @@ from edgeq.gating.figures import (
 from edgeq.gating.intervals import Estimate, growth_since_percent
 from edgeq.gating.judges import Judge, Scene, cannot_tell, hold
 from edgeq.gating.policy import Limit
-from edgeq.values import BenchResult, Finding
+from edgeq.values import BenchResult, BenchRun, Finding
 
 Figures = Callable[[Facts], Iterable[Figure]]
 Change = Callable[[Estimate, Estimate], Estimate]
@@ -28,7 +28,8 @@ _APART = (
     f"measured apart, so with {100 * timing.BETWEEN_RUNS:g} % for the time between the two runs"
 )
 _OF_ONE_PROCESS = (
-    f"with {100 * timing.ONE_PROCESS:g} % for a record of edgeq 0.1, which measured one process"
+    f"with {100 * timing.ONE_PROCESS:g} % for a record of one process, by edgeq 0.1 or a phone's "
+    "benchmark_model"
 )
 _NO_BASELINE = (
     "Pass the baseline's records with --baseline; for edgeq run, in [run] baseline_records."
@@ -137,16 +138,10 @@ def _judge_in_turns(limit: Limit, scene: Scene, figure: Figure, share: float) ->
     if scene.before.candidate.sha256 not in digests:
         return None
     place = digests.index(scene.before.candidate.sha256)
-    now, before = (
-        [own.p50_ms if share == 0.5 else own.p90_ms for own in result.runs[number].rounds]
-        for number in (index, place)
-    )
+    now, before = (_of_rounds(result.runs[number], share) for number in (index, place))
     if place == index or not now or len(now) != len(before):
         return None
-    ratio = timing.ratio_of_rounds(
-        [value for value in now if value is not None],
-        [value for value in before if value is not None],
-    )
+    ratio = timing.ratio_of_rounds(now, before)
     estimate = Estimate(*(100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)))
     changed = replace(
         figure, estimate=estimate, unit="percent", shown=show(estimate, "{:+.2f} %"),
@@ -160,6 +155,13 @@ def _judge_in_turns(limit: Limit, scene: Scene, figure: Figure, share: float) ->
     if not finding.is_sound:
         return finding
     return replace(finding, reason=f"{finding.reason}, measured in turns with the baseline's file")
+
+
+def _of_rounds(run: BenchRun, share: float) -> list[float]:
+    """Its p50 or p90 in each round; none where one is not known."""
+    found = [own.p50_ms if share == 0.5 else own.p90_ms for own in run.rounds]
+    known = [value for value in found if value]
+    return known if len(known) == len(found) else []
 
 
 def _without_twin(figure: Figure, before: Sequence[Figure]) -> Finding:

@@ -189,8 +189,8 @@ def _of_latency(value: BenchResult, device: str | None) -> Iterator[Figure]:
                               *shared)  # fmt: skip
         if run.peak_rss_bytes is not None:
             yield _figure("peak-memory", role, run.model, name, run.peak_rss_bytes, None, *shared)
-    for place in range(len(value.speedups)):
-        run, ratio = value.runs[place + 1], timing.speedup_interval(value, place)
+    for place, run in enumerate(value.runs[1 : 1 + len(value.speedups)]):
+        ratio = timing.speedup_interval(value, place)
         validity = _worst(value.runs[0].validity, run.validity)
         yield _speedup(run.model, name, ratio, validity, _run_conditions(value.facts, run))
 
