@@ -128,10 +128,11 @@ def _noisy(run: BenchRun) -> Issue | None:
     scatter = statistics.median(abs(time - latency.p50_ms) for time in times) / latency.p50_ms
     if width <= _LOOSE and scatter <= _SCATTER:
         return None
+    advice = "; pass more --rounds" if width > _LOOSE and run.latencies_ms else ""
     return make_issue(
         "bench.noisy",
         f"{run.model.path}: the median is known to {100 * width:.1f} % only, and half of the runs "
-        f"lie more than {100 * scatter:.1f} % off it.",
+        f"lie more than {100 * scatter:.1f} % off it{advice}.",
     )
 
 

@@ -737,7 +737,7 @@ def test_a_finding_tells_its_figure_and_where_it_stands(gate: Any, compared: Rec
     )  # fmt: skip
     (open_,) = gate("[policy]\nmax_drop_points = 0.4\n", [record]).rules[0].findings
     assert open_ == replace(
-        kept, verdict="cannot-tell", remedy="Measure with more samples or runs.",
+        kept, verdict="cannot-tell", remedy="Measure with more samples or --rounds.",
         reason="the interval reaches from within the limit to beyond it",
     )  # fmt: skip
 
