@@ -1,6 +1,6 @@
 """How often `edgeq gate` calls a file slower that is not, and how often it sees one that is.
 
-    python benchmarks/gate.py [--pairs 100] [--benches 20] [--precise 25] [--layers 100]
+    python benchmarks/gate.py [--pairs 100] [--benches 20] [--precise 20] [--layers 100]
 
 The files are chains of equal convolutions: A and A' with as many layers and other weights, B with
 5 % more layers, C with 1 % more. How much longer B and C really take is measured over all rounds
@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--benches", type=int, default=20)
-    parser.add_argument("--precise", type=int, default=25)
+    parser.add_argument("--precise", type=int, default=20)
     parser.add_argument("--layers", type=int, default=100)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
