@@ -535,9 +535,13 @@ def test_a_buffer_is_taken_whole_or_refused_and_never_the_sample_before(named: D
         for made, filled, _ in BUFFERS
     ).replace("NATIVE", "java.nio.ByteOrder.nativeOrder()")
     body = (
-        "try (NamedModel model = new NamedModel(new Context())) { NamedModel.Inputs second = "
-        f"new NamedModel.Inputs().second(new float[1]);\n{given}\n}}"
-    ).replace("ByteBuffer b", "java.nio.ByteBuffer b").replace("= ByteB", "= java.nio.ByteB")
+        (
+            "try (NamedModel model = new NamedModel(new Context())) { NamedModel.Inputs second = "
+            f"new NamedModel.Inputs().second(new float[1]);\n{given}\n}}"
+        )
+        .replace("ByteBuffer b", "java.nio.ByteBuffer b")
+        .replace("= ByteB", "= java.nio.ByteB")
+    )
     found = named.demo("edgeq.named", body).splitlines()[1:-1]
     assert found == [wanted for *_, wanted in BUFFERS for _ in range(2)]
 
@@ -585,11 +589,13 @@ def test_another_model_is_refused_as_the_apps_asset_and_as_a_file(
     said = [line for line in said if line != "closed"]
     assert said[0] == said[-1] == "loaded"
     for number, (line, words) in enumerate(zip(said[1:-1], list(places)[1:], strict=True), 1):
-        assert re.search(f"^{tmp_path}/{number}.tflite is not the model that this code was made for:"
-                         f" .*{words}", line), line  # fmt: skip
+        told = (
+            f"^{tmp_path}/{number}.tflite is not the model that this code was made for: .*{words}"
+        )
+        assert re.search(told, line), line
     swapped = tmp_path / "swapped.aar"
     swapped.write_bytes(write_zip({desktop.asset: places.popitem()[1]}, stored=(desktop.asset,)))
-    with pytest.raises(AssertionError, match="fmnist_mobilenet.tflite is not the model"):
+    with pytest.raises(AssertionError, match=r"fmnist_mobilenet\.tflite is not the model"):
         desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest", archive=swapped)
 
 
