@@ -546,6 +546,34 @@ def test_a_buffer_is_taken_whole_or_refused_and_never_the_sample_before(named: D
     assert found == [wanted for *_, wanted in BUFFERS for _ in range(2)]
 
 
+def test_threads_that_share_a_model_get_their_own_answers(named: Desktop) -> None:
+    found = named.demo(
+        "edgeq.named",
+        """
+        try (NamedModel model = new NamedModel(new Context())) {
+            List<Thread> threads = new ArrayList<>();
+            java.util.concurrent.atomic.AtomicInteger right =
+                    new java.util.concurrent.atomic.AtomicInteger();
+            for (int i = 0; i < 4; i++) {
+                float own = i;
+                threads.add(new Thread(() -> {
+                    for (int k = 0; k < 20; k++) {
+                        NamedModel.Inputs inputs = new NamedModel.Inputs();
+                        inputs.first(new float[] {own, -own}).second(new float[] {own});
+                        float[] twice = model.run(inputs).twice;
+                        if (twice[0] == 2 * own && twice[1] == -2 * own) right.incrementAndGet();
+                    }
+                }));
+            }
+            for (Thread thread : threads) thread.start();
+            for (Thread thread : threads) thread.join();
+            System.out.println(right);
+        }
+        """,
+    )
+    assert found.splitlines()[1:-1] == ["80"]
+
+
 def twins(mobilenet: Ingredients) -> dict[str, bytes]:
     """What is said of files that differ in one tensor's type or quantization, and the files."""
     found = {}

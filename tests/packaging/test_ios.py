@@ -174,6 +174,16 @@ def test_every_source_parses(fmnist: Ingredients, tmp_path: Path) -> None:
             assert max(map(len, text.splitlines())) <= 110, name
 
 
+def test_a_lock_is_held_from_the_first_input_to_the_last_output(fmnist: Ingredients) -> None:
+    text = swift_files(IOS.make_files(fmnist))[
+        "Sources/FmnistMobilenetModel/FmnistMobilenetPredictor.swift"
+    ]
+    steps = "lock.lock()", "defer { runtime.lock.unlock() }", ".write(", ".invoke()", ".read("
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+    assert text.count("lock.unlock") == 1
+
+
 def test_names_that_swift_keeps_are_no_names(tmp_path: Path) -> None:
     path = tmp_path / "array.tflite"
     path.write_bytes(mixed())

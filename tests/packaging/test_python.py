@@ -21,6 +21,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from email.parser import BytesParser
 from pathlib import Path
@@ -322,6 +323,59 @@ def test_several_inputs_are_given_by_name_and_not_in_the_files_order(imported: A
         model.predict([3, 6], [1, 2])
 
 
+def test_threads_that_share_a_model_get_their_own_answers(imported: Any) -> None:
+    model = imported("signed_io").SignedIo()
+    outputs = {
+        number: model.run({"class": np.full((1, 4), number, np.int8)})["def"].tolist()
+        for number in range(4)
+    }
+    assert len(set(map(str, outputs.values()))) == 4
+
+    def call(number: int) -> bool:
+        own = {"class": np.full((1, 4), number, np.int8)}
+        return all(model.run(own)["def"].tolist() == outputs[number] for _ in range(300))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(call, outputs))
+
+
+def test_a_tensor_of_another_byte_order_means_the_same(imported: Any) -> None:
+    model = imported("float_io").FloatIo()
+    found = [model.run({"x": np.array([[1, 2, 3]], dtype)})["y"] for dtype in ("<f4", ">f4")]
+    assert found[0].tolist() == found[1].tolist()
+
+
+SIGNED = {"shape": [1, 4], "kind": Kind.INT8, "zero": -3, "names": ("class", "def")}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (doubled(**SIGNED | {"zero": -2}), r"'class' is int8 \(1, 4\) .* and zero point -2, not"),
+        (doubled(**SIGNED | {"kind": Kind.UINT8}), r"'class' is uint8 \(1, 4\) .*, not int8"),
+        (doubled(**SIGNED | {"shape": [1, 4, 1]}), r"'class' is int8 \(1, 4, 1\) "),
+        (doubled(**SIGNED | {"names": ("class", "out")}), "it has no 'def'"),
+        (doubled(**SIGNED).replace(*map(np.float32.tobytes, np.float32([0.05, 0.04]))),
+         "'def' is int8 .* with scale 0.04 and zero point -3, not int8 .* with scale 0.05 and"),
+        (tiny.subtract(), "it has another number of inputs or outputs"),
+    ],
+)  # fmt: skip
+def test_another_model_is_refused(imported: Any, tmp_path: Path, content: bytes, said: str) -> None:
+    package = imported("signed_io")
+    other, own = tmp_path / "other.tflite", package.SignedIo.file()
+    other.write_bytes(own.read_bytes())
+    package.SignedIo(model=other)
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match=f"other.tflite is not the model that .* for: {said}"):
+        package.SignedIo(2, other)
+    own.write_bytes(content)
+    with pytest.raises(ValueError, match=f"signed_io.tflite is not the model that .*: {said}"):
+        package.SignedIo()
+    done = run(tmp_path, "signed_io")
+    assert done.returncode == 1
+    assert "signed_io.tflite is not the model that this code was made for" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "raw", "said"),
     [
@@ -370,9 +424,12 @@ def test_half_a_step_is_rounded_away_from_zero(
 def test_real_values_are_steps_from_the_zero_point(tensor: int, real: float) -> None:
     from edgeq.packaging.targets.python.tensors import Output
 
-    assert Output("y", 0.5, 0).real(np.array([[tensor]], np.int8)).tolist() == [real]
+    assert Output("y", (1, 1), "int8", 0.5, 0).real(np.array([[tensor]], np.int8)).tolist() == [
+        real
+    ]
     # Beyond what INT8 itself can hold: 127 - (-128) is 255.
-    assert Output("y", 0.5, -128).real(np.array([[tensor]], np.int8)).tolist() == [real + 64]
+    far = Output("y", (1, 1), "int8", 0.5, -128)
+    assert far.real(np.array([[tensor]], np.int8)).tolist() == [real + 64]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "bool", "float32"])
@@ -390,7 +447,7 @@ def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:
     zero = 7 if is_quantized else 0
     spec = TensorSpec("x", (1, 1), dtype, (0.0625,) * is_quantized, (zero,) * is_quantized)
     scale = 0.0625 if is_quantized else None
-    own, output = Input("x", (1, 1), dtype, scale, zero), Output("x", scale, zero)
+    own, output = Input("x", (1, 1), dtype, scale, zero), Output("x", (1, 1), dtype, scale, zero)
     values = [np.float32(k) / 32 for k in range(-40, 40)]
     values += [np.float64(v) for v in (3e38, -3e38, 1e39, np.inf, -np.inf, 255, 256, 2.0**63, 1, 0)]
     values += [np.uint8(255), np.int64(2**62 + 1), np.int64(-(2**63)), np.float32(0.49999997)]

@@ -151,11 +151,14 @@ class Output:
     """What the model gives.
 
     Attributes:
+        shape: with the batch dimension.
         scale: None when it is not quantized.
         labels: of the classes along the last axis.
     """
 
     name: str
+    shape: tuple[int, ...]
+    dtype: str
     scale: float | None = None
     zero_point: int = 0
     labels: tuple[str, ...] = ()
