@@ -368,11 +368,13 @@ def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingre
                 System.out.println(error.getMessage());
             }}
             float[] nothing = new float[784];
-            nothing[5] = Float.NaN;
-            try {{
-                model.run(nothing);
-            }} catch (IllegalArgumentException error) {{
-                System.out.println(error.getMessage());
+            for (float wrong : new float[] {{Float.NaN, 1 / 0f, -1 / 0f, 1e30f}}) {{
+                nothing[5] = wrong;
+                try {{
+                    System.out.println(model.run(nothing).{top}(10).size());
+                }} catch (IllegalArgumentException error) {{
+                    System.out.println(error.getMessage());
+                }}
             }}
         }}
         float[] equal = {{1, 3, 3}};
@@ -388,8 +390,8 @@ def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingre
     assert lines[:4] == ["xnnpack false", "threads 2", f"best {best}", "count 10"]
     assert lines[4] == "The image must have 28 rows of 28 pixels."
     assert "takes 784 values, not 1." in lines[5]
-    assert "NaN" in lines[6]
-    assert lines[7:10] == ["closed", "b 3.0", "c 3.0"]
+    assert lines[6:10] == ["image contains NaN or infinity."] * 3 + ["10"]
+    assert lines[10:13] == ["closed", "b 3.0", "c 3.0"]
     labels = mobilenet.contract.outputs[0].labels
     assert "".join(f"<{label}>\n" for label in labels) in found
     assert lines[-1] == hashlib.sha256(mobilenet.model).hexdigest()
