@@ -83,6 +83,7 @@ class Samples:
             sample_count=self.count,
             has_labels=self.has_labels,
             preprocessing=self._preprocessing,
+            class_names=self.class_names,
         )
 
     @property

@@ -29,6 +29,7 @@ from edgeq.packaging.manifest import (
     list_files,
     seal,
 )
+from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.seeing import see_images
@@ -148,7 +149,9 @@ def _gather(
     warnings = [*check_feeding(path, contract, evidence.records), *_doubt_labels(contract)]
     if evidence.verdict.word not in ("pass", "none") and not chosen.is_forced:
         raise _refused(evidence.verdict)
+    require_order(contract, list(scored_names(evidence.records, contract.model.sha256)))
     golden = _choose_golden(path, contract, data, evidence, chosen)
+    require_order(contract, [(golden.data, golden.class_names)])
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     # A microcontroller has no reader for metadata, and no flash for what nobody reads.
     has_metadata = chosen.has_metadata and target != "c"

@@ -19,6 +19,7 @@ from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.golden import find_faults, prepare, read_golden
 from edgeq.packaging.manifest import Manifest, read_gates
+from edgeq.packaging.ordering import find_disorder, scored_names
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import Record, parse_record
@@ -171,6 +172,7 @@ def check_records(
         for record in records
         if measured not in digests_of(record)
     ]
+    problems += find_disorder(manifest.contract, scored_names(records, measured))
     if manifest.records_left_out:
         count = plural(len(manifest.records_left_out), "record")
         told = f"{count} left out, of which the manifest has the digests alone"
