@@ -728,6 +728,16 @@ def test_the_runtime_follows_what_the_model_needs(mobilenet: Ingredients) -> Non
         assert f"com.google.ai.edge.litert:{runtime}" in files["README.md"].decode()
 
 
+def test_the_readme_tells_how_pictures_become_upright(mobilenet_files: dict[str, bytes]) -> None:
+    told = mobilenet_files["README.md"].decode()
+    for line in ("upright.postRotate(image.getImageInfo().getRotationDegrees());",
+                 "upright.postScale(-1f, 1f)", "ExifInterface(path).getRotationDegrees()",
+                 "bitmap = bitmap.copy(Bitmap.Config.ARGB_8888, false)"):  # fmt: skip
+        assert line in told
+    (source,) = (text for path, text in mobilenet_files.items() if path.endswith("Model.java"))
+    assert b"@param bitmap upright" in source
+
+
 def test_the_pom_is_xml_whatever_the_license_is(mobilenet_files: dict[str, bytes]) -> None:
     pom = ElementTree.fromstring(mobilenet_files["fmnist_mobilenet-1.4.0-rc1.pom"])
     texts = [element.text for element in pom.iter()]
@@ -765,6 +775,7 @@ def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     assert len(texts) == 5
     assert not any(b"itmap" in text or b"pixels" in text for text in texts)
     assert b"SoundResult result = model.run(values);" in files["README.md"]
+    assert b"upright" not in files["README.md"]
     row = b"| mfcc | int8 1x7x5x1. 35 real values. Made ready here: quantized. |"
     assert row in files["README.md"]
 

@@ -394,7 +394,8 @@ def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -
     plain, camera = readme(""), readme("resize=28x28,channels=gray,scale=1/255", "SVDF")
     assert "- `ImageInput::Fill` quantizes.\n" in plain
     assert "values as a sample has them\n" in plain
-    assert "camera" not in plain and "Reset" not in plain
+    assert "its camera" not in plain and "Reset" not in plain
+    assert "turn the frames of a camera" in plain
     assert "Fill` applies the numeric part of the preprocessing and quantizes.\n" in camera
     assert "values as a sample has them once it is resized and grey\n" in camera
     assert "camera" in camera and "`interpreter.Reset()` begins again" in camera

@@ -360,7 +360,8 @@ def test_the_readme_tells_of_pixels_where_there_are_any(
     path.write_bytes(mixed())
     assert b"`Pixels` takes bytes" in IOS.make_files(fmnist)["README.md"]
     told = IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
-    assert b"Pixels" not in told
+    assert b"Pixels" not in told and b"upright" not in told
+    assert b"image.draw(in: CGRect(" in IOS.make_files(fmnist)["README.md"]
     assert b"- `class_` is `[Float]`. Real numbers, prepared to 3 and quantized.\n" in told
     assert b"- `func_` is `[Int32]`. It goes in as it is: 2.\n" in told
 

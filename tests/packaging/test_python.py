@@ -638,6 +638,8 @@ def test_the_readmes_example_runs(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[")
+    told = packages[name]["README.md"].decode()
+    assert ("ImageOps.exif_transpose(image)" in told) == (name in ("unsigned_io", "image", "bgr"))
 
 
 # ---------------------------------------------------------------- the wheel

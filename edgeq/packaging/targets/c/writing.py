@@ -12,6 +12,7 @@ from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.packaging import golden
 from edgeq.packaging.micro import Measured
+from edgeq.packaging.seeing import has_images
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.values import Ingredients
@@ -156,6 +157,7 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
             how is not None and (how.resize is not None or how.channels == "gray")
             for how in (item.preprocessing for item in contract.inputs)
         ),
+        "has_images": has_images(contract, ingredients.golden),
         "arena_bytes": arena_with_margin(measured.arena_bytes),
         "arena_measured": measured.arena_bytes,
         "arena_recorded": measured.recorded_bytes,
