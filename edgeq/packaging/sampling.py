@@ -102,7 +102,7 @@ def make_golden(
         ),
         _tolerances(found, chosen),
         doubts,
-        opened.class_names,
+        opened.ref.class_names,
     )
     _require_telling(model, golden, contract)
     return golden

@@ -57,10 +57,10 @@ class Runner:
 
     def _find_tensors(self) -> tuple[dict[str, int], dict[str, int]]:
         """Index of each input and output. With other scales, the same bytes are other numbers."""
-        inputs = {item["name"]: item for item in self._interpreter.get_input_details()}
-        outputs = {item["name"]: item for item in self._interpreter.get_output_details()}
-        if (len(inputs), len(outputs)) != (len(self.INPUTS), len(self.OUTPUTS)):
+        own = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if tuple(map(len, own)) != (len(self.INPUTS), len(self.OUTPUTS)):
             raise ValueError("it has another number of inputs or outputs.")
+        inputs, outputs = ({item["name"]: item for item in side} for side in own)
         if self.SIGNATURE is not None:  # its names may be others than the tensors' own
             signature = self._interpreter.get_signature_runner(self.SIGNATURE)
             inputs.update(signature.get_input_details())
