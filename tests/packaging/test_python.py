@@ -614,9 +614,15 @@ def test_a_file_that_is_no_sample_is_refused_in_a_sentence(
 def test_what_is_no_number_of_json_is_null(
     packages: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    folder = write(packages["float_io"], tmp_path)
-    np.save(folder / "a.npy", [1.0, np.inf, np.nan])
-    assert json.loads(run(folder, "float_io", "a.npy").stdout) == {"y": [2.0, None, None]}
+    """A difference that is too large for a float; a sample that is none is refused."""
+    folder = write(packages["two_inputs"], tmp_path)
+    np.savez(folder / "a.npz", minuend=[3e38, 3.0], subtrahend=[-3e38, -1.0])
+    found = json.loads(run(folder, "two_inputs", "a.npz").stdout)["difference"]
+    assert found == [None, pytest.approx(0.8)]
+    np.savez(folder / "a.npz", minuend=[np.inf, 3.0], subtrahend=[0.0, -1.0])
+    done = run(folder, "two_inputs", "a.npz")
+    assert done.returncode == 1
+    assert done.stderr.endswith("two_inputs: Input 'minuend' contains NaN or infinity.\n")
 
 
 @pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io"])
