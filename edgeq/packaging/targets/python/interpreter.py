@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +40,7 @@ class Runner:
     INPUTS: ClassVar[tuple[Input, ...]]
     OUTPUTS: ClassVar[tuple[Output, ...]]
 
-    def __init__(self, threads: int = 1, model: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, threads: int = 1, model: str | Path | None = None) -> None:
         module = _import_runtime()
         self.runtime = module.__name__.split(".")[0].replace("_", "-")
         path = str(self.file() if model is None else model)
