@@ -157,6 +157,8 @@ class DataRef:
         sample_count: number of samples there, None when only iteration can tell.
         has_labels: whether each sample carries a label.
         preprocessing: one entry per input that declares any.
+        class_names: of the class folders or the labels, where these are names: class i of the model
+            was scored as the i-th. Empty for plain numbers, and in records of before this field.
     """
 
     source: str
@@ -165,6 +167,7 @@ class DataRef:
     sample_count: int | None
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- conversion
