@@ -65,7 +65,7 @@ TIERS = (
     ("edgeq.second_engine",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup", "edgeq.inspection"),
     ("edgeq.debugging", "edgeq.profiling"),
-    ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
+    ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity", "edgeq.operator_parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer", "edgeq.explorer_child"),
