@@ -225,8 +225,8 @@ def test_what_the_outputs_mean_is_said() -> None:
     ) in shown
     assert (
         "CONV_2D alone, given the same inputs, is off by more than rounding: one of the two "
-        "kernels is wrong, or computes it in another way. Where these kernels will run, measure the "
-        "accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
+        "kernels is wrong, or computes it in another way. Where these kernels will run, measure "
+        "the accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
     ) in shown
     assert shown.count("No operator by itself shows where the difference comes from.") == 1
     assert shown.count("edgeq eval") == 3
