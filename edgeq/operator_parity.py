@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeq import flatbuffer
 from edgeq.converters.calibration import batch_size
+from edgeq.converters.layers import fed_tensors
 from edgeq.quantmath import difference
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -139,13 +140,9 @@ def find_results(tree: Any) -> tuple[Result, ...]:
     unpacks such weights by itself, never writes them.
     """
     graph = tree.subgraphs[0]
-    fed = set(flatbuffer.indices(graph.inputs))
-    found = []
+    fed, found = fed_tensors(graph), []
     for position, operator in enumerate(graph.operators):
-        if fed.isdisjoint(flatbuffer.indices(operator.inputs)):
-            continue
-        outputs = flatbuffer.indices(operator.outputs)
-        fed.update(outputs)
+        outputs = [index for index in flatbuffer.indices(operator.outputs) if index in fed]
         kind, has_integers = flatbuffer.operator_name(tree, operator), _has_integers(tree, operator)
         for index in outputs:
             tensor = graph.tensors[index]

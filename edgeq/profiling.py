@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq import flatbuffer, scratch, storage
 from edgeq.converters.certificate import certify
-from edgeq.converters.matching import match_operators
+from edgeq.converters.matching import pair_layers
 from edgeq.device_runners import agent, health, profiler
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts
@@ -84,8 +84,7 @@ def profile(
     trees = [flatbuffer.read(path) for path in paths]
     pairs: tuple[tuple[int, int], ...] = ()
     if len(paths) == 2:
-        matched = match_operators(trees[1], trees[0])
-        pairs = tuple(sorted((ours, theirs) for theirs, ours in matched.items()))
+        pairs = tuple(sorted(pair_layers(*trees).items()))
     target = resolve_device(device, python=None if python is None else Path(python))
     emulator = _require_litert(target, on_progress)
     result = _run(paths, target, threads, runs, on_progress)

@@ -19,8 +19,7 @@ from edgeq.operator_parity import OperatorDifference, Walk, find_results, open_r
 from edgeq.parity import Parity, ParityRow, _compare, parity
 from edgeq.render.parity import show_parity
 from edgeq.values import FileRef
-from tests import tiny_models as tiny
-from tests.tiny_models import schema
+from tests.tiny_models import dense
 
 TEST = models.path("fashion_mnist_test.npz")
 
@@ -131,36 +130,6 @@ def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:
     ]
     _, outputs = flatbuffer.interface(flatbuffer.parse(open_results(content, results), "it"))
     assert [spec.name for spec in outputs] == [result.output for result in results]
-
-
-def dense(weights_dtype: str) -> bytes:
-    """Two dense layers, [1, 64] to [1, 8, 8] to [1, 8]; "float16" ones as the converter writes."""
-    generator = np.random.default_rng(0)
-    constants = [
-        generator.normal(size=shape).astype(weights_dtype) for shape in ((64, 64), (8, 64))
-    ]
-    half, reshape = schema.TensorType.FLOAT16, np.array([1, 64], np.int32)
-    dtype = half if weights_dtype == "float16" else tiny.FLOAT
-    tensors = [
-        tiny.tensor("x", [1, 8, 8]), tiny.tensor("y", [1, 8]),
-        tiny.tensor("one/weights", [64, 64], dtype, buffer=1),
-        tiny.tensor("two/weights", [8, 64], dtype, buffer=2),
-        tiny.tensor("flat/shape", [2], schema.TensorType.INT32, buffer=3),
-        tiny.tensor("flat", [1, 64]), tiny.tensor("one", [1, 64]),
-        tiny.tensor("one/unpacked", [64, 64]), tiny.tensor("two/unpacked", [8, 64]),
-    ]  # fmt: skip
-    unpacked = (7, 8) if weights_dtype == "float16" else (2, 3)
-    unpacking = [tiny.operator(0, [2], [7]), tiny.operator(0, [3], [8])]
-    options = schema.FullyConnectedOptionsT
-    operators = [
-        *(unpacking if weights_dtype == "float16" else []),
-        tiny.operator(1, [0, 4], [5], schema.ReshapeOptionsT()),
-        tiny.operator(2, [5, unpacked[0], -1], [6], options()),
-        tiny.operator(2, [6, unpacked[1], -1], [1], options()),
-    ]  # fmt: skip
-    kinds = schema.BuiltinOperator
-    codes = [(kinds.DEQUANTIZE, 1), (kinds.RESHAPE, 1), (kinds.FULLY_CONNECTED, 1)]
-    return tiny.model([tiny.graph(tensors, [0], [1], operators)], codes, [*constants, reshape])
 
 
 def test_unpacked_weights_are_not_what_differs(tmp_path: Path) -> None:
