@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -197,8 +198,10 @@ def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any
         "runtime_missing": _INSTALL,
         "runtime_too_old": _INSTALL,
     }
+    told = re.findall(r"^ERROR: (?:\[[^\]]*\] )?(.+)", error["details"] or "", re.MULTILINE)
+    reason = f" ({told[-1].rstrip('.')})" if told else ""
     raise DeviceError(
-        f"{path} cannot be profiled on {device.name}: {error['message']}.",
+        f"{path} cannot be profiled on {device.name}: {error['message']}{reason}.",
         hint=hints.get(error["code"]),
         details=error["details"] or None,
     )

@@ -27,7 +27,7 @@ from edgeq.values import (
     Profile,
     RuntimeInfo,
 )
-from tests.tiny_models import dense
+from tests.tiny_models import dense, fused_lstm, mystery
 
 RUNS = 12
 MEMORY = MemorySpeed(bytes_per_s=10e9, cache_bytes=1 << 20)
@@ -273,6 +273,37 @@ def test_a_model_that_the_runtime_refuses_is_told(int8_mobilenet: Path, tmp_path
         profile_models(broken, runs=1)
     assert caught.value.message.startswith(f"{broken} cannot be profiled on local: ")
     assert caught.value.hint == "edgeq bench says whether the model runs there at all."
+
+
+def test_a_reason_is_the_runtimes_own(tmp_path: Path) -> None:
+    path = tmp_path / "mystery.tflite"
+    path.write_bytes(mystery())
+    with pytest.raises(DeviceError) as caught:
+        profile_models(path, runs=1)
+    assert caught.value.message == (
+        f"{path} cannot be profiled on local: LiteRtGetCompiledModelOutputTensorLayouts returned "
+        "status 3 (Node number 0 (Mystery) failed to prepare)."
+    )
+
+
+def test_a_fused_lstm_is_timed(tmp_path: Path) -> None:
+    """LiteRT's reader refuses its state, and its interpreter runs it."""
+    path = tmp_path / "lstm.tflite"
+    path.write_bytes(fused_lstm())
+    (model,) = profile_models(path, runs=3).models
+    (timed,) = model.operators
+    assert (timed.operator, timed.kernels) == (
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", ("UNIDIRECTIONAL_SEQUENCE_LSTM",)
+    )  # fmt: skip
+    assert timed.time_ms is not None
+
+
+def test_intermediate_tensors_are_hidden_from_the_reader(shared: Path) -> None:
+    path = shared / "mnist_lstm" / "trained_lstm_int8.tflite"
+    (model,) = profile_models(path, runs=3).models
+    assert [op.operator for op in model.operators if op.time_ms is not None] == [
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"
+    ]  # fmt: skip
 
 
 def test_an_old_litert_is_refused(int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

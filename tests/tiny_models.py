@@ -138,6 +138,23 @@ def dense(weights_dtype: str) -> bytes:
     return model([graph(tensors, [0], [1], operators)], codes, [*constants, reshape])
 
 
+def fused_lstm() -> bytes:
+    """A float UNIDIRECTIONAL_SEQUENCE_LSTM of two cells, [1, 4, 3] to [1, 4, 2], with its state."""
+    shapes = [[2, 3]] * 4 + [[2, 2]] * 4 + [[2]] * 4
+    generator = np.random.default_rng(0)
+    constants = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    stored = [tensor(f"weights-{n}", shape, buffer=n + 1) for n, shape in enumerate(shapes)]
+    state = [tensor("output state", [1, 2]), tensor("cell state", [1, 2])]
+    for item in state:
+        item.isVariable = True
+    ends = [tensor("x", [1, 4, 3]), tensor("y", [1, 4, 2])]
+    inputs = [12, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, 8, 9, 10, 11, -1, -1, 14, 15, *[-1] * 4]
+    options = schema.UnidirectionalSequenceLSTMOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+    main = graph([*stored, *ends, *state], [12], [13], [operator(0, inputs, [13], options)])
+    return model([main], [(Operator.UNIDIRECTIONAL_SEQUENCE_LSTM, 1)], constants)
+
+
 def subtract() -> bytes:
     """`difference = minuend - subtrahend`, float [1, 2]; the subgraph lists the subtrahend first,
     and the signature's names are not the tensors'."""
