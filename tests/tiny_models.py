@@ -109,12 +109,14 @@ def add_one(batch: int = 1, version: int = 1) -> bytes:
     return model([main], [(Operator.ADD, version)], [np.ones(1, np.float32)])
 
 
-def dense(weights_dtype: str) -> bytes:
+def dense(weights_dtype: str, last_weight: float | None = None) -> bytes:
     """Two dense layers, [1, 8, 8] to 64 values to 8; their "float16" weights are unpacked first."""
     generator = np.random.default_rng(0)
     constants = [
         generator.normal(size=shape).astype(weights_dtype) for shape in ((64, 64), (8, 64))
     ]
+    if last_weight is not None:
+        constants[1][-1, -1] = last_weight
     dtype = schema.TensorType.FLOAT16 if weights_dtype == "float16" else FLOAT
     tensors = [
         tensor("x", [1, 8, 8]), tensor("y", [1, 8]),
