@@ -325,7 +325,7 @@ def test_stored_weights_that_are_not_numbers_are_named(
     """A `.tflite`, and what comes from the converters of PyTorch and ONNX."""
     path = tmp_path / "diverged.tflite"
     path.write_bytes(dense("float32", value))
-    with pytest.raises(SourceError, match=rf"^The weights of layer 'y' hold {told}\.$"):
+    with pytest.raises(SourceError, match=rf"^The weights of layer 'y' hold {told}\. "):
         lowering.adopt(path, ConvertOptions())
 
 
