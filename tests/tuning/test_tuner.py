@@ -79,8 +79,11 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
 
 def test_no_trial_dominates_a_pareto_one(tune: Any, tmp_path: Path) -> None:
     result = tune(tmp_path / "tuned.tflite", max_drop_points=1.0, objective="size")
+    assert [bool(trial.rejected) for trial in result.trials] == [False] + [True] * (
+        len(result.trials) - 1
+    )
     pareto = [trial for trial in result.trials if trial.is_pareto]
-    assert pareto
+    assert pareto[0] is result.trials[0]
     for trial in pareto:
         for other in result.trials:
             if other.latency_ms is None or trial.latency_ms is None:
