@@ -6,7 +6,9 @@ Over models with labelled data: those that ship in `edgeq.models`, and those in 
 gets the same 200 calibration samples; all are judged with `edgeq.compare` on the same other
 samples. "stock" is `edgeq convert --calibrator tflite`: TFLiteConverter with a representative
 dataset, on the same frozen graph, so with edgeq's unrolling of recurrent layers. litert-quantizer
-needs an environment of its own: PATH is the Python of one that has it. A measurement, not a gate.
+needs an environment of its own: PATH is the Python of one that has it. "edgeq, whole" is edgeq with
+candidates chosen by the SQNR of whole outputs, as edgeq 0.1 chose them, and not of the worst part:
+the last lines hold the two choices against each other. A measurement, not a gate.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 
 import edgeq.models
-from edgeq import api
+from edgeq import api, scoring
 from edgeq.converters.certificate import certify
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import open_samples
@@ -37,6 +40,7 @@ from edgeq.values import Quality
 
 Arrays = dict[str, np.ndarray]
 
+WHOLE = "edgeq, whole"
 SAMPLES = 200  # for calibration
 UNLABELLED = 200
 SLACK_DB = 0.05
@@ -248,9 +252,21 @@ class Bench:
         notes = filter(None, (entry.note, "calibrated in its profiler mode"))
         return replace(entry, note=", ".join(notes))
 
-    def against_stock(self) -> Quality:
-        """Edgeq's file with stock's as the baseline."""
-        return self._compare(self.folder / "stock.tflite", self.folder / "edgeq.tflite")
+    def chosen_by_whole_outputs(self) -> Entry:
+        """Edgeq's choice by the older figure."""
+        with mock.patch.object(scoring, "worst_sqnr_db", total_sqnr_db):
+            entry = self.own(WHOLE)
+        same = "the same file" if self.is_same(WHOLE, "edgeq") else ""
+        return replace(entry, note=", ".join(filter(None, (entry.note, same))))
+
+    def is_same(self, tool: str, other: str) -> bool:
+        """Whether two tools' files are equal."""
+        one, two = (self.folder / f"{name}.tflite" for name in (tool, other))
+        return one.exists() and two.exists() and one.read_bytes() == two.read_bytes()
+
+    def against(self, tool: str) -> Quality:
+        """Edgeq's file with another tool's as the baseline."""
+        return self._compare(self.folder / f"{tool}.tflite", self.folder / "edgeq.tflite")
 
     def _prepare(self) -> Arrays:
         """The calibration samples as the float model takes them."""
@@ -327,24 +343,38 @@ def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iter
         yield f"{name}: accuracy {drop.value:.2f} points lower [{drop.low:.2f}, {drop.high:.2f}]"
 
 
-def measure(case: Case, python: Path | None) -> tuple[list[str], dict[str, float]]:
-    """Print one model's rows; how edgeq is below stock, and the SQNR in dB by tool."""
+def choices(bench: Bench) -> str:
+    """What choosing by parts costs or gains one model, against choosing by whole outputs."""
+    if bench.is_same(WHOLE, "edgeq"):
+        return f"{bench.case.name}: the same file"
+    drop = bench.against(WHOLE).drop_points
+    if drop is None:
+        return f"{bench.case.name}: another file, no labels"
+    return (
+        f"{bench.case.name}: accuracy {-drop.value:+.2f} points [{-drop.high:.2f}, {-drop.low:.2f}]"
+    )
+
+
+def measure(case: Case, python: Path | None) -> tuple[list[str], dict[str, float], str]:
+    """Print one model's rows; how edgeq is below stock, SQNR in dB by tool, the two choices."""
     with tempfile.TemporaryDirectory(prefix="edgeq-quality-") as folder:
         bench = Bench(case, Path(folder))
         stock = bench.own("stock", calibrator="tflite")
         own = bench.own("edgeq")
-        entries = [stock, bench.litert_quantizer(python), own]
+        whole = bench.chosen_by_whole_outputs()
+        entries = [stock, bench.litert_quantizer(python), whole, own]
         for row in rows(case, entries):
             print(row, flush=True)
         found = {
             item.tool: worst_sqnr_db(item.quality) for item in entries if item.quality is not None
         }
         if own.quality is None:
-            return [f"{case.name}: edgeq did not convert it"], found
+            return [f"{case.name}: edgeq did not convert it"], found, ""
+        choice = choices(bench)
         if stock.quality is None:
-            return [], found
-        paired = bench.against_stock()
-        return list(shortfalls(case.name, stock.quality, own.quality, paired)), found
+            return [], found, choice
+        paired = bench.against("stock")
+        return list(shortfalls(case.name, stock.quality, own.quality, paired)), found, choice
 
 
 def gains(found: dict[str, dict[str, float]]) -> Iterator[str]:
@@ -379,14 +409,16 @@ def main() -> None:
         cases += [*shared_cases(given.shared), *unlabelled_cases(given.shared)]
     print(HEAD)
     print("|---|---|--:|--:|--:|--:|--:|---|")
-    below, found = [], {}
+    below, found, chosen = [], {}, []
     for case in cases:
         if given.only in case.name:
-            short, found[case.name] = measure(case, given.litert_quantizer_python)
+            short, found[case.name], choice = measure(case, given.litert_quantizer_python)
             below += short
+            chosen += [choice] if choice else []
     for line in gains(found):
         print(line)
     print("edgeq below stock: " + ("; ".join(below) or "on no model"))
+    print("chosen by parts, against by whole outputs: " + "; ".join(chosen))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
         version=tree.operatorCodes[operator.opcodeIndex].version,
         weight_shape=() if weights is None else weights.shape,
         granularity=granularity,
+        is_symmetric=layout.is_symmetric([weights.tensor]) if weights and granularity else None,
     )
 
 

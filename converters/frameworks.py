@@ -333,20 +333,20 @@ _LEARNED = {
 
 
 def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | None:
-    """How the data looks to the first normalization layer, against what training saw.
+    """How the data looks to the normalization layer that runs first, against what training saw.
 
     Args:
         arrays: input name to [batch, ...], preprocessed.
 
     Returns:
         Median over channels of observed / stored standard deviation, and of the shift of the
-        mean in stored standard deviations; None without such a layer at the model's top level,
-        and for one that was never trained.
+        mean in stored standard deviations; None without such a layer, and for one that was never
+        trained.
     """
-    first = next((layer for layer in loaded.layers if type(layer).__name__ in _LEARNED), None)
-    values = None if first is None else _input_of(loaded, first, arrays)
-    if first is None or values is None:
+    found = _first_normalized(loaded, arrays)
+    if found is None:
         return None
+    first, values = found
     names = _LEARNED[type(first).__name__]
     mean, variance = (np.ravel(np.asarray(getattr(first, name))) for name in names)
     is_untrained = not mean.any() and (variance == 1).all()
@@ -364,20 +364,30 @@ class _SeenError(Exception):
     """Ends the run of a model whose later layers nobody needs."""
 
 
-def _input_of(loaded: Loaded, layer: Any, arrays: Arrays) -> NDArray[Any] | None:
-    """What flows into `layer`: the model runs once, eagerly, as far as that layer."""
-    seen: list[NDArray[Any]] = []
-    original = layer.call
+def _first_normalized(loaded: Loaded, arrays: Arrays) -> tuple[Any, NDArray[Any]] | None:
+    """The normalization that runs first, wherever it is nested, and what flows into it.
 
-    def watch(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(np.asarray(inputs))
-        raise _SeenError
+    The model runs once, eagerly, as far as that layer.
+    """
+    seen: list[tuple[Any, NDArray[Any]]] = []
 
-    layer.call = watch
+    def watch(layer: Any) -> Any:
+        def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append((layer, np.asarray(inputs)))
+            raise _SeenError
+
+        return call
+
+    watched = [layer for layer in loaded.layers if type(layer).__name__ in _LEARNED]
+    original = [layer.call for layer in watched]
+    for layer in watched:
+        layer.call = watch(layer)
     try:
-        tflite.predict(loaded, arrays)
+        if watched:
+            tflite.predict(loaded, arrays)
     except _SeenError:
         return seen[0]
     finally:
-        layer.call = original
+        for layer, call in zip(watched, original, strict=True):
+            layer.call = call
     return None

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, quantmath
+from edgeq.columns import Columns, find_columns
 from edgeq.converters.dequantized import float_twin
 from edgeq.converters.matching import match_operators
 from edgeq.converters.saturation import Limit, find_limits, needed_rows, read_by_softmax
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
 from edgeq.converters.stretching import find_stretches
+from edgeq.parts import PartMeter
 from edgeq.values import LayerEffect
 
 Array = NDArray[Any]
@@ -79,6 +81,7 @@ class Pair:
     Attributes:
         tree: the float model, its outputs taken before their final activation.
         ends: its outputs by tensor index as their final activations see them, after `walk`.
+        columns: of its outputs, by tensor index; see `columns.find_columns`.
 
     Raises:
         DataError: these are two different models.
@@ -101,6 +104,7 @@ class Pair:
         self._inputs, self._threads = inputs, threads
         self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
         self.ends: Values = {}
+        self.columns = _columns_by_index(self.tree)
         # An equalized tensor has other units in the quantized model: by channel, over ours.
         self._units: Values = find_stretches(self.tree, self.made, self.matches)
         self._limits: dict[int, Limit] = find_limits(self._whole, {})
@@ -253,7 +257,7 @@ def measure_effects(
     effects = []
     for position, outputs in pair.carry(worst(own)):
         name, kind = pair.describe(position)
-        effects.append(LayerEffect(name, kind, carried_db(pair.ends, outputs)))
+        effects.append(LayerEffect(name, kind, carried_db(pair, outputs)))
     return tuple(sorted(effects, key=lambda effect: effect.sqnr_db))
 
 
@@ -263,9 +267,28 @@ def worst(errors: Mapping[int, float]) -> frozenset[int]:
     return frozenset(ranked[:MOST_CARRIED])
 
 
-def carried_db(ends: Values, outputs: Values) -> float:
-    """SQNR of the worst output in dB."""
-    return decibel(max(relative_error(ends[index], outputs[index]) for index in ends))
+def carried_db(pair: Pair, outputs: Values) -> float:
+    """SQNR of the outputs' worst part in dB; of whole outputs where none varies."""
+    found = []
+    for index, values in pair.ends.items():
+        meter = PartMeter("", pair.columns.get(index))
+        meter.add(_in_rows(values), _in_rows(outputs[index]))
+        found += [part.sqnr_db for part in meter.result() if part.sqnr_db is not None]
+    if found:
+        return min(found)
+    return decibel(max(relative_error(pair.ends[index], outputs[index]) for index in pair.ends))
+
+
+def _in_rows(values: Array) -> Array:
+    """[samples, batch, ...] as [samples * batch, ...]."""
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _columns_by_index(tree: Any) -> dict[int, Columns]:
+    by_name = find_columns(tree)
+    _, outputs = flatbuffer.interface(tree)
+    ends = zip(outputs, flatbuffer.indices(tree.subgraphs[0].outputs), strict=True)
+    return {index: by_name[spec.name] for spec, index in ends if spec.name in by_name}
 
 
 def decibel(error: float) -> float:

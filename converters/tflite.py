@@ -73,9 +73,25 @@ def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loade
         packed = tf.nest.pack_sequence_as(structure, tensors)
         return _flatten(model(packed, training=False))
 
-    return Loaded(
-        framework, inputs, _output_names(model), call, tuple(model._flatten_layers()), notes
-    )
+    return Loaded(framework, inputs, _output_names(model), call, _layers_in_order(model), notes)
+
+
+def _layers_in_order(model: Any) -> tuple[Any, ...]:
+    """All layers, nested ones where the layer that holds them stands.
+
+    Keras 3's own `_flatten_layers` gives nested ones from the last to the first; tf_keras's does
+    not.
+    """
+    if type(model).__module__.startswith("tf_keras"):
+        return tuple(model._flatten_layers())
+    found: dict[int, Any] = {}
+    waiting = [model]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            waiting += reversed(layer._layers)
+    return tuple(found.values())
 
 
 def _flatten(outputs: Any) -> list[Any]:

@@ -15,18 +15,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import quantmath, scratch, storage
+from edgeq.comparison import compare_pair
 from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import measure, phone_bench, runtimes
+from edgeq.device_runners import phone_bench, runtimes
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
 from edgeq.evaluation import (
     Scorer,
     labelled_pairs,
-    measure_quality,
     require_clear_names,
     run_pairs,
     score_interval,
@@ -35,8 +35,6 @@ from edgeq.exporting import read_preprocessing
 from edgeq.files import unchanged
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
-from edgeq.judging import judge_comparison
-from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,
@@ -309,43 +307,19 @@ def compare(
     Raises:
         EdgeqError: one of its kinds.
     """
-    target = resolve_device(device, python=None if python is None else Path(python))
-    with unchanged(baseline, candidate), scratch.folder() as folder:
-        first, second, batch = open_pair(Path(baseline), Path(candidate), folder)
-        leader = read_interface(first)
-        texts = _as_list(preprocess or ())
-        if preprocess is None:
-            texts = list(read_preprocessing(second) or read_preprocessing(first))
-        opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
-        require_clear_names(opened.class_names, leader.outputs)
-        pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
-        names = _as_list(metrics)
-        scorers = (Scorer(names), Scorer(names)) if opened.has_labels or names else None
-        quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
-        timing = None
-        if latency:
-            timing = measure.bench(
-                [first, second], target, bench_options or BenchOptions(),
-                on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
-            )  # fmt: skip
-        sizes = refer_baseline(first, Path(baseline)), storage.refer(second)
-        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
-    verdict, reasons = judge_comparison(quality, timing, issues)
-    return Comparison(
-        baseline=sizes[0],
-        candidate=sizes[1],
-        data=opened.ref,
-        quality=quality,
-        metrics_baseline=() if scorers is None else scorers[0].values(),
-        metrics_candidate=() if scorers is None else scorers[1].values(),
-        size_ratio=sizes[0].size_bytes / sizes[1].size_bytes,
-        bench=timing,
-        verdict=verdict,
-        reasons=reasons,
-        preprocessing=tuple(texts),
-        issues=issues,
-        device=target.facts().device,
-        processor=target.facts().processor,
+    return compare_pair(
+        Path(baseline),
+        Path(candidate),
+        data,
+        metrics=_as_list(metrics),
+        preprocess=None if preprocess is None else _as_list(preprocess),
+        samples=samples,
+        seed=seed,
+        target=resolve_device(device, python=None if python is None else Path(python)),
+        bench_options=bench_options or BenchOptions(),
+        latency=latency,
+        on_progress=on_progress,
+        **options,
     )
 
 
@@ -357,6 +331,7 @@ def debug(
     preprocess: Sequence[str] | None = None,
     samples: int = 64,
     seed: int = 0,
+    try_remedies: bool = True,
     on_progress: OnProgress = _quiet,
 ) -> DebugReport:
     """Which layers of a quantized model lose accuracy, why, and what helps.
@@ -366,6 +341,7 @@ def debug(
         candidate: the `.tflite` that anybody made of it.
         preprocess: None takes what the candidate carries, else what the baseline carries.
         samples: that everything is measured on.
+        try_remedies: False tells causes only; nothing is advised that was not tried.
 
     Raises:
         DataError: two different models, or samples that do not fit.
@@ -378,6 +354,7 @@ def debug(
         preprocess=None if preprocess is None else _as_list(preprocess),
         samples=samples,
         seed=seed,
+        try_remedies=try_remedies,
         on_progress=on_progress,
     )
 

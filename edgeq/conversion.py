@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeq import storage
-from edgeq.candidates import Made, quantize_best
-from edgeq.converters import calibration, learned_ranges, lowering, quantization, source
-from edgeq.converters.calibration import FloatRun
+from edgeq.candidates import Made
+from edgeq.command_line import convert_command
+from edgeq.converters import calibration, learned_ranges, lowering, source
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import check_engine
 from edgeq.converters.exported_models import FRAMEWORKS
@@ -20,23 +21,30 @@ from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
 from edgeq.exporting import finish_file
 from edgeq.files import unchanged
-from edgeq.float_pass import feed, why_stock
-from edgeq.issues import judge, make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, OnProgress, SamplePlan, choose_mix, require_budgets
-from edgeq.preparation import open_outputs, open_reader, prepare, versions, without_temporary_path
+from edgeq.issues import judge
+from edgeq.planning import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
+from edgeq.preparation import (
+    Prepared,
+    open_outputs,
+    open_reader,
+    prepare,
+    versions,
+    without_temporary_path,
+)
 from edgeq.proof import check_gates, measure_result, prove
-from edgeq.second_engine import engine_versions, quantize_with_litert
+from edgeq.quantizing import quantize_model
+from edgeq.second_engine import engine_versions
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
     Conversion,
     ConvertOptions,
     FileRef,
-    FloatModel,
-    Issue,
-    Ranges,
+    Quality,
     TfliteModel,
+    WayOut,
 )
+from edgeq.ways_out import Bench, Workshop, find_ways_out, is_lost
 
 
 def convert_model(
@@ -68,10 +76,14 @@ def convert_model(
             options=options, verbose=verbose, on_progress=on_progress, tensorflow=tensorflow,
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
-        best = _quantize(job, float_model, plan, ready.run, issues)
+        best = quantize_model(job, float_model, plan, ready.run, issues)
         target.write_bytes(finish_file(best.content, scheme, ready.preprocessing, options.layout))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
+        typed = partial(
+            convert_command, model, output, data=data, test_data=test_data, preprocess=preprocess
+        )
+        ways_out = _find_ways_out(ready, quality, options, typed)
         if plan.samples is not None:
             issues += plan.samples.issues
         file = storage.refer(target, str(output))
@@ -87,6 +99,7 @@ def convert_model(
             validity=judge(issues),
             issues=tuple(dict.fromkeys(issues)),
             versions=engine_versions(options) + versions(job.process),
+            ways_out=ways_out,
         )
         check_gates(finished)
         storage.write_record(record, "convert", finished)
@@ -139,38 +152,15 @@ def _resolve_options(
     return scheme, io
 
 
-# ---------------------------------------------------------------- the quantized model
-
-
-def _quantize(
-    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
-) -> Made:
-    job.on_progress("quantize", 0, None)
-    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    if learned_ranges.is_learned(job.scheme, model):
-        return Made(*learned_ranges.quantize_learned(model, *shape))
-    if job.options.engine == "litert":
-        return quantize_with_litert(job, model, plan)
-    if not job.scheme.needs_data:
-        return Made(quantization.quantize(model, None, *shape))
-    reason = why_stock(job, model)
-    if reason is None:
-        return quantize_best(job, model, plan, run, issues)
-    for name, is_given in (
-        ("--keep-float", bool(job.options.keep_float)),
-        ("--int16", bool(job.options.int16)),
-        ("--statistic", job.options.statistic not in ("auto", "minmax")),
-        ("--corrections", job.options.corrections not in ("auto", "none")),
-    ):
-        if is_given:
-            raise UsageError(
-                f"{name} needs edgeq's own calibrator, which cannot be used here: {reason}.",
-                hint=f"Leave out {name}, or what stands in its way.",
-            )
-    issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
-    fed = feed(job, model, plan, "calibrate (stock)")
-    content = quantization.quantize_with_stock(model, fed, *shape)
-    return Made(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))
+def _find_ways_out(
+    ready: Prepared,
+    quality: Quality | None,
+    options: ConvertOptions,
+    command: Callable[[ConvertOptions], str],
+) -> tuple[WayOut, ...]:
+    if quality is None or not is_lost(quality):
+        return ()
+    return find_ways_out(Bench(Workshop(ready), options, command, is_made_so=True), quality)
 
 
 def _describe(

@@ -53,6 +53,7 @@ class SamplePlan:
         test: the separate `--test-data`, if any.
         held_out: indices of `samples` to measure on; empty when all calibrate, or with `test`.
         issues: doubts about the division.
+        tested: indices of `test` to measure on, None for all.
     """
 
     samples: Samples | None
@@ -60,6 +61,7 @@ class SamplePlan:
     test: Samples | None
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
+    tested: tuple[int, ...] | None = None
 
     @property
     def is_held_out(self) -> bool:

@@ -74,7 +74,7 @@ def measure_result(
         drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs; they say nothing about its quality
-    used, indices = plan.test, None
+    used, indices = plan.test, plan.tested
     if used is None:
         used = plan.samples
         # Calibration samples flatter the result: a few show whether it works at all.
@@ -115,6 +115,12 @@ def _judged_on(finished: Conversion) -> str:
     return "the data" if used is None else used.source
 
 
+def _way_out(finished: Conversion) -> str | None:
+    """What to type instead, where a conversion that was tried keeps what this one lost."""
+    found = [way for way in finished.ways_out if way.keeps]
+    return f"Tried on this model, it keeps everything: {found[0].command}" if found else None
+
+
 def check_gates(finished: Conversion) -> None:
     """Hold the measured quality to the user's budgets.
 
@@ -128,7 +134,8 @@ def check_gates(finished: Conversion) -> None:
         if found < options.min_sqnr_db:
             raise GateError(
                 f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
-                "nothing was written."
+                "nothing was written.",
+                hint=_way_out(finished),
             )
     if options.max_drop_points is not None:
         if quality is None or quality.drop_points is None:

@@ -302,6 +302,8 @@ class OperatorReport:
         weight_shape: as the operator sees its weights, which a file may store in another shape.
         granularity: of its quantized weights, by their number of scales: "tensor" (one),
             "channel" or "block:N"; None when it has none.
+        is_symmetric: whether the zero points of its quantized weights are all 0 (128 when
+            unsigned); None when it has none, and in records of edgeq 0.1.
     """
 
     index: int
@@ -313,6 +315,7 @@ class OperatorReport:
     version: int
     weight_shape: tuple[int, ...] = ()
     granularity: str | None = None
+    is_symmetric: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -968,6 +971,21 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class WayOut:
+    """A conversion that was tried because a result had lost a part of the outputs.
+
+    Attributes:
+        command: what to type for it.
+        sqnr_db: of the outputs' worst part with it; None where no file came of it.
+        keeps: whether nothing is lost with it.
+    """
+
+    command: str
+    sqnr_db: float | None
+    keeps: bool
+
+
+@dataclass(frozen=True)
 class Comparison:
     """FP32 against INT8: the seed of every report.
 
@@ -977,6 +995,8 @@ class Comparison:
         reasons: sentences behind the verdict.
         preprocessing: `--preprocess` texts that both were fed with.
         device, processor: that the samples ran on, see `Evaluation`.
+        ways_out: conversions that were tried because a part of the outputs is lost, in the order
+            tried; the last one keeps everything, or none does.
     """
 
     baseline: FileRef
@@ -993,6 +1013,7 @@ class Comparison:
     issues: tuple[Issue, ...] = ()
     device: str | None = None
     processor: str | None = None
+    ways_out: tuple[WayOut, ...] = ()
 
     def __post_init__(self) -> None:
         names = [
@@ -1013,6 +1034,7 @@ class Conversion:
         quality: None without data.
         validity: "valid" or "degraded", from the issues.
         versions: (tool, version) pairs.
+        ways_out: see `Comparison`.
     """
 
     options: ConvertOptions
@@ -1025,6 +1047,7 @@ class Conversion:
     validity: Validity
     issues: tuple[Issue, ...]
     versions: tuple[tuple[str, str], ...]
+    ways_out: tuple[WayOut, ...] = ()
 
 
 # ---------------------------------------------------------------- tuning
@@ -1186,8 +1209,10 @@ class LayerReport:
         outlier_ratio: largest magnitude of the input over its 99.9th percentile.
         bias_share: share of its own squared error that is a constant shift of each channel.
         cause: why, in half a sentence.
-        remedy: what to type.
+        remedy: options that helped most when they were tried; empty where none did.
         position: in execution order, from 0; None in records of before it was kept.
+        gain_db: what the remedy added to the outputs' worst part; None where none did, and in
+            records of edgeq 0.1, whose remedies were not tried.
     """
 
     name: str
@@ -1209,6 +1234,24 @@ class LayerReport:
     cause: str
     remedy: str
     position: int | None = None
+    gain_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A conversion with other options, tried against the same one without them.
+
+    Attributes:
+        options: what is changed, as flags.
+        sqnr_db: of the outputs' worst part; None where no file came of it.
+        gain_db: what the change added to that; None where no file came of it.
+        command: what to type for the whole conversion.
+    """
+
+    options: str
+    sqnr_db: float | None
+    gain_db: float | None
+    command: str
 
 
 @dataclass(frozen=True)
@@ -1222,6 +1265,8 @@ class DebugReport:
         quality: of the whole candidate on them.
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
+        remedies: those tried, what gained most first.
+        untried: why none was tried; None where some were, or none was wanted.
     """
 
     baseline: FileRef
@@ -1233,6 +1278,8 @@ class DebugReport:
     unmatched: tuple[str, ...]
     preprocessing: tuple[str, ...]
     issues: tuple[Issue, ...]
+    remedies: tuple[Remedy, ...] = ()
+    untried: str | None = None
 
 
 # ---------------------------------------------------------------- profiling

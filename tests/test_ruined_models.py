@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import edgeq
+from edgeq.cli.convert import command, read_options
 from edgeq.conversion import convert_model
 from edgeq.converters.process import TensorFlowProcess
-from edgeq.judging import find_lost, judge_comparison, total_sqnr_db, worst_part
-from edgeq.values import ConvertOptions, Quality
+from edgeq.errors import GateError
+from edgeq.judging import (
+    find_lost,
+    judge_comparison,
+    total_sqnr_db,
+    worst_part,
+    worst_sqnr_db,
+)
+from edgeq.render.text import show_comparison
+from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
 
 # The part that is lost, without the output's name.
@@ -47,20 +59,34 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
 
 
-def convert(model: Path, folder: Path, tensorflow: TensorFlowProcess, shape: list[int]) -> Quality:
+def convert(
+    model: Path, folder: Path, tensorflow: TensorFlowProcess, shape: list[int], **more: Any
+) -> Conversion:
     samples = np.random.default_rng(2).normal(size=(300, *shape)).astype(np.float32)
     np.savez(folder / "calibration.npz", x=samples[:150])
     np.savez(folder / "test.npz", x=samples[150:])
     made = convert_model(
         model, folder / "m.tflite", data=folder / "calibration.npz",
-        test_data=folder / "test.npz", preprocess=[], options=ConvertOptions(effort="fast"),
-        verbose=False, on_progress=lambda step, done, total: None, tensorflow=tensorflow,
+        test_data=folder / "test.npz", preprocess=[],
+        options=ConvertOptions(effort="fast", **more), verbose=False,
+        on_progress=lambda step, done, total: None, tensorflow=tensorflow,
     )  # fmt: skip
     assert made.quality is not None
     assert any(issue.code == "convert.low_quality" for issue in made.issues) == (
         model.parent.name == "ruined"
     )
-    return made.quality
+    return made
+
+
+def typed(line: str, tensorflow: TensorFlowProcess) -> Conversion:
+    """What a printed command makes, read as a shell and click read it."""
+    _, _, *words = shlex.split(line)
+    given = command.make_context("convert", words).params
+    return convert_model(
+        given["model"], given["output"], data=given["data"], test_data=given["test_data"],
+        preprocess=given["preprocess"], options=read_options(given), verbose=False,
+        on_progress=lambda step, done, total: None, tensorflow=tensorflow,
+    )  # fmt: skip
 
 
 def shape_of(name: str) -> list[int]:
@@ -74,7 +100,9 @@ def shape_of(name: str) -> list[int]:
 def test_what_is_ruined_is_named(
     name: str, models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    quality = convert(models / "ruined" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
+    made = convert(models / "ruined" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
+    quality = made.quality
+    assert quality is not None
     part = worst_part(quality)
     assert part is not None and part.sqnr_db is not None
     assert part.sqnr_db < 3
@@ -83,12 +111,43 @@ def test_what_is_ruined_is_named(
     assert find_lost(quality)[0].startswith(f"{part.where} is lost: its values vary by ")
     verdict, reasons = judge_comparison(quality, None)
     assert (verdict, reasons[0]) == ("no", find_lost(quality)[0])
+    assert [way.keeps for way in made.ways_out] == [False] * (len(made.ways_out) - 1) + [True]
+    assert "--io float32" in made.ways_out[-1].command
+    again = typed(made.ways_out[-1].command, tensorflow)
+    assert again.quality is not None and find_lost(again.quality) == () and again.ways_out == ()
 
 
 @pytest.mark.parametrize("name", SOUND)
 def test_what_is_sound_is_not_accused(
     name: str, models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    quality = convert(models / "sound" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
-    assert find_lost(quality) == ()
+    made = convert(models / "sound" / f"{name}.keras", tmp_path, tensorflow, shape_of(name))
+    quality = made.quality
+    assert quality is not None
+    assert find_lost(quality) == () and made.ways_out == ()
     assert judge_comparison(quality, None)[0] == "check"  # there are no labels
+
+
+def test_compare_tries_ways_out_of_a_file_that_another_tool_made(
+    models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    """No record lies beside it, so edgeq's own conversion comes first; a gate names one, too."""
+    model = models / "ruined" / "scores-beside-boxes.keras"
+    made = convert(model, tmp_path, tensorflow, [16])
+    (tmp_path / "m.tflite.json").unlink()
+    (tmp_path / "m.tflite").rename(tmp_path / "other.tflite")
+    found = edgeq.compare(
+        model, tmp_path / "other.tflite", tmp_path / "test.npz", latency=False
+    )  # fmt: skip
+    assert found.verdict == "no" and made.quality is not None
+    first, last = found.ways_out[0], found.ways_out[-1]
+    assert not first.keeps and first.sqnr_db == pytest.approx(worst_sqnr_db(made.quality), abs=2)
+    assert first.command == shlex.join(
+        ["edgeq", "convert", str(model), "--data", str(tmp_path / "test.npz"), "-o",
+         str(tmp_path / "other.tflite")]
+    )  # fmt: skip
+    assert last.keeps and last.command in show_comparison(found)
+    with pytest.raises(GateError, match=r"SQNR is .* below the 20 dB asked for") as caught:
+        convert(model, tmp_path, tensorflow, [16], min_sqnr_db=20.0)
+    assert "it keeps everything: edgeq convert " in (caught.value.hint or "")
+    assert not (tmp_path / "m.tflite").exists()

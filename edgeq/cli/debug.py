@@ -29,6 +29,10 @@ from edgeq.render.debugging import show_debug
     help="Measure on so many.",
 )  # fmt: skip
 @data_options
+@click.option(
+    "--try/--no-try", "try_remedies", default=True, show_default=True,
+    help="Convert FP32 anew with each remedy, and tell what it gains.",
+)  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="Show all layers, not the worst only.")
 @click.option(
     "--explorer", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json",
@@ -51,6 +55,7 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],
+            try_remedies=given["try_remedies"],
             on_progress=show,
         )
     if given["explorer"] is not None:

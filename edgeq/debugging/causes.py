@@ -1,13 +1,16 @@
-"""From an operator's figures to the known cause of its error, and the remedy edgeq has for it."""
+"""From an operator's figures to the known causes of its error, and what edgeq has against each."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from edgeq.values import ConvertOptions
+
 Figures = Mapping[str, Any]
+# Fields of `ConvertOptions` to their values; selectors are added to those that are there.
+Change = dict[str, Any]
 
 # Eight bits have 48 dB of room. A channel whose range is a sixteenth of the widest one's has four
 # bits left, 24 dB; the same for values below an outlier.
@@ -20,123 +23,149 @@ _GOOD_DB = 40.0  # of its own: as good as eight bits get
 _CURVED = ("SOFTMAX", "LOGISTIC", "TANH", "HARD_SWISH", "GELU", "EXP", "ELU")
 _NORMALIZING = ("SQUARED_DIFFERENCE", "RSQRT", "MEAN", "SUM", "DIV", "SQRT")
 
+_ADDED = ("keep_float", "int16")
+
+
+class Cause(NamedTuple):
+    """Why an operator may have the error it has, in half a sentence, and what may help."""
+
+    says: str
+    changes: tuple[Change, ...]
+
 
 class _Rule(NamedTuple):
-    """A cause; `says` and `remedy` may name figures in braces."""
+    """A cause; `says` may name figures in braces."""
 
     applies: Callable[[Figures], bool]
     says: str
-    remedy: str
+    changes: Callable[[Figures], tuple[Change, ...]]
 
 
-# The remedy for a layer that is no culprit.
-HARMLESS = "leave it as it is"
+def _none(_: Figures) -> tuple[Change, ...]:
+    return ()
+
+
+def _int16(figures: Figures) -> tuple[Change, ...]:
+    return ({"int16": (figures["selector"],)},)
+
+
+def _float(figures: Figures) -> tuple[Change, ...]:
+    return ({"keep_float": (figures["selector"],)},)
+
+
+def _more_bits(figures: Figures) -> tuple[Change, ...]:
+    return (*_int16(figures), *_float(figures))
+
+
+def _always(*changes: Change) -> Callable[[Figures], tuple[Change, ...]]:
+    return lambda _: changes
+
+
+_EQUALIZED = {"corrections": "equalize,bias,rounding,refit"}
 
 _RULES = (
     _Rule(
-        lambda f: (f.get("effect_sqnr_db") or 0) >= _GOOD_DB,
-        "its error hardly reaches the outputs",
-        HARMLESS,
-    ),
-    _Rule(
-        lambda f: f["own_sqnr_db"] >= _GOOD_DB,
-        "its own error is small; it passes on those of the layers before it",
-        "mend the layers before it",
-    ),
-    _Rule(
         lambda f: f["is_per_channel"] is False and (f["weight_spread"] or 0) > _WIDE / 2,
         "its weights share one scale, and their channels' ranges differ {weight_spread:.0f}-fold",
-        "--granularity channel",
+        _always({"granularity": "channel"}),
     ),
     _Rule(
         lambda f: f["is_float"],
         "only its weights are rounded, its results are float",
-        "a --scheme whose weights have more bits",
-    ),
-    _Rule(
-        lambda f: f["saturation_share"] > _SATURATED,
-        "{saturation_share:.1%} of its results lie beyond its range and are cut off",
-        "--statistic minmax, or more representative samples",
+        _always({"scheme": "fp16"}),
     ),
     _Rule(
         lambda f: f["operator"] == "CONCATENATION" and f["operand_ratio"] > _WIDE / 2,
         "it joins operands whose ranges differ {operand_ratio:.0f}-fold under one scale",
-        "--int16 {selector}",
+        _more_bits,
     ),
     _Rule(
         lambda f: f["operator"] in ("ADD", "SUB") and f["operand_ratio"] > _WIDE,
         "its operands' ranges differ {operand_ratio:.0f}-fold",
-        "--int16 {selector}",
+        _more_bits,
     ),
     _Rule(
         # The input is made in INT8 unless its maker has INT16 activations as well.
         lambda f: f["input_spread"] > _WIDE and f["input_spread"] >= f["output_spread"],
         "the channels of its input share one scale, and their ranges differ "
         "{input_spread:.0f}-fold",
-        "--corrections equalize,bias,rounding,refit (part of the default), or {int16_before}",
+        lambda f: (_EQUALIZED, {"int16": f["before"]}, {"keep_float": f["before"]}),
     ),
     _Rule(
         lambda f: f["output_spread"] > _WIDE,
         "the channels of its output share one scale, and their ranges differ "
         "{output_spread:.0f}-fold",
-        "--corrections equalize,bias,rounding,refit (part of the default), or {int16_behind}",
+        lambda f: (_EQUALIZED, {"int16": f["behind"]}, {"keep_float": f["behind"]}),
+    ),
+    _Rule(
+        lambda f: f["saturation_share"] > _SATURATED,
+        "{saturation_share:.1%} of its results lie beyond its range and are cut off",
+        _always({"statistic": "minmax"}),
     ),
     _Rule(
         lambda f: f["outlier_ratio"] > _OUTLIER,
         "its input has outliers: the largest value is {outlier_ratio:.0f} times the 99.9th "
         "percentile",
-        "--statistic percentile:99.99 or mse",
+        _always({"statistic": "percentile:99.99"}, {"statistic": "mse"}),
     ),
     _Rule(
         lambda f: f["operator"] in _CURVED,
         "{operator} bends its input, so that small steps of it matter",
-        "--int16 {selector} or --keep-float {selector}",
+        _more_bits,
     ),
     _Rule(
         lambda f: f["operator"] in _NORMALIZING,
         "{operator} is part of a normalization, whose small differences and large quotients "
         "need more than eight bits",
-        "--keep-float {selector}",
+        _float,
     ),
     _Rule(
         lambda f: f["bias_share"] > _SHIFTED,
         "{bias_share:.0%} of its error is a constant shift of its channels",
-        "--corrections bias",
+        _always({"corrections": "auto"}),
     ),
     _Rule(
         lambda f: f["range_use"] < 1 / _WIDE,
         "its values fill {range_use:.1%} of its range",
-        "calibrate on representative samples, or --statistic mse",
-    ),
-    _Rule(
-        lambda f: True,
-        "rounding to eight bits, nothing unusual",
-        "--corrections auto (the default), or --int16 {selector}",
+        _always({"statistic": "mse"}),
     ),
 )
+_HARMLESS = Cause("its error hardly reaches the outputs", ())
+_PASSED_ON = Cause("its own error is small; it passes on those of the layers before it", ())
+_PLAIN = "rounding to eight bits, nothing unusual"
 
 
-def explain(figures: Figures) -> tuple[str, str]:
-    """The first cause that applies and its remedy, as text.
-
-    Args:
-        figures: fields of a `LayerReport`; "operand_ratio", "is_float" and "selector"; and
-            "int16_before" and "int16_behind", options that name it and its neighbours.
-    """
-    rule = next(rule for rule in _RULES if rule.applies(figures))
-    return rule.says.format(**figures), rule.remedy.format(**figures)
-
-
-def selector(name: str, names: Sequence[str]) -> str:
-    """A `--int16` or `--keep-float` selector that means the operator of this name alone.
-
-    It is quoted for a shell: names are the model's, and this is there to be typed.
+def explain(figures: Figures) -> tuple[Cause, ...]:
+    """The causes that apply, the most telling first; there is always one.
 
     Args:
-        names: of all operators. Names may be long lists of what was fused; their beginning is
-            enough where no other operator has it.
+        figures: fields of a `LayerReport`; "operand_ratio" and "is_float"; "selector", which means
+            the operator alone; and "before" and "behind", selectors of it and its neighbours.
     """
-    short = f"^{re.escape(name.split(';', maxsplit=1)[0])}(;|$)"
-    if sum(re.search(short, other) is not None for other in names) == 1:
-        return shlex.quote(short)
-    return shlex.quote(f"^{re.escape(name)}$")
+    effect = figures.get("effect_sqnr_db")
+    if effect is not None and effect >= _GOOD_DB:
+        return (_HARMLESS,)
+    if effect is None and figures["own_sqnr_db"] >= _GOOD_DB:
+        return (_PASSED_ON,)
+    found = tuple(
+        Cause(rule.says.format(**figures), rule.changes(figures))
+        for rule in _RULES
+        if rule.applies(figures)
+    )
+    return found or (Cause(_PLAIN, _int16(figures)),)
+
+
+def change_options(options: ConvertOptions, change: Change) -> ConvertOptions:
+    """A conversion with a change to its options.
+
+    Operators in float gain nothing where the model's own inputs and outputs stay INT8.
+    """
+    fields: dict[str, Any] = {
+        name: tuple(dict.fromkeys((*getattr(options, name), *value))) if name in _ADDED else value
+        for name, value in change.items()
+    }
+    if "keep_float" in fields:
+        fields["io"] = "float32"
+    if "scheme" in fields:
+        fields |= {"io": None, "statistic": "auto", "corrections": "auto"}
+    return replace(options, **fields)

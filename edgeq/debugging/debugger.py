@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,25 @@ from edgeq import children, flatbuffer, scratch, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
-from edgeq.debugging.causes import explain, selector
+from edgeq.debugging.causes import explain
+from edgeq.debugging.trying import Culprit
+from edgeq.debugging.trying import try_remedies as try_remedies_of
 from edgeq.device_runners.device import resolve_device
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
 from edgeq.files import unchanged
 from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
+from edgeq.remedies import selector
 from edgeq.values import DebugReport, LayerReport
+from edgeq.ways_out import open_bench
 
 # Figures that causes are told from, and reports do without.
-_FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "int16_before",
-               "int16_behind")  # fmt: skip
+_FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")
+# All other text is a number that JSON cannot tell.
+_TEXTS = frozenset({"name", "quantized_name", "operator", "selector"})
 
 
 def debug_pair(
@@ -40,6 +46,7 @@ def debug_pair(
     preprocess: Sequence[str] | None,
     samples: int,
     seed: int,
+    try_remedies: bool,
     on_progress: OnProgress,
 ) -> DebugReport:
     """Hold two models against each other, layer by layer; see `api.debug`.
@@ -48,7 +55,37 @@ def debug_pair(
         DataError: two different models, or samples that do not fit.
         UsageError: a model has dynamic dimensions.
     """
-    with unchanged(baseline, candidate), scratch.folder() as folder:
+    with unchanged(baseline, candidate):
+        report, culprits = _inspect(
+            baseline, candidate, data, preprocess=preprocess, samples=samples, seed=seed,
+            on_progress=on_progress,
+        )  # fmt: skip
+        if not try_remedies or not any(cause.changes for item in culprits for cause in item.causes):
+            return report
+        try:
+            with open_bench(
+                candidate, baseline=baseline, data=data, preprocess=report.preprocessing,
+                on_progress=on_progress, most=report.sample_count,
+            ) as bench:  # fmt: skip
+                tried = try_remedies_of(bench, culprits, report.quality)
+        except EdgeqError as error:
+            return replace(report, untried=error.message)
+    layers = tuple(map(tried.explain, culprits))
+    return replace(report, layers=layers, remedies=tried.ranked())
+
+
+def _inspect(
+    baseline: Path,
+    candidate: Path,
+    data: Any,
+    *,
+    preprocess: Sequence[str] | None,
+    samples: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> tuple[DebugReport, tuple[Culprit, ...]]:
+    """What each layer loses and costs, and the causes that there may be."""
+    with scratch.folder() as folder:
         first, second, batch = open_pair(baseline, candidate, folder)
         files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         first = _fix_batch(first, folder / "first.tflite")
@@ -68,13 +105,14 @@ def debug_pair(
         quality = measure_quality(first, second, pairs, resolve_device("local"))
         job = _write_job(folder, rows, leader, follower)
         found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
-        return DebugReport(
+        culprits = _rank(_read_layers(found["layers"]))
+        report = DebugReport(
             baseline=files[0],
             candidate=files[1],
             data=opened.ref,
             sample_count=len(rows),
             quality=quality,
-            layers=_rank(_read_layers(found["layers"])),
+            layers=tuple(item.layer for item in culprits),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
             issues=(
@@ -82,6 +120,7 @@ def debug_pair(
                 *find_differences(leader, batch, (first, second), texts, opened),
             ),
         )
+    return report, culprits
 
 
 def _fix_batch(path: Path, target: Path) -> Path:
@@ -178,7 +217,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     raise DataError(f"The two models cannot be held against each other: {last}", details=text)
 
 
-def _read_layers(found: Sequence[dict[str, Any]]) -> list[LayerReport]:
+def _read_layers(found: Sequence[dict[str, Any]]) -> list[Culprit]:
     names = [fields["name"] for fields in found]
     return [
         _read_layer({**fields, **_selectors(fields, names), "position": position})
@@ -186,40 +225,37 @@ def _read_layers(found: Sequence[dict[str, Any]]) -> list[LayerReport]:
     ]
 
 
-def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """What to type to mean an operator, with its makers, and with its readers."""
+def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What means an operator, it with its makers, and it with its readers."""
     own = fields["name"]
-
-    def option(wanted: Sequence[str]) -> str:
-        return " ".join(f"--int16 {selector(name, names)}" for name in wanted)
-
     return {
         "selector": selector(own, names),
-        "int16_before": option([*fields["makers"], own]),
-        "int16_behind": option([own, *fields["readers"]]),
+        "before": tuple(selector(name, names) for name in [*fields["makers"], own]),
+        "behind": tuple(selector(name, names) for name in [own, *fields["readers"]]),
     }
 
 
-def _read_layer(fields: dict[str, Any]) -> LayerReport:
+def _read_layer(fields: dict[str, Any]) -> Culprit:
     numbers: dict[str, Any] = {
-        name: float(value) if value == "inf" else value for name, value in fields.items()
+        name: float(value) if isinstance(value, str) and name not in _TEXTS else value
+        for name, value in fields.items()
     }
     for name in ("effect_sqnr_db", "changed_percent", "lost_points"):
         numbers.setdefault(name, None)
-    cause, remedy = explain(numbers)
+    causes = explain(numbers)
     for name in _FOR_CAUSES:
         del numbers[name]
-    return LayerReport(**numbers, cause=cause, remedy=remedy)
+    return Culprit(LayerReport(**numbers, cause=causes[0].says, remedy=""), causes)
 
 
-def _rank(layers: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
+def _rank(culprits: Sequence[Culprit]) -> tuple[Culprit, ...]:
     """By what they do to the outputs; those that were not carried there come last."""
     return tuple(
         sorted(
-            layers,
-            key=lambda layer: (
-                math.inf if layer.effect_sqnr_db is None else layer.effect_sqnr_db,
-                layer.own_sqnr_db,
+            culprits,
+            key=lambda item: (
+                math.inf if item.layer.effect_sqnr_db is None else item.layer.effect_sqnr_db,
+                item.layer.own_sqnr_db,
             ),
         )
     )

@@ -35,7 +35,7 @@ def inspect(pair: Pair, labels: Array | None) -> list[dict[str, Any]]:
         figures[step.position] = measure_step(pair, step)
         errors[step.position] = step.own_error
     for position, outputs in pair.carry(worst(errors)):
-        figures[position]["effect_sqnr_db"] = carried_db(pair.ends, outputs)
+        figures[position]["effect_sqnr_db"] = carried_db(pair, outputs)
         figures[position].update(_task_effect(pair.ends, outputs, labels))
     return list(figures.values())
 

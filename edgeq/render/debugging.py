@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgeq.debugging.trying import LEAST_GAIN_DB
 from edgeq.render.parts import (
     common_prefix,
     first_name,
@@ -27,6 +28,7 @@ from edgeq.values import DebugReport, LayerReport
 
 _WORST = 10
 _EXPLAINED = 3
+_REMEDIES = 5
 _LEGEND = (
     "SQNR in dB: of the outputs (before a final activation) with this layer's error alone, of its "
     "own result, and of its result in the quantized model (so far). An error may happen to help: "
@@ -61,6 +63,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     parts.append("")
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
         parts += _explanation(number, layer)
+    parts += _remedy_parts(report)
     if report.unmatched:
         shown_names = ", ".join(first_name(name) for name in report.unmatched[:5])
         count = plural(len(report.unmatched), "operator")
@@ -123,10 +126,35 @@ def _number(decibel: float | None) -> str:
 
 def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
     lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
+    shown: list[RenderableType] = [
+        Text(f"  {number}. {line}" if n == 0 else f"     {line}") for n, line in enumerate(lines)
+    ]
+    if layer.remedy:
+        gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
+        shown.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
+    return shown
+
+
+def _remedy_parts(report: DebugReport) -> list[RenderableType]:
+    """What was tried, what it gained, and what to type for the best."""
+    if report.untried is not None:
+        return ["", Text(f"No remedy could be tried: {report.untried}")]
+    if not report.remedies:
+        return []
+    best = report.remedies[0]
+    if best.gain_db is None or best.gain_db < LEAST_GAIN_DB:
+        count = plural(len(report.remedies), "other conversion")
+        return ["", Text(f"Tried {count} of this model; none gains {LEAST_GAIN_DB:g} dB.")]
+    rows = [
+        (show_db(item.sqnr_db), f"{item.gain_db:+.1f} dB", item.options)
+        for item in report.remedies[:_REMEDIES]
+        if item.sqnr_db is not None and item.gain_db is not None
+    ]
     return [
-        *(
-            Text(f"  {number}. {line}" if n == 0 else f"     {line}")
-            for n, line in enumerate(lines)
-        ),
-        Text(f"     try: {layer.remedy}", style="cyan"),
+        "",
+        heading("Tried on this model: SQNR of the outputs' worst part, and what is gained"),
+        *(Text(f"  {sqnr:>9}  {gain:>9}  {options}") for sqnr, gain, options in rows),
+        "",
+        heading("The best, to be typed"),
+        Text(f"  {best.command}"),
     ]

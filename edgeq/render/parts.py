@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.escaping import clean, printable_lines
-from edgeq.values import Issue, OutputQuality, Quality, Ratio, TensorSpec
+from edgeq.values import Issue, OutputQuality, Quality, Ratio, TensorSpec, WayOut
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
@@ -231,3 +231,26 @@ def common_prefix(names: Sequence[str]) -> str:
 def first_name(name: str) -> str:
     """Of the several that TensorFlow joins for a fused operator."""
     return name.split(";", maxsplit=1)[0]
+
+
+def way_out_parts(tried: Sequence[WayOut]) -> list[RenderableType]:
+    """What to type so that nothing is lost, or that nothing of what was tried helps."""
+    if not tried:
+        return []
+    found = tried[-1]
+    count = plural(len(tried), "way")
+    if not found.keeps:
+        return ["", f"Tried {count} out of the loss; none keeps everything:", *_tried_lines(tried)]
+    assert found.sqnr_db is not None
+    return [
+        "",
+        heading(f"Way out, tried on this model: {show_db(found.sqnr_db)} at the worst part"),
+        Text(f"  {found.command}"),
+    ]
+
+
+def _tried_lines(tried: Sequence[WayOut]) -> list[Text]:
+    return [
+        Text(f"  {'no file' if way.sqnr_db is None else show_db(way.sqnr_db)}: {way.command}")
+        for way in tried
+    ]

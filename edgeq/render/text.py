@@ -27,6 +27,7 @@ from edgeq.render.parts import (
     show_ratio,
     show_sizes,
     tensor_cells,
+    way_out_parts,
 )
 from edgeq.values import (
     BenchResult,
@@ -39,6 +40,7 @@ from edgeq.values import (
     FileRef,
     Issue,
     MetricValue,
+    OperatorReport,
     Quality,
     TfliteModel,
 )
@@ -66,6 +68,7 @@ def show_conversion(result: Conversion) -> str:
         title = f"Against the float model on {_judged_on(result, result.quality)}"
         parts += ["", heading(title), grid(quality_rows(result.quality))]
     parts += issue_parts([*_notes(result), *result.issues])
+    parts += way_out_parts(result.ways_out)
     parts += ["", f"Wrote {result.model.file.path} and {result.model.file.path}.json"]
     return render(*parts)
 
@@ -107,7 +110,7 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     rows.append(
         ("conversions", f"{proof.quantize_ops} QUANTIZE, {proof.dequantize_ops} DEQUANTIZE")
     )
-    rows += _quantization_rows(proof)
+    rows += quantization_rows(proof)
     for label, names in (("flex ops", proof.flex_ops), ("custom ops", proof.custom_ops)):
         if names:
             rows.append((label, ", ".join(names)))
@@ -119,18 +122,19 @@ def _certificate_rows(result: Conversion, proof: Certificate) -> list[tuple[str,
     return rows
 
 
-def _quantization_rows(proof: Certificate) -> list[tuple[str, str]]:
+def quantization_rows(proof: Certificate) -> list[tuple[str, str]]:
     """How weights and activations are quantized, as their scales and zero points tell."""
     rows = []
     kinds = Counter(
-        (op.weight_dtype, op.granularity) for op in proof.operators if op.granularity is not None
+        (op.weight_dtype, _own_symmetry(op, proof), op.granularity)
+        for op in proof.operators
+        if op.granularity is not None
     )
     if kinds:
         shown = [
-            f"{str(dtype).upper()} {_symmetry(proof.weights_symmetric)} per "
-            f"{str(granularity).replace(':', ' of ')}"
+            f"{str(dtype).upper()} {symmetry} per {str(granularity).replace(':', ' of ')}"
             + (f" ({plural(count, 'operator')})" if len(kinds) > 1 else "")
-            for (dtype, granularity), count in kinds.most_common()
+            for (dtype, symmetry, granularity), count in kinds.most_common()
         ]
         rows.append(("weights", ", ".join(shown)))
     if proof.activation_dtypes:
@@ -143,6 +147,12 @@ def _quantization_rows(proof: Certificate) -> list[tuple[str, str]]:
     elif kinds:
         rows.append(("activations", "float"))
     return rows
+
+
+def _own_symmetry(operator: OperatorReport, proof: Certificate) -> str:
+    """Of an operator's weights; records of edgeq 0.1 tell it of all of them at once."""
+    own = operator.is_symmetric
+    return _symmetry(proof.weights_symmetric if own is None else own)
 
 
 def _symmetry(is_symmetric: bool | None) -> str:
@@ -318,7 +328,7 @@ def show_comparison(result: Comparison) -> str:
         parts += ["", _facts_line(result.bench.facts, result.bench.runs[0])]
         issues += [issue for run in result.bench.runs for issue in run.issues]
     parts += issue_parts(list(dict.fromkeys(issues)))
-    return render(*parts, "", *_verdict_parts(result))
+    return render(*parts, "", *_verdict_parts(result), *way_out_parts(result.ways_out))
 
 
 def _add_latency_rows(table: Table, bench: BenchResult) -> None:

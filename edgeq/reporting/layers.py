@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq.debugging.causes import HARMLESS
 from edgeq.render.parts import common_prefix, first_name, plural
 from edgeq.reporting import text
 from edgeq.reporting.material import BASELINE, CANDIDATE, Material
@@ -40,7 +39,7 @@ def find_culprits(material: Material) -> tuple[Culprit, ...]:
         report: DebugReport = part.value
         prefix = _prefix(report)
         for layer in report.layers[:_CULPRITS]:
-            if layer.cause and layer.remedy != HARMLESS:
+            if layer.cause and layer.remedy:
                 name = text.short(layer.name, prefix)
                 item = Culprit(name, layer.operator, _costs(layer), layer.cause, layer.remedy)
                 if item not in found:

@@ -11,6 +11,7 @@ import pytest
 from edgeq.converters.certificate import certify, judge
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.render.text import quantization_rows
 from edgeq.values import Certificate, FloatModel, OperatorReport, TensorSpec
 from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
@@ -389,6 +390,23 @@ def test_some_weights_per_channel_make_it_per_channel(certified: CERTIFIED) -> N
     assert [(op.granularity, op.is_per_channel) for op in proof.operators] == [
         ("channel", True), ("tensor", False)]  # fmt: skip
     assert (proof.is_per_channel, proof.weights_symmetric) == (True, True)
+
+
+def test_weights_are_told_kind_by_kind(certified: CERTIFIED) -> None:
+    """Of a table with zero points of its own, and of a layer whose zero points are 0."""
+    table = scaled(1, (3, 1, 1, 2), "v")
+    table.quantization.zeroPoint = [3]
+    tensors = [integer("x"), scaled(3, (3, 1, 1, 2)), integer("y"), table, integer("z")]
+    operators = [operator(0, [0, 1], [2]), operator(0, [2, 3], [4])]
+    proof = certified(tensors, operators, [Operator.CONV_2D], [np.ones((3, 1, 1, 2), np.int8)])
+    assert [op.is_symmetric for op in proof.operators] == [True, False]
+    assert proof.weights_symmetric is False
+    assert quantization_rows(proof)[0] == (
+        "weights",
+        "INT8 symmetric per channel (1 operator), INT8 asymmetric per tensor (1 operator)",
+    )
+    old = replace(proof, operators=tuple(replace(op, is_symmetric=None) for op in proof.operators))
+    assert quantization_rows(old)[0][1].count("asymmetric") == 2  # all that edgeq 0.1 recorded
 
 
 def test_results_have_the_names_of_the_models_outputs(certified: CERTIFIED) -> None:

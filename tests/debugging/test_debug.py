@@ -13,6 +13,7 @@ from edgeq import flatbuffer, models
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.debugging.node_data import node_data
 from edgeq.errors import DataError
+from edgeq.judging import worst_sqnr_db
 from edgeq.render.debugging import show_debug
 from edgeq.values import DebugReport, FloatModel
 from tests.cli.test_commands import complaint
@@ -53,9 +54,9 @@ def report(float_uneven: FloatModel, plain: Path) -> DebugReport:
     return edgeq.debug(float_uneven.file.path, plain, TEST)
 
 
-def outputs_db(float_model: FloatModel, path: Path) -> float:
-    quality = edgeq.compare(float_model.file.path, path, TEST, samples=300, latency=False).quality
-    return quality.outputs[0].sqnr_db
+def look(baseline: Any, candidate: Any, data: Any, **given: Any) -> DebugReport:
+    """Without remedies, which are conversions of their own."""
+    return edgeq.debug(baseline, candidate, data, try_remedies=False, **given)
 
 
 def test_the_culprits_are_the_layers_around_uneven_channels(report: DebugReport) -> None:
@@ -66,43 +67,52 @@ def test_the_culprits_are_the_layers_around_uneven_channels(report: DebugReport)
     for layer in report.layers[:6]:
         assert layer.operator in ("CONV_2D", "DEPTHWISE_CONV_2D")
         assert "channels of its" in layer.cause
-        assert "equalize" in layer.remedy
     assert report.layers[0].effect_sqnr_db < 20
     assert report.layers[0].lost_points is not None
     depthwise = [item for item in report.layers if item.operator == "DEPTHWISE_CONV_2D"]
     assert all(item.input_spread > 16 and item.is_per_channel for item in depthwise)
 
 
-def test_the_remedy_helps(
+def test_what_is_advised_was_tried_and_helps_as_told(
     report: DebugReport, float_uneven: FloatModel, plain: Path, make: Any
 ) -> None:
-    """What the report says of the worst layer, typed in."""
-    assert report.layers[0].remedy.startswith("--corrections equalize,bias,rounding,refit ")
+    """The best remedy, typed in: the file is as good as the report says."""
+    best = report.remedies[0]
+    assert best.options == "--corrections equalize,bias,rounding,refit"
+    assert report.layers[0].remedy == best.options
+    assert report.layers[0].gain_db == best.gain_db > 8
     mended = make(statistic="minmax", corrections="equalize,bias,rounding,refit")
-    assert outputs_db(float_uneven, mended) > outputs_db(float_uneven, plain) + 15
-    again = edgeq.debug(float_uneven.file.path, mended, TEST)
+    again = look(float_uneven.file.path, mended, TEST)
+    assert worst_sqnr_db(again.quality) == pytest.approx(best.sqnr_db, abs=1.5)
+    assert best.sqnr_db - best.gain_db == pytest.approx(worst_sqnr_db(report.quality), abs=1.5)
     assert again.layers[0].effect_sqnr_db > report.layers[0].effect_sqnr_db + 15
+    gains = [item.gain_db for item in report.remedies]
+    assert gains == sorted(gains, reverse=True) and len(gains) > 5
+    assert all(layer.gain_db is None or layer.gain_db >= 1 for layer in report.layers)
+    assert all(bool(layer.remedy) == (layer.gain_db is not None) for layer in report.layers)
 
 
-def test_a_selector_of_the_report_takes_the_layer_out(
+def test_a_selector_takes_the_layer_out(
     report: DebugReport, float_uneven: FloatModel, make: Any
 ) -> None:
     """Its input is no longer in INT8 either, which would leave the error where it was."""
     worst = report.layers[0]
-    selectors = re.findall(r"--int16 '([^']+)'", worst.remedy)
+    own = worst.name.split(";")[0]
+    options = next(item.options for item in report.remedies
+                   if item.options.startswith("--int16") and own in item.options)  # fmt: skip
+    selectors = re.findall(r"--int16 '([^']+)'", options)
     assert len(selectors) == 2
     mended = make(statistic="minmax", int16=tuple(selectors))
-    again = edgeq.debug(float_uneven.file.path, mended, TEST)
+    again = look(float_uneven.file.path, mended, TEST)
     (found,) = [layer for layer in again.layers if layer.name == worst.name]
     assert found.effect_sqnr_db > worst.effect_sqnr_db + 30
 
 
 def test_per_tensor_weights_are_named(float_uneven: FloatModel, make: Any) -> None:
     made = make(granularity="tensor")
-    causes = {item.name: item for item in edgeq.debug(float_uneven.file.path, made, TEST).layers}
+    causes = {item.name: item for item in look(float_uneven.file.path, made, TEST).layers}
     named = [item for item in causes.values() if "weights share one scale" in item.cause]
     assert named
-    assert all(item.remedy == "--granularity channel" for item in named)
     assert all(item.is_per_channel is False and item.weight_spread > 8 for item in named)
 
 
@@ -116,7 +126,7 @@ def test_a_model_of_another_tool_is_matched(
         tensor.name = f"t{number}".encode()
     renamed = tmp_path / "renamed.tflite"
     renamed.write_bytes(flatbuffer.serialize(tree))
-    found, plain = (edgeq.debug(float_uneven.file.path, item, TEST) for item in (renamed, path))
+    found, plain = (look(float_uneven.file.path, item, TEST) for item in (renamed, path))
     assert [layer.name for layer in found.layers] == [layer.name for layer in plain.layers]
     assert {layer.quantized_name[0] for layer in found.layers} <= {
         "t",
@@ -126,7 +136,7 @@ def test_a_model_of_another_tool_is_matched(
 
 
 def test_dynamic_range_is_held_against_float_too(float_uneven: FloatModel, make: Any) -> None:
-    report = edgeq.debug(float_uneven.file.path, make(scheme="dynamic"), TEST)
+    report = look(float_uneven.file.path, make(scheme="dynamic"), TEST)
     assert report.layers
     assert all(layer.range_use == 1.0 and layer.saturation_share == 0 for layer in report.layers)
     assert report.layers[0].effect_sqnr_db > 20
@@ -136,7 +146,7 @@ def test_weights_behind_a_dequantize_are_held_against_float(
     float_uneven: FloatModel, make: Any
 ) -> None:
     made = make(scheme="fp16", effort="balanced")
-    report = edgeq.debug(float_uneven.file.path, made, TEST)
+    report = look(float_uneven.file.path, made, TEST)
     kinds = {layer.operator for layer in report.layers}
     assert kinds == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
     assert all(layer.saturation_share == 0 for layer in report.layers)
@@ -152,17 +162,17 @@ def test_logits_that_are_cut_on_purpose_cost_nothing(
     source = float_mobilenet.file.path
     made = edgeq.convert(source, out, data=CALIBRATION, tensorflow=tensorflow, **given)
     assert made.model.ranges.statistic == "minmax-saturated"
-    report = edgeq.debug(source, out, TEST, samples=300)
+    report = look(source, out, TEST, samples=300)
     (logits,) = [layer for layer in report.layers if layer.operator == "FULLY_CONNECTED"]
     assert logits.saturation_share < 0.005
     (whole,) = report.quality.outputs
-    assert logits.effect_sqnr_db > whole.sqnr_db - 3
-    assert "--statistic" not in logits.remedy
+    assert logits.effect_sqnr_db > whole.parts[0].sqnr_db - 3
+    assert "cut off" not in logits.cause
 
 
 def test_a_quantized_baseline_is_refused(plain: Path) -> None:
     with pytest.raises(DataError) as caught:
-        edgeq.debug(plain, plain, TEST)
+        look(plain, plain, TEST)
     assert caught.value.message == f"{plain} is quantized itself ('image'), so it is no FP32."
 
 
@@ -170,12 +180,12 @@ def test_labels_that_are_no_classes_are_refused(float_uneven: FloatModel, plain:
     data = np.load(TEST)
     shifted = {"image": data["x"][:20], "y": data["y"][:20] % 5 + 8}
     with pytest.raises(DataError, match="but the model's classes are 0 to 9"):
-        edgeq.debug(float_uneven.file.path, plain, shifted)
+        look(float_uneven.file.path, plain, shifted)
 
 
 def test_two_different_models_are_refused(float_cnn: FloatModel, plain: Path) -> None:
     with pytest.raises(DataError) as caught:
-        edgeq.debug(float_cnn.file.path, plain, TEST, preprocess=())
+        look(float_cnn.file.path, plain, TEST, preprocess=())
     assert caught.value.message.startswith(
         "These are two different models: layer 2 with weights is 'fmnist_cnn"
     )
@@ -199,7 +209,9 @@ def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) ->
     text = show_debug(report)
     worst = report.layers[0]
     assert f"{worst.name.split(';')[0]} ({worst.operator}) costs most" in text
-    assert f"try: {worst.remedy}" in text
+    assert f"     {worst.remedy}  ({worst.gain_db:+.1f} dB)" in text
+    assert "The best, to be typed" in text
+    assert f"  {report.remedies[0].command}" in text.splitlines()
     assert f"  1. {worst.name.split(';')[0]}: " in text
     assert "Names begin with fmnist_mobilenet_1/, which is left out." in text
     (output,) = report.quality.outputs
@@ -213,7 +225,7 @@ def test_the_command_writes_its_record_and_node_data(
     float_uneven: FloatModel, plain: Path, tmp_path: Path
 ) -> None:
     record, nodes = tmp_path / "r.json", tmp_path / "n.json"
-    arguments = ["--data", TEST, "--samples", 16, "-o", record, "--explorer", nodes]
+    arguments = ["--data", TEST, "--no-try", "--samples", 16, "-o", record, "--explorer", nodes]
     done = command("debug", float_uneven.file.path, plain, *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads(record.read_text())
@@ -250,7 +262,7 @@ def test_samples_that_do_not_fit_are_told(
 ) -> None:
     np.save(tmp_path / "x.npy", np.zeros((4, 5, 5, 1), np.float32))
     with pytest.raises(DataError, match="5x5x1"):
-        edgeq.debug(float_uneven.file.path, plain, tmp_path / "x.npy")
+        look(float_uneven.file.path, plain, tmp_path / "x.npy")
 
 
 # ---------------------------------------------------------------- files of others
@@ -270,7 +282,7 @@ def test_pairs_that_others_made_are_debugged(
     shared: Path, real: str, made: str, shape: tuple[int, ...], layers: int
 ) -> None:
     samples = np.random.default_rng(0).uniform(0, 1, (8, *shape)).astype(np.float32)
-    report = edgeq.debug(shared / real, shared / made, samples)
+    report = look(shared / real, shared / made, samples)
     assert (report.baseline.path, report.candidate.path) == (str(shared / real), str(shared / made))
     assert len(report.layers) == layers
     if layers == 10:  # nothing follows the last layer, so its result is the model's output

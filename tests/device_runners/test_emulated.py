@@ -71,6 +71,36 @@ def device(board: str) -> Iterator[BoardDevice]:
     made.close()
 
 
+# These two first: they empty the board, and all others need what it is brought once.
+
+
+def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
+    device: BoardDevice, int8_mobilenet: Path, save: Any
+) -> None:
+    device.clean()
+    tree = flatbuffer.read(int8_mobilenet)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
+    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
+        measure.bench([save(flatbuffer.serialize(tree))], device, old)
+    device.forget_facts()
+    device.session.open()
+    assert device.session.hello["environments"] == []
+
+
+def test_doctor_knows_that_the_first_run_brings_a_runtime(device: BoardDevice) -> None:
+    """An error would send people away whom bench would have served."""
+    device.clean()
+    checkup = doctor("emulated:arm64")
+    assert checkup.can_run
+    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
+    assert problem.code == "doctor.no_runtime_yet"
+    assert problem.message == (
+        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
+    )
+    assert problem.remedy == "edgeq devices setup emulated:arm64"
+
+
 def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> None:
     """The board has sshd and python3, and no runtime."""
     device.session.open()
@@ -129,42 +159,15 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     assert device.sent_bytes == before
 
 
-def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
-    device: BoardDevice, int8_mobilenet: Path, save: Any
-) -> None:
-    device.clean()
-    tree = flatbuffer.read(int8_mobilenet)
-    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
-    old = BenchOptions(runs=10, runtime="tflite-runtime")
-    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
-        measure.bench([save(flatbuffer.serialize(tree))], device, old)
-    device.forget_facts()
-    device.session.open()
-    assert device.session.hello["environments"] == []
-
-
-def test_doctor_knows_that_the_first_run_brings_a_runtime(device: BoardDevice) -> None:
-    """An error would send people away whom bench would have served."""
-    device.clean()
-    checkup = doctor("emulated:arm64")
-    assert checkup.can_run
-    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
-    assert problem.code == "doctor.no_runtime_yet"
-    assert problem.message == (
-        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
-    )
-    assert problem.remedy == "edgeq devices setup emulated:arm64"
-
-
 def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> None:
     data = models.path("fashion_mnist_test.npz")
     there, here = (
-        edgeq.evaluate([int8_mobilenet], data, samples=60, device=name)[0]
+        edgeq.evaluate([int8_mobilenet], data, samples=30, device=name)[0]
         for name in (board, "local")
     )
-    assert there.sample_count == here.sample_count == 60
+    assert there.sample_count == here.sample_count == 30
     assert there.metrics == here.metrics
-    assert there.metrics[0].value > 80
+    assert there.metrics[0].value > 75
     assert (there.device, here.device) == (board, "local")
     assert there.processor != here.processor
 
@@ -183,7 +186,7 @@ def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:
 def test_the_older_runtime_is_compared_with_itself(board: str, int8_mobilenet: Path) -> None:
     data = models.path("fashion_mnist_test.npz")
     result = parity(
-        int8_mobilenet, data, devices=[board], samples=20, runtime="tflite-runtime",
+        int8_mobilenet, data, devices=[board], samples=8, runtime="tflite-runtime",
         python=OLD_PYTHON,
     )  # fmt: skip
     here, there = result.rows[0], result.rows[-1]
