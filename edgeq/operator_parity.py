@@ -182,7 +182,9 @@ def _cut(
     graph = tree.subgraphs[0]
     batch = batch_size(flatbuffer.interface(tree)[0])
     feeds: dict[int, tuple[int, int]] = {}  # a result to its copy, and to the input for that
-    operators = [graph.operators[position] for position in {item.position for item in results}]
+    operators = [
+        graph.operators[position] for position in sorted({item.position for item in results})
+    ]
     for operator in operators:
         wanted = flatbuffer.indices(operator.inputs)
         for index in wanted:
