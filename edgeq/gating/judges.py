@@ -12,6 +12,7 @@ from edgeq.gating.facts import Facts, inside
 from edgeq.gating.figures import (
     Figure,
     find_drops,
+    find_latencies,
     find_sizes,
     find_speedups,
     find_sqnrs,
@@ -179,6 +180,11 @@ def judge_time(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
             yield hold(scene, figure, limit.value, is_upper=True, proof=proof)
 
     return judge
+
+
+def judge_latency(share: float) -> Judge:
+    """What judges a quantile of the latency in each measurement."""
+    return judge_time(find_latencies(share))
 
 
 def judge_memory(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
