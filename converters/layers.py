@@ -47,22 +47,39 @@ class Layer:
         return 1
 
 
-def find_layers(tree: Any) -> tuple[Layer, ...]:
-    """Convolutions and dense layers of the main subgraph with stored weights."""
+def find_layers(tree: Any, *, even_unpacked: bool = False) -> tuple[Layer, ...]:
+    """Convolutions and dense layers of the main subgraph with stored weights.
+
+    Args:
+        even_unpacked: those too whose weights an operator makes of what is stored.
+    """
     graph, found = tree.subgraphs[0], []
+    fed = fed_tensors(graph) if even_unpacked else None
     for position, operator in enumerate(graph.operators):
         name, inputs = flatbuffer.operator_name(tree, operator), flatbuffer.indices(operator.inputs)
-        if name in CHANNEL_AXIS and flatbuffer.is_constant(tree, graph.tensors[inputs[1]]):
+        if name not in CHANNEL_AXIS:
+            continue
+        weights = graph.tensors[inputs[1]]
+        if flatbuffer.is_constant(tree, weights) if fed is None else inputs[1] not in fed:
             found.append(
                 Layer(
                     position,
                     name,
-                    flatbuffer.indices(graph.tensors[inputs[1]].shape),
+                    flatbuffer.indices(weights.shape),
                     flatbuffer.indices(graph.tensors[inputs[0]].shape),
                     flatbuffer.text(graph.tensors[operator.outputs[0]].name),
                 )
             )
     return tuple(found)
+
+
+def fed_tensors(graph: Any) -> set[int]:
+    """Those that depend on the inputs; the others are the same in every inference."""
+    found = set(flatbuffer.indices(graph.inputs))
+    for operator in graph.operators:
+        if not found.isdisjoint(flatbuffer.indices(operator.inputs)):
+            found.update(flatbuffer.indices(operator.outputs))
+    return found
 
 
 def clamp(operator: Any) -> tuple[float, float]:

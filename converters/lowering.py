@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import children, flatbuffer, storage
+from edgeq.converters.finite import require_finite_constants
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
@@ -143,8 +144,10 @@ def finish(
 
     Raises:
         LoweringError: two outputs are one and the same tensor, which can have one name only.
+        SourceError: weights hold NaN or infinity.
     """
     tree = flatbuffer.parse(content, "the lowered model")
+    require_finite_constants(tree)
     replace_half_used_splits(tree)
     graph = tree.subgraphs[0]
     if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
@@ -175,7 +178,7 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
     """A float `.tflite` from elsewhere as the source.
 
     Raises:
-        SourceError: damaged, or already quantized.
+        SourceError: damaged, already quantized, or with weights that hold NaN or infinity.
         UsageError: options that only a traced model can follow.
     """
     if options.batch is not None or options.input_shapes:
@@ -190,6 +193,7 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
             f"{path} is already quantized: {len(quantized)} tensors, {quantized[0]!r} first.",
             hint="Convert from the float model; `edgeq compare` measures the file as it is.",
         )
+    require_finite_constants(tree)
     inputs, outputs = flatbuffer.interface(tree)
     file = storage.refer(path)
     return FloatModel(file, file, "tflite", "TensorFlow Lite file", inputs, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -11,7 +12,7 @@ from edgeq.errors import DataError
 
 _CONVERTING = ("QUANTIZE", "DEQUANTIZE")
 
-_Key = tuple[str, tuple[int, ...], int]
+_Keyed = Sequence[tuple[int, tuple[Any, ...]]]
 
 
 def match_operators(real: Any, made: Any) -> dict[int, int]:
@@ -24,24 +25,53 @@ def match_operators(real: Any, made: Any) -> dict[int, int]:
         DataError: these are two different models; names the first layer that differs.
     """
     require_same_layers(real, made)
-    sides = [
-        [
-            (position, _key(tree, operator))
-            for position, operator in enumerate(tree.subgraphs[0].operators)
-            if flatbuffer.operator_name(tree, operator) not in _CONVERTING
+    return dict(_match(_keyed(real), _keyed(made)))
+
+
+def pair_layers(one: Any, other: Any) -> dict[int, int]:
+    """Position of an operator in one model to that of the same layer in another.
+
+    Unlike the results of `match_operators`, those of a pair need not mean the same: layers with
+    weights are paired in their order, whatever activation is fused into them, and whether their
+    weights are stored as they are, packed (FP16) or rounded on the way (FAKE_QUANT). Between two of
+    them, operators are paired by type and output shape.
+
+    Raises:
+        DataError: these are two different models; names the first layer that differs.
+    """
+    found = [layers.find_layers(tree, even_unpacked=True) for tree in (one, other)]
+    _require_same(*found)
+    pairs = {own.position: twin.position for own, twin in zip(*found, strict=True)}
+    sides = [_keyed(tree) for tree in (one, other)]
+    ends = len(one.subgraphs[0].operators), len(other.subgraphs[0].operators)
+    begin = (-1, -1)
+    for end in [*pairs.items(), ends]:
+        between = [
+            [(place, key[:2]) for place, key in side if start < place < stop]
+            for side, start, stop in zip(sides, begin, end, strict=True)
         ]
-        for tree in (real, made)
+        pairs.update(_match(*between))
+        begin = end
+    return pairs
+
+
+def _match(ours: _Keyed, theirs: _Keyed) -> Iterator[tuple[int, int]]:
+    """Positions of the longest runs of equal keys."""
+    one, other = ([key for _, key in side] for side in (ours, theirs))
+    for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
+        for step in range(block.size):
+            yield ours[block.a + step][0], theirs[block.b + step][0]
+
+
+def _keyed(tree: Any) -> _Keyed:
+    return [
+        (position, _key(tree, operator))
+        for position, operator in enumerate(tree.subgraphs[0].operators)
+        if flatbuffer.operator_name(tree, operator) not in _CONVERTING
     ]
-    ours, theirs = ([key for _, key in side] for side in sides)
-    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
-    return {
-        sides[0][block.a + step][0]: sides[1][block.b + step][0]
-        for block in matcher.get_matching_blocks()
-        for step in range(block.size)
-    }
 
 
-def _key(tree: Any, operator: Any) -> _Key:
+def _key(tree: Any, operator: Any) -> tuple[str, tuple[int, ...], int]:
     output = tree.subgraphs[0].tensors[flatbuffer.indices(operator.outputs)[0]]
     fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
     return flatbuffer.operator_name(tree, operator), flatbuffer.indices(output.shape), fused
@@ -53,7 +83,10 @@ def require_same_layers(real: Any, made: Any) -> None:
     Raises:
         DataError: names the first layer that differs.
     """
-    ours, theirs = layers.find_layers(real), layers.find_layers(made)
+    _require_same(layers.find_layers(real), layers.find_layers(made))
+
+
+def _require_same(ours: Sequence[layers.Layer], theirs: Sequence[layers.Layer]) -> None:
     for number, (own, other) in enumerate(zip(ours, theirs, strict=False), 1):
         if (own.name, own.filter_shape) != (other.name, other.filter_shape):
             raise DataError(

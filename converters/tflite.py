@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeq.converters import finite
 from edgeq.errors import LoweringError
 from edgeq.values import TensorSpec
 
@@ -211,6 +212,9 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
 
     Returns:
         The concrete function, and the names of recurrent layers that were unrolled.
+
+    Raises:
+        SourceError: weights hold NaN or infinity.
     """
     signature = [
         tf.TensorSpec(
@@ -230,6 +234,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
             concrete = None
     if concrete is None:  # the number of time steps is unknown: the loop has to stay
         names, concrete = (), _trace(loaded, signature)
+    finite.require_finite_variables(concrete.variables, loaded.layers)
     return concrete, tuple(names)
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import sys
 import tempfile
 import threading
@@ -147,10 +148,7 @@ class Model:
 
     def __init__(self, runtime: Runtime, path: str, threads: int):
         self.runtime = runtime
-        try:
-            model = runtime.make("CreateModelFromFile", runtime.environment, path.encode())
-        except ProfileError as error:
-            raise ProfileError("bad_model", f"the model cannot be read: {error}") from error
+        model = self._read(path)
         options = runtime.options(threads)
         try:
             self.compiled = runtime.make(
@@ -173,6 +171,32 @@ class Model:
         generator = random.Random(0)
         for buffer, kind in zip(self.inputs, inputs):
             self._fill(Handle(buffer), kind, generator)
+
+    def _read(self, path: str) -> Handle:
+        """The file as a model.
+
+        LiteRT's reader refuses what fused LSTMs have, state and intermediate tensors, though its
+        interpreter runs them from the same bytes: it does not see them while it reads.
+        """
+        environment = self.runtime.environment
+        try:
+            return self.runtime.make("CreateModelFromFile", environment, path.encode())
+        except ProfileError as error:
+            self.content = bytearray(Path(path).read_bytes())  # for as long as the model is used
+            refused = find_refused(self.content)
+            if not refused:
+                raise ProfileError("bad_model", f"the model cannot be read: {error}") from error
+        for place in refused:
+            self.content[place] = 0
+        memory = (ctypes.c_char * len(self.content)).from_buffer(self.content)
+        try:
+            size = Size(len(self.content))
+            model = self.runtime.make("CreateModelFromBuffer", environment, memory, size)
+        except ProfileError as error:
+            raise ProfileError("bad_model", f"the model cannot be read: {error}") from error
+        for place, value in refused.items():
+            self.content[place] = value
+        return model
 
     def _main_signature(self, model: Handle) -> int:
         """The signature of the main subgraph, the only one that `bench` runs, too."""
@@ -261,6 +285,45 @@ class Model:
         events = (Event * count.value)()
         self.runtime.call("GetProfilerEvents", self.profiler, count, events)
         return list(events)
+
+
+def find_refused(content: bytes | bytearray) -> Dict[int, int]:
+    """What LiteRT's reader does not support in a flatbuffer: places and values of bytes.
+
+    They are a tensor's `is_variable` and the length of its `variant_tensors`, and the lengths of an
+    operator's `mutating_variable_inputs` and `intermediates`.
+    """
+
+    def number(kind: str, place: int) -> int:
+        return int(struct.unpack_from("<" + kind, content, place)[0])
+
+    def field(table: int, index: int) -> Optional[int]:
+        positions = table - number("i", table)
+        if 4 + 2 * index >= number("H", positions):
+            return None
+        offset = number("H", positions + 4 + 2 * index)
+        return table + offset if offset else None
+
+    def vector(table: int, index: int) -> Optional[int]:
+        place = field(table, index)
+        return None if place is None else place + number("I", place)
+
+    def tables(table: int, index: int) -> Iterator[int]:
+        start = vector(table, index)
+        for item in range(0 if start is None else number("I", start)):
+            place = (start or 0) + 4 + 4 * item
+            yield place + number("I", place)
+
+    flags, lengths = [], []
+    for graph in tables(number("I", 0), 2):
+        for tensor in tables(graph, 0):
+            flags.append(field(tensor, 5))
+            lengths.append(vector(tensor, 9))
+        for operator in tables(graph, 3):
+            lengths += [vector(operator, 7), vector(operator, 8)]
+    places = [place for place in flags if place is not None]
+    places += [start + byte for start in lengths if start is not None for byte in range(4)]
+    return {place: content[place] for place in places if content[place]}
 
 
 Row = Tuple[str, str, Optional[int], int, Optional[int], int]

@@ -1,14 +1,15 @@
 """Kernel parity: do other kernels and other devices compute what XNNPACK computes here?
 
 The same inputs go through each. INT8 arithmetic is exact but for rounding, so results are compared
-as integers: exact, off by one step, or wrong; with the first operator that differs.
+as integers: exact, off by one step, or further apart; with the first operator that differs, and
+whether one alone is off by more than rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from edgeq.device_runners.device import Device, events_as_progress, resolve_devi
 from edgeq.errors import EdgeqError
 from edgeq.exporting import read_preprocessing
 from edgeq.files import needs_unchanged
+from edgeq.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.quantmath import difference
 from edgeq.values import FileRef
 
@@ -33,22 +35,8 @@ Arrays = Mapping[str, NDArray[Any]]
 KERNELS = ("xnnpack", "builtin", "reference")
 
 _WALKED_SAMPLES = 4  # that each operator is compared on
-_FLOAT_TOLERANCE = 1e-5  # relative to the largest value: another order of sums
-
-
-@dataclass(frozen=True)
-class OperatorDifference:
-    """The first operator, in execution order, whose result differs.
-
-    Attributes:
-        name: of its result.
-        operator: e.g. "CONV_2D".
-        largest: difference, in steps of an integer result, else in its unit.
-    """
-
-    name: str
-    operator: str
-    largest: float
+_ADDS_UP = "rounding adds up"
+APART = ("wrong", _ADDS_UP, "failed")  # verdicts: more than one step
 
 
 @dataclass(frozen=True)
@@ -58,12 +46,14 @@ class ParityRow:
     Attributes:
         device: as the user names it.
         kernels: one of `KERNELS`.
-        verdict: "exact", "off by one", "wrong", or "failed".
+        verdict: "exact", "off by one", "wrong", or "failed"; "rounding adds up" when outputs are
+            further apart than one step, and no operator alone is.
         same_samples: samples whose outputs are the same in every value.
         different_share: of all values, 0 to 1.
         largest: difference, in steps of integer outputs, else in their unit.
         top1_changes: samples whose largest class is another one.
-        first: None when nothing differs, or it was not looked for.
+        first: operator that differs, given the same inputs: of a wrong row the first that is off
+            by more than rounding; None when none does, or the runtime does not let it be looked at.
         error: why it failed.
     """
 
@@ -95,6 +85,32 @@ class Parity:
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.different):
             raise ValueError("as many lists of samples as rows are needed")
+
+
+def meaning(row: ParityRow, model: str) -> str | None:
+    """What outputs further apart than one step mean, and what to do; None for other rows.
+
+    Args:
+        model: its path, for the command.
+    """
+    if row.verdict == _ADDS_UP:
+        what = (
+            "Rounding that adds up: each operator alone, given the same inputs, is apart by no "
+            f"more than rounding, and layer by layer this grows to {row.largest:g} at the outputs. "
+            "These kernels are not wrong, but figures measured with XNNPACK are not exactly theirs."
+        )
+    elif row.verdict != "wrong":
+        return None
+    elif row.first is None:
+        what = "No operator by itself shows where the difference comes from."
+    else:
+        what = (
+            f"{row.first.operator} alone, given the same inputs, is off by more than rounding: one "
+            "of the two kernels is wrong, or computes it in another way."
+        )
+    device = "DEVICE" if row.device == "local" else row.device
+    command = f"edgeq eval {model} --data DATA --device {device}"
+    return f"{what} Where these kernels will run, measure the accuracy there: {command}"
 
 
 @needs_unchanged("model")
@@ -138,8 +154,8 @@ def parity(
             given = _run(path, inputs, device, kernels, runtime, on_event)
             row, apart = _compare(name, kernels, expected, given, quantized)
             if apart:
-                first = _find_first(path, inputs, apart, (local, device), kernels, runtime)
-                row = ParityRow(**{**vars(row), "first": first})
+                found = _walk(path, inputs, apart, (local, device), kernels, runtime)
+                row = _explain(row, found)
         except EdgeqError as error:
             row, apart = ParityRow(name, kernels, "failed", error=error.message), ()
         finally:
@@ -191,7 +207,7 @@ def _compare(
         distance = difference(wanted, given[name])
         furthest = float(distance.max(initial=0))
         largest = max(largest, furthest)
-        is_rounding &= furthest <= _rounding(wanted, name in quantized)
+        is_rounding &= furthest <= rounding(wanted, name in quantized)
         count, total = count + int(np.count_nonzero(distance)), total + distance.size
         apart |= set(np.flatnonzero(distance.reshape(len(distance), -1).any(axis=1)).tolist())
         if wanted.ndim == 2 and wanted.shape[1] > 1 and changes is None:
@@ -202,55 +218,38 @@ def _compare(
     return row, tuple(sorted(apart))
 
 
-def _rounding(wanted: NDArray[Any], is_quantized: bool) -> float:
-    """How far one output may be off by rounding alone."""
-    if wanted.dtype.kind == "f":
-        finite = np.abs(wanted[np.isfinite(wanted)])
-        return _FLOAT_TOLERANCE * float(finite.max(initial=0))
-    return float(is_quantized)
-
-
-def _find_first(
+def _walk(
     path: Path,
     inputs: Arrays,
     apart: Sequence[int],
     devices: tuple[Device, Device],
     kernels: str,
     runtime: str | None,
-) -> OperatorDifference | None:
-    """Both run with every result as an output; None where a runtime does not take such a file."""
-    tree = flatbuffer.read(path)
-    names = open_results(tree)
+) -> Walk:
+    """What the operators alone compute; nothing where a runtime does not take such models."""
     few = {name: values[list(apart[:_WALKED_SAMPLES])] for name, values in inputs.items()}
     with scratch.folder() as folder:
-        opened = folder / "opened.tflite"
-        opened.write_bytes(flatbuffer.serialize(tree))
+
+        def runner(device: Device, kind: str) -> Runner:
+            def run(content: bytes, given: Arrays) -> Arrays:
+                model = folder / "walked.tflite"
+                model.write_bytes(content)
+                return _run(model, given, device, kind, runtime, None)
+
+            return run
+
+        here, there = (
+            runner(device, kind) for device, kind in zip(devices, ("xnnpack", kernels), strict=True)
+        )
         with suppress(EdgeqError):
-            wanted, given = (
-                _run(opened, few, device, kind, runtime, None)
-                for device, kind in zip(devices, ("xnnpack", kernels), strict=True)
-            )
-            for output, name, operator in names:
-                largest = float(difference(wanted[output], given[output]).max(initial=0))
-                if largest > 0:
-                    return OperatorDifference(name, operator, largest)
-    return None
+            return walk(path.read_bytes(), few, here, there)
+    return Walk()
 
 
-def open_results(tree: Any) -> list[tuple[str, str, str]]:
-    """Make every operator's result an output of the model.
-
-    Returns:
-        For each, in execution order: the output's name, the tensor's, and the operator's.
-    """
-    graph = tree.subgraphs[0]
-    inputs, _ = flatbuffer.interface(tree)
-    found, indices = [], []
-    for operator in graph.operators:
-        kind = flatbuffer.operator_name(tree, operator)
-        for index in flatbuffer.indices(operator.outputs):
-            found.append((f"result-{index}", flatbuffer.text(graph.tensors[index].name), kind))
-            indices.append(index)
-    graph.outputs = np.array(indices, np.int32)
-    flatbuffer.set_interface(tree, [spec.name for spec in inputs], [name for name, _, _ in found])
-    return found
+def _explain(row: ParityRow, found: Walk) -> ParityRow:
+    """The row with the operator that differs; and whether rounding explains the outputs."""
+    if row.verdict != "wrong":
+        return replace(row, first=found.first)
+    if found.first is not None and found.wrong is None:
+        return replace(row, verdict=_ADDS_UP, first=found.first)
+    return replace(row, first=found.wrong)

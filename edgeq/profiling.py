@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from edgeq import flatbuffer, scratch, storage
 from edgeq.converters.certificate import certify
-from edgeq.converters.matching import match_operators
+from edgeq.converters.matching import pair_layers
 from edgeq.device_runners import agent, health, profiler
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts
@@ -84,8 +85,7 @@ def profile(
     trees = [flatbuffer.read(path) for path in paths]
     pairs: tuple[tuple[int, int], ...] = ()
     if len(paths) == 2:
-        matched = match_operators(trees[1], trees[0])
-        pairs = tuple(sorted((ours, theirs) for theirs, ours in matched.items()))
+        pairs = tuple(sorted(pair_layers(*trees).items()))
     target = resolve_device(device, python=None if python is None else Path(python))
     emulator = _require_litert(target, on_progress)
     result = _run(paths, target, threads, runs, on_progress)
@@ -198,8 +198,10 @@ def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any
         "runtime_missing": _INSTALL,
         "runtime_too_old": _INSTALL,
     }
+    told = re.findall(r"^ERROR: (?:\[[^\]]*\] )?(.+)", error["details"] or "", re.MULTILINE)
+    reason = f" ({told[-1].rstrip('.')})" if told else ""
     raise DeviceError(
-        f"{path} cannot be profiled on {device.name}: {error['message']}.",
+        f"{path} cannot be profiled on {device.name}: {error['message']}{reason}.",
         hint=hints.get(error["code"]),
         details=error["details"] or None,
     )

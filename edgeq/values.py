@@ -157,6 +157,8 @@ class DataRef:
         sample_count: number of samples there, None when only iteration can tell.
         has_labels: whether each sample carries a label.
         preprocessing: one entry per input that declares any.
+        class_names: of the class folders or the labels, where these are names: class i of the model
+            was scored as the i-th. Empty for plain numbers, and in records of before this field.
     """
 
     source: str
@@ -165,6 +167,7 @@ class DataRef:
     sample_count: int | None
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- conversion
@@ -1138,8 +1141,10 @@ class Trial:
         speedup: against the float model on the device; None where it was not measured.
         latency_ms: median on the device; likewise.
         is_pareto: whether no other trial is at least as good in quality, speed (if measured) and
-            size, and better in one of them.
+            size, and better in one of them; of those that the samples kept apart did not reject.
         failure: why there is no file, in one sentence.
+        rejected: why it was not chosen; None of the chosen one, and in records of edgeq 0.1.
+        is_refuted: whether it kept the budget in the search, and not on the samples kept apart.
     """
 
     recipe: Recipe
@@ -1153,6 +1158,8 @@ class Trial:
     latency_ms: float | None = None
     is_pareto: bool = False
     failure: str | None = None
+    rejected: str | None = None
+    is_refuted: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ TIERS = (
     ("edgeq.ways_out",),
     ("edgeq.conversion", "edgeq.tuning", "edgeq.pairing", "edgeq.checkup", "edgeq.inspection"),
     ("edgeq.comparison", "edgeq.debugging", "edgeq.profiling"),
-    ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity"),
+    ("edgeq.api", "edgeq.models", "edgeq.devices", "edgeq.parity", "edgeq.operator_parity"),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
     ("edgeq.gating", "edgeq.history", "edgeq.explorer", "edgeq.explorer_child"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from click.testing import CliRunner
 
 from edgeq import flatbuffer, models
 from edgeq.cli import cli
+from edgeq.device_runners import measure
 from edgeq.device_runners.local import LocalDevice
-from edgeq.parity import Parity, ParityRow, _compare, open_results, parity
+from edgeq.operator_parity import OperatorDifference, Walk, find_results, open_results, walk
+from edgeq.parity import Parity, ParityRow, _compare, parity
 from edgeq.render.parity import show_parity
 from edgeq.values import FileRef
+from tests.tiny_models import dense
 
 TEST = models.path("fashion_mnist_test.npz")
 
@@ -30,7 +33,7 @@ def test_kernels_here_are_compared_sample_by_sample(int8_mobilenet: Path) -> Non
     for row, apart in zip(result.rows, result.different, strict=True):
         assert row.same_samples == 40 - len(apart)
         assert 0 < row.largest < 30
-        assert row.verdict == ("off by one" if row.largest == 1 else "wrong")
+        assert row.verdict == ("off by one" if row.largest == 1 else "rounding adds up")
         # The first convolution already rounds differently: by one step, not more.
         assert row.first is not None
         assert (row.first.operator, row.first.largest) == ("CONV_2D", 1.0)
@@ -74,7 +77,7 @@ def test_a_wrong_device_has_status_1(int8_mobilenet: Path) -> None:
     assert done.exception.code == 1
     row = json.loads(done.stdout)["rows"][-1]
     assert (row["verdict"], row["same_samples"], row["largest"]) == ("wrong", 4, 2.0)
-    assert row["first"]["operator"] == "CONV_2D"
+    assert (row["first"]["operator"], row["first"]["largest"]) == ("CONV_2D", 2.0)
 
 
 def test_a_device_that_fails_does_not_stop_the_others(int8_mobilenet: Path) -> None:
@@ -119,14 +122,83 @@ def test_a_float_output_is_not_one_step_apart() -> None:
 
 
 def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:
-    tree = flatbuffer.read(int8_mobilenet)
-    operators = tree.subgraphs[0].operators
-    names = open_results(tree)
-    assert [operator for _, _, operator in names] == [
-        flatbuffer.operator_name(tree, operator) for operator in operators
+    content = int8_mobilenet.read_bytes()
+    tree = flatbuffer.parse(content, "it")
+    results = find_results(tree)
+    assert [result.operator for result in results] == [
+        flatbuffer.operator_name(tree, operator) for operator in tree.subgraphs[0].operators
     ]
-    _, outputs = flatbuffer.interface(flatbuffer.parse(flatbuffer.serialize(tree), "it"))
-    assert [spec.name for spec in outputs] == [name for name, _, _ in names]
+    _, outputs = flatbuffer.interface(flatbuffer.parse(open_results(content, results), "it"))
+    assert [spec.name for spec in outputs] == [result.output for result in results]
+
+
+def test_unpacked_weights_are_not_what_differs(tmp_path: Path) -> None:
+    """XNNPACK unpacks FP16 weights by itself: what an output showed of them was not computed."""
+    model, samples = tmp_path / "half.tflite", tmp_path / "samples.npz"
+    model.write_bytes(dense("float16"))
+    np.savez(samples, x=np.random.default_rng(1).normal(size=(8, 8, 8)).astype(np.float32))
+    rows = parity(model, samples).rows
+    assert {row.verdict for row in rows} <= {"exact", "off by one"}
+    found = [row.first for row in rows if row.first is not None]
+    assert found, "nothing differs, so nothing was looked for"
+    for first in found:
+        assert (first.name, first.operator) == ("one", "FULLY_CONNECTED")
+        assert first.largest < 1e-4
+
+
+def kernels(tmp_path: Path, spoil: Callable[[dict[str, Any]], None]) -> Walk:
+    """The walk over `dense`, where some kernels do to the results what `spoil` does."""
+    device, names = LocalDevice(), iter(range(1000))
+
+    def run(content: bytes, given: Any) -> dict[str, Any]:
+        model = tmp_path / f"{next(names)}.tflite"
+        model.write_bytes(content)
+        (found,) = measure.infer([model], iter([[given]]), device)
+        return dict(found[0])
+
+    def run_spoiled(content: bytes, given: Any) -> dict[str, Any]:
+        found = run(content, given)
+        spoil(found)
+        return found
+
+    inputs = {"x": np.random.default_rng(1).normal(size=(3, 8, 8)).astype(np.float32)}
+    return walk(dense("float32"), inputs, run, run_spoiled)
+
+
+def test_each_operator_is_judged_from_the_same_inputs(tmp_path: Path) -> None:
+    """The second layer's inputs are those of the right kernels, whatever the first makes."""
+
+    def spoil(found: dict[str, Any]) -> None:
+        found["result-6"] = found["result-6"] * np.float32(1 + 1e-6)
+        found["result-1"] = found["result-1"] + np.float32(3)
+
+    assert kernels(tmp_path, lambda found: None) == Walk()
+    found = kernels(tmp_path, spoil)
+    assert found.first is not None
+    assert found.wrong is not None
+    assert (found.first.name, found.wrong.name) == ("one", "y")
+    assert found.wrong.largest == pytest.approx(3, abs=1e-4)
+
+
+def test_what_the_outputs_mean_is_said() -> None:
+    apart = ParityRow("local", "builtin", "rounding adds up", largest=13.0)
+    pi = ParityRow("pi@pi", "xnnpack", "wrong", first=OperatorDifference("c", "CONV_2D", 9.0))
+    unknown, exact = replace(pi, first=None), replace(pi, verdict="exact", first=None)
+    rows = (apart, pi, unknown, exact)
+    result = Parity(FileRef("m.tflite", "0", 1), 1, rows, ((0,), (0,), (0,), ()))
+    shown = " ".join(show_parity(result).split())
+    assert (
+        "this grows to 13 at the outputs. These kernels are not wrong, but figures measured with "
+        "XNNPACK are not exactly theirs. Where these kernels will run, measure the accuracy there: "
+        "edgeq eval m.tflite --data DATA --device DEVICE"
+    ) in shown
+    assert (
+        "CONV_2D alone, given the same inputs, is off by more than rounding: one of the two "
+        "kernels is wrong, or computes it in another way. Where these kernels will run, measure "
+        "the accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
+    ) in shown
+    assert shown.count("No operator by itself shows where the difference comes from.") == 1
+    assert shown.count("edgeq eval") == 3
 
 
 NAN, INF = np.nan, np.inf

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 from edgeq import api, flatbuffer, models
 from edgeq import profile as profile_models
 from edgeq.cli import cli
+from edgeq.converters.matching import pair_layers
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.event_mapping import map_events
 from edgeq.profile_reasons import find_reasons
+from edgeq.render.profile import show_profile
 from edgeq.values import (
     FileRef,
     MemorySpeed,
@@ -25,6 +27,7 @@ from edgeq.values import (
     Profile,
     RuntimeInfo,
 )
+from tests.tiny_models import dense, fused_lstm, mystery
 
 RUNS = 12
 MEMORY = MemorySpeed(bytes_per_s=10e9, cache_bytes=1 << 20)
@@ -68,6 +71,31 @@ def test_layers_stand_side_by_side(both: Profile) -> None:
     assert both.memory.bytes_per_s > 1e8
     assert "profile.too_short" in [issue.code for issue in both.issues]
     assert both.validity == "degraded"
+
+
+def test_layers_are_paired_whatever_is_fused_or_packed(
+    both: Profile, int8_mobilenet: Path, float_file: Path
+) -> None:
+    """A file of quantization-aware training clamps by its ranges; an FP16 one unpacks weights."""
+    quantized, floating = flatbuffer.read(int8_mobilenet), flatbuffer.read(float_file)
+    options = [operator.builtinOptions for operator in quantized.subgraphs[0].operators]
+    fused = [item for item in options if getattr(item, "fusedActivationFunction", 0)]
+    assert len(fused) > 5
+    for item in fused:
+        item.fusedActivationFunction = 0
+    assert tuple(sorted(pair_layers(quantized, floating).items())) == both.pairs
+    packed, plain = (flatbuffer.parse(dense(dtype), dtype) for dtype in ("float16", "float32"))
+    assert pair_layers(packed, plain) == {2: 0, 3: 1, 4: 2}
+    assert pair_layers(plain, packed) == {0: 2, 1: 3, 2: 4}
+
+
+def test_what_is_paired_is_counted(both: Profile) -> None:
+    shown = show_profile(both)
+    assert "24 of 24 operators paired with the second model's" in shown
+    assert "without a counterpart" not in shown
+    left = replace(both, pairs=both.pairs[:-1])
+    counted = "23 of 24 operators paired with the second model's; without a counterpart: SOFTMAX"
+    assert counted in show_profile(left)
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +273,37 @@ def test_a_model_that_the_runtime_refuses_is_told(int8_mobilenet: Path, tmp_path
         profile_models(broken, runs=1)
     assert caught.value.message.startswith(f"{broken} cannot be profiled on local: ")
     assert caught.value.hint == "edgeq bench says whether the model runs there at all."
+
+
+def test_a_reason_is_the_runtimes_own(tmp_path: Path) -> None:
+    path = tmp_path / "mystery.tflite"
+    path.write_bytes(mystery())
+    with pytest.raises(DeviceError) as caught:
+        profile_models(path, runs=1)
+    assert caught.value.message == (
+        f"{path} cannot be profiled on local: LiteRtGetCompiledModelOutputTensorLayouts returned "
+        "status 3 (Node number 0 (Mystery) failed to prepare)."
+    )
+
+
+def test_a_fused_lstm_is_timed(tmp_path: Path) -> None:
+    """LiteRT's reader refuses its state, and its interpreter runs it."""
+    path = tmp_path / "lstm.tflite"
+    path.write_bytes(fused_lstm())
+    (model,) = profile_models(path, runs=3).models
+    (timed,) = model.operators
+    assert (timed.operator, timed.kernels) == (
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", ("UNIDIRECTIONAL_SEQUENCE_LSTM",)
+    )  # fmt: skip
+    assert timed.time_ms is not None
+
+
+def test_intermediate_tensors_are_hidden_from_the_reader(shared: Path) -> None:
+    path = shared / "mnist_lstm" / "trained_lstm_int8.tflite"
+    (model,) = profile_models(path, runs=3).models
+    assert [op.operator for op in model.operators if op.time_ms is not None] == [
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"
+    ]  # fmt: skip
 
 
 def test_an_old_litert_is_refused(int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

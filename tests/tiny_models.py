@@ -109,6 +109,54 @@ def add_one(batch: int = 1, version: int = 1) -> bytes:
     return model([main], [(Operator.ADD, version)], [np.ones(1, np.float32)])
 
 
+def dense(weights_dtype: str, last_weight: float | None = None) -> bytes:
+    """Two dense layers, [1, 8, 8] to 64 values to 8; their "float16" weights are unpacked first."""
+    generator = np.random.default_rng(0)
+    constants = [
+        generator.normal(size=shape).astype(weights_dtype) for shape in ((64, 64), (8, 64))
+    ]
+    if last_weight is not None:
+        constants[1][-1, -1] = last_weight
+    dtype = schema.TensorType.FLOAT16 if weights_dtype == "float16" else FLOAT
+    tensors = [
+        tensor("x", [1, 8, 8]), tensor("y", [1, 8]),
+        tensor("one/weights", [64, 64], dtype, buffer=1),
+        tensor("two/weights", [8, 64], dtype, buffer=2),
+        tensor("flat/shape", [2], schema.TensorType.INT32, buffer=3),
+        tensor("flat", [1, 64]), tensor("one", [1, 64]),
+        tensor("one/unpacked", [64, 64]), tensor("two/unpacked", [8, 64]),
+    ]  # fmt: skip
+    unpacked = (7, 8) if weights_dtype == "float16" else (2, 3)
+    unpacking = [operator(0, [2], [7]), operator(0, [3], [8])]
+    options = schema.FullyConnectedOptionsT
+    operators = [
+        *(unpacking if weights_dtype == "float16" else []),
+        operator(1, [0, 4], [5], schema.ReshapeOptionsT()),
+        operator(2, [5, unpacked[0], -1], [6], options()),
+        operator(2, [6, unpacked[1], -1], [1], options()),
+    ]  # fmt: skip
+    codes = [(Operator.DEQUANTIZE, 1), (Operator.RESHAPE, 1), (Operator.FULLY_CONNECTED, 1)]
+    reshape = np.array([1, 64], np.int32)
+    return model([graph(tensors, [0], [1], operators)], codes, [*constants, reshape])
+
+
+def fused_lstm() -> bytes:
+    """A float UNIDIRECTIONAL_SEQUENCE_LSTM of two cells, [1, 4, 3] to [1, 4, 2], with its state."""
+    shapes = [[2, 3]] * 4 + [[2, 2]] * 4 + [[2]] * 4
+    generator = np.random.default_rng(0)
+    constants = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    stored = [tensor(f"weights-{n}", shape, buffer=n + 1) for n, shape in enumerate(shapes)]
+    state = [tensor("output state", [1, 2]), tensor("cell state", [1, 2])]
+    for item in state:
+        item.isVariable = True
+    ends = [tensor("x", [1, 4, 3]), tensor("y", [1, 4, 2])]
+    inputs = [12, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, 8, 9, 10, 11, -1, -1, 14, 15, *[-1] * 4]
+    options = schema.UnidirectionalSequenceLSTMOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+    main = graph([*stored, *ends, *state], [12], [13], [operator(0, inputs, [13], options)])
+    return model([main], [(Operator.UNIDIRECTIONAL_SEQUENCE_LSTM, 1)], constants)
+
+
 def subtract() -> bytes:
     """`difference = minuend - subtrahend`, float [1, 2]; the subgraph lists the subtrahend first,
     and the signature's names are not the tensors'."""

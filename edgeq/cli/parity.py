@@ -17,7 +17,7 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.fleet import split_names
-from edgeq.parity import parity
+from edgeq.parity import APART, parity
 from edgeq.render.parity import show_parity
 
 
@@ -42,8 +42,8 @@ from edgeq.render.parity import show_parity
 def command(model: Path, **given: Any) -> None:
     """Whether other kernels and devices compute what XNNPACK computes here, value by value.
 
-    Status 1 when a device fails or is wrong by more than one step; kernels of this machine alone
-    do not decide.
+    Status 1 when a device fails or its outputs are more than one step apart; kernels of this
+    machine alone do not decide.
     """
     guard_output(given["output"], model, given["data"])
     names = split_names(given["devices"])
@@ -60,5 +60,5 @@ def command(model: Path, **given: Any) -> None:
             on_progress=show,
         )
     emit("parity", result, show_parity(result), as_json=given["as_json"], output=given["output"])
-    if any(row.verdict in ("wrong", "failed") for row in result.rows if row.device != "local"):
+    if any(row.verdict in APART for row in result.rows if row.device != "local"):
         raise SystemExit(1)

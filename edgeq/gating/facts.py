@@ -11,7 +11,16 @@ from edgeq.gating.feeding import inherited_doubts
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, device_of
 from edgeq.records import Record
-from edgeq.values import BenchResult, Certificate, DataRef, FileRef, Issue, Origin, Quality
+from edgeq.values import (
+    BenchResult,
+    Certificate,
+    DataRef,
+    Evaluation,
+    FileRef,
+    Issue,
+    Origin,
+    Quality,
+)
 
 # Warnings that are findings about the model, or say what an interval says: no reason to distrust
 # a quality figure.
@@ -48,6 +57,20 @@ class QualityFact:
     issues: tuple[Issue, ...]
     origin: Origin
     device: str | None = None
+
+
+@dataclass(frozen=True)
+class EvalFact:
+    """The candidate's own accuracy, without a float model beside it.
+
+    Attributes:
+        issues: doubts about it.
+    """
+
+    evaluation: Evaluation
+    data: DataRef
+    issues: tuple[Issue, ...]
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -101,6 +124,7 @@ class Facts:
 
     candidate: FileRef
     qualities: tuple[QualityFact, ...]
+    evaluations: tuple[EvalFact, ...]
     benches: tuple[BenchFact, ...]
     certificates: tuple[CertificateFact, ...]
     sizes: tuple[SizeFact, ...]
@@ -142,6 +166,7 @@ def gather(records: Sequence[Record], what: str) -> Facts:
     return Facts(
         candidate=candidate,
         qualities=tuple(_inherit(fact, parts) for fact in found.get(QualityFact, ())),
+        evaluations=tuple(_doubt(fact, parts) for fact in found.get(EvalFact, ())),
         benches=tuple(found.get(BenchFact, ())),
         certificates=tuple(found.get(CertificateFact, ())),
         sizes=tuple(found.get(SizeFact, ())),
@@ -154,9 +179,18 @@ def _inherit(fact: QualityFact, parts: Sequence[_Part]) -> QualityFact:
     """With the doubts that other records tell of."""
     if not fact.is_compared:
         return fact
-    makers = [part.value for part in parts if part.kind in ("convert", "tune")]
-    doubts = inherited_doubts(fact.data, fact.preprocessing, makers)
+    doubts = inherited_doubts(fact.data, fact.preprocessing, _makers(parts))
     return replace(fact, issues=tuple(dict.fromkeys((*fact.issues, *doubts))))
+
+
+def _doubt(fact: EvalFact, parts: Sequence[_Part]) -> EvalFact:
+    """As `_inherit`."""
+    doubts = inherited_doubts(fact.data, fact.evaluation.preprocessing, _makers(parts))
+    return replace(fact, issues=tuple(dict.fromkeys((*fact.issues, *doubts))))
+
+
+def _makers(parts: Sequence[_Part]) -> list[Any]:
+    return [part.value for part in parts if part.kind in ("convert", "tune")]
 
 
 def _split(record: Record) -> Iterator[_Part]:
@@ -186,37 +220,43 @@ _JUDGED: dict[str, Callable[[Any], FileRef]] = {
     "inspect": lambda value: value.model,
 }
 
+_MEASURED: dict[str, Callable[[Any], list[FileRef]]] = {
+    "bench": lambda value: [run.model for run in value.runs],
+    "eval": lambda value: [item.model for item in value.evaluations],
+}
+
 
 def _find_candidate(parts: Sequence[_Part], what: str) -> FileRef:
     named = [(p.origin.record, _JUDGED[p.kind](p.value)) for p in parts if p.kind in _JUDGED]
-    benches = [part for part in parts if part.kind == "bench"]
+    measured = [part for part in parts if part.kind in _MEASURED]
     if not named:
-        named = _benched_alone(benches, what)
+        named = _measured_alone(measured, what)
     first_record, first = named[0]
     for record, model in named:
         if model.sha256 != first.sha256:
             raise _different(what, (first_record, first), (record, model))
-    for part in benches:
-        models = [run.model for run in part.value.runs]
+    for part in measured:
+        models = _MEASURED[part.kind](part.value)
         if first.sha256 not in {model.sha256 for model in models}:
             raise _different(what, (first_record, first), (part.origin.record, models[-1]))
     return first
 
 
-def _benched_alone(benches: Sequence[_Part], what: str) -> list[tuple[str, FileRef]]:
+def _measured_alone(measured: Sequence[_Part], what: str) -> list[tuple[str, FileRef]]:
     """Without another record, the model that was measured alone is the one that is meant."""
-    if not benches:
+    if not measured:
         raise RecordError(
             f"The {what} say nothing about a model that could be judged.",
-            hint="Give the record of convert, tune, inspect, compare or bench.",
+            hint="Give the record of convert, tune, inspect, compare, bench or eval.",
         )
-    alone = [part for part in benches if len({run.model.sha256 for run in part.value.runs}) == 1]
+    models = [(part.origin.record, _MEASURED[part.kind](part.value)) for part in measured]
+    alone = [(record, own) for record, own in models if len({m.sha256 for m in own}) == 1]
     if alone:
-        return [(part.origin.record, part.value.runs[0].model) for part in alone]
-    names = ", ".join(run.model.path for run in benches[0].value.runs)
+        return [(record, own[0]) for record, own in alone]
+    record, several = models[0]
+    names = ", ".join(model.path for model in several)
     raise RecordError(
-        f"{benches[0].origin.record} has several models, {names}, and nothing tells which one is "
-        "to be judged.",
+        f"{record} has several models, {names}, and nothing tells which one is to be judged.",
         hint="Give the record of convert or compare beside it.",
     )
 
@@ -231,7 +271,7 @@ def _different(what: str, one: tuple[str, FileRef], other: tuple[str, FileRef]) 
 
 # ---------------------------------------------------------------- what each kind holds
 
-Fact = QualityFact | BenchFact | CertificateFact | SizeFact | FailedDevice
+Fact = QualityFact | EvalFact | BenchFact | CertificateFact | SizeFact | FailedDevice
 
 
 def _read_nothing(part: _Part, candidate: FileRef) -> Iterator[Fact]:
@@ -291,6 +331,13 @@ def _read_bench(part: _Part, candidate: FileRef) -> Iterator[Fact]:
             yield SizeFact(run.model.size_bytes, origin)
 
 
+def _read_evaluations(part: _Part, candidate: FileRef) -> Iterator[Fact]:
+    for place, evaluation in enumerate(part.value.evaluations):
+        if evaluation.model.sha256 == candidate.sha256:
+            origin = inside(part.origin, f".evaluations[{place}]")
+            yield EvalFact(evaluation, evaluation.data, evaluation.issues, origin)
+
+
 def _with_doubts(quality: Quality, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """What `compare` says in sentences only, as the issues that `convert` raises for it."""
     found = [issue for issue in issues if issue.code not in _NO_DOUBTS]
@@ -309,5 +356,6 @@ _READERS: dict[str, Callable[[_Part, FileRef], Iterator[Fact]]] = {
     "inspect": _read_inspection,
     "compare": _read_comparison,
     "bench": _read_bench,
+    "eval": _read_evaluations,
     "failure": _read_failure,
 }

@@ -54,7 +54,7 @@ def _format(form: str, value: float) -> str:
 # ---------------------------------------------------------------- quality
 
 
-def _qualities(facts: Facts) -> Sequence[QualityFact]:
+def find_qualities(facts: Facts) -> Sequence[QualityFact]:
     """Those of `compare` where there are any: their data was chosen for it."""
     compared = [fact for fact in facts.qualities if fact.is_compared]
     return compared or facts.qualities
@@ -62,7 +62,7 @@ def _qualities(facts: Facts) -> Sequence[QualityFact]:
 
 def find_drops(facts: Facts) -> Iterator[Figure]:
     """Accuracy lost, one figure for each data set."""
-    for fact in _qualities(facts):
+    for fact in find_qualities(facts):
         drop = fact.quality.drop_points
         if drop is not None:
             estimate = Estimate(drop.value, drop.low, drop.high)
@@ -74,7 +74,7 @@ def find_drops(facts: Facts) -> Iterator[Figure]:
 
 def find_sqnrs(facts: Facts) -> Iterator[Figure]:
     """Of the worst part of the outputs, one figure for each data set."""
-    for fact in _qualities(facts):
+    for fact in find_qualities(facts):
         yield _sqnr(fact, worst_sqnr_db(fact.quality), [
             (f".outputs[{place}].parts[{number}]", part.sqnr_db)
             for place, output in enumerate(fact.quality.outputs)
@@ -84,13 +84,13 @@ def find_sqnrs(facts: Facts) -> Iterator[Figure]:
 
 def knows_parts(facts: Facts) -> bool | None:
     """Whether the records tell the SQNR of parts: those of edgeq 0.1 do not; None without any."""
-    found = [output.parts for fact in _qualities(facts) for output in fact.quality.outputs]
+    found = [output.parts for fact in find_qualities(facts) for output in fact.quality.outputs]
     return all(found) if found else None
 
 
 def find_total_sqnrs(facts: Facts) -> Iterator[Figure]:
     """Of the worst whole output, which is all that records of edgeq 0.1 tell."""
-    for fact in _qualities(facts):
+    for fact in find_qualities(facts):
         yield _sqnr(fact, total_sqnr_db(fact.quality), [])
 
 

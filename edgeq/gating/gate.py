@@ -27,7 +27,7 @@ def gate(
     """Hold the records of one model against the policy of a file.
 
     Args:
-        records: paths of what `convert`, `tune`, `compare` and `bench` wrote.
+        records: paths of what `convert`, `tune`, `compare`, `bench` and `eval` wrote.
         policy: path of the `edgeq.toml`.
         baseline: paths of the records that regressions are against.
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from edgeq import flatbuffer
+from edgeq.gating.absolutes import find_accuracies
 from edgeq.gating.facts import Facts, inside
 from edgeq.gating.figures import (
     Figure,
     find_drops,
     find_latencies,
-    find_memories,
     find_sizes,
     find_speedups,
     find_sqnrs,
@@ -108,6 +108,13 @@ def judge_drop(limit: Limit, scene: Scene) -> Iterator[Finding]:
         yield hold(scene, figure, limit.value, is_upper=True, proof=proof)
 
 
+def judge_accuracy(limit: Limit, scene: Scene) -> Iterator[Finding]:
+    """The model's own accuracy on each data set."""
+    for figure in find_accuracies(scene.now):
+        proof = scene.policy.drop_must_be
+        yield hold(scene, figure, limit.value, is_upper=False, proof=proof)
+
+
 def judge_sqnr(limit: Limit, scene: Scene) -> Iterator[Finding]:
     """The outputs' worst part on each data set."""
     for figure in find_sqnrs(scene.now):
@@ -164,9 +171,8 @@ def judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:
 # ---------------------------------------------------------------- devices
 
 
-def judge_latency(share: float) -> Judge:
-    """What judges a quantile of the latency in each measurement."""
-    find = find_latencies(share)
+def judge_time(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
+    """What judges a time in each measurement."""
 
     def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
         for figure in find(scene.now, limit.device):
@@ -176,10 +182,19 @@ def judge_latency(share: float) -> Judge:
     return judge
 
 
-def judge_memory(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """Peak memory in each measurement."""
-    for figure in find_memories(scene.now, limit.device):
-        yield hold(scene, figure, limit.value, is_upper=True)
+def judge_latency(share: float) -> Judge:
+    """What judges a quantile of the latency in each measurement."""
+    return judge_time(find_latencies(share))
+
+
+def judge_memory(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
+    """What judges a size of memory in each measurement."""
+
+    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
+        for figure in find(scene.now, limit.device):
+            yield hold(scene, figure, limit.value, is_upper=True)
+
+    return judge
 
 
 def judge_speedup(limit: Limit, scene: Scene) -> Iterator[Finding]:

@@ -104,6 +104,18 @@ def read_positive(value: Any) -> tuple[float, str]:
     return number, text
 
 
+def read_percent(value: Any) -> tuple[float, str]:
+    """Per cent; a share such as 0.9 would be a limit that every model keeps.
+
+    Raises:
+        ValueError: something else.
+    """
+    number, text = read_number(value)
+    if not 1 < number <= 100:
+        raise ValueError("per cent, above 1 and at most 100")
+    return number, text
+
+
 def read_count(value: Any) -> tuple[float, str]:
     """A whole number.
 

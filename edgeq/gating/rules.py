@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgeq.gating import judges
 from edgeq.gating import policy as reading
+from edgeq.gating.absolutes import find_arenas, find_inits, find_tails
 from edgeq.gating.facts import Facts
 from edgeq.gating.figures import (
     Figure,
@@ -53,17 +54,24 @@ def _on_all(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Figures:
 
 
 _COMPARE = "Give the record of edgeq compare with labelled samples."
+_EVAL = "Give the record of edgeq compare or eval with labelled samples."
 _CONVERT = "Give the record that convert wrote beside the model, or that of edgeq inspect."
 _BENCH = "Give a record of edgeq bench or compare from that device."
+_ARENA = "Give a record of edgeq bench that tells the arena, such as one from this machine."
 _PAIR = "Give a record of edgeq compare, or of bench with FP32 first."
 _DEBUG = "See which layers lose it with edgeq debug, or search with edgeq tune."
+_TRAINING = "See with edgeq compare what FP32 reaches: what it lacks too, only training brings."
 _PROFILE = "See where the time goes with edgeq profile."
 _SIZE = "See what is left in float with edgeq profile, or search with edgeq tune --objective size."
+_SMALLER = "Make the file smaller, or load it before it is needed."
 _MEMORY = "Use a smaller input or batch, or a smaller model."
 
 _RULES = (
     Rule("max_drop_points", "", reading.read_number, " points",
          "accuracy lost against FP32, in points", "0.5", judges.judge_drop, _COMPARE, _DEBUG),
+    Rule("min_accuracy", "", reading.read_percent, " %",
+         "the model's own top-1 accuracy, in per cent", "90", judges.judge_accuracy, _EVAL,
+         _TRAINING),
     Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the outputs' worst part", "25",
          judges.judge_sqnr, _COMPARE, _DEBUG),
     Rule("max_size", "", reading.read_size, "", "size of the file", '"300 kB"',
@@ -78,11 +86,18 @@ _RULES = (
          judges.judge_latency(0.5), _BENCH, _PROFILE),
     Rule("max_p90_ms", "devices", reading.read_positive, " ms",
          "latency of nine in ten inferences", "15", judges.judge_latency(0.9), _BENCH, _PROFILE),
+    Rule("max_p99_ms", "devices", reading.read_positive, " ms",
+         "latency of all but one in a hundred inferences", "20", judges.judge_time(find_tails),
+         _BENCH, _PROFILE),
+    Rule("max_init_ms", "devices", reading.read_positive, " ms", "time to load the model", "50",
+         judges.judge_time(find_inits), _BENCH, _SMALLER),
     Rule("min_speedup", "any", reading.read_positive, "x",
          "latency of the first model (FP32) over this one's, in one measurement", "1.5",
          judges.judge_speedup, _PAIR, _PROFILE),
     Rule("max_peak_memory", "any", reading.read_size, "", "memory of the process that ran it",
-         '"80 MB"', judges.judge_memory, _BENCH, _MEMORY),
+         '"80 MB"', judges.judge_memory(find_memories), _BENCH, _MEMORY),
+    Rule("max_arena", "any", reading.read_size, "", "memory for activations, where it is known",
+         '"200 kB"', judges.judge_memory(find_arenas), _ARENA, _MEMORY),
     Rule("max_drop_points", "regression", reading.read_number, " points",
          "more accuracy lost than the baseline lost, in points", "0.5",
          regression(find_drops, increase, "points", "{:+.2f} points"), _COMPARE, _DEBUG),

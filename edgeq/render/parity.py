@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.parity import Parity, ParityRow
+from edgeq.parity import Parity, ParityRow, meaning
 from edgeq.render.parts import harmless, heading, plural, render
 
 _SHOWN_SAMPLES = 12
@@ -26,6 +27,8 @@ def show_parity(result: Parity) -> str:
     ]  # fmt: skip
     for row, apart in zip(result.rows, result.different, strict=True):
         parts += [Text(line) for line in _lines(row, apart)]
+        if (note := meaning(row, result.model.path)) is not None:
+            parts.append(Padding(Text(note), (0, 0, 0, 2)))
     return render(*parts)
 
 

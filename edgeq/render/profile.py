@@ -41,7 +41,7 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
         count = plural(len(timed) - len(shown), "operator")
         parts.append(Text(f"  and {count} with {rest:.1%} of the time: --all", "dim"))
     parts += ["", _type_table(profile)]
-    parts += _remarks(model)
+    parts += _remarks(profile)
     if profile.reasons:
         parts += ["", heading("Why INT8 gains no more")]
         parts += [Text(f"  why: {line}") for line in map(_wrap, profile.reasons)]
@@ -154,9 +154,11 @@ def _short(op: OperatorTime) -> str:
     return _cut("/".join(name.split("/")[-2:]), _LAYER_WIDTH)
 
 
-def _remarks(model: ModelProfile) -> list[RenderableType]:
+def _remarks(profile: Profile) -> list[RenderableType]:
     """What the figures do not tell."""
-    lines = []
+    model, lines = profile.models[0], []
+    if len(profile.models) == 2:
+        lines.append(_paired(model, [ours for ours, _ in profile.pairs]))
     gone = [op for op in model.operators if op.time_ms is None]
     if gone:
         kinds = ", ".join(dict.fromkeys(op.operator for op in gone))
@@ -167,6 +169,13 @@ def _remarks(model: ModelProfile) -> list[RenderableType]:
         count = plural(len(model.unmapped), "step")
         lines.append(f"{count} of the runtime that belong to no operator of the file: {kinds}")
     return ["", *(Text(f"  {_indent(line)}", "dim") for line in lines)] if lines else []
+
+
+def _paired(model: ModelProfile, paired: Sequence[int]) -> str:
+    count = plural(len(model.operators), "operator")
+    alone = [op.operator for op in model.operators if op.index not in paired]
+    rest = f"; without a counterpart: {', '.join(dict.fromkeys(alone))}" if alone else ""
+    return f"{len(paired)} of {count} paired with the second model's{rest}"
 
 
 def _indent(line: str) -> str:

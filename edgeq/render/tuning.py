@@ -124,7 +124,7 @@ def _layer_cells(layer: LayerEffect) -> tuple[str, str]:
 
 
 def _table(result: Tuning) -> Padding:
-    """The chosen trial, then the Pareto ones, then the best of the others."""
+    """The chosen trial, those that the samples kept apart refuted, the Pareto ones, others."""
     rows = _rows(result.trials)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
@@ -132,11 +132,12 @@ def _table(result: Tuning) -> Padding:
     for column in ("drop", "SQNR", "size", "latency"):
         table.add_column(column, justify="right", no_wrap=True)
     for trial in rows:
-        mark = "chosen" if trial is result.trials[0] else "pareto" if trial.is_pareto else ""
+        mark = "pareto" if trial.is_pareto else "refuted" if trial.is_refuted else ""
+        mark = "chosen" if trial is result.trials[0] else mark
         drop = "-" if trial.drop_points is None else f"{trial.drop_points.value:+.2f}"
         table.add_row(
             mark,
-            Text(describe_recipe(trial.recipe)),
+            _recipe_cell(trial),
             drop,
             show_db(trial.sqnr_db),
             show_bytes(trial.size_bytes),
@@ -148,9 +149,16 @@ def _table(result: Tuning) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
+def _recipe_cell(trial: Trial) -> Text:
+    cell = Text(describe_recipe(trial.recipe))
+    return cell if trial.rejected is None else cell.append(f"\n  {trial.rejected}", "dim")
+
+
 def _rows(trials: Sequence[Trial]) -> list[Trial]:
     rest = [trial for trial in trials[1:] if trial.failure is None]
-    rest.sort(key=lambda trial: (not trial.is_pareto, _lost(trial), -trial.sqnr_db))
+    rest.sort(
+        key=lambda trial: (not trial.is_refuted, not trial.is_pareto, _lost(trial), -trial.sqnr_db)
+    )
     return [trials[0], *rest[: _MOST_ROWS - 1]]
 
 

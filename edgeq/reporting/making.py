@@ -298,10 +298,12 @@ def _trial_table(tuning: Tuning) -> Table:
         Column("latency", True),
         Column("speed-up", True, "Against the FP32 model on the same device."),
         Column("size", True),
+        Column("why not"),
     )
     rows = []
     for number, trial in enumerate(tuning.trials):
-        mark = "chosen" if number == 0 else "Pareto" if trial.is_pareto else ""
+        mark = "Pareto" if trial.is_pareto else "refuted" if trial.is_refuted else ""
+        mark = "chosen" if number == 0 else mark
         if trial.failure is not None:
             cells = (Cell(f"failed: {trial.failure}", None, "bad"), *[Cell("-")] * 5)
         else:
@@ -312,6 +314,6 @@ def _trial_table(tuning: Tuning) -> Table:
                 Cell("-") if ratio is None else Cell(text.times(ratio.value), ratio.value),
                 text.size(trial.size_bytes),
             )  # fmt: skip
-        rows.append((Cell(describe_recipe(trial.recipe)), *cells))
+        rows.append((Cell(describe_recipe(trial.recipe)), *cells, Cell(trial.rejected or "-")))
     caption = f"{plural(len(rows), 'trial')}, on {plural(tuning.search_samples, 'sample')}"
     return Table(caption, columns, tuple(rows))

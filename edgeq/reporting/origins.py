@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.parity import meaning
 from edgeq.records import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text
@@ -88,7 +89,7 @@ def parity_section(material: Material) -> Section | None:
         Column("different values", True), Column("largest difference", True),
         Column("top-1 changed", True),
     )  # fmt: skip
-    tones = {"exact": "good", "off by one": "", "wrong": "bad", "failed": "bad"}
+    tones = {"exact": "good", "wrong": "bad", "failed": "bad"}
     blocks: list[Block] = []
     for part in parts:
         count = part.value.sample_count
@@ -109,8 +110,11 @@ def parity_section(material: Material) -> Section | None:
                     Cell("-") if changes is None else Cell(str(changes), changes),
                 )
             )  # fmt: skip
-        caption = f"{text.base(part.value.model.path)} against XNNPACK on this machine"
-        blocks.append(Table(caption, columns, tuple(rows)))
+        model = part.value.model.path
+        caption = f"{text.base(model)} against XNNPACK on this machine"
+        noted = [(row, meaning(row, model)) for row in part.value.rows]
+        notes = [f"{row.device}, {row.kernels}: {note}" for row, note in noted if note is not None]
+        blocks.append(Table(caption, columns, tuple(rows), "\n".join(notes)))
     lead = "The same inputs through each kernel and device."
     return Section("parity", "Same values everywhere", lead, tuple(blocks))
 

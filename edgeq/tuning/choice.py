@@ -13,7 +13,7 @@ from edgeq.errors import GateError
 from edgeq.issues import make_issue
 from edgeq.judging import chance_doubt, require_comparable, unproven_budget
 from edgeq.planning import OnProgress
-from edgeq.tuning.search import Search, badness
+from edgeq.tuning.search import Search, badness, miss
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
 
@@ -59,11 +59,50 @@ class Choice:
         return chosen
 
     def table(self, chosen: Trial) -> tuple[Trial, ...]:
-        """All trials with what was measured, the chosen one first."""
-        timed = [self._with_speed(trial) for trial in self._search.trials]
-        marked = [replace(trial, is_pareto=_is_pareto(trial, timed)) for trial in timed]
-        marked.sort(key=lambda trial: trial.recipe != chosen.recipe)
+        """All trials with what was measured, the chosen one first, and why the others are not it.
+
+        A trial that the samples kept apart rejected is as good as none: it beats no other.
+        """
+        is_refuted = self._search.is_rejected
+        timed = [
+            replace(self._with_speed(trial), is_refuted=is_refuted(trial))
+            for trial in self._search.trials
+        ]
+        alive = [trial for trial in timed if not trial.is_refuted]
+        own = self._with_speed(chosen)
+        marked = [
+            replace(
+                trial,
+                is_pareto=not trial.is_refuted and _is_pareto(trial, alive),
+                rejected=None if trial.recipe == own.recipe else self._why_not(trial, own),
+            )
+            for trial in timed
+        ]
+        marked.sort(key=lambda trial: trial.rejected is not None)
         return tuple(marked)
+
+    def _why_not(self, trial: Trial, chosen: Trial) -> str:
+        """Why a trial was not chosen, in the order in which it is decided."""
+        budget, proof = self._search.options.convert, self._search.proof_against(trial)
+        if trial.sha256 is None:
+            return "no file could be made"
+        if (missed := miss(trial, budget)) is not None:
+            return missed
+        if proof is not None:
+            return f"on the samples kept apart {miss(proof, budget) or 'it could not be run'}"
+        if self._search.is_float(trial) and not self._search.is_float(chosen):
+            return "nothing of it is in INT8"
+        return self._behind(trial, chosen) or _worse(trial, chosen)
+
+    def _behind(self, trial: Trial, chosen: Trial) -> str | None:
+        """In what the user wants the smallest or the fastest of."""
+        if self._search.options.objective == "size":
+            return _larger(trial, chosen)
+        if trial.latency_ms is None or chosen.latency_ms is None:
+            return "its latency was not measured: others came first"
+        if self._speed_class(trial) <= self._speed_class(chosen):
+            return None
+        return f"slower by {100 * (trial.latency_ms / chosen.latency_ms - 1):.0f} %"
 
     def doubts(self, chosen: Trial, quality: Quality, *, is_apart: bool) -> list[Issue]:
         """What is worth knowing about the result."""
@@ -106,15 +145,27 @@ class Choice:
         return next(filter(self._search.confirm, self._by_objective(inside)), None)
 
     def _by_objective(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The best first; where what counts is the same, no other figure may be worse."""
         if self._search.options.objective == "size":
-            return sorted(trials, key=lambda trial: (trial.size_bytes, badness(trial)))
-        fastest = min((ms for _, ms in self._speeds.values()), default=1.0)
+            return sorted(
+                trials, key=lambda trial: (trial.size_bytes, badness(trial), self._ms(trial))
+            )
+        timed = [trial for trial in trials if trial.structure in self._speeds]
+        return sorted(
+            timed,
+            key=lambda trial: (
+                self._speed_class(trial), badness(trial), trial.size_bytes, self._ms(trial)
+            ),
+        )  # fmt: skip
 
-        def key(trial: Trial) -> tuple[float, tuple[float, float]]:
-            _, own = self._speeds[trial.structure]
-            return (math.log(own / fastest) // math.log(_SAME_SPEED), badness(trial))
+    def _speed_class(self, trial: Trial) -> float:
+        """Trials of one class are equally fast; the smallest is the fastest."""
+        fastest = min(ms for _, ms in self._speeds.values())
+        return math.log(self._ms(trial) / fastest) // math.log(_SAME_SPEED)
 
-        return sorted((trial for trial in trials if trial.structure in self._speeds), key=key)
+    def _ms(self, trial: Trial) -> float:
+        known = self._speeds.get(trial.structure)
+        return math.inf if known is None else known[1]
 
     def _measure(self, trials: Sequence[Trial], most: int) -> None:
         """Latency of each structure among the trials, the first ones that are new."""
@@ -172,6 +223,21 @@ class Choice:
             hint="What was tried is kept: the same command with a wider budget decides at once. "
             "Quantization-aware training may reach this one (docs/quantization.md).",
         )
+
+
+def _worse(trial: Trial, chosen: Trial) -> str:
+    """Which figure decides against a trial where the objective does not."""
+    ours, theirs = chosen.drop_points, trial.drop_points
+    if ours is not None and theirs is not None and theirs.value > ours.value:
+        return f"it loses {theirs.value - ours.value:.2f} points more"
+    if trial.sqnr_db < chosen.sqnr_db:
+        return "its SQNR is lower"
+    return _larger(trial, chosen) or "it is not better in any figure"
+
+
+def _larger(trial: Trial, chosen: Trial) -> str | None:
+    more = trial.size_bytes - chosen.size_bytes
+    return f"larger by {more:,} bytes" if more > 0 else None
 
 
 def _mixed_count(trial: Trial) -> int:

@@ -20,7 +20,7 @@ from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool
 from edgeq.tuning.recording import Part
 from edgeq.tuning.workshop import Workshop
-from edgeq.values import LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
+from edgeq.values import ConvertOptions, LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
 
 _MOST_CORRECTED = 3  # of each granularity
 _MOST_PRUNED = 16  # operators that are tried to go back to INT8, one at a time
@@ -53,7 +53,7 @@ class Search:
         self.elapsed_s = 0.0
         self.layers: tuple[LayerEffect, ...] = ()
         self.is_cut_short = False
-        self._rejected: set[Recipe] = set()
+        self._rejected: dict[Recipe, Trial] = {}
         self._names: list[str] = []
 
     def run_plain(self) -> None:
@@ -119,15 +119,9 @@ class Search:
 
     def keeps_budget(self, trial: Trial) -> bool:
         """Whether the drop and the SQNR are within what the user named."""
-        budget = self.options.convert
         if trial.sha256 is None or trial.recipe in self._rejected:
             return False
-        if budget.min_sqnr_db is not None and trial.sqnr_db < budget.min_sqnr_db:
-            return False
-        if budget.max_drop_points is None:
-            return True
-        drop = trial.drop_points
-        return drop is not None and drop.value <= budget.max_drop_points
+        return miss(trial, self.options.convert) is None
 
     def nearest(self) -> Trial | None:
         """The trial that misses the budget by the least: points too many, then SQNR."""
@@ -147,12 +141,16 @@ class Search:
         """Whether the samples kept apart did not confirm it."""
         return trial.recipe in self._rejected
 
+    def proof_against(self, trial: Trial) -> Trial | None:
+        """What the samples kept apart gave, where they did not confirm it."""
+        return self._rejected.get(trial.recipe)
+
     def confirm(self, trial: Trial) -> bool:
         """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
         (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)
         is_inside = self.keeps_budget(confirmed)
         if not is_inside:
-            self._rejected.add(trial.recipe)
+            self._rejected[trial.recipe] = confirmed
         return is_inside
 
     def is_float(self, trial: Trial) -> bool:
@@ -245,6 +243,18 @@ def badness(trial: Trial) -> tuple[float, float]:
     """
     drop = trial.drop_points
     return (0.0 if drop is None else drop.value, -trial.sqnr_db)
+
+
+def miss(trial: Trial, budget: ConvertOptions) -> str | None:
+    """What a trial with a file misses the budget by, None when it keeps it."""
+    least, most, drop = budget.min_sqnr_db, budget.max_drop_points, trial.drop_points
+    if least is not None and trial.sqnr_db < least:
+        return f"an SQNR of {trial.sqnr_db:.1f} dB is below {least:g}"
+    if most is None:
+        return None
+    if drop is None:
+        return "its accuracy was not measured"
+    return None if drop.value <= most else f"a drop of {drop.value:.2f} points is above {most:g}"
 
 
 def _rungs(most: int) -> list[int]:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -48,6 +49,13 @@ def main(folder: Path) -> None:
     image = keras.Input((None, None, 3), name="image")
     seen = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(image))
     keras.Model(image, layers.Dense(5)(seen)).save(folder / "dynamic.keras")
+    sizes = {"first": 4, "second": 3, "third": 2}
+    chain = keras.Sequential([vector, *(layers.Dense(n, name=name) for name, n in sizes.items())])
+    for layer in chain.layers[1:]:
+        layer.bias.assign(layer.bias + np.nan)
+    chain.save(folder / "diverged.keras")
+    chain.save(folder / "diverged.h5")
+    chain.export(folder / "diverged_saved", verbose=False)
     module = Signatures()
     both = {"double": module.double, "triple": module.triple}
     tf.saved_model.save(module, str(folder / "signatures"), signatures=both)

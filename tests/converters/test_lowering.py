@@ -20,7 +20,7 @@ from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.values import ConvertOptions, FloatModel
-from tests.tiny_models import add_one
+from tests.tiny_models import add_one, dense
 
 Lower = Callable[..., FloatModel]
 
@@ -294,3 +294,44 @@ assert result.source.source_kind == "python"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.tflite").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("diverged.keras", "second"),
+        ("diverged.h5", "second"),
+        ("diverged_saved", "sequential/second"),
+    ],
+)
+def test_diverged_weights_are_named(
+    odd: Path, name: str, layer: str, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    """As the framework calls the layer, before TensorFlow lowers it."""
+    path = odd / name
+    with pytest.raises(SourceError) as caught:
+        FileReader(path, identify(path), tensorflow).lower(ConvertOptions(), tmp_path)
+    assert caught.value.message == (
+        f"The weights of layer {layer!r} hold NaN, and so do those of 1 more."
+    )
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Its training has diverged: take an earlier checkpoint")
+
+
+@pytest.mark.parametrize(("value", "told"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_stored_weights_that_are_not_numbers_are_named(
+    value: float, told: str, tmp_path: Path
+) -> None:
+    """A `.tflite`, and what comes from the converters of PyTorch and ONNX."""
+    path = tmp_path / "diverged.tflite"
+    path.write_bytes(dense("float32", value))
+    with pytest.raises(SourceError, match=rf"^The weights of layer 'y' hold {told}\. "):
+        lowering.adopt(path, ConvertOptions())
+
+
+def test_an_infinity_that_is_added_on_purpose_is_no_weight(tmp_path: Path) -> None:
+    """As a mask before a softmax."""
+    path = tmp_path / "masked.tflite"
+    path.write_bytes(add_one().replace(np.float32(1).tobytes(), np.float32(-np.inf).tobytes()))
+    assert path.read_bytes() != add_one()
+    assert lowering.adopt(path, ConvertOptions()).source_kind == "tflite"

@@ -12,23 +12,28 @@ import pytest
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
+from edgeq.gating.absolutes import tail_interval
 from edgeq.gating.gate import apply_policy, weigh
+from edgeq.gating.intervals import Estimate
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
 from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
 from edgeq.parity import Parity
-from edgeq.records import Record
+from edgeq.records import Evaluations, Record
 from edgeq.values import (
     BenchRun,
+    Evaluation,
     Finding,
     GateResult,
     Interval,
+    MetricValue,
     Origin,
     OutputQuality,
     PartQuality,
     Ratio,
     Round,
+    RuntimeInfo,
 )
 from tests import tiny_models
 
@@ -193,6 +198,29 @@ CASES: list[tuple[str, str, Alter, str, str]] = [
     ("max_p90_ms", "[policy.devices.local]\nmax_p90_ms = 1000",
      lambda r: with_facts(r, device="pi4"), "cannot-tell",
      "no record has such a figure of local; there are records of pi4"),
+    # 464 of 500 are right: 92.8 %, with an interval of 90.2 % to 94.8 %.
+    ("min_accuracy", "min_accuracy = 90", same, "pass", "the whole interval is within the limit"),
+    ("min_accuracy", "min_accuracy = 95", same, "fail", "the whole interval is beyond the limit"),
+    ("min_accuracy", "min_accuracy = 92", same, "cannot-tell",
+     "the interval reaches from within the limit to beyond it"),
+    ("min_accuracy", 'min_accuracy = 92\ndrop_must_be = "not-disproven"', same, "pass",
+     "not proven to be beyond the limit"),
+    ("min_accuracy", "min_accuracy = 90", unlabelled, "cannot-tell", "no record has such a figure"),
+    ("max_p99_ms", "[policy.devices.local]\nmax_p99_ms = 1000", same, "pass",
+     "not proven to be beyond the limit"),
+    ("max_p99_ms", "[policy.devices.local]\nmax_p99_ms = 0.01", same, "fail",
+     "the whole interval is beyond the limit"),
+    ("max_p99_ms", "[policy.devices.local]\nmax_p99_ms = 1000", loaded, "cannot-tell",
+     "the figure is doubted: Others used 2 cores. [bench.load]"),
+    ("max_init_ms", "[policy.devices.local]\nmax_init_ms = 1", same, "pass", "within the limit"),
+    ("max_init_ms", "[policy.devices.local]\nmax_init_ms = 0.9", same, "fail", "beyond the limit"),
+    ("max_init_ms", "[policy.devices.local]\nmax_init_ms = 1", loaded, "cannot-tell",
+     "the figure is doubted: Others used 2 cores. [bench.load]"),
+    ("max_arena", 'max_arena = "32192 B"', same, "pass", "within the limit"),
+    ("max_arena", 'max_arena = "32191 B"', loaded, "fail", "beyond the limit"),
+    ("max_arena", '[policy.devices.local]\nmax_arena = "100 kB"',
+     lambda r: with_runs(r, arena_bytes=None), "cannot-tell",
+     "no record has such a figure of local; there are records of local"),
 ]  # fmt: skip
 
 
@@ -453,15 +481,61 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
 
 
 def test_each_table_has_its_own_rules() -> None:
-    anywhere = {"min_speedup", "max_peak_memory"}
-    assert set(rules_in("devices")) == {"max_p50_ms", "max_p90_ms"} | anywhere
+    anywhere = {"min_speedup", "max_peak_memory", "max_arena"}
+    assert set(rules_in("devices")) == anywhere | {
+        "max_p50_ms", "max_p90_ms", "max_p99_ms", "max_init_ms"
+    }  # fmt: skip
     assert set(rules_in("")) == anywhere | {
-        "max_drop_points", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
+        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
     }  # fmt: skip
     assert set(rules_in("regression")) == {
         "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
         "max_p90_percent", "max_peak_memory_percent",
     }  # fmt: skip
+
+
+def evaluated(record: Record, right: int, **fields: Any) -> Record:
+    """What `eval` says about the compared model on the same 500 samples."""
+    value = record.value
+    found = Evaluation(
+        model=value.candidate, data=value.data, sample_count=500, interval=None,
+        runtime=RuntimeInfo("ai-edge-litert", "2.3.0"), preprocessing=value.preprocessing,
+        metrics=(MetricValue("top1", right / 5, "percent", True),), **fields,
+    )  # fmt: skip
+    return replace(record, path="eval.json", kind="eval", value=Evaluations((found,)))
+
+
+def test_an_evaluation_tells_the_accuracy(gate: Any, compared: Record, converted: Record) -> None:
+    policy, alone = "[policy]\nmin_accuracy = 90\n", evaluated(compared, 464)
+    finding = only(gate(policy, [alone]))
+    assert (finding.verdict, finding.figure) == ("pass", "92.80 % (90.19 to 94.75)")
+    assert finding.origins[0].json_path == "$.evaluations[0].metrics[0].value"
+    assert gate(policy, [sound(compared), evaluated(compared, 400)]).verdict == "fail"
+    doubted = evaluated(compared, 464, issues=WEAK)
+    assert only(gate(policy, [doubted])).verdict == "cannot-tell"
+    # That the search chose on these very samples is known from another record.
+    same = replace(compared.value.candidate, sha256=converted.value.model.file.sha256)
+    ours = replace(compared, value=replace(compared.value, candidate=same))
+    shown = replace(converted.value, data=compared.value.data)
+    found = only(gate(policy, [replace(converted, value=shown), evaluated(ours, 464)]))
+    assert "[convert.not_held_out]" in found.reason
+
+
+def test_an_evaluation_of_another_model_is_refused(gate: Any, compared: Record) -> None:
+    other = replace(compared.value.candidate, sha256="0" * 64)
+    stranger = replace(compared, value=replace(compared.value, candidate=other))
+    with pytest.raises(RecordError, match=r"^The records are of different models: "):
+        gate("[policy]\nmin_accuracy = 90\n", [compared, evaluated(stranger, 464)])
+
+
+def test_the_tail_of_a_latency_holds_that_of_each_round() -> None:
+    steady = [1.0] * 990 + [2.0] * 10
+    assert tail_interval([steady]) == Estimate(pytest.approx(1.01), 1.0, 2.0)
+    assert tail_interval([steady] * 99 + [[3.0] * 100]).high == 3.0
+    assert tail_interval([steady] * 99 + [[3.0] * 99]).high == 2.0  # too few to have a hundredth
+    assert tail_interval([[1.0, 2.0]]) == Estimate(
+        pytest.approx(1.99), pytest.approx(1.99), math.inf
+    )
 
 
 def test_a_missed_rule_decides_over_one_that_cannot_be_judged(gate: Any, compared: Record) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgeq.tuning.choice import _is_pareto
+from edgeq.tuning.choice import Choice, _is_pareto
 from edgeq.tuning.search import Search, badness
 from edgeq.values import ConvertOptions, Interval, Ratio, Recipe, Trial, TuneOptions
 
@@ -32,7 +35,7 @@ def trial(
 def search(*trials: Trial, rejected: tuple[Recipe, ...] = (), **budget: Any) -> Any:
     """What the budget is decided by, of a search."""
     own = SimpleNamespace(
-        options=TuneOptions(ConvertOptions(**budget)), trials=list(trials), _rejected=set(rejected)
+        options=TuneOptions(ConvertOptions(**budget)), trials=list(trials), _rejected=rejected
     )
     own.ranked = lambda: sorted((item for item in trials if item.sha256 is not None), key=badness)
     return own
@@ -102,3 +105,68 @@ def test_what_another_is_better_than_in_all_is_no_choice(
 ) -> None:
     assert _is_pareto(own, [own, other]) == is_pareto
     assert _is_pareto(own, [other, own]) == is_pareto
+
+
+def named(number: int, given: Trial) -> Trial:
+    """With a recipe and a structure of its own, so that it has its own latency."""
+    return replace(given, recipe=Recipe(f"{number}", False, "channel"), structure=f"{number}")
+
+
+def choice(*trials: Trial, rejected: Mapping[Recipe, Trial], objective: str = "latency") -> Choice:
+    """What is known once these were tried and measured, for a drop of 0.5 points."""
+    own = search(*trials, rejected=rejected, max_drop_points=0.5)
+    own.options = replace(own.options, objective=objective)
+    own.is_rejected = lambda item: Search.is_rejected(own, item)
+    own.proof_against = lambda item: Search.proof_against(own, item)
+    own.is_float = lambda item: bool(item.recipe.keep_float)
+    made = Choice(own, Path(), SimpleNamespace(), SimpleNamespace(), lambda *told: None)  # type: ignore[arg-type]
+    made._speeds = {
+        item.structure: (item.speedup, item.latency_ms)
+        for item in trials
+        if item.speedup is not None and item.latency_ms is not None
+    }
+    return made
+
+
+def test_each_trial_says_why_it_was_not_chosen() -> None:
+    chosen = named(0, trial(38.0, 0.0, ms=1.0))
+    better = named(1, trial(39.0, 0.0, ms=1.0))
+    all_float = replace(trial(99.0, 0.0, ms=1.0), recipe=Recipe("1", False, "channel", (), ("c",)))
+    others = {
+        "on the samples kept apart a drop of 0.70 points is above 0.5": better,
+        "a drop of 0.60 points is above 0.5": named(2, trial(40.0, 0.6, ms=1.0)),
+        "no file could be made": named(3, trial(sha256=None)),
+        "its latency was not measured: others came first": named(4, trial(37.0, 0.0)),
+        "slower by 10 %": named(5, trial(40.0, 0.0, ms=1.1)),
+        "it loses 0.10 points more": named(6, trial(40.0, 0.1, ms=1.02)),
+        "its SQNR is lower": named(7, trial(37.0, 0.0, ms=1.02)),
+        "larger by 1,000 bytes": named(8, trial(38.0, 0.0, ms=1.0, size=1100)),
+        "it is not better in any figure": named(9, trial(38.0, 0.0, ms=1.0)),
+        "nothing of it is in INT8": all_float,
+    }
+    rejected = {better.recipe: trial(39.0, 0.7)}
+    table = choice(*others.values(), chosen, rejected=rejected).table(chosen)
+    assert (table[0].recipe, table[0].rejected) == (chosen.recipe, None)
+    assert {item.rejected: item.recipe for item in table[1:]} == {
+        reason: item.recipe for reason, item in others.items()
+    }
+
+
+def test_what_the_samples_kept_apart_rejected_beats_nothing() -> None:
+    chosen, better = named(0, trial(38.0, 0.0, ms=1.0)), named(1, trial(39.0, 0.0, ms=1.0))
+    rejected = {better.recipe: trial(39.0, 0.7)}
+    first, second = choice(better, chosen, rejected=rejected).table(chosen)
+    assert (first.recipe, first.is_pareto, second.is_pareto) == (chosen.recipe, True, False)
+    assert (first.is_refuted, second.is_refuted) == (False, True)
+    first, second = choice(better, chosen, rejected={}).table(better)
+    assert (first.recipe, first.is_pareto, second.is_pareto) == (better.recipe, True, False)
+
+
+@pytest.mark.parametrize("objective", ["latency", "size"])
+def test_of_equals_none_is_chosen_that_another_beats(objective: str) -> None:
+    slow, large = trial(30.0, 0.0, ms=1.02), trial(30.0, 0.0, ms=1.0, size=101)
+    best = named(3, trial(30.0, 0.0, ms=1.0))
+    trials = [named(1, slow), named(2, large), best]
+    made = choice(*trials, rejected={}, objective=objective)
+    assert made._by_objective(trials)[0] == best
+    assert made.table(best)[0].is_pareto

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,19 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
         f"Wrote {out}",
     ):
         assert expected in text
+    why = "on the samples kept apart a drop of 1.50 points is above 1"
+    worst = replace(result.trials[-1], is_refuted=True, is_pareto=False, rejected=why)
+    refuted = show_tuning(replace(result, trials=(*result.trials[:-1], worst)))
+    assert "refuted" in refuted  # however far down it would be
 
 
 def test_no_trial_dominates_a_pareto_one(tune: Any, tmp_path: Path) -> None:
     result = tune(tmp_path / "tuned.tflite", max_drop_points=1.0, objective="size")
+    assert [bool(trial.rejected) for trial in result.trials] == [False] + [True] * (
+        len(result.trials) - 1
+    )
     pareto = [trial for trial in result.trials if trial.is_pareto]
-    assert pareto
+    assert pareto[0] is result.trials[0]
     for trial in pareto:
         for other in result.trials:
             if other.latency_ms is None or trial.latency_ms is None:

@@ -1,0 +1,101 @@
+"""Figures of the model alone: its accuracy, rare latencies, how long loading takes, its arena."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from edgeq import timing
+from edgeq.gating.facts import EvalFact, Facts, QualityFact, inside
+from edgeq.gating.figures import Figure, find_benches, find_qualities, run_of, show
+from edgeq.gating.intervals import Estimate
+from edgeq.metrics import wilson_interval
+
+_Z95 = 1.959964
+_TAIL = 0.99
+_WHOLE_TAIL = 100  # inferences of which the tail is one
+
+
+def find_accuracies(facts: Facts) -> Iterator[Figure]:
+    """Top-1 accuracy on each data set: of `compare` and `eval`, else of `convert` or `tune`."""
+    compared = [fact for fact in find_qualities(facts) if fact.is_compared or not facts.evaluations]
+    for fact in compared:
+        pairs = fact.quality.paired
+        if pairs is not None:
+            right = pairs.both_right + pairs.only_candidate
+            count = right + pairs.only_baseline + pairs.both_wrong
+            yield _accuracy(fact, right, count, ".candidate_accuracy_percent")
+    for evaluated in facts.evaluations:
+        for place, metric in enumerate(evaluated.evaluation.metrics):
+            if metric.name == "top1":
+                count = evaluated.evaluation.sample_count
+                right = round(metric.value * count / 100)
+                yield _accuracy(evaluated, right, count, f".metrics[{place}].value")
+
+
+def _accuracy(fact: QualityFact | EvalFact, right: int, count: int, path: str) -> Figure:
+    estimate = Estimate(100 * right / count, *wilson_interval(right, count))
+    origins = (inside(fact.origin, path),)
+    shown = show(estimate, "{:.2f} %")
+    return Figure(fact.data.sha256, estimate, "percent", shown, origins, fact.issues)
+
+
+def find_tails(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """The latency that one in a hundred inferences exceeds, one figure for each measurement."""
+    for fact in find_benches(facts, device):
+        run = run_of(fact)
+        estimate = None if run.latency.p99_ms is None else Estimate(run.latency.p99_ms)
+        if estimate is not None and any(run.latencies_ms):
+            estimate = tail_interval(run.latencies_ms)
+        if estimate is not None:
+            origins = (inside(fact.origin, f".runs[{fact.index}].latency.p99_ms"),)
+            shown = show(estimate, "{:.4g} ms")
+            name = fact.result.facts.device
+            yield Figure(name, estimate, "ms", shown, origins, run.issues, fact)
+
+
+def tail_interval(rounds: Sequence[Sequence[float]]) -> Estimate:
+    """The 99th percentile of all times, with its 95 % interval.
+
+    The interval holds the order statistics that enclose it, were all times independent: the number
+    below it is binomial (Conover, "Practical Nonparametric Statistics", section 3.2). Times of one
+    round have more in common, so it also holds the percentile of each round that is long enough to
+    have one. With too few times there is no upper end: infinity.
+
+    Args:
+        rounds: times of each; not all are empty.
+    """
+    ordered = sorted(time for times in rounds for time in times)
+    count = len(ordered)
+    half = _Z95 * math.sqrt(count * _TAIL * (1 - _TAIL))
+    low = math.floor(count * _TAIL + 0.5 - half)
+    high = math.ceil(count * _TAIL + 0.5 + half)
+    whole = [times for times in rounds if len(times) >= _WHOLE_TAIL]
+    known = [timing.percentile(sorted(times), _TAIL) for times in [ordered, *whole]]
+    return Estimate(
+        known[0],
+        min([ordered[low - 1] if low >= 1 else 0.0, *known]),
+        max([ordered[high - 1] if high <= count else math.inf, *known]),
+    )
+
+
+def find_inits(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """Time to load the model, one figure for each measurement."""
+    for fact in find_benches(facts, device):
+        run = run_of(fact)
+        origins = (inside(fact.origin, f".runs[{fact.index}].init_ms"),)
+        estimate, name = Estimate(run.init_ms), fact.result.facts.device
+        yield Figure(name, estimate, "ms", f"{run.init_ms:.4g} ms", origins, run.issues, fact)
+
+
+def find_arenas(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """Memory for activations, one figure for each measurement that knows it.
+
+    The planner lays out the same on a busy machine and on an emulated one: nothing is doubted.
+    """
+    for fact in find_benches(facts, device):
+        size, name = run_of(fact).arena_bytes, fact.result.facts.device
+        if size is not None:
+            origins = (inside(fact.origin, f".runs[{fact.index}].arena_bytes"),)
+            shown = f"{size / 1e3:.1f} kB"
+            yield Figure(name, Estimate(float(size)), "bytes", shown, origins, (), fact)
