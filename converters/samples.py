@@ -25,6 +25,7 @@ from edgeq.converters.preprocessing import apply, find_preprocessing
 from edgeq.converters.sources import Row, Source, open_arrays
 from edgeq.converters.tables import open_table
 from edgeq.errors import DataError
+from edgeq.escaping import printable
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue, Preprocessing, TensorSpec
 
@@ -83,6 +84,8 @@ class Samples:
             sample_count=self.count,
             has_labels=self.has_labels,
             preprocessing=self._preprocessing,
+            # A folder's name may be no text, which no record could hold.
+            class_names=tuple(map(printable, self.class_names)),
         )
 
     @property

@@ -54,12 +54,14 @@ RUNTIMES = (
 
 BURST_S = 0.03  # of inferences in a row before the next model has its turn
 MIN_RUNS = 30  # below this an interval of the median says little
+MAX_BURST = 1000  # inferences in a row
 MAX_RUNS = 20000  # once the minimum time is over: more only fill the record with times
 MOST_RUNS = 200000  # whatever the minimum time
-ROUNDS = 20  # at least, for a fixed number of runs, so that models can be compared round by round
-SHORTEST = 10  # runs in a row: the first ones after another model's turn find cold caches
-TIGHT = 0.01  # half-width of the interval, relative to the median, that ends a measurement
+FEWEST_ROUNDS = 3  # of fresh processes, however long loading takes
+TIGHT = 0.01  # half-width of the times' own interval, relative to the median, that is enough
+STEADY = 0.05  # between the medians of two windows of a model that has warmed up
 WARMUP_S = 2.0  # at most, once a model has run three times
+WINDOW_S = 0.05  # of warming up
 SAMPLE_S = 0.5  # between looks at clock and temperature
 MAX_LOOKS = 1200  # in a sustained run; that is every half second of ten minutes
 LOOK_S = 0.05  # of inferences that run while the machine is looked at, and do not count
@@ -1112,33 +1114,85 @@ def run_check(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
 
 
 def run_bench(job: Dict[str, Any], deadline: Optional[float]) -> Dict[str, Any]:
-    """Measure models in turns; one that fails does not stop the others."""
+    """Measure models in turns, in several rounds; one that fails does not stop the others.
+
+    Where a process lies in memory decides over some per cent of its latency, all its life long. So
+    each round measures every model in a fresh process, and what counts are the rounds.
+    """
     pause_s = max(SAMPLE_S, (job.get("sustained_s") or 0) / MAX_LOOKS)
     watch = Watch(job.get("cores") or own_cores(), pause_s)
     runs = [Bench(index, entry, job, deadline, watch) for index, entry in enumerate(job["models"])]
     # Before the workers start: a worker's processor time is counted when it has ended, all of it.
     watch.look()
-    for run in runs:
-        run.guarded(run.prepare)
-    for run in runs:
-        run.guarded(run.warm_up)
-    watch.look()
-    number = 0
-    while any(run.wants_more() for run in runs):
-        order = runs[number % len(runs) :] + runs[: number % len(runs)]
-        for run in order:
-            # A model that is done goes on as long as another is not: rounds stay paired.
-            run.guarded(run.measure)
+    number, rounds = 0, int(job.get("rounds", 1))
+    while number < rounds and any(run.error is None for run in runs):
+        costs = run_round(runs, number, rounds - number, watch)
         number += 1
-        if watch.is_due():
-            seen = next((run for run in order if run.error is None), order[0])
-            seen.guarded(seen.observe)
-            emit("progress", step="measure", done=min(run.count for run in runs))
+        if number == 1 and job.get("spare_s") is not None:
+            rounds = min(rounds, affordable_rounds(job, len(runs), *costs))
     watch.look()  # while the clock is still what it was
     for run in runs:
         run.guarded(run.finish)
     watch.look()
     return {"models": [run.plain() for run in runs], "health": watch.looks}
+
+
+def run_round(
+    runs: Sequence[Bench], number: int, left: int, watch: Watch
+) -> Tuple[float, float, float]:
+    """Measure each model in a fresh process, in bursts that take turns.
+
+    Args:
+        left: rounds, with this one.
+
+    Returns:
+        Seconds of loading all models, of warming them up, and of all inferences in a second.
+    """
+    order = [*runs[number % len(runs) :], *runs[: number % len(runs)]]
+    began = time.monotonic()
+    for run in order:
+        run.guarded(run.prepare)
+    loaded = time.monotonic()
+    for run in order:
+        run.guarded(run.warm_up)
+    warm = time.monotonic()
+    if number == 0:
+        watch.look()
+    for run in runs:
+        run.begin(left)
+    while any(run.wants_more() for run in runs):
+        for run in order:
+            # A model that is done goes on as long as another is not: bursts stay paired.
+            run.guarded(run.measure)
+        order = [*order[1:], order[0]]
+        if watch.is_due():
+            seen = next((run for run in order if run.error is None), order[0])
+            seen.guarded(seen.observe)
+            emit("progress", step="measure", done=min(run.count for run in runs))
+    for run in runs:
+        run.guarded(run.end)
+    return loaded - began, warm - loaded, sum(run.typical_s for run in runs)
+
+
+def affordable_rounds(
+    job: Dict[str, Any], models: int, load_s: float, warm_s: float, typical_s: float
+) -> int:
+    """Rounds that take at most twice as long as one round with all of the measuring in it.
+
+    Args:
+        load_s, warm_s: of the first round; later ones warm up for one window only.
+        typical_s: of an inference of each model.
+    """
+    if job.get("runs") is not None:
+        measure_s = job["runs"] * typical_s
+    else:
+        measure_s = max(models * float(job["min_time_s"]), MIN_RUNS * typical_s)
+        measure_s = min(measure_s, models * float(job["max_time_s"]))
+    once = 2 * load_s + warm_s + measure_s  # the arena is looked up in another process
+    # Each round has one inference of each model at least.
+    later = load_s + min(warm_s, max(models * WINDOW_S, typical_s))
+    later += max(0.0, typical_s - measure_s / job["rounds"])
+    return max(FEWEST_ROUNDS, 1 + int((once + job["spare_s"]) / later))
 
 
 class Watch:
@@ -1206,10 +1260,13 @@ class Bench:
         self.error: Optional[Dict[str, Any]] = None
         self.facts: Dict[str, Any] = {}
         self.warmup: List[int] = []
+        self.starts: List[Dict[str, float]] = []  # of each round, as is the next
         self.rounds: List[List[int]] = []
         self.times: List[int] = []
         self.count = 0
         self.size = 1
+        self.typical_s = 0.0
+        self.limits = {"runs": 0.0, "min_s": 0.0, "max_s": 0.0, "enough": 0.0, "most": 0.0}
         self.sustained_s: Optional[float] = job.get("sustained_s")
         self.began = 0.0  # of a sustained run
         self.windows = make_windows(job)
@@ -1229,57 +1286,81 @@ class Bench:
 
     def prepare(self) -> None:
         """Load, set the inputs, and run once."""
-        emit("progress", step="load", done=self.index)
+        if not self.starts:
+            emit("progress", step="load", done=self.index)
         self.child = self.start_worker()
         if self.job.get("cores"):
             self.child.call("pin", cores=self.job["cores"])
         options = {"runtime": self.job.get("runtime"), "threads": self.job["threads"]}
-        self.facts = self.child.call("load", model=self.entry["path"], **options)
+        found = self.child.call("load", model=self.entry["path"], **options)
         self.child.call("feed", arrays=self.entry.get("inputs", {}), seed=0)
-        self.facts["first_ms"] = self.child.call("burst", count=1)[0] / 1e6
+        first_ms = self.child.call("burst", count=1)[0] / 1e6
+        self.starts.append({"init_ms": found["init_ms"], "first_ms": first_ms})
+        self.facts["runtime"] = found["runtime"]
 
     def start_worker(self) -> Child:
         """A process of its own."""
         return Child(self.deadline, self.job.get("patience_s", PATIENCE_S))
 
     def warm_up(self) -> None:
-        """Run until two windows in a row have the same median within 5 %, or time is up."""
-        emit("progress", step="warm up", done=self.index)
+        """Run until two windows in a row have the same median within 5 %, or time is up.
+
+        In later rounds, the first window is held against those of the round before.
+        """
+        if not self.warmup:
+            emit("progress", step="warm up", done=self.index)
         began = time.monotonic()
-        last: Optional[float] = None
+        last, spent = self.typical_s * 1e9, []
         while True:
-            times = self.child.call("burst", count=1000, time_s=0.05)
-            self.warmup += times
+            times = self.child.call("burst", count=1000, time_s=WINDOW_S)
+            spent += times
             median = median_interval(times)[1]
-            is_steady = last is not None and abs(median - last) <= 0.05 * last
-            if is_steady or (len(self.warmup) >= 3 and time.monotonic() - began > WARMUP_S):
+            is_steady = last > 0 and abs(median - last) <= STEADY * last
+            if is_steady or (len(spent) >= 3 and time.monotonic() - began > WARMUP_S):
                 break
             last = median
-        self.size = min(max(1, round(BURST_S * 1e9 / max(median, 1))), MAX_RUNS // ROUNDS)
-        if self.job.get("runs") is not None:
-            self.size = min(self.size, max(SHORTEST, math.ceil(self.job["runs"] / ROUNDS)))
+        self.typical_s = median / 1e9
+        self.size = min(max(1, round(BURST_S * 1e9 / max(median, 1))), MAX_BURST)
+        if not self.warmup:
+            self.warmup = spent
         self.began = time.monotonic()
 
+    def begin(self, left: int) -> None:
+        """Divide what is to be measured among the rounds that are left."""
+        job, spent, done = self.job, sum(self.times) / 1e9, len(self.times)
+        self.rounds.append([])
+        self.limits = {
+            "runs": math.ceil((int(job.get("runs") or 0) - done) / left),
+            "min_s": (float(job.get("min_time_s") or 0) - spent) / left,
+            "max_s": (float(job.get("max_time_s") or 0) - spent) / left,
+            "enough": (MAX_RUNS - done) / left,
+            "most": (MOST_RUNS - done) / left,
+        }
+
     def wants_more(self) -> bool:
-        """Whether this model needs another round."""
+        """Whether this model needs another burst in this round."""
         if self.error is not None:
             return False
         if self.sustained_s is not None:
             return time.monotonic() - self.began < self.sustained_s
+        own, limits = self.rounds[-1], self.limits
         if self.job.get("runs") is not None:
-            return len(self.times) < int(self.job["runs"])
-        spent = sum(self.times) / 1e9
-        if spent >= float(self.job["max_time_s"]) or len(self.times) >= MOST_RUNS:
+            return len(own) < limits["runs"]
+        return not own or self.is_open(sum(own) / 1e9, len(own))
+
+    def is_open(self, spent: float, count: int) -> bool:
+        """Whether a round that has so much needs more."""
+        if spent >= self.limits["max_s"] or count >= self.limits["most"]:
             return False
-        if spent < float(self.job["min_time_s"]):
+        if spent < self.limits["min_s"]:
             return True
-        return len(self.times) < MAX_RUNS and not is_tight(self.times)
+        return count < self.limits["enough"] and not is_tight(self.times)
 
     def measure(self) -> None:
         """One round's burst."""
         size = self.size
         if self.job.get("runs") is not None:
-            size = min(size, self.job["runs"] - len(self.times))
+            size = min(size, int(self.limits["runs"]) - len(self.rounds[-1]))
         if size <= 0:
             return
         before, began = self.watch.meter.counters(), time.monotonic()
@@ -1291,7 +1372,7 @@ class Bench:
             self.energy["inferences"] += len(times)
         self.count += len(times)
         if self.sustained_s is None:
-            self.rounds.append(times)
+            self.rounds[-1] += times
             self.times += times
         else:
             place = int((began - self.began) / self.job["window_s"])
@@ -1306,10 +1387,14 @@ class Bench:
         self.watch.look()
         self.child.receive()
 
-    def finish(self) -> None:
-        """Memory of this process, then the arena from a process of its own."""
-        self.facts["peak_rss_bytes"] = self.child.call("memory")
+    def end(self) -> None:
+        """A round's process ends; the memory is that of the largest."""
+        peak = self.child.call("memory")
+        self.facts["peak_rss_bytes"] = max(peak, self.facts.get("peak_rss_bytes", 0))
         self.child.kill()
+
+    def finish(self) -> None:
+        """The arena, from a process of its own."""
         probe = self.start_worker()
         try:
             probe.call("load", model=self.entry["path"], runtime=self.job.get("runtime"),
@@ -1330,7 +1415,8 @@ class Bench:
             energy = {"meter": "PMIC", "watts": self.watts}
         elif self.energy["seconds"] >= METERED_S:
             energy = dict(self.energy, meter="RAPL")
-        found = dict(self.facts, warmup_ns=self.warmup, rounds_ns=self.rounds, energy=energy)
+        found = dict(self.facts, starts=self.starts, energy=energy)
+        found.update(warmup_ns=self.warmup, rounds_ns=self.rounds)
         if self.sustained_s is not None:
             found["rounds_ns"] = [window.kept for window in self.windows]
             found["counts"] = [window.count for window in self.windows]

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeq.device_runners.agent import MIN_RUNS, TIGHT
 from edgeq.issues import make_issue
-from edgeq.values import BenchRun, Issue
+from edgeq.values import BenchRun, DeviceFacts, Issue
 
 _LOOSE = 2 * TIGHT  # half-width of the median's interval that calls a run noisy
 _SCATTER = 0.10  # median absolute deviation, relative to the median
@@ -21,7 +21,7 @@ Look = Mapping[str, Any]
 
 
 def find_issues(
-    run: BenchRun, looks: Sequence[Look], emulator: str | None = None
+    run: BenchRun, looks: Sequence[Look], facts: DeviceFacts | None = None
 ) -> tuple[Issue, ...]:
     """Everything that makes a run's figures less trustworthy, with the numbers.
 
@@ -30,11 +30,12 @@ def find_issues(
     Args:
         looks: at clock, temperature and processor time: before the models are loaded, after
             warming up, now and then while measuring, after the last round, and at the end.
-        emulator: that the processor is made of, None for a real one.
+        facts: of the device, None where they are not known.
     """
     is_burst = run.sustained is None
     found = (
-        emulated_issue(emulator),
+        None if facts is None else emulated_issue(facts.emulator),
+        None if facts is None else _threads(run, facts),
         _undervoltage(looks),
         _few_runs(run),
         _no_raw_times(run),
@@ -53,6 +54,18 @@ def emulated_issue(emulator: str | None) -> Issue | None:
         return None
     return make_issue(
         "bench.emulated", f"This device is emulated ({emulator}): its latency means nothing."
+    )
+
+
+def _threads(run: BenchRun, facts: DeviceFacts) -> Issue | None:
+    """Threads of one inference wait for each other, so one without a core delays all."""
+    if run.threads <= facts.core_count:
+        return None
+    cores = f"{facts.core_count} core{'' if facts.core_count == 1 else 's'}"
+    return make_issue(
+        "bench.threads",
+        f"{run.model.path}: {run.threads} threads on the {cores} of {facts.device} wait for each "
+        f"other; pass --threads {facts.core_count} at most.",
     )
 
 
@@ -115,10 +128,11 @@ def _noisy(run: BenchRun) -> Issue | None:
     scatter = statistics.median(abs(time - latency.p50_ms) for time in times) / latency.p50_ms
     if width <= _LOOSE and scatter <= _SCATTER:
         return None
+    advice = "; pass more --rounds" if width > _LOOSE and run.latencies_ms else ""
     return make_issue(
         "bench.noisy",
         f"{run.model.path}: the median is known to {100 * width:.1f} % only, and half of the runs "
-        f"lie more than {100 * scatter:.1f} % off it.",
+        f"lie more than {100 * scatter:.1f} % off it{advice}.",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -32,11 +34,16 @@ from edgeq.values import (
     Energy,
     FileRef,
     MachineLook,
+    Round,
     RuntimeInfo,
 )
 
 Arrays = Mapping[str, NDArray[Any]]
 
+# An odd number of rounds whose interval leaves out one slow process on either side.
+DEFAULT_ROUNDS = 9
+# What a bench takes beside the agent's work, of which as much again may go into rounds.
+_LOCAL_S, _BOARD_S = 0.5, 4.0
 _LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
 _MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be memory
 _BATCH_BYTES = 8 << 20  # sent to a board at a time, and lost when a run is interrupted
@@ -97,7 +104,12 @@ def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> 
         "runs": options.runs,
         "min_time_s": options.min_time_s,
         "max_time_s": options.max_time_s,
+        "rounds": _rounds(options),
+        # Seconds that a bench takes beside the agent; with so many rounds asked for, all are made.
+        "spare_s": None,
     }
+    if options.rounds is None:
+        settings["spare_s"] = _BOARD_S if isinstance(device, BoardDevice) else _LOCAL_S
     if options.sustained_s is None:
         return settings
     if len(models) > 1:
@@ -107,9 +119,20 @@ def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> 
         )
     if options.runs is not None:
         raise UsageError(f"--sustained runs for a time, --runs {options.runs} for a number.")
+    if options.rounds is not None:
+        raise UsageError(
+            f"--sustained runs in one process, --rounds {options.rounds} asks for several."
+        )
     if not 0 < options.sustained_s <= _LONGEST_S / 2 or options.window_s <= 0:
         raise UsageError(f"--sustained {options.sustained_s / 60:g} is no time up to 720 minutes.")
-    return {**settings, "sustained_s": options.sustained_s, "window_s": window_length(options)}
+    own = {"sustained_s": options.sustained_s, "window_s": window_length(options), "rounds": 1}
+    return {**settings, **own}
+
+
+def _rounds(options: BenchOptions) -> int:
+    """At most: each has a run of its own."""
+    wanted = options.rounds or DEFAULT_ROUNDS
+    return wanted if options.runs is None else min(wanted, options.runs)
 
 
 def _read_bench(
@@ -128,8 +151,8 @@ def _read_bench(
             raise _explain(model, device, plain["error"])
         file = storage.refer(model, shown_as.get(model))
         runs.append(_read_run(file, facts, options, plain, result["health"]))
-    first, is_sound = runs[0].latencies_ms, all(run.validity != "invalid" for run in runs)
-    ratios = [timing.ratio_of_medians(first, run.latencies_ms) for run in runs[1:] if is_sound]
+    first, is_sound = _medians(runs[0]), all(run.validity != "invalid" for run in runs)
+    ratios = [timing.ratio_of_rounds(first, _medians(run)) for run in runs[1:] if is_sound]
     return BenchResult(
         facts=facts,
         options=options,
@@ -159,16 +182,18 @@ def _read_run(
     plain: Mapping[str, Any],
     looks: Sequence[health.Look],
 ) -> BenchRun:
-    latency = timing.summarize([time / 1e6 for times in plain["rounds_ns"] for time in times])
-    rounds = tuple(tuple(time / 1e6 for time in times) for times in plain["rounds_ns"])
+    times = tuple(tuple(time / 1e6 for time in times) for times in plain["rounds_ns"])
+    is_burst = options.sustained_s is None
+    processes = times if is_burst else (tuple(itertools.chain.from_iterable(times)),)
+    latency = timing.summarize(processes)
     run = BenchRun(
         model=file,
         runtime=RuntimeInfo(plain["runtime"]["name"], plain["runtime"]["version"]),
         threads=options.threads,
-        init_ms=plain["init_ms"],
-        first_ms=plain["first_ms"],
+        init_ms=statistics.median(start["init_ms"] for start in plain["starts"]),
+        first_ms=statistics.median(start["first_ms"] for start in plain["starts"]),
         warmup_ms=tuple(time / 1e6 for time in plain["warmup_ns"]),
-        latencies_ms=rounds,
+        latencies_ms=times,
         latency=latency,
         peak_rss_bytes=plain["peak_rss_bytes"],
         arena_bytes=plain["arena_bytes"],
@@ -177,13 +202,24 @@ def _read_run(
         issues=(),
         cores=choose_cores(facts, options.cores, options.threads),
         energy=_read_energy(plain["energy"], latency.mean_ms),
+        rounds=tuple(map(_read_round, plain["starts"], processes)),
     )
-    if options.sustained_s is not None:
+    if not is_burst:
         sustained = read_sustained(options, plain, looks)
         total = replace(latency, count=sum(plain["counts"]))
         run = replace(run, sustained=sustained, latency=total)
-    issues = health.find_issues(run, looks, facts.emulator)
+    issues = health.find_issues(run, looks, facts)
     return replace(run, issues=issues, validity=judge(issues))
+
+
+def _read_round(start: Mapping[str, float], times: Sequence[float]) -> Round:
+    own = timing.summarize([times])
+    return Round(len(times), own.p50_ms, own.p90_ms, start["init_ms"], start["first_ms"])
+
+
+def _medians(run: BenchRun) -> list[float]:
+    """Of the rounds; the agent tells all of them."""
+    return [own.p50_ms for own in run.rounds if own.p50_ms is not None]
 
 
 def _read_energy(plain: Mapping[str, Any] | None, mean_ms: float) -> Energy | None:

@@ -124,6 +124,7 @@ def _refuse_options(device: AdbDevice, options: BenchOptions, inputs: Any) -> No
     wanted = {
         "--sustained": options.sustained_s is not None,
         "--data": inputs is not None,
+        f"--rounds {options.rounds}": options.rounds is not None,
         f"--runtime {options.runtime}": options.runtime is not None,
     }
     for option, is_wanted in wanted.items():
@@ -299,7 +300,7 @@ def _as_run(
         issues=(),
         cores=cores,
     )
-    issues = health.find_issues(run, looks, facts.emulator)
+    issues = health.find_issues(run, looks, facts)
     return replace(run, issues=issues, validity=judge(issues))
 
 

@@ -84,8 +84,8 @@ def _latency(plain: Mapping[str, Any], part: slice) -> Latency:
             for window in (plain["rounds_ns"] if part.start == 0 else plain["rounds_ns"][::-1])
             if window
         )
-        return timing.summarize(times)
-    return replace(timing.summarize(times), count=sum(plain["counts"][part]))
+        return timing.summarize([times])
+    return replace(timing.summarize([times]), count=sum(plain["counts"][part]))
 
 
 def _watched(looks: Sequence[Look]) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.emulated": IssueKind("error", "the processor is emulated"),
     "bench.drift": IssueKind("warning", "latency changed during the run"),
     "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
+    "bench.threads": IssueKind("warning", "more threads than cores"),
     "bench.coarse_clock": IssueKind("warning", "latency is not far above the clock's step"),
     "bench.no_raw_times": IssueKind("warning", "the times of the single runs are not known"),
     # ---- doctor: the machine before a run

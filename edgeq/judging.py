@@ -9,7 +9,7 @@ from edgeq import metrics
 from edgeq.errors import UsageError
 from edgeq.issues import ISSUE_KINDS
 from edgeq.parts import LOST_DB
-from edgeq.timing import direction
+from edgeq.timing import direction, show_ends
 from edgeq.values import (
     BenchResult,
     BenchRun,
@@ -251,7 +251,8 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
         reasons.append(f"no speed-up, the latency figures are invalid: {why}")
         return "check" if verdict == "ship" else verdict, reasons
     ratio = bench.speedups[0]
-    shown = f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+    value, low, high = show_ends(ratio)
+    shown = f"{value}x (95 % interval {low} to {high})"
     if direction(ratio) < 0:
         reasons.append(f"the candidate is slower on this device: {shown}")
         verdict = "check" if verdict == "ship" else verdict

@@ -157,6 +157,8 @@ class DataRef:
         sample_count: number of samples there, None when only iteration can tell.
         has_labels: whether each sample carries a label.
         preprocessing: one entry per input that declares any.
+        class_names: of the class folders or the labels, where these are names: class i of the model
+            was scored as the i-th. Empty for plain numbers, and in records of before this field.
     """
 
     source: str
@@ -165,6 +167,7 @@ class DataRef:
     sample_count: int | None
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- conversion
@@ -555,6 +558,8 @@ class BenchOptions:
         sustained_s: run one model for so long, and say what becomes of its latency; `runs`,
             `min_time_s` and `max_time_s` do not count then.
         window_s: stretch of a sustained run that has its own figures; a third of the run at most.
+        rounds: fresh processes per model, in turns; None for `DEFAULT_ROUNDS`, or as many as take
+            at most twice the time of one. A sustained run has one.
         benchmark_model: TensorFlow's program to measure with on an adb device, a file here or an
             absolute path there; None uses the agent, or without a Python there the program that
             lies there.
@@ -569,6 +574,7 @@ class BenchOptions:
     sustained_s: float | None = None
     window_s: float = 60.0
     benchmark_model: str | None = None
+    rounds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -577,7 +583,10 @@ class Latency:
     a program that keeps those to itself prints; None is what it does not print.
 
     Attributes:
-        p50_low_ms, p50_high_ms: 95 % interval of the median from order statistics.
+        p50_ms, p90_ms: medians of the rounds' own.
+        p50_low_ms, p50_high_ms, p90_low_ms, p90_high_ms: 95 % intervals from the rounds; of a
+            record that has no rounds, made by edgeq 0.1, from the inferences of one process as if
+            they were independent, which is too narrow.
     """
 
     count: int
@@ -592,6 +601,25 @@ class Latency:
     max_ms: float | None = None
     p5_ms: float | None = None
     p95_ms: float | None = None
+    p90_low_ms: float | None = None
+    p90_high_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process of a measurement gave.
+
+    Attributes:
+        count: inferences.
+        p50_ms, p90_ms: of them; None where the program does not tell.
+        init_ms, first_ms: as in `BenchRun`.
+    """
+
+    count: int
+    p50_ms: Milliseconds | None
+    p90_ms: Milliseconds | None
+    init_ms: float
+    first_ms: float
 
 
 @dataclass(frozen=True)
@@ -680,13 +708,13 @@ class BenchRun:
         model: the file.
         runtime: that executed it.
         threads: interpreter threads.
-        init_ms: load and allocate.
-        first_ms: first inference.
-        warmup_ms: raw warm-up inferences, kept apart.
-        latencies_ms: raw measured inferences, one tuple per interleaved round; of a sustained
-            run one per window, a uniform sample of the window's inferences.
+        init_ms: load and allocate, median of the rounds.
+        first_ms: first inference, median of the rounds.
+        warmup_ms: raw warm-up inferences of the first round, kept apart.
+        latencies_ms: raw measured inferences, one tuple per round; of a sustained run one per
+            window, a uniform sample of the window's inferences.
         latency: statistics of latencies_ms.
-        peak_rss_bytes: high-water mark of the process that ran this model alone.
+        peak_rss_bytes: high-water mark of the processes that ran this model alone.
         arena_bytes: activation memory as TFLite's planner lays it out without delegates.
         load_average: one-minute load just before the run.
         validity: "valid", "degraded" or "invalid".
@@ -694,6 +722,8 @@ class BenchRun:
         cores: that its threads were bound to; empty when the scheduler chose.
         energy: None without a meter, or when too little ran to be metered.
         sustained: None for a run that was not to be sustained.
+        rounds: the fresh processes that it was measured in, in turns with the other models;
+            empty in records of edgeq 0.1, which measured in one.
     """
 
     model: FileRef
@@ -712,11 +742,12 @@ class BenchRun:
     cores: tuple[int, ...] = ()
     energy: Energy | None = None
     sustained: Sustained | None = None
+    rounds: tuple[Round, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of medians with its 95 % interval, from interleaved rounds."""
+    """A ratio with its 95 % interval, from rounds in which the models take turns."""
 
     value: float
     low: float

@@ -146,7 +146,7 @@ def _write_records(folder: Path, int8_mobilenet: Path, float_file: Path) -> None
     calibration = models.path("fashion_mnist_calibration.npz")
     scale = "--preprocess", "scale=1/255"
     both = "--device", "local,broken@127.0.0.1:1"
-    quick = "--runs", 30
+    quick = "--runs", 30, "--rounds", 3
     commands = {
         "bench": ("bench", int8_mobilenet, *quick),
         "eval": ("eval", int8_mobilenet, "--data", test, "--samples", 50, *scale),

@@ -126,9 +126,14 @@ def desk(tmp_path: Path, stock: Path, int8_mobilenet: Path, float_file: Path) ->
         shutil.copy(path, tmp_path)
     shutil.copy(models.path("fmnist_mobilenet.keras"), tmp_path / "model.keras")
     shutil.copy(int8_mobilenet, tmp_path / "model.tflite")
+    shutil.copy(int8_mobilenet, tmp_path / "release.tflite")
     shutil.copy(float_file, tmp_path / "model-fp32.tflite")
     (tmp_path / "models").symlink_to(models.path("fmnist_cnn.keras").parent)
     (tmp_path / "edgeq.toml").write_text("[policy]\nmin_sqnr_db = 10\n")
+    (tmp_path / "speed.toml").write_text(
+        '[policy]\naccept = ["bench.load", "bench.noisy", "bench.drift"]\n'
+        "[policy.regression]\nmax_p50_percent = 50\n"
+    )
     (tmp_path / "edgeq-demo").mkdir()
     (tmp_path / "home").mkdir()
     return tmp_path

@@ -332,7 +332,7 @@ def test_integer_targets_of_a_regression_are_no_classes() -> None:
 
 RUN = BenchRun(
     FileRef("m.tflite", "", 1), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ((1.0,),),
-    timing.summarize([1.0]), None, None, None, "valid", (),
+    timing.summarize([[1.0]]), None, None, None, "valid", (),
 )  # fmt: skip
 FACTS = DeviceFacts("local", "Linux", "x86_64", "Xeon", 8, None, None, "3.11", ())
 BENCH = BenchResult(FACTS, BenchOptions(), (RUN, RUN), (Ratio(2.0, 1.9, 2.1),))

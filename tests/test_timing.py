@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from edgeq import timing
 from edgeq.device_runners import health
+from edgeq.device_runners.agent import median_interval
 from edgeq.render.parts import show_ratio, show_sizes
-from edgeq.values import BenchRun, FileRef, Latency, Ratio, RuntimeInfo
+from edgeq.values import BenchRun, FileRef, Interval, Latency, Ratio, Round, RuntimeInfo
 
 
 @pytest.mark.parametrize(
@@ -16,9 +18,14 @@ from edgeq.values import BenchRun, FileRef, Latency, Ratio, RuntimeInfo
     [
         (Ratio(1.33, 1.2, 1.4), 1, "1.33x faster (ratio 1.33, 95 % interval 1.20 to 1.40)"),
         (Ratio(1.1, 0.9, 1.2), 0, "no difference (ratio 1.10, 95 % interval 0.90 to 1.20)"),
-        (Ratio(0.998, 0.997, 0.999), 0, "no difference (ratio 1.00, 95 % interval 1.00 to 1.00)"),
+        (Ratio(0.998, 0.997, 0.999), 0,
+         "no difference (ratio 0.998, 95 % interval 0.997 to 0.999)"),
+        # The ends are told apart, where four decimals tell them apart.
+        (Ratio(0.6712, 0.6711, 0.6714), -1,
+         "1.49x SLOWER (ratio 0.6712, 95 % interval 0.6711 to 0.6714)"),
+        (Ratio(2.0, 2.0, 2.0), 1, "2.00x faster (ratio 2.00, 95 % interval 2.00 to 2.00)"),
         (Ratio(0.0213, 0.0211, 0.0215), -1,
-         "46.95x SLOWER (ratio 0.021, 95 % interval 0.021 to 0.021)"),
+         "46.95x SLOWER (ratio 0.0213, 95 % interval 0.0211 to 0.0215)"),
     ],
 )  # fmt: skip
 def test_a_ratio_is_a_difference_where_it_can_be_shown(
@@ -64,77 +71,155 @@ def test_a_percentile_lies_between_its_two_neighbours() -> None:
 
 
 def test_summary() -> None:
-    # 0, 1, 4, 9... 400: the place of a share is 20 times it; the median's interval is of the
-    # ranks floor((22 - 1.959964 * sqrt(21)) / 2) = 6 and 16
-    found = timing.summarize([float(root**2) for root in range(20, -1, -1)])
+    # p50 and p90 are the middle of the rounds' own, the rest is of all: 0, 1, 4, 9... 400.
+    squares = [float(root**2) for root in range(20, -1, -1)]
+    found = timing.summarize([squares])
     assert found == Latency(
-        count=21, min_ms=0.0, p50_ms=100.0, p50_low_ms=25.0, p50_high_ms=225.0, p90_ms=324.0,
+        count=21, min_ms=0.0, p50_ms=100.0, p50_low_ms=pytest.approx(100 / 1.1),
+        p50_high_ms=pytest.approx(110.0), p90_ms=324.0,
         p99_ms=pytest.approx(361 + 0.8 * 39), mean_ms=pytest.approx(2870 / 21),
         stddev_ms=pytest.approx(((722666 - 2870**2 / 21) / 20) ** 0.5), max_ms=400.0, p5_ms=1.0,
-        p95_ms=361.0,
+        p95_ms=361.0, p90_low_ms=pytest.approx(324 / 1.1), p90_high_ms=pytest.approx(356.4),
     )  # fmt: skip
-    assert timing.summarize([4.0]).stddev_ms == 0.0
-    assert timing.summarize([1.0, 3.0]).stddev_ms == pytest.approx(2**0.5)  # by n - 1
+    # Six rounds of other lengths: medians 1 to 6, nine tenths 10 times as long.
+    rounds = [[float(n)] * (9 + n) + [10.0 * n] * 3 for n in (4, 2, 6, 1, 3, 5)]
+    found = timing.summarize(rounds)
+    assert (found.p50_low_ms, found.p50_ms, found.p50_high_ms) == (1.0, 3.5, 6.0)
+    assert (found.p90_low_ms, found.p90_ms, found.p90_high_ms) == (10.0, 35.0, 60.0)
+    assert found.count == sum(map(len, rounds))
+    assert timing.summarize([[4.0]]).stddev_ms == 0.0
+    assert timing.summarize([[1.0], [3.0]]).stddev_ms == pytest.approx(2**0.5)  # by n - 1
+
+
+@pytest.mark.parametrize(
+    ("figures", "low", "value", "high"),
+    [
+        ([5.0], 5 / 1.1, 5.0, 5.5),  # one process: 10 % either way
+        ([1.0, 4.0], 2 / 2**12.706, 2.5, 2 * 2**12.706),  # t of log2: 0 and 2, their error 1
+        # log2 0, 1, 2 have a deviation of 1; and so on, with t of 2, 3 and 4 degrees of freedom
+        ([4.0, 1.0, 2.0], 2 / 2 ** (4.303 / 3**0.5), 2.0, 2 * 2 ** (4.303 / 3**0.5)),
+        ([1.0, 1.0, 4.0, 4.0], 2 / 2 ** (3.182 / 3**0.5), 2.5, 2 * 2 ** (3.182 / 3**0.5)),
+        ([1.0, 2.0, 2.0, 2.0, 4.0], 2 / 2 ** (2.776 / 10**0.5), 2.0, 2 * 2 ** (2.776 / 10**0.5)),
+        ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 1.0, 3.5, 6.0),
+        ([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 1.0, 4.5, 8.0),
+        # From nine on, a slow process at either side does not matter.
+        ([99.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 0.1], 2.0, 5.0, 8.0),
+        ([0.0, 0.0, 2.0], 0.0, 0.0, 0.0),  # a clock of whole units
+    ],
+)  # fmt: skip
+def test_the_middle_of_rounds(figures: list[float], low: float, value: float, high: float) -> None:
+    found = timing.middle_of_rounds(figures)
+    assert (found.low, found.value, found.high) == pytest.approx((low, value, high))
+
+
+def simulate(random: np.random.Generator, runs: int, rounds: int, count: int) -> np.ndarray:
+    """Times as processes give them: [run, round, inference].
+
+    Each process has a shift of its own (0.4 %, and 5 % more for one in twenty), and its inferences
+    follow each other: a change of 1 % lasts for about 20 of them.
+    """
+    shape = (runs, rounds, 1)
+    shifts = random.normal(0, 0.004, shape) + 0.05 * (random.random(shape) < 0.05)
+    noise, keep = random.normal(size=(runs, rounds, count)), 0.95
+    for place in range(1, count):
+        noise[..., place] *= (1 - keep**2) ** 0.5
+        noise[..., place] += keep * noise[..., place - 1]
+    return np.exp(shifts + 0.01 * noise)
+
+
+@pytest.mark.parametrize("rounds", [3, 5, 6, 9, 30])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_the_interval_of_rounds_holds_the_true_figure_as_often_as_it_says(
+    rounds: int, share: float
+) -> None:
+    random, runs = np.random.default_rng(rounds), 400
+    true = np.median(np.quantile(simulate(random, 1, 5000, 100), share, axis=2))
+    held, by_inferences = 0, 0
+    for times in simulate(random, runs, rounds, 100):
+        found = timing.middle_of_rounds(np.quantile(times, share, axis=1).tolist())
+        held += found.low <= true <= found.high
+        naive = timing.quantile_interval(times.ravel().tolist(), share)
+        by_inferences += naive.low <= true <= naive.high
+    # 400 draws of a share of 0.95 have a standard deviation of 0.011.
+    assert held / runs >= 0.925
+    assert by_inferences / runs < 0.6  # what edgeq 0.1 called 95 %
+
+
+@pytest.mark.parametrize("rounds", [3, 9])
+def test_two_files_of_equal_speed_are_told_apart_as_seldom_as_it_says(rounds: int) -> None:
+    """In turns on a machine that slows down and speeds up by 10 % between the rounds."""
+    random, runs = np.random.default_rng(rounds), 600
+    slower = 0
+    for one, other in zip(
+        simulate(random, runs, rounds, 60), simulate(random, runs, rounds, 60), strict=True
+    ):
+        machine = np.exp(random.normal(0, 0.1, (rounds, 1)))
+        medians = (np.median(times * machine, axis=1).tolist() for times in (one, other))
+        slower += timing.ratio_of_rounds(*medians).low > 1
+    # 600 draws of a share of 0.025 have a standard deviation of 0.006.
+    assert slower / runs <= 0.04
 
 
 def test_a_ratio_is_not_fooled_by_a_machine_that_slows_down() -> None:
-    baseline = [[10.0 * slow] * 5 for slow in (1, 1, 2, 4, 4, 4)]
-    candidate = [[5.0 * slow] * 5 for slow in (1, 1, 2, 4, 4, 4)]
-    ratio = timing.ratio_of_medians(baseline, candidate)
-    assert (ratio.low, ratio.value, ratio.high) == (2.0, 2.0, 2.0)
+    slow = (1, 1, 2, 4, 4, 4)
+    ratio = timing.ratio_of_rounds([10.0 * by for by in slow], [5.0 * by for by in slow])
+    assert ratio == Ratio(2.0, 2.0, 2.0)
 
 
-def test_a_ratio_has_an_interval_and_a_fixed_seed() -> None:
-    baseline = [[10.0], [11.0], [9.0], [10.5], [9.5], [10.0]]
-    candidate = [[5.0]] * 6
-    first = timing.ratio_of_medians(baseline, candidate)
-    assert first.low < first.value < first.high
-    assert first == timing.ratio_of_medians(baseline, candidate)
+def test_a_ratio_is_the_middle_of_the_rounds() -> None:
+    found = timing.ratio_of_rounds([8.0, 2.0, 6.0, 4.0, 10.0, 12.0], [2.0] * 6)
+    assert found == Ratio(3.5, 1.0, 6.0)
+    assert timing.ratio_of_rounds([4.0], [2.0]) == Ratio(2.0, 2 / 1.1, 2.2)
 
 
-def bootstrap(*ratios: float) -> Ratio:
-    return timing.ratio_of_medians([[one] for one in ratios], [[1.0]] * len(ratios))
+@pytest.mark.parametrize("count", [6, 7, 40, 41, 1000])
+def test_the_quantile_of_one_half_is_the_median_of_the_agent(count: int) -> None:
+    times = list(np.random.default_rng(count).gamma(2, size=count))
+    low, value, high = median_interval(times)
+    found = timing.quantile_interval(times, 0.5)
+    assert (found.low, found.high) == (low, high)
+    assert found.value == pytest.approx(value)
 
 
-def test_the_interval_of_a_ratio_is_where_medians_of_drawn_rounds_lie() -> None:
-    # Of 1601 rounds with the ratios 1 to 1601, drawn with replacement, the median is normal about
-    # 801 with a deviation of 1601 * sqrt(0.25 / 1601) = 20.0; 95 % is 1.96 of those either way.
-    many = bootstrap(*range(1, 1602))
-    assert many.value == 801
-    assert (many.low, many.high) == (pytest.approx(761.8, abs=1), pytest.approx(840.2, abs=1))
-    # Two of seven rounds make up the median of seven drawn in 10.9 % of cases, one in 1.0 %.
-    assert bootstrap(1, 1, 2, 2, 2, 2, 2) == Ratio(2, 1, 2)
-    assert bootstrap(2, 2, 2, 2, 2, 2, 1) == Ratio(2, 2, 2)
-    assert bootstrap(2, 2, 1, 1, 1, 1, 1) == Ratio(1, 1, 2)
+@pytest.mark.parametrize("count", [60, 200, 1000])
+def test_the_interval_of_p90_holds_the_true_one_as_often_as_it_says(count: int) -> None:
+    random = np.random.default_rng(count)
+    true = -math.log(0.1)
+    held = 0
+    for times in random.exponential(size=(2000, count)):
+        found = timing.quantile_interval(times.tolist(), 0.9)
+        held += found.low <= true <= found.high
+    # 2000 draws of a share of 0.95 have a standard deviation of 0.005.
+    assert 0.935 <= held / 2000 <= 0.99
 
 
-def test_the_interval_of_a_ratio_holds_the_true_one_as_often_as_it_says() -> None:
-    random = np.random.default_rng(0)
-    draws, held = 600, 0
-    for baseline, candidate in np.exp(random.normal(scale=0.1, size=(draws, 2, 25, 1))):
-        found = timing.ratio_of_medians((2 * baseline).tolist(), candidate.tolist())
-        held += found.low <= 2 <= found.high
-    # 600 draws of a share of 0.95 have a standard deviation of 0.009; one of 0.90 would have
-    # about 540 inside.
-    assert 0.925 <= held / draws <= 0.975
+def test_too_few_runs_give_p90_no_upper_end() -> None:
+    found = timing.quantile_interval([float(time) for time in range(1, 31)], 0.9)
+    assert (found.value, found.low, found.high) == (pytest.approx(27.1), 24.0, math.inf)
 
 
-def test_six_rounds_are_enough_for_pairs_and_five_are_not() -> None:
-    slowing = [1, 2, 4, 8, 16, 32]
-    baseline, candidate = ([[value * slow] for slow in slowing] for value in (10.0, 5.0))
-    assert timing.ratio_of_medians(baseline, candidate) == Ratio(2.0, 2.0, 2.0)
-    for short in ((baseline[:5], candidate), (baseline, candidate[:5])):
-        found = timing.ratio_of_medians(*short)
-        assert found.low < 1 < found.high  # of all times, without pairs
-
-
-def test_rounds_beyond_the_shorter_are_left_out() -> None:
-    found = timing.ratio_of_medians([[10.0]] * 6 + [[99.0]] * 9, [[5.0]] * 6)
-    assert found == Ratio(2.0, 2.0, 2.0)
+@pytest.mark.parametrize(
+    ("count", "share", "ranks"),
+    [
+        # count * share + 0.5 -/+ 1.959964 * sqrt(count * share * (1 - share))
+        (5, 0.5, (None, None)),  # 0.81 down to rank 0, 5.19 up to rank 6 of 5
+        (6, 0.5, (1, 6)),  # 1.10 and 5.90
+        (20, 0.9, (15, None)),  # 15.87 and 21.13
+        (20, 0.1, (None, 6)),  # -0.13 and 5.13
+        (100, 0.9, (84, 97)),  # 84.62 and 96.38
+    ],
+)
+def test_a_quantile_lies_between_values_of_these_ranks(
+    count: int, share: float, ranks: tuple[int | None, int | None]
+) -> None:
+    found = timing.quantile_interval([10.0 * rank for rank in range(count, 0, -1)], share)
+    low, high = ranks
+    assert found.low == (0.0 if low is None else 10.0 * low)
+    assert found.high == (math.inf if high is None else 10.0 * high)
+    assert found.value == pytest.approx(10 * (1 + share * (count - 1)))
 
 
 def make_run(rounds: list[list[float]]) -> BenchRun:
-    times = [time for part in rounds for time in part]
     return BenchRun(
         model=FileRef("m.tflite", "", 1),
         runtime=RuntimeInfo("ai-edge-litert", "2.3.0"),
@@ -143,7 +228,7 @@ def make_run(rounds: list[list[float]]) -> BenchRun:
         first_ms=1.0,
         warmup_ms=(),
         latencies_ms=tuple(map(tuple, rounds)),
-        latency=timing.summarize(times),
+        latency=timing.summarize(rounds),
         peak_rss_bytes=None,
         arena_bytes=None,
         load_average=0.0,
@@ -172,10 +257,14 @@ def test_a_steady_run_on_a_quiet_machine_has_no_issues() -> None:
     assert codes(STEADY, QUIET) == []
 
 
-def test_few_runs() -> None:
-    assert codes(make_run([[1.0] * 5]), QUIET) == ["bench.few_runs"]
-    assert codes(make_run([[1.0] * 29]), QUIET) == ["bench.few_runs"]
-    assert codes(make_run([[1.0] * 30]), QUIET) == []
+@pytest.mark.parametrize(("count", "expected"), [(2, True), (29, True), (30, False)])
+def test_few_runs(count: int, expected: bool) -> None:
+    found = codes(make_run([[1.0] * (count - count // 2), [1.0] * (count // 2)]), QUIET)
+    assert found == (["bench.few_runs"] if expected else [])
+
+
+def test_one_process_does_not_tell_how_far_others_lie() -> None:
+    assert codes(make_run([[1.0] * 30]), QUIET) == ["bench.noisy"]
 
 
 def test_noise() -> None:
@@ -203,7 +292,7 @@ def test_either_sign_of_noise_is_noise(half_width: float, off: float, is_noisy: 
     if is_noisy:
         assert found[0].message == (
             f"m.tflite: the median is known to {half_width:.1f} % only, and half of the runs lie "
-            f"more than {off:.1f} % off it."
+            f"more than {off:.1f} % off it{'; pass more --rounds' if half_width > 2 else ''}."
         )
 
 
@@ -296,9 +385,48 @@ def test_a_processor_that_says_it_slowed_down_is_believed() -> None:
     )
 
 
-def test_few_rounds_give_a_wider_interval_not_none() -> None:
-    ratio = timing.ratio_of_medians([[10.0, 11.0, 9.0] * 10], [[5.0, 5.5, 4.5] * 10])
-    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((9 / 5.5, 2.0, 11 / 4.5))
+def test_a_record_of_one_process_is_known_to_10_per_cent_more() -> None:
+    old = replace(
+        STEADY, latency=replace(STEADY.latency, p50_ms=2.0, p50_low_ms=1.9, p50_high_ms=2.1,
+                                p90_ms=4.0, p90_low_ms=None, p90_high_ms=None),
+        latencies_ms=(tuple(float(time) for time in range(1, 101)),),
+    )  # fmt: skip
+    assert timing.p50_interval(old) == Interval(2.0, 1.9 / 1.1, 2.1 * 1.1)
+    # Of 100 values the 84th and the 97th enclose the 90th.
+    assert timing.p90_interval(old) == Interval(4.0, 84 / 1.1, 97 * 1.1)
+    told = replace(old, latencies_ms=(), latency=replace(old.latency, p50_low_ms=None,
+                                                         p50_high_ms=None))  # fmt: skip
+    assert timing.p50_interval(told) == Interval(2.0, 2.0 / 1.1, 2.0 * 1.1)
+    assert timing.p90_interval(told) == Interval(4.0, 4.0 / 1.1, 4.0 * 1.1)
+    untold = replace(told, latency=replace(told.latency, p50_ms=None, p90_ms=None))
+    assert timing.p50_interval(untold) is timing.p90_interval(untold) is None
+
+
+@pytest.mark.parametrize(("validity", "ends"), [("valid", (85.0, 95.0)), ("degraded", (50.0, 99.0)),
+    ("invalid", (50.0, 99.0))])  # fmt: skip
+def test_p90_of_another_run_lies_where_other_programs_put_it(
+    validity: str, ends: tuple[float, float]
+) -> None:
+    latency = replace(STEADY.latency, p90_ms=90.0, p90_low_ms=89.0, p90_high_ms=91.0)
+    times = tuple(map(float, range(51))), tuple(map(float, range(51, 101)))
+    rounds = (Round(101, 50.0, 90.0, 1.0, 1.0),)
+    run = replace(
+        STEADY, latency=latency, latencies_ms=times, rounds=rounds, validity=validity
+    )  # fmt: skip
+    assert timing.p90_of_another_run(run) == Interval(90.0, *ends)
+    wide = replace(run, latency=replace(latency, p90_low_ms=20.0, p90_high_ms=200.0))
+    assert timing.p90_of_another_run(wide) == Interval(90.0, 20.0, 200.0)
+    untold = replace(run, latencies_ms=())
+    assert timing.p90_of_another_run(untold) == Interval(90.0, 89.0, 91.0)
+    assert timing.p90_of_another_run(replace(run, latency=replace(latency, p90_ms=None))) is None
+
+
+def test_a_record_of_rounds_is_taken_as_it_stands() -> None:
+    latency = replace(STEADY.latency, p50_ms=2.0, p50_low_ms=1.9, p50_high_ms=2.1,
+                      p90_ms=4.0, p90_low_ms=3.9, p90_high_ms=4.1)  # fmt: skip
+    new = replace(STEADY, latency=latency, rounds=(Round(4, 2.0, 4.0, 1.0, 1.0),))
+    assert timing.p50_interval(new) == Interval(2.0, 1.9, 2.1)
+    assert timing.p90_interval(new) == Interval(4.0, 3.9, 4.1)
 
 
 def test_what_cannot_be_read_is_not_an_issue() -> None:

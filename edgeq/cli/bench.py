@@ -22,6 +22,11 @@ from edgeq.render.text import show_bench
 from edgeq.values import BenchOptions, BenchResult
 
 latency_options = (
+    click.option(
+        "--rounds", type=click.IntRange(min=3), metavar="N",
+        help="Fresh processes per model, whose medians make the intervals: 30 tell a change of 1 % "
+        "on a quiet machine.  [default: 9, fewer where they would take over twice as long as one]",
+    ),
     click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Exactly so many runs."),
     click.option(
         "--min-time", type=click.FloatRange(min=0), default=1.0, show_default=True,
@@ -39,7 +44,7 @@ latency_options = (
 
 
 def add_latency_options(command: Any) -> Any:
-    """`--runs`, `--min-time`, `--max-time` and `--cores`."""
+    """`--rounds`, `--runs`, `--min-time`, `--max-time` and `--cores`."""
     for option in reversed(latency_options):
         command = option(command)
     return command
@@ -64,6 +69,7 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
         cores=given["cores"],
         sustained_s=None if minutes is None else 60 * minutes,
         benchmark_model=given.get("benchmark_model"),
+        rounds=given["rounds"],
     )
 
 

@@ -23,6 +23,7 @@ from edgeq.history.exchange import Item, export_records
 from edgeq.history.store import WAIT_S
 from edgeq.history.values import METRICS, Addition, Place
 from edgeq.render import history as shown
+from edgeq.render.differences import show_difference
 
 _DEFAULT_LAST = 20
 _CANNOT_JUDGE = 4
@@ -260,7 +261,7 @@ def diff(before: str, after: str, **given: Any) -> None:
     if given["as_json"]:
         show_json(shown.history_json("diff", found, place))
     else:
-        show(shown.show_difference(found))
+        show(show_difference(found))
     if all(change.obstacle is not None for change in found.changes):
         raise SystemExit(_CANNOT_JUDGE)
 

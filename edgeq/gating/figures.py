@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgeq import timing
 from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
-from edgeq.gating.intervals import Estimate, quantile_interval
+from edgeq.gating.intervals import Estimate
 from edgeq.judging import doubt_of_parts, total_sqnr_db, worst_sqnr_db
-from edgeq.values import BenchRun, Issue, Latency, Origin
+from edgeq.values import BenchRun, Issue, Origin
 
 
 @dataclass(frozen=True)
@@ -137,26 +138,24 @@ def _field(fact: BenchFact, path: str) -> Origin:
     return inside(fact.origin, f".runs[{fact.index}]{path}")
 
 
-def _quantile(latency: Latency, times: Sequence[float], share: float) -> Estimate | None:
-    if share == 0.5:
-        if latency.p50_ms is None:
-            return None
-        return Estimate(latency.p50_ms, latency.p50_low_ms, latency.p50_high_ms)
-    if times:
-        return quantile_interval(times, share)
-    return None if latency.p90_ms is None else Estimate(latency.p90_ms)
+def find_latencies(
+    share: float, *, is_apart: bool = False
+) -> Callable[[Facts, str | None], Iterator[Figure]]:
+    """What finds a quantile of the latency, one figure for each measurement.
 
-
-def find_latencies(share: float) -> Callable[[Facts, str | None], Iterator[Figure]]:
-    """What finds a quantile of the latency, one figure for each measurement."""
+    Args:
+        is_apart: its interval is to be held against that of another run.
+    """
     name = f"p{share * 100:.0f}_ms"
+    of_p90 = timing.p90_of_another_run if is_apart else timing.p90_interval
+    interval_of = timing.p50_interval if share == 0.5 else of_p90
 
     def find(facts: Facts, device: str | None) -> Iterator[Figure]:
         for fact in find_benches(facts, device):
             run = run_of(fact)
-            times = [time for times in run.latencies_ms for time in times]
-            estimate = _quantile(run.latency, times, share)
-            if estimate is not None:
+            known = interval_of(run)
+            if known is not None:
+                estimate = Estimate(known.value, known.low, known.high)
                 yield Figure(
                     fact.result.facts.device, estimate, "ms", show(estimate, "{:.4g} ms"),
                     (_field(fact, f".latency.{name}"),), run.issues, fact,
@@ -190,7 +189,7 @@ def find_speedups(facts: Facts, device: str | None) -> Iterator[Figure]:
         origin = inside(fact.origin, f".speedups[{place}]")
         name = fact.result.facts.device
         if place < len(fact.result.speedups):
-            ratio = fact.result.speedups[place]
+            ratio = timing.speedup_interval(fact.result, place)
             estimate = Estimate(ratio.value, ratio.low, ratio.high)
             yield Figure(name, estimate, "x", show(estimate, "{:.3g}x"), (origin,), issues, fact)
         else:  # there is none when any run is invalid

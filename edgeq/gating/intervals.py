@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeq import timing
 from edgeq.gating.policy import PROVEN
-
-_Z95 = 1.959964
+from edgeq.timing import BETWEEN_RUNS
 
 
 @dataclass(frozen=True)
@@ -53,30 +50,6 @@ def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) 
     return "pass", "not proven to be beyond the limit"
 
 
-def quantile_interval(times: Sequence[float], share: float) -> Estimate:
-    """A quantile with its 95 % interval from order statistics; assumes no distribution.
-
-    The number of values below the true quantile is binomial with p = share, so values of certain
-    ranks enclose it (Conover, "Practical Nonparametric Statistics", section 3.2). The ranks are
-    from the normal approximation with continuity correction, as in `agent.median_interval`, which
-    this is for a share of one half. With too few values for an upper end there is none: infinity.
-
-    Args:
-        times: at least one, any order, zero or more.
-        share: between 0 and 1.
-    """
-    ordered = sorted(times)
-    count = len(ordered)
-    half = _Z95 * math.sqrt(count * share * (1 - share))
-    low = math.floor(count * share + 0.5 - half)
-    high = math.ceil(count * share + 0.5 + half)
-    return Estimate(
-        timing.percentile(ordered, share),
-        ordered[low - 1] if low >= 1 else 0.0,
-        ordered[high - 1] if high <= count else math.inf,
-    )
-
-
 def growth_percent(now: Estimate, before: Estimate) -> Estimate:
     """By how many per cent a positive figure has grown.
 
@@ -94,6 +67,19 @@ def growth_percent(now: Estimate, before: Estimate) -> Estimate:
         100 * (low / high_before - 1),
         100 * (high / low_before - 1) if low_before > 0 else math.inf,
     )
+
+
+def growth_since_percent(now: Estimate, before: Estimate) -> Estimate:
+    """By how many per cent a latency has grown since another run, which may be hours ago.
+
+    Two runs of one file differ by more than their rounds tell: the machine itself has changed.
+    """
+    found = growth_percent(now, before)
+    if found.interval is None:
+        return found
+    low, high = (1 + end / 100 for end in found.interval)
+    change = 1 + BETWEEN_RUNS
+    return Estimate(found.value, 100 * (low / change - 1), 100 * (high * change - 1))
 
 
 def increase(now: Estimate, before: Estimate) -> Estimate:

@@ -66,7 +66,7 @@ def hold(
     else:
         verdict, reason = hold_against(estimate, limit, is_upper=is_upper, proof=proof)
         # What mends a failure is in the table of rules.
-        remedy = "Measure with more samples or runs." if verdict == "cannot-tell" else None
+        remedy = "Measure with more samples or --rounds." if verdict == "cannot-tell" else None
     known = estimate or Estimate(math.nan)
     return Finding(
         subject=figure.subject, verdict=verdict, reason=reason, figure=figure.shown,

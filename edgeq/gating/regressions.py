@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from edgeq import judging
+from edgeq import judging, timing
 from edgeq.errors import UsageError
-from edgeq.gating.facts import BenchFact, Facts, QualityFact
+from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
 from edgeq.gating.figures import (
     Figure,
+    find_latencies,
     find_sqnrs,
     find_total_sqnrs,
     knows_parts,
     run_of,
     show,
 )
-from edgeq.gating.intervals import Estimate
+from edgeq.gating.intervals import Estimate, growth_since_percent
 from edgeq.gating.judges import Judge, Scene, cannot_tell, hold
 from edgeq.gating.policy import Limit
-from edgeq.values import BenchResult, Finding
+from edgeq.values import BenchResult, BenchRun, Finding
 
 Figures = Callable[[Facts], Iterable[Figure]]
 Change = Callable[[Estimate, Estimate], Estimate]
+_APART = (
+    f"measured apart, so with {100 * timing.BETWEEN_RUNS:g} % for the time between the two runs"
+)
+_OF_ONE_PROCESS = (
+    f"with {100 * timing.ONE_PROCESS:g} % for a record of one process, by edgeq 0.1 or a phone's "
+    "benchmark_model"
+)
 _NO_BASELINE = (
     "Pass the baseline's records with --baseline; for edgeq run, in [run] baseline_records."
 )
@@ -87,6 +95,73 @@ def sqnr_regression(change: Change, unit: str, form: str) -> Judge:
             yield replace(finding, reason=reason)
 
     return judge
+
+
+def latency_regression(share: float) -> Judge:
+    """What judges the growth of a quantile of the latency.
+
+    Where the records measured the baseline's file in turns with this one, the rounds' ratios tell
+    it, and how the machine has changed since the baseline's own records does not matter.
+    """
+    find, find_apart = find_latencies(share), find_latencies(share, is_apart=True)
+    apart = regression(
+        lambda facts: find_apart(facts, None), growth_since_percent, "percent", "{:+.2f} %"
+    )
+
+    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
+        known = set()
+        for figure in [] if scene.before is None else find(scene.now, None):
+            finding = _judge_in_turns(limit, scene, figure, share)
+            if finding is not None:
+                yield finding
+                known |= {finding.subject} if finding.is_sound else set()
+        for finding in apart(limit, scene):
+            if finding.subject not in known:
+                is_old = finding.is_sound and not _all_in_rounds(scene)
+                more = f"{_OF_ONE_PROCESS}; " if is_old else ""
+                reason = f"{finding.reason}, {more}{_APART}" if finding.is_sound else finding.reason
+                yield replace(finding, reason=reason)
+
+    return judge
+
+
+def _all_in_rounds(scene: Scene) -> bool:
+    sides = [side for side in (scene.before, scene.now) if side is not None]
+    return all(run_of(fact).rounds for side in sides for fact in side.benches)
+
+
+def _judge_in_turns(limit: Limit, scene: Scene, figure: Figure, share: float) -> Finding | None:
+    """Against the baseline's file in the same measurement; None where it has no such rounds."""
+    assert isinstance(figure.context, BenchFact) and scene.before is not None
+    result, index = figure.context.result, figure.context.index
+    digests = [run.model.sha256 for run in result.runs]
+    if scene.before.candidate.sha256 not in digests:
+        return None
+    place = digests.index(scene.before.candidate.sha256)
+    now, before = (_of_rounds(result.runs[number], share) for number in (index, place))
+    if place == index or not now or len(now) != len(before):
+        return None
+    ratio = timing.ratio_of_rounds(now, before)
+    estimate = Estimate(*(100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)))
+    changed = replace(
+        figure, estimate=estimate, unit="percent", shown=show(estimate, "{:+.2f} %"),
+        issues=(*figure.issues, *result.runs[place].issues),
+        origins=tuple(
+            inside(figure.context.origin, f".runs[{number}].rounds") for number in (index, place)
+        ),
+    )  # fmt: skip
+    proof = scene.policy.speed_must_be
+    finding = hold(scene, changed, limit.value, is_upper=True, proof=proof)
+    if not finding.is_sound:
+        return finding
+    return replace(finding, reason=f"{finding.reason}, measured in turns with the baseline's file")
+
+
+def _of_rounds(run: BenchRun, share: float) -> list[float]:
+    """Its p50 or p90 in each round; none where one is not known."""
+    found = [own.p50_ms if share == 0.5 else own.p90_ms for own in run.rounds]
+    known = [value for value in found if value]
+    return known if len(known) == len(found) else []
 
 
 def _without_twin(figure: Figure, before: Sequence[Figure]) -> Finding:

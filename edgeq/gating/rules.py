@@ -12,14 +12,13 @@ from edgeq.gating.facts import Facts
 from edgeq.gating.figures import (
     Figure,
     find_drops,
-    find_latencies,
     find_memories,
     find_sizes,
 )
 from edgeq.gating.intervals import growth_percent, increase, lost_db
 from edgeq.gating.judges import Judge
 from edgeq.gating.policy import Reader
-from edgeq.gating.regressions import Figures, regression, sqnr_regression
+from edgeq.gating.regressions import Figures, latency_regression, regression, sqnr_regression
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,10 @@ _RULES = (
          regression(find_sizes, growth_percent, "percent", "{:+.2f} %"), _CONVERT, _SIZE),
     Rule("max_p50_percent", "regression", reading.read_number, " %",
          "growth of the median latency", "5",
-         regression(_on_all(find_latencies(0.5)), growth_percent, "percent", "{:+.2f} %"),
-         _BENCH, _PROFILE),
+         latency_regression(0.5), _BENCH, _PROFILE),
     Rule("max_p90_percent", "regression", reading.read_number, " %",
          "growth of the p90 latency", "10",
-         regression(_on_all(find_latencies(0.9)), growth_percent, "percent", "{:+.2f} %"),
-         _BENCH, _PROFILE),
+         latency_regression(0.9), _BENCH, _PROFILE),
     Rule("max_peak_memory_percent", "regression", reading.read_number, " %",
          "growth of the peak memory", "5",
          regression(_on_all(find_memories), growth_percent, "percent", "{:+.2f} %"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from edgeq import timing
 from edgeq.device_runners.cores import show_cores
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
@@ -180,16 +181,16 @@ def _of_latency(value: BenchResult, device: str | None) -> Iterator[Figure]:
     name = device or value.facts.device
     for run in value.runs:
         conditions = _run_conditions(value.facts, run)
-        latency, role = run.latency, _role(value, run)
-        shared = (run.validity, conditions)
-        interval = (latency.p50_low_ms, latency.p50_high_ms)
-        if latency.p50_ms is not None:
-            yield _figure("p50", role, run.model, name, latency.p50_ms, interval, *shared)
-        if latency.p90_ms is not None:
-            yield _figure("p90", role, run.model, name, latency.p90_ms, None, *shared)
+        role, shared = _role(value, run), (run.validity, conditions)
+        known = {"p50": timing.p50_interval(run), "p90": timing.p90_interval(run)}
+        for metric, found in known.items():
+            if found is not None:
+                yield _figure(metric, role, run.model, name, found.value, (found.low, found.high),
+                              *shared)  # fmt: skip
         if run.peak_rss_bytes is not None:
             yield _figure("peak-memory", role, run.model, name, run.peak_rss_bytes, None, *shared)
-    for run, ratio in zip(value.runs[1:], value.speedups, strict=False):
+    for place, run in enumerate(value.runs[1 : 1 + len(value.speedups)]):
+        ratio = timing.speedup_interval(value, place)
         validity = _worst(value.runs[0].validity, run.validity)
         yield _speedup(run.model, name, ratio, validity, _run_conditions(value.facts, run))
 

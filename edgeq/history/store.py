@@ -38,6 +38,7 @@ from edgeq.history.values import (
 if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
     from edgeq.history.writing import Ready
     from edgeq.records import Record
+    from edgeq.values import Issue
 
 WAIT_S = 30.0  # for a lock that another process holds
 
@@ -243,7 +244,9 @@ class History:
                 reading.figures_of_entry(self._connection, entry.number)
                 for entry in (first, second)
             ]
-        found = trends.compare_records(first, second, *figures)
+        found = trends.compare_records(
+            first, second, figures[0], figures[1], (self._doubts(first), self._doubts(second))
+        )
         if all(change.before is None or change.after is None for change in found.changes):
             raise RecordError(
                 f"Record {first.number} ({first.kind}) and record {second.number} ({second.kind}) "
@@ -251,6 +254,12 @@ class History:
                 hint="See what each has: edgeq history show ID",
             )
         return found
+
+    def _doubts(self, entry: Entry) -> tuple[Issue, ...]:
+        from edgeq.storage import find_issues  # with all kinds of values, as `read`
+
+        issues = find_issues(self.read(entry).value)
+        return tuple(issue for issue in issues if issue.severity != "note")
 
     def trend(self, metric: str, wanted: Filter = ALL) -> Trend:
         """A metric over time.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from edgeq import timing
 from edgeq.history.reading import read_conditions
 from edgeq.history.values import (
     METRICS,
@@ -18,6 +19,7 @@ from edgeq.history.values import (
     TrendPoint,
     TrendSeries,
 )
+from edgeq.values import Issue
 
 _Key = tuple[str, str, tuple[Condition, ...]]
 
@@ -96,10 +98,18 @@ def _difference(before: float | None, after: float) -> float | None:
 
 
 def compare_records(
-    before: Entry, after: Entry, ours: Sequence[Figure], theirs: Sequence[Figure]
+    before: Entry,
+    after: Entry,
+    ours: Sequence[Figure],
+    theirs: Sequence[Figure],
+    doubts: tuple[tuple[Issue, ...], tuple[Issue, ...]] = ((), ()),
 ) -> RecordDifference:
-    """Every figure of two records side by side."""
-    return RecordDifference(before, after, tuple(_changes(ours, theirs)))
+    """Every figure of two records side by side.
+
+    Args:
+        doubts: about the figures of either.
+    """
+    return RecordDifference(before, after, tuple(_changes(ours, theirs)), *doubts)
 
 
 def _changes(ours: Sequence[Figure], theirs: Sequence[Figure]) -> Iterable[FigureChange]:
@@ -150,7 +160,7 @@ def _change(metric: str, before: Figure | None, after: Figure | None) -> FigureC
     is_better = None if not change else (change > 0) == about.is_higher_better
     return FigureChange(
         metric, before, after, obstacle, change, relative, is_better,
-        None if obstacle else _is_clear(before, after),
+        None if obstacle else _is_clear(metric, before, after),
     )  # fmt: skip
 
 
@@ -172,7 +182,9 @@ def _obstacle(before: Figure, after: Figure) -> str | None:
     return "; ".join(found) or None
 
 
-def _is_clear(before: Figure, after: Figure) -> bool | None:
+def _is_clear(metric: str, before: Figure, after: Figure) -> bool | None:
+    """Latencies of two runs differ by more than their intervals tell; a speed-up is of one run."""
     if before.low is None or before.high is None or after.low is None or after.high is None:
         return None
-    return before.high < after.low or after.high < before.low
+    apart = 1 + (timing.BETWEEN_RUNS if METRICS[metric].unit == "ms" else 0)
+    return before.high * apart < after.low or after.high * apart < before.low

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeq.values import Issue
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -272,7 +274,8 @@ class FigureChange:
         change_percent: relative to `before`; None for drops and decibels, which are differences
             themselves, and for a `before` of zero.
         is_better: None without a change, or when it is none.
-        is_clear: whether their 95 % intervals do not touch; None where one has none.
+        is_clear: whether their 95 % intervals do not touch, of latencies with what two runs differ
+            by beyond that (`timing.BETWEEN_RUNS`); None where one has none.
     """
 
     metric: str
@@ -287,11 +290,17 @@ class FigureChange:
 
 @dataclass(frozen=True)
 class RecordDifference:
-    """Two records side by side."""
+    """Two records side by side.
+
+    Attributes:
+        doubts_before, doubts_after: warnings and errors in either record.
+    """
 
     before: Entry
     after: Entry
     changes: tuple[FigureChange, ...]
+    doubts_before: tuple[Issue, ...] = ()
+    doubts_after: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from typing import Any
 from edgeq import __version__, storage
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
-from edgeq.errors import GateError, UsageError
+from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import needs_unchanged
 from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
+from edgeq.packaging.embedded import read_labels
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.feeding import check_feeding
 from edgeq.packaging.golden import MOST, golden_files
-from edgeq.packaging.labels import find_repeated
+from edgeq.packaging.labels import find_repeated, require_names
 from edgeq.packaging.licensing import read_license
 from edgeq.packaging.manifest import (
     KEY,
@@ -29,10 +30,11 @@ from edgeq.packaging.manifest import (
     list_files,
     seal,
 )
+from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.seeing import see_images
-from edgeq.packaging.shipping import ship
+from edgeq.packaging.shipping import measurable, ship
 from edgeq.packaging.tools import HERE, Tools
 from edgeq.packaging.values import Contract, Golden, Ingredients
 
@@ -144,16 +146,18 @@ def _gather(
         labels=chosen.labels,
         preprocess=chosen.preprocess,
     )
-    evidence = find_evidence(path, records, contract)
+    contract, evidence, measured = _find_measured(path, contract, records)
     warnings = [*check_feeding(path, contract, evidence.records), *_doubt_labels(contract)]
     if evidence.verdict.word not in ("pass", "none") and not chosen.is_forced:
         raise _refused(evidence.verdict)
+    require_order(contract, list(scored_names(evidence.records, contract.model.sha256)))
     golden = _choose_golden(path, contract, data, evidence, chosen)
+    require_order(contract, [(golden.data, golden.class_names)])
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     # A microcontroller has no reader for metadata, and no flash for what nobody reads.
     has_metadata = chosen.has_metadata and target != "c"
     seen = see_images(contract, golden)
-    shipped, notes = ship(path, seen, chosen.description, chosen.license, has_metadata)
+    shipped, notes = ship(measured, seen, chosen.description, chosen.license, has_metadata)
     notes += metadata.limits(seen) if target == "android" else ()
     parts = Parts(
         target,
@@ -169,6 +173,34 @@ def _gather(
         is_signed=chosen.key is not None,
     )
     return parts, notes
+
+
+def _find_measured(
+    path: Path, contract: Contract, records: Sequence[str | Path]
+) -> tuple[Contract, Evidence, bytes]:
+    """The file that the records are about, and what it names its classes where nobody else does.
+
+    Raises:
+        RecordError: they are about another file, or about several.
+    """
+    content = path.read_bytes()
+    possible = measurable(content)
+    known = [storage.refer_bytes(own, contract.model.path) for own in possible]
+    evidence = find_evidence(path, records, [ref.sha256 for ref in known])
+    carried = read_labels(content)
+    outputs = tuple(
+        replace(output, labels=output.labels or carried.get(output.spec.name, ("", ()))[1])
+        for output in contract.outputs
+    )
+    for output in outputs:
+        require_names(output.labels)
+    for own, ref in zip(possible, known, strict=True):
+        if evidence.is_about(ref.sha256):
+            return replace(contract, model=ref, outputs=outputs), evidence, own
+    raise RecordError(
+        f"Some records are about {path} with its metadata, and some about it without.",
+        hint="Give the records of one of them.",
+    )
 
 
 def _require_sane(target: str, chosen: PackageOptions) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -17,8 +15,10 @@ from edgeq.packaging import metadata, targets
 from edgeq.packaging.archive import read_zip
 from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.contract import make_contract
+from edgeq.packaging.embedded import read_label_files, read_labels
 from edgeq.packaging.golden import find_faults, prepare, read_golden
 from edgeq.packaging.manifest import Manifest, read_gates
+from edgeq.packaging.ordering import find_disorder, scored_names
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import Record, parse_record
@@ -128,24 +128,21 @@ def _compare_labels(model: bytes, contract: Contract, manifest: Manifest) -> lis
     if metadata.KEY not in _metadata_names(model):
         return []
     is_ours = contract.model.sha256 != manifest.measured_sha256
-    own = _read_label_files(model)
-    made = _read_label_files(metadata.add_metadata(without_metadata(model), contract))
+    own = read_label_files(model)
+    made = read_label_files(metadata.add_metadata(without_metadata(model), contract))
     problems = []
     for name in sorted({*own, *made}):
         lines, wanted = own.get(name, []), made.get(name, [])
         if lines != wanted and (is_ours or sorted(lines) == sorted(wanted)):
-            problems.append(f"the labels in the manifest are not those of {name} in the model")
-    return problems
-
-
-def _read_label_files(model: bytes) -> dict[str, list[str]]:
-    """Lines of each file in the archive that follows a model."""
-    if not zipfile.is_zipfile(io.BytesIO(model)):
-        return {}
-    return {
-        name: content.decode("utf-8", "replace").splitlines()
-        for name, content in read_zip(model, "The archive behind the model").items()
-    }
+            problems.append(name)
+    for output in contract.outputs:
+        name, labels = read_labels(model).get(output.spec.name, ("", ()))
+        if name and output.labels and output.labels != labels:
+            problems.append(name)
+    return [
+        f"the labels in the manifest are not those of {name} in the model"
+        for name in dict.fromkeys(problems)
+    ]
 
 
 # ---------------------------------------------------------------- records
@@ -171,6 +168,7 @@ def check_records(
         for record in records
         if measured not in digests_of(record)
     ]
+    problems += find_disorder(manifest.contract, scored_names(records, measured))
     if manifest.records_left_out:
         count = plural(len(manifest.records_left_out), "record")
         told = f"{count} left out, of which the manifest has the digests alone"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.manifest import GateVerdict, read_gates
-from edgeq.packaging.values import Contract
 from edgeq.records import Record, parse_record, read_content
 from edgeq.reporting.subject import digests_of
 
@@ -27,6 +26,10 @@ class Evidence:
     records: tuple[Record, ...]
     contents: tuple[bytes, ...]
     verdict: GateVerdict
+
+    def is_about(self, sha256: str) -> bool:
+        """Whether all of them are about a file with this digest."""
+        return all(sha256 in digests_of(record) for record in self.records)
 
     def files(self) -> dict[str, bytes]:
         """Path inside a package to content."""
@@ -51,8 +54,11 @@ class Evidence:
             yield "FORCED: its gate did not pass, and the package says so"
 
 
-def find_evidence(model: Path, given: Sequence[str | Path], contract: Contract) -> Evidence:
+def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]) -> Evidence:
     """Records about this very file; its conversion's own, `MODEL.json`, is found beside it.
+
+    Args:
+        known: SHA-256 of the file, last, and of it without metadata.
 
     Raises:
         RecordError: one is of another model.
@@ -66,10 +72,10 @@ def find_evidence(model: Path, given: Sequence[str | Path], contract: Contract) 
         content = read_content(path)
         record = parse_record(content, str(path))
         digests = digests_of(record)
-        if contract.model.sha256 not in digests:
+        if digests.isdisjoint(known):
             raise RecordError(
                 f"{path} is about another file than {model} (sha256 "
-                f"{contract.model.sha256[:12]}): it names {_beginnings(digests)}.",
+                f"{known[-1][:12]}): it names {_beginnings(digests)}.",
                 hint="Convert again, or give the records of this file.",
             )
         records.append(record)

@@ -29,7 +29,7 @@ _MIN_PARSER_VERSION = "1.0.0"
 _ALIGNMENT = 4
 
 # enum AssociatedFileType
-_DESCRIPTIONS, _AXIS_LABELS = np.int8(1), np.int8(2)
+DESCRIPTIONS, AXIS_LABELS = np.int8(1), np.int8(2)
 # enum ColorSpaceType
 _UNKNOWN, _RGB, _GRAYSCALE = np.int8(0), np.int8(1), np.int8(2)
 # union ContentProperties, union ProcessUnitOptions
@@ -186,7 +186,7 @@ def _output(item: OutputContract, count: int) -> Table:
             {
                 0: _labels_name(item, count),
                 1: "Names of the classes." if is_axis else "What the values 0 and 1 mean.",
-                2: _AXIS_LABELS if is_axis else _DESCRIPTIONS,
+                2: AXIS_LABELS if is_axis else DESCRIPTIONS,
             }
         )
     return _tensor(item.identifier, texts, content, None, _dtype_range(item.spec), files)

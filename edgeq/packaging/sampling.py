@@ -102,6 +102,7 @@ def make_golden(
         ),
         _tolerances(found, chosen),
         doubts,
+        opened.ref.class_names,
     )
     _require_telling(model, golden, contract)
     return golden

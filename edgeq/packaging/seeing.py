@@ -34,6 +34,11 @@ def see_images(contract: Contract, golden: Golden) -> Contract:
     return replace(contract, inputs=tuple(_see(item, golden) for item in contract.inputs))
 
 
+def has_images(contract: Contract, golden: Golden) -> bool:
+    """Whether an input is one, so that whoever fills it has to know which way is up."""
+    return any(item.image is not None for item in see_images(contract, golden).inputs)
+
+
 def _see(item: InputContract, golden: Golden) -> InputContract:
     if item.image is None or _has_image_steps(item.preprocessing):
         return item

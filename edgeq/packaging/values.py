@@ -101,6 +101,7 @@ class Golden:
             in its unit of a float one. Measured: what TensorFlow Lite's own kernels differ from
             XNNPACK on these vectors, and one step (or one part in 100,000) more.
         doubts: about the samples as the model is fed with them, when they were chosen.
+        class_names: as in `DataRef`, when they were chosen.
     """
 
     data: str
@@ -108,6 +109,7 @@ class Golden:
     vectors: tuple[Vector, ...]
     tolerances: Mapping[str, float]
     doubts: tuple[Issue, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,6 +64,12 @@ def _count(value: Any) -> int:
     return value
 
 
+def _rounds(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 3:
+        raise ValueError("a whole number of 3 or more")
+    return value
+
+
 def _number(value: Any) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value < math.inf:
@@ -199,6 +205,7 @@ KEYS: dict[str, dict[str, Key]] = {
             '"tflite-runtime"',
             "runtime",
         ),
+        "rounds": Key(_rounds, "30", "rounds"),
         "runs": Key(_count, "100", "runs"),
         "min_time": Key(_number, "1", "min_time_s"),
         "max_time": Key(_number, "10", "max_time_s"),

@@ -21,8 +21,6 @@ from edgeq.history.values import (
     Addition,
     Check,
     Entry,
-    Figure,
-    FigureChange,
     Listing,
     Place,
     RecordDifference,
@@ -226,75 +224,10 @@ def _plain(value: Any) -> Any:
             "before": _plain_entry(value.before),
             "after": _plain_entry(value.after),
             "changes": storage.to_plain(value.changes),
+            "doubts_before": storage.to_plain(value.doubts_before),
+            "doubts_after": storage.to_plain(value.doubts_after),
         }
     return storage.to_plain(value)
-
-
-# ---------------------------------------------------------------- diff
-
-
-@harmless
-def show_difference(found: RecordDifference) -> str:
-    """Two records' figures side by side; below, why some are not compared."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    for entry in (found.before, found.after):
-        table.add_column(f"{entry.number} ({entry.sha256[:7]})", justify="right", no_wrap=True)
-    table.add_column("change", justify="right")
-    table.add_column("")
-    notes: list[str] = []
-    has_several = _count_models(found) > 1
-    for change in found.changes:
-        table.add_row(*_change_cells(change, notes, has_several))
-    heads = [
-        Text(f"{entry.number}  {show_moment(entry.moment)}  {entry.kind}  {entry.file}")
-        for entry in (found.before, found.after)
-    ]
-    parts: list[RenderableType] = [*heads, "", table]
-    if notes:
-        parts += ["", heading("Not compared")]
-        parts += [Text(f"  {number}. {note}") for number, note in enumerate(notes, 1)]
-    return render(*parts)
-
-
-def _count_models(found: RecordDifference) -> int:
-    """The most models of one record that are not its baseline."""
-    sides = ([c.before for c in found.changes], [c.after for c in found.changes])
-    return max(
-        len({item.model for item in side if item is not None and item.role == "model"})
-        for side in sides
-    )
-
-
-def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> tuple[Text, ...]:
-    metric = change.metric
-    named = change.before or change.after
-    assert named is not None
-    label = METRICS[metric].title
-    if named.role == "baseline":
-        label += " of the baseline"
-    elif has_several:
-        label += f" of {named.model.rsplit('/', 1)[-1]}"
-    values = [_marked(metric, figure) for figure in (change.before, change.after)]
-    shown = show_change(metric, change.change)
-    if change.change and change.change_percent is not None:
-        shown = f"{shown} ({change.change_percent:+.1f} %)"
-    verdict = Text()
-    if change.obstacle is not None and change.before is not None and change.after is not None:
-        if change.obstacle not in notes:
-            notes.append(change.obstacle)
-        shown = f"not compared, {notes.index(change.obstacle) + 1}"
-    elif change.is_better is not None and change.is_clear is False:
-        verdict = Text("intervals overlap", "dim")
-    elif change.is_better is not None:
-        verdict = Text("better", "green") if change.is_better else Text("worse", "red")
-    return Text(label), *values, Text(shown), verdict
-
-
-def _marked(metric: str, figure: Figure | None) -> Text:
-    if figure is None:
-        return Text("-")
-    return Text(show_value(metric, figure.value), _STYLES.get(figure.validity, ""))
 
 
 # ---------------------------------------------------------------- trend

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
 from typing import Any, TypeVar, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -17,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from edgeq import timing
 from edgeq.escaping import clean, printable_lines
 from edgeq.values import Issue, OutputQuality, Quality, Ratio, TensorSpec, WayOut
 
@@ -190,9 +190,7 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
 
 def show_ratio(ratio: Ratio) -> str:
     """A speed-up with its interval; slower is said, not left to a number below one."""
-    from edgeq import timing  # with numpy, which most texts need not wait for
-
-    value, low, high = (f"{x:.2f}" if x >= 0.1 else f"{x:.2g}" for x in astuple(ratio))
+    value, low, high = timing.show_ends(ratio)
     interval = f"(ratio {value}, 95 % interval {low} to {high})"
     if timing.direction(ratio) == 0:
         return f"no difference {interval}"

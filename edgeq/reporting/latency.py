@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import chain
 
+from edgeq import timing
 from edgeq.render.parts import plural
 from edgeq.reporting import text
 from edgeq.reporting.material import CANDIDATE, Material, Measured
@@ -125,8 +126,9 @@ def _runs_table(measured: Sequence[Measured]) -> Table:
 def _run_row(item: Measured, run: BenchRun, role: str) -> tuple[Cell, ...]:
     latency, energy = run.latency, run.energy
     p50 = text.ms(latency.p50_ms)
-    if latency.p50_low_ms is not None and latency.p50_high_ms is not None:
-        interval = f"({latency.p50_low_ms:.3g} to {latency.p50_high_ms:.3g})"
+    known = timing.p50_interval(run)
+    if known is not None:
+        interval = f"({known.low:.3g} to {known.high:.3g})"
         p50 = Cell(f"{p50.text} {interval}", latency.p50_ms)
     tone = {"valid": "good", "degraded": "doubt", "invalid": "bad"}[run.validity]
     codes = ", ".join(dict.fromkeys(issue.code for issue in run.issues if issue.severity != "note"))

@@ -12,6 +12,7 @@ from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.records import Record
 from edgeq.reporting.subject import Part, Subject, find_subject, is_float_copy, split
 from edgeq.reporting.text import base
+from edgeq.timing import speedup_interval
 from edgeq.values import BenchResult, BenchRun, Certificate, DeviceFacts, Issue, Quality, Ratio
 
 CANDIDATE, BASELINE, OTHER = "candidate", "baseline", "other"
@@ -216,8 +217,8 @@ def _speedup(bench: BenchResult, roles: Sequence[str]) -> Ratio | None:
         return None
     ours, theirs = roles.index(CANDIDATE), roles.index(BASELINE)
     if theirs == 0:
-        return bench.speedups[ours - 1]
+        return speedup_interval(bench, ours - 1)
     if ours == 0:
-        ratio = bench.speedups[theirs - 1]
+        ratio = speedup_interval(bench, theirs - 1)
         return Ratio(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
     return None

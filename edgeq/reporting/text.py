@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeq.judging import SMALL_DROP_POINTS
 from edgeq.render.parts import first_name, show_bytes, show_db, show_ms
 from edgeq.reporting.values import Cell
-from edgeq.timing import direction
+from edgeq.timing import direction, show_ends
 from edgeq.values import Interval, Ratio
 
 _LONGEST = 160
@@ -76,5 +76,5 @@ def speedup(ratio: Ratio | None) -> Cell:
     way = direction(ratio)
     tone = {1: "good", 0: "", -1: "bad"}[way]
     word = {1: " faster", 0: ", no difference", -1: ", SLOWER"}[way]
-    interval = f"({times(ratio.low)} to {times(ratio.high)})"
-    return Cell(f"{times(ratio.value)}{word} {interval}", ratio.value, tone)
+    value, low, high = show_ends(ratio)
+    return Cell(f"{value}x{word} ({low}x to {high}x)", ratio.value, tone)

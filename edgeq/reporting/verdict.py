@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from edgeq import timing
 from edgeq.gating.feeding import inherited_doubts
 from edgeq.judging import judge_comparison, worst_sqnr_db
 from edgeq.render.parts import plural, show_bytes, show_db, show_sizes
@@ -231,4 +232,5 @@ def _device_cards(material: Material) -> list[Card]:
 
 
 def _interval(ratio: Ratio) -> str:
-    return f"{text.times(ratio.low)} to {text.times(ratio.high)}"
+    _, low, high = timing.show_ends(ratio)
+    return f"{low}x to {high}x"

@@ -83,6 +83,18 @@ def test_a_sustained_run_on_one_core(model: str) -> None:
     )
 
 
+def test_rounds_with_more_threads_than_cores(model: str) -> None:
+    threads = len(agent.own_cores()) + 7
+    done = edgeq("bench", model, "--rounds", 3, "--runs", 30, "--threads", threads, "--json")
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(done.stdout)["runs"]
+    assert [one["count"] for one in run["rounds"]] == [10, 10, 10]
+    latency, medians = run["latency"], sorted(one["p50_ms"] for one in run["rounds"])
+    assert latency["p50_low_ms"] < latency["p50_ms"] == medians[1] < latency["p50_high_ms"]
+    (said,) = (i["message"] for i in run["issues"] if i["code"] == "bench.threads")
+    assert f"{threads} threads on the " in said and "wait for each other" in said
+
+
 def test_a_sustained_run_is_shown_by_window(model: str) -> None:
     done = edgeq("bench", model, "--sustained", "0.03")
     assert done.returncode == 0, done.stderr
@@ -100,6 +112,8 @@ def test_a_sustained_run_is_shown_by_window(model: str) -> None:
          "numbers such as 0-3 or 0,2.\n"),
         (["--sustained", "1", "--runs", "5"],
          "error: --sustained runs for a time, --runs 5 for a number.\n"),
+        (["--sustained", "1", "--rounds", "5"],
+         "error: --sustained runs in one process, --rounds 5 asks for several.\n"),
         (["{model}", "--sustained", "1"],
          "error: --sustained measures one model at a time, so that the heat is its own; 2 were "
          "given.\n"),

@@ -1,5 +1,6 @@
 """Folders of images, made with Pillow."""
 
+import os
 import re
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_class_folders_give_labels(tmp_path):
     assert samples.class_names == ("cat", "dog", "eel")
     assert [sample.label for sample in samples.iterate()] == [0, 0, 1, 2]
     assert [sample.label for sample in samples.iterate((1, 3))] == [0, 2]
+    assert samples.ref.class_names == ("cat", "dog", "eel")
+
+
+def test_a_class_folder_whose_name_is_no_text_has_its_escape_in_the_record(tmp_path):
+    for name in (b"a\xff", b"b"):
+        save(tmp_path / os.fsdecode(name) / "1.png")
+    assert open_samples(tmp_path, [COLOUR]).ref.class_names == ("a\\udcff", "b")
 
 
 def test_digest_covers_names_and_bytes_of_images_only(tmp_path):

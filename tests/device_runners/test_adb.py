@@ -21,7 +21,7 @@ from edgeq.values import BenchOptions
 from tests.device_runners.boards import Cable, free_port
 from tests.device_runners.phones import AdbServer, Endpoint, pause, start_server
 
-QUICK = BenchOptions(runs=30)
+QUICK = BenchOptions(runs=30, rounds=2)
 
 
 @pytest.fixture(scope="module")

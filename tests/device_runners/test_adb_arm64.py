@@ -51,7 +51,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbDevic
 
 def test_both_ways_of_measuring(device: AdbDevice, int8_mobilenet: Path) -> None:
     name = environment.set_up(device)
-    result = measure.bench([int8_mobilenet], device, BenchOptions(runs=10))
+    result = measure.bench([int8_mobilenet], device, BenchOptions(runs=10, rounds=1))
     assert result.facts.machine == "aarch64"
     assert result.facts.cpu_model == "Cortex-A72 (Virtual arm64 board (qemu-user))"
     assert result.runs[0].validity == "invalid"  # an emulated latency

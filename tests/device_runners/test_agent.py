@@ -120,22 +120,21 @@ def test_warming_up_that_never_settles_ends_with_its_time(monkeypatch: pytest.Mo
     assert warmed(Scripted([100], [200], [400], [800], [1600])).warmup == [100, 200, 400]
 
 
+def test_warming_up_again_is_held_against_the_round_before() -> None:
+    run = warmed(Scripted([100], [100]))
+    for window, asked in (([104], 1), ([90], 2)):
+        run.child = Scripted(window)
+        run.warm_up()
+        assert len(run.child.asked) == asked
+    assert run.warmup == [100, 100]  # of the first round
+
+
 @pytest.mark.parametrize(
-    ("median_ns", "runs", "size"),
-    [
-        (1_000_000, None, 30),  # 30 ms of them in a row
-        (100_000_000, None, 1),
-        (1000, None, 1000),  # a twentieth of the most
-        (1_000_000, 400, 20),  # 20 rounds
-        (1_000_000, 40, 10),  # not below 10
-        (1_000_000, 4000, 30),
-        (10_000_000, 40, 3),
-    ],
+    ("median_ns", "size"),
+    [(1_000_000, 30), (100_000_000, 1), (1000, 1000)],  # 30 ms of them in a row, at most 1000
 )
-def test_bursts_are_30_ms_or_a_twentieth_of_the_runs(
-    median_ns: int, runs: int | None, size: int
-) -> None:
-    assert warmed(Scripted([median_ns]), runs=runs).size == size
+def test_bursts_are_of_30_ms(median_ns: int, size: int) -> None:
+    assert warmed(Scripted([median_ns])).size == size
 
 
 @pytest.mark.parametrize(
@@ -155,15 +154,21 @@ def test_one_per_cent_to_either_side_is_tight(times: list[float], is_tight: bool
     assert agent.is_tight(times) == is_tight
 
 
-def wants(count: int, each_ns: int = 1_000_000, **job: Any) -> bool:
-    """Whether a model that ran so often, all alike or not, is measured on."""
+def wants(count: int, each_ns: int = 1_000_000, *, before: int = 0, left: int = 1,
+          **job: Any) -> bool:  # fmt: skip
+    """Whether a model that ran so often in this round wants more; all inferences take as long."""
     settings = {**BENCH, "runs": None, "min_time_s": 0.5, "max_time_s": 2.0, **job}
     run = agent.Bench(0, {"path": "m.tflite"}, settings, None, agent.Watch([], 1.0))
-    run.times = [each_ns] * count
+    run.times = [each_ns] * before
+    run.begin(left)
+    run.rounds[-1] = [each_ns] * count
+    run.times += run.rounds[-1]
     return run.wants_more()
 
 
 def test_a_measurement_ends_when_it_is_known_well_enough() -> None:
+    assert wants(0)
+    assert wants(0, min_time_s=0.0, max_time_s=0.0)
     assert wants(499)  # 0.5 s are not over
     assert not wants(500)
     assert wants(29, each_ns=20_000_000)  # 0.58 s, and too few
@@ -174,14 +179,50 @@ def test_a_measurement_ends_when_it_is_known_well_enough() -> None:
     assert wants(199_999, each_ns=1)
 
 
+def test_the_rounds_that_are_left_divide_what_is_left() -> None:
+    assert wants(49, before=300, left=4)  # 50 ms of 200
+    assert not wants(50, before=300, left=4)
+    assert wants(29, each_ns=20_000_000, left=2)  # too few for any round to end
+    assert not wants(15, each_ns=20_000_000, before=15, left=3)
+    assert wants(9, each_ns=100_000_000, left=2)
+    assert not wants(10, each_ns=100_000_000, left=2)  # 1 s of 2
+    assert wants(0, each_ns=10**9, before=5, left=2)  # each round has one, however late
+    assert not wants(1, each_ns=10**9, before=5, left=2)
+
+
 def test_a_measurement_of_so_many_runs_has_so_many() -> None:
     assert wants(39, runs=40)
     assert not wants(40, runs=40)
     assert wants(0, runs=1, each_ns=10**12)
+    assert wants(12, runs=40, before=14, left=2)
+    assert not wants(13, runs=40, before=14, left=2)
+
+
+@pytest.mark.parametrize(
+    ("models", "load_s", "warm_s", "typical_s", "job", "rounds"),
+    [
+        # Once: twice 0.13 (one for the arena), 0.1, 1 s; 0.5 s beside; a later one 0.13 + 0.05.
+        (1, 0.13, 0.1, 1e-4, {}, 1 + 10),
+        (1, 0.13, 0.1, 1e-4, {"runs": 40}, 1 + 4),  # 4 ms to measure
+        (2, 0.26, 0.2, 2e-4, {}, 1 + 8),
+        (1, 1.5, 0.1, 1e-2, {"spare_s": 4.0}, 1 + 5),  # a board that imports slowly
+        (1, 20.0, 0.3, 0.1, {}, 1 + 2),  # 40.3 + 3 + 0.5 of 20.1
+        # An inference of 5 s: 20 + 10 s, and later 10 + 5 s, of which 10 / 9 were counted.
+        (1, 5.0, 10.0, 5.0, {}, 3),
+        (1, 100.0, 0.0, 1e-4, {"runs": 1, "spare_s": 0.0}, 3),
+    ],
+)
+def test_rounds_take_twice_the_time_of_one_at_most(
+    models: int, load_s: float, warm_s: float, typical_s: float, job: dict[str, Any], rounds: int
+) -> None:
+    settings = {"rounds": 9, "runs": None, "min_time_s": 1.0, "max_time_s": 10.0, "spare_s": 0.5}
+    found = agent.affordable_rounds({**settings, **job}, models, load_s, warm_s, typical_s)
+    assert found == rounds
 
 
 def test_a_model_that_failed_is_measured_no_more() -> None:
     run = agent.Bench(0, {"path": "m.tflite"}, dict(BENCH), None, agent.Watch([], 1.0))
+    run.begin(1)
     assert run.wants_more()
     run.error = agent.JobError("died", "It died.").plain()
     assert not run.wants_more()
@@ -289,14 +330,14 @@ def test_arena(tmp_path: Path, tiny: Any, name: str, bytes_: int) -> None:
     assert result["models"][0]["arena_bytes"] == bytes_
 
 
-def test_a_fixed_number_of_runs_is_split_into_rounds(folder: Path) -> None:
-    job = {**BENCH, "runs": 405, "models": [{"path": "m.tflite"}] * 2}
-    result, _ = run(folder, job)
+def test_each_round_measures_in_fresh_processes(folder: Path) -> None:
+    job = {**BENCH, "runs": 42, "rounds": 4, "models": [{"path": "m.tflite"}] * 2}
+    result, events = run(folder, job)
     for model in result["models"]:
-        sizes = [len(times) for times in model["rounds_ns"]]
-        assert sum(sizes) == 405
-        assert len(sizes) >= 20
-        assert min(sizes[:-1]) >= 10
+        assert [len(times) for times in model["rounds_ns"]] == [11, 11, 10, 10]
+        assert len({start["init_ms"] for start in model["starts"]}) == 4  # loaded four times
+    steps = [event.get("step") for event in events if event.get("step") != "measure"]
+    assert steps == ["load", "load", "warm up", "warm up", None]  # told once
 
 
 def infer_one(

@@ -29,7 +29,7 @@ from edgeq.fleet import run_fleet
 from edgeq.parity import parity
 from edgeq.values import BenchOptions
 
-QUICK = BenchOptions(runs=10)
+QUICK = BenchOptions(runs=10, rounds=1)
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
 
 
@@ -139,7 +139,7 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     device: BoardDevice, int8_mobilenet: Path, save: Any
 ) -> None:
     """tflite-runtime 2.14 with numpy < 2; a model that needs a newer one is not even sent."""
-    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    old = BenchOptions(runs=10, rounds=1, runtime="tflite-runtime")
     environment.set_up(device, "ai-edge-litert")
     result = measure.bench([int8_mobilenet], device, old)
     assert result.runs[0].runtime.version == "2.14.0"

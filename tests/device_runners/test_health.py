@@ -10,13 +10,28 @@ import pytest
 from edgeq import timing
 from edgeq.device_runners import health
 from edgeq.issues import judge
-from edgeq.values import BenchRun, FileRef, Latency, RuntimeInfo, Sustained
+from edgeq.values import BenchRun, DeviceFacts, FileRef, Latency, RuntimeInfo, Sustained
 
 ROUNDS = tuple((1.0, 1.01, 0.99, 1.0) for _ in range(12))
 STEADY = BenchRun(
     FileRef("m.tflite", "", 1), RuntimeInfo("ai-edge-litert", "2.3.0"), 1, 1.0, 1.0, (), ROUNDS,
-    timing.summarize([time for times in ROUNDS for time in times]), None, None, 0.0, "valid", (),
+    timing.summarize(ROUNDS), None, None, 0.0, "valid", (),
 )  # fmt: skip
+
+
+def facts(core_count: int = 2, emulator: str | None = None) -> DeviceFacts:
+    return DeviceFacts("pi4", "Linux", "aarch64", None, core_count, None, None, None, (),
+                       emulator=emulator)  # fmt: skip
+
+
+@pytest.mark.parametrize(("threads", "cores", "shown"), [(1, 1, None), (2, 2, None),
+    (9, 2, "9 threads on the 2 cores"), (2, 1, "2 threads on the 1 core")])  # fmt: skip
+def test_threads_without_cores_are_named(threads: int, cores: int, shown: str | None) -> None:
+    run = replace(STEADY, threads=threads)
+    found = health.find_issues(run, looks([], [], []), facts(cores))
+    told = [(issue.code, issue.message) for issue in found]
+    message = f"m.tflite: {shown} of pi4 wait for each other; pass --threads {cores} at most."
+    assert told == ([] if shown is None else [("bench.threads", message)])
 
 
 def looks(
@@ -67,7 +82,7 @@ def test_too_low_a_voltage_is_invalid() -> None:
 
 
 def test_an_emulated_processor_is_invalid() -> None:
-    (issue,) = health.find_issues(STEADY, looks([], [], []), "QEMU user mode")
+    (issue,) = health.find_issues(STEADY, looks([], [], []), facts(emulator="QEMU user mode"))
     assert (issue.code, judge([issue])) == ("bench.emulated", "invalid")
     assert issue.message == ("This device is emulated (QEMU user mode): its latency means nothing.")
 
@@ -88,8 +103,7 @@ def said(run: BenchRun, seen: list[dict[str, Any]] | None = None) -> list[str]:
 
 
 def run_of(rounds: list[list[float]], **latency: float | None) -> BenchRun:
-    times = [time for times in rounds for time in times]
-    summary = replace(timing.summarize(times), **latency)
+    summary = replace(timing.summarize(rounds), **latency)
     return replace(STEADY, latencies_ms=tuple(map(tuple, rounds)), latency=summary)
 
 
@@ -112,7 +126,7 @@ def test_a_run_without_raw_times_says_what_is_not_known(p50_ms: float | None) ->
         untold,
         "m.tflite: ai-edge-litert counts in whole microseconds, of an inference of 50.",
     ]
-    assert said(run_of([[0.001] * 30])) == []  # its clock is finer
+    assert said(run_of([[0.001] * 15] * 2)) == []  # its clock is finer
 
 
 def with_each(key: str, *values: float | None) -> list[dict[str, Any]]:

@@ -155,6 +155,7 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "option"),
     [({"sustained_s": 60.0, "runs": None}, "--sustained"),
+     ({"rounds": 9}, "--rounds 9"),
      ({"runtime": "tensorflow"}, "--runtime tensorflow")],
 )  # fmt: skip
 def test_what_the_program_cannot_do_is_refused(

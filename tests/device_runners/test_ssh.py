@@ -37,7 +37,7 @@ from tests.device_runners.boards import (
 
 pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="openssh-server is not installed")
 
-QUICK = BenchOptions(runs=30)
+QUICK = BenchOptions(runs=30, rounds=2)
 
 
 @pytest.fixture(scope="module")

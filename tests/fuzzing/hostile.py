@@ -745,7 +745,7 @@ def _onnx(place: Place) -> Iterator[Hostile]:
 
 _TFLITE_COMMANDS = (
     ("inspect", "m.tflite"),
-    ("bench", "m.tflite", "--runs", "30"),
+    ("bench", "m.tflite", "--runs", "30", "--rounds", "3"),
     _convert("m.tflite"),
     ("profile", "m.tflite", "--runs", "20"),
 )

@@ -586,7 +586,7 @@ _FRAMEWORKS = (
         all_of(_WITH_DATA, taken(m_tflite="int8.tflite")),
         only("m.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite, m.change_tflite)),
         (
-            ("bench", "m.tflite", "--runs", "30", "-o", "record.json"),
+            ("bench", "m.tflite", "--runs", "30", "--rounds", "3", "-o", "record.json"),
             ("profile", "m.tflite", "--runs", "20"),
             ("eval", "m.tflite", "--data", "test.npz"),
             ("debug", "m.tflite", "m.tflite", "--data", "test.npz"),

@@ -70,7 +70,7 @@ python = "/usr/bin/python3.11"
 [devices.phone]
 address = "adb:0123456789"
 """
-_QUICK = "--runs", "30"
+_QUICK = "--runs", "30", "--rounds", "3"
 
 
 @contextlib.contextmanager
@@ -179,7 +179,7 @@ def _make_records(folder: Path) -> None:
         "eval": ("eval", "int8.tflite", *test),
         "compare": ("compare", "tiny.tflite", "int8.tflite", *test, *_QUICK),
         "debug": ("debug", "tiny.tflite", "int8.tflite", *test),
-        "profile": ("profile", "int8.tflite", "tiny.tflite", *_QUICK),
+        "profile": ("profile", "int8.tflite", "tiny.tflite", *_QUICK[:2]),
         "parity": ("parity", "int8.tflite", *test),
         "inspect": ("inspect", "int8.tflite"),
         "doctor": ("doctor", "--model", "int8.tflite"),

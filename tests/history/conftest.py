@@ -13,6 +13,7 @@ import pytest
 
 from edgeq import storage
 from edgeq.history.store import History
+from edgeq.issues import judge
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -23,6 +24,7 @@ from edgeq.values import (
     Issue,
     Latency,
     Ratio,
+    Round,
     RuntimeInfo,
 )
 
@@ -35,14 +37,22 @@ RUNTIME = RuntimeInfo("ai-edge-litert", "2.3.0")
 
 
 def bench_run(
-    model: str, p50: float, *, threads: int = 1, issues: tuple[Issue, ...] = ()
+    model: str,
+    p50: float,
+    *,
+    threads: int = 1,
+    issues: tuple[Issue, ...] = (),
+    half_width: float = 0.1,
 ) -> BenchRun:
-    latency = Latency(30, p50, p50, p50 - 0.1, p50 + 0.1, p50 + 1, p50 + 2, p50, 0.1)
-    validity = "invalid" if any(issue.severity == "error" for issue in issues) else "valid"
+    low, high = p50 - half_width, p50 + half_width
+    latency = Latency(30, p50, p50, low, high, p50 + 1, p50 + 2, p50, 0.1,
+                      p90_low_ms=low + 1, p90_high_ms=high + 1)  # fmt: skip
+    validity = judge(issues)
     file = FileRef(model, hashlib.sha256(model.encode()).hexdigest(), 1000)
     return BenchRun(
         file, RUNTIME, threads, 1.0, 1.0, (),
         ((p50,) * 30,), latency, 5_000_000, None, None, validity, issues,
+        rounds=(Round(30, p50, p50 + 1, 1.0, 1.0),) * 9,
     )  # fmt: skip
 
 
@@ -54,8 +64,9 @@ def bench_result(
     model: str = "build/net.tflite",
     threads: int = 1,
     issues: tuple[Issue, ...] = (),
+    half_width: float = 0.1,
 ) -> BenchResult:
-    runs = [bench_run(model, p50, threads=threads, issues=issues)]
+    runs = [bench_run(model, p50, threads=threads, issues=issues, half_width=half_width)]
     speedups: tuple[Ratio, ...] = ()
     if fp32 is not None:
         runs.insert(0, bench_run("build/fp32.tflite", fp32))

@@ -74,11 +74,12 @@ def test_an_older_version_is_migrated_and_keeps_everything(old: Path, tmp_path: 
             assert ours == theirs
 
 
-def test_figures_of_version_2_are_made_again_with_their_devices(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_figures_of_older_versions_are_made_again(tmp_path: Path, version: int) -> None:
     path = tmp_path / "h.sqlite"
     with History(path, make=True, wait_s=5) as history:
         history.add([EVAL, COMPARE])
-    run_script(path, "DELETE FROM figures; PRAGMA user_version = 2")
+    run_script(path, f"DELETE FROM figures; PRAGMA user_version = {version}")
     with History(path, make=False, wait_s=5) as history:
         assert history.check().problems == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from edgeq.cli import cli
 from edgeq.cli.history import parse_since
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.history import find_place
+from edgeq.issues import make_issue
+from edgeq.values import BenchResult
 from tests.history.conftest import COMPARE, EVAL, bench_result, edgeq, write_bench
 
 
@@ -88,6 +91,61 @@ def test_trend_and_diff_as_text(database: Path, tmp_path: Path) -> None:
     diff = run("diff", 1, 2)
     (p50,) = (line.split() for line in diff.splitlines() if line.startswith("latency p50"))
     assert p50[2:] == ["2.00", "ms", "3.00", "ms", "+1.00", "ms", "(+50.0", "%)", "worse"]
+
+
+def verdicts(database: Path, tmp_path: Path, *results: BenchResult) -> dict[str, str]:
+    """What `diff` prints of the latencies of two results, from the change on."""
+    run("add", *(write_bench(tmp_path / f"{number}.json", result)
+                 for number, result in enumerate(results)))  # fmt: skip
+    lines = [" ".join(line.split()) for line in run("diff", 1, 2).splitlines()]
+    return {line[:11]: line[12:] for line in lines if line.startswith("latency p")}
+
+
+@pytest.mark.parametrize(
+    ("p50", "half_width", "shown"),
+    [
+        (2.04, 0.001, "2.00 ms 2.04 ms +0.0400 ms (+2.0 %) not proven"),  # 2 % between two runs
+        (2.05, 0.001, "2.00 ms 2.05 ms +0.0500 ms (+2.5 %) worse"),
+        (1.9, 0.05, "2.00 ms 1.90 ms -0.100 ms (-5.0 %) not proven"),
+        (1.9, 0.001, "2.00 ms 1.90 ms -0.100 ms (-5.0 %) better"),
+        (1.9999, 0.001, "2.00 ms 2.00 ms -0.0001000 ms (below 0.1 %) not proven"),
+    ],
+)
+def test_two_benches_of_one_file_are_not_better_or_worse_within_their_intervals(
+    database: Path, tmp_path: Path, p50: float, half_width: float, shown: str
+) -> None:
+    before = bench_result(2.0, half_width=half_width)
+    after = bench_result(p50, half_width=half_width)
+    assert verdicts(database, tmp_path, before, after)["latency p50"] == shown
+
+
+def test_a_record_of_one_process_is_known_to_10_per_cent_more(
+    database: Path, tmp_path: Path
+) -> None:
+    """As edgeq 0.1 measured: p90 was "21.1 % worse" in two benches of one file."""
+    old, near, far = (bench_result(p50, half_width=0.0) for p50 in (3.0, 3.4, 3.8))
+    old = replace(old, runs=tuple(
+        replace(run, rounds=(), latencies_ms=(),
+                latency=replace(run.latency, p90_low_ms=None, p90_high_ms=None))
+        for run in old.runs
+    ))  # fmt: skip
+    assert verdicts(database, tmp_path, old, near, far) == {
+        "latency p50": "3.00 ms 3.40 ms +0.400 ms (+13.3 %) worse",
+        "latency p90": "4.00 ms 4.40 ms +0.400 ms (+10.0 %) not proven",
+    }
+    (p90,) = (line for line in run("diff", 1, 3).splitlines() if line.startswith("latency p90"))
+    assert p90.split()[-3:] == ["(+20.0", "%)", "worse"]
+
+
+def test_doubts_are_shown_and_judge_nothing(database: Path, tmp_path: Path) -> None:
+    load = make_issue("bench.load", "Other processes used 1.4 cores.")
+    found = verdicts(database, tmp_path, bench_result(2.0), bench_result(9.0, issues=(load,)))
+    assert found["latency p50"] == "2.00 ms 9.00 ms degraded +7.00 ms (+350.0 %) doubted"
+    text = run("diff", 1, 2)
+    assert "\nDoubts\n  2: Other processes used 1.4 cores. [bench.load]\n" in text
+    diff = json.loads(run("diff", 1, 2, "--json"))["diff"]
+    assert diff["doubts_before"] == []
+    assert [doubt["code"] for doubt in diff["doubts_after"]] == ["bench.load"]
 
 
 def test_a_difference_that_cannot_be_judged(database: Path, tmp_path: Path) -> None:

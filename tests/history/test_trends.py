@@ -139,6 +139,8 @@ def test_every_metric_has_its_direction() -> None:
     [
         ((1.0, 2.0), (2.1, 3.0), True),
         ((2.1, 3.0), (1.0, 2.0), True),
+        ((1.0, 2.0), (2.03, 3.0), False),  # 2 % lie between two runs
+        ((2.03, 3.0), (1.0, 2.0), False),
         ((1.0, 2.0), (2.0, 3.0), False),  # they touch
         ((2.0, 3.0), (1.0, 2.0), False),
         ((1.0, 4.0), (2.0, 3.0), False),

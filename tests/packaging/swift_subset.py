@@ -515,8 +515,8 @@ class Program:
             return getattr(value, name)
         if isinstance(value, list):
             return {"count": len, "indices": lambda array: range(len(array))}[name](value)
-        if name == "isNaN":
-            return bool(np.isnan(value))
+        if name == "isFinite":
+            return bool(np.isfinite(value))
         if value in INTEGERS:
             return INTEGERS[value](getattr(np.iinfo(INTEGERS[value]), name))
         if value in self.enums and name in self.enums[value]:

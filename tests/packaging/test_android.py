@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -24,12 +25,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeq import models, quantmath
+from edgeq import flatbuffer, models, quantmath
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging import naming
-from edgeq.packaging.archive import PAGE_BYTES, read_zip
+from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
@@ -367,11 +368,13 @@ def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingre
                 System.out.println(error.getMessage());
             }}
             float[] nothing = new float[784];
-            nothing[5] = Float.NaN;
-            try {{
-                model.run(nothing);
-            }} catch (IllegalArgumentException error) {{
-                System.out.println(error.getMessage());
+            for (float wrong : new float[] {{Float.NaN, 1 / 0f, -1 / 0f, 1e30f}}) {{
+                nothing[5] = wrong;
+                try {{
+                    System.out.println(model.run(nothing).{top}(10).size());
+                }} catch (IllegalArgumentException error) {{
+                    System.out.println(error.getMessage());
+                }}
             }}
         }}
         float[] equal = {{1, 3, 3}};
@@ -387,8 +390,8 @@ def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingre
     assert lines[:4] == ["xnnpack false", "threads 2", f"best {best}", "count 10"]
     assert lines[4] == "The image must have 28 rows of 28 pixels."
     assert "takes 784 values, not 1." in lines[5]
-    assert "NaN" in lines[6]
-    assert lines[7:10] == ["closed", "b 3.0", "c 3.0"]
+    assert lines[6:10] == ["image contains NaN or infinity."] * 3 + ["10"]
+    assert lines[10:13] == ["closed", "b 3.0", "c 3.0"]
     labels = mobilenet.contract.outputs[0].labels
     assert "".join(f"<{label}>\n" for label in labels) in found
     assert lines[-1] == hashlib.sha256(mobilenet.model).hexdigest()
@@ -464,30 +467,166 @@ def test_quantizing_rounds_and_saturates_as_numpy_does(desktop: Desktop) -> None
     assert desktop.demo("edgeq.fmnist_mobilenet", "\n".join(statements)).splitlines() == wanted
 
 
-def test_one_number_with_two_labels_is_a_probability(fakes: Path, tmp_path: Path) -> None:
-    desktop = Desktop(make_files(signed_by_name(tmp_path)), tmp_path / "package", fakes)
-    found = desktop.demo(
+@pytest.fixture(scope="session")
+def named(fakes: Path, tmp_path_factory: pytest.TempPathFactory) -> Desktop:
+    """Two float inputs, by name."""
+    folder = tmp_path_factory.mktemp("named")
+    return Desktop(make_files(signed_by_name(folder)), folder / "package", fakes)
+
+
+CATCH = "catch (IllegalArgumentException error) { System.out.println(error.getMessage()); }\n"
+
+
+def test_one_number_with_two_labels_is_a_probability(named: Desktop) -> None:
+    found = named.demo(
         "edgeq.named",
-        """
-        try (NamedModel model = new NamedModel(new Context())) {
-            for (float half : new float[] {0.1f, 0.25f, 0.4f}) {
-                java.nio.ByteBuffer first = NamedCodec.prepareFirst(new float[] {1, 2});
-                java.nio.ByteBuffer second = NamedCodec.prepareSecond(new float[] {half});
-                System.out.println(model.run(second, first).topProbability(1));
-                try {
-                    model.run(first, second);
-                } catch (IllegalArgumentException error) {
-                    System.out.println(error.getMessage());
-                }
-            }
-        }
+        f"""
+        try (NamedModel model = new NamedModel(new Context())) {{
+            for (float half : new float[] {{0.1f, 0.25f, 0.4f}}) {{
+                NamedModel.Inputs inputs = new NamedModel.Inputs();
+                inputs.second(new float[] {{half}}).first(NamedCodec.prepareFirst(new float[2]));
+                System.out.println(model.run(inputs).topProbability(1));
+            }}
+            try {{
+                model.run(new NamedModel.Inputs().first(new float[2]));
+            }} {CATCH}
+            try {{
+                java.nio.ByteBuffer half = NamedCodec.prepareSecond(new float[1]);
+                model.run(new NamedModel.Inputs().first(half).second(half));
+            }} {CATCH}
+        }}
         """,
     )
     assert found.splitlines()[1:-1] == [
-        line
-        for best in ("[dull 0.8]", "[dull 0.5]", "[bright 0.8]")
-        for line in (best, "second takes 4 bytes, not 8.")
+        *("[dull 0.8]", "[dull 0.5]", "[bright 0.8]"),
+        *("second is missing.", "first takes 8 bytes, not 4."),
     ]
+
+
+# What a caller does to a buffer of two floats before it is given to `run`, and what comes out.
+BUFFERS = [
+    ("Tensors.allocate(8)", "b.putFloat(1).putFloat(2);", "[2.0, 4.0]"),
+    ("ByteBuffer.allocate(8).order(NATIVE)", "b.putFloat(3).putFloat(4);", "[6.0, 8.0]"),
+    ("ByteBuffer.allocate(8).order(NATIVE)", "b.putFloat(5).putFloat(6).flip();", "[10.0, 12.0]"),
+    ("ByteBuffer.allocate(8).order(NATIVE)", "b.putFloat(7);", "first takes a whole buffer; this "
+     "one is at 4 of 8 bytes: fill all 8."),
+    ("ByteBuffer.allocate(8).order(NATIVE)", "b.putFloat(7).flip();", "first takes a whole buffer; "
+     "this one is at 0 of 4 bytes: fill all 8."),
+    ("ByteBuffer.allocate(8)", "b.putFloat(8).putFloat(9);", "first takes a buffer of "
+     "order(ByteOrder.nativeOrder()); set it before you fill it."),
+    ("ByteBuffer.allocateDirect(8)", "b.putFloat(8).putFloat(9);", "first takes a buffer of "
+     "order(ByteOrder.nativeOrder()); set it before you fill it."),
+    ("ByteBuffer.allocate(16).order(NATIVE)", "b.putFloat(8).putFloat(9);",
+     "first takes 8 bytes, not 16."),
+]  # fmt: skip
+
+
+def test_a_buffer_is_taken_whole_or_refused_and_never_the_sample_before(named: Desktop) -> None:
+    given = "\n".join(
+        f"""
+        {{
+            ByteBuffer b = {made};
+            {filled}
+            for (int i = 0; i < 2; i++) {{
+                try {{
+                    float[] found = model.run(second.first(b)).twice;
+                    System.out.println(Arrays.toString(found));
+                }} {CATCH}
+            }}
+        }}"""
+        for made, filled, _ in BUFFERS
+    ).replace("NATIVE", "java.nio.ByteOrder.nativeOrder()")
+    body = (
+        (
+            "try (NamedModel model = new NamedModel(new Context())) { NamedModel.Inputs second = "
+            f"new NamedModel.Inputs().second(new float[1]);\n{given}\n}}"
+        )
+        .replace("ByteBuffer b", "java.nio.ByteBuffer b")
+        .replace("= ByteB", "= java.nio.ByteB")
+    )
+    found = named.demo("edgeq.named", body).splitlines()[1:-1]
+    assert found == [wanted for *_, wanted in BUFFERS for _ in range(2)]
+
+
+def test_threads_that_share_a_model_get_their_own_answers(named: Desktop) -> None:
+    found = named.demo(
+        "edgeq.named",
+        """
+        try (NamedModel model = new NamedModel(new Context())) {
+            List<Thread> threads = new ArrayList<>();
+            java.util.concurrent.atomic.AtomicInteger right =
+                    new java.util.concurrent.atomic.AtomicInteger();
+            for (int i = 0; i < 4; i++) {
+                float own = i;
+                threads.add(new Thread(() -> {
+                    for (int k = 0; k < 20; k++) {
+                        NamedModel.Inputs inputs = new NamedModel.Inputs();
+                        inputs.first(new float[] {own, -own}).second(new float[] {own});
+                        float[] twice = model.run(inputs).twice;
+                        if (twice[0] == 2 * own && twice[1] == -2 * own) right.incrementAndGet();
+                    }
+                }));
+            }
+            for (Thread thread : threads) thread.start();
+            for (Thread thread : threads) thread.join();
+            System.out.println(right);
+        }
+        """,
+    )
+    assert found.splitlines()[1:-1] == ["80"]
+
+
+def twins(mobilenet: Ingredients) -> dict[str, bytes]:
+    """What is said of files that differ in one tensor's type or quantization, and the files."""
+    found = {}
+    for side, part, value, words in (
+        ("inputs", "scale", [0.25], "INT8 .* with scale 0.25 and zero point -128, not INT8 .*"),
+        ("inputs", "zeroPoint", [3], "INT8 .* and zero point 3, not INT8 .* point -128"),
+        ("inputs", "type", UINT8, "UINT8 .*, not INT8 "),
+        ("outputs", "scale", [0.25], "INT8 .* with scale 0.25 and zero point -128, not INT8 .*"),
+        ("outputs", "zeroPoint", [7], "INT8 .* and zero point 7, not INT8 .* point -128"),
+        ("outputs", "type", UINT8, "UINT8 .*, not INT8 "),
+    ):
+        tree = flatbuffer.parse(mobilenet.model, "the model")
+        main = tree.subgraphs[0]
+        own = main.tensors[getattr(main, side)[0]]
+        setattr(own if part == "type" else own.quantization, part, value)
+        name = getattr(mobilenet.contract, side)[0].spec.name
+        found[f"{name} is {words}"] = flatbuffer.serialize(tree)
+    tree = flatbuffer.parse(mobilenet.model, "the model")
+    tree.signatureDefs[0].inputs[0].name = b"other"
+    return {**found, "is not a valid name": flatbuffer.serialize(tree)}
+
+
+def test_another_model_is_refused_as_the_apps_asset_and_as_a_file(
+    desktop: Desktop, mobilenet: Ingredients, tmp_path: Path
+) -> None:
+    places = {"own": mobilenet.model, **twins(mobilenet)}
+    made = []
+    for number, content in enumerate(places.values()):
+        (tmp_path / f"{number}.tflite").write_bytes(content)
+        made.append(f'new java.io.File("{tmp_path / f"{number}.tflite"}")')
+    loads = "\n".join(
+        f"try (FmnistMobilenetModel model = new FmnistMobilenetModel({model}, settings)) {{ "
+        f'System.out.println("loaded"); }} {CATCH}'
+        for model in (*made, f"java.nio.ByteBuffer.wrap(java.nio.file.Files.readAllBytes("
+                      f"{made[0]}.toPath()))")
+    )  # fmt: skip
+    settings = "FmnistMobilenetModel.Settings settings = new FmnistMobilenetModel.Settings();"
+    found = desktop.demo("edgeq.fmnist_mobilenet", f"{settings}\n{loads}").splitlines()
+    said = [line for line in found if not line.startswith("xnnpack")]
+    assert said.count("closed") == len(places) + 1
+    said = [line for line in said if line != "closed"]
+    assert said[0] == said[-1] == "loaded"
+    for number, (line, words) in enumerate(zip(said[1:-1], list(places)[1:], strict=True), 1):
+        told = (
+            f"^{tmp_path}/{number}.tflite is not the model that this code was made for: .*{words}"
+        )
+        assert re.search(told, line), line
+    swapped = tmp_path / "swapped.aar"
+    swapped.write_bytes(write_zip({desktop.asset: places.popitem()[1]}, stored=(desktop.asset,)))
+    with pytest.raises(AssertionError, match=r"fmnist_mobilenet\.tflite is not the model"):
+        desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest", archive=swapped)
 
 
 def test_kotlin_compiles_and_runs(desktop: Desktop, mobilenet: Ingredients, tmp_path: Path) -> None:
@@ -589,6 +728,16 @@ def test_the_runtime_follows_what_the_model_needs(mobilenet: Ingredients) -> Non
         assert f"com.google.ai.edge.litert:{runtime}" in files["README.md"].decode()
 
 
+def test_the_readme_tells_how_pictures_become_upright(mobilenet_files: dict[str, bytes]) -> None:
+    told = mobilenet_files["README.md"].decode()
+    for line in ("upright.postRotate(image.getImageInfo().getRotationDegrees());",
+                 "upright.postScale(-1f, 1f)", "ExifInterface(path).getRotationDegrees()",
+                 "bitmap = bitmap.copy(Bitmap.Config.ARGB_8888, false)"):  # fmt: skip
+        assert line in told
+    (source,) = (text for path, text in mobilenet_files.items() if path.endswith("Model.java"))
+    assert b"@param bitmap upright" in source
+
+
 def test_the_pom_is_xml_whatever_the_license_is(mobilenet_files: dict[str, bytes]) -> None:
     pom = ElementTree.fromstring(mobilenet_files["fmnist_mobilenet-1.4.0-rc1.pom"])
     texts = [element.text for element in pom.iter()]
@@ -626,6 +775,7 @@ def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     assert len(texts) == 5
     assert not any(b"itmap" in text or b"pixels" in text for text in texts)
     assert b"SoundResult result = model.run(values);" in files["README.md"]
+    assert b"upright" not in files["README.md"]
     row = b"| mfcc | int8 1x7x5x1. 35 real values. Made ready here: quantized. |"
     assert row in files["README.md"]
 

@@ -101,16 +101,18 @@ def run(program: Path, **environment: str) -> tuple[int, str]:
 
 
 def test_what_is_in_it(files: Mapping[str, bytes]) -> None:
-    named = ["fmnist.cc", "fmnist.h", "fmnist_golden.h", "fmnist_golden_test.cc",
-             "fmnist_model.cc", "fmnist_model.h", "CMakeLists.txt", "README.md"]  # fmt: skip
-    assert sorted(files) == sorted(f"src/{name}" for name in named)
+    named = [f"edgeq_fmnist_{end}" for end in ("package.cc", "package.h", "golden.h",
+             "golden_test.cc", "model.cc", "model.h")]  # fmt: skip
+    assert sorted(files) == sorted(
+        f"src/{name}" for name in [*named, "CMakeLists.txt", "README.md"]
+    )
     assert all(content.isascii() and b"\r" not in content for content in files.values())
 
 
 def test_header_says_what_was_measured(
     files: Mapping[str, bytes], ingredients: Ingredients, tflite_micro: OtherPython
 ) -> None:
-    header = files["src/fmnist.h"].decode()
+    header = files["src/edgeq_fmnist_package.h"].decode()
     sizes = dict(re.findall(r"(kArenaBytes\w*) = (\d+);", header))
     measured, with_margin = int(sizes["kArenaBytesMeasured"]), int(sizes["kArenaBytes"])
     assert 10_000 < measured < with_margin < 1.2 * measured
@@ -123,15 +125,21 @@ def test_header_says_what_was_measured(
 
 
 def test_the_model_is_found_again(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
-    assert target("c").find_models(files) == {"src/fmnist_model.cc": ingredients.model}
+    assert target("c").find_models(files) == {"src/edgeq_fmnist_model.cc": ingredients.model}
 
 
 def test_the_model_is_found_in_a_package_that_is_called_a_model(
     files: Mapping[str, bytes], ingredients: Ingredients
 ) -> None:
     renamed = {path.replace("fmnist", "ref_model"): content for path, content in files.items()}
-    assert "src/ref_model.cc" in renamed
-    assert target("c").find_models(renamed) == {"src/ref_model_model.cc": ingredients.model}
+    model = "src/edgeq_ref_model_model.cc"
+    assert target("c").find_models(renamed) == {model: ingredients.model}
+    # As edgeq 0.1 called them.
+    older = {
+        path.replace("edgeq_", "").replace("_package", ""): one for path, one in renamed.items()
+    }
+    assert "src/ref_model.cc" in older
+    assert target("c").find_models(older) == {"src/ref_model_model.cc": ingredients.model}
 
 
 def test_same_ingredients_same_bytes(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
@@ -158,7 +166,7 @@ def test_numbers_are_the_same_on_32_bit_arm(files: Mapping[str, bytes], tmp_path
 
 @needs_compiler
 def test_one_wrong_golden_byte_is_noticed(files: Mapping[str, bytes], tmp_path: Path) -> None:
-    name = "src/fmnist_golden.h"
+    name = "src/edgeq_fmnist_golden.h"
     text = files[name].decode()
     _, numbers = text.split("kRawImageInput[kCount][784] = {")
     (first,) = re.findall(r"\n( ?0, 0,)", numbers)[:1]
@@ -177,6 +185,21 @@ def answers(outputs: Sequence[Sequence[np.ndarray]]) -> bytes:
     return content
 
 
+NUMBERS = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+
+
+def tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
+    """As the stand-in for the interpreter reads them."""
+    lines = []
+    for side in (inputs, outputs):
+        lines.append(str(len(side)))
+        for one in side:
+            scale, zero = (one.scales[0], one.zero_points[0]) if one.scales else (0.0, 0)
+            numbers = NUMBERS[one.dtype], np.float32(scale), zero, len(one.shape), *one.shape
+            lines.append(" ".join(map(str, numbers)))
+    return "\n".join(lines)
+
+
 @needs_compiler
 @pytest.mark.parametrize("layout", ["-DSTUB_NAMESPACE_TFLITE", "-DSTUB_NAMESPACE_MICRO"])
 def test_the_model_runs_in_the_runtimes_interface(
@@ -185,15 +208,30 @@ def test_the_model_runs_in_the_runtimes_interface(
     """Compiled against stand-ins of its headers, which answer what tflite-micro answered."""
     program = build(unpack(files, tmp_path), "-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", layout)
     outputs = writing.measure(ingredients).outputs
-    (tmp_path / "outputs").write_bytes(answers(outputs))
-    code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+    (given,), (found,) = (
+        [item.spec for item in side]
+        for side in (ingredients.contract.inputs, ingredients.contract.outputs)
+    )
+
+    def answer(outputs: Any, given: Any = (given,), found: Any = (found,)) -> tuple[int, str]:
+        (tmp_path / "outputs").write_bytes(answers(outputs))
+        (tmp_path / "tensors").write_text(tensors(given, found))
+        names = ("outputs", "tensors")
+        return run(program, **{f"STUB_{name.upper()}": str(tmp_path / name) for name in names})
+
+    code, said = answer(outputs)
     assert code == 0, said
     assert "The arena is used up to" in said
-    wrong = [[255 - one.view(np.uint8) for one in sample] for sample in outputs]
-    (tmp_path / "outputs").write_bytes(answers(wrong))
-    code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+    code, said = answer([[255 - one.view(np.uint8) for one in sample] for sample in outputs])
     assert code == 1
     assert "away" in said
+    for side, one in (("given", given), ("found", found)):
+        for change in ({"scales": (0.25,)}, {"zero_points": (7,)}, {"dtype": "uint8"},
+                       {"shape": (*one.shape[:-1], 2)}, {"shape": (*one.shape, 1)}):  # fmt: skip
+            code, said = answer(outputs, **{side: [replace(one, **change)]})
+            assert code == 1, change
+            assert "the inputs and outputs are not those of this package" in said
+        assert answer(outputs, **{side: [one, one]})[0] == 1
 
 
 NAN, INF = float("nan"), float("inf")
@@ -211,11 +249,17 @@ def test_outputs_are_held_to_the_tolerance_wherever_they_differ(tmp_path: Path) 
     files = target("c").make_files(replace(made, golden=golden))
     layout = ("-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", "-DSTUB_NAMESPACE_MICRO")
     program = build(unpack(files, tmp_path), *layout)
+    (tmp_path / "tensors").write_text(
+        tensors([item.spec for item in made.contract.inputs], outputs)
+    )
 
     def passes(real: Sequence[float] = (1, 2, 3), steps: Sequence[int] = (-128, 5)) -> bool:
         given = [np.array(real, np.float32), np.array(steps, np.int8)]
         (tmp_path / "outputs").write_bytes(answers([given]))
-        code, said = run(program, STUB_OUTPUTS=str(tmp_path / "outputs"))
+        names = ("outputs", "tensors")
+        code, said = run(
+            program, **{f"STUB_{name.upper()}": str(tmp_path / name) for name in names}
+        )
         assert (code == 0) == ("1 samples, 0 checks failed" in said), said
         return code == 0
 
@@ -235,7 +279,7 @@ INSIDE = """
 import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
 import tflite_micro
-sys.exit(ctypes.CDLL(sys.argv[1])._Z15EdgeqGoldenTestv())
+sys.exit(ctypes.CDLL(sys.argv[1])._ZN5edgeq6fmnist10GoldenTestEv())
 """
 
 
@@ -266,7 +310,7 @@ def test_it_runs_in_the_real_runtime(
     )
     (tmp_path / "codes.inc").write_text("".join(lines))
     folder = unpack(files, tmp_path)
-    test = folder / "fmnist_golden_test.cc"
+    test = folder / "edgeq_fmnist_golden_test.cc"
     text = test.read_text()
     test.write_text(text.replace("arena[package::kArenaBytes]", f"arena[package::{arena}]"))
     options = "-DEDGEQ_RUN_MODEL", "-DEDGEQ_NO_MAIN", "-shared", "-fPIC"
@@ -350,7 +394,8 @@ def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -
     plain, camera = readme(""), readme("resize=28x28,channels=gray,scale=1/255", "SVDF")
     assert "- `ImageInput::Fill` quantizes.\n" in plain
     assert "values as a sample has them\n" in plain
-    assert "camera" not in plain and "Reset" not in plain
+    assert "its camera" not in plain and "Reset" not in plain
+    assert "turn the frames of a camera" in plain
     assert "Fill` applies the numeric part of the preprocessing and quantizes.\n" in camera
     assert "values as a sample has them once it is resized and grey\n" in camera
     assert "camera" in camera and "`interpreter.Reset()` begins again" in camera
@@ -410,7 +455,7 @@ def test_a_damaged_array_is_refused(
     unmeasured: micro.Measured, ingredients: Ingredients, change: Any
 ) -> None:
     files = target("c").make_files(ingredients)
-    name = "src/fmnist_model.cc"
+    name = "src/edgeq_fmnist_model.cc"
     with pytest.raises(PackageError, match="holds no model"):
         target("c").find_models({**files, name: change(files[name].decode()).encode()})
 
@@ -511,10 +556,10 @@ def test_several_tensors_of_all_kinds_with_odd_names(tmp_path: Path) -> None:
         labels={"template": ['"quoted" \\', "Größe?", "??/"]},
     )
     files = target("c").make_files(odd)
-    assert b"namespace edgeq::std_model {" in files["src/std.h"]
-    assert b"struct ClassInput {" in files["src/std.h"]
-    assert b"struct Class2Output {" in files["src/std.h"]
-    assert b'"Gr\\303\\266\\303\\237e\\077"' in files["src/std.cc"]
+    assert b"namespace std_model {" in files["src/edgeq_std_package.h"]
+    assert b"struct ClassInput {" in files["src/edgeq_std_package.h"]
+    assert b"struct Class2Output {" in files["src/edgeq_std_package.h"]
+    assert b'"Gr\\303\\266\\303\\237e\\077"' in files["src/edgeq_std_package.cc"]
     assert run(build(unpack(files, tmp_path)))[0] == 0
 
 
@@ -548,9 +593,73 @@ def test_preprocessing_is_that_of_the_training(
     assert run(build(unpack(target("c").make_files(made), tmp_path)))[0] == 0
 
 
+FIRMWARE = """
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <initializer_list>
+#include <limits>
+#define min(a, b) ((a) < (b) ? (a) : (b))
+#define max(a, b) ((a) > (b) ? (a) : (b))
+#include "edgeq_time_package.h"
+#include "edgeq_time_model_package.h"
+
+template <typename Input>
+void Show(double value) {
+  const double raw[] = {1.0, value};
+  typename Input::Value tensor[2];
+  std::printf(" %d", static_cast<int>(Input::Fill(raw, tensor)));
+}
+
+int main() {
+  using Int8 = edgeq::time::XInput;
+  using Float = edgeq::time_model::XInput;
+  const char* const* addresses[] = {edgeq::time::YOutput::kLabels};
+  const std::size_t& size = Int8::kSize;
+  const float& scale = Int8::kScale;
+  std::printf("%s %d %zu %g %s %d:", Int8::kName, Int8::kShape[1], size, scale, addresses[0][1],
+              std::time(nullptr) > 0);
+  for (double value : {1e30, 1e39, std::nan(""), -std::numeric_limits<double>::infinity()}) {
+    Show<Int8>(value);
+    Show<Float>(value);
+  }
+  for (double value : {3.0, 2.5, 1e30, std::nan(""), -2147483648.0, 2147483648.0}) {
+    Show<edgeq::time_model::TokensInput>(value);
+  }
+  std::printf("\\n");
+  return edgeq::time::GoldenTest() + edgeq::time_model::GoldenTest();
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.usefixtures("unmeasured")
+def test_two_models_are_in_one_firmware_of_any_standard(tmp_path: Path) -> None:
+    """With macros and names of the system in the way, and values that no integer stands for."""
+    out, x = spec("y", "int8", (1, 2), 0.5, 3), {"x": np.ones((1, 2), np.float32)}
+    quantized, real = spec("x", "int8", (1, 2), 0.5, 3), spec("x", "float32", (1, 2))
+    tokens = {"tokens": np.ones((1, 2), np.int32)}
+    for made in (
+        made_of([quantized], [out], x, name="time", labels={"y": ["cat", "dog"]}),
+        made_of([real, spec("tokens", "int32", (1, 2))], [out], x | tokens, name="time_model"),
+    ):
+        source = unpack(target("c").make_files(made), tmp_path)
+    (source / "main.cc").write_text(FIRMWARE)
+    for standard in ("c++11", "gnu++14", "c++20"):
+        program = build(source, "-DEDGEQ_NO_MAIN", "-O0", "-ffast-math", f"-std={standard}")
+        code, said = run(program)
+        assert code == 0, said
+        assert said.splitlines()[0] == "x 2 2 0.5 dog 1: 1 1 0 0 0 0 0 0 1 0 0 0 1 0"
+    model = source / "edgeq_time_model.cc"
+    model.write_text(model.read_text().replace("0x54", "0x55", 1))
+    code, said = run(build(source, "-DEDGEQ_NO_MAIN", "-O0"))
+    assert code == 1
+    assert "FAILED: kModel is not the model that the samples are of" in said
+
+
 PROGRAM = """
 #include <cstdio>
-#include "tiny.h"
+#include "edgeq_tiny_package.h"
 int main() {
   float real;
   using In = edgeq::tiny::XInput;
@@ -574,7 +683,7 @@ def test_quantizing_rounds_and_saturates_as_edgeq_does(
     one = spec("x", dtype, (1, 1), scale, zero)
     made = made_of([one], [spec("y", "float32", (1, 1))], {"x": np.zeros((1, 1), np.float32)})
     folder = unpack(target("c").make_files(made), tmp_path)
-    (folder / "tiny_golden_test.cc").write_text(PROGRAM)
+    (folder / "edgeq_tiny_golden_test.cc").write_text(PROGRAM)
     program = build(folder)
     halves = np.arange(-600, 600, dtype=np.float32) / 2 * np.float32(scale)
     odd = np.array([0.49999997, -0.49999997, 0.5, 8388609.0, 3e38, np.inf, -0.0], np.float32)
@@ -596,7 +705,7 @@ def test_several_inputs_and_outputs_are_measured(tflite_micro: OtherPython, tmp_
             "subtrahend": np.array([[1, 1], [5, 5]], np.float32)}  # fmt: skip
     golden = make_golden(path, contract, data, resolve_device("local"))
     files = target("c").make_files(Ingredients(contract, subtract(), golden, None))
-    assert b"resolver.AddSub()" in files["src/subtract.h"]
+    assert b"resolver.AddSub()" in files["src/edgeq_subtract_package.h"]
 
 
 # ---------------------------------------------------------------- the table of operators

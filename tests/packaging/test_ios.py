@@ -174,6 +174,16 @@ def test_every_source_parses(fmnist: Ingredients, tmp_path: Path) -> None:
             assert max(map(len, text.splitlines())) <= 110, name
 
 
+def test_a_lock_is_held_from_the_first_input_to_the_last_output(fmnist: Ingredients) -> None:
+    text = swift_files(IOS.make_files(fmnist))[
+        "Sources/FmnistMobilenetModel/FmnistMobilenetPredictor.swift"
+    ]
+    steps = "lock.lock()", "defer { runtime.lock.unlock() }", ".write(", ".invoke()", ".read("
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+    assert text.count("lock.unlock") == 1
+
+
 def test_names_that_swift_keeps_are_no_names(tmp_path: Path) -> None:
     path = tmp_path / "array.tflite"
     path.write_bytes(mixed())
@@ -331,8 +341,6 @@ def test_quantizing_is_ours(dtype: str) -> None:
     np.testing.assert_array_equal(np.array(own), quantmath.quantize(real, spec))
     back = program.call("dequantize", own, scale=scale, zeroPoint=3)
     np.testing.assert_array_equal(np.array(back), quantmath.dequantize(np.array(own), spec))
-    with pytest.raises(SwiftError):
-        program.call("quantize", [np.float32(np.nan)], scale=scale, zeroPoint=3, **{"as": swift})
 
 
 def test_the_best_classes_come_first_and_ties_in_their_order() -> None:
@@ -352,7 +360,8 @@ def test_the_readme_tells_of_pixels_where_there_are_any(
     path.write_bytes(mixed())
     assert b"`Pixels` takes bytes" in IOS.make_files(fmnist)["README.md"]
     told = IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
-    assert b"Pixels" not in told
+    assert b"Pixels" not in told and b"upright" not in told
+    assert b"image.draw(in: CGRect(" in IOS.make_files(fmnist)["README.md"]
     assert b"- `class_` is `[Float]`. Real numbers, prepared to 3 and quantized.\n" in told
     assert b"- `func_` is `[Int32]`. It goes in as it is: 2.\n" in told
 
@@ -367,6 +376,20 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int,
     ((function, _),) = functions.values()
     with pytest.raises(SwiftError):
         program.call(function, to_pixels(program, np.zeros(shape, np.uint8)))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_sample_that_is_not_finite_is_refused(tmp_path: Path, wrong: float) -> None:
+    path = tmp_path / "mixed.tflite"
+    path.write_bytes(mixed())
+    program, functions = preparing(IOS.make_files(ingredients_of(path, MIXED_DATA)))
+    for name, (count, largest) in {"class_": (3, [127] * 3), "in_": (2, [1e30] * 2)}.items():
+        function, _ = functions[name]
+        sample = [np.float32(1e30)] * count
+        np.testing.assert_array_equal(program.call(function, sample), np.float32(largest))
+        sample[1] = np.float32(wrong)
+        with pytest.raises(SwiftError, match="NaN or infinity"):
+            program.call(function, sample)
 
 
 def test_the_subset_is_as_strict_as_swift() -> None:

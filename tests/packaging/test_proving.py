@@ -49,7 +49,8 @@ def make_files(folder: Path, *, is_signed: bool) -> Files:
     shipped = replace(contract, model=storage.refer_bytes(path.read_bytes(), "tiny.tflite"))
     parts = Parts(
         "python", shipped, path.read_bytes(), contract.model.sha256, GOLDEN,
-        find_evidence(path, (), contract), (), "", None, has_records=True, is_signed=is_signed,
+        find_evidence(path, (), [contract.model.sha256]), (), "", None, has_records=True,
+        is_signed=is_signed,
     )  # fmt: skip
     made = building.collect(parts)
     return seal(building._describe(parts, made), made)

@@ -326,8 +326,8 @@ def test_an_arena_of_another_tflite_micro_is_not_judged(
     }
     found = find(verify(sealed({**made.files, **older}), tmp_path, runs=True), "code")
     assert found.verdict == "skipped" and "made with tflite-micro 0.1" in found.detail[1]
-    forged = made.files["src/fashion.cc"] + b"// x\n"
-    files = sealed({**made.files, "src/fashion.cc": forged})
+    forged = made.files["src/edgeq_fashion_package.cc"] + b"// x\n"
+    files = sealed({**made.files, "src/edgeq_fashion_package.cc": forged})
     assert find(verify(files, tmp_path, runs=True), "code").verdict == "fail"
 
 

@@ -118,7 +118,8 @@ def test_every_key_is_decided_on() -> None:
         "corrections keep_float int16 allow_float batch input_shape signature layout",
         "data": "preprocess samples test_samples seed",
         "tune": "max_drop min_sqnr objective jobs max_trials",
-        "run": "latency threads runtime runs min_time max_time cores workers baseline_records",
+        "run": "latency threads runtime rounds runs min_time max_time cores workers "
+        "baseline_records",
         "package": "targets name release labels license description vectors sign_with",
     }
     code = {

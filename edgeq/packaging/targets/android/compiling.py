@@ -29,7 +29,9 @@ _API = (
     "android/content/res/AssetFileDescriptor.java",
     "android/content/res/AssetManager.java",
     "android/graphics/Bitmap.java",
+    "org/tensorflow/lite/DataType.java",
     "org/tensorflow/lite/Interpreter.java",
+    "org/tensorflow/lite/Tensor.java",
 )
 # Options that a shell or a build server adds would change the bytes.
 _FOREIGN = ("JDK_JAVAC_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")

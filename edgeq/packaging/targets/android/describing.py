@@ -122,6 +122,7 @@ def _tensor(spec: TensorSpec, identifier: str, tensor: str) -> Names:
         "field": naming.camel(identifier),
         "dtype": spec.dtype,
         "shape": "x".join(map(str, spec.shape)) or "a single number",
+        "sizes": spec.shape,
         "is_real": bool(spec.scales) or dtype.kind == "f",
         "scale": real(spec.scales[0]) if spec.scales else "",
         "zero_point": spec.zero_points[0] if spec.scales else 0,

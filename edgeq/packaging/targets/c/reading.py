@@ -14,12 +14,13 @@ _BEGIN, _END = "kModel[] = {\n", "\n};\n"
 
 def find_models(files: Files) -> dict[str, bytes]:
     """See `edgeq.packaging.targets.Target`."""
-    # Of a package whose own name ends in _model, NAME.cc looks like it as well; the model's file
-    # has that one beside it.
+    # Of a package of edgeq 0.1 whose own name ends in _model, NAME.cc looks like it as well; the
+    # model's file has that one beside it.
     paths = [
         path
         for path in files
-        if _SOURCE.fullmatch(path) and f"{path.removesuffix('_model.cc')}.cc" in files
+        if _SOURCE.fullmatch(path)
+        and any(f"{path.removesuffix('_model.cc')}{end}" in files for end in ("_package.cc", ".cc"))
     ]
     if len(paths) != 1:
         raise PackageError(f"There is not one src/*_model.cc with the model, but {len(paths)}.")

@@ -19,6 +19,8 @@ from edgeq.values import Preprocessing, TensorSpec
 Described = dict[str, Any]
 
 _NOTHING = Preprocessing()
+# enum TfLiteType
+_TYPE_NUMBERS = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 def describe_input(place: int, item: InputContract, vectors: Sequence[Vector]) -> Described:
@@ -73,6 +75,7 @@ def _describe(place: int, spec: TensorSpec, struct: str) -> Described:
         "struct": struct,
         "name": literals.string(spec.name),
         "type": literals.TYPES[spec.dtype],
+        "type_number": _TYPE_NUMBERS[spec.dtype],
         "dtype": spec.dtype,
         "rank": len(spec.shape),
         "shape": ", ".join(map(str, spec.shape)) or "1",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.packaging import golden
 from edgeq.packaging.micro import Measured
+from edgeq.packaging.seeing import has_images
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.values import Ingredients
@@ -18,20 +21,38 @@ from edgeq.packaging.values import Ingredients
 MOST_MODEL_BYTES = 16 << 20
 
 # Names that mean something else in C++, beyond its keywords: namespaces that the code uses, and
-# macros of common headers and of GNU compilers.
-_TAKEN = frozenset({"std", "tflite", "linux", "unix", "errno", "stdin", "stdout", "stderr"})
+# macros of common headers and of compilers.
+_TAKEN = frozenset(
+    [
+        "std",
+        "tflite",
+        "linux",
+        "unix",
+        "i386",
+        "mips",
+        "sparc",
+        "errno",
+        "stdin",
+        "stdout",
+        "stderr",
+        "near",
+        "far",
+        "small",
+    ]
+)
 
 # Operators whose kernels keep something from one inference to the next.
 _WITH_STATE = frozenset({"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "VAR_HANDLE"})
 
 _KIBIBYTE = 1024
+# No header of a system or of an application is called so, and no two packages have one together:
+# time.h would hide the system's, and x_model.h could be that of x or of x_model.
+_STEM = "edgeq_{}"
 _TEMPLATES = {
-    "model.h": "{}_model.h",
-    "model.cc": "{}_model.cc",
-    "package.h": "{}.h",
-    "package.cc": "{}.cc",
-    "golden.h": "{}_golden.h",
-    "golden_test.cc": "{}_golden_test.cc",
+    **{
+        name: f"{{}}_{name}"
+        for name in ("model.h", "model.cc", "package.h", "package.cc", "golden.h", "golden_test.cc")
+    },
     "CMakeLists.txt": "CMakeLists.txt",
     "README.md": "README.md",
 }
@@ -66,7 +87,7 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
     )
     known = _known(ingredients, measured)
     return {
-        f"src/{path.format(contract.name)}": environment.get_template(name).render(known).encode()
+        f"src/{path.format(known['stem'])}": environment.get_template(name).render(known).encode()
         for name, path in _TEMPLATES.items()
     }
 
@@ -119,12 +140,14 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
     return {
         "name": contract.name,
         "guard": f"EDGEQ_{contract.name.upper()}",
-        "namespace": f"edgeq::{namespace(contract.name)}",
+        "stem": _STEM.format(contract.name),
+        "namespace": namespace(contract.name),
         "version": contract.version,
         "license": " ".join((ingredients.license or "").split()),
         "sha256": contract.model.sha256,
         "model_bytes": len(ingredients.model),
         "model_text": literals.octets(ingredients.model),
+        "model_crc32": literals.number(np.uint32(zlib.crc32(ingredients.model))),
         "string": literals.string,
         "operators": names,
         "methods": [operators.METHODS[name] for name in names],
@@ -134,6 +157,7 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
             how is not None and (how.resize is not None or how.channels == "gray")
             for how in (item.preprocessing for item in contract.inputs)
         ),
+        "has_images": has_images(contract, ingredients.golden),
         "arena_bytes": arena_with_margin(measured.arena_bytes),
         "arena_measured": measured.arena_bytes,
         "arena_recorded": measured.recorded_bytes,

@@ -162,6 +162,7 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
         f"guard real.count == {count} else {{",
         f"    {refused}",
         "}",
+        "try requireFinite(real)",
     ]
     if tensor["element"] == "Float":
         return [*lines, "return real"]
@@ -170,7 +171,7 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
     zero_point, element = tensor["zero_point"], tensor["element"]
     return [
         *lines,
-        "return try quantize(",
+        "return quantize(",
         f"    real, scale: {scale}, zeroPoint: {zero_point}, as: {element}.self)",
     ]
 

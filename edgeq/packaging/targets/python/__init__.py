@@ -12,6 +12,7 @@ from edgeq.errors import PackageError
 from edgeq.escaping import json_text
 from edgeq.packaging.archive import read_zip
 from edgeq.packaging.golden import golden_files
+from edgeq.packaging.seeing import has_images
 from edgeq.packaging.targets.python import code
 from edgeq.packaging.targets.python.wheel import Metadata, pep440, write_wheel
 from edgeq.packaging.values import Contract, Files, Ingredients
@@ -47,6 +48,7 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
         needs=_names(needs),
         wheel=metadata.file_name,
         golden_count=len(golden.vectors),
+        has_images=has_images(contract, golden),
         has_old_runtime=python == ">=3.8",
         min_runtime=contract.min_runtime_version,
     )

@@ -94,12 +94,7 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
     declared = item.preprocessing or Preprocessing()
     steps = [f"resize({declared.resize[0]}, {declared.resize[1]})"] if declared.resize else []
     steps += [declared.channels] if declared.channels != "rgb" else []
-    settings = {
-        "name": string(item.spec.name),
-        "shape": item.spec.shape,
-        "dtype": string(item.spec.dtype),
-        **_quantization(item.spec),
-    }
+    settings = _settings(item.spec)
     if steps:
         settings["steps"] = f"({', '.join(steps)}{',' if len(steps) == 1 else ''})"
     plain = Preprocessing()
@@ -141,7 +136,7 @@ def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
         values += f", from {spec.dtype}"
     if item.labels:
         values += f", with {len(item.labels)} labels"
-    settings = {"name": string(spec.name), **_quantization(spec)}
+    settings = _settings(spec)
     if item.labels:
         settings["labels"] = f"tuple(_LABELS[{string(spec.name)}])"
     read = f"{item.identifier}=self.OUTPUTS[{place}].{'scores' if item.labels else 'real'}("
@@ -156,10 +151,11 @@ def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
     }
 
 
-def _quantization(spec: TensorSpec) -> dict[str, Any]:
+def _settings(spec: TensorSpec) -> dict[str, Any]:
+    settings = {"name": string(spec.name), "shape": spec.shape, "dtype": string(spec.dtype)}
     if not spec.scales:
-        return {}
-    return {"scale": repr(spec.scales[0]), "zero_point": spec.zero_points[0]}
+        return settings
+    return {**settings, "scale": repr(spec.scales[0]), "zero_point": spec.zero_points[0]}
 
 
 def document(item: dict[str, Any], indent: int) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from .tensors import Array, Input, Output
 
@@ -15,16 +18,19 @@ _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 class Runner:
     """A loaded model; its class says what goes in and what comes out.
 
-    It is for one thread at a time. Nothing has to be closed.
+    Of several threads that call it, one waits for another. Nothing has to be closed.
 
     Args:
         threads: that the kernels use.
+        model: another file with the same inputs and outputs, such as a newer one; the package's
+            own without one.
 
     Attributes:
         runtime: the module that runs it.
 
     Raises:
         ImportError: no runtime is installed.
+        ValueError: the file is another model than this code was made for.
     """
 
     NAME: ClassVar[str]
@@ -34,19 +40,34 @@ class Runner:
     INPUTS: ClassVar[tuple[Input, ...]]
     OUTPUTS: ClassVar[tuple[Output, ...]]
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, model: str | Path | None = None) -> None:
         module = _import_runtime()
         self.runtime = module.__name__.split(".")[0].replace("_", "-")
-        self._interpreter = module.Interpreter(model_path=str(self.file()), num_threads=threads)
+        path = str(self.file() if model is None else model)
+        self._lock = threading.Lock()
+        self._interpreter = module.Interpreter(model_path=path, num_threads=threads)
+        try:
+            self._inputs, self._outputs = self._find_tensors()
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not the model that this code was made for: {error}"
+            ) from error
         self._interpreter.allocate_tensors()
-        inputs = {item["name"]: item for item in self._interpreter.get_input_details()}
-        outputs = {item["name"]: item for item in self._interpreter.get_output_details()}
+
+    def _find_tensors(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Index of each input and output. With other scales, the same bytes are other numbers."""
+        own = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if tuple(map(len, own)) != (len(self.INPUTS), len(self.OUTPUTS)):
+            raise ValueError("it has another number of inputs or outputs.")
+        inputs, outputs = ({item["name"]: item for item in side} for side in own)
         if self.SIGNATURE is not None:  # its names may be others than the tensors' own
             signature = self._interpreter.get_signature_runner(self.SIGNATURE)
             inputs.update(signature.get_input_details())
             outputs.update(signature.get_output_details())
-        self._inputs = {item.name: int(inputs[item.name]["index"]) for item in self.INPUTS}
-        self._outputs = {item.name: int(outputs[item.name]["index"]) for item in self.OUTPUTS}
+        return (
+            {item.name: _require_tensor(item, inputs) for item in self.INPUTS},
+            {item.name: _require_tensor(item, outputs) for item in self.OUTPUTS},
+        )
 
     @classmethod
     def file(cls) -> Path:
@@ -66,11 +87,35 @@ class Runner:
 
     def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """Output tensors of input tensors, by name, in the model's own numbers."""
-        for name, index in self._inputs.items():
-            self._interpreter.set_tensor(index, tensors[name])
-        self._interpreter.reset_all_variables()  # no call depends on the one before
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        interpreter = self._interpreter
+        with self._lock:  # another thread's sample must not come between
+            for name, index in self._inputs.items():
+                tensor = np.asarray(tensors[name])
+                # The runtime would copy the bytes of another order as they are.
+                native = tensor.astype(tensor.dtype.newbyteorder("="), copy=False)
+                interpreter.set_tensor(index, native)
+            interpreter.reset_all_variables()  # no call depends on the one before
+            interpreter.invoke()
+            return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _require_tensor(wanted: Input | Output, details: Mapping[str, Any]) -> int:
+    """Its index, if type, shape and quantization are those that the code has."""
+    if wanted.name not in details:
+        raise ValueError(f"it has no {wanted.name!r}.")
+    found = details[wanted.name]
+    own = _show(np.dtype(found["dtype"]).name, found["shape"], *found["quantization"])
+    made_for = _show(wanted.dtype, wanted.shape, wanted.scale or 0.0, wanted.zero_point)
+    if own != made_for:
+        raise ValueError(f"{wanted.name!r} is {own}, not {made_for}.")
+    return int(found["index"])
+
+
+def _show(dtype: str, shape: Any, scale: float, zero_point: int) -> str:
+    text = f"{dtype} {tuple(int(size) for size in shape)}"
+    if not scale:
+        return text
+    return f"{text} with scale {np.float32(scale)!s} and zero point {zero_point}"
 
 
 def _import_runtime() -> Any:

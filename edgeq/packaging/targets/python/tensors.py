@@ -89,8 +89,7 @@ class Input:
             return self._cast(real)
         with np.errstate(over="ignore"):
             values = real.astype(np.float32)
-        if np.isnan(values).any():
-            raise ValueError(f"Input {self.name!r} contains NaN.")
+        self._require_finite(values)
         with np.errstate(over="ignore"):
             scaled: Array = np.asarray(values / np.float32(self.scale))
         # Adding 0.5 would round 0.49999997 up; adding the number before 0.5 is exact for all.
@@ -104,7 +103,9 @@ class Input:
         target = np.dtype(self.dtype)
         if target.kind == "f":
             with np.errstate(over="ignore"):
-                return values.astype(target)
+                real = values.astype(target)
+            self._require_finite(real)
+            return real
         low, high = (0, 1) if target.kind == "b" else (np.iinfo(target).min, np.iinfo(target).max)
         if values.dtype != target:
             wrong = (values < low) | (values > high)
@@ -116,6 +117,11 @@ class Input:
                     f"not {values[wrong][0]}."
                 )
         return values.astype(target)
+
+    def _require_finite(self, values: Array) -> None:
+        """No sample of the calibration held another value, and no integer stands for one."""
+        if not np.isfinite(values).all():
+            raise ValueError(f"Input {self.name!r} contains NaN or infinity.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +157,14 @@ class Output:
     """What the model gives.
 
     Attributes:
+        shape: with the batch dimension.
         scale: None when it is not quantized.
         labels: of the classes along the last axis.
     """
 
     name: str
+    shape: tuple[int, ...]
+    dtype: str
     scale: float | None = None
     zero_point: int = 0
     labels: tuple[str, ...] = ()

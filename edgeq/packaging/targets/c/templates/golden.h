@@ -7,9 +7,14 @@
 #include <cstdint>
 #include <limits>
 
-namespace {{ namespace }}::golden {
+namespace edgeq {
+namespace {{ namespace }} {
+namespace golden {
 
 constexpr std::size_t kCount = {{ indices | length }};
+
+// CRC-32 of the model that made them.
+constexpr std::uint32_t kModelCrc32 = {{ model_crc32 }};
 
 // Of each sample in its data set.
 const long kIndices[kCount] = { {{- indices | join(", ") -}} };
@@ -34,6 +39,8 @@ const {{ type }} {{ name }}[kCount][{{ size }}] = {
 constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
 {% endfor %}
 
-}  // namespace {{ namespace }}::golden
+}  // namespace golden
+}  // namespace {{ namespace }}
+}  // namespace edgeq
 
 #endif  // {{ guard }}_GOLDEN_H_

@@ -3,13 +3,13 @@
 //
 // Without options, it checks the numbers around the model; with -DEDGEQ_RUN_MODEL, the model too,
 // which needs TensorFlow Lite for Microcontrollers. With -DEDGEQ_NO_MAIN, call
-// EdgeqGoldenTest() from your own main(): it returns how many checks failed.
+// edgeq::{{ namespace }}::GoldenTest() from your own main(): it returns how many checks failed.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 
-#include "{{ name }}.h"
-#include "{{ name }}_golden.h"
+#include "{{ stem }}_golden.h"
+#include "{{ stem }}_package.h"
 #ifdef EDGEQ_RUN_MODEL
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
@@ -18,13 +18,25 @@
 
 namespace {
 
-namespace package = ::{{ namespace }};
+namespace package = ::edgeq::{{ namespace }};
 
 template <typename Value>
 int CheckEqual(const char* what, long index, const Value* wanted, const Value* given,
                std::size_t size) {
   if (std::memcmp(wanted, given, size * sizeof(Value)) == 0) return 0;
   std::printf("FAILED: sample %ld, %s\n", index, what);
+  return 1;
+}
+
+// Another model with the same tensors would pass as this one, if its answers were not looked at.
+int CheckModel() {
+  std::uint32_t crc = 0xffffffffu;
+  for (std::size_t i = 0; i < package::kModelBytes; ++i) {
+    crc ^= package::kModel[i];
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0u);
+  }
+  if ((crc ^ 0xffffffffu) == package::golden::kModelCrc32) return 0;
+  std::printf("FAILED: kModel is not the model that the samples are of\n");
   return 1;
 }
 
@@ -36,7 +48,7 @@ int CheckNumbers() {
     {
       using Tensor = package::{{ item.struct }};
       static Tensor::Value tensor[Tensor::kSize];
-      Tensor::Fill(package::golden::kRaw{{ item.struct }}[sample], tensor);
+      if (!Tensor::Fill(package::golden::kRaw{{ item.struct }}[sample], tensor)) ++failed;
       failed += CheckEqual("{{ item.struct }}", index, package::golden::k{{ item.struct }}[sample], tensor,
                            Tensor::kSize);
     }
@@ -95,6 +107,10 @@ int RunModel() {
                 static_cast<unsigned long>(sizeof(arena)));
     return 1;
   }
+  if (!package::IsModel(interpreter)) {
+    std::printf("FAILED: the inputs and outputs are not those of this package\n");
+    return 1;
+  }
   std::printf("The arena is used up to %lu of %lu bytes.\n",
               static_cast<unsigned long>(interpreter.arena_used_bytes()),
               static_cast<unsigned long>(sizeof(arena)));
@@ -124,10 +140,8 @@ int RunModel() {
 
 }  // namespace
 
-int EdgeqGoldenTest();
-
-int EdgeqGoldenTest() {
-  int failed = CheckNumbers();
+int edgeq::{{ namespace }}::GoldenTest() {
+  int failed = CheckModel() + CheckNumbers();
 #ifdef EDGEQ_RUN_MODEL
   failed += RunModel();
 #endif
@@ -137,5 +151,5 @@ int EdgeqGoldenTest() {
 }
 
 #ifndef EDGEQ_NO_MAIN
-int main() { return EdgeqGoldenTest() == 0 ? 0 : 1; }
+int main() { return edgeq::{{ namespace }}::GoldenTest() == 0 ? 0 : 1; }
 #endif

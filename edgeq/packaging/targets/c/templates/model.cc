@@ -1,7 +1,8 @@
 {% set what = "The model, as an array in flash." %}
 {% include "_head.txt" %}
-#include "{{ name }}_model.h"
+#include "{{ stem }}_model.h"
 
+namespace edgeq {
 namespace {{ namespace }} {
 
 // The runtime reads it in place, and wants it aligned.
@@ -12,3 +13,4 @@ alignas(16) const unsigned char kModel[] = {
 static_assert(sizeof(kModel) == kModelBytes, "the array is cut short");
 
 }  // namespace {{ namespace }}
+}  // namespace edgeq

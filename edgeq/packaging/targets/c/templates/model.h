@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+namespace edgeq {
 namespace {{ namespace }} {
 
 constexpr std::size_t kModelBytes = {{ model_bytes }};
@@ -14,5 +15,6 @@ alignas(16) extern const unsigned char kModel[kModelBytes];
 constexpr char kModelSha256[] = "{{ sha256 }}";
 
 }  // namespace {{ namespace }}
+}  // namespace edgeq
 
 #endif  // {{ guard }}_MODEL_H_

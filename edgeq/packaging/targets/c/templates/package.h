@@ -1,18 +1,29 @@
 {% set what = "What an application has to know about the model." %}
 {% include "_head.txt" %}
 //
-// It needs C++17 and no header of TensorFlow. To get the same numbers as on a desktop, bit for bit,
+// It needs C++11 or newer, and no header of TensorFlow. To get the same numbers as on a desktop, bit for bit,
 // compile with -ffp-contract=off, as CMakeLists.txt does.
-#ifndef {{ guard }}_H_
-#define {{ guard }}_H_
+#ifndef {{ guard }}_PACKAGE_H_
+#define {{ guard }}_PACKAGE_H_
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
-#include "{{ name }}_model.h"
+#include "{{ stem }}_model.h"
 
+// On a function whose result says whether there is anything to run.
+#ifndef EDGEQ_CHECK_RESULT
+#if defined(__GNUC__)
+#define EDGEQ_CHECK_RESULT __attribute__((warn_unused_result))
+#else
+#define EDGEQ_CHECK_RESULT
+#endif
+#endif
+
+namespace edgeq {
 namespace {{ namespace }} {
 
 constexpr char kVersion[] = "{{ version }}";
@@ -55,8 +66,8 @@ inline Value Quantize(float real, float scale, std::int32_t zero_point) {
   // Adding 0.5 would round 0.49999997 up; adding the number before 0.5 is exact for all.
   scaled += std::copysign(0.49999997f, scaled);
   scaled = std::trunc(scaled) + static_cast<float>(zero_point);
-  constexpr Value kLowest = std::numeric_limits<Value>::min();
-  constexpr Value kHighest = std::numeric_limits<Value>::max();
+  constexpr Value kLowest = (std::numeric_limits<Value>::min)();
+  constexpr Value kHighest = (std::numeric_limits<Value>::max)();
   if (!(scaled > static_cast<float>(kLowest))) return kLowest;
   if (scaled >= static_cast<float>(kHighest)) return kHighest;
   return static_cast<Value>(scaled);
@@ -65,6 +76,40 @@ inline Value Quantize(float real, float scale, std::int32_t zero_point) {
 template <typename Value>
 inline float Dequantize(Value value, float scale, std::int32_t zero_point) {
   return static_cast<float>(static_cast<std::int32_t>(value) - zero_point) * scale;
+}
+
+// By its bits: compilers may take for granted that there is no other value.
+inline bool IsFinite(float real) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &real, sizeof bits);
+  return (bits & 0x7f800000u) != 0x7f800000u;
+}
+
+// False where the tensor's type has no such value.
+template <typename Value, typename Raw>
+inline bool Convert(Raw raw, Value* value) {
+  if (std::numeric_limits<Raw>::is_integer) {
+    *value = static_cast<Value>(raw);
+    return static_cast<Raw>(*value) == raw && (*value > 0 || *value == 0) == (raw > 0 || raw == 0);
+  }
+  const double real = static_cast<double>(raw);
+  const double lowest = static_cast<double>((std::numeric_limits<Value>::min)());
+  const double highest = static_cast<double>((std::numeric_limits<Value>::max)());
+  if (!IsFinite(static_cast<float>(raw)) || real < lowest || real >= highest + 1) return false;
+  *value = static_cast<Value>(real);
+  return static_cast<double>(*value) == real;
+}
+
+// Whether a tensor of an interpreter is of a type (as TfLiteType numbers them), shape and scale.
+template <typename Tensor>
+inline bool IsLike(const Tensor* tensor, int type, int rank, const int* shape, float scale,
+                   std::int32_t zero_point) {
+  if (tensor == nullptr || static_cast<int>(tensor->type) != type) return false;
+  if (tensor->dims == nullptr || tensor->dims->size != rank) return false;
+  for (int i = 0; i < rank; ++i) {
+    if (tensor->dims->data[i] != shape[i]) return false;
+  }
+  return tensor->params.scale == scale && tensor->params.zero_point == zero_point;
 }
 
 }  // namespace internal
@@ -80,6 +125,12 @@ inline float Dequantize(Value value, float scale, std::int32_t zero_point) {
   static constexpr float kScale = {{ item.scale }};
   static constexpr std::int32_t kZeroPoint = {{ item.zero_point }};
 {% endif %}
+
+  // Whether a tensor of an interpreter has this type, shape, scale and zero point.
+  template <typename Tensor>
+  static bool IsLike(const Tensor* tensor) {
+    return internal::IsLike(tensor, {{ item.type_number }}, kRank, kShape, {{ "kScale, kZeroPoint" if item.scale else "0.0f, 0" }});
+  }
 {% endmacro %}
 {% for item in inputs %}
 
@@ -134,11 +185,13 @@ struct {{ item.struct }} {
 {% else %}
   // From kSize raw values to the tensor.
 {% endif %}
+  // False where {{ "one is NaN or infinite" if item.is_real else "the tensor has no such value" }}: there is nothing to run then.
 {% if item.is_image %}
   // Resize the image before, as it was resized for training: there is no resizing here.
 {% endif %}
   template <typename Raw>
-  static void Fill(const Raw* raw, Value* tensor) {
+  EDGEQ_CHECK_RESULT static bool Fill(const Raw* raw, Value* tensor) {
+    bool is_sound = true;
     for (std::size_t i = 0; i < kSize; ++i) {
 {% if item.is_reversed %}
       const Raw value = raw[i - i % 3 + 2 - i % 3];
@@ -146,11 +199,14 @@ struct {{ item.struct }} {
       const Raw value = raw[i];
 {% endif %}
 {% if item.is_real %}
-      tensor[i] = Quantize(Preprocess(static_cast<float>(value){{ ", i %% %d" | format(item.channels) if item.is_per_channel }}));
+      const float real = Preprocess(static_cast<float>(value){{ ", i %% %d" | format(item.channels) if item.is_per_channel }});
+      is_sound = internal::IsFinite(real) && is_sound;
+      tensor[i] = Quantize(real);
 {% else %}
-      tensor[i] = static_cast<Value>(value);
+      is_sound = internal::Convert(value, &tensor[i]) && is_sound;
 {% endif %}
     }
+    return is_sound;
   }
 };
 {% endfor %}
@@ -175,6 +231,25 @@ struct {{ item.struct }} {
 };
 {% endfor %}
 
-}  // namespace {{ namespace }}
+// ---------------------------------------------------------------- the model itself
 
-#endif  // {{ guard }}_H_
+// Whether an interpreter, once its tensors are allocated, has the inputs and outputs that this header
+// was written for. With other scales, the same bytes would mean other numbers.
+template <typename Interpreter>
+EDGEQ_CHECK_RESULT bool IsModel(Interpreter& interpreter) {
+  return interpreter.inputs_size() == {{ inputs | length }} && interpreter.outputs_size() == {{ outputs | length }}
+{%- for item in inputs %} &&
+         {{ item.struct }}::IsLike(interpreter.input({{ item.struct }}::kIndex))
+{%- endfor %}
+{%- for item in outputs %} &&
+         {{ item.struct }}::IsLike(interpreter.output({{ item.struct }}::kIndex))
+{%- endfor %};
+}
+
+// How many checks of {{ stem }}_golden_test.cc fail, where that is compiled.
+int GoldenTest();
+
+}  // namespace {{ namespace }}
+}  // namespace edgeq
+
+#endif  // {{ guard }}_PACKAGE_H_

@@ -224,18 +224,24 @@ func resize(_ image: Pixels, height: Int, width: Int) -> Pixels {
     return Pixels(values, height: height, width: width, channels: channels)
 }
 
+/// Refuses what no sample of the calibration held, and no integer stands for.
+func requireFinite(_ real: [Float]) throws {
+    for value in real {
+        guard value.isFinite else {
+            throw ModelError.wrongSample("A sample contains NaN or infinity.")
+        }
+    }
+}
+
 /// Real values as the integers of a tensor: half away from zero, then held inside the type.
 func quantize<Element: FixedWidthInteger>(
     _ real: [Float], scale: Float, zeroPoint: Int, as type: Element.Type
-) throws -> [Element] {
+) -> [Element] {
     let least = Float(Element.min)
     let most = Float(Element.max)
     var quantized: [Element] = []
     quantized.reserveCapacity(real.count)
     for value in real {
-        if value.isNaN {
-            throw ModelError.wrongSample("NaN has no integer.")
-        }
         let steps = (value / scale).rounded(.toNearestOrAwayFromZero) + Float(zeroPoint)
         quantized.append(Element(min(max(steps, least), most)))
     }

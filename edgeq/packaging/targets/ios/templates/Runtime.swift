@@ -13,8 +13,10 @@ struct TensorContract {
     let zeroPoint: Int
 }
 
-/// One loaded model. Not for several threads at a time.
+/// One loaded model.
 final class Runtime {
+    /// Held from the first input to the last output, so that no other thread's sample comes between.
+    let lock = NSLock()
     private let interpreter: OpaquePointer
     private let release: () -> Void
 

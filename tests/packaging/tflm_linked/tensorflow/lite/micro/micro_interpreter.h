@@ -5,10 +5,18 @@
 
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 
+struct TfLiteIntArray {
+  int size;
+  int data[8];
+};
+
 struct TfLiteTensor {
   char quantization[16];
-  char params[8];
+  struct { float scale; std::int32_t zero_point; } params;
   union { char* raw; } data;
+  TfLiteIntArray* dims;
+  std::size_t bytes;
+  std::int32_t type;
 };
 
 namespace tflite {
@@ -30,7 +38,10 @@ class MicroInterpreter {
   TfLiteStatus Reset();
   TfLiteTensor* input(std::size_t index);
   TfLiteTensor* output(std::size_t index);
-  std::size_t arena_used_bytes() const { return 0; }  // inline there, so there is no symbol
+  // Inline there, so there is no symbol.
+  std::size_t inputs_size() const { return 1; }
+  std::size_t outputs_size() const { return 1; }
+  std::size_t arena_used_bytes() const { return 0; }
 
  private:
   char storage_[1 << 16];

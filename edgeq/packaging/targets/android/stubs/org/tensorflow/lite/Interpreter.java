@@ -14,6 +14,18 @@ public final class Interpreter implements AutoCloseable {
 
     public Interpreter(ByteBuffer model, Options options) {}
 
+    public native int getInputTensorCount();
+
+    public native int getOutputTensorCount();
+
+    public native Tensor getInputTensor(int index);
+
+    public native Tensor getOutputTensor(int index);
+
+    public native Tensor getInputTensorFromSignature(String name, String signatureKey);
+
+    public native Tensor getOutputTensorFromSignature(String name, String signatureKey);
+
     public native int getInputIndex(String name);
 
     public native int getOutputIndex(String name);
