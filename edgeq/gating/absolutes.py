@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from edgeq import timing
@@ -11,7 +10,6 @@ from edgeq.gating.figures import Figure, find_benches, find_qualities, run_of, s
 from edgeq.gating.intervals import Estimate
 from edgeq.metrics import wilson_interval
 
-_Z95 = 1.959964
 _TAIL = 0.99
 _WHOLE_TAIL = 100  # inferences of which the tail is one
 
@@ -57,37 +55,27 @@ def find_tails(facts: Facts, device: str | None) -> Iterator[Figure]:
 def tail_interval(rounds: Sequence[Sequence[float]]) -> Estimate:
     """The 99th percentile of all times, with its 95 % interval.
 
-    The interval holds the order statistics that enclose it, were all times independent: the number
-    below it is binomial (Conover, "Practical Nonparametric Statistics", section 3.2). Times of one
-    round have more in common, so it also holds the percentile of each round that is long enough to
-    have one. With too few times there is no upper end: infinity.
+    The interval holds the order statistics that enclose it, were all times independent. Times of
+    one round have more in common, so it also holds the interval of the rounds' own percentiles, of
+    those that are long enough to have one. With too few times there is no upper end: infinity.
 
     Args:
         rounds: times of each; not all are empty.
     """
-    ordered = sorted(time for times in rounds for time in times)
-    count = len(ordered)
-    half = _Z95 * math.sqrt(count * _TAIL * (1 - _TAIL))
-    low = math.floor(count * _TAIL + 0.5 - half)
-    high = math.ceil(count * _TAIL + 0.5 + half)
-    whole = [times for times in rounds if len(times) >= _WHOLE_TAIL]
-    known = [timing.percentile(sorted(times), _TAIL) for times in [ordered, *whole]]
-    return Estimate(
-        known[0],
-        min([ordered[low - 1] if low >= 1 else 0.0, *known]),
-        max([ordered[high - 1] if high <= count else math.inf, *known]),
-    )
+    known = timing.quantile_interval([time for times in rounds for time in times], _TAIL)
+    own = [timing.percentile(sorted(times), _TAIL) for times in rounds if len(times) >= _WHOLE_TAIL]
+    both = [known, *([timing.middle_of_rounds(own)] if own else [])]
+    low, high = min(item.low for item in both), max(item.high for item in both)
+    return Estimate(known.value, min(low, known.value), high)
 
 
 def find_inits(facts: Facts, device: str | None) -> Iterator[Figure]:
     """Time to load the model, one figure for each measurement."""
     for fact in find_benches(facts, device):
-        run = run_of(fact)
+        run, name = run_of(fact), fact.result.facts.device
+        known = timing.middle_of_rounds([item.init_ms for item in run.rounds] or [run.init_ms])
+        estimate = Estimate(run.init_ms, known.low, known.high)
         origins = (inside(fact.origin, f".runs[{fact.index}].init_ms"),)
-        estimate, name = Estimate(run.init_ms), fact.result.facts.device
-        if run.rounds:  # each has loaded it anew
-            known = timing.middle_of_rounds([own.init_ms for own in run.rounds])
-            estimate = Estimate(known.value, known.low, known.high)
         shown = show(estimate, "{:.4g} ms")
         yield Figure(name, estimate, "ms", shown, origins, run.issues, fact)
 
