@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,25 @@ class BatchJournal:
         return True
 
     def keep(self, folder: Path, chunks: Sequence[Chunk]) -> None:
-        """Note a batch, whole or not at all."""
+        """Note a batch, whole or not at all; not when another run of the same kind just ended."""
         kept = self._folder / _digest(folder, chunks)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=self._folder, prefix="part-"))
+        partial = self._make_partial()
         try:
             for name in _names(chunks, "outputs"):
                 shutil.copyfile(folder / name, partial / name)
-        except OSError:  # the disk is full
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        try:
             partial.replace(kept)
-        except OSError:  # another run of the same kind was quicker
-            shutil.rmtree(partial)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            # That run has removed the folder, or was quicker to keep the same batch.
+            if kept.is_dir() or not self._folder.is_dir():
+                return
+            raise error
+
+    def _make_partial(self) -> Path:
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another run has just removed it
+                return Path(tempfile.mkdtemp(dir=self._folder, prefix="part-"))
 
     def remove(self) -> None:
         """The run has ended."""

@@ -39,7 +39,7 @@ def compare_pair(
     """
     with unchanged(baseline, candidate):
         found = _compare(baseline, candidate, data, on_progress=on_progress, **options)
-        if not is_lost(found.quality):
+        if not is_lost(found.quality) or _has_other_causes(found):
             return found
         try:
             with open_bench(
@@ -50,6 +50,12 @@ def compare_pair(
         except EdgeqError as error:
             untried = f"no way out could be tried: {error.message}"
             return replace(found, reasons=(*found.reasons, untried))
+
+
+def _has_other_causes(found: Comparison) -> bool:
+    """Whether the two are no counterparts, or were fed otherwise: no conversion mends that."""
+    causes = {"compare.other_layers", "compare.fed_otherwise", "compare.baseline_quantized"}
+    return any(issue.code in causes for issue in found.issues)
 
 
 def _compare(

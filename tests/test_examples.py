@@ -59,6 +59,11 @@ NEEDS = {
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }
+# The same with --torch-python and --onnx-python follow, and take as long.
+TWICE = (
+    "edgeq convert net.pt2 -o net.tflite --data images.npz",
+    "edgeq convert net.onnx -o net.tflite --data images.npz",
+)
 # Nothing answers at the address that stands for a board, so these say so.
 FAILING = {"edgeq devices check": 1}
 LINE = re.compile(r"\\\n\s*")
@@ -77,8 +82,16 @@ def commands_of(page: str) -> Iterator[str]:
                 yield command
 
 
-# Verbs that leave nothing behind without `-o`: what one page shows, another need not run again.
+# What one page shows, another need not run again: verbs that leave nothing behind without `-o`, and
+# a search, whose file is on the desk.
 READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "parity")
+SEARCHING = "edgeq tune "
+
+
+def translate(command: str) -> str:
+    for shown, here in REPLACED.items():
+        command = command.replace(shown, here)
+    return command
 
 
 def find_examples() -> dict[str, list[str]]:
@@ -87,13 +100,15 @@ def find_examples() -> dict[str, list[str]]:
     seen: set[str] = set()
     for page in PAGES:
         own = dict.fromkeys(commands_of(page))
-        found[page] = [command for command in own if command not in seen]
-        seen |= {command for command in own if is_reading(command)}
+        found[page] = [command for command in own if translate(command) not in seen]
+        seen |= {translate(command) for command in own if is_reading(command)}
     return found
 
 
 def is_reading(command: str) -> bool:
     words = command.split()
+    if command.startswith(SEARCHING):
+        return True
     return words[0] == "edgeq" and words[1] in READING and not {"-o", "--explorer"} & set(words)
 
 
@@ -139,15 +154,10 @@ def desk(tmp_path: Path, stock: Path, int8_mobilenet: Path, float_file: Path) ->
     return tmp_path
 
 
-def translate(command: str) -> str:
-    for shown, here in REPLACED.items():
-        command = command.replace(shown, here)
-    return command
-
-
 def is_runnable(command: str) -> bool:
     needs = {variable for text, variable in NEEDS.items() if text in command}
-    return all(os.environ.get(variable) for variable in needs) and "..." not in command
+    is_there = all(os.environ.get(variable) for variable in needs)
+    return is_there and "..." not in command and command not in TWICE
 
 
 def read_only(words: list[str]) -> None:

@@ -196,7 +196,10 @@ def _makers(parts: Sequence[_Part]) -> list[Any]:
 def _split(record: Record) -> Iterator[_Part]:
     top = Origin(record.path, record.sha256, "$")
     if not record.kind.startswith("fleet-"):
-        yield _Part(record.kind, record.value, top)
+        if record.kind == "eval":  # several under a name; a device's are as they are
+            yield _Part("eval", record.value.evaluations, inside(top, ".evaluations"))
+        else:
+            yield _Part(record.kind, record.value, top)
         return
     for number, entry in enumerate(record.value.entries):
         origin = inside(top, f".entries[{number}]")
@@ -222,7 +225,7 @@ _JUDGED: dict[str, Callable[[Any], FileRef]] = {
 
 _MEASURED: dict[str, Callable[[Any], list[FileRef]]] = {
     "bench": lambda value: [run.model for run in value.runs],
-    "eval": lambda value: [item.model for item in value.evaluations],
+    "eval": lambda value: [item.model for item in value],
 }
 
 
@@ -332,9 +335,9 @@ def _read_bench(part: _Part, candidate: FileRef) -> Iterator[Fact]:
 
 
 def _read_evaluations(part: _Part, candidate: FileRef) -> Iterator[Fact]:
-    for place, evaluation in enumerate(part.value.evaluations):
+    for place, evaluation in enumerate(part.value):
         if evaluation.model.sha256 == candidate.sha256:
-            origin = inside(part.origin, f".evaluations[{place}]")
+            origin = inside(part.origin, f"[{place}]")
             yield EvalFact(evaluation, evaluation.data, evaluation.issues, origin)
 
 

@@ -127,8 +127,9 @@ class DaskCluster:
             waiting = []
             for future in self._dask.as_completed(futures, loop=self._client.loop):
                 task = futures[future]
-                if future.status == "finished":
-                    yield task, self._check(future.result())
+                outcome = _outcome_of(future)
+                if outcome is not None:
+                    yield task, self._check(outcome)
                 else:  # the worker was lost, or the only copy of the data with it
                     self._require_scheduler()
                     waiting.append(task)
@@ -165,3 +166,14 @@ class DaskCluster:
             hint="What was tried is kept: run the same command again, with or without --cluster, "
             "to go on.",
         )
+
+
+def _outcome_of(future: Any) -> dict[str, Any] | None:
+    """None where it was lost, which may happen even after it was told to be finished."""
+    if future.status != "finished":
+        return None
+    try:
+        outcome: dict[str, Any] = future.result()
+    except (CancelledError, asyncio.CancelledError):
+        return None
+    return outcome

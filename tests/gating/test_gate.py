@@ -513,6 +513,11 @@ def test_an_evaluation_tells_the_accuracy(gate: Any, compared: Record, converted
     assert (finding.verdict, finding.figure) == ("pass", "92.80 % (90.19 to 94.75)")
     assert finding.origins[0].json_path == "$.evaluations[0].metrics[0].value"
     assert gate(policy, [sound(compared), evaluated(compared, 400)]).verdict == "fail"
+    entries = (FleetEntry("local", alone.value.evaluations, None),)
+    several = replace(alone, kind="fleet-eval", value=Fleet("eval", entries))
+    finding = only(gate(policy, [several]))
+    assert (finding.verdict, finding.figure) == ("pass", "92.80 % (90.19 to 94.75)")
+    assert finding.origins[0].json_path == "$.entries[0].result[0].metrics[0].value"
     doubted = evaluated(compared, 464, issues=WEAK)
     assert only(gate(policy, [doubted])).verdict == "cannot-tell"
     # That the search chose on these very samples is known from another record.
