@@ -33,13 +33,17 @@ _FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest tests first; the others stay as they are."""
+    """Put the longest tests first, and leave out the slow ones where nobody asks for them."""
 
     def place(item: pytest.Item) -> int:
         found = (number for number, part in enumerate(_FIRST) if part in item.nodeid)
         return next(found, len(_FIRST))
 
     items.sort(key=place)
+    if not os.environ.get("EDGEQ_TEST_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow") is not None:
+                item.add_marker(pytest.mark.skip(reason="slow; EDGEQ_TEST_SLOW=1 runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,10 @@ IN_README = set(EXAMPLES["README.md"])
 RUN = ["README.md", *(page for page in PAGES if set(EXAMPLES[page]) - IN_README)]
 
 
+# Pages that show README's conversion and comparison again, and little that others do not.
+SLOW = ("docs/report.md", "docs/project.md")
+
+
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, and the PyTorch and ONNX models that one page names, where they can be made."""
@@ -190,7 +194,9 @@ def run(command: str, folder: Path) -> None:
 
 
 @pytest.mark.timeout(1200)  # a page is many commands, each with a limit of its own
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in RUN]
+)
 def test_examples_run(page: str, desk: Path) -> None:
     for command in EXAMPLES[page]:
         run(command, desk)

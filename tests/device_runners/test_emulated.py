@@ -172,6 +172,7 @@ def test_accuracy_there_is_accuracy_here(board: str, int8_mobilenet: Path) -> No
     assert there.processor != here.processor
 
 
+@pytest.mark.slow
 def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:
     result = parity(
         int8_mobilenet, models.path("fashion_mnist_test.npz"), devices=[board], samples=40
@@ -182,6 +183,7 @@ def test_parity_tells_each_sample(board: str, int8_mobilenet: Path) -> None:
     assert len(result.different[result.rows.index(row)]) == 40 - row.same_samples
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(OLD_PYTHON is None, reason="EDGEQ_TFLITE_RUNTIME_PYTHON is not set")
 def test_the_older_runtime_is_compared_with_itself(board: str, int8_mobilenet: Path) -> None:
     data = models.path("fashion_mnist_test.npz")
@@ -196,6 +198,7 @@ def test_the_older_runtime_is_compared_with_itself(board: str, int8_mobilenet: P
     assert there.first is None or there.first.largest == 1
 
 
+@pytest.mark.slow
 def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilenet: Path) -> None:
     result = edgeq.profile(int8_mobilenet, device=board, runs=3)
     (model,) = result.models
@@ -206,6 +209,7 @@ def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilen
     assert "bench.emulated" in [issue.code for issue in result.issues]
 
 
+@pytest.mark.slow
 def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> None:
     """The second is a copy with keys of its own, and nothing of what the first was sent."""
     second = VirtualBoard(board_folder("arm64-2"))

@@ -971,6 +971,7 @@ def test_installed_and_run_on_the_board(shell: Shell, int8_mobilenet: Path) -> N
     shell.run("rm -rf package")
 
 
+@pytest.mark.slow
 def test_images_are_prepared_alike_on_the_board(
     shell: Shell, packages: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
