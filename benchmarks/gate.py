@@ -94,9 +94,9 @@ class Laboratory:
         result: BenchResult = api.bench([self.models[name] for name in names], rounds=rounds)
         self.spent.append((len(names), len(result.runs[0].rounds), time.monotonic() - began))
         self.doubts.update({issue.code for run in result.runs for issue in run.issues})
-        first = [own.p50_ms for own in result.runs[0].rounds]
-        for name, run in zip(names[1:], result.runs[1:], strict=True):
-            self.pairs[name] += zip([own.p50_ms for own in run.rounds], first, strict=True)  # type: ignore[arg-type]
+        first, *others = map(timing.medians_of_rounds, result.runs)
+        for name, own in zip(names[1:], others, strict=True):
+            self.pairs[name] += zip(own, first, strict=True)
         return self.keep("bench", result)
 
     def judge(

@@ -151,8 +151,13 @@ def _read_bench(
             raise _explain(model, device, plain["error"])
         file = storage.refer(model, shown_as.get(model))
         runs.append(_read_run(file, facts, options, plain, result["health"]))
-    first, is_sound = _medians(runs[0]), all(run.validity != "invalid" for run in runs)
-    ratios = [timing.ratio_of_rounds(first, _medians(run)) for run in runs[1:] if is_sound]
+    first, is_sound = (
+        timing.medians_of_rounds(runs[0]),
+        all(run.validity != "invalid" for run in runs),
+    )
+    ratios = [
+        timing.ratio_of_rounds(first, timing.medians_of_rounds(run)) for run in runs[1:] if is_sound
+    ]
     return BenchResult(
         facts=facts,
         options=options,
@@ -215,11 +220,6 @@ def _read_run(
 def _read_round(start: Mapping[str, float], times: Sequence[float]) -> Round:
     own = timing.summarize([times])
     return Round(len(times), own.p50_ms, own.p90_ms, start["init_ms"], start["first_ms"])
-
-
-def _medians(run: BenchRun) -> list[float]:
-    """Of the rounds; the agent tells all of them."""
-    return [own.p50_ms for own in run.rounds if own.p50_ms is not None]
 
 
 def _read_energy(plain: Mapping[str, Any] | None, mean_ms: float) -> Energy | None:

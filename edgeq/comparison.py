@@ -21,7 +21,7 @@ from edgeq.judging import judge_comparison
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.values import BenchOptions, Comparison
-from edgeq.ways_out import find_ways_out, is_lost, open_bench
+from edgeq.ways_out import find_ways_out, is_lost, open_reconverter
 
 
 def compare_pair(
@@ -42,11 +42,11 @@ def compare_pair(
         if not is_lost(found.quality) or _has_other_causes(found):
             return found
         try:
-            with open_bench(
+            with open_reconverter(
                 candidate, baseline=baseline, data=data, preprocess=found.preprocessing,
                 on_progress=on_progress,
-            ) as bench:  # fmt: skip
-                return replace(found, ways_out=find_ways_out(bench, found.quality))
+            ) as reconverter:  # fmt: skip
+                return replace(found, ways_out=find_ways_out(reconverter, found.quality))
         except EdgeqError as error:
             untried = f"no way out could be tried: {error.message}"
             return replace(found, reasons=(*found.reasons, untried))

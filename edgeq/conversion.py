@@ -44,7 +44,7 @@ from edgeq.values import (
     TfliteModel,
     WayOut,
 )
-from edgeq.ways_out import Bench, Workshop, find_ways_out, is_lost
+from edgeq.ways_out import Reconverter, find_ways_out, is_lost
 
 
 def convert_model(
@@ -160,7 +160,7 @@ def _find_ways_out(
 ) -> tuple[WayOut, ...]:
     if quality is None or not is_lost(quality):
         return ()
-    return find_ways_out(Bench(Workshop(ready), options, command, is_made_so=True), quality)
+    return find_ways_out(Reconverter(ready, options, command, is_made_so=True), quality)
 
 
 def _describe(

@@ -115,10 +115,12 @@ def _judged_on(finished: Conversion) -> str:
     return "the data" if used is None else used.source
 
 
-def _way_out(finished: Conversion) -> str | None:
+def _way_out(finished: Conversion, least_db: float) -> str | None:
     """What to type instead, where a conversion that was tried keeps what this one lost."""
-    found = [way for way in finished.ways_out if way.keeps]
-    return f"Tried on this model, it keeps everything: {found[0].command}" if found else None
+    for way in finished.ways_out:
+        if way.keeps and way.sqnr_db is not None and way.sqnr_db >= least_db:
+            return f"Tried on this model, it keeps everything: {way.command}"
+    return None
 
 
 def check_gates(finished: Conversion) -> None:
@@ -135,7 +137,7 @@ def check_gates(finished: Conversion) -> None:
             raise GateError(
                 f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
                 "nothing was written.",
-                hint=_way_out(finished),
+                hint=_way_out(finished, options.min_sqnr_db),
             )
     if options.max_drop_points is not None:
         if quality is None or quality.drop_points is None:

@@ -38,10 +38,25 @@ def is_lost(quality: Quality) -> bool:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """A calibrated model that is converted in other ways, and measured on the same samples."""
+class Reconverter:
+    """A calibrated model that is converted in other ways, and measured on the same samples.
+
+    Attributes:
+        ready: the model.
+        options: that the candidate was made with; the defaults where nothing tells.
+        command: what to type for options.
+        is_made_so: whether the candidate was made with them.
+    """
 
     ready: Prepared
+    options: ConvertOptions
+    command: Callable[[ConvertOptions], str]
+    is_made_so: bool
+
+    @property
+    def source(self) -> bytes:
+        """The float flatbuffer."""
+        return Path(self.ready.model.file.path).read_bytes()
 
     def convert(self, options: ConvertOptions) -> Quality | None:
         """How good the file is that these options make; None where none can be made of them."""
@@ -59,32 +74,17 @@ class Workshop:
             return None  # a kernel that is not there, an operator that stays float: no way out
         return measure_result(job, ready.model, ready.plan, target, [])
 
-    def keeps(self, options: ConvertOptions) -> tuple[Quality | None, bool]:
-        """What a whole conversion gives, and whether it loses nothing; a quick one comes first."""
+    def try_out(self, options: ConvertOptions) -> WayOut:
+        """What a whole conversion gives; only one that loses nothing when made fast is made so."""
         quality = self.convert(replace(options, effort="fast"))
-        if quality is None or is_lost(quality) or options.effort == "fast":
-            return quality, quality is not None and not is_lost(quality)
-        quality = self.convert(options)
-        return quality, quality is not None and not is_lost(quality)
+        if quality is not None and not is_lost(quality) and options.effort != "fast":
+            quality = self.convert(options)
+        if quality is None:
+            return WayOut(self.command(options), None, keeps=False)
+        return WayOut(self.command(options), worst_sqnr_db(quality), not is_lost(quality))
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What is needed to convert the float model of a candidate once more.
-
-    Attributes:
-        options: that the candidate was made with; the defaults where nothing tells.
-        command: what to type for options.
-        is_made_so: whether the candidate was made with them.
-    """
-
-    workshop: Workshop
-    options: ConvertOptions
-    command: Callable[[ConvertOptions], str]
-    is_made_so: bool
-
-
-def find_ways_out(bench: Bench, quality: Quality) -> tuple[WayOut, ...]:
+def find_ways_out(reconverter: Reconverter, quality: Quality) -> tuple[WayOut, ...]:
     """Try other conversions until one keeps what was lost.
 
     Args:
@@ -94,16 +94,13 @@ def find_ways_out(bench: Bench, quality: Quality) -> tuple[WayOut, ...]:
         Those tried, in order; only the last one may keep everything.
     """
     tried: list[WayOut] = []
-    workshop = bench.workshop
-    content = Path(workshop.ready.model.file.path).read_bytes()
-    first = () if bench.is_made_so else (bench.options,)
-    ways = (*first, *propose(content, lost_outputs(quality), bench.options))
-    for number, options in enumerate(ways):
-        workshop.ready.job.on_progress("try a way out", number, None)
-        measured, keeps = workshop.keeps(options)
-        sqnr = None if measured is None else worst_sqnr_db(measured)
-        tried.append(WayOut(bench.command(options), sqnr, keeps))
-        if keeps:
+    options = reconverter.options
+    first = () if reconverter.is_made_so else (options,)
+    ways = (*first, *propose(reconverter.source, lost_outputs(quality), options))
+    for number, changed in enumerate(ways):
+        reconverter.ready.job.on_progress("try a way out", number, None)
+        tried.append(reconverter.try_out(changed))
+        if tried[-1].keeps:
             break
     return tuple(tried)
 
@@ -131,7 +128,7 @@ class _Made(msgspec.Struct):
 
 
 @contextmanager
-def open_bench(
+def open_reconverter(
     candidate: Path,
     *,
     baseline: Path,
@@ -139,7 +136,7 @@ def open_bench(
     preprocess: Sequence[str],
     on_progress: OnProgress,
     most: int = _MOST_TESTED,
-) -> Iterator[Bench]:
+) -> Iterator[Reconverter]:
     """Prepare the baseline to be converted in other ways.
 
     The calibration data is that of the record beside the candidate; where there is none, or the
@@ -169,7 +166,7 @@ def open_bench(
             tested = choose(ready.plan.test, most, options.seed)
             ready = replace(ready, plan=replace(ready.plan, tested=tested))
         typed = partial(convert_command, baseline, candidate, data=used, preprocess=preprocess)
-        yield Bench(Workshop(ready), options, typed, made is not None)
+        yield Reconverter(ready, options, typed, made is not None)
 
 
 def _read_record(candidate: Path) -> _Made | None:

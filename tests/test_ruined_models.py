@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgeq.judging import (
     worst_part,
     worst_sqnr_db,
 )
+from edgeq.proof import check_gates
 from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
@@ -151,3 +153,8 @@ def test_compare_tries_ways_out_of_a_file_that_another_tool_made(
         convert(model, tmp_path, tensorflow, [16], min_sqnr_db=20.0)
     assert "it keeps everything: edgeq convert " in (caught.value.hint or "")
     assert not (tmp_path / "m.tflite").exists()
+    # What keeps everything and misses the gate as well would fail when it is typed.
+    beyond = replace(made, options=replace(made.options, min_sqnr_db=70.0))
+    with pytest.raises(GateError) as caught:
+        check_gates(beyond)
+    assert caught.value.hint is None

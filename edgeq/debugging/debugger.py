@@ -30,7 +30,7 @@ from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.remedies import selector
 from edgeq.values import DebugReport, LayerReport
-from edgeq.ways_out import open_bench
+from edgeq.ways_out import open_reconverter
 
 # Figures that causes are told from, and reports do without.
 _FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")
@@ -43,31 +43,29 @@ def debug_pair(
     candidate: Path,
     data: Any,
     *,
-    preprocess: Sequence[str] | None,
-    samples: int,
-    seed: int,
     try_remedies: bool,
     on_progress: OnProgress,
+    **options: Any,
 ) -> DebugReport:
     """Hold two models against each other, layer by layer; see `api.debug`.
+
+    Args:
+        options: see `_inspect`.
 
     Raises:
         DataError: two different models, or samples that do not fit.
         UsageError: a model has dynamic dimensions.
     """
     with unchanged(baseline, candidate):
-        report, culprits = _inspect(
-            baseline, candidate, data, preprocess=preprocess, samples=samples, seed=seed,
-            on_progress=on_progress,
-        )  # fmt: skip
+        report, culprits = _inspect(baseline, candidate, data, on_progress=on_progress, **options)
         if not try_remedies or not any(cause.changes for item in culprits for cause in item.causes):
             return report
         try:
-            with open_bench(
+            with open_reconverter(
                 candidate, baseline=baseline, data=data, preprocess=report.preprocessing,
                 on_progress=on_progress, most=report.sample_count,
-            ) as bench:  # fmt: skip
-                tried = try_remedies_of(bench, culprits, report.quality)
+            ) as reconverter:  # fmt: skip
+                tried = try_remedies_of(reconverter, culprits, report.quality)
         except EdgeqError as error:
             return replace(report, untried=error.message)
     layers = tuple(map(tried.explain, culprits))

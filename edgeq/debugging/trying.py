@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edgeq.command_line import changed_flags
 from edgeq.debugging.causes import Cause, change_options
 from edgeq.judging import worst_sqnr_db
 from edgeq.remedies import propose
 from edgeq.values import ConvertOptions, LayerReport, Quality, Remedy
-from edgeq.ways_out import Bench, is_lost, lost_outputs
+from edgeq.ways_out import Reconverter, is_lost, lost_outputs
 
 # Layers whose causes are looked into, and conversions that may be made for them.
 _LAYERS = 5
@@ -59,7 +58,7 @@ def _gain(remedy: Remedy) -> float:
     return -math.inf if remedy.gain_db is None else remedy.gain_db
 
 
-def try_remedies(bench: Bench, culprits: Sequence[Culprit], quality: Quality) -> Tried:
+def try_remedies(reconverter: Reconverter, culprits: Sequence[Culprit], quality: Quality) -> Tried:
     """Convert with each remedy, and measure what it adds to the outputs' worst part.
 
     Args:
@@ -69,53 +68,53 @@ def try_remedies(bench: Bench, culprits: Sequence[Culprit], quality: Quality) ->
     Returns:
         What was tried; the best is measured once more as the user would type it.
     """
-    trial = _Trial(bench, quality)
+    trial = _Trial(reconverter, quality)
     for culprit in culprits[:_LAYERS]:
         for change in (change for cause in culprit.causes for change in cause.changes):
-            trial.run(change_options(bench.options, change))
+            trial.run(change_options(reconverter.options, change))
     if is_lost(quality) and not trial.keeps:
-        content = Path(bench.workshop.ready.model.file.path).read_bytes()
-        for options in propose(content, lost_outputs(quality), bench.options):
+        lost = lost_outputs(quality)
+        for options in propose(reconverter.source, lost, reconverter.options):
             trial.run(options)
             if trial.keeps:
                 break
-    return Tried(bench.options, trial.confirm())
+    return Tried(reconverter.options, trial.confirm())
 
 
 class _Trial:
     """Conversions against the one that they change, all made quickly."""
 
-    def __init__(self, bench: Bench, quality: Quality):
+    def __init__(self, reconverter: Reconverter, quality: Quality):
         self.found: dict[ConvertOptions, Remedy] = {}
         self.keeps = False
-        self._bench = bench
-        self._before = self._measure(replace(bench.options, effort="fast"))
-        if not bench.is_made_so:
-            own, lost = self._measure(bench.options), worst_sqnr_db(quality)
+        self._reconverter = reconverter
+        self._before = self._measure(replace(reconverter.options, effort="fast"))
+        if not reconverter.is_made_so:
+            own, lost = self._measure(reconverter.options), worst_sqnr_db(quality)
             gain = None if own is None else own - lost
-            command = bench.command(bench.options)
-            self.found[bench.options] = Remedy(_DEFAULTS, own, gain, command)
+            command = reconverter.command(reconverter.options)
+            self.found[reconverter.options] = Remedy(_DEFAULTS, own, gain, command)
 
     def run(self, options: ConvertOptions) -> None:
         """Try options, once and unless enough were tried."""
-        bench = self._bench
-        if options == bench.options or options in self.found or len(self.found) >= _MOST:
+        reconverter = self._reconverter
+        if options == reconverter.options or options in self.found or len(self.found) >= _MOST:
             return
-        bench.workshop.ready.job.on_progress("try a remedy", len(self.found), None)
+        reconverter.ready.job.on_progress("try a remedy", len(self.found), None)
         # Without the search for the best ranges, unless corrections are what is tried.
-        is_whole = options.corrections != bench.options.corrections
+        is_whole = options.corrections != reconverter.options.corrections
         after = self._measure(options if is_whole else replace(options, effort="fast"))
-        flags = changed_flags(bench.options, options)
-        self.found[options] = Remedy(flags, after, self._above(after), bench.command(options))
+        flags = changed_flags(reconverter.options, options)
+        self.found[options] = Remedy(flags, after, self._above(after), reconverter.command(options))
 
     def confirm(self) -> dict[ConvertOptions, Remedy]:
         """What was found, the best one measured as it would be typed."""
-        bench, found = self._bench, self.found
-        best = max(found, key=lambda options: _gain(found[options]), default=bench.options)
-        is_whole = best in (bench.options, replace(best, effort="fast"))
+        reconverter, found = self._reconverter, self.found
+        best = max(found, key=lambda options: _gain(found[options]), default=reconverter.options)
+        is_whole = best in (reconverter.options, replace(best, effort="fast"))
         if is_whole or _gain(found[best]) < LEAST_GAIN_DB:
             return found
-        self._before = self._measure(bench.options)
+        self._before = self._measure(reconverter.options)
         after = self._measure(best)
         whole = replace(found[best], sqnr_db=after, gain_db=self._above(after))
         return {**found, best: whole}
@@ -124,7 +123,7 @@ class _Trial:
         return None if sqnr_db is None or self._before is None else sqnr_db - self._before
 
     def _measure(self, options: ConvertOptions) -> float | None:
-        quality = self._bench.workshop.convert(options)
+        quality = self._reconverter.convert(options)
         if quality is None:
             return None
         self.keeps = self.keeps or not is_lost(quality)

@@ -33,7 +33,7 @@ from edgeq.packaging import naming
 from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.sampling import make_golden
-from edgeq.packaging.targets import target
+from edgeq.packaging.targets import android, target
 from edgeq.packaging.targets.android import find_models, make_files
 from edgeq.packaging.targets.android.literals import real, shown, string
 from edgeq.packaging.values import Ingredients
@@ -41,6 +41,8 @@ from edgeq.values import Preprocessing, TensorSpec
 from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 FAKES = Path(__file__).with_name("android_fakes")
+# Its names are all there is to it, so there is nothing to fake.
+DATA_TYPE = Path(android.__file__).parent / "stubs/org/tensorflow/lite/DataType.java"
 Type = schema.TensorType
 UINT8, INT32, INT64 = Type.UINT8, Type.INT32, Type.INT64
 PACKAGES = {"javac": "default-jdk-headless", "aapt2": "aapt", "zipalign": "zipalign",
@@ -268,7 +270,7 @@ def stored_at(archive: Path, name: str) -> tuple[int, zipfile.ZipInfo]:
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("javac")
     folder = tmp_path_factory.mktemp("fakes")
-    run("javac", "-proc:none", "-d", folder, *FAKES.rglob("*.java"))
+    run("javac", "-proc:none", "-d", folder, *FAKES.rglob("*.java"), DATA_TYPE)
     return folder
 
 
