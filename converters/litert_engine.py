@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, flatbuffer
+from edgeq import children
 from edgeq.converters.calibration import batches
 from edgeq.converters.layout import stored_weights
 from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, QuantizationError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 VARIABLE = "EDGEQ_LITERT_PYTHON"

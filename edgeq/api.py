@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import quantmath, scratch, storage
+from edgeq import scratch, storage
 from edgeq.comparison import compare_pair
 from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.preprocessing import parse_preprocessing
@@ -35,6 +35,7 @@ from edgeq.exporting import read_preprocessing
 from edgeq.files import unchanged
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
+from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
-from edgeq.flatbuffer import indices, operator_name
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.flatbuffer import indices, operator_name
 
 Labels = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeq import flatbuffer
+from edgeq.tflite import flatbuffer
 
 # Operators that a kind of node computes, where its name is not the operator's.
 _COMPUTES = {

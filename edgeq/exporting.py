@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgeq import flatbuffer
 from edgeq.converters.schemes import Scheme
 from edgeq.errors import SourceError
+from edgeq.tflite import flatbuffer
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
 from edgeq.columns import Columns, find_columns
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]

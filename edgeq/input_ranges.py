@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeq import flatbuffer
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.input_rounding import round_input
 from edgeq.converters.saturation import Limit
@@ -22,6 +21,7 @@ from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.planning import Job, SamplePlan
 from edgeq.scoring import score_files
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, Ranges
 
 _FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)

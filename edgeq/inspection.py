@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
+from edgeq import storage
 from edgeq.converters.certificate import certify
 from edgeq.files import needs_unchanged
+from edgeq.tflite import flatbuffer
 from edgeq.values import Inspection, MetadataReport, SignatureReport, TensorReport
 
 _LONGEST_TEXT = 400  # characters of a metadata entry that are worth showing

@@ -13,7 +13,7 @@ from edgeq.columns import Columns
 from edgeq.errors import DataError
 from edgeq.metrics import Outputs
 from edgeq.parts import PartMeter
-from edgeq.quantmath import difference, sqnr_db
+from edgeq.tflite.quantmath import difference, sqnr_db
 from edgeq.values import OutputQuality, Quality, TensorSpec
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.layers import fed_tensors
-from edgeq.quantmath import difference
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.quantmath import difference
 
 Arrays = Mapping[str, NDArray[Any]]
 Runner = Callable[[bytes, Arrays], Arrays]

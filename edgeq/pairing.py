@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeq import flatbuffer, storage
+from edgeq import storage
 from edgeq.conversion import float_tflite
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.dequantized import float_twin
@@ -20,6 +20,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.exporting import read_layout, read_preprocessing
 from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FileRef, Issue
 
 

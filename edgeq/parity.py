@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath, scratch, storage
+from edgeq import scratch, storage
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import choose, open_samples
 from edgeq.device_runners import measure
@@ -26,7 +26,8 @@ from edgeq.errors import EdgeqError
 from edgeq.exporting import read_preprocessing
 from edgeq.files import needs_unchanged
 from edgeq.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
-from edgeq.quantmath import difference
+from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.quantmath import difference
 from edgeq.values import FileRef
 
 Arrays = Mapping[str, NDArray[Any]]

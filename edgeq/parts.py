@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.columns import Columns, plain_columns
-from edgeq.quantmath import difference, sqnr_db
+from edgeq.tflite.quantmath import difference, sqnr_db
 from edgeq.values import LostColumn, PartQuality
 
 # Below this a part or a column is lost; see docs/decisions/0013.

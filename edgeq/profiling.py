@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, scratch, storage
+from edgeq import scratch, storage
 from edgeq.converters.certificate import certify
 from edgeq.converters.matching import pair_layers
 from edgeq.device_runners import agent, health, profiler
@@ -21,6 +21,7 @@ from edgeq.event_mapping import map_events
 from edgeq.files import needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profile_reasons import find_reasons
+from edgeq.tflite import flatbuffer
 from edgeq.values import (
     FileRef,
     Issue,

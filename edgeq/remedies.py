@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgeq import flatbuffer
-from edgeq.flatbuffer import indices, operator_name
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.flatbuffer import indices, operator_name
 from edgeq.values import ConvertOptions
 
 _LAYOUT = frozenset(

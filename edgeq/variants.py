@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq import flatbuffer, storage
+from edgeq import storage
 from edgeq.converters import calibration, equalization, quantization
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
@@ -20,6 +20,7 @@ from edgeq.float_pass import feed
 from edgeq.input_ranges import choose_input_limits, cut_inputs
 from edgeq.issues import make_issue
 from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, choose_mix
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
 
 # What "auto" tries; the others are there for those who ask.

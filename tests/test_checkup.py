@@ -137,7 +137,7 @@ def test_a_broken_runtime_beside_one_that_works(examine: Answer) -> None:
 def test_a_model_too_new_for_every_runtime(
     examine: Answer, float_cnn: FloatModel, tmp_path: Path
 ) -> None:
-    from edgeq import flatbuffer
+    from edgeq.tflite import flatbuffer
 
     tree = flatbuffer.read(Path(float_cnn.file.path))
     flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")

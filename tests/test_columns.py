@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.columns import Columns, find_columns, plain_columns
+from edgeq.tflite import flatbuffer
 from tests import tiny_models as tiny
 
 Op, schema = tiny.Operator, tiny.schema

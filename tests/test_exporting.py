@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import exporting, flatbuffer
+from edgeq import exporting
 from edgeq.errors import SourceError
+from edgeq.tflite import flatbuffer
 from tests import tiny_models
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeq import flatbuffer
 from edgeq.cli import cli
 from edgeq.errors import SourceError
 from edgeq.inspection import inspect_model
+from edgeq.tflite import flatbuffer
 from edgeq.values import Inspection
 from tests.tiny_models import add_one
 

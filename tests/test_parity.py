@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.device_runners import measure
 from edgeq.device_runners.local import LocalDevice
 from edgeq.operator_parity import OperatorDifference, Walk, find_results, open_results, walk
 from edgeq.parity import Parity, ParityRow, _compare, parity
 from edgeq.render.parity import show_parity
+from edgeq.tflite import flatbuffer
 from edgeq.values import FileRef
 from tests.tiny_models import dense
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeq import api, flatbuffer, models
+from edgeq import api, models
 from edgeq import profile as profile_models
 from edgeq.cli import cli
 from edgeq.converters.matching import pair_layers
@@ -19,6 +19,7 @@ from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.event_mapping import map_events
 from edgeq.profile_reasons import find_reasons
 from edgeq.render.profile import show_profile
+from edgeq.tflite import flatbuffer
 from edgeq.values import (
     FileRef,
     MemorySpeed,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import children, flatbuffer, scratch, storage
+from edgeq import children, scratch, storage
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -29,6 +29,7 @@ from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.remedies import selector
+from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 from edgeq.ways_out import open_reconverter
 

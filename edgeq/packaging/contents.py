@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from edgeq import flatbuffer, scratch, storage
+from edgeq import scratch, storage
 from edgeq.errors import EdgeqError, UnjudgedPackageError
 from edgeq.gating.gate import weigh
 from edgeq.packaging import metadata, targets
@@ -24,6 +24,7 @@ from edgeq.packaging.values import Contract, Files, Golden
 from edgeq.records import Record, parse_record
 from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of
+from edgeq.tflite import flatbuffer
 
 _MODEL = ".tflite"
 _ARCHIVES = (".aar", ".jar", ".whl", ".zip")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
+from edgeq import storage
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
@@ -18,6 +18,7 @@ from edgeq.packaging import naming
 from edgeq.packaging.labels import require_names
 from edgeq.packaging.seeing import image_size
 from edgeq.packaging.values import Contract, InputContract, OutputContract
+from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")

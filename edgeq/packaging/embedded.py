@@ -7,10 +7,10 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.packaging import metadata
 from edgeq.packaging.archive import read_zip
+from edgeq.tflite import flatbuffer
 
 # Places of fields in their tables, see `metadata`.
 _SUBGRAPHS, _OUTPUTS, _FILES, _NAME, _TYPE = 3, 3, 6, 0, 2

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgeq import flatbuffer, quantmath
 from edgeq.converters.preprocessing import apply, format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Contract, InputContract, OutputContract
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Preprocessing, TensorSpec
 
 KEY = "TFLITE_METADATA"

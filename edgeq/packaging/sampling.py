@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import quantmath
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
@@ -29,7 +28,8 @@ from edgeq.packaging.golden import find_wide_tolerances, real_values
 from edgeq.packaging.linting import find_doubts
 from edgeq.packaging.values import Contract, Golden, Vector
 from edgeq.parity import KERNELS
-from edgeq.quantmath import difference
+from edgeq.tflite import quantmath
+from edgeq.tflite.quantmath import difference
 from edgeq.values import TensorSpec
 
 Array = NDArray[Any]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edgeq import flatbuffer
 from edgeq.errors import UsageError
 from edgeq.packaging import metadata
 from edgeq.packaging.embedded import read_labels
 from edgeq.packaging.values import Contract
+from edgeq.tflite import flatbuffer
 
 _KEPT = (
     "the metadata of the file were kept: it was measured with them, or another tool wrote it, so "

@@ -17,7 +17,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
 from edgeq.columns import find_columns
 from edgeq.converters.correction_worker import correct_tree
 from edgeq.converters.layer_errors import measure_effects
@@ -27,6 +26,7 @@ from edgeq.exporting import finish_file
 from edgeq.judging import worst_sqnr_db
 from edgeq.metering import QualityMeter
 from edgeq.storage import to_plain
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.store import Store
 from edgeq.values import Recipe
 

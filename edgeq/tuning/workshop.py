@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.corrections import BEFORE
 from edgeq.converters.histograms import compact
 from edgeq.converters.mixing import pair_operators
 from edgeq.planning import Job
 from edgeq.preparation import Prepared
+from edgeq.tflite import flatbuffer
 from edgeq.tuning.recording import Part, Recording
 from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import api, flatbuffer, models
+from edgeq import api, models
 from edgeq.converters.exported_models import (
     ExportedReader,
     describe_layout,
@@ -23,6 +23,7 @@ from edgeq.converters.exported_models import (
     refuse_options,
 )
 from edgeq.errors import EdgeqError, MissingExtraError, UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, TensorSpec
 
 

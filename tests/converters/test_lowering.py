@@ -97,7 +97,7 @@ def test_recurrent_layers_are_unrolled(
 
 def test_a_split_with_an_unread_part_is_gone(shared: Path, lower: Lower) -> None:
     """Left in, the quantizer makes it INT8 in one run and leaves it float in the next."""
-    from edgeq import flatbuffer
+    from edgeq.tflite import flatbuffer
 
     model = lower(shared / "mnist_lstm" / "mnist_lstm.keras")
     assert replace_half_used_splits(flatbuffer.read(Path(model.file.path))) == 0

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import devices, flatbuffer, models
+from edgeq import devices, models
 from edgeq.checkup import doctor
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
@@ -27,6 +27,7 @@ from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, UsageError
 from edgeq.fleet import run_fleet
 from edgeq.parity import parity
+from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions
 
 QUICK = BenchOptions(runs=10, rounds=1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models, quantmath
+from edgeq import models
 from edgeq.converters.other_python import OtherPython
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.device_runners.device import resolve_device
@@ -34,6 +34,7 @@ from edgeq.packaging.values import (
     OutputContract,
     Vector,
 )
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import FileRef, TensorSpec
 from tests.tiny_models import add_one, mystery, subtract
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.converters.samples import Sample
 from edgeq.errors import DataError, PackageError, UsageError
 from edgeq.packaging.building import make_package
 from edgeq.packaging.linting import find_doubts
+from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 
 DATA = models.path("fashion_mnist_test.npz")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.errors import PackageError, UsageError
 from edgeq.packaging import contents, metadata
 from edgeq.packaging.building import Package, make_package
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.embedded import read_labels
 from edgeq.packaging.shipping import measurable, ship
+from edgeq.tflite import flatbuffer
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import verify
 from tests.tiny_models import add_one

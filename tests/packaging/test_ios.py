@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tree_sitter import Language, Node, Parser
 
-from edgeq import models, quantmath
+from edgeq import models
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
@@ -31,6 +31,7 @@ from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.ios import describing, literals
 from edgeq.packaging.values import Ingredients, Vector
+from edgeq.tflite import quantmath
 from edgeq.values import Preprocessing, TensorSpec
 from tests.packaging.swift_subset import INTEGERS, Program, SwiftError, TrapError
 from tests.packaging.test_metadata import UINT8, image_mean

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner
 
-from edgeq import exporting, flatbuffer, models
+from edgeq import exporting, models
 from edgeq.cli import cli
 from edgeq.converters.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
@@ -25,6 +25,7 @@ from edgeq.packaging.contract import make_contract
 from edgeq.packaging.metadata import KEY, add_metadata, limits
 from edgeq.packaging.seeing import see_images
 from edgeq.packaging.values import Golden, Vector
+from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     FLOAT,
     INT8,

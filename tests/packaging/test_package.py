@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edgeq import flatbuffer, models, quantmath
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import (
     EdgeqError,
@@ -37,6 +37,7 @@ from edgeq.packaging.parts import Parts
 from edgeq.packaging.reading import open_package
 from edgeq.packaging.verifying import Verification, verify_package
 from edgeq.records import parse_record
+from edgeq.tflite import flatbuffer, quantmath
 from tests.packaging.conftest import LABELS
 
 DATA = models.path("fashion_mnist_test.npz")

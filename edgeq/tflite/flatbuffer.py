@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import operator_releases, quantmath
 from edgeq.errors import SourceError
 from edgeq.files import read_file
+from edgeq.tflite import operator_releases, quantmath
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from edgeq import quantmath
 from edgeq.errors import DataError
+from edgeq.tflite import quantmath
 from edgeq.values import TensorSpec
 
 INT8 = TensorSpec("x", (1, 6), "int8", (0.5,), (-3,))

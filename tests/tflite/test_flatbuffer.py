@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.errors import SourceError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq import flatbuffer
-from edgeq.operator_releases import at_least, first_release, release
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.operator_releases import at_least, first_release, release
 from tests.tiny_models import Operator, graph, model, operator, schema, tensor
 
 
@@ -37,7 +37,7 @@ def test_first_releases(operator: str, version: int, wanted: str | None) -> None
 
 
 def test_every_row_is_of_an_operator_and_grows() -> None:
-    from edgeq.operator_releases import _table
+    from edgeq.tflite.operator_releases import _table
 
     known = set(flatbuffer.operator_names().values())
     for name, releases in _table().items():
