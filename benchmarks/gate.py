@@ -26,7 +26,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgeq import api, storage, timing
+from edgeq import api, timing
+from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy

@@ -22,10 +22,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, npy
+from edgeq import children
 from edgeq.converters.framing import write_sample
 from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
+from edgeq.files import npy
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorSpec
 

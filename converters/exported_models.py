@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, npy, scratch, storage
+from edgeq import children
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
+from edgeq.files import npy, scratch, storage
 from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
 
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, storage
+from edgeq import children
 from edgeq.converters.finite import require_finite_constants
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.errors import LoweringError, SourceError, UsageError
+from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 

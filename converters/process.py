@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from edgeq import children, errors, scratch
+from edgeq import children, errors
 from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 from edgeq.escaping import no_command, printable
+from edgeq.files import scratch
 
 _LOG_TAIL_BYTES = 8192
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
-from edgeq.files import open_file
+from edgeq.files.damage import ZIP_DAMAGE
+from edgeq.files.reading import open_file
 from edgeq.tflite import flatbuffer
 
 KINDS = {

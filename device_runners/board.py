@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq import scratch
 from edgeq.device_runners import agent
 from edgeq.device_runners.device import OnEvent, complete, upload_event
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
+from edgeq.files import scratch
 from edgeq.values import DeviceFacts
 
 POLL_S = 2.0  # that the keeper waits for the next event

@@ -18,11 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeq import children, scratch
+from edgeq import children
 from edgeq.device_runners import agent
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
+from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0

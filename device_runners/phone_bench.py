@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
 from edgeq.device_runners import agent, health, measure, phone
 from edgeq.device_runners.adb import AdbDevice, tidy
 from edgeq.device_runners.adb_shell import ScriptError
@@ -21,7 +20,8 @@ from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_
 from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import DeviceError, UsageError
-from edgeq.files import needs_unchanged
+from edgeq.files import storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge
 from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, BenchResult, BenchRun, DeviceFacts, RuntimeInfo

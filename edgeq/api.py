@@ -14,7 +14,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import scratch, storage
 from edgeq.comparison import compare_pair
 from edgeq.conversion import convert_model, float_tflite
 from edgeq.converters.preprocessing import parse_preprocessing
@@ -32,7 +31,8 @@ from edgeq.evaluation import (
     score_interval,
 )
 from edgeq.exporting import read_preprocessing
-from edgeq.files import unchanged
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
 from edgeq.inference import read_interface
 from edgeq.issues import make_issue
 from edgeq.tflite import quantmath

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
 from edgeq.candidates import Made
 from edgeq.command_line import convert_command
 from edgeq.converters import calibration, learned_ranges, lowering, source
@@ -20,7 +19,8 @@ from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
 from edgeq.exporting import finish_file
-from edgeq.files import unchanged
+from edgeq.files import storage
+from edgeq.files.reading import unchanged
 from edgeq.issues import judge
 from edgeq.planning import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
 from edgeq.preparation import (

@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgeq import children, scratch
+from edgeq import children
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
+from edgeq.files import scratch
 from edgeq.records import Record
 from edgeq.values import DebugReport, FileRef, Profile
 

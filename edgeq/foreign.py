@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from edgeq import children, errors, scratch
+from edgeq import children, errors
 from edgeq.errors import EdgeqError
+from edgeq.files import scratch
 
 _MOST_BYTES = 4 << 30  # of a line
 _LOG_TAIL_BYTES = 8192

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
 from edgeq.converters.certificate import certify
-from edgeq.files import needs_unchanged
+from edgeq.files import storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.tflite import flatbuffer
 from edgeq.values import Inspection, MetadataReport, SignatureReport, TensorReport
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import scratch, storage
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import choose, open_samples
 from edgeq.device_runners import measure
@@ -24,7 +23,8 @@ from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError
 from edgeq.exporting import read_preprocessing
-from edgeq.files import needs_unchanged
+from edgeq.files import scratch, storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.quantmath import difference

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeq import scratch, storage
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
@@ -18,6 +17,7 @@ from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
+from edgeq.files import scratch, storage
 from edgeq.float_pass import run_float
 from edgeq.issues import make_issue
 from edgeq.planning import Job, OnProgress, SamplePlan, plan_samples

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import scratch, storage
 from edgeq.converters.certificate import certify
 from edgeq.converters.matching import pair_layers
 from edgeq.device_runners import agent, health, profiler
@@ -18,7 +17,8 @@ from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.errors import DeviceError, UsageError
 from edgeq.event_mapping import map_events
-from edgeq.files import needs_unchanged
+from edgeq.files import scratch, storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profile_reasons import find_reasons
 from edgeq.tflite import flatbuffer

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edgeq import storage
+from edgeq.files import storage
 from edgeq.fleet import Fleet
 from edgeq.records import FLEET_KINDS, KINDS
 from edgeq.values import Provenance

@@ -19,9 +19,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edgeq import storage
 from edgeq.errors import RecordError
-from edgeq.files import read_file
+from edgeq.files import storage
+from edgeq.files.reading import read_file
 from edgeq.fleet import Fleet
 from edgeq.issues import is_known, judge
 from edgeq.parity import Parity

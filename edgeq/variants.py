@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq import storage
 from edgeq.converters import calibration, equalization, quantization
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
@@ -16,6 +15,7 @@ from edgeq.converters.range_sharing import share_ranges
 from edgeq.converters.saturation import Limit, limit_ranges
 from edgeq.converters.statistics import Statistics, choose_ranges
 from edgeq.errors import DataError
+from edgeq.files import storage
 from edgeq.float_pass import feed
 from edgeq.input_ranges import choose_input_limits, cut_inputs
 from edgeq.issues import make_issue

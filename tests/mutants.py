@@ -76,7 +76,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
     "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
     "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
-    "storage": ("edgeq/storage.py", ("tests/test_storage.py",)),
+    "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),
 }
 
 # Simulations cost seconds; what they hold, tests of literal values must hold as well.

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeq import models, storage
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import UsageError
 from edgeq.explorer import HOST, node_data_of, serve
+from edgeq.files import storage
 from edgeq.records import read_record
 
 TEST = models.path("fashion_mnist_test.npz")

@@ -10,10 +10,11 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from edgeq import models, records, storage
+from edgeq import models, records
 from edgeq.cli import cli
 from edgeq.converters.schemes import SCHEMES
 from edgeq.errors import RecordError, UsageError
+from edgeq.files import storage
 from edgeq.record_schema import schema_text
 from edgeq.values import Candidate, Issue, SchemeName
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgeq import api, storage
+from edgeq import api
 from edgeq.cli.options import (
     data_options,
     emit,
@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.debugging.node_data import node_data
+from edgeq.files import storage
 from edgeq.render.debugging import show_debug
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from edgeq import storage
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.errors import UsageError
+from edgeq.files import storage
 from edgeq.gating.gate import gate
 from edgeq.render.gate import gate_junit, gate_markdown, show_gate
 

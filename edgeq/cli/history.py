@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from edgeq import storage
 from edgeq.cli.printing import hand_over, say, show, show_json
 from edgeq.errors import UsageError
+from edgeq.files import storage
 from edgeq.history import Filter, History, find_place
 from edgeq.history.commits import AUTO, find_commit
 from edgeq.history.exchange import Item, export_records

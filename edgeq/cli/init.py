@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from edgeq import storage
 from edgeq.cli.options import progress_display, read_source, source_options
 from edgeq.cli.printing import hand_over, say
 from edgeq.device_runners.registry import PROJECT_FILE
 from edgeq.errors import UsageError
+from edgeq.files import storage
 from edgeq.pipeline.starting import look_at, write_outline
 from edgeq.project import read_project
 from edgeq.values import ConvertOptions

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeq import storage
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
+from edgeq.files import storage
 from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -11,9 +11,9 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show
 from edgeq.errors import UsageError
+from edgeq.files.storage import refuse_overwriting
 from edgeq.packaging.labels import read_labels
 from edgeq.packaging.targets import NAMES
-from edgeq.storage import refuse_overwriting
 
 
 @click.command()

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from edgeq import storage
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
@@ -19,6 +18,7 @@ from edgeq.converters.schemes import SCHEMES
 from edgeq.device_runners.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
+from edgeq.files import storage
 from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
 from edgeq.pipeline.settings import Name, Override

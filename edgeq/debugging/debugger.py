@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import children, scratch, storage
+from edgeq import children
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -24,7 +24,8 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
-from edgeq.files import unchanged
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
 from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress

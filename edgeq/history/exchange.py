@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from edgeq import storage
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
-from edgeq.files import read_file
+from edgeq.files import storage
+from edgeq.files.damage import ZIP_DAMAGE
+from edgeq.files.reading import read_file
 from edgeq.history.values import Entry, Filter
 
 if TYPE_CHECKING:

@@ -256,7 +256,7 @@ class History:
         return found
 
     def _doubts(self, entry: Entry) -> tuple[Issue, ...]:
-        from edgeq.storage import find_issues  # with all kinds of values, as `read`
+        from edgeq.files.storage import find_issues  # with all kinds of values, as `read`
 
         issues = find_issues(self.read(entry).value)
         return tuple(issue for issue in issues if issue.severity != "note")

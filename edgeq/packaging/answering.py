@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq import scratch
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import EdgeqError
+from edgeq.files import scratch
 from edgeq.foreign import Failed, failure
 from edgeq.packaging import asking
 from edgeq.packaging.archive import require_inside

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import __version__, storage
+from edgeq import __version__
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
-from edgeq.files import needs_unchanged
+from edgeq.files import storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.packaging import bom, metadata, papers, signing, targets
 from edgeq.packaging.contract import make_contract
 from edgeq.packaging.embedded import read_labels

@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from edgeq import scratch, storage
 from edgeq.errors import EdgeqError, UnjudgedPackageError
+from edgeq.files import scratch, storage
 from edgeq.gating.gate import weigh
 from edgeq.packaging import metadata, targets
 from edgeq.packaging.archive import read_zip

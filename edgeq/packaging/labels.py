@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq.errors import UsageError
-from edgeq.files import read_file
+from edgeq.files.reading import read_file
 
 _MOST_BYTES = 16 << 20
 _NUMBERED = re.compile(r"(\d+)\s*[\s,;:]\s*\S")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from edgeq import storage
 from edgeq.errors import DamagedPackageError, UnjudgedPackageError
 from edgeq.escaping import clean, json_printable
+from edgeq.files import storage
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.values import SCHEMA, Contract, Files
 from edgeq.values import Count

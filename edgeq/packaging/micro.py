@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, npy, scratch
+from edgeq import children
 from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
+from edgeq.files import npy, scratch
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"

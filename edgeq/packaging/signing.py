@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edgeq.errors import UsageError
-from edgeq.files import read_file
+from edgeq.files.reading import read_file
 
 PASSWORD = "EDGEQ_SIGNING_PASSWORD"
 _MOST_BYTES = 1 << 20

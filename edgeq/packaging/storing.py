@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeq import scratch, storage
 from edgeq.errors import OutputError, PackageError
+from edgeq.files import scratch, storage
 from edgeq.packaging import archive
 from edgeq.packaging.manifest import read_manifest
 from edgeq.packaging.reading import open_package

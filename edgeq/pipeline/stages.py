@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import api, scratch, storage
+from edgeq import api
 from edgeq.conversion import float_tflite
 from edgeq.converters.source import identify
+from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
 from edgeq.packaging.building import make_package
 from edgeq.packaging.labels import read_labels

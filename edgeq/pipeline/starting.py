@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq import scratch
 from edgeq.conversion import float_tflite
 from edgeq.converters import lowering
 from edgeq.converters.fitting import show_shape
@@ -18,6 +17,7 @@ from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.exporting import read_preprocessing
+from edgeq.files import scratch
 from edgeq.inference import read_interface
 from edgeq.values import ConvertOptions, TensorSpec
 

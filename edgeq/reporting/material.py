@@ -190,7 +190,7 @@ def gather(records: Sequence[Record]) -> Material:
 
 def part_issues(part: Part) -> Iterator[Issue]:
     """Everything that makes a result less trustworthy."""
-    from edgeq import storage
+    from edgeq.files import storage
 
     if part.value is not None:
         yield from storage.find_issues(part.value)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.errors import SourceError
-from edgeq.files import read_file
+from edgeq.files.reading import read_file
 from edgeq.tflite import operator_releases, quantmath
 from edgeq.values import TensorSpec
 

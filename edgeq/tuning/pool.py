@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from edgeq import children
 from edgeq.errors import QuantizationError
-from edgeq.storage import to_plain
+from edgeq.files.storage import to_plain
 from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from edgeq import scratch, storage
+from edgeq.files import scratch, storage
 
 
 class Store:

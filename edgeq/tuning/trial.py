@@ -23,9 +23,9 @@ from edgeq.converters.layer_errors import measure_effects
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
 from edgeq.exporting import finish_file
+from edgeq.files.storage import to_plain
 from edgeq.judging import worst_sqnr_db
 from edgeq.metering import QualityMeter
-from edgeq.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.store import Store
 from edgeq.values import Recipe

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
@@ -16,7 +15,8 @@ from edgeq.device_runners import runtimes
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.evaluation import measure_quality
-from edgeq.files import unchanged
+from edgeq.files import storage
+from edgeq.files.reading import unchanged
 from edgeq.float_pass import why_stock
 from edgeq.issues import judge
 from edgeq.planning import OnProgress, require_budgets

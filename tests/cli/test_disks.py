@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import scratch, storage
 from edgeq.cli import main
 from edgeq.errors import DeviceError, OutputError, SourceError
-from edgeq.files import unchanged
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
 from edgeq.parity import parity
 from tests import tiny_models as tiny
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import records, storage
+from edgeq import records
+from edgeq.files import storage
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.figures import figures_of, summarize
 from edgeq.history.values import Figure

@@ -163,6 +163,6 @@ def test_a_record_that_knows_the_preprocessing_that_the_package_lacks_is_refused
 
 
 def flatbuffer_digest(path: Path) -> str:
-    from edgeq import storage
+    from edgeq.files import storage
 
     return storage.hash_file(path)

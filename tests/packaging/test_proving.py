@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgeq import storage
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
+from edgeq.files import storage
 from edgeq.packaging import building, contents, proving, signing, storing
 from edgeq.packaging.asking import Asker, Job
 from edgeq.packaging.checks import Check

@@ -9,8 +9,8 @@ import subprocess
 from importlib import resources
 from pathlib import Path
 
-from edgeq import scratch
 from edgeq.errors import PackageError
+from edgeq.files import scratch
 from edgeq.packaging.archive import write_zip
 from edgeq.packaging.values import Files
 

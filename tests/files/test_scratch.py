@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import scratch
+from edgeq.files import scratch
 
 # Make one, say where, and keep it until stdin ends.
 _OWNER = """

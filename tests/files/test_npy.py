@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import npy
 from edgeq.errors import DataError
+from edgeq.files import npy
 
 ARRAYS: tuple[Any, ...] = (
     np.arange(6.0).reshape(2, 3),

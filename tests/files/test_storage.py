@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import storage
 from edgeq.errors import OutputError, UsageError
+from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.values import FileRef, Interval, Issue, OutputQuality
 

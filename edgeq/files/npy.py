@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.errors import DataError
-from edgeq.files import open_file
+from edgeq.files.reading import open_file
 
 MAGIC = b"\x93NUMPY"
 

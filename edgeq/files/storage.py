@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeq import scratch
 from edgeq.errors import OutputError, UsageError
 from edgeq.escaping import json_text
-from edgeq.files import open_file
+from edgeq.files import scratch
+from edgeq.files.reading import open_file
 from edgeq.issues import judge
 from edgeq.provenance import describe_here
 from edgeq.values import FileRef, Issue
