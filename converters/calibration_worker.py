@@ -21,7 +21,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 from edgeq.converters.equalization import find_pairs
 from edgeq.converters.framing import read_sample
 from edgeq.converters.saturation import needed, read_by_softmax

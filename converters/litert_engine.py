@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.converters.calibration import batches
 from edgeq.converters.layout import stored_weights
 from edgeq.converters.other_python import OtherPython, find_python
@@ -189,7 +189,7 @@ def _store(samples: Iterator[Mapping[str, NDArray[Any]]], model: FloatModel, fol
 
 
 def _run(python: str, folder: Path) -> None:
-    child = children.start(
+    child = launch.start(
         [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
         folders=[folder],
         late=True,

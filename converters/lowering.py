@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.converters.finite import require_finite_constants
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
@@ -77,7 +77,7 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
-        children.warn_of(read["gaps"])
+        launch.warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 from edgeq.device_runners import ssh_files
 from edgeq.device_runners.registry import read_devices, require_trusted
 from edgeq.errors import UsageError

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq import children, sandbox
+from edgeq.children import launch, sandbox
 from edgeq.device_runners import agent
 from edgeq.device_runners.device import OnEvent, complete
 from edgeq.errors import DeviceError
@@ -63,7 +63,7 @@ class LocalDevice:
         for name, path in files.items():
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(path.resolve())
-        children.warn_of(sandbox.missing())  # for the agent's workers, which open the models
+        launch.warn_of(sandbox.missing())  # for the agent's workers, which open the models
         (folder / "result.json").unlink(missing_ok=True)
         (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
@@ -85,7 +85,7 @@ class LocalDevice:
         with tempfile.TemporaryFile() as errors:
             try:
                 # Not confined: it reads no model, and starts workers, which are.
-                child = children.start(
+                child = launch.start(
                     [str(Path(agent.__file__).resolve()), *arguments],
                     folders=None,
                     python=self._python,

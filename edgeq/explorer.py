@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
 from edgeq.files import scratch
@@ -115,7 +115,7 @@ def serve(
             {"model": str(model.absolute()), "host": HOST, "port": chosen,
              "data": [str(path) for path in paths]}
         )  # fmt: skip
-        child = children.start(
+        child = launch.start(
             ["edgeq.explorer_child", given],
             folders=[folder],
             late=True,

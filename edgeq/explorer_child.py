@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -192,7 +192,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
     log = folder / "debug.log"
     with log.open("wb") as errors:
-        child = children.start(
+        child = launch.start(
             ["edgeq.debugging.worker"],
             folders=[folder],
             late=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edgeq import foreign, sandbox
+from edgeq.children import foreign, sandbox
 from edgeq.errors import RecordError
 from edgeq.history import writing
 from edgeq.history.exchange import read_source

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeq.children.foreign import Failed, failure
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
-from edgeq.foreign import Failed, failure
 from edgeq.packaging import asking
 from edgeq.packaging.archive import require_inside
 from edgeq.packaging.tools import HERE

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edgeq import foreign, sandbox
+from edgeq.children import foreign, sandbox
 from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
 from edgeq.packaging import contents, signing
 from edgeq.packaging.asking import Asker, Job, Judged

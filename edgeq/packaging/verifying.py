@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.children.foreign import Reader
 from edgeq.errors import UnjudgedPackageError
-from edgeq.foreign import Reader
 from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
 
 if TYPE_CHECKING:

@@ -194,4 +194,4 @@ def test_a_child_needs_of_edgeq_only_the_sandbox_that_its_start_brings(name: str
 
     text = Path(module.__file__).with_name(f"{name}.py").read_text()
     found = re.findall(r"^\s*(?:from|import) (edgeq\S*)", text, re.M)
-    assert found == ["edgeq.sandbox"]
+    assert found == ["edgeq.children.sandbox"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 from edgeq.errors import SandboxWarning
 
 _said: set[str] = set()  # of what the sandbox lacks, by `warn_of`

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from edgeq import children, errors
+from edgeq import errors
+from edgeq.children import launch
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
 
@@ -106,7 +107,7 @@ class Reader(Channel):
         self._ends = ExitStack()
         try:
             self._log = self._ends.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-            self._child: subprocess.Popen[bytes] = children.start(
+            self._child: subprocess.Popen[bytes] = launch.start(
                 [module],
                 folders=[self._ends.enter_context(scratch.folder())],
                 late=True,

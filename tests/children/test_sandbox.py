@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import children, sandbox
+from edgeq.children import launch, sandbox
 
 whole = pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.missing()))
 
@@ -20,7 +20,7 @@ whole = pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.mis
 _PROBE = """
 import ctypes, json, os, signal, socket, subprocess, sys, threading
 from pathlib import Path
-from edgeq.sandbox import confine_as_planned
+from edgeq.children.sandbox import confine_as_planned
 
 gaps = confine_as_planned()
 assert gaps == (), gaps
@@ -154,7 +154,7 @@ def probe(tmp_path: Path, *, sockets: bool = False, late: bool = True) -> dict[s
     # An early sandbox holds before the script is read, and has no plan left.
     script.write_text(_PROBE)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        child = children.start(
+        child = launch.start(
             [str(script), str(inside), str(outside), str(os.getpid()),
              str(server.getsockname()[1])],
             folders=[inside], late=late, sockets=sockets, stderr=subprocess.PIPE, text=True,
@@ -186,11 +186,11 @@ def test_a_confined_server_has_sockets_and_nothing_else(tmp_path: Path) -> None:
 def test_a_thread_that_is_older_than_the_sandbox_is_reported(tmp_path: Path) -> None:
     script = tmp_path / "threads.py"
     script.write_text(
-        "import sys, threading\nfrom edgeq.sandbox import confine_as_planned\n"
+        "import sys, threading\nfrom edgeq.children.sandbox import confine_as_planned\n"
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "print(*confine_as_planned(), sep='\\n', flush=True)\n"
     )
-    child = children.start(
+    child = launch.start(
         [str(script)], folders=[tmp_path], late=True, stdout=subprocess.PIPE, text=True
     )
     printed, _ = child.communicate()

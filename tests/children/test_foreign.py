@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeq import foreign, sandbox
+from edgeq.children import foreign, sandbox
 from edgeq.errors import DataError, EdgeqError, UnjudgedPackageError
 
 

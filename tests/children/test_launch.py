@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import children, models, sandbox
+from edgeq import models
+from edgeq.children import launch, sandbox
 from edgeq.device_runners.local import LocalDevice
 from edgeq.history import open_history
 from edgeq.packaging import storing
@@ -158,18 +159,18 @@ def test_a_childs_path_has_no_current_folder_and_keeps_the_users(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(users), own, ""]))
     script = tmp_path / "paths.py"
     script.write_text("import of_the_user, json, sys; print(json.dumps(sys.path))")
-    child = children.start([str(script)], folders=None, stdout=subprocess.PIPE, text=True)
+    child = launch.start([str(script)], folders=None, stdout=subprocess.PIPE, text=True)
     printed, _ = child.communicate()
     found = {os.path.realpath(entry) for entry in json.loads(printed)}
     assert str(users) in found
-    assert not found & {str(trap), str(tmp_path), str(Path(children.__file__).parent)}
+    assert not found & {str(trap), str(tmp_path), str(Path(launch.__file__).parent)}
 
 
 def test_the_child_has_the_parents_edgeq(tmp_path: Path) -> None:
     other = tmp_path / "edgeq"
     other.mkdir()
     (other / "__init__.py").write_text("raise SystemExit('another edgeq')")
-    child = children.start(
+    child = launch.start(
         ["edgeq.models.scripts_are_none"], folders=None, stderr=subprocess.PIPE, text=True,
         environment={"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip

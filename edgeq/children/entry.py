@@ -38,7 +38,7 @@ def main() -> None:
     """Do as PLAN says, then run TARGET."""
     plan, target, arguments = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
     # Scripts find it under this name, also where edgeq is not installed.
-    sandbox = load("edgeq.sandbox", os.path.join(HERE, "sandbox.py"))  # noqa: PTH118
+    sandbox = load("edgeq.children.sandbox", os.path.join(HERE, "sandbox.py"))  # noqa: PTH118
     sandbox.end_with_parent(plan["parent"], plan["lifeline"])
     if target == "--":
         os.execvp(arguments[0], arguments)
