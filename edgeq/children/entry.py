@@ -1,6 +1,6 @@
-"""The first file that a child process of edgeq runs; `children.py` is the parent's end.
+"""The first file that a child process of edgeq runs; `launch.py` is the parent's end.
 
-    python start_child.py PLAN TARGET [ARGUMENT...]
+    python entry.py PLAN TARGET [ARGUMENT...]
 
 TARGET is a module of edgeq whose `main` is called, the path of a script, `-m MODULE`, or
 `-- PROGRAM`. PLAN is JSON: `parent` (process number), `lifeline` (descriptor or null), `confine`
@@ -15,7 +15,7 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 -- nothing is imported yet
-# Python has put this folder on the path, where `statistics` would be ours.
+# Python has put this folder on the path, where a standard module's name could be ours.
 sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != HERE]
 
 import importlib.util  # noqa: E402
@@ -49,7 +49,8 @@ def main() -> None:
         sandbox.confine(confine["folders"], sockets=confine["sockets"])
     if target.startswith("edgeq."):
         # The same edgeq as the parent's, wherever others are installed.
-        load("edgeq", os.path.join(HERE, "__init__.py"), [HERE])  # noqa: PTH118
+        edgeq = os.path.dirname(HERE)  # noqa: PTH120
+        load("edgeq", os.path.join(edgeq, "__init__.py"), [edgeq])  # noqa: PTH118
         sys.argv = [target, *arguments]
         importlib.import_module(target).main()
     elif target == "-m":

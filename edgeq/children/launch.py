@@ -1,5 +1,5 @@
 """Child processes: each is isolated from the current folder, ends with its parent, and is confined
-where it opens a foreign file. `start_child.py` is the child's end.
+where it opens a foreign file. `entry.py` is the child's end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgeq.children import sandbox
 from edgeq.errors import SandboxWarning
 
 _said: set[str] = set()  # of what the sandbox lacks, by `warn_of`
-_START = Path(__file__).with_name("start_child.py")
+_START = Path(__file__).with_name("entry.py")
 # A library's threads are older than a late sandbox, and would not be confined by Landlock.
 _SINGLE_THREADED = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"

@@ -25,7 +25,8 @@ def ask(tmp_path: Path, code: str) -> Number:
     script.write_text(
         "import os, signal, subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "from edgeq import errors, foreign, sandbox\n"
+        "from edgeq import errors\n"
+        "from edgeq.children import foreign, sandbox\n"
         "sandbox.confine_as_planned()\n"
         f"{code}\n"
     )

@@ -217,7 +217,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 def test_where_the_system_does_not_help_the_end_of_a_pipe_does(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     code = (
-        "import sys, time; from edgeq import sandbox; sandbox.sys.platform = 'other'\n"
+        "import sys, time; from edgeq.children import sandbox; sandbox.sys.platform = 'other'\n"
         f"sandbox.end_with_parent({os.getpid()}, {ours}); print('up', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
@@ -233,7 +233,7 @@ def test_where_the_system_does_not_help_the_end_of_a_pipe_does(tmp_path: Path) -
 def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    code = f"from edgeq import sandbox; sandbox.end_with_parent({ended.pid}); print('goes on')"
+    code = f"from edgeq.children import sandbox; sandbox.end_with_parent({ended.pid}); print('goes on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
 
@@ -340,7 +340,7 @@ def test_who_opens_a_package_is_confined_before(
 def test_who_opens_imported_records_is_confined_before(tmp_path: Path, name: str) -> None:
     folder, path = tmp_path / "of" / "records", tmp_path / name
     folder.mkdir(parents=True)
-    shutil.copy(Path(__file__).with_name("history") / "compare.json", folder)
+    shutil.copy(Path(__file__).parents[1] / "history/compare.json", folder)
     if name == "records":
         path = folder
     else:

@@ -27,7 +27,7 @@ SCRIPTS = {
     ),
     "like-it": (
         "import os, sys; "
-        "os.execv(sys.executable, ['python', '/x/start_child.py', '{}', 'edgeq.x'])",
+        "os.execv(sys.executable, ['python', '/x/entry.py', '{}', 'edgeq.x'])",
         ["program"],
     ),
     "file": ("open(OUT + '/new', 'w')", ["file"]),
