@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion import float_tflite
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.dequantized import float_twin
@@ -18,7 +19,6 @@ from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.exporting import read_layout, read_preprocessing
 from edgeq.files import storage
-from edgeq.inference import Interface, read_interface
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FileRef, Issue

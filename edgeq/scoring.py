@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import run_pairs
+from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.squashing import seen_limits, unsquash
 from edgeq.device_runners.device import resolve_device
-from edgeq.evaluation import run_pairs
-from edgeq.inference import read_interface
-from edgeq.judging import worst_sqnr_db
-from edgeq.metering import QualityMeter
 from edgeq.planning import Job, SamplePlan
 from edgeq.values import FloatModel
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeq.accuracy.paired_runs import measure_quality
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.candidates import Made
 from edgeq.converters import dequantized, litert_engine, lowering, quantization, widening
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import CertificateError
-from edgeq.evaluation import measure_quality
 from edgeq.float_pass import feed
-from edgeq.judging import worst_sqnr_db
 from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.values import ConvertOptions, FloatModel, Ranges
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
+from edgeq.accuracy.parts import LOST_DB
+from edgeq.accuracy.verdict import find_lost, judge_comparison, output_sqnr_db, worst_sqnr_db
 from edgeq.command_line import convert_command
 from edgeq.converters.samples import choose
 from edgeq.converters.schemes import resolve
 from edgeq.errors import CertificateError, QuantizationError, UsageError
 from edgeq.exporting import finish_file
 from edgeq.files import storage
-from edgeq.judging import find_lost, judge_comparison, output_sqnr_db, worst_sqnr_db
-from edgeq.parts import LOST_DB
 from edgeq.planning import OnProgress, choose_mix
 from edgeq.preparation import Prepared, prepare
 from edgeq.proof import measure_result, prove

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq.cli.convert import command, read_options
-from edgeq.conversion import convert_model
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.errors import GateError
-from edgeq.judging import (
+from edgeq.accuracy.verdict import (
     find_lost,
     judge_comparison,
     total_sqnr_db,
     worst_part,
     worst_sqnr_db,
 )
+from edgeq.cli.convert import command, read_options
+from edgeq.conversion import convert_model
+from edgeq.converters.process import TensorFlowProcess
+from edgeq.errors import GateError
 from edgeq.proof import check_gates
 from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.accuracy.inference import Interface, read_interface
+from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
 from edgeq.children import launch
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
@@ -22,11 +24,9 @@ from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
-from edgeq.evaluation import measure_quality, require_clear_names
 from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
-from edgeq.inference import Interface, read_interface
 from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.planning import OnProgress
 from edgeq.remedies import selector

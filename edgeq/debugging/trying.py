@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.command_line import changed_flags
 from edgeq.debugging.causes import Cause, change_options
-from edgeq.judging import worst_sqnr_db
 from edgeq.remedies import propose
 from edgeq.values import ConvertOptions, LayerReport, Quality, Remedy
 from edgeq.ways_out import Reconverter, is_lost, lost_outputs

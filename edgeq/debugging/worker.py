@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
 from edgeq.children import sandbox
 from edgeq.converters.layer_errors import Pair, Values, carried_db, worst
 from edgeq.debugging.figures import measure_step

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgeq import __version__
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
-from edgeq.judging import worst_sqnr_db
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.parts import Parts
 from edgeq.records import Record

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq.accuracy.inference import read_interface
 from edgeq.conversion import float_tflite
 from edgeq.converters import lowering
 from edgeq.converters.fitting import show_shape
@@ -18,7 +19,6 @@ from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch
-from edgeq.inference import read_interface
 from edgeq.values import ConvertOptions, TensorSpec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edgeq.judging import output_sqnr_db
+from edgeq.accuracy.verdict import output_sqnr_db
 from edgeq.render.parts import plural, show_sizes
 from edgeq.reporting import text
 from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material, Measured

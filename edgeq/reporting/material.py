@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.judging import SMALL_DROP_POINTS
+from edgeq.accuracy.verdict import SMALL_DROP_POINTS
 from edgeq.records import Record
 from edgeq.reporting.subject import Part, Subject, find_subject, is_float_copy, split
 from edgeq.reporting.text import base

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt, require_comparable, unproven_budget
 from edgeq.planning import OnProgress
 from edgeq.tuning.search import Search, badness, miss
 from edgeq.tuning.store import Store

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
 from edgeq.converters.samples import Samples, hold_out
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
-from edgeq.evaluation import require_clear_names, run_pairs
-from edgeq.inference import read_interface
 from edgeq.preparation import Prepared
 from edgeq.tuning.store import Store
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
 from edgeq.errors import QuantizationError
 from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool

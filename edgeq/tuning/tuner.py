@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.paired_runs import measure_quality
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
 from edgeq.device_runners import runtimes
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
-from edgeq.evaluation import measure_quality
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.float_pass import why_stock

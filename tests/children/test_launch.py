@@ -184,8 +184,8 @@ def test_the_child_has_the_parents_edgeq(tmp_path: Path) -> None:
 
 _PARENT = """
 import subprocess, sys, time
-from edgeq import children
-child = children.start([sys.argv[1]], folders=None, stdout=subprocess.PIPE, text=True)
+from edgeq.children import launch
+child = launch.start([sys.argv[1]], folders=None, stdout=subprocess.PIPE, text=True)
 print(child.pid, child.stdout.readline(), flush=True)
 time.sleep(600)
 """
@@ -233,7 +233,11 @@ def test_where_the_system_does_not_help_the_end_of_a_pipe_does(tmp_path: Path) -
 def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    code = f"from edgeq.children import sandbox; sandbox.end_with_parent({ended.pid}); print('goes on')"
+    code = (
+        "from edgeq.children import sandbox\n"
+        f"sandbox.end_with_parent({ended.pid})\n"
+        "print('goes on')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
 

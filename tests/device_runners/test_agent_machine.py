@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from edgeq.accuracy.verdict import require_comparable
 from edgeq.device_runners import agent, measure
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import UsageError
-from edgeq.judging import require_comparable
 from edgeq.values import BenchOptions, FloatModel
 
 CPU = "/sys/devices/system/cpu/cpu{}/"

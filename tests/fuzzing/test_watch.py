@@ -26,8 +26,7 @@ SCRIPTS = {
         [],
     ),
     "like-it": (
-        "import os, sys; "
-        "os.execv(sys.executable, ['python', '/x/entry.py', '{}', 'edgeq.x'])",
+        "import os, sys; os.execv(sys.executable, ['python', '/x/entry.py', '{}', 'edgeq.x'])",
         ["program"],
     ),
     "file": ("open(OUT + '/new', 'w')", ["file"]),

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from edgeq.accuracy.paired_runs import measure_quality
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.device_runners.device import resolve_device
-from edgeq.evaluation import measure_quality
-from edgeq.judging import worst_sqnr_db
 from edgeq.tuning.pool import LocalPool
 from tests.tuning.conftest import Bench
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeq import parts
-from edgeq.columns import Columns, plain_columns
-from edgeq.parts import PartMeter
+from edgeq.accuracy import parts
+from edgeq.accuracy.columns import Columns, plain_columns
+from edgeq.accuracy.parts import PartMeter
 from edgeq.values import PartQuality
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.columns import Columns, find_columns, plain_columns
+from edgeq.accuracy.columns import Columns, find_columns, plain_columns
 from edgeq.tflite import flatbuffer
 from tests import tiny_models as tiny
 

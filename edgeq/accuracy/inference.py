@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.columns import Columns, find_columns
+from edgeq.accuracy.columns import Columns, find_columns
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
@@ -33,7 +33,7 @@ class Interface:
     Attributes:
         input_names: own input name to the leading model's.
         output_names: likewise.
-        columns: of its outputs, by name, see `edgeq.columns`; read of a leading model only.
+        columns: of its outputs, by name (see `columns.py`); read of a leading model only.
     """
 
     inputs: tuple[TensorSpec, ...]

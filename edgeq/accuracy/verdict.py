@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
+from edgeq.accuracy.parts import LOST_DB
 from edgeq.errors import UsageError
 from edgeq.issues import ISSUE_KINDS
-from edgeq.parts import LOST_DB
 from edgeq.timing import direction, show_ends
 from edgeq.values import (
     BenchResult,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
 from edgeq.errors import DataError, UsageError
 from edgeq.values import MetricValue, PairedCounts
 

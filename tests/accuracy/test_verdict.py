@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from edgeq import timing
-from edgeq.errors import DataError, UsageError
-from edgeq.issues import make_issue
-from edgeq.judging import (
+from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.accuracy.verdict import (
     chance_doubt,
     device_of,
     doubt_of_parts,
@@ -21,7 +20,8 @@ from edgeq.judging import (
     worst_part,
     worst_sqnr_db,
 )
-from edgeq.metering import QualityMeter
+from edgeq.errors import DataError, UsageError
+from edgeq.issues import make_issue
 from edgeq.values import (
     BenchOptions,
     BenchResult,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import metrics
-from edgeq.columns import Columns
+from edgeq.accuracy import metrics
+from edgeq.accuracy.columns import Columns
+from edgeq.accuracy.metrics import Outputs
+from edgeq.accuracy.parts import PartMeter
 from edgeq.errors import DataError
-from edgeq.metrics import Outputs
-from edgeq.parts import PartMeter
 from edgeq.tflite.quantmath import difference, sqnr_db
 from edgeq.values import OutputQuality, Quality, TensorSpec
 
@@ -22,7 +22,7 @@ class QualityMeter:
 
     Args:
         outputs: of the baseline, for their names.
-        columns: of the baseline's outputs, by name, see `edgeq.columns`.
+        columns: of the baseline's outputs, by name, see `edgeq.accuracy.columns`.
         candidates: of the candidate, by the baseline's names, for the steps of its integers.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.columns import Columns, plain_columns
+from edgeq.accuracy.columns import Columns, plain_columns
 from edgeq.tflite.quantmath import difference, sqnr_db
 from edgeq.values import LostColumn, PartQuality
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
+from edgeq.accuracy.inference import Arrays, Interface, read_interface, run_samples
+from edgeq.accuracy.metrics import Metric, Outputs
+from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.converters.samples import Samples, choose
 from edgeq.device_runners.device import Device
 from edgeq.errors import DataError
-from edgeq.inference import Arrays, Interface, read_interface, run_samples
-from edgeq.metering import QualityMeter
-from edgeq.metrics import Metric, Outputs
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 
 _MOST_LABEL_BYTES = 64 << 20
