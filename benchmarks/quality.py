@@ -28,9 +28,10 @@ import numpy as np
 from PIL import Image
 
 import edgeq.models
-from edgeq import api, scoring
+from edgeq import api
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
+from edgeq.conversion import scoring
 from edgeq.converters.certificate import certify
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import open_samples

@@ -23,7 +23,8 @@ from edgeq.accuracy.paired_runs import (
     score_interval,
 )
 from edgeq.comparison import compare_pair
-from edgeq.conversion import convert_model, float_tflite
+from edgeq.conversion.convert import convert_model, float_tflite
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
@@ -31,7 +32,6 @@ from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import phone_bench, runtimes
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
-from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue

@@ -10,18 +10,18 @@ from typing import Any
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, require_clear_names
 from edgeq.accuracy.verdict import judge_comparison
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.plan import OnProgress
+from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, events_as_progress
 from edgeq.errors import EdgeqError
-from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.pairing import find_differences, open_pair, refer_baseline
-from edgeq.planning import OnProgress
 from edgeq.values import BenchOptions, Comparison
-from edgeq.ways_out import find_ways_out, is_lost, open_reconverter
 
 
 def compare_pair(

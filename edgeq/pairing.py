@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
-from edgeq.conversion import float_tflite
+from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.file_metadata import read_layout, read_preprocessing
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.dequantized import float_twin
 from edgeq.converters.exported_models import FRAMEWORKS
@@ -17,7 +18,6 @@ from edgeq.converters.preprocessing import format_preprocessing, parse_preproces
 from edgeq.converters.samples import Samples
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
-from edgeq.exporting import read_layout, read_preprocessing
 from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer

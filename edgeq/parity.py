@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError
-from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.operator_parity import OperatorDifference, Runner, Walk, rounding, walk

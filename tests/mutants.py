@@ -58,7 +58,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
             *(f"--deselect=tests/converters/test_certificate.py::{name}" for name in _REAL_MODELS),
         ),
     ),
-    "proof": ("edgeq/proof.py", ("tests/test_proof.py",)),
+    "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
     "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
     "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),

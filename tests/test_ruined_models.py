@@ -21,10 +21,10 @@ from edgeq.accuracy.verdict import (
     worst_sqnr_db,
 )
 from edgeq.cli.convert import command, read_options
-from edgeq.conversion import convert_model
+from edgeq.conversion.convert import convert_model
+from edgeq.conversion.proof import check_gates
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import GateError
-from edgeq.proof import check_gates
 from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once

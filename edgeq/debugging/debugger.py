@@ -16,6 +16,10 @@ import numpy as np
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
 from edgeq.children import launch
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.plan import OnProgress
+from edgeq.conversion.remedies import selector
+from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
@@ -24,15 +28,11 @@ from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
-from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.pairing import find_differences, open_pair, refer_baseline
-from edgeq.planning import OnProgress
-from edgeq.remedies import selector
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
-from edgeq.ways_out import open_reconverter
 
 # Figures that causes are told from, and reports do without.
 _FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")

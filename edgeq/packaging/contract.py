@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
-from edgeq.exporting import read_preprocessing
 from edgeq.files import storage
 from edgeq.packaging import naming
 from edgeq.packaging.labels import require_names

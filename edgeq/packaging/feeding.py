@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import (
     find_preprocessing,
     format_preprocessing,
     parse_preprocessing,
 )
 from edgeq.errors import UsageError
-from edgeq.exporting import read_preprocessing
 from edgeq.packaging.values import Contract
 from edgeq.records import Record
 from edgeq.reporting.subject import evaluations, split

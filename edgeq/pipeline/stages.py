@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import api
-from edgeq.conversion import float_tflite
+from edgeq.conversion.convert import float_tflite
 from edgeq.converters.source import identify
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.accuracy.inference import read_interface
-from edgeq.conversion import float_tflite
+from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters import lowering
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.functions import is_function_reference
@@ -17,7 +18,6 @@ from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
-from edgeq.exporting import read_preprocessing
 from edgeq.files import scratch
 from edgeq.values import ConvertOptions, TensorSpec
 

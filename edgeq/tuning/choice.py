@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
+from edgeq.conversion.plan import OnProgress
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
-from edgeq.planning import OnProgress
 from edgeq.tuning.search import Search, badness, miss
 from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial

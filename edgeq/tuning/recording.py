@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
+from edgeq.conversion.prepare import Prepared
 from edgeq.converters.samples import Samples, hold_out
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
-from edgeq.preparation import Prepared
 from edgeq.tuning.store import Store
 
 _MOST_SAMPLES = 10_000

@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.accuracy.paired_runs import measure_quality
+from edgeq.conversion.calibration_pass import why_stock
+from edgeq.conversion.plan import OnProgress, require_budgets
+from edgeq.conversion.prepare import (
+    Prepared,
+    open_outputs,
+    prepare,
+    versions,
+    without_temporary_path,
+)
+from edgeq.conversion.proof import prove
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
@@ -17,11 +27,7 @@ from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
-from edgeq.float_pass import why_stock
 from edgeq.issues import judge
-from edgeq.planning import OnProgress, require_budgets
-from edgeq.preparation import Prepared, open_outputs, prepare, versions, without_temporary_path
-from edgeq.proof import prove
 from edgeq.tuning.choice import Choice
 from edgeq.tuning.cluster import DaskCluster
 from edgeq.tuning.journal import Journal, journal_path

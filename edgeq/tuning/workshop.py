@@ -5,18 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq.converters import quantization
-from edgeq.converters.corrections import BEFORE
-from edgeq.converters.histograms import compact
-from edgeq.converters.mixing import pair_operators
-from edgeq.planning import Job
-from edgeq.preparation import Prepared
-from edgeq.tflite import flatbuffer
-from edgeq.tuning.recording import Part, Recording
-from edgeq.tuning.store import Store
-from edgeq.tuning.trial import Task
-from edgeq.values import FloatModel, Histogram, Ranges, Recipe
-from edgeq.variants import (
+from edgeq.conversion.plan import Job
+from edgeq.conversion.prepare import Prepared
+from edgeq.conversion.range_candidates import (
     Calibrated,
     Variant,
     calibrated_models,
@@ -24,6 +15,15 @@ from edgeq.variants import (
     choose_statistics,
     make_variants,
 )
+from edgeq.converters import quantization
+from edgeq.converters.corrections import BEFORE
+from edgeq.converters.histograms import compact
+from edgeq.converters.mixing import pair_operators
+from edgeq.tflite import flatbuffer
+from edgeq.tuning.recording import Part, Recording
+from edgeq.tuning.store import Store
+from edgeq.tuning.trial import Task
+from edgeq.values import FloatModel, Histogram, Ranges, Recipe
 
 _Key = tuple[str, bool, str]
 

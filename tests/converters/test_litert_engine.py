@@ -10,11 +10,11 @@ import pytest
 
 import edgeq
 from edgeq import models
+from edgeq.conversion.litert import check_weights
 from edgeq.converters import dequantized, litert_engine
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import CertificateError, MissingExtraError
 from edgeq.render.text import show_conversion
-from edgeq.second_engine import check_weights
 from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion, ConvertOptions, FloatModel
 

@@ -17,8 +17,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner
 
-from edgeq import exporting, models
+from edgeq import models
 from edgeq.cli import cli
+from edgeq.conversion import file_metadata
 from edgeq.converters.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import make_contract
@@ -144,7 +145,9 @@ def test_labels_lie_behind_the_model_as_stored_entries(int8_mobilenet: Path) -> 
 
 def test_our_own_commands_read_such_a_file(int8_mobilenet: Path, tmp_path: Path) -> None:
     path = described(int8_mobilenet.read_bytes(), tmp_path / "m.tflite", labels={"": CLASSES})
-    assert exporting.read_preprocessing(path) == exporting.read_preprocessing(int8_mobilenet)
+    assert file_metadata.read_preprocessing(path) == file_metadata.read_preprocessing(
+        int8_mobilenet
+    )
     shown = CliRunner().invoke(cli, ["inspect", str(path)], standalone_mode=False)
     assert shown.exit_code == 0, shown.output
     measured = CliRunner().invoke(cli, ["bench", str(path), "--runs", "5"], standalone_mode=False)

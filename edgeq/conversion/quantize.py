@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from edgeq.candidates import Made, quantize_best
+from edgeq.conversion.calibration_pass import feed, why_stock
+from edgeq.conversion.litert import quantize_with_litert
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.selection import Made, quantize_best
 from edgeq.converters import learned_ranges, quantization
 from edgeq.converters.calibration import FloatRun
 from edgeq.errors import UsageError
-from edgeq.float_pass import feed, why_stock
 from edgeq.issues import make_issue
-from edgeq.planning import Job, SamplePlan
-from edgeq.second_engine import quantize_with_litert
 from edgeq.values import FloatModel, Issue, Ranges
 
 

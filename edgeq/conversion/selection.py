@@ -15,13 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq.converters.calibration import FloatRun
-from edgeq.converters.corrections import BEFORE, correct
-from edgeq.converters.histograms import compact
-from edgeq.planning import Job, SamplePlan
-from edgeq.scoring import score_files
-from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
-from edgeq.variants import (
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.range_candidates import (
     FEWEST,
     LARGE_BYTES,
     Calibrated,
@@ -34,6 +29,11 @@ from edgeq.variants import (
     is_large,
     make_variants,
 )
+from edgeq.conversion.scoring import score_files
+from edgeq.converters.calibration import FloatRun
+from edgeq.converters.corrections import BEFORE, correct
+from edgeq.converters.histograms import compact
+from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
 _AT_ONCE = min(4, os.cpu_count() or 1)  # corrections

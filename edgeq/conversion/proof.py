@@ -6,12 +6,12 @@ from pathlib import Path
 
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
 from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
+from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters import certificate, lowering
 from edgeq.converters.selectors import Mix
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.issues import make_issue
-from edgeq.planning import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 

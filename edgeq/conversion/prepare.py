@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
@@ -18,9 +20,7 @@ from edgeq.converters.preprocessing import format_preprocessing, parse_preproces
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
 from edgeq.files import scratch, storage
-from edgeq.float_pass import run_float
 from edgeq.issues import make_issue
-from edgeq.planning import Job, OnProgress, SamplePlan, plan_samples
 from edgeq.values import ConvertOptions, FloatModel, Issue
 
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.scoring import score_files
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.input_rounding import round_input
 from edgeq.converters.saturation import Limit
 from edgeq.converters.statistics import choose_ranges, make_ranges
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
-from edgeq.planning import Job, SamplePlan
-from edgeq.scoring import score_files
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, Ranges
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeq.conversion.calibration_pass import feed
+from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
+from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.converters import calibration, equalization, quantization
 from edgeq.converters.calibration import FloatRun
 from edgeq.converters.corrections import parse_corrections
@@ -16,10 +19,7 @@ from edgeq.converters.saturation import Limit, limit_ranges
 from edgeq.converters.statistics import Statistics, choose_ranges
 from edgeq.errors import DataError
 from edgeq.files import storage
-from edgeq.float_pass import feed
-from edgeq.input_ranges import choose_input_limits, cut_inputs
 from edgeq.issues import make_issue
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.converters import calibration, lint, lowering
 from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import Reader
 from edgeq.errors import DataError
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.values import FloatModel, Issue
 
 HINT_SAMPLES = 16  # enough for a mean and a spread per channel

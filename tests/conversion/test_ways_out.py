@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edgeq.cli.convert import command, read_options
-from edgeq.command_line import changed_flags, convert_command
-from edgeq.remedies import propose
+from edgeq.conversion.command_line import changed_flags, convert_command
+from edgeq.conversion.remedies import propose
 from edgeq.values import ConvertOptions, FloatModel
 
 OTHER: dict[str, Any] = {

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from edgeq.accuracy.paired_runs import measure_quality
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.candidates import Made
+from edgeq.conversion.calibration_pass import feed
+from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
+from edgeq.conversion.selection import Made
 from edgeq.converters import dequantized, litert_engine, lowering, quantization, widening
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import CertificateError
-from edgeq.float_pass import feed
-from edgeq.planning import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.values import ConvertOptions, FloatModel, Ranges
 
 # Two orders of summation in float differ by 100 dB and more; a misread weight, by 20 at most.

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.candidates import _best
+from edgeq.conversion.range_candidates import Variant
+from edgeq.conversion.selection import _best
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Conversion, FileRef, FloatModel, Ranges
-from edgeq.variants import Variant
 
 Arrays = dict[str, np.ndarray]
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import proof
+from edgeq.conversion import proof
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.proof import check_gates
 from edgeq.converters.samples import Samples, open_samples
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.errors import CertificateError, DataError, GateError
-from edgeq.planning import Job, SamplePlan
-from edgeq.proof import check_gates
 from edgeq.values import (
     Certificate,
     Conversion,

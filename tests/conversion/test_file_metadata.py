@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import exporting
+from edgeq.conversion import file_metadata
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from tests import tiny_models
@@ -23,13 +23,13 @@ def carrying(path: Path, key: str, content: bytes) -> Path:
     "content", [b"", b"\xff", b"{}", b"[1]", b'["scale=1', b"[" * 100_000, b"null", b'["\\ud800"]']
 )
 def test_preprocessing_that_is_no_list_of_texts_is_damage(content: bytes, tmp_path: Path) -> None:
-    path = carrying(tmp_path / "m.tflite", exporting.PREPROCESSING_KEY, content)
+    path = carrying(tmp_path / "m.tflite", file_metadata.PREPROCESSING_KEY, content)
     with pytest.raises(SourceError, match=r"m\.tflite is damaged: its metadata edgeq\.preproc"):
-        exporting.read_preprocessing(path)
+        file_metadata.read_preprocessing(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"nchw"])
 def test_a_layout_that_is_none_is_damage(content: bytes, tmp_path: Path) -> None:
-    path = carrying(tmp_path / "m.tflite", exporting.LAYOUT_KEY, content)
+    path = carrying(tmp_path / "m.tflite", file_metadata.LAYOUT_KEY, content)
     with pytest.raises(SourceError, match=r"m\.tflite is damaged: its metadata edgeq\.layout"):
-        exporting.read_layout(path)
+        file_metadata.read_layout(path)

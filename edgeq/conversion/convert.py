@@ -8,8 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeq.candidates import Made
-from edgeq.command_line import convert_command
+from edgeq.conversion.command_line import convert_command
+from edgeq.conversion.file_metadata import finish_file
+from edgeq.conversion.litert import engine_versions
+from edgeq.conversion.plan import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
+from edgeq.conversion.prepare import (
+    Prepared,
+    open_outputs,
+    open_reader,
+    prepare,
+    versions,
+    without_temporary_path,
+)
+from edgeq.conversion.proof import check_gates, measure_result, prove
+from edgeq.conversion.quantize import quantize_model
+from edgeq.conversion.selection import Made
+from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
 from edgeq.converters import calibration, learned_ranges, lowering, source
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import check_engine
@@ -18,22 +32,9 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
-from edgeq.exporting import finish_file
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
-from edgeq.planning import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
-from edgeq.preparation import (
-    Prepared,
-    open_outputs,
-    open_reader,
-    prepare,
-    versions,
-    without_temporary_path,
-)
-from edgeq.proof import check_gates, measure_result, prove
-from edgeq.quantizing import quantize_model
-from edgeq.second_engine import engine_versions
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -44,7 +45,6 @@ from edgeq.values import (
     TfliteModel,
     WayOut,
 )
-from edgeq.ways_out import Reconverter, find_ways_out, is_lost
 
 
 def convert_model(
