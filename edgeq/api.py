@@ -22,7 +22,7 @@ from edgeq.accuracy.paired_runs import (
     run_pairs,
     score_interval,
 )
-from edgeq.comparison import compare_pair
+from edgeq.comparison.compare import compare_pair
 from edgeq.conversion.convert import convert_model, float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing

@@ -19,12 +19,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+from edgeq.comparison.parity import Parity
 from edgeq.errors import RecordError
 from edgeq.files import storage
 from edgeq.files.reading import read_file
 from edgeq.fleet import Fleet
 from edgeq.issues import is_known, judge
-from edgeq.parity import Parity
 from edgeq.values import (
     BenchResult,
     Checkup,

@@ -16,8 +16,8 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.comparison.parity import APART, parity
 from edgeq.fleet import split_names
-from edgeq.parity import APART, parity
 from edgeq.render.parity import show_parity
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
 from edgeq.children import launch
+from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.remedies import selector
@@ -30,7 +31,6 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
-from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 

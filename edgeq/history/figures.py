@@ -9,11 +9,11 @@ from typing import Any
 
 from edgeq import timing
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
+from edgeq.comparison.parity import ParityRow
 from edgeq.device_runners.cores import show_cores
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
-from edgeq.parity import ParityRow
 from edgeq.records import Record
 from edgeq.values import (
     BenchResult,

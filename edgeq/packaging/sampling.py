@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.comparison.parity import KERNELS
 from edgeq.converters.samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
@@ -27,7 +28,6 @@ from edgeq.escaping import printable
 from edgeq.packaging.golden import find_wide_tolerances, real_values
 from edgeq.packaging.linting import find_doubts
 from edgeq.packaging.values import Contract, Golden, Vector
-from edgeq.parity import KERNELS
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import TensorSpec

@@ -7,8 +7,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from edgeq.comparison.parity import meaning
 from edgeq.converters.preprocessing import format_preprocessing
-from edgeq.parity import meaning
 from edgeq.records import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text

@@ -16,10 +16,10 @@ import pytest
 
 import edgeq
 from edgeq.cli import main
+from edgeq.comparison.parity import parity
 from edgeq.errors import DeviceError, OutputError, SourceError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
-from edgeq.parity import parity
 from tests import tiny_models as tiny
 
 HISTORY = Path(__file__).resolve().parents[1] / "history"

@@ -19,6 +19,7 @@ import pytest
 import edgeq
 from edgeq import devices, models
 from edgeq.checkup import doctor
+from edgeq.comparison.parity import parity
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
@@ -26,7 +27,6 @@ from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, sta
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, UsageError
 from edgeq.fleet import run_fleet
-from edgeq.parity import parity
 from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions
 

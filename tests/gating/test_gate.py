@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeq.comparison.parity import Parity
 from edgeq.errors import RecordError, UsageError
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.absolutes import tail_interval
@@ -19,7 +20,6 @@ from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
 from edgeq.inspection import inspect_model
 from edgeq.issues import make_issue
-from edgeq.parity import Parity
 from edgeq.records import Evaluations, Record
 from edgeq.values import (
     BenchRun,

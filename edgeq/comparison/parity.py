@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.comparison.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.samples import choose, open_samples
@@ -25,7 +26,6 @@ from edgeq.device_runners.device import Device, events_as_progress, resolve_devi
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
-from edgeq.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import FileRef

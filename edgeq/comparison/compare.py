@@ -10,6 +10,7 @@ from typing import Any
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, require_clear_names
 from edgeq.accuracy.verdict import judge_comparison
+from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
@@ -20,7 +21,6 @@ from edgeq.device_runners.device import Device, events_as_progress
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
-from edgeq.pairing import find_differences, open_pair, refer_baseline
 from edgeq.values import BenchOptions, Comparison
 
 

@@ -13,10 +13,16 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
+from edgeq.comparison.operator_parity import (
+    OperatorDifference,
+    Walk,
+    find_results,
+    open_results,
+    walk,
+)
+from edgeq.comparison.parity import Parity, ParityRow, _compare, parity
 from edgeq.device_runners import measure
 from edgeq.device_runners.local import LocalDevice
-from edgeq.operator_parity import OperatorDifference, Walk, find_results, open_results, walk
-from edgeq.parity import Parity, ParityRow, _compare, parity
 from edgeq.render.parity import show_parity
 from edgeq.tflite import flatbuffer
 from edgeq.values import FileRef
