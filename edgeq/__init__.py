@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.inspection import inspect_model
     from edgeq.packaging.building import make_package
     from edgeq.packaging.verifying import verify_package
-    from edgeq.profiling import profile
+    from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _MODULES = {
     "inspect_model": "edgeq.inspection",
     "make_package": "edgeq.packaging.building",
     "make_report": "edgeq.reporting.report",
-    "profile": "edgeq.profiling",
+    "profile": "edgeq.profiling.profile",
     "verify_package": "edgeq.packaging.verifying",
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",

@@ -48,8 +48,8 @@ TIERS = (
     ("edgeq.converters", "edgeq.device_runners"),
     (
         "edgeq.accuracy.metrics",
-        "edgeq.event_mapping",
-        "edgeq.profile_reasons",
+        "edgeq.profiling.event_mapping",
+        "edgeq.profiling.reasons",
         "edgeq.accuracy.inference",
         "edgeq.accuracy.quality_meter",
         "edgeq.accuracy.verdict",
@@ -74,7 +74,7 @@ TIERS = (
         "edgeq.checkup",
         "edgeq.inspection",
     ),
-    ("edgeq.comparison.compare", "edgeq.debugging", "edgeq.profiling"),
+    ("edgeq.comparison.compare", "edgeq.debugging", "edgeq.profiling.profile"),
     (
         "edgeq.api",
         "edgeq.models",

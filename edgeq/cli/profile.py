@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from edgeq import profiling
 from edgeq.cli.options import (
     emit,
     guard_output,
@@ -16,6 +15,7 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.profiling import profile
 from edgeq.render.profile import show_profile
 
 
@@ -46,7 +46,7 @@ def command(model: Path, second: Path | None, **given: Any) -> None:
     models = [model] if second is None else [model, second]
     guard_output(given["output"], *models)
     with progress_display() as show:
-        result = profiling.profile(
+        result = profile.profile(
             models,
             device=given["device"],
             python=given["python"],

@@ -16,11 +16,11 @@ from edgeq.device_runners.device import Device, events_as_progress, resolve_devi
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.errors import DeviceError, UsageError
-from edgeq.event_mapping import map_events
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge, make_issue
-from edgeq.profile_reasons import find_reasons
+from edgeq.profiling.event_mapping import map_events
+from edgeq.profiling.reasons import find_reasons
 from edgeq.tflite import flatbuffer
 from edgeq.values import (
     FileRef,
