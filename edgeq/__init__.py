@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeq.converters.qat import quantization_aware
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
-    from edgeq.inspection import inspect_model
+    from edgeq.inspection.inspect_model import inspect_model
     from edgeq.packaging.building import make_package
     from edgeq.packaging.verifying import verify_package
     from edgeq.profiling.profile import profile
@@ -47,7 +47,7 @@ __all__ = [
 _MODULES = {
     "doctor": "edgeq.checkup",
     "gate": "edgeq.gating.gate",
-    "inspect_model": "edgeq.inspection",
+    "inspect_model": "edgeq.inspection.inspect_model",
     "make_package": "edgeq.packaging.building",
     "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling.profile",

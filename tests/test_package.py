@@ -72,7 +72,7 @@ TIERS = (
         "edgeq.tuning",
         "edgeq.comparison.pairing",
         "edgeq.checkup",
-        "edgeq.inspection",
+        "edgeq.inspection.inspect_model",
     ),
     ("edgeq.comparison.compare", "edgeq.debugging", "edgeq.profiling.profile"),
     (
@@ -84,7 +84,12 @@ TIERS = (
     ),
     ("edgeq.fleet",),
     ("edgeq.records", "edgeq.record_schema"),
-    ("edgeq.gating", "edgeq.history", "edgeq.explorer", "edgeq.explorer_child"),
+    (
+        "edgeq.gating",
+        "edgeq.history",
+        "edgeq.inspection.explorer",
+        "edgeq.inspection.explorer_child",
+    ),
     ("edgeq.render", "edgeq.reporting"),
     ("edgeq.packaging",),
     ("edgeq.pipeline",),

@@ -10,7 +10,7 @@ import click
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.printing import say
 from edgeq.errors import UsageError
-from edgeq.inspection import inspect_model
+from edgeq.inspection.inspect_model import inspect_model
 from edgeq.render.inspection import show_inspection
 
 
@@ -41,7 +41,7 @@ def command(model: Path, **given: Any) -> None:
     guard_output(given["output"], model, *given["records"])
     result = inspect_model(model)
     if given["explorer"]:
-        from edgeq.explorer import node_data_of, require_explorer
+        from edgeq.inspection.explorer import node_data_of, require_explorer
         from edgeq.records import read_all
 
         require_explorer()
@@ -53,7 +53,7 @@ def command(model: Path, **given: Any) -> None:
 
 
 def _explore(model: Path, data: tuple[str, ...], given: dict[str, Any]) -> None:
-    from edgeq.explorer import serve
+    from edgeq.inspection.explorer import serve
 
     def show(address: str, is_opened: bool) -> None:
         where = "is open in the browser, and" if is_opened else "is"

@@ -42,11 +42,14 @@ def warm() -> None:
     import PIL.Image  # noqa: F401
     from ai_edge_litert import interpreter, schema_py_generated  # noqa: F401
 
-    from edgeq import api, cli, inspection, records
-    from edgeq.history import store, writing
-    from edgeq.packaging import building, verifying
+    from edgeq import cli
 
-    del api, inspection, records, store, writing, building, verifying
+    for module in (
+        "edgeq.api", "edgeq.history.store", "edgeq.history.writing",
+        "edgeq.inspection.inspect_model", "edgeq.packaging.building",
+        "edgeq.packaging.verifying", "edgeq.records",
+    ):  # fmt: skip
+        importlib.import_module(module)
     for name in cli.cli.list_commands(None):  # type: ignore[arg-type]
         cli.cli.get_command(None, name)  # type: ignore[arg-type]
 

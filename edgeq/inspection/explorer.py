@@ -116,7 +116,7 @@ def serve(
              "data": [str(path) for path in paths]}
         )  # fmt: skip
         child = launch.start(
-            ["edgeq.explorer_child", given],
+            ["edgeq.inspection.explorer_child", given],
             folders=[folder],
             late=True,
             sockets=True,

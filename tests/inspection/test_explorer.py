@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import UsageError
-from edgeq.explorer import HOST, node_data_of, serve
 from edgeq.files import storage
+from edgeq.inspection.explorer import HOST, node_data_of, serve
 from edgeq.records import read_record
 
 TEST = models.path("fashion_mnist_test.npz")
