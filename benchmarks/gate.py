@@ -32,7 +32,7 @@ from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
 from edgeq.inspection.inspect_model import inspect_model
-from edgeq.records import Record, read_record
+from edgeq.records.reading import Record, read_record
 from edgeq.values import BenchResult
 
 PRECISE_ROUNDS = 30

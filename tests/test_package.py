@@ -83,7 +83,7 @@ TIERS = (
         "edgeq.comparison.operator_parity",
     ),
     ("edgeq.fleet",),
-    ("edgeq.records", "edgeq.record_schema"),
+    ("edgeq.records.reading", "edgeq.records.schema"),
     (
         "edgeq.gating",
         "edgeq.history",

@@ -42,7 +42,7 @@ def command(model: Path, **given: Any) -> None:
     result = inspect_model(model)
     if given["explorer"]:
         from edgeq.inspection.explorer import node_data_of, require_explorer
-        from edgeq.records import read_all
+        from edgeq.records.reading import read_all
 
         require_explorer()
         data = node_data_of(read_all(given["records"]), result.model)

@@ -65,7 +65,7 @@ def command(
 
 def _named_in(paths: Sequence[Path]) -> list[str]:
     """Models, policies and data that records name: no output may replace them."""
-    from edgeq.records import find_files, read_all
+    from edgeq.records.reading import find_files, read_all
     from edgeq.values import FileRef
 
     found = (item for record in read_all(paths) for item in find_files(record.value))

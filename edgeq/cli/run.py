@@ -23,7 +23,7 @@ from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
 from edgeq.pipeline.settings import Name, Override
 from edgeq.pipeline.stages import STAGES, gate_record, judged_names
-from edgeq.records import read_record
+from edgeq.records.reading import read_record
 from edgeq.render.gate import show_gate
 from edgeq.render.parts import show_bytes
 from edgeq.render.run import sum_up

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeq.cli.printing import say, show
-from edgeq.records import read_all
+from edgeq.records.reading import read_all
 from edgeq.render.records import show_record
 
 

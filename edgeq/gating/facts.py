@@ -10,7 +10,7 @@ from edgeq.accuracy.verdict import chance_doubt, device_of
 from edgeq.errors import RecordError
 from edgeq.gating.feeding import inherited_doubts
 from edgeq.issues import make_issue
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import (
     BenchResult,
     Certificate,

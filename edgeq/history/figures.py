@@ -14,7 +14,7 @@ from edgeq.device_runners.cores import show_cores
 from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import (
     BenchResult,
     BenchRun,

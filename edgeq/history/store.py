@@ -37,7 +37,7 @@ from edgeq.history.values import (
 
 if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
     from edgeq.history.writing import Ready
-    from edgeq.records import Record
+    from edgeq.records.reading import Record
     from edgeq.values import Issue
 
 WAIT_S = 30.0  # for a lock that another process holds
@@ -227,7 +227,7 @@ class History:
 
     def read(self, entry: Entry) -> Record:
         """A record as a value, under the name of the file that it was added from."""
-        from edgeq.records import parse_record
+        from edgeq.records.reading import parse_record
 
         return parse_record(self.content(entry), entry.file)
 

@@ -16,7 +16,7 @@ from edgeq.history.exchange import Item
 from edgeq.history.figures import summarize
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Condition, Summary
-from edgeq.records import parse_record
+from edgeq.records.reading import parse_record
 
 _COLUMNS = tuple(metric.column for metric in METRICS.values())
 

@@ -21,7 +21,7 @@ from edgeq.children import launch
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
 from edgeq.files import scratch
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import DebugReport, FileRef, Profile
 
 HOST = "127.0.0.1"

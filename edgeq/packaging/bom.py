@@ -13,7 +13,7 @@ from edgeq import __version__
 from edgeq.escaping import printable
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.values import Files, Golden
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.reporting.subject import split
 from edgeq.values import DataRef, FileRef
 

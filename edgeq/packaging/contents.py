@@ -21,7 +21,7 @@ from edgeq.packaging.manifest import Manifest, read_gates
 from edgeq.packaging.ordering import find_disorder, scored_names
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.values import Contract, Files, Golden
-from edgeq.records import Record, parse_record
+from edgeq.records.reading import Record, parse_record
 from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of
 from edgeq.tflite import flatbuffer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.manifest import GateVerdict, read_gates
-from edgeq.records import Record, parse_record, read_content
+from edgeq.records.reading import Record, parse_record, read_content
 from edgeq.reporting.subject import digests_of
 
 NAME_DATA = "Name samples for the golden vectors: --data samples.npz"

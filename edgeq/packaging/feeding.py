@@ -21,7 +21,7 @@ from edgeq.converters.preprocessing import (
 )
 from edgeq.errors import UsageError
 from edgeq.packaging.values import Contract
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.reporting.subject import evaluations, split
 from edgeq.values import Preprocessing, TensorSpec
 

@@ -24,7 +24,7 @@ from edgeq.packaging.values import SCHEMA, Contract, Files
 from edgeq.values import Count
 
 if TYPE_CHECKING:
-    from edgeq.records import Record
+    from edgeq.records.reading import Record
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"

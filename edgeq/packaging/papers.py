@@ -13,7 +13,7 @@ from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.parts import Parts
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
 

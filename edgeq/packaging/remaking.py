@@ -24,7 +24,7 @@ from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.tools import Tools
 from edgeq.packaging.values import Contract, Files, Golden
-from edgeq.records import Record
+from edgeq.records.reading import Record
 
 _NO_RECORDS = "made from records that are not inside"
 _ARCHIVES = (".aar", ".jar", ".whl")

@@ -21,7 +21,7 @@ from edgeq.packaging.storing import write_package
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
-from edgeq.records import read_record
+from edgeq.records.reading import read_record
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.reporting.subject import Part, Subject, find_subject, is_float_copy, split
 from edgeq.reporting.text import base
 from edgeq.timing import speedup_interval

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from edgeq.comparison.parity import meaning
 from edgeq.converters.preprocessing import format_preprocessing
-from edgeq.records import find_files
+from edgeq.records.reading import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text
 from edgeq.reporting.material import Material, part_issues

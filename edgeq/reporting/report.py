@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeq import __version__
 from edgeq.escaping import clean
-from edgeq.records import read_all
+from edgeq.records.reading import read_all
 from edgeq.reporting import text
 from edgeq.reporting.accuracy import accuracy_section, make_comparison
 from edgeq.reporting.latency import latency_section, sustained_section

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -47,7 +48,7 @@ def warm() -> None:
     for module in (
         "edgeq.api", "edgeq.history.store", "edgeq.history.writing",
         "edgeq.inspection.inspect_model", "edgeq.packaging.building",
-        "edgeq.packaging.verifying", "edgeq.records",
+        "edgeq.packaging.verifying", "edgeq.records.reading",
     ):  # fmt: skip
         importlib.import_module(module)
     for name in cli.cli.list_commands(None):  # type: ignore[arg-type]

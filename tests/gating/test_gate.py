@@ -20,7 +20,7 @@ from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
 from edgeq.inspection.inspect_model import inspect_model
 from edgeq.issues import make_issue
-from edgeq.records import Evaluations, Record
+from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (
     BenchRun,
     Evaluation,

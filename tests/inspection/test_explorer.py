@@ -21,7 +21,7 @@ from edgeq.cli import cli
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.inspection.explorer import HOST, node_data_of, serve
-from edgeq.records import read_record
+from edgeq.records.reading import read_record
 
 TEST = models.path("fashion_mnist_test.npz")
 PYTHON = os.environ.get("EDGEQ_EXPLORER_PYTHON")

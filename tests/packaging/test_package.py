@@ -36,7 +36,7 @@ from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files,
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.reading import open_package
 from edgeq.packaging.verifying import Verification, verify_package
-from edgeq.records import parse_record
+from edgeq.records.reading import parse_record
 from edgeq.tflite import flatbuffer, quantmath
 from tests.packaging.conftest import LABELS
 

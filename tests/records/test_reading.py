@@ -10,15 +10,16 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from edgeq import models, records
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.converters.schemes import SCHEMES
 from edgeq.errors import RecordError, UsageError
 from edgeq.files import storage
-from edgeq.record_schema import schema_text
+from edgeq.records import reading
+from edgeq.records.schema import schema_text
 from edgeq.values import Candidate, Issue, SchemeName
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TEST = str(models.path("fashion_mnist_test.npz"))
 SCALE = ("--preprocess", "scale=1/255")
 
@@ -27,12 +28,12 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
 
 
-ALL = (*records.KINDS, *records.FLEET_KINDS)
+ALL = (*reading.KINDS, *reading.FLEET_KINDS)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_what_was_written_is_what_is_read(record_files: dict[str, Path], kind: str) -> None:
-    record = records.read_record(record_files[kind])
+    record = reading.read_record(record_files[kind])
     assert record.kind == kind
     plain = json.loads(record_files[kind].read_text())
     body = storage.to_plain(record.value)
@@ -67,7 +68,7 @@ def test_the_schema_refuses_another_type_deep_inside(record_files: dict[str, Pat
 
 def test_the_shipped_schema_is_that_of_the_classes() -> None:
     shipped = (ROOT / "edgeq" / "record.schema.json").read_text()
-    assert shipped == schema_text(), "python -m edgeq.record_schema > edgeq/record.schema.json"
+    assert shipped == schema_text(), "python -m edgeq.records.schema > edgeq/record.schema.json"
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -91,14 +92,14 @@ def test_show_prints_what_compare_printed(
 def test_the_same_record_is_shown_once(record_files: dict[str, Path], tmp_path: Path) -> None:
     twin = tmp_path / "twin.json"
     twin.write_bytes(record_files["bench"].read_bytes())
-    assert len(records.read_all([record_files["bench"], twin, record_files["eval"]])) == 2
+    assert len(reading.read_all([record_files["bench"], twin, record_files["eval"]])) == 2
 
 
 def broken(content: str, tmp_path: Path) -> str:
     path = tmp_path / "r.json"
     path.write_text(content)
     with pytest.raises(RecordError) as caught:
-        records.read_record(path)
+        reading.read_record(path)
     assert caught.value.exit_code == 4
     return str(caught.value).replace(str(path), "R")
 
@@ -209,7 +210,7 @@ def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
     plain["evaluations"][0]["mood"] = "good"
     path = tmp_path / "old.json"
     path.write_text(json.dumps(plain))
-    old, new = records.read_record(path), records.read_record(record_files["eval"])
+    old, new = reading.read_record(path), reading.read_record(record_files["eval"])
     assert old.provenance is None
     assert (old.value, old.validity) == (new.value, new.validity)
     assert run("show", path).exception is None
@@ -218,9 +219,9 @@ def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
 def test_samples_tell_the_device_that_they_ran_on(
     record_files: dict[str, Path], tmp_path: Path
 ) -> None:
-    compared = records.read_record(record_files["compare"]).value
+    compared = reading.read_record(record_files["compare"]).value
     facts = compared.bench.facts
-    for value in (compared, records.read_record(record_files["eval"]).value.evaluations[0]):
+    for value in (compared, reading.read_record(record_files["eval"]).value.evaluations[0]):
         assert (value.device, value.processor) == ("local", facts.processor)
     first = run("show", record_files["eval"]).stdout.splitlines()[2]
     assert first == f"local: {facts.processor}"

@@ -1,6 +1,6 @@
 """The JSON Schema of records, made from the classes they are read into.
 
-python -m edgeq.record_schema > edgeq/record.schema.json
+python -m edgeq.records.schema > edgeq/record.schema.json
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from edgeq.files import storage
 from edgeq.fleet import Fleet
-from edgeq.records import FLEET_KINDS, KINDS
+from edgeq.records.reading import FLEET_KINDS, KINDS
 from edgeq.values import Provenance
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
