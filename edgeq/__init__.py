@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
-    from edgeq.checkup import doctor
     from edgeq.converters.distillation import distill
     from edgeq.converters.qat import quantization_aware
+    from edgeq.devices.doctor import doctor
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.inspect_model import inspect_model
@@ -45,7 +45,7 @@ __all__ = [
 
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
-    "doctor": "edgeq.checkup",
+    "doctor": "edgeq.devices.doctor",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection.inspect_model",
     "make_package": "edgeq.packaging.building",

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from edgeq import devices
 from edgeq.cli.options import emit, output_options, progress_display
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_devices, trust_option, trusting
 from edgeq.device_runners.device import resolve_address
 from edgeq.device_runners.environment import RUNTIMES
 from edgeq.device_runners.registry import add_device, read_devices, remove_device
+from edgeq.devices import inventory
 from edgeq.render.devices import show_checks, show_devices
 
 
@@ -54,7 +54,7 @@ def check(names: tuple[str, ...], **given: Any) -> None:
     trust_devices(names or tuple(read_devices()))
     with progress_display() as show:
         show("ask", 0, None)
-        found = devices.check(names)
+        found = inventory.check(names)
     emit("devices-check", {"devices": found}, show_checks(found), as_json=given["as_json"])
     if any(item.facts is None for item in found):
         raise SystemExit(1)
@@ -86,7 +86,7 @@ def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose:
     nothing of its own Python changes. emulated:arm64 is built first, as root.
     """
     with progress_display() as show:
-        found = devices.set_up(
+        found = inventory.set_up(
             name, runtime=runtime, benchmark_model=benchmark_model, on_progress=show
         )
     say(f"{name} is ready: {found}")
@@ -97,7 +97,7 @@ def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose:
 @trust_option
 def clean(name: str) -> None:
     """Delete all that edgeq keeps on DEVICE: models, environments, what broken runs left."""
-    freed = devices.clean(name)
+    freed = inventory.clean(name)
     say(f"{name}: {freed / 1e6:.1f} MB freed")
 
 
@@ -105,5 +105,5 @@ def clean(name: str) -> None:
 @click.argument("name", metavar="DEVICE")
 def stop(name: str) -> None:
     """End the processes of a virtual board; the next run starts it again."""
-    devices.stop_emulated(name)
+    inventory.stop_emulated(name)
     say(f"{name} is stopped")

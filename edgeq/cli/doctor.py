@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from edgeq.checkup import doctor
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.devices.doctor import doctor
 from edgeq.render.doctor import show_checkup
 
 

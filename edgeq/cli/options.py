@@ -238,7 +238,7 @@ def run_on_devices(
         UsageError: an unknown device, or one interpreter for several.
         EdgeqError: the run on the only device failed.
     """
-    from edgeq.fleet import run_fleet, split_names
+    from edgeq.devices.fleet import run_fleet, split_names
     from edgeq.render.fleet import show_fleet
 
     names = split_names(given["devices"])

@@ -17,7 +17,7 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.comparison.parity import APART, parity
-from edgeq.fleet import split_names
+from edgeq.devices.fleet import split_names
 from edgeq.render.parity import show_parity
 
 

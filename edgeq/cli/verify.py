@@ -41,8 +41,8 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
     the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
     cannot be opened or is of a newer edgeq.
     """
+    from edgeq.devices.fleet import split_names
     from edgeq.files import storage
-    from edgeq.fleet import split_names
     from edgeq.packaging.verifying import verify_package
 
     with progress_display() as on_progress:

@@ -11,7 +11,7 @@ from edgeq import timing
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.comparison.parity import ParityRow
 from edgeq.device_runners.cores import show_cores
-from edgeq.fleet import Fleet, FleetEntry
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
 from edgeq.records.reading import Record

@@ -20,10 +20,10 @@ from typing import Annotated, Any
 import msgspec
 
 from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet
 from edgeq.errors import RecordError
 from edgeq.files import storage
 from edgeq.files.reading import read_file
-from edgeq.fleet import Fleet
 from edgeq.issues import is_known, judge
 from edgeq.values import (
     BenchResult,

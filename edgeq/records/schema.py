@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from edgeq.devices.fleet import Fleet
 from edgeq.files import storage
-from edgeq.fleet import Fleet
 from edgeq.records.reading import FLEET_KINDS, KINDS
 from edgeq.values import Provenance
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.fleet import Fleet
+from edgeq.devices.fleet import Fleet
 from edgeq.render.parts import harmless, issue_parts, render, show_bare_ms, show_bytes
 from edgeq.render.text import show_metric
 from edgeq.values import Issue

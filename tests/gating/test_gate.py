@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.errors import RecordError, UsageError
-from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.absolutes import tail_interval
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.intervals import Estimate

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.files import storage
-from edgeq.fleet import Fleet, FleetEntry
 from edgeq.history.figures import figures_of, summarize
 from edgeq.history.values import Figure
 from edgeq.records import reading

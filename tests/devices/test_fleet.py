@@ -18,8 +18,8 @@ from edgeq import api, models
 from edgeq.cli import cli
 from edgeq.device_runners import registry
 from edgeq.device_runners.device import events_as_progress, resolve_device, upload_event
+from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet, split_names
 from edgeq.errors import DeviceError, UsageError
-from edgeq.fleet import Fleet, FleetEntry, run_fleet, split_names
 from edgeq.issues import make_issue
 from edgeq.render.fleet import show_fleet
 from edgeq.values import Issue
