@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
-from edgeq.history.exchange import Item
+from edgeq.history.export_import import Item
+from edgeq.history.location import find_place
 from edgeq.history.migrations import VERSION
-from edgeq.history.place import find_place
 from edgeq.history.values import (
     Addition,
     Check,

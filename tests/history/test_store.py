@@ -13,7 +13,7 @@ import pytest
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
 from edgeq.files import storage
 from edgeq.files.storage import write_atomically
-from edgeq.history.exchange import export_records, read_source
+from edgeq.history.export_import import export_records, read_source
 from edgeq.history.store import History
 from edgeq.history.values import Filter
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
