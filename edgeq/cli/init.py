@@ -13,7 +13,7 @@ from edgeq.cli.printing import hand_over, say
 from edgeq.device_runners.registry import PROJECT_FILE
 from edgeq.errors import UsageError
 from edgeq.files import storage
-from edgeq.pipeline.starting import look_at, write_outline
+from edgeq.pipeline.init_project import look_at, write_outline
 from edgeq.project import read_project
 from edgeq.values import ConvertOptions
 
