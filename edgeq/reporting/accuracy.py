@@ -8,7 +8,7 @@ from dataclasses import replace
 from edgeq.accuracy.verdict import output_sqnr_db
 from edgeq.render.parts import plural, show_sizes
 from edgeq.reporting import text
-from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material, Measured
+from edgeq.reporting.gathered import BASELINE, CANDIDATE, Judged, Material, Measured
 from edgeq.reporting.subject import evaluations
 from edgeq.reporting.values import (
     Block,

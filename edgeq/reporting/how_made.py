@@ -9,7 +9,7 @@ from edgeq.converters.fitting import show_shape
 from edgeq.render.parts import common_prefix, describe_tensor, first_name, plural, show_bytes
 from edgeq.render.tuning import describe_recipe
 from edgeq.reporting import text
-from edgeq.reporting.material import Material
+from edgeq.reporting.gathered import Material
 from edgeq.reporting.values import (
     Block,
     Cell,

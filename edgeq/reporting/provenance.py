@@ -12,7 +12,7 @@ from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.records.reading import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text
-from edgeq.reporting.material import Material, part_issues
+from edgeq.reporting.gathered import Material, part_issues
 from edgeq.reporting.values import (
     Block,
     Cell,
