@@ -20,8 +20,8 @@ import edgeq
 from edgeq.errors import ClusterError, MissingExtraError
 from edgeq.files import scratch
 from edgeq.files.storage import to_plain
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.pool import Child, Outcome
-from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task, read_task
 
 _ANSWER_S = 10  # for a scheduler to answer

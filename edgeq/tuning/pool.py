@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from edgeq.children import launch
 from edgeq.errors import QuantizationError
 from edgeq.files.storage import to_plain
-from edgeq.tuning.store import Store
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.trial import Task
 
 _ATTEMPTS = 2  # a worker that was killed by somebody else deserves another try

@@ -27,7 +27,7 @@ from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tuning.store import Store
+from edgeq.tuning.content_store import Store
 from edgeq.values import Recipe
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -28,14 +28,14 @@ from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
-from edgeq.tuning.choice import Choice
 from edgeq.tuning.cluster import DaskCluster
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.float_outputs import Recording, record
 from edgeq.tuning.journal import Journal, journal_path
 from edgeq.tuning.pool import Executor, LocalPool
-from edgeq.tuning.recording import Recording, record
+from edgeq.tuning.recipe_files import Workshop
 from edgeq.tuning.search import Search
-from edgeq.tuning.store import Store
-from edgeq.tuning.workshop import Workshop
+from edgeq.tuning.selection import Choice
 from edgeq.values import OBJECTIVES, DataRef, Quality, TfliteModel, Trial, TuneOptions, Tuning
 
 

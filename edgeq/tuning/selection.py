@@ -13,8 +13,8 @@ from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.search import Search, badness, miss
-from edgeq.tuning.store import Store
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
 
 _MOST_MEASURED = 8  # structures in one round, beside the float model

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.journal import Journal
-from edgeq.tuning.store import Store
 from edgeq.values import Recipe
 
 

@@ -20,8 +20,8 @@ from edgeq.converters.corrections import BEFORE
 from edgeq.converters.histograms import compact
 from edgeq.converters.mixing import pair_operators
 from edgeq.tflite import flatbuffer
-from edgeq.tuning.recording import Part, Recording
-from edgeq.tuning.store import Store
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.float_outputs import Part, Recording
 from edgeq.tuning.trial import Task
 from edgeq.values import FloatModel, Histogram, Ranges, Recipe
 

@@ -16,7 +16,7 @@ from edgeq.conversion.prepare import Prepared
 from edgeq.converters.samples import Samples, hold_out
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DataError, UsageError
-from edgeq.tuning.store import Store
+from edgeq.tuning.content_store import Store
 
 _MOST_SAMPLES = 10_000
 _MOST_BYTES = 1 << 30  # of inputs, per input
