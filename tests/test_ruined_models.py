@@ -20,7 +20,7 @@ from edgeq.accuracy.verdict import (
     worst_part,
     worst_sqnr_db,
 )
-from edgeq.cli.convert import command, read_options
+from edgeq.cli.commands.convert import command, read_options
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.proof import check_gates
 from edgeq.converters.process import TensorFlowProcess

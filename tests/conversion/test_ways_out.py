@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.cli.convert import command, read_options
+from edgeq.cli.commands.convert import command, read_options
 from edgeq.conversion.command_line import changed_flags, convert_command
 from edgeq.conversion.remedies import propose
 from edgeq.values import ConvertOptions, FloatModel

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeq import api
-from edgeq.cli.bench import add_latency_options, bench_options
+from edgeq.cli.commands.bench import add_latency_options, bench_options
 from edgeq.cli.options import (
     OnProgress,
     data_options,
