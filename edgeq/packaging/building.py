@@ -15,12 +15,14 @@ from edgeq.escaping import printable
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.packaging import bom, metadata, papers, signing, targets
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.embedded import read_labels
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.embedded_labels import read_labels
+from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.labels import find_repeated, require_names
+from edgeq.packaging.contract.values import Contract, Golden, Ingredients
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.feeding import check_feeding
 from edgeq.packaging.golden import MOST, golden_files
-from edgeq.packaging.labels import find_repeated, require_names
 from edgeq.packaging.licensing import read_license
 from edgeq.packaging.manifest import (
     KEY,
@@ -34,10 +36,8 @@ from edgeq.packaging.manifest import (
 from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.sampling import make_golden
-from edgeq.packaging.seeing import see_images
 from edgeq.packaging.shipping import measurable, ship
 from edgeq.packaging.tools import HERE, Tools
-from edgeq.packaging.values import Contract, Golden, Ingredients
 
 _VECTORS = 4
 

@@ -20,7 +20,7 @@ from edgeq.converters.preprocessing import (
     parse_preprocessing,
 )
 from edgeq.errors import UsageError
-from edgeq.packaging.values import Contract
+from edgeq.packaging.contract.values import Contract
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import evaluations, split
 from edgeq.values import Preprocessing, TensorSpec

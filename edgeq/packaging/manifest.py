@@ -20,7 +20,7 @@ from edgeq.errors import DamagedPackageError, UnjudgedPackageError
 from edgeq.escaping import clean, json_printable
 from edgeq.files import storage
 from edgeq.packaging.archive import require_inside
-from edgeq.packaging.values import SCHEMA, Contract, Files
+from edgeq.packaging.contract.values import SCHEMA, Contract, Files
 from edgeq.values import Count
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
-from edgeq.packaging.values import Contract
+from edgeq.packaging.contract.values import Contract
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import evaluations, split
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.packaging.contract.values import Contract, Golden
 from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.values import Contract, Golden
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgeq.errors import UsageError
 from edgeq.packaging import metadata
-from edgeq.packaging.embedded import read_labels
-from edgeq.packaging.values import Contract
+from edgeq.packaging.contract.embedded_labels import read_labels
+from edgeq.packaging.contract.values import Contract
 from edgeq.tflite import flatbuffer
 
 _KEPT = (

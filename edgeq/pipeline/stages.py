@@ -16,7 +16,7 @@ from edgeq.converters.source import identify
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
 from edgeq.packaging.building import make_package
-from edgeq.packaging.labels import read_labels
+from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.storing import write_package
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage

@@ -13,6 +13,7 @@ import pytest
 
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.packaging import golden
+from edgeq.packaging.contract.values import Contract, Golden, InputContract, OutputContract, Vector
 from edgeq.packaging.golden import (
     INDEX,
     MOST,
@@ -21,7 +22,6 @@ from edgeq.packaging.golden import (
     find_wide_tolerances,
     read_golden,
 )
-from edgeq.packaging.values import Contract, Golden, InputContract, OutputContract, Vector
 from edgeq.values import FileRef, Preprocessing, TensorSpec
 
 IMAGE = TensorSpec("image", (1, 2), "int8", (0.5,), (-1,))

@@ -26,11 +26,11 @@ from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging import golden as golden_vectors
-from edgeq.packaging.contract import make_contract
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Ingredients, Vector
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.ios import describing, literals
-from edgeq.packaging.values import Ingredients, Vector
 from edgeq.tflite import quantmath
 from edgeq.values import Preprocessing, TensorSpec
 from tests.packaging.swift_subset import INTEGERS, Program, SwiftError, TrapError

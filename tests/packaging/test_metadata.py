@@ -22,10 +22,10 @@ from edgeq.cli import cli
 from edgeq.conversion import file_metadata
 from edgeq.converters.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
-from edgeq.packaging.contract import make_contract
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.metadata import KEY, add_metadata, limits
-from edgeq.packaging.seeing import see_images
-from edgeq.packaging.values import Golden, Vector
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     FLOAT,

@@ -19,11 +19,11 @@ from edgeq.files import storage
 from edgeq.packaging import building, contents, proving, signing, storing
 from edgeq.packaging.asking import Asker, Job
 from edgeq.packaging.checks import Check
-from edgeq.packaging.contract import make_contract
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.evidence import find_evidence
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.parts import Parts
-from edgeq.packaging.values import Golden, Vector
 from edgeq.packaging.verifying import Verification
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed

@@ -40,13 +40,13 @@ from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, sta
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
-from edgeq.packaging.contract import make_contract
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Ingredients
 from edgeq.packaging.golden import golden_files
 from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.targets import python, target
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
-from edgeq.packaging.values import Ingredients
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")

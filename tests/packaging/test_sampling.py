@@ -14,7 +14,7 @@ from edgeq.device_runners.device import resolve_device
 from edgeq.errors import PackageError
 from edgeq.packaging import sampling
 from edgeq.packaging.building import Package
-from edgeq.packaging.contract import make_contract
+from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.golden import check_vector, read_golden
 from edgeq.packaging.sampling import make_golden
 from edgeq.values import TensorSpec

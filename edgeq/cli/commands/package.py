@@ -12,7 +12,7 @@ from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show
 from edgeq.errors import UsageError
 from edgeq.files.storage import refuse_overwriting
-from edgeq.packaging.labels import read_labels
+from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.targets import NAMES
 
 
@@ -70,7 +70,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     """
     from edgeq.packaging import delivery, storing, targets
     from edgeq.packaging.building import PackageOptions, make_package
-    from edgeq.packaging.contract import package_name, require_version
+    from edgeq.packaging.contract.contract import package_name, require_version
     from edgeq.packaging.text import show_package
 
     name = package_name(given["name"] or model.stem)

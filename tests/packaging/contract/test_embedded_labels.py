@@ -13,8 +13,8 @@ from edgeq import models
 from edgeq.errors import PackageError, UsageError
 from edgeq.packaging import contents, metadata
 from edgeq.packaging.building import Package, make_package
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.embedded import read_labels
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.shipping import measurable, ship
 from edgeq.tflite import flatbuffer
 from tests.packaging.conftest import LABELS

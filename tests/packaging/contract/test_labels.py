@@ -17,7 +17,7 @@ from edgeq.errors import UsageError
 from edgeq.packaging import contents, ordering
 from edgeq.packaging.building import make_package
 from edgeq.packaging.checks import Check
-from edgeq.packaging.labels import read_labels
+from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.manifest import read_manifest
 from edgeq.packaging.targets import target
 from tests.packaging.conftest import LABELS

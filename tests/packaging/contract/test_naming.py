@@ -6,7 +6,7 @@ import keyword
 
 import pytest
 
-from edgeq.packaging import naming
+from edgeq.packaging.contract import naming
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from edgeq.converters.fitting import show_shape
 from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.files import storage
-from edgeq.packaging import naming
-from edgeq.packaging.labels import require_names
-from edgeq.packaging.seeing import image_size
-from edgeq.packaging.values import Contract, InputContract, OutputContract
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.image_inputs import image_size
+from edgeq.packaging.contract.labels import require_names
+from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.fitting import image_shape
-from edgeq.packaging.values import Contract, Golden, InputContract
+from edgeq.packaging.contract.values import Contract, Golden, InputContract
 from edgeq.values import Preprocessing, TensorSpec
 
 _MOST = 255
