@@ -73,7 +73,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
     "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
-    "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
+    "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
     "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
     "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
     "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),

@@ -22,7 +22,8 @@ from edgeq.packaging.contract.labels import find_repeated, require_names
 from edgeq.packaging.contract.values import Contract, Golden, Ingredients
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.feeding import check_feeding
-from edgeq.packaging.golden import MOST, golden_files
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import MOST, golden_files
 from edgeq.packaging.licensing import read_license
 from edgeq.packaging.manifest import (
     KEY,
@@ -35,7 +36,6 @@ from edgeq.packaging.manifest import (
 )
 from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
-from edgeq.packaging.sampling import make_golden
 from edgeq.packaging.shipping import measurable, ship
 from edgeq.packaging.tools import HERE, Tools
 

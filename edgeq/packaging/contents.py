@@ -17,7 +17,7 @@ from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.embedded_labels import read_label_files, read_labels
 from edgeq.packaging.contract.values import Contract, Files, Golden
-from edgeq.packaging.golden import find_faults, prepare, read_golden
+from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
 from edgeq.packaging.manifest import Manifest, read_gates
 from edgeq.packaging.ordering import find_disorder, scored_names
 from edgeq.packaging.shipping import without_metadata

@@ -16,7 +16,7 @@ from edgeq.packaging import contents, signing
 from edgeq.packaging.asking import Asker, Job, Judged
 from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check, outcome, skipped
 from edgeq.packaging.contract.values import Files, Golden
-from edgeq.packaging.golden import check_vector
+from edgeq.packaging.golden.vectors import check_vector
 from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS
 from edgeq.packaging.reading import Opened, open_package
 from edgeq.packaging.remaking import check_code

@@ -33,7 +33,7 @@ from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Ingredients
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.targets import android, target
 from edgeq.packaging.targets.android import find_models, make_files
 from edgeq.packaging.targets.android.literals import real, shown, string

@@ -31,8 +31,8 @@ from edgeq.packaging.contract.values import (
     OutputContract,
     Vector,
 )
-from edgeq.packaging.golden import prepare
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import prepare
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.c import literals, operators, writing
 from edgeq.tflite import flatbuffer, quantmath

@@ -13,7 +13,7 @@ from edgeq import models
 from edgeq.converters.samples import Sample
 from edgeq.errors import DataError, PackageError, UsageError
 from edgeq.packaging.building import make_package
-from edgeq.packaging.linting import find_doubts
+from edgeq.packaging.golden.sample_doubts import find_doubts
 from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 

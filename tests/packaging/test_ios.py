@@ -25,10 +25,10 @@ from edgeq import models
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
-from edgeq.packaging import golden as golden_vectors
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Ingredients, Vector
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.golden import vectors as golden_vectors
+from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.ios import describing, literals
 from edgeq.tflite import quantmath

@@ -29,9 +29,10 @@ from edgeq.errors import (
     SourceError,
     UsageError,
 )
-from edgeq.packaging import archive, golden, storing, targets
+from edgeq.packaging import archive, storing, targets
 from edgeq.packaging.building import Package, collect, make_package
 from edgeq.packaging.evidence import Evidence
+from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.reading import open_package

@@ -42,8 +42,8 @@ from edgeq.errors import PackageError
 from edgeq.models import data
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Ingredients
-from edgeq.packaging.golden import golden_files
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets import python, target
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440

@@ -9,9 +9,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
-from edgeq.packaging import golden
 from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.micro import Measured
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.values import Files, Ingredients
-from edgeq.packaging.golden import golden_files
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.ios.describing import describe
 
 _PACKAGE = "edgeq.packaging.targets.ios"

@@ -12,7 +12,7 @@ from edgeq.escaping import json_text
 from edgeq.packaging.archive import read_zip
 from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.contract.values import Contract, Files, Ingredients
-from edgeq.packaging.golden import golden_files
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.python import code
 from edgeq.packaging.targets.python.wheel import Metadata, pep440, write_wheel
 from edgeq.tflite import flatbuffer

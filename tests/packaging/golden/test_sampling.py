@@ -12,11 +12,11 @@ from edgeq import api, models
 from edgeq.converters.samples import Sample, open_samples
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import PackageError
-from edgeq.packaging import sampling
 from edgeq.packaging.building import Package
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.golden import check_vector, read_golden
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.golden import sampling
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import check_vector, read_golden
 from edgeq.values import TensorSpec
 from tests.conftest import make_once
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DamagedPackageError, DataError
-from edgeq.packaging import golden
 from edgeq.packaging.contract.values import Contract, Golden, InputContract, OutputContract, Vector
-from edgeq.packaging.golden import (
+from edgeq.packaging.golden import vectors as golden
+from edgeq.packaging.golden.vectors import (
     INDEX,
     MOST,
     check_vector,

@@ -26,8 +26,8 @@ from edgeq.device_runners.device import Device
 from edgeq.errors import PackageError
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Contract, Golden, Vector
-from edgeq.packaging.golden import find_wide_tolerances, real_values
-from edgeq.packaging.linting import find_doubts
+from edgeq.packaging.golden.sample_doubts import find_doubts
+from edgeq.packaging.golden.vectors import find_wide_tolerances, real_values
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import TensorSpec
