@@ -9,7 +9,7 @@ from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
 from edgeq.packaging import asking
-from edgeq.packaging.archive import require_inside
+from edgeq.packaging.container.archive import require_inside
 from edgeq.packaging.tools import HERE
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeq.children.foreign import Channel
 from edgeq.packaging.checks import Check
-from edgeq.packaging.manifest import Manifest
+from edgeq.packaging.container.manifest import Manifest
 from edgeq.packaging.micro import Measured
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -14,7 +14,17 @@ from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
-from edgeq.packaging import bom, metadata, papers, signing, targets
+from edgeq.packaging import bom, metadata, papers, targets
+from edgeq.packaging.container import signing
+from edgeq.packaging.container.manifest import (
+    KEY,
+    SIGNATURE,
+    SUMS,
+    GateVerdict,
+    Manifest,
+    list_files,
+    seal,
+)
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.contract.image_inputs import see_images
@@ -25,15 +35,6 @@ from edgeq.packaging.feeding import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
 from edgeq.packaging.licensing import read_license
-from edgeq.packaging.manifest import (
-    KEY,
-    SIGNATURE,
-    SUMS,
-    GateVerdict,
-    Manifest,
-    list_files,
-    seal,
-)
 from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.shipping import measurable, ship

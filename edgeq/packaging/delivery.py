@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from edgeq.errors import DamagedPackageError, UsageError
 from edgeq.packaging import targets
+from edgeq.packaging.container.reading import open_package
 from edgeq.packaging.contract.values import Files
-from edgeq.packaging.reading import open_package
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
-from edgeq.packaging.manifest import GateVerdict, read_gates
+from edgeq.packaging.container.manifest import GateVerdict, read_gates
 from edgeq.records.reading import Record, parse_record, read_content
 from edgeq.reporting.subject import digests_of
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeq.converters.preprocessing import apply, format_preprocessing
 from edgeq.errors import PackageError
-from edgeq.packaging.archive import write_zip
+from edgeq.packaging.container.archive import write_zip
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Preprocessing, TensorSpec

@@ -11,7 +11,7 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, GateVerdict
+from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.parts import Parts
 from edgeq.records.reading import Record
 from edgeq.render.parts import show_bytes, show_db

@@ -13,13 +13,19 @@ from dataclasses import dataclass, replace
 from edgeq import __version__
 from edgeq.errors import EdgeqError
 from edgeq.packaging import building, metadata
-from edgeq.packaging.archive import read_zip
 from edgeq.packaging.bom import BOM
 from edgeq.packaging.checks import Check, outcome, skipped
+from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.container.manifest import (
+    MANIFEST,
+    OUTSIDE,
+    SIGNATURE,
+    Manifest,
+    write_manifest,
+)
 from edgeq.packaging.contract.image_inputs import see_images
 from edgeq.packaging.contract.values import Contract, Files, Golden
 from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.manifest import MANIFEST, OUTSIDE, SIGNATURE, Manifest, write_manifest
 from edgeq.packaging.papers import CARD
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.shipping import without_metadata

@@ -16,8 +16,8 @@ from edgeq.converters.source import identify
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
 from edgeq.packaging.building import make_package
+from edgeq.packaging.container.writing import write_package
 from edgeq.packaging.contract.labels import read_labels
-from edgeq.packaging.storing import write_package
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import OnProgress, Source, Step, Tools

@@ -21,8 +21,8 @@ from edgeq import models
 from edgeq.children import launch, sandbox
 from edgeq.device_runners.local import LocalDevice
 from edgeq.history import open_history
-from edgeq.packaging import storing
 from edgeq.packaging.building import make_package
+from edgeq.packaging.container import writing
 
 EDGEQ = Path(sys.executable).with_name("edgeq")
 
@@ -78,7 +78,7 @@ def _policy(path: Path) -> Path:
 
 def _package(model: Path) -> Path:
     made = make_package(model, "python", data=_DATA[1], vectors=1)
-    storing.write_package(made.files, Path("package.zip"))
+    writing.write_package(made.files, Path("package.zip"))
     return Path("package.zip")
 
 
@@ -333,7 +333,7 @@ def test_who_opens_a_package_is_confined_before(
 ) -> None:
     path = tmp_path / name
     made = make_package(int8_mobilenet, "python", data=_DATA[1], vectors=1)
-    storing.write_package(made.files, path)
+    writing.write_package(made.files, path)
     found, early = watch(tmp_path, "verify", path, foreign=path)
     assert found == {"edgeq.packaging.proving", "agent.py worker"}
     assert early == {}

@@ -29,7 +29,7 @@ from edgeq import models
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
-from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
+from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Ingredients

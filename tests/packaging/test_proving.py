@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
 from edgeq.files import storage
-from edgeq.packaging import building, contents, proving, signing, storing
+from edgeq.packaging import building, contents, proving
 from edgeq.packaging.asking import Asker, Job
 from edgeq.packaging.checks import Check
+from edgeq.packaging.container import signing, writing
+from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.evidence import find_evidence
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.parts import Parts
 from edgeq.packaging.verifying import Verification
 from tests import tiny_models
@@ -89,7 +90,7 @@ def verify(tmp_path: Path) -> Callable[..., Verification]:
         asker: Asker | None = None,
     ) -> Verification:  # fmt: skip
         path = tmp_path / "package"
-        storing.write_package(files, path)
+        writing.write_package(files, path)
         judged = proving.prove(Job(str(path), key, devices), asker or Device())
         return Verification(str(path), judged.manifest, judged.checks)
 

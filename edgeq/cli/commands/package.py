@@ -68,16 +68,17 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
 
     The same inputs give the same bytes. A package whose gate did not pass is refused.
     """
-    from edgeq.packaging import delivery, storing, targets
+    from edgeq.packaging import delivery, targets
     from edgeq.packaging.building import PackageOptions, make_package
+    from edgeq.packaging.container import writing
     from edgeq.packaging.contract.contract import package_name, require_version
     from edgeq.packaging.text import show_package
 
     name = package_name(given["name"] or model.stem)
     version = require_version(given["release"])
-    place = output or storing.default_output(name, version, target)
+    place = output or writing.default_output(name, version, target)
     refuse_overwriting(place, [model, given["data"], given["key"], *given["records"]])
-    storing.require_replaceable(place, target, name)
+    writing.require_replaceable(place, target, name)
     options = PackageOptions(
         name=given["name"],
         version=version,
@@ -99,7 +100,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         package = make_package(
             model, target, data=given["data"], records=given["records"], options=options
         )
-    storing.write_package(package.files, place)
+    writing.write_package(package.files, place)
     models = targets.target(target).find_models(package.files)
     show(show_package(package, delivery.measure(models, previous, before), place))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.errors import PackageError
 from edgeq.packaging import metadata
-from edgeq.packaging.archive import read_zip
+from edgeq.packaging.container.archive import read_zip
 from edgeq.tflite import flatbuffer
 
 # Places of fields in their tables, see `metadata`.

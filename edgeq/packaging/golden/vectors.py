@@ -19,8 +19,8 @@ from edgeq.converters.fitting import show_shape
 from edgeq.converters.samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.escaping import json_text
+from edgeq.packaging.container.manifest import Sha256, read_json
 from edgeq.packaging.contract.values import Contract, Files, Golden, Vector
-from edgeq.packaging.manifest import Sha256, read_json
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import Count, TensorSpec

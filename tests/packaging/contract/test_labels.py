@@ -17,8 +17,8 @@ from edgeq.errors import UsageError
 from edgeq.packaging import contents, ordering
 from edgeq.packaging.building import make_package
 from edgeq.packaging.checks import Check
+from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.contract.labels import read_labels
-from edgeq.packaging.manifest import read_manifest
 from edgeq.packaging.targets import target
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import Edit, sealed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeq.errors import PackageError
 from edgeq.files import scratch
-from edgeq.packaging.archive import write_zip
+from edgeq.packaging.container.archive import write_zip
 from edgeq.packaging.contract.values import Files
 
 # Java keeps counters in a file of /tmp, whatever TMPDIR says.

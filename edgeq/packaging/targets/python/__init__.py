@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from edgeq.errors import PackageError
 from edgeq.escaping import json_text
-from edgeq.packaging.archive import read_zip
+from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.contract.values import Contract, Files, Ingredients
 from edgeq.packaging.golden.vectors import golden_files

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeq.errors import OutputError, PackageError
 from edgeq.files import scratch, storage
-from edgeq.packaging import archive
-from edgeq.packaging.manifest import read_manifest
-from edgeq.packaging.reading import open_package
+from edgeq.packaging.container import archive
+from edgeq.packaging.container.manifest import read_manifest
+from edgeq.packaging.container.reading import open_package
 
 # Endings that promise a file of another kind than a package can be.
 _OTHER_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".aar", ".jar",

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.errors import DamagedPackageError, UnjudgedPackageError
-from edgeq.packaging import archive
+from edgeq.packaging.container import archive
+from edgeq.packaging.container.manifest import (
+    MANIFEST,
+    OUTSIDE,
+    Manifest,
+    find_damage,
+    read_manifest,
+)
 from edgeq.packaging.contract.values import Files
-from edgeq.packaging.manifest import MANIFEST, OUTSIDE, Manifest, find_damage, read_manifest
 
 # No manifest, list of sums, signature or key has this much.
 _MOST_PAPER_BYTES = 64 << 20

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeq.errors import PackageError
-from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
+from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip
 
 ENTRIES = {"b/model.tflite": bytes(range(256)) * 40, "a.txt": b"text\n" * 50, "z": b""}
 
@@ -46,12 +46,12 @@ def test_the_same_contents_give_the_same_bytes_anywhere(
     monkeypatch.undo()
     time.tzset()
     program = (
-        "import sys; from edgeq.packaging.archive import write_zip; from tests.packaging."
+        "import sys; from edgeq.packaging.container.archive import write_zip; from tests.packaging."
         "test_archive import ENTRIES; sys.stdout.buffer.write("
         "write_zip(ENTRIES, stored=['b/model.tflite']))"
     )
     environment = {**os.environ, "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7",
-                   "PYTHONPATH": str(Path(__file__).resolve().parents[2])}  # fmt: skip
+                   "PYTHONPATH": str(Path(__file__).resolve().parents[3])}  # fmt: skip
     elsewhere = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True,
         check=True,

@@ -19,7 +19,7 @@ from msgspec import Meta
 from edgeq.errors import DamagedPackageError, UnjudgedPackageError
 from edgeq.escaping import clean, json_printable
 from edgeq.files import storage
-from edgeq.packaging.archive import require_inside
+from edgeq.packaging.container.archive import require_inside
 from edgeq.packaging.contract.values import SCHEMA, Contract, Files
 from edgeq.values import Count
 

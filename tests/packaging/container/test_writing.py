@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import EdgeqError, OutputError
-from edgeq.packaging import archive, storing
 from edgeq.packaging.building import Package
-from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, seal
+from edgeq.packaging.container import archive, writing
+from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, seal
 
 
 def content_of(path: Path) -> dict[str, bytes]:
@@ -35,20 +35,20 @@ def sealed_as(package: Package, **changes: str) -> dict[str, bytes]:
 
 def test_a_package_replaces_a_package_whole(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "package"
-    storing.write_package(sealed_as(package, version="0.9"), path)
-    storing.write_package(package.files, path)
+    writing.write_package(sealed_as(package, version="0.9"), path)
+    writing.write_package(package.files, path)
     assert content_of(path) == dict(package.files)
     assert [entry.name for entry in tmp_path.iterdir()] == ["package"]
     zipped = tmp_path / "package.zip"
-    storing.write_package(sealed_as(package, version="0.9"), zipped)
-    storing.write_package(package.files, zipped)
+    writing.write_package(sealed_as(package, version="0.9"), zipped)
+    writing.write_package(package.files, zipped)
     assert zipped.read_bytes() == archive.write_zip(package.files)
 
 
 def test_an_empty_folder_becomes_the_package(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "package"
     path.mkdir()
-    storing.write_package(package.files, path)
+    writing.write_package(package.files, path)
     assert content_of(path) == dict(package.files)
 
 
@@ -71,10 +71,10 @@ def test_a_folder_of_anything_else_is_left_alone(
     elif name.startswith("other"):
         changed = {"name": "rival"} if name == "other name" else {"target": "ios"}
         path.rmdir()
-        storing.write_package(sealed_as(package, **changed), path)
+        writing.write_package(sealed_as(package, **changed), path)
         reason = f"is the package of {changed.get('name', 'fashion')} for"
     else:
-        storing.write_package(package.files, path)
+        writing.write_package(package.files, path)
         if name == "added":
             (path / "NOTES.md").write_text("x")
             reason = r"NOTES\.md does not belong to the package"
@@ -93,7 +93,7 @@ def test_a_folder_of_anything_else_is_left_alone(
             reason = "holds 'link', a link"
     before = content_of(path)
     with pytest.raises(OutputError, match=reason) as caught:
-        storing.write_package(package.files, path)
+        writing.write_package(package.files, path)
     assert caught.value.hint == "Remove it, or choose another -o."
     assert content_of(path) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["package"]
@@ -115,7 +115,7 @@ def test_an_archive_of_anything_else_is_left_alone(
                 photos.writestr("manifest.json", json.dumps({"schema": "shop/1"}))
     before = path.read_bytes()
     with pytest.raises(OutputError, match=r"so it stays as it is"):
-        storing.write_package(package.files, path)
+        writing.write_package(package.files, path)
     assert path.read_bytes() == before
 
 
@@ -124,7 +124,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(package: Package, tmp_pat
     for link, real in (("link", "real"), ("link.zip", "real.zip")):
         (tmp_path / link).symlink_to(real)
         for _ in range(2):
-            storing.write_package(package.files, tmp_path / link)
+            writing.write_package(package.files, tmp_path / link)
         assert (tmp_path / link).is_symlink() and (tmp_path / link).readlink() == Path(real)
     assert content_of(tmp_path / "real") == dict(package.files)
     assert (tmp_path / "real.zip").read_bytes() == archive.write_zip(package.files)
