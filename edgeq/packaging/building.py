@@ -14,7 +14,7 @@ from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
-from edgeq.packaging import bom, metadata, papers, targets
+from edgeq.packaging import targets
 from edgeq.packaging.container import signing
 from edgeq.packaging.container.manifest import (
     KEY,
@@ -30,14 +30,15 @@ from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.contract.image_inputs import see_images
 from edgeq.packaging.contract.labels import find_repeated, require_names
 from edgeq.packaging.contract.values import Contract, Golden, Ingredients
+from edgeq.packaging.documents import metadata, model_card, sbom
+from edgeq.packaging.documents.licensing import read_license
+from edgeq.packaging.documents.shipping import measurable, ship
 from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.feeding import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
-from edgeq.packaging.licensing import read_license
 from edgeq.packaging.ordering import require_order, scored_names
 from edgeq.packaging.parts import Parts
-from edgeq.packaging.shipping import measurable, ship
 from edgeq.packaging.tools import HERE, Tools
 
 _VECTORS = 4
@@ -258,13 +259,13 @@ def collect(parts: Parts, tools: Tools = HERE) -> dict[str, bytes]:
     made = target.make_files(
         Ingredients(parts.contract, parts.model, parts.golden, parts.license, tools)
     )
-    made = papers.complete_readme(made, parts.warnings, is_signed=parts.is_signed)
+    made = model_card.complete_readme(made, parts.warnings, is_signed=parts.is_signed)
     return {
         **made,
         **golden_files(parts.golden),
         **(parts.evidence.files() if parts.has_records else {}),
-        papers.CARD: papers.model_card(parts, tuple(target.find_models(made))),
-        bom.BOM: bom.bill_of_materials(parts, made),
+        model_card.CARD: model_card.model_card(parts, tuple(target.find_models(made))),
+        sbom.BOM: sbom.bill_of_materials(parts, made),
     }
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from edgeq import __version__
 from edgeq.errors import EdgeqError
-from edgeq.packaging import building, metadata
-from edgeq.packaging.bom import BOM
+from edgeq.packaging import building
 from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.container.manifest import (
@@ -25,10 +24,12 @@ from edgeq.packaging.container.manifest import (
 )
 from edgeq.packaging.contract.image_inputs import see_images
 from edgeq.packaging.contract.values import Contract, Files, Golden
+from edgeq.packaging.documents import metadata
+from edgeq.packaging.documents.model_card import CARD
+from edgeq.packaging.documents.sbom import BOM
+from edgeq.packaging.documents.shipping import without_metadata
 from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.papers import CARD
 from edgeq.packaging.parts import Parts
-from edgeq.packaging.shipping import without_metadata
 from edgeq.packaging.tools import Tools
 from edgeq.records.reading import Record
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeq.errors import PackageError
-from edgeq.packaging import metadata
 from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.documents import metadata
 from edgeq.tflite import flatbuffer
 
 # Places of fields in their tables, see `metadata`.

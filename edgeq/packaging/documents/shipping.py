@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgeq.errors import UsageError
-from edgeq.packaging import metadata
 from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.contract.values import Contract
+from edgeq.packaging.documents import metadata
 from edgeq.tflite import flatbuffer
 
 _KEPT = (
@@ -54,7 +54,7 @@ def _require_same_labels(content: bytes, contract: Contract) -> None:
                 f"{output.spec.name!r} are others than --labels has, and its metadata cannot be "
                 "replaced: it was measured with them, or another tool wrote it.",
                 hint="Leave --labels out; or write the file without metadata (without_metadata of "
-                "edgeq.packaging.shipping) and measure that.",
+                "edgeq.packaging.documents.shipping) and measure that.",
             )
 
 

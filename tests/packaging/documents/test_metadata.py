@@ -25,7 +25,7 @@ from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.image_inputs import see_images
 from edgeq.packaging.contract.values import Golden, Vector
-from edgeq.packaging.metadata import KEY, add_metadata, limits
+from edgeq.packaging.documents.metadata import KEY, add_metadata, limits
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     FLOAT,
