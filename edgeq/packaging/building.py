@@ -33,12 +33,12 @@ from edgeq.packaging.contract.values import Contract, Golden, Ingredients
 from edgeq.packaging.documents import metadata, model_card, sbom
 from edgeq.packaging.documents.licensing import read_license
 from edgeq.packaging.documents.shipping import measurable, ship
-from edgeq.packaging.evidence import NAME_DATA, Evidence, find_data, find_evidence
-from edgeq.packaging.feeding import check_feeding
+from edgeq.packaging.evidence.class_order import require_order, scored_names
+from edgeq.packaging.evidence.fed_alike import check_feeding
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
-from edgeq.packaging.ordering import require_order, scored_names
-from edgeq.packaging.parts import Parts
 from edgeq.packaging.tools import HERE, Tools
 
 _VECTORS = 4

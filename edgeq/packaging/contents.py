@@ -20,8 +20,8 @@ from edgeq.packaging.contract.embedded_labels import read_label_files, read_labe
 from edgeq.packaging.contract.values import Contract, Files, Golden
 from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.shipping import without_metadata
+from edgeq.packaging.evidence.class_order import find_disorder, scored_names
 from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
-from edgeq.packaging.ordering import find_disorder, scored_names
 from edgeq.records.reading import Record, parse_record
 from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of

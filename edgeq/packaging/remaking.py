@@ -28,8 +28,8 @@ from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.model_card import CARD
 from edgeq.packaging.documents.sbom import BOM
 from edgeq.packaging.documents.shipping import without_metadata
-from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.parts import Parts
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.tools import Tools
 from edgeq.records.reading import Record
 

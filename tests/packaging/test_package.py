@@ -34,9 +34,9 @@ from edgeq.packaging.building import Package, collect, make_package
 from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.container.reading import open_package
-from edgeq.packaging.evidence import Evidence
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.golden import vectors as golden
-from edgeq.packaging.parts import Parts
 from edgeq.packaging.verifying import Verification, verify_package
 from edgeq.records.reading import parse_record
 from edgeq.tflite import flatbuffer, quantmath

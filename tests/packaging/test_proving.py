@@ -23,8 +23,8 @@ from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Golden, Vector
-from edgeq.packaging.evidence import find_evidence
-from edgeq.packaging.parts import Parts
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import find_evidence
 from edgeq.packaging.verifying import Verification
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed

@@ -12,7 +12,7 @@ from edgeq.converters.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict
-from edgeq.packaging.parts import Parts
+from edgeq.packaging.evidence.parts import Parts
 from edgeq.records.reading import Record
 from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from edgeq import __version__
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Files, Golden
-from edgeq.packaging.parts import Parts
+from edgeq.packaging.evidence.parts import Parts
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import split
 from edgeq.values import DataRef, FileRef

@@ -14,11 +14,12 @@ from PIL import Image
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import UsageError
-from edgeq.packaging import contents, ordering
+from edgeq.packaging import contents
 from edgeq.packaging.building import make_package
 from edgeq.packaging.checks import Check
 from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.contract.labels import read_labels
+from edgeq.packaging.evidence import class_order
 from edgeq.packaging.targets import target
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import Edit, sealed
@@ -170,4 +171,4 @@ def test_labels_in_another_order_than_the_data_are_refused(
 def test_a_label_is_moved_where_it_is_the_name_of_another_class(
     labels: tuple[str, ...], names: tuple[str, ...], moved: tuple[int, int] | None
 ) -> None:
-    assert ordering._first_moved(labels, names) == moved
+    assert class_order._first_moved(labels, names) == moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeq.packaging.contract.values import Contract, Golden
-from edgeq.packaging.evidence import Evidence
+from edgeq.packaging.evidence.records import Evidence
 
 
 @dataclass(frozen=True, eq=False)
