@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.inspect_model import inspect_model
-    from edgeq.packaging.building import make_package
+    from edgeq.packaging.assembly.build import make_package
     from edgeq.packaging.verifying import verify_package
     from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
@@ -48,7 +48,7 @@ _MODULES = {
     "doctor": "edgeq.devices.doctor",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection.inspect_model",
-    "make_package": "edgeq.packaging.building",
+    "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling.profile",
     "verify_package": "edgeq.packaging.verifying",

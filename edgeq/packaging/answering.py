@@ -9,8 +9,8 @@ from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
 from edgeq.packaging import asking
+from edgeq.packaging.assembly.tools import HERE
 from edgeq.packaging.container.archive import require_inside
-from edgeq.packaging.tools import HERE
 
 
 class Answerer:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from edgeq import __version__
 from edgeq.errors import EdgeqError
-from edgeq.packaging import building
+from edgeq.packaging.assembly import build
+from edgeq.packaging.assembly.tools import Tools
 from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.container.manifest import (
@@ -30,7 +31,6 @@ from edgeq.packaging.documents.sbom import BOM
 from edgeq.packaging.documents.shipping import without_metadata
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import Evidence
-from edgeq.packaging.tools import Tools
 from edgeq.records.reading import Record
 
 _NO_RECORDS = "made from records that are not inside"
@@ -90,7 +90,7 @@ def check_code(
         is_signed=SIGNATURE in files,
     )
     try:
-        made = building.collect(parts, tools)
+        made = build.collect(parts, tools)
         # Whether an input is an image, the samples told when the metadata were made.
         strange = _find_strange_metadata(model, see_images(contract, golden), manifest)
     except EdgeqError as error:

@@ -15,7 +15,7 @@ from edgeq.conversion.convert import float_tflite
 from edgeq.converters.source import identify
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
-from edgeq.packaging.building import make_package
+from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.writing import write_package
 from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.targets import NAMES as TARGETS

@@ -21,7 +21,7 @@ from edgeq import models
 from edgeq.children import launch, sandbox
 from edgeq.device_runners.local import LocalDevice
 from edgeq.history import open_history
-from edgeq.packaging.building import make_package
+from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container import writing
 
 EDGEQ = Path(sys.executable).with_name("edgeq")

@@ -12,7 +12,7 @@ import pytest
 from edgeq import models
 from edgeq.converters.samples import Sample
 from edgeq.errors import DataError, PackageError, UsageError
-from edgeq.packaging.building import make_package
+from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.golden.sample_doubts import find_doubts
 from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec

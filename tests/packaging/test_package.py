@@ -30,7 +30,7 @@ from edgeq.errors import (
     UsageError,
 )
 from edgeq.packaging import targets
-from edgeq.packaging.building import Package, collect, make_package
+from edgeq.packaging.assembly.build import Package, collect, make_package
 from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.container.reading import open_package

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
 from edgeq.files import storage
-from edgeq.packaging import building, contents, proving
+from edgeq.packaging import contents, proving
 from edgeq.packaging.asking import Asker, Job
+from edgeq.packaging.assembly import build
 from edgeq.packaging.checks import Check
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
@@ -53,8 +54,8 @@ def make_files(folder: Path, *, is_signed: bool) -> Files:
         find_evidence(path, (), [contract.model.sha256]), (), "", None, has_records=True,
         is_signed=is_signed,
     )  # fmt: skip
-    made = building.collect(parts)
-    return seal(building._describe(parts, made), made)
+    made = build.collect(parts)
+    return seal(build._describe(parts, made), made)
 
 
 @pytest.fixture(scope="module")

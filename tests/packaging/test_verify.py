@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import DamagedPackageError, PackageError, UnjudgedPackageError
-from edgeq.packaging.building import Package, make_package
+from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.checks import Check
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.archive import read_zip, write_zip

@@ -68,8 +68,9 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
 
     The same inputs give the same bytes. A package whose gate did not pass is refused.
     """
-    from edgeq.packaging import delivery, targets
-    from edgeq.packaging.building import PackageOptions, make_package
+    from edgeq.packaging import targets
+    from edgeq.packaging.assembly import download_size
+    from edgeq.packaging.assembly.build import PackageOptions, make_package
     from edgeq.packaging.container import writing
     from edgeq.packaging.contract.contract import package_name, require_version
     from edgeq.packaging.text import show_package
@@ -94,7 +95,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     )
     previous, before = None, None
     if given["previous"] is not None:
-        previous, before = delivery.read_previous(given["previous"], target, name)
+        previous, before = download_size.read_previous(given["previous"], target, name)
     with progress_display() as on_progress:
         on_progress("package", 0, None)
         package = make_package(
@@ -102,7 +103,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         )
     writing.write_package(package.files, place)
     models = targets.target(target).find_models(package.files)
-    show(show_package(package, delivery.measure(models, previous, before), place))
+    show(show_package(package, download_size.measure(models, previous, before), place))
 
 
 def _read_all_labels(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.packaging.tools import HERE, Tools
+from edgeq.packaging.assembly.tools import HERE, Tools
 from edgeq.values import FileRef, Issue, Preprocessing, TensorSpec
 
 SCHEMA = "edgeq.package/1"

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import EdgeqError, OutputError
-from edgeq.packaging.building import Package
+from edgeq.packaging.assembly.build import Package
 from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, seal
 

@@ -12,7 +12,7 @@ import pytest
 from edgeq import models
 from edgeq.errors import PackageError, UsageError
 from edgeq.packaging import contents
-from edgeq.packaging.building import Package, make_package
+from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.documents import metadata

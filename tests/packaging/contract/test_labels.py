@@ -15,7 +15,7 @@ from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import UsageError
 from edgeq.packaging import contents
-from edgeq.packaging.building import make_package
+from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.checks import Check
 from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.contract.labels import read_labels

@@ -12,7 +12,7 @@ from edgeq import api, models
 from edgeq.converters.samples import Sample, open_samples
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import PackageError
-from edgeq.packaging.building import Package
+from edgeq.packaging.assembly.build import Package
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.golden import sampling
 from edgeq.packaging.golden.sampling import make_golden

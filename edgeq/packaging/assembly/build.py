@@ -15,6 +15,7 @@ from edgeq.escaping import printable
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.packaging import targets
+from edgeq.packaging.assembly.tools import HERE, Tools
 from edgeq.packaging.container import signing
 from edgeq.packaging.container.manifest import (
     KEY,
@@ -39,7 +40,6 @@ from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
-from edgeq.packaging.tools import HERE, Tools
 
 _VECTORS = 4
 
