@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeq.history.store import open_history
     from edgeq.inspection.inspect_model import inspect_model
     from edgeq.packaging.assembly.build import make_package
-    from edgeq.packaging.verifying import verify_package
+    from edgeq.packaging.verification.verify import verify_package
     from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
 
@@ -51,7 +51,7 @@ _MODULES = {
     "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling.profile",
-    "verify_package": "edgeq.packaging.verifying",
+    "verify_package": "edgeq.packaging.verification.verify",
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.distillation",
     "quantization_aware": "edgeq.converters.qat",

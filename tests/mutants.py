@@ -74,8 +74,14 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
     "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
     "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
-    "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
-    "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
+    "verify": (
+        "edgeq/packaging/verification/verify.py",
+        ("tests/packaging/verification/test_verify.py",),
+    ),
+    "proving": (
+        "edgeq/packaging/verification/all_checks.py",
+        ("tests/packaging/verification/test_all_checks.py",),
+    ),
     "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),
 }
 

@@ -335,7 +335,7 @@ def test_who_opens_a_package_is_confined_before(
     made = make_package(int8_mobilenet, "python", data=_DATA[1], vectors=1)
     writing.write_package(made.files, path)
     found, early = watch(tmp_path, "verify", path, foreign=path)
-    assert found == {"edgeq.packaging.proving", "agent.py worker"}
+    assert found == {"edgeq.packaging.verification.all_checks", "agent.py worker"}
     assert early == {}
 
 

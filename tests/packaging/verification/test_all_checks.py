@@ -16,17 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
 from edgeq.files import storage
-from edgeq.packaging import contents, proving
-from edgeq.packaging.asking import Asker, Job
 from edgeq.packaging.assembly import build
-from edgeq.packaging.checks import Check
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import find_evidence
-from edgeq.packaging.verifying import Verification
+from edgeq.packaging.verification import all_checks, contents
+from edgeq.packaging.verification.checks import Check
+from edgeq.packaging.verification.requests import Asker, Job
+from edgeq.packaging.verification.verify import Verification
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed
 
@@ -92,7 +92,7 @@ def verify(tmp_path: Path) -> Callable[..., Verification]:
     ) -> Verification:  # fmt: skip
         path = tmp_path / "package"
         writing.write_package(files, path)
-        judged = proving.prove(Job(str(path), key, devices), asker or Device())
+        judged = all_checks.prove(Job(str(path), key, devices), asker or Device())
         return Verification(str(path), judged.manifest, judged.checks)
 
     return run
@@ -142,7 +142,7 @@ def test_code_that_needs_a_run_to_be_made_again_has_one_when_asked(
         asked.append(runs)
         return Check("code", "pass", ())
 
-    monkeypatch.setattr(proving, "check_code", check_code)
+    monkeypatch.setattr(all_checks, "check_code", check_code)
     verify(files, devices)
     assert asked == [runs]
 
@@ -278,7 +278,7 @@ def test_without_a_key_a_signature_is_mentioned_and_held_against_its_own(
 
 def run_on(answer: Any, golden: Golden = GOLDEN) -> Check:
     """The check of a device that computes this, or fails so."""
-    return proving._run_golden(b"the model", golden, Device(answer), 0, "golden vectors on pi4")
+    return all_checks._run_golden(b"the model", golden, Device(answer), 0, "golden vectors on pi4")
 
 
 def test_vectors_within_tolerance_are_counted() -> None:

@@ -14,7 +14,6 @@ from edgeq import __version__
 from edgeq.errors import EdgeqError
 from edgeq.packaging.assembly import build
 from edgeq.packaging.assembly.tools import Tools
-from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.container.manifest import (
     MANIFEST,
@@ -31,6 +30,7 @@ from edgeq.packaging.documents.sbom import BOM
 from edgeq.packaging.documents.shipping import without_metadata
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import Evidence
+from edgeq.packaging.verification.checks import Check, outcome, skipped
 from edgeq.records.reading import Record
 
 _NO_RECORDS = "made from records that are not inside"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.children.foreign import Reader
 from edgeq.errors import UnjudgedPackageError
-from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
+from edgeq.packaging.verification.checks import OF_SIGNATURE, UNSIGNED, Check
 
 if TYPE_CHECKING:
     from edgeq.packaging.container.manifest import Manifest
@@ -93,20 +93,20 @@ def verify_package(
         UsageError: an unusable key, or an unknown device.
     """
     source = Path(path)
-    with Reader("edgeq.packaging.proving", source, UnjudgedPackageError) as child:
+    with Reader("edgeq.packaging.verification.all_checks", source, UnjudgedPackageError) as child:
         # The child has as much to import, at the same time.
         from edgeq.device_runners.device import events_as_progress, resolve_device
-        from edgeq.packaging import asking
-        from edgeq.packaging.answering import Answerer
+        from edgeq.packaging.verification import requests
+        from edgeq.packaging.verification.answers import Answerer
 
         key = None if public_key is None else _read_key(public_key)
         opened = {
             name: resolve_device(name, python if name == "local" else None) for name in devices
         }
-        child.send(asking.Job(str(source), key, tuple(opened) if runs else None))
+        child.send(requests.Job(str(source), key, tuple(opened) if runs else None))
         wanted = tuple(opened.values()) if runs else None
         answerer = Answerer(wanted, events_as_progress(on_progress))
-        while not isinstance(told := child.receive(asking.Told), asking.Judged):
+        while not isinstance(told := child.receive(requests.Told), requests.Judged):
             try:
                 child.send(answerer.answer(told))
             except ValueError as error:

@@ -12,16 +12,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edgeq.children import foreign, sandbox
 from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
-from edgeq.packaging import contents
-from edgeq.packaging.asking import Asker, Job, Judged
 from edgeq.packaging.assembly.tools import Tools
-from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check, outcome, skipped
 from edgeq.packaging.container import signing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS
 from edgeq.packaging.container.reading import Opened, open_package
 from edgeq.packaging.contract.values import Files, Golden
 from edgeq.packaging.golden.vectors import check_vector
-from edgeq.packaging.remaking import check_code
+from edgeq.packaging.verification import contents
+from edgeq.packaging.verification.checks import OF_SIGNATURE, UNSIGNED, Check, outcome, skipped
+from edgeq.packaging.verification.reproduction import check_code
+from edgeq.packaging.verification.requests import Asker, Job, Judged
 
 _REST = skipped("the rest", "not looked at: what failed comes first")
 

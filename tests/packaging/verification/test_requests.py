@@ -11,13 +11,13 @@ import pytest
 from edgeq.children.foreign import Failed
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DamagedPackageError
-from edgeq.packaging import asking
-from edgeq.packaging.answering import Answerer
+from edgeq.packaging.verification import requests
+from edgeq.packaging.verification.answers import Answerer
 
-ONE = asking.Tensor.of(np.ones((1, 2), np.float32))
+ONE = requests.Tensor.of(np.ones((1, 2), np.float32))
 
 
-def answer(request: asking.Request, *, runs: bool = True) -> object:
+def answer(request: requests.Request, *, runs: bool = True) -> object:
     devices = [resolve_device("local")] if runs else None
     return Answerer(devices, lambda event: None).answer(request)
 
@@ -27,7 +27,7 @@ def test_sources_stay_in_their_folder(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    refused = answer(asking.CompileJava({"A.java": b"class A {}", path: b"class B {}"}))
+    refused = answer(requests.CompileJava({"A.java": b"class A {}", path: b"class B {}"}))
     assert isinstance(refused, Failed) and refused.kind == DamagedPackageError.__name__
     assert list(tmp_path.rglob("*.java")) == []
 
@@ -35,15 +35,15 @@ def test_sources_stay_in_their_folder(
 def test_an_option_is_no_source() -> None:
     if shutil.which("javac") is None:
         pytest.skip("needs javac (Debian: default-jdk-headless)")
-    refused = answer(asking.CompileJava({"-version": b"class A {}"}))
+    refused = answer(requests.CompileJava({"-version": b"class A {}"}))
     assert isinstance(refused, Failed) and "does not compile" in refused.message
 
 
 @pytest.mark.parametrize(
     "request_",
-    [asking.Infer(0, b"", {"x": ONE}), asking.MeasureArena(b"", ((ONE,),), 1, "x.tflite")],
+    [requests.Infer(0, b"", {"x": ONE}), requests.MeasureArena(b"", ((ONE,),), 1, "x.tflite")],
 )
-def test_nothing_runs_when_nothing_is_to(request_: asking.Request) -> None:
+def test_nothing_runs_when_nothing_is_to(request_: requests.Request) -> None:
     with pytest.raises(ValueError, match="it wants a model to run, and none is to"):
         answer(request_, runs=False)
 
@@ -51,23 +51,23 @@ def test_nothing_runs_when_nothing_is_to(request_: asking.Request) -> None:
 @pytest.mark.parametrize("device", [-1, 1, 10**30])
 def test_only_devices_of_the_command_line_run(device: int) -> None:
     with pytest.raises(ValueError, match=f"there is no device {device}"):
-        answer(asking.Infer(device, b"", {"x": ONE}))
+        answer(requests.Infer(device, b"", {"x": ONE}))
 
 
 def test_a_model_that_is_none_is_said() -> None:
-    refused = answer(asking.Infer(0, b"no model", {"x": ONE}))
+    refused = answer(requests.Infer(0, b"no model", {"x": ONE}))
     assert isinstance(refused, Failed) and refused.kind == "SourceError"
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (), (1 << 30, 1 << 30)])
 def test_an_array_is_as_large_as_its_bytes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="has 8 bytes"):
-        asking.Tensor("float32", shape, bytes(8)).array()
+        requests.Tensor("float32", shape, bytes(8)).array()
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float64"])
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
 def test_arrays_arrive_as_they_were(dtype: str, shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape, dtype=int)).astype(dtype).reshape(shape)
-    back = asking.Tensor.of(array).array()
+    back = requests.Tensor.of(array).array()
     assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, shape, array.tobytes())

@@ -15,9 +15,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from edgeq.children.foreign import Channel
-from edgeq.packaging.checks import Check
 from edgeq.packaging.container.manifest import Manifest
 from edgeq.packaging.micro import Measured
+from edgeq.packaging.verification.checks import Check
 
 Arrays = Mapping[str, NDArray[Any]]
 

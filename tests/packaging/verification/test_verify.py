@@ -9,12 +9,19 @@ import pytest
 
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import UnjudgedPackageError
-from edgeq.packaging.answering import Answerer
-from edgeq.packaging.checks import Check
 from edgeq.packaging.container import writing
-from edgeq.packaging.verifying import Verification, verify_package
-from tests.packaging.test_proving import PUBLIC_KEY, SOUND, Files, make_files, signed, words
+from edgeq.packaging.verification.answers import Answerer
+from edgeq.packaging.verification.checks import Check
+from edgeq.packaging.verification.verify import Verification, verify_package
 from tests.packaging.test_verify import find
+from tests.packaging.verification.test_all_checks import (
+    PUBLIC_KEY,
+    SOUND,
+    Files,
+    make_files,
+    signed,
+    words,
+)
 
 
 def concluded(manifest: Any, **checks: str) -> tuple[str, bool, str]:

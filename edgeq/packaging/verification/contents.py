@@ -12,7 +12,6 @@ from edgeq.errors import EdgeqError, UnjudgedPackageError
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import weigh
 from edgeq.packaging import targets
-from edgeq.packaging.checks import Check, outcome, skipped
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.container.manifest import Manifest, read_gates
 from edgeq.packaging.contract.contract import make_contract
@@ -22,6 +21,7 @@ from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.shipping import without_metadata
 from edgeq.packaging.evidence.class_order import find_disorder, scored_names
 from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
+from edgeq.packaging.verification.checks import Check, outcome, skipped
 from edgeq.records.reading import Record, parse_record
 from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of
