@@ -20,7 +20,6 @@ from edgeq.converters.other_python import OtherPython
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
-from edgeq.packaging import micro
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import (
@@ -35,6 +34,7 @@ from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import prepare
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.c import literals, operators, writing
+from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import FileRef, TensorSpec
 from tests.tiny_models import add_one, mystery, subtract

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeq.children.foreign import Channel
 from edgeq.packaging.container.manifest import Manifest
-from edgeq.packaging.micro import Measured
+from edgeq.packaging.targets.c.tflite_micro import Measured
 from edgeq.packaging.verification.checks import Check
 
 Arrays = Mapping[str, NDArray[Any]]
