@@ -134,7 +134,7 @@ def run(
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
     child = launch.start(
-        [str(Path(__file__).with_name("micro_child.py")), "job.json"],
+        [str(Path(__file__).with_name("tflite_micro_child.py")), "job.json"],
         folders=[folder],
         late=True,
         python=runtime.python,

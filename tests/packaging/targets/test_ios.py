@@ -34,7 +34,7 @@ from edgeq.packaging.targets.ios import describing, literals
 from edgeq.tflite import quantmath
 from edgeq.values import Preprocessing, TensorSpec
 from tests.packaging.documents.test_metadata import UINT8, image_mean
-from tests.packaging.swift_subset import INTEGERS, Program, SwiftError, TrapError
+from tests.packaging.targets.swift_subset import INTEGERS, Program, SwiftError, TrapError
 from tests.tiny_models import BOOL, INT8, Operator, graph, model, operator, tensor
 
 IOS = target("ios")

@@ -48,7 +48,7 @@ from edgeq.packaging.targets import python, target
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
 
 
