@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
-from edgeq.converters.framing import write_sample
+from edgeq.converters.children.framing import write_sample
 from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy

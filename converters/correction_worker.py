@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters import layers, rounding
-from edgeq.converters.framing import read_sample
+from edgeq.converters.children.framing import read_sample
 from edgeq.converters.layers import Layer
 from edgeq.converters.rounding import Moments, Real
 from edgeq.converters.stepping import Stepper

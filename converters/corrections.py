@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeq.children import launch
 from edgeq.converters.calibration import Inputs, batches
-from edgeq.converters.framing import write_sample
+from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import FloatModel, LayerCorrection
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
+from edgeq.converters.children.process import ChildProcess
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
-from edgeq.converters.process import ChildProcess
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError

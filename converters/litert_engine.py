@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from edgeq.children import launch
 from edgeq.converters.calibration import batches
+from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.converters.layout import stored_weights
-from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
+from edgeq.converters.children.framing import read_sample, write_sample
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.finite import require_finite_constants
-from edgeq.converters.framing import read_sample, write_sample
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage

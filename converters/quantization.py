@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from edgeq.converters import weights
 from edgeq.converters.calibration import batches, write_ranges
-from edgeq.converters.framing import write_sample
+from edgeq.converters.children.framing import write_sample
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.mixing import mix_in
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import drop_stablehlo_flag
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix

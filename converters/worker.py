@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgeq import errors
 from edgeq.converters import frameworks, tflite, tflite_quantizer
-from edgeq.converters.framing import read_sample, write_sample
+from edgeq.converters.children.framing import read_sample, write_sample
 
 
 class Session:

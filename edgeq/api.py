@@ -25,8 +25,8 @@ from edgeq.accuracy.paired_runs import (
 from edgeq.comparison.compare import compare_pair
 from edgeq.conversion.convert import convert_model, float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
 from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import phone_bench, runtimes

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import FileReader
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.source import identify
 from edgeq.records import reading
 from edgeq.values import ConvertOptions, FloatModel

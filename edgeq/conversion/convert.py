@@ -25,10 +25,10 @@ from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.selection import Made
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
 from edgeq.converters import calibration, learned_ranges, lowering, source
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import check_engine
 from edgeq.converters.exported_models import FRAMEWORKS
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError

@@ -13,11 +13,11 @@ from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
 from edgeq.converters import lowering, source
 from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.folding import find_unfolded
 from edgeq.converters.lowering import FileReader, Reader
 from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import Scheme
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue

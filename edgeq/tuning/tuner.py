@@ -19,7 +19,7 @@ from edgeq.conversion.prepare import (
     without_temporary_path,
 )
 from edgeq.conversion.proof import prove
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.schemes import resolve
 from edgeq.converters.selectors import Mix
 from edgeq.device_runners import runtimes

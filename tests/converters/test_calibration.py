@@ -11,8 +11,8 @@ from edgeq import models
 from edgeq.converters import calibration
 from edgeq.converters.calibration import run_float_model, why_stock, write_ranges
 from edgeq.converters.calibration_worker import observable
-from edgeq.converters.framing import read_sample, write_sample
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.children.framing import read_sample, write_sample
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError

@@ -8,8 +8,8 @@ import pytest
 
 from edgeq import models
 from edgeq.converters import calibration, layers, quantization
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections import CORRECTIONS, correct, parse_corrections
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.statistics import choose_ranges

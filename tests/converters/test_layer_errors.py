@@ -8,9 +8,9 @@ import pytest
 
 from edgeq import models
 from edgeq.converters import calibration, quantization
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.mixing import mix_in
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.statistics import choose_ranges

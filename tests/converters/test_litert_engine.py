@@ -12,7 +12,7 @@ import edgeq
 from edgeq import models
 from edgeq.conversion.litert import check_weights
 from edgeq.converters import dequantized, litert_engine
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.errors import CertificateError, MissingExtraError
 from edgeq.render.text import show_conversion
 from edgeq.tflite import flatbuffer

@@ -14,8 +14,8 @@ import pytest
 from edgeq import api, models
 from edgeq.converters import calibration, lowering
 from edgeq.converters.certificate import certify
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import FileReader
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError, UsageError

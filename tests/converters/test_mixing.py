@@ -9,8 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
 from edgeq.converters import calibration, certificate, lowering, quantization
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.mixing import mix_in
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import Mix, select_mix
 from edgeq.converters.statistics import choose_ranges

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import FileReader
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError
 from edgeq.values import ConvertOptions, FloatModel

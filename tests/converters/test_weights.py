@@ -7,7 +7,7 @@ import pytest
 
 from edgeq.converters import weights
 from edgeq.converters.certificate import certify
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

@@ -73,9 +73,9 @@ def lowered(folder: str) -> None:
     import signal
     import tempfile
 
+    from edgeq.converters.children.process import TensorFlowProcess
     from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
     from edgeq.converters.lowering import FileReader
-    from edgeq.converters.process import TensorFlowProcess
     from edgeq.converters.source import identify
     from edgeq.errors import EdgeqError, QuantizationError
     from edgeq.escaping import printable

@@ -17,8 +17,8 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.engines import ENGINES
-from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
 

@@ -32,7 +32,7 @@ import PIL.Image
 import pytest
 
 from edgeq import api, models
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.device_runners import environment
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
-from edgeq.converters.other_python import OtherPython, find_python
+from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
 
