@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from edgeq.children import launch
 from edgeq.converters.children.process import ChildProcess
-from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.safe_reading import onnx_file
+from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage

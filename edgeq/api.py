@@ -26,8 +26,8 @@ from edgeq.comparison.compare import compare_pair
 from edgeq.conversion.convert import convert_model, float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import open_samples
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import phone_bench, runtimes
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device

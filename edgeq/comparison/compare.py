@@ -14,8 +14,8 @@ from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import open_samples
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device, events_as_progress
 from edgeq.errors import EdgeqError

@@ -14,8 +14,8 @@ from edgeq.converters.calibration import batch_size
 from edgeq.converters.dequantized import float_twin
 from edgeq.converters.exported_models import FRAMEWORKS
 from edgeq.converters.matching import require_same_layers
-from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.samples import Samples
+from edgeq.converters.samples.open_samples import Samples
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage

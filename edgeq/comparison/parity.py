@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgeq.comparison.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import choose, open_samples
+from edgeq.converters.samples.open_samples import choose, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners import measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device

@@ -10,10 +10,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
-from edgeq.converters import calibration, lint, lowering
+from edgeq.converters import calibration, lowering
 from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import Reader
+from edgeq.converters.samples import lint
 from edgeq.errors import DataError
 from edgeq.values import FloatModel, Issue
 

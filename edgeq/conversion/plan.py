@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.samples import Samples, choose, hold_out, open_samples
+from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix, select_mix
 from edgeq.errors import UsageError

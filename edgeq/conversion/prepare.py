@@ -17,7 +17,7 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.folding import find_unfolded
 from edgeq.converters.lowering import FileReader, Reader
-from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.schemes import Scheme
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue

@@ -22,8 +22,8 @@ from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration import batch_size
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
+from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
 from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of

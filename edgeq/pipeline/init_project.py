@@ -11,10 +11,10 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters import lowering
-from edgeq.converters.fitting import show_shape
-from edgeq.converters.functions import is_function_reference
 from edgeq.converters.learned_ranges import trained_granularity
-from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import ENGINES
-from edgeq.converters.preprocessing import check_preprocessing
+from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES
 from edgeq.converters.selectors import read_selector
 from edgeq.converters.statistics import check_statistic

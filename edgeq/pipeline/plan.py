@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.functions import is_function_reference
 from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.schemes import SCHEMES, resolve
 from edgeq.converters.source import identify
 from edgeq.device_runners.device import Device, resolve_address

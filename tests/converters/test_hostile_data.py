@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.samples import Samples, open_samples
+from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
 
@@ -199,14 +199,14 @@ def test_headers_of_python_2_are_read(tmp_path: Path) -> None:
 def test_rows_scattered_over_a_file_are_gathered_in_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeq.converters.archives._BLOCK_BYTES", 100)
+    monkeypatch.setattr("edgeq.converters.samples.numpy_files._BLOCK_BYTES", 100)
     array = np.random.default_rng(0).normal(size=(300, 4, 3))
     np.savez_compressed(tmp_path / "a.npz", x=np.asfortranarray(array), y=np.arange(300))
     np.save(tmp_path / "a.npy", np.asfortranarray(array))
     spec = TensorSpec("x_in", (1, 4, 3), "float64")
     wanted = (0, 7, 8, 150, 299)
     for piece in (64, 1 << 20):  # values of all rows at a time, or several times that
-        monkeypatch.setattr("edgeq.converters.archives._PIECE_BYTES", piece)
+        monkeypatch.setattr("edgeq.converters.samples.numpy_files._PIECE_BYTES", piece)
         for name in ("a.npz", "a.npy"):
             samples = open_samples(tmp_path / name, [spec])
             found = [sample.inputs["x_in"] for sample in samples.iterate(wanted)]
@@ -322,7 +322,7 @@ def test_a_text_of_ten_million_characters_is_no_label(tmp_path: Path) -> None:
 def test_texts_that_differ_in_every_sample_are_no_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeq.converters.sources.MAX_CLASSES", 3)
+    monkeypatch.setattr("edgeq.converters.samples.sources.MAX_CLASSES", 3)
     np.savez(tmp_path / "a.npz", x=ROWS, y=np.array(list("abcd")))
     (tmp_path / "a.csv").write_text("a,b,c,y\n1,2,3,k\n1,2,3,l\n1,2,3,m\n1,2,3,n\n")
     for name in ("a.npz", "a.csv"):
@@ -428,7 +428,7 @@ def test_a_csv_row_without_an_end_is_refused(
         raises(f"A row of {path} has more than 16,000,000 characters. {message}"),
     ):
         open_samples(path, [VECTOR])
-    monkeypatch.setattr("edgeq.converters.tables._MOST_ROW", 100_000)
+    monkeypatch.setattr("edgeq.converters.samples.csv_files._MOST_ROW", 100_000)
     path.write_text('a,b,c\n"' + '\n","' * 200_000)  # quoted lines, each of a bearable length
     with few_bytes(), raises(f"A row of {path} has more than 100,000 characters. {message}"):
         open_samples(path, [VECTOR])
@@ -445,7 +445,7 @@ def test_a_million_csv_columns_are_counted_in_no_time(tmp_path: Path) -> None:
 
 
 def test_csv_lines_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeq.converters.sources.MAX_SAMPLES", 3)
+    monkeypatch.setattr("edgeq.converters.samples.sources.MAX_SAMPLES", 3)
     path = tmp_path / "a.csv"
     path.write_text("a,b,c\n" + "\n" * 4)
     with pytest.raises(DataError, match="holds 4 lines; edgeq takes at most 3"):

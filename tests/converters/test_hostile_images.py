@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeq.converters.samples import open_samples
+from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
 
@@ -93,7 +93,7 @@ def test_an_image_of_bearable_size_takes_bearable_memory(tmp_path: Path) -> None
     write_image(tmp_path / "a.png", (5_000, 5_000))
     code = (
         "import resource, sys\n"
-        "from edgeq.converters.samples import open_samples\n"
+        "from edgeq.converters.samples.open_samples import open_samples\n"
         "from edgeq.values import TensorSpec\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "open_samples(sys.argv[1], [TensorSpec('image', (1, -1, -1, 3), 'float32')])\n"
@@ -178,7 +178,7 @@ def test_a_class_folder_that_links_to_its_parent_is_refused(tmp_path: Path) -> N
 
 
 def test_files_of_a_folder_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeq.converters.sources.MAX_SAMPLES", 3)
+    monkeypatch.setattr("edgeq.converters.samples.sources.MAX_SAMPLES", 3)
     for number in range(5):
         write_image(tmp_path / "ab"[number % 2] / f"{number}.png", (3, 2))
     with raises(

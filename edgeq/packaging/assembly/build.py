@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import __version__
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable

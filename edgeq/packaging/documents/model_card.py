@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgeq import __version__
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.comparison.parity import KERNELS
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
+from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
 from edgeq.device_runners.device import Device
 from edgeq.errors import PackageError

@@ -26,7 +26,7 @@ import pytest
 from PIL import Image
 
 from edgeq import models
-from edgeq.converters.preprocessing import apply
+from edgeq.converters.samples.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip

@@ -22,7 +22,7 @@ from PIL import Image
 from tree_sitter import Language, Node, Parser
 
 from edgeq import models
-from edgeq.converters.preprocessing import apply
+from edgeq.converters.samples.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract

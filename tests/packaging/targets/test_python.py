@@ -440,7 +440,7 @@ def test_real_values_are_steps_from_the_zero_point(tensor: int, real: float) -> 
 @pytest.mark.parametrize("is_quantized", [True, False])
 def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:
     """Ties, values beyond every range and values next to them, against edgeq itself."""
-    from edgeq.converters.fitting import fit
+    from edgeq.converters.samples.input_shapes import fit
     from edgeq.errors import DataError
     from edgeq.packaging.targets.python.tensors import Input, Output
     from edgeq.tflite import quantmath

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.archives import open_npy, open_npz
-from edgeq.converters.fitting import Array, fit, quote, show_shape
-from edgeq.converters.functions import FunctionSource, is_function_reference, open_function
-from edgeq.converters.images import open_images
-from edgeq.converters.preprocessing import apply, find_preprocessing
-from edgeq.converters.sources import Row, Source, open_arrays
-from edgeq.converters.tables import open_table
+from edgeq.converters.samples.csv_files import open_table
+from edgeq.converters.samples.generators import FunctionSource, is_function_reference, open_function
+from edgeq.converters.samples.image_folders import open_images
+from edgeq.converters.samples.input_shapes import Array, fit, quote, show_shape
+from edgeq.converters.samples.numpy_files import open_npy, open_npz
+from edgeq.converters.samples.preprocessing import apply, find_preprocessing
+from edgeq.converters.samples.sources import Row, Source, open_arrays
 from edgeq.errors import DataError
 from edgeq.escaping import printable
 from edgeq.issues import make_issue

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from edgeq.converters.samples import open_samples
+from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeq.converters.fitting import quote
+from edgeq.converters.samples.input_shapes import quote
 from edgeq.errors import DataError
 from edgeq.files.reading import open_file, stamp
 

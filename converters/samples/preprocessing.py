@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeq.converters.fitting import (
+from edgeq.converters.samples.input_shapes import (
     CHANNELS_LAST_HINT,
     Array,
     begin,
@@ -25,7 +25,7 @@ from edgeq.converters.fitting import (
     sample_dtype,
     show_shape,
 )
-from edgeq.converters.presets import CONSTRUCTORS, PRESETS
+from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 

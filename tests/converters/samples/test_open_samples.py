@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import choose, hold_out, open_samples
+from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edgeq.converters.fitting import Array, begin, image_shape, quote
-from edgeq.converters.sources import Row, require_count, require_one_input
-from edgeq.converters.stored import unreadable
+from edgeq.converters.samples.input_shapes import Array, begin, image_shape, quote
+from edgeq.converters.samples.sources import Row, require_count, require_one_input
+from edgeq.converters.samples.stored import unreadable
 from edgeq.errors import DataError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgeq.converters.fitting import Array
+from edgeq.converters.samples.input_shapes import Array
 from edgeq.errors import DataError
 from edgeq.values import Issue, TensorSpec
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.functions import open_function
-from edgeq.converters.samples import choose, hold_out, open_samples
+from edgeq.converters.samples.generators import open_function
+from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec

@@ -19,8 +19,8 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, quote
-from edgeq.converters.sources import (
+from edgeq.converters.samples.input_shapes import Array, quote
+from edgeq.converters.samples.sources import (
     MAX_LABEL_BYTES,
     MAX_SAMPLE_BYTES,
     Row,
@@ -32,7 +32,7 @@ from edgeq.converters.sources import (
     require_as_many_labels,
     require_one_input,
 )
-from edgeq.converters.stored import DataFile, unreadable
+from edgeq.converters.samples.stored import DataFile, unreadable
 from edgeq.errors import DataError
 from edgeq.files.npy import Header, read_exactly, read_header
 from edgeq.values import Issue, TensorSpec

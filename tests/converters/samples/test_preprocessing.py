@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from edgeq.converters.preprocessing import apply, format_preprocessing, parse_preprocessing
-from edgeq.converters.presets import PRESETS
+from edgeq.converters.samples.preprocessing import apply, format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.presets import PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 

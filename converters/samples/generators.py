@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, begin, quote
-from edgeq.converters.sources import Row, match_names, plain_label, update_digest
+from edgeq.converters.samples.input_shapes import Array, begin, quote
+from edgeq.converters.samples.sources import Row, match_names, plain_label, update_digest
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec

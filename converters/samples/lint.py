@@ -13,8 +13,8 @@ from zlib import crc32
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, image_shape, sample_dtype
-from edgeq.converters.samples import Sample
+from edgeq.converters.samples.input_shapes import Array, image_shape, sample_dtype
+from edgeq.converters.samples.open_samples import Sample
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgeq.converters.lint import InputHints, Linter, lint_half_ranges
-from edgeq.converters.samples import Sample
+from edgeq.converters.samples.lint import InputHints, Linter, lint_half_ranges
+from edgeq.converters.samples.open_samples import Sample
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec
 

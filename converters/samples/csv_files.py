@@ -13,9 +13,15 @@ from typing import TextIO
 
 import numpy as np
 
-from edgeq.converters.fitting import Array, quote, sample_dtype, sample_shape, show_shape
-from edgeq.converters.sources import Row, code_texts, require_count
-from edgeq.converters.stored import DataFile, unreadable
+from edgeq.converters.samples.input_shapes import (
+    Array,
+    quote,
+    sample_dtype,
+    sample_shape,
+    show_shape,
+)
+from edgeq.converters.samples.sources import Row, code_texts, require_count
+from edgeq.converters.samples.stored import DataFile, unreadable
 from edgeq.errors import DataError
 from edgeq.files.npy import shorten
 from edgeq.values import Issue, TensorSpec
