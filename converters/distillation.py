@@ -23,8 +23,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters import tflite
 from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.qat_layers import FakeQuantize, observing
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -82,7 +82,7 @@ def distill(
             raise UsageError(f"{name}={number} leaves nothing to train.")
     if not 0 < learning_rate < float("inf"):
         raise UsageError(f"learning_rate={learning_rate} is not a positive number.")
-    loaded = tflite.wrap_keras(student, "keras")
+    loaded = tensorflow_lowering.wrap_keras(student, "keras")
     inputs = _read_inputs(loaded, data, preprocess, samples, seed)
     targets = _ask_teacher(teacher, loaded, inputs, student, batch_size)
     trained = type(student).from_config(student.get_config())
@@ -94,7 +94,11 @@ def distill(
 
 
 def _read_inputs(
-    loaded: tflite.Loaded, data: Any, preprocess: Sequence[str], count: int | None, seed: int
+    loaded: tensorflow_lowering.Loaded,
+    data: Any,
+    preprocess: Sequence[str],
+    count: int | None,
+    seed: int,
 ) -> Arrays:
     """The samples as one array per input, in the student's order."""
     texts = [preprocess] if isinstance(preprocess, str) else list(preprocess)
@@ -105,10 +109,10 @@ def _read_inputs(
 
 
 def _ask_teacher(
-    teacher: Any, loaded: tflite.Loaded, inputs: Arrays, student: Any, batch_size: int
+    teacher: Any, loaded: tensorflow_lowering.Loaded, inputs: Arrays, student: Any, batch_size: int
 ) -> Arrays:
     """The teacher's outputs for all samples, in the order of the student's."""
-    asked = tflite.wrap_live(teacher)
+    asked = tensorflow_lowering.wrap_live(teacher)
     names = [spec.name for spec in loaded.inputs]
     if {spec.name for spec in asked.inputs} == set(names):
         inputs = [inputs[names.index(spec.name)] for spec in asked.inputs]

@@ -176,9 +176,9 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
     }
     # The agent knows TensorFlow as the third runtime it may find on a board.
     assert importers - {"edgeq.device_runners.agent"} == {
-        "edgeq.converters.tflite",
-        "edgeq.converters.tflite_quantizer",
-        "edgeq.converters.frameworks",
+        "edgeq.converters.lowering.tensorflow_lowering",
+        "edgeq.converters.lowering.tflite_quantizer",
+        "edgeq.converters.lowering.frameworks",
         # Quantization-aware training works on the caller's live Keras model.
         "edgeq.converters.qat",
         "edgeq.converters.qat_graph",

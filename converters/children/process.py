@@ -180,5 +180,5 @@ class TensorFlowProcess(ChildProcess):
                 "Converting needs TensorFlow, which is not installed here.",
                 hint="Install it with: pip install 'edgeq[convert]'",
             )
-        target = ["edgeq.converters.lean_start"]
+        target = ["edgeq.converters.lowering.lean_start"]
         super().__init__("TensorFlow", target, _ENVIRONMENT, verbose=verbose)

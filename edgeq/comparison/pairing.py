@@ -12,11 +12,11 @@ from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_layout, read_preprocessing
 from edgeq.converters.calibration import batch_size
 from edgeq.converters.dequantized import float_twin
-from edgeq.converters.exported_models import FRAMEWORKS
+from edgeq.converters.lowering.exported_models import FRAMEWORKS
+from edgeq.converters.lowering.model_kinds import KINDS, identify
 from edgeq.converters.matching import require_same_layers
 from edgeq.converters.samples.open_samples import Samples
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.source import KINDS, identify
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
 from edgeq.issues import make_issue

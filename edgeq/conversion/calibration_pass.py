@@ -10,10 +10,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
-from edgeq.converters import calibration, lowering
+from edgeq.converters import calibration
 from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.lowering import Reader
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.samples import lint
 from edgeq.errors import DataError
 from edgeq.values import FloatModel, Issue
@@ -61,7 +62,7 @@ def run_float(
     if observe != "nothing":
         doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], run.statistics.names)
         issues += [] if doubt is None else [doubt]
-    return run, model if expected is None else lowering.check(model, expected, run.outputs)
+    return run, model if expected is None else lower.check(model, expected, run.outputs)
 
 
 def _what_to_observe(job: Job, model: FloatModel) -> str:
@@ -94,7 +95,7 @@ def feed(
         linter: looks at every sample; from the first broken one on, nothing is fed any more.
     """
     if plan.samples is None:
-        yield from lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         return
     chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
     is_clean = True

@@ -24,11 +24,12 @@ from edgeq.conversion.proof import check_gates, measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.selection import Made
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
-from edgeq.converters import calibration, learned_ranges, lowering, source
+from edgeq.converters import calibration, learned_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import check_engine
-from edgeq.converters.exported_models import FRAMEWORKS
+from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.schemes import Scheme, resolve
 from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
@@ -194,7 +195,7 @@ def float_tflite(
     Raises:
         EdgeqError: see `convert_model`.
     """
-    kind = source.identify(path)
+    kind = model_kinds.identify(path)
     if kind == "tflite":
         return path
     with ExitStack() as stack:
@@ -204,8 +205,8 @@ def float_tflite(
         reader = open_reader(stack, path, process, options, verbose)
         assert reader is not None
         model = reader.lower(options, folder)
-        fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+        fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
         first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
         run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
-        lowering.check(model, reader.predict(first), run.outputs)
+        lower.check(model, reader.predict(first), run.outputs)
     return Path(model.file.path)

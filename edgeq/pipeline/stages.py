@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeq import api
 from edgeq.conversion.convert import float_tflite
-from edgeq.converters.source import identify
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
 from edgeq.packaging.assembly.build import make_package

@@ -299,7 +299,7 @@ def watch(
         (
             ["convert", models.path("fmnist_cnn.keras"), "-o", "{made}", *_CALIBRATION,
              "--statistic", "minmax", "--corrections", "bias"],
-            {"edgeq.converters.lean_start", "edgeq.converters.calibration_worker",
+            {"edgeq.converters.lowering.lean_start", "edgeq.converters.calibration_worker",
              "edgeq.converters.correction_worker", "agent.py worker"},
         ),
         (["bench", "{int8}", "--runs", 3], {"agent.py worker"}),
@@ -308,7 +308,7 @@ def watch(
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
              "--max-trials", 1, "--min-sqnr", 1],
-            {"edgeq.tuning.trial_worker", "edgeq.converters.lean_start"},
+            {"edgeq.tuning.trial_worker", "edgeq.converters.lowering.lean_start"},
         ),
     ],
     ids=["convert", "bench", "profile", "debug", "tune"],

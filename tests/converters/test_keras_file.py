@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.safe_reading import keras_file, plain_json
-from edgeq.converters.source import identify
 from edgeq.errors import SourceError
 
 CONFIG = {"class_name": "Sequential", "config": {"name": "m", "layers": []}}

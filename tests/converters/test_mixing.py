@@ -8,8 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
-from edgeq.converters import calibration, certificate, lowering, quantization
+from edgeq.converters import calibration, certificate, quantization
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering import lower
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import Mix, select_mix
@@ -154,7 +155,7 @@ def test_an_operator_without_a_16x8_kernel_is_named(
         [0], [1], [tiny_models.operator(0, [0], [1], tiny_models.schema.HardSwishOptionsT())],
     )  # fmt: skip
     path.write_bytes(tiny_models.model([graph], [(tiny_models.Operator.HARD_SWISH, 1)]))
-    model = lowering.adopt(path, ConvertOptions())
+    model = lower.adopt(path, ConvertOptions())
     samples = ({"image": np.array([-4, 0, 1, 4 + n], np.float32)} for n in range(4))
     seen = calibration.run_float_model(model, samples, tmp_path, 1)
     settings = (SCHEMES["int8"], "int8", "channel", tensorflow, tmp_path, Mix(int16=("swish",)))

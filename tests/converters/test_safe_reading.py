@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.lowering import FileReader
-from edgeq.converters.source import identify
+from edgeq.converters.lowering.lower import FileReader
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import LoweringError, SourceError
 from edgeq.values import ConvertOptions, FloatModel
 from tests.conftest import make_once

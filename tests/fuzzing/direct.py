@@ -42,8 +42,8 @@ def state(path: str) -> None:
 
 def torch_archive(path: str) -> None:
     """What is looked at before PyTorch is started."""
-    from edgeq.converters.source import identify
-    from edgeq.converters.torch_archive import refuse_code
+    from edgeq.converters.lowering.model_kinds import identify
+    from edgeq.converters.lowering.torch_archive import refuse_code
 
     if identify(Path(path)) == "torch":
         refuse_code(Path(path))
@@ -52,7 +52,7 @@ def torch_archive(path: str) -> None:
 def learned_ranges(path: str) -> None:
     """What is looked at in a Keras file before TensorFlow is started."""
     from edgeq.converters.learned_ranges import trained_granularity
-    from edgeq.converters.source import identify
+    from edgeq.converters.lowering.model_kinds import identify
 
     identify(Path(path))
     trained_granularity(Path(path))
@@ -74,9 +74,9 @@ def lowered(folder: str) -> None:
     import tempfile
 
     from edgeq.converters.children.process import TensorFlowProcess
-    from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
-    from edgeq.converters.lowering import FileReader
-    from edgeq.converters.source import identify
+    from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader
+    from edgeq.converters.lowering.lower import FileReader
+    from edgeq.converters.lowering.model_kinds import identify
     from edgeq.errors import EdgeqError, QuantizationError
     from edgeq.escaping import printable
     from edgeq.values import ConvertOptions

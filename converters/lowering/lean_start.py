@@ -37,7 +37,7 @@ def main() -> None:
     """Import TensorFlow, enter the sandbox, then serve requests until the parent closes."""
     gc.disable()
     with hidden(_OPTIONAL):
-        from edgeq.converters import worker
+        from edgeq.converters.lowering import tensorflow_worker
     gaps = sandbox.confine_as_planned()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        worker.serve(sys.stdin, channel, gaps)
+        tensorflow_worker.serve(sys.stdin, channel, gaps)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
-from edgeq.converters.source import identify
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import SourceError
 
 SUPPORTED = (

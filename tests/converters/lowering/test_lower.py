@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.converters import calibration, lowering
+from edgeq.converters import calibration
 from edgeq.converters.certificate import certify
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.lowering import FileReader
+from edgeq.converters.lowering import lower as lowering
+from edgeq.converters.lowering.lower import FileReader
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.rewriting import replace_half_used_splits
-from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
 from edgeq.values import ConvertOptions, FloatModel

@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.converters import frameworks, tflite
-from edgeq.converters.lowering import Arrays, check_shapes, finish, traced_batch
+from edgeq.converters.lowering import frameworks, tensorflow_lowering
+from edgeq.converters.lowering.lower import Arrays, check_shapes, finish, traced_batch
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
 
@@ -26,16 +26,16 @@ class LiveReader:
     kind = "python"
 
     def __init__(self, model: Any):
-        self._loaded = tflite.wrap_live(model)
+        self._loaded = tensorflow_lowering.wrap_live(model)
         self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
         """Trace and lower in this process."""
         declared = {spec.name: spec.shape for spec in self._loaded.inputs}
         shapes = check_shapes(options, declared)
-        inputs = tflite.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
-        traced, unrolled = tflite.trace(self._loaded, inputs)
-        content = tflite.lower(traced)
+        inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
+        traced, unrolled = tensorflow_lowering.trace(self._loaded, inputs)
+        content = tensorflow_lowering.lower(traced)
         # A live object has no bytes; what it computes is in the lowered model.
         digest = hashlib.sha256(content).hexdigest()
         return finish(
@@ -52,7 +52,7 @@ class LiveReader:
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `lowering.Reader`."""
-        return tflite.predict(self._loaded, inputs)
+        return tensorflow_lowering.predict(self._loaded, inputs)
 
     def rescaling(self) -> tuple[float, float] | None:
         """See `lowering.Reader`."""

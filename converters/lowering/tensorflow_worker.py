@@ -18,8 +18,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import errors
-from edgeq.converters import frameworks, tflite, tflite_quantizer
 from edgeq.converters.children.framing import read_sample, write_sample
+from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
 
 
 class Session:
@@ -27,7 +27,7 @@ class Session:
 
     def __init__(self, gaps: Sequence[str]) -> None:
         self.gaps = gaps
-        self.loaded: tflite.Loaded | None = None
+        self.loaded: tensorflow_lowering.Loaded | None = None
         self.traced: Any = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
@@ -46,9 +46,9 @@ class Session:
     def lower(self, out: str, batch: int | None, shapes: dict[str, list[int]]) -> dict[str, Any]:
         """Trace and lower the loaded model into `out`."""
         model = self._model()
-        inputs = tflite.fix_shapes(model.inputs, batch, shapes)
-        self.traced, unrolled = tflite.trace(model, inputs)
-        tflite.write(Path(out), tflite.lower(self.traced))
+        inputs = tensorflow_lowering.fix_shapes(model.inputs, batch, shapes)
+        self.traced, unrolled = tensorflow_lowering.trace(model, inputs)
+        tensorflow_lowering.write(Path(out), tensorflow_lowering.lower(self.traced))
         return {
             "unrolled": unrolled,
             "input_names": [spec.name for spec in inputs],
@@ -57,7 +57,7 @@ class Session:
 
     def predict(self, arrays: str, out: str) -> None:
         """Outputs of the source model for one framed sample, as another framed sample."""
-        outputs = tflite.predict(self._model(), self._named_inputs(arrays))
+        outputs = tensorflow_lowering.predict(self._model(), self._named_inputs(arrays))
         with Path(out).open("wb") as stream:
             write_sample(stream, list(outputs.values()))
 
@@ -72,17 +72,19 @@ class Session:
             made = tflite_quantizer.quantize_int16x8(content, io, **options)
         else:
             made = tflite_quantizer.quantize_int8(content, io, **options)
-        tflite.write(Path(out), made)
+        tensorflow_lowering.write(Path(out), made)
 
     def refresh_versions(self, path: str, out: str) -> None:
         """See `tflite_quantizer.refresh_versions`."""
-        tflite.write(Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes()))
+        tensorflow_lowering.write(
+            Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes())
+        )
 
     def stock_calibrate(self, path: str, samples: str, out: str) -> None:
         """Calibrate a float flatbuffer file with TFLite's own calibrator."""
         source = _read_samples(Path(samples))
         content = tflite_quantizer.stock_calibrate(Path(path).read_bytes(), source)
-        tflite.write(Path(out), content)
+        tensorflow_lowering.write(Path(out), content)
 
     def stock_convert(
         self, samples: str, out: str, scheme: str, io: str, per_channel: bool
@@ -95,17 +97,17 @@ class Session:
             io,
             per_channel=per_channel,
         )
-        tflite.write(Path(out), content)
+        tensorflow_lowering.write(Path(out), content)
 
     def versions(self) -> dict[str, str]:
         """See `tflite.versions`."""
-        return tflite.versions()
+        return tensorflow_lowering.versions()
 
     def _named_inputs(self, path: str) -> dict[str, NDArray[Any]]:
         sample = next(_read_samples(Path(path)))
         return {s.name: array for s, array in zip(self._model().inputs, sample, strict=True)}
 
-    def _model(self) -> tflite.Loaded:
+    def _model(self) -> tensorflow_lowering.Loaded:
         assert self.loaded is not None, "load comes first"
         return self.loaded
 

@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters import tflite
 from edgeq.converters.learned_ranges import PACKAGE
+from edgeq.converters.lowering import tensorflow_lowering
+from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.safe_reading.keras_names import REFUSED
-from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
 from edgeq.tflite import flatbuffer
 
@@ -114,7 +114,7 @@ def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
             compile=False,
             safe_mode=not trusted,
         )
-        return tflite.wrap_keras(model, f"keras {keras.__version__}")
+        return tensorflow_lowering.wrap_keras(model, f"keras {keras.__version__}")
     except Exception as error:
         saved = file.version
         if saved.startswith("2."):
@@ -153,7 +153,7 @@ def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
         f"Saved with Keras {file.version}; {here} read it without arguments that are new and "
         "unused."
     )
-    return tflite.wrap_keras(model, f"keras {here}", (note,))
+    return tensorflow_lowering.wrap_keras(model, f"keras {here}", (note,))
 
 
 def _without_unknown(value: Any) -> Any:
@@ -213,7 +213,7 @@ def _load_with_tf_keras(
         f"{refused_by} cannot read this file ({_reason(refusal)}); "
         f"it was read with tf_keras {tf_keras.__version__}."
     )
-    return tflite.wrap_keras(model, f"tf_keras {tf_keras.__version__}", (note,))
+    return tensorflow_lowering.wrap_keras(model, f"tf_keras {tf_keras.__version__}", (note,))
 
 
 def _reason(error: Exception) -> str:
@@ -271,7 +271,7 @@ def _load_saved_model(
         refused_by = f"tensorflow {tf.__version__}"
         return _load_with_tf_keras(path, path, objects, refused_by, error, trusted=trusted)
     function = _choose_signature(path, restored.signatures, signature)
-    loaded = tflite.wrap_function(function, f"tensorflow {tf.__version__}")
+    loaded = tensorflow_lowering.wrap_function(function, f"tensorflow {tf.__version__}")
     # The variables live as long as the restored object does.
     object.__setattr__(loaded.call, "__wrapped__", restored)
     return loaded
@@ -384,7 +384,7 @@ def _first_normalized(loaded: Loaded, arrays: Arrays) -> tuple[Any, NDArray[Any]
         layer.call = watch(layer)
     try:
         if watched:
-            tflite.predict(loaded, arrays)
+            tensorflow_lowering.predict(loaded, arrays)
     except _SeenError:
         return seen[0]
     finally:

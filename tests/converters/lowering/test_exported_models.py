@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.converters.exported_models import (
+from edgeq.converters.lowering.exported_models import (
     ExportedReader,
     describe_layout,
     find_moves,
@@ -190,7 +190,7 @@ def test_a_file_marked_as_litert_torch_marks_it_is_quantized_whole(
 
 @pytest.mark.parametrize("name", ["torch_child", "onnx_child", "onnxsim_child", "litert_child"])
 def test_a_child_needs_of_edgeq_only_the_sandbox_that_its_start_brings(name: str) -> None:
-    import edgeq.converters.exported_models as module
+    import edgeq.converters.lowering.exported_models as module
 
     text = Path(module.__file__).with_name(f"{name}.py").read_text()
     found = re.findall(r"^\s*(?:from|import) (edgeq\S*)", text, re.M)

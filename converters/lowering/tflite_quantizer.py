@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.tflite import run_converter
+from edgeq.converters.lowering.tensorflow_lowering import run_converter
 from edgeq.errors import QuantizationError
 
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from edgeq.children import launch
 from edgeq.converters.children.process import ChildProcess
-from edgeq.converters.lowering import Arrays, check_shapes, finish
+from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
+from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.samples.input_shapes import show_shape
-from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
