@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeq.children import launch
-from edgeq.converters.calibration import Inputs, batches
+from edgeq.converters.calibration.calibrate import Inputs, batches
 from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import FloatModel, LayerCorrection

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.calibration.learned_ranges import trained_granularity
 from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.qat_layers import FakeQuantize, observing
 from edgeq.converters.samples.open_samples import choose, open_samples

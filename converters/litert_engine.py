@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
-from edgeq.converters.calibration import batches
+from edgeq.converters.calibration.calibrate import batches
 from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.converters.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError

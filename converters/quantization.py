@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.converters import weights
-from edgeq.converters.calibration import batches, write_ranges
+from edgeq.converters.calibration.calibrate import batches, write_ranges
 from edgeq.converters.children.framing import write_sample
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.mixing import mix_in

@@ -72,7 +72,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/device_runners/test_health.py", "tests/test_timing.py"),
     ),
     "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
-    "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
+    "statistics": (
+        "converters/calibration/statistics.py",
+        ("tests/converters/calibration/test_statistics.py",),
+    ),
     "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
     "verify": (
         "edgeq/packaging/verification/verify.py",

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.learned_ranges import PACKAGE
+from edgeq.converters.calibration.learned_ranges import PACKAGE
 from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model

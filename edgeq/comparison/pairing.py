@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_layout, read_preprocessing
-from edgeq.converters.calibration import batch_size
+from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.dequantized import float_twin
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.model_kinds import KINDS, identify

@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
-from edgeq.converters import calibration
-from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
@@ -49,9 +49,7 @@ def run_float(
     observe = _what_to_observe(job, model)
     linter = lint.Linter(model.inputs) if job.scheme.needs_data else None
     fed = feed(job, model, plan, "calibrate", linter)
-    first = list(
-        islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibration.batch_size(model.inputs)))
-    )
+    first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
     if not first and linter is not None:
         _judge(linter, (), issues)
     # Not side by side with the float model: both would use all cores, and hinder each other.
@@ -83,7 +81,7 @@ def why_stock(job: Job, model: FloatModel) -> str | None:
     """Why TensorFlow Lite's own calibrator has to do the work, None when edgeq's can."""
     if job.options.calibrator == "tflite":
         return "--calibrator tflite was given"
-    return calibration.why_stock(Path(model.file.path).read_bytes())
+    return calibrate.why_stock(Path(model.file.path).read_bytes())
 
 
 def feed(
@@ -111,7 +109,7 @@ def _ask_source(
     reader: Reader, model: FloatModel, first: Sequence[Inputs], linter: lint.Linter | None
 ) -> tuple[Arrays, tuple[lint.InputHints, ...]]:
     """The source model's outputs for the check, and what it tells about the values it expects."""
-    inputs = calibration.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
+    inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     expected = reader.predict(inputs)
     if linter is None or len(model.inputs) != 1:
         return expected, ()
@@ -121,7 +119,7 @@ def _ask_source(
     name = model.inputs[0].name
     statistics = None
     if all(sample[name].shape == few[0][name].shape for sample in whole):
-        statistics = reader.batch_statistics(calibration.stack(whole, model.inputs))
+        statistics = reader.batch_statistics(calibrate.stack(whole, model.inputs))
     hint = lint.InputHints(
         name=name,
         rescaling=reader.rescaling(),

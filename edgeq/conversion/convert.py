@@ -24,14 +24,14 @@ from edgeq.conversion.proof import check_gates, measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.selection import Made
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
-from edgeq.converters import calibration, learned_ranges
+from edgeq.converters.calibration import calibrate, learned_ranges
+from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections import parse_corrections
 from edgeq.converters.engines import check_engine
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.schemes import Scheme, resolve
-from edgeq.converters.statistics import check_statistic
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
@@ -206,7 +206,7 @@ def float_tflite(
         assert reader is not None
         model = reader.lower(options, folder)
         fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
-        first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
-        run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+        first = calibrate.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+        run = calibrate.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
         lower.check(model, reader.predict(first), run.outputs)
     return Path(model.file.path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
-from edgeq.converters.calibration import FloatRun, FloatRunner
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds

@@ -21,7 +21,7 @@ from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
-from edgeq.converters.calibration import batch_size
+from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain

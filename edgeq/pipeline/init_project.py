@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.calibration.learned_ranges import trained_granularity
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.model_kinds import KINDS, identify
 from edgeq.converters.samples.generators import is_function_reference

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.learned_ranges import trained_granularity
+from edgeq.converters.calibration.learned_ranges import trained_granularity
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.schemes import SCHEMES, resolve

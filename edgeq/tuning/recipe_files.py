@@ -16,8 +16,8 @@ from edgeq.conversion.range_candidates import (
     make_variants,
 )
 from edgeq.converters import quantization
+from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections import BEFORE
-from edgeq.converters.histograms import compact
 from edgeq.converters.mixing import pair_operators
 from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store

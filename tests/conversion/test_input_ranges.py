@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeq import api
 from edgeq.converters import stepping
-from edgeq.converters.input_rounding import round_input
+from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Conversion, TensorSpec
 from tests.tiny_models import Operator, graph, model, operator, tensor

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters import calibration
+from edgeq.converters.calibration import calibrate
 from edgeq.converters.lowering import exported_models, lower
 from edgeq.converters.lowering.exported_models import ExportedReader
 from edgeq.converters.lowering.model_kinds import identify
@@ -52,8 +52,8 @@ def read_exported(tmp_path: Path) -> Callable[..., FloatModel]:
         with ExportedReader(path, identify(path), options) as reader:
             model = reader.lower(options, tmp_path)
             drawn = lower.random_samples(model.inputs, 4, seed=0)
-            first = calibration.first_inputs(iter(drawn), model.inputs, 4)
-            run = calibration.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
+            first = calibrate.first_inputs(iter(drawn), model.inputs, 4)
+            run = calibrate.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
             return lower.check(model, reader.predict(first), run.outputs)
 
     return read

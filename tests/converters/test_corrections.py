@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import calibration, layers, quantization
+from edgeq.converters import layers, quantization
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.squashing import unsquash
-from edgeq.converters.statistics import choose_ranges
 from edgeq.converters.stepping import Stepper
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
@@ -38,7 +39,7 @@ def quantized(
 ) -> bytes:
     """INT8 by min-max, per tensor, so that there is something to correct."""
     folder = tmp_path_factory.mktemp("quantized")
-    run = calibration.run_float_model(float_mobilenet, fed(load("calibration", 100)), folder, 1)
+    run = calibrate.run_float_model(float_mobilenet, fed(load("calibration", 100)), folder, 1)
     ranges = choose_ranges(run.statistics, "minmax")
     return quantization.quantize(
         float_mobilenet, ranges, SCHEMES["int8"], "int8", "tensor", tensorflow, folder

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import calibration, quantization
+from edgeq.converters import quantization
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.squashing import unsquash
-from edgeq.converters.statistics import choose_ranges
 from edgeq.converters.stepping import Stepper
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
@@ -56,7 +57,7 @@ def quantized(
 ) -> Callable[[float], bytes]:
     folder = tmp_path_factory.mktemp("quantized")
     fed = ({"image": image} for image in IMAGES)
-    run = calibration.run_float_model(float_mobilenet, fed, folder, 1)
+    run = calibrate.run_float_model(float_mobilenet, fed, folder, 1)
     ranges = choose_ranges(run.statistics, "minmax")
     settings = (SCHEMES["int8"], "int8", "channel", tensorflow, folder)
     return quantization.quantize(float_mobilenet, ranges, *settings)

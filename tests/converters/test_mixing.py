@@ -8,13 +8,14 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
-from edgeq.converters import calibration, certificate, quantization
+from edgeq.converters import certificate, quantization
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import lower
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import Mix, select_mix
-from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
@@ -32,7 +33,7 @@ def fed() -> Iterator[dict[str, np.ndarray]]:
 @pytest.fixture(scope="module")
 def ranges(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactory) -> Ranges:
     folder = tmp_path_factory.mktemp("ranges")
-    run = calibration.run_float_model(float_mobilenet, fed(), folder, 1)
+    run = calibrate.run_float_model(float_mobilenet, fed(), folder, 1)
     return choose_ranges(run.statistics, "minmax")
 
 
@@ -157,7 +158,7 @@ def test_an_operator_without_a_16x8_kernel_is_named(
     path.write_bytes(tiny_models.model([graph], [(tiny_models.Operator.HARD_SWISH, 1)]))
     model = lower.adopt(path, ConvertOptions())
     samples = ({"image": np.array([-4, 0, 1, 4 + n], np.float32)} for n in range(4))
-    seen = calibration.run_float_model(model, samples, tmp_path, 1)
+    seen = calibrate.run_float_model(model, samples, tmp_path, 1)
     settings = (SCHEMES["int8"], "int8", "channel", tensorflow, tmp_path, Mix(int16=("swish",)))
     with pytest.raises(QuantizationError) as caught:
         quantization.quantize(model, choose_ranges(seen.statistics, "minmax"), *settings)

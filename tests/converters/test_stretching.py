@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.equalization import equalize, find_pairs
+from edgeq.converters.calibration.equalization import equalize, find_pairs
 from edgeq.converters.matching import match_operators
 from edgeq.converters.stretching import find_stretches
 from edgeq.tflite import flatbuffer

@@ -51,7 +51,7 @@ def torch_archive(path: str) -> None:
 
 def learned_ranges(path: str) -> None:
     """What is looked at in a Keras file before TensorFlow is started."""
-    from edgeq.converters.learned_ranges import trained_granularity
+    from edgeq.converters.calibration.learned_ranges import trained_granularity
     from edgeq.converters.lowering.model_kinds import identify
 
     identify(Path(path))

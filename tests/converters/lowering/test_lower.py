@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.converters import calibration
+from edgeq.converters.calibration import calibrate
 from edgeq.converters.certificate import certify
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import lower as lowering
@@ -43,8 +43,8 @@ def read_and_check(
     reader = FileReader(path, identify(path), process)
     model = reader.lower(ConvertOptions(**settings), folder)
     drawn = lowering.random_samples(model.inputs, 3, seed=0)
-    first = calibration.first_inputs(iter(drawn), model.inputs, 3)
-    run = calibration.run_float_model(model, iter(drawn), folder, 3, "nothing")
+    first = calibrate.first_inputs(iter(drawn), model.inputs, 3)
+    run = calibrate.run_float_model(model, iter(drawn), folder, 3, "nothing")
     return lowering.check(model, reader.predict(first), run.outputs)
 
 
@@ -94,7 +94,7 @@ def test_recurrent_layers_are_unrolled(
 ) -> None:
     model = read_and_check(shared / name, tensorflow, tmp_path)
     assert model.unrolled_layers == (layer,)
-    assert calibration.why_stock(Path(model.file.path).read_bytes()) is None
+    assert calibrate.why_stock(Path(model.file.path).read_bytes()) is None
 
 
 def test_a_split_with_an_unread_part_is_gone(shared: Path, lower: Lower) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters import quantization
+from edgeq.converters.calibration.zero_ranges import mend_ranges
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.schemes import Scheme
 from edgeq.errors import QuantizationError, UsageError

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children import launch
+from edgeq.converters.calibration.statistics import Statistics
 from edgeq.converters.children.framing import write_sample
-from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
@@ -84,7 +84,7 @@ class FloatRunner:
         self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
         with self._log.open("wb") as errors:
             self._child = launch.start(
-                ["edgeq.converters.calibration_worker"],
+                ["edgeq.converters.calibration.worker"],
                 folders=[folder],
                 late=True,
                 stdin=subprocess.PIPE,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeq import api, models
-from edgeq.converters import histograms
-from edgeq.converters.statistics import BINS, Statistics, bin_numbers, make_ranges
+from edgeq.converters.calibration import histograms
+from edgeq.converters.calibration.statistics import BINS, Statistics, bin_numbers, make_ranges
 from edgeq.records.reading import read_record
 from edgeq.values import Histogram, TensorRange
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeq.converters.calibration_worker import Observer
-from edgeq.converters.statistics import bin_numbers
+from edgeq.converters.calibration.statistics import bin_numbers
+from edgeq.converters.calibration.worker import Observer
 
 SMALL, LARGE = 1.0, 100.0
 Array = np.ndarray

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeq.converters.statistics import (
+from edgeq.converters.calibration.statistics import (
     Counts,
     Floats,
     Statistics,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.statistics import make_ranges
+from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
 from edgeq.values import Ranges
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.saturation import Limit
+from edgeq.converters.calibration.saturation import Limit
 from edgeq.tflite import flatbuffer, quantmath
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.saturation import Limit, find_limits
+from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
 
 _BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})

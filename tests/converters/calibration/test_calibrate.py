@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import calibration
-from edgeq.converters.calibration import run_float_model, why_stock, write_ranges
-from edgeq.converters.calibration_worker import observable
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.calibrate import run_float_model, why_stock, write_ranges
+from edgeq.converters.calibration.statistics import choose_ranges
+from edgeq.converters.calibration.worker import observable
+from edgeq.converters.calibration.zero_ranges import mend_ranges
 from edgeq.converters.children.framing import read_sample, write_sample
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.range_mending import mend_ranges
-from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
 
 
-def pictures(model: FloatModel, count: int, scale: float = 1.0) -> Iterator[calibration.Inputs]:
+def pictures(model: FloatModel, count: int, scale: float = 1.0) -> Iterator[calibrate.Inputs]:
     with np.load(models.path("fashion_mnist_calibration.npz")) as stored:
         for picture in stored["x"][:count]:
             yield {model.inputs[0].name: picture.astype(np.float32) * np.float32(scale)}
 
 
-def minmax(run: calibration.FloatRun) -> Ranges:
+def minmax(run: calibrate.FloatRun) -> Ranges:
     return choose_ranges(run.statistics, "minmax")
 
 
@@ -204,25 +204,25 @@ def test_a_short_last_batch_repeats_its_last_sample(
 ) -> None:
     inputs = specs(size, size)
     samples = ({"x0": np.full(2, n), "x1": np.full(2, -n)} for n in range(count))
-    found = list(calibration.batches(samples, inputs))
+    found = list(calibrate.batches(samples, inputs))
     assert [batch["x0"][:, 0].tolist() for batch in found] == expected
     assert [(-batch["x1"][:, 1]).tolist() for batch in found] == expected
 
 
 def test_the_largest_batch_of_the_inputs_counts() -> None:
-    assert calibration.batch_size(specs(1, 4)) == 4
-    assert calibration.batch_size(specs(-1)) == 1
-    assert calibration.batch_size([TensorSpec("scalar", (), "float32")]) == 1
+    assert calibrate.batch_size(specs(1, 4)) == 4
+    assert calibrate.batch_size(specs(-1)) == 1
+    assert calibrate.batch_size([TensorSpec("scalar", (), "float32")]) == 1
 
 
 def test_the_first_inputs_are_those_of_the_kept_batches() -> None:
     samples = [{"x0": np.full(2, n)} for n in range(5)]
-    found = calibration.first_inputs(iter(samples), specs(2), 2)
+    found = calibrate.first_inputs(iter(samples), specs(2), 2)
     assert found["x0"][:, 0].tolist() == [0, 1, 2, 3]
-    found = calibration.first_inputs(iter(samples), specs(2), 9)
+    found = calibrate.first_inputs(iter(samples), specs(2), 9)
     assert found["x0"][:, 0].tolist() == [0, 1, 2, 3, 4, 4]
     sizes = [{"x0": np.full((n, 2), n)} for n in (1, 2, 1)]  # a dynamic dimension
-    assert calibration.first_inputs(iter(sizes), specs(-1), 3)["x0"][:, 0, 0].tolist() == [1, 1]
+    assert calibrate.first_inputs(iter(sizes), specs(-1), 3)["x0"][:, 0, 0].tolist() == [1, 1]
 
 
 def test_samples_survive_the_pipe_format(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters import statistics as statistics_module
-from edgeq.converters.calibration_worker import Observer
-from edgeq.converters.statistics import (
+from edgeq.converters.calibration import statistics as statistics_module
+from edgeq.converters.calibration.statistics import (
     BINS,
     HALF_BINS,
     ExactSum,
@@ -21,6 +20,7 @@ from edgeq.converters.statistics import (
     choose_ranges,
     in_ascending_order,
 )
+from edgeq.converters.calibration.worker import Observer
 from edgeq.errors import DataError, UsageError
 
 Samples = list[np.ndarray]

@@ -7,14 +7,14 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeq.converters import stepping
-from edgeq.converters.saturation import (
+from edgeq.converters.calibration.logits import seen_limits, unsquash
+from edgeq.converters.calibration.saturation import (
     find_limits,
     limit_ranges,
     needed,
     needed_rows,
     read_by_softmax,
 )
-from edgeq.converters.squashing import seen_limits, unsquash
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, tensor

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import calibration, equalization
-from edgeq.converters.equalization import equalize, find_pairs
-from edgeq.converters.statistics import Statistics
+from edgeq.converters.calibration import calibrate, equalization
+from edgeq.converters.calibration.equalization import equalize, find_pairs
+from edgeq.converters.calibration.statistics import Statistics
 from edgeq.converters.stepping import Stepper
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
@@ -27,7 +27,7 @@ def seen(
 ) -> Statistics:  # fmt: skip
     fed = ({"image": image} for image in samples["image"])
     folder = tmp_path_factory.mktemp("seen")
-    return calibration.run_float_model(float_mobilenet, fed, folder, 1).statistics
+    return calibrate.run_float_model(float_mobilenet, fed, folder, 1).statistics
 
 
 def outputs(content: bytes, samples: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeq.converters.statistics import make_ranges
+from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
 from edgeq.values import Ranges, TensorRange
 
