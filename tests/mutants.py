@@ -71,7 +71,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "device_runners/health.py",
         ("tests/device_runners/test_health.py", "tests/test_timing.py"),
     ),
-    "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
+    "rounding": (
+        "converters/corrections/rounding.py",
+        ("tests/converters/corrections/test_rounding.py",),
+    ),
     "statistics": (
         "converters/calibration/statistics.py",
         ("tests/converters/calibration/test_statistics.py",),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
-from edgeq.converters.corrections import parse_corrections
+from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.samples import lint

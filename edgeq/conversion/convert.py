@@ -27,7 +27,7 @@ from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
 from edgeq.converters.calibration import calibrate, learned_ranges
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.corrections import parse_corrections
+from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.engines import check_engine
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS

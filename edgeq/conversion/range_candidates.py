@@ -17,7 +17,7 @@ from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.calibration.zero_ranges import mend_ranges
-from edgeq.converters.corrections import parse_corrections
+from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.issues import make_issue

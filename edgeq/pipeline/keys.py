@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeq.converters.calibration.statistics import check_statistic
-from edgeq.converters.corrections import parse_corrections
+from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.engines import ENGINES
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.converters.schemes import GRANULARITIES, SCHEMES

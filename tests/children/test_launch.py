@@ -300,7 +300,7 @@ def watch(
             ["convert", models.path("fmnist_cnn.keras"), "-o", "{made}", *_CALIBRATION,
              "--statistic", "minmax", "--corrections", "bias"],
             {"edgeq.converters.lowering.lean_start", "edgeq.converters.calibration.worker",
-             "edgeq.converters.correction_worker", "agent.py worker"},
+             "edgeq.converters.corrections.worker", "agent.py worker"},
         ),
         (["bench", "{int8}", "--runs", 3], {"agent.py worker"}),
         (["profile", "{int8}", "--runs", 3], {"agent.py script"}),

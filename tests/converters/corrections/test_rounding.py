@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeq.converters import rounding
-from edgeq.converters.rounding import Moments
+from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.rounding import Moments
 
 Real = np.ndarray
 

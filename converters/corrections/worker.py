@@ -18,10 +18,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters import layers, rounding
+from edgeq.converters import layers
 from edgeq.converters.children.framing import read_sample
+from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.rounding import Moments, Real
 from edgeq.converters.layers import Layer
-from edgeq.converters.rounding import Moments, Real
 from edgeq.converters.stepping import Stepper
 from edgeq.tflite import flatbuffer, quantmath
 

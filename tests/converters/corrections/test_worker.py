@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.correction_worker import correct_tree
+from edgeq.converters.corrections.worker import correct_tree
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import INT8, Operator, graph, model, operator, schema, tensor
 

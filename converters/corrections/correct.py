@@ -81,7 +81,7 @@ def correct(
     )
     with paths["log"].open("wb") as errors:
         child = launch.start(
-            ["edgeq.converters.correction_worker"],
+            ["edgeq.converters.corrections.worker"],
             folders=[folder],
             environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             stdin=subprocess.PIPE,

@@ -12,7 +12,7 @@ from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.corrections import CORRECTIONS, correct, parse_corrections
+from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.stepping import Stepper
 from edgeq.errors import QuantizationError, UsageError
