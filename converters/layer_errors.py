@@ -19,9 +19,9 @@ from edgeq.accuracy.columns import Columns, find_columns
 from edgeq.accuracy.parts import PartMeter
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.saturation import Limit, find_limits, needed_rows, read_by_softmax
-from edgeq.converters.dequantized import float_twin
-from edgeq.converters.matching import match_operators
-from edgeq.converters.stepping import Stepper, run_operators
+from edgeq.converters.graph.dequantized import float_twin
+from edgeq.converters.graph.matching import match_operators
+from edgeq.converters.graph.operator_stepper import Stepper, run_operators
 from edgeq.converters.stretching import find_stretches
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import LayerEffect

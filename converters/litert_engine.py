@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeq.children import launch
 from edgeq.converters.calibration.calibrate import batches
 from edgeq.converters.children.other_python import OtherPython, find_python
-from edgeq.converters.layout import stored_weights
+from edgeq.converters.graph.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.converters import weights
 from edgeq.converters.calibration.calibrate import batches, write_ranges
 from edgeq.converters.children.framing import write_sample
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.mixing import mix_in
-from edgeq.converters.rewriting import drop_stablehlo_flag
+from edgeq.converters.graph import weight_only
+from edgeq.converters.graph.mixed_precision import mix_in
+from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
@@ -49,9 +49,9 @@ def quantize(
     if scheme.name == "fp32":
         return content
     if scheme.name == "fp16":
-        return weights.quantize_fp16(content)
+        return weight_only.quantize_fp16(content)
     if scheme.name == "dynamic":
-        hybrid = weights.quantize_dynamic(content, per_channel=per_channel)
+        hybrid = weight_only.quantize_dynamic(content, per_channel=per_channel)
         return _through(process, folder, hybrid, "refresh_versions")
     assert ranges is not None, "calibrated schemes come with ranges"
     calibrated = write_ranges(content, ranges)

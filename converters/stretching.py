@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.calibration.equalization import INPUT_AXIS, Pair, find_pairs
-from edgeq.converters.dequantized import dequantize_constant
-from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.converters.graph.dequantized import dequantize_constant
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
 
 Factors = NDArray[np.float64]

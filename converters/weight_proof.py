@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.converters.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
 from edgeq.converters.schemes import Scheme
-from edgeq.converters.weights import CHANNEL_AXIS
 from edgeq.values import Certificate, OperatorReport
 
 # Of other dtypes are the tables that a GATHER looks indices up in.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
 from edgeq.values import Ranges, TensorRange
 

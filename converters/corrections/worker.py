@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters import layers
 from edgeq.converters.children.framing import read_sample
 from edgeq.converters.corrections import rounding
 from edgeq.converters.corrections.rounding import Moments, Real
-from edgeq.converters.layers import Layer
-from edgeq.converters.stepping import Stepper
+from edgeq.converters.graph import layers
+from edgeq.converters.graph.layers import Layer
+from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer, quantmath
 
 _CHECKED = 4  # every fourth sample does not fit, but checks

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edgeq.children import launch
 from edgeq.converters.children.framing import read_sample, write_sample
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.finite import require_finite_constants
-from edgeq.converters.rewriting import replace_half_used_splits
+from edgeq.converters.graph.finite_weights import require_finite_constants
+from edgeq.converters.graph.rewriting import replace_half_used_splits
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer

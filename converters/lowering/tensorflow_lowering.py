@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters import finite
+from edgeq.converters.graph import finite_weights
 from edgeq.errors import LoweringError
 from edgeq.values import TensorSpec
 
@@ -234,7 +234,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
             concrete = None
     if concrete is None:  # the number of time steps is unknown: the loop has to stay
         names, concrete = (), _trace(loaded, signature)
-    finite.require_finite_variables(concrete.variables, loaded.layers)
+    finite_weights.require_finite_variables(concrete.variables, loaded.layers)
     return concrete, tuple(names)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.calibration.calibrate import batch_size
-from edgeq.converters.layers import fed_tensors
+from edgeq.converters.graph.layers import fed_tensors
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.quantmath import difference
 

@@ -9,7 +9,8 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.calibration_pass import feed
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.conversion.selection import Made
-from edgeq.converters import dequantized, litert_engine, quantization, widening
+from edgeq.converters import litert_engine, quantization
+from edgeq.converters.graph import dequantized, widening
 from edgeq.converters.lowering import lower
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import CertificateError

@@ -13,7 +13,7 @@ from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.folding import find_unfolded
+from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.lower import FileReader, Reader

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.certificate import certify
-from edgeq.converters.matching import pair_layers
+from edgeq.converters.graph.matching import pair_layers
 from edgeq.device_runners import agent, health, profiler
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts

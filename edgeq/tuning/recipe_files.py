@@ -18,7 +18,7 @@ from edgeq.conversion.range_candidates import (
 from edgeq.converters import quantization
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import BEFORE
-from edgeq.converters.mixing import pair_operators
+from edgeq.converters.graph.mixed_precision import pair_operators
 from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Part, Recording

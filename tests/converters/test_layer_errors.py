@@ -12,10 +12,10 @@ from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.graph.mixed_precision import mix_in
+from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
-from edgeq.converters.mixing import mix_in
 from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.stepping import Stepper
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

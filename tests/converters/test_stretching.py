@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.calibration.equalization import equalize, find_pairs
-from edgeq.converters.matching import match_operators
+from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.stretching import find_stretches
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

@@ -9,7 +9,7 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate, equalization
 from edgeq.converters.calibration.equalization import equalize, find_pairs
 from edgeq.converters.calibration.statistics import Statistics
-from edgeq.converters.stepping import Stepper
+from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 

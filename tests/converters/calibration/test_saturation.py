@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq.converters import stepping
 from edgeq.converters.calibration.logits import seen_limits, unsquash
 from edgeq.converters.calibration.saturation import (
     find_limits,
@@ -15,6 +14,7 @@ from edgeq.converters.calibration.saturation import (
     needed_rows,
     read_by_softmax,
 )
+from edgeq.converters.graph import operator_stepper
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, tensor
@@ -146,7 +146,7 @@ def test_outputs_are_taken_before_the_softmax(float_cnn: FloatModel) -> None:
     images = np.random.default_rng(0).uniform(0, 255, (3, 1, 28, 28, 1)).astype(np.float32)
     results = []
     for own in (tree, before):
-        stepper = stepping.Stepper(own, {"image": images})
+        stepper = operator_stepper.Stepper(own, {"image": images})
         stepper.run_to(len(own.subgraphs[0].operators))
         results.append(stepper.real(flatbuffer.indices(own.subgraphs[0].outputs)[0]))
     np.testing.assert_allclose(softmax(results[1]), results[0], atol=1e-5)

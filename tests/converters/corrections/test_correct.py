@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import layers, quantization
+from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
+from edgeq.converters.graph import layers
+from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.stepping import Stepper
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, LayerCorrection

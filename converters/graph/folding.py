@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from edgeq.converters import layers
+from edgeq.converters.graph import layers
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 

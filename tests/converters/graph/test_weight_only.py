@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters import weights
 from edgeq.converters.certificate import certify
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.graph import weight_only
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
@@ -38,7 +38,7 @@ def test_dynamic_weights_are_int8_and_the_model_still_runs(
     float_cnn: FloatModel, tensorflow: TensorFlowProcess, tmp_path: Path, pictures: np.ndarray
 ) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    (tmp_path / "a.tflite").write_bytes(weights.quantize_dynamic(content, per_channel=True))
+    (tmp_path / "a.tflite").write_bytes(weight_only.quantize_dynamic(content, per_channel=True))
     tensorflow.call("refresh_versions", path=str(tmp_path / "a.tflite"), out=tmp_path / "b.tflite")
     proof = certify(tmp_path / "b.tflite")
     assert {op.precision for op in proof.operators if op.weight_dtype == "int8"} == {"dynamic"}
@@ -55,7 +55,7 @@ def test_per_channel_dense_weights_need_a_newer_runtime_than_per_tensor(
     versions = {}
     for per_channel in (True, False):
         source, out = tmp_path / "a.tflite", tmp_path / "b.tflite"
-        source.write_bytes(weights.quantize_dynamic(content, per_channel=per_channel))
+        source.write_bytes(weight_only.quantize_dynamic(content, per_channel=per_channel))
         tensorflow.call("refresh_versions", path=str(source), out=out)
         versions[per_channel] = certify(out).min_runtime_version
     assert versions == {True: "2.17.0", False: "2.3.0"}
@@ -65,7 +65,7 @@ def test_fp16_halves_the_file_and_barely_moves_the_outputs(
     float_cnn: FloatModel, pictures: np.ndarray
 ) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    tree = flatbuffer.parse(weights.quantize_fp16(content), "m")
+    tree = flatbuffer.parse(weight_only.quantize_fp16(content), "m")
     flatbuffer.compact(tree)
     half = flatbuffer.serialize(tree)
     assert len(half) < 0.55 * len(content)
@@ -82,7 +82,7 @@ def test_a_weight_beyond_fp16_is_an_error(float_cnn: FloatModel) -> None:
     values.flat[0] = 1e6
     tree.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
     with pytest.raises(QuantizationError) as caught:
-        weights.quantize_fp16(flatbuffer.serialize(tree))
+        weight_only.quantize_fp16(flatbuffer.serialize(tree))
     assert str(caught.value) == (
         f"Weight {flatbuffer.text(tensor.name)!r} reaches 1e+06, beyond FP16's 65504. "
         "Use --scheme fp32 or dynamic for this model."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq.converters import layers, stepping
+from edgeq.converters.graph import layers, operator_stepper
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import Operator, graph, model, operator, tensor
 
@@ -44,7 +44,7 @@ def assert_linear(tree: Any, bias: np.ndarray, inputs: np.ndarray, most: int) ->
     """The rows times the grouped weights are what the interpreter computes."""
     (layer,) = layers.find_layers(tree)
     step = tree.subgraphs[0].operators[0]
-    outputs = stepping.run_operators(tree, [step], [3], {0: inputs}, len(inputs))[3]
+    outputs = operator_stepper.run_operators(tree, [step], [3], {0: inputs}, len(inputs))[3]
     rows = layers.choose_rows(layer, step, len(inputs), most)
     seen = layers.gather(layer, step, inputs, rows, 0)
     weights = layers.group_weights(layer, flatbuffer.constant(tree, tree.subgraphs[0].tensors[1]))

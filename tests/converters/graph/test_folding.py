@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.folding import find_unfolded
+from edgeq.converters.graph.folding import find_unfolded
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 from tests import tiny_models

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
 
 # Codes of ActivationFunctionType: RELU, RELU_N1_TO_1, RELU6.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeq.converters.widening import block_details
+from edgeq.converters.graph.widening import block_details
 from edgeq.tflite import flatbuffer
 
 # Input index of the weights of operators whose weights a quantizer is expected to quantize.
