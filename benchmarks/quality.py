@@ -32,7 +32,7 @@ from edgeq import api
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
 from edgeq.conversion import scoring
-from edgeq.converters.certificate import certify
+from edgeq.converters.proof.certificate import certify
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError

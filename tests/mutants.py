@@ -52,10 +52,13 @@ _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "certificate": (
-        "converters/certificate.py",
+        "converters/proof/certificate.py",
         (
-            "tests/converters/test_certificate.py",
-            *(f"--deselect=tests/converters/test_certificate.py::{name}" for name in _REAL_MODELS),
+            "tests/converters/proof/test_certificate.py",
+            *(
+                f"--deselect=tests/converters/proof/test_certificate.py::{name}"
+                for name in _REAL_MODELS
+            ),
         ),
     ),
     "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),

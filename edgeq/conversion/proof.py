@@ -7,8 +7,8 @@ from pathlib import Path
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
 from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
 from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
-from edgeq.converters import certificate
 from edgeq.converters.lowering import lower
+from edgeq.converters.proof import certificate
 from edgeq.converters.selectors import Mix
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.certificate import certify
 from edgeq.converters.graph.matching import pair_layers
+from edgeq.converters.proof.certificate import certify
 from edgeq.device_runners import agent, health, profiler
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.device_runners.local import read_facts

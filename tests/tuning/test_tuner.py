@@ -15,8 +15,8 @@ import pytest
 
 import edgeq
 from edgeq import models
-from edgeq.converters.certificate import certify
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.proof.certificate import certify
 from edgeq.device_runners import measure
 from edgeq.errors import ClusterError, DataError, DeviceError, GateError, UsageError
 from edgeq.render.tuning import show_tuning

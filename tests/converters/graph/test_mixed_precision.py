@@ -8,12 +8,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
-from edgeq.converters import certificate, quantization
+from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.lowering import lower
+from edgeq.converters.proof import certificate
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import Mix, select_mix
 from edgeq.errors import QuantizationError, UsageError

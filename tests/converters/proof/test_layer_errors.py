@@ -14,7 +14,7 @@ from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
-from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
+from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.schemes import SCHEMES
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq.converters.calibration.equalization import equalize, find_pairs
 from edgeq.converters.graph.matching import match_operators
-from edgeq.converters.stretching import find_stretches
+from edgeq.converters.proof.equalized_channels import find_stretches
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 

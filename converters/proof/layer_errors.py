@@ -22,7 +22,7 @@ from edgeq.converters.calibration.saturation import Limit, find_limits, needed_r
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.graph.operator_stepper import Stepper, run_operators
-from edgeq.converters.stretching import find_stretches
+from edgeq.converters.proof.equalized_channels import find_stretches
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import LayerEffect
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.certificate import certify, judge
+from edgeq.converters.proof.certificate import certify, judge
 from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.render.text import quantization_rows
