@@ -19,7 +19,7 @@ from edgeq.converters.qat_layers import (
     QuantizedElementwise,
 )
 from edgeq.converters.qat_plan import FIXED_RANGES, KEPT, LEARNED, Stage, plan_stages
-from edgeq.converters.schemes import GRANULARITIES
+from edgeq.converters.quantization.schemes import GRANULARITIES
 from edgeq.errors import UnsupportedLayerError, UsageError
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters import quantization
 from edgeq.converters.calibration.zero_ranges import mend_ranges
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization import quantize as quantization
+from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.safe_reading import keras_file
-from edgeq.converters.schemes import Scheme
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange

@@ -12,8 +12,8 @@ import numpy as np
 from edgeq.converters.graph import layout
 from edgeq.converters.graph.weight_only import CHANNEL_AXIS, MIN_ELEMENTS
 from edgeq.converters.proof.weight_proof import judge_weight_only
-from edgeq.converters.schemes import Scheme
-from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 

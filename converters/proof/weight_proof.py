@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeq.converters.graph.weight_only import CHANNEL_AXIS
-from edgeq.converters.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
-from edgeq.converters.schemes import Scheme
+from edgeq.converters.quantization.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
+from edgeq.converters.quantization.schemes import Scheme
 from edgeq.values import Certificate, OperatorReport
 
 # Of other dtypes are the tables that a GATHER looks indices up in.

@@ -28,10 +28,10 @@ from edgeq.converters.calibration import calibrate, learned_ranges
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import parse_corrections
-from edgeq.converters.engines import check_engine
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
-from edgeq.converters.schemes import Scheme, resolve
+from edgeq.converters.quantization.engines import check_engine
+from edgeq.converters.quantization.schemes import Scheme, resolve
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged

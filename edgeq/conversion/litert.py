@@ -9,9 +9,9 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.calibration_pass import feed
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.conversion.selection import Made
-from edgeq.converters import litert_engine, quantization
 from edgeq.converters.graph import dequantized, widening
 from edgeq.converters.lowering import lower
+from edgeq.converters.quantization import litert_engine, quantize
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import CertificateError
 from edgeq.values import ConvertOptions, FloatModel, Ranges
@@ -42,7 +42,7 @@ def quantize_with_litert(job: Job, model: FloatModel, plan: SamplePlan) -> Made:
         made = widening.prepare(made)
         check_weights(made, model, job.options, job.folder)
     else:
-        made = quantization.refresh_versions(made, job.process, job.folder)
+        made = quantize.refresh_versions(made, job.process, job.folder)
     if mode is None:
         return Made(made)
     statistic = "moving-average" if mode == "tensors" else "moving-average-profiler"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
-from edgeq.converters.schemes import Scheme
-from edgeq.converters.selectors import NO_MIX, Mix, select_mix
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing

@@ -17,8 +17,8 @@ from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.schemes import Scheme
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue

@@ -10,7 +10,6 @@ from pathlib import Path
 from edgeq.conversion.calibration_pass import feed
 from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
-from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate, equalization
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
@@ -18,6 +17,7 @@ from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.calibration.zero_ranges import mend_ranges
 from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.issues import make_issue
@@ -201,7 +201,7 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
 def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    return quantization.quantize(model, ranges, *shape, choose_mix(job, model))
+    return quantize.quantize(model, ranges, *shape, choose_mix(job, model))
 
 
 def activation_bytes(model: FloatModel) -> int:

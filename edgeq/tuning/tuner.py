@@ -20,8 +20,8 @@ from edgeq.conversion.prepare import (
 )
 from edgeq.conversion.proof import prove
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.schemes import resolve
-from edgeq.converters.selectors import Mix
+from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners import runtimes
 from edgeq.device_runners.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError

@@ -18,8 +18,8 @@ from edgeq.cli.options import (
     source_options,
 )
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.engines import ENGINES
-from edgeq.converters.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.quantization.engines import ENGINES
+from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
 
 

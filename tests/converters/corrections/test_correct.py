@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
@@ -15,7 +14,8 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
-from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.quantization import quantize
+from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, LayerCorrection
@@ -42,7 +42,7 @@ def quantized(
     folder = tmp_path_factory.mktemp("quantized")
     run = calibrate.run_float_model(float_mobilenet, fed(load("calibration", 100)), folder, 1)
     ranges = choose_ranges(run.statistics, "minmax")
-    return quantization.quantize(
+    return quantize.quantize(
         float_mobilenet, ranges, SCHEMES["int8"], "int8", "tensor", tensorflow, folder
     )
 

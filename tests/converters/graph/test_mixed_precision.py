@@ -8,15 +8,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
-from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
-from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.selectors import Mix, select_mix
+from edgeq.converters.quantization import quantize as quantization
+from edgeq.converters.quantization.schemes import SCHEMES
+from edgeq.converters.quantization.selectors import Mix, select_mix
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath

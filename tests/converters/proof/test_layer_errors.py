@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters import quantization
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
@@ -15,7 +14,8 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
-from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.quantization import quantize
+from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
@@ -60,7 +60,7 @@ def quantized(
     run = calibrate.run_float_model(float_mobilenet, fed, folder, 1)
     ranges = choose_ranges(run.statistics, "minmax")
     settings = (SCHEMES["int8"], "int8", "channel", tensorflow, folder)
-    return quantization.quantize(float_mobilenet, ranges, *settings)
+    return quantize.quantize(float_mobilenet, ranges, *settings)
 
 
 def content(model: FloatModel) -> bytes:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.converters import litert_engine
-from edgeq.converters.engines import check_engine
-from edgeq.converters.schemes import resolve
+from edgeq.converters.quantization import litert_engine
+from edgeq.converters.quantization.engines import check_engine
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.values import ConvertOptions
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgeq.converters import litert_engine
-from edgeq.converters.schemes import Scheme
+from edgeq.converters.quantization import litert_engine
+from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import UsageError
 from edgeq.values import ConvertOptions
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters.selectors import select_operators
+from edgeq.converters.quantization.selectors import select_operators
 from edgeq.errors import UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel

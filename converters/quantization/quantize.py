@@ -14,8 +14,8 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import weight_only
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
-from edgeq.converters.schemes import Scheme
-from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
 
