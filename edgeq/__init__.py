@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
-    from edgeq.converters.distillation import distill
-    from edgeq.converters.qat import quantization_aware
+    from edgeq.converters.training.distillation import distill
+    from edgeq.converters.training.qat import quantization_aware
     from edgeq.devices.doctor import doctor
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
@@ -53,8 +53,8 @@ _MODULES = {
     "profile": "edgeq.profiling.profile",
     "verify_package": "edgeq.packaging.verification.verify",
     "open_history": "edgeq.history.store",
-    "distill": "edgeq.converters.distillation",
-    "quantization_aware": "edgeq.converters.qat",
+    "distill": "edgeq.converters.training.distillation",
+    "quantization_aware": "edgeq.converters.training.qat",
 }
 
 

@@ -180,11 +180,11 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         "edgeq.converters.lowering.tflite_quantizer",
         "edgeq.converters.lowering.frameworks",
         # Quantization-aware training works on the caller's live Keras model.
-        "edgeq.converters.qat",
-        "edgeq.converters.qat_graph",
-        "edgeq.converters.qat_layers",
-        "edgeq.converters.qat_plan",
-        "edgeq.converters.distillation",
+        "edgeq.converters.training.qat",
+        "edgeq.converters.training.qat_graph",
+        "edgeq.converters.training.qat_layers",
+        "edgeq.converters.training.qat_plan",
+        "edgeq.converters.training.distillation",
     }
 
 

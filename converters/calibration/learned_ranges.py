@@ -25,7 +25,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
-_LAYERS = "edgeq.converters.qat_layers"
+_LAYERS = "edgeq.converters.training.qat_layers"
 
 
 def trained_granularity(model: Any) -> str | None:

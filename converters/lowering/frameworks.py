@@ -106,7 +106,7 @@ def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
     import keras
 
     if PACKAGE in json.dumps(file.config):
-        importlib.import_module("edgeq.converters.qat_layers")  # registers them with Keras
+        importlib.import_module("edgeq.converters.training.qat_layers")  # registers them with Keras
     try:
         model = keras.models.load_model(
             keras_file.prepare(file, folder),

@@ -31,7 +31,7 @@ from edgeq.converters.safe_reading.listing import listed
 from edgeq.converters.safe_reading.operators import OPERATORS
 
 TRAINING = "compile_config"
-QAT_MODULE = "edgeq.converters.qat_layers"
+QAT_MODULE = "edgeq.converters.training.qat_layers"
 
 # Values that JSON has no form for, which Keras writes as objects: data only.
 _VALUES = listed(

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from edgeq.converters.qat_graph import Graph, Step
+from edgeq.converters.training.qat_graph import Graph, Step
 from edgeq.errors import UnsupportedLayerError
 
 # Output ranges that the TensorFlow Lite 8-bit quantization specification prescribes.

@@ -10,16 +10,16 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgeq.converters.qat_graph import Graph, read_graph
-from edgeq.converters.qat_layers import (
+from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.training.qat_graph import Graph, read_graph
+from edgeq.converters.training.qat_layers import (
     FakeQuantize,
     QuantizedConv2D,
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     QuantizedElementwise,
 )
-from edgeq.converters.qat_plan import FIXED_RANGES, KEPT, LEARNED, Stage, plan_stages
-from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.training.qat_plan import FIXED_RANGES, KEPT, LEARNED, Stage, plan_stages
 from edgeq.errors import UnsupportedLayerError, UsageError
 
 

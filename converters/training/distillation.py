@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from edgeq.converters.calibration.learned_ranges import trained_granularity
 from edgeq.converters.lowering import tensorflow_lowering
-from edgeq.converters.qat_layers import FakeQuantize, observing
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.training.qat_layers import FakeQuantize, observing
 from edgeq.errors import DataError, UsageError
 
 Arrays = list[NDArray[Any]]
