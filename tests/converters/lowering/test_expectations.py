@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import json, keras, numpy as np
-from edgeq.converters import frameworks, tflite
+from edgeq.converters.lowering import frameworks, tensorflow_lowering as tflite
 layers = keras.layers
 
 def nested(first, last, rescaling_inside):
