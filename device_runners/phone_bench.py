@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent, health, measure, phone
-from edgeq.device_runners.adb import AdbDevice, tidy
+from edgeq.device_runners import agent, health, measure
 from edgeq.device_runners.adb_shell import ScriptError
 from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_error, read_output
-from edgeq.device_runners.cores import choose_cores
-from edgeq.device_runners.device import Device, OnEvent
+from edgeq.device_runners.devices import android_shell
+from edgeq.device_runners.devices.adb import AdbDevice, tidy
+from edgeq.device_runners.devices.cores import choose_cores
+from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
@@ -101,7 +102,7 @@ def _bench_with_tool(
     _refuse_options(device, options, inputs)
     for model in models:
         flatbuffer.read(model)
-    facts = phone.read_facts(device.shell)
+    facts = android_shell.read_facts(device.shell)
     cores = choose_cores(facts, options.cores, options.threads)
     binary = find_binary(device, options.benchmark_model, facts, on_event)
     runtime = _identify(device, binary, facts, options.benchmark_model or binary)
@@ -156,7 +157,7 @@ def find_binary(
         return facts.benchmark_model
     if wanted is None:
         raise DeviceError(
-            f"{device.name} has neither Python nor {facts.scratch_folder}/{phone.BINARY}.",
+            f"{device.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
             hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
             "android_aarch64_benchmark_model).",
         )
@@ -196,7 +197,7 @@ def _identify(device: AdbDevice, binary: str, facts: DeviceFacts, shown: str) ->
             f"{shown} is built for {built_for}, and {device.name} is {facts.machine}.",
             hint="Take the program for its processor, such as android_aarch64_benchmark_model.",
         )
-    return RuntimeInfo(phone.BINARY, f"sha256:{digest[:12]}")
+    return RuntimeInfo(android_shell.BINARY, f"sha256:{digest[:12]}")
 
 
 # ---------------------------------------------------------------- a run
@@ -218,7 +219,7 @@ def _run(
     )  # fmt: skip
     mask = f"{sum(1 << core for core in cores):x}"
     job = f"{device.shell.root}/jobs/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
-    looks = [phone.look(device.shell, cores=cores)[0]]
+    looks = [android_shell.look(device.shell, cores=cores)[0]]
     try:
         device.shell.call(_START, job, *(["taskset", mask] if cores else []), *command)
         status, peak = _follow(device, job, cores, looks, on_event)
@@ -246,7 +247,7 @@ def _follow(
     end, peak = time.monotonic() + _LONGEST_S, None
     while time.monotonic() < end:
         began = time.monotonic()
-        seen, told = phone.look(device.shell, job, cores)
+        seen, told = android_shell.look(device.shell, job, cores)
         looks.append(seen)
         if told.get("peak"):
             peak = 1024 * int(told["peak"].split()[1])
@@ -322,12 +323,12 @@ def install(device: Device, binary: Path | None, on_event: OnEvent | None = None
     """
     if not isinstance(device, AdbDevice):
         raise UsageError(f"--benchmark-model is for devices behind adb, and {device.name} is none.")
-    facts = phone.read_facts(device.shell)
+    facts = android_shell.read_facts(device.shell)
     wanted = None if binary is None else str(binary)
     path = find_binary(device, wanted, facts, on_event)
     runtime = _identify(device, path, facts, wanted or path)
     if binary is not None:
-        target = f"{facts.scratch_folder}/{phone.BINARY}"
+        target = f"{facts.scratch_folder}/{android_shell.BINARY}"
         try:
             device.shell.attempt(_INSTALL, path, target)
         except ScriptError as error:

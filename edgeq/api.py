@@ -29,8 +29,9 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import phone_bench, runtimes
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners import phone_bench
+from edgeq.device_runners.devices import runtimes
+from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeq.accuracy.columns import Columns, find_columns
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import TensorSpec

@@ -17,7 +17,7 @@ from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device, events_as_progress
+from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged

@@ -21,8 +21,8 @@ from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners import measure
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.converters.quantization.schemes import SCHEMES
-from edgeq.device_runners.cores import show_cores
+from edgeq.device_runners.devices.cores import show_cores
 from edgeq.render.latency import energy_line, sustained_parts, told_line, validity_line
 from edgeq.render.parts import (
     grid,

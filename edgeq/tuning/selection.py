@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
 from edgeq.conversion.plan import OnProgress
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
 from edgeq.tuning.content_store import Store

@@ -19,7 +19,7 @@ import pytest
 
 from edgeq import models
 from edgeq.children import launch, sandbox
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.history import open_history
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container import writing

@@ -22,7 +22,7 @@ from edgeq.comparison.operator_parity import (
 )
 from edgeq.comparison.parity import Parity, ParityRow, _compare, parity
 from edgeq.device_runners import measure
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.render.parity import show_parity
 from edgeq.tflite import flatbuffer
 from edgeq.values import FileRef

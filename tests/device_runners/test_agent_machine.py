@@ -14,7 +14,7 @@ import pytest
 
 from edgeq.accuracy.verdict import require_comparable
 from edgeq.device_runners import agent, measure
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import UsageError
 from edgeq.values import BenchOptions, FloatModel
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.device_runners import measure, runtimes
-from edgeq.device_runners.device import resolve_device
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners import measure
+from edgeq.device_runners.devices import runtimes
+from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import DeviceError, SourceError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, FloatModel, RuntimeInfo

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from edgeq.device_runners import measure, ssh
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import (
@@ -248,7 +248,7 @@ def test_a_result_outlives_a_jump_of_the_clock(
 def test_a_link_that_does_not_come_back_is_told(
     board: Board, cable: Cable, tiny: Any, save: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeq.device_runners.board._CLEAN_UP_S", 0.5)
+    monkeypatch.setattr("edgeq.device_runners.devices.board._CLEAN_UP_S", 0.5)
     device = board.device(port=cable.port, patience_s=1)
 
     def cut(event: dict[str, Any]) -> None:
@@ -270,7 +270,8 @@ def test_ctrl_c_leaves_nothing_running(board: Board, tiny: Any, save: Any) -> No
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pathlib import Path; from edgeq.device_runners import measure, ssh;"
-        "from edgeq.device_runners.board import BoardDevice; from edgeq.values import BenchOptions;"
+        "from edgeq.device_runners.devices.board import BoardDevice;"
+        "from edgeq.values import BenchOptions;"
         f"where = ssh.{board.address()!r};"
         "device = BoardDevice('board', lambda: ssh.connect(where), python=sys.executable);"
         f"measure.bench([Path({str(save(tiny.add_one()))!r})], device,"

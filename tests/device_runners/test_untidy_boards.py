@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners import environment, keeper, keeper_link, measure, session, ssh
-from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners import keeper, keeper_link, measure, session, ssh
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.session import LinkLostError
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions

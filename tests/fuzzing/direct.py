@@ -60,7 +60,7 @@ def learned_ranges(path: str) -> None:
 
 def board(path: str) -> None:
     """The file that tells whether a virtual board runs."""
-    from edgeq.device_runners.emulated import VirtualBoard
+    from edgeq.device_runners.devices.emulated import VirtualBoard
 
     virtual = VirtualBoard(Path(path).parent)
     if virtual.pid is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq import __version__
 from edgeq.converters.samples.preprocessing import format_preprocessing
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgeq.comparison.parity import KERNELS
 from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
 from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import PackageError
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Contract, Golden, Vector

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeq.children.foreign import Failed, failure
-from edgeq.device_runners.device import Device, OnEvent
+from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
 from edgeq.packaging.assembly.tools import HERE
@@ -45,7 +45,7 @@ class Answerer:
 
     def _infer(self, request: requests.Infer, devices: Sequence[Device]) -> requests.Outputs:
         from edgeq.device_runners import measure
-        from edgeq.device_runners.board import BoardDevice
+        from edgeq.device_runners.devices.board import BoardDevice
 
         if not 0 <= request.device < len(devices):
             raise ValueError(f"there is no device {request.device}")

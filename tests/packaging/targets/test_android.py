@@ -27,7 +27,7 @@ from PIL import Image
 
 from edgeq import models
 from edgeq.converters.samples.preprocessing import apply
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import naming

@@ -23,7 +23,7 @@ from tree_sitter import Language, Node, Parser
 
 from edgeq import models
 from edgeq.converters.samples.preprocessing import apply
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Ingredients, Vector

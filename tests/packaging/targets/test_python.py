@@ -33,11 +33,11 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.device_runners import environment
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import resolve_device
-from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
 from edgeq.packaging.contract.contract import make_contract

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from edgeq.children import sandbox
 from edgeq.device_runners import ssh_files
-from edgeq.device_runners.registry import read_devices, require_trusted
+from edgeq.device_runners.devices.registry import read_devices, require_trusted
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
 
@@ -163,7 +163,7 @@ def _how_to_write(address: str) -> str | None:
 
 
 def _open_local(address: str, rest: str, python: str | None) -> Device:
-    from edgeq.device_runners.local import LocalDevice
+    from edgeq.device_runners.devices.local import LocalDevice
 
     if rest and python is not None:
         raise UsageError(f"--device {address} and --python {python} name two interpreters.")
@@ -172,20 +172,20 @@ def _open_local(address: str, rest: str, python: str | None) -> Device:
 
 
 def _open_emulated(machine: str, name: str, python: str | None) -> Device:
-    from edgeq.device_runners.emulated import open_board
+    from edgeq.device_runners.devices.emulated import open_board
 
     return open_board(machine, name, python)
 
 
 def _open_adb(serial: str | None, name: str, python: str | None) -> Device:
-    from edgeq.device_runners.adb import AdbDevice
+    from edgeq.device_runners.devices.adb import AdbDevice
 
     return AdbDevice(name, serial, python=python)
 
 
 def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:
     from edgeq.device_runners import ssh  # asyncssh takes a while to import
-    from edgeq.device_runners.board import BoardDevice
+    from edgeq.device_runners.devices.board import BoardDevice
 
     # Where a board has no python3 in its PATH, the one that is named serves the keeper, too.
     where = ssh.SshAddress(found.host, found.user, found.port, shlex.quote(python or "python3"))

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.errors import DeviceError, UsageError
 
 MACHINES = ("arm64",)

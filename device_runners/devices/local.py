@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeq.children import launch, sandbox
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent, complete
+from edgeq.device_runners.devices.device import OnEvent, complete
 from edgeq.errors import DeviceError
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.device_runners import agent
-from edgeq.device_runners.device import OnEvent, complete, upload_event
-from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.devices.device import OnEvent, complete, upload_event
+from edgeq.device_runners.devices.local import read_facts
 from edgeq.device_runners.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
@@ -67,7 +67,7 @@ class BoardDevice:
 
     def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
         """See `device.Device`; with an interpreter of the user's, that one is left as it is."""
-        from edgeq.device_runners import environment
+        from edgeq.device_runners.devices import environment
 
         if self._python is not None:
             raise DeviceError(

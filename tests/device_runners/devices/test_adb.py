@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edgeq.device_runners import measure
-from edgeq.device_runners.adb import AdbDevice
-from edgeq.device_runners.device import resolve_device
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.adb import AdbDevice
+from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import DeviceError, EdgeqError, UsageError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import Cable, free_port

@@ -20,8 +20,8 @@ from typing import Any
 
 from edgeq.children import launch
 from edgeq.device_runners import agent
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import OnEvent
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import OnEvent
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch
 from edgeq.values import RuntimeInfo

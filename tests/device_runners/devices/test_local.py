@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgeq.device_runners import agent
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import DeviceError
 
 Save = Callable[..., Path]
@@ -115,7 +115,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ign
 import sys, tempfile
 from pathlib import Path
 from edgeq.device_runners import measure
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.values import BenchOptions
 tell = lambda event: print(event, flush=True)
 measure.bench([Path(sys.argv[1])], LocalDevice(), BenchOptions(runs=10**9), on_event=tell)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.device_runners import registry
-from edgeq.device_runners.device import SshPlace, parse_ssh, resolve_device
+from edgeq.device_runners.devices import registry
+from edgeq.device_runners.devices.device import SshPlace, parse_ssh, resolve_device
 from edgeq.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.device_runners.cores import choose_cores, show_cores
+from edgeq.device_runners.devices.cores import choose_cores, show_cores
 from edgeq.errors import UsageError
 from edgeq.values import CoreKind, DeviceFacts
 

@@ -19,11 +19,12 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.comparison.parity import parity
-from edgeq.device_runners import environment, measure
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import resolve_device
-from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start, stop
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners import measure
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start, stop
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.devices import inventory
 from edgeq.devices.doctor import doctor
 from edgeq.devices.fleet import run_fleet

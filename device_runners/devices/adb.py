@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import adb_server, adb_shell, keeper_link, phone
+from edgeq.device_runners import adb_server, adb_shell, keeper_link
 from edgeq.device_runners.adb_server import Stream
 from edgeq.device_runners.adb_shell import Shell
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import OnEvent, upload_event
+from edgeq.device_runners.devices import android_shell
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import OnEvent, upload_event
 from edgeq.device_runners.keeper_link import Frames
 from edgeq.device_runners.session import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
@@ -169,7 +170,7 @@ class AdbDevice(BoardDevice):
     def facts(self) -> DeviceFacts:
         """See `device.Device`; without a Python there, what its shell tells."""
         if self._facts is None and not self.has_python:
-            self._facts = phone.read_facts(self.shell)
+            self._facts = android_shell.read_facts(self.shell)
         return super().facts()
 
     def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
