@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.device_runners import agent, health, measure
-from edgeq.device_runners.adb_shell import ScriptError
 from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_error, read_output
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.adb import AdbDevice, tidy
 from edgeq.device_runners.devices.cores import choose_cores
 from edgeq.device_runners.devices.device import Device, OnEvent
+from edgeq.device_runners.links.adb_shell import ScriptError
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged

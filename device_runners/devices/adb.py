@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import adb_server, adb_shell, keeper_link
-from edgeq.device_runners.adb_server import Stream
-from edgeq.device_runners.adb_shell import Shell
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.device import OnEvent, upload_event
-from edgeq.device_runners.keeper_link import Frames
-from edgeq.device_runners.session import LinkLostError, OnBytes
+from edgeq.device_runners.links import adb_server, adb_shell, keeper_link
+from edgeq.device_runners.links.adb_server import Stream
+from edgeq.device_runners.links.adb_shell import Shell
+from edgeq.device_runners.links.keeper_link import Frames
+from edgeq.device_runners.links.session import LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeq.device_runners import agent
-from edgeq.device_runners.adb_shell import Shell
+from edgeq.device_runners.links.adb_shell import Shell
 from edgeq.values import CoreKind, DeviceFacts
 
 BINARY = "benchmark_model"  # in the folder that adb's environment names

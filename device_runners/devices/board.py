@@ -19,7 +19,7 @@ from typing import Any
 from edgeq.device_runners import agent
 from edgeq.device_runners.devices.device import OnEvent, complete, upload_event
 from edgeq.device_runners.devices.local import read_facts
-from edgeq.device_runners.session import BoardRefusedError, Link, Session
+from edgeq.device_runners.links.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
 from edgeq.values import DeviceFacts

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeq.children import sandbox
-from edgeq.device_runners import ssh_files
 from edgeq.device_runners.devices.registry import read_devices, require_trusted
+from edgeq.device_runners.links import ssh_files
 from edgeq.errors import UsageError
 from edgeq.values import DeviceFacts
 
@@ -184,8 +184,8 @@ def _open_adb(serial: str | None, name: str, python: str | None) -> Device:
 
 
 def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:
-    from edgeq.device_runners import ssh  # asyncssh takes a while to import
     from edgeq.device_runners.devices.board import BoardDevice
+    from edgeq.device_runners.links import ssh  # asyncssh takes a while to import
 
     # Where a board has no python3 in its PATH, the one that is named serves the keeper, too.
     where = ssh.SshAddress(found.host, found.user, found.port, shlex.quote(python or "python3"))

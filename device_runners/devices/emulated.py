@@ -111,7 +111,7 @@ def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
     board = VirtualBoard(board_folder(machine))
 
     def connect() -> object:
-        from edgeq.device_runners import ssh
+        from edgeq.device_runners.links import ssh
 
         if not board.is_built:
             raise DeviceError(

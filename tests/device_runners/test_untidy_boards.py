@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners import keeper, keeper_link, measure, session, ssh
+from edgeq.device_runners import keeper, measure
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.session import LinkLostError
+from edgeq.device_runners.links import keeper_link, session, ssh
+from edgeq.device_runners.links.session import LinkLostError
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import SSHD, USER, Board, Cable, free_port, start_sshd, wait_until

@@ -22,9 +22,10 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
-from edgeq.device_runners import adb_shell, measure, phone_bench
+from edgeq.device_runners import measure, phone_bench
 from edgeq.device_runners.devices.adb import AdbDevice
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.links import adb_shell
 from edgeq.devices import inventory
 from edgeq.errors import DeviceError, EdgeqError, UsageError
 from edgeq.values import BenchOptions, BenchResult

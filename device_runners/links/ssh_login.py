@@ -19,9 +19,9 @@ from typing import Any
 
 import asyncssh
 
-from edgeq.device_runners.keeper_link import last_line
-from edgeq.device_runners.session import LinkLostError
-from edgeq.device_runners.ssh_config import SshHost
+from edgeq.device_runners.links.keeper_link import last_line
+from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.errors import DeviceError
 
 SSH_PORT = 22

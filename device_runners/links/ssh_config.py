@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq.device_runners import ssh_files
+from edgeq.device_runners.links import ssh_files
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
 

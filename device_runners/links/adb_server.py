@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.device_runners.session import LinkLostError
+from edgeq.device_runners.links.session import LinkLostError
 from edgeq.errors import DeviceError, UsageError
 
 _CONNECT_S = 5.0

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from edgeq.device_runners import keeper_link, ssh_config, ssh_login
-from edgeq.device_runners.keeper_link import Frames, last_line
-from edgeq.device_runners.session import LinkLostError, OnBytes
-from edgeq.device_runners.ssh_config import SshHost
-from edgeq.device_runners.ssh_login import (
+from edgeq.device_runners.links import keeper_link, ssh_config, ssh_login
+from edgeq.device_runners.links.keeper_link import Frames, last_line
+from edgeq.device_runners.links.session import LinkLostError, OnBytes
+from edgeq.device_runners.links.ssh_config import SshHost
+from edgeq.device_runners.links.ssh_login import (
     SSH_PORT,
     Client,
     Hop,

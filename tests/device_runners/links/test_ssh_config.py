@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners import ssh_config, ssh_files
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.device import SshPlace, parse_ssh, resolve_device
-from edgeq.device_runners.ssh_config import SshHost
+from edgeq.device_runners.links import ssh_config, ssh_files
+from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.errors import DeviceError
 from tests.device_runners.boards import (
     SSHD,

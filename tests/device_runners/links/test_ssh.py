@@ -19,9 +19,10 @@ import asyncssh
 import numpy as np
 import pytest
 
-from edgeq.device_runners import measure, ssh
+from edgeq.device_runners import measure
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.links import ssh
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import (

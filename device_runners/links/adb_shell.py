@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from edgeq.device_runners import adb_server
-from edgeq.device_runners.session import PAUSES_S, LinkLostError, OnBytes
+from edgeq.device_runners.links import adb_server
+from edgeq.device_runners.links.session import PAUSES_S, LinkLostError, OnBytes
 from edgeq.errors import DeviceError
 from edgeq.files import storage
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.device_runners import agent, keeper, prologue
-from edgeq.device_runners.session import LinkLostError
+from edgeq.device_runners.links.session import LinkLostError
 from edgeq.errors import DeviceError
 
 MOST_NOISE_BYTES = 64 << 20  # that may come between two answers
