@@ -29,9 +29,9 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import phone_bench
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.measuring import benchmark_tool_run
 from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
@@ -185,7 +185,7 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return phone_bench.bench(
+    return benchmark_tool_run.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
 

@@ -71,8 +71,8 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "regressions": ("edgeq/gating/regressions.py", _GATE),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
     "health": (
-        "device_runners/health.py",
-        ("tests/device_runners/test_health.py", "tests/test_timing.py"),
+        "device_runners/measuring/health.py",
+        ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
     "rounding": (
         "converters/corrections/rounding.py",

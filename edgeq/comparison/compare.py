@@ -16,8 +16,8 @@ from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
-from edgeq.device_runners import measure
 from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
@@ -93,7 +93,7 @@ def _compare(
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
-            timing = measure.bench(
+            timing = run_job.bench(
                 [first, second], target, bench_options,
                 on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
             )  # fmt: skip

@@ -44,8 +44,8 @@ class Answerer:
             return failure(error)
 
     def _infer(self, request: requests.Infer, devices: Sequence[Device]) -> requests.Outputs:
-        from edgeq.device_runners import measure
         from edgeq.device_runners.devices.board import BoardDevice
+        from edgeq.device_runners.measuring import run_job
 
         if not 0 <= request.device < len(devices):
             raise ValueError(f"there is no device {request.device}")
@@ -54,7 +54,7 @@ class Answerer:
             path = folder / "model.tflite"
             path.write_bytes(request.model)
             try:
-                ((found,),) = measure.infer(
+                ((found,),) = run_job.infer(
                     [path], iter([[inputs]]), device, on_event=self._on_event
                 )
             finally:

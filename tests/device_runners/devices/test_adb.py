@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners import measure
 from edgeq.device_runners.devices.adb import AdbDevice
 from edgeq.device_runners.devices.device import resolve_device
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError, EdgeqError, UsageError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import Cable, free_port
@@ -71,13 +71,13 @@ def put_back(server: AdbServer, cable: Cable) -> None:
 
 def test_it_is_a_board_like_another(endpoint: Endpoint, int8_mobilenet: Path) -> None:
     device = AdbDevice("adb", None, python=sys.executable)
-    result = measure.bench([int8_mobilenet], device, QUICK)
+    result = run_job.bench([int8_mobilenet], device, QUICK)
     assert result.facts.device == device.name == f"adb:{endpoint.serial}"
     assert result.runs[0].latency.count == 30
     before = device.sent_bytes
     samples = np.random.default_rng(1).integers(-128, 128, (40, 28, 28, 1)).astype(np.int8)
     found = [
-        next(measure.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
+        next(run_job.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
         for runner in (device, LocalDevice())
     ]
     np.testing.assert_array_equal(*found)
@@ -102,7 +102,7 @@ def test_an_upload_goes_on_when_the_cable_is_pulled(
             sent.append(event["done"])
 
     threading.Thread(target=lambda: (wait_for_cut(cable), put_back(server, cable))).start()
-    measure.bench([path], device, QUICK, on_event=watch)
+    run_job.bench([path], device, QUICK, on_event=watch)
     assert cable.cuts == 1
     size = path.stat().st_size
     assert size < cable.carried < size + (6 << 20)  # one part of 4 MB was sent again
@@ -127,7 +127,7 @@ def test_a_run_goes_on_without_its_cable(
             put_back(server, cable)
 
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    result = measure.bench([int8_mobilenet], device, options, on_event=pull_once)
+    result = run_job.bench([int8_mobilenet], device, options, on_event=pull_once)
     assert cable.cuts == 1
     assert sum(map(sum, result.runs[0].latencies_ms)) > 1900
     assert steps.count("load") == 1  # it was not started again

@@ -22,10 +22,10 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
-from edgeq.device_runners import measure, phone_bench
 from edgeq.device_runners.devices.adb import AdbDevice
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.links import adb_shell
+from edgeq.device_runners.measuring import benchmark_tool_run, run_job
 from edgeq.devices import inventory
 from edgeq.errors import DeviceError, EdgeqError, UsageError
 from edgeq.values import BenchOptions, BenchResult
@@ -54,8 +54,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
 def server(running: AdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AdbServer:
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(running.port))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(phone_bench, "LOOK_S", 0.1)
-    monkeypatch.setattr(phone_bench, "_SHARE", 1.0)
+    monkeypatch.setattr(benchmark_tool_run, "LOOK_S", 0.1)
+    monkeypatch.setattr(benchmark_tool_run, "_SHARE", 1.0)
     return running
 
 
@@ -74,7 +74,7 @@ def open_phone(phone: Endpoint, **settings: Any) -> AdbDevice:
 
 def bench(phone: Endpoint, *paths: Path, **changes: Any) -> BenchResult:
     settings = {"runs": 30, **changes}
-    return phone_bench.bench(paths, open_phone(phone), BenchOptions(**settings))
+    return benchmark_tool_run.bench(paths, open_phone(phone), BenchOptions(**settings))
 
 
 def refusal(work: Any) -> EdgeqError:
@@ -86,7 +86,7 @@ def refusal(work: Any) -> EdgeqError:
 def test_a_run_is_a_record_like_another(phone: Endpoint, int8_mobilenet: Path) -> None:
     phone.thermal(2)
     device = open_phone(phone)
-    result = phone_bench.bench([int8_mobilenet], device, BenchOptions(runs=2000, threads=2))
+    result = benchmark_tool_run.bench([int8_mobilenet], device, BenchOptions(runs=2000, threads=2))
     (run,) = result.runs
     assert result.facts.device == f"adb:{phone.serial}"
     assert result.facts.release == "Android 15"
@@ -114,7 +114,7 @@ def test_a_run_is_a_record_like_another(phone: Endpoint, int8_mobilenet: Path) -
     assert len(result.looks) >= 3
     assert {look.temperature_celsius for look in result.looks} == {51.5}  # no cached value
     before = device.sent_bytes
-    phone_bench.bench([int8_mobilenet], device, QUICK)
+    benchmark_tool_run.bench([int8_mobilenet], device, QUICK)
     assert device.sent_bytes == before == int8_mobilenet.stat().st_size
     assert phone.left() == []
 
@@ -125,7 +125,7 @@ def test_a_program_from_here_is_brought_there_once(phone: Endpoint, tiny: Any, s
     device = open_phone(phone)
     options = BenchOptions(runs=30, benchmark_model=str(own))
     for _ in range(2):
-        phone_bench.bench([save(tiny.add_one())], device, options)
+        benchmark_tool_run.bench([save(tiny.add_one())], device, options)
     assert device.sent_bytes == own.stat().st_size + save(tiny.add_one()).stat().st_size
     on_phone = next(path for path in (phone.root / "files").iterdir() if b"python" in
                     path.read_bytes()[:200])  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_program_from_here_is_brought_there_once(phone: Endpoint, tiny: Any, s
 
 def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> None:
     device = open_phone(phone)
-    found = refusal(lambda: next(measure.infer([int8_mobilenet], iter([]), device)))
+    found = refusal(lambda: next(run_job.infer([int8_mobilenet], iter([]), device)))
     assert found.message == (
         f"{device.name} has no Python 3.8 or newer (python3), which all but bench needs."
     )
@@ -143,7 +143,7 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
         "Python lies elsewhere there, name it: --python PATH"
     )
     named = open_phone(phone, python="/no/python3")  # and is not replaced by benchmark_model
-    found = refusal(lambda: phone_bench.bench([int8_mobilenet], named, QUICK))
+    found = refusal(lambda: benchmark_tool_run.bench([int8_mobilenet], named, QUICK))
     assert found.message == (
         f"{device.name} has no Python 3.8 or newer (/no/python3), which all but bench needs."
     )
@@ -186,7 +186,9 @@ def test_without_a_program_it_says_what_to_type(phone: Endpoint, tiny: Any, save
         f"--benchmark-model no-such is no file here, and no absolute path on {name}."
     )
     found = refusal(
-        lambda: phone_bench.bench([path], LocalDevice(), BenchOptions(benchmark_model="no-such"))
+        lambda: benchmark_tool_run.bench(
+            [path], LocalDevice(), BenchOptions(benchmark_model="no-such")
+        )
     )
     assert found.message == "--benchmark-model is for devices behind adb, and local is none."
 
@@ -241,7 +243,7 @@ def test_a_run_goes_on_without_its_cable(
 
     device = AdbDevice(f"adb:{serial}", serial)
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    (run,) = phone_bench.bench([int8_mobilenet], device, options, on_event=pull_once).runs
+    (run,) = benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=pull_once).runs
     assert cable.cuts == 1
     assert run.latency.count * run.latency.mean_ms > 1000
     assert phone.left() == []
@@ -256,7 +258,7 @@ def test_an_upload_that_is_stopped_leaves_nothing(phone: Endpoint, tiny: Any, sa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        phone_bench.bench([path], open_phone(phone), QUICK, on_event=stop)
+        benchmark_tool_run.bench([path], open_phone(phone), QUICK, on_event=stop)
     assert phone.left() == []
 
 
@@ -268,7 +270,9 @@ def test_a_job_that_vanishes_is_told(phone: Endpoint, int8_mobilenet: Path) -> N
 
     device = open_phone(phone)
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    found = refusal(lambda: phone_bench.bench([int8_mobilenet], device, options, on_event=remove))
+    found = refusal(
+        lambda: benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=remove)
+    )
     assert found.message == f"The run on {device.name} was killed, or {device.name} was restarted."
     for pid in programs(phone):
         os.kill(pid, signal.SIGKILL)
@@ -277,7 +281,7 @@ def test_a_job_that_vanishes_is_told(phone: Endpoint, int8_mobilenet: Path) -> N
 def test_a_cable_that_stays_away_is_told(
     server: AdbServer, phone: Endpoint, int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phone_bench, "_CLEAN_UP_S", 0.1)
+    monkeypatch.setattr(benchmark_tool_run, "_CLEAN_UP_S", 0.1)
     cable = Cable(phone.port)
     serial = server.attach(cable.port)
 
@@ -289,7 +293,7 @@ def test_a_cable_that_stays_away_is_told(
     device = AdbDevice(f"adb:{serial}", serial, patience_s=0.5)
     options = BenchOptions(min_time_s=1, max_time_s=1)
     with pytest.raises(DeviceError) as caught:
-        phone_bench.bench([int8_mobilenet], device, options, on_event=pull)
+        benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=pull)
     assert caught.value.message.startswith(
         f"The link to adb:{serial} was lost and did not come back in 0.5 s: "
     )
@@ -407,5 +411,5 @@ def test_two_at_once_are_one_table(
 def test_arrays_are_refused(phone: Endpoint, tiny: Any, save: Any) -> None:
     path = save(tiny.add_one())
     given = {str(path): {"x": np.zeros((1, 4), np.float32)}}
-    found = refusal(lambda: phone_bench.bench([path], open_phone(phone), QUICK, given))
+    found = refusal(lambda: benchmark_tool_run.bench([path], open_phone(phone), QUICK, given))
     assert found.message.startswith("--data needs edgeq's agent, and ")

@@ -19,12 +19,12 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.comparison.parity import parity
-from edgeq.device_runners import measure
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.device import resolve_device
 from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start, stop
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.measuring import run_job
 from edgeq.devices import inventory
 from edgeq.devices.doctor import doctor
 from edgeq.devices.fleet import run_fleet
@@ -85,7 +85,7 @@ def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
     flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
     old = BenchOptions(runs=10, runtime="tflite-runtime")
     with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
-        measure.bench([save(flatbuffer.serialize(tree))], device, old)
+        run_job.bench([save(flatbuffer.serialize(tree))], device, old)
     device.forget_facts()
     device.session.open()
     assert device.session.hello["environments"] == []
@@ -111,7 +111,7 @@ def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> N
     device.forget_facts()
     assert device.facts().runtimes == ()
     steps: list[str] = []
-    result = measure.bench(
+    result = run_job.bench(
         [int8_mobilenet], device, QUICK, on_event=lambda event: steps.append(event.get("step", ""))
     )
     assert any(step.startswith("fetch ai-edge-litert-") for step in steps)
@@ -120,7 +120,7 @@ def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> N
     assert result.runs[0].runtime.name == "ai-edge-litert"
     assert result.runs[0].latency.count == 10
     before = device.sent_bytes
-    measure.bench([int8_mobilenet], device, QUICK)
+    run_job.bench([int8_mobilenet], device, QUICK)
     assert device.sent_bytes - before < 60_000 < int8_mobilenet.stat().st_size
 
 
@@ -130,7 +130,7 @@ def test_int8_outputs_on_arm64_are_nearly_those_on_x86(
     images = np.load(models.path("fashion_mnist_test.npz"))["x"][:60]
     samples = (images.astype(np.int16) - 128).astype(np.int8).reshape(60, 28, 28, 1)
     found = [
-        next(measure.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
+        next(run_job.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
         for runner in (device, LocalDevice())
     ]
     apart = np.abs(found[0].astype(int) - found[1])
@@ -144,7 +144,7 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     """tflite-runtime 2.14 with numpy < 2; a model that needs a newer one is not even sent."""
     old = BenchOptions(runs=10, rounds=1, runtime="tflite-runtime")
     environment.set_up(device, "ai-edge-litert")
-    result = measure.bench([int8_mobilenet], device, old)
+    result = run_job.bench([int8_mobilenet], device, old)
     assert result.runs[0].runtime.version == "2.14.0"
     names = [runtime.name for runtime in device.facts().runtimes]
     assert names == ["ai-edge-litert", "tflite-runtime"]
@@ -154,7 +154,7 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     newer = save(flatbuffer.serialize(tree))
     before = device.sent_bytes
     with pytest.raises(DeviceError) as caught:
-        measure.bench([newer], device, old)
+        run_job.bench([newer], device, old)
     assert caught.value.message == (
         f"{newer} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14.0."
     )

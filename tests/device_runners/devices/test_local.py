@@ -152,12 +152,12 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tiny: Any, save: Save, tmp_path:
 def test_the_temporary_folder_of_a_failed_run_goes_too(
     tiny: Any, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeq.device_runners import measure
+    from edgeq.device_runners.measuring import run_job
     from edgeq.values import BenchOptions
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with pytest.raises(DeviceError):
-        measure.bench([save(tiny.bottomless())], LocalDevice(), BenchOptions(runs=30))
+        run_job.bench([save(tiny.bottomless())], LocalDevice(), BenchOptions(runs=30))
     assert list(temporary.iterdir()) == []

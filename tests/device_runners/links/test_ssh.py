@@ -19,10 +19,10 @@ import asyncssh
 import numpy as np
 import pytest
 
-from edgeq.device_runners import measure
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.links import ssh
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import (
@@ -77,11 +77,11 @@ def large_model(tiny: Any, save: Any, tmp_path: Path) -> Path:
 def test_a_second_bench_sends_no_byte_of_the_model(
     board: Board, device: BoardDevice, int8_mobilenet: Path
 ) -> None:
-    first = measure.bench([int8_mobilenet], device, QUICK)
+    first = run_job.bench([int8_mobilenet], device, QUICK)
     assert first.runs[0].latency.count == 30
     assert first.facts.device == "board"
     before = device.sent_bytes
-    measure.bench([int8_mobilenet], device, QUICK)
+    run_job.bench([int8_mobilenet], device, QUICK)
     assert device.sent_bytes - before < 60_000 < int8_mobilenet.stat().st_size
     assert board.jobs() == []
     assert list((board.root / "incoming").iterdir()) == []
@@ -95,7 +95,7 @@ def test_a_second_bench_sends_no_byte_of_the_model(
 def test_outputs_are_those_of_this_machine(device: BoardDevice, int8_mobilenet: Path) -> None:
     samples = np.random.default_rng(1).integers(-128, 128, (40, 28, 28, 1)).astype(np.int8)
     found = [
-        next(measure.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
+        next(run_job.infer([int8_mobilenet], iter([[{"image": samples}]]), runner))[0]["class"]
         for runner in (device, LocalDevice())
     ]
     np.testing.assert_array_equal(*found)
@@ -191,7 +191,7 @@ def test_what_a_login_prints_is_no_reply(
     noisy.write_text(f"#!/bin/sh\necho 'Welcome to the board'\nexec {sys.executable} \"$@\"\n")
     noisy.chmod(0o755)
     device = board.device(python=str(noisy))
-    assert measure.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
+    assert run_job.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
     device.close()
 
 
@@ -200,7 +200,7 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(
 ) -> None:
     device = board.device(port=cable.port)
     cable.cut_after = 3 << 20
-    measure.bench([large_model], device, QUICK)
+    run_job.bench([large_model], device, QUICK)
     assert cable.cuts == 1
     size = large_model.stat().st_size
     assert size < cable.carried < size + (2 << 20)  # blocks on their way are sent again
@@ -217,7 +217,7 @@ def test_a_run_goes_on_without_its_link(board: Board, cable: Cable, int8_mobilen
             cable.cut()
 
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    result = measure.bench([int8_mobilenet], device, options, on_event=cut_once)
+    result = run_job.bench([int8_mobilenet], device, options, on_event=cut_once)
     assert cable.cuts == 1
     assert sum(map(sum, result.runs[0].latencies_ms)) > 1900  # of the run that was cut off
     assert steps.count("load") == 1  # it was not started again
@@ -239,7 +239,7 @@ def test_a_result_outlives_a_jump_of_the_clock(
             os.utime(folder, (0, 0))  # a new keeper now finds a job of 1970
 
     options = BenchOptions(min_time_s=1, max_time_s=1)
-    result = measure.bench([int8_mobilenet], device, options, on_event=jump)
+    result = run_job.bench([int8_mobilenet], device, options, on_event=jump)
     assert cable.cuts == 1
     assert sum(map(sum, result.runs[0].latencies_ms)) > 900
     assert board.jobs() == []
@@ -258,7 +258,7 @@ def test_a_link_that_does_not_come_back_is_told(
 
     options = BenchOptions(min_time_s=1, max_time_s=1)
     with pytest.raises(DeviceError) as caught:
-        measure.bench([save(tiny.add_one())], device, options, on_event=cut)
+        run_job.bench([save(tiny.add_one())], device, options, on_event=cut)
     assert caught.value.message.startswith(
         "The link to board was lost and did not come back in 1 s"
     )
@@ -299,7 +299,7 @@ def test_nothing_is_deleted_under_a_run(board: Board, int8_mobilenet: Path) -> N
 
     device = board.device()
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    result = measure.bench([int8_mobilenet], device, options, on_event=clean)
+    result = run_job.bench([int8_mobilenet], device, options, on_event=clean)
     assert result.runs[0].latency.count > 0
     assert told == ["A run is going on on board, which needs what would be deleted: JOB."]
 
@@ -310,7 +310,7 @@ def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> 
     def run(number: int) -> np.ndarray:
         device = board.device()
         chunks = iter([[{"image": samples[number:]}]])
-        (found,) = measure.infer([int8_mobilenet], chunks, device, workers=1)
+        (found,) = run_job.infer([int8_mobilenet], chunks, device, workers=1)
         device.close()
         return np.asarray(found[0]["class"])
 
@@ -354,7 +354,7 @@ def test_a_run_that_dies_is_told(
 ) -> None:
     options = BenchOptions(min_time_s=20, max_time_s=20)
     with pytest.raises(DeviceError) as caught:
-        measure.bench([int8_mobilenet], device, options, on_event=strike(board, wanted))
+        run_job.bench([int8_mobilenet], device, options, on_event=strike(board, wanted))
     assert caught.value.message == message
     assert board.agents() == []
     assert board.jobs() == []
@@ -366,7 +366,7 @@ def test_a_missing_runtime_is_told_before_anything_is_sent(
     device.facts()
     before = device.sent_bytes
     with pytest.raises(DeviceError) as caught:
-        measure.bench([save(tiny.add_one())], device, BenchOptions(runtime="tflite-runtime"))
+        run_job.bench([save(tiny.add_one())], device, BenchOptions(runtime="tflite-runtime"))
     assert caught.value.message == f"{sys.executable} on board has no tflite-runtime."
     assert device.sent_bytes == before
 
@@ -411,7 +411,7 @@ def board_in(tmp_path: Path) -> Iterator[Any]:
 def test_a_full_disk_is_told(mounted: Any, board_in: Any, large_model: Path) -> None:
     board = board_in(mounted("size=2m") / "cache")
     with pytest.raises(DeviceError) as caught:
-        measure.bench([large_model], board.device(), QUICK)
+        run_job.bench([large_model], board.device(), QUICK)
     assert caught.value.message.startswith("The disk of board is too full for ")
     assert "MB free in " in caught.value.message
     assert caught.value.hint == (
@@ -429,7 +429,7 @@ def test_a_home_that_cannot_hold_libraries_is_passed_over(
     if options == "ro":
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
     device = board_in(folder / "cache", HOME=str(folder)).device()
-    assert measure.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
+    assert run_job.bench([save(tiny.add_one())], device, QUICK).runs[0].latency.count == 30
     root = Path(device.session.hello["root"])
     assert root == Path(f"/var/tmp/edgeq-{os.getuid()}")
     assert root.stat().st_mode & 0o077 == 0  # anybody may look into the folder above
@@ -472,12 +472,12 @@ def test_an_interrupted_run_goes_on_at_its_last_batch(
     board: Board, int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(measure, "_BATCH_BYTES", 1)  # a chunk each
+    monkeypatch.setattr(run_job, "_BATCH_BYTES", 1)  # a chunk each
     samples = np.random.default_rng(3).integers(-128, 128, (50, 28, 28, 1)).astype(np.int8)
 
     def run(device: BoardDevice, chunks: int, on_event: Any = None) -> list[np.ndarray]:
         fed = ([{"image": samples[10 * n : 10 * n + 10]}] for n in range(chunks))
-        found = measure.infer([int8_mobilenet], fed, device, on_event=on_event)
+        found = run_job.infer([int8_mobilenet], fed, device, on_event=on_event)
         return [item[0]["class"] for item in found]
 
     jobs: list[str] = []
@@ -497,7 +497,7 @@ def test_an_interrupted_run_goes_on_at_its_last_batch(
     jobs.clear()
     found = run(device, 5, lambda event: jobs.append("done") if event["event"] == "end" else None)
     assert len(jobs) == 3  # two of five were not run again
-    (expected,) = measure.infer([int8_mobilenet], iter([[{"image": samples}]]), LocalDevice())
+    (expected,) = run_job.infer([int8_mobilenet], iter([[{"image": samples}]]), LocalDevice())
     np.testing.assert_array_equal(np.concatenate(found), expected[0]["class"])
     assert list((tmp_path / "cache" / "edgeq" / "runs").iterdir()) == []
     device.close()

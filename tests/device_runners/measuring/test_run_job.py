@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.device_runners import measure
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.device import resolve_device
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError, SourceError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, FloatModel, RuntimeInfo
@@ -24,7 +24,7 @@ Save = Callable[..., Path]
 
 def test_bench_measures_models_in_turns(float_mobilenet: FloatModel, int8_mobilenet: Path) -> None:
     paths = [Path(float_mobilenet.file.path), int8_mobilenet]
-    result = measure.bench(paths, LocalDevice(), QUICK)
+    result = run_job.bench(paths, LocalDevice(), QUICK)
     assert [run.latency.count for run in result.runs] == [60, 60]
     assert len(result.speedups) == 1
     ratio = result.speedups[0]
@@ -43,9 +43,9 @@ def test_infer_streams_chunks_in_order(float_cnn: FloatModel) -> None:
             yield [{name: pictures[start : start + 7]}]
 
     model, out = Path(float_cnn.file.path), float_cnn.outputs[0].name
-    found = list(measure.infer([model], chunks(), LocalDevice(), workers=2))
+    found = list(run_job.infer([model], chunks(), LocalDevice(), workers=2))
     joined = np.concatenate([chunk[out] for (chunk,) in found])
-    ((whole,),) = measure.infer([model], iter([[{name: pictures[:28]}]]), LocalDevice())
+    ((whole,),) = run_job.infer([model], iter([[{name: pictures[:28]}]]), LocalDevice())
     np.testing.assert_array_equal(joined, whole[out])
 
 
@@ -67,7 +67,7 @@ def test_outputs_that_did_not_arrive_whole_are_told(tiny: Any, save: Save) -> No
         r"format, which edgeq does not know\. Run the command again\.$"
     )
     with pytest.raises(DeviceError, match=message):
-        list(measure.infer([save(tiny.add_one(), "one.tflite")], chunks, Damaging()))
+        list(run_job.infer([save(tiny.add_one(), "one.tflite")], chunks, Damaging()))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -77,7 +77,7 @@ def test_models_side_by_side_keep_their_chunks_apart(tiny: Any, save: Save, work
         [{"x": np.full((2, 3), number, np.float32)}, {"x": np.full((4, 3), -number, np.float32)}]
         for number in range(5)
     )
-    found = list(measure.infer(models, chunks, LocalDevice(), workers=workers))
+    found = list(run_job.infer(models, chunks, LocalDevice(), workers=workers))
     for number, (first, second) in enumerate(found):
         np.testing.assert_array_equal(first["y"], np.full((2, 3), number + 1.0))
         np.testing.assert_array_equal(second["y"], np.full((4, 3), 1.0 - number))
@@ -90,7 +90,7 @@ def test_a_fused_lstm_forgets_the_last_sample(shared: Path) -> None:
     inputs, outputs = flatbuffer.interface(flatbuffer.read(path))
     sample = np.random.default_rng(0).random((28, 28), np.float32)
     chunk = {inputs[0].name: np.stack([sample] * 3)}
-    ((found,),) = measure.infer([path], iter([[chunk]]), LocalDevice())
+    ((found,),) = run_job.infer([path], iter([[chunk]]), LocalDevice())
     values = found[outputs[0].name]
     np.testing.assert_array_equal(values[0], values[1])
     np.testing.assert_array_equal(values[0], values[2])
@@ -99,7 +99,7 @@ def test_a_fused_lstm_forgets_the_last_sample(shared: Path) -> None:
 def test_a_model_that_kills_its_process_is_an_error_message(tiny: Any, save: Save) -> None:
     path = save(tiny.bottomless(), "deep.tflite")
     with pytest.raises(DeviceError) as caught:
-        measure.bench([path], LocalDevice(), QUICK)
+        run_job.bench([path], LocalDevice(), QUICK)
     assert str(caught.value) == (
         f"{path} cannot be run on local: the worker was killed by SIGSEGV while loading the "
         "model. Check the file, or try another --runtime."
@@ -109,11 +109,11 @@ def test_a_model_that_kills_its_process_is_an_error_message(tiny: Any, save: Sav
 def test_chunks_beyond_the_disk_space_allowed_run_in_several_jobs(
     tiny: Any, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "_MOST_BYTES", 200)
+    monkeypatch.setattr(run_job, "_MOST_BYTES", 200)
     path = save(tiny.add_one())
     chunks = [[{"x": np.full((5, 3), number, np.float32)}] for number in range(9)]  # 60 bytes
     ends = []
-    found = measure.infer(
+    found = run_job.infer(
         [path], iter(chunks), LocalDevice(),
         on_event=lambda event: ends.append(event) if event["event"] == "end" else None,
     )  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_damaged_weight_is_an_error_message(float_cnn: FloatModel, tmp_path: P
     path = tmp_path / "hostile.tflite"
     path.write_bytes(flatbuffer.serialize(tree))
     with pytest.raises(DeviceError, match=r"hostile\.tflite cannot be run on local: "):
-        measure.bench([path], LocalDevice(), QUICK)
+        run_job.bench([path], LocalDevice(), QUICK)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -145,7 +145,7 @@ def test_a_fuzzed_flatbuffer_never_takes_edgeq_down(
     path = tmp_path / "fuzzed.tflite"
     path.write_bytes(bytes(content))
     try:
-        result = measure.bench([path], LocalDevice(), BenchOptions(runs=3))
+        result = run_job.bench([path], LocalDevice(), BenchOptions(runs=3))
         assert result.runs[0].latency.count == 3  # the damage hit weights only
     except (DeviceError, SourceError) as error:
         assert str(path) in str(error)
@@ -192,7 +192,7 @@ def test_tflite_runtime_gives_the_same_classes(
     random = np.random.default_rng(0)
     chunk = {inputs[0].name: random.integers(-128, 128, (20, 28, 28, 1), np.int8)}
     found = [
-        next(measure.infer([int8_mobilenet], iter([[chunk]]), device, runtime=runtime))[0]
+        next(run_job.infer([int8_mobilenet], iter([[chunk]]), device, runtime=runtime))[0]
         for device, runtime in ((LocalDevice(), None), (old_runtime, "tflite-runtime"))
     ]
     ours, theirs = (values[outputs[0].name].astype(int) for values in found)
@@ -205,7 +205,7 @@ def test_a_model_that_is_too_new_for_the_runtime_is_refused(
     path = tmp_path / "dynamic.tflite"
     api.convert(models.path("fmnist_cnn.keras"), path, scheme="dynamic")
     with pytest.raises(DeviceError) as caught:
-        measure.bench([path], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
+        run_job.bench([path], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
     assert str(caught.value).startswith(
         f"{path} needs TensorFlow Lite 2.17.0 or newer; tflite-runtime there is 2.14"
     )
@@ -215,14 +215,14 @@ def test_a_model_that_is_too_new_for_the_runtime_is_refused(
     flatbuffer.set_metadata(tree, "min_runtime_version", b"")
     stale.write_bytes(flatbuffer.serialize(tree))
     with pytest.raises(DeviceError, match=r"tflite-runtime 2\.14\.\d is too old: Didn't find op"):
-        measure.bench([stale], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
+        run_job.bench([stale], old_runtime, BenchOptions(runs=5, runtime="tflite-runtime"))
 
 
 def test_tflite_runtime_is_really_the_one_measured(
     int8_mobilenet: Path, old_runtime: LocalDevice
 ) -> None:
     options = BenchOptions(runs=30, runtime="tflite-runtime")
-    result = measure.bench([int8_mobilenet], old_runtime, options)
+    result = run_job.bench([int8_mobilenet], old_runtime, options)
     assert result.runs[0].runtime.name == "tflite-runtime"
     assert result.runs[0].runtime.version.startswith("2.14")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.device_runners.benchmark_model import command_line, last_error, read_output
+from edgeq.device_runners.measuring.benchmark_model import command_line, last_error, read_output
 from edgeq.errors import DeviceError
 
 COMMAND = command_line(

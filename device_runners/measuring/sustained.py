@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeq import timing
-from edgeq.device_runners.health import SLOWED, Look
+from edgeq.device_runners.measuring.health import SLOWED, Look
 from edgeq.values import BenchOptions, Latency, Sustained, SustainedWindow
 
 

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import timing
-from edgeq.device_runners import agent, health
-from edgeq.device_runners.batches import BatchJournal
+from edgeq.device_runners import agent
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.cores import choose_cores
 from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.device_runners.devices.local import read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
-from edgeq.device_runners.sustained import read_sustained, window_length
+from edgeq.device_runners.measuring import health
+from edgeq.device_runners.measuring.resume_journal import BatchJournal
+from edgeq.device_runners.measuring.sustained import read_sustained, window_length
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file

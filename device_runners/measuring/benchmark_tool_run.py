@@ -13,13 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent, health, measure
-from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_error, read_output
+from edgeq.device_runners import agent
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.adb import AdbDevice, tidy
 from edgeq.device_runners.devices.cores import choose_cores
 from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.device_runners.links.adb_shell import ScriptError
+from edgeq.device_runners.measuring import health, run_job
+from edgeq.device_runners.measuring.benchmark_model import (
+    ToolResult,
+    command_line,
+    last_error,
+    read_output,
+)
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
@@ -70,7 +76,7 @@ def bench(
     models: Sequence[Path],
     device: Device,
     options: BenchOptions,
-    inputs: Mapping[str, measure.Arrays] | None = None,
+    inputs: Mapping[str, run_job.Arrays] | None = None,
     on_event: OnEvent | None = None,
 ) -> BenchResult:
     """Measure models on any device; see `measure.bench`.
@@ -89,14 +95,14 @@ def bench(
             f"--benchmark-model is for devices behind adb, and {device.name} is none.",
             hint="Leave it out: edgeq's agent measures there.",
         )
-    return measure.bench(models, device, options, inputs, on_event)
+    return run_job.bench(models, device, options, inputs, on_event)
 
 
 def _bench_with_tool(
     models: Sequence[Path],
     device: AdbDevice,
     options: BenchOptions,
-    inputs: Mapping[str, measure.Arrays] | None,
+    inputs: Mapping[str, run_job.Arrays] | None,
     on_event: OnEvent | None,
 ) -> BenchResult:
     _refuse_options(device, options, inputs)
@@ -113,7 +119,7 @@ def _bench_with_tool(
         looks += seen
     return BenchResult(
         facts=facts, options=options, runs=tuple(runs), speedups=(),
-        looks=measure.read_looks(looks),
+        looks=run_job.read_looks(looks),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners.sustained import read_sustained, window_length
+from edgeq.device_runners.measuring.sustained import read_sustained, window_length
 from edgeq.values import BenchOptions, Sustained
 
 BEGAN = 1000.0  # on the agent's clock

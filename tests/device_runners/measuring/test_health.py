@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeq import timing
-from edgeq.device_runners import health
+from edgeq.device_runners.measuring import health
 from edgeq.issues import judge
 from edgeq.values import BenchRun, DeviceFacts, FileRef, Latency, RuntimeInfo, Sustained
 
