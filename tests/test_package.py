@@ -98,8 +98,8 @@ TIERS = (
 
 MAX_BODY_LINES = 40
 MAX_FILE_LINES = 400
-# The vocabulary is one file so that it can be read in order; the others, so that they can travel.
-LONG_FILES = {"edgeq.values"} | {
+# They travel as one file each.
+LONG_FILES = {
     f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")
 }
 

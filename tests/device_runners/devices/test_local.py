@@ -114,11 +114,11 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 import sys, tempfile
 from pathlib import Path
-from edgeq.device_runners import measure
+from edgeq.device_runners.measuring import run_job
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.values import BenchOptions
 tell = lambda event: print(event, flush=True)
-measure.bench([Path(sys.argv[1])], LocalDevice(), BenchOptions(runs=10**9), on_event=tell)
+run_job.bench([Path(sys.argv[1])], LocalDevice(), BenchOptions(runs=10**9), on_event=tell)
 """
 
 

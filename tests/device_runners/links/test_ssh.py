@@ -270,12 +270,13 @@ def test_a_link_that_does_not_come_back_is_told(
 def test_ctrl_c_leaves_nothing_running(board: Board, tiny: Any, save: Any) -> None:
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from pathlib import Path; from edgeq.device_runners import measure, ssh;"
+        "from pathlib import Path; from edgeq.device_runners.links import ssh;"
+        "from edgeq.device_runners.measuring import run_job;"
         "from edgeq.device_runners.devices.board import BoardDevice;"
         "from edgeq.values import BenchOptions;"
         f"where = ssh.{board.address()!r};"
         "device = BoardDevice('board', lambda: ssh.connect(where), python=sys.executable);"
-        f"measure.bench([Path({str(save(tiny.add_one()))!r})], device,"
+        f"run_job.bench([Path({str(save(tiny.add_one()))!r})], device,"
         "BenchOptions(min_time_s=60, max_time_s=60))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
