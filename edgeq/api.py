@@ -7,7 +7,7 @@ print(result.quality.drop_points, result.certificate.min_runtime_version)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
@@ -52,11 +53,6 @@ from edgeq.values import (
 )
 
 PathLike = str | Path
-OnProgress = Callable[[str, int, int | None], None]
-
-
-def _quiet(step: str, done: int, total: int | None) -> None:
-    """The library prints nothing."""
 
 
 def convert(
@@ -68,7 +64,7 @@ def convert(
     preprocess: Sequence[str] = (),
     options: ConvertOptions | None = None,
     verbose: bool = False,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Conversion:
@@ -112,7 +108,7 @@ def tune(
     device: str | Device = "local",
     python: PathLike | None = None,
     verbose: bool = False,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Tuning:
@@ -164,7 +160,7 @@ def bench(
     python: PathLike | None = None,
     options: BenchOptions | None = None,
     data: Any = None,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> BenchResult:
     """Measure latency and memory of `.tflite` files, in turns, on one device.
@@ -200,7 +196,7 @@ def evaluate(
     seed: int = 0,
     device: str = "local",
     python: PathLike | None = None,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **options: Any,
 ) -> tuple[Evaluation, ...]:
     """Accuracy of models on labelled data.
@@ -293,7 +289,7 @@ def compare(
     python: PathLike | None = None,
     bench_options: BenchOptions | None = None,
     latency: bool = True,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **options: Any,
 ) -> Comparison:
     """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
@@ -334,7 +330,7 @@ def debug(
     samples: int = 64,
     seed: int = 0,
     try_remedies: bool = True,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
 ) -> DebugReport:
     """Which layers of a quantized model lose accuracy, why, and what helps.
 

@@ -22,6 +22,7 @@ TIERS = (
     (
         "edgeq.values",
         "edgeq.errors",
+        "edgeq.progress",
         "edgeq.files.damage",
         "edgeq.escaping",
         "edgeq.tflite.operator_releases",
@@ -96,12 +97,11 @@ TIERS = (
     ("edgeq.cli",),
 )
 
-MAX_BODY_LINES = 40
+# A straight function of 60 lines reads better than four private ones that are called once.
+MAX_BODY_LINES = 60
 MAX_FILE_LINES = 400
 # They travel as one file each.
-LONG_FILES = {
-    f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")
-}
+LONG_FILES = {f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")}
 
 
 @cache

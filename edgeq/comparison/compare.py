@@ -12,7 +12,6 @@ from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, 
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -21,6 +20,7 @@ from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
 from edgeq.values import BenchOptions, Comparison
 
 

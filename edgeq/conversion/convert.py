@@ -11,7 +11,7 @@ from typing import Any
 from edgeq.conversion.command_line import convert_command
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.litert import engine_versions
-from edgeq.conversion.plan import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
+from edgeq.conversion.plan import CHECK_SAMPLES, choose_mix, require_budgets
 from edgeq.conversion.prepare import (
     Prepared,
     open_outputs,
@@ -36,6 +36,7 @@ from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
+from edgeq.progress import OnProgress
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.conversion.calibration_pass import run_float
-from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
+from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.folding import find_unfolded
@@ -21,6 +21,7 @@ from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue
 
 

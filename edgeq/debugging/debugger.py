@@ -18,7 +18,6 @@ from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
 from edgeq.children import launch
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration.calibrate import batch_size
@@ -31,6 +30,7 @@ from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 

@@ -16,7 +16,8 @@ from edgeq.files import storage
 from edgeq.pipeline.plan import Plan
 from edgeq.pipeline.stages import STAGES, Stage, judged_names
 from edgeq.pipeline.state import State, locked
-from edgeq.pipeline.steps import Digests, OnProgress, Step, Tools, code_of
+from edgeq.pipeline.steps import Digests, Step, Tools, code_of
+from edgeq.progress import OnProgress
 
 MADE = "made"
 KEPT = "kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
+from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
 from edgeq.values import (
     FileRef,
@@ -42,7 +43,6 @@ _OLDEST = ".".join(map(str, profiler.OLDEST))
 _INSTALL = f"Install it there with: pip install '{_RUNTIME}>={_OLDEST}'"
 _LONGEST_S = 24 * 3600.0
 _MOST_ADDED = 0.2  # of all operators' times
-OnProgress = Callable[[str, int, int | None], None]
 
 _CUT_MS = 0.0005  # a time cut to whole microseconds is half of one too short on average
 
@@ -55,7 +55,7 @@ def profile(
     python: str | Path | None = None,
     threads: int = 1,
     runs: int = 60,
-    on_progress: OnProgress = lambda step, done, total: None,
+    on_progress: OnProgress = quiet,
 ) -> Profile:
     """Measure the time of each operator of one `.tflite`, or of two side by side.
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
-from edgeq.conversion.plan import OnProgress
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.search import Search, badness, miss
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq.accuracy.paired_runs import measure_quality
 from edgeq.conversion.calibration_pass import why_stock
-from edgeq.conversion.plan import OnProgress, require_budgets
+from edgeq.conversion.plan import require_budgets
 from edgeq.conversion.prepare import (
     Prepared,
     open_outputs,
@@ -28,6 +28,7 @@ from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
+from edgeq.progress import OnProgress
 from edgeq.tuning.cluster import DaskCluster
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Recording, record

@@ -7,7 +7,7 @@ child looks at all of it (`proving.py`); what it must ask for, and its answer, g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from edgeq.children.foreign import Reader
 from edgeq.errors import UnjudgedPackageError
 from edgeq.packaging.verification.checks import OF_SIGNATURE, UNSIGNED, Check
+from edgeq.progress import OnProgress, quiet
 
 if TYPE_CHECKING:
     from edgeq.packaging.container.manifest import Manifest
-
-OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def verify_package(
     python: Path | None = None,
     public_key: Path | None = None,
     runs: bool = True,
-    on_progress: OnProgress = lambda step, done, total: None,
+    on_progress: OnProgress = quiet,
 ) -> Verification:
     """Check a package, and run its golden vectors on devices.
 
