@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeq.version import VERSION
+
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
     from edgeq.converters.training.distillation import distill
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "__version__",

@@ -23,6 +23,7 @@ TIERS = (
         "edgeq.values",
         "edgeq.errors",
         "edgeq.progress",
+        "edgeq.version",
         "edgeq.files.damage",
         "edgeq.escaping",
         "edgeq.tflite.operator_releases",

@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.learned_ranges import PACKAGE
 from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.safe_reading.keras_names import REFUSED
+from edgeq.converters.training.learned_ranges import PACKAGE
 from edgeq.errors import SourceError, UsageError
 from edgeq.tflite import flatbuffer
 

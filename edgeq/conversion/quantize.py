@@ -6,9 +6,9 @@ from edgeq.conversion.calibration_pass import feed, why_stock
 from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Made, quantize_best
-from edgeq.converters.calibration import learned_ranges
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.quantization import quantize
+from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import FloatModel, Issue, Ranges

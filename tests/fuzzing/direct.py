@@ -51,8 +51,8 @@ def torch_archive(path: str) -> None:
 
 def learned_ranges(path: str) -> None:
     """What is looked at in a Keras file before TensorFlow is started."""
-    from edgeq.converters.calibration.learned_ranges import trained_granularity
     from edgeq.converters.lowering.model_kinds import identify
+    from edgeq.converters.training.learned_ranges import trained_granularity
 
     identify(Path(path))
     trained_granularity(Path(path))

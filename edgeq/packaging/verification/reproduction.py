@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from edgeq import __version__
 from edgeq.errors import EdgeqError
 from edgeq.packaging.assembly import build
 from edgeq.packaging.assembly.tools import Tools
@@ -32,6 +31,7 @@ from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.verification.checks import Check, outcome, skipped
 from edgeq.records.reading import Record
+from edgeq.version import VERSION
 
 _NO_RECORDS = "made from records that are not inside"
 _ARCHIVES = (".aar", ".jar", ".whl")
@@ -71,8 +71,8 @@ def check_code(
     Args:
         runs: whether the model may be run, which `c` needs to measure its arena.
     """
-    if manifest.edgeq != __version__:
-        told = f"made by edgeq {manifest.edgeq}, and this is {__version__}: it cannot be made again"
+    if manifest.edgeq != VERSION:
+        told = f"made by edgeq {manifest.edgeq}, and this is {VERSION}: it cannot be made again"
         return skipped("code", told)
     if manifest.target == "c" and not runs:
         return skipped("code", "making it again would run the model, to measure the arena")
@@ -107,7 +107,7 @@ def check_code(
 
 
 def _judge(differences: Sequence[_Difference], count: int) -> Check:
-    makes = f"what edgeq {__version__} makes of this model and its contract"
+    makes = f"what edgeq {VERSION} makes of this model and its contract"
     problems = [f"{item.path} is not {makes}" for item in differences if item.excuse is None]
     if problems or not differences:
         return outcome("code", problems, f"{count} files are {makes}, byte by byte")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters.calibration.learned_ranges import trained_granularity
+from edgeq.converters.training.learned_ranges import trained_granularity
 
 
 def keras_file(folder: Path, config: bytes) -> Path:
