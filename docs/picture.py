@@ -28,6 +28,7 @@ INPUTS = {
 
 
 def main() -> None:
+    """Run both commands in a temporary folder, and write the picture."""
     with tempfile.TemporaryDirectory() as folder:
         for name, source in INPUTS.items():
             shutil.copy(models.path(source), Path(folder) / name)
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 def run(command: str, folder: str) -> str:
+    """Run an edgeq command in a folder, and return what it prints."""
     words = [str(Path(sys.executable).with_name("edgeq")), *command.split()]
     return subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
 
