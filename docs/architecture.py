@@ -2,10 +2,10 @@
 
 python docs/architecture.py
 
-Where a room is drawn is laid out here. Which rooms there are, what each says of itself,
-which files are started as children, and which files travel to a board, is read from the code: a
-room without a place, a flow through rooms that do not import each other's work, or a child that
-is no file is an error. A test compares the picture with the code.
+This file only places the rooms. It reads from the code which rooms exist, their docstrings, which
+files are started as child processes, and which files travel to a board. A room without a place and
+a flow through a room that its leader does not import are errors. A test compares the picture with
+the code.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PLACES = {
     "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9),
 }  # fmt: skip
 
-# The rooms that a thing passes, in order. Who leads it is named first, and imports each of them.
+# The rooms that a model and a sample pass, in order; the second value is the room that calls them.
 FLOWS = {
     "model": ("#0b7285", "conversion", (
         "converters.lowering", "converters.calibration", "converters.quantization",
@@ -76,7 +76,7 @@ def says(name: str) -> str:
 
 
 def children() -> list[str]:
-    """The files that run as a process of their own: modules that are named to be started."""
+    """The files that run as a child process: another module names them as a string."""
     named = {
         node.value
         for path in SOURCES.values()
@@ -91,13 +91,13 @@ def children() -> list[str]:
 
 
 def corner(name: str) -> tuple[int, int]:
-    """Where the box of a room begins."""
+    """The left upper corner of a room's box."""
     column, row = PLACES[name]
     return LEFT + column * CELL, TOP + row * HIGH
 
 
 def draw_box(name: str) -> Iterator[str]:
-    """A room: its name, what it says of itself, and its size."""
+    """A room: its name and its first sentence."""
     x, y = corner(name)
     package, _, short = name.rpartition(".")
     yield f"<g><title>{escape(says(name))}</title>"
