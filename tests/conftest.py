@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
@@ -69,6 +71,25 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+_Value = TypeVar("_Value")
+
+
+def share(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], _Value]) -> _Value:
+    """What `make` returns, made by one worker of a parallel session and read by the others.
+
+    Args:
+        make: gets a folder that stays; its files may be named in the value.
+    """
+
+    def keep(folder: Path) -> None:
+        made = make(folder)
+        (folder / ".value").write_bytes(pickle.dumps(made))
+
+    folder = make_once(factory, name, keep)
+    value: _Value = pickle.loads((folder / ".value").read_bytes())
+    return value
+
+
 @pytest.fixture(scope="session")
 def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorFlowProcess]:
     """One TensorFlow child process for the whole session."""
@@ -80,17 +101,19 @@ Lower = Callable[..., FloatModel]
 
 
 @pytest.fixture(scope="session")
-def lower(tensorflow: TensorFlowProcess, tmp_path_factory: pytest.TempPathFactory) -> Lower:
+def lower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lower:
     """Lower a model file in the shared child process; equal calls share the result."""
-    made: dict[tuple[Path, ConvertOptions], FloatModel] = {}
 
     def make(path: Path, **settings: Any) -> FloatModel:
         options = ConvertOptions(**settings)
-        key = (path, options)
-        if key not in made:
-            reader = FileReader(path, identify(path), tensorflow)
-            made[key] = reader.lower(options, tmp_path_factory.mktemp("lowered"))
-        return made[key]
+
+        def lower(folder: Path) -> FloatModel:
+            # Here, because a worker that only reads what another one made needs no TensorFlow.
+            process = request.getfixturevalue("tensorflow")
+            return FileReader(path, identify(path), process).lower(options, folder)
+
+        digest = hashlib.sha256(f"{path} {options}".encode()).hexdigest()[:16]
+        return share(tmp_path_factory, f"lowered-{path.stem}-{digest}", lower)
 
     return make
 
