@@ -30,7 +30,7 @@ from edgeq.packaging.building import Package, make_package
 from edgeq.packaging.checks import Check
 from edgeq.packaging.manifest import KEY, MANIFEST, OUTSIDE, SIGNATURE, SUMS, list_files
 from edgeq.packaging.verifying import Verification, verify_package
-from tests.packaging.conftest import LABELS
+from tests.packaging.conftest import LABELS, verify_here
 
 Edit = Callable[[dict[str, Any]], object]
 GOLDEN = "golden/golden.json"
@@ -66,7 +66,7 @@ def with_golden(package: Package, edit: Edit) -> dict[str, bytes]:
 def verify(files: Mapping[str, bytes], folder: Path, **given: Any) -> Verification:
     path = folder / "package"
     storing.write_package(files, path)
-    return verify_package(path, **{"runs": False, **given})
+    return verify_package(path, **{"runs": False, **given}) if given else verify_here(path)
 
 
 def find(result: Verification, name: str) -> Check:
