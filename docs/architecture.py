@@ -45,7 +45,8 @@ PLACES = {
     "gating": (0, 5), "history": (1, 5), "reporting": (2, 5), "render": (3, 5),
     "records": (4, 5),
     "packaging": (0, 6), "inspection": (1, 6),
-    "converters.children": (4, 7), "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7), 
+    "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
+    "converters.children": (4, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
     "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9),
 }  # fmt: skip
@@ -187,7 +188,7 @@ def draw() -> str:
     travels = [SOURCES["edgeq.device_runners.agent"]]
     for number, (title, names) in enumerate((
         ("Children: each opens foreign files or native code in a sandbox", children()),
-        (f"Travels to a board: {len(travels)} files, {lines_of(travels)} lines",
+        ("Travels to a board as one file",
          [path.relative_to(ROOT).as_posix() for path in travels]),
     )):  # fmt: skip
         left = LEFT + 690 * number

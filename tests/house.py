@@ -16,8 +16,19 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 
 # The floors of the house, lowest first. A room is a folder, or a file that lies in none. It may
 # import from the rooms on lower floors only, so that neither rooms nor files import in a circle.
-FLOORS = (  # noqa
-    ("errors", "escaping", "progress", "values", "version", "models", "device_runners.agent", "device_runners.keeper", "device_runners.profiler", "device_runners.prologue"),
+FLOORS = (
+    (
+        "errors",
+        "escaping",
+        "progress",
+        "values",
+        "version",
+        "models",
+        "device_runners.agent",
+        "device_runners.keeper",
+        "device_runners.profiler",
+        "device_runners.prologue",
+    ),
     ("issues", "provenance", "timing"),
     ("files",),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
