@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import scratch
-from edgeq.device_runners import agent
 from edgeq.device_runners.device import OnEvent, complete, upload_event
 from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.runtimes import RUNTIMES
+from edgeq.device_runners.on_board.bundle import agent_file
 from edgeq.device_runners.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
@@ -109,7 +111,7 @@ class BoardDevice:
                 if item["name"] not in self._pythons and facts["numpy"] is not None:
                     self._pythons[item["name"]] = python
                     runtimes.append(item)
-        order = [name for name, _, _ in agent.RUNTIMES]
+        order = [name for name, _, _ in RUNTIMES]
         runtimes.sort(key=lambda item: order.index(item["name"]))
         return {**found[0][1], "runtimes": runtimes}
 
@@ -127,7 +129,8 @@ class BoardDevice:
         return facts
 
     def _send_agent(self) -> str:
-        return self.session.send(Path(agent.__file__), self._count)
+        with agent_file() as path:
+            return self.session.send(path, self._count)
 
     def _count(self, size: int) -> None:
         self.sent_bytes += size
@@ -250,8 +253,8 @@ def _post_mortem(name: str, reply: Mapping[str, Any]) -> DeviceError:
             details=errors,
         )
     if status is not None and status < 0:
-        how = f"was killed by {agent.signal_name(-status)}"
-        extra = ", probably for lack of memory" if agent.signal_name(-status) == "SIGKILL" else ""
+        how = f"was killed by {signal_name(-status)}"
+        extra = ", probably for lack of memory" if signal_name(-status) == "SIGKILL" else ""
         return DeviceError(f"The agent on {name} {how}{extra}.", details=errors)
     last = errors.strip().splitlines()[-1:] or ["it printed nothing"]
     return DeviceError(f"The agent on {name} ended with {status}: {last[0]}", details=errors)

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import flatbuffer, npy, scratch, storage, timing
-from edgeq.device_runners import agent, health
+from edgeq.device_runners import health
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.local import read_facts
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.device_runners.sustained import read_sustained, window_length
 from edgeq.errors import DataError, DeviceError, UsageError
@@ -82,7 +83,7 @@ def bench(
             fed = _write_arrays(folder, f"model-{number}", given)
             entries.append({"path": f"model-{number}.tflite", "inputs": fed})
         job = {
-            "protocol": agent.PROTOCOL,
+            "protocol": PROTOCOL,
             "task": "bench",
             "runtime": runtime.name,
             **settings,
@@ -288,7 +289,7 @@ def infer(
         names.append(_output_names(model, tree))
     files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
     job = {
-        "protocol": agent.PROTOCOL,
+        "protocol": PROTOCOL,
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, storage
-from edgeq.device_runners import agent, health, measure, phone
+from edgeq.device_runners import health, measure, phone
 from edgeq.device_runners.adb import AdbDevice, tidy
 from edgeq.device_runners.adb_shell import ScriptError
 from edgeq.device_runners.benchmark_model import ToolResult, command_line, last_error, read_output
 from edgeq.device_runners.cores import choose_cores
 from edgeq.device_runners.device import Device, OnEvent
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import needs_unchanged
 from edgeq.issues import judge
@@ -212,7 +214,7 @@ def _run(
     """Run one model to its end; nothing is left running there, whatever happens here."""
     path = device.upload_file(model, on_event)
     command = command_line(
-        binary, path, threads=options.threads, runs=options.runs, least_runs=agent.MIN_RUNS,
+        binary, path, threads=options.threads, runs=options.runs, least_runs=MIN_RUNS,
         times_s=(options.min_time_s, options.max_time_s),
     )  # fmt: skip
     mask = f"{sum(1 << core for core in cores):x}"
@@ -265,7 +267,7 @@ def _follow(
 def _explain(model: Path, device: AdbDevice, status: int, text: str) -> DeviceError:
     why = last_error(text)
     if status > 128:
-        name = agent.signal_name(status - 128)
+        name = signal_name(status - 128)
         lack = ", probably for lack of memory" if name == "SIGKILL" else ""
         why = f"benchmark_model was killed by {name}{lack}"
     return DeviceError(

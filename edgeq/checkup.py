@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeq import flatbuffer, scratch, storage
-from edgeq.device_runners import agent, environment
+from edgeq.device_runners import environment
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
+from edgeq.device_runners.on_board.agent.runtimes import distribution_version
 from edgeq.device_runners.runtimes import check_runtime
 from edgeq.errors import DeviceError
 from edgeq.issues import ISSUE_KINDS
@@ -103,7 +105,7 @@ def _problem(code: str, message: str, remedy: str | None = None) -> Problem:
 def _ask_runtime(device: Device, runtime: RuntimeInfo) -> dict[str, Any]:
     """What an agent says that imported it; each may live in an environment of its own."""
     with scratch.folder() as folder:
-        job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime.name}
+        job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime.name}
         return device.run(job, {}, folder, deadline_s=_DEADLINE_S)
 
 
@@ -288,7 +290,7 @@ def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
 
 
 def _look_for(names: Sequence[str], purpose: str, extra: str) -> Part:
-    version = agent.distribution_version(*names)
+    version = distribution_version(*names)
     return Part(names[0], version, purpose, f"pip install 'edgeq[{extra}]'")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners import agent
+from edgeq.device_runners.on_board.agent import machine
 
 SOURCE = Path(__file__).resolve().parents[1] / "tiny_models.py"
 
@@ -69,7 +69,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     made = Board(tmp_path / "machine", tmp_path / "programs")
     made.root.mkdir()
     made.programs.mkdir()
-    monkeypatch.setattr(agent, "ROOT", str(made.root))
+    monkeypatch.setattr(machine, "ROOT", str(made.root))
     monkeypatch.setenv("EDGEQ_MACHINE_ROOT", str(made.root))
     monkeypatch.setenv("PATH", f"{made.programs}:{os.environ['PATH']}")
     return made
