@@ -28,7 +28,7 @@ TIERS = (
         "edgeq.sandbox",
         "edgeq.scratch",
         "edgeq.start_child",
-        "edgeq.device_runners.agent",
+        "edgeq.device_runners.on_board",
     ),
     (
         "edgeq.children",
@@ -81,10 +81,7 @@ TIERS = (
 
 MAX_BODY_LINES = 40
 MAX_FILE_LINES = 400
-# The vocabulary is one file so that it can be read in order; the others, so that they can travel.
-LONG_FILES = {"edgeq.values"} | {
-    f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")
-}
+LONG_FILES = {"edgeq.values"}  # the vocabulary is one file so that it can be read in order
 
 
 @cache
@@ -157,8 +154,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         if any(name.split(".")[0] in roots for name in imported(path))
         and not module.startswith("edgeq.models")
     }
-    # The agent knows TensorFlow as the third runtime it may find on a board.
-    assert importers - {"edgeq.device_runners.agent"} == {
+    assert importers == {
         "edgeq.converters.tflite",
         "edgeq.converters.tflite_quantizer",
         "edgeq.converters.frameworks",
@@ -198,8 +194,8 @@ def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_numpy_never_unpickles(module: str) -> None:
     """Wherever a file may be another's; it is numpy's default, but was another before 1.16.3."""
-    if module.startswith(("edgeq.models", "edgeq.device_runners.agent")):
-        return  # they read what ships with edgeq, and what the host has written
+    if module.startswith("edgeq.models"):
+        return  # it reads what ships with edgeq
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
             assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
