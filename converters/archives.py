@@ -34,7 +34,7 @@ from edgeq.converters.sources import (
 )
 from edgeq.converters.stored import DataFile, unreadable
 from edgeq.errors import DataError
-from edgeq.npy import Header, read_exactly, read_header
+from edgeq.files.npy import Header, read_exactly, read_header
 from edgeq.values import Issue, TensorSpec
 
 _PIECE_BYTES = 1 << 20

@@ -22,10 +22,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, flatbuffer, npy
+from edgeq.children import launch
 from edgeq.converters.framing import write_sample
 from edgeq.converters.statistics import Statistics
 from edgeq.errors import QuantizationError
+from edgeq.files import npy
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -81,7 +83,7 @@ class FloatRunner:
     def __init__(self, folder: Path):
         self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
         with self._log.open("wb") as errors:
-            self._child = children.start(
+            self._child = launch.start(
                 ["edgeq.converters.calibration_worker"],
                 folders=[folder],
                 late=True,

@@ -21,11 +21,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, sandbox
+from edgeq.children import sandbox
 from edgeq.converters.equalization import find_pairs
 from edgeq.converters.framing import read_sample
 from edgeq.converters.saturation import needed, read_by_softmax
 from edgeq.converters.statistics import BINS, ExactSum, bin_numbers
+from edgeq.tflite import flatbuffer
 
 _MAX_LANES = 4
 _MOST_BYTES = 1 << 30  # of tensors held by all lanes

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.converters import layout
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix
 from edgeq.converters.weight_proof import judge_weight_only
 from edgeq.converters.weights import CHANNEL_AXIS, MIN_ELEMENTS
+from edgeq.tflite import flatbuffer
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 
 _CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
 from edgeq.converters import layers, rounding
 from edgeq.converters.framing import read_sample
 from edgeq.converters.layers import Layer
 from edgeq.converters.rounding import Moments, Real
 from edgeq.converters.stepping import Stepper
+from edgeq.tflite import flatbuffer, quantmath
 
 _CHECKED = 4  # every fourth sample does not fit, but checks
 _MOST_ROWS = 8192

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.converters.calibration import Inputs, batches
 from edgeq.converters.framing import write_sample
 from edgeq.errors import QuantizationError, UsageError
@@ -80,7 +80,7 @@ def correct(
         {**job, "float": model.file.path, "corrections": list(corrections), "threads": threads}
     )
     with paths["log"].open("wb") as errors:
-        child = children.start(
+        child = launch.start(
             ["edgeq.converters.correction_worker"],
             folders=[folder],
             environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),

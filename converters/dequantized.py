@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.widening import block_details
+from edgeq.tflite import flatbuffer
 
 
 def float_twin(content: bytes) -> bytes:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.tflite import flatbuffer
 
 # Axis of the consumer's filter that counts its input channels.
 INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}

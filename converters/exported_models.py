@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, npy, scratch, storage
+from edgeq.children import launch
 from edgeq.converters.fitting import show_shape
 from edgeq.converters.lowering import Arrays, check_shapes, finish
 from edgeq.converters.process import ChildProcess
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
+from edgeq.files import npy, scratch, storage
 from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
 
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -251,7 +252,7 @@ class ExportedReader:
                 f"{self._python} does not have ({error.message})",
                 f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
             ) from error
-        children.warn_of(read["gaps"])
+        launch.warn_of(read["gaps"])
         return dict(read)
 
     def _simplify(self, prepared: Path) -> str | None:
@@ -260,7 +261,7 @@ class ExportedReader:
         script = Path(__file__).with_name(self._framework.simplifier)
         with scratch.folder() as folder:
             made = folder / prepared.name
-            child = children.start(
+            child = launch.start(
                 [str(script), str(prepared), str(made)], folders=[folder], late=True,
                 python=self._python, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.errors import SourceError
+from edgeq.tflite import flatbuffer
 
 # Whose constants are weights, and what else computes with constants. These may add or compare with
 # an infinity on purpose, as masks do.

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeq import flatbuffer
 from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.tflite import flatbuffer
 
 
 def find_unfolded(content: bytes) -> tuple[str, ...]:

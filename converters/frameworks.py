@@ -20,7 +20,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters import tflite
 from edgeq.converters.learned_ranges import PACKAGE
 from edgeq.converters.safe_reading import keras_file, saved_model
@@ -28,6 +27,7 @@ from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.safe_reading.keras_names import REFUSED
 from edgeq.converters.tflite import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
+from edgeq.tflite import flatbuffer
 
 _KERAS = ("keras", "tf_keras")
 

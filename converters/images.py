@@ -24,7 +24,7 @@ from edgeq.converters.fitting import Array, begin, image_shape, quote
 from edgeq.converters.sources import Row, require_count, require_one_input
 from edgeq.converters.stored import unreadable
 from edgeq.errors import DataError
-from edgeq.files import read_file
+from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec
 

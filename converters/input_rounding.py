@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer, quantmath
 from edgeq.converters.saturation import Limit
+from edgeq.tflite import flatbuffer, quantmath
 
 
 def round_input(content: bytes, index: int, limit: Limit) -> bytes:

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
-from edgeq.columns import Columns, find_columns
+from edgeq.accuracy.columns import Columns, find_columns
+from edgeq.accuracy.parts import PartMeter
 from edgeq.converters.dequantized import float_twin
 from edgeq.converters.matching import match_operators
 from edgeq.converters.saturation import Limit, find_limits, needed_rows, read_by_softmax
 from edgeq.converters.squashing import unsquash
 from edgeq.converters.stepping import Stepper, run_operators
 from edgeq.converters.stretching import find_stretches
-from edgeq.parts import PartMeter
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import LayerEffect
 
 Array = NDArray[Any]

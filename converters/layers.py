@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.tflite import flatbuffer
 
 # Codes of ActivationFunctionType: RELU, RELU_N1_TO_1, RELU6.
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}

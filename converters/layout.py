@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeq import flatbuffer
 from edgeq.converters.widening import block_details
+from edgeq.tflite import flatbuffer
 
 # Input index of the weights of operators whose weights a quantizer is expected to quantize.
 WEIGHT_INPUT = {

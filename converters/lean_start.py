@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 
 # Keras looks whether these are there, and imports them if so; edgeq uses no part of them.
 _OPTIONAL = ("sklearn", "jax", "torch")

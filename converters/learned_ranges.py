@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.converters import quantization
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.schemes import Scheme
 from edgeq.errors import QuantizationError, UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
 PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered

@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from litert_quantizer import qtyping, quantizer
 from litert_quantizer.calibrator import CalibrationMode
 
-from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
 
 
 def read_samples(job: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, flatbuffer
+from edgeq.children import launch
 from edgeq.converters.calibration import batches
 from edgeq.converters.layout import stored_weights
 from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, QuantizationError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 VARIABLE = "EDGEQ_LITERT_PYTHON"
@@ -188,7 +189,7 @@ def _store(samples: Iterator[Mapping[str, NDArray[Any]]], model: FloatModel, fol
 
 
 def _run(python: str, folder: Path) -> None:
-    child = children.start(
+    child = launch.start(
         [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
         folders=[folder],
         late=True,

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, flatbuffer, storage
+from edgeq.children import launch
 from edgeq.converters.finite import require_finite_constants
 from edgeq.converters.framing import read_sample, write_sample
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.errors import LoweringError, SourceError, UsageError
+from edgeq.files import storage
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -75,7 +77,7 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
-        children.warn_of(read["gaps"])
+        launch.warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)

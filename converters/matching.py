@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from edgeq import flatbuffer
 from edgeq.converters import layers
 from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer
 
 _CONVERTING = ("QUANTIZE", "DEQUANTIZE")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer
 
 # Of QUANTIZE and DEQUANTIZE by what they read, from TensorFlow's op_version.cc. Its
 # runtime_version.cc dates those that read INT16 to the releases of the common 16x8 kernels.

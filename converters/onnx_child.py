@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
 
 # Two sums in another order differ far less, another axis order far more.
 _SAME = 1e-2

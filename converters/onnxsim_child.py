@@ -12,7 +12,7 @@ import sys
 import onnx
 import onnxsim
 
-from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
 
 _ROUNDS = 3  # what onnx2tf does: one round can make room for the next
 

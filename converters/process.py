@@ -16,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from edgeq import children, errors, scratch
+from edgeq import errors
+from edgeq.children import launch
 from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 from edgeq.escaping import no_command, printable
+from edgeq.files import scratch
 
 _LOG_TAIL_BYTES = 8192
 
@@ -63,7 +65,7 @@ class ChildProcess:
         self._replies = os.fdopen(replies, encoding="utf-8")
         try:
             with self._log.open("wb") as log:
-                self._child = children.start(
+                self._child = launch.start(
                     [*target, str(child_end)],
                     folders=[self._folder],
                     late=True,

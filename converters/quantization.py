@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters import weights
 from edgeq.converters.calibration import batches, write_ranges
 from edgeq.converters.framing import write_sample
@@ -17,6 +16,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import drop_stablehlo_flag
 from edgeq.converters.schemes import Scheme
 from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
 
 

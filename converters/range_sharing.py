@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeq import flatbuffer
 from edgeq.converters.statistics import make_ranges
+from edgeq.tflite import flatbuffer
 from edgeq.values import Ranges, TensorRange
 
 _ADDITIONS = frozenset({"ADD", "SUB"})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
+from edgeq.tflite import flatbuffer
 
 _STABLEHLO_FLAG = b"keep_stablehlo_constant"
 

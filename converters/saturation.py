@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.statistics import make_ranges
+from edgeq.tflite import flatbuffer
 from edgeq.values import Ranges
 
 # 8-bit outputs have steps of 1/256, 1/256 and 1/128: beyond these the error is a tenth of a step.

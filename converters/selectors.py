@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeq import flatbuffer
 from edgeq.errors import UsageError
+from edgeq.tflite import flatbuffer
 
 _TYPE = "type:"
 _SHOWN = 4

@@ -5,10 +5,10 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from edgeq import flatbuffer
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
-from edgeq.files import open_file
+from edgeq.files.damage import ZIP_DAMAGE
+from edgeq.files.reading import open_file
+from edgeq.tflite import flatbuffer
 
 KINDS = {
     "keras": "Keras file",

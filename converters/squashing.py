@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.converters.saturation import Limit, find_limits
+from edgeq.tflite import flatbuffer
 
 _BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
 

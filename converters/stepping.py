@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
+from edgeq.tflite import flatbuffer, quantmath
 
 Array = NDArray[Any]
 

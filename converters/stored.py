@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from edgeq.converters.fitting import quote
 from edgeq.errors import DataError
-from edgeq.files import open_file, stamp
+from edgeq.files.reading import open_file, stamp
 
 _PIECE_BYTES = 1 << 20
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
 from edgeq.converters.dequantized import dequantize_constant
 from edgeq.converters.equalization import INPUT_AXIS, Pair, find_pairs
 from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.tflite import flatbuffer
 
 Factors = NDArray[np.float64]
 

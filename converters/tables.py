@@ -17,7 +17,7 @@ from edgeq.converters.fitting import Array, quote, sample_dtype, sample_shape, s
 from edgeq.converters.sources import Row, code_texts, require_count
 from edgeq.converters.stored import DataFile, unreadable
 from edgeq.errors import DataError
-from edgeq.npy import shorten
+from edgeq.files.npy import shorten
 from edgeq.values import Issue, TensorSpec
 
 _LABEL_COLUMNS = ("y", "label")

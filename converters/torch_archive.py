@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.safe_reading import archives
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
+from edgeq.files.damage import ZIP_DAMAGE
 
 _EXPRESSIONS = ("expr_str", "guards_code")
 # JSON inside JSON: how arguments and results are nested.

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
 
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
 

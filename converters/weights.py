@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer, quantmath
 from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer, quantmath
 
 # Operators with a hybrid kernel (float activations, INT8 weights), and the axis of their filter
 # that holds the output channels, after the TensorFlow Lite 8-bit quantization specification.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
+from edgeq.tflite import flatbuffer
 
 # DEQUANTIZE by dtype and whether it is per channel: its version and the release that has it, after
 # TensorFlow's tables (op_version.cc, runtime_version.cc).

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from edgeq import storage
 from edgeq.device_runners import adb_server
 from edgeq.device_runners.session import PAUSES_S, LinkLostError, OnBytes
 from edgeq.errors import DeviceError
+from edgeq.files import storage
 
 _Result = TypeVar("_Result")
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
+from edgeq.files import storage
 
 # An entry of an agent's job: {"model", "inputs": name to file, "outputs": name to file}.
 Chunk = Mapping[str, Any]

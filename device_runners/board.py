@@ -1,7 +1,7 @@
 """A board behind a connection that may break: files go into its cache, the agent runs detached.
 
-On the board the keeper (`keeper.py`) answers; it comes with the connection (`session.py`) and
-leaves nothing running but the job.
+On the board the keeper (`on_board/keeper/`) answers; it is sent with each connection (`session.py`)
+and leaves nothing running but the job.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq import scratch
-from edgeq.device_runners.device import OnEvent, complete, upload_event
+from edgeq.device_runners.device import OnEvent, agent_file, complete, upload_event
 from edgeq.device_runners.local import read_facts
 from edgeq.device_runners.on_board.agent.child import signal_name
 from edgeq.device_runners.on_board.agent.runtimes import RUNTIMES
-from edgeq.device_runners.on_board.bundle import agent_file
 from edgeq.device_runners.session import BoardRefusedError, Link, Session
 from edgeq.errors import DeviceError
+from edgeq.files import scratch
 from edgeq.values import DeviceFacts
 
 POLL_S = 2.0  # that the keeper waits for the next event

@@ -18,11 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeq import children, scratch
+from edgeq.children import launch
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import OnEvent
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DeviceError, UsageError
+from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
@@ -222,7 +223,7 @@ def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target
 def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
     """This machine's pip under its own variables: status, output, errors."""
     empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # which pip passes over
-    child = children.start(
+    child = launch.start(
         ["-m", "pip", "--disable-pip-version-check", *arguments], folders=None,
         environment={**empty, **variables, "PIP_NO_INPUT": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq import children, sandbox
-from edgeq.device_runners.device import OnEvent, complete
+from edgeq.children import launch, sandbox
+from edgeq.device_runners.device import OnEvent, agent_file, complete
 from edgeq.device_runners.on_board.agent.child import signal_name
 from edgeq.device_runners.on_board.agent.facts import machine_facts
-from edgeq.device_runners.on_board.bundle import agent_file
 from edgeq.errors import DeviceError
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
@@ -65,7 +64,7 @@ class LocalDevice:
         for name, path in files.items():
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(path.resolve())
-        children.warn_of(sandbox.missing())  # for the agent's workers, which open the models
+        launch.warn_of(sandbox.missing())  # for the agent's workers, which open the models
         (folder / "result.json").unlink(missing_ok=True)
         (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
@@ -87,7 +86,7 @@ class LocalDevice:
         with agent_file() as path, tempfile.TemporaryFile() as errors:
             try:
                 # Not confined: it reads no model, and starts workers, which are.
-                child = children.start(
+                child = launch.start(
                     [str(path), *arguments],
                     folders=None,
                     python=self._python,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, npy, scratch, storage, timing
+from edgeq import timing
 from edgeq.device_runners import health
 from edgeq.device_runners.batches import BatchJournal
 from edgeq.device_runners.board import BoardDevice
@@ -25,8 +25,10 @@ from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.device_runners.sustained import read_sustained, window_length
 from edgeq.errors import DataError, DeviceError, UsageError
-from edgeq.files import open_file
+from edgeq.files import npy, scratch, storage
+from edgeq.files.reading import open_file
 from edgeq.issues import judge
+from edgeq.tflite import flatbuffer
 from edgeq.values import (
     BenchOptions,
     BenchResult,

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import flatbuffer, storage
 from edgeq.device_runners import health, measure, phone
 from edgeq.device_runners.adb import AdbDevice, tidy
 from edgeq.device_runners.adb_shell import ScriptError
@@ -23,8 +22,10 @@ from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.on_board.agent.child import signal_name
 from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS
 from edgeq.errors import DeviceError, UsageError
-from edgeq.files import needs_unchanged
+from edgeq.files import storage
+from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge
+from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, BenchResult, BenchRun, DeviceFacts, RuntimeInfo
 
 LOOK_S = 1.0  # between two looks, at least: each one takes some processor time of the run's

@@ -21,8 +21,8 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from edgeq import storage
 from edgeq.errors import UsageError
+from edgeq.files import storage
 from edgeq.project import NamedCode, find_lines
 
 PROJECT_FILE = "edgeq.toml"

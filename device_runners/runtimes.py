@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq import flatbuffer
 from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.device_runners.environment import RUNTIMES, release_of
 from edgeq.errors import DeviceError
+from edgeq.tflite import flatbuffer
 from edgeq.values import RuntimeInfo
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edgeq import storage
 from edgeq.errors import DeviceError
+from edgeq.files import storage
 
 _Result = TypeVar("_Result")
 

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from edgeq import scratch
 from edgeq.device_runners import keeper_link, ssh_config, ssh_login
 from edgeq.device_runners.keeper_link import Frames, last_line
 from edgeq.device_runners.session import LinkLostError, OnBytes
@@ -34,6 +33,7 @@ from edgeq.device_runners.ssh_login import (
     usual_known_hosts,
 )
 from edgeq.errors import DeviceError
+from edgeq.files import scratch
 
 _Result = TypeVar("_Result")
 

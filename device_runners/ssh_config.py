@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeq import scratch
 from edgeq.device_runners import ssh_files
 from edgeq.errors import DeviceError
+from edgeq.files import scratch
 
 _READ_S = 30.0  # Match exec may start programs
 _MOST_HOPS = 10

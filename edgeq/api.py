@@ -14,9 +14,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import quantmath, scratch, storage
-from edgeq.comparison import compare_pair
-from edgeq.conversion import convert_model, float_tflite
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import (
+    Scorer,
+    labelled_pairs,
+    require_clear_names,
+    run_pairs,
+    score_interval,
+)
+from edgeq.comparison.compare import compare_pair
+from edgeq.conversion.convert import convert_model, float_tflite
+from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.samples import open_samples
@@ -24,17 +32,10 @@ from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners import phone_bench, runtimes
 from edgeq.device_runners.device import Device, events_as_progress, resolve_device
 from edgeq.errors import UsageError
-from edgeq.evaluation import (
-    Scorer,
-    labelled_pairs,
-    require_clear_names,
-    run_pairs,
-    score_interval,
-)
-from edgeq.exporting import read_preprocessing
-from edgeq.files import unchanged
-from edgeq.inference import read_interface
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue
+from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,

@@ -947,7 +947,7 @@ class OutputQuality:
             values; inf when identical. It is blind to small parts: `parts` are what is judged.
         mse: mean squared error in the output's units squared.
         max_error: largest absolute error.
-        parts: see `edgeq.parts`; none in records of edgeq 0.1.
+        parts: see `edgeq.accuracy.parts`; none in records of edgeq 0.1.
         steps_used, step_count: different values that the candidate gave, and that its integers
             could give; None where they are floats, and in records of 0.1.
         not_finite: values of the baseline that are NaN or infinite.

@@ -58,9 +58,9 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
             *(f"--deselect=tests/converters/test_certificate.py::{name}" for name in _REAL_MODELS),
         ),
     ),
-    "proof": ("edgeq/proof.py", ("tests/test_proof.py",)),
-    "judging": ("edgeq/judging.py", ("tests/test_judging.py",)),
-    "metrics": ("edgeq/metrics.py", ("tests/test_metrics.py",)),
+    "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
+    "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
+    "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
     "gate": ("edgeq/gating/gate.py", _GATE),
     "judges": ("edgeq/gating/judges.py", _GATE),
@@ -73,10 +73,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
     "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
-    "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
+    "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
     "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
     "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
-    "storage": ("edgeq/storage.py", ("tests/test_storage.py",)),
+    "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),
 }
 
 # Simulations cost seconds; what they hold, tests of literal values must hold as well.

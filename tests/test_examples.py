@@ -55,7 +55,8 @@ NEEDS = {
     "emulated:arm64": "EDGEQ_EXAMPLES_ON_BOARDS",  # tests/device_runners/test_emulated.py runs them
     "adb": "EDGEQ_EXAMPLES_ON_PHONES",  # tests/device_runners/test_phone.py does
     "tcp://": "EDGEQ_EXAMPLES_ON_CLUSTERS",  # tests/tuning/test_cluster.py does
-    "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",  # tests/test_explorer.py does
+    # tests/inspection/test_explorer.py does
+    "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }

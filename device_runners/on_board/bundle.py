@@ -6,11 +6,7 @@ import ast
 import functools
 import io
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from edgeq import scratch
 
 _HERE = Path(__file__).parent
 _PACKAGE = "edgeq_agent"
@@ -35,18 +31,6 @@ def pack_agent() -> bytes:
             name = (_PACKAGE / path.relative_to(folder)).as_posix()
             archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
     return content.getvalue()
-
-
-@contextmanager
-def agent_file() -> Iterator[Path]:
-    """The agent as a file that is there until the end of the block.
-
-    It is in its own folder, where no sandboxed process may write.
-    """
-    with scratch.folder() as folder:
-        path = folder / "agent.pyz"
-        path.write_bytes(pack_agent())
-        yield path
 
 
 def keeper_parts() -> list[tuple[str, bytes]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq import scratch
+from edgeq.children.foreign import Failed, failure
 from edgeq.device_runners.device import Device, OnEvent
 from edgeq.errors import EdgeqError
-from edgeq.foreign import Failed, failure
+from edgeq.files import scratch
 from edgeq.packaging import asking
-from edgeq.packaging.archive import require_inside
-from edgeq.packaging.tools import HERE
+from edgeq.packaging.assembly.tools import HERE
+from edgeq.packaging.container.archive import require_inside
 
 
 class Answerer:

@@ -14,9 +14,9 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from edgeq.foreign import Channel
+from edgeq.children.foreign import Channel
 from edgeq.packaging.checks import Check
-from edgeq.packaging.manifest import Manifest
+from edgeq.packaging.container.manifest import Manifest
 from edgeq.packaging.micro import Measured
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -8,22 +8,24 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from edgeq import flatbuffer, scratch, storage
 from edgeq.errors import EdgeqError, UnjudgedPackageError
+from edgeq.files import scratch, storage
 from edgeq.gating.gate import weigh
-from edgeq.packaging import metadata, targets
-from edgeq.packaging.archive import read_zip
+from edgeq.packaging import targets
 from edgeq.packaging.checks import Check, outcome, skipped
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.embedded import read_label_files, read_labels
-from edgeq.packaging.golden import find_faults, prepare, read_golden
-from edgeq.packaging.manifest import Manifest, read_gates
-from edgeq.packaging.ordering import find_disorder, scored_names
-from edgeq.packaging.shipping import without_metadata
-from edgeq.packaging.values import Contract, Files, Golden
-from edgeq.records import Record, parse_record
+from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.container.manifest import Manifest, read_gates
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.embedded_labels import read_label_files, read_labels
+from edgeq.packaging.contract.values import Contract, Files, Golden
+from edgeq.packaging.documents import metadata
+from edgeq.packaging.documents.shipping import without_metadata
+from edgeq.packaging.evidence.class_order import find_disorder, scored_names
+from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
+from edgeq.records.reading import Record, parse_record
 from edgeq.render.parts import plural
 from edgeq.reporting.subject import digests_of
+from edgeq.tflite import flatbuffer
 
 _MODEL = ".tflite"
 _ARCHIVES = (".aar", ".jar", ".whl", ".zip")

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import children, npy, scratch
+from edgeq.children import launch
 from edgeq.converters.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
+from edgeq.files import npy, scratch
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"
@@ -132,7 +133,7 @@ def run(
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
-    child = children.start(
+    child = launch.start(
         [str(Path(__file__).with_name("micro_child.py")), "job.json"],
         folders=[folder],
         late=True,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tflite_micro
 
-from edgeq.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
 
 _GRAIN = 16  # the runtime aligns everything in its arena to this
 

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edgeq import foreign, sandbox
+from edgeq.children import foreign, sandbox
 from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
-from edgeq.packaging import contents, signing
+from edgeq.packaging import contents
 from edgeq.packaging.asking import Asker, Job, Judged
+from edgeq.packaging.assembly.tools import Tools
 from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check, outcome, skipped
-from edgeq.packaging.golden import check_vector
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS
-from edgeq.packaging.reading import Opened, open_package
+from edgeq.packaging.container import signing
+from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS
+from edgeq.packaging.container.reading import Opened, open_package
+from edgeq.packaging.contract.values import Files, Golden
+from edgeq.packaging.golden.vectors import check_vector
 from edgeq.packaging.remaking import check_code
-from edgeq.packaging.tools import Tools
-from edgeq.packaging.values import Files, Golden
 
 _REST = skipped("the rest", "not looked at: what failed comes first")
 

@@ -12,19 +12,26 @@ from dataclasses import dataclass, replace
 
 from edgeq import __version__
 from edgeq.errors import EdgeqError
-from edgeq.packaging import building, metadata
-from edgeq.packaging.archive import read_zip
-from edgeq.packaging.bom import BOM
+from edgeq.packaging.assembly import build
+from edgeq.packaging.assembly.tools import Tools
 from edgeq.packaging.checks import Check, outcome, skipped
-from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.manifest import MANIFEST, OUTSIDE, SIGNATURE, Manifest, write_manifest
-from edgeq.packaging.papers import CARD
-from edgeq.packaging.parts import Parts
-from edgeq.packaging.seeing import see_images
-from edgeq.packaging.shipping import without_metadata
-from edgeq.packaging.tools import Tools
-from edgeq.packaging.values import Contract, Files, Golden
-from edgeq.records import Record
+from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.container.manifest import (
+    MANIFEST,
+    OUTSIDE,
+    SIGNATURE,
+    Manifest,
+    write_manifest,
+)
+from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.values import Contract, Files, Golden
+from edgeq.packaging.documents import metadata
+from edgeq.packaging.documents.model_card import CARD
+from edgeq.packaging.documents.sbom import BOM
+from edgeq.packaging.documents.shipping import without_metadata
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import Evidence
+from edgeq.records.reading import Record
 
 _NO_RECORDS = "made from records that are not inside"
 _ARCHIVES = (".aar", ".jar", ".whl")
@@ -83,7 +90,7 @@ def check_code(
         is_signed=SIGNATURE in files,
     )
     try:
-        made = building.collect(parts, tools)
+        made = build.collect(parts, tools)
         # Whether an input is an image, the samples told when the metadata were made.
         strange = _find_strange_metadata(model, see_images(contract, golden), manifest)
     except EdgeqError as error:

@@ -14,8 +14,8 @@ from edgeq.packaging.targets import TITLES
 from edgeq.render.parts import grid, harmless, heading, render, show_bytes
 
 if TYPE_CHECKING:
-    from edgeq.packaging.building import Package
-    from edgeq.packaging.delivery import Delivery
+    from edgeq.packaging.assembly.build import Package
+    from edgeq.packaging.assembly.download_size import Delivery
     from edgeq.packaging.verifying import Verification
 
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.children.foreign import Reader
 from edgeq.errors import UnjudgedPackageError
-from edgeq.foreign import Reader
 from edgeq.packaging.checks import OF_SIGNATURE, UNSIGNED, Check
 
 if TYPE_CHECKING:
-    from edgeq.packaging.manifest import Manifest
+    from edgeq.packaging.container.manifest import Manifest
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -115,6 +115,6 @@ def verify_package(
 
 
 def _read_key(path: Path) -> str:
-    from edgeq.packaging import signing
+    from edgeq.packaging.container import signing
 
     return signing.public_pem(signing.read_public_key(path)).decode()

@@ -15,7 +15,7 @@ from edgeq.device_runners.device import Device, resolve_address
 from edgeq.device_runners.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy
-from edgeq.packaging.building import PackageOptions
+from edgeq.packaging.assembly.build import PackageOptions
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import DataError
+from edgeq.files import storage
 from edgeq.pipeline.state import Origin
 from edgeq.provenance import describe_here
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from edgeq.device_runners.registry import NamedDevice
-from edgeq.devices import DeviceCheck
+from edgeq.devices.inventory import DeviceCheck
 from edgeq.render.parts import grid, harmless, render
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from edgeq import __version__
 from edgeq.escaping import clean
-from edgeq.records import read_all
+from edgeq.records.reading import read_all
 from edgeq.reporting import text
 from edgeq.reporting.accuracy import accuracy_section, make_comparison
+from edgeq.reporting.gathered import gather
+from edgeq.reporting.how_made import calibration_section, certificate_section, search_section
 from edgeq.reporting.latency import latency_section, sustained_section
 from edgeq.reporting.layers import find_culprits, layers_section, operators_section
-from edgeq.reporting.making import calibration_section, certificate_section, search_section
-from edgeq.reporting.material import gather
-from edgeq.reporting.origins import (
+from edgeq.reporting.provenance import (
     devices_section,
     find_doubts,
     gate_section,

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any
 
 import edgeq
-from edgeq import scratch
 from edgeq.errors import ClusterError, MissingExtraError
-from edgeq.storage import to_plain
+from edgeq.files import scratch
+from edgeq.files.storage import to_plain
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.pool import Child, Outcome
-from edgeq.tuning.store import Store
 from edgeq.tuning.trial import Task, read_task
 
 _ANSWER_S = 10  # for a scheduler to answer

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models, storage
+from edgeq import models
 from edgeq.converters import calibration
 from edgeq.converters.calibration import run_float_model, why_stock, write_ranges
 from edgeq.converters.calibration_worker import observable
@@ -16,6 +16,8 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.range_mending import mend_ranges
 from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError
+from edgeq.files import storage
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters.correction_worker import correct_tree
+from edgeq.tflite import flatbuffer
 from tests.tiny_models import INT8, Operator, graph, model, operator, schema, tensor
 
 INT32 = schema.TensorType.INT32

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.converters import calibration, layers, quantization
 from edgeq.converters.corrections import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.process import TensorFlowProcess
@@ -15,6 +15,7 @@ from edgeq.converters.squashing import unsquash
 from edgeq.converters.statistics import choose_ranges
 from edgeq.converters.stepping import Stepper
 from edgeq.errors import QuantizationError, UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, LayerCorrection
 
 Images = np.ndarray

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.converters import calibration, equalization
 from edgeq.converters.equalization import equalize, find_pairs
 from edgeq.converters.statistics import Statistics
 from edgeq.converters.stepping import Stepper
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import api, flatbuffer, models
+from edgeq import api, models
 from edgeq.converters.exported_models import (
     ExportedReader,
     describe_layout,
@@ -23,6 +23,7 @@ from edgeq.converters.exported_models import (
     refuse_options,
 )
 from edgeq.errors import EdgeqError, MissingExtraError, UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, TensorSpec
 
 
@@ -193,4 +194,4 @@ def test_a_child_needs_of_edgeq_only_the_sandbox_that_its_start_brings(name: str
 
     text = Path(module.__file__).with_name(f"{name}.py").read_text()
     found = re.findall(r"^\s*(?:from|import) (edgeq\S*)", text, re.M)
-    assert found == ["edgeq.sandbox"]
+    assert found == ["edgeq.children.sandbox"]

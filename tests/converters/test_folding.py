@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters.folding import find_unfolded
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 from tests import tiny_models
 from tests.tiny_models import Operator, schema

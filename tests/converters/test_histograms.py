@@ -10,7 +10,7 @@ import numpy as np
 from edgeq import api, models
 from edgeq.converters import histograms
 from edgeq.converters.statistics import BINS, Statistics, bin_numbers, make_ranges
-from edgeq.records import read_record
+from edgeq.records.reading import read_record
 from edgeq.values import Histogram, TensorRange
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
+from edgeq import models
 from edgeq.converters import calibration, quantization
 from edgeq.converters.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.mixing import mix_in
@@ -16,6 +16,7 @@ from edgeq.converters.squashing import unsquash
 from edgeq.converters.statistics import choose_ranges
 from edgeq.converters.stepping import Stepper
 from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255

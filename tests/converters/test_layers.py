@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq import flatbuffer
 from edgeq.converters import layers, stepping
+from edgeq.tflite import flatbuffer
 from tests.tiny_models import Operator, graph, model, operator, tensor
 
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID

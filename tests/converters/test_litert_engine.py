@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import flatbuffer, models
+from edgeq import models
+from edgeq.conversion.litert import check_weights
 from edgeq.converters import dequantized, litert_engine
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import CertificateError, MissingExtraError
 from edgeq.render.text import show_conversion
-from edgeq.second_engine import check_weights
+from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion, ConvertOptions, FloatModel
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import api, models, storage
+from edgeq import api, models
 from edgeq.converters import calibration, lowering
 from edgeq.converters.certificate import certify
 from edgeq.converters.lowering import FileReader
@@ -19,6 +19,7 @@ from edgeq.converters.process import TensorFlowProcess
 from edgeq.converters.rewriting import replace_half_used_splits
 from edgeq.converters.source import identify
 from edgeq.errors import LoweringError, SourceError, UsageError
+from edgeq.files import storage
 from edgeq.values import ConvertOptions, FloatModel
 from tests.tiny_models import add_one, dense
 
@@ -97,7 +98,7 @@ def test_recurrent_layers_are_unrolled(
 
 def test_a_split_with_an_unread_part_is_gone(shared: Path, lower: Lower) -> None:
     """Left in, the quantizer makes it INT8 in one run and leaves it float in the next."""
-    from edgeq import flatbuffer
+    from edgeq.tflite import flatbuffer
 
     model = lower(shared / "mnist_lstm" / "mnist_lstm.keras")
     assert replace_half_used_splits(flatbuffer.read(Path(model.file.path))) == 0

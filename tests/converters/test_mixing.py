@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgeq import flatbuffer, models, quantmath, storage
+from edgeq import models
 from edgeq.converters import calibration, certificate, lowering, quantization
 from edgeq.converters.mixing import mix_in
 from edgeq.converters.process import TensorFlowProcess
@@ -15,6 +15,8 @@ from edgeq.converters.schemes import SCHEMES
 from edgeq.converters.selectors import Mix, select_mix
 from edgeq.converters.statistics import choose_ranges
 from edgeq.errors import QuantizationError, UsageError
+from edgeq.files import storage
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import ConvertOptions, FloatModel, Ranges
 from tests import tiny_models
 

@@ -13,13 +13,14 @@ from keras import layers
 from numpy.typing import NDArray
 
 import edgeq
-from edgeq import flatbuffer, models
+from edgeq import models
+from edgeq.accuracy.inference import read_interface, run_samples
 from edgeq.converters import qat_layers
 from edgeq.converters.learned_ranges import trained_granularity
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import QuantizationError, UnsupportedLayerError, UsageError
-from edgeq.inference import read_interface, run_samples
+from edgeq.tflite import flatbuffer
 
 MOBILENET = models.path("fmnist_mobilenet.keras")
 CALIBRATION = models.path("fashion_mnist_calibration.npz")

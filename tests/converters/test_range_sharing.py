@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq import flatbuffer
 from edgeq.converters.calibration_worker import observable
 from edgeq.converters.range_sharing import share_ranges
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, tensor
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq import flatbuffer
 from edgeq.converters import stepping
 from edgeq.converters.saturation import (
     find_limits,
@@ -16,6 +15,7 @@ from edgeq.converters.saturation import (
     read_by_softmax,
 )
 from edgeq.converters.squashing import seen_limits, unsquash
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, tensor
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters.selectors import select_operators
 from edgeq.errors import UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 

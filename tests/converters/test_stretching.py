@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters.equalization import equalize, find_pairs
 from edgeq.converters.matching import match_operators
 from edgeq.converters.stretching import find_stretches
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 

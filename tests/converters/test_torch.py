@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import api, sandbox
+from edgeq import api
+from edgeq.children import sandbox
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters import weights
 from edgeq.converters.certificate import certify
 from edgeq.converters.process import TensorFlowProcess
 from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
 

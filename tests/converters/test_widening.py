@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from edgeq import flatbuffer, quantmath
 from edgeq.converters import dequantized, layout, widening
+from edgeq.tflite import flatbuffer, quantmath
 from tests import tiny_models
 from tests.tiny_models import Operator, schema
 

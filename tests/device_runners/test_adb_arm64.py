@@ -19,8 +19,8 @@ from edgeq.device_runners import environment, measure, phone_bench
 from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start
 from edgeq.errors import DeviceError
-from edgeq.packaging.building import make_package
-from edgeq.packaging.storing import write_package
+from edgeq.packaging.assembly.build import make_package
+from edgeq.packaging.container.writing import write_package
 from edgeq.values import BenchOptions
 from tests.device_runners.phones import stand_in, start_server
 from tests.device_runners.test_emulated import why_not

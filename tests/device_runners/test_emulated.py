@@ -17,16 +17,18 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import devices, flatbuffer, models
-from edgeq.checkup import doctor
+from edgeq import models
+from edgeq.comparison.parity import parity
 from edgeq.device_runners import environment, measure
 from edgeq.device_runners.board import BoardDevice
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, start, stop
 from edgeq.device_runners.local import LocalDevice
+from edgeq.devices import inventory
+from edgeq.devices.doctor import doctor
+from edgeq.devices.fleet import run_fleet
 from edgeq.errors import DeviceError, UsageError
-from edgeq.fleet import run_fleet
-from edgeq.parity import parity
+from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions
 
 QUICK = BenchOptions(runs=10, rounds=1)
@@ -245,7 +247,7 @@ def test_it_starts_again_after_it_was_stopped(board: str) -> None:
     made = VirtualBoard(board_folder("arm64"))
     stop(made)
     assert made.port is None
-    (found,) = devices.check([board])
+    (found,) = inventory.check([board])
     assert found.facts is not None
     assert made.port == start(made)
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import api, flatbuffer, models
+from edgeq import api, models
 from edgeq.device_runners import measure, runtimes
 from edgeq.device_runners.device import resolve_device
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import DeviceError, SourceError, UsageError
+from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, FloatModel, RuntimeInfo
 
 QUICK = BenchOptions(runs=60)

@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeq import devices, models
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.device_runners import adb_shell, measure, phone_bench
 from edgeq.device_runners.adb import AdbDevice
 from edgeq.device_runners.local import LocalDevice
+from edgeq.devices import inventory
 from edgeq.errors import DeviceError, EdgeqError, UsageError
 from edgeq.values import BenchOptions, BenchResult
 from tests.device_runners.boards import Cable, wait_until
@@ -365,7 +366,7 @@ def test_it_is_named_checked_set_up_and_cleaned(phone: Endpoint, tiny: Any, save
     assert [item["code"] for item in problems if "governor" not in item["code"]] == [
         "doctor.no_benchmark_model", "doctor.no_python",
     ]  # fmt: skip
-    assert refusal(lambda: devices.set_up("phone", on_progress=quiet)).message == (
+    assert refusal(lambda: inventory.set_up("phone", on_progress=quiet)).message == (
         f"phone has neither Python nor {phone.folder}/benchmark_model."
     )
     found = run("devices", "setup", "phone", "--benchmark-model", own)

@@ -12,11 +12,11 @@ from tests.fuzzing.server import MARKER
 
 # Programs that edgeq starts itself, by their command lines. Everything else is a finding.
 PYTHON = r"\S*/python[\d.]*"
-OURS = r"\S*(?:/edgeq|/edgeq/packaging|/converters|/device_runners)"
+OURS = r"\S*/(?:edgeq|converters|device_runners)(?:/\w+)*"
 AGENT = r"\S*/edgeq-\d+-\w+/agent\.pyz"
 EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
-    rf"{PYTHON} {OURS}/start_child\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py|{AGENT})"
+    rf"{PYTHON} {OURS}/entry\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py|{AGENT})"
     r"( .*)?",
     rf"{PYTHON} {AGENT} (worker \d+ \d+|profile \d+ model-\d+\.tflite profile\.json \d+ \d+)",
     # Whether another Python has a package

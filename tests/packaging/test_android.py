@@ -25,18 +25,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeq import flatbuffer, models, quantmath
+from edgeq import models
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
-from edgeq.packaging import naming
-from edgeq.packaging.archive import PAGE_BYTES, read_zip, write_zip
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.targets import android, target
 from edgeq.packaging.targets.android import find_models, make_files
 from edgeq.packaging.targets.android.literals import real, shown, string
-from edgeq.packaging.values import Ingredients
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Preprocessing, TensorSpec
 from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeq.children.foreign import Failed
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import DamagedPackageError
-from edgeq.foreign import Failed
 from edgeq.packaging import asking
 from edgeq.packaging.answering import Answerer
 

@@ -15,18 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models, quantmath
+from edgeq import models
 from edgeq.converters.other_python import OtherPython
 from edgeq.converters.preprocessing import parse_preprocessing
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
-from edgeq.packaging import micro, naming
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.golden import prepare
-from edgeq.packaging.sampling import make_golden
-from edgeq.packaging.targets import target
-from edgeq.packaging.targets.c import literals, operators, writing
-from edgeq.packaging.values import (
+from edgeq.packaging import micro
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import (
     Contract,
     Golden,
     Ingredients,
@@ -34,6 +31,11 @@ from edgeq.packaging.values import (
     OutputContract,
     Vector,
 )
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import prepare
+from edgeq.packaging.targets import target
+from edgeq.packaging.targets.c import literals, operators, writing
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import FileRef, TensorSpec
 from tests.tiny_models import add_one, mystery, subtract
 

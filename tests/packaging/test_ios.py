@@ -21,19 +21,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from tree_sitter import Language, Node, Parser
 
-from edgeq import models, quantmath
+from edgeq import models
 from edgeq.converters.preprocessing import apply
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
-from edgeq.packaging import golden as golden_vectors
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Ingredients, Vector
+from edgeq.packaging.golden import vectors as golden_vectors
+from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.targets import target
 from edgeq.packaging.targets.ios import describing, literals
-from edgeq.packaging.values import Ingredients, Vector
+from edgeq.tflite import quantmath
 from edgeq.values import Preprocessing, TensorSpec
+from tests.packaging.documents.test_metadata import UINT8, image_mean
 from tests.packaging.swift_subset import INTEGERS, Program, SwiftError, TrapError
-from tests.packaging.test_metadata import UINT8, image_mean
 from tests.tiny_models import BOOL, INT8, Operator, graph, model, operator, tensor
 
 IOS = target("ios")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer
 from edgeq.converters.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.packaging import micro
+from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     Operator,
     add_one,

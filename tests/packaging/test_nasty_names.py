@@ -16,8 +16,8 @@ from markdown_it import MarkdownIt
 from tree_sitter import Language, Node, Parser
 
 from edgeq.escaping import printable
-from edgeq.packaging.building import Package, make_package
-from edgeq.packaging.delivery import measure
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.assembly.download_size import measure
 from edgeq.packaging.targets.android import literals as java
 from edgeq.packaging.targets.c import literals as cpp
 from edgeq.packaging.targets.ios import literals as swift

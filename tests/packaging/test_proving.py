@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgeq import storage
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
-from edgeq.packaging import building, contents, proving, signing, storing
+from edgeq.files import storage
+from edgeq.packaging import contents, proving
 from edgeq.packaging.asking import Asker, Job
+from edgeq.packaging.assembly import build
 from edgeq.packaging.checks import Check
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.evidence import find_evidence
-from edgeq.packaging.manifest import KEY, SIGNATURE, SUMS, seal
-from edgeq.packaging.parts import Parts
-from edgeq.packaging.values import Golden, Vector
+from edgeq.packaging.container import signing, writing
+from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Golden, Vector
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import find_evidence
 from edgeq.packaging.verifying import Verification
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed
@@ -52,8 +54,8 @@ def make_files(folder: Path, *, is_signed: bool) -> Files:
         find_evidence(path, (), [contract.model.sha256]), (), "", None, has_records=True,
         is_signed=is_signed,
     )  # fmt: skip
-    made = building.collect(parts)
-    return seal(building._describe(parts, made), made)
+    made = build.collect(parts)
+    return seal(build._describe(parts, made), made)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def verify(tmp_path: Path) -> Callable[..., Verification]:
         asker: Asker | None = None,
     ) -> Verification:  # fmt: skip
         path = tmp_path / "package"
-        storing.write_package(files, path)
+        writing.write_package(files, path)
         judged = proving.prove(Job(str(path), key, devices), asker or Device())
         return Verification(str(path), judged.manifest, judged.checks)
 

@@ -40,13 +40,13 @@ from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, sta
 from edgeq.device_runners.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
-from edgeq.packaging.contract import make_contract
-from edgeq.packaging.golden import golden_files
-from edgeq.packaging.sampling import make_golden
+from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.golden.sampling import make_golden
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets import python, target
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
-from edgeq.packaging.values import Ingredients
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
@@ -440,10 +440,10 @@ def test_real_values_are_steps_from_the_zero_point(tensor: int, real: float) -> 
 @pytest.mark.parametrize("is_quantized", [True, False])
 def test_numbers_are_edgeqs_own(dtype: str, is_quantized: bool) -> None:
     """Ties, values beyond every range and values next to them, against edgeq itself."""
-    from edgeq import quantmath
     from edgeq.converters.fitting import fit
     from edgeq.errors import DataError
     from edgeq.packaging.targets.python.tensors import Input, Output
+    from edgeq.tflite import quantmath
     from edgeq.values import TensorSpec
 
     if is_quantized and dtype not in ("int8", "uint8", "int16"):

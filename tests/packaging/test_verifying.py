@@ -9,9 +9,9 @@ import pytest
 
 from edgeq.device_runners.device import resolve_device
 from edgeq.errors import UnjudgedPackageError
-from edgeq.packaging import storing
 from edgeq.packaging.answering import Answerer
 from edgeq.packaging.checks import Check
+from edgeq.packaging.container import writing
 from edgeq.packaging.verifying import Verification, verify_package
 from tests.packaging.test_proving import PUBLIC_KEY, SOUND, Files, make_files, signed, words
 from tests.packaging.test_verify import find
@@ -69,7 +69,7 @@ def test_who_signed_and_what_is_open_is_told(before: str, detail: str, why: str)
 @pytest.fixture
 def verify(tmp_path: Path) -> Any:
     def run(content: Files, **given: Any) -> Verification:
-        storing.write_package(content, tmp_path / "package")
+        writing.write_package(content, tmp_path / "package")
         return verify_package(tmp_path / "package", **given)
 
     return run

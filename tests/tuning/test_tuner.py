@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests look at what is measured, not at how well."""
-    monkeypatch.setattr("edgeq.tuning.choice._BENCH", BenchOptions(runs=20, rounds=2))
+    monkeypatch.setattr("edgeq.tuning.selection._BENCH", BenchOptions(runs=20, rounds=2))
 
 
 @pytest.fixture

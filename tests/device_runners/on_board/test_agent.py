@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners.on_board import bundle
+from edgeq.device_runners.device import agent_file
 from edgeq.device_runners.on_board.agent import bench
 from edgeq.device_runners.on_board.agent.job import JobError
 from edgeq.device_runners.on_board.agent.statistics import is_tight, median_interval
@@ -25,7 +25,7 @@ from edgeq.values import FloatModel
 def run(folder: Path, job: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The agent as a board runs it: its one file, a folder, nothing of edgeq importable."""
     (folder / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
-    with bundle.agent_file() as path:
+    with agent_file() as path:
         done = subprocess.run(
             [sys.executable, "-I", path, "run", folder], capture_output=True, text=True, check=True
         )
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, float_cnn: FloatModel) -> Path:
 
 @pytest.fixture
 def agent() -> Iterator[Path]:
-    with bundle.agent_file() as path:
+    with agent_file() as path:
         yield path
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from edgeq.accuracy.verdict import require_comparable
 from edgeq.device_runners import measure
 from edgeq.device_runners.local import LocalDevice
 from edgeq.device_runners.on_board.agent import energy, facts, health, machine, watch
 from edgeq.errors import UsageError
-from edgeq.judging import require_comparable
 from edgeq.values import BenchOptions, FloatModel
 
 CPU = "/sys/devices/system/cpu/cpu{}/"

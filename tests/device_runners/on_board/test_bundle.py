@@ -77,7 +77,7 @@ def test_every_python_packs_the_same_bytes() -> None:
     root = str(Path(bundle.__file__).parents[3])
     root = root if Path(root, "edgeq").exists() else str(Path(root).parent)
     for python in pythons:
-        command = [python, "-I", "-c", code, root]
+        command = [python, "-I", "-B", "-c", code, root]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == hashlib.sha256(bundle.pack_agent()).hexdigest()
 
