@@ -41,7 +41,7 @@ class Inference:
         """Do all chunks.
 
         Raises:
-            JobError: the first worker that fails; `main` ends the others.
+            JobError: the first worker that fails; `coordinate` ends the others.
         """
         busy = [number for number, chunks in enumerate(self.todo) if chunks]
         wanted = min(max(self.job["workers"], len(busy)), sum(map(len, self.todo)))

@@ -112,25 +112,20 @@ def measure_memory(threads: int) -> dict[str, Any]:
     return {"bytes_per_s": 2 * size * threads / best, "cache_bytes": cache}
 
 
-def profile(path: str, threads: int, runs: int) -> dict[str, Any]:
-    """The result for one model."""
-    try:
-        with private_library() as (library, release):
-            model = Model(Runtime(library), path, threads)
-            found = measure(model, runs)
-            found["memory"] = measure_memory(threads)
-    except JobError as error:
-        return {"error": error.plain()}
-    return dict(found, runtime={"name": "ai-edge-litert", "version": release})
-
-
-def main(model: str, result: str, threads: str, runs: str) -> None:
+def profile(path: str, result: str, threads: str, runs: str) -> None:
     """Write the result for one model to a file, and end the process.
 
     The result is {"runtime", "latency_ns", "invoke_us", "events", "memory"}, with one list entry
     per inference, or {"error"}.
     """
-    found = profile(model, int(threads), int(runs))
+    try:
+        with private_library() as (library, release):
+            model = Model(Runtime(library), path, int(threads))
+            found = measure(model, int(runs))
+            found["memory"] = measure_memory(int(threads))
+            found["runtime"] = {"name": "ai-edge-litert", "version": release}
+    except JobError as error:
+        found = {"error": error.plain()}
     Path(result).write_text(json.dumps(found), "utf-8")
     sys.stdout.flush()
     os._exit(0)  # tearing the runtime down may crash
