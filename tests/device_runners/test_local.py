@@ -52,6 +52,13 @@ def test_a_job_runs_in_its_folder_without_copying_the_model(
     assert [event["event"] for event in events] == ["progress", "progress", "end"]
 
 
+def test_the_oldest_python_is_a_device(python_3_8: Path, tmp_path: Path) -> None:
+    device = LocalDevice(python_3_8)
+    assert str(device.facts().python).startswith("3.8.")
+    job = {"protocol": PROTOCOL, "task": "check", "runtime": "none-such"}
+    assert device.run(job, {}, tmp_path)["error"]["code"] == "runtime_missing"
+
+
 def test_a_hanging_agent_is_killed_with_all_it_started(
     interpreter: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -25,20 +23,10 @@ TRAVELLING = sorted({*FOLDER.rglob("*.py")} - {FOLDER / "bundle.py"})
 NAMES = [str(path.relative_to(FOLDER)) for path in TRAVELLING]
 
 
-@functools.cache
-def python_3_8() -> Path:
-    """A real Python 3.8, which is the oldest that boards may have."""
-    pyenv = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3"))
-    for name in (os.environ.get("EDGEQ_PYTHON_3_8"), shutil.which("python3.8"), *pyenv):
-        command = [name or "", "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 8))"]
-        if name and subprocess.run(command, check=False, capture_output=True).returncode == 0:
-            return Path(name)
-    pytest.skip("Python 3.8 is not installed")
-
-
 @pytest.fixture(params=["this Python", "Python 3.8"])
 def python(request: pytest.FixtureRequest) -> str:
-    return sys.executable if request.param == "this Python" else str(python_3_8())
+    is_this = request.param == "this Python"
+    return sys.executable if is_this else str(request.getfixturevalue("python_3_8"))
 
 
 @pytest.mark.parametrize("path", TRAVELLING, ids=NAMES)
