@@ -8,20 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeq.version import VERSION
+
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
-    from edgeq.converters.distillation import distill
-    from edgeq.converters.qat import quantization_aware
+    from edgeq.converters.training.distillation import distill
+    from edgeq.converters.training.qat import quantization_aware
     from edgeq.devices.doctor import doctor
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.inspect_model import inspect_model
     from edgeq.packaging.assembly.build import make_package
-    from edgeq.packaging.verifying import verify_package
+    from edgeq.packaging.verification.verify import verify_package
     from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "__version__",
@@ -51,10 +53,10 @@ _MODULES = {
     "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
     "profile": "edgeq.profiling.profile",
-    "verify_package": "edgeq.packaging.verifying",
+    "verify_package": "edgeq.packaging.verification.verify",
     "open_history": "edgeq.history.store",
-    "distill": "edgeq.converters.distillation",
-    "quantization_aware": "edgeq.converters.qat",
+    "distill": "edgeq.converters.training.distillation",
+    "quantization_aware": "edgeq.converters.training.qat",
 }
 
 

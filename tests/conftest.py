@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.lowering import FileReader
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.source import identify
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.lower import FileReader
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.records import reading
 from edgeq.values import ConvertOptions, FloatModel
 

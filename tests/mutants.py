@@ -52,10 +52,13 @@ _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "certificate": (
-        "converters/certificate.py",
+        "converters/proof/certificate.py",
         (
-            "tests/converters/test_certificate.py",
-            *(f"--deselect=tests/converters/test_certificate.py::{name}" for name in _REAL_MODELS),
+            "tests/converters/proof/test_certificate.py",
+            *(
+                f"--deselect=tests/converters/proof/test_certificate.py::{name}"
+                for name in _REAL_MODELS
+            ),
         ),
     ),
     "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
@@ -68,14 +71,26 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "regressions": ("edgeq/gating/regressions.py", _GATE),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
     "health": (
-        "device_runners/health.py",
-        ("tests/device_runners/test_health.py", "tests/test_timing.py"),
+        "device_runners/measuring/health.py",
+        ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
-    "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
-    "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
+    "rounding": (
+        "converters/corrections/rounding.py",
+        ("tests/converters/corrections/test_rounding.py",),
+    ),
+    "statistics": (
+        "converters/calibration/statistics.py",
+        ("tests/converters/calibration/test_statistics.py",),
+    ),
     "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
-    "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
-    "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
+    "verify": (
+        "edgeq/packaging/verification/verify.py",
+        ("tests/packaging/verification/test_verify.py",),
+    ),
+    "proving": (
+        "edgeq/packaging/verification/all_checks.py",
+        ("tests/packaging/verification/test_all_checks.py",),
+    ),
     "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),
 }
 

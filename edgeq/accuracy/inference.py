@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.accuracy.columns import Columns, find_columns
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.device_runners.devices.device import Device
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import TensorSpec
@@ -119,7 +119,7 @@ def run_samples(
     chunks = (
         [_quantized(interface, group) for interface in interfaces] for group in _groups(samples)
     )
-    for raw in measure.infer([path for path, _ in models], chunks, device, **options):
+    for raw in run_job.infer([path for path, _ in models], chunks, device, **options):
         yield [
             {
                 interface.output_names[spec.name]: quantmath.dequantize(found[spec.name], spec)

@@ -14,8 +14,8 @@ from edgeq.accuracy import metrics
 from edgeq.accuracy.inference import Arrays, Interface, read_interface, run_samples
 from edgeq.accuracy.metrics import Metric, Outputs
 from edgeq.accuracy.quality_meter import QualityMeter
-from edgeq.converters.samples import Samples, choose
-from edgeq.device_runners.device import Device
+from edgeq.converters.samples.open_samples import Samples, choose
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import DataError
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from edgeq import __version__
 from edgeq.cli.printing import say, show_error, show_usage
 from edgeq.errors import EdgeqError, OutputError, SandboxWarning
+from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
 
@@ -96,7 +96,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edgeq")
+@click.version_option(VERSION, prog_name="edgeq")
 def cli() -> None:
     """Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
 

@@ -16,10 +16,10 @@ from edgeq.cli.trust import trust_option, trusting
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
+from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-OnProgress = Callable[[str, int, int | None], None]
 
 PROGRESS_S = 10.0  # between two lines of progress in a log
 

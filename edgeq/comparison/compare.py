@@ -12,15 +12,15 @@ from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, 
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import open_samples
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device, events_as_progress
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
 from edgeq.values import BenchOptions, Comparison
 
 
@@ -93,7 +93,7 @@ def _compare(
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
-            timing = measure.bench(
+            timing = run_job.bench(
                 [first, second], target, bench_options,
                 on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
             )  # fmt: skip

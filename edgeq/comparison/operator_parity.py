@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration import batch_size
-from edgeq.converters.layers import fed_tensors
+from edgeq.converters.calibration.calibrate import batch_size
+from edgeq.converters.graph.layers import fed_tensors
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.quantmath import difference
 

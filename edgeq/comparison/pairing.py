@@ -10,13 +10,13 @@ import numpy as np
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_layout, read_preprocessing
-from edgeq.converters.calibration import batch_size
-from edgeq.converters.dequantized import float_twin
-from edgeq.converters.exported_models import FRAMEWORKS
-from edgeq.converters.matching import require_same_layers
-from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.samples import Samples
-from edgeq.converters.source import KINDS, identify
+from edgeq.converters.calibration.calibrate import batch_size
+from edgeq.converters.graph.dequantized import float_twin
+from edgeq.converters.graph.matching import require_same_layers
+from edgeq.converters.lowering.exported_models import FRAMEWORKS
+from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.samples.open_samples import Samples
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
 from edgeq.issues import make_issue

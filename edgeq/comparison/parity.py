@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from edgeq.comparison.operator_parity import OperatorDifference, Runner, Walk, rounding, walk
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import choose, open_samples
-from edgeq.device_runners import measure
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.converters.samples.open_samples import choose, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
@@ -186,7 +186,7 @@ def _run(
     path: Path, inputs: Arrays, device: Device, kernels: str, runtime: str | None, on_event: Any
 ) -> dict[str, NDArray[Any]]:
     chunks = iter([[inputs]])
-    (found,) = measure.infer(
+    (found,) = run_job.infer(
         [path], chunks, device, runtime=runtime, kernels=kernels, on_event=on_event
     )
     return found[0]

@@ -10,10 +10,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
-from edgeq.converters import calibration, lint, lowering
-from edgeq.converters.calibration import FloatRun, FloatRunner, Inputs
-from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.lowering import Reader
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
+from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.lower import Reader
+from edgeq.converters.samples import lint
 from edgeq.errors import DataError
 from edgeq.values import FloatModel, Issue
 
@@ -47,9 +49,7 @@ def run_float(
     observe = _what_to_observe(job, model)
     linter = lint.Linter(model.inputs) if job.scheme.needs_data else None
     fed = feed(job, model, plan, "calibrate", linter)
-    first = list(
-        islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibration.batch_size(model.inputs)))
-    )
+    first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
     if not first and linter is not None:
         _judge(linter, (), issues)
     # Not side by side with the float model: both would use all cores, and hinder each other.
@@ -60,7 +60,7 @@ def run_float(
     if observe != "nothing":
         doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], run.statistics.names)
         issues += [] if doubt is None else [doubt]
-    return run, model if expected is None else lowering.check(model, expected, run.outputs)
+    return run, model if expected is None else lower.check(model, expected, run.outputs)
 
 
 def _what_to_observe(job: Job, model: FloatModel) -> str:
@@ -81,7 +81,7 @@ def why_stock(job: Job, model: FloatModel) -> str | None:
     """Why TensorFlow Lite's own calibrator has to do the work, None when edgeq's can."""
     if job.options.calibrator == "tflite":
         return "--calibrator tflite was given"
-    return calibration.why_stock(Path(model.file.path).read_bytes())
+    return calibrate.why_stock(Path(model.file.path).read_bytes())
 
 
 def feed(
@@ -93,7 +93,7 @@ def feed(
         linter: looks at every sample; from the first broken one on, nothing is fed any more.
     """
     if plan.samples is None:
-        yield from lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         return
     chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
     is_clean = True
@@ -109,7 +109,7 @@ def _ask_source(
     reader: Reader, model: FloatModel, first: Sequence[Inputs], linter: lint.Linter | None
 ) -> tuple[Arrays, tuple[lint.InputHints, ...]]:
     """The source model's outputs for the check, and what it tells about the values it expects."""
-    inputs = calibration.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
+    inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     expected = reader.predict(inputs)
     if linter is None or len(model.inputs) != 1:
         return expected, ()
@@ -119,7 +119,7 @@ def _ask_source(
     name = model.inputs[0].name
     statistics = None
     if all(sample[name].shape == few[0][name].shape for sample in whole):
-        statistics = reader.batch_statistics(calibration.stack(whole, model.inputs))
+        statistics = reader.batch_statistics(calibrate.stack(whole, model.inputs))
     hint = lint.InputHints(
         name=name,
         rescaling=reader.rescaling(),

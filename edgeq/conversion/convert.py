@@ -11,7 +11,7 @@ from typing import Any
 from edgeq.conversion.command_line import convert_command
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.litert import engine_versions
-from edgeq.conversion.plan import CHECK_SAMPLES, OnProgress, choose_mix, require_budgets
+from edgeq.conversion.plan import CHECK_SAMPLES, choose_mix, require_budgets
 from edgeq.conversion.prepare import (
     Prepared,
     open_outputs,
@@ -24,17 +24,20 @@ from edgeq.conversion.proof import check_gates, measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.selection import Made
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
-from edgeq.converters import calibration, learned_ranges, lowering, source
-from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.engines import check_engine
-from edgeq.converters.exported_models import FRAMEWORKS
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import Scheme, resolve
-from edgeq.converters.statistics import check_statistic
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.statistics import check_statistic
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering.exported_models import FRAMEWORKS
+from edgeq.converters.quantization.engines import check_engine
+from edgeq.converters.quantization.schemes import Scheme, resolve
+from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
+from edgeq.progress import OnProgress
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -194,7 +197,7 @@ def float_tflite(
     Raises:
         EdgeqError: see `convert_model`.
     """
-    kind = source.identify(path)
+    kind = model_kinds.identify(path)
     if kind == "tflite":
         return path
     with ExitStack() as stack:
@@ -204,8 +207,8 @@ def float_tflite(
         reader = open_reader(stack, path, process, options, verbose)
         assert reader is not None
         model = reader.lower(options, folder)
-        fed = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
-        first = calibration.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
-        run = calibration.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
-        lowering.check(model, reader.predict(first), run.outputs)
+        fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+        first = calibrate.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+        run = calibrate.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+        lower.check(model, reader.predict(first), run.outputs)
     return Path(model.file.path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeq.converters.schemes import Scheme
+from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 

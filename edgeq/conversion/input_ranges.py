@@ -15,10 +15,10 @@ from pathlib import Path
 
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.scoring import score_files
-from edgeq.converters.calibration import FloatRun
-from edgeq.converters.input_rounding import round_input
-from edgeq.converters.saturation import Limit
-from edgeq.converters.statistics import choose_ranges, make_ranges
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.input_rounding import round_input
+from edgeq.converters.calibration.saturation import Limit
+from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer

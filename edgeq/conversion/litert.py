@@ -9,8 +9,10 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.calibration_pass import feed
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.conversion.selection import Made
-from edgeq.converters import dequantized, litert_engine, lowering, quantization, widening
-from edgeq.device_runners.device import resolve_device
+from edgeq.converters.graph import dequantized, widening
+from edgeq.converters.lowering import lower
+from edgeq.converters.quantization import litert_engine, quantize
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import CertificateError
 from edgeq.values import ConvertOptions, FloatModel, Ranges
 
@@ -40,7 +42,7 @@ def quantize_with_litert(job: Job, model: FloatModel, plan: SamplePlan) -> Made:
         made = widening.prepare(made)
         check_weights(made, model, job.options, job.folder)
     else:
-        made = quantization.refresh_versions(made, job.process, job.folder)
+        made = quantize.refresh_versions(made, job.process, job.folder)
     if mode is None:
         return Made(made)
     statistic = "moving-average" if mode == "tensors" else "moving-average-profiler"
@@ -57,7 +59,7 @@ def check_weights(content: bytes, model: FloatModel, options: ConvertOptions, fo
     made, twin = folder / "weight-only.tflite", folder / "widened.tflite"
     made.write_bytes(content)
     twin.write_bytes(dequantized.float_twin(content))
-    drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+    drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
     pairs = ((inputs, None) for inputs in drawn)
     found = worst_sqnr_db(measure_quality(twin, made, pairs, resolve_device("local")))
     if found < _SAME_DB:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.samples import Samples, choose, hold_out, open_samples
-from edgeq.converters.schemes import Scheme
-from edgeq.converters.selectors import NO_MIX, Mix, select_mix
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
+from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
 
 # A step's name, how many of how many; the total is None where nobody knows it.
-OnProgress = Callable[[str, int, int | None], None]
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.conversion.calibration_pass import run_float
-from edgeq.conversion.plan import Job, OnProgress, SamplePlan, plan_samples
-from edgeq.converters import lowering, source
-from edgeq.converters.calibration import FloatRun, FloatRunner
-from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader, refuse_options
-from edgeq.converters.folding import find_unfolded
-from edgeq.converters.lowering import FileReader, Reader
-from edgeq.converters.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import Scheme
+from edgeq.conversion.plan import Job, SamplePlan, plan_samples
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.graph.folding import find_unfolded
+from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
+from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue
 
 
@@ -70,7 +71,7 @@ def prepare(
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
-        float_model = lowering.adopt(Path(model), options)
+        float_model = lower.adopt(Path(model), options)
     else:
         float_model = reader.lower(options, folder)
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -103,9 +104,9 @@ def _start_tensorflow(
 ) -> TensorFlowProcess | None:
     """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
     is_file = isinstance(model, (str, Path))
-    kind = source.identify(Path(model)) if is_file else "python"
+    kind = model_kinds.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
-        lowering.adopt(Path(model), options)  # refuse a bad file before anything is started
+        lower.adopt(Path(model), options)  # refuse a bad file before anything is started
     needs_none = scheme.name in ("fp32", "fp16") or scheme.name.startswith("weight-only-")
     if needs_none and kind in ("tflite", "python", *FRAMEWORKS):
         return None
@@ -138,11 +139,11 @@ def open_reader(
         MissingExtraError: the converter for it is not installed.
     """
     if not isinstance(model, (str, Path)):
-        from edgeq.converters.live import LiveReader
+        from edgeq.converters.lowering.live import LiveReader
 
         refuse_options("python", options)
         return LiveReader(model)
-    kind = source.identify(Path(model))
+    kind = model_kinds.identify(Path(model))
     refuse_options(kind, options)
     if kind == "tflite":
         return None

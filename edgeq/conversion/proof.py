@@ -7,9 +7,10 @@ from pathlib import Path
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
 from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
 from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
-from edgeq.converters import certificate, lowering
-from edgeq.converters.selectors import Mix
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.converters.lowering import lower
+from edgeq.converters.proof import certificate
+from edgeq.converters.quantization.selectors import Mix
+from edgeq.device_runners.devices.device import Device, resolve_device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.issues import make_issue
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
@@ -71,7 +72,7 @@ def measure_result(
     device: Device = resolve_device("local")
     float_file = Path(model.file.path)
     if plan.samples is None and plan.test is None:
-        drawn = lowering.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs; they say nothing about its quality
     used, indices = plan.test, plan.tested

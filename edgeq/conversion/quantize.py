@@ -6,8 +6,9 @@ from edgeq.conversion.calibration_pass import feed, why_stock
 from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Made, quantize_best
-from edgeq.converters import learned_ranges, quantization
-from edgeq.converters.calibration import FloatRun
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.quantization import quantize
+from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import FloatModel, Issue, Ranges
@@ -33,7 +34,7 @@ def quantize_model(
     if job.options.engine == "litert":
         return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
-        return Made(quantization.quantize(model, None, *shape))
+        return Made(quantize.quantize(model, None, *shape))
     reason = why_stock(job, model)
     if reason is None:
         return quantize_best(job, model, plan, run, issues)
@@ -50,5 +51,5 @@ def quantize_model(
             )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
-    content = quantization.quantize_with_stock(model, fed, *shape)
+    content = quantize.quantize_with_stock(model, fed, *shape)
     return Made(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

@@ -10,13 +10,14 @@ from pathlib import Path
 from edgeq.conversion.calibration_pass import feed
 from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
-from edgeq.converters import calibration, equalization, quantization
-from edgeq.converters.calibration import FloatRun
-from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.range_mending import mend_ranges
-from edgeq.converters.range_sharing import share_ranges
-from edgeq.converters.saturation import Limit, limit_ranges
-from edgeq.converters.statistics import Statistics, choose_ranges
+from edgeq.converters.calibration import calibrate, equalization
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.saturation import Limit, limit_ranges
+from edgeq.converters.calibration.shared_ranges import share_ranges
+from edgeq.converters.calibration.statistics import Statistics, choose_ranges
+from edgeq.converters.calibration.zero_ranges import mend_ranges
+from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.issues import make_issue
@@ -141,7 +142,7 @@ def calibrated_models(
     path.write_bytes(changed)
     other = replace(model, file=storage.refer(path))
     fed = feed(job, other, plan, "calibrate equalized")
-    again = calibration.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
+    again = calibrate.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
     return plain, Calibrated(other, again, True, limits)
 
 
@@ -200,7 +201,7 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
 def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    return quantization.quantize(model, ranges, *shape, choose_mix(job, model))
+    return quantize.quantize(model, ranges, *shape, choose_mix(job, model))
 
 
 def activation_bytes(model: FloatModel) -> int:

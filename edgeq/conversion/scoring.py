@@ -12,9 +12,9 @@ from edgeq.accuracy.paired_runs import run_pairs
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
-from edgeq.converters.calibration import FloatRun
-from edgeq.converters.squashing import seen_limits, unsquash
-from edgeq.device_runners.device import resolve_device
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.logits import seen_limits, unsquash
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.values import FloatModel
 
 

@@ -30,9 +30,9 @@ from edgeq.conversion.range_candidates import (
     make_variants,
 )
 from edgeq.conversion.scoring import score_files
-from edgeq.converters.calibration import FloatRun
-from edgeq.converters.corrections import BEFORE, correct
-from edgeq.converters.histograms import compact
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.histograms import compact
+from edgeq.converters.corrections.correct import BEFORE, correct
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see

@@ -15,15 +15,16 @@ from edgeq.accuracy.parts import LOST_DB
 from edgeq.accuracy.verdict import find_lost, judge_comparison, output_sqnr_db, worst_sqnr_db
 from edgeq.conversion.command_line import convert_command
 from edgeq.conversion.file_metadata import finish_file
-from edgeq.conversion.plan import OnProgress, choose_mix
+from edgeq.conversion.plan import choose_mix
 from edgeq.conversion.prepare import Prepared, prepare
 from edgeq.conversion.proof import measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.remedies import propose
-from edgeq.converters.samples import choose
-from edgeq.converters.schemes import resolve
+from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.samples.open_samples import choose
 from edgeq.errors import CertificateError, QuantizationError, UsageError
 from edgeq.files import storage
+from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, DataRef, Quality, TfliteModel, WayOut
 
 # Samples of a large test set that are enough to see whether something is lost.

@@ -18,19 +18,19 @@ from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
 from edgeq.children import launch
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.conversion.plan import OnProgress
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
-from edgeq.converters.calibration import batch_size
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
+from edgeq.converters.calibration.calibrate import batch_size
+from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
 from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 

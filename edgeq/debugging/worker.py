@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeq.accuracy import metrics
 from edgeq.children import sandbox
-from edgeq.converters.layer_errors import Pair, Values, carried_db, worst
+from edgeq.converters.proof.layer_errors import Pair, Values, carried_db, worst
 from edgeq.debugging.figures import measure_step
 from edgeq.errors import EdgeqError
 from edgeq.files.storage import to_plain

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import environment
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.runtimes import check_runtime
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.runtimes import distribution_version
-from edgeq.device_runners.runtimes import check_runtime
 from edgeq.errors import DeviceError
 from edgeq.files import scratch, storage
 from edgeq.issues import ISSUE_KINDS

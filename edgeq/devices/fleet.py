@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import EdgeqError, UsageError
+from edgeq.progress import OnProgress
 
-OnProgress = Callable[[str, int, int | None], None]
 # One run: the device as the user names it, and where progress goes.
 Work = Callable[[str, OnProgress], Any]
 

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.device_runners import environment, phone_bench
-from edgeq.device_runners.adb import AdbDevice
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.device import events_as_progress, resolve_device
-from edgeq.device_runners.emulated import VirtualBoard, board_folder, build, stop
-from edgeq.device_runners.registry import NamedDevice, read_devices
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.adb import AdbDevice
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.devices.device import events_as_progress, resolve_device
+from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, stop
+from edgeq.device_runners.devices.registry import NamedDevice, read_devices
+from edgeq.device_runners.measuring import benchmark_tool_run
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.values import DeviceFacts
 
@@ -100,7 +101,7 @@ def set_up(
             hint="Install the runtime with pip: pip install ai-edge-litert",
         )
     if benchmark_model is not None or (isinstance(device, AdbDevice) and not device.has_python):
-        return phone_bench.install(device, benchmark_model, events_as_progress(on_progress))
+        return benchmark_tool_run.install(device, benchmark_model, events_as_progress(on_progress))
     if address.startswith(EMULATED):
         on_progress("build the virtual board", 0, None)
         build(VirtualBoard(board_folder(address[len(EMULATED) :])))

@@ -10,7 +10,7 @@ from typing import Any
 from edgeq import timing
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.comparison.parity import ParityRow
-from edgeq.device_runners.cores import show_cores
+from edgeq.device_runners.devices.cores import show_cores
 from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgeq.device_runners.registry import project_file
+from edgeq.device_runners.devices.registry import project_file
 from edgeq.history.values import Place
 
 VARIABLE = "EDGEQ_HISTORY"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.certificate import certify
+from edgeq.converters.proof.certificate import certify
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.tflite import flatbuffer

@@ -10,12 +10,12 @@ from pathlib import Path
 from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters import lowering
-from edgeq.converters.fitting import show_shape
-from edgeq.converters.functions import is_function_reference
-from edgeq.converters.learned_ranges import trained_granularity
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.source import KINDS, identify
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch
@@ -52,7 +52,7 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
     """
     kind = identify(model)
     if kind == "tflite":
-        lowering.adopt(model, options)  # refuses what is no float model
+        lower.adopt(model, options)  # refuses what is no float model
     with scratch.folder() as folder:
         path = float_tflite(model, folder, options)
         interface = read_interface(path)

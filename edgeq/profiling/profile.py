@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.certificate import certify
-from edgeq.converters.matching import pair_layers
-from edgeq.device_runners import health
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.local import read_facts
+from edgeq.converters.graph.matching import pair_layers
+from edgeq.converters.proof.certificate import certify
+from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.runtimes import choose_runtime
+from edgeq.device_runners.measuring import health
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.profiler import OLDEST
-from edgeq.device_runners.runtimes import choose_runtime
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
+from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
 from edgeq.values import (
     FileRef,
@@ -43,7 +44,6 @@ _OLDEST = ".".join(map(str, OLDEST))
 _INSTALL = f"Install it there with: pip install '{_RUNTIME}>={_OLDEST}'"
 _LONGEST_S = 24 * 3600.0
 _MOST_ADDED = 0.2  # of all operators' times
-OnProgress = Callable[[str, int, int | None], None]
 
 _CUT_MS = 0.0005  # a time cut to whole microseconds is half of one too short on average
 
@@ -56,7 +56,7 @@ def profile(
     python: str | Path | None = None,
     threads: int = 1,
     runs: int = 60,
-    on_progress: OnProgress = lambda step, done, total: None,
+    on_progress: OnProgress = quiet,
 ) -> Profile:
     """Measure the time of each operator of one `.tflite`, or of two side by side.
 

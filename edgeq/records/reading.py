@@ -2,7 +2,7 @@
 
 A record is a JSON object. Its envelope says what it is (`schema`, `kind`), where it comes from
 (`provenance`) and whether it can be trusted (`validity`, `reason_codes`); the rest is the verb's
-result, field by field as in `values.py`. The JSON Schema of all of it, `record.schema.json`, is
+result, field by field as in `edgeq.values`. The JSON Schema of all of it, `record.schema.json`, is
 made from those classes.
 """
 

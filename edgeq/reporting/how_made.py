@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from edgeq.converters.fitting import show_shape
+from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.render.parts import common_prefix, describe_tensor, first_name, plural, show_bytes
 from edgeq.render.tuning import describe_recipe
 from edgeq.reporting import text

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from edgeq.comparison.parity import meaning
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.records.reading import find_files
 from edgeq.render.parts import plural
 from edgeq.reporting import text

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq import __version__
 from edgeq.escaping import clean
 from edgeq.records.reading import read_all
 from edgeq.reporting import text
@@ -24,6 +23,7 @@ from edgeq.reporting.provenance import (
 from edgeq.reporting.trends import trend_section
 from edgeq.reporting.values import Report
 from edgeq.reporting.verdict import find_distrust, find_verdict, make_cards
+from edgeq.version import VERSION
 
 _SECTIONS = (
     gate_section,
@@ -73,7 +73,7 @@ def make_report(
         culprits=find_culprits(material),
         doubts=find_doubts(material),
         sections=tuple(sections),
-        edgeq=__version__,
+        edgeq=VERSION,
     )
     cleaned = clean(report)
     assert isinstance(cleaned, Report)

@@ -15,10 +15,10 @@ from edgeq.conversion.range_candidates import (
     choose_statistics,
     make_variants,
 )
-from edgeq.converters import quantization
-from edgeq.converters.corrections import BEFORE
-from edgeq.converters.histograms import compact
-from edgeq.converters.mixing import pair_operators
+from edgeq.converters.calibration.histograms import compact
+from edgeq.converters.corrections.correct import BEFORE
+from edgeq.converters.graph.mixed_precision import pair_operators
+from edgeq.converters.quantization import quantize
 from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Part, Recording
@@ -141,9 +141,7 @@ class Workshop:
     def _wide(self, key: _Key) -> str:
         if key not in self._wides:
             base, job = self._bases[key], self._ready.job
-            made = quantization.quantize_twin(
-                base.model, base.ranges, key[2], job.process, job.folder
-            )
+            made = quantize.quantize_twin(base.model, base.ranges, key[2], job.process, job.folder)
             self._wides[key] = self.store.put(made)
         return self._wides[key]
 

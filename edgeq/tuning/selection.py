@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
-from edgeq.conversion.plan import OnProgress
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.device_runners.devices.device import Device
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import GateError
 from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.search import Search, badness, miss
 from edgeq.values import BenchOptions, DeviceFacts, Issue, Quality, Ratio, Trial
@@ -180,7 +180,7 @@ class Choice:
         tasks = [self._search.workshop.task(trial.recipe, part) for trial in chosen]
         files = [self._store.path(self._search.local.make(task)) for task in tasks]
         self._on_progress("measure latency", 0, len(chosen))
-        result = measure.bench([self._source, *files], self._device, _BENCH)
+        result = run_job.bench([self._source, *files], self._device, _BENCH)
         require_comparable(result)
         self.facts = result.facts
         for trial, ratio, run in zip(chosen, result.speedups, result.runs[1:], strict=True):

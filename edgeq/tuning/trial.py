@@ -21,10 +21,10 @@ from edgeq.accuracy.columns import find_columns
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.file_metadata import finish_file
-from edgeq.converters.correction_worker import correct_tree
-from edgeq.converters.layer_errors import measure_effects
-from edgeq.converters.mixing import mix_in
-from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.corrections.worker import correct_tree
+from edgeq.converters.graph.mixed_precision import mix_in
+from edgeq.converters.proof.layer_errors import measure_effects
+from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.content_store import Store

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq.accuracy.paired_runs import measure_quality
 from edgeq.conversion.calibration_pass import why_stock
-from edgeq.conversion.plan import OnProgress, require_budgets
+from edgeq.conversion.plan import require_budgets
 from edgeq.conversion.prepare import (
     Prepared,
     open_outputs,
@@ -19,15 +19,16 @@ from edgeq.conversion.prepare import (
     without_temporary_path,
 )
 from edgeq.conversion.proof import prove
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import resolve
-from edgeq.converters.selectors import Mix
-from edgeq.device_runners import runtimes
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.selectors import Mix
+from edgeq.device_runners.devices import runtimes
+from edgeq.device_runners.devices.device import Device, resolve_device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
+from edgeq.progress import OnProgress
 from edgeq.tuning.cluster import DaskCluster
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Recording, record

@@ -124,7 +124,7 @@ def test_it_ends_with_the_block(tmp_path: Path) -> None:
 def test_a_child_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(UnjudgedPackageError) as caught:
-        foreign.Reader("edgeq.packaging.proving", Path("x"), UnjudgedPackageError)
+        foreign.Reader("edgeq.packaging.verification.all_checks", Path("x"), UnjudgedPackageError)
     assert caught.value.message == (
         "The process that reads x cannot be started: No such file or directory."
     )

@@ -19,7 +19,7 @@ import pytest
 
 from edgeq import models
 from edgeq.children import launch, sandbox
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.history import open_history
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container import writing
@@ -299,8 +299,8 @@ def watch(
         (
             ["convert", models.path("fmnist_cnn.keras"), "-o", "{made}", *_CALIBRATION,
              "--statistic", "minmax", "--corrections", "bias"],
-            {"edgeq.converters.lean_start", "edgeq.converters.calibration_worker",
-             "edgeq.converters.correction_worker", "agent.pyz worker"},
+            {"edgeq.converters.lowering.lean_start", "edgeq.converters.calibration.worker",
+             "edgeq.converters.corrections.worker", "agent.pyz worker"},
         ),
         (["bench", "{int8}", "--runs", 3], {"agent.pyz worker"}),
         (["profile", "{int8}", "--runs", 3], {"agent.pyz profile"}),
@@ -308,7 +308,7 @@ def watch(
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
              "--max-trials", 1, "--min-sqnr", 1],
-            {"edgeq.tuning.trial_worker", "edgeq.converters.lean_start"},
+            {"edgeq.tuning.trial_worker", "edgeq.converters.lowering.lean_start"},
         ),
     ],
     ids=["convert", "bench", "profile", "debug", "tune"],
@@ -335,7 +335,7 @@ def test_who_opens_a_package_is_confined_before(
     made = make_package(int8_mobilenet, "python", data=_DATA[1], vectors=1)
     writing.write_package(made.files, path)
     found, early = watch(tmp_path, "verify", path, foreign=path)
-    assert found == {"edgeq.packaging.proving", "agent.pyz worker"}
+    assert found == {"edgeq.packaging.verification.all_checks", "agent.pyz worker"}
     assert early == {}
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from edgeq.cli import cli, printing
-from edgeq.converters.process import ChildProcess
+from edgeq.converters.children.process import ChildProcess
 from edgeq.errors import RecordError
 from edgeq.escaping import printable
 from edgeq.records import reading

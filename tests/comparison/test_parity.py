@@ -21,8 +21,8 @@ from edgeq.comparison.operator_parity import (
     walk,
 )
 from edgeq.comparison.parity import Parity, ParityRow, _compare, parity
-from edgeq.device_runners import measure
-from edgeq.device_runners.local import LocalDevice
+from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.measuring import run_job
 from edgeq.render.parity import show_parity
 from edgeq.tflite import flatbuffer
 from edgeq.values import FileRef
@@ -160,7 +160,7 @@ def kernels(tmp_path: Path, spoil: Callable[[dict[str, Any]], None]) -> Walk:
     def run(content: bytes, given: Any) -> dict[str, Any]:
         model = tmp_path / f"{next(names)}.tflite"
         model.write_bytes(content)
-        (found,) = measure.infer([model], iter([[given]]), device)
+        (found,) = run_job.infer([model], iter([[given]]), device)
         return dict(found[0])
 
     def run_spoiled(content: bytes, given: Any) -> dict[str, Any]:

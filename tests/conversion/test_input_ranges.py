@@ -10,8 +10,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeq import api
-from edgeq.converters import stepping
-from edgeq.converters.input_rounding import round_input
+from edgeq.converters.calibration.input_rounding import round_input
+from edgeq.converters.graph import operator_stepper
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Conversion, TensorSpec
 from tests.tiny_models import Operator, graph, model, operator, tensor
@@ -73,7 +73,7 @@ def test_a_handful_of_samples_has_no_rare_values(tmp_path: Path) -> None:
 def test_a_rounded_input_is_what_the_integers_stand_for() -> None:
     given = samples(300.0)[:, np.newaxis]
     tree = flatbuffer.parse(round_input(dense(), 0, (-50.0, 77.0)), "it")
-    stepper = stepping.Stepper(tree, {"x": given})
+    stepper = operator_stepper.Stepper(tree, {"x": given})
     stepper.run_to(len(tree.subgraphs[0].operators))
     scale, zero_point = quantmath.range_to_scale(-50.0, 77.0)
     spec = TensorSpec("x", (1, 4), "int8", (scale,), (zero_point,))

@@ -14,9 +14,9 @@ import pytest
 from edgeq.conversion import proof
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.proof import check_gates
-from edgeq.converters.samples import Samples, open_samples
-from edgeq.converters.schemes import SCHEMES
-from edgeq.converters.selectors import NO_MIX, Mix
+from edgeq.converters.quantization.schemes import SCHEMES
+from edgeq.converters.quantization.selectors import NO_MIX, Mix
+from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.values import (
     Certificate,

@@ -48,7 +48,7 @@ def warm() -> None:
     for module in (
         "edgeq.api", "edgeq.history.store", "edgeq.history.writing",
         "edgeq.inspection.inspect_model", "edgeq.packaging.assembly.build",
-        "edgeq.packaging.verifying", "edgeq.records.reading",
+        "edgeq.packaging.verification.verify", "edgeq.records.reading",
     ):  # fmt: skip
         importlib.import_module(module)
     for name in cli.cli.list_commands(None):  # type: ignore[arg-type]

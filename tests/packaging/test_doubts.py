@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters.samples import Sample
+from edgeq.converters.samples.open_samples import Sample
 from edgeq.errors import DataError, PackageError, UsageError
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.golden.sample_doubts import find_doubts

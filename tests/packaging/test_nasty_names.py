@@ -23,9 +23,9 @@ from edgeq.packaging.targets.c import literals as cpp
 from edgeq.packaging.targets.ios import literals as swift
 from edgeq.packaging.targets.python import literals as python
 from edgeq.packaging.text import show_package, show_verification
-from edgeq.packaging.verifying import verify_package
+from edgeq.packaging.verification.verify import verify_package
 from tests.nasty import NASTY, WHOLE, require_harmless, steering
-from tests.packaging.test_android import doubling, needs, run
+from tests.packaging.targets.test_android import doubling, needs, run
 from tests.tiny_models import FLOAT, add_one
 
 NAMES = list(NASTY.values())

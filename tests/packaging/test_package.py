@@ -37,7 +37,7 @@ from edgeq.packaging.container.reading import open_package
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.golden import vectors as golden
-from edgeq.packaging.verifying import Verification, verify_package
+from edgeq.packaging.verification.verify import Verification, verify_package
 from edgeq.records.reading import parse_record
 from edgeq.tflite import flatbuffer, quantmath
 from tests.packaging.conftest import LABELS

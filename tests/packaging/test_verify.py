@@ -25,11 +25,11 @@ from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import DamagedPackageError, PackageError, UnjudgedPackageError
 from edgeq.packaging.assembly.build import Package, make_package
-from edgeq.packaging.checks import Check
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.archive import read_zip, write_zip
 from edgeq.packaging.container.manifest import KEY, MANIFEST, OUTSIDE, SIGNATURE, SUMS, list_files
-from edgeq.packaging.verifying import Verification, verify_package
+from edgeq.packaging.verification.checks import Check
+from edgeq.packaging.verification.verify import Verification, verify_package
 from tests.packaging.conftest import LABELS
 
 Edit = Callable[[dict[str, Any]], object]

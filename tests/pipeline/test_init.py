@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters import learned_ranges
+from edgeq.converters.training import learned_ranges
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.pipeline.init_project import Outline, write_outline
 from edgeq.pipeline.plan import read_plan

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DataError, GateError, OutputError, UsageError
-from edgeq.packaging.verifying import verify_package
+from edgeq.packaging.verification.verify import verify_package
 from edgeq.pipeline.state import locked
 from edgeq.records import reading
 from tests.pipeline.conftest import edgeq, edit, kept, run

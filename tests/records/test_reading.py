@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
-from edgeq.converters.schemes import SCHEMES
+from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import RecordError, UsageError
 from edgeq.files import storage
 from edgeq.records import reading

@@ -10,8 +10,8 @@ import pytest
 
 from edgeq import models
 from edgeq.conversion.prepare import Prepared, prepare
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import resolve
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Recording, record
 from edgeq.tuning.recipe_files import Workshop

@@ -10,7 +10,6 @@ import click
 
 from edgeq import api
 from edgeq.cli.options import (
-    OnProgress,
     guard_output,
     output_options,
     record_option,
@@ -18,6 +17,7 @@ from edgeq.cli.options import (
     run_options,
 )
 from edgeq.errors import UsageError
+from edgeq.progress import OnProgress
 from edgeq.render.text import show_bench
 from edgeq.values import BenchOptions, BenchResult
 

@@ -10,7 +10,6 @@ import click
 from edgeq import api
 from edgeq.cli.commands.bench import add_latency_options, bench_options
 from edgeq.cli.options import (
-    OnProgress,
     data_options,
     guard_output,
     output_options,
@@ -18,6 +17,7 @@ from edgeq.cli.options import (
     run_on_devices,
     run_options,
 )
+from edgeq.progress import OnProgress
 from edgeq.render.text import show_comparison
 from edgeq.values import Comparison
 

@@ -17,9 +17,9 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.engines import ENGINES
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.quantization.engines import ENGINES
+from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
 
 

@@ -10,9 +10,9 @@ import click
 from edgeq.cli.options import emit, output_options, progress_display
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_devices, trust_option, trusting
-from edgeq.device_runners.device import resolve_address
-from edgeq.device_runners.environment import RUNTIMES
-from edgeq.device_runners.registry import add_device, read_devices, remove_device
+from edgeq.device_runners.devices.device import resolve_address
+from edgeq.device_runners.devices.environment import RUNTIMES
+from edgeq.device_runners.devices.registry import add_device, read_devices, remove_device
 from edgeq.devices import inventory
 from edgeq.render.devices import show_checks, show_devices
 

@@ -9,7 +9,6 @@ import click
 
 from edgeq import api
 from edgeq.cli.options import (
-    OnProgress,
     data_options,
     guard_output,
     output_options,
@@ -17,6 +16,7 @@ from edgeq.cli.options import (
     run_on_devices,
     run_options,
 )
+from edgeq.progress import OnProgress
 from edgeq.render.text import show_evaluations
 from edgeq.values import Evaluation
 

@@ -10,7 +10,7 @@ import click
 
 from edgeq.cli.options import progress_display, read_source, source_options
 from edgeq.cli.printing import hand_over, say
-from edgeq.device_runners.registry import PROJECT_FILE
+from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.pipeline.init_project import look_at, write_outline

@@ -14,8 +14,8 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
-from edgeq.converters.schemes import SCHEMES
-from edgeq.device_runners.registry import PROJECT_FILE, project_file
+from edgeq.converters.quantization.schemes import SCHEMES
+from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage

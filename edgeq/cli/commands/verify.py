@@ -43,7 +43,7 @@ def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any
     """
     from edgeq.devices.fleet import split_names
     from edgeq.files import storage
-    from edgeq.packaging.verifying import verify_package
+    from edgeq.packaging.verification.verify import verify_package
 
     with progress_display() as on_progress:
         result = verify_package(

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import __version__
-from edgeq.converters.preprocessing import format_preprocessing
-from edgeq.device_runners.device import resolve_device
+from edgeq.converters.samples.preprocessing import format_preprocessing
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
@@ -40,6 +39,7 @@ from edgeq.packaging.evidence.parts import Parts
 from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
+from edgeq.version import VERSION
 
 _VECTORS = 4
 
@@ -276,7 +276,7 @@ def _describe(parts: Parts, files: Mapping[str, bytes]) -> Manifest:
         name=contract.name,
         version=contract.version,
         target=parts.target,
-        edgeq=__version__,
+        edgeq=VERSION,
         contract=contract,
         preprocess=tuple(map(format_preprocessing, declared)),
         measured_sha256=parts.measured_sha256,

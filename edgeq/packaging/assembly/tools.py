@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from edgeq.packaging.micro import Measured
+    from edgeq.packaging.targets.c.tflite_micro import Measured
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def _compile_java(sources: Mapping[str, bytes]) -> bytes:
 def _measure_arena(
     content: bytes, samples: Sequence[Sequence[NDArray[Any]]], output_count: int, shown_as: str
 ) -> Measured:
-    from edgeq.packaging import micro
+    from edgeq.packaging.targets.c import tflite_micro
 
-    return micro.run(content, samples, output_count, shown_as=shown_as)
+    return tflite_micro.run(content, samples, output_count, shown_as=shown_as)
 
 
 HERE = Tools(_compile_java, _measure_arena)

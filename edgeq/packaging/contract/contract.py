@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.fitting import show_shape
-from edgeq.converters.preprocessing import find_preprocessing, parse_preprocessing
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.files import storage
 from edgeq.packaging.contract import naming

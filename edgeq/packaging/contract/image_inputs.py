@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.fitting import image_shape
+from edgeq.converters.samples.input_shapes import image_shape
 from edgeq.packaging.contract.values import Contract, Golden, InputContract
 from edgeq.values import Preprocessing, TensorSpec
 

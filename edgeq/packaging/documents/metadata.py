@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgeq.converters.preprocessing import apply, format_preprocessing
+from edgeq.converters.samples.preprocessing import apply, format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import write_zip
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract

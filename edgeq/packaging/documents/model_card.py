@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgeq import __version__
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict
@@ -16,6 +15,7 @@ from edgeq.packaging.evidence.parts import Parts
 from edgeq.records.reading import Record
 from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
+from edgeq.version import VERSION
 
 CARD = "MODEL_CARD.md"
 
@@ -44,7 +44,7 @@ def model_card(parts: Parts, places: Sequence[str]) -> bytes:
         lines.append(f"| output | {_tensor(output.spec)} | {count} |")
     lines += ["", *_measured(parts.evidence.records), *_judged(parts.evidence.records)]
     where = "in this package" if parts.has_records else "whose digests manifest.json has"
-    lines += ["", f"Made by edgeq {__version__} from the records {where}."]
+    lines += ["", f"Made by edgeq {VERSION} from the records {where}."]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from edgeq import __version__
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Files, Golden
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import split
 from edgeq.values import DataRef, FileRef
+from edgeq.version import VERSION
 
 BOM = "sbom.cdx.json"
 _APACHE = [{"license": {"id": "Apache-2.0"}}]
@@ -54,9 +54,7 @@ def bill_of_materials(parts: Parts, made: Files) -> bytes:
         "version": 1,
         "metadata": {
             "component": model,
-            "tools": {
-                "components": [{"type": "application", "name": "edgeq", "version": __version__}]
-            },
+            "tools": {"components": [{"type": "application", "name": "edgeq", "version": VERSION}]},
         },
         "components": components,
         "dependencies": [

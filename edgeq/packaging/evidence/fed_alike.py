@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.preprocessing import (
+from edgeq.converters.samples.preprocessing import (
     find_preprocessing,
     format_preprocessing,
     parse_preprocessing,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.lint import InputHints, Linter
-from edgeq.converters.samples import Sample
+from edgeq.converters.samples.lint import InputHints, Linter
+from edgeq.converters.samples.open_samples import Sample
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec

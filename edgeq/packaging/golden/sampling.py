@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.comparison.parity import KERNELS
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import Device
+from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
+from edgeq.device_runners.devices.device import Device
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import PackageError
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Contract, Golden, Vector
@@ -228,7 +228,7 @@ def _reach(values: Array) -> float:
 
 
 def _run(model: Path, inputs: Arrays, device: Device, kernels: str) -> dict[str, Array]:
-    (found,) = measure.infer([model], iter([[inputs]]), device, kernels=kernels)
+    (found,) = run_job.infer([model], iter([[inputs]]), device, kernels=kernels)
     return dict(found[0])
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from edgeq.converters.fitting import show_shape
-from edgeq.converters.samples import open_samples
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.escaping import json_text
 from edgeq.packaging.container.manifest import Sha256, read_json

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners.device import agent_file
+from edgeq.device_runners.devices.device import agent_file
 from edgeq.device_runners.on_board.agent import bench
 from edgeq.device_runners.on_board.agent.job import JobError
 from edgeq.device_runners.on_board.agent.statistics import is_tight, median_interval

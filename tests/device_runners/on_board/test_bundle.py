@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners import keeper_link
+from edgeq.device_runners.links import keeper_link
 from edgeq.device_runners.on_board import bundle
 
 FOLDER = Path(bundle.__file__).parent

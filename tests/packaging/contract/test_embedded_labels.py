@@ -11,12 +11,12 @@ import pytest
 
 from edgeq import models
 from edgeq.errors import PackageError, UsageError
-from edgeq.packaging import contents
 from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.shipping import measurable, ship
+from edgeq.packaging.verification import contents
 from edgeq.tflite import flatbuffer
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import verify

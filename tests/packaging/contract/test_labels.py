@@ -14,13 +14,13 @@ from PIL import Image
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import UsageError
-from edgeq.packaging import contents
 from edgeq.packaging.assembly.build import make_package
-from edgeq.packaging.checks import Check
 from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.evidence import class_order
 from edgeq.packaging.targets import target
+from edgeq.packaging.verification import contents
+from edgeq.packaging.verification.checks import Check
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import Edit, sealed
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.conversion import file_metadata
-from edgeq.converters.preprocessing import apply, parse_preprocessing
+from edgeq.converters.samples.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.image_inputs import see_images

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters import preprocessing
+from edgeq.converters.samples import preprocessing
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Golden, InputContract, OutputContract, Vector
 from edgeq.packaging.targets.c import literals

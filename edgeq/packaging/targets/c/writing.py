@@ -12,9 +12,9 @@ from edgeq.errors import PackageError
 from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.contract.values import Ingredients
 from edgeq.packaging.golden import vectors as golden
-from edgeq.packaging.micro import Measured
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
+from edgeq.packaging.targets.c.tflite_micro import Measured
 from edgeq.tflite import flatbuffer
 
 # More flash than this has no board that runs such models; the text would be six times as long.

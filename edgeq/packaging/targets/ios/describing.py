@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Golden, Ingredients, InputContract, OutputContract

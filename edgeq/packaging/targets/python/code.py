@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
