@@ -210,18 +210,14 @@ class Bench:
             return False
         if self.sustained_s is not None:
             return time.monotonic() - self.began < self.sustained_s
-        own, limits = self.rounds[-1], self.limits
+        limits, count, spent_s = self.limits, len(self.rounds[-1]), sum(self.rounds[-1]) / 1e9
         if self.job.get("runs") is not None:
-            return len(own) < limits["runs"]
-        return not own or self.is_open(sum(own) / 1e9, len(own))
-
-    def is_open(self, spent: float, count: int) -> bool:
-        """Whether a round with `count` inferences in `spent` seconds needs more of them."""
-        if spent >= self.limits["max_s"] or count >= self.limits["most"]:
+            return count < limits["runs"]
+        if count and (spent_s >= limits["max_s"] or count >= limits["most"]):
             return False
-        if spent < self.limits["min_s"]:
+        if count == 0 or spent_s < limits["min_s"]:
             return True
-        return count < self.limits["enough"] and not is_tight(self.times)
+        return count < limits["enough"] and not is_tight(self.times)
 
     def measure(self) -> None:
         """Run one burst and keep its times."""

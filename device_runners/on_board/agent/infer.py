@@ -28,7 +28,12 @@ class Inference:
 
     def __init__(self, job: dict[str, Any], deadline: float | None):
         self.job, self.deadline = job, deadline
-        left = [chunk for chunk in job["chunks"] if not is_finished(chunk)]
+        # An earlier run of this job wrote all outputs of the other chunks.
+        left = [
+            chunk
+            for chunk in job["chunks"]
+            if not all(Path(path).exists() for path in chunk["outputs"].values())
+        ]
         self.todo: list[list[Any]] = [[] for _ in job["models"]]
         for chunk in left:
             self.todo[chunk["model"]].append(chunk)
@@ -84,8 +89,3 @@ class Inference:
         else:
             del self.workers[child]
             child.kill()
-
-
-def is_finished(chunk: dict[str, Any]) -> bool:
-    """Whether an earlier run of this job wrote all outputs of a chunk."""
-    return all(Path(path).exists() for path in chunk["outputs"].values())

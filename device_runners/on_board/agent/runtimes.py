@@ -78,7 +78,9 @@ def load_interpreter(
     began = time.perf_counter_ns()
     try:
         interpreter = make(model_path=path, **options)
-        if not has_dynamic_input(interpreter):
+        details = interpreter.get_input_details()
+        # A dynamic input must be resized first; until then its dynamic dimensions are 1.
+        if not any(-1 in detail.get("shape_signature", detail["shape"]) for detail in details):
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise explain_load(str(error), info["name"], info["version"]) from error
@@ -87,12 +89,6 @@ def load_interpreter(
         text = f"numpy {distribution_version('numpy')}: {error}"
         raise JobError("runtime_broken", message, text) from error
     return interpreter, info, (time.perf_counter_ns() - began) / 1e6
-
-
-def has_dynamic_input(interpreter: Any) -> bool:
-    """Whether an input must be resized first; until then its dynamic dimensions are 1."""
-    details = interpreter.get_input_details()
-    return any(-1 in detail.get("shape_signature", detail["shape"]) for detail in details)
 
 
 def explain_load(text: str, name: str, version: str) -> JobError:

@@ -204,7 +204,10 @@ class Keeper:
             return {"state": "unknown", "events": "", "offset": offset}
         end = time.monotonic() + wait_s
         while True:
-            state = self._state(folder)  # read before the events: after the end, none are added
+            # Before the events: none are added after the end.
+            state = "running" if is_running(folder) else "ended"
+            if state == "ended" and not (folder / "status.json").exists():
+                state = "gone"
             events = self._read(folder / "events", offset)
             if events or state != "running" or time.monotonic() >= end:
                 break
@@ -220,11 +223,6 @@ class Keeper:
                 errors=self._tail(folder / "errors"),
             )
         return reply
-
-    def _state(self, folder: Path) -> str:
-        if is_running(folder):
-            return "running"
-        return "ended" if (folder / "status.json").exists() else "gone"
 
     def _read(self, path: Path, offset: int) -> bytes:
         """Complete lines from an offset on."""
