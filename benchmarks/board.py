@@ -25,14 +25,14 @@ RUNS = 7
 CODE = """
 import sys, time
 from pathlib import Path
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.measuring import run_job
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.values import BenchOptions
 device = resolve_device(sys.argv[1])
 def show(event):
     if event.get("step") == "warm up":
         print("FIRST", time.time(), flush=True)
-measure.bench([Path(sys.argv[2])], device, BenchOptions(runs=30), on_event=show)
+run_job.bench([Path(sys.argv[2])], device, BenchOptions(runs=30), on_event=show)
 print("SENT", getattr(device, "sent_bytes", 0))
 """
 

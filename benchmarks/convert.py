@@ -53,14 +53,15 @@ OWN_CALIBRATION = """
 import sys, tempfile, time
 from pathlib import Path
 import numpy as np
-from edgeq.converters import calibration, lowering
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.lowering import lower
 from edgeq.values import ConvertOptions
-model = lowering.adopt(Path(sys.argv[1]), ConvertOptions())
+model = lower.adopt(Path(sys.argv[1]), ConvertOptions())
 data = np.load(sys.argv[2], mmap_mode="r")
 count = int(sys.argv[3])
 name = model.inputs[0].name
 samples = ({name: np.asarray(data[i % len(data)], np.float32)} for i in range(count))
-with tempfile.TemporaryDirectory() as folder, calibration.FloatRunner(Path(folder)) as runner:
+with tempfile.TemporaryDirectory() as folder, calibrate.FloatRunner(Path(folder)) as runner:
     time.sleep(1)  # its imports: in a conversion they are over long before there is a model
     began = time.perf_counter()
     runner.run(model, samples, 8, sys.argv[4])

@@ -26,12 +26,13 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgeq import api, storage, timing
+from edgeq import api, timing
+from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
-from edgeq.inspection import inspect_model
-from edgeq.records import Record, read_record
+from edgeq.inspection.inspect_model import inspect_model
+from edgeq.records.reading import Record, read_record
 from edgeq.values import BenchResult
 
 PRECISE_ROUNDS = 30

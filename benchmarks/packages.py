@@ -19,7 +19,8 @@ import numpy as np
 import edgeq
 from edgeq import models
 from edgeq.errors import EdgeqError
-from edgeq.packaging import storing, targets
+from edgeq.packaging import targets
+from edgeq.packaging.container import writing
 
 FASHION = models.path("fashion_mnist_test.npz")
 
@@ -75,7 +76,7 @@ def try_target(model: Path, target: str, data: Any, folder: Path, devices: list[
     try:
         package = edgeq.make_package(model, target, data=data, vectors=2)
         path = folder / f"{target}.zip"
-        storing.write_package(package.files, path)
+        writing.write_package(package.files, path)
         result = edgeq.verify_package(path, devices=devices)
     except EdgeqError as error:
         return f"refused: {error.message}"

@@ -28,13 +28,14 @@ import numpy as np
 from PIL import Image
 
 import edgeq.models
-from edgeq import api, scoring
-from edgeq.converters.certificate import certify
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import open_samples
+from edgeq import api
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
+from edgeq.conversion import scoring
+from edgeq.converters.proof.certificate import certify
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
-from edgeq.inference import read_interface
-from edgeq.judging import total_sqnr_db, worst_sqnr_db
 from edgeq.models import data as shipped
 from edgeq.values import Quality
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeq.version import VERSION
+
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
-    from edgeq.checkup import doctor
-    from edgeq.converters.distillation import distill
-    from edgeq.converters.qat import quantization_aware
+    from edgeq.converters.training.distillation import distill
+    from edgeq.converters.training.qat import quantization_aware
+    from edgeq.devices.doctor import doctor
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
-    from edgeq.inspection import inspect_model
-    from edgeq.packaging.building import make_package
-    from edgeq.packaging.verifying import verify_package
-    from edgeq.profiling import profile
+    from edgeq.inspection.inspect_model import inspect_model
+    from edgeq.packaging.assembly.build import make_package
+    from edgeq.packaging.verification.verify import verify_package
+    from edgeq.profiling.profile import profile
     from edgeq.reporting.report import make_report
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "__version__",
@@ -45,16 +47,16 @@ __all__ = [
 
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
-    "doctor": "edgeq.checkup",
+    "doctor": "edgeq.devices.doctor",
     "gate": "edgeq.gating.gate",
-    "inspect_model": "edgeq.inspection",
-    "make_package": "edgeq.packaging.building",
+    "inspect_model": "edgeq.inspection.inspect_model",
+    "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
-    "profile": "edgeq.profiling",
-    "verify_package": "edgeq.packaging.verifying",
+    "profile": "edgeq.profiling.profile",
+    "verify_package": "edgeq.packaging.verification.verify",
     "open_history": "edgeq.history.store",
-    "distill": "edgeq.converters.distillation",
-    "quantization_aware": "edgeq.converters.qat",
+    "distill": "edgeq.converters.training.distillation",
+    "quantization_aware": "edgeq.converters.training.qat",
 }
 
 

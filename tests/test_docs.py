@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import pkgutil
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import edgeq
 from edgeq import models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +30,8 @@ FOLDERS = (
 )
 IN_REPOSITORY = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*|[\w/-]+\.py)(?: [^`]*)?`")
 ELSEWHERE = {"edgeq/history.sqlite", "numpy.py", "json.py", "my_layers.py", "__init__.py"}
+MODULE = re.compile(r"`[^`\n]*?\b(edgeq(?:\.[a-zA-Z_]\w*)+)(?!\w*[/:])[^`\n]*`")
+NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout"}
 LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
 GENERATED = {"docs/reference/fields.md", "docs/reference/codes.md"}
 
@@ -57,3 +61,11 @@ def test_links_of_a_page_lead_to_files(page: str) -> None:
     links = {(ROOT / page).parent / link for link in LINK.findall((ROOT / page).read_text())}
     generated = {ROOT / name for name in GENERATED}
     assert all(link.exists() or link.resolve() in generated for link in links), links
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_and_functions_that_a_page_names_exist(page: str) -> None:
+    for name in set(MODULE.findall((ROOT / page).read_text())) - NO_MODULES:
+        first = ROOT / "edgeq" / name.split(".")[1]
+        assert first.is_dir() or first.with_suffix(".py").exists() or first.name in edgeq.__all__
+        assert pkgutil.resolve_name(name) is not None

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq.cli.convert import command, read_options
-from edgeq.conversion import convert_model
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.errors import GateError
-from edgeq.judging import (
+from edgeq.accuracy.verdict import (
     find_lost,
     judge_comparison,
     total_sqnr_db,
     worst_part,
     worst_sqnr_db,
 )
-from edgeq.proof import check_gates
+from edgeq.cli.commands.convert import command, read_options
+from edgeq.conversion.convert import convert_model
+from edgeq.conversion.proof import check_gates
+from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.errors import GateError
 from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once

@@ -31,7 +31,8 @@ from edgeq.converters.safe_reading.listing import listed
 from edgeq.converters.safe_reading.operators import OPERATORS
 
 TRAINING = "compile_config"
-QAT_MODULE = "edgeq.converters.qat_layers"
+# Where edgeq's layers for quantization-aware training are, and where edgeq 0.1 had them.
+QAT_MODULES = ("edgeq.converters.training.qat_layers", "edgeq.converters.qat_layers")
 
 # Values that JSON has no form for, which Keras writes as objects: data only.
 _VALUES = listed(
@@ -184,7 +185,7 @@ def _is_qat_layer(name: str, registered: Any, module: Any) -> bool:
     return (
         own in QAT_LAYERS
         and registered == f"edgeq>{own}"
-        and module in (None, QAT_MODULE, f"{QAT_MODULE}.{own}")
+        and module in (None, *QAT_MODULES, *(f"{place}.{own}" for place in QAT_MODULES))
     )
 
 

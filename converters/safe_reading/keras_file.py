@@ -13,8 +13,8 @@ from typing import Any
 
 from edgeq.converters.safe_reading import archives, keras_config, plain_json
 from edgeq.converters.safe_reading.findings import Finding, refusal
-from edgeq.damage import ZIP_DAMAGE
 from edgeq.errors import SourceError
+from edgeq.files.damage import ZIP_DAMAGE
 
 CONFIG = "config.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from edgeq.issues import ISSUE_KINDS
-from edgeq.record_schema import make_schema
+from edgeq.records.schema import make_schema
 
 
 def on_files(files: Files, config: Any) -> Files:

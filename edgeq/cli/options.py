@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeq import storage
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
+from edgeq.files import storage
+from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-OnProgress = Callable[[str, int, int | None], None]
 
 PROGRESS_S = 10.0  # between two lines of progress in a log
 
@@ -238,7 +238,7 @@ def run_on_devices(
         UsageError: an unknown device, or one interpreter for several.
         EdgeqError: the run on the only device failed.
     """
-    from edgeq.fleet import run_fleet, split_names
+    from edgeq.devices.fleet import run_fleet, split_names
     from edgeq.render.fleet import show_fleet
 
     names = split_names(given["devices"])

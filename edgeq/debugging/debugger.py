@@ -13,24 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import children, flatbuffer, scratch, storage
-from edgeq.converters.calibration import batch_size
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.samples import Sample, Samples, choose, open_samples
+from edgeq.accuracy.inference import Interface, read_interface
+from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
+from edgeq.children import launch
+from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.remedies import selector
+from edgeq.conversion.ways_out import open_reconverter
+from edgeq.converters.calibration.calibrate import batch_size
+from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
 from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.devices.device import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
-from edgeq.evaluation import measure_quality, require_clear_names
-from edgeq.exporting import read_preprocessing
-from edgeq.files import unchanged
-from edgeq.inference import Interface, read_interface
-from edgeq.pairing import find_differences, open_pair, refer_baseline
-from edgeq.planning import OnProgress
-from edgeq.remedies import selector
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
+from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
-from edgeq.ways_out import open_reconverter
 
 # Figures that causes are told from, and reports do without.
 _FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")
@@ -190,7 +192,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
     log = folder / "debug.log"
     with log.open("wb") as errors:
-        child = children.start(
+        child = launch.start(
             ["edgeq.debugging.worker"],
             folders=[folder],
             late=True,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeq import timing
+from edgeq.accuracy.metrics import wilson_interval
 from edgeq.gating.facts import EvalFact, Facts, QualityFact, inside
 from edgeq.gating.figures import Figure, find_benches, find_qualities, run_of, show
 from edgeq.gating.intervals import Estimate
-from edgeq.metrics import wilson_interval
 
 _TAIL = 0.99
 _WHOLE_TAIL = 100  # inferences of which the tail is one

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgeq.accuracy.verdict import chance_doubt, device_of
 from edgeq.errors import RecordError
 from edgeq.gating.feeding import inherited_doubts
 from edgeq.issues import make_issue
-from edgeq.judging import chance_doubt, device_of
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import (
     BenchResult,
     Certificate,

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from edgeq import timing
-from edgeq.device_runners.cores import show_cores
-from edgeq.fleet import Fleet, FleetEntry
+from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
+from edgeq.comparison.parity import ParityRow
+from edgeq.device_runners.devices.cores import show_cores
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
-from edgeq.judging import device_of, measuring_conditions, worst_sqnr_db
-from edgeq.parity import ParityRow
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import (
     BenchResult,
     BenchRun,

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.device_runners.cores import show_cores
+from edgeq.device_runners.devices.cores import show_cores
 from edgeq.render.parts import grid, harmless, heading, plural, render, show_bytes
 from edgeq.values import Checkup, CoreKind, DeviceFacts, Problem, RuntimeCheck
 

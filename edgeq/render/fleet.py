@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.fleet import Fleet
-from edgeq.judging import worst_sqnr_db
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.devices.fleet import Fleet
 from edgeq.render.parts import harmless, issue_parts, render, show_bare_ms, show_bytes
 from edgeq.render.text import show_metric
 from edgeq.values import Issue

@@ -13,8 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeq import storage
 from edgeq.escaping import json_text, printable
+from edgeq.files import storage
 from edgeq.history.reading import collector_at_rest
 from edgeq.history.values import (
     METRICS,

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.parity import Parity, ParityRow, meaning
+from edgeq.comparison.parity import Parity, ParityRow, meaning
 from edgeq.render.parts import harmless, heading, plural, render
 
 _SHOWN_SAMPLES = 12

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
 from edgeq.render.fleet import show_fleet

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgeq.judging import worst_sqnr_db
-from edgeq.records import Record
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.files.storage import find_issues
+from edgeq.records.reading import Record
 from edgeq.render.parts import harmless, show_bytes, show_db, show_ms
-from edgeq.storage import find_issues
 from edgeq.values import BenchResult, Quality
 
 

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.converters.schemes import SCHEMES
-from edgeq.device_runners.cores import show_cores
+from edgeq.converters.quantization.schemes import SCHEMES
+from edgeq.device_runners.devices.cores import show_cores
 from edgeq.render.latency import energy_line, sustained_parts, told_line, validity_line
 from edgeq.render.parts import (
     grid,

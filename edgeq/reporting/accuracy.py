@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edgeq.judging import output_sqnr_db
+from edgeq.accuracy.verdict import output_sqnr_db
 from edgeq.render.parts import plural, show_sizes
 from edgeq.reporting import text
-from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material, Measured
+from edgeq.reporting.gathered import BASELINE, CANDIDATE, Judged, Material, Measured
 from edgeq.reporting.subject import evaluations
 from edgeq.reporting.values import (
     Block,

@@ -9,7 +9,7 @@ from itertools import chain
 from edgeq import timing
 from edgeq.render.parts import plural
 from edgeq.reporting import text
-from edgeq.reporting.material import CANDIDATE, Material, Measured
+from edgeq.reporting.gathered import CANDIDATE, Material, Measured
 from edgeq.reporting.values import (
     Block,
     Cell,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgeq.render.parts import common_prefix, first_name, plural
 from edgeq.reporting import text
-from edgeq.reporting.material import BASELINE, CANDIDATE, Material
+from edgeq.reporting.gathered import BASELINE, CANDIDATE, Material
 from edgeq.reporting.values import (
     Bar,
     BarGroup,

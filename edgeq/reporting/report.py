@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq import __version__
 from edgeq.escaping import clean
-from edgeq.records import read_all
+from edgeq.records.reading import read_all
 from edgeq.reporting import text
 from edgeq.reporting.accuracy import accuracy_section, make_comparison
+from edgeq.reporting.gathered import gather
+from edgeq.reporting.how_made import calibration_section, certificate_section, search_section
 from edgeq.reporting.latency import latency_section, sustained_section
 from edgeq.reporting.layers import find_culprits, layers_section, operators_section
-from edgeq.reporting.making import calibration_section, certificate_section, search_section
-from edgeq.reporting.material import gather
-from edgeq.reporting.origins import (
+from edgeq.reporting.provenance import (
     devices_section,
     find_doubts,
     gate_section,
@@ -24,6 +23,7 @@ from edgeq.reporting.origins import (
 from edgeq.reporting.trends import trend_section
 from edgeq.reporting.values import Report
 from edgeq.reporting.verdict import find_distrust, find_verdict, make_cards
+from edgeq.version import VERSION
 
 _SECTIONS = (
     gate_section,
@@ -73,7 +73,7 @@ def make_report(
         culprits=find_culprits(material),
         doubts=find_doubts(material),
         sections=tuple(sections),
-        edgeq=__version__,
+        edgeq=VERSION,
     )
     cleaned = clean(report)
     assert isinstance(cleaned, Report)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from edgeq.errors import RecordError
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import FileRef, Issue
 
 

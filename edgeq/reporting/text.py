@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeq.judging import SMALL_DROP_POINTS
+from edgeq.accuracy.verdict import SMALL_DROP_POINTS
 from edgeq.render.parts import first_name, show_bytes, show_db, show_ms
 from edgeq.reporting.values import Cell
 from edgeq.timing import direction, show_ends

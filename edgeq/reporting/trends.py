@@ -9,7 +9,7 @@ from edgeq.errors import UsageError
 from edgeq.history import METRICS, Filter, open_history
 from edgeq.history.values import Trend, TrendPoint, TrendSeries
 from edgeq.reporting import text
-from edgeq.reporting.material import Material
+from edgeq.reporting.gathered import Material
 from edgeq.reporting.values import Block, Panel, Point, Prose, Section, Series, XYPlot
 
 _SHOWN = ("accuracy-drop", "sqnr", "size", "p50")

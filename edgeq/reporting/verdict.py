@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgeq import timing
+from edgeq.accuracy.verdict import judge_comparison, worst_sqnr_db
 from edgeq.gating.feeding import inherited_doubts
-from edgeq.judging import judge_comparison, worst_sqnr_db
 from edgeq.render.parts import plural, show_bytes, show_db, show_sizes
 from edgeq.reporting import text
-from edgeq.reporting.material import BASELINE, CANDIDATE, Judged, Material
+from edgeq.reporting.gathered import BASELINE, CANDIDATE, Judged, Material
 from edgeq.reporting.subject import Part
 from edgeq.reporting.values import Card, Verdict
 from edgeq.values import GateResult, Ratio

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from edgeq import children
+from edgeq.children import launch
 from edgeq.errors import QuantizationError
-from edgeq.storage import to_plain
-from edgeq.tuning.store import Store
+from edgeq.files.storage import to_plain
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.trial import Task
 
 _ATTEMPTS = 2  # a worker that was killed by somebody else deserves another try
@@ -72,7 +72,7 @@ class Child:
     def _start(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process
-            self._process = children.start(
+            self._process = launch.start(
                 ["edgeq.tuning.trial_worker", str(self._folder)],
                 folders=[self._folder],
                 late=True,

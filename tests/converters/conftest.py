@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters import calibration, exported_models, lowering
-from edgeq.converters.exported_models import ExportedReader
-from edgeq.converters.source import identify
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.lowering import exported_models, lower
+from edgeq.converters.lowering.exported_models import ExportedReader
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import MissingExtraError
 from edgeq.values import ConvertOptions, FloatModel
 from tests.conftest import make_once
@@ -50,9 +51,9 @@ def read_exported(tmp_path: Path) -> Callable[..., FloatModel]:
         options = ConvertOptions(**settings)
         with ExportedReader(path, identify(path), options) as reader:
             model = reader.lower(options, tmp_path)
-            drawn = lowering.random_samples(model.inputs, 4, seed=0)
-            first = calibration.first_inputs(iter(drawn), model.inputs, 4)
-            run = calibration.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
-            return lowering.check(model, reader.predict(first), run.outputs)
+            drawn = lower.random_samples(model.inputs, 4, seed=0)
+            first = calibrate.first_inputs(iter(drawn), model.inputs, 4)
+            run = calibrate.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
+            return lower.check(model, reader.predict(first), run.outputs)
 
     return read

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import ssh
-from edgeq.device_runners.board import BoardDevice
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.links import ssh
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 USER = pwd.getpwuid(os.getuid()).pw_name

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners import agent, measure
-from edgeq.device_runners.local import LocalDevice
+from edgeq.accuracy.verdict import require_comparable
+from edgeq.device_runners import agent
+from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import UsageError
-from edgeq.judging import require_comparable
 from edgeq.values import BenchOptions, FloatModel
 
 CPU = "/sys/devices/system/cpu/cpu{}/"
@@ -224,7 +225,7 @@ def test_energy_of_a_run_from_a_counter(board: Any, float_cnn: FloatModel) -> No
         board.write(RAPL + "energy_uj", int(spent) % 1_000_000)
 
     with meanwhile(count):
-        (run,) = measure.bench([Path(float_cnn.file.path)], LocalDevice(), LONG).runs
+        (run,) = run_job.bench([Path(float_cnn.file.path)], LocalDevice(), LONG).runs
     assert run.energy is not None
     assert run.energy.meter == "RAPL"
     assert run.energy.mean_power_w == pytest.approx(5, rel=0.3)
@@ -233,21 +234,21 @@ def test_energy_of_a_run_from_a_counter(board: Any, float_cnn: FloatModel) -> No
 
 def test_energy_of_a_run_from_a_power_meter(board: Any, float_cnn: FloatModel) -> None:
     board.install("vcgencmd", PMIC)
-    (run,) = measure.bench([Path(float_cnn.file.path)], LocalDevice(), LONG).runs
+    (run,) = run_job.bench([Path(float_cnn.file.path)], LocalDevice(), LONG).runs
     assert run.energy is not None
     assert (run.energy.meter, run.energy.mean_power_w) == ("PMIC", pytest.approx(2.13))
     assert run.energy.per_inference_mj == pytest.approx(2.13 * run.latency.mean_ms)
 
 
 def test_no_meter_is_no_zero(board: Any, tiny: Any, save: Any) -> None:
-    result = measure.bench([save(tiny.add_one())], LocalDevice(), BenchOptions(runs=30))
+    result = run_job.bench([save(tiny.add_one())], LocalDevice(), BenchOptions(runs=30))
     assert result.runs[0].energy is None
     assert result.facts.energy_refusal == "no meter found (RAPL, or a Raspberry Pi 5's PMIC)"
 
 
 def test_too_low_a_voltage_makes_a_run_invalid(pi: Any, tiny: Any, save: Any) -> None:
     path = save(tiny.add_one())
-    result = measure.bench([path, path], LocalDevice(), BenchOptions(runs=40))
+    result = run_job.bench([path, path], LocalDevice(), BenchOptions(runs=40))
     assert [run.validity for run in result.runs] == ["invalid", "invalid"]
     assert result.speedups == ()
     codes = [issue.code for issue in result.runs[0].issues]
@@ -258,7 +259,7 @@ def test_too_low_a_voltage_makes_a_run_invalid(pi: Any, tiny: Any, save: Any) ->
 def test_an_emulated_board_gives_no_speed_up(board: Any, tiny: Any, save: Any) -> None:
     board.install("getprop", '[ "$1" = ro.boot.qemu ] && echo 1')
     path = save(tiny.add_one())
-    result = measure.bench([path, path], LocalDevice(), BenchOptions(runs=40))
+    result = run_job.bench([path, path], LocalDevice(), BenchOptions(runs=40))
     assert result.facts.emulator == "Android emulator"
     assert [run.validity for run in result.runs] == ["invalid", "invalid"]
     assert result.speedups == ()
@@ -282,7 +283,7 @@ def test_a_worker_stays_on_its_cores(tiny: Any, save: Any, tmp_path: Path) -> No
 
     options = BenchOptions(cores=str(core), min_time_s=1.0, max_time_s=1.0)
     with meanwhile(look):
-        result = measure.bench([save(tiny.add_one())], LocalDevice(), options)
+        result = run_job.bench([save(tiny.add_one())], LocalDevice(), options)
     assert result.runs[0].cores == (core,)
     assert frozenset([core]) in seen
 
@@ -300,7 +301,7 @@ def test_a_sustained_run_that_gets_hot(board: Any, tiny: Any, save: Any) -> None
     heat()
     options = BenchOptions(sustained_s=4.5, window_s=0.75)
     with meanwhile(heat):
-        result = measure.bench([save(tiny.add_one())], LocalDevice(), options)
+        result = run_job.bench([save(tiny.add_one())], LocalDevice(), options)
     (run,) = result.runs
     sustained = run.sustained
     assert sustained is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.device_runners import agent, phone
+from edgeq.device_runners import agent
+from edgeq.device_runners.devices import android_shell
 from edgeq.values import CoreKind
 
 THERMAL = """Thermal Status: 3
@@ -49,4 +50,4 @@ def test_the_status_is_named(text: str, states: list[str] | None) -> None:
     ],
 )  # fmt: skip
 def test_cores_by_kind(text: str, kinds: list[tuple[tuple[int, ...], int, float]]) -> None:
-    assert phone.read_core_kinds(text) == tuple(CoreKind(*kind) for kind in kinds)
+    assert android_shell.read_core_kinds(text) == tuple(CoreKind(*kind) for kind in kinds)

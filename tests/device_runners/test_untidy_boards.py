@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners import environment, keeper, keeper_link, measure, session, ssh
-from edgeq.device_runners.board import BoardDevice
-from edgeq.device_runners.session import LinkLostError
+from edgeq.device_runners import keeper
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.links import keeper_link, session, ssh
+from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import SSHD, USER, Board, Cable, free_port, start_sshd, wait_until
@@ -406,7 +409,7 @@ def test_a_tmp_that_runs_nothing_is_no_matter(
     )
     board = start(wrapper=["unshare", "--mount", "/bin/sh", "-c", script], HOME=str(tmp_path))
     device = board.device()
-    assert measure.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2)).runs
+    assert run_job.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2)).runs
     assert device.session.hello["root"] == f"/var/tmp/edgeq-{os.getuid()}"
     device.session.call("forget")
     device.close()
@@ -415,7 +418,7 @@ def test_a_tmp_that_runs_nothing_is_no_matter(
 def test_a_clock_of_1970_is_no_matter(start: Start, tmp_path: Path, tiny: Any, save: Any) -> None:
     text = "import time\nreal = time.time\nstart = real()\ntime.time = lambda: real() - start + 9\n"
     device = start(**with_module(tmp_path / "m", "sitecustomize", text)).device()
-    found = measure.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2))
+    found = run_job.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2))
     assert found.runs[0].latency.count == 30
     copies(device, tmp_path)
     device.close()
@@ -475,7 +478,7 @@ def test_a_dropbear_without_sftp(start: Start, tmp_path: Path, tiny: Any, save: 
         (plain.folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {line}\n")
         wait_until(lambda: b"Not backgrounding" in (tmp_path / "log").read_bytes())
         device = plain.device(port=port, user="root")
-        assert measure.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2)).runs
+        assert run_job.bench([save(tiny.add_one())], device, BenchOptions(runs=30, rounds=2)).runs
         copies(device, tmp_path)
         device.close()
     finally:

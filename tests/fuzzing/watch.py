@@ -12,10 +12,10 @@ from tests.fuzzing.server import MARKER
 
 # Programs that edgeq starts itself, by their command lines. Everything else is a finding.
 PYTHON = r"\S*/python[\d.]*"
-OURS = r"\S*(?:/edgeq|/edgeq/packaging|/converters|/device_runners)"
+OURS = r"\S*/(?:edgeq|converters|device_runners)(?:/\w+)*"
 EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
-    rf"{PYTHON} {OURS}/start_child\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
+    rf"{PYTHON} {OURS}/entry\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
     r"( .*)?",
     rf"{PYTHON} {OURS}/agent\.py (worker|script) \d+( \d+)?",
     # Whether another Python has a package

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.errors import RecordError, UsageError
-from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.absolutes import tail_interval
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.intervals import Estimate
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
-from edgeq.inspection import inspect_model
+from edgeq.inspection.inspect_model import inspect_model
 from edgeq.issues import make_issue
-from edgeq.parity import Parity
-from edgeq.records import Evaluations, Record
+from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (
     BenchRun,
     Evaluation,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
-from edgeq.converters.other_python import OtherPython
+from edgeq.converters.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError
-from edgeq.packaging import micro
-from edgeq.packaging.building import Package, make_package
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.targets.c import tflite_micro as micro
 
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
           "ankle boot")  # fmt: skip

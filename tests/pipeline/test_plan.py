@@ -13,7 +13,7 @@ import pytest
 import tomlkit
 
 from edgeq import models
-from edgeq.cli.run import _FLAGS, command
+from edgeq.cli.commands.run import _FLAGS, command
 from edgeq.errors import EdgeqError
 from edgeq.pipeline.keys import KEYS, TUNED
 from edgeq.pipeline.plan import Plan, PlannedDevice, read_plan

@@ -1,0 +1,1 @@
+"""The parent's end of children that hold a framework or a model."""

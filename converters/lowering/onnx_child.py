@@ -1,0 +1,378 @@
+"""ONNX's side of a conversion: one self-contained file, run by a Python that has onnx2tf.
+
+    python onnx_child.py FD        requests on stdin, replies on descriptor FD, a line of JSON each
+
+    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
+
+It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
+ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
+in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+output in the source model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+
+# Two sums in another order differ far less, another axis order far more.
+_SAME = 1e-2
+_HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
+
+
+class ChildError(Exception):
+    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
+
+    def __init__(self, kind: str, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.kind, self.hint = kind, hint
+
+
+class Session:
+    """The ONNX model of this process, and the calls on it."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.model: Any = None
+        self.runtime: Any = None
+        self.inputs: list[tuple[str, list[int], str]] = []
+        self.shapes: list[list[int]] = []
+        self.moved_inputs: list[int] = []
+        self.moved_outputs: list[int] = []
+
+    def load(self, path: str, trusted: bool) -> dict[str, Any]:
+        """Read an ONNX file with its external data; shapes are -1 where dynamic.
+
+        Args:
+            path: of the file.
+            trusted: as for the other frameworks; an ONNX file holds no code.
+        """
+        try:
+            import onnx
+            import onnx2tf
+            import onnxruntime
+        except ImportError as error:
+            raise ChildError("MissingExtraError", str(error)) from error
+        gaps = confine_as_planned()
+        self.path = path
+        try:
+            self.model = onnx.load(path)
+        except Exception as error:
+            raise ChildError(
+                "SourceError",
+                f"{path} is not a whole ONNX model: {_first_line(error)}.",
+                "Export it again; weights in files beside it must lie there.",
+            ) from error
+        _refuse_quantized(path, self.model)
+        _refuse_other_floats(path, self.model)
+        onnxruntime.set_default_logger_severity(3)
+        try:
+            self.runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ChildError(
+                "SourceError",
+                f"onnxruntime cannot run {path}: {_first_line(error)}.",
+                "The source must run, for edgeq to compare the result with it.",
+            ) from error
+        self.inputs = [_describe_input(path, item) for item in self.runtime.get_inputs()]
+        return {
+            "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}",
+            "inputs": self.inputs,
+            "gaps": gaps,
+        }
+
+    def prepare(self, out: str, shapes: list[list[int]]) -> None:
+        """Write the model with fixed shapes, whose inputs and outputs are named by position.
+
+        Args:
+            out: path to write.
+            shapes: of all inputs, in the source's layout.
+        """
+        import onnx
+
+        self.shapes = shapes
+        names = [name for name, _, _ in self.inputs]
+        onnx.save(_prepare(self.model, names, shapes), out)
+
+    def lower(
+        self, out: str, prepared: str, shapes: list[list[int]], moves: list[int]
+    ) -> dict[str, Any]:
+        """Convert, and find out from values which dimensions were moved.
+
+        Args:
+            out: path to write.
+            prepared: the file of `prepare`, which may have been simplified since.
+            shapes: of all inputs, in the source's layout.
+            moves: positions of the inputs whose second dimension goes last.
+        """
+        self.moved_inputs = moves
+        folder = Path(out).with_suffix("")
+        folder.mkdir()
+        # onnx2tf writes into its source; the working folder is not ours.
+        source = Path(shutil.copyfile(prepared, folder / "model.onnx"))
+        kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
+        made = _convert(source, kept)
+        made.replace(out)
+        order, self.moved_outputs = self._compare(out)
+        names = [item.name for item in self.runtime.get_outputs()]
+        return {"outputs": names, "order": order, "moved": self.moved_outputs}
+
+    def predict(self, arrays: str, out: str) -> None:
+        """The source's own outputs, one batch of the lowered size at a time."""
+        import numpy
+
+        with numpy.load(arrays, allow_pickle=False) as stored:
+            given = {int(name): stored[name] for name in stored.files}
+        first = min(given)
+        batch = self.shapes[first][0]
+        parts = []
+        for start in range(0, len(given[first]), batch):
+            fed = {i: array[start : start + batch] for i, array in given.items()}
+            parts.append(self._run(fed))
+        joined: dict[str, Any] = {
+            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
+        }
+        numpy.savez(out, **joined)
+
+    def _run(self, fed: dict[int, Any]) -> list[Any]:
+        """One batch in the lowered model's layout, through onnxruntime and back to that layout."""
+        import numpy
+
+        feeds = {}
+        for position, (name, _, dtype) in enumerate(self.inputs):
+            if position not in fed:  # the converter left out an input no output depends on
+                feeds[name] = numpy.zeros(self.shapes[position], dtype)
+            elif position in self.moved_inputs:
+                feeds[name] = numpy.moveaxis(fed[position], -1, 1).astype(dtype)
+            else:
+                feeds[name] = fed[position].astype(dtype)
+        outputs = self.runtime.run(None, feeds)
+        return [
+            numpy.moveaxis(value, 1, -1) if i in self.moved_outputs else value
+            for i, value in enumerate(outputs)
+        ]
+
+    def _compare(self, path: str) -> tuple[list[int], list[int]]:
+        """The order of the lowered model's outputs, and which of them have channels last.
+
+        onnx2tf leaves outputs of images channels last where that saves a transpose, and shapes
+        cannot always tell; values can.
+        """
+        import numpy
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            # Without delegates: only the values count here, and XNNPACK refuses some models.
+            interpreter = Interpreter(path, experimental_op_resolver_type=_plain_resolver())
+            interpreter.allocate_tensors()
+            fed = _feed_random(interpreter)
+            interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise ChildError(
+                "LoweringError", _explain_interpreter(error, self.model), _HINT
+            ) from error
+        expected = self._run(fed)
+        order, moved = [], []
+        for item in interpreter.get_output_details():
+            position, got = _position(item["name"]), interpreter.get_tensor(item["index"])
+            order.append(position)
+            want = expected[position]
+            if want.ndim > 2 and not _is_same(got, want):
+                moved += [position] if _is_same(got, numpy.moveaxis(want, 1, -1)) else []
+        return order, moved
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _refuse_quantized(path: str, model: Any) -> None:
+    names = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear")
+    found = [node.name or node.op_type for node in model.graph.node if node.op_type in names]
+    if found:
+        raise ChildError(
+            "SourceError",
+            f"{path} is already quantized: {len(found)} operators, {found[0]!r} first.",
+            "Convert the float model.",
+        )
+
+
+def _refuse_other_floats(path: str, model: Any) -> None:
+    """Raise for weights (not single numbers) that TensorFlow Lite does not calculate in."""
+    import onnx
+
+    kinds = onnx.TensorProto
+    names = {kinds.DOUBLE: "float64", kinds.FLOAT16: "float16", kinds.BFLOAT16: "bfloat16"}
+    found = [w for w in model.graph.initializer if w.data_type in names and len(w.dims) > 1]
+    if found:
+        raise ChildError(
+            "SourceError",
+            f"{path} has weights that are not float32: {len(found)} tensors, {found[0].name!r} of "
+            f"{names[found[0].data_type]} first.",
+            "Export the model in float32.",
+        )
+
+
+def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
+    """Name, shape (-1 where dynamic) and numpy dtype of an input."""
+    dtype = item.type.removeprefix("tensor(").removesuffix(")")
+    if not item.type.startswith("tensor(") or dtype in ("string", "double", "float16", "bfloat16"):
+        raise ChildError(
+            "SourceError",
+            f"{path} takes {item.name!r} as {item.type}, which edgeq cannot feed.",
+            "Export the model with float32 or integer tensors as inputs.",
+        )
+    shape = [size if isinstance(size, int) and size > 0 else -1 for size in item.shape]
+    return item.name, shape, "float32" if dtype == "float" else dtype
+
+
+def _prepare(model: Any, names: list[str], shapes: list[list[int]]) -> Any:
+    """A copy with fixed input shapes, whose inputs and outputs are called by their positions."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    renamed = {name: f"input_{i}" for i, name in enumerate(names)}
+    renamed.update({item.name: f"output_{i}" for i, item in enumerate(graph.output)})
+    _rename(graph, renamed)
+    for item in graph.input:
+        if item.name in names:
+            shape = item.type.tensor_type.shape
+            del shape.dim[:]
+            for size in shapes[names.index(item.name)]:
+                shape.dim.add().dim_value = size
+        item.name = renamed.get(item.name, item.name)
+    for item in graph.output:
+        item.name = renamed[item.name]
+        item.type.tensor_type.ClearField("shape")
+    del graph.value_info[:]  # they may state the dynamic sizes, under the former names
+    return onnx.shape_inference.infer_shapes(copy)
+
+
+def _rename(graph: Any, renamed: dict[str, str]) -> None:
+    """Rename values in all nodes, those inside branches and loops included."""
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, renamed)
+
+
+def _convert(source: Path, kept: list[str]) -> Path:
+    """Run onnx2tf.
+
+    Args:
+        kept: names of inputs whose dimensions stay in their order.
+    """
+    import onnx2tf
+
+    folder = source.parent
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=str(source),
+            output_folder_path=str(folder / "made"),
+            not_use_onnxsim=True,  # a program: it ran before, see `onnxsim_child.py`
+            copy_onnx_input_output_names_to_tflite=True,
+            keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
+            non_verbose=True,
+        )
+        (made,) = (folder / "made").glob("*_float32.tflite")
+    # onnx2tf ends the process where it gives up.
+    except (Exception, SystemExit) as error:
+        raise ChildError(
+            "LoweringError",
+            f"onnx2tf refused the model: {type(error).__name__}: {_first_line(error)}.",
+            _HINT,
+        ) from error
+    return made
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def _plain_resolver() -> Any:
+    from ai_edge_litert.interpreter import OpResolverType
+
+    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+
+
+def _feed_random(interpreter: Any) -> dict[int, Any]:
+    """Normal floats and zero integers into all inputs; returned by position."""
+    import numpy
+
+    random = numpy.random.default_rng(0)
+    fed = {}
+    for item in interpreter.get_input_details():
+        array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
+        fed[_position(item["name"])] = array.astype(item["dtype"])
+        interpreter.set_tensor(item["index"], fed[_position(item["name"])])
+    return fed
+
+
+def _explain_interpreter(error: BaseException, model: Any) -> str:
+    text = str(error)
+    if "unresolved custom op: " in text:
+        name = text.partition("unresolved custom op: ")[2].partition(".")[0].removeprefix("ONNX_")
+        types = {node.op_type.upper(): node.op_type for node in model.graph.node}
+        return f"onnx2tf cannot express the operator {types.get(name, name)} in TensorFlow Lite."
+    return f"The model that onnx2tf made cannot be run: {_first_line(error)}."
+
+
+def _position(name: str) -> int:
+    """The number in "input_3" or "serving_default_output_3:0"."""
+    return int(name.partition(":")[0].rpartition("put_")[2])
+
+
+def _is_same(got: Any, expected: Any) -> bool:
+    import numpy
+
+    if got.shape != expected.shape:
+        return False
+    peak = float(numpy.max(numpy.abs(expected), initial=0.0)) or 1.0
+    return float(numpy.max(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) < _SAME * peak
+
+
+# ---------------------------------------------------------------- serving
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    is_known = isinstance(error, ChildError)
+    return {
+        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
+        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
+        "hint": getattr(error, "hint", None),
+        "details": traceback.format_exc(),
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Answer requests until the other side closes."""
+    session = Session()
+    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                call = getattr(session, request["call"])
+                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
+            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
+                reply = {"error": _describe(error)}
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

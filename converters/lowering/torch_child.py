@@ -1,0 +1,315 @@
+"""PyTorch's side of a conversion: one self-contained file, run by a Python that has litert-torch.
+
+    python torch_child.py FD       requests on stdin, replies on descriptor FD, a line of JSON each
+
+    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
+
+It needs the standard library, numpy, torch and litert-torch, and of edgeq the sandbox only, which
+comes with its start: these packages can live in an environment of their own. Arrays travel as
+`.npz` files, named by the position of the input or output in the source model.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+
+_OTHER_FLOATS = ("float64", "float16", "bfloat16")
+
+
+class ChildError(Exception):
+    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
+
+    def __init__(self, kind: str, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.kind, self.hint = kind, hint
+
+
+class Session:
+    """The exported program of this process, and the calls on it."""
+
+    def __init__(self) -> None:
+        self.program: Any = None
+        self.inputs: list[tuple[str, list[int], str]] = []
+        self.shapes: list[list[int]] = []
+        self.flat: Any = None
+
+    def load(self, path: str, trusted: bool) -> dict[str, Any]:
+        """Read a file of `torch.export.save`; shapes are -1 where dynamic."""
+        try:
+            import litert_torch
+            import torch
+        except ImportError as error:
+            raise ChildError("MissingExtraError", str(error)) from error
+        gaps = confine_as_planned()
+        self.program = _load_program(path, trusted)
+        _refuse_program(path, self.program)
+        self.inputs = _inputs(path, self.program)
+        return {
+            "framework": f"torch {torch.__version__}, litert-torch {litert_torch.__version__}",
+            "inputs": self.inputs,
+            "gaps": gaps,
+        }
+
+    def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
+        """Export again with fixed shapes, and write the float `.tflite`.
+
+        Args:
+            out: path to write.
+            shapes: of all inputs, in the source's layout.
+            moves: positions of the inputs whose second dimension goes last; where there are any,
+                outputs of rank 4 do the same.
+        """
+        import litert_torch
+        import torch
+
+        self.shapes = shapes
+        self.flat = _flatten_calls(self.program, moves)
+        arguments = []
+        for i, ((_, _, dtype), shape) in enumerate(zip(self.inputs, shapes, strict=True)):
+            zeros = torch.zeros(shape, dtype=getattr(torch, dtype))
+            arguments.append(zeros.permute(0, 2, 3, 1).contiguous() if i in moves else zeros)
+        try:
+            outputs = self.flat(*arguments)
+        except Exception as error:
+            given = zip(self.inputs, shapes, strict=True)
+            shown = ", ".join(f"{name}={','.join(map(str, own))}" for (name, _, _), own in given)
+            raise ChildError(
+                "UsageError",
+                f"The program cannot run with {shown}: {_first_line(error)}.",
+                "Pass other sizes with --input-shape or --batch, or export it for these.",
+            ) from error
+        try:
+            litert_torch.convert(self.flat, tuple(arguments)).export(out)
+        except Exception as error:
+            raise _explain_refusal(error, self.program) from error
+        moved = [i for i, value in enumerate(outputs) if moves and value.dim() == 4]
+        return {
+            "outputs": _output_names(self.program),
+            "order": list(range(len(outputs))),
+            "moved": moved,
+        }
+
+    def predict(self, arrays: str, out: str) -> None:
+        """The source's own outputs, one batch of the lowered size at a time."""
+        import numpy
+        import torch
+
+        with numpy.load(arrays, allow_pickle=False) as stored:
+            given = {int(name): stored[name] for name in stored.files}
+        first = min(given)
+        batch = self.shapes[first][0]
+        parts = []
+        for start in range(0, len(given[first]), batch):
+            fed = []
+            for position, (_, _, dtype) in enumerate(self.inputs):
+                if position in given:
+                    part = torch.from_numpy(given[position][start : start + batch].copy())
+                else:  # the converter left out an input that no output depends on
+                    part = torch.zeros(self.shapes[position])
+                fed.append(part.to(getattr(torch, dtype)))
+            with torch.no_grad():
+                parts.append([value.detach().numpy() for value in self.flat(*fed)])
+        joined: dict[str, Any] = {
+            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
+        }
+        numpy.savez(out, **joined)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _load_program(path: str, trusted: bool) -> Any:
+    """`torch.export.load`, which unpickles what it must: tensors only, unless trusted."""
+    import torch
+
+    load = torch.load
+    if not trusted:
+        # torch.export asks for weights_only=False wherever it thinks it needs to.
+        torch.load = functools.partial(_load_tensors, load)
+    try:
+        return torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise ChildError(
+            "SourceError",
+            f"{path} holds pickled Python objects, which would run code stored in the file.",
+            "Pass --unsafe-deserialization if you trust where the file comes from.",
+        ) from error
+    except Exception as error:
+        raise ChildError(
+            "SourceError",
+            f"torch {torch.__version__} cannot read {path}: {_first_line(error)}.",
+            "Save it again with torch.export.save, with this version of torch or an older one.",
+        ) from error
+    finally:
+        torch.load = load
+
+
+def _load_tensors(load: Any, *arguments: Any, **options: Any) -> Any:
+    return load(*arguments, **{**options, "weights_only": True})
+
+
+def _refuse_program(path: str, program: Any) -> None:
+    """Raise for a program that was exported in training mode, or quantized already."""
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    training = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
+    learning = [
+        node.name for node in nodes
+        if str(node.target) in training and node.args[training[str(node.target)]] is True
+    ]  # fmt: skip
+    if learning:
+        raise ChildError(
+            "SourceError",
+            f"{path} was exported in training mode: {len(learning)} operators, "
+            f"{learning[0]!r} first.",
+            "Call model.eval() before torch.export.export.",
+        )
+    quantized = [node.name for node in nodes if "quantized_decomposed" in str(node.target)]
+    if quantized:
+        raise ChildError(
+            "SourceError",
+            f"{path} is already quantized: {len(quantized)} operators, {quantized[0]!r} first.",
+            "Export the float model.",
+        )
+
+
+def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
+    """Name, shape (-1 where dynamic) and dtype of every input."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    found = []
+    for name in program.graph_signature.user_inputs:
+        value: Any = values.get(name) if isinstance(name, str) else None
+        if not hasattr(value, "shape"):
+            raise ChildError(
+                "SourceError",
+                f"{path} takes an input that is no tensor: {name!r}.",
+                "Export a module whose forward takes tensors only, with the rest fixed in it.",
+            )
+        shape = [size if isinstance(size, int) else -1 for size in value.shape]
+        dtype = str(value.dtype).rpartition(".")[2]
+        if dtype in _OTHER_FLOATS:
+            raise ChildError(
+                "SourceError",
+                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite does not calculate in.",
+                "Call model.float() before torch.export.export, and give it float32 inputs.",
+            )
+        found.append((name, shape, dtype))
+    return found
+
+
+def _output_names(program: Any) -> list[str]:
+    """The keys of a dictionary of outputs, else output_0, output_1, ..."""
+    from torch.utils import _pytree
+
+    spec = program.module_call_graph[0].signature.out_spec
+    numbers = list(range(spec.num_leaves))
+    tree = _pytree.tree_unflatten(numbers, spec)
+    if isinstance(tree, dict) and sorted(tree.values(), key=str) == sorted(numbers, key=str):
+        return [str(name) for name in sorted(tree, key=tree.__getitem__)]
+    return [f"output_{number}" for number in numbers]
+
+
+def _flatten_calls(program: Any, moves: list[int]) -> Any:
+    """The program as a module from tensors to a tuple of tensors, moved as `Session.lower` says."""
+    import torch
+    from torch.utils import _pytree
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]  # mypy does not see torch
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = program.module()
+
+        def forward(self, *tensors: Any) -> Any:
+            tensors = tuple(
+                value.permute(0, 3, 1, 2) if i in moves else value
+                for i, value in enumerate(tensors)
+            )
+            # Called plainly, the operators would lose the names of the layers they belong to.
+            with torch.fx.traceback.preserve_node_meta():
+                found = torch.fx.Interpreter(self.module).run(*tensors)
+            outputs = _pytree.tree_leaves(found)
+            if moves:
+                outputs = [
+                    value.permute(0, 2, 3, 1) if value.dim() == 4 else value for value in outputs
+                ]
+            return tuple(outputs)
+
+    flat = Flat()
+    flat.training = False  # an exported program has no modes, and refuses eval()
+    return flat
+
+
+def _explain_refusal(error: Exception, program: Any) -> ChildError:
+    """What litert-torch could not do, with the name of the operator or of the weights."""
+    text = str(error)
+    if "Lowering not found: " in text:
+        name = text.partition("Lowering not found: ")[2].split()[0]
+        return ChildError(
+            "LoweringError",
+            f"litert-torch cannot express the operator {name} in TensorFlow Lite.",
+            "Export the model without it, and compute that part outside.",
+        )
+    weights = {**program.state_dict, **program.constants}
+    wide = {
+        name: str(value.dtype).rpartition(".")[2]
+        for name, value in weights.items()
+        if str(getattr(value, "dtype", "")).rpartition(".")[2] in _OTHER_FLOATS
+    }
+    if wide:
+        name, dtype = next(iter(wide.items()))
+        return ChildError(
+            "LoweringError",
+            f"litert-torch refused the model, whose weights are not float32: {len(wide)} tensors, "
+            f"{name!r} of {dtype} first.",
+            "Call model.float() before torch.export.export.",
+        )
+    return ChildError(
+        "LoweringError",
+        f"litert-torch refused the model: {type(error).__name__}: {_first_line(error)}.",
+        "Run again with -v to see its own output.",
+    )
+
+
+# ---------------------------------------------------------------- serving
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    is_known = isinstance(error, ChildError)
+    return {
+        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
+        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
+        "hint": getattr(error, "hint", None),
+        "details": traceback.format_exc(),
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Answer requests until the other side closes."""
+    session = Session()
+    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                call = getattr(session, request["call"])
+                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
+            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
+                reply = {"error": _describe(error)}
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

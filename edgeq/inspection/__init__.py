@@ -1,0 +1,1 @@
+"""`edgeq inspect`: what a `.tflite` contains; nothing is run."""
