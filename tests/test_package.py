@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeq
-from tests.house import FLOORS, ROOT, SOURCES, edges, floor, imported, parse, room
+from tests.house import FLOORS, INSIDE, ROOT, SOURCES, edges, floor, imported, parse, room
 
 # A straight function of 60 lines reads better than four private ones that are called once.
 MAX_BODY_LINES = 60
@@ -20,15 +20,6 @@ MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 24
 # They travel as one file each.
 LONG_FILES = {f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")}
-
-
-# The two packages of the top level say only under which name they may be imported.
-INSIDE = [
-    name
-    for name in SOURCES
-    if name not in ("edgeq", "edgeq.converters", "edgeq.device_runners")
-    and not name.startswith("edgeq.models.")  # scripts that train the examples: users of edgeq
-]
 
 
 @pytest.mark.parametrize("module", INSIDE)
