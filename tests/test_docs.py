@@ -6,6 +6,7 @@ import doctest
 import pkgutil
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -69,3 +70,11 @@ def test_modules_and_functions_that_a_page_names_exist(page: str) -> None:
         first = ROOT / "edgeq" / name.split(".")[1]
         assert first.is_dir() or first.with_suffix(".py").exists() or first.name in edgeq.__all__
         assert pkgutil.resolve_name(name) is not None
+
+
+@pytest.mark.parametrize("picture", sorted(DOCS.glob("*.svg")), ids=lambda path: path.name)
+def test_pictures_fetch_nothing(picture: Path) -> None:
+    root = ElementTree.fromstring(picture.read_text())
+    for element in root.iter():
+        assert not re.search(r"https?://|url\((?!#)", " ".join(element.attrib.values()))
+        assert "://" not in (element.text or "") and "@import" not in (element.text or "")
