@@ -30,7 +30,14 @@ FOLDERS = (
     "docs",
 )
 IN_REPOSITORY = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*|[\w/-]+\.py)(?: [^`]*)?`")
-ELSEWHERE = {"edgeq/history.sqlite", "numpy.py", "json.py", "my_layers.py", "__init__.py"}
+ELSEWHERE = {
+    "edgeq/history.sqlite",
+    "numpy.py",
+    "json.py",
+    "my_layers.py",
+    "__init__.py",
+    "__main__.py",
+}
 MODULE = re.compile(r"`[^`\n]*?\b(edgeq(?:\.[a-zA-Z_]\w*)+)(?!\w*[/:])[^`\n]*`")
 NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout"}
 LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
