@@ -25,7 +25,7 @@ from edgeq.accuracy.paired_runs import (
 from edgeq.comparison.compare import compare_pair
 from edgeq.conversion.convert import convert_model, float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair

@@ -33,8 +33,7 @@ TIERS = (
         "edgeq.device_runners.agent",
     ),
     (
-        "edgeq.children.launch",
-        "edgeq.children.foreign",
+        "edgeq.children",
         "edgeq.tflite.quantmath",
         "edgeq.accuracy.columns",
         "edgeq.accuracy.parts",

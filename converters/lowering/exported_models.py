@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.process import ChildProcess
+from edgeq.children.child import Child, warn_of
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
@@ -164,7 +163,7 @@ class ExportedReader:
         self._python = find_python(kind, options)
         script = Path(__file__).with_name(self._framework.script)
         try:
-            self._process = ChildProcess(
+            self._process = FrameworkProcess(
                 self._framework.name,
                 [str(script)],
                 _ENVIRONMENT,
@@ -252,7 +251,7 @@ class ExportedReader:
                 f"{self._python} does not have ({error.message})",
                 f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
             ) from error
-        launch.warn_of(read["gaps"])
+        warn_of(read["gaps"])
         return dict(read)
 
     def _simplify(self, prepared: Path) -> str | None:
@@ -261,19 +260,10 @@ class ExportedReader:
         script = Path(__file__).with_name(self._framework.simplifier)
         with scratch.folder() as folder:
             made = folder / prepared.name
-            child = launch.start(
-                [str(script), str(prepared), str(made)], folders=[folder], late=True,
-                python=self._python, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, errors="replace",
-            )  # fmt: skip
-            try:
-                printed, _ = child.communicate()
-            finally:
-                child.kill()
-                child.wait()
-            if child.returncode != 0:
-                lines = printed.strip().splitlines() or [f"status {child.returncode}"]
-                return str(lines[-1])[:300]
+            target = [str(script), str(prepared), str(made)]
+            with Child(target, folders=[folder], late=True, python=self._python) as child:
+                if child.wait() != 0:
+                    return child.last_line(f"it {child.ending}")[:300]
             shutil.move(made, prepared)
         return None
 

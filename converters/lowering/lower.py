@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.framing import read_sample, write_sample
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.children.child import warn_of
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
@@ -77,7 +77,7 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
-        launch.warn_of(read["gaps"])
+        warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)

@@ -18,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq import errors
-from edgeq.converters.children.framing import read_sample, write_sample
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
 
 

@@ -1,4 +1,4 @@
-"""The first file that a child process of edgeq runs; `launch.py` is the parent's end.
+"""The first file that a child process of edgeq runs; `child.py` is the parent's end.
 
     python entry.py PLAN TARGET [ARGUMENT...]
 

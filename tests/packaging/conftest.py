@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
-from edgeq.converters.children.other_python import OtherPython
+from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError
 from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.targets.c import tflite_micro as micro

@@ -13,9 +13,9 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.rewriting import replace_half_used_splits
 from edgeq.converters.lowering import lower as lowering
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.proof.certificate import certify

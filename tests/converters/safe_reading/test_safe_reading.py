@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import LoweringError, SourceError
