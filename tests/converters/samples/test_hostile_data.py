@@ -167,7 +167,7 @@ def test_so_many_samples_can_be_chosen_from(tmp_path: Path) -> None:
         few_bytes(),
         raises(
             f"{path} holds 4,000,000,000 samples; edgeq takes at most 5,000,000. "
-            "Give a part of them: some hundred calibrate, some thousand tell the accuracy."
+            "Give fewer: a few hundred calibrate, a few thousand measure the accuracy."
         ),
     ):
         open_samples(path, [VECTOR])
