@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import sys
 from collections.abc import Iterator
 
-from edgeq.children import sandbox
+from edgeq.children import sandbox, serving
 
 # Keras looks whether these are there, and imports them if so; edgeq uses no part of them.
 _OPTIONAL = ("sklearn", "jax", "torch")
@@ -39,5 +38,4 @@ def main() -> None:
     with hidden(_OPTIONAL):
         from edgeq.converters.lowering import tensorflow_worker
     gaps = sandbox.confine_as_planned()
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        tensorflow_worker.serve(sys.stdin, channel, gaps)
+    serving.serve(tensorflow_worker.Session(gaps), int(sys.argv[1]), "QuantizationError")

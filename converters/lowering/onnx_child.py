@@ -1,39 +1,27 @@
 """ONNX's side of a conversion: one self-contained file, run by a Python that has onnx2tf.
 
-    python onnx_child.py FD        requests on stdin, replies on descriptor FD, a line of JSON each
-
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
+    python onnx_child.py FD        answers the calls of `Session`, see `serving.py`
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
-in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+ai-edge-litert), and of edgeq only what the start of the child brings, so these packages can be in
+an environment without edgeq. Arrays travel as `.npz` files, named by the position of the input or
 output in the source model.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+# The start of the child brings these two.
+from edgeq.children.sandbox import confine_as_planned
+from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
 # Two sums in another order differ far less, another axis order far more.
 _SAME = 1e-2
 _HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
-
-
-class ChildError(Exception):
-    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
-
-    def __init__(self, kind: str, message: str, hint: str | None = None):
-        super().__init__(message)
-        self.kind, self.hint = kind, hint
 
 
 class Session:
@@ -60,15 +48,15 @@ class Session:
             import onnx2tf
             import onnxruntime
         except ImportError as error:
-            raise ChildError("MissingExtraError", str(error)) from error
+            raise CallError("MissingExtraError", str(error)) from error
         gaps = confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
         except Exception as error:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"{path} is not a whole ONNX model: {_first_line(error)}.",
+                f"{path} is not a whole ONNX model: {first_line(error)}.",
                 "Export it again; weights in files beside it must lie there.",
             ) from error
         _refuse_quantized(path, self.model)
@@ -77,9 +65,9 @@ class Session:
         try:
             self.runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"onnxruntime cannot run {path}: {_first_line(error)}.",
+                f"onnxruntime cannot run {path}: {first_line(error)}.",
                 "The source must run, for edgeq to compare the result with it.",
             ) from error
         self.inputs = [_describe_input(path, item) for item in self.runtime.get_inputs()]
@@ -127,20 +115,7 @@ class Session:
 
     def predict(self, arrays: str, out: str) -> None:
         """The source's own outputs, one batch of the lowered size at a time."""
-        import numpy
-
-        with numpy.load(arrays, allow_pickle=False) as stored:
-            given = {int(name): stored[name] for name in stored.files}
-        first = min(given)
-        batch = self.shapes[first][0]
-        parts = []
-        for start in range(0, len(given[first]), batch):
-            fed = {i: array[start : start + batch] for i, array in given.items()}
-            parts.append(self._run(fed))
-        joined: dict[str, Any] = {
-            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
-        }
-        numpy.savez(out, **joined)
+        run_in_batches(arrays, out, self.shapes, self._run)
 
     def _run(self, fed: dict[int, Any]) -> list[Any]:
         """One batch in the lowered model's layout, through onnxruntime and back to that layout."""
@@ -176,7 +151,7 @@ class Session:
             fed = _feed_random(interpreter)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise ChildError(
+            raise CallError(
                 "LoweringError", _explain_interpreter(error, self.model), _HINT
             ) from error
         expected = self._run(fed)
@@ -197,7 +172,7 @@ def _refuse_quantized(path: str, model: Any) -> None:
     names = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear")
     found = [node.name or node.op_type for node in model.graph.node if node.op_type in names]
     if found:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} is already quantized: {len(found)} operators, {found[0]!r} first.",
             "Convert the float model.",
@@ -212,7 +187,7 @@ def _refuse_other_floats(path: str, model: Any) -> None:
     names = {kinds.DOUBLE: "float64", kinds.FLOAT16: "float16", kinds.BFLOAT16: "bfloat16"}
     found = [w for w in model.graph.initializer if w.data_type in names and len(w.dims) > 1]
     if found:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} has weights that are not float32: {len(found)} tensors, {found[0].name!r} of "
             f"{names[found[0].data_type]} first.",
@@ -224,7 +199,7 @@ def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
     """Name, shape (-1 where dynamic) and numpy dtype of an input."""
     dtype = item.type.removeprefix("tensor(").removesuffix(")")
     if not item.type.startswith("tensor(") or dtype in ("string", "double", "float16", "bfloat16"):
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} takes {item.name!r} as {item.type}, which edgeq cannot feed.",
             "Export the model with float32 or integer tensors as inputs.",
@@ -288,9 +263,9 @@ def _convert(source: Path, kept: list[str]) -> Path:
         (made,) = (folder / "made").glob("*_float32.tflite")
     # onnx2tf ends the process where it gives up.
     except (Exception, SystemExit) as error:
-        raise ChildError(
+        raise CallError(
             "LoweringError",
-            f"onnx2tf refused the model: {type(error).__name__}: {_first_line(error)}.",
+            f"onnx2tf refused the model: {type(error).__name__}: {first_line(error)}.",
             _HINT,
         ) from error
     return made
@@ -324,7 +299,7 @@ def _explain_interpreter(error: BaseException, model: Any) -> str:
         name = text.partition("unresolved custom op: ")[2].partition(".")[0].removeprefix("ONNX_")
         types = {node.op_type.upper(): node.op_type for node in model.graph.node}
         return f"onnx2tf cannot express the operator {types.get(name, name)} in TensorFlow Lite."
-    return f"The model that onnx2tf made cannot be run: {_first_line(error)}."
+    return f"The model that onnx2tf made cannot be run: {first_line(error)}."
 
 
 def _position(name: str) -> int:
@@ -341,38 +316,5 @@ def _is_same(got: Any, expected: Any) -> bool:
     return float(numpy.max(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) < _SAME * peak
 
 
-# ---------------------------------------------------------------- serving
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    is_known = isinstance(error, ChildError)
-    return {
-        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
-        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
-        "hint": getattr(error, "hint", None),
-        "details": traceback.format_exc(),
-    }
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
-    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                call = getattr(session, request["call"])
-                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-                reply = {"error": _describe(error)}
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Session(), int(sys.argv[1]))

@@ -1,23 +1,17 @@
-"""The child process in which TensorFlow runs: one JSON request a line in, one reply a line out.
+"""The session of the child process in which TensorFlow runs; `serving.py` calls it.
 
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
-
-Its stdout and stderr belong to the libraries and go to a log; replies travel over a descriptor
-of their own. Arrays and models travel as files in a working folder.
+Arrays and models travel as files in a working folder.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import errors
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
 
@@ -116,38 +110,3 @@ def _read_samples(path: Path) -> Iterator[list[NDArray[Any]]]:
     with path.open("rb") as stream:
         while (sample := read_sample(stream)) is not None:
             yield sample
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    """An error as plain JSON; one that is not ours keeps its traceback for `-v`."""
-    if isinstance(error, errors.EdgeqError):
-        return {
-            "type": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "details": error.details,
-        }
-    return {
-        "type": "QuantizationError" if isinstance(error, RuntimeError) else "LoweringError",
-        "message": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        "hint": None,
-        "details": traceback.format_exc(),
-    }
-
-
-def serve(requests: Any, replies: Any, gaps: Sequence[str]) -> None:
-    """Answer requests until the other side closes.
-
-    Args:
-        gaps: what the sandbox of this process lacks.
-    """
-    session = Session(gaps)
-    for line in requests:
-        request = json.loads(line)
-        call: Callable[..., Any] = getattr(session, request["call"])
-        try:
-            reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-        except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-            reply = {"error": _describe(error)}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()

@@ -1,36 +1,24 @@
 """PyTorch's side of a conversion: one self-contained file, run by a Python that has litert-torch.
 
-    python torch_child.py FD       requests on stdin, replies on descriptor FD, a line of JSON each
+    python torch_child.py FD       answers the calls of `Session`, see `serving.py`
 
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
-
-It needs the standard library, numpy, torch and litert-torch, and of edgeq the sandbox only, which
-comes with its start: these packages can live in an environment of their own. Arrays travel as
-`.npz` files, named by the position of the input or output in the source model.
+It needs the standard library, numpy, torch and litert-torch, and of edgeq only what the
+start of the child brings, so these packages can be in an environment without edgeq. Arrays travel
+as `.npz` files, named by the position of the input or output in the source model.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import os
 import pickle
 import sys
-import traceback
-from collections.abc import Sequence
 from typing import Any
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+# The start of the child brings these two.
+from edgeq.children.sandbox import confine_as_planned
+from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
-
-
-class ChildError(Exception):
-    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
-
-    def __init__(self, kind: str, message: str, hint: str | None = None):
-        super().__init__(message)
-        self.kind, self.hint = kind, hint
 
 
 class Session:
@@ -48,7 +36,7 @@ class Session:
             import litert_torch
             import torch
         except ImportError as error:
-            raise ChildError("MissingExtraError", str(error)) from error
+            raise CallError("MissingExtraError", str(error)) from error
         gaps = confine_as_planned()
         self.program = _load_program(path, trusted)
         _refuse_program(path, self.program)
@@ -82,9 +70,9 @@ class Session:
         except Exception as error:
             given = zip(self.inputs, shapes, strict=True)
             shown = ", ".join(f"{name}={','.join(map(str, own))}" for (name, _, _), own in given)
-            raise ChildError(
+            raise CallError(
                 "UsageError",
-                f"The program cannot run with {shown}: {_first_line(error)}.",
+                f"The program cannot run with {shown}: {first_line(error)}.",
                 "Pass other sizes with --input-shape or --batch, or export it for these.",
             ) from error
         try:
@@ -100,28 +88,20 @@ class Session:
 
     def predict(self, arrays: str, out: str) -> None:
         """The source's own outputs, one batch of the lowered size at a time."""
-        import numpy
         import torch
 
-        with numpy.load(arrays, allow_pickle=False) as stored:
-            given = {int(name): stored[name] for name in stored.files}
-        first = min(given)
-        batch = self.shapes[first][0]
-        parts = []
-        for start in range(0, len(given[first]), batch):
+        def run(given: dict[int, Any]) -> list[Any]:
             fed = []
             for position, (_, _, dtype) in enumerate(self.inputs):
                 if position in given:
-                    part = torch.from_numpy(given[position][start : start + batch].copy())
+                    part = torch.from_numpy(given[position].copy())
                 else:  # the converter left out an input that no output depends on
                     part = torch.zeros(self.shapes[position])
                 fed.append(part.to(getattr(torch, dtype)))
             with torch.no_grad():
-                parts.append([value.detach().numpy() for value in self.flat(*fed)])
-        joined: dict[str, Any] = {
-            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
-        }
-        numpy.savez(out, **joined)
+                return [value.detach().numpy() for value in self.flat(*fed)]
+
+        run_in_batches(arrays, out, self.shapes, run)
 
 
 # ---------------------------------------------------------------- reading
@@ -138,15 +118,15 @@ def _load_program(path: str, trusted: bool) -> Any:
     try:
         return torch.export.load(path)
     except pickle.UnpicklingError as error:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} holds pickled Python objects, which would run code stored in the file.",
             "Pass --unsafe-deserialization if you trust where the file comes from.",
         ) from error
     except Exception as error:
-        raise ChildError(
+        raise CallError(
             "SourceError",
-            f"torch {torch.__version__} cannot read {path}: {_first_line(error)}.",
+            f"torch {torch.__version__} cannot read {path}: {first_line(error)}.",
             "Save it again with torch.export.save, with this version of torch or an older one.",
         ) from error
     finally:
@@ -166,7 +146,7 @@ def _refuse_program(path: str, program: Any) -> None:
         if str(node.target) in training and node.args[training[str(node.target)]] is True
     ]  # fmt: skip
     if learning:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} was exported in training mode: {len(learning)} operators, "
             f"{learning[0]!r} first.",
@@ -174,7 +154,7 @@ def _refuse_program(path: str, program: Any) -> None:
         )
     quantized = [node.name for node in nodes if "quantized_decomposed" in str(node.target)]
     if quantized:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} is already quantized: {len(quantized)} operators, {quantized[0]!r} first.",
             "Export the float model.",
@@ -188,7 +168,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
     for name in program.graph_signature.user_inputs:
         value: Any = values.get(name) if isinstance(name, str) else None
         if not hasattr(value, "shape"):
-            raise ChildError(
+            raise CallError(
                 "SourceError",
                 f"{path} takes an input that is no tensor: {name!r}.",
                 "Export a module whose forward takes tensors only, with the rest fixed in it.",
@@ -196,7 +176,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
         shape = [size if isinstance(size, int) else -1 for size in value.shape]
         dtype = str(value.dtype).rpartition(".")[2]
         if dtype in _OTHER_FLOATS:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
                 f"{path} takes {name!r} as {dtype}, which TensorFlow Lite does not calculate in.",
                 "Call model.float() before torch.export.export, and give it float32 inputs.",
@@ -247,12 +227,12 @@ def _flatten_calls(program: Any, moves: list[int]) -> Any:
     return flat
 
 
-def _explain_refusal(error: Exception, program: Any) -> ChildError:
+def _explain_refusal(error: Exception, program: Any) -> CallError:
     """What litert-torch could not do, with the name of the operator or of the weights."""
     text = str(error)
     if "Lowering not found: " in text:
         name = text.partition("Lowering not found: ")[2].split()[0]
-        return ChildError(
+        return CallError(
             "LoweringError",
             f"litert-torch cannot express the operator {name} in TensorFlow Lite.",
             "Export the model without it, and compute that part outside.",
@@ -265,51 +245,18 @@ def _explain_refusal(error: Exception, program: Any) -> ChildError:
     }
     if wide:
         name, dtype = next(iter(wide.items()))
-        return ChildError(
+        return CallError(
             "LoweringError",
             f"litert-torch refused the model, whose weights are not float32: {len(wide)} tensors, "
             f"{name!r} of {dtype} first.",
             "Call model.float() before torch.export.export.",
         )
-    return ChildError(
+    return CallError(
         "LoweringError",
-        f"litert-torch refused the model: {type(error).__name__}: {_first_line(error)}.",
+        f"litert-torch refused the model: {type(error).__name__}: {first_line(error)}.",
         "Run again with -v to see its own output.",
     )
 
 
-# ---------------------------------------------------------------- serving
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    is_known = isinstance(error, ChildError)
-    return {
-        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
-        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
-        "hint": getattr(error, "hint", None),
-        "details": traceback.format_exc(),
-    }
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
-    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                call = getattr(session, request["call"])
-                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-                reply = {"error": _describe(error)}
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Session(), int(sys.argv[1]))

@@ -40,8 +40,8 @@ class Child:
     It runs in its own session, so that Ctrl-C reaches only the parent, which then ends it.
 
     Args:
-        target: "edgeq.MODULE" whose `main` is called, the path of a script, "-m" and a module, or
-            "--" and a program; then arguments.
+        target: "edgeq.MODULE" whose `main` is called, the path of a script, or "-m" and a module;
+            then arguments.
         folders: the child opens a foreign file, and may write only there; the first one is also
             its folder for temporary files. None for a child that opens no foreign file.
         late: the child calls `sandbox.confine_as_planned` itself, between its imports and the
