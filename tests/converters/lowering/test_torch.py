@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeq.converters.children.process import TensorFlowProcess
 
 from edgeq import api
 from edgeq.children import sandbox
 from edgeq.converters.lowering import exported_models
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
 from tests.converters.conftest import Lender
@@ -111,7 +111,7 @@ def test_code_in_the_file_runs_with_consent_only(
             "Pass --unsafe-deserialization if you trust where the file comes from."
         )
     with contextlib.closing(Lender()) as lender:
-        monkeypatch.setattr(exported_models, "ChildProcess", lender)
+        monkeypatch.setattr(exported_models, "FrameworkProcess", lender)
         for path, marker in zip(paths, markers, strict=True):
             with contextlib.suppress(EdgeqError):
                 read_exported(path, trusted=True)
