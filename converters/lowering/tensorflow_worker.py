@@ -17,7 +17,11 @@ from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_qu
 
 
 class Session:
-    """The model of this process and the calls on it; each call takes and returns plain JSON."""
+    """The model of this process and the calls on it; each call takes and returns plain JSON.
+
+    Args:
+        gaps: what the sandbox of this process lacks.
+    """
 
     def __init__(self, gaps: Sequence[str]) -> None:
         self.gaps = gaps
@@ -25,7 +29,7 @@ class Session:
         self.traced: Any = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
-        """Read a model file; see `frameworks.load`."""
+        """Read a model file with `frameworks.load`."""
         if options.get("custom_objects"):
             sys.path.append(str(Path.cwd()))  # they live in the user's folder
         self.loaded = frameworks.load(Path(path), kind, **options)
@@ -56,11 +60,11 @@ class Session:
             write_sample(stream, list(outputs.values()))
 
     def batch_statistics(self, arrays: str) -> tuple[float, float] | None:
-        """See `frameworks.batch_statistics`."""
+        """Compare inputs with training data, see `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
     def quantize(self, path: str, out: str, scheme: str, io: str, **options: Any) -> None:
-        """Quantize a calibrated flatbuffer file; see `tflite_quantizer` for the options."""
+        """Quantize a calibrated flatbuffer file with the options of `tflite_quantizer`."""
         content = Path(path).read_bytes()
         if scheme == "int16x8":
             made = tflite_quantizer.quantize_int16x8(content, io, **options)
@@ -69,7 +73,7 @@ class Session:
         tensorflow_lowering.write(Path(out), made)
 
     def refresh_versions(self, path: str, out: str) -> None:
-        """See `tflite_quantizer.refresh_versions`."""
+        """Set operator versions with `tflite_quantizer.refresh_versions`."""
         tensorflow_lowering.write(
             Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes())
         )
@@ -94,7 +98,7 @@ class Session:
         tensorflow_lowering.write(Path(out), content)
 
     def versions(self) -> dict[str, str]:
-        """See `tflite.versions`."""
+        """Versions of TensorFlow and Keras."""
         return tensorflow_lowering.versions()
 
     def _named_inputs(self, path: str) -> dict[str, NDArray[Any]]:

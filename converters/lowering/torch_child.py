@@ -1,4 +1,4 @@
-"""PyTorch's side of a conversion: one self-contained file, run by a Python that has litert-torch.
+"""The child that reads and lowers an exported PyTorch program, run by a Python with litert-torch.
 
     python torch_child.py FD       answers the calls of `Session`, see `serving.py`
 
@@ -9,7 +9,6 @@ as `.npz` files, named by the position of the input or output in the source mode
 
 from __future__ import annotations
 
-import functools
 import pickle
 import sys
 from typing import Any
@@ -53,8 +52,8 @@ class Session:
         Args:
             out: path to write.
             shapes: of all inputs, in the source's layout.
-            moves: positions of the inputs whose second dimension goes last; where there are any,
-                outputs of rank 4 do the same.
+            moves: positions of the inputs whose second dimension moves to the end; if there are
+                any, that of outputs of rank 4 moves, too.
         """
         import litert_torch
         import torch
@@ -87,7 +86,7 @@ class Session:
         }
 
     def predict(self, arrays: str, out: str) -> None:
-        """The source's own outputs, one batch of the lowered size at a time."""
+        """The source's outputs in the lowered model's layout, one batch at a time."""
         import torch
 
         def run(given: dict[int, Any]) -> list[Any]:
@@ -95,7 +94,7 @@ class Session:
             for position, (_, _, dtype) in enumerate(self.inputs):
                 if position in given:
                     part = torch.from_numpy(given[position].copy())
-                else:  # the converter left out an input that no output depends on
+                else:  # the converter removed an input that no output depends on
                     part = torch.zeros(self.shapes[position])
                 fed.append(part.to(getattr(torch, dtype)))
             with torch.no_grad():
@@ -108,13 +107,13 @@ class Session:
 
 
 def _load_program(path: str, trusted: bool) -> Any:
-    """`torch.export.load`, which unpickles what it must: tensors only, unless trusted."""
+    """`torch.export.load`, which may unpickle only tensors, unless the file is trusted."""
     import torch
 
     load = torch.load
     if not trusted:
-        # torch.export asks for weights_only=False wherever it thinks it needs to.
-        torch.load = functools.partial(_load_tensors, load)
+        # torch.export passes weights_only=False in some places.
+        torch.load = lambda *given, **options: load(*given, **{**options, "weights_only": True})
     try:
         return torch.export.load(path)
     except pickle.UnpicklingError as error:
@@ -133,12 +132,8 @@ def _load_program(path: str, trusted: bool) -> Any:
         torch.load = load
 
 
-def _load_tensors(load: Any, *arguments: Any, **options: Any) -> Any:
-    return load(*arguments, **{**options, "weights_only": True})
-
-
 def _refuse_program(path: str, program: Any) -> None:
-    """Raise for a program that was exported in training mode, or quantized already."""
+    """Raise for a program that was exported in training mode, or is quantized."""
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     training = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
     learning = [
@@ -170,7 +165,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
         if not hasattr(value, "shape"):
             raise CallError(
                 "SourceError",
-                f"{path} takes an input that is no tensor: {name!r}.",
+                f"{path} takes an input that is not a tensor: {name!r}.",
                 "Export a module whose forward takes tensors only, with the rest fixed in it.",
             )
         shape = [size if isinstance(size, int) else -1 for size in value.shape]
@@ -178,7 +173,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
         if dtype in _OTHER_FLOATS:
             raise CallError(
                 "SourceError",
-                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite does not calculate in.",
+                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite cannot compute with.",
                 "Call model.float() before torch.export.export, and give it float32 inputs.",
             )
         found.append((name, shape, dtype))
@@ -198,7 +193,7 @@ def _output_names(program: Any) -> list[str]:
 
 
 def _flatten_calls(program: Any, moves: list[int]) -> Any:
-    """The program as a module from tensors to a tuple of tensors, moved as `Session.lower` says."""
+    """The program as a module from tensors to a tuple of tensors, moved as in `Session.lower`."""
     import torch
     from torch.utils import _pytree
 
@@ -212,7 +207,7 @@ def _flatten_calls(program: Any, moves: list[int]) -> Any:
                 value.permute(0, 3, 1, 2) if i in moves else value
                 for i, value in enumerate(tensors)
             )
-            # Called plainly, the operators would lose the names of the layers they belong to.
+            # Called directly, the operators would lose the names of their layers.
             with torch.fx.traceback.preserve_node_meta():
                 found = torch.fx.Interpreter(self.module).run(*tensors)
             outputs = _pytree.tree_leaves(found)
@@ -223,12 +218,12 @@ def _flatten_calls(program: Any, moves: list[int]) -> Any:
             return tuple(outputs)
 
     flat = Flat()
-    flat.training = False  # an exported program has no modes, and refuses eval()
+    flat.training = False  # an exported program refuses eval()
     return flat
 
 
 def _explain_refusal(error: Exception, program: Any) -> CallError:
-    """What litert-torch could not do, with the name of the operator or of the weights."""
+    """The error for a refusal of litert-torch, with the operator or the weights."""
     text = str(error)
     if "Lowering not found: " in text:
         name = text.partition("Lowering not found: ")[2].split()[0]

@@ -149,7 +149,7 @@ def _readable(name: str) -> Iterator[None]:
     # zipfile raises not only BadZipFile for nonsense.
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError) as error:
         raise DataError(
-            f"{name} is damaged or cut short: {quote(error)}.", hint=_SAVE_AGAIN
+            f"{name} is damaged or truncated: {quote(error)}.", hint=_SAVE_AGAIN
         ) from error
     except NotImplementedError as error:  # how zipfile refuses what it does not know
         raise DataError(f"{name} cannot be read: {quote(error)}.", hint=_SAVE_AGAIN) from error

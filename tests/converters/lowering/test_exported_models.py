@@ -48,8 +48,8 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
         "with: pip install 'edgeq[torch]', here or for another Python, which --torch-python names."
     )
     assert complaint(MissingExtraError, find_python, "onnx", ConvertOptions()) == (
-        "Converting from ONNX needs onnx2tf, which this Python does not have. Give it an "
-        "environment of its own: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
+        "Converting from ONNX needs onnx2tf, which this Python does not have. Give it a "
+        "separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
         "'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python."
     )
 
@@ -98,7 +98,7 @@ def test_a_named_python_without_the_package(kind: str, package: str, tmp_path: P
             "--layout nhwc is for models from PyTorch and ONNX only. Keras models take channels "
             "last already; a .tflite stays as it is.",
         ),
-        ("onnx", {"layout": "nchw"}, "Unknown layout 'nchw'; known are source, nhwc."),
+        ("onnx", {"layout": "nchw"}, "Unknown layout 'nchw'; use one of source, nhwc."),
         (
             "torch",
             {"signature": "serving_default"},

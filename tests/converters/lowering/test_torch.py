@@ -144,7 +144,7 @@ for path in sys.argv[1:]:
         (
             "double.pt2",
             SourceError,
-            "{} takes 'input' as float64, which TensorFlow Lite does not calculate in. Call "
+            "{} takes 'input' as float64, which TensorFlow Lite cannot compute with. Call "
             "model.float() before torch.export.export, and give it float32 inputs.",
         ),
         (

@@ -127,7 +127,7 @@ def read(samples: Samples) -> list[Any]:
             "{} has a header of 4,294,967,295 bytes; edgeq reads 1 to 10,000. " + AGAIN,
         ),
         (b"\x93NUMPY\x09\x00\x10\x00{", "{} has version 9.0 of the .npy format"),
-        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is cut short within its header. " + AGAIN),
+        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is truncated within its header. " + AGAIN),
         (b"PK\x03\x04 and so on", "{} is not an .npy array: it begins with b'PK\\x03\\x04 and'. "),
         (b"", "{} is not an .npy array: it begins with b''. " + AGAIN),
         (b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000, "{} has a header that makes no sens"),
