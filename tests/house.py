@@ -30,7 +30,7 @@ FLOORS = (
     ("issues", "provenance", "timing"),
     ("files",),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
-    ("converters.children", "device_runners.devices"),
+    ("device_runners.devices",),
     ("converters.samples", "converters.graph", "device_runners.measuring"),
     ("converters.lowering", "converters.calibration"),
     ("converters.corrections", "converters.quantization", "accuracy", "devices"),

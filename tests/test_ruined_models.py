@@ -23,7 +23,7 @@ from edgeq.accuracy.verdict import (
 from edgeq.cli.commands.convert import command, read_options
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.proof import check_gates
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import GateError
 from edgeq.render.text import show_comparison
 from edgeq.values import Conversion, ConvertOptions

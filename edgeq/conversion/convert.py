@@ -24,10 +24,10 @@ from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import check_statistic
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import check_engine
 from edgeq.converters.quantization.schemes import Scheme, resolve
 from edgeq.converters.training import learned_ranges

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples

@@ -12,10 +12,10 @@ from typing import Any
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
 from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing

@@ -11,7 +11,7 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.debugging.node_data import node_data
 from edgeq.errors import DataError
 from edgeq.render.debugging import show_debug

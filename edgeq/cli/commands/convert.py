@@ -17,7 +17,7 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
 from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions

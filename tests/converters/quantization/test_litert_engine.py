@@ -11,8 +11,8 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.conversion.litert import check_weights
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import dequantized
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import litert_engine
 from edgeq.errors import CertificateError, MissingExtraError
 from edgeq.render.text import show_conversion

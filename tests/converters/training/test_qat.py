@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import edgeq
 from edgeq import models
 from edgeq.accuracy.inference import read_interface, run_samples
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.training import qat_layers
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.device import resolve_device
