@@ -61,13 +61,8 @@ def test_every_python_packs_the_same_bytes() -> None:
         "print(hashlib.sha256(bundle.pack_agent()).hexdigest())"
     )
     root = str(Path(__file__).parents[3])
-    found = {
-        subprocess.run(
-            [python, "-I", "-B", "-c", code, root], capture_output=True, check=True
-        ).stdout
-        for python in pythons
-    }
-    assert len(found) == 1
+    commands = [[python, "-I", "-B", "-c", code, root] for python in pythons]
+    assert len({subprocess.check_output(command) for command in commands}) == 1
 
 
 def test_the_keeper_is_sent_whole_and_each_module_after_those_that_it_imports() -> None:
