@@ -1,4 +1,4 @@
-"""What is sent to a board: one file and one text, whole, and fit for the Pythons there."""
+"""The agent's one file and the keeper's text: complete, and fit for the Pythons on boards."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_keeper_answers_under_this_python(python: str, tmp_path: Path) -> No
 
 
 def do(python: str, file: Path, folder: Path, **job: Any) -> dict[str, Any]:
-    """A job that needs a runtime which is not there."""
+    """The result of a job that needs a runtime which is missing."""
     given = {"protocol": 1, "threads": 1, "runtime": "none-such", "models": ["m"], **job}
     (folder / "job.json").write_text(json.dumps(given))
     subprocess.run([python, "-I", file, "run", folder], check=True, capture_output=True)
