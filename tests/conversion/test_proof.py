@@ -112,7 +112,7 @@ def test_a_budget_of_nothing_is_a_budget() -> None:
     check_gates(finished(30.0, drop=Interval(0.0, -1.0, 1.0), max_drop_points=0.0))
     with pytest.raises(GateError, match="more than the allowed 0"):
         check_gates(finished(30.0, drop=Interval(0.1, -1.0, 1.2), max_drop_points=0.0))
-    with pytest.raises(GateError, match="below the 0 dB asked for"):
+    with pytest.raises(GateError, match="below the required 0 dB"):
         check_gates(finished(-0.1, min_sqnr_db=0.0))
 
 
