@@ -17,7 +17,7 @@ from edgeq.cli.options import (
     run_options,
 )
 from edgeq.progress import OnProgress
-from edgeq.render.text import show_evaluations
+from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
 
 
