@@ -24,8 +24,7 @@ from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
-from edgeq.converters.safe_reading.keras_names import REFUSED
-from edgeq.converters.training.learned_ranges import PACKAGE
+from edgeq.converters.safe_reading.keras_names import QAT_PREFIX, REFUSED
 from edgeq.errors import SourceError, UsageError
 from edgeq.tflite import flatbuffer
 
@@ -105,7 +104,7 @@ def _is_refused(name: str, item: Any) -> bool:
 def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trusted: bool) -> Loaded:
     import keras
 
-    if PACKAGE in json.dumps(file.config):
+    if QAT_PREFIX in json.dumps(file.config):
         importlib.import_module("edgeq.converters.training.qat_layers")  # registers them with Keras
     try:
         model = keras.models.load_model(

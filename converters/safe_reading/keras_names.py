@@ -113,7 +113,9 @@ PARTS = listed(
 
 CLASSES = LAYERS | OPERATIONS | PARTS
 
-# The layers of edgeq's quantization-aware training, in `converters/training/qat_layers.py`.
+# The layers of edgeq's quantization-aware training, in `converters/training/qat_layers.py`; Keras
+# puts the prefix before their names.
+QAT_PREFIX = "edgeq>"
 QAT_LAYERS = listed(
     """
     FakeQuantize QuantizedConv2D QuantizedDense QuantizedDepthwiseConv2D QuantizedElementwise

@@ -20,11 +20,11 @@ from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.quantization import quantize as quantization
 from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.safe_reading import keras_file
+from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 
-PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
 _LAYERS = "edgeq.converters.training.qat_layers"
 
 
@@ -51,7 +51,7 @@ def _stored_granularities(path: Path) -> Iterator[str]:
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
-            if str(item.get("registered_name")).startswith(PACKAGE):
+            if str(item.get("registered_name")).startswith(QAT_PREFIX):
                 config = item.get("config")
                 given = config.get("granularity") if isinstance(config, dict) else None
                 yield given if isinstance(given, str) else "channel"
