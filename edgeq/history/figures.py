@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeq import timing
+from edgeq.accuracy.metrics import ACCURACY
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.comparison.parity import ParityRow
 from edgeq.device_runners.devices.cores import show_cores
@@ -200,7 +201,7 @@ def _of_evaluations(value: tuple[Evaluation, ...], device: str | None) -> Iterat
     for item in value:
         yield _figure("size", "model", item.model, None, item.model.size_bytes)
         for number, metric in enumerate(item.metrics):
-            if metric.name != "top1" or metric.unit != "percent":
+            if metric.name != ACCURACY or metric.unit != "percent":
                 continue  # other metrics have other meanings
             interval = None if item.interval is None or number else item.interval
             name = device or item.device

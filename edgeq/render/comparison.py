@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from edgeq.accuracy.metrics import ACCURACY
 from edgeq.render.bench import facts_line
 from edgeq.render.parts import (
     grid,
@@ -61,7 +62,7 @@ def show_comparison(result: Comparison) -> str:
         shown = (f"{value:.2f} %" for value in accuracies)
         table.add_row("accuracy", *shown, plural(quality.sample_count, "sample"))
     for ours, theirs in zip(result.metrics_baseline, result.metrics_candidate, strict=True):
-        if ours.name != "top1" or accuracies[0] is None:  # which is the accuracy above
+        if ours.name != ACCURACY or accuracies[0] is None:
             table.add_row(ours.name, show_metric(ours), show_metric(theirs), "")
     sizes = result.baseline.size_bytes, result.candidate.size_bytes
     table.add_row("size", *map(show_bytes, sizes), show_sizes(result.size_ratio))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq import __version__
 from edgeq.escaping import clean
 from edgeq.records.reading import read_all
 from edgeq.reporting.cards import make_cards
@@ -29,6 +28,7 @@ from edgeq.reporting.sections import (
 from edgeq.reporting.sections import history as over_time
 from edgeq.reporting.values import Report
 from edgeq.reporting.verdict import find_verdict
+from edgeq.version import VERSION
 from edgeq.wording import file_name
 
 # In the order of the page; a section without figures is left out.
@@ -80,7 +80,7 @@ def make_report(
         culprits=layers.find_culprits(gathered),
         doubts=find_doubts(gathered),
         sections=tuple(sections),
-        edgeq=__version__,
+        edgeq=VERSION,
     )
     cleaned = clean(report)
     assert isinstance(cleaned, Report)
