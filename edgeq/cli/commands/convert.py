@@ -126,7 +126,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             # Its import is the longest step of all: it begins before our own imports.
             tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
         from edgeq import api
-        from edgeq.render.text import show_conversion
+        from edgeq.render.conversion import show_conversion
 
         show = stack.enter_context(progress_display())
         result = api.convert(

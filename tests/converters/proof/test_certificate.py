@@ -11,7 +11,7 @@ import pytest
 from edgeq.converters.proof.certificate import certify, judge
 from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
-from edgeq.render.text import quantization_rows
+from edgeq.render.conversion import quantization_rows
 from edgeq.values import Certificate, FloatModel, OperatorReport, TensorSpec
 from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
