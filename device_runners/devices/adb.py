@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import OnEvent, upload_event
 from edgeq.device_runners.links import adb_server, adb_shell, keeper_link
 from edgeq.device_runners.links.adb_server import Stream
 from edgeq.device_runners.links.adb_shell import Shell
@@ -89,8 +85,13 @@ def start_keeper(serial: str, python: str) -> AdbLink:
         raise
 
 
+def open_device(place: str, name: str, python: str | None) -> AdbDevice:
+    """The device with this serial, or the only one."""
+    return AdbDevice(name, place or None, python=python)
+
+
 class AdbDevice(BoardDevice):
-    """See `device.Device`.
+    """A device behind adb.
 
     Args:
         name: as the user calls it; "adb" becomes "adb:SERIAL" once that is known.
@@ -137,11 +138,6 @@ class AdbDevice(BoardDevice):
         return start_keeper(self.shell.serial, self._keeper_python)
 
     @property
-    def names_python(self) -> bool:
-        """Whether the user has named the interpreter there."""
-        return self._python is not None
-
-    @property
     def has_python(self) -> bool:
         """Whether a Python there can run the agent."""
         if self._has_python is None:
@@ -153,11 +149,7 @@ class AdbDevice(BoardDevice):
         return self._has_python
 
     def require_python(self) -> None:
-        """Refuse what the shell alone cannot do.
-
-        Raises:
-            DeviceError: there is no Python that can run the agent.
-        """
+        """See `Device`."""
         if self.has_python:
             return
         raise DeviceError(
@@ -168,15 +160,16 @@ class AdbDevice(BoardDevice):
         )
 
     def facts(self) -> DeviceFacts:
-        """See `device.Device`; without a Python there, what its shell tells."""
+        """See `device.Device`; without a Python there, from its shell."""
         if self._facts is None and not self.has_python:
             self._facts = android_shell.read_facts(self.shell)
         return super().facts()
 
-    def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
-        """See `device.Device`."""
-        self.require_python()
-        return super().set_up(runtime, on_event)
+    def tool_shell(self, program: str | None) -> Shell | None:
+        """See `Device`: the agent measures where the user named a Python, or there is one."""
+        if program is None and (self.python is not None or self.has_python):
+            return None
+        return self.shell
 
     def clean(self) -> int:
         """Delete edgeq's cache there, made by either way of running; the bytes freed."""
@@ -185,26 +178,12 @@ class AdbDevice(BoardDevice):
             freed += super().clean()
         return freed
 
-    def upload_file(self, path: Path, on_event: OnEvent | None = None) -> str:
-        """Bring a file into the shell's cache, with progress; its path there."""
-        sent, total = 0, path.stat().st_size
-
-        def count(size: int) -> None:
-            nonlocal sent
-            sent += size
-            self._count(size)
-            if on_event is not None:
-                on_event(upload_event(sent, total))
-
-        return self.shell.upload(path, count)
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of files that arrived there, and were not in the cache."""
+        return self.session.sent_bytes + (0 if self._shell is None else self._shell.sent_bytes)
 
     def forget_facts(self) -> None:
         """Ask again next time."""
         super().forget_facts()
         self._has_python = None
-
-
-def tidy(work: Callable[[], Any]) -> None:
-    """Clean up there; where the link is gone for good, the next run does it in a week."""
-    with contextlib.suppress(DeviceError):
-        work()

@@ -16,16 +16,28 @@ from typing import Any
 
 from edgeq.children import launch, sandbox
 from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete
-from edgeq.errors import DeviceError
-from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
+from edgeq.device_runners.devices.device import Device, OnEvent, complete, read_event, read_facts
+from edgeq.errors import DeviceError, UsageError
+from edgeq.values import DeviceFacts
 
 _FACTS_DEADLINE_S = 60.0
 _KEPT_BYTES = 1 << 16  # of what a failed agent printed
 
 
-class LocalDevice:
-    """See `device.Device`.
+def open_device(place: str, _name: str, python: str | None) -> LocalDevice:
+    """This machine, with the interpreter in its address or the one beside it.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if place and python is not None:
+        raise UsageError(f"--device local:{place} and --python {python} name two interpreters.")
+    chosen = place or python
+    return LocalDevice(None if chosen is None else Path(chosen))
+
+
+class LocalDevice(Device):
+    """This machine.
 
     Args:
         python: interpreter for the agent; the one that runs edgeq by default.
@@ -34,6 +46,7 @@ class LocalDevice:
 
     def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
+        self.python = None if python is None else str(python)
         self._python = str(python or sys.executable)
         self._grace_s = grace_s
         self._facts: DeviceFacts | None = None
@@ -69,7 +82,7 @@ class LocalDevice:
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
-        if not lines or (_read_event(lines[-1]) or {}).get("event") != "end":
+        if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return result
@@ -136,7 +149,7 @@ def _read_lines(
     try:
         for line in child.stdout:
             lines.append(line)
-            event = _read_event(line)
+            event = read_event(line)
             if on_event is not None and event is not None:
                 on_event(event)
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -147,15 +160,6 @@ def _read_lines(
         child.wait()
         child.stdout.close()
     return lines, late.is_set()
-
-
-def _read_event(line: str) -> dict[str, Any] | None:
-    """An event line; None for anything else that was printed, or a line cut short."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def _explain(python: str, status: int, late_s: float | None, output: str) -> DeviceError:
@@ -173,35 +177,3 @@ def _explain(python: str, status: int, late_s: float | None, output: str) -> Dev
         )
     last = output.strip().splitlines()[-1:] or ["it printed nothing"]
     return DeviceError(f"The agent under {python} {how}: {last[0]}", details=output)
-
-
-def read_facts(name: str, plain: Mapping[str, Any]) -> DeviceFacts:
-    """The agent's facts as a value."""
-    return DeviceFacts(
-        device=name,
-        system=plain["system"],
-        machine=plain["machine"],
-        cpu_model=plain["cpu_model"],
-        core_count=plain["core_count"],
-        memory_bytes=plain["memory_bytes"],
-        governor=plain["governor"],
-        python=plain["python"],
-        runtimes=tuple(RuntimeInfo(item["name"], item["version"]) for item in plain["runtimes"]),
-        release=plain["release"],
-        emulator=plain["emulator"],
-        cpu_features=tuple(plain["cpu_features"]),
-        core_kinds=tuple(
-            CoreKind(tuple(kind["numbers"]), kind["capacity"], kind["max_mhz"])
-            for kind in plain["core_kinds"]
-        ),
-        available_bytes=plain["available_bytes"],
-        scratch_folder=plain["scratch_folder"],
-        scratch_bytes=plain["scratch_bytes"],
-        energy_meter=plain["energy_meter"],
-        energy_refusal=plain["energy_refusal"],
-        python_path=plain["python_path"],
-        numpy=plain["numpy"],
-        temperature_celsius=plain["temperature_celsius"],
-        throttling=None if plain["throttling"] is None else tuple(plain["throttling"]),
-        throttled_before=tuple(plain["throttled_before"]),
-    )

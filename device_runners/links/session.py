@@ -87,6 +87,7 @@ class Session:
         self.name = name
         self._connect, self._patience_s = connect, patience_s
         self._link: Link | None = None
+        self.sent_bytes = 0
         self.hello: dict[str, Any] = {}
 
     def open(self) -> None:
@@ -175,7 +176,7 @@ class Session:
             raise _explain(self.name, reply["error"])
         return reply["ok"]
 
-    def send(self, path: Path, on_bytes: OnBytes) -> str:
+    def send(self, path: Path, on_bytes: OnBytes = lambda size: None) -> str:
         """Bring a file into the board's cache, unless it is there; its digest.
 
         A broken upload goes on where it broke.
@@ -190,10 +191,14 @@ class Session:
         name = f"{digest}-{secrets.token_hex(4)}"
         losses = _Losses(self.name)
 
+        def count(sent: int) -> None:
+            self.sent_bytes += sent
+            on_bytes(sent)
+
         def work(link: Link) -> None:
             offset = self._ask(link, "received", {"name": name})
             losses.note(offset)
-            link.send(path, f"{self.hello['root']}/incoming/{name}", offset, on_bytes)
+            link.send(path, f"{self.hello['root']}/incoming/{name}", offset, count)
 
         try:
             self._insist(work, losses=losses)

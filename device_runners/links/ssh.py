@@ -13,7 +13,7 @@ import getpass
 import json
 import threading
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ import asyncssh
 from edgeq.device_runners.links import keeper_link, ssh_config, ssh_login
 from edgeq.device_runners.links.keeper_link import Frames, last_line
 from edgeq.device_runners.links.session import LinkLostError, OnBytes
+from edgeq.device_runners.links.ssh_address import SshAddress
 from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.device_runners.links.ssh_login import (
     SSH_PORT,
@@ -45,38 +46,6 @@ _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
 _BLOCK_BYTES = 1 << 20  # of a file, sent or asked for at a time
 _READ_BYTES = 1 << 16
 _KEPT_BYTES = 1 << 13  # of what a login prints to stderr
-
-
-@dataclass(frozen=True)
-class SshAddress:
-    """Where and as whom.
-
-    Attributes:
-        host: a name, an address, or an alias of the ssh configuration.
-        user, port: None takes what the configuration says, or the defaults.
-        python: that the keeper runs under, as words for a shell.
-        keys: private key files; with them no configuration is read. By default the user's.
-        known_hosts: a file; by default the user's.
-    """
-
-    host: str
-    user: str | None = None
-    port: int | None = None
-    python: str = "python3"
-    keys: tuple[str, ...] = ()
-    known_hosts: str | None = None
-
-    def __str__(self) -> str:
-        user = "" if self.user is None else f"{self.user}@"
-        port = "" if self.port is None else f":{self.port}"
-        return f"{user}{self.host}{port}"
-
-    @property
-    def by_hand(self) -> str:
-        """Words for ssh."""
-        port = "" if self.port is None else f"-p {self.port} "
-        user = "" if self.user is None else f"{self.user}@"
-        return f"{port}{user}{self.host}"
 
 
 class _Loop:
