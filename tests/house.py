@@ -17,18 +17,7 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 # The floors of the house, lowest first. A room is a folder, or a file that lies in none. It may
 # import from the rooms on lower floors only, so that neither rooms nor files import in a circle.
 FLOORS = (
-    (
-        "errors",
-        "escaping",
-        "progress",
-        "values",
-        "version",
-        "models",
-        "device_runners.agent",
-        "device_runners.keeper",
-        "device_runners.profiler",
-        "device_runners.prologue",
-    ),
+    ("errors", "escaping", "progress", "values", "version", "models", "device_runners.on_board"),
     ("issues", "provenance", "timing"),
     ("files",),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
@@ -84,8 +73,12 @@ def imported(path: Path) -> frozenset[str]:
     """Everything that a file imports, under `if TYPE_CHECKING` and in functions, too."""
     names = set()
     for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            parts = [node.module] if node.module else []
+            if node.level:
+                first, *rest = path.parents[node.level - 1].relative_to(ROOT).parts
+                parts = [FOLDERS[first], *rest, *parts]
+            names |= {".".join([*parts, alias.name]) for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return frozenset(names)

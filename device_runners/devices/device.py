@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgeq.children import sandbox
 from edgeq.device_runners.links.adb_shell import Shell
 from edgeq.device_runners.links.session import OnBytes
+from edgeq.device_runners.on_board import bundle
 from edgeq.errors import UsageError
+from edgeq.files import scratch
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -54,7 +57,7 @@ class Device(ABC):
         """Run one job of the agent.
 
         Args:
-            job: see `agent.py`; it names files relative to the job's folder.
+            job: see `on_board/agent/job.py`; it names files relative to the job's folder.
             files: name in the job to a local file elsewhere: the models, which a board keeps in
                 its cache under their digest.
             folder: local folder with the job's other inputs, sent as they are; it receives the
@@ -145,6 +148,18 @@ def complete(job: Mapping[str, Any], deadline_s: float | None) -> dict[str, Any]
     """A job as an agent takes it: with its deadline, and the sandbox for its workers."""
     source = Path(sandbox.__file__).read_text("utf-8")
     return {**job, "deadline_s": deadline_s, "sandbox": source}
+
+
+@contextmanager
+def agent_file() -> Iterator[Path]:
+    """The agent as one file that is there until the end of the block.
+
+    It is in its own folder, where no sandboxed process may write.
+    """
+    with scratch.folder() as folder:
+        path = folder / "agent.pyz"
+        path.write_bytes(bundle.pack_agent())
+        yield path
 
 
 def read_event(line: str) -> dict[str, Any] | None:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import timing
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices.cores import choose_cores
 from edgeq.device_runners.devices.device import Device, OnEvent, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.measuring.resume_journal import BatchJournal
 from edgeq.device_runners.measuring.sustained import read_sustained, window_length
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file
@@ -83,7 +83,7 @@ def bench(
             fed = _write_arrays(folder, f"model-{number}", given)
             entries.append({"path": f"model-{number}.tflite", "inputs": fed})
         job = {
-            "protocol": agent.PROTOCOL,
+            "protocol": PROTOCOL,
             "task": "bench",
             "runtime": runtime.name,
             **settings,
@@ -289,7 +289,7 @@ def infer(
         names.append(_output_names(model, tree))
     files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
     job = {
-        "protocol": agent.PROTOCOL,
+        "protocol": PROTOCOL,
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from edgeq.converters.calibration import calibrate
 from edgeq.converters.children.process import ChildProcess
-from edgeq.converters.lowering import exported_models
+from edgeq.converters.lowering import exported_models, lower
 from edgeq.converters.lowering.exported_models import ExportedReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import MissingExtraError

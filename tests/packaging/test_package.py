@@ -31,7 +31,7 @@ from edgeq.errors import (
 )
 from edgeq.packaging import targets
 from edgeq.packaging.assembly.build import Package, collect, make_package
-from edgeq.packaging.container import archive
+from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.container.reading import open_package
 from edgeq.packaging.evidence.parts import Parts
@@ -39,6 +39,7 @@ from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.verification.verify import Verification, verify_package
 from edgeq.records.reading import parse_record
+from edgeq.tflite import flatbuffer, quantmath
 from tests.packaging.conftest import LABELS, verify_here
 
 DATA = models.path("fashion_mnist_test.npz")
