@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.board import BoardDevice
@@ -11,7 +10,7 @@ from edgeq.device_runners.links import adb_server, adb_shell, keeper_link
 from edgeq.device_runners.links.adb_server import Stream
 from edgeq.device_runners.links.adb_shell import Shell
 from edgeq.device_runners.links.keeper_link import Frames
-from edgeq.device_runners.links.session import LinkLostError, OnBytes
+from edgeq.device_runners.links.link import Link, LinkLostError
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
 
@@ -20,25 +19,22 @@ _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
 _OLDEST_PYTHON = "import sys; sys.exit(sys.version_info < (3, 8))"
 
 
-class AdbLink:
-    """See `session.Link`: the keeper is a process of adb's `exec` service, which is no terminal."""
+class AdbLink(Link):
+    """A keeper as a process of adb's `exec` service, which is not a terminal."""
 
     def __init__(self, serial: str, stream: Stream):
         self._serial, self._stream = serial, stream
         self._frames = Frames()
 
-    def _is_alive(self) -> bool:
-        return adb_server.is_alive(self._serial)
-
-    def ask(self, line: bytes) -> bytes:
-        """See `session.Link`."""
-        self._stream.send(line)
+    def ask(self, request: bytes) -> bytes:
+        """See `Link`."""
+        self._stream.send(request)
         return self.receive(_ANSWER_S)
 
     def receive(self, timeout_s: float) -> bytes:
         """The next answer."""
         while (answer := self._frames.next()) is None:
-            data = self._stream.read_some(self._is_alive, timeout_s)
+            data = self._stream.read_some(lambda: adb_server.is_alive(self._serial), timeout_s)
             if not data:
                 raise LinkLostError("the connection was closed")
             self._frames.feed(data)
@@ -48,16 +44,8 @@ class AdbLink:
         """The end of what came beside answers."""
         return self._frames.rest()
 
-    def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """See `session.Link`."""
-        adb_shell.append_file(self._serial, path, target, offset, on_bytes)
-
-    def fetch(self, source: str, path: Path) -> None:
-        """See `session.Link`."""
-        adb_server.fetch(self._serial, source, path)
-
     def close(self) -> None:
-        """See `session.Link`."""
+        """See `Link`."""
         self._stream.close()
 
 

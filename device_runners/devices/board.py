@@ -26,7 +26,8 @@ from edgeq.device_runners.devices.device import (
     read_facts,
     upload_progress,
 )
-from edgeq.device_runners.links.session import BoardRefusedError, Link, Session
+from edgeq.device_runners.links.link import Link
+from edgeq.device_runners.links.session import BoardRefusedError, Session
 from edgeq.device_runners.on_board.agent.child import signal_name
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.runtimes import RUNTIMES

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeq.children import sandbox
 from edgeq.device_runners.links.adb_shell import Shell
-from edgeq.device_runners.links.session import OnBytes
+from edgeq.device_runners.links.link import OnBytes
 from edgeq.device_runners.on_board import bundle
 from edgeq.errors import UsageError
 from edgeq.files import scratch

@@ -19,7 +19,7 @@ import pytest
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import keeper_link, session, ssh
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError
 from edgeq.device_runners.measuring import run_job
 from edgeq.device_runners.on_board.keeper.frames import frames as keeper_frames
 from edgeq.errors import DeviceError

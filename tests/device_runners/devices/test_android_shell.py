@@ -24,7 +24,7 @@ from edgeq import models
 from edgeq.cli import cli
 from edgeq.device_runners.devices.adb import AdbDevice
 from edgeq.device_runners.devices.local import LocalDevice
-from edgeq.device_runners.links import adb_shell
+from edgeq.device_runners.links import link
 from edgeq.device_runners.measuring import bench as measuring
 from edgeq.device_runners.measuring import benchmark_tool_run, run_job
 from edgeq.devices import inventory
@@ -333,13 +333,13 @@ def test_a_full_disk_is_told(
     try:
         found = refusal(lambda: bench(phone, path))
         assert found.message == (
-            f"The disk of adb:{phone.serial} is too full for {path.name}: 25.2 MB wanted, 2.1 MB "
-            f"free in {phone.root}."
+            f"The disk of adb:{phone.serial} is too full for {path.name}: it needs 25.2 MB, "
+            f"and 2.1 MB are free in {phone.root}."
         )
         assert found.hint == (
             "Make room there, or empty edgeq's cache: edgeq devices clean adb:" + phone.serial
         )
-        monkeypatch.setattr(adb_shell, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
+        monkeypatch.setattr(link, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
         found = refusal(lambda: bench(phone, path))
         assert found.message.startswith(f"adb:{phone.serial} does not take {path.name}: head: ")
         assert found.message.endswith("No space left on device.")
