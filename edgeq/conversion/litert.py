@@ -12,7 +12,7 @@ from edgeq.conversion.selection import Quantized
 from edgeq.converters.graph import dequantized, widening
 from edgeq.converters.lowering import lower
 from edgeq.converters.quantization import litert_engine, quantize
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import CertificateError
 from edgeq.values import ConvertOptions, FloatModel, Ranges
 
