@@ -28,24 +28,14 @@ from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
-# Operators whose kernels keep tensors to themselves that only the stock calibrator records.
-_OPAQUE = frozenset(
-    {
-        "LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-        "BIDIRECTIONAL_SEQUENCE_RNN",
-        "RNN",
-        "SVDF",
-    }
-)
+_OPAQUE = having("recurrent")
 
 
 @dataclass(frozen=True)

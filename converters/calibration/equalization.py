@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
 
-# Axis of the consumer's filter that counts its input channels.
-INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
-_COMMUTES = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RESHAPE"})
+_COMMUTES = having("commutes")
 
 # Codes of ActivationFunctionType.
 _NONE, _RELU, _RELU6 = 0, 1, 3

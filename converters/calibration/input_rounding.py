@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.operators import reading_version
 
 
 def round_input(content: bytes, index: int, limit: Limit) -> bytes:
@@ -28,7 +29,7 @@ def round_input(content: bytes, index: int, limit: Limit) -> bytes:
         )  # fmt: skip
     scale, zero_point = quantmath.range_to_scale(*limit)
     steps: list[Any] = []
-    for name, dtype, version in (("QUANTIZE", "int8", 1), ("DEQUANTIZE", "float32", 2)):
+    for name, read, dtype in (("QUANTIZE", "float32", "int8"), ("DEQUANTIZE", "int8", "float32")):
         tensor = kit.TensorT()
         tensor.name = f"{name.lower()}_{index}".encode()
         tensor.type = flatbuffer.dtype_code(dtype)
@@ -39,7 +40,7 @@ def round_input(content: bytes, index: int, limit: Limit) -> bytes:
             tensor.quantization.scale = np.array([scale], np.float32)
             tensor.quantization.zeroPoint = np.array([zero_point], np.int64)
         operator = kit.OperatorT()
-        operator.opcodeIndex = flatbuffer.add_opcode(tree, name, version)
+        operator.opcodeIndex = flatbuffer.add_opcode(tree, name, reading_version(name, read))
         source = len(graph.tensors) - 1 if steps else index
         operator.inputs = np.array([source], np.int32)
         operator.outputs = np.array([len(graph.tensors)], np.int32)

@@ -13,11 +13,9 @@ import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING, facts
 
-_BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
-
-
-_SQUASHING = frozenset({"SOFTMAX", "LOGISTIC", "TANH"})
+_SQUASHING = frozenset(facts("saturates"))
 
 
 def unsquash(content: bytes) -> bytes:
@@ -75,7 +73,7 @@ def _before(tree: Any, graph: Any, output: int) -> int:
             name = flatbuffer.operator_name(tree, operator)
             if name in _SQUASHING:
                 return flatbuffer.indices(operator.inputs)[0]
-            if name not in _BORDER:
+            if name not in CONVERTING:
                 break
             current = flatbuffer.indices(operator.inputs)[0]
     return output

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import facts, having
 from edgeq.values import Ranges
 
-# 8-bit outputs have steps of 1/256, 1/256 and 1/128: beyond these the error is a tenth of a step.
-_SOFTMAX_REACH = 8.0
-_LIMITS = {"LOGISTIC": 8.0, "TANH": 4.0}
-
-# They hand values on as they are, and share one scale between input and output.
-_PASSES = frozenset({"SPLIT", "SLICE", "STRIDED_SLICE", "RESHAPE", "UNPACK"})
+_LIMITS: dict[str, float] = facts("saturates")
+(_SOFTMAX,) = having("rowwise")
+_SOFTMAX_REACH = _LIMITS.pop(_SOFTMAX)
+_PASSES, _SUMS = having("passes"), having("sum")
 
 SATURATED = "-saturated"
 
@@ -37,7 +36,7 @@ def read_by_softmax(tree: Any) -> set[int]:
     """Tensors of the main subgraph that softmaxes read, and nothing else."""
     graph = tree.subgraphs[0]
     readers = _readers(tree, graph)
-    return {index for index, names in readers.items() if {name for name, _ in names} == {"SOFTMAX"}}
+    return {index for index, names in readers.items() if {name for name, _ in names} == {_SOFTMAX}}
 
 
 def needed(values: NDArray[np.float32]) -> Limit:
@@ -128,11 +127,11 @@ class _Search:
         """What one reader of a tensor can tell apart; None for everything."""
         if name in _LIMITS:
             return -_LIMITS[name], _LIMITS[name]
-        if name == "SOFTMAX":
+        if name == _SOFTMAX:
             return self.seen.get(index)
         if name in _PASSES:
             return _union([self.found.get(output) for output in flatbuffer.indices(reader.outputs)])
-        if name in ("ADD", "SUB"):
+        if name in _SUMS:
             return self._limit_operand(name, reader, index)
         return None
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Ranges, TensorRange
 
 # XNNPACK wants input_scale * weight_scale / output_scale below 256; with 8-bit steps on all three

@@ -14,15 +14,10 @@ from numpy.typing import NDArray
 
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 
-# Whose constants are weights, and what else computes with constants. These may add or compare with
-# an infinity on purpose, as masks do.
-_LAYERS = frozenset(
-    {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL",
-     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM",
-     "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF"}
-)  # fmt: skip
-_ARITHMETIC = frozenset({"ADD", "SUB", "MUL", "DIV", "PRELU", "GATHER", "EMBEDDING_LOOKUP"})
+_LAYERS = having("product") | having("recurrent")  # their constants are weights
+_COMPUTING = _LAYERS | having("masks")
 _STATISTICS = ("moving_mean", "moving_variance")  # not trained, and yet computed with
 
 
@@ -65,7 +60,7 @@ def require_finite_constants(tree: Any) -> None:
     for graph in tree.subgraphs:
         for operator in graph.operators:
             kind = flatbuffer.operator_name(tree, operator)
-            if kind not in _LAYERS | _ARITHMETIC:
+            if kind not in _COMPUTING:
                 continue
             tensors = [graph.tensors[i] for i in flatbuffer.indices(operator.inputs) if i >= 0]
             flaws = (

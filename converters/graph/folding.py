@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, having
+
+_ARITHMETIC = having("arithmetic")
 
 
 def find_unfolded(content: bytes) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def find_unfolded(content: bytes) -> tuple[str, ...]:
 
 def _scales(tree: Any, graph: Any, operator: Any, result: int) -> bool:
     """Whether an operator multiplies or adds one constant for each channel, or one for all."""
-    if flatbuffer.operator_name(tree, operator) not in ("MUL", "ADD", "SUB", "DIV"):
+    if flatbuffer.operator_name(tree, operator) not in _ARITHMETIC:
         return False
     channels = flatbuffer.indices(graph.tensors[result].shape)[-1]
     others = [index for index in flatbuffer.indices(operator.inputs) if index != result]

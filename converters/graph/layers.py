@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 
 # Codes of ActivationFunctionType: RELU, RELU_N1_TO_1, RELU6.
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}

@@ -8,19 +8,7 @@ from typing import Any
 
 from edgeq.converters.graph.widening import block_details
 from edgeq.tflite import flatbuffer
-
-# Input index of the weights of operators whose weights a quantizer is expected to quantize.
-WEIGHT_INPUT = {
-    "CONV_2D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "FULLY_CONNECTED": 1,
-    "TRANSPOSE_CONV": 1,
-    "CONV_3D": 1,
-    "BATCH_MATMUL": 1,
-    "EMBEDDING_LOOKUP": 1,
-    "GATHER": 0,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
-}
+from edgeq.tflite.operators import WEIGHT_INPUT
 
 QUANTIZED = frozenset({"int8", "int4", "uint8", "int16"})
 _UNSIGNED_ZERO = 128

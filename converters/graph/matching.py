@@ -9,8 +9,7 @@ from typing import Any
 from edgeq.converters.graph import layers
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
-
-_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
+from edgeq.tflite.operators import CONVERTING
 
 _Keyed = Sequence[tuple[int, tuple[Any, ...]]]
 
@@ -67,7 +66,7 @@ def _keyed(tree: Any) -> _Keyed:
     return [
         (position, _key(tree, operator))
         for position, operator in enumerate(tree.subgraphs[0].operators)
-        if flatbuffer.operator_name(tree, operator) not in _CONVERTING
+        if flatbuffer.operator_name(tree, operator) not in CONVERTING
     ]
 
 

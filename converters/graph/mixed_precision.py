@@ -16,18 +16,8 @@ import numpy as np
 
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING, reading_version
 
-# Of QUANTIZE and DEQUANTIZE by what they read, from TensorFlow's op_version.cc. Its
-# runtime_version.cc dates those that read INT16 to the releases of the common 16x8 kernels.
-_VERSIONS = {
-    ("QUANTIZE", "float32"): 1,
-    ("QUANTIZE", "int8"): 2,
-    ("QUANTIZE", "int16"): 2,
-    ("DEQUANTIZE", "int8"): 2,
-    ("DEQUANTIZE", "uint8"): 1,
-    ("DEQUANTIZE", "int16"): 3,
-}
-_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
 _OLDEST_RUNTIME = "2.6.0"  # of INT16, see `schemes`
 
 
@@ -226,7 +216,7 @@ class _Splice:
     def _convert(self, source: int, target: int) -> None:
         name = "DEQUANTIZE" if self._dtype(target) == "float32" else "QUANTIZE"
         operator = flatbuffer.schema().OperatorT()
-        version = _VERSIONS[name, self._dtype(source)]
+        version = reading_version(name, self._dtype(source))
         operator.opcodeIndex = flatbuffer.add_opcode(self._tree, name, version)
         operator.inputs, operator.outputs = np.array([source], "i4"), np.array([target], "i4")
         self._operators.append(operator)
@@ -288,7 +278,7 @@ def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
 
 
 def _converts(tree: Any, operator: Any) -> bool:
-    return flatbuffer.operator_name(tree, operator) in _CONVERTING
+    return flatbuffer.operator_name(tree, operator) in CONVERTING
 
 
 def _entries(tree: Any) -> list[int]:

@@ -8,10 +8,7 @@ import numpy as np
 
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, quantmath
-
-# Operators with a hybrid kernel (float activations, INT8 weights), and the axis of their filter
-# that holds the output channels, after the TensorFlow Lite 8-bit quantization specification.
-CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+from edgeq.tflite.operators import CHANNEL_AXIS, reading_version
 
 # Smaller filters stay float, as in TFLiteConverter: little to save, accuracy to lose.
 MIN_ELEMENTS = 1024
@@ -69,7 +66,7 @@ def quantize_fp16(content: bytes) -> bytes:
         QuantizationError: a weight is beyond FP16's largest value, 65504.
     """
     tree = flatbuffer.parse(content, "the float model")
-    opcode = flatbuffer.add_opcode(tree, "DEQUANTIZE", version=3)  # 3 reads FP16
+    opcode = flatbuffer.add_opcode(tree, "DEQUANTIZE", reading_version("DEQUANTIZE", "float16"))
     for graph in tree.subgraphs:
         widened: dict[int, int] = {}
         added: list[Any] = []

@@ -18,15 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.tflite import flatbuffer
-
-# DEQUANTIZE by dtype and whether it is per channel: its version and the release that has it, after
-# TensorFlow's tables (op_version.cc, runtime_version.cc).
-_VERSIONS = {
-    ("int8", False): (2, "1.14.0"),
-    ("int8", True): (5, "2.7.0"),
-    ("int4", False): (6, "2.18.0"),
-    ("int4", True): (6, "2.18.0"),
-}
+from edgeq.tflite.operators import first_release, reading_version
 
 
 def prepare(content: bytes) -> bytes:
@@ -40,15 +32,13 @@ def prepare(content: bytes) -> bytes:
             if block_details(tensor) is not None:
                 _store_rows(tree, graph, operator, tensor)
             if flatbuffer.is_constant(tree, tensor):
-                _state_version(tree, operator, tensor)
+                dtype, scales = flatbuffer.dtype_names()[tensor.type], tensor.quantization.scale
+                version = reading_version("DEQUANTIZE", dtype, per_channel=len(scales) > 1)
+                operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", version)
+                release = first_release("DEQUANTIZE", version)
+                assert release is not None
+                flatbuffer.require_runtime(tree, release)
     return flatbuffer.serialize(tree)
-
-
-def _state_version(tree: Any, operator: Any, tensor: Any) -> None:
-    kind = flatbuffer.dtype_names()[tensor.type], len(tensor.quantization.scale) > 1
-    version, release = _VERSIONS[kind]
-    operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", version)
-    flatbuffer.require_runtime(tree, release)
 
 
 def block_details(tensor: Any) -> Any:

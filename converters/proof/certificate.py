@@ -10,34 +10,15 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.graph import layout
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS, MIN_ELEMENTS
+from edgeq.converters.graph.weight_only import MIN_ELEMENTS
 from edgeq.converters.proof.weight_proof import judge_weight_only
 from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 
-_CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
-
-# Operators the TensorFlow Lite INT8 specification has no kernel for, met in real models.
-_NO_INT8_KERNEL = frozenset(
-    {
-        "COS",
-        "ATAN2",
-        "CEIL",
-        "CONV_3D",
-        "CUMSUM",
-        "ELU",
-        "FLOOR",
-        "FLOOR_DIV",
-        "L2_POOL_2D",
-        "LOCAL_RESPONSE_NORMALIZATION",
-        "POW",
-        "ROUND",
-        "SIN",
-    }
-)
-
+_NO_INT8_KERNEL, _CONVERTS = having("no_int8"), having("converts")
 _MOST_LISTED = 5  # operators named in one sentence
 
 
@@ -122,7 +103,7 @@ def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
     own = flatbuffer.indices(operator.outputs)
     ends = set(flatbuffer.indices(graph.outputs))
     for other in graph.operators:
-        if flatbuffer.operator_name(tree, other) not in ("QUANTIZE", "DEQUANTIZE"):
+        if flatbuffer.operator_name(tree, other) not in CONVERTING:
             continue
         if flatbuffer.indices(other.inputs) == own and not ends & set(own):
             found = _named_outputs(tree, graph, other)
@@ -134,7 +115,7 @@ def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
 def _precision(
     tree: Any, graph: Any, operator: Any, name: str, weights: layout.StoredWeights | None
 ) -> str:
-    if name in _CONVERTING:
+    if name in _CONVERTS:
         return "convert"
     activations = {
         flatbuffer.dtype_names()[graph.tensors[index].type]

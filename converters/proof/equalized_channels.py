@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.equalization import INPUT_AXIS, Pair, find_pairs
+from edgeq.converters.calibration.equalization import Pair, find_pairs
 from edgeq.converters.graph.dequantized import dequantize_constant
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 

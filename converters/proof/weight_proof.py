@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.converters.quantization.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
 from edgeq.converters.quantization.schemes import Scheme
+from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Certificate, OperatorReport
 
 # Of other dtypes are the tables that a GATHER looks indices up in.

@@ -19,21 +19,14 @@ from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.converters.graph.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import facts, having
 from edgeq.values import FloatModel
 
 VARIABLE = "EDGEQ_LITERT_PYTHON"
 PACKAGE = "litert-quantizer>=0.11,<0.12"
 
-# Operators whose constant weights it quantizes, by its own names.
-OPERATIONS = {
-    "BATCH_MATMUL": "BATCH_MATMUL",
-    "CONV_2D": "CONV_2D",
-    "DEPTHWISE_CONV_2D": "DEPTHWISE_CONV_2D",
-    "EMBEDDING_LOOKUP": "EMBEDDING_LOOKUP",
-    "FULLY_CONNECTED": "FULLY_CONNECTED",
-    "TRANSPOSE_CONV": "CONV_2D_TRANSPOSE",
-}
-BLOCK_OPERATIONS = frozenset({"FULLY_CONNECTED"})
+OPERATIONS: dict[str, str] = facts("litert")  # by its own names
+BLOCK_OPERATIONS = having("blocks")
 
 _GRANULARITY = {"channel": "CHANNELWISE", "tensor": "TENSORWISE"}
 _LOG_TAIL_CHARACTERS = 8192

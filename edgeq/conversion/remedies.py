@@ -15,18 +15,11 @@ from typing import Any
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
 
-_LAYOUT = frozenset(
-    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PACK", "SPLIT", "SPLIT_V",
-     "UNPACK", "SLICE", "STRIDED_SLICE", "GATHER"}
-)  # fmt: skip
-_SCALING = _LAYOUT | {"ADD", "SUB", "MUL", "DIV"}
-# Operators that do the work of a layer with weights, or of attention.
-_WORKING = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
-     "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE"}
-)  # fmt: skip
+_LAYOUT, _WORK = having("layout"), having("work")
+_SCALING = _LAYOUT | having("arithmetic")
 _STOPS = ("layout", "scaling", "work", "after work")
 # A command that names more operators than this is not one to type.
 _MOST_NAMED = 24
@@ -144,7 +137,7 @@ class _Graph:
             is_beyond = {
                 "layout": kind not in _LAYOUT,
                 "scaling": kind not in _SCALING,
-            }.get(stop, kind in _WORKING)
+            }.get(stop, kind in _WORK)
             if number in found or (is_beyond and stop != "after work"):
                 continue
             found.add(number)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
-from edgeq.tflite import operator_releases, quantmath
+from edgeq.tflite import operators, quantmath
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
-release = operator_releases.release
+release = operators.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
@@ -321,9 +321,14 @@ def min_runtime_version(model: Any) -> str | None:
     """
     raw = metadata(model, "min_runtime_version")
     stated = (raw or b"").rstrip(b"\0").decode("ascii", "replace") or None
-    operators = [(operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
-                 for graph in model.subgraphs for item in graph.operators or ()]  # fmt: skip
-    return None if stated is None else operator_releases.at_least(stated, operators)
+    if stated is None:
+        return None
+    used = (
+        (operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
+        for graph in model.subgraphs
+        for item in graph.operators
+    )
+    return operators.at_least(stated, used)
 
 
 def require_runtime(tree: Any, version: str) -> None:
