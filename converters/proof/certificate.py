@@ -12,11 +12,11 @@ import numpy as np
 from edgeq.converters.graph import layout
 from edgeq.converters.graph.weight_only import MIN_ELEMENTS
 from edgeq.converters.proof.weight_proof import judge_weight_only
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec
+from edgeq.values.schemes import Scheme
 
 _NO_INT8_KERNEL, _CONVERTS = having("no_int8"), having("converts")
 _MOST_LISTED = 5  # operators named in one sentence
@@ -243,20 +243,22 @@ def _judge_interface(
 def _judge_weights(
     certificate: Certificate, scheme: Scheme, granularity: str, kept: frozenset[str]
 ) -> list[str]:
-    if scheme.name.startswith("weight-only-"):
+    if scheme.precision == "weight-only":
         return judge_weight_only(certificate, scheme, granularity)
     problems = []
     has_bare = any(
         op.weight_dtype == "float32" and op.output not in kept for op in certificate.operators
     )
-    if has_bare and certificate.unquantized_weights and scheme.name != "fp32":
+    if has_bare and certificate.unquantized_weights and scheme.weights != "float32":
         names = certificate.unquantized_weights
         more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
         problems.append(
             f"{len(names)} weight tensors are still float32: "
             f"{', '.join(names[:_MOST_LISTED])}{more}."
         )
-    if scheme.name == "dynamic" and all(op.precision != "dynamic" for op in certificate.operators):
+    if scheme.precision == "dynamic" and all(
+        op.precision != "dynamic" for op in certificate.operators
+    ):
         problems.append(
             f"no weights are INT8: none of its filters has {MIN_ELEMENTS} elements or more."
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeq.converters.quantization.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Certificate, OperatorReport
+from edgeq.values.schemes import Scheme
 
 # Of other dtypes are the tables that a GATHER looks indices up in.
 _WEIGHTS = frozenset({"float32", "float16", "int8", "int4", "uint8"})
@@ -22,13 +22,12 @@ def judge_weight_only(certificate: Certificate, scheme: Scheme, granularity: str
         certificate: of the exported file.
         granularity: "channel", "tensor" or "block:N", as asked for.
     """
-    dtype = scheme.name.removeprefix("weight-only-")
     weighted = [op for op in certificate.operators if op.weight_dtype in _WEIGHTS]
     if not weighted:
         return ["the model has no operator with stored weights."]
     reasons: dict[str, list[OperatorReport]] = {}
     for operator in weighted:
-        if (reason := _why_not(operator, dtype, granularity)) is not None:
+        if (reason := _why_not(operator, scheme.weights, granularity)) is not None:
             reasons.setdefault(reason, []).append(operator)
     return [f"{_named(found, len(weighted))} {reason}." for reason, found in reasons.items()]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgeq.converters.quantization import litert_engine
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import UsageError
 from edgeq.values import ConvertOptions
+from edgeq.values.schemes import Scheme
 
 ENGINES = ("edgeq", "litert")
 
@@ -38,7 +38,7 @@ def _check_blocks(options: ConvertOptions, scheme: Scheme) -> None:
             f"--granularity {options.granularity} does not go with --engine edgeq.",
             hint="Use --engine litert with --scheme weight-only-int8 or weight-only-int4.",
         )
-    if is_blocked and not scheme.name.startswith("weight-only-"):
+    if is_blocked and not scheme.takes_blocks:
         raise UsageError(
             f"--granularity {options.granularity} does not go with --scheme {scheme.name}: no "
             "kernel computes with INT8 weights in blocks.",

@@ -18,12 +18,12 @@ import numpy as np
 from edgeq.converters.calibration.zero_ranges import mend_ranges
 from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.quantization import quantize as quantization
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
+from edgeq.values.schemes import Scheme
 
 _LAYERS = "edgeq.converters.training.qat_layers"
 
@@ -72,7 +72,7 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
     if granularity is None:
         return scheme
     given = {
-        f"--scheme {scheme.name}": scheme.name != "int8",
+        f"--scheme {scheme.name}": scheme.activations != "int8",
         "--calibrator tflite": options.calibrator == "tflite",
         "--keep-float": bool(options.keep_float),
         "--int16": bool(options.int16),
@@ -96,7 +96,7 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
 
 def is_learned(scheme: Scheme, model: FloatModel) -> bool:
     """Whether INT8 takes its ranges from the lowered model, because it is or has to be trained."""
-    if scheme.name != "int8":
+    if scheme.activations != "int8":
         return False
     return not scheme.needs_data or any(_pairs(flatbuffer.read(Path(model.file.path))))
 

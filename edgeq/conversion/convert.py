@@ -31,7 +31,7 @@ from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.schemes import Scheme, resolve
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage
@@ -48,6 +48,7 @@ from edgeq.values import (
     TfliteModel,
     WayOut,
 )
+from edgeq.values.schemes import Scheme
 
 
 def convert_model(
@@ -125,7 +126,7 @@ def _resolve_options(
         if value not in known:
             raise UsageError(f"Unknown {name} {value!r}; known are {', '.join(known)}.")
     for option, selectors in (("--keep-float", options.keep_float), ("--int16", options.int16)):
-        if selectors and (scheme.name != "int8" or options.calibrator == "tflite"):
+        if selectors and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(
                 f"{option} goes with --scheme int8 and edgeq's own calibrator only.",
                 hint=f"Leave out {option}, --scheme or --calibrator.",

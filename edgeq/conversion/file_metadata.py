@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"

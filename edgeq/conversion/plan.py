@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+from edgeq.values.schemes import Scheme
 
 # A step's name, how many of how many; the total is None where nobody knows it.
 

@@ -91,7 +91,7 @@ def choose_statistics(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[st
     if asked != "auto":
         return (asked,)
     is_fast = job.options.effort == "fast" or len(plan.chosen) < FEWEST
-    if is_fast or job.scheme.name != "int8":
+    if is_fast or job.scheme.activations != "int8":
         return _TRIED[:1]
     return _TRIED_LARGE if is_large(job, model) else _TRIED
 

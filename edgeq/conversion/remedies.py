@@ -17,6 +17,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
 from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
+from edgeq.values.schemes import SCHEMES
 
 _LAYOUT, _WORK = having("layout"), having("work")
 _SCALING = _LAYOUT | having("arithmetic")
@@ -59,7 +60,7 @@ def _spare(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
     is_own = options.engine == "edgeq" and options.calibrator == "edgeq"
-    if options.scheme != "int8" or not is_own:
+    if SCHEMES[options.scheme].activations != "int8" or not is_own:
         return
     tree = flatbuffer.parse(content, "the float model")
     graph = _Graph(tree)
@@ -77,13 +78,12 @@ def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
         options, io=None, keep_float=(), int16=(), engine="edgeq", calibrator="edgeq",
         granularity="channel",
     )  # fmt: skip
-    if options.scheme == "int8":
-        yield replace(whole, scheme="int16x8")
-        yield replace(whole, scheme="int16x8", io="float32")
     plain = replace(whole, statistic="auto", corrections="auto")
-    if options.scheme in ("int8", "int16x8"):
-        yield replace(plain, scheme="dynamic")
-    yield replace(plain, scheme="fp16")
+    for scheme in (SCHEMES[name] for name in SCHEMES[options.scheme].more_bits):
+        other = replace(whole if scheme.needs_data else plain, scheme=scheme.name)
+        yield other
+        if scheme.io[0] != "float32":
+            yield replace(other, io="float32")
 
 
 class _Graph:

@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.device_runners.devices.cores import show_cores
 from edgeq.render.latency import energy_line, sustained_parts, told_line, validity_line
 from edgeq.render.parts import (
@@ -44,6 +43,7 @@ from edgeq.values import (
     Quality,
     TfliteModel,
 )
+from edgeq.values.schemes import SCHEMES
 
 # ---------------------------------------------------------------- convert
 

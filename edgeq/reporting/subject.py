@@ -10,6 +10,7 @@ from typing import Any
 from edgeq.errors import RecordError
 from edgeq.records.reading import Record
 from edgeq.values import FileRef, Issue
+from edgeq.values.schemes import SCHEMES
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def evaluations(part: Part) -> Sequence[Any]:
 
 def is_float_copy(part: Part) -> bool:
     """Whether a conversion only lowered the float model, which others are held against."""
-    return bool(part.kind == "convert" and part.value.model.scheme == "fp32")
+    return bool(part.kind == "convert" and SCHEMES[part.value.model.scheme].weights == "float32")
 
 
 def find_subject(parts: Sequence[Part]) -> Subject:

@@ -15,10 +15,10 @@ from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_cor
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.quantization import quantize
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, LayerCorrection
+from edgeq.values.schemes import SCHEMES
 
 Images = np.ndarray
 

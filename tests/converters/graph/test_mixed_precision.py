@@ -15,12 +15,12 @@ from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization import quantize as quantization
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import Mix, select_mix
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import ConvertOptions, FloatModel, Ranges
+from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
 
 Quantize = Callable[..., bytes]

@@ -15,10 +15,10 @@ from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.quantization import quantize
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
+from edgeq.values.schemes import SCHEMES
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
 
