@@ -2,8 +2,8 @@
 
     python benchmarks/board.py DEVICE [MODEL]
 
-DEVICE is any that `edgeq bench --device` takes; it is set up first, which is not counted. Each run
-is a process of its own, as a user's command is. A measurement, not a gate.
+DEVICE is any device of `edgeq bench --device`. The script sets it up first, which is not
+counted. Each run is a separate process, as a user's command is. This is a measurement, not a gate.
 """
 
 from __future__ import annotations

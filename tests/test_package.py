@@ -7,122 +7,17 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 import edgeq
-
-ROOT = Path(__file__).resolve().parents[1]
-# Folders at the top of the repository, and as what they are installed; edgeq/ has links to them.
-FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
-           "device_runners": "edgeq.device_runners", "models": "edgeq.models"}  # fmt: skip
-
-# The floors of the house, lowest first. A room is a folder, or a file that lies in none. It may
-# import from the rooms on lower floors only, so that neither rooms nor files import in a circle.
-FLOORS = (
-    ("errors", "escaping", "progress", "values", "version", "models", "device_runners.on_board"),
-    ("issues", "provenance", "timing"),
-    ("files",),
-    ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
-    ("converters.children", "device_runners.devices"),
-    ("converters.samples", "converters.graph", "device_runners.measuring"),
-    ("converters.lowering", "converters.calibration"),
-    ("converters.corrections", "converters.quantization", "accuracy", "devices"),
-    ("converters.proof", "converters.training"),
-    ("conversion", "profiling"),
-    ("comparison", "tuning"),
-    ("debugging", "records"),
-    ("api", "gating", "history", "inspection"),
-    ("reporting",),
-    ("render",),
-    ("packaging",),
-    ("pipeline",),
-    ("cli",),
-)
+from tests.house import FLOORS, INSIDE, ROOT, SOURCES, edges, floor, imported, parse, room
 
 # A straight function of 60 lines reads better than four private ones that are called once.
 MAX_BODY_LINES = 60
 MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 24
-# They travel as one file each.
-LONG_FILES = {f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")}
-
-
-@cache
-def parse(path: Path) -> ast.Module:
-    """Once for all tests: CPython before 3.11.8 may fail when two threads parse (gh-106905)."""
-    return ast.parse(path.read_text())
-
-
-def sources() -> dict[str, Path]:
-    """Module name to file, over the folders that make up the package."""
-    found = {}
-    for folder, package in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            inside = path.relative_to(ROOT / folder)
-            if folder == "edgeq" and inside.parts[0] in FOLDERS:
-                continue  # the links to the other folders
-            parts = [package, *inside.with_suffix("").parts]
-            found[".".join(part for part in parts if part != "__init__")] = path
-    return found
-
-
-SOURCES = sources()
-
-
-@cache
-def imported(path: Path) -> frozenset[str]:
-    """Everything that a file imports, under `if TYPE_CHECKING` and in functions, too."""
-    names = set()
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return frozenset(names)
-
-
-def module_of(name: str) -> str | None:
-    """The file that `import name` or `from ... import name` reaches, None for other projects."""
-    while name not in SOURCES and "." in name:
-        name = name.rpartition(".")[0]
-    return name if name in SOURCES else None
-
-
-@cache
-def edges() -> dict[str, frozenset[str]]:
-    """Which files each file imports. `edgeq/__init__.py` offers names of many rooms, lazily."""
-    return {
-        module: frozenset(filter(None, map(module_of, imported(path)))) - {module}
-        for module, path in SOURCES.items()
-        if module != "edgeq"
-    }
-
-
-def floor(module: str) -> int:
-    (found,) = (
-        number
-        for number, rooms in enumerate(FLOORS)
-        for room in rooms
-        if f"{module}.".startswith(f"edgeq.{room}.")
-    )
-    return found
-
-
-def room(module: str) -> str:
-    (found,) = (room for room in FLOORS[floor(module)] if f"{module}.".startswith(f"edgeq.{room}."))
-    return found
-
-
-# The two packages of the top level say only under which name they may be imported.
-INSIDE = [
-    name
-    for name in SOURCES
-    if name not in ("edgeq", "edgeq.converters", "edgeq.device_runners")
-    and not name.startswith("edgeq.models.")  # scripts that train the examples: users of edgeq
-]
 
 
 @pytest.mark.parametrize("module", INSIDE)
@@ -166,8 +61,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         if any(name.split(".")[0] in roots for name in imported(path))
         and not module.startswith("edgeq.models")
     }
-    # The agent knows TensorFlow as the third runtime it may find on a board.
-    assert importers - {"edgeq.device_runners.agent"} == {
+    assert importers == {
         "edgeq.converters.lowering.tensorflow_lowering",
         "edgeq.converters.lowering.tflite_quantizer",
         "edgeq.converters.lowering.frameworks",
@@ -183,7 +77,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_files_and_bodies_are_short(module: str) -> None:
     text = SOURCES[module].read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES or module in LONG_FILES
+    assert len(text.splitlines()) <= MAX_FILE_LINES
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -207,8 +101,8 @@ def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_numpy_never_unpickles(module: str) -> None:
     """Wherever a file may be another's; it is numpy's default, but was another before 1.16.3."""
-    if module.startswith(("edgeq.models", "edgeq.device_runners.agent")):
-        return  # they read what ships with edgeq, and what the host has written
+    if module.startswith("edgeq.models"):
+        return  # it reads what ships with edgeq
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
             assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"

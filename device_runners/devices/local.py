@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.children import launch, sandbox
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete
+from edgeq.device_runners.devices.device import OnEvent, agent_file, complete
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.facts import machine_facts
 from edgeq.errors import DeviceError
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
@@ -41,7 +42,7 @@ class LocalDevice:
     def facts(self) -> DeviceFacts:
         """See `device.Device`; asked once."""
         if self._facts is None and self._python == sys.executable:
-            self._facts = read_facts(self.name, agent.machine_facts())  # this very interpreter
+            self._facts = read_facts(self.name, machine_facts())  # this very interpreter
         if self._facts is None:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:
@@ -82,11 +83,11 @@ class LocalDevice:
         Raises:
             DeviceError: it cannot be started, fails, or does not end in time.
         """
-        with tempfile.TemporaryFile() as errors:
+        with agent_file() as path, tempfile.TemporaryFile() as errors:
             try:
                 # Not confined: it reads no model, and starts workers, which are.
                 child = launch.start(
-                    [str(Path(agent.__file__).resolve()), *arguments],
+                    [str(path), *arguments],
                     folders=None,
                     python=self._python,
                     stdin=subprocess.DEVNULL,
@@ -164,7 +165,7 @@ def _explain(python: str, status: int, late_s: float | None, output: str) -> Dev
             f"The agent under {python} did not end within {late_s:g} s and was killed.",
             details=output or None,
         )
-    how = f"was killed by {agent.signal_name(-status)}" if status < 0 else f"ended with {status}"
+    how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with {status}"
     if "No module named 'numpy'" in output:
         return DeviceError(
             f"{python} has no numpy, which the agent needs.",

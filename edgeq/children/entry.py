@@ -11,6 +11,8 @@ numpy; the user's site folder and PYTHONPATH are. It imports the standard librar
 Python 3.8, because it also starts children of other Pythons.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
