@@ -24,7 +24,7 @@ SHARED = "-shared"
 
 
 def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
-    """The ranges with one range for operands and result of additions that are much alike.
+    """The ranges with one range for operands and result of additions where they differ little.
 
     Args:
         content: the float flatbuffer that was calibrated.

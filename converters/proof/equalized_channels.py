@@ -1,9 +1,9 @@
 """Whether a quantized model computes some activations in other units than the float one.
 
 Cross-layer equalization (see `equalization`) stretches the channels of an activation and takes it
-back in the layer that reads it. Held against the float model such an activation looks wrong, and
-is not. The weights of the two layers tell: a stretch that the reader does not take back is an
-error of the first layer.
+back in the layer that reads it. Compared with the float model such an activation looks wrong, but
+is not. The weights of the two layers decide: a stretch that the reader does not undo is an error of
+the first layer.
 """
 
 from __future__ import annotations

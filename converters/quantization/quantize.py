@@ -36,7 +36,7 @@ def quantize(
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
         granularity: "channel" or "tensor".
-        mix: operators of an INT8 model that are to be something else.
+        mix: operators of an INT8 model that get another precision.
 
     Returns:
         The quantized flatbuffer.
@@ -72,7 +72,7 @@ def quantize_twin(
     process: TensorFlowProcess | None,
     folder: Path,
 ) -> bytes:
-    """The model with INT16 activations wherever there is a kernel, float elsewhere: see `mixing`.
+    """The model with INT16 activations wherever there is a kernel, float elsewhere, for `mix_in`.
 
     Raises:
         QuantizationError: the quantizer refused.
@@ -134,7 +134,7 @@ def refresh_versions(content: bytes, process: TensorFlowProcess | None, folder: 
 def _through(
     process: TensorFlowProcess | None, folder: Path, content: bytes, call: str, **options: Any
 ) -> bytes:
-    assert process is not None, "only fp32 and fp16 do without TensorFlow"
+    assert process is not None, "only fp32 and fp16 need no TensorFlow"
     source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
     source.write_bytes(drop_stablehlo_flag(content))
     process.call(call, path=str(source), out=out, **options)

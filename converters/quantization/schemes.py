@@ -1,4 +1,4 @@
-"""The scheme, the dtype of inputs and outputs, and the granularity that a user asks for."""
+"""Reads the scheme, the dtype of inputs and outputs, and the granularity of a request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]
         UsageError: unknown names, or a dtype the scheme cannot have.
     """
     if scheme not in SCHEMES:
-        raise UsageError(f"Unknown scheme {scheme!r}; known are {', '.join(SCHEMES)}.")
+        raise UsageError(f"Unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}.")
     if granularity not in GRANULARITIES:
         raise UsageError(
-            f"Unknown granularity {granularity!r}; known are {', '.join(GRANULARITIES)}."
+            f"Unknown granularity {granularity!r}; use one of {', '.join(GRANULARITIES)}."
         )
     chosen = SCHEMES[scheme]
     if io is not None and io not in chosen.io:
         raise UsageError(
-            f"--io {io} does not go with --scheme {scheme}.", hint=f"Use {' or '.join(chosen.io)}."
+            f"--io {io} cannot be combined with --scheme {scheme}.",
+            hint=f"Use {' or '.join(chosen.io)}.",
         )
     return chosen, io or chosen.io[0]

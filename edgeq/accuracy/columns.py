@@ -202,7 +202,7 @@ class _Walk:
         return first + plain.reshape(labels.shape)
 
     def _name(self, index: int) -> str:
-        return flatbuffer.text(self.graph.tensors[index].name)
+        return flatbuffer.tensor_name(self.graph, index)
 
     def constant(self, index: int) -> NDArray[Any]:
         """A parameter's values.

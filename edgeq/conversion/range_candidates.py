@@ -15,7 +15,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
-from edgeq.converters.calibration.zero_ranges import mend_ranges
+from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError
@@ -170,14 +170,14 @@ def _range_sets(
         chosen = _choose_ranges(seen, statistic, is_asked=len(statistics) == 1)
         if chosen is None:
             continue
-        ranges, mended = mend_ranges(content, chosen)
+        ranges, estimated = estimate_ranges(content, chosen)
         found.setdefault(ranges.sha256, ranges)
-        if mended and statistic == statistics[0] and not item.is_equalized:
+        if estimated and statistic == statistics[0] and not item.is_equalized:
             issues.append(
                 make_issue(
                     "convert.constant_tensors",
-                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
-                    "their range is an estimate from their operands",
+                    f"{len(estimated)} tensors stayed at zero over all samples "
+                    f"({estimated[0]} first); their range is an estimate from their operands",
                 )
             )
     sets = list(found.values())

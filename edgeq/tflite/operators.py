@@ -39,7 +39,7 @@ TRAITS = {
 
 @dataclass(frozen=True)
 class Operator:
-    """What edgeq knows of a builtin operator.
+    """Facts about a builtin operator.
 
     Attributes:
         releases: TensorFlow Lite release since which each version exists, the first version's

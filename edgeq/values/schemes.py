@@ -1,7 +1,6 @@
 """The quantization schemes, as a table: what each needs, and what it promises.
 
-What edgeq does for a scheme follows from these fields; only `converters/quantization/quantize.py`
-and the engines, which make its files, know schemes by more.
+All that edgeq does for a scheme follows from these fields.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Scheme:
 
     @property
     def precisions(self) -> frozenset[str]:
-        """What any of its operators may compute in."""
+        """Precisions that its operators may have."""
         kept = {"float32"} if self.activations == "float32" else set()
         return frozenset({"integer", "convert", self.precision, *kept})
 
@@ -117,5 +116,5 @@ SCHEMES = {
     )
 }
 
-# What `--io` may be, in the order of its help.
+# Values of `--io`, in the order of its help.
 IO_DTYPES = ("int8", "uint8", "int16", "float32")

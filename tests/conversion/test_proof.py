@@ -203,7 +203,7 @@ def test_a_mix_that_leaves_nothing_quantized_is_told(prove: Any) -> None:
     assert [(issue.code, issue.message) for issue in issues] == [
         ("convert.all_float", "--keep-float means all 1 operators: nothing is quantized.")
     ]
-    with pytest.raises(CertificateError, match="operators that were to be float32 are not: y"):
+    with pytest.raises(CertificateError, match="operators are not float32, as requested: y"):
         prove(tiny_models.double_int8(), job(), float_model(), mix)
 
 

@@ -79,7 +79,7 @@ def file(version: int) -> bytes:
 
 
 def test_a_file_that_says_too_little_is_not_believed() -> None:
-    """As MLPerf Tiny's INT8 keyword spotter: 1.5.0 was the float model's."""
+    """MLPerf Tiny's INT8 keyword spotter is such a file: 1.5.0 was the float model's."""
     tree = flatbuffer.parse(file(2), "m")
     assert flatbuffer.min_runtime_version(tree) is None
     flatbuffer.set_metadata(tree, "min_runtime_version", b"1.5.0".ljust(16, b"\0"))

@@ -182,6 +182,6 @@ def test_names() -> None:
     with pytest.raises(UsageError) as caught:
         parse_corrections("bias,adaround")
     assert caught.value.message == (
-        "Unknown correction 'adaround'; known are auto, none and equalize, saturate, bias, "
+        "Unknown correction 'adaround'; use auto, none or some of equalize, saturate, bias, "
         "rounding, refit, clip."
     )

@@ -144,7 +144,7 @@ def test_both_for_one_operator_contradict_each_other(float_mobilenet: FloatModel
         select_mix(content(float_mobilenet), ("type:SOFTMAX",), (".",))
     (name,) = select_mix(content(float_mobilenet), ("type:SOFTMAX",), ()).keep_float
     assert caught.value.message == (
-        f"--keep-float and --int16 contradict each other: both mean {name!r}."
+        f"--keep-float and --int16 contradict each other: both select {name!r}."
     )
 
 

@@ -35,7 +35,7 @@ NAN, INF = float("nan"), float("inf")
         ([3.0, 4.0], [NAN, 4.0], INF, -INF),
         ([3.0, 4.0], [3.0, -INF], INF, -INF),
         ([NAN, 4.0], [3.0, 4.0], INF, -INF),
-        ([-INF, 5.0], [-INF, 5.5], 0.01, 20.0),  # a mask's infinity is no energy
+        ([-INF, 5.0], [-INF, 5.5], 0.01, 20.0),  # a mask's infinity does not count as energy
         ([-INF, 5.0], [INF, 5.0], INF, -INF),
         ([NAN, 5.0], [NAN, 5.0], 0.0, INF),
         ([0.0, 0.0], [0.0, 0.0], 0.0, INF),
