@@ -290,9 +290,9 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
         "means": np.stack([item.totals() for item in total.sums]) / max(samples_seen, 1),
         "histogram": total.histogram,
         "needed": total.needed,
+        **{f"channels_{watched[place]}": own for place, own in total.channels.items()},
     }
-    channels = {f"channels_{watched[place]}": own for place, own in total.channels.items()}
-    np.savez(result, **found, **channels, **kept)
+    np.savez(result, **found, **kept)
 
 
 def set_inputs(
