@@ -1,8 +1,8 @@
 """From the calibration pass's fine histograms to small ones that a record can carry.
 
 The pass counts in bins that are 1.6 % wide (`statistics.bin_numbers`), 8,192 of them for each
-tensor. A reader wants to see the shape, and where the chosen range cuts it: some fifty equal bins
-between the extremes are enough.
+tensor. A reader needs the shape, and where the chosen range cuts it: about fifty equal bins between
+the extremes are enough.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def compact(statistics: Statistics, ranges: Ranges) -> tuple[Histogram, ...]:
 
 
 def _rebin(row: Counts, low: float, high: float) -> tuple[int, ...]:
-    """Counts in equal bins; a fine bin across a border is shared out."""
+    """Counts in equal bins; a fine bin across a border counts in both, in proportion."""
     if low >= high:
         return (int(row.sum()),)
     edges = np.linspace(low, high, BINS + 1)
     running = _running(row, edges)
-    # Everything lies between the extremes, though a fine bin may reach beyond them.
+    # All values are between the extremes, though a fine bin may reach beyond them.
     running[0], running[-1] = 0, row.sum()
     return tuple(int(count) for count in np.diff(np.rint(running)))
 
@@ -69,6 +69,6 @@ def _between(row: Counts, low: float, high: float) -> float:
 
 
 def _running(row: Counts, edges: Floats) -> Floats:
-    """How many values lie below each edge."""
+    """How many values are below each edge."""
     total = np.concatenate([[0.0], np.cumsum(row)])
     return np.asarray(np.interp(edges, _EDGES, total))

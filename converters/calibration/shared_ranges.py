@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 from edgeq.values import Ranges, TensorRange
 
-_ADDITIONS = frozenset({"ADD", "SUB"})
+_SUMS = having("sum")
 _WIDEST = 1.5  # times its own range that a tensor is widened
 _PASSES = 3  # a range widened for one addition may now fit its neighbour's
 
@@ -23,7 +24,7 @@ SHARED = "-shared"
 
 
 def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
-    """The ranges with one range for operands and result of additions that are much alike.
+    """The ranges with one range for operands and result of additions where they differ little.
 
     Args:
         content: the float flatbuffer that was calibrated.
@@ -35,7 +36,7 @@ def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
     known = {item.index: item for item in ranges.tensors}
     for _ in range(_PASSES):
         for operator in tree.subgraphs[0].operators:
-            if flatbuffer.operator_name(tree, operator) in _ADDITIONS:
+            if flatbuffer.operator_name(tree, operator) in _SUMS:
                 touched = (
                     *flatbuffer.indices(operator.inputs),
                     *flatbuffer.indices(operator.outputs),

@@ -1,7 +1,7 @@
 """Running a flatbuffer one operator at a time, over a group of samples at once.
 
-Each operator becomes a model of its own, so the real kernels do the work, and between two of them
-the caller may look at every tensor, or change the weights of what comes next. A tensor lives until
+Each operator becomes a separate model, so the real kernels do the work, and between two of them the
+caller may look at every tensor, or change the weights of the next operator. A tensor is kept until
 its last reader has run.
 """
 
@@ -30,8 +30,8 @@ class Stepper:
 
     Attributes:
         position: of the operator that runs next.
-        values: tensor index to [samples, ...] with the tensor's own shape and dtype, of those
-            that are still to be read.
+        values: tensor index to [samples, ...] with the tensor's own shape and dtype, of tensors
+            that a later operator reads.
     """
 
     def __init__(self, tree: Any, inputs: Mapping[str, Array], threads: int = 1):
@@ -135,7 +135,7 @@ def run_operators(
 def isolate(
     tree: Any, operators: Sequence[Any], wanted: Sequence[int]
 ) -> tuple[bytes, tuple[int, ...]]:
-    """Some operators as a model of their own.
+    """Some operators as a separate model.
 
     Args:
         wanted: tensors that they compute; the new model's outputs.
@@ -157,10 +157,21 @@ def isolate(
         for index in (*inputs, *outputs, *between):
             if index not in place:
                 place[index] = len(own.tensors)
-                own.tensors.append(_copy_tensor(tree, graph.tensors[index], alone))
+                tensor = copy.copy(graph.tensors[index])
+                own.tensors.append(tensor)
+                if flatbuffer.is_constant(tree, tensor):
+                    alone.buffers.append(tree.buffers[tensor.buffer])
+                    tensor.buffer = len(alone.buffers) - 1
+                else:
+                    tensor.buffer = 0
         for index in inputs:
-            if index >= 0 and not _is_own(tree, graph.tensors[index]):
-                computed.update({} if index in made else {index: None})
+            is_fed = index >= 0 and not graph.tensors[index].isVariable
+            if (
+                is_fed
+                and index not in made
+                and not flatbuffer.is_constant(tree, graph.tensors[index])
+            ):
+                computed[index] = None
         made.update(outputs)
         moved = copy.copy(operator)
         moved.inputs = np.array([place[index] for index in inputs], np.int32)
@@ -171,17 +182,3 @@ def isolate(
     own.inputs = np.array([place[index] for index in computed], np.int32)
     own.outputs = np.array([place[index] for index in wanted], np.int32)
     return flatbuffer.serialize(alone), tuple(computed)
-
-
-def _is_own(tree: Any, tensor: Any) -> bool:
-    """Whether an operator needs nobody to give it this input: a constant, or its own state."""
-    return bool(flatbuffer.is_constant(tree, tensor) or tensor.isVariable)
-
-
-def _copy_tensor(tree: Any, tensor: Any, alone: Any) -> Any:
-    made = copy.copy(tensor)
-    made.buffer = 0
-    if flatbuffer.is_constant(tree, tensor):
-        alone.buffers.append(tree.buffers[tensor.buffer])
-        made.buffer = len(alone.buffers) - 1
-    return made

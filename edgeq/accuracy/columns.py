@@ -17,17 +17,11 @@ from numpy.typing import NDArray
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.operators import having
 
 Labels = NDArray[np.int64]
 
-# All their values share one range, whatever the model: one step suits all columns or none.
-_FIXED_RANGE = frozenset({"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "RELU_N1_TO_1"})
-_EACH_BY_ITSELF = frozenset(
-    {"QUANTIZE", "DEQUANTIZE", "CAST", "LOGISTIC", "TANH", "RELU_N1_TO_1", "RELU", "RELU6",
-     "RELU_0_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH", "ABS", "NEG", "EXP", "LOG", "SQRT",
-     "RSQRT", "SQUARE", "ROUND", "FLOOR", "CEIL", "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM",
-     "POW"}
-)  # fmt: skip
+_FIXED_RANGE, _ELEMENTWISE = having("fixed_range"), having("elementwise")
 
 # Values of all tensors that are followed; what is larger has columns along its last axis. A damaged
 # file may state any shape.
@@ -145,7 +139,7 @@ class _Walk:
     ) -> Labels | None:
         """Labels that an operator hands on; None where it makes values of its own."""
         inputs = indices(operator.inputs)
-        if name in _EACH_BY_ITSELF:
+        if name in _ELEMENTWISE:
             made = self._of_operand(inputs, shape)
             return self._scaled(made, inputs) if name in ("MUL", "DIV") else made
         lay_out = _LAYOUTS.get(name)
@@ -208,7 +202,7 @@ class _Walk:
         return first + plain.reshape(labels.shape)
 
     def _name(self, index: int) -> str:
-        return flatbuffer.text(self.graph.tensors[index].name)
+        return flatbuffer.tensor_name(self.graph, index)
 
     def constant(self, index: int) -> NDArray[Any]:
         """A parameter's values.

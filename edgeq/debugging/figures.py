@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.converters.proof.layer_errors import Pair, Step, decibel
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 
 Array = NDArray[Any]
 

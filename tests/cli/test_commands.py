@@ -148,10 +148,10 @@ def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Pa
     [
         (["--scheme", "fp16"], "{} requires --scheme int8 and edgeq's own calibrator."),
         (["--calibrator", "tflite"], "{} requires --scheme int8 and edgeq's own"),
-        ([], "{} 'nothing' means none of the model's 24 operators."),
+        ([], "{} 'nothing' matches none of the model's 24 operators."),
         (
             ["--keep-float", "type:MEAN", "--int16", "type:MEAN"],
-            "{} 'nothing' means none of the model's 24 operators.",
+            "{} 'nothing' matches none of the model's 24 operators.",
         ),
     ],
 )
@@ -473,12 +473,12 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--io", "int16"], "--io int16 does not go with --scheme int8."),
+        (["--io", "int16"], "--io int16 cannot be combined with --scheme int8."),
         (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
         (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
         (
             ["--corrections", "none,bias"],
-            "--corrections none,bias mixes 'none', which stands alone",
+            "--corrections none,bias combines 'none' with other corrections.",
         ),
         (
             ["--statistic", "mse", "--calibrator", "tflite"],

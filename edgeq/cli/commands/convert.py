@@ -19,8 +19,9 @@ from edgeq.cli.options import (
 )
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.quantization.schemes import GRANULARITIES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
+from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
 def read_options(given: Mapping[str, Any]) -> ConvertOptions:
@@ -62,7 +63,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(["int8", "uint8", "int16", "float32"]),
+    "--io", type=click.Choice(IO_DTYPES),
     help="Dtype of inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
 @click.option(

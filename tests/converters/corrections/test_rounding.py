@@ -183,7 +183,7 @@ def test_each_smaller_scale_is_tried_and_the_best_one_wins() -> None:
 
 @pytest.mark.parametrize(("energy", "share"), [([400.0, 1.0], 0.95), ([1.0, 400.0], 0.7)])
 def test_an_error_counts_as_much_as_its_input_varies(energy: list[float], share: float) -> None:
-    # Of the scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; of 0.95, by 0 and 0.25; of 0.7, by
+    # With scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; with 0.95, by 0 and 0.25; with 0.7, by
     # 0.25 and 0.
     varied = np.diag(energy)[np.newaxis]
     moments = Moments(varied, varied, np.zeros((1, 2)), np.zeros((1, 2)), 100)
