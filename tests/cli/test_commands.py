@@ -389,8 +389,8 @@ def test_label_names_of_too_few_classes_are_not_guessed(
         names = np.array(["boot", "dress", "coat"])[stored["y"][:40] % 3]
         np.savez(tmp_path / "named.npz", x=stored["x"][:40], y=names)
     reason = (
-        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so which class "
-        "each name is cannot be told."
+        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so the names "
+        "cannot be matched to classes."
     )
     done = edgeq("eval", int8_mobilenet, "--data", tmp_path / "named.npz")
     assert reason in complaint(done)
