@@ -60,7 +60,7 @@ def test_what_is_no_regular_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(OutputError) as caught:
         storage.write_atomically(pipe, b"x")
-    assert str(caught.value) == f"Cannot write {pipe}: it is no regular file. Choose another -o."
+    assert str(caught.value) == f"Cannot write {pipe}: it is not a regular file. Choose another -o."
     assert pipe.is_fifo()
 
 
@@ -259,7 +259,7 @@ def test_a_place_is_tried_before_any_work_and_left_as_it_was(tmp_path: Path) -> 
     path.write_bytes(b"old")
     storage.require_writable(path)
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
-    with pytest.raises(OutputError, match="is no regular file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         storage.require_writable(tmp_path)
     with pytest.raises(OutputError, match="No such file or directory"):
         storage.require_writable(tmp_path / "none" / "a")

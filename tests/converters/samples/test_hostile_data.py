@@ -86,7 +86,7 @@ def read(samples: Samples) -> list[Any]:
     [
         (
             twelve("<f8", (10**12, 3)),
-            "{} states 24,000,000,000,000 bytes of values, but 96 are there. " + AGAIN,
+            "{} states 24,000,000,000,000 bytes of values, but 96 follow. " + AGAIN,
         ),
         (twelve("<f8", (2**70, 3)), "states 28,334,198,897,217,871,282,176 bytes of values"),
         (twelve("<f8", (-5, 3)), "{} states the shape (-5, 3), which no array has. " + AGAIN),
@@ -242,7 +242,7 @@ def test_an_archive_may_state_what_it_cannot_hold(tmp_path: Path) -> None:
 
 def test_a_member_that_is_shorter_than_it_states_is_told(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", x=saved(ROWS)[:-1])
-    with raises(f"'x' in {path} states 96 bytes of values, but 95 are there. {AGAIN}"):
+    with raises(f"'x' in {path} states 96 bytes of values, but 95 follow. {AGAIN}"):
         open_samples(path, [VECTOR])
 
 

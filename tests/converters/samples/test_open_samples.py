@@ -300,7 +300,7 @@ def test_a_truncated_npy_is_told(tmp_path):
     np.save(path, ROWS)
     path.write_bytes(path.read_bytes()[:150])
     with raises(
-        f"{path} states 96 bytes of values, but 22 are there. "
+        f"{path} states 96 bytes of values, but 22 follow. "
         "Save the array again, with numpy.save or numpy.savez."
     ):
         open_samples(path, [VECTOR])
