@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.house import FLOORS, SOURCES, edges, room  # noqa: E402
+from tests.house import FLOORS, INSIDE, SOURCES, edges, room  # noqa: E402
 
 PICTURE = ROOT / "docs" / "architecture.svg"
 
@@ -39,6 +39,7 @@ PLACES = {
     "conversion": (0, 2), "converters.safe_reading": (1, 2), "converters.graph": (2, 2),
     "converters.training": (3, 2), "converters.proof": (4, 2),
     "device_runners.devices": (0, 3), "device_runners.links": (1, 3),
+    "device_runners.on_board": (2, 3),
     "device_runners.measuring": (3, 3), "accuracy": (4, 3),
     "devices": (0, 4), "profiling": (1, 4), "tuning": (2, 4), "debugging": (3, 4),
     "comparison": (4, 4),
@@ -47,7 +48,7 @@ PLACES = {
     "packaging": (0, 6), "inspection": (1, 6),
     "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
-    "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9),
+    "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),
 }  # fmt: skip
 
 # The rooms that a model and a sample pass, in order; the second value is the room that calls them.
@@ -184,7 +185,7 @@ def draw() -> str:
     for number, name in enumerate(FLOWS):
         out += draw_flow(number, name)
     y = height - 235
-    travels = [SOURCES["edgeq.device_runners.agent"]]
+    travels = [SOURCES[module] for module in INSIDE if room(module) == "device_runners.on_board"]
     for number, (title, names) in enumerate((
         ("Children: each opens foreign files or native code in a sandbox", children()),
         ("Travels to a board as one file",

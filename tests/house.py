@@ -20,14 +20,12 @@ FLOORS = (
     (
         "errors",
         "escaping",
+        "moved",
         "progress",
         "values",
         "version",
         "models",
-        "device_runners.agent",
-        "device_runners.keeper",
-        "device_runners.profiler",
-        "device_runners.prologue",
+        "device_runners.on_board",
     ),
     ("issues", "provenance", "timing"),
     ("files",),
@@ -84,8 +82,12 @@ def imported(path: Path) -> frozenset[str]:
     """Everything that a file imports, under `if TYPE_CHECKING` and in functions, too."""
     names = set()
     for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            parts = [node.module] if node.module else []
+            if node.level:
+                first, *rest = path.parents[node.level - 1].relative_to(ROOT).parts
+                parts = [FOLDERS[first], *rest, *parts]
+            names |= {".".join([*parts, alias.name]) for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return frozenset(names)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,14 +14,13 @@ from pathlib import Path
 import pytest
 
 import edgeq
+from edgeq.moved import MOVED
 from tests.house import FLOORS, INSIDE, ROOT, SOURCES, edges, floor, imported, parse, room
 
 # A straight function of 60 lines reads better than four private ones that are called once.
 MAX_BODY_LINES = 60
 MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 24
-# They travel as one file each.
-LONG_FILES = {f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")}
 
 
 @pytest.mark.parametrize("module", INSIDE)
@@ -63,8 +64,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         if any(name.split(".")[0] in roots for name in imported(path))
         and not module.startswith("edgeq.models")
     }
-    # The agent knows TensorFlow as the third runtime it may find on a board.
-    assert importers - {"edgeq.device_runners.agent"} == {
+    assert importers == {
         "edgeq.converters.lowering.tensorflow_lowering",
         "edgeq.converters.lowering.tflite_quantizer",
         "edgeq.converters.lowering.frameworks",
@@ -80,7 +80,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_files_and_bodies_are_short(module: str) -> None:
     text = SOURCES[module].read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES or module in LONG_FILES
+    assert len(text.splitlines()) <= MAX_FILE_LINES
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -104,8 +104,8 @@ def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_numpy_never_unpickles(module: str) -> None:
     """Wherever a file may be another's; it is numpy's default, but was another before 1.16.3."""
-    if module.startswith(("edgeq.models", "edgeq.device_runners.agent")):
-        return  # they read what ships with edgeq, and what the host has written
+    if module.startswith("edgeq.models"):
+        return  # it reads what ships with edgeq
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
             assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
@@ -128,6 +128,30 @@ def test_every_public_name_exists() -> None:
         assert getattr(edgeq, name)
     with pytest.raises(AttributeError, match="no attribute 'convrt'"):
         edgeq.convrt  # noqa: B018
+
+
+def test_modules_that_have_moved_are_named() -> None:
+    for old, new in MOVED.items():
+        with pytest.raises(ImportError, match=rf"^{old} is now {new}: import that\.$"):
+            importlib.import_module(old)
+        assert new in SOURCES
+    with pytest.raises(ImportError, match=r"inspect_model is now edgeq\.inspect_model: use that"):
+        from edgeq.inspection import inspect_model  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"No module named .edgeq\.other."):
+        importlib.import_module("edgeq.other")
+
+
+PUBLIC = {"edgeq", "edgeq.values", "edgeq.errors", "edgeq.history", "edgeq.tflite", "edgeq.models"}
+
+
+def test_the_docs_use_public_modules_only() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    assert set(re.findall(r"^\| `(edgeq[\w.]*)` \|", page, re.MULTILINE)) == PUBLIC
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        found = re.findall(
+            r"^(?:>>> )?(?:from|import) (edgeq[\w.]*)", path.read_text(), re.MULTILINE
+        )
+        assert set(found) <= PUBLIC, path
 
 
 def test_the_wheel_holds_every_module_and_nothing_beside_edgeq(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A board behind a connection that may break: files go into its cache, the agent runs detached.
 
-On the board the keeper (`keeper.py`) answers; it comes with the connection (`session.py`) and
-leaves nothing running but the job.
+On the board the keeper (`on_board/keeper/`) answers; it is sent with each connection (`session.py`)
+and leaves nothing running but the job.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete, upload_event
+from edgeq.device_runners.devices.device import OnEvent, agent_file, complete, upload_event
 from edgeq.device_runners.devices.local import read_facts
 from edgeq.device_runners.links.session import BoardRefusedError, Link, Session
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.runtimes import RUNTIMES
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
 from edgeq.values import DeviceFacts
@@ -109,7 +110,7 @@ class BoardDevice:
                 if item["name"] not in self._pythons and facts["numpy"] is not None:
                     self._pythons[item["name"]] = python
                     runtimes.append(item)
-        order = [name for name, _, _ in agent.RUNTIMES]
+        order = [name for name, _, _ in RUNTIMES]
         runtimes.sort(key=lambda item: order.index(item["name"]))
         return {**found[0][1], "runtimes": runtimes}
 
@@ -127,7 +128,8 @@ class BoardDevice:
         return facts
 
     def _send_agent(self) -> str:
-        return self.session.send(Path(agent.__file__), self._count)
+        with agent_file() as path:
+            return self.session.send(path, self._count)
 
     def _count(self, size: int) -> None:
         self.sent_bytes += size
@@ -250,8 +252,8 @@ def _post_mortem(name: str, reply: Mapping[str, Any]) -> DeviceError:
             details=errors,
         )
     if status is not None and status < 0:
-        how = f"was killed by {agent.signal_name(-status)}"
-        extra = ", probably for lack of memory" if agent.signal_name(-status) == "SIGKILL" else ""
+        how = f"was killed by {signal_name(-status)}"
+        extra = ", probably for lack of memory" if signal_name(-status) == "SIGKILL" else ""
         return DeviceError(f"The agent on {name} {how}{extra}.", details=errors)
     last = errors.strip().splitlines()[-1:] or ["it printed nothing"]
     return DeviceError(f"The agent on {name} ended with {status}: {last[0]}", details=errors)

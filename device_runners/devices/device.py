@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,9 @@ from typing import Any, Protocol
 from edgeq.children import sandbox
 from edgeq.device_runners.devices.registry import read_devices, require_trusted
 from edgeq.device_runners.links import ssh_files
+from edgeq.device_runners.on_board import bundle
 from edgeq.errors import UsageError
+from edgeq.files import scratch
 from edgeq.values import DeviceFacts
 
 # Neither user nor host starts with a dash, and no shell finds a character of its own in them: a
@@ -37,7 +40,7 @@ class Device(Protocol):
     """A machine that can run the agent.
 
     A device only moves files and starts the agent; what is measured, and how, is the same
-    everywhere and lives in `measure.py` and `agent.py`.
+    everywhere and lives in `measure.py` and `on_board/agent/`.
     """
 
     name: str
@@ -61,7 +64,7 @@ class Device(Protocol):
         """Run one job.
 
         Args:
-            job: see `agent.py`; names files relative to the job's folder.
+            job: see `on_board/agent/job.py`; names files relative to the job's folder.
             files: name in the job to a local file elsewhere: the models, which are worth keeping
                 on a board under their digest.
             folder: local folder with the job's other inputs, sent as they are; it receives the
@@ -95,6 +98,18 @@ def complete(job: Mapping[str, Any], deadline_s: float | None) -> dict[str, Any]
     """A job as an agent takes it: with its deadline, and the sandbox for its workers."""
     source = Path(sandbox.__file__).read_text("utf-8")
     return {**job, "deadline_s": deadline_s, "sandbox": source}
+
+
+@contextmanager
+def agent_file() -> Iterator[Path]:
+    """The agent as one file that is there until the end of the block.
+
+    It is in its own folder, where no sandboxed process may write.
+    """
+    with scratch.folder() as folder:
+        path = folder / "agent.pyz"
+        path.write_bytes(bundle.pack_agent())
+        yield path
 
 
 def upload_event(sent: int, total: int) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.children.child import Child
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.device import OnEvent
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
@@ -101,7 +101,7 @@ def _require_import(device: BoardDevice, runtime: str, name: str) -> None:
     Raises:
         DeviceError: why not: a part of Python or a library of the system may be missing.
     """
-    job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime}
+    job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime}
     with scratch.folder() as folder:
         error = device.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
     if error is None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgeq.children import sandbox
 from edgeq.children.child import Child, warn_of
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete
+from edgeq.device_runners.devices.device import OnEvent, agent_file, complete
+from edgeq.device_runners.on_board.agent.facts import machine_facts
 from edgeq.errors import DeviceError
 from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
@@ -35,7 +35,7 @@ class LocalDevice:
     def facts(self) -> DeviceFacts:
         """See `device.Device`; asked once."""
         if self._facts is None and self._python == sys.executable:
-            self._facts = read_facts(self.name, agent.machine_facts())  # this very interpreter
+            self._facts = read_facts(self.name, machine_facts())  # this very interpreter
         if self._facts is None:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:
@@ -76,29 +76,30 @@ class LocalDevice:
         Raises:
             DeviceError: it cannot be started, fails, or does not end in time.
         """
-        try:
-            # Not confined: it reads no model, and starts workers, which are.
-            child = Child(
-                [str(Path(agent.__file__).resolve()), *arguments],
-                folders=None,
-                python=self._python,
-                output="pipe",
-                deadline_s=deadline_s,
-            )
-        except OSError as error:
-            raise DeviceError(
-                f"Cannot start {self._python}: {error.strerror or error}.",
-                hint="Pass --python with the path of a Python interpreter.",
-            ) from error
-        with child:
-            lines = []
-            for line in child.lines():
-                lines.append(line)
-                event = _read_event(line)
-                if on_event is not None and event is not None:
-                    on_event(event)
-            if child.wait() != 0 or child.is_late:
-                raise _explain(self._python, child, deadline_s)
+        with agent_file() as path:
+            try:
+                # Not confined: it reads no model, and starts workers, which are.
+                child = Child(
+                    [str(path), *arguments],
+                    folders=None,
+                    python=self._python,
+                    output="pipe",
+                    deadline_s=deadline_s,
+                )
+            except OSError as error:
+                raise DeviceError(
+                    f"Cannot start {self._python}: {error.strerror or error}.",
+                    hint="Pass --python with the path of a Python interpreter.",
+                ) from error
+            with child:
+                lines = []
+                for line in child.lines():
+                    lines.append(line)
+                    event = _read_event(line)
+                    if on_event is not None and event is not None:
+                        on_event(event)
+                if child.wait() != 0 or child.is_late:
+                    raise _explain(self._python, child, deadline_s)
         return lines
 
 

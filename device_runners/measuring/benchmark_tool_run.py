@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.adb import AdbDevice, tidy
 from edgeq.device_runners.devices.cores import choose_cores
@@ -26,6 +25,8 @@ from edgeq.device_runners.measuring.benchmark_model import (
     last_error,
     read_output,
 )
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
@@ -220,7 +221,7 @@ def _run(
     """Run one model to its end; nothing is left running there, whatever happens here."""
     path = device.upload_file(model, on_event)
     command = command_line(
-        binary, path, threads=options.threads, runs=options.runs, least_runs=agent.MIN_RUNS,
+        binary, path, threads=options.threads, runs=options.runs, least_runs=MIN_RUNS,
         times_s=(options.min_time_s, options.max_time_s),
     )  # fmt: skip
     mask = f"{sum(1 << core for core in cores):x}"
@@ -273,7 +274,7 @@ def _follow(
 def _explain(model: Path, device: AdbDevice, status: int, text: str) -> DeviceError:
     why = last_error(text)
     if status > 128:
-        name = agent.signal_name(status - 128)
+        name = signal_name(status - 128)
         lack = ", probably for lack of memory" if name == "SIGKILL" else ""
         why = f"benchmark_model was killed by {name}{lack}"
     return DeviceError(

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import timing
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.cores import choose_cores
 from edgeq.device_runners.devices.device import Device, OnEvent
@@ -24,6 +23,7 @@ from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.measuring.resume_journal import BatchJournal
 from edgeq.device_runners.measuring.sustained import read_sustained, window_length
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file
@@ -85,7 +85,7 @@ def bench(
             fed = _write_arrays(folder, f"model-{number}", given)
             entries.append({"path": f"model-{number}.tflite", "inputs": fed})
         job = {
-            "protocol": agent.PROTOCOL,
+            "protocol": PROTOCOL,
             "task": "bench",
             "runtime": runtime.name,
             **settings,
@@ -291,7 +291,7 @@ def infer(
         names.append(_output_names(model, tree))
     files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
     job = {
-        "protocol": agent.PROTOCOL,
+        "protocol": PROTOCOL,
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,

@@ -11,6 +11,8 @@ folder and PYTHONPATH are. This file imports the standard library only and runs 
 because it also starts children of other Pythons.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 

@@ -50,7 +50,7 @@ def map_events(tree: Any, events: Sequence[dict[str, Any]]) -> list[int | None]:
     """Index of each event's operator in the main subgraph, None where it belongs to none.
 
     Args:
-        events: of the main subgraph, as `device_runners/profiler.py` tells them.
+        events: of the main subgraph, as `on_board/agent/profiler` reports them.
     """
     graph = tree.subgraphs[0]
     own = {event["operator"] for event in events if event["kind"] == "builtin"}

@@ -333,7 +333,7 @@ def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
 confined = pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.missing()))
 
 _STARTED = re.compile(r'^execve\("[^"]+", \[(.*)\], .* = 0$')
-_NAME = re.compile(r"edgeq\.[a-z_.]+|\b(?!start_)[a-z_]+_child\.py|agent\.py\", \"\w+")
+_NAME = re.compile(r"edgeq\.[a-z_.]+|\b(?!start_)[a-z_]+_child\.py|agent\.pyz\", \"\w+")
 _OPENED = re.compile(r'^openat\(\S+ "([^"]+)".* = \d+$')
 _CONFINED = re.compile(r"^landlock_restrict_self\(.* = 0$")
 
@@ -385,10 +385,10 @@ def watch(
             ["convert", models.path("fmnist_cnn.keras"), "-o", "{made}", *_CALIBRATION,
              "--statistic", "minmax", "--corrections", "bias"],
             {"edgeq.converters.lowering.lean_start", "edgeq.converters.calibration.worker",
-             "edgeq.converters.corrections.worker", "agent.py worker"},
+             "edgeq.converters.corrections.worker", "agent.pyz worker"},
         ),
-        (["bench", "{int8}", "--runs", 3], {"agent.py worker"}),
-        (["profile", "{int8}", "--runs", 3], {"agent.py script"}),
+        (["bench", "{int8}", "--runs", 3], {"agent.pyz worker"}),
+        (["profile", "{int8}", "--runs", 3], {"agent.pyz profile"}),
         (["debug", "{real}", "{int8}", *_DATA, *_SCALE], {"edgeq.debugging.worker"}),
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
@@ -420,7 +420,7 @@ def test_who_opens_a_package_is_confined_before(
     made = make_package(int8_mobilenet, "python", data=_DATA[1], vectors=1)
     writing.write_package(made.files, path)
     found, early = watch(tmp_path, "verify", path, foreign=path)
-    assert found == {"edgeq.packaging.verification.all_checks", "agent.py worker"}
+    assert found == {"edgeq.packaging.verification.all_checks", "agent.pyz worker"}
     assert early == {}
 
 

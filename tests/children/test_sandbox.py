@@ -219,7 +219,7 @@ def test_numbers_are_those_of_this_machine() -> None:
 # Runs a program on a kernel that says that it has no Landlock.
 _WITHOUT_LANDLOCK = """
 import ctypes, os, struct, sys
-from edgeq import sandbox as s
+from edgeq.children import sandbox as s
 s._prctl(s._PR_SET_NO_NEW_PRIVS, 1)
 number = s._LANDLOCK_CREATE_RULESET
 program = [(s._LOAD, 0, 0, 0), (s._EQUAL, 0, 1, number), (s._RETURN, 0, 0, 0x00050026),

@@ -105,5 +105,5 @@ def test_a_file_that_is_read_differently_is_refused(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dequantized, "float_twin", misread)
-        with pytest.raises(CertificateError, match="does not compute what the file's weights say"):
+        with pytest.raises(CertificateError, match="reads the file's weights wrongly"):
             check_weights(content, float_cnn, ConvertOptions(), tmp_path)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
@@ -8,25 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeq.device_runners import agent
+from edgeq.device_runners.devices.device import agent_file
+from edgeq.device_runners.on_board.agent import bench
+from edgeq.device_runners.on_board.agent.job import JobError
+from edgeq.device_runners.on_board.agent.statistics import is_tight, median_interval
+from edgeq.device_runners.on_board.agent.watch import Watch
 from edgeq.values import FloatModel
 
 
 def run(folder: Path, job: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The agent as a board runs it: its file, a folder, nothing of edgeq importable."""
+    """The agent as a board runs it: its one file, a folder, nothing of edgeq importable."""
     (folder / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
-    done = subprocess.run(
-        [sys.executable, "-I", agent.__file__, "run", str(folder)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    with agent_file() as path:
+        done = subprocess.run(
+            [sys.executable, "-I", path, "run", folder], capture_output=True, text=True, check=True
+        )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     return json.loads((folder / "result.json").read_text()), events
 
@@ -35,6 +37,12 @@ def run(folder: Path, job: dict[str, Any]) -> tuple[dict[str, Any], list[dict[st
 def folder(tmp_path: Path, float_cnn: FloatModel) -> Path:
     (tmp_path / "m.tflite").write_bytes(Path(float_cnn.file.path).read_bytes())
     return tmp_path
+
+
+@pytest.fixture
+def agent() -> Iterator[Path]:
+    with agent_file() as path:
+        yield path
 
 
 BENCH = {"task": "bench", "runs": 40, "min_time_s": 0, "max_time_s": 1}
@@ -53,24 +61,24 @@ BENCH = {"task": "bench", "runs": 40, "min_time_s": 0, "max_time_s": 1}
     ],
 )
 def test_median_interval(times: list[float], expected: tuple[float, float, float]) -> None:
-    assert agent.median_interval(times) == expected
+    assert median_interval(times) == expected
 
 
 def test_the_interval_covers_the_median_at_least_95_times_in_100() -> None:
     """Against the exact binomial sum."""
     for count in [*range(6, 400), 1001, 4000]:
-        low, _, high = agent.median_interval(range(1, count + 1))
+        low, _, high = median_interval(range(1, count + 1))
         inside = sum(math.comb(count, below) for below in range(int(low), int(high)))
         assert inside / 2**count >= 0.95, count
         assert inside / 2**count < 0.975 or count < 45, count
 
 
 def test_a_measurement_is_tight_within_one_per_cent() -> None:
-    assert agent.is_tight([100.0, 101.0] * 50)
-    assert not agent.is_tight([100.0, 110.0] * 50)
-    assert not agent.is_tight([100.0] * 5)
+    assert is_tight([100.0, 101.0] * 50)
+    assert not is_tight([100.0, 110.0] * 50)
+    assert not is_tight([100.0] * 5)
     # narrow below the median, wide above it
-    assert not agent.is_tight([99.9] * 30 + [100.0] + [103.0] * 30)
+    assert not is_tight([99.9] * 30 + [100.0] + [103.0] * 30)
 
 
 class Scripted:
@@ -85,9 +93,9 @@ class Scripted:
         return self.windows.pop(0) if len(self.windows) > 1 else self.windows[0]
 
 
-def warmed(child: Scripted, **job: Any) -> agent.Bench:
-    watch = agent.Watch([], 1.0)
-    run = agent.Bench(0, {"path": "m.tflite"}, {**BENCH, "runs": None, **job}, None, watch)
+def warmed(child: Scripted, **job: Any) -> bench.Bench:
+    watch = Watch([], 1.0)
+    run = bench.Bench(0, {"path": "m.tflite"}, {**BENCH, "runs": None, **job}, None, watch)
     run.child = child
     run.warm_up()
     return run
@@ -116,7 +124,7 @@ def test_warming_up_ends_when_two_windows_agree_within_5_per_cent(
 
 
 def test_warming_up_that_never_settles_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "WARMUP_S", -1.0)
+    monkeypatch.setattr(bench, "WARMUP_S", -1.0)
     assert warmed(Scripted([100], [200], [400], [800], [1600])).warmup == [100, 200, 400]
 
 
@@ -138,7 +146,7 @@ def test_bursts_are_of_30_ms(median_ns: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "is_tight"),
+    ("times", "expected"),
     [
         ([100.0] * 29, False),
         ([100.0] * 30, True),
@@ -150,15 +158,15 @@ def test_bursts_are_of_30_ms(median_ns: int, size: int) -> None:
         ([1.0] * 39 + [100.0] * 22 + [900.0] * 39, True),
     ],
 )
-def test_one_per_cent_to_either_side_is_tight(times: list[float], is_tight: bool) -> None:
-    assert agent.is_tight(times) == is_tight
+def test_one_per_cent_to_either_side_is_tight(times: list[float], expected: bool) -> None:
+    assert is_tight(times) == expected
 
 
 def wants(count: int, each_ns: int = 1_000_000, *, before: int = 0, left: int = 1,
           **job: Any) -> bool:  # fmt: skip
     """Whether a model that ran so often in this round wants more; all inferences take as long."""
     settings = {**BENCH, "runs": None, "min_time_s": 0.5, "max_time_s": 2.0, **job}
-    run = agent.Bench(0, {"path": "m.tflite"}, settings, None, agent.Watch([], 1.0))
+    run = bench.Bench(0, {"path": "m.tflite"}, settings, None, Watch([], 1.0))
     run.times = [each_ns] * before
     run.begin(left)
     run.rounds[-1] = [each_ns] * count
@@ -216,28 +224,16 @@ def test_rounds_take_twice_the_time_of_one_at_most(
     models: int, load_s: float, warm_s: float, typical_s: float, job: dict[str, Any], rounds: int
 ) -> None:
     settings = {"rounds": 9, "runs": None, "min_time_s": 1.0, "max_time_s": 10.0, "spare_s": 0.5}
-    found = agent.affordable_rounds({**settings, **job}, models, load_s, warm_s, typical_s)
+    found = bench.affordable_rounds({**settings, **job}, models, load_s, warm_s, typical_s)
     assert found == rounds
 
 
 def test_a_model_that_failed_is_measured_no_more() -> None:
-    run = agent.Bench(0, {"path": "m.tflite"}, dict(BENCH), None, agent.Watch([], 1.0))
+    run = bench.Bench(0, {"path": "m.tflite"}, dict(BENCH), None, Watch([], 1.0))
     run.begin(1)
     assert run.wants_more()
-    run.error = agent.JobError("died", "It died.").plain()
+    run.error = JobError("died", "It died.").plain()
     assert not run.wants_more()
-
-
-def test_it_imports_nothing_of_edgeq() -> None:
-    assert "edgeq" not in {
-        line.split()[1].split(".")[0]
-        for line in Path(agent.__file__).read_text().splitlines()
-        if line.startswith(("import ", "from "))
-    }
-
-
-def test_it_is_written_for_python_3_8() -> None:
-    ast.parse(Path(agent.__file__).read_text(), feature_version=(3, 8))
 
 
 def test_bench_keeps_raw_times_by_round_and_ends_with_an_end(folder: Path) -> None:
@@ -447,13 +443,13 @@ def test_a_missing_input_is_named(folder: Path, names: tuple[str, str]) -> None:
     assert result["error"]["message"] == f"no values for input {names[0]}"
 
 
-def test_a_worker_that_is_killed_is_reported_by_signal(folder: Path) -> None:
+def test_a_worker_that_is_killed_is_reported_by_signal(folder: Path, agent: Path) -> None:
     """The real thing: SIGKILL to the worker in the middle of a measurement, as the OOM killer."""
     job: dict[str, Any] = {**BENCH, "runs": 100_000_000}
     job["models"] = [{"path": "m.tflite"}]
     (folder / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
     coordinator = subprocess.Popen(
-        [sys.executable, agent.__file__, "run", str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, agent, "run", folder], stdout=subprocess.PIPE, text=True
     )
     worker = wait_for_child(coordinator.pid)
     time.sleep(1.0)
@@ -475,13 +471,15 @@ def test_a_deadline_ends_a_measurement(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_workers_die_with_the_coordinator(tmp_path: Path, tiny: Any, number: int) -> None:
+def test_workers_die_with_the_coordinator(
+    tmp_path: Path, agent: Path, tiny: Any, number: int
+) -> None:
     """Even one that is inside an inference without end."""
     (tmp_path / "m.tflite").write_bytes(tiny.endless())
     job: dict[str, Any] = {**BENCH, "models": [{"path": "m.tflite"}]}
     (tmp_path / "job.json").write_text(json.dumps({"protocol": 1, "threads": 1, **job}))
     coordinator = subprocess.Popen(
-        [sys.executable, agent.__file__, "run", str(tmp_path)], stdout=subprocess.DEVNULL
+        [sys.executable, agent, "run", tmp_path], stdout=subprocess.DEVNULL
     )
     worker = wait_for_child(coordinator.pid)
     time.sleep(0.6)

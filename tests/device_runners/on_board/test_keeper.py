@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.device_runners.keeper import Keeper, KeeperError
+from edgeq.device_runners.on_board.keeper.cache import KeeperError
+from edgeq.device_runners.on_board.keeper.requests import Keeper
 
 CONTENT = b"model" * 100
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from edgeq.accuracy.verdict import require_comparable
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.measuring import run_job
+from edgeq.device_runners.on_board.agent import energy, facts, health, machine, watch
 from edgeq.errors import UsageError
 from edgeq.values import BenchOptions, FloatModel
 
@@ -103,37 +103,37 @@ def test_cores_fall_into_kinds(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     write_speeds(board, file, speeds)
-    assert [kind["numbers"] for kind in agent.core_kinds()] == kinds
+    assert [kind["numbers"] for kind in facts.core_kinds()] == kinds
 
 
 def test_features_are_those_of_every_core(board: Any) -> None:
     board.write("/proc/cpuinfo", "Features\t: fp asimd crc32 asimddp\n\nFeatures\t: fp asimd crc32")
-    assert agent.cpu_features() == ["asimd"]
+    assert facts.cpu_features() == ["asimd"]
     board.write("/proc/cpuinfo", "flags\t\t: fpu avx2 avx512_vnni amx_int8 vmx flags")
-    assert agent.cpu_features() == ["avx2", "avx512_vnni", "amx_int8"]
+    assert facts.cpu_features() == ["avx2", "avx512_vnni", "amx_int8"]
 
 
 def test_the_operating_system_and_its_memory(board: Any) -> None:
-    assert (agent.release(), agent.available_bytes()) == (None, None)
+    assert (facts.release(), machine.available_bytes()) == (None, None)
     board.write("/etc/os-release", 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"')
     board.write("/proc/meminfo", "MemTotal: 8000 kB\nMemAvailable:    4000 kB")
-    assert agent.release() == "Debian GNU/Linux 12 (bookworm)"
-    assert agent.available_bytes() == 4_096_000
+    assert facts.release() == "Debian GNU/Linux 12 (bookworm)"
+    assert machine.available_bytes() == 4_096_000
     board.install("getprop", '[ "$1" = ro.build.version.release ] && echo 14 || echo')
-    assert agent.release() == "Android 14"
+    assert facts.release() == "Android 14"
 
 
 def test_an_android_emulator_is_told(board: Any) -> None:
-    assert agent.emulator() is None
+    assert facts.emulator() is None
     board.install("getprop", '[ "$1" = ro.boot.qemu ] && echo 1')
-    assert agent.emulator() == "Android emulator"
+    assert facts.emulator() == "Android emulator"
 
 
 # ---------------------------------------------------------------- health
 
 
 def test_a_raspberry_pi_answers_where_sysfs_is_silent(pi: Any) -> None:
-    seen = agent.health([0])
+    seen = health.health([0])
     assert seen["clock_mhz"] == pytest.approx(1800.404352)
     assert seen["temperature_celsius"] == 71.4
     assert seen["throttling"] == ["under-voltage", "throttled"]
@@ -144,36 +144,36 @@ def test_sysfs_comes_before_the_firmware(pi: Any) -> None:
     write_speeds(pi, "cpufreq/scaling_cur_freq", {0: 600_000, 1: 1_500_000})
     pi.write("/sys/class/thermal/thermal_zone0/temp", 48_300)
     pi.write("/sys/devices/platform/soc/soc:firmware/get_throttled", "20002")
-    seen = agent.health([0])
+    seen = health.health([0])
     assert seen["clock_mhz"] == 600.0  # of the core in use
-    assert agent.health([0, 1])["clock_mhz"] == 1500.0
+    assert health.health([0, 1])["clock_mhz"] == 1500.0
     assert seen["temperature_celsius"] == 48.3
     assert (seen["throttling"], seen["throttled_before"]) == (["clock capped"], ["clock capped"])
 
 
 def test_android_tells_its_thermal_status(board: Any) -> None:
     board.install("dumpsys", THERMAL_SERVICE)
-    assert agent.throttle_states() == (["thermal status severe"], [])
-    assert agent.temperature_celsius() == 78.25  # of the processor, not of the skin
+    assert health.throttle_states() == (["thermal status severe"], [])
+    assert health.temperature_celsius() == 78.25  # of the processor, not of the skin
 
 
 def test_android_without_throttling(board: Any) -> None:
     board.install("dumpsys", "echo 'Thermal Status: 0'")
-    assert agent.throttle_states() == ([], [])
+    assert health.throttle_states() == ([], [])
 
 
 def test_what_nobody_tells_is_none(board: Any) -> None:
     board.install("vcgencmd", "echo 'VCHI initialization failed'; exit 255")  # not in group video
-    seen = agent.health([0])
+    seen = health.health([0])
     told = ("clock_mhz", "temperature_celsius", "throttling", "throttle_count", "busy_s")
     assert [seen[name] for name in told] == [None] * 5
 
 
 def test_the_clock_that_a_virtual_machine_shows_is_no_measurement(board: Any) -> None:
     board.write("/proc/cpuinfo", "flags : avx2\ncpu MHz : 3100.5\ncpu MHz : 2900.0")
-    assert agent.clock_mhz([0]) == 3100.5
+    assert health.clock_mhz([0]) == 3100.5
     board.write("/proc/cpuinfo", "flags : avx2 hypervisor\ncpu MHz : 2596.1")
-    assert agent.clock_mhz([0]) is None
+    assert health.clock_mhz([0]) is None
 
 
 # ---------------------------------------------------------------- energy
@@ -190,7 +190,7 @@ def test_rapl_sums_packages_and_wraps_around(board: Any) -> None:
     write_package(board, 0, "package-0", 999_000)
     write_package(board, 1, "package-1", 5_000)
     write_package(board, 2, "psys", 7)  # holds the packages: counted twice otherwise
-    meter = agent.Meter()
+    meter = energy.Meter()
     assert (meter.kind, meter.refusal) == ("RAPL", None)
     assert meter.counters() == [999_000, 5_000]
     assert meter.joules([999_000, 5_000], [1_000, 9_000]) == pytest.approx(0.006)
@@ -199,15 +199,15 @@ def test_rapl_sums_packages_and_wraps_around(board: Any) -> None:
 def test_a_counter_for_root_only_is_not_claimed(board: Any) -> None:
     write_package(board, 0, "package-0", 1)
     (board.root / RAPL.lstrip("/") / "energy_uj").unlink()  # tests may run as root
-    meter = agent.Meter()
+    meter = energy.Meter()
     assert (meter.kind, meter.counters()) == (None, None)
     assert meter.refusal == f"{RAPL}energy_uj can be read by root only"
 
 
 def test_the_pmic_sums_the_rails_that_have_both_figures(board: Any) -> None:
     board.install("vcgencmd", PMIC)
-    assert agent.Meter().kind == "PMIC"
-    assert agent.Meter.watts() == pytest.approx(3.3 * 0.1 + 0.9 * 2)
+    assert energy.Meter().kind == "PMIC"
+    assert energy.Meter.watts() == pytest.approx(3.3 * 0.1 + 0.9 * 2)
 
 
 # ---------------------------------------------------------------- whole runs
@@ -269,14 +269,14 @@ def test_an_emulated_board_gives_no_speed_up(board: Any, tiny: Any, save: Any) -
 
 def test_a_worker_stays_on_its_cores(tiny: Any, save: Any, tmp_path: Path) -> None:
     """The real thing: the kernel's own list for the worker, while it runs."""
-    core = agent.own_cores()[-1]
+    core = machine.own_cores()[-1]
     seen: set[frozenset[int]] = set()
 
     def look() -> None:
         for status in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = status.read_bytes().split(b"\0")
-                if b"worker" in words and str(agent.AGENT).encode() in words:
+                if b"worker" in words and words[1].endswith(b"/agent.pyz"):
                     seen.add(frozenset(os.sched_getaffinity(int(status.parent.name))))
             except OSError:
                 continue
@@ -295,7 +295,7 @@ def test_a_sustained_run_that_gets_hot(board: Any, tiny: Any, save: Any) -> None
     def heat() -> None:
         is_hot = time.monotonic() - began > 2.2
         write_speeds(board, "cpufreq/scaling_cur_freq", dict.fromkeys(
-            agent.own_cores(), 1_000_000 if is_hot else 1_800_000))  # fmt: skip
+            machine.own_cores(), 1_000_000 if is_hot else 1_800_000))  # fmt: skip
         board.write("/sys/class/thermal/thermal_zone0/temp", 82_000 if is_hot else 55_000)
 
     heat()
@@ -313,7 +313,7 @@ def test_a_sustained_run_that_gets_hot(board: Any, tiny: Any, save: Any) -> None
     assert 0.5 < sustained.throttled_after_s < 3.0
     assert run.latency.count == sum(window.count for window in sustained.windows) > 10_000
     # at most so many times are kept, however fast the model is
-    assert sum(map(len, run.latencies_ms)) <= agent.MAX_RUNS
+    assert sum(map(len, run.latencies_ms)) <= watch.MAX_RUNS
     assert {issue.code for issue in run.issues} <= {"bench.load"}
 
 
@@ -321,7 +321,7 @@ def test_a_sustained_run_that_gets_hot(board: Any, tiny: Any, save: Any) -> None
 
 
 def test_a_window_keeps_a_uniform_sample() -> None:
-    window = agent.Window(2000)
+    window = watch.Window(2000)
     window.add(range(100_000))
     assert (window.count, len(window.kept)) == (100_000, 2000)
     ordered = sorted(window.kept)
