@@ -261,7 +261,7 @@ class ArraySource(Source):
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`."""
+        """Rows in order, see `Source.read`."""
         for index in self.wanted(indices):
             inputs = {name: array[index] for name, array in self.arrays.items()}
             label = None if self.labels is None else plain_label(self.labels[index])

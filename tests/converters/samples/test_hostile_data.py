@@ -286,7 +286,7 @@ def test_labels_are_read_row_by_row(tmp_path: Path) -> None:
         (header("<i8", (4, 0)), "The labels in 'y' in {} hold no values: their shape is (0,)."),
         (header("|O", (4,)), "'y' in {} holds Python objects, which edgeq does not unpickle. "),
         (header("<c8", (4,)) + bytes(32), "The labels of {} are complex64 values, not numbers or"),
-        (header("<U10000000", (4,)), "'y' in {} states 160,000,000 bytes of values, but 0 are"),
+        (header("<U10000000", (4,)), "'y' in {} states 160,000,000 bytes of values, but 0 follow"),
         (saved(np.array([["a", "b"]] * 4)), "A label of {} is 2 texts. Store one per sample."),
         (saved(np.array([b"\xff"] * 4)), "A label of {} is not UTF-8 text: b'\\xff'. Store text"),
         (

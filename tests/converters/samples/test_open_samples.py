@@ -99,7 +99,7 @@ def test_digest_depends_on_values_only():
         (
             iter([ROWS]),
             [VECTOR],
-            "The data is of type list_iterator, which edgeq cannot read more than once. Give a "
+            "The data has the type list_iterator, which edgeq cannot read more than once. Give a "
             "path, an array, a dict of arrays, or the function that makes the generator.",
         ),
     ],
