@@ -37,8 +37,8 @@ class FunctionSource(Source):
     different ones is reported as an issue.
 
     Args:
-        function: returns or yields samples: an array for a single input, else a dict by input
-            name; or (sample, label) pairs.
+        function: returns or yields samples: an array for a single input, otherwise a dict by
+            input name; or (sample, label) pairs.
         name: what the user named.
         inputs: the model's.
     """

@@ -194,7 +194,7 @@ def _too_large(where: str, pixels: int) -> DataError:
 
 
 def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
-    """Pixels as uint8, height x width x 3 (RGB), or x 1 for gray files unless colour is wanted."""
+    """Pixels as uint8, height x width x 3 (RGB), or x 1 if neither file nor model has colour."""
     if image.mode in _GRAY_MODES and not wants_colour:
         return np.asarray(image.convert("L"))[:, :, np.newaxis]
     if image.mode not in _GRAY_MODES + _COLOUR_MODES:

@@ -46,12 +46,12 @@ def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def sample_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """The dtype of a sample before quantization: float32 for a quantized input, else its own."""
+    """The dtype of a sample before quantization: float32 for a quantized input."""
     return np.dtype("float32" if spec.scales else spec.dtype)
 
 
 def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
-    """(height, width, channels) of an input that can take images, channels last; else None."""
+    """(height, width, channels) of an input that takes images with channels last, or None."""
     shape = sample_shape(spec)
     if len(shape) == 2:
         return (shape[0], shape[1], 1)

@@ -49,7 +49,7 @@ class InputHints:
 
     Attributes:
         name: of the input; an input without hints was not examined.
-        rescaling: (scale, offset) when the model begins with `x * scale + offset`, else None.
+        rescaling: (scale, offset) when the model begins with `x * scale + offset`, or None.
         expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
         why: how this is known, e.g. "the model begins with Rescaling(1/255)".
         observed_over_expected_std: spread of these samples as the first normalization layer

@@ -91,7 +91,7 @@ class FileSource(Source):
 
 
 def plain_label(value: Any) -> Any:
-    """A label as int, float or bool where it is a single number, else as an array."""
+    """A label as int, float or bool where it is a single number, otherwise as an array."""
     array = np.asarray(value)
     return array.item() if array.size == 1 else array
 

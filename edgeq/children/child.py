@@ -257,7 +257,7 @@ def environment_for(python: str | None) -> dict[str, str]:
     """Our environment for an interpreter; another one does not see our packages.
 
     Empty entries of PYTHONPATH are removed: a script that adds to an unset variable leaves one, and
-    Python takes it for the current folder.
+    for Python it means the current folder.
     """
     environment = dict(os.environ)
     if python not in (None, sys.executable):

@@ -31,7 +31,7 @@ def find_python(
     absent: str,
     missing: Callable[[str], MissingExtraError],
 ) -> OtherPython:
-    """Find this Python if it has the tool, else the one that an environment variable names.
+    """Find this Python if it has the tool, or the one that an environment variable names.
 
     Args:
         module: to import.
