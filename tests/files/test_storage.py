@@ -129,7 +129,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, way: str, is_t
     synced = max(n for n, event in enumerate(events) if event == ("fsync", temporary))
     assert written < synced < place
     assert ("write", str(target)) not in events
-    # The folder's entry is new with the renaming: to sync it before would be in vain.
+    # The folder's entry is new with the renaming: to sync it before has no effect.
     folders = [n for n, event in enumerate(events) if event == ("fsync", str(target.parent))]
     assert all(place < n for n in folders)
     assert b"new" in target.read_bytes()
@@ -226,7 +226,7 @@ def test_issues_are_found_once_in_the_order_of_the_fields() -> None:
     assert storage.find_issues(value) == (NOISE, LOAD)
     assert storage.find_issues([value, {"z": EMULATED}, (LOAD,)]) == (NOISE, LOAD, EMULATED)
     assert storage.find_issues(({"c": (LOAD, EMULATED, NOISE)}, 1)) == (LOAD, EMULATED, NOISE)
-    assert storage.find_issues((1, LOAD)) == ()  # numbers, and nothing but numbers
+    assert storage.find_issues((1, LOAD)) == ()  # only numbers are expected in it
     assert storage.find_issues([]) == ()
 
 

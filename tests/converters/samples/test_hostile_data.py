@@ -217,7 +217,7 @@ def test_rows_scattered_over_a_file_are_gathered_in_blocks(
 
 
 def test_an_archive_may_state_what_it_cannot_hold(tmp_path: Path) -> None:
-    """The member's header and the archive's list agree on 3 TB, of which 100 bytes are there."""
+    """The member's header and the archive's list state 3 TB; the member has 100 bytes."""
     path = npz(tmp_path / "a.npz", x=header("|u1", (10**12, 3)) + bytes(100))
     content = bytearray(path.read_bytes())
     place = content.index(b"PK\1\2")
@@ -390,7 +390,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_with_a_list_of_any_size_is_refused(tmp_path: Path) -> None:
-    """Its end states a gigabyte of members, and it is there."""
+    """Its end states a gigabyte of members, and the file has that size."""
     path = tmp_path / "a.npz"
     with path.open("wb") as stream:
         stream.truncate(10**9)
@@ -482,7 +482,7 @@ def test_what_is_no_csv_text_is_told(tmp_path: Path) -> None:
         open_samples(path, [VECTOR])
 
 
-# ---------------------------------------------------------------- what is no file
+# ---------------------------------------------------------------- paths that are not files
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])

@@ -203,7 +203,7 @@ def test_halves_that_agree_raise_no_doubt():
 
 
 def halves(total, disagreeing):
-    """Ranges of so many tensors, so many of which have a half of each other's."""
+    """Ranges of all tensors; the two ranges of some share only half of their union."""
     names = [str(number) for number in range(total)]
     one = [(0.0, 1.0)] * total
     other = [(0.0, 0.5)] * disagreeing + one[disagreeing:]
