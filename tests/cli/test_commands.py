@@ -378,7 +378,7 @@ def test_no_verb_overwrites_what_it_reads(int8_mobilenet: Path, tmp_path: Path) 
 def test_a_record_that_cannot_be_written_leaves_no_model(float_file: str, tmp_path: Path) -> None:
     (tmp_path / "o.tflite.json").mkdir()
     done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", tmp_path / "o.tflite")
-    assert "o.tflite.json: it is no regular file" in complaint(done)
+    assert "o.tflite.json: it is not a regular file" in complaint(done)
     assert not (tmp_path / "o.tflite").exists()
 
 
