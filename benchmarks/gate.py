@@ -31,7 +31,7 @@ from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
-from edgeq.inspection.inspect_model import inspect_model
+from edgeq.inspection.contents import inspect_model
 from edgeq.records.reading import Record, read_record
 from edgeq.values import BenchResult
 

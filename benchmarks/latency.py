@@ -60,7 +60,7 @@ def ours(model: Path, runs: int) -> tuple[BenchRun, DeviceFacts]:
 
 
 def choose_runs(model: Path) -> tuple[int, int, DeviceFacts]:
-    """Runs and warm-up runs that take about the wanted time, from a short look."""
+    """Runs and warm-up runs that take about MEASURED_S and WARMUP_S, from a short run."""
     run, facts = ours(model, 30)
     one_s = run.latency.p50_ms / 1000
     runs = min(max(round(MEASURED_S / one_s), 50), 20000)

@@ -208,7 +208,7 @@ def _read_idx(folder: Path, part: str) -> Arrays:
 
 
 class Bench:
-    """One case in a folder: its samples, its float model, and what each tool makes of them."""
+    """One case in a folder: its samples, its float model, and the file of each tool."""
 
     def __init__(self, case: Case, folder: Path):
         self.case, self.folder = case, folder

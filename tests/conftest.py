@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.records import reading

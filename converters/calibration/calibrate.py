@@ -11,20 +11,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
+from edgeq.children.child import Child
+from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
-from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
@@ -71,26 +69,15 @@ class FloatRunner:
     """
 
     def __init__(self, folder: Path):
-        self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
-        with self._log.open("wb") as errors:
-            self._child = launch.start(
-                ["edgeq.converters.calibration.worker"],
-                folders=[folder],
-                late=True,
-                stdin=subprocess.PIPE,
-                stdout=errors,
-                stderr=errors,
-            )
+        self._result = folder / "float-run.npz"
+        worker = ["edgeq.converters.calibration.worker"]
+        self._child = Child(worker, folders=[folder], late=True, feed=True)
 
     def __enter__(self) -> FloatRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-        if self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._child.stdin.close()
+        self._child.close()
 
     def run(
         self, model: FloatModel, samples: Iterator[Inputs], keep: int, observe: str = "all"
@@ -107,15 +94,29 @@ class FloatRunner:
             QuantizationError: the interpreter refused the model or died, or a tensor became NaN
                 or infinite.
         """
-        stream = self._child.stdin
-        assert stream is not None
+        child = self._child
         with contextlib.suppress(OSError):
             # Room for a whole sample: the next one is prepared while this one runs.
-            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         job = {"model": model.file.path, "result": str(self._result), "keep": keep}
-        kept = _feed(stream, {**job, "observe": observe}, batches(samples, model.inputs), model)
-        if self._child.wait() != 0:
-            raise _explain(self._child.returncode, self._log)
+        kept: list[Inputs] = []
+        with child.feeding() as stream:
+            stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
+            for arrays in batches(samples, model.inputs):
+                if len(kept) < keep:
+                    kept.append(arrays)
+                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        if (status := child.wait()) < 0:
+            raise QuantizationError(
+                f"The interpreter {child.ending} while it ran the float model.",
+                hint="The model file is probably damaged; export it again.",
+                details=child.log(),
+            )
+        if status != 0:
+            raise QuantizationError(
+                f"The float model cannot be run: {child.last_line('no message')}",
+                details=child.log(),
+            )
         return _read(self._result, model, kept)
 
 
@@ -169,38 +170,6 @@ def _alike(kept: Sequence[Inputs]) -> list[int]:
 def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
     """Samples without batch dimension as one batch."""
     return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
-
-
-def _feed(
-    stream: IO[bytes], job: Mapping[str, Any], fed: Iterator[Inputs], model: FloatModel
-) -> list[Inputs]:
-    """Send the job and every batch, and return the batches whose outputs the child keeps.
-
-    A child that died early closes the pipe; its status says why.
-    """
-    kept: list[Inputs] = []
-    with contextlib.suppress(BrokenPipeError):
-        stream.write(json.dumps(job).encode() + b"\n")
-        for arrays in fed:
-            if len(kept) < job["keep"]:
-                kept.append(arrays)
-            write_sample(stream, [arrays[spec.name] for spec in model.inputs])
-    with contextlib.suppress(BrokenPipeError):
-        stream.close()
-    return kept
-
-
-def _explain(code: int, log: Path) -> QuantizationError:
-    text = log.read_text("utf-8", "replace").strip()
-    last = text.splitlines()[-1] if text else "no message"
-    if code < 0:
-        return QuantizationError(
-            f"The interpreter was killed by {signal.Signals(-code).name} while it ran the float "
-            "model.",
-            hint="The model file is probably damaged; export it again.",
-            details=text,
-        )
-    return QuantizationError(f"The float model cannot be run: {last}", details=text)
 
 
 def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:

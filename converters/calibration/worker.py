@@ -22,10 +22,10 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeq.children import sandbox
+from edgeq.children.framing import read_sample
 from edgeq.converters.calibration.equalization import find_pairs
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
-from edgeq.converters.children.framing import read_sample
 from edgeq.tflite import flatbuffer
 
 _MAX_LANES = 4

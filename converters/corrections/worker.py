@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.children.framing import read_sample
+from edgeq.children.framing import read_sample
 from edgeq.converters.corrections import rounding
 from edgeq.converters.corrections.rounding import Moments, Real
 from edgeq.converters.graph import layers

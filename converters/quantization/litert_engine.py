@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
+from edgeq.children.child import Child
+from edgeq.children.other_python import OtherPython, find_python
 from edgeq.converters.calibration.calibrate import batches
-from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.converters.graph.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
@@ -29,7 +27,7 @@ OPERATIONS: dict[str, str] = facts("litert")  # by its own names
 BLOCK_OPERATIONS = having("blocks")
 
 _GRANULARITY = {"channel": "CHANNELWISE", "tensor": "TENSORWISE"}
-_LOG_TAIL_CHARACTERS = 8192
+_LOG_TAIL_BYTES = 8192
 
 Recipe = list[dict[str, Any]]
 
@@ -166,7 +164,24 @@ def quantize(
         "reply": str(reply),
     }
     (folder / "litert-job.json").write_text(json.dumps(job))
-    _run(find().python, folder)
+    with Child(
+        [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
+        folders=[folder],
+        late=True,
+        python=find().python,
+        cwd=folder,
+    ) as child:
+        if (status := child.wait()) < 0:
+            raise QuantizationError(
+                f"litert-quantizer {child.ending}.",
+                hint="Run again with -v to see its own output.",
+                details=child.log(_LOG_TAIL_BYTES),
+            )
+        if status != 0:
+            raise QuantizationError(
+                f"litert-quantizer refused the model: {child.last_line('no message')[:300]}",
+                details=child.log(_LOG_TAIL_BYTES),
+            )
     return target.read_bytes(), json.loads(reply.read_text())["mode"]
 
 
@@ -179,36 +194,3 @@ def _store(samples: Iterator[Mapping[str, NDArray[Any]]], model: FloatModel, fol
     }
     np.savez(path, allow_pickle=False, **arrays)
     return path
-
-
-def _run(python: str, folder: Path) -> None:
-    child = launch.start(
-        [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
-        folders=[folder],
-        late=True,
-        python=python,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=folder,
-    )
-    try:
-        printed, _ = child.communicate()
-    finally:
-        child.kill()
-        child.wait()
-    if child.returncode == 0:
-        return
-    lines = printed.strip().splitlines() or ["no message"]
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        raise QuantizationError(
-            f"litert-quantizer was killed by {name}.",
-            hint="Run again with -v to see its own output.",
-            details=printed[-_LOG_TAIL_CHARACTERS:],
-        )
-    raise QuantizationError(
-        f"litert-quantizer refused the model: {lines[-1][:300]}",
-        details=printed[-_LOG_TAIL_CHARACTERS:],
-    )

@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import batches, write_ranges
-from edgeq.converters.children.framing import write_sample
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import weight_only
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges

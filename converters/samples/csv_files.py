@@ -6,13 +6,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.input_shapes import (
     Array,
     quote,
@@ -20,68 +21,42 @@ from edgeq.converters.samples.input_shapes import (
     sample_shape,
     show_shape,
 )
-from edgeq.converters.samples.sources import Row, code_texts, require_count
-from edgeq.converters.samples.stored import DataFile, unreadable
+from edgeq.converters.samples.sources import FileSource, Row, code_texts, require_count
 from edgeq.errors import DataError
 from edgeq.files.npy import shorten
-from edgeq.values import Issue, TensorSpec
+from edgeq.values import TensorSpec
 
 _LABEL_COLUMNS = ("y", "label")
-# Of the fields of one row, as short as they can be, Python makes twenty times as many bytes.
+# Characters; the shortest fields of a row take twenty times as many bytes in Python.
 _MOST_ROW = 16_000_000
 
 
 @dataclass(frozen=True)
 class _Column:
-    """Where one input's values stand, and what they become."""
+    """The columns that hold one input's values, and what they become."""
 
     positions: tuple[int, ...]
     shape: tuple[int, ...]
     is_integer: bool
 
 
-@dataclass(frozen=True)
-class _Label:
-    """Where the labels stand, and how their texts are read."""
+@dataclass(eq=False, kw_only=True)
+class TableSource(FileSource):
+    """A CSV file read line by line.
 
-    position: int
-    parse: Callable[[str], int | float]
-    class_names: tuple[str, ...] = ()
+    Attributes:
+        label: position of the column of labels.
+        read_label: from the text of a label to its number.
+    """
 
-    def read(self, text: str) -> int | float:
-        return self.parse(text.strip())
-
-
-@dataclass(frozen=True, eq=False)
-class TableSource:
-    """A CSV file read line by line."""
-
-    name: str
-    file: DataFile
     header: tuple[str, ...]
     columns: Mapping[str, _Column]
-    label: _Label | None
-    count: int
-    kind: str = "csv"
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def has_labels(self) -> bool:
-        """See `Source`."""
-        return self.label is not None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Source`."""
-        return () if self.label is None else self.label.class_names
-
-    def digest(self) -> str:
-        """Of the file."""
-        return self.file.digest()
+    label: int | None = None
+    read_label: Callable[[str], int | float] = float
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """See `Source`."""
-        wanted = iter(range(self.count) if indices is None else indices)
+        wanted = iter(self.wanted(indices))
         target = next(wanted, None)
         for index, (line, fields) in enumerate(_read_lines(self.file, self.header)):
             if target is None:
@@ -92,7 +67,7 @@ class TableSource:
             inputs = {
                 name: self._parse(fields, column, where) for name, column in self.columns.items()
             }
-            label = None if self.label is None else self.label.read(fields[self.label.position])
+            label = None if self.label is None else self.read_label(fields[self.label].strip())
             yield Row(index, inputs, label, where)
             target = next(wanted, None)
 
@@ -112,7 +87,7 @@ class TableSource:
 
 
 def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSource:
-    """A CSV file; it is read once in full to count samples and collect labels.
+    """Open a CSV file, which is read once in full to count samples and collect labels.
 
     Columns `NAME`, or `NAME[0]`, `NAME[1]`..., belong to input NAME, flattened row by row; with a
     single input and no such column, all columns but the label are its values in order. The label
@@ -126,24 +101,32 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     _check_header(header, name)
     label = _find_label(header, inputs, name)
     columns = _match_columns(header, label, inputs, name)
-    kinds = _LabelKinds()
-    count = 0
+    count, are_integers, are_numbers = 0, True, True
     for _, fields in _read_lines(file, header):
         count += 1
         if label is not None:
-            kinds.see(fields[label].strip())
+            text = fields[label].strip()
+            are_integers = are_integers and _is_int64(text)
+            are_numbers = are_integers or (are_numbers and _is_number(text))
     if count == 0:
         raise DataError(f"{name} holds no samples.")
-    read = None if label is None else _choose_label(label, kinds, file, header)
-    return TableSource(name, file, header, columns, read, count)
+    source = TableSource(
+        name=name, kind="csv", count=count, has_labels=label is not None,
+        file=file, header=header, columns=columns, label=label,
+    )  # fmt: skip
+    if label is None or are_numbers:
+        return replace(source, read_label=int if are_integers else float)
+    texts = (fields[label].strip() for _, fields in _read_lines(file, header))
+    numbers, class_names = code_texts(texts, name)
+    return replace(source, read_label=numbers.__getitem__, class_names=class_names)
 
 
 class _Lines:
-    """The lines of a CSV file; csv.reader would put one of any length into memory."""
+    """The lines of a CSV file; csv.reader would read a line of any length into memory."""
 
     def __init__(self, stream: TextIO, name: str):
         self._stream, self._name = stream, name
-        self.taken = 0  # characters of the row that is being read; reset by its reader
+        self.taken = 0  # characters of the row that is being read; its reader resets it
 
     def __iter__(self) -> _Lines:
         return self
@@ -162,7 +145,7 @@ class _Lines:
 
 
 def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
-    """Line number and fields of every row, the header among them, that is not blank."""
+    """Line number and fields of every row that is not blank, with the header."""
     with file.open() as stream:
         try:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
@@ -270,30 +253,8 @@ def _make_column(positions: Sequence[int], spec: TensorSpec, name: str) -> _Colu
     return _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
 
 
-class _LabelKinds:
-    """What the labels seen so far can all be read as."""
-
-    def __init__(self) -> None:
-        self.are_integers = self.are_numbers = True
-
-    def see(self, text: str) -> None:
-        """Take in one label."""
-        self.are_integers = self.are_integers and _is_int64(text)
-        self.are_numbers = self.are_integers or (self.are_numbers and _is_number(text))
-
-
 def _is_int64(text: str) -> bool:
     try:
         return -(2**63) <= int(text) < 2**63
     except ValueError:
         return False
-
-
-def _choose_label(
-    position: int, kinds: _LabelKinds, file: DataFile, header: Sequence[str]
-) -> _Label:
-    if kinds.are_numbers:
-        return _Label(position, int if kinds.are_integers else float)
-    texts = (fields[position].strip() for _, fields in _read_lines(file, header))
-    numbers, class_names = code_texts(texts, file.name)
-    return _Label(position, numbers.__getitem__, class_names)

@@ -11,13 +11,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeq.converters.samples.input_shapes import Array, begin, quote
-from edgeq.converters.samples.sources import Row, match_names, plain_label, update_digest
+from edgeq.converters.samples.sources import (
+    Row,
+    Source,
+    match_names,
+    plain_label,
+    update_digest,
+)
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec
@@ -25,7 +30,7 @@ from edgeq.values import Issue, TensorSpec
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-class FunctionSource:
+class FunctionSource(Source):
     """Samples from calling a function without arguments and iterating over what it returns.
 
     The digest is that of the longest run of samples read so far; a later pass that yields
@@ -38,13 +43,8 @@ class FunctionSource:
         inputs: the model's.
     """
 
-    kind = "function"
-    class_names: tuple[str, ...] = ()
-
     def __init__(self, function: Callable[[], Any], name: str, inputs: Sequence[TensorSpec]):
-        self.name = name
-        self.count: int | None = None
-        self.has_labels = False
+        super().__init__(name=name, kind="function", count=None)
         self._function = function
         self._inputs = tuple(inputs)
         self._consumed = (0, hashlib.sha256().hexdigest())
@@ -62,14 +62,14 @@ class FunctionSource:
         return (make_issue("data.not_repeatable", message),)
 
     def digest(self) -> str:
-        """Of the samples consumed so far."""
+        """SHA-256 of the samples consumed so far."""
         return self._consumed[1]
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """See `Source`; stops early when the function does.
 
         Raises:
-            DataError: the function fails, yields nothing, or yields what is no sample.
+            DataError: the function fails, yields nothing, or yields something that is not a sample.
         """
         wanted = itertools.count() if indices is None else iter(indices)
         target = next(wanted, None)
@@ -78,7 +78,11 @@ class FunctionSource:
             row = self._make_row(item, position)
             position += 1
             update_digest(digest, row.inputs, row.label)
-            self._note_digest(position, digest)
+            found = (position, digest.hexdigest())
+            if position > self._consumed[0]:
+                self._consumed = found
+            elif position == self._consumed[0] and found != self._consumed:
+                self._is_repeatable = False
             if row.index == target:
                 yield row
                 target = next(wanted, None)
@@ -90,7 +94,7 @@ class FunctionSource:
                 raise DataError(f"{self.name} yields no samples.")
 
     def _items(self) -> Iterator[Any]:
-        """What the function yields; whatever it raises becomes one error."""
+        """What the function yields; all that it raises becomes a DataError."""
         position = 0
         try:
             for item in self._function():
@@ -101,12 +105,6 @@ class FunctionSource:
                 f"{self.name} failed at sample {position}: {type(error).__name__}: {quote(error)}.",
                 details=traceback.format_exc(),
             ) from error
-
-    def _note_digest(self, position: int, digest: Any) -> None:
-        if position > self._consumed[0]:
-            self._consumed = (position, digest.hexdigest())
-        elif position == self._consumed[0] and digest.hexdigest() != self._consumed[1]:
-            self._is_repeatable = False
 
     def _make_row(self, item: Any, index: int) -> Row:
         where = f"sample {index} of {self.name}"
@@ -142,7 +140,7 @@ class FunctionSource:
 
 
 def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSource:
-    """The function named "package.module:function"; the current folder is importable.
+    """Open the function named "package.module:function"; the current folder is importable.
 
     Raises:
         DataError: there is no such module or function, or importing it fails.
@@ -170,21 +168,16 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
             if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
         ]
         hint = f"It has {', '.join(known) or 'none'}."
-        if (
-            Path(f"{module_name}.py").exists()
-            and _file(module) != Path(f"{module_name}.py").resolve()
-        ):
-            hint = f"It is {_file(module)}, which hides your {module_name}.py: rename yours."
+        found = None if module.__file__ is None else Path(module.__file__).resolve()
+        own = Path(f"{module_name}.py")
+        if own.exists() and found != own.resolve():
+            hint = f"It is {found}, which hides your {own}: rename yours."
         raise DataError(f"Module {module_name!r} has no function {function_name!r}.", hint=hint)
     return FunctionSource(function, reference, inputs)
 
 
-def _file(module: ModuleType) -> Path | None:
-    return None if module.__file__ is None else Path(module.__file__).resolve()
-
-
 def is_function_reference(text: str) -> bool:
-    """Whether a source reads like "package.module:function"."""
+    """Whether a text has the form "package.module:function"."""
     return _REFERENCE.fullmatch(text) is not None
 
 

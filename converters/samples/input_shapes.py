@@ -1,4 +1,4 @@
-"""Whether a sample fits a model input: shape without the batch dimension, dtype, layout."""
+"""Fitting a sample to a model input: shape without the batch dimension, dtype, layout."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ CHANNELS_LAST_HINT = (
 
 
 def is_channels_first(spec: TensorSpec) -> bool:
-    """Whether the input looks like one for images with channels first."""
+    """Whether the input seems to take images with channels first."""
     shape = sample_shape(spec)
     return len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, -1)
 
 
 def show_shape(shape: Sequence[int]) -> str:
-    """A shape as people write it: "28x28x1", "?" for a dynamic dimension."""
+    """A shape for messages: "28x28x1", with "?" for a dynamic dimension."""
     return "x".join("?" if size < 0 else str(size) for size in shape) or "a single number"
 
 
 def begin(where: str) -> str:
-    """The name of a sample at the beginning of a sentence."""
+    """A name with a capital letter, for the beginning of a sentence."""
     return where[:1].upper() + where[1:]
 
 
 def quote(error: BaseException) -> str:
-    """What another library says, on one line and without the stop that our own sentence adds."""
+    """The message of another library on one line, without the full stop that ours adds."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:297]}..."
 
@@ -61,10 +61,10 @@ def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
 
 
 def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> Array:
-    """The array as the input wants it, or the reason why it cannot be.
+    """Convert an array to the shape and dtype of an input.
 
-    Dimensions of size 1 are added or removed where they are all that differs, because the order
-    of the elements is then the same in both shapes; nothing else is reshaped.
+    Dimensions of size 1 are added or removed where nothing else differs, because the order of the
+    elements is then the same in both shapes; nothing else is reshaped.
 
     Args:
         array: one sample without batch dimension, preprocessed.
@@ -133,7 +133,7 @@ def _layout_error(
 
 
 def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
-    """The option that would make an image fit, or None when none would."""
+    """The option that would make an image fit, None if there is no such option."""
     target = image_shape(spec)
     if target is None or len(shape) not in (2, 3):
         return None
@@ -157,14 +157,14 @@ def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
         )
     if target.kind != "f" and array.dtype != target:
         _check_integers(array, target, spec, where)
-    # A writeable array is its owner's, who may fill it with the next sample.
-    # An overflow becomes infinity, which the linter reports, as it does NaN.
+    # The owner of a writeable array may fill it with the next sample, so it is copied.
+    # An overflow becomes infinity; the linter reports it, as well as NaN.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array.astype(target, copy=array.flags.writeable))
 
 
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:
-    """Raise unless every value is exactly representable in the integer (or bool) target."""
+    """Raise a DataError unless the integer (or bool) target represents every value exactly."""
     low, high = (0, 1) if target.kind == "b" else (np.iinfo(target).min, np.iinfo(target).max)
     flat = array.reshape(-1)
     wrong = (flat < low) | (flat > high)

@@ -1,4 +1,4 @@
-"""How raw samples become model inputs: declared once as text, applied everywhere alike.
+"""How raw samples become model inputs: declared once as text, applied by every command.
 
 scale=1/127.5,offset=-1        resize=224x224,channels=bgr        image:mobilenet_v2
 """
@@ -35,7 +35,7 @@ from edgeq.values import Preprocessing, TensorSpec
 def parse_preprocessing(
     texts: Sequence[str], inputs: Sequence[TensorSpec]
 ) -> tuple[Preprocessing, ...]:
-    """Read the values of `--preprocess`; several for one input are taken together.
+    """Read the values of `--preprocess`; several for one input are combined.
 
     Each text is `[INPUT:]PART,PART...` with parts `scale=N`, `offset=N`, `mean=N:N:N`,
     `std=N:N:N`, `resize=HEIGHTxWIDTH`, `channels=rgb|bgr|gray`, or the name of a preset, which
@@ -49,8 +49,8 @@ def parse_preprocessing(
         One entry per input that declares any, in the order of the inputs.
 
     Raises:
-        UsageError: an unknown or repeated part, a value that is none, or one that contradicts
-            the model's input.
+        UsageError: an unknown or repeated part, an invalid value, or one that contradicts the
+            model's input.
     """
     declared: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -68,7 +68,7 @@ def check_preprocessing(text: str) -> None:
     """Refuse what `parse_preprocessing` would refuse for any model.
 
     Raises:
-        UsageError: an unknown or repeated part, or a value that is none.
+        UsageError: an unknown or repeated part, or an invalid value.
     """
     _, body = _split_input(text, ())
     values: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def check_preprocessing(text: str) -> None:
 
 
 def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, str]:
-    """The input a text names, if any, and the rest; names themselves may contain colons."""
+    """The input that a text names, if any, and the rest; names may contain colons."""
     named = [spec.name for spec in inputs if text.startswith(spec.name + ":")]
     if named:
         name = max(named, key=len)
@@ -118,13 +118,14 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     key, equals, value = (piece.strip() for piece in part.partition("="))
     if not equals:
         if key not in PRESETS:
-            what = f"preset {key!r}" if key else "an empty part"
-            hint = _colons(text) or _known_parts(key)
-            raise UsageError(f"--preprocess {text} has {_unknown(what)}.", hint=hint)
+            what = f"the unknown preset {key!r}" if key else "an empty part"
+            known = f"{_suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(_PARSERS)}."
+            hint = _colons(text) or known
+            raise UsageError(f"--preprocess {text} has {what}.", hint=hint)
         key, value = "preset", key
     elif key not in _PARSERS:
         raise UsageError(
-            f"--preprocess {text} has {_unknown(f'key {key!r}')}.",
+            f"--preprocess {text} has the unknown key {key!r}.",
             hint=_suggest(key, list(_PARSERS)),
         )
     if key in values:
@@ -132,12 +133,8 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     values[key] = value if key == "preset" else _PARSERS[key](value, f"--preprocess {text}")
 
 
-def _unknown(what: str) -> str:
-    return what if what.startswith("an empty") else f"the unknown {what}"
-
-
 def _colons(text: str) -> str | None:
-    """What was meant by `std=0.9,1.1,1.3`, None where it was something else."""
+    """The hint for `std=0.9,1.1,1.3`, None for any other mistake."""
     number = r"[-+.\d/e]+"
     meant = re.sub(
         rf"(?<==){number}(,{number})+(?=,|$)",
@@ -146,10 +143,6 @@ def _colons(text: str) -> str | None:
     )
     is_other = meant != text.replace(" ", "")
     return f"Several numbers are separated by colons: {meant}" if is_other else None
-
-
-def _known_parts(name: str) -> str:
-    return f"{_suggest(name, list(PRESETS))} Or KEY=VALUE with {', '.join(_PARSERS)}."
 
 
 def _parse_number(text: str, where: str) -> float:
@@ -270,7 +263,7 @@ def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preproce
 
 
 def format_preprocessing(preprocessing: Preprocessing) -> str:
-    """The text that `parse_preprocessing` reads as this value, in its shortest form."""
+    """The shortest text that `parse_preprocessing` reads as this value."""
     base = PRESETS.get(preprocessing.preset or "", Preprocessing())
     bare = replace(preprocessing, input=None, preset=None, resize=None)
     parts = []
@@ -306,17 +299,17 @@ def _show_number(value: float) -> str:
 def apply(
     preprocessing: Preprocessing, array: Array, where: str = "the array"
 ) -> NDArray[np.float32]:
-    """One raw sample as the model wants it: `(x * scale + offset - mean) / std` in float32.
+    """Prepare one raw sample for the model: `(x * scale + offset - mean) / std` in float32.
 
     Args:
-        preprocessing: what to do; resize first, then channels, then numbers.
-        array: without batch dimension; to resize or make grey, uint8 pixels, height x width or
-            height x width x channels. Resizing is Pillow's bilinear filter, which averages when
-            it makes smaller; grey is its ITU-R 601-2 luma.
+        preprocessing: resize is done first, then channels, then numbers.
+        array: without batch dimension; for resize and gray, uint8 pixels, height x width or
+            height x width x channels. Resizing uses Pillow's bilinear filter, which averages when
+            it reduces the size; gray is its ITU-R 601-2 luma.
         where: names the array in messages.
 
     Raises:
-        DataError: the array is not of numbers, or not an image where one is needed.
+        DataError: the array does not hold numbers, or is not an image where one is needed.
     """
     if array.dtype.kind not in "fiub":
         raise DataError(f"{begin(where)} holds {array.dtype} values, not numbers.")
@@ -351,8 +344,8 @@ def _compute(pixels: Array, preprocessing: Preprocessing) -> NDArray[np.float32]
 def _resize(array: Array, size: tuple[int, int], where: str) -> Array:
     if array.shape[:2] == size:
         return array
-    # In two steps: each is rounded to bytes, and which one Pillow does first depends on its version
-    # (13 begins with the height when that shrinks more) and would change the result by a step.
+    # In two calls, because each step is rounded to bytes, and the order of the two in one call
+    # depends on Pillow's version (13 begins with the height when that shrinks more).
     wide = _as_image(array, "resize", where)
     wide = wide.resize((size[1], wide.height), Image.Resampling.BILINEAR)
     resized = np.asarray(wide.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize as quantization
 from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX

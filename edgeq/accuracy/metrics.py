@@ -275,8 +275,10 @@ def _import_function(text: str) -> Callable[..., Any]:
     return found
 
 
+# The metric that a gate, a history and a comparison call accuracy.
+ACCURACY = "top1"
 METRICS: dict[str, Callable[[], Metric]] = {
-    "top1": lambda: TopK(1),
+    ACCURACY: lambda: TopK(1),
     "top5": lambda: TopK(5),
     "miou": MeanIoU,
     "mse": lambda: MeanError("mse", 2),

@@ -1,10 +1,10 @@
-"""The first file that a child process of edgeq runs; `launch.py` is the parent's end.
+"""The first file that a child process of edgeq runs; `child.py` is the parent's end.
 
     python entry.py PLAN TARGET [ARGUMENT...]
 
-TARGET is a module of edgeq whose `main` is called, the path of a script, `-m MODULE`, or
-`-- PROGRAM`. PLAN is JSON: `parent` (process number), `lifeline` (descriptor or null), `confine`
-(null, or `folders`, `sockets`, `late`: see `sandbox.plan`).
+TARGET is a module of edgeq whose `main` is called, the path of a script, or `-m MODULE`. PLAN is
+JSON: `parent` (process number), `lifeline` (descriptor or null), `confine` (null, or `folders`,
+`sockets`, `late`: see `sandbox.plan`).
 
 The current folder is never on the path, because a file there that is called `numpy.py` is not
 numpy; the user's site folder and PYTHONPATH are. It imports the standard library only and runs on
@@ -39,11 +39,9 @@ def load(name: str, path: str, folders: list[str] | None = None) -> ModuleType:
 def main() -> None:
     """Do as PLAN says, then run TARGET."""
     plan, target, arguments = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    # Scripts find it under this name, also where edgeq is not installed.
+    # Scripts find it under this name, also where edgeq is not installed; see `serving`, too.
     sandbox = load("edgeq.children.sandbox", os.path.join(HERE, "sandbox.py"))  # noqa: PTH118
     sandbox.end_with_parent(plan["parent"], plan["lifeline"])
-    if target == "--":
-        os.execvp(arguments[0], arguments)
     confine = plan["confine"]
     if confine is not None and confine["late"]:
         sandbox.plan(confine["folders"], sockets=confine["sockets"])
@@ -59,6 +57,7 @@ def main() -> None:
         sys.argv = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     else:
+        load("edgeq.children.serving", os.path.join(HERE, "serving.py"))  # noqa: PTH118
         sys.argv = [target, *arguments]
         runpy.run_path(target, run_name="__main__")
 

@@ -1,9 +1,9 @@
-"""Conversions that may keep what another one lost: which operators to spare, from the cheapest on.
+"""Propose other options for a conversion that lost a part of its outputs, the cheapest first.
 
-An output is lost where values of unlike range share one step, or where a range lies far from zero.
-Both arise at the ends of a model: in what joins, scales and shifts its results, or its inputs. So
-the operators there are left in float, more of them step by step, before the whole model is given
-more bits.
+An output is lost if values of different ranges share one step, or if a range is far from zero. Both
+happen at the ends of a model: in the operators that join, scale and shift its outputs or its
+inputs. So the operators there are kept in float, more of them step by step, before the whole model
+gets more bits.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from edgeq.values.schemes import SCHEMES
 _LAYOUT, _WORK = having("layout"), having("work")
 _SCALING = _LAYOUT | having("arithmetic")
 _STOPS = ("layout", "scaling", "work", "after work")
-# A command that names more operators than this is not one to type.
+# A command with more operator names than this is too long to type.
 _MOST_NAMED = 24
 
 
 def selector(name: str, names: Sequence[str]) -> str:
-    """A `--int16` or `--keep-float` selector that means the operator of this name alone.
+    """Return a `--int16` or `--keep-float` selector that matches only the named operator.
 
     Args:
-        names: of all operators. Names may be long lists of what was fused; their beginning is
-            enough where no other operator has it.
+        names: names of all operators. A name may be a long list of fused operators; its first part
+            is enough if no other operator has it.
     """
     short = f"^{re.escape(name.split(';', maxsplit=1)[0])}(;|$)"
     if sum(re.search(short, other) is not None for other in names) == 1:
@@ -42,12 +42,12 @@ def selector(name: str, names: Sequence[str]) -> str:
 def propose(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
-    """Options for the same conversion that may lose less, each set once, the cheapest first.
+    """Yield options that may lose less, each set once, the cheapest first.
 
     Args:
         content: the float flatbuffer.
-        lost: names of the outputs that lost something.
-        options: of the conversion that did.
+        lost: names of the outputs with a lost part.
+        options: options of the conversion that lost it.
     """
     seen = {options}
     for found in (*_spare(content, lost, options), *_with_more_bits(options)):
@@ -87,7 +87,7 @@ def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
 
 
 class _Graph:
-    """Operators by number, and who makes and reads what."""
+    """Operators by number, with the makers and readers of each tensor."""
 
     def __init__(self, tree: Any):
         self._tree = tree
@@ -108,11 +108,11 @@ class _Graph:
                 self._readers.setdefault(read, []).append(number)
 
     def names_of(self, chosen: Collection[int]) -> list[str]:
-        """In execution order."""
+        """Return the names in execution order."""
         return [self.names[number] for number in sorted(chosen)]
 
     def before_outputs(self, lost: Collection[str], stop: str) -> frozenset[int]:
-        """Operators from the outputs back: while they lay out or scale, to the work, or with it."""
+        """Return the operators before the lost outputs, back to `stop`."""
         _, outputs = flatbuffer.interface(self._tree)
         ends = zip(outputs, indices(self._graph.outputs), strict=True)
         start = [index for spec, index in ends if spec.name in lost]
@@ -120,7 +120,7 @@ class _Graph:
         return self._walk(made, stop, self._sources)
 
     def behind_inputs(self, stop: str) -> frozenset[int]:
-        """Operators from the inputs on: up to the work, or with it."""
+        """Return the operators behind the inputs, up to `stop`."""
         start = [
             number
             for index in indices(self._graph.inputs)

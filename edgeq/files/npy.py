@@ -182,7 +182,7 @@ def _read_text(stream: IO[bytes], where: str) -> tuple[str, int]:
         )
     content = stream.read(length)
     if len(content) < length:
-        raise DataError(f"{where} is cut short within its header.", hint=_AGAIN)
+        raise DataError(f"{where} is truncated within its header.", hint=_AGAIN)
     return content.decode("latin-1"), 8 + len(stated) + length
 
 

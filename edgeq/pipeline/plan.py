@@ -11,7 +11,8 @@ from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
-from edgeq.device_runners.devices.device import Device, resolve_address
+from edgeq.device_runners.devices.addresses import resolve_address
+from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy

@@ -11,8 +11,8 @@ from typing import Any
 
 from edgeq.converters.graph.matching import pair_layers
 from edgeq.converters.proof.certificate import certify
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.on_board.agent.job import PROTOCOL

@@ -56,22 +56,22 @@ def test_a_value_arrives_as_it_was(tmp_path: Path) -> None:
     ("code", "end"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV."),
-        ("os.kill(os.getpid(), 40)", "was killed by 40."),
-        ("sys.exit(3)", "ended with 3."),
-        ("raise KeyError('unforeseen')", "ended with 1."),
+        ("os.kill(os.getpid(), 40)", "was killed by signal 40."),
+        ("sys.exit(3)", "ended with status 3."),
+        ("raise KeyError('unforeseen')", "ended with status 1."),
         # It closes its end and lives on.
         ("os.close(1); time.sleep(600)", "was killed by SIGKILL."),
-        (TELL("nonsense"), "does not tell what it should."),
-        (TELL("[" * 100_000), "does not tell what it should."),
-        (TELL('{"type": "Other"}'), "does not tell what it should."),
+        (TELL("nonsense"), "does not send what it should."),
+        (TELL("[" * 100_000), "does not send what it should."),
+        (TELL('{"type": "Other"}'), "does not send what it should."),
         (TELL('{"type": "Number", "value": "1", "text": "", "content": ""}'),
-         "does not tell what it should."),
+         "does not send what it should."),
         (TELL('{"type": "Number", "value": 1, "text": "", "content": "?"}'),
-         "does not tell what it should."),
+         "does not send what it should."),
         (TELL('{"type": "Failed", "kind": "SystemExit", "message": "m", "hint": null, '
-              '"details": null}'), "does not tell what it should."),
+              '"details": null}'), "does not send what it should."),
         (TELL('{"type": "Failed", "kind": "annotations", "message": "m", "hint": null, '
-              '"details": null}'), "does not tell what it should."),
+              '"details": null}'), "does not send what it should."),
     ],
 )  # fmt: skip
 def test_a_child_that_dies_or_tells_nonsense(tmp_path: Path, code: str, end: str) -> None:
@@ -126,5 +126,6 @@ def test_a_child_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UnjudgedPackageError) as caught:
         foreign.Reader("edgeq.packaging.verification.all_checks", Path("x"), UnjudgedPackageError)
     assert caught.value.message == (
-        "The process that reads x cannot be started: No such file or directory."
+        f"The folder for temporary files, {tmp_path / 'gone'}, cannot be used: "
+        "No such file or directory."
     )

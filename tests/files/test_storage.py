@@ -95,7 +95,7 @@ def sync(number, own=os.fsync):
 os.fsync = sync
 sys.addaudithook(hear)
 from pathlib import Path
-from edgeq import storage
+from edgeq.files import storage
 target, way = Path(sys.argv[1]), sys.argv[2]
 if way == "whole":
     storage.write_atomically(target, b"new")

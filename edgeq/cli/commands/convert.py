@@ -17,8 +17,8 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import CORRECTIONS
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
 from edgeq.converters.quantization.schemes import GRANULARITIES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
@@ -128,7 +128,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             # Its import is the longest step of all: it begins before our own imports.
             tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
         from edgeq import api
-        from edgeq.render.text import show_conversion
+        from edgeq.render.conversion import show_conversion
 
         show = stack.enter_context(progress_display())
         result = api.convert(

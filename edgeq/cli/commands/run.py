@@ -24,10 +24,10 @@ from edgeq.pipeline.settings import Name, Override
 from edgeq.pipeline.stages import STAGES, gate_record, judged_names
 from edgeq.records.reading import read_record
 from edgeq.render.gate import show_gate
-from edgeq.render.parts import show_bytes
 from edgeq.render.run import sum_up
 from edgeq.values import EFFORTS, GateResult
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
+from edgeq.wording import show_bytes
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 # What stands in the file and may be said otherwise for once.

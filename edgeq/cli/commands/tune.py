@@ -21,7 +21,7 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_option, trusting
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
 from edgeq.values.schemes import SCHEMES
 

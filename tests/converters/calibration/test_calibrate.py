@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from edgeq import models
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.calibrate import run_float_model, why_stock, write_ranges
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.calibration.worker import observable
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
-from edgeq.converters.children.framing import read_sample, write_sample
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer

@@ -10,9 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization import quantize as quantization
 from edgeq.converters.quantization.selectors import Mix, select_mix

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import weight_only
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer

@@ -13,9 +13,9 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.rewriting import replace_half_used_splits
 from edgeq.converters.lowering import lower as lowering
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.proof.certificate import certify
@@ -186,7 +186,7 @@ def test_a_lambda_layer_is_refused_unless_trusted(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / name, tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/{name}: layer 'twice' is of the class 'Lambda', which holds Python code. "
+        f"{odd}/{name}: layer 'twice' has the class 'Lambda', which holds Python code. "
         "Pass --unsafe-deserialization if you trust where the file comes from."
     )
     assert read_and_check(odd / name, tensorflow, tmp_path, trusted=True).max_deviation == 0
@@ -198,7 +198,7 @@ def test_a_custom_layer_says_how_to_pass_it(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / "custom.keras", tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/custom.keras: layer 'twice' is of the class 'odd>Twice', which is not on the list "
+        f"{odd}/custom.keras: layer 'twice' has the class 'odd>Twice', which is not on the list "
         "of what edgeq loads. If Twice is yours, pass --custom-objects module:Twice naming where "
         "it is defined; pass --unsafe-deserialization if you trust where the file comes from."
     )
@@ -217,7 +217,7 @@ def test_an_operator_without_a_tflite_form_is_named(
 def test_a_weights_file_is_told_from_a_model(
     odd: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError, match="holds weights only, no model"):
+    with pytest.raises(SourceError, match="holds weights only, not a model"):
         read_and_check(odd / "only.weights.h5", tensorflow, tmp_path)
 
 

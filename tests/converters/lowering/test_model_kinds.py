@@ -64,7 +64,7 @@ def test_a_cut_off_keras_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.keras"
     path.write_bytes(models.path("fmnist_cnn.keras").read_bytes()[:5000])
     assert complaint(path) == (
-        "PATH is damaged or cut short: File is not a zip file. Export or copy the model again."
+        "PATH is damaged or truncated: File is not a zip file. Export or copy the model again."
     )
 
 
@@ -86,7 +86,7 @@ def test_another_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"")
     assert complaint(path) == (
-        f"PATH is a zip file, but neither of Keras nor of torch.export. {SUPPORTED}"
+        f"PATH is a zip file, but neither from Keras nor from torch.export. {SUPPORTED}"
     )
 
 

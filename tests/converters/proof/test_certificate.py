@@ -10,7 +10,7 @@ import pytest
 
 from edgeq.converters.proof.certificate import certify, judge
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
-from edgeq.render.text import quantization_rows
+from edgeq.render.conversion import quantization_rows
 from edgeq.values import Certificate, FloatModel, OperatorReport, TensorSpec
 from edgeq.values.schemes import SCHEMES
 from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor

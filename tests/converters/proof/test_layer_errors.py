@@ -10,9 +10,9 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError

@@ -186,7 +186,7 @@ def test_links_inside_the_file_and_loops_are_normal(tmp_path: Path) -> None:
 def test_a_configuration_that_is_no_text(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "m.h5", config=np.array([1, 2]))
     assert complaint(path) == (
-        "PATH is not a whole HDF5 file: its model_config is no text but ndarray."
+        "PATH is not a whole HDF5 file: its model_config is not text but ndarray."
     )
     assert "can't decode byte" in complaint(write_h5(tmp_path / "n.h5", config=np.bytes_(b"\xff")))
 

@@ -127,7 +127,7 @@ def read(samples: Samples) -> list[Any]:
             "{} has a header of 4,294,967,295 bytes; edgeq reads 1 to 10,000. " + AGAIN,
         ),
         (b"\x93NUMPY\x09\x00\x10\x00{", "{} has version 9.0 of the .npy format"),
-        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is cut short within its header. " + AGAIN),
+        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is truncated within its header. " + AGAIN),
         (b"PK\x03\x04 and so on", "{} is not an .npy array: it begins with b'PK\\x03\\x04 and'. "),
         (b"", "{} is not an .npy array: it begins with b''. " + AGAIN),
         (b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000, "{} has a header that makes no sens"),
@@ -167,7 +167,7 @@ def test_so_many_samples_can_be_chosen_from(tmp_path: Path) -> None:
         few_bytes(),
         raises(
             f"{path} holds 4,000,000,000 samples; edgeq takes at most 5,000,000. "
-            "Give a part of them: some hundred calibrate, some thousand tell the accuracy."
+            "Give fewer: a few hundred calibrate, a few thousand measure the accuracy."
         ),
     ):
         open_samples(path, [VECTOR])

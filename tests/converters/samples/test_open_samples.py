@@ -279,7 +279,7 @@ def test_a_truncated_npz_is_told(tmp_path):
     np.savez(path, x=ROWS)
     path.write_bytes(path.read_bytes()[:200])
     with raises(
-        f"{path} is damaged or cut short: File is not a zip file. "
+        f"{path} is damaged or truncated: File is not a zip file. "
         "Save the arrays again with numpy.savez or numpy.savez_compressed."
     ):
         open_samples(path, [VECTOR])
@@ -291,7 +291,7 @@ def test_a_damaged_npz_member_is_told(tmp_path):
     content = bytearray(path.read_bytes())
     content[700:720] = bytes(20)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{re.escape(str(path))} is damaged or cut short: "):
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))} is damaged or truncated: "):
         list(open_samples(path, [VECTOR]).iterate())
 
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 import edgeq
 from edgeq import models
 from edgeq.accuracy.inference import read_interface, run_samples
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.safe_reading.keras_config import QAT_MODULES
 from edgeq.converters.training import qat_layers
 from edgeq.converters.training.learned_ranges import trained_granularity
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import QuantizationError, UnsupportedLayerError, UsageError
 from edgeq.tflite import flatbuffer
 

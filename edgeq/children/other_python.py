@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeq.children.launch import environment_for
+from edgeq.children.child import environment_for
 from edgeq.errors import MissingExtraError
 
 
