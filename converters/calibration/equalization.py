@@ -68,11 +68,18 @@ def find_pairs(tree: Any) -> tuple[Pair, ...]:
             continue
         code = operator.builtinOptions.fusedActivationFunction
         second, tensors = _follow(tree, graph, operator, readers, ends)
-        if code in (_NONE, _RELU, _RELU6) and second is not None:
-            consumer = graph.operators[second]
-            if _is_layer(tree, graph, consumer, uses) and _fits(tree, graph, operator, consumer):
-                ceiling = 6.0 if code == _RELU6 else np.inf
-                found.append(Pair(position, second, tensors, ceiling))
+        if second is None or code not in (_NONE, _RELU, _RELU6):
+            continue
+        consumer = graph.operators[second]
+        if _is_layer(tree, graph, consumer, uses):
+            first_name, name = (flatbuffer.operator_name(tree, op) for op in (operator, consumer))
+            (count, width) = (
+                flatbuffer.indices(graph.tensors[op.inputs[1]].shape)[axis]
+                for op, axis in ((operator, CHANNEL_AXIS[first_name]), (consumer, INPUT_AXIS[name]))
+            )
+            # A dense layer may count the channels once per position.
+            if width == count or (name == "FULLY_CONNECTED" and width % count == 0):
+                found.append(Pair(position, second, tensors, 6.0 if code == _RELU6 else np.inf))
     return tuple(found)
 
 
@@ -104,32 +111,20 @@ def _follow(
             break
         if name in CHANNEL_AXIS:
             return position, tuple(passed)
-        if name not in _COMMUTES or not _keeps_channels(tree, graph, reader):
+        if name not in _COMMUTES:
             break
-        current = flatbuffer.indices(reader.outputs)[0]
+        fused = getattr(reader.builtinOptions, "fusedActivationFunction", _NONE)
+        result = flatbuffer.indices(reader.outputs)[0]
+        before, after = (flatbuffer.indices(graph.tensors[i].shape) for i in (current, result))
+        # The last axis has to count the channels, behind a RESHAPE perhaps once per position.
+        keeps = before[-1] == after[-1]
+        if name == "RESHAPE":
+            keeps = after[-1] % before[-1] == 0 and len(after) == 2
+        if fused not in (_NONE, _RELU) or not keeps:
+            break
+        current = result
         passed.append(current)
     return None, ()
-
-
-def _keeps_channels(tree: Any, graph: Any, operator: Any) -> bool:
-    """Whether the last axis of the result counts the channels, perhaps once per position."""
-    if getattr(operator.builtinOptions, "fusedActivationFunction", _NONE) not in (_NONE, _RELU):
-        return False
-    before = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.inputs)[0]].shape)
-    after = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.outputs)[0]].shape)
-    if flatbuffer.operator_name(tree, operator) == "RESHAPE":
-        return after[-1] % before[-1] == 0 and len(after) == 2
-    return before[-1] == after[-1]
-
-
-def _fits(tree: Any, graph: Any, first: Any, second: Any) -> bool:
-    """Whether the consumer's filter has the producer's channels, perhaps once per position."""
-    axis = INPUT_AXIS[flatbuffer.operator_name(tree, second)]
-    width = flatbuffer.indices(graph.tensors[second.inputs[1]].shape)[axis]
-    own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
-    count = flatbuffer.indices(graph.tensors[first.inputs[1]].shape)[own]
-    is_dense = flatbuffer.operator_name(tree, second) == "FULLY_CONNECTED"
-    return width == count or (is_dense and width % count == 0)
 
 
 def equalize(

@@ -2,9 +2,9 @@
 
 An INT8 addition first brings its operands to a common scale, and its sum to the result's; each of
 these roundings is noise. With one scale for all three the sum is exact. That costs resolution where
-the ranges differ much, and is worth it where they hardly do, above all in recurrent layers, where
-the noise would pile up over the steps. (Stock calibration does half of it by accident: it reads an
-operand after the addition has overwritten it in place, and so gives it the union of both ranges.)
+the ranges differ much, and is worth it where they differ little, above all in recurrent layers,
+where the noise would add up over the steps. (Stock calibration does half of it by accident: it
+reads an operand after the addition has overwritten it in place, and so gives it the union of both.)
 """
 
 from __future__ import annotations
@@ -37,11 +37,8 @@ def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
     for _ in range(_PASSES):
         for operator in tree.subgraphs[0].operators:
             if flatbuffer.operator_name(tree, operator) in _SUMS:
-                touched = (
-                    *flatbuffer.indices(operator.inputs),
-                    *flatbuffer.indices(operator.outputs),
-                )
-                _unite(known, [index for index in touched if index in known])
+                read, made = map(flatbuffer.indices, (operator.inputs, operator.outputs))
+                _unite(known, [index for index in (*read, *made) if index in known])
     tensors = tuple(known[item.index] for item in ranges.tensors)
     if tensors == ranges.tensors:
         return None

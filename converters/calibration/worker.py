@@ -75,7 +75,13 @@ class Observer:
         edges = np.zeros((len(views), 2), np.float32)
         for place, (row, view) in enumerate(zip(edges, views, strict=True)):
             if view.size:
-                row[:] = self._extremes(place, view)
+                if place in self._channelwise:
+                    rows = view.reshape(-1, view.shape[-1])
+                    found = np.stack([rows.min(axis=0), rows.max(axis=0)])
+                    self._add_channels(place, found)
+                    row[:] = found[0].min(), found[1].max()
+                else:
+                    row[:] = np.min(view), np.max(view)
                 if place in self._rowwise:
                     self._add_needed(np.array([place]), *needed(view))
         broken = np.flatnonzero(~np.isfinite(edges).all(axis=1))
@@ -89,14 +95,6 @@ class Observer:
             for total, column in zip(self.sums, edges.T, strict=True):
                 total.add(column)
             self._count(number, views)
-
-    def _extremes(self, place: int, view: NDArray[np.float32]) -> tuple[Any, Any]:
-        if place not in self._channelwise:
-            return np.min(view), np.max(view)
-        rows = view.reshape(-1, view.shape[-1])
-        found = np.stack([rows.min(axis=0), rows.max(axis=0)])
-        self._add_channels(place, found)
-        return found[0].min(), found[1].max()
 
     def _add_needed(self, places: Any, low: Any, high: Any) -> None:
         self.needed[0, places] = np.minimum(self.needed[0, places], low)

@@ -37,9 +37,14 @@ def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, 
     for operator in graph.operators:
         reach = _reach(tree, graph, operator, known)
         for index in flatbuffer.indices(operator.outputs):
-            item = known.get(index)
-            floor = None if item is None else _floor(tree, operator, item, reach)
-            if item is not None and floor is not None:
+            if (item := known.get(index)) is None:
+                continue
+            peak, floor = _peak(item), 0.0  # the peak that it should have at least
+            if peak == 0:
+                floor = reach or 1.0
+            elif flatbuffer.operator_name(tree, operator) in CHANNEL_AXIS:
+                floor = reach * _NARROWEST
+            if peak < floor:
                 low, high = min(item.minimum, -floor), max(item.maximum, floor)
                 known[index] = replace(item, minimum=low, maximum=high)
                 estimated.append(item.name)
@@ -49,16 +54,6 @@ def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, 
 
 def _peak(item: TensorRange) -> float:
     return max(abs(item.minimum), abs(item.maximum))
-
-
-def _floor(tree: Any, operator: Any, item: TensorRange, reach: float) -> float | None:
-    """The peak the tensor's range should have at least, None when it is fine."""
-    if _peak(item) == 0:
-        return reach or 1.0
-    if flatbuffer.operator_name(tree, operator) in CHANNEL_AXIS:
-        least = reach * _NARROWEST
-        return least if _peak(item) < least else None
-    return None
 
 
 def _reach(tree: Any, graph: Any, operator: Any, known: dict[int, TensorRange]) -> float:

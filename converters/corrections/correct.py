@@ -59,7 +59,7 @@ def correct(
 
     Args:
         model: the float model that was quantized.
-        quantized: the flatbuffer made of it.
+        quantized: the flatbuffer that was made from it.
         samples: input name to array without batch dimension, real units; all are held in memory
             together with the activations of the layers at work.
         corrections: names in `CORRECTIONS` that are not in `BEFORE`.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Real = NDArray[np.float64]
 
 # Parts of the mean diagonal added to it, at least and per input and row. Without them, with few
-# rows, inputs that hardly ever changed would have to compensate the errors of all others.
+# rows, inputs that changed very little would have to compensate the errors of all others.
 _DAMPING = 0.01
 _DAMPING_BY_ROWS = 0.1
 _BLOCK = 64

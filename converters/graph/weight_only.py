@@ -22,7 +22,7 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
 
     Args:
         content: a float flatbuffer.
-        per_channel: one scale per output channel, else one per tensor.
+        per_channel: one scale per output channel, not one per tensor.
 
     Returns:
         The flatbuffer; operator versions are those of the float model (see `refresh_versions`).

@@ -49,7 +49,7 @@ def block_details(tensor: Any) -> Any:
 
 
 def _store_rows(tree: Any, graph: Any, operator: Any, tensor: Any) -> None:
-    """Store `tensor` as rows, and reshape what `operator` makes of it."""
+    """Store `tensor` as rows, and reshape the result of `operator`, which reads it."""
     kit = flatbuffer.schema()
     details = block_details(tensor)
     stored = graph.tensors[details.scales]

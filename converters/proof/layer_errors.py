@@ -44,7 +44,7 @@ class Step:
         position: in the float model.
         twin: in the quantized model.
         inputs: float tensor index to its values, of what is computed.
-        wanted: float tensor index to the float result.
+        expected: float tensor index to the float result.
         alone: the same, from the twin on these inputs.
         accumulated: the same, from the twin in the quantized model.
     """
@@ -52,21 +52,21 @@ class Step:
     position: int
     twin: int
     inputs: Values
-    wanted: Values
+    expected: Values
     alone: Values
     accumulated: Values
 
     @property
     def own_error(self) -> float:
         """Squared error of the twin alone, relative to the energy; of the worst result."""
-        return max(relative_error(self.wanted[index], self.alone[index]) for index in self.wanted)
+        return max(
+            relative_error(self.expected[index], self.alone[index]) for index in self.expected
+        )
 
     @property
     def accumulated_error(self) -> float:
         """The same in the quantized model."""
-        return max(
-            relative_error(self.wanted[index], self.accumulated[index]) for index in self.wanted
-        )
+        return max(relative_error(real, self.accumulated[i]) for i, real in self.expected.items())
 
 
 class Pair:

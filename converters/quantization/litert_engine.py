@@ -33,7 +33,7 @@ Recipe = list[dict[str, Any]]
 
 
 def find() -> OtherPython:
-    """This Python where it has litert-quantizer, else the one that EDGEQ_LITERT_PYTHON names.
+    """This Python if it has litert-quantizer, otherwise the one that EDGEQ_LITERT_PYTHON names.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
@@ -63,7 +63,7 @@ def weight_recipe(content: bytes, bits: int, granularity: str, *, is_dynamic: bo
         content: the float flatbuffer.
         bits: 8 or 4.
         granularity: "channel", "tensor" or "block:N".
-        is_dynamic: the kernel takes integer weights, else a DEQUANTIZE widens them to float.
+        is_dynamic: the kernel takes integer weights; otherwise a DEQUANTIZE widens them to float.
     """
     tree = flatbuffer.parse(content, "the float model")
     size = int(granularity.removeprefix("block:")) if granularity.startswith("block:") else 0

@@ -133,22 +133,19 @@ def _ask_teacher(
 
 def _losses(trained: Any, targets: Arrays) -> tuple[list[Any], list[_Loss]]:
     """Per output the student's tensor to compare, and the loss to compare it with."""
+    divergences = {"softmax": _softmax_divergence, "sigmoid": _sigmoid_divergence}
     tensors: list[Any] = []
     losses: list[_Loss] = []
     for output, target in zip(trained.outputs, targets, strict=True):
         logits, activation = _before_activation(output)
         tensors.append(logits)
-        if activation == "softmax":
-            losses.append(_softmax_divergence)
-        elif activation == "sigmoid":
-            losses.append(_sigmoid_divergence)
-        else:
-            losses.append(_squared_error(max(float(np.var(target)), _TINY)))
+        variance = max(float(np.var(target)), _TINY)
+        losses.append(divergences.get(activation) or _squared_error(variance))
     return tensors, losses
 
 
 def _before_activation(output: Any) -> tuple[Any, str]:
-    """The logits behind a final softmax or sigmoid with its name; else the output itself."""
+    """The logits behind a final softmax or sigmoid with its name; otherwise the output."""
     tensor = output
     while isinstance(tensor._keras_history.operation, (keras.layers.Identity, FakeQuantize)):
         tensor = tensor._keras_history.operation.input

@@ -35,7 +35,17 @@ def trained_granularity(model: Any) -> str | None:
         model: path of a model, or a live one; nothing heavy is imported to look.
     """
     if isinstance(model, (str, Path)):
-        found = set(_stored_granularities(Path(model)))
+        found, pending = set(), [keras_file.peek(Path(model))]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, dict):
+                if str(item.get("registered_name")).startswith(QAT_PREFIX):
+                    config = item.get("config")
+                    given = config.get("granularity") if isinstance(config, dict) else None
+                    found.add(given if isinstance(given, str) else "channel")
+                pending += item.values()
+            elif isinstance(item, list):
+                pending += item
     else:
         own = getattr(model, "_flatten_layers", lambda: ())()
         found = {
@@ -44,20 +54,6 @@ def trained_granularity(model: Any) -> str | None:
             if type(layer).__module__ == _LAYERS
         }
     return None if not found else "tensor" if "tensor" in found else "channel"
-
-
-def _stored_granularities(path: Path) -> Iterator[str]:
-    pending = [keras_file.peek(path)]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            if str(item.get("registered_name")).startswith(QAT_PREFIX):
-                config = item.get("config")
-                given = config.get("granularity") if isinstance(config, dict) else None
-                yield given if isinstance(given, str) else "channel"
-            pending += item.values()
-        elif isinstance(item, list):
-            pending += item
 
 
 def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None) -> Scheme:

@@ -50,7 +50,7 @@ def _computing(mode: str) -> Iterator[None]:
 def unquantized() -> contextlib.AbstractContextManager[None]:
     """Inside, the layers compute in float: the model with its batch normalization folded.
 
-    It holds for direct calls, `model(x)`; `predict` keeps the function it has traced before.
+    It applies to direct calls, `model(x)`; `predict` keeps the function it has traced before.
     """
     return _computing("unquantized")
 

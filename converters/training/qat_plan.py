@@ -149,7 +149,7 @@ def _check_axis(step: Step) -> None:
 
 
 def _as_relu(layer: Any) -> Relu | None:
-    """The ReLU that TensorFlow Lite fuses, if a layer is one, else None."""
+    """The ReLU that TensorFlow Lite fuses, if a layer is one, or None."""
     if type(layer) is layers.ReLU:
         is_plain = not layer.negative_slope and not layer.threshold
         return Relu(layer.max_value) if is_plain else None

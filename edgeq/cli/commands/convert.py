@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
+from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
 from edgeq.converters.quantization.schemes import GRANULARITIES
@@ -91,7 +92,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--corrections", default="auto", show_default=True, metavar="NAMES",
     help="Made after quantization without labels, each kept only where it lowers the error: none, "
-    "auto, or some of equalize,saturate,bias,rounding,refit,clip.",
+    "auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
     "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,

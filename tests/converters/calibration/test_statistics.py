@@ -228,7 +228,7 @@ def test_divergence_is_that_of_kullback_and_leibler() -> None:
 
 def test_mass_that_no_level_stands_for_costs_sixteen() -> None:
     # The first kept bin is empty, so that the 3 outside stand alone; 3 of 6 are lost, and the
-    # other 3 are taken for all: 3/6 * 16 + 3/6 * log(3/6).
+    # other 3 count as all: 3/6 * 16 + 3/6 * log(3/6).
     found = statistics_module._divergence(linear(bin_10=3, bin_41=3), 40, 550)
     assert found == pytest.approx(8 + 0.5 * math.log(0.5))
     assert statistics_module._divergence(linear(bin_10=3, bin_599=1), 40, 550) == 16.0

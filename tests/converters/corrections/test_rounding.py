@@ -160,7 +160,7 @@ def test_clipping_cuts_a_weight_that_costs_the_others_their_steps(inputs: Real) 
     weights = np.random.default_rng(3).normal(scale=0.1, size=(2, 4, 24))
     weights[:, 0, 0] = 1.0
     quiet = inputs.copy()
-    quiet[..., 0] *= 1e-3  # and the input it belongs to hardly moves
+    quiet[..., 0] *= 1e-3  # and the input it belongs to changes very little
     full = np.abs(weights).max(axis=-1) / 7
     found = rounding.clip_scales(weights, moments_of(quiet, quiet), full)
     assert (found[:, 0] < full[:, 0]).all()
