@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from edgeq.errors import MissingExtraError, TrackingError
 from edgeq.files import scratch
 from edgeq.history.figures import summarize
 from edgeq.history.values import METRICS, Entry, Figure, Summary
-from edgeq.records.reading import Record
+from edgeq.records.reading import Record, walk
 from edgeq.values import BenchRun, ConvertOptions, DataRef
+from edgeq.wording import file_name
 
 _DIGEST_TAG = "edgeq.record_sha256"
 _MOST_CHARACTERS = 500  # of a parameter, on servers of before MLflow 2.10
@@ -113,7 +113,7 @@ class MlflowTracker:
         run = self._client.create_run(
             experiment,
             start_time=moment,
-            run_name=f"{record.kind} {_base(entry.model or '')}".strip(),
+            run_name=f"{record.kind} {file_name(entry.model or '')}".strip(),
         )
         identity = str(run.info.run_id)
         try:
@@ -179,7 +179,7 @@ def metrics_of(summary: Summary) -> dict[str, float]:
 def _prefix(figure: Figure, summary: Summary) -> Iterator[str]:
     if len(summary.devices) > 1 and figure.device is not None:
         yield figure.device
-    yield _base(figure.model)
+    yield file_name(figure.model)
 
 
 def params_of(record: Record, summary: Summary) -> dict[str, str]:
@@ -189,7 +189,7 @@ def params_of(record: Record, summary: Summary) -> dict[str, str]:
         found["model"] = summary.model[0]
     if record.provenance is not None:
         found["edgeq"] = record.provenance.edgeq
-    for item in _walk(record.value):
+    for item in walk(record.value):
         if isinstance(item, DataRef):
             found.setdefault("data", item.source)
         elif isinstance(item, ConvertOptions):
@@ -219,7 +219,7 @@ def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
         found["edgeq.model_sha256"] = summary.model[1]
     if record.provenance is not None:
         found["edgeq.environment_sha256"] = record.provenance.environment_sha256
-    data = next((item for item in _walk(record.value) if isinstance(item, DataRef)), None)
+    data = next((item for item in walk(record.value) if isinstance(item, DataRef)), None)
     if data is not None:
         found["edgeq.data_sha256"] = data.sha256
     if entry.git_commit is not None:
@@ -227,23 +227,8 @@ def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _walk(value: Any) -> Iterator[Any]:
-    """Every value inside a value, itself first, in the order of the fields."""
-    yield value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for part in dataclasses.fields(value):
-            yield from _walk(getattr(value, part.name))
-    elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
-        for item in value:
-            yield from _walk(item)
-
-
 def _milliseconds(moment: str) -> int:
     try:
         return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
     except ValueError:  # a record that somebody else made
         return int(time.time() * 1000)
-
-
-def _base(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

@@ -20,6 +20,7 @@ from edgeq.history.values import (
     TrendSeries,
 )
 from edgeq.values import Issue
+from edgeq.wording import file_name
 
 _Key = tuple[str, str, tuple[Condition, ...]]
 
@@ -145,7 +146,7 @@ def _pair(
 
 
 def _place(figure: Figure) -> tuple[str, str | None]:
-    return figure.model.rsplit("/", 1)[-1], figure.device
+    return file_name(figure.model), figure.device
 
 
 def _change(metric: str, before: Figure | None, after: Figure | None) -> FigureChange:

@@ -43,9 +43,9 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
          "[regression]."),
         ("[policy]\n\nmax_size = 300\n",
          "F, line 3: max_size must be a size in quotes with one of B, kB, MB, GB, KiB, MiB, GiB, "
-         'such as "300 kB", not 300. Such as max_size = "300 kB"'),
+         'such as "300 kB", not 300. For example: max_size = "300 kB"'),
         ("[policy]\nmax_drop_points = -1\n",
-         "F, line 2: max_drop_points must be a number that is 0 or more, not -1. Such as "
+         "F, line 2: max_drop_points must be a number that is 0 or more, not -1. For example: "
          "max_drop_points = 0.5"),
         ("[policy]\nruns_on = 2.1\n",
          'F, line 2: runs_on must be a TensorFlow release in quotes, such as "2.14", not 2.1. Such '
@@ -62,17 +62,17 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
          "F, line 3: speed_must_be must be 'proven' or 'not-disproven', not 'prooven'. Did you "
          "mean 'proven'?"),
         ("[policy]\nmax_p50_ms = 1\n",
-         "F, line 2: max_p50_ms cannot stand in [policy]. It belongs in [policy.devices.NAME]."),
+         "F, line 2: max_p50_ms is not allowed in [policy]. It belongs in [policy.devices.NAME]."),
         ("[policy.devices.pi4]\naccept = []\n",
-         "F, line 2: accept cannot stand in [policy.devices.pi4]. It belongs in [policy]."),
+         "F, line 2: accept is not allowed in [policy.devices.pi4]. It belongs in [policy]."),
         ("[policy]\nmin_sqnr_db = 1\n[policy.devices.pi4]\n",
          "F, line 3: [policy.devices.pi4] has no rule. Rules there are max_p50_ms, max_p90_ms, "
          "max_p99_ms, max_init_ms, min_speedup, max_peak_memory, max_arena."),
         ("[policy]\nmin_accuracy = 0.9\n",
-         "F, line 2: min_accuracy must be per cent, above 1 and at most 100, not 0.9. Such as "
+         "F, line 2: min_accuracy must be per cent, above 1 and at most 100, not 0.9. For example: "
          "min_accuracy = 90"),
         ("[policy]\nmin_sqnr_db = true\n",
-         "F, line 2: min_sqnr_db must be a number, not True. Such as min_sqnr_db = 25"),
+         "F, line 2: min_sqnr_db must be a number, not True. For example: min_sqnr_db = 25"),
         ("[policy]\nmin_sqnr_db = 1\naccept = ['bench.emulated']\n",
          "F, line 3: bench.emulated is an error, and only warnings can be accepted."),
         ("[policy]\naccept = []\n",
