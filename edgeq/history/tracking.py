@@ -1,7 +1,7 @@
 """Records on the MLflow tracking server that a team already has.
 
-One run for each record: its figures as metrics, what was decided as parameters, digests and
-validity as tags, and the record itself as an artifact.
+One run for each record: its figures as metrics, its options as parameters, digests and validity as
+tags, and the record itself as an artifact.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where a record is on the server.
+    """The place of a record on the server.
 
     Attributes:
         address: for a browser where the server has a web address, else the run's id.
@@ -57,7 +57,7 @@ class MlflowTracker:
 
     Args:
         uri: as MLflow takes it, e.g. "http://host:5000".
-        experiment: made when it is not there.
+        experiment: created if it does not exist.
 
     Raises:
         MissingExtraError: MLflow is not installed here.
@@ -86,7 +86,7 @@ class MlflowTracker:
             entry: of the history, for its tags and commit.
 
         Raises:
-            TrackingError: the server does not answer, or refuses it; its run is then marked FAILED.
+            TrackingError: the server does not answer or rejects it; its run is then marked FAILED.
         """
         with self._explaining():
             experiment = self._find_experiment()
@@ -142,19 +142,19 @@ class MlflowTracker:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        """The server's refusals, and what requests raises on the way there, in our words."""
+        """Raise the server's and the network's errors as `TrackingError`."""
         try:
             yield
         except (self._error, OSError) as error:
             words = " ".join(str(error).split())
             raise TrackingError(
-                f"MLflow at {self._uri} did not take the record: {words[:_MOST_WORDS]}",
+                f"MLflow at {self._uri} rejected the record: {words[:_MOST_WORDS]}",
                 hint="The record is in the history; run the same command again to log it.",
                 details=str(error),
             ) from error
 
 
-# ---------------------------------------------------------------- what a run holds
+# ---------------------------------------------------------------- the contents of a run
 
 
 def metrics_of(summary: Summary) -> dict[str, float]:
@@ -183,7 +183,7 @@ def _prefix(figure: Figure, summary: Summary) -> Iterator[str]:
 
 
 def params_of(record: Record, summary: Summary) -> dict[str, str]:
-    """What was decided: models, data, options, threads, runtime."""
+    """The parameters of a run: models, data, options, threads, runtime."""
     found: dict[str, str] = {"kind": record.kind}
     if summary.model is not None:
         found["model"] = summary.model[0]
@@ -206,7 +206,7 @@ def params_of(record: Record, summary: Summary) -> dict[str, str]:
 
 
 def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
-    """What identifies the record and says whether to believe it."""
+    """The tags of a run: the record's identity and validity."""
     found = {
         _DIGEST_TAG: record.sha256,
         "edgeq.kind": record.kind,
