@@ -2,8 +2,8 @@
 
     python benchmarks/board.py DEVICE [MODEL]
 
-DEVICE is any that `edgeq bench --device` takes; it is set up first, which is not counted. Each run
-is a process of its own, as a user's command is. A measurement, not a gate.
+DEVICE is any device of `edgeq bench --device`. The script sets it up first, which is not
+counted. Each run is a separate process, as a user's command is. This is a measurement, not a gate.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ RUNS = 7
 CODE = """
 import sys, time
 from pathlib import Path
-from edgeq.device_runners import measure
-from edgeq.device_runners.device import resolve_device
+from edgeq.device_runners.measuring import run_job
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import BenchOptions
 device = resolve_device(sys.argv[1])
 def show(event):
     if event.get("step") == "warm up":
         print("FIRST", time.time(), flush=True)
-measure.bench([Path(sys.argv[2])], device, BenchOptions(runs=30), on_event=show)
+run_job.bench([Path(sys.argv[2])], device, BenchOptions(runs=30), on_event=show)
 print("SENT", getattr(device, "sent_bytes", 0))
 """
 

@@ -7,10 +7,10 @@ The files are chains of equal convolutions: A and A' with as many layers and oth
 of the run together. Each verdict is the gate's own, on records of `edgeq bench`, at a limit of 0 %
 growth of p50. Doubts such as bench.load are accepted, so that they hide no false alarm.
 
-- in turns: `bench A A' B`, A' and B against A, once for each of --pairs;
-- in turns with --rounds 30: `bench A A' C --rounds 30`, once for each of --precise;
-- apart: `bench A` and `bench B`, --benches times each; each later A against each earlier one, and
-  each B against each A.
+- one bench: `bench A A' B`, A' and B against A, once for each of --pairs;
+- one bench with --rounds 30: `bench A A' C --rounds 30`, once for each of --precise;
+- two records: `bench A` and `bench B`, --benches times each; each later A against each earlier
+  one, and each B against each A.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgeq import api, storage, timing
+from edgeq import api, timing
+from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
-from edgeq.inspection import inspect_model
-from edgeq.records import Record, read_record
+from edgeq.inspection.contents import inspect_model
+from edgeq.records.reading import Record, read_record
 from edgeq.values import BenchResult
 
 PRECISE_ROUNDS = 30
@@ -65,7 +66,7 @@ def make_models(folder: Path, layers: int) -> dict[str, Path]:
 
 
 class Laboratory:
-    """Measures and judges, and keeps what is asked for at the end.
+    """Measures and judges, and keeps the verdicts for the final table.
 
     Attributes:
         pairs: p50 of a file and of A in the same round, by letter.
@@ -149,8 +150,8 @@ def measure_apart(lab: Laboratory, count: int) -> tuple[list[Record], list[Recor
 
 
 def report(lab: Laboratory) -> None:
-    """What the verdicts are to be read with."""
-    print("\nTrue ratios to A, of all rounds in turns:")
+    """Print the true ratios and the load, which explain the verdicts."""
+    print("\nTrue ratios to A, of all rounds of one bench:")
     for name, pairs in lab.pairs.items():
         if pairs:
             ratio = timing.ratio_of_rounds(*zip(*pairs, strict=True))
@@ -178,18 +179,18 @@ def main() -> None:
         lab = Laboratory(folder, make_models(folder, given.layers))
         good = []
         equal, slower = measure_in_turns(lab, "B", given.pairs, None)
-        good.append(share("in turns, A' against A", equal, is_alarm=True))
-        good.append(share("in turns, 5 % slower", slower, is_alarm=False))
+        good.append(share("one bench, A' against A", equal, is_alarm=True))
+        good.append(share("one bench, 5 % slower", slower, is_alarm=False))
         equal, slower = measure_in_turns(lab, "C", given.precise, PRECISE_ROUNDS)
-        label = f"in turns, --rounds {PRECISE_ROUNDS}"
+        label = f"one bench, --rounds {PRECISE_ROUNDS}"
         good.append(share(f"{label}, A' against A", equal, is_alarm=True))
         good.append(share(f"{label}, 1 % slower", slower, is_alarm=False))
         own, more = measure_apart(lab, given.benches)
         equal = [lab.judge("A", now, [before]) for place, before in enumerate(own)
                  for now in own[place + 1 :]]  # fmt: skip
-        good.append(share("apart, A against A", equal, is_alarm=True))
+        good.append(share("two records, A against A", equal, is_alarm=True))
         slower = [lab.judge("B", now, [before]) for before in own for now in more]
-        good.append(share("apart, 5 % slower", slower, is_alarm=False))
+        good.append(share("two records, 5 % slower", slower, is_alarm=False))
         report(lab)
     sys.exit(0 if all(good) else 1)
 

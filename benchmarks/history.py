@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from edgeq.history import Filter, open_history
-from edgeq.history.exchange import Item
+from edgeq.history.export_import import Item
 
 WRITERS = 8
 RUNS = 5
@@ -31,7 +31,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from edgeq.history import open_history
-from edgeq.history.exchange import Item
+from edgeq.history.export_import import Item
 database, record, first, last = sys.argv[1:]
 template = Path(record).read_bytes()
 def show(addition):

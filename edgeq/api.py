@@ -7,34 +7,28 @@ print(result.quality.drop_points, result.certificate.min_runtime_version)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import quantmath, scratch, storage
-from edgeq.comparison import compare_pair
-from edgeq.conversion import convert_model, float_tflite
-from edgeq.converters.preprocessing import parse_preprocessing
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.samples import open_samples
+from edgeq.accuracy.inference import read_interface
+from edgeq.comparison.compare import compare_pair
+from edgeq.comparison.evaluate import evaluate_models
+from edgeq.conversion.convert import convert_model
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners import phone_bench, runtimes
-from edgeq.device_runners.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import bench as measuring
 from edgeq.errors import UsageError
-from edgeq.evaluation import (
-    Scorer,
-    labelled_pairs,
-    require_clear_names,
-    run_pairs,
-    score_interval,
-)
-from edgeq.exporting import read_preprocessing
-from edgeq.files import unchanged
-from edgeq.inference import read_interface
-from edgeq.issues import make_issue
+from edgeq.progress import OnProgress, quiet
+from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,
@@ -44,17 +38,11 @@ from edgeq.values import (
     ConvertOptions,
     DebugReport,
     Evaluation,
-    Issue,
     TuneOptions,
     Tuning,
 )
 
 PathLike = str | Path
-OnProgress = Callable[[str, int, int | None], None]
-
-
-def _quiet(step: str, done: int, total: int | None) -> None:
-    """The library prints nothing."""
 
 
 def convert(
@@ -66,7 +54,7 @@ def convert(
     preprocess: Sequence[str] = (),
     options: ConvertOptions | None = None,
     verbose: bool = False,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Conversion:
@@ -110,7 +98,7 @@ def tune(
     device: str | Device = "local",
     python: PathLike | None = None,
     verbose: bool = False,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Tuning:
@@ -162,14 +150,14 @@ def bench(
     python: PathLike | None = None,
     options: BenchOptions | None = None,
     data: Any = None,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> BenchResult:
     """Measure latency and memory of `.tflite` files, in turns, on one device.
 
     Args:
         models: the first one is what the others' speed-up refers to.
-        device: see `device_runners.device.KNOWN_FORMS`.
+        device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
@@ -183,7 +171,7 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return phone_bench.bench(
+    return measuring.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
 
@@ -198,7 +186,7 @@ def evaluate(
     seed: int = 0,
     device: str = "local",
     python: PathLike | None = None,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **options: Any,
 ) -> tuple[Evaluation, ...]:
     """Accuracy of models on labelled data.
@@ -216,65 +204,16 @@ def evaluate(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     texts = None if preprocess is None else _as_list(preprocess)
-    with unchanged(*_as_list(models)), scratch.folder() as folder:
-        found = [
-            _evaluate(
-                Path(model), folder, data, _as_list(metrics), texts, samples, seed, target,
-                on_progress, options,
-            )
-            for model in _as_list(models)
-        ]  # fmt: skip
-    fed = [item.preprocessing for item in found]
-    return tuple(
-        replace(item, issues=(*item.issues, *_fed_differently(item, fed))) for item in found
-    )
-
-
-def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
-    """A doubt about a model that was fed the raw samples while others were not."""
-    other = next((texts for texts in fed if texts), None)
-    if item.preprocessing or other is None:
-        return ()
-    message = (
-        f"{item.model.path} carries no preprocessing and was fed the samples as they are, another "
-        f"model {' '.join(other)!r}; declare it for all with --preprocess."
-    )
-    return (make_issue("eval.fed_differently", message),)
-
-
-def _evaluate(
-    model: Path,
-    folder: Path,
-    data: Any,
-    metrics: Sequence[str],
-    preprocess: Sequence[str] | None,
-    samples: int | None,
-    seed: int,
-    device: Device,
-    on_progress: OnProgress,
-    options: dict[str, Any],
-) -> Evaluation:
-    path = float_tflite(model, folder, ConvertOptions())
-    interface = read_interface(path)
-    texts = read_preprocessing(path) if preprocess is None else preprocess
-    opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
-    require_clear_names(opened.class_names, interface.outputs)
-    scorer = Scorer(metrics)
-    pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
-    for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
-        scorer.add(outputs, labels)
-    values = scorer.values()
-    return Evaluation(
-        model=storage.refer(model),
-        data=opened.ref,
-        sample_count=scorer.count,
-        runtime=runtimes.choose_runtime(device, options.get("runtime")),
-        metrics=values,
-        interval=score_interval(values[0], scorer.count),
-        preprocessing=tuple(texts),
-        issues=opened.issues,
-        device=device.facts().device,
-        processor=device.facts().processor,
+    return evaluate_models(
+        [Path(model) for model in _as_list(models)],
+        data,
+        metrics=_as_list(metrics),
+        preprocess=texts,
+        samples=samples,
+        seed=seed,
+        device=target,
+        on_progress=on_progress,
+        **options,
     )
 
 
@@ -291,7 +230,7 @@ def compare(
     python: PathLike | None = None,
     bench_options: BenchOptions | None = None,
     latency: bool = True,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
     **options: Any,
 ) -> Comparison:
     """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
@@ -332,7 +271,7 @@ def debug(
     samples: int = 64,
     seed: int = 0,
     try_remedies: bool = True,
-    on_progress: OnProgress = _quiet,
+    on_progress: OnProgress = quiet,
 ) -> DebugReport:
     """Which layers of a quantized model lose accuracy, why, and what helps.
 

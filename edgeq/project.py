@@ -20,9 +20,9 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from edgeq import storage
 from edgeq.errors import UsageError
-from edgeq.files import read_file
+from edgeq.files import storage
+from edgeq.files.reading import read_file
 from edgeq.values import FileRef
 
 _MOST_BYTES = 16 << 20

@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
-from edgeq import __version__
 from edgeq.errors import UsageError
 from edgeq.values import Provenance
+from edgeq.version import VERSION
 
 # What decides the bytes of a model and the figures of a run on this machine.
 _TOOLS = (
@@ -60,11 +60,11 @@ def _environment() -> Provenance:
         except PackageNotFoundError:
             continue
     system = f"{platform.system()} {platform.release()}"
-    fields = (__version__, platform.python_version(), system, platform.machine(), *tools)
+    fields = (VERSION, platform.python_version(), system, platform.machine(), *tools)
     digest = hashlib.sha256(repr(fields).encode()).hexdigest()
     return Provenance(
         created="",
-        edgeq=__version__,
+        edgeq=VERSION,
         python=platform.python_version(),
         system=system,
         machine=platform.machine(),

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner
 
-from edgeq import api, models, records
+from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.lowering import FileReader
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.source import identify
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.lowering.lower import FileReader
+from edgeq.converters.lowering.model_kinds import identify
+from edgeq.records import reading
 from edgeq.values import ConvertOptions, FloatModel
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -215,7 +216,7 @@ def record_files(
     folder = make_once(
         tmp_path_factory, "records", lambda made: _write_records(made, int8_mobilenet, float_file)
     )
-    return {kind: folder / f"{kind}.json" for kind in (*records.KINDS, *records.FLEET_KINDS)}
+    return {kind: folder / f"{kind}.json" for kind in (*reading.KINDS, *reading.FLEET_KINDS)}
 
 
 def _write_records(folder: Path, int8_mobilenet: Path, float_file: Path) -> None:

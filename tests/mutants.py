@@ -52,15 +52,18 @@ _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "certificate": (
-        "converters/certificate.py",
+        "converters/proof/certificate.py",
         (
-            "tests/converters/test_certificate.py",
-            *(f"--deselect=tests/converters/test_certificate.py::{name}" for name in _REAL_MODELS),
+            "tests/converters/proof/test_certificate.py",
+            *(
+                f"--deselect=tests/converters/proof/test_certificate.py::{name}"
+                for name in _REAL_MODELS
+            ),
         ),
     ),
-    "proof": ("edgeq/proof.py", ("tests/test_proof.py",)),
-    "judging": ("edgeq/judging.py", ("tests/test_judging.py",)),
-    "metrics": ("edgeq/metrics.py", ("tests/test_metrics.py",)),
+    "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
+    "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
+    "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
     "gate": ("edgeq/gating/gate.py", _GATE),
     "judges": ("edgeq/gating/judges.py", _GATE),
@@ -68,15 +71,27 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "regressions": ("edgeq/gating/regressions.py", _GATE),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
     "health": (
-        "device_runners/health.py",
-        ("tests/device_runners/test_health.py", "tests/test_timing.py"),
+        "device_runners/measuring/health.py",
+        ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
-    "rounding": ("converters/rounding.py", ("tests/converters/test_rounding.py",)),
-    "statistics": ("converters/statistics.py", ("tests/converters/test_statistics.py",)),
-    "golden": ("edgeq/packaging/golden.py", ("tests/packaging/test_golden.py",)),
-    "verify": ("edgeq/packaging/verifying.py", ("tests/packaging/test_verifying.py",)),
-    "proving": ("edgeq/packaging/proving.py", ("tests/packaging/test_proving.py",)),
-    "storage": ("edgeq/storage.py", ("tests/test_storage.py",)),
+    "rounding": (
+        "converters/corrections/rounding.py",
+        ("tests/converters/corrections/test_rounding.py",),
+    ),
+    "statistics": (
+        "converters/calibration/statistics.py",
+        ("tests/converters/calibration/test_statistics.py",),
+    ),
+    "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
+    "verify": (
+        "edgeq/packaging/verification/verify.py",
+        ("tests/packaging/verification/test_verify.py",),
+    ),
+    "proving": (
+        "edgeq/packaging/verification/all_checks.py",
+        ("tests/packaging/verification/test_all_checks.py",),
+    ),
+    "storage": ("edgeq/files/storage.py", ("tests/files/test_storage.py",)),
 }
 
 # Simulations cost seconds; what they hold, tests of literal values must hold as well.

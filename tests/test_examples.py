@@ -53,10 +53,12 @@ NEEDS = {
     "signed.zip": "EDGEQ_TFLITE_MICRO_PYTHON",
     "firmware": "EDGEQ_TFLITE_MICRO_PYTHON",
     "old-env": "EDGEQ_TFLITE_RUNTIME_PYTHON",
-    "emulated:arm64": "EDGEQ_EXAMPLES_ON_BOARDS",  # tests/device_runners/test_emulated.py runs them
-    "adb": "EDGEQ_EXAMPLES_ON_PHONES",  # tests/device_runners/test_phone.py does
+    # tests/device_runners/devices/test_emulated.py and test_android_shell.py run them
+    "emulated:arm64": "EDGEQ_EXAMPLES_ON_BOARDS",
+    "adb": "EDGEQ_EXAMPLES_ON_PHONES",
     "tcp://": "EDGEQ_EXAMPLES_ON_CLUSTERS",  # tests/tuning/test_cluster.py does
-    "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",  # tests/test_explorer.py does
+    # tests/inspection/test_explorer.py does
+    "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }

@@ -13,34 +13,64 @@ from typing import Any
 
 import click
 
-from edgeq import __version__
 from edgeq.cli.printing import say, show_error, show_usage
 from edgeq.errors import EdgeqError, OutputError, SandboxWarning
+from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
 
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
-    "init": ("edgeq.cli.init", "Write an edgeq.toml for a model, to be filled in."),
-    "run": ("edgeq.cli.run", "Do all that edgeq.toml describes, skipping what is unchanged."),
-    "convert": ("edgeq.cli.convert", "Convert a trained model to a proven .tflite."),
-    "tune": ("edgeq.cli.tune", "Find the fastest INT8 or mixed model inside an accuracy budget."),
-    "bench": ("edgeq.cli.bench", "Measure latency and memory of .tflite files."),
-    "profile": ("edgeq.cli.profile", "Time per operator of .tflite files, INT8 beside FP32."),
-    "eval": ("edgeq.cli.evaluate", "Measure accuracy on labelled data."),
-    "compare": ("edgeq.cli.compare", "FP32 against INT8: accuracy, outputs, size, latency."),
-    "debug": ("edgeq.cli.debug", "Which layers of a quantized model lose accuracy, and why."),
-    "parity": ("edgeq.cli.parity", "Whether kernels and devices compute the same values."),
-    "inspect": ("edgeq.cli.inspect", "What is inside a .tflite: operators, tensors, bytes."),
-    "report": ("edgeq.cli.report", "One page from the records of a model, the verdict first."),
-    "gate": ("edgeq.cli.gate", "Hold records against a policy, for CI: exit status 0, 3 or 4."),
-    "package": ("edgeq.cli.package", "Package a .tflite for Android, iOS, C or Python."),
-    "verify": ("edgeq.cli.verify", "Prove that a package is what was measured."),
-    "show": ("edgeq.cli.show", "Print records that other verbs wrote."),
-    "history": ("edgeq.cli.history", "Keep records, compare them, and see figures over time."),
-    "devices": ("edgeq.cli.devices", "Name boards, ask whether they answer, set them up."),
-    "doctor": ("edgeq.cli.doctor", "Whether a machine can run models, and what would mend it."),
-    "demo": ("edgeq.cli.demo", "Convert and compare the model that ships with edgeq."),
+    "init": ("edgeq.cli.commands.init", "Write an edgeq.toml for a model, to be filled in."),
+    "run": (
+        "edgeq.cli.commands.run",
+        "Do all that edgeq.toml describes, skipping what is unchanged.",
+    ),
+    "convert": ("edgeq.cli.commands.convert", "Convert a trained model to a proven .tflite."),
+    "tune": (
+        "edgeq.cli.commands.tune",
+        "Find the fastest INT8 or mixed model inside an accuracy budget.",
+    ),
+    "bench": ("edgeq.cli.commands.bench", "Measure latency and memory of .tflite files."),
+    "profile": (
+        "edgeq.cli.commands.profile",
+        "Time per operator of .tflite files, INT8 beside FP32.",
+    ),
+    "eval": ("edgeq.cli.commands.evaluate", "Measure accuracy on labelled data."),
+    "compare": (
+        "edgeq.cli.commands.compare",
+        "FP32 against INT8: accuracy, outputs, size, latency.",
+    ),
+    "debug": (
+        "edgeq.cli.commands.debug",
+        "Which layers of a quantized model lose accuracy, and why.",
+    ),
+    "parity": ("edgeq.cli.commands.parity", "Whether kernels and devices compute the same values."),
+    "inspect": (
+        "edgeq.cli.commands.inspect",
+        "What is inside a .tflite: operators, tensors, bytes.",
+    ),
+    "report": (
+        "edgeq.cli.commands.report",
+        "One page from the records of a model, the verdict first.",
+    ),
+    "gate": (
+        "edgeq.cli.commands.gate",
+        "Hold records against a policy, for CI: exit status 0, 3 or 4.",
+    ),
+    "package": ("edgeq.cli.commands.package", "Package a .tflite for Android, iOS, C or Python."),
+    "verify": ("edgeq.cli.commands.verify", "Prove that a package is what was measured."),
+    "show": ("edgeq.cli.commands.show", "Print records that other verbs wrote."),
+    "history": (
+        "edgeq.cli.commands.history",
+        "Keep records, compare them, and see figures over time.",
+    ),
+    "devices": ("edgeq.cli.commands.devices", "Name boards, ask whether they answer, set them up."),
+    "doctor": (
+        "edgeq.cli.commands.doctor",
+        "Whether a machine can run models, and what would mend it.",
+    ),
+    "demo": ("edgeq.cli.commands.demo", "Convert and compare the model that ships with edgeq."),
 }
 
 
@@ -66,7 +96,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edgeq")
+@click.version_option(VERSION, prog_name="edgeq")
 def cli() -> None:
     """Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
 

@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeq import storage
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
+from edgeq.files import storage
+from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-OnProgress = Callable[[str, int, int | None], None]
 
 PROGRESS_S = 10.0  # between two lines of progress in a log
 
@@ -90,8 +91,8 @@ run_options = _stack(
         show_default=True,
         metavar="DEVICE",
         callback=trusting,
-        help="Where to run: local, user@host, adb:SERIAL, emulated:arm64, a name of `edgeq "
-        "devices`. Several (repeated, or separated by commas) run at the same time.",
+        help=f"Where to run: {EXAMPLES}, a name of `edgeq devices`. Several (repeated, or "
+        "separated by commas) run at the same time.",
     ),
     trust_option,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
@@ -238,7 +239,7 @@ def run_on_devices(
         UsageError: an unknown device, or one interpreter for several.
         EdgeqError: the run on the only device failed.
     """
-    from edgeq.fleet import run_fleet, split_names
+    from edgeq.devices.fleet import run_fleet, split_names
     from edgeq.render.fleet import show_fleet
 
     names = split_names(given["devices"])

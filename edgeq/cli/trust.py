@@ -69,7 +69,7 @@ def trust_devices(names: Sequence[str]) -> None:
         UsageError: see `require_trust`, or the file makes no sense.
     """
     # Not above: commands begin to import TensorFlow as soon as they can.
-    from edgeq.device_runners.registry import programs_of, read_devices, trust
+    from edgeq.device_runners.devices.registry import programs_of, read_devices, trust
 
     named = read_devices()
     found = [named[name] for name in dict.fromkeys(names) if name in named]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer
-from edgeq.converters.layer_errors import Pair, Step, decibel
-from edgeq.converters.weights import CHANNEL_AXIS
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
+from edgeq.converters.proof.layer_errors import Pair, Step, decibel
+from edgeq.tflite import flatbuffer
 
 Array = NDArray[Any]
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgeq.command_line import changed_flags
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.conversion.command_line import changed_flags
+from edgeq.conversion.remedies import propose
+from edgeq.conversion.ways_out import Reconverter, is_lost, lost_outputs
 from edgeq.debugging.causes import Cause, change_options
-from edgeq.judging import worst_sqnr_db
-from edgeq.remedies import propose
 from edgeq.values import ConvertOptions, LayerReport, Quality, Remedy
-from edgeq.ways_out import Reconverter, is_lost, lost_outputs
 
 # Layers whose causes are looked into, and conversions that may be made for them.
 _LAYERS = 5

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import metrics, sandbox
-from edgeq.converters.layer_errors import Pair, Values, carried_db, worst
+from edgeq.accuracy import metrics
+from edgeq.children import sandbox
+from edgeq.converters.proof.layer_errors import Pair, Values, carried_db, worst
 from edgeq.debugging.figures import measure_step
 from edgeq.errors import EdgeqError
-from edgeq.storage import to_plain
+from edgeq.files.storage import to_plain
 
 Array = NDArray[Any]
 

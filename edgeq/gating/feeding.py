@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from edgeq.converters.preprocessing import parse_preprocessing
+from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue

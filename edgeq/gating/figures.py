@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeq import timing
+from edgeq.accuracy.verdict import doubt_of_parts, total_sqnr_db, worst_sqnr_db
 from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate
-from edgeq.judging import doubt_of_parts, total_sqnr_db, worst_sqnr_db
 from edgeq.values import BenchRun, Issue, Origin
 
 

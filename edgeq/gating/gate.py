@@ -12,7 +12,7 @@ from edgeq.gating.judges import Scene, cannot_tell
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Limit, Policy
 from edgeq.gating.rules import RULES, Rule
-from edgeq.records import Record, read_all
+from edgeq.records.reading import Record, read_all
 from edgeq.values import Finding, GateResult, RuleVerdict
 
 _WORST_FIRST = ("fail", "cannot-tell", "pass")

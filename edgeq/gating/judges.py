@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edgeq import flatbuffer
 from edgeq.gating.absolutes import find_accuracies
 from edgeq.gating.facts import Facts, inside
 from edgeq.gating.figures import (
@@ -19,6 +18,7 @@ from edgeq.gating.figures import (
 )
 from edgeq.gating.intervals import Estimate, hold_against
 from edgeq.gating.policy import PROVEN, Limit, Policy
+from edgeq.tflite import flatbuffer
 from edgeq.values import Finding, Issue, Origin
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from edgeq import judging, timing
+from edgeq import timing
+from edgeq.accuracy import verdict
 from edgeq.errors import UsageError
 from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
 from edgeq.gating.figures import (
@@ -206,7 +207,7 @@ def _why_not_comparable(figure: Figure, other: Figure) -> str | None:
     if isinstance(ours, BenchFact) and isinstance(theirs, BenchFact):
         try:
             # Doubts are the policy's matter; here it is about the conditions.
-            judging.require_comparable(*map(_alone, (ours, theirs)))
+            verdict.require_comparable(*map(_alone, (ours, theirs)))
         except UsageError as error:
             return error.message.rstrip(".")
     if isinstance(ours, QualityFact) and isinstance(theirs, QualityFact):

@@ -1,6 +1,6 @@
 """Records kept over time in a database: what was measured when, side by side and as a trend."""
 
-from edgeq.history.place import find_place
+from edgeq.history.location import find_place
 from edgeq.history.store import History, open_history
 from edgeq.history.values import METRICS, Filter, Trend
 

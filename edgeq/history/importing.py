@@ -10,10 +10,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edgeq import foreign, sandbox
+from edgeq.children import foreign, sandbox
 from edgeq.errors import RecordError
 from edgeq.history import writing
-from edgeq.history.exchange import read_source
+from edgeq.history.export_import import read_source
 from edgeq.history.values import METRICS
 from edgeq.history.writing import Ready
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
-from edgeq.history.exchange import Item
+from edgeq.history.item import MOST_BYTES, Item
+from edgeq.history.location import find_place
 from edgeq.history.migrations import VERSION
-from edgeq.history.place import find_place
 from edgeq.history.values import (
     Addition,
     Check,
@@ -37,13 +37,11 @@ from edgeq.history.values import (
 
 if TYPE_CHECKING:  # what reads records is imported when it is needed, so that lists come quickly
     from edgeq.history.writing import Ready
-    from edgeq.records import Record
+    from edgeq.records.reading import Record
     from edgeq.values import Issue
 
 WAIT_S = 30.0  # for a lock that another process holds
 
-# No record has more; a damaged one could inflate to anything.
-_MOST_BYTES = 1 << 28
 # Records in one transaction: long ones keep other writers waiting.
 _BATCH = 200
 
@@ -227,7 +225,7 @@ class History:
 
     def read(self, entry: Entry) -> Record:
         """A record as a value, under the name of the file that it was added from."""
-        from edgeq.records import parse_record
+        from edgeq.records.reading import parse_record
 
         return parse_record(self.content(entry), entry.file)
 
@@ -256,7 +254,7 @@ class History:
         return found
 
     def _doubts(self, entry: Entry) -> tuple[Issue, ...]:
-        from edgeq.storage import find_issues  # with all kinds of values, as `read`
+        from edgeq.files.storage import find_issues  # with all kinds of values, as `read`
 
         issues = find_issues(self.read(entry).value)
         return tuple(issue for issue in issues if issue.severity != "note")
@@ -321,9 +319,9 @@ def _refuse(item: Ready) -> Addition:
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     inflating = zlib.decompressobj()
     try:
-        content = inflating.decompress(packed, _MOST_BYTES)
+        content = inflating.decompress(packed, MOST_BYTES)
         if not inflating.eof:
-            raise zlib.error(f"it has no end in {_MOST_BYTES:,} bytes")
+            raise zlib.error(f"it has no end in {MOST_BYTES:,} bytes")
     except zlib.error as error:
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgeq import scratch
 from edgeq.errors import MissingExtraError, TrackingError
+from edgeq.files import scratch
 from edgeq.history.figures import summarize
 from edgeq.history.values import METRICS, Entry, Figure, Summary
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.values import BenchRun, ConvertOptions, DataRef
 
 _DIGEST_TAG = "edgeq.record_sha256"

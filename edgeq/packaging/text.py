@@ -11,12 +11,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeq.packaging.targets import TITLES
-from edgeq.render.parts import grid, harmless, heading, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, render
+from edgeq.wording import show_bytes
 
 if TYPE_CHECKING:
-    from edgeq.packaging.building import Package
-    from edgeq.packaging.delivery import Delivery
-    from edgeq.packaging.verifying import Verification
+    from edgeq.packaging.assembly.build import Package
+    from edgeq.packaging.assembly.download_size import Delivery
+    from edgeq.packaging.verification.verify import Verification
 
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped": "SKIPPED"}

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from edgeq.converters.corrections import parse_corrections
-from edgeq.converters.engines import ENGINES
-from edgeq.converters.preprocessing import check_preprocessing
-from edgeq.converters.schemes import GRANULARITIES, SCHEMES
-from edgeq.converters.selectors import read_selector
-from edgeq.converters.statistics import check_statistic
+from edgeq.converters.calibration.statistics import check_statistic
+from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.quantization.engines import ENGINES
+from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.quantization.selectors import read_selector
+from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.functions import is_function_reference
-from edgeq.converters.learned_ranges import trained_granularity
-from edgeq.converters.schemes import SCHEMES, resolve
-from edgeq.converters.source import identify
-from edgeq.device_runners.device import Device, resolve_address
-from edgeq.device_runners.registry import NamedDevice, read_devices
+from edgeq.converters.lowering.model_kinds import identify
+from edgeq.converters.quantization.schemes import SCHEMES, resolve
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.training.learned_ranges import trained_granularity
+from edgeq.device_runners.devices.addresses import resolve_address
+from edgeq.device_runners.devices.device import Device
+from edgeq.device_runners.devices.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy
-from edgeq.packaging.building import PackageOptions
+from edgeq.packaging.assembly.build import PackageOptions
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq import storage
-from edgeq.converters.functions import is_function_reference
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.errors import DeviceError, EdgeqError, OutputError, UsageError
-from edgeq.fleet import Fleet, FleetEntry, run_fleet
+from edgeq.files import storage
 from edgeq.pipeline.plan import Plan
 from edgeq.pipeline.stages import STAGES, Stage, judged_names
 from edgeq.pipeline.state import State, locked
-from edgeq.pipeline.steps import Digests, OnProgress, Step, Tools, code_of
+from edgeq.pipeline.steps import Digests, Step, Tools, code_of
+from edgeq.progress import OnProgress
 
 MADE = "made"
 KEPT = "kept"

@@ -10,17 +10,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import api, scratch, storage
-from edgeq.conversion import float_tflite
-from edgeq.converters.source import identify
+from edgeq import api
+from edgeq.conversion.convert import float_tflite
+from edgeq.converters.lowering.model_kinds import identify
+from edgeq.files import scratch, storage
 from edgeq.gating.gate import gate
-from edgeq.packaging.building import make_package
-from edgeq.packaging.labels import read_labels
-from edgeq.packaging.storing import write_package
+from edgeq.packaging.assembly.build import make_package
+from edgeq.packaging.container.writing import write_package
+from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
-from edgeq.pipeline.steps import OnProgress, Source, Step, Tools
-from edgeq.records import read_record
+from edgeq.pipeline.steps import Source, Step, Tools
+from edgeq.progress import OnProgress
+from edgeq.records.reading import read_record
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from edgeq import storage
 from edgeq.errors import OutputError
+from edgeq.files import storage
 
 _SCHEMA = "edgeq.run/1"
 _JUDGING = ("compare", "gate", "package")

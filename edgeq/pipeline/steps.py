@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import DataError
+from edgeq.files import storage
 from edgeq.pipeline.state import Origin
+from edgeq.progress import OnProgress
 from edgeq.provenance import describe_here
 
-OnProgress = Callable[[str, int, int | None], None]
 Source = str | Path  # a file, a folder, or "module:function"
 
 

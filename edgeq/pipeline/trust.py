@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from edgeq.converters.functions import is_function_reference
-from edgeq.device_runners.registry import NamedDevice, programs_of
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.device_runners.devices.registry import NamedDevice, programs_of
 from edgeq.pipeline.settings import Name, Setting
 from edgeq.project import NamedCode, ProjectFile
 

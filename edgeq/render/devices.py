@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from edgeq.device_runners.registry import NamedDevice
-from edgeq.devices import DeviceCheck
+from edgeq.device_runners.devices.registry import NamedDevice
+from edgeq.devices.inventory import DeviceCheck
 from edgeq.render.parts import grid, harmless, render
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeq import storage
 from edgeq.errors import UsageError
 from edgeq.escaping import json_text, markdown
+from edgeq.files import storage
 from edgeq.render.page import report_html
 from edgeq.reporting.values import Report, Table
 

@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-import edgeq
-from edgeq import scratch
 from edgeq.errors import ClusterError, MissingExtraError
-from edgeq.storage import to_plain
-from edgeq.tuning.pool import Child, Outcome
-from edgeq.tuning.store import Store
+from edgeq.files import scratch
+from edgeq.files.storage import to_plain
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.pool import Outcome, Worker
 from edgeq.tuning.trial import Task, read_task
+from edgeq.version import VERSION
 
 _ANSWER_S = 10  # for a scheduler to answer
 _FRUITLESS_ROUNDS = 5  # in which every task was lost, before they are given up
@@ -42,13 +42,13 @@ def run_remote(version: str, plain: Mapping[str, Any], files: Mapping[str, bytes
     Returns:
         The fields of its `Trial`; {"version": ...} when this worker has another edgeq.
     """
-    if version != edgeq.__version__:
-        return {"version": edgeq.__version__}
+    if version != VERSION:
+        return {"version": VERSION}
     if not hasattr(_worker, "child"):
         stack = ExitStack()
         _worker.store = Store(stack.enter_context(scratch.folder()))
         atexit.register(stack.close)
-        _worker.child = Child(_worker.store.folder)
+        _worker.child = Worker(_worker.store.folder)
     for digest, content in files.items():
         if not _worker.store.path(digest).exists():
             _worker.store.put(content)
@@ -144,14 +144,13 @@ class DaskCluster:
                 self._sent[digest] = self._client.scatter(content, broadcast=True, hash=False)
         files = {digest: self._sent[digest] for digest in task.digests}
         return self._client.submit(
-            run_remote, edgeq.__version__, to_plain(task), files, pure=False, retries=1
+            run_remote, VERSION, to_plain(task), files, pure=False, retries=1
         )
 
     def _check(self, outcome: dict[str, Any]) -> dict[str, Any]:
         if "version" in outcome:
             raise ClusterError(
-                f"A worker of the cluster has edgeq {outcome['version']}, this machine "
-                f"{edgeq.__version__}.",
+                f"A worker of the cluster has edgeq {outcome['version']}, this machine {VERSION}.",
                 hint="Install the same release there.",
             )
         return outcome

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.errors import OutputError
+from edgeq.files.storage import to_plain
 from edgeq.issues import make_issue
-from edgeq.storage import to_plain
 from edgeq.values import Issue, Recipe
 
 _SCHEMA = "edgeq.journal/2"

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq import metrics
+from edgeq.accuracy import metrics
 from edgeq.errors import QuantizationError
+from edgeq.tuning.float_outputs import Part
 from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool
-from edgeq.tuning.recording import Part
-from edgeq.tuning.workshop import Workshop
+from edgeq.tuning.recipe_files import Workshop
 from edgeq.values import ConvertOptions, LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
 
 _MOST_CORRECTED = 3  # of each granularity

@@ -17,17 +17,17 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq import flatbuffer, quantmath
-from edgeq.columns import find_columns
-from edgeq.converters.correction_worker import correct_tree
-from edgeq.converters.layer_errors import measure_effects
-from edgeq.converters.mixing import mix_in
-from edgeq.converters.schemes import SCHEMES
-from edgeq.exporting import finish_file
-from edgeq.judging import worst_sqnr_db
-from edgeq.metering import QualityMeter
-from edgeq.storage import to_plain
-from edgeq.tuning.store import Store
+from edgeq.accuracy.columns import find_columns
+from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.conversion.file_metadata import finish_file
+from edgeq.converters.corrections.worker import correct_tree
+from edgeq.converters.graph.mixed_precision import mix_in
+from edgeq.converters.proof.layer_errors import measure_effects
+from edgeq.converters.quantization.schemes import SCHEMES
+from edgeq.files.storage import to_plain
+from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tuning.content_store import Store
 from edgeq.values import Recipe
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeq import sandbox
+from edgeq.children import sandbox
 from edgeq.errors import EdgeqError
-from edgeq.tuning.store import Store
+from edgeq.tuning.content_store import Store
 from edgeq.tuning.trial import make_file, rank_operators, read_task, try_task
 
 _ANSWERS: dict[str, Callable[..., Any]] = {

@@ -8,28 +8,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import storage
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import resolve
-from edgeq.converters.selectors import Mix
-from edgeq.device_runners import runtimes
-from edgeq.device_runners.device import Device, resolve_device
+from edgeq.accuracy.paired_runs import measure_quality
+from edgeq.conversion.calibration_pass import why_stock
+from edgeq.conversion.plan import require_budgets
+from edgeq.conversion.prepare import (
+    Prepared,
+    open_outputs,
+    prepare,
+    versions,
+    without_temporary_path,
+)
+from edgeq.conversion.proof import prove
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.selectors import Mix
+from edgeq.device_runners.devices import runtimes
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import QuantizationError, UsageError
-from edgeq.evaluation import measure_quality
-from edgeq.files import unchanged
-from edgeq.float_pass import why_stock
+from edgeq.files import storage
+from edgeq.files.reading import unchanged
 from edgeq.issues import judge
-from edgeq.planning import OnProgress, require_budgets
-from edgeq.preparation import Prepared, open_outputs, prepare, versions, without_temporary_path
-from edgeq.proof import prove
-from edgeq.tuning.choice import Choice
+from edgeq.progress import OnProgress
 from edgeq.tuning.cluster import DaskCluster
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.float_outputs import Recording, record
 from edgeq.tuning.journal import Journal, journal_path
 from edgeq.tuning.pool import Executor, LocalPool
-from edgeq.tuning.recording import Recording, record
+from edgeq.tuning.recipe_files import Workshop
 from edgeq.tuning.search import Search
-from edgeq.tuning.store import Store
-from edgeq.tuning.workshop import Workshop
+from edgeq.tuning.selection import Choice
 from edgeq.values import OBJECTIVES, DataRef, Quality, TfliteModel, Trial, TuneOptions, Tuning
 
 

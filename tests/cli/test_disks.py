@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import scratch, storage
 from edgeq.cli import main
+from edgeq.comparison.parity import parity
 from edgeq.errors import DeviceError, OutputError, SourceError
-from edgeq.files import unchanged
-from edgeq.parity import parity
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
 from tests import tiny_models as tiny
 
 HISTORY = Path(__file__).resolve().parents[1] / "history"

@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
-from edgeq import records
 from edgeq.cli import cli, printing
-from edgeq.converters.process import ChildProcess
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.errors import RecordError
 from edgeq.escaping import printable
+from edgeq.records import reading
 from tests import tiny_models
 from tests.nasty import ALL, NASTY, WHOLE, require_harmless, steering
 from tests.terminals import at_a_terminal
@@ -86,7 +86,7 @@ def poisoned(path: Path, text: str, target: Path) -> int:
     for key in sorted(set(keys_of(plain)) - {"schema", "kind"}):
         changed = replace_all(copy.deepcopy(plain), key, text)
         try:
-            records.parse_record(json.dumps(changed).encode(), "it")
+            reading.parse_record(json.dumps(changed).encode(), "it")
         except RecordError:
             continue
         plain, taken = changed, taken + 1
@@ -121,7 +121,7 @@ def replace_all(plain: Any, key: str, text: str) -> Any:
     return plain
 
 
-@pytest.mark.parametrize("kind", [*records.KINDS, *records.FLEET_KINDS])
+@pytest.mark.parametrize("kind", [*reading.KINDS, *reading.FLEET_KINDS])
 def test_records_are_shown_harmlessly(
     record_files: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
@@ -259,6 +259,6 @@ def test_what_a_library_says_steers_neither_terminal_nor_ci_service(
         "sys.stdin.readline()\n"
         "os.write(int(sys.argv[1]), b'{\"ok\": 1}\\n')\n"
     )
-    with ChildProcess("a library", [str(script)], {}, verbose=True) as child:
+    with FrameworkProcess("a library", [str(script)], {}, verbose=True) as child:
         assert child.call("load") == 1
     assert capsys.readouterr().err == "layer \\x1b]0;evil\\x07 \\xff\n\\::error::x\nhalf a line\n"

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters import calibration, exported_models, lowering
-from edgeq.converters.exported_models import ExportedReader
-from edgeq.converters.process import ChildProcess
-from edgeq.converters.source import identify
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.lowering import exported_models, lower
+from edgeq.converters.lowering.exported_models import ExportedReader
+from edgeq.converters.lowering.framework_process import FrameworkProcess
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import MissingExtraError
 from edgeq.values import ConvertOptions, FloatModel
 from tests.conftest import make_once
@@ -40,14 +41,14 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Lender:
-    """Stands for `ChildProcess`: readers get the same child in turn, since its start takes 12 s."""
+    """A `FrameworkProcess` that all readers get in turn, since its start takes 12 s."""
 
     def __init__(self) -> None:
-        self._child: ChildProcess | None = None
+        self._child: FrameworkProcess | None = None
 
     def __call__(self, *arguments: Any, **settings: Any) -> Lender:
         if self._child is None:
-            self._child = ChildProcess(*arguments, **settings)
+            self._child = FrameworkProcess(*arguments, **settings)
             self.call = self._child.call
         return self
 
@@ -71,7 +72,7 @@ def torch_lender() -> Iterator[Lender]:
 @pytest.fixture
 def torch_child(torch_lender: Lender, monkeypatch: pytest.MonkeyPatch) -> None:
     """One child with PyTorch for all tests that have this, each of which reads files of its own."""
-    monkeypatch.setattr(exported_models, "ChildProcess", torch_lender)
+    monkeypatch.setattr(exported_models, "FrameworkProcess", torch_lender)
 
 
 @pytest.fixture(scope="session")
@@ -87,9 +88,9 @@ def read_exported(tmp_path: Path) -> Callable[..., FloatModel]:
         options = ConvertOptions(**settings)
         with ExportedReader(path, identify(path), options) as reader:
             model = reader.lower(options, tmp_path)
-            drawn = lowering.random_samples(model.inputs, 4, seed=0)
-            first = calibration.first_inputs(iter(drawn), model.inputs, 4)
-            run = calibration.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
-            return lowering.check(model, reader.predict(first), run.outputs)
+            drawn = lower.random_samples(model.inputs, 4, seed=0)
+            first = calibrate.first_inputs(iter(drawn), model.inputs, 4)
+            run = calibrate.run_float_model(model, iter(drawn), tmp_path, 4, "nothing")
+            return lower.check(model, reader.predict(first), run.outputs)
 
     return read

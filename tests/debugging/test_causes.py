@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgeq.command_line import changed_flags
+from edgeq.conversion.command_line import changed_flags
+from edgeq.conversion.remedies import selector
 from edgeq.debugging.causes import change_options, explain
-from edgeq.remedies import selector
 from edgeq.values import ConvertOptions
 from tests.nasty import WHOLE
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import flatbuffer, models
-from edgeq.converters.process import TensorFlowProcess
+from edgeq import models
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.debugging.node_data import node_data
 from edgeq.errors import DataError
-from edgeq.judging import worst_sqnr_db
 from edgeq.render.debugging import show_debug
+from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, FloatModel
 from tests.cli.test_commands import complaint
 from tests.commands import run_edgeq as command

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.device_runners import environment
+from edgeq.device_runners.devices import environment
 from edgeq.errors import DeviceError
 
 # Each is right for somebody's own machine, and wrong for wheels of another one.

@@ -42,8 +42,8 @@ def state(path: str) -> None:
 
 def torch_archive(path: str) -> None:
     """What is looked at before PyTorch is started."""
-    from edgeq.converters.source import identify
-    from edgeq.converters.torch_archive import refuse_code
+    from edgeq.converters.lowering.model_kinds import identify
+    from edgeq.converters.lowering.torch_archive import refuse_code
 
     if identify(Path(path)) == "torch":
         refuse_code(Path(path))
@@ -51,8 +51,8 @@ def torch_archive(path: str) -> None:
 
 def learned_ranges(path: str) -> None:
     """What is looked at in a Keras file before TensorFlow is started."""
-    from edgeq.converters.learned_ranges import trained_granularity
-    from edgeq.converters.source import identify
+    from edgeq.converters.lowering.model_kinds import identify
+    from edgeq.converters.training.learned_ranges import trained_granularity
 
     identify(Path(path))
     trained_granularity(Path(path))
@@ -60,7 +60,7 @@ def learned_ranges(path: str) -> None:
 
 def board(path: str) -> None:
     """The file that tells whether a virtual board runs."""
-    from edgeq.device_runners.emulated import VirtualBoard
+    from edgeq.device_runners.devices.emulated import VirtualBoard
 
     virtual = VirtualBoard(Path(path).parent)
     if virtual.pid is not None:
@@ -73,10 +73,10 @@ def lowered(folder: str) -> None:
     import signal
     import tempfile
 
-    from edgeq.converters.exported_models import FRAMEWORKS, ExportedReader
-    from edgeq.converters.lowering import FileReader
-    from edgeq.converters.process import TensorFlowProcess
-    from edgeq.converters.source import identify
+    from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader
+    from edgeq.converters.lowering.framework_process import TensorFlowProcess
+    from edgeq.converters.lowering.lower import FileReader
+    from edgeq.converters.lowering.model_kinds import identify
     from edgeq.errors import EdgeqError, QuantizationError
     from edgeq.escaping import printable
     from edgeq.values import ConvertOptions

@@ -223,7 +223,7 @@ def _make_packages(folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    from edgeq.packaging import signing
+    from edgeq.packaging.container import signing
 
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()

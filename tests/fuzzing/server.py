@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -42,11 +43,14 @@ def warm() -> None:
     import PIL.Image  # noqa: F401
     from ai_edge_litert import interpreter, schema_py_generated  # noqa: F401
 
-    from edgeq import api, cli, inspection, records
-    from edgeq.history import store, writing
-    from edgeq.packaging import building, verifying
+    from edgeq import cli
 
-    del api, inspection, records, store, writing, building, verifying
+    for module in (
+        "edgeq.api", "edgeq.history.store", "edgeq.history.writing",
+        "edgeq.inspection.contents", "edgeq.packaging.assembly.build",
+        "edgeq.packaging.verification.verify", "edgeq.records.reading",
+    ):  # fmt: skip
+        importlib.import_module(module)
     for name in cli.cli.list_commands(None):  # type: ignore[arg-type]
         cli.cli.get_command(None, name)  # type: ignore[arg-type]
 

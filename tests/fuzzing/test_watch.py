@@ -22,12 +22,11 @@ SCRIPTS = {
     "sound": ("import sys", []),
     "program": ("import os; os.system('true')", ["program"]),
     "own-program": (
-        "import edgeq.children as c; c.start(['edgeq.nothing'], folders=None).wait()",
+        "import edgeq.children.child as c; c.Child(['edgeq.nothing'], folders=None).wait()",
         [],
     ),
     "like-it": (
-        "import os, sys; "
-        "os.execv(sys.executable, ['python', '/x/start_child.py', '{}', 'edgeq.x'])",
+        "import os, sys; os.execv(sys.executable, ['python', '/x/entry.py', '{}', 'edgeq.x'])",
         ["program"],
     ),
     "file": ("open(OUT + '/new', 'w')", ["file"]),

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import records
-from edgeq.records import Record
+from edgeq.records import reading
+from edgeq.records.reading import Record
 
 
 def read_copy(name: str, factory: pytest.TempPathFactory) -> Record:
-    return records.read_record(
+    return reading.read_record(
         Path(shutil.copy(Path(__file__).with_name(name), factory.mktemp("records")))
     )
 

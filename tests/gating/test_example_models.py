@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeq import api, models, storage
+from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.files import storage
 from tests.conftest import Lower
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.errors import RecordError, UsageError
-from edgeq.fleet import Fleet, FleetEntry
 from edgeq.gating.absolutes import tail_interval
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.intervals import Estimate
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
-from edgeq.inspection import inspect_model
+from edgeq.inspection.contents import inspect_model
 from edgeq.issues import make_issue
-from edgeq.parity import Parity
-from edgeq.records import Evaluations, Record
+from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (
     BenchRun,
     Evaluation,
@@ -758,7 +758,7 @@ def test_one_model_measured_twice_in_a_record_is_the_one_meant(gate: Any, compar
     record = replace(compared, kind="bench", value=replace(bench, runs=runs))
     assert gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [record]).verdict == "pass"
     two = replace(compared, kind="bench", value=bench)
-    with pytest.raises(RecordError, match=r"has several models, .* and nothing tells which one"):
+    with pytest.raises(RecordError, match=r"has several models, .* and does not say which one"):
         gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [two])
 
 

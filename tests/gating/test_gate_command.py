@@ -18,7 +18,7 @@ from edgeq.escaping import printable
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.render.gate import gate_junit, gate_markdown
 
 ROOT = Path(__file__).resolve().parents[2]

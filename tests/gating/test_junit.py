@@ -11,7 +11,7 @@ import xmlschema
 
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
-from edgeq.records import Record
+from edgeq.records.reading import Record
 from edgeq.render.gate import gate_junit
 
 HOSTILE = 'a|b`<img src=x onerror=alert(1)>`@team\n# *x* \x01"]]>&\ud800.tflite'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import storage
+from edgeq.files import storage
 from edgeq.history.store import History
 from edgeq.issues import judge
 from edgeq.values import (

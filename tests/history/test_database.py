@@ -17,7 +17,7 @@ import pytest
 
 from edgeq.errors import HistoryError, RecordError
 from edgeq.history import store
-from edgeq.history.exchange import Item, export_records
+from edgeq.history.export_import import Item, export_records
 from edgeq.history.migrations import VERSION
 from edgeq.history.store import History
 from edgeq.history.values import Filter
@@ -320,7 +320,7 @@ RECORDS = 24
 WRITER = """
 import sys
 from pathlib import Path
-from edgeq.history.exchange import Item
+from edgeq.history.export_import import Item
 from edgeq.history.store import History
 from edgeq.history.values import Filter
 from tests.history.test_database import RECORDS, numbered

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import records, storage
-from edgeq.fleet import Fleet, FleetEntry
+from edgeq.devices.fleet import Fleet, FleetEntry
+from edgeq.files import storage
 from edgeq.history.figures import figures_of, summarize
 from edgeq.history.values import Figure
-from edgeq.records import Record, read_record
+from edgeq.records import reading
+from edgeq.records.reading import Record, read_record
 from edgeq.values import Energy, FileRef, GateResult, Issue
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
 
@@ -121,7 +122,7 @@ def test_figures_are_a_function_of_the_record(tmp_path: Path) -> None:
 
 
 def test_kinds_without_figures_have_models_and_devices() -> None:
-    assert set(records.KINDS) - {"parity", "doctor", "inspect", "gate"} == {
+    assert set(reading.KINDS) - {"parity", "doctor", "inspect", "gate"} == {
         "convert", "tune", "bench", "eval", "compare", "debug", "profile",
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeq.cli import cli
-from edgeq.cli.history import parse_since
+from edgeq.cli.commands.history import parse_since
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.history import find_place
 from edgeq.issues import make_issue

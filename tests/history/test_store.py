@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import storage
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
-from edgeq.history.exchange import export_records, read_source
+from edgeq.files import storage
+from edgeq.files.storage import write_atomically
+from edgeq.history.export_import import export_records, read_source
 from edgeq.history.store import History
 from edgeq.history.values import Filter
-from edgeq.storage import write_atomically
 from tests.history.conftest import COMPARE, EVAL, bench_result, write_bench
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from edgeq.history.figures import summarize
 from edgeq.history.tracking import metrics_of
-from edgeq.records import read_record
+from edgeq.records.reading import read_record
 from tests.history.conftest import COMPARE, bench_result, write_bench
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from edgeq import models
-from edgeq.converters.other_python import OtherPython
+from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError
-from edgeq.packaging import micro, proving, tools
-from edgeq.packaging.asking import Asker, Job
-from edgeq.packaging.building import Package, make_package
-from edgeq.packaging.verifying import Verification
+from edgeq.packaging.assembly import tools
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.targets.c import tflite_micro as micro
+from edgeq.packaging.verification import all_checks
+from edgeq.packaging.verification.requests import Asker, Job
+from edgeq.packaging.verification.verify import Verification
 
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
           "ankle boot")  # fmt: skip
@@ -35,7 +37,7 @@ def verify_here(path: Path) -> Verification:
 
     That the child says the same is tested by those that call `verify_package`.
     """
-    judged = proving.prove(Job(str(path), None, None), _Here())
+    judged = all_checks.prove(Job(str(path), None, None), _Here())
     return Verification(str(path), judged.manifest, judged.checks)
 
 

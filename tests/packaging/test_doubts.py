@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import flatbuffer, models
-from edgeq.converters.samples import Sample
+from edgeq import models
+from edgeq.converters.samples.open_samples import Sample
 from edgeq.errors import DataError, PackageError, UsageError
-from edgeq.packaging.building import make_package
-from edgeq.packaging.linting import find_doubts
+from edgeq.packaging.assembly.build import make_package
+from edgeq.packaging.golden.sample_doubts import find_doubts
+from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 
 DATA = models.path("fashion_mnist_test.npz")
@@ -162,6 +163,6 @@ def test_a_record_that_knows_the_preprocessing_that_the_package_lacks_is_refused
 
 
 def flatbuffer_digest(path: Path) -> str:
-    from edgeq import storage
+    from edgeq.files import storage
 
     return storage.hash_file(path)

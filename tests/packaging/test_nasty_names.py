@@ -16,16 +16,16 @@ from markdown_it import MarkdownIt
 from tree_sitter import Language, Node, Parser
 
 from edgeq.escaping import printable
-from edgeq.packaging.building import Package, make_package
-from edgeq.packaging.delivery import measure
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.assembly.download_size import measure
 from edgeq.packaging.targets.android import literals as java
 from edgeq.packaging.targets.c import literals as cpp
 from edgeq.packaging.targets.ios import literals as swift
 from edgeq.packaging.targets.python import literals as python
 from edgeq.packaging.text import show_package, show_verification
-from edgeq.packaging.verifying import verify_package
+from edgeq.packaging.verification.verify import verify_package
 from tests.nasty import NASTY, WHOLE, require_harmless, steering
-from tests.packaging.test_android import doubling, needs, run
+from tests.packaging.targets.test_android import doubling, needs, run
 from tests.tiny_models import FLOAT, add_one
 
 NAMES = list(NASTY.values())

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edgeq import flatbuffer, models, quantmath
+from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import (
     EdgeqError,
@@ -29,14 +29,17 @@ from edgeq.errors import (
     SourceError,
     UsageError,
 )
-from edgeq.packaging import archive, golden, storing, targets
-from edgeq.packaging.building import Package, collect, make_package
-from edgeq.packaging.evidence import Evidence
-from edgeq.packaging.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
-from edgeq.packaging.parts import Parts
-from edgeq.packaging.reading import open_package
-from edgeq.packaging.verifying import Verification, verify_package
-from edgeq.records import parse_record
+from edgeq.packaging import targets
+from edgeq.packaging.assembly.build import Package, collect, make_package
+from edgeq.packaging.container import archive, writing
+from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
+from edgeq.packaging.container.reading import open_package
+from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.records import Evidence
+from edgeq.packaging.golden import vectors as golden
+from edgeq.packaging.verification.verify import Verification, verify_package
+from edgeq.records.reading import parse_record
+from edgeq.tflite import flatbuffer, quantmath
 from tests.packaging.conftest import LABELS, verify_here
 
 DATA = models.path("fashion_mnist_test.npz")
@@ -585,7 +588,7 @@ def test_the_size_of_a_wheel_is_told_against_that_of_another_version(
     package: Package, int8_mobilenet: Path, tmp_path: Path
 ) -> None:
     before = tmp_path / "before"
-    storing.write_package(package.files, before)
+    writing.write_package(package.files, before)
     arguments = ("package", int8_mobilenet, "--target", "python", "--data", DATA, "--vectors", 1,
                  "--previous", before, "-o", tmp_path / "next")  # fmt: skip
     done = run(*arguments, "--name", "fashion", "--release", "1.4.1")
@@ -643,7 +646,7 @@ def test_a_package_for_each_target_is_what_was_measured_and_always_the_same(
     given: dict[str, Any] = {"data": DATA, "labels": {"": LABELS}, "vectors": 2}
     made = make_package(int8_mobilenet, target, **given)
     path = tmp_path / f"{target}.zip"
-    storing.write_package(made.files, path)
+    writing.write_package(made.files, path)
     assert verify_package(path).is_sound
     copy = tmp_path / "elsewhere" / "renamed folder"
     copy.mkdir(parents=True)

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.errors import DamagedPackageError, PackageError, UnjudgedPackageError
-from edgeq.packaging import signing, storing
-from edgeq.packaging.archive import read_zip, write_zip
-from edgeq.packaging.building import Package, make_package
-from edgeq.packaging.checks import Check
-from edgeq.packaging.manifest import KEY, MANIFEST, OUTSIDE, SIGNATURE, SUMS, list_files
-from edgeq.packaging.verifying import Verification, verify_package
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.container import signing, writing
+from edgeq.packaging.container.archive import read_zip, write_zip
+from edgeq.packaging.container.manifest import KEY, MANIFEST, OUTSIDE, SIGNATURE, SUMS, list_files
+from edgeq.packaging.verification.checks import Check
+from edgeq.packaging.verification.verify import Verification, verify_package
 from tests.packaging.conftest import LABELS, verify_here
 
 Edit = Callable[[dict[str, Any]], object]
@@ -65,7 +65,7 @@ def with_golden(package: Package, edit: Edit) -> dict[str, bytes]:
 
 def verify(files: Mapping[str, bytes], folder: Path, **given: Any) -> Verification:
     path = folder / "package"
-    storing.write_package(files, path)
+    writing.write_package(files, path)
     return verify_package(path, **{"runs": False, **given}) if given else verify_here(path)
 
 
@@ -429,7 +429,7 @@ def test_what_has_a_wrong_signature_is_not_looked_into(package: Package, tmp_pat
 
 def test_pipes_and_empty_folders_do_not_belong(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "package"
-    storing.write_package(package.files, path)
+    writing.write_package(package.files, path)
     (path / "empty").mkdir()
     found = find(verify_package(path, runs=False), "files")
     assert found.detail == ("empty/, an empty folder, does not belong to the package.",)
@@ -497,7 +497,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_exit_statuses(package: Package, tmp_path: Path) -> None:
     path, zipped = tmp_path / "package", tmp_path / "p.zip"
-    storing.write_package(package.files, path)
+    writing.write_package(package.files, path)
     assert run("verify", path, "--no-run")[0] == 0
     status, text = run("verify", path, "--device", "ssh://nobody@127.0.0.1:9")
     assert status == 4 and "CANNOT TELL golden vectors on ssh://nobody@127.0.0.1:9" in text
@@ -520,6 +520,6 @@ def test_exit_statuses(package: Package, tmp_path: Path) -> None:
 def test_names_in_a_package_do_not_steer_the_terminal(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "package"
     files = sealed(package.files, lambda m: m.update(version="\x1b[2J"))
-    storing.write_package(files, path)
+    writing.write_package(files, path)
     status, text = run("verify", path, "--no-run")
     assert status == 3 and "\x1b" not in text and "\\x1b[2J" in text

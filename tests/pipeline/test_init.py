@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeq import flatbuffer
-from edgeq.converters import learned_ranges
+from edgeq.converters.training import learned_ranges
 from edgeq.errors import DataError, EdgeqError, UsageError
+from edgeq.pipeline.init_project import Outline, write_outline
 from edgeq.pipeline.plan import read_plan
-from edgeq.pipeline.starting import Outline, write_outline
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions
 from tests.pipeline.conftest import edgeq, run
 

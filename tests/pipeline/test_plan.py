@@ -13,7 +13,7 @@ import pytest
 import tomlkit
 
 from edgeq import models
-from edgeq.cli.run import _FLAGS, command
+from edgeq.cli.commands.run import _FLAGS, command
 from edgeq.errors import EdgeqError
 from edgeq.pipeline.keys import KEYS, TUNED
 from edgeq.pipeline.plan import Plan, PlannedDevice, read_plan
@@ -139,7 +139,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "read as a regular expression: unterminated character set at position 0."),
         (HEAD + DATA + "[run]\ndevices = ['nosuch']\n", "edgeq.toml, line 6: Unknown device "
          "'nosuch'; known forms are local, local:/path/to/python, user@host, ssh://user@host:port, "
-         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. Write a board over SSH with "
+         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. For a board over SSH, add "
          "its user, such as pi@nosuch"),
         (HEAD + DATA + "[run]\nthreads = 0\n", "edgeq.toml, line 6: threads must be a whole number "
          "above 0, not 0. Such as threads = 4"),

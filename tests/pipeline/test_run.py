@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq import records
 from edgeq.errors import DataError, GateError, OutputError, UsageError
-from edgeq.packaging.verifying import verify_package
+from edgeq.packaging.verification.verify import verify_package
 from edgeq.pipeline.state import locked
+from edgeq.records import reading
 from tests.pipeline.conftest import edgeq, edit, kept, run
 
 ALL = ["baseline", "convert", "compare local", "gate", "report"]
@@ -38,7 +38,7 @@ def test_everything_is_done_and_said(finished: Path) -> None:
     page = (finished / "build" / "model.report.html").read_text()
     assert "<title>SHIP: model.tflite</title>" in page and "Judged by edgeq gate" in page
     kinds = {
-        path.name: records.read_record(path).kind
+        path.name: reading.read_record(path).kind
         for path in (finished / "build").glob("*.json")
         if path.name != "model.run-state"
     }
@@ -223,7 +223,7 @@ def test_a_search_instead_of_a_conversion(project: Path) -> None:
     assert "[tune.same_samples]" in done.stdout
     edit(project, "[policy]", '[policy]\naccept = ["tune.same_samples"]')
     assert run(project).return_value == 0
-    assert records.read_record(project / "build" / "model.tflite.json").kind == "tune"
+    assert reading.read_record(project / "build" / "model.tflite.json").kind == "tune"
     assert kept(run(project)) == ["baseline", "tune", "compare local", "gate", "report"]
     done = run(project, "--min-sqnr", "90")
     assert isinstance(done.exception, GateError)
@@ -271,7 +271,7 @@ def test_nothing_stale_stays_beside_a_new_model(project: Path) -> None:
     edit(project, '"fast"', '"fast"\nscheme = "dynamic"')
     np.savez(project / "test.npz", x=np.zeros((4, 5, 5), np.uint8), y=np.zeros(4, int))
     assert isinstance(run(project).exception, DataError)
-    assert records.read_record(build / "model.tflite.json").value.model.scheme == "dynamic"
+    assert reading.read_record(build / "model.tflite.json").value.model.scheme == "dynamic"
     assert not (build / "model.gate.json").exists()
     assert not (build / "model.report.html").exists()
 

@@ -13,7 +13,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from edgeq import api, storage
+from edgeq import api
+from edgeq.files import storage
 
 Browse = Callable[..., webdriver.Chrome]
 

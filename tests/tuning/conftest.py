@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.converters.schemes import resolve
-from edgeq.preparation import Prepared, prepare
-from edgeq.tuning.recording import Recording, record
-from edgeq.tuning.store import Store
+from edgeq.conversion.prepare import Prepared, prepare
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import resolve
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.float_outputs import Recording, record
+from edgeq.tuning.recipe_files import Workshop
 from edgeq.tuning.trial import Task
-from edgeq.tuning.workshop import Workshop
 from edgeq.values import ConvertOptions, FloatModel, Recipe
 
 

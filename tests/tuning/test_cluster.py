@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgeq.errors import ClusterError
-from edgeq.storage import to_plain
+from edgeq.files.storage import to_plain
 from edgeq.tuning.cluster import DaskCluster, run_remote
 from edgeq.tuning.pool import LocalPool
 from tests.tuning.conftest import Bench

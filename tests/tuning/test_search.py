@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeq.tuning.choice import Choice, _is_pareto
 from edgeq.tuning.search import Search, badness
+from edgeq.tuning.selection import Choice, _is_pareto
 from edgeq.values import ConvertOptions, Interval, Ratio, Recipe, Trial, TuneOptions
 
 PLAIN = Recipe("minmax", False, "channel")

@@ -16,9 +16,9 @@ import pytest
 
 import edgeq
 from edgeq import models
-from edgeq.converters.certificate import certify
-from edgeq.converters.process import TensorFlowProcess
-from edgeq.device_runners import measure
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.proof.certificate import certify
+from edgeq.device_runners.measuring import run_job
 from edgeq.errors import ClusterError, DataError, DeviceError, GateError, UsageError
 from edgeq.render.tuning import show_tuning
 from edgeq.tuning.journal import Journal, journal_path
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests look at what is measured, not at how well."""
-    monkeypatch.setattr("edgeq.tuning.choice._BENCH", BenchOptions(runs=20, rounds=2))
+    monkeypatch.setattr("edgeq.tuning.selection._BENCH", BenchOptions(runs=20, rounds=2))
 
 
 @pytest.fixture
@@ -337,13 +337,13 @@ def test_latency_is_measured_once_for_files_that_are_equally_fast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured: list[int] = []
-    real = measure.bench
+    real = run_job.bench
 
     def count(models: Any, *arguments: Any, **options: Any) -> Any:
         measured.append(len(models))
         return real(models, *arguments, **options)
 
-    monkeypatch.setattr(measure, "bench", count)
+    monkeypatch.setattr(run_job, "bench", count)
     result = tune(tmp_path / "t.tflite", tried[0], max_drop_points=2.0)
     structures = {trial.structure for trial in result.trials}
     assert measured == [1 + len(structures)]

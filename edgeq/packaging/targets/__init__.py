@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeq.packaging.values import Files, Ingredients
+from edgeq.packaging.contract.values import Files, Ingredients
 
 
 @dataclass(frozen=True)

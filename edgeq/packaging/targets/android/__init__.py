@@ -12,10 +12,10 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
-from edgeq.packaging.archive import read_zip, write_zip
+from edgeq.packaging.container.archive import read_zip, write_zip
+from edgeq.packaging.contract.values import Files, Ingredients
 from edgeq.packaging.targets.android.describing import Names, describe
 from edgeq.packaging.targets.android.vectors import golden_assets
-from edgeq.packaging.values import Files, Ingredients
 
 _MODULE_ASSETS = "module/src/main/assets/"
 _AAR_ASSETS = "assets/"

@@ -9,10 +9,10 @@ import subprocess
 from importlib import resources
 from pathlib import Path
 
-from edgeq import scratch
 from edgeq.errors import PackageError
-from edgeq.packaging.archive import write_zip
-from edgeq.packaging.values import Files
+from edgeq.files import scratch
+from edgeq.packaging.container.archive import write_zip
+from edgeq.packaging.contract.values import Files
 
 # Java keeps counters in a file of /tmp, whatever TMPDIR says.
 _QUIET = "-J-XX:-UsePerfData"

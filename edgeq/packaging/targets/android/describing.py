@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.escaping import markdown
-from edgeq.packaging import naming
-from edgeq.packaging.seeing import see_images
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.values import Contract, Ingredients, InputContract, OutputContract
 from edgeq.packaging.targets.android.literals import real, shown, string
-from edgeq.packaging.values import Contract, Ingredients, InputContract, OutputContract
+from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
 
 GROUP = "edgeq"

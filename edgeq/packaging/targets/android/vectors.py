@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.packaging.values import Golden, Vector
+from edgeq.packaging.contract.values import Golden, Vector
 
 Names = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from edgeq.errors import PackageError
+from edgeq.packaging.contract.values import Files
 from edgeq.packaging.targets.c import literals
-from edgeq.packaging.values import Files
 
 _SOURCE = re.compile(r"src/[^/]+_model\.cc")
 _BEGIN, _END = "kModel[] = {\n", "\n};\n"

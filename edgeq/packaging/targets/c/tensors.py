@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters import preprocessing
-from edgeq.packaging import naming
+from edgeq.converters.samples import preprocessing
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.values import Golden, InputContract, OutputContract, Vector
 from edgeq.packaging.targets.c import literals
-from edgeq.packaging.values import Golden, InputContract, OutputContract, Vector
 from edgeq.values import Preprocessing, TensorSpec
 
 Described = dict[str, Any]

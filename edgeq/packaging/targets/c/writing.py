@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgeq import flatbuffer
 from edgeq.errors import PackageError
-from edgeq.packaging import golden
-from edgeq.packaging.micro import Measured
-from edgeq.packaging.seeing import has_images
+from edgeq.packaging.contract.image_inputs import has_images
+from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
-from edgeq.packaging.values import Ingredients
+from edgeq.packaging.targets.c.tflite_micro import Measured
+from edgeq.tflite import flatbuffer
 
 # More flash than this has no board that runs such models; the text would be six times as long.
 MOST_MODEL_BYTES = 16 << 20

@@ -11,9 +11,9 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
-from edgeq.packaging.golden import golden_files
+from edgeq.packaging.contract.values import Files, Ingredients
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.ios.describing import describe
-from edgeq.packaging.values import Files, Ingredients
 
 _PACKAGE = "edgeq.packaging.targets.ios"
 _RESOURCES = "Resources"

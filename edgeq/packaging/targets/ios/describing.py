@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.errors import PackageError
-from edgeq.packaging import naming
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.values import Golden, Ingredients, InputContract, OutputContract
 from edgeq.packaging.targets.ios.literals import number, string
-from edgeq.packaging.values import Golden, Ingredients, InputContract, OutputContract
 from edgeq.values import Preprocessing, TensorSpec
 
 # A release of the community package that repacks Google's binary; see docs/packages/ios.md.

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from edgeq import flatbuffer
 from edgeq.errors import PackageError
 from edgeq.escaping import json_text
-from edgeq.packaging.archive import read_zip
-from edgeq.packaging.golden import golden_files
-from edgeq.packaging.seeing import has_images
+from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.contract.image_inputs import has_images
+from edgeq.packaging.contract.values import Contract, Files, Ingredients
+from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.python import code
 from edgeq.packaging.targets.python.wheel import Metadata, pep440, write_wheel
-from edgeq.packaging.values import Contract, Files, Ingredients
+from edgeq.tflite import flatbuffer
 
 # Names that would hide another module, or be hidden by it.
 _TAKEN = {"ai_edge_litert", "numpy", "pil", "pip", "setuptools", "site", "test", "tflite_runtime"}

@@ -11,13 +11,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgeq import flatbuffer
-from edgeq.converters.preprocessing import format_preprocessing
+from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
-from edgeq.packaging import naming
+from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
-from edgeq.packaging.values import Contract, InputContract, OutputContract
+from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
 
 _WIDTH = 100

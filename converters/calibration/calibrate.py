@@ -1,0 +1,226 @@
+"""Calibration: run the float model over the representative dataset and keep every tensor's range.
+
+The model runs on XNNPACK in a child process (`calibration_worker.py`) with every float tensor as
+an output, so nothing is read after an in-place operator has overwritten it. The stock calibrator
+reads too late: a tensor that an ADD consumes in place gets the union of its own range and the
+ADD's. Samples stream through a pipe; memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.children.child import Child
+from edgeq.children.framing import write_sample
+from edgeq.converters.calibration.statistics import Statistics
+from edgeq.errors import QuantizationError
+from edgeq.files import npy
+from edgeq.tflite import flatbuffer
+from edgeq.values import FloatModel, Ranges, TensorSpec
+
+Inputs = Mapping[str, NDArray[Any]]
+
+_PIPE_BYTES = 1 << 20  # what Linux grants everyone
+
+# Operators whose kernels keep tensors to themselves that only the stock calibrator records.
+_OPAQUE = frozenset(
+    {
+        "LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "RNN",
+        "SVDF",
+    }
+)
+
+
+@dataclass(frozen=True)
+class FloatRun:
+    """What one pass of the float model over the samples gave.
+
+    Attributes:
+        statistics: per tensor, over all samples.
+        halves: [2, 2, tensors]: (even samples, odd samples) x (minimum, maximum).
+        outputs: the model's outputs for what `first_inputs` returns, output name to [kept, ...].
+    """
+
+    statistics: Statistics
+    halves: NDArray[np.float32]
+    outputs: dict[str, NDArray[Any]]
+
+
+def why_stock(content: bytes) -> str | None:
+    """Why edgeq's own calibrator cannot see all of a float model, None when it can."""
+    tree = flatbuffer.parse(content, "the float model")
+    if len(tree.subgraphs) > 1:
+        return f"it has {len(tree.subgraphs)} subgraphs (control flow)"
+    names = {flatbuffer.operator_name(tree, operator) for operator in tree.subgraphs[0].operators}
+    opaque = sorted(names & _OPAQUE)
+    return f"it has fused recurrent operators ({', '.join(opaque)})" if opaque else None
+
+
+class FloatRunner:
+    """The child process that will run the float model; started early, while others import.
+
+    Args:
+        folder: working folder.
+    """
+
+    def __init__(self, folder: Path):
+        self._result = folder / "float-run.npz"
+        worker = ["edgeq.converters.calibration.worker"]
+        self._child = Child(worker, folders=[folder], late=True, feed=True)
+
+    def __enter__(self) -> FloatRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
+
+    def run(
+        self, model: FloatModel, samples: Iterator[Inputs], keep: int, observe: str = "all"
+    ) -> FloatRun:
+        """One pass over the samples; a runner runs once.
+
+        Args:
+            samples: input name to array without batch dimension.
+            keep: number of first batches whose outputs are returned.
+            observe: what to collect of the tensors: "all", their "extremes", or "nothing", which
+                runs the model as it is, for its outputs alone.
+
+        Raises:
+            QuantizationError: the interpreter refused the model or died, or a tensor became NaN
+                or infinite.
+        """
+        child = self._child
+        with contextlib.suppress(OSError):
+            # Room for a whole sample: the next one is prepared while this one runs.
+            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        job = {"model": model.file.path, "result": str(self._result), "keep": keep}
+        kept: list[Inputs] = []
+        with child.feeding() as stream:
+            stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
+            for arrays in batches(samples, model.inputs):
+                if len(kept) < keep:
+                    kept.append(arrays)
+                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        if (status := child.wait()) < 0:
+            raise QuantizationError(
+                f"The interpreter {child.ending} while it ran the float model.",
+                hint="The model file is probably damaged; export it again.",
+                details=child.log(),
+            )
+        if status != 0:
+            raise QuantizationError(
+                f"The float model cannot be run: {child.last_line('no message')}",
+                details=child.log(),
+            )
+        return _read(self._result, model, kept)
+
+
+def run_float_model(
+    model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, observe: str = "all"
+) -> FloatRun:
+    """`FloatRunner.run`, with a runner of its own."""
+    with FloatRunner(folder) as runner:
+        return runner.run(model, samples, keep, observe)
+
+
+def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
+    """Group samples to the model's batch size; a short last group repeats its last sample."""
+    size = batch_size(inputs)
+    group: list[Inputs] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield stack(group, inputs)
+            group = []
+    if group:
+        group += [group[-1]] * (size - len(group))
+        yield stack(group, inputs)
+
+
+def batch_size(inputs: Sequence[TensorSpec]) -> int:
+    """Samples per inference; 1 where it is dynamic."""
+    return max(1, *(spec.shape[0] for spec in inputs if spec.shape), 1)
+
+
+def first_inputs(
+    samples: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
+) -> dict[str, NDArray[Any]]:
+    """The first samples as they will be fed: those among `keep` batches shaped like the first.
+
+    Returns:
+        Input name to [kept, ...].
+    """
+    kept = list(islice(batches(samples, inputs), keep))
+    return {
+        spec.name: np.concatenate([kept[i][spec.name] for i in _alike(kept)]) for spec in inputs
+    }
+
+
+def _alike(kept: Sequence[Inputs]) -> list[int]:
+    """Positions of the batches shaped like the first: with dynamic sizes, others may follow."""
+    shapes = [{name: array.shape for name, array in inputs.items()} for inputs in kept]
+    return [position for position, shape in enumerate(shapes) if shape == shapes[0]]
+
+
+def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
+    """Samples without batch dimension as one batch."""
+    return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
+
+
+def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
+    stored = npy.load_all(result)
+    halves = stored["halves"]
+    outputs = {
+        spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
+        for n, spec in enumerate(model.outputs)
+    }
+    histogram = stored["histogram"]
+    channels = {
+        int(name.removeprefix("channels_")): stored[name]
+        for name in stored
+        if name.startswith("channels_")
+    }
+    found = Statistics(
+        sample_count=int(stored["count"]),
+        indices=tuple(int(index) for index in stored["indices"]),
+        names=tuple(str(name) for name in stored["names"]),
+        minimum=halves[:, 0].min(axis=0).astype(np.float64),
+        maximum=halves[:, 1].max(axis=0).astype(np.float64),
+        mean_minimum=stored["means"][0],
+        mean_maximum=stored["means"][1],
+        histogram=histogram if len(histogram) else None,
+        channels=channels,
+        needed={
+            int(index): (float(low), float(high))
+            for index, low, high in zip(stored["indices"], *stored["needed"], strict=True)
+            if low <= high
+        },
+    )
+    return FloatRun(found, halves, outputs)
+
+
+def write_ranges(content: bytes, ranges: Ranges) -> bytes:
+    """The float flatbuffer with each tensor's `min` and `max`, as the quantizer reads them."""
+    kit, tree = flatbuffer.schema(), flatbuffer.parse(content, "the float model")
+    tensors = tree.subgraphs[0].tensors
+    for item in ranges.tensors:
+        tensor = tensors[item.index]
+        tensor.quantization = tensor.quantization or kit.QuantizationParametersT()
+        tensor.quantization.min = np.array([item.minimum], np.float32)
+        tensor.quantization.max = np.array([item.maximum], np.float32)
+    return flatbuffer.serialize(tree)

@@ -1,0 +1,190 @@
+"""Cross-layer equalization: every channel of an activation uses the whole 8-bit range.
+
+All channels of an activation share one scale, so a channel that only reaches a hundredth of the
+widest one keeps two bits or so. Between two layers with weights, a channel can be multiplied on
+the way out of the first and divided on the way into the second, and the model computes the same:
+ReLU, pooling and zero padding commute with positive factors. After M. Nagel et al., "Data-Free
+Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.1; the factors
+here come from the calibrated activations, because weights have a scale per channel in any case.
+
+A ReLU6 stays one: a channel is only ever stretched up to 6. What it would have clipped above its
+calibrated maximum, INT8 clips there too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS
+from edgeq.tflite import flatbuffer
+
+# Axis of the consumer's filter that counts its input channels.
+INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
+_COMMUTES = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RESHAPE"})
+
+# Codes of ActivationFunctionType.
+_NONE, _RELU, _RELU6 = 0, 1, 3
+
+_MARGIN = 1.1  # unseen samples may reach a little farther than calibrated
+_MOST = 64.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers whose channels can be traded.
+
+    Attributes:
+        first, second: positions of the operators.
+        tensors: indices of the activations between them; the first layer writes the first one.
+        ceiling: 6 behind a ReLU6, infinity otherwise.
+    """
+
+    first: int
+    second: int
+    tensors: tuple[int, ...]
+    ceiling: float
+
+
+def find_pairs(tree: Any) -> tuple[Pair, ...]:
+    """Pairs of layers in the main subgraph with nothing but commuting operators between them."""
+    graph = tree.subgraphs[0]
+    readers: dict[int, list[int]] = defaultdict(list)
+    for position, operator in enumerate(graph.operators):
+        for index in flatbuffer.indices(operator.inputs):
+            readers[index].append(position)
+    uses = Counter(
+        graph.tensors[index].buffer
+        for operator in graph.operators
+        for index in flatbuffer.indices(operator.inputs)[1:]
+        if index >= 0
+    )
+    ends = set(flatbuffer.indices(graph.outputs))
+    found = []
+    for position, operator in enumerate(graph.operators):
+        if not _is_layer(tree, graph, operator, uses):
+            continue
+        code = operator.builtinOptions.fusedActivationFunction
+        second, tensors = _follow(tree, graph, operator, readers, ends)
+        if code in (_NONE, _RELU, _RELU6) and second is not None:
+            consumer = graph.operators[second]
+            if _is_layer(tree, graph, consumer, uses) and _fits(tree, graph, operator, consumer):
+                ceiling = 6.0 if code == _RELU6 else np.inf
+                found.append(Pair(position, second, tensors, ceiling))
+    return tuple(found)
+
+
+def _is_layer(tree: Any, graph: Any, operator: Any, uses: Counter[int]) -> bool:
+    """Whether an operator has float weights of its own, shared with no other."""
+    inputs = flatbuffer.indices(operator.inputs)
+    if flatbuffer.operator_name(tree, operator) not in CHANNEL_AXIS or len(inputs) < 2:
+        return False
+    own = [graph.tensors[index] for index in inputs[1:] if index >= 0]
+    return all(
+        flatbuffer.is_constant(tree, tensor)
+        and flatbuffer.dtype_names()[tensor.type] == "float32"
+        and uses[tensor.buffer] == 1
+        for tensor in own
+    )
+
+
+def _follow(
+    tree: Any, graph: Any, operator: Any, readers: Mapping[int, Sequence[int]], ends: set[int]
+) -> tuple[int | None, tuple[int, ...]]:
+    """The layer that alone reads an operator's result, through what commutes; None without."""
+    current = flatbuffer.indices(operator.outputs)[0]
+    passed = [current]
+    while current not in ends and len(readers.get(current, ())) == 1:
+        (position,) = readers[current]
+        reader = graph.operators[position]
+        name = flatbuffer.operator_name(tree, reader)
+        if flatbuffer.indices(reader.inputs)[0] != current:
+            break
+        if name in CHANNEL_AXIS:
+            return position, tuple(passed)
+        if name not in _COMMUTES or not _keeps_channels(tree, graph, reader):
+            break
+        current = flatbuffer.indices(reader.outputs)[0]
+        passed.append(current)
+    return None, ()
+
+
+def _keeps_channels(tree: Any, graph: Any, operator: Any) -> bool:
+    """Whether the last axis still counts the channels, perhaps once per position."""
+    if getattr(operator.builtinOptions, "fusedActivationFunction", _NONE) not in (_NONE, _RELU):
+        return False
+    before = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.inputs)[0]].shape)
+    after = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.outputs)[0]].shape)
+    if flatbuffer.operator_name(tree, operator) == "RESHAPE":
+        return after[-1] % before[-1] == 0 and len(after) == 2
+    return before[-1] == after[-1]
+
+
+def _fits(tree: Any, graph: Any, first: Any, second: Any) -> bool:
+    """Whether the consumer's filter has the producer's channels, perhaps once per position."""
+    axis = INPUT_AXIS[flatbuffer.operator_name(tree, second)]
+    width = flatbuffer.indices(graph.tensors[second.inputs[1]].shape)[axis]
+    own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
+    count = flatbuffer.indices(graph.tensors[first.inputs[1]].shape)[own]
+    is_dense = flatbuffer.operator_name(tree, second) == "FULLY_CONNECTED"
+    return width == count or (is_dense and width % count == 0)
+
+
+def equalize(
+    content: bytes, channels: Mapping[int, NDArray[np.float32]], strength: float = 0.5
+) -> tuple[bytes, int]:
+    """The float model with its channels stretched to their activation's range.
+
+    Args:
+        content: the float flatbuffer.
+        channels: tensor index to [2, C], calibrated minimum and maximum of each channel.
+        strength: exponent of the factor where the consumer's weights share scales over input
+            channels; at 1 all of the unevenness moves into those weights. A depthwise consumer
+            has a scale per channel and takes it for free.
+
+    Returns:
+        A float flatbuffer that computes the same on calibrated values, and the number of pairs
+        changed.
+    """
+    tree = flatbuffer.parse(content, "the float model")
+    graph = tree.subgraphs[0]
+    changed = 0
+    for pair in find_pairs(tree):
+        if pair.tensors[0] in channels:
+            first, second = graph.operators[pair.first], graph.operators[pair.second]
+            name = flatbuffer.operator_name(tree, second)
+            exponent = 1.0 if name == "DEPTHWISE_CONV_2D" else strength
+            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent)
+            if factors.max(initial=1.0) > 1.0:
+                own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
+                for tensor, axis in zip(first.inputs[1:], (own, 0), strict=False):
+                    _scale(tree, graph, tensor, axis, factors)
+                _scale(tree, graph, second.inputs[1], INPUT_AXIS[name], 1.0 / factors)
+                changed += 1
+    return (flatbuffer.serialize(tree), changed) if changed else (content, 0)
+
+
+def _factors(channels: NDArray[np.float32], ceiling: float, exponent: float) -> NDArray[np.float64]:
+    """Factor of each channel, [C], at least 1."""
+    peak = np.abs(channels.astype(np.float64)).max(axis=0) * _MARGIN
+    widest = min(float(peak.max(initial=0.0)), ceiling)
+    is_alive = peak > 1e-6 * widest
+    factors = np.where(is_alive, widest / np.where(is_alive, peak, 1.0), 1.0)
+    return np.clip(factors**exponent, 1.0, _MOST)
+
+
+def _scale(tree: Any, graph: Any, index: int, axis: int, factors: NDArray[np.float64]) -> None:
+    """Multiply a constant along an axis, whose length is a multiple of the factors'."""
+    if index < 0:
+        return
+    tensor = graph.tensors[index]
+    values = flatbuffer.constant(tree, tensor).astype(np.float64)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    repeated = np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
+    tensor.buffer = flatbuffer.add_buffer(tree, (values * repeated).astype(np.float32))

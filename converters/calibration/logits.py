@@ -1,0 +1,81 @@
+"""Outputs before their final activation, where errors of two quantized models compare best.
+
+A softmax maps most samples to nearly 0 or 1 whatever the error before it, so the error behind it
+hangs on the few undecided samples. Before it, every sample tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.calibration.saturation import Limit, find_limits
+from edgeq.tflite import flatbuffer
+
+_BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+
+_SQUASHING = frozenset({"SOFTMAX", "LOGISTIC", "TANH"})
+
+
+def unsquash(content: bytes) -> bytes:
+    """The model with each output taken before its final SOFTMAX, LOGISTIC or TANH.
+
+    Inputs and outputs keep their names.
+    """
+    tree = flatbuffer.parse(content, "the model")
+    graph = tree.subgraphs[0]
+    inputs, outputs = flatbuffer.interface(tree)
+    ends = _ends(tree, graph)
+    graph.outputs = np.array(ends, np.int32)
+    flatbuffer.set_interface(tree, [item.name for item in inputs], [item.name for item in outputs])
+    return flatbuffer.serialize(tree)
+
+
+def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:
+    """Output name to the range in which its final activation can tell values apart.
+
+    Args:
+        content: the float flatbuffer.
+        seen: what its softmaxes need, see `saturation.needed`.
+
+    Returns:
+        Of the outputs that `unsquash` moves; values beyond the range are as good as its ends.
+    """
+    tree = flatbuffer.parse(content, "the float model")
+    _, outputs = flatbuffer.interface(tree)
+    ends = _ends(tree, tree.subgraphs[0])
+    limits = find_limits(tree, seen)
+    return {
+        spec.name: limits[end]
+        for spec, own, end in zip(
+            outputs, flatbuffer.indices(tree.subgraphs[0].outputs), ends, strict=True
+        )
+        if end != own and end in limits
+    }
+
+
+def _ends(tree: Any, graph: Any) -> tuple[int, ...]:
+    """Of each output, the tensor before its final activation.
+
+    Outputs stay what they are where two of them would become the same tensor, or an input.
+    """
+    own = flatbuffer.indices(graph.outputs)
+    moved = tuple(_before(tree, graph, index) for index in own)
+    clashes = len(set(moved)) < len(own) or set(moved) & set(flatbuffer.indices(graph.inputs))
+    return own if clashes else moved
+
+
+def _before(tree: Any, graph: Any, output: int) -> int:
+    current = output
+    for operator in reversed(graph.operators):
+        if current in flatbuffer.indices(operator.outputs):
+            name = flatbuffer.operator_name(tree, operator)
+            if name in _SQUASHING:
+                return flatbuffer.indices(operator.inputs)[0]
+            if name not in _BORDER:
+                break
+            current = flatbuffer.indices(operator.inputs)[0]
+    return output

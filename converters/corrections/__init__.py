@@ -1,0 +1,1 @@
+"""Corrections of a quantized model, without labels."""

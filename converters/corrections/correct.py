@@ -1,0 +1,98 @@
+"""Corrections after quantization, without labels: the parent's end of `correction_worker.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgeq.children.child import Child
+from edgeq.children.framing import write_sample
+from edgeq.converters.calibration.calibrate import Inputs, batches
+from edgeq.errors import QuantizationError, UsageError
+from edgeq.values import FloatModel, LayerCorrection
+
+# The first two come before quantization (see `equalization` and `saturation`), the others change
+# the integers afterwards: biases that keep each channel's mean; rounding with feedback; weights
+# refitted to the quantized inputs; smaller weight scales.
+BEFORE = ("equalize", "saturate")
+CORRECTIONS = (*BEFORE, "bias", "rounding", "refit", "clip")
+
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def parse_corrections(text: str) -> tuple[str, ...]:
+    """Names from `--corrections`: "auto" is all of them, "none" is none.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if text in ("auto", "all"):
+        return CORRECTIONS
+    names = () if text == "none" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name in ("auto", "all", "none"):
+            raise UsageError(
+                f"--corrections {text} mixes {name!r}, which stands alone, with others.",
+                hint=f"Leave out {name!r}, or all others.",
+            )
+        if name not in CORRECTIONS:
+            raise UsageError(
+                f"Unknown correction {name!r}; known are auto, none and {', '.join(CORRECTIONS)}."
+            )
+    return names
+
+
+def correct(
+    model: FloatModel,
+    quantized: bytes,
+    samples: Iterable[Inputs],
+    corrections: Sequence[str],
+    folder: Path,
+    threads: int = 1,
+) -> tuple[bytes, tuple[LayerCorrection, ...]]:
+    """Give each layer the integers that reproduce the float model's outputs best.
+
+    Layers are corrected in execution order, each on the outputs of the corrected ones before it,
+    and each change is kept only where it lowers the error on every fourth sample, which took no
+    part in making it.
+
+    Args:
+        model: the float model that was quantized.
+        quantized: the flatbuffer made of it.
+        samples: input name to array without batch dimension, real units; all are held in memory
+            together with the activations of the layers at work.
+        corrections: names out of `CORRECTIONS` that are not in `BEFORE`.
+        threads: of the child process.
+
+    Returns:
+        The flatbuffer, and what was done to each layer.
+
+    Raises:
+        QuantizationError: the interpreter refused an operator or died.
+    """
+    paths = {name: folder / f"correct-{name}" for name in ("quantized", "result", "report")}
+    paths["quantized"].write_bytes(quantized)
+    job = {name: str(path) for name, path in paths.items()}
+    job_line = json.dumps(
+        {**job, "float": model.file.path, "corrections": list(corrections), "threads": threads}
+    )
+    with Child(
+        ["edgeq.converters.corrections.worker"],
+        folders=[folder],
+        environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        feed=True,
+    ) as child:
+        with child.feeding() as stream:
+            stream.write(job_line.encode() + b"\n")
+            for arrays in batches(iter(samples), model.inputs):
+                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        if child.wait() != 0:
+            last = child.last_line(f"it {child.ending}")
+            raise QuantizationError(
+                f"The quantized model cannot be corrected: {last}",
+                hint="Pass --corrections none to leave it as the quantizer made it.",
+                details=child.log(),
+            )
+    report = json.loads(paths["report"].read_text())
+    return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)

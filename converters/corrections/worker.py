@@ -1,0 +1,330 @@
+"""The child process that corrects models.
+
+On stdin, one line of JSON {"float", "quantized", "result", "report", "corrections", "threads"} and
+then samples to the end. The float and the quantized model advance side by side, operator by
+operator; each layer is corrected on the outputs of the corrected layers before it, and then run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.children.framing import read_sample
+from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.rounding import Moments, Real
+from edgeq.converters.graph import layers
+from edgeq.converters.graph.layers import Layer
+from edgeq.converters.graph.operator_stepper import Stepper
+from edgeq.tflite import flatbuffer, quantmath
+
+_CHECKED = 4  # every fourth sample does not fit, but checks
+_MOST_ROWS = 8192
+_LEAST_BY_TAPS = 2  # rows for each tap, or the moments say nothing
+_MOST_PRODUCTS = 1 << 29  # of all moments of a layer
+_MOST_VALUES = 1 << 24  # gathered for a layer
+_MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
+
+
+class Corrector:
+    """A float and a quantized model side by side.
+
+    Args:
+        real: the float model.
+        made: the quantized model, which is changed in place.
+        inputs: input name to [samples, ...], real units.
+        corrections: names out of "bias", "rounding", "refit", "clip".
+    """
+
+    def __init__(
+        self,
+        real: Any,
+        made: Any,
+        inputs: dict[str, NDArray[Any]],
+        corrections: Sequence[str],
+        threads: int,
+    ):
+        self._real, self._made = Stepper(real, inputs, threads), Stepper(made, inputs, threads)
+        self._corrections = frozenset(corrections)
+        self._uses = Counter(
+            _fingerprint(made, self._made.graph.operators[layer.position])
+            for layer in layers.find_layers(made)
+        )
+
+    def run(self, pairs: Sequence[tuple[Layer, Layer]]) -> list[dict[str, Any]]:
+        """Correct all layers, in execution order.
+
+        Args:
+            pairs: each layer of the float model, and of the quantized one.
+
+        Returns:
+            What was chosen for each layer that could be corrected.
+        """
+        report = []
+        for theirs, ours in pairs:
+            self._real.run_to(theirs.position)
+            self._made.run_to(ours.position)
+            found = self._correct(theirs, ours)
+            if found is not None:
+                report.append({"layer": theirs.output, "operator": ours.name, **found})
+        return report
+
+    def _correct(self, theirs: Layer, ours: Layer) -> dict[str, Any] | None:
+        operator = self._made.graph.operators[ours.position]
+        stored = _Stored(self._made.tree, ours, operator)
+        if stored.weights.dtype != np.int8 or not stored.input.scales:
+            return None
+        original = self._real.graph.operators[theirs.position]
+        weights = flatbuffer.constant(self._real.tree, self._real.graph.tensors[original.inputs[1]])
+        target_weights = layers.group_weights(theirs, weights)
+        taps = target_weights.shape[-1]
+        rows = layers.choose_rows(ours, operator, self._made.count, _row_count(ours, taps))
+        seen = stored.gather(self._made.values[operator.inputs[0]], rows)
+        wanted = layers.gather(
+            theirs, original, self._real.values[original.inputs[0]], rows, 0
+        ).astype(np.float32)
+        bias = _bias(self._real.tree, self._real.graph, original, theirs)
+        fits = _Fit(wanted, seen, target_weights, bias, rows.sample, layers.clamp(original))
+        is_shared = self._uses[_fingerprint(self._made.tree, operator)] > 1
+        names = self._corrections
+        if is_shared or taps > _MOST_TAPS:
+            names = names & {"bias"}  # one copy of shared weights stays one
+        chosen, errors = fits.choose(stored, names)
+        if chosen.name != "plain":
+            stored.write(chosen)
+        return {
+            "chosen": chosen.name,
+            "plain_db": -_db(errors["plain"]),
+            "corrected_db": -_db(errors[chosen.name]),
+        }
+
+
+class _Stored:
+    """A layer's parameters as the quantized file has them."""
+
+    def __init__(self, tree: Any, layer: Layer, operator: Any):
+        self._tree, self._layer, self._operator = tree, layer, operator
+        graph = tree.subgraphs[0]
+        inputs = flatbuffer.indices(operator.inputs)
+        self.input = flatbuffer.tensor_spec(graph.tensors[inputs[0]], "")
+        self._weights = graph.tensors[inputs[1]]
+        self.weights = flatbuffer.constant(tree, self._weights)
+        self.scales: Real = layers.group_channels(
+            layer, np.array(flatbuffer.tensor_spec(self._weights, "").scales or (1.0,))
+        )
+        has_bias = len(inputs) > 2 and inputs[2] >= 0
+        self._bias = graph.tensors[inputs[2]] if has_bias else None
+        self.has_bias = self._bias is not None
+        self.is_per_channel = len(flatbuffer.tensor_spec(self._weights, "").scales) > 1
+
+    @property
+    def integers(self) -> Real:
+        """The weights, [G, O, K]."""
+        return layers.group_weights(self._layer, self.weights)
+
+    @property
+    def bias(self) -> Real:
+        """The bias in steps of `bias_scales`, [G, O]."""
+        values = 0 if self._bias is None else flatbuffer.constant(self._tree, self._bias)
+        return layers.group_channels(self._layer, np.asarray(values))
+
+    def bias_scales(self, scales: Real) -> Real:
+        """Input scale times weight scale, by the TensorFlow Lite specification."""
+        return scales * self.input.scales[0]
+
+    def gather(self, values: NDArray[Any], rows: layers.Rows) -> NDArray[np.float32]:
+        """The inputs as the quantized model has them, in real units, [G, rows, K]."""
+        zero = self.input.zero_points[0]
+        raw = layers.gather(self._layer, self._operator, values, rows, zero)
+        return np.asarray(quantmath.dequantize(raw, self.input), np.float32)
+
+    def write(self, chosen: _Candidate) -> None:
+        """Put other integers into the file."""
+        integers = layers.ungroup_weights(self._layer, chosen.weights)
+        self._weights.buffer = flatbuffer.add_buffer(self._tree, integers.astype(np.int8))
+        is_rescaled = not np.array_equal(chosen.scales, self.scales)
+        if is_rescaled:
+            self._weights.quantization.scale = chosen.scales.reshape(-1).astype(np.float32)
+        if self._bias is None:
+            return
+        if is_rescaled:
+            steps = self.bias_scales(chosen.scales.astype(np.float32))
+            self._bias.quantization.scale = steps.reshape(-1).astype(np.float32)
+        dtype = np.dtype(flatbuffer.dtype_names()[self._bias.type])
+        limits = np.iinfo(dtype)
+        whole = np.clip(chosen.bias.reshape(-1), limits.min, limits.max).astype(dtype)
+        self._bias.buffer = flatbuffer.add_buffer(self._tree, whole)
+
+
+class _Candidate:
+    """Integers that a layer could have: weights [G, O, K], scales [G, O], bias [G, O]."""
+
+    def __init__(self, name: str, weights: Real, scales: Real, bias: Real):
+        self.name, self.weights, self.scales, self.bias = name, weights, scales, bias
+
+
+class _Fit:
+    """One layer's samples, and how well integers reproduce the float outputs on them."""
+
+    def __init__(
+        self,
+        real: NDArray[np.float32],
+        seen: NDArray[np.float32],
+        weights: Real,
+        bias: Real,
+        sample: NDArray[np.int64],
+        limits: tuple[float, float],
+    ):
+        self._weights, self._limits = weights, limits
+        self._checks = sample % _CHECKED == _CHECKED - 1
+        if not self._checks.any():
+            self._checks = np.ones_like(self._checks)  # too few samples to keep any apart
+        fits = ~self._checks if not self._checks.all() else self._checks
+        self._outputs = real[:, self._checks] @ _turned(weights) + bias[:, np.newaxis]
+        self._target = np.clip(self._outputs, *limits)
+        self._checked = seen[:, self._checks]
+        self._fitted = real[:, fits], seen[:, fits]
+        self._bias = bias
+
+    def choose(self, stored: _Stored, names: frozenset[str]) -> tuple[_Candidate, dict[str, float]]:
+        """The candidate with the least error on the samples that did not fit."""
+        found = {item.name: item for item in self._candidates(stored, names)}
+        errors = {name: self._error(item, stored) for name, item in found.items()}
+        return found[min(errors, key=lambda name: errors[name])], errors
+
+    def _candidates(self, stored: _Stored, names: frozenset[str]) -> list[_Candidate]:
+        plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
+        if not names:
+            return [plain]
+        moments = rounding.measure_moments(*self._fitted)
+        made = [("", plain.weights, plain.scales)]
+        if names & {"rounding", "refit", "clip"}:
+            scales = stored.scales
+            if "clip" in names and stored.is_per_channel:
+                scales = rounding.clip_scales(self._weights, moments, scales)
+                clipped = rounding.round_plainly(self._weights, scales[..., np.newaxis])
+                made.append(("clip", clipped, scales))
+            made += self._rounded(moments, scales, names)
+        results = [plain]
+        fits_bias = "bias" in names and stored.has_bias
+        for name, weights, scales in made:
+            bias = stored.bias
+            if fits_bias:
+                bias = self._fit_bias(weights * scales[..., np.newaxis], moments)
+                bias = np.rint(bias / stored.bias_scales(scales))
+            elif not np.array_equal(scales, stored.scales):
+                bias = np.rint(self._bias / stored.bias_scales(scales))
+            parts = [part for part in (name, "bias" if fits_bias else "") if part]
+            if parts:
+                results.append(_Candidate("+".join(parts), weights, scales, bias))
+        return results
+
+    def _rounded(
+        self, moments: Moments, scales: Real, names: frozenset[str]
+    ) -> list[tuple[str, Real, Real]]:
+        targets: dict[str, Callable[[], Real]] = {
+            "rounding": lambda: self._weights,
+            "refit": lambda: rounding.refit(self._weights, moments),
+        }
+        return [
+            (name, rounding.round_with_feedback(target(), moments, scales), scales)
+            for name, target in targets.items()
+            if name in names
+        ]
+
+    def _fit_bias(self, weights: Real, moments: Moments) -> Real:
+        """The bias with which the mean output is the float model's, channel by channel."""
+        wanted = np.einsum("gok,gk->go", self._weights, moments.mean_float) + self._bias
+        given = np.einsum("gok,gk->go", weights, moments.mean_quantized)
+        return np.asarray(wanted - given)
+
+    def _error(self, item: _Candidate, stored: _Stored) -> float:
+        """Squared error of the outputs behind the activation, relative to their energy."""
+        real = item.weights * item.scales[..., np.newaxis]
+        bias = item.bias * stored.bias_scales(item.scales)
+        given = self._checked @ _turned(real) + bias[:, np.newaxis]
+        lost = np.clip(given, *self._limits) - self._target
+        return float(np.sum(lost**2) / max(float(np.sum(self._target**2)), 1e-30))
+
+
+def _row_count(layer: Layer, taps: int) -> int:
+    """Rows to fit and check a layer on: as many as time and memory allow."""
+    affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (layer.groups * taps))
+    return max(_LEAST_BY_TAPS * taps, min(_MOST_ROWS, affordable))
+
+
+def _turned(weights: Real) -> NDArray[np.float32]:
+    turned: NDArray[np.float32] = weights.transpose(0, 2, 1).astype(np.float32)
+    return turned
+
+
+def _bias(tree: Any, graph: Any, operator: Any, layer: Layer) -> Real:
+    inputs = flatbuffer.indices(operator.inputs)
+    if len(inputs) < 3 or inputs[2] < 0:
+        return layers.group_channels(layer, np.zeros(1))
+    return layers.group_channels(layer, flatbuffer.constant(tree, graph.tensors[inputs[2]]))
+
+
+def _fingerprint(tree: Any, operator: Any) -> bytes:
+    weights = tree.subgraphs[0].tensors[operator.inputs[1]]
+    return hashlib.sha1(flatbuffer.constant(tree, weights).tobytes()).digest()
+
+
+def _db(share: float) -> float:
+    return 10 * float(np.log10(max(share, 1e-30)))
+
+
+def correct_tree(
+    real: Any,
+    made: Any,
+    inputs: dict[str, NDArray[Any]],
+    corrections: Sequence[str],
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Correct a quantized model in place; see `Corrector` for the arguments.
+
+    Returns:
+        Fields of a `LayerCorrection` for each layer that could be corrected.
+
+    Raises:
+        RuntimeError: the interpreter refused an operator.
+        ValueError: the two models' layers are not the same.
+    """
+    theirs, ours = layers.find_layers(real), layers.find_layers(made)
+    alike = [(a.name, a.filter_shape) for a in theirs] == [(b.name, b.filter_shape) for b in ours]
+    if not alike:
+        raise ValueError("the quantizer changed the order or the shape of the layers")
+    corrector = Corrector(real, made, inputs, corrections, threads)
+    return corrector.run(list(zip(theirs, ours, strict=True)))
+
+
+def main() -> None:
+    """Read a job and the samples, and do it; the status is a sentence where it cannot be done."""
+    try:
+        _work()
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))
+
+
+def _work() -> None:
+    job = json.loads(sys.stdin.buffer.readline())
+    real, made = (flatbuffer.read(Path(job[name])) for name in ("float", "quantized"))
+    inputs = _read_inputs(sys.stdin.buffer, real)
+    report = correct_tree(real, made, inputs, job["corrections"], job["threads"])
+    Path(job["result"]).write_bytes(flatbuffer.serialize(made))
+    Path(job["report"]).write_text(json.dumps(report))
+
+
+def _read_inputs(stream: BinaryIO, tree: Any) -> dict[str, NDArray[Any]]:
+    samples = list(iter(lambda: read_sample(stream), None))
+    specs, _ = flatbuffer.interface(tree)
+    columns = zip(*(sample for sample in samples if sample is not None), strict=True)
+    return {spec.name: np.stack(column) for spec, column in zip(specs, columns, strict=True)}

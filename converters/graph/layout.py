@@ -1,0 +1,124 @@
+"""How a file stores weights and activations: where, in what shape, with how many scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeq.converters.graph.widening import block_details
+from edgeq.tflite import flatbuffer
+
+# Input index of the weights of operators whose weights a quantizer is expected to quantize.
+WEIGHT_INPUT = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+    "CONV_3D": 1,
+    "BATCH_MATMUL": 1,
+    "EMBEDDING_LOOKUP": 1,
+    "GATHER": 0,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
+}
+
+QUANTIZED = frozenset({"int8", "int4", "uint8", "int16"})
+_UNSIGNED_ZERO = 128
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """An operator's weights as the file holds them.
+
+    Attributes:
+        tensor: the constant.
+        shape: as the operator sees them; blocks stored as rows are reshaped on the way.
+        is_widened: whether a DEQUANTIZE stands between the two.
+    """
+
+    tensor: Any
+    shape: tuple[int, ...]
+    is_widened: bool
+
+    @property
+    def granularity(self) -> str | None:
+        """Either "tensor", "channel" or "block:N"; None for weights that are not quantized."""
+        details = block_details(self.tensor)
+        if details is not None:
+            return f"block:{details.blockSize}"
+        parameters = self.tensor.quantization
+        count = 0 if parameters is None or parameters.scale is None else len(parameters.scale)
+        if count == 0:
+            return None
+        stored = flatbuffer.indices(self.tensor.shape)
+        if stored != self.shape and stored[-1] < self.shape[-1] and count == stored[0]:
+            return f"block:{stored[-1]}"
+        return "tensor" if count == 1 else "channel"
+
+
+def stored_weights(tree: Any, graph: Any, operator: Any, name: str) -> StoredWeights | None:
+    """The constant behind an operator's weights, through RESHAPE and DEQUANTIZE; None without one.
+
+    Args:
+        name: of the operator.
+    """
+    position = WEIGHT_INPUT.get(name)
+    inputs = flatbuffer.indices(operator.inputs)
+    if position is None or len(inputs) <= position or inputs[position] < 0:
+        return None
+    index = inputs[position]
+    shape = flatbuffer.indices(graph.tensors[index].shape)
+    is_widened = False
+    for passed in ("RESHAPE", "DEQUANTIZE"):
+        if flatbuffer.is_constant(tree, graph.tensors[index]):
+            break
+        source = _source(tree, graph, index, passed)
+        if source is not None:
+            index, is_widened = source, passed == "DEQUANTIZE"
+    if not flatbuffer.is_constant(tree, graph.tensors[index]):
+        return None
+    return StoredWeights(graph.tensors[index], shape, is_widened)
+
+
+def _source(tree: Any, graph: Any, index: int, kind: str) -> int | None:
+    """What the operator of this kind that makes a tensor reads; None when another one makes it."""
+    for other in graph.operators:
+        if index in flatbuffer.indices(other.outputs):
+            is_kind = flatbuffer.operator_name(tree, other) == kind
+            return flatbuffer.indices(other.inputs)[0] if is_kind else None
+    return None
+
+
+def is_symmetric(tensors: Sequence[Any]) -> bool | None:
+    """Whether all zero points are in the middle of their dtype; None for no tensors."""
+    if not tensors:
+        return None
+    return all(
+        int(zero) == (_UNSIGNED_ZERO if flatbuffer.dtype_names()[tensor.type] == "uint8" else 0)
+        for tensor in tensors
+        for zero in _zero_points(tensor)
+    )
+
+
+def _zero_points(tensor: Any) -> Sequence[int]:
+    return () if tensor.quantization.zeroPoint is None else tensor.quantization.zeroPoint
+
+
+def quantized_activations(tree: Any) -> Iterator[Any]:
+    """Computed tensors with integers and a scale, of every subgraph."""
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            scales = None if tensor.quantization is None else tensor.quantization.scale
+            is_integer = flatbuffer.dtype_names()[tensor.type] in QUANTIZED
+            if is_integer and scales is not None and not flatbuffer.is_constant(tree, tensor):
+                yield tensor
+
+
+def quantized_weights(tree: Any) -> Iterator[Any]:
+    """Constants that operators use as their weights and that hold integers."""
+    for graph in tree.subgraphs:
+        for operator in graph.operators:
+            name = flatbuffer.operator_name(tree, operator)
+            found = stored_weights(tree, graph, operator, name)
+            if found is not None and found.granularity is not None:
+                yield found.tensor

@@ -1,0 +1,105 @@
+"""Which operator of a quantized model is which of the float one, whoever quantized it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from edgeq.converters.graph import layers
+from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer
+
+_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
+
+_Keyed = Sequence[tuple[int, tuple[Any, ...]]]
+
+
+def match_operators(real: Any, made: Any) -> dict[int, int]:
+    """Position of an operator in the float model to its position in the quantized one.
+
+    Layers with weights have to be the same in both, in the same order. Between them operators
+    match by type, output shape and fused activation; what a tool added or removed matches nothing.
+
+    Raises:
+        DataError: these are two different models; names the first layer that differs.
+    """
+    require_same_layers(real, made)
+    return dict(_match(_keyed(real), _keyed(made)))
+
+
+def pair_layers(one: Any, other: Any) -> dict[int, int]:
+    """Position of an operator in one model to that of the same layer in another.
+
+    Unlike the results of `match_operators`, those of a pair need not mean the same: layers with
+    weights are paired in their order, whatever activation is fused into them, and whether their
+    weights are stored as they are, packed (FP16) or rounded on the way (FAKE_QUANT). Between two of
+    them, operators are paired by type and output shape.
+
+    Raises:
+        DataError: these are two different models; names the first layer that differs.
+    """
+    found = [layers.find_layers(tree, even_unpacked=True) for tree in (one, other)]
+    _require_same(*found)
+    pairs = {own.position: twin.position for own, twin in zip(*found, strict=True)}
+    sides = [_keyed(tree) for tree in (one, other)]
+    ends = len(one.subgraphs[0].operators), len(other.subgraphs[0].operators)
+    begin = (-1, -1)
+    for end in [*pairs.items(), ends]:
+        between = [
+            [(place, key[:2]) for place, key in side if start < place < stop]
+            for side, start, stop in zip(sides, begin, end, strict=True)
+        ]
+        pairs.update(_match(*between))
+        begin = end
+    return pairs
+
+
+def _match(ours: _Keyed, theirs: _Keyed) -> Iterator[tuple[int, int]]:
+    """Positions of the longest runs of equal keys."""
+    one, other = ([key for _, key in side] for side in (ours, theirs))
+    for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
+        for step in range(block.size):
+            yield ours[block.a + step][0], theirs[block.b + step][0]
+
+
+def _keyed(tree: Any) -> _Keyed:
+    return [
+        (position, _key(tree, operator))
+        for position, operator in enumerate(tree.subgraphs[0].operators)
+        if flatbuffer.operator_name(tree, operator) not in _CONVERTING
+    ]
+
+
+def _key(tree: Any, operator: Any) -> tuple[str, tuple[int, ...], int]:
+    output = tree.subgraphs[0].tensors[flatbuffer.indices(operator.outputs)[0]]
+    fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+    return flatbuffer.operator_name(tree, operator), flatbuffer.indices(output.shape), fused
+
+
+def require_same_layers(real: Any, made: Any) -> None:
+    """Refuse a quantized model whose layers with weights are not those of the float one.
+
+    Raises:
+        DataError: names the first layer that differs.
+    """
+    _require_same(layers.find_layers(real), layers.find_layers(made))
+
+
+def _require_same(ours: Sequence[layers.Layer], theirs: Sequence[layers.Layer]) -> None:
+    for number, (own, other) in enumerate(zip(ours, theirs, strict=False), 1):
+        if (own.name, own.filter_shape) != (other.name, other.filter_shape):
+            raise DataError(
+                f"These are two different models: layer {number} with weights is {_show(own)} in "
+                f"the float one and {_show(other)} in the other."
+            )
+    if len(ours) != len(theirs):
+        raise DataError(
+            f"These are two different models: the float one has {len(ours)} layers with weights, "
+            f"the other {len(theirs)}."
+        )
+
+
+def _show(layer: layers.Layer) -> str:
+    shape = "x".join(map(str, layer.filter_shape))
+    return f"{layer.output.split(';')[0]!r} ({layer.name} {shape})"

@@ -1,0 +1,306 @@
+"""Mixed precision: some operators of an INT8 model with INT16 activations, or in float.
+
+TensorFlow Lite's quantizer makes a whole model INT8, or a whole model 16x8; told to leave an
+operator in float, it does so for some kinds and for others not. But every quantization of a model
+keeps the operators of the float model in their order. So an operator can take the place of its
+INT8 twin, with QUANTIZE and DEQUANTIZE where two precisions meet.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer
+
+# Of QUANTIZE and DEQUANTIZE by what they read, from TensorFlow's op_version.cc. Its
+# runtime_version.cc dates those that read INT16 to the releases of the common 16x8 kernels.
+_VERSIONS = {
+    ("QUANTIZE", "float32"): 1,
+    ("QUANTIZE", "int8"): 2,
+    ("QUANTIZE", "int16"): 2,
+    ("DEQUANTIZE", "int8"): 2,
+    ("DEQUANTIZE", "uint8"): 1,
+    ("DEQUANTIZE", "int16"): 3,
+}
+_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
+_OLDEST_RUNTIME = "2.6.0"  # of INT16, see `schemes`
+
+
+def mix_in(
+    base: bytes, twin: bytes, precision: str, source: bytes, names: Collection[str]
+) -> bytes:
+    """Replace operators of a quantized model by those of the same model in another precision.
+
+    Args:
+        base: the flatbuffer to change, INT8 but for earlier replacements.
+        twin: the flatbuffer with the operators to put in.
+        precision: of those operators' activations, "int16" or "float32".
+        source: the float model that both come from.
+        names: of the first outputs of the operators in the float model.
+
+    Raises:
+        QuantizationError: an operator has no kernel of that precision, or the two models do not
+            have the same operators.
+    """
+    if not names:
+        return base
+    tree = flatbuffer.parse(base, "the quantized model")
+    chosen = _find(flatbuffer.parse(source, "the float model"), frozenset(names))
+    _Splice(tree, flatbuffer.parse(twin, "its twin"), precision).run(chosen)
+    if precision == "int16":
+        flatbuffer.require_runtime(tree, _OLDEST_RUNTIME)
+    return flatbuffer.serialize(tree)
+
+
+class _Splice:
+    """The base on its way to a mixed model.
+
+    Operators are paired by their order, and through them the tensors.
+    """
+
+    def __init__(self, tree: Any, twin: Any, precision: str):
+        self._tree, self._twin, self._precision = tree, twin, precision
+        self._graph, self._twin_graph = tree.subgraphs[0], twin.subgraphs[0]
+        self._twin_of = pair_operators(tree, twin)
+        self._ends = set(flatbuffer.indices(self._graph.outputs))
+        # A tensor of the twin to the base's; through QUANTIZE and DEQUANTIZE see `_source`.
+        self._own = dict(
+            zip(flatbuffer.indices(self._twin_graph.inputs), _entries(tree), strict=True)
+        )
+        for operator in self._graph.operators:
+            if (theirs := self._twin_of.get(id(operator))) is not None:
+                pair = (flatbuffer.indices(op.outputs) for op in (theirs, operator))
+                self._own.update(zip(*pair, strict=True))
+        self._makers = {
+            index: op
+            for op in self._twin_graph.operators
+            for index in flatbuffer.indices(op.outputs)
+        }
+        self._ready: dict[int, int] = {}  # tensor of the base to the same one in our precision
+        self._original: dict[int, int] = {}  # copy of a replaced operator's result to that result
+        self._operators: list[Any] = []
+
+    def run(self, chosen: Collection[int]) -> None:
+        """Do it.
+
+        Args:
+            chosen: numbers of operators, counted over those that compute.
+        """
+        number = 0
+        for operator in self._graph.operators:
+            if _converts(self._tree, operator):
+                self._rewire(operator)
+                continue
+            if number in chosen:
+                self._replace(operator, self._twin_of[id(operator)])
+            else:
+                self._operators.append(self._resolve(operator))
+            number += 1
+        self._graph.operators = self._operators
+        self._drop_unread()
+
+    def _name(self, index: int) -> str:
+        """Of a tensor of the twin, which keeps the float model's names."""
+        return flatbuffer.text(self._twin_graph.tensors[index].name)
+
+    def _replace(self, ours: Any, theirs: Any) -> None:
+        """Put the twin's operator in, and behind it copies in the precision of ours."""
+        if self._precision == "int16":
+            self._require_kernel(theirs)
+        code = self._twin.operatorCodes[theirs.opcodeIndex]
+        made = copy.copy(theirs)
+        made.opcodeIndex = flatbuffer.add_opcode(
+            self._tree, flatbuffer.operator_name(self._twin, theirs), code.version
+        )
+        made.inputs = np.array([self._input(i) for i in flatbuffer.indices(theirs.inputs)], "i4")
+        pairs = list(
+            zip(flatbuffer.indices(ours.outputs), flatbuffer.indices(theirs.outputs), strict=True)
+        )
+        end_names = {flatbuffer.text(self._graph.tensors[index].name) for index in self._ends}
+        results = []
+        for own, other in pairs:
+            name, is_same = self._name(other), self._is_same(own, other)
+            if is_same:
+                results.append(own)
+                continue
+            is_taken = own in self._ends or name in end_names
+            results.append(self._adopt(other, f"{name}_{self._precision}" if is_taken else name))
+            if not is_taken:
+                self._graph.tensors[own].name = f"{name}_{self._dtype(own)}".encode()
+        made.outputs = np.array(results, "i4")
+        self._operators.append(made)
+        for (own, _), result in zip(pairs, results, strict=True):
+            if result != own:
+                self._convert(result, own)
+                self._ready[own] = self._original[own] = result
+
+    def _require_kernel(self, operator: Any) -> None:
+        touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        kinds = {self._twin_graph.tensors[index].type for index in touched if index >= 0}
+        if flatbuffer.dtype_code("float32") in kinds:
+            name = flatbuffer.operator_name(self._twin, operator)
+            raise QuantizationError(
+                f"TensorFlow Lite has no 16x8 kernel for {name} "
+                f"({self._name(flatbuffer.indices(operator.outputs)[0])}).",
+                hint="Leave it out of --int16, or keep it in float with --keep-float.",
+            )
+
+    def _input(self, index: int) -> int:
+        """Where an operator of the twin finds what it reads, converted if need be."""
+        if index < 0:
+            return index
+        tensor = self._twin_graph.tensors[index]
+        if flatbuffer.is_constant(self._twin, tensor):
+            return self._adopt(index, self._name(index))
+        own = self._own[self._source(index)]
+        for candidate in (own, self._ready.get(own, own)):
+            if self._is_same(candidate, index):
+                return candidate
+        made = self._adopt(index, f"{self._name(index)}_{self._precision}")
+        self._convert(self._ready.get(own, own), made)
+        self._ready.setdefault(own, made)
+        return made
+
+    def _source(self, index: int) -> int:
+        """What a tensor of the twin was converted from, through any number of conversions."""
+        maker = self._makers.get(index)
+        while maker is not None and _converts(self._twin, maker):
+            index = flatbuffer.indices(maker.inputs)[0]
+            maker = self._makers.get(index)
+        return index
+
+    def _is_same(self, own: int, other: int) -> bool:
+        """Whether a tensor of the base holds just what one of the twin does."""
+        ours = flatbuffer.tensor_spec(self._graph.tensors[own], "")
+        theirs = flatbuffer.tensor_spec(self._twin_graph.tensors[other], "")
+        if ours.dtype != theirs.dtype:
+            return False
+        is_plain = ours.dtype not in ("int8", "int16", "uint8")
+        return is_plain or (ours.scales, ours.zero_points) == (theirs.scales, theirs.zero_points)
+
+    def _rewire(self, operator: Any) -> None:
+        """A conversion reads the original where it can: each rounding loses."""
+        source, target = (
+            flatbuffer.indices(operator.inputs)[0],
+            flatbuffer.indices(operator.outputs)[0],
+        )
+        original = self._original.get(source)
+        if original is None or self._dtype(target) == "uint8":
+            self._operators.append(operator)  # to UINT8 there is a kernel from INT8 only
+        elif self._dtype(original) != "float32" or self._dtype(target) != "float32":
+            self._convert(original, target)
+        elif target in self._ends and original not in self._ends:
+            self._rename(original, target)
+        else:
+            self._original[target] = original
+            self._operators.append(operator)
+
+    def _rename(self, index: int, other: int) -> None:
+        """Let the operator that makes one tensor make the other, which is a model's output."""
+        for operator in self._operators:
+            for side in ("inputs", "outputs"):
+                old = flatbuffer.indices(getattr(operator, side))
+                if index in old:
+                    changed = [other if item == index else item for item in old]
+                    setattr(operator, side, np.array(changed, "i4"))
+        for known in (self._ready, self._original):
+            known.update({key: other for key, value in known.items() if value == index})
+
+    def _resolve(self, operator: Any) -> Any:
+        """An operator that stays; a float one reads a float result itself, not its copy."""
+        inputs = flatbuffer.indices(operator.inputs)
+        seen = [
+            self._original[index]
+            if index in self._original and self._dtype(index) == self._precision
+            else index
+            for index in inputs
+        ]
+        operator.inputs = np.array(seen, "i4")
+        return operator
+
+    def _convert(self, source: int, target: int) -> None:
+        name = "DEQUANTIZE" if self._dtype(target) == "float32" else "QUANTIZE"
+        operator = flatbuffer.schema().OperatorT()
+        version = _VERSIONS[name, self._dtype(source)]
+        operator.opcodeIndex = flatbuffer.add_opcode(self._tree, name, version)
+        operator.inputs, operator.outputs = np.array([source], "i4"), np.array([target], "i4")
+        self._operators.append(operator)
+
+    def _dtype(self, index: int) -> str:
+        return flatbuffer.dtype_names()[self._graph.tensors[index].type]
+
+    def _adopt(self, index: int, name: str) -> int:
+        """A tensor of the twin in the base."""
+        tensor = copy.copy(self._twin_graph.tensors[index])
+        tensor.name = name.encode()
+        tensor.buffer = 0
+        if flatbuffer.is_constant(self._twin, self._twin_graph.tensors[index]):
+            values = flatbuffer.constant(self._twin, self._twin_graph.tensors[index])
+            tensor.buffer = flatbuffer.add_buffer(self._tree, values)
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _drop_unread(self) -> None:
+        """Remove the copies that nobody reads."""
+        read = set(self._ends)
+        kept = []
+        for operator in reversed(self._operators):
+            is_read = read & set(flatbuffer.indices(operator.outputs))
+            if is_read or not _converts(self._tree, operator):
+                read |= set(flatbuffer.indices(operator.inputs))
+                kept.append(operator)
+        self._graph.operators = kept[::-1]
+
+
+def _computing(tree: Any) -> list[Any]:
+    return [op for op in tree.subgraphs[0].operators if not _converts(tree, op)]
+
+
+def _find(tree: Any, names: frozenset[str]) -> frozenset[int]:
+    """Operators by the names of their first outputs, as numbers among those that compute."""
+    tensors = tree.subgraphs[0].tensors
+    return frozenset(
+        number
+        for number, operator in enumerate(_computing(tree))
+        if flatbuffer.text(tensors[flatbuffer.indices(operator.outputs)[0]].name) in names
+    )
+
+
+def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
+    """`id` of each operator of a model that computes, to that of its twin.
+
+    Raises:
+        QuantizationError: the two do not have the same operators.
+    """
+    ours, theirs = _computing(tree), _computing(twin)
+    names = [flatbuffer.operator_name(tree, op) for op in ours]
+    if names != [flatbuffer.operator_name(twin, op) for op in theirs]:
+        raise QuantizationError(
+            "TensorFlow Lite's quantizer changed the operators, so precisions cannot be mixed.",
+            hint="Leave out --keep-float and --int16, or use --scheme int16x8.",
+        )
+    return {id(own): other for own, other in zip(ours, theirs, strict=True)}
+
+
+def _converts(tree: Any, operator: Any) -> bool:
+    return flatbuffer.operator_name(tree, operator) in _CONVERTING
+
+
+def _entries(tree: Any) -> list[int]:
+    """The model's inputs; a UINT8 one is known by the INT8 tensor made from it."""
+    graph = tree.subgraphs[0]
+    made = {
+        flatbuffer.indices(op.inputs)[0]: flatbuffer.indices(op.outputs)[0]
+        for op in graph.operators
+        if flatbuffer.operator_name(tree, op) == "QUANTIZE"
+    }
+    uint8 = flatbuffer.dtype_code("uint8")
+    return [
+        made.get(index, index) if graph.tensors[index].type == uint8 else index
+        for index in flatbuffer.indices(graph.inputs)
+    ]

@@ -1,0 +1,93 @@
+"""Rewrites of a lowered float model that keep its function and help the quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeq.tflite import flatbuffer
+
+_STABLEHLO_FLAG = b"keep_stablehlo_constant"
+
+
+def replace_half_used_splits(tree: Any) -> int:
+    """Turn each SPLIT of which a part is never read into one SLICE per part that is.
+
+    TensorFlow Lite's quantizer gives an unread part no parameters, and then, in some runs and not
+    in others, leaves the whole SPLIT in float. The first step of an unrolled LSTM is such a case:
+    the forget gate has nothing to forget yet.
+
+    Args:
+        tree: changed in place.
+
+    Returns:
+        How many were replaced.
+    """
+    replaced = 0
+    for graph in tree.subgraphs:
+        read = {index for op in graph.operators for index in flatbuffer.indices(op.inputs)}
+        read |= set(flatbuffer.indices(graph.outputs))
+        operators: list[Any] = []
+        for operator in graph.operators:
+            slices = _slices(tree, graph, operator, read)
+            replaced += slices is not None
+            operators += [operator] if slices is None else slices
+        graph.operators = operators
+    return replaced
+
+
+def _slices(tree: Any, graph: Any, operator: Any, read: set[int]) -> list[Any] | None:
+    if flatbuffer.operator_name(tree, operator) != "SPLIT":
+        return None
+    parts = flatbuffer.indices(operator.outputs)
+    axis_index, whole = flatbuffer.indices(operator.inputs)
+    axis_tensor = graph.tensors[axis_index]
+    if all(part in read for part in parts) or not flatbuffer.is_constant(tree, axis_tensor):
+        return None
+    shape = flatbuffer.indices(graph.tensors[parts[0]].shape)
+    axis = int(flatbuffer.constant(tree, axis_tensor).reshape(-1)[0]) % len(shape)
+    return [
+        _slice(tree, graph, whole, part, axis, number * shape[axis])
+        for number, part in enumerate(parts)
+        if part in read
+    ]
+
+
+def _slice(tree: Any, graph: Any, whole: int, part: int, axis: int, start: int) -> Any:
+    """SLICE `whole` from `start` along `axis` into `part`; other dimensions are taken whole."""
+    kit = flatbuffer.schema()
+    size = flatbuffer.indices(graph.tensors[part].shape)[axis]
+    rank = len(flatbuffer.indices(graph.tensors[part].shape))
+    begin, sizes = np.zeros(rank, np.int32), np.full(rank, -1, np.int32)
+    begin[axis], sizes[axis] = start, size
+    operator = kit.OperatorT()
+    operator.opcodeIndex = flatbuffer.add_opcode(tree, "SLICE")
+    stem = flatbuffer.text(graph.tensors[part].name)
+    inputs = [
+        whole,
+        flatbuffer.add_constant(tree, graph, f"{stem}/begin", begin),
+        flatbuffer.add_constant(tree, graph, f"{stem}/size", sizes),
+    ]
+    operator.inputs = np.array(inputs, np.int32)
+    operator.outputs = np.array([part], np.int32)
+    operator.builtinOptionsType = kit.BuiltinOptions.SliceOptions
+    operator.builtinOptions = kit.SliceOptionsT()
+    return operator
+
+
+def drop_stablehlo_flag(content: bytes) -> bytes:
+    """The model without the metadata entry by which litert-torch's files mark their constants.
+
+    With it TensorFlow's quantizer takes weights for StableHLO constants, and leaves every
+    convolution and fully connected operator in float.
+    """
+    if _STABLEHLO_FLAG not in content:
+        return content
+    tree = flatbuffer.parse(content, "the model to quantize")
+    tree.metadata = [
+        entry
+        for entry in tree.metadata or ()
+        if flatbuffer.text(entry.name).encode() != _STABLEHLO_FLAG
+    ]
+    return flatbuffer.serialize(tree)

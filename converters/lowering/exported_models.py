@@ -1,0 +1,377 @@
+"""Models exported from PyTorch and ONNX, read by a child process.
+
+Their converters bring packages that are large or clash with ours, so the child may be another
+Python, which the user names; it runs one script of this folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.children.child import Child, warn_of
+from edgeq.converters.lowering.framework_process import FrameworkProcess
+from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
+from edgeq.converters.lowering.torch_archive import refuse_code
+from edgeq.converters.safe_reading import onnx_file
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.errors import MissingExtraError, UsageError
+from edgeq.files import npy, scratch, storage
+from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
+
+_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+@dataclass(frozen=True)
+class Framework:
+    """How a kind of model is read.
+
+    Attributes:
+        name: in messages.
+        package: that the child's Python must have.
+        script: that the child runs.
+        option: that names the Python: on the command line and, with underscores, in
+            `ConvertOptions`.
+        variable: environment variable with the same meaning.
+        extra: that pip installs.
+        install: the hint if no Python has the package.
+        simplifier: the script that simplifies the model before it is lowered.
+    """
+
+    name: str
+    package: str
+    script: str
+    option: str
+    variable: str
+    extra: str
+    install: str
+    simplifier: str | None = None
+
+
+FRAMEWORKS = {
+    "torch": Framework(
+        "PyTorch",
+        "litert_torch",
+        "torch_child.py",
+        "torch-python",
+        "EDGEQ_TORCH_PYTHON",
+        "edgeq[torch]",
+        "Install it with: pip install 'edgeq[torch]', here or for another Python, which "
+        "--torch-python names.",
+    ),
+    "onnx": Framework(
+        "ONNX",
+        "onnx2tf",
+        "onnx_child.py",
+        "onnx-python",
+        "EDGEQ_ONNX_PYTHON",
+        "edgeq[onnx]",
+        # Its pins exclude those of litert-torch, and Python before 3.12.
+        "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
+        "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
+        "onnxsim_child.py",
+    ),
+}
+
+
+def find_python(kind: str, options: ConvertOptions) -> str:
+    """The Python that reads a kind of model: named by an option, by a variable, else this one.
+
+    Raises:
+        UsageError: the named one cannot be started.
+        MissingExtraError: none is named, and this one does not have the package.
+    """
+    framework = FRAMEWORKS[kind]
+    chosen = getattr(options, framework.option.replace("-", "_"))
+    for origin, path in (
+        (f"--{framework.option}", chosen),
+        (framework.variable, os.environ.get(framework.variable)),
+    ):
+        if path:
+            if not os.access(path, os.X_OK) or Path(path).is_dir():
+                raise UsageError(
+                    f"{origin} {path} is not a Python that can be started.",
+                    hint=f"Name one such as {kind}-env/bin/python.",
+                )
+            return str(path)
+    if importlib.util.find_spec(framework.package) is None:
+        raise _missing(framework, "this Python does not have", framework.install)
+    return sys.executable
+
+
+def _missing(framework: Framework, whose: str, hint: str) -> MissingExtraError:
+    package = framework.package.replace("_", "-")
+    return MissingExtraError(
+        f"Converting from {framework.name} needs {package}, which {whose}.", hint=hint
+    )
+
+
+def refuse_options(kind: str, options: ConvertOptions) -> None:
+    """Raise for options that do not apply to this kind of model.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if options.layout not in LAYOUTS:
+        raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
+    if kind not in FRAMEWORKS:
+        if options.layout != "source":
+            raise UsageError(
+                f"--layout {options.layout} is for models from PyTorch and ONNX only.",
+                hint="Keras models take channels last already; a .tflite stays as it is.",
+            )
+        return
+    for option, given in (
+        ("--custom-objects", options.custom_objects),
+        ("--signature", options.signature),
+    ):
+        if given:
+            raise UsageError(f"{option} is for Keras models, not for {FRAMEWORKS[kind].name}.")
+    if options.batch == 0:
+        raise UsageError(
+            f"--batch dynamic is not possible for a model from {FRAMEWORKS[kind].name}, which is "
+            "lowered with fixed shapes.",
+            hint="Pass --batch N.",
+        )
+
+
+class ExportedReader:
+    """A `.pt2` or `.onnx` file, read in the child process, which ends with the `with` block.
+
+    Args:
+        path: of the model.
+        kind: a key of `FRAMEWORKS`.
+        options: may name the Python.
+        verbose: show the framework's own output.
+
+    Raises:
+        MissingExtraError, UsageError: see `find_python`.
+    """
+
+    def __init__(self, path: Path, kind: str, options: ConvertOptions, *, verbose: bool = False):
+        self.path, self.kind = path, kind
+        self._framework = FRAMEWORKS[kind]
+        self._python = find_python(kind, options)
+        self._folder = Path()
+        self._inputs: list[str] = []
+        self._outputs: list[str] = []
+        name, script = self._framework.name, Path(__file__).with_name(self._framework.script)
+        try:
+            self._process = FrameworkProcess(
+                name, [str(script)], _ENVIRONMENT, verbose=verbose, python=self._python
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{self._python} cannot be started: {error.strerror or error}."
+            ) from error
+
+    def __enter__(self) -> ExportedReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.__exit__(*error)
+
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """Read and lower with fixed shapes.
+
+        Raises:
+            MissingExtraError: the Python does not have the packages.
+            SourceError: the file cannot be read, holds code, names files in other folders, is
+                quantized, or was exported for training.
+            LoweringError: the framework's converter refused it.
+            UsageError: a shape is missing or does not fit.
+        """
+        self._folder = folder
+        read = self._load(options)
+        declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
+        self._inputs = list(declared)
+        shapes = fix_shapes(options, declared)
+        moves = find_moves(options, shapes)
+        sizes = [list(shape) for shape in shapes.values()]
+        given: dict[str, Any] = {}
+        failure = None
+        if self._framework.simplifier is not None:
+            prepared = folder / "prepared.onnx"
+            self._process.call("prepare", out=prepared, shapes=sizes)
+            given["prepared"], failure = str(prepared), self._simplify(prepared)
+        lowered = self._process.call(
+            "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
+        )
+        self._outputs = lowered["outputs"]
+        model = finish(
+            (folder / "lowered.tflite").read_bytes(),
+            folder,
+            source=storage.refer(self.path),
+            source_kind=self.kind,
+            framework=read["framework"],
+            input_names=self._inputs,
+            output_names=[self._outputs[position] for position in lowered["order"]],
+            unrolled=(),
+            notes=(),
+        )
+        notes = describe_layout(
+            model,
+            shapes,
+            [self._inputs[position] for position in moves],
+            [self._outputs[position] for position in lowered["moved"]],
+        )
+        if failure is not None:
+            notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
+        return replace(model, notes=tuple(notes))
+
+    def _load(self, options: ConvertOptions) -> dict[str, Any]:
+        """Have the child read the file, after a check for code and for other files it names."""
+        if self.kind == "onnx":
+            onnx_file.refuse_outside(self.path)
+        elif not options.trusted:
+            refuse_code(self.path)
+        try:
+            read = self._process.call("load", path=str(self.path), trusted=options.trusted)
+        except MissingExtraError as error:
+            raise _missing(
+                self._framework,
+                f"{self._python} does not have ({error.message})",
+                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
+            ) from error
+        warn_of(read["gaps"])
+        return dict(read)
+
+    def _simplify(self, prepared: Path) -> str | None:
+        """Replace a file by the simplifier's, made in its own process and folder.
+
+        Returns:
+            Why the simplifier could not do it, None if it could.
+        """
+        assert self._framework.simplifier is not None
+        script = Path(__file__).with_name(self._framework.simplifier)
+        with scratch.folder() as folder:
+            made = folder / prepared.name
+            target = [str(script), str(prepared), str(made)]
+            with Child(target, folders=[folder], late=True, python=self._python) as child:
+                if child.wait() != 0:
+                    return child.last_line(f"it {child.ending}")[:300]
+            shutil.move(made, prepared)
+        return None
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs of the source, as `lower.Reader.predict`, in the lowered model's layout."""
+        given, out = self._folder / "check-in.npz", self._folder / "check-out.npz"
+        numbered = {str(self._inputs.index(name)): array for name, array in inputs.items()}
+        np.savez(given, **numbered)  # type: ignore[arg-type]  # numpy's own arguments have other names
+        self._process.call("predict", arrays=str(given), out=out)
+        stored = npy.load_all(Path(out))
+        return {name: stored[str(i)] for i, name in enumerate(self._outputs)}
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """None: exported graphs do not show which layers rescale."""
+        return None
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """None: exported graphs do not show which layers normalize."""
+        return None
+
+
+def fix_shapes(
+    options: ConvertOptions, declared: dict[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes to lower with, in the source's layout: all dimensions fixed.
+
+    Args:
+        declared: by input name, -1 where dynamic.
+
+    Raises:
+        UsageError: a size is missing, or contradicts one that the model fixes.
+    """
+    asked = check_shapes(options, declared)
+    fixed = {}
+    for name, own in declared.items():
+        shape = tuple(asked.get(name, own))
+        if shape and name not in asked:
+            if shape[0] == -1:
+                shape = (options.batch or 1, *shape[1:])
+            elif options.batch not in (None, shape[0]):
+                raise UsageError(
+                    f"--batch {options.batch} does not fit input {name!r}, which the model fixes "
+                    f"to {show_shape(shape)}.",
+                    hint="Export it with a dynamic batch size, or leave the option out.",
+                )
+        if -1 in shape:
+            sizes = ",".join("?" if size == -1 else str(size) for size in shape)
+            raise UsageError(
+                f"Input {name!r} is {show_shape(shape)}, and this kind of model is lowered with "
+                "fixed shapes.",
+                hint=f"Pass --input-shape {name}={sizes} with a number for each ?.",
+            )
+        fixed[name] = shape
+    return fixed
+
+
+def find_moves(options: ConvertOptions, shapes: dict[str, tuple[int, ...]]) -> list[int]:
+    """Positions of the inputs whose second dimension moves to the end: images, channels first.
+
+    Args:
+        shapes: by input name, in the source's layout.
+
+    Raises:
+        UsageError: --layout nhwc is given, and there are none.
+    """
+    if options.layout == "source":
+        return []
+    moves = [
+        position
+        for position, shape in enumerate(shapes.values())
+        if len(shape) == 4 and not _has_channels_last(shape)
+    ]
+    if not moves:
+        shown = ", ".join(f"{name!r} is {show_shape(shape)}" for name, shape in shapes.items())
+        raise UsageError(
+            f"--layout nhwc has nothing to move: {shown}.",
+            hint="It is for inputs of four dimensions with channels first; leave it out.",
+        )
+    return moves
+
+
+def _has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether the source takes NHWC already, as ONNX files made from TensorFlow do."""
+    return shape[3] in (1, 3) and shape[1] not in (1, 3)
+
+
+def describe_layout(
+    model: FloatModel,
+    shapes: dict[str, tuple[int, ...]],
+    moved_inputs: Sequence[str],
+    moved_outputs: Sequence[str],
+) -> list[str]:
+    """Notes on the order of dimensions, one for each image.
+
+    Args:
+        model: as lowered.
+        shapes: of the source's inputs.
+        moved_inputs: names of inputs with channels last that are first in the source.
+        moved_outputs: names of such outputs.
+    """
+    notes = []
+    for spec in model.inputs:
+        own, shown = shapes[spec.name], f"input {spec.name!r} is {show_shape(spec.shape)}"
+        if spec.name in moved_inputs:
+            notes.append(f"{shown}, NHWC; the source takes {show_shape(own)}, NCHW")
+        elif len(own) == 4 and _has_channels_last(own):
+            notes.append(f"{shown}, NHWC as in the source")
+        elif len(own) == 4:
+            last = show_shape((own[0], *own[2:], own[1]))
+            notes.append(f"{shown}, NCHW as in the source; --layout nhwc makes it {last}")
+    notes += [
+        f"output {spec.name!r} is {show_shape(spec.shape)}, NHWC; the source gives NCHW"
+        for spec in model.outputs
+        if spec.name in moved_outputs
+    ]
+    return notes

@@ -1,0 +1,63 @@
+"""A model in the caller's process: `edgeq.convert(keras_model)`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeq.converters.lowering import frameworks, tensorflow_lowering
+from edgeq.converters.lowering.lower import Arrays, check_shapes, finish, traced_batch
+from edgeq.values import ConvertOptions, FileRef, FloatModel
+
+
+class LiveReader:
+    """A `keras.Model`, a tf_keras model or a concrete function.
+
+    Args:
+        model: the live object; it is not changed.
+
+    Raises:
+        LoweringError: it is something else.
+    """
+
+    kind = "python"
+
+    def __init__(self, model: Any):
+        self._loaded = tensorflow_lowering.wrap_live(model)
+        self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
+
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """Trace and lower in this process."""
+        declared = {spec.name: spec.shape for spec in self._loaded.inputs}
+        shapes = check_shapes(options, declared)
+        inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
+        traced, unrolled = tensorflow_lowering.trace(self._loaded, inputs)
+        content = tensorflow_lowering.lower(traced)
+        # A live object has no file; the digest is that of the lowered model.
+        digest = hashlib.sha256(content).hexdigest()
+        return finish(
+            content,
+            folder,
+            source=FileRef(self._name, digest, len(content)),
+            source_kind=self.kind,
+            framework=self._loaded.framework,
+            input_names=list(declared),
+            output_names=self._loaded.output_names,
+            unrolled=unrolled,
+            notes=self._loaded.notes,
+        )
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs of the model, name to [batch, ...]."""
+        return tensorflow_lowering.predict(self._loaded, inputs)
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """Scale and offset of the first layer, from `frameworks.first_rescaling`."""
+        return frameworks.first_rescaling(self._loaded)
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """The comparison of `frameworks.batch_statistics`."""
+        return frameworks.batch_statistics(self._loaded, inputs)

@@ -1,0 +1,302 @@
+"""From a source model to a checked float `.tflite`, the input of all later steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.children.child import warn_of
+from edgeq.children.framing import read_sample, write_sample
+from edgeq.converters.graph.finite_weights import require_finite_constants
+from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.errors import LoweringError, SourceError, UsageError
+from edgeq.files import storage
+from edgeq.tflite import flatbuffer
+from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+# Sums in another order differ by about 1e-6 of the largest value; another function, by far more.
+MAX_DEVIATION = 1e-3
+
+# If activations are rounded, such a difference changes a few of them by a whole step, and single
+# outputs with them; so the outputs are compared as a whole: 26 dB.
+MAX_ROUNDED_DEVIATION = 0.05
+
+
+class Reader(Protocol):
+    """A source model that can be lowered, and that computes its own outputs."""
+
+    kind: str
+
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """Lower to a float `.tflite` in `folder`."""
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """The source model's outputs, name to [batch, ...]."""
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """Scale and offset of the first layer, see `frameworks.first_rescaling`."""
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """Inputs compared with training data, see `frameworks.batch_statistics`."""
+
+
+class FileReader:
+    """A framework's model file, read in the child process.
+
+    Args:
+        kind: "keras", "h5" or "saved_model".
+    """
+
+    def __init__(self, path: Path, kind: str, process: TensorFlowProcess):
+        self.path, self.kind, self._process = path, kind, process
+        self._folder = Path()
+        self._input_names: list[str] = []
+        self._output_names: list[str] = []
+        self._rescaling: tuple[float, float] | None = None
+
+    def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
+        """Read, trace and lower.
+
+        Raises:
+            SourceError, LoweringError, UsageError: the child refused the model or an option.
+        """
+        self._folder = folder
+        read = self._process.call(
+            "load",
+            path=str(self.path),
+            kind=self.kind,
+            custom_objects=list(options.custom_objects),
+            trusted=options.trusted,
+            signature=options.signature,
+        )
+        warn_of(read["gaps"])
+        self._rescaling = read["rescaling"]
+        declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
+        self._input_names = list(declared)
+        lowered = self._process.call(
+            "lower",
+            out=folder / "lowered.tflite",
+            batch=traced_batch(options),
+            shapes=check_shapes(options, declared),
+        )
+        self._output_names = lowered["output_names"]
+        return finish(
+            (folder / "lowered.tflite").read_bytes(),
+            folder,
+            source=storage.refer(self.path),
+            source_kind=self.kind,
+            framework=read["framework"],
+            input_names=list(declared),
+            output_names=lowered["output_names"],
+            unrolled=lowered["unrolled"],
+            notes=read["notes"],
+        )
+
+    def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs of the model, name to [batch, ...]."""
+        out = self._folder / "check-out.bin"
+        self._process.call("predict", arrays=self._write(inputs), out=out)
+        with out.open("rb") as stream:
+            arrays = read_sample(stream)
+        assert arrays is not None
+        return dict(zip(self._output_names, arrays, strict=True))
+
+    def rescaling(self) -> tuple[float, float] | None:
+        """Scale and offset of the first layer, which `lower` has read."""
+        return self._rescaling
+
+    def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
+        """The comparison of `frameworks.batch_statistics`."""
+        found = self._process.call("batch_statistics", arrays=self._write(inputs))
+        return None if found is None else (found[0], found[1])
+
+    def _write(self, inputs: Arrays) -> str:
+        path = self._folder / "check-in.bin"
+        with path.open("wb") as stream:
+            write_sample(stream, [inputs[name] for name in self._input_names])
+        return str(path)
+
+
+def traced_batch(options: ConvertOptions) -> int | None:
+    """The batch size to trace with: 1 by default, None to keep it dynamic."""
+    return None if options.batch == 0 else (options.batch or 1)
+
+
+def finish(
+    content: bytes,
+    folder: Path,
+    *,
+    source: FileRef,
+    source_kind: str,
+    framework: str,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    unrolled: Sequence[str],
+    notes: Sequence[str],
+) -> FloatModel:
+    """Give a lowered flatbuffer the source's names and write `float.tflite`.
+
+    Raises:
+        LoweringError: two outputs are the same tensor, which can have one name only.
+        SourceError: weights hold NaN or infinity.
+    """
+    tree = flatbuffer.parse(content, "the lowered model")
+    require_finite_constants(tree)
+    replace_half_used_splits(tree)
+    graph = tree.subgraphs[0]
+    if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
+        raise LoweringError(
+            f"The model's outputs ({', '.join(output_names)}) hold the same tensor twice.",
+            hint="Leave the second one out of the model.",
+        )
+    # The converter may reorder inputs; they were traced under the names input_0, input_1, ...
+    traced = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]
+    order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
+    flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
+    target = folder / "float.tflite"
+    target.write_bytes(flatbuffer.serialize(tree))
+    inputs, outputs = flatbuffer.interface(tree)
+    return FloatModel(
+        file=storage.refer(target),
+        source=source,
+        source_kind=source_kind,
+        framework=framework,
+        inputs=inputs,
+        outputs=outputs,
+        unrolled_layers=tuple(unrolled),
+        notes=tuple(notes),
+    )
+
+
+def adopt(path: Path, options: ConvertOptions) -> FloatModel:
+    """Take a float `.tflite` of the user as the source.
+
+    Raises:
+        SourceError: it is damaged, already quantized, or its weights hold NaN or infinity.
+        UsageError: options that need a model that is traced.
+    """
+    if options.batch is not None or options.input_shapes:
+        raise UsageError(
+            "--batch and --input-shape cannot change a .tflite, whose shapes are fixed in it.",
+            hint="Convert from the Keras model, or leave the option out.",
+        )
+    tree = flatbuffer.read(path)
+    quantized = _quantized_tensors(tree)
+    if quantized:
+        raise SourceError(
+            f"{path} is already quantized: {len(quantized)} tensors, {quantized[0]!r} first.",
+            hint="Convert from the float model; `edgeq compare` measures the file as it is.",
+        )
+    require_finite_constants(tree)
+    inputs, outputs = flatbuffer.interface(tree)
+    file = storage.refer(path)
+    return FloatModel(file, file, "tflite", "TensorFlow Lite file", inputs, outputs)
+
+
+def _quantized_tensors(tree: Any) -> list[str]:
+    small = {"int8", "uint8", "int16", "int4", "float16"}
+    return [
+        flatbuffer.text(tensor.name)
+        for graph in tree.subgraphs
+        for tensor in graph.tensors
+        if flatbuffer.dtype_names()[tensor.type] in small
+        and (tensor.quantization is not None or flatbuffer.is_constant(tree, tensor))
+        and (
+            flatbuffer.dtype_names()[tensor.type] == "float16"
+            or (tensor.quantization is not None and tensor.quantization.scale is not None)
+        )
+    ]
+
+
+def check_shapes(
+    options: ConvertOptions, declared: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[int]]:
+    """The shapes that the user has set, by input name.
+
+    Args:
+        declared: the model's own shapes by input name, -1 where dynamic.
+
+    Raises:
+        UsageError: an unknown input, or a size that contradicts one that the model fixes.
+    """
+    for name, shape in options.input_shapes:
+        if name not in declared:
+            raise UsageError(
+                f"--input-shape names {name!r}; the model's inputs are {', '.join(declared)}."
+            )
+        own = declared[name]
+        fits = len(own) == len(shape) and all(
+            size in (-1, asked) for size, asked in zip(own, shape, strict=True)
+        )
+        if not fits:
+            raise UsageError(
+                f"--input-shape {name}={shape} does not fit the model's {own}.",
+                hint="Only dimensions that are dynamic (-1) can be set.",
+            )
+    return {name: list(shape) for name, shape in options.input_shapes}
+
+
+def check(
+    model: FloatModel,
+    reference: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
+) -> FloatModel:
+    """Compare the float model with its source on the check samples.
+
+    Args:
+        model: the float model.
+        reference: output name to the source model's values, [samples, ...].
+        outputs: output name to the float `.tflite`'s values, same shapes.
+
+    Returns:
+        The model with its deviation.
+
+    Raises:
+        LoweringError: the two compute different functions.
+    """
+    is_rounded = bool(_quantized_tensors(flatbuffer.read(Path(model.file.path))))
+    limit = MAX_ROUNDED_DEVIATION if is_rounded else MAX_DEVIATION
+    worst = 0.0
+    for name, expected in reference.items():
+        differences = outputs[name].reshape(expected.shape).astype(np.float64) - expected
+        if is_rounded:
+            size = float(np.linalg.norm(expected)) or 1.0
+            deviation = float(np.linalg.norm(differences)) / size
+        else:
+            peak = float(np.max(np.abs(expected), initial=0.0)) or 1.0
+            deviation = float(np.max(np.abs(differences), initial=0.0)) / peak
+        worst = max(worst, deviation)
+        if not deviation <= limit:  # also for NaN
+            raise LoweringError(
+                f"The float .tflite is not the source model: output {name!r} differs by "
+                f"{deviation:.2%} of its largest value on {len(expected)} samples "
+                f"(limit {limit:.1%}).",
+                hint="Look for layers that behave differently in training, or random ones.",
+            )
+    return replace(model, max_deviation=worst)
+
+
+def random_samples(
+    inputs: Sequence[TensorSpec], count: int, seed: int
+) -> list[dict[str, NDArray[Any]]]:
+    """Inputs for the check when there is no data: normal floats, zero integers.
+
+    Returns:
+        `count` samples, input name to array without batch dimension; dynamic sizes become 1.
+    """
+    random = np.random.default_rng(seed)
+
+    def draw(spec: TensorSpec) -> NDArray[Any]:
+        shape, dtype = [max(size, 1) for size in spec.shape[1:]], np.dtype(spec.dtype)
+        is_float = dtype.kind == "f"
+        return (random.standard_normal(shape) if is_float else np.zeros(shape)).astype(dtype)
+
+    return [{spec.name: draw(spec) for spec in inputs} for _ in range(count)]

@@ -1,0 +1,102 @@
+"""The kind of a model file, recognized by its content before any framework is imported."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from edgeq.errors import SourceError
+from edgeq.files.damage import ZIP_DAMAGE
+from edgeq.files.reading import open_file
+from edgeq.tflite import flatbuffer
+
+KINDS = {
+    "keras": "Keras file",
+    "h5": "Keras HDF5 file",
+    "saved_model": "SavedModel folder",
+    "tflite": "TensorFlow Lite file",
+    "torch": "torch.export file",
+    "onnx": "ONNX file",
+}
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_SUPPORTED = (
+    "edgeq reads .keras, .h5, a SavedModel folder, .pt2 of torch.export.save, .onnx and a float "
+    ".tflite."
+)
+# A ModelProto begins with field 1, the version of the format, and has no magic number.
+_ONNX_VERSION_TAG = b"\x08"
+_PICKLE_PROTOCOL_TAG = b"\x80"
+_BEGINNINGS = {
+    ".keras": "a .keras file is a zip",
+    ".h5": "an .h5 file starts with \\x89HDF",
+    ".hdf5": "an .hdf5 file starts with \\x89HDF",
+    ".tflite": "a .tflite file has TFL3 at byte 4",
+    ".pt2": "a .pt2 file is a zip",
+    ".onnx": "an .onnx file starts with \\x08",
+}
+_EXPORT_HINT = (
+    "Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
+)
+
+
+def identify(path: Path) -> str:
+    """The key of `KINDS` for a model file or folder.
+
+    Raises:
+        SourceError: it is missing, empty, unreadable, or of another kind.
+    """
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        raise SourceError(f"The folder {path} holds no saved_model.pb.", hint=_SUPPORTED)
+    try:
+        with open_file(path) as stream:
+            head = stream.read(8)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} does not exist.", hint="Check the path.") from error
+    except OSError as error:
+        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if not head:
+        raise SourceError(f"{path} is empty.", hint="Export or copy the model again.")
+    if head[4:8] == flatbuffer.IDENTIFIER:
+        return "tflite"
+    if head == _HDF5_MAGIC:
+        return "h5"
+    if head[:4] == b"PK\x03\x04":
+        return _identify_zip(path)
+    if path.suffix.lower() == ".onnx" and head[:1] == _ONNX_VERSION_TAG:
+        return "onnx"
+    if path.suffix.lower() in (".pt", ".pth") and head[:1] == _PICKLE_PROTOCOL_TAG:
+        raise SourceError(f"{path} is a pickle of torch.save.", hint=_EXPORT_HINT)
+    expected = _BEGINNINGS.get(path.suffix.lower())
+    raise SourceError(
+        f"{path} is not a model: it starts with {head!r}{f', and {expected}' if expected else ''}.",
+        hint=_SUPPORTED,
+    )
+
+
+def _identify_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_DAMAGE as error:
+        raise SourceError(
+            f"{path} is damaged or truncated: {error}.", hint="Export or copy the model again."
+        ) from error
+    if "config.json" in names:
+        return "keras"
+    inside = {name.partition("/")[2] for name in names}
+    if "serialized_exported_program.json" in names or "models/model.json" in inside:
+        return "torch"
+    if "archive_format" in inside:
+        what = "a PyTorch package without an exported program, such as AOTInductor's"
+    elif any(name.startswith("code/") for name in inside) and "data.pkl" in inside:
+        what = "a TorchScript file"
+    elif "data.pkl" in inside:
+        what = "a file of torch.save, which holds weights or a pickled module"
+    else:
+        raise SourceError(
+            f"{path} is a zip file, but neither from Keras nor from torch.export.", hint=_SUPPORTED
+        )
+    raise SourceError(f"{path} is {what}.", hint=_EXPORT_HINT)

@@ -1,0 +1,257 @@
+"""The child that reads and lowers an exported PyTorch program, run by a Python with litert-torch.
+
+    python torch_child.py FD       answers the calls of `Session`, see `serving.py`
+
+It needs the standard library, numpy, torch and litert-torch, and of edgeq only what the
+start of the child brings, so these packages can be in an environment without edgeq. Arrays travel
+as `.npz` files, named by the position of the input or output in the source model.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any
+
+# The start of the child brings these two.
+from edgeq.children.sandbox import confine_as_planned
+from edgeq.children.serving import CallError, first_line, run_in_batches, serve
+
+_OTHER_FLOATS = ("float64", "float16", "bfloat16")
+
+
+class Session:
+    """The exported program of this process, and the calls on it."""
+
+    def __init__(self) -> None:
+        self.program: Any = None
+        self.inputs: list[tuple[str, list[int], str]] = []
+        self.shapes: list[list[int]] = []
+        self.flat: Any = None
+
+    def load(self, path: str, trusted: bool) -> dict[str, Any]:
+        """Read a file of `torch.export.save`; shapes are -1 where dynamic."""
+        try:
+            import litert_torch
+            import torch
+        except ImportError as error:
+            raise CallError("MissingExtraError", str(error)) from error
+        gaps = confine_as_planned()
+        self.program = _load_program(path, trusted)
+        _refuse_program(path, self.program)
+        self.inputs = _inputs(path, self.program)
+        return {
+            "framework": f"torch {torch.__version__}, litert-torch {litert_torch.__version__}",
+            "inputs": self.inputs,
+            "gaps": gaps,
+        }
+
+    def lower(self, out: str, shapes: list[list[int]], moves: list[int]) -> dict[str, Any]:
+        """Export again with fixed shapes, and write the float `.tflite`.
+
+        Args:
+            out: path to write.
+            shapes: of all inputs, in the source's layout.
+            moves: positions of the inputs whose second dimension moves to the end; if there are
+                any, that of outputs of rank 4 moves, too.
+        """
+        import litert_torch
+        import torch
+
+        self.shapes = shapes
+        self.flat = _flatten_calls(self.program, moves)
+        arguments = []
+        for i, ((_, _, dtype), shape) in enumerate(zip(self.inputs, shapes, strict=True)):
+            zeros = torch.zeros(shape, dtype=getattr(torch, dtype))
+            arguments.append(zeros.permute(0, 2, 3, 1).contiguous() if i in moves else zeros)
+        try:
+            outputs = self.flat(*arguments)
+        except Exception as error:
+            given = zip(self.inputs, shapes, strict=True)
+            shown = ", ".join(f"{name}={','.join(map(str, own))}" for (name, _, _), own in given)
+            raise CallError(
+                "UsageError",
+                f"The program cannot run with {shown}: {first_line(error)}.",
+                "Pass other sizes with --input-shape or --batch, or export it for these.",
+            ) from error
+        try:
+            litert_torch.convert(self.flat, tuple(arguments)).export(out)
+        except Exception as error:
+            raise _explain_refusal(error, self.program) from error
+        moved = [i for i, value in enumerate(outputs) if moves and value.dim() == 4]
+        return {
+            "outputs": _output_names(self.program),
+            "order": list(range(len(outputs))),
+            "moved": moved,
+        }
+
+    def predict(self, arrays: str, out: str) -> None:
+        """The source's outputs in the lowered model's layout, one batch at a time."""
+        import torch
+
+        def run(given: dict[int, Any]) -> list[Any]:
+            fed = []
+            for position, (_, _, dtype) in enumerate(self.inputs):
+                if position in given:
+                    part = torch.from_numpy(given[position].copy())
+                else:  # the converter removed an input that no output depends on
+                    part = torch.zeros(self.shapes[position])
+                fed.append(part.to(getattr(torch, dtype)))
+            with torch.no_grad():
+                return [value.detach().numpy() for value in self.flat(*fed)]
+
+        run_in_batches(arrays, out, self.shapes, run)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _load_program(path: str, trusted: bool) -> Any:
+    """`torch.export.load`, which may unpickle only tensors, unless the file is trusted."""
+    import torch
+
+    load = torch.load
+    if not trusted:
+        # torch.export passes weights_only=False in some places.
+        torch.load = lambda *given, **options: load(*given, **{**options, "weights_only": True})
+    try:
+        return torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise CallError(
+            "SourceError",
+            f"{path} holds pickled Python objects, which would run code stored in the file.",
+            "Pass --unsafe-deserialization if you trust where the file comes from.",
+        ) from error
+    except Exception as error:
+        raise CallError(
+            "SourceError",
+            f"torch {torch.__version__} cannot read {path}: {first_line(error)}.",
+            "Save it again with torch.export.save, with this version of torch or an older one.",
+        ) from error
+    finally:
+        torch.load = load
+
+
+def _refuse_program(path: str, program: Any) -> None:
+    """Raise for a program that was exported in training mode, or is quantized."""
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    training = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
+    learning = [
+        node.name for node in nodes
+        if str(node.target) in training and node.args[training[str(node.target)]] is True
+    ]  # fmt: skip
+    if learning:
+        raise CallError(
+            "SourceError",
+            f"{path} was exported in training mode: {len(learning)} operators, "
+            f"{learning[0]!r} first.",
+            "Call model.eval() before torch.export.export.",
+        )
+    quantized = [node.name for node in nodes if "quantized_decomposed" in str(node.target)]
+    if quantized:
+        raise CallError(
+            "SourceError",
+            f"{path} is already quantized: {len(quantized)} operators, {quantized[0]!r} first.",
+            "Export the float model.",
+        )
+
+
+def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
+    """Name, shape (-1 where dynamic) and dtype of every input."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    found = []
+    for name in program.graph_signature.user_inputs:
+        value: Any = values.get(name) if isinstance(name, str) else None
+        if not hasattr(value, "shape"):
+            raise CallError(
+                "SourceError",
+                f"{path} takes an input that is not a tensor: {name!r}.",
+                "Export a module whose forward takes tensors only, with the rest fixed in it.",
+            )
+        shape = [size if isinstance(size, int) else -1 for size in value.shape]
+        dtype = str(value.dtype).rpartition(".")[2]
+        if dtype in _OTHER_FLOATS:
+            raise CallError(
+                "SourceError",
+                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite cannot compute with.",
+                "Call model.float() before torch.export.export, and give it float32 inputs.",
+            )
+        found.append((name, shape, dtype))
+    return found
+
+
+def _output_names(program: Any) -> list[str]:
+    """The keys of a dictionary of outputs, else output_0, output_1, ..."""
+    from torch.utils import _pytree
+
+    spec = program.module_call_graph[0].signature.out_spec
+    numbers = list(range(spec.num_leaves))
+    tree = _pytree.tree_unflatten(numbers, spec)
+    if isinstance(tree, dict) and sorted(tree.values(), key=str) == sorted(numbers, key=str):
+        return [str(name) for name in sorted(tree, key=tree.__getitem__)]
+    return [f"output_{number}" for number in numbers]
+
+
+def _flatten_calls(program: Any, moves: list[int]) -> Any:
+    """The program as a module from tensors to a tuple of tensors, moved as in `Session.lower`."""
+    import torch
+    from torch.utils import _pytree
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]  # mypy does not see torch
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = program.module()
+
+        def forward(self, *tensors: Any) -> Any:
+            tensors = tuple(
+                value.permute(0, 3, 1, 2) if i in moves else value
+                for i, value in enumerate(tensors)
+            )
+            # Called directly, the operators would lose the names of their layers.
+            with torch.fx.traceback.preserve_node_meta():
+                found = torch.fx.Interpreter(self.module).run(*tensors)
+            outputs = _pytree.tree_leaves(found)
+            if moves:
+                outputs = [
+                    value.permute(0, 2, 3, 1) if value.dim() == 4 else value for value in outputs
+                ]
+            return tuple(outputs)
+
+    flat = Flat()
+    flat.training = False  # an exported program refuses eval()
+    return flat
+
+
+def _explain_refusal(error: Exception, program: Any) -> CallError:
+    """The error for a refusal of litert-torch, with the operator or the weights."""
+    text = str(error)
+    if "Lowering not found: " in text:
+        name = text.partition("Lowering not found: ")[2].split()[0]
+        return CallError(
+            "LoweringError",
+            f"litert-torch cannot express the operator {name} in TensorFlow Lite.",
+            "Export the model without it, and compute that part outside.",
+        )
+    weights = {**program.state_dict, **program.constants}
+    wide = {
+        name: str(value.dtype).rpartition(".")[2]
+        for name, value in weights.items()
+        if str(getattr(value, "dtype", "")).rpartition(".")[2] in _OTHER_FLOATS
+    }
+    if wide:
+        name, dtype = next(iter(wide.items()))
+        return CallError(
+            "LoweringError",
+            f"litert-torch refused the model, whose weights are not float32: {len(wide)} tensors, "
+            f"{name!r} of {dtype} first.",
+            "Call model.float() before torch.export.export.",
+        )
+    return CallError(
+        "LoweringError",
+        f"litert-torch refused the model: {type(error).__name__}: {first_line(error)}.",
+        "Run again with -v to see its own output.",
+    )
+
+
+if __name__ == "__main__":
+    serve(Session(), int(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""What an exported file really is, read from its bytes."""

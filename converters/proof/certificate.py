@@ -1,0 +1,300 @@
+"""The certificate: what an exported `.tflite` really is, read from its bytes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.graph import layout
+from edgeq.converters.graph.weight_only import CHANNEL_AXIS, MIN_ELEMENTS
+from edgeq.converters.proof.weight_proof import judge_weight_only
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix
+from edgeq.tflite import flatbuffer
+from edgeq.values import Certificate, OperatorReport, TensorSpec
+
+_CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
+
+# Operators the TensorFlow Lite INT8 specification has no kernel for, met in real models.
+_NO_INT8_KERNEL = frozenset(
+    {
+        "COS",
+        "ATAN2",
+        "CEIL",
+        "CONV_3D",
+        "CUMSUM",
+        "ELU",
+        "FLOOR",
+        "FLOOR_DIV",
+        "L2_POOL_2D",
+        "LOCAL_RESPONSE_NORMALIZATION",
+        "POW",
+        "ROUND",
+        "SIN",
+    }
+)
+
+_MOST_LISTED = 5  # operators named in one sentence
+
+
+def certify(path: Path) -> Certificate:
+    """Read a `.tflite` back and state what it is.
+
+    Raises:
+        SourceError: unreadable or damaged.
+    """
+    tree = flatbuffer.read(path)
+    inputs, outputs = flatbuffer.interface(tree)
+    operators: list[OperatorReport] = []
+    islands = 0
+    flex: list[str] = []
+    custom: list[str] = []
+    bare: list[str] = []
+    for graph in tree.subgraphs:
+        reports = [
+            _report(tree, graph, op, len(operators) + n) for n, op in enumerate(graph.operators)
+        ]
+        islands += _count_islands(graph, reports)
+        for operator, report in zip(graph.operators, reports, strict=True):
+            if tree.operatorCodes[operator.opcodeIndex].customCode is not None:
+                (flex if report.name.startswith("Flex") else custom).append(report.name)
+            bare += _bare_weights(tree, graph, operator, report)
+        operators += reports
+    known = [op.is_per_channel for op in operators if op.is_per_channel is not None]
+    activations = list(layout.quantized_activations(tree))
+    by_dtype = _by_dtype(activations)
+    return Certificate(
+        inputs=inputs,
+        outputs=outputs,
+        operators=tuple(operators),
+        float_islands=islands,
+        quantize_ops=sum(op.name == "QUANTIZE" for op in operators),
+        dequantize_ops=sum(op.name == "DEQUANTIZE" for op in operators),
+        flex_ops=tuple(sorted(set(flex))),
+        custom_ops=tuple(sorted(set(custom))),
+        is_per_channel=any(known) if known else None,
+        unquantized_weights=tuple(dict.fromkeys(bare)),
+        min_runtime_version=flatbuffer.min_runtime_version(tree),
+        size_bytes=path.stat().st_size,
+        weights_symmetric=layout.is_symmetric(list(layout.quantized_weights(tree))),
+        activations_symmetric=layout.is_symmetric(activations),
+        activation_dtypes=tuple(by_dtype),
+        symmetric_activation_dtypes=tuple(
+            dtype for dtype, own in by_dtype.items() if layout.is_symmetric(own)
+        ),
+    )
+
+
+def _by_dtype(tensors: Sequence[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        found.setdefault(flatbuffer.dtype_names()[tensor.type], []).append(tensor)
+    return dict(sorted(found.items()))
+
+
+def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
+    name = flatbuffer.operator_name(tree, operator)
+    outputs = _named_outputs(tree, graph, operator)
+    weights = layout.stored_weights(tree, graph, operator, name)
+    dtype = None if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+    is_quantized = dtype in ("int8", "int4", "uint8")
+    granularity = weights.granularity if weights is not None and is_quantized else None
+    return OperatorReport(
+        index=index,
+        name=name,
+        output=flatbuffer.text(graph.tensors[outputs[0]].name) if outputs else "",
+        precision=_precision(tree, graph, operator, name, weights),
+        weight_dtype=dtype,
+        is_per_channel=None if granularity is None else granularity != "tensor",
+        version=tree.operatorCodes[operator.opcodeIndex].version,
+        weight_shape=() if weights is None else weights.shape,
+        granularity=granularity,
+        is_symmetric=layout.is_symmetric([weights.tensor]) if weights and granularity else None,
+    )
+
+
+def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
+    """Where an operator's results are known by name: a conversion may give the model's output."""
+    own = flatbuffer.indices(operator.outputs)
+    ends = set(flatbuffer.indices(graph.outputs))
+    for other in graph.operators:
+        if flatbuffer.operator_name(tree, other) not in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        if flatbuffer.indices(other.inputs) == own and not ends & set(own):
+            found = _named_outputs(tree, graph, other)
+            if ends & set(found):
+                return found
+    return own
+
+
+def _precision(
+    tree: Any, graph: Any, operator: Any, name: str, weights: layout.StoredWeights | None
+) -> str:
+    if name in _CONVERTING:
+        return "convert"
+    activations = {
+        flatbuffer.dtype_names()[graph.tensors[index].type]
+        for index in (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index])
+    }
+    if activations & {"float32", "float16", "float64", "bfloat16"}:
+        dtype = "" if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+        if weights is None or dtype not in ("int8", "int4", "float16"):
+            return "float32"
+        return "fp16" if dtype == "float16" else "weight-only" if weights.is_widened else "dynamic"
+    if activations & {"int8", "uint8"}:
+        return "int8"  # a fused INT8 LSTM keeps its cell state in INT16, by its specification
+    if "int16" in activations:
+        return "int16x8"
+    return "integer"
+
+
+def _bare_weights(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> list[str]:
+    if report.weight_dtype != "float32":
+        return []
+    weights = layout.stored_weights(tree, graph, operator, report.name)
+    if weights is None or int(np.prod(weights.shape)) < MIN_ELEMENTS:
+        return []
+    return [flatbuffer.text(weights.tensor.name)]
+
+
+def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
+    """Groups of float compute operators connected through their tensors."""
+    group_of: dict[int, int] = {}  # tensor to group
+    merged: dict[int, int] = {}
+
+    def root(group: int) -> int:
+        while merged[group] != group:
+            group = merged[group]
+        return group
+
+    for number, (operator, report) in enumerate(zip(graph.operators, reports, strict=True)):
+        if report.precision not in ("float32", "dynamic", "fp16", "weight-only"):
+            continue
+        merged[number] = number
+        # Constants join nothing: two islands may well share a table.
+        touched = [i for i in flatbuffer.indices(operator.inputs) if i in group_of]
+        for index in touched:
+            merged[root(group_of[index])] = number
+        for index in flatbuffer.indices(operator.outputs):
+            group_of[index] = number
+    return len({root(group) for group in merged})
+
+
+# ---------------------------------------------------------------- judging it
+
+
+def judge(
+    certificate: Certificate,
+    scheme: Scheme,
+    io: str,
+    granularity: str,
+    float_inputs: Sequence[TensorSpec],
+    float_outputs: Sequence[TensorSpec],
+    mix: Mix = NO_MIX,
+) -> Certificate:
+    """The certificate with the reasons why the file is not what was asked for.
+
+    Args:
+        float_inputs: of the float model; integer inputs (token ids) keep their dtype.
+        float_outputs: likewise.
+        mix: operators of an INT8 model that were to be something else.
+    """
+    problems = [
+        *_judge_operators(certificate, scheme, mix),
+        *_judge_interface("input", certificate.inputs, float_inputs, io),
+        *_judge_interface("output", certificate.outputs, float_outputs, io),
+        *_judge_weights(certificate, scheme, granularity, frozenset(mix.keep_float)),
+    ]
+    return replace(certificate, problems=tuple(problems))
+
+
+def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list[str]:
+    asked = {**dict.fromkeys(mix.keep_float, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
+    given = {(op.output, op.precision) for op in certificate.operators}
+    if missing := sorted(asked.items() - given):
+        name, precision = missing[0]
+        return [f"{len(missing)} operators that were to be {precision} are not: {name}."]
+    wrong = [
+        op
+        for op in certificate.operators
+        if op.precision not in scheme.precisions and op.output not in asked
+    ]
+    if not wrong:
+        return []
+    kinds = {op.name for op in wrong}
+    lacking = sorted(kinds & _NO_INT8_KERNEL)
+    reason = (
+        f"TensorFlow Lite has no INT8 kernel for {', '.join(lacking)}"
+        if lacking
+        else "the quantizer left them, because an operand has no range or no integer kernel fits"
+    )
+    found = "/".join(sorted({op.precision for op in wrong}))
+    return [
+        f"{len(wrong)} of {len(certificate.operators)} operators are {found} instead of "
+        f"{scheme.name}: {_list(wrong)}; {reason}."
+    ]
+
+
+def _list(operators: Sequence[OperatorReport]) -> str:
+    named = ", ".join(f"{op.name} ({op.output})" for op in operators[:_MOST_LISTED])
+    more = len(operators) - _MOST_LISTED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _judge_interface(
+    side: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], io: str
+) -> list[str]:
+    problems = []
+    kept = {spec.name: spec.dtype for spec in wanted}
+    for spec in found:
+        original = kept.get(spec.name, "float32")
+        expected = io if original == "float32" else original
+        if spec.dtype != expected:
+            problems.append(f"{side} {spec.name!r} is {spec.dtype} instead of {expected}.")
+    return problems
+
+
+def _judge_weights(
+    certificate: Certificate, scheme: Scheme, granularity: str, kept: frozenset[str]
+) -> list[str]:
+    if scheme.name.startswith("weight-only-"):
+        return judge_weight_only(certificate, scheme, granularity)
+    problems = []
+    has_bare = any(
+        op.weight_dtype == "float32" and op.output not in kept for op in certificate.operators
+    )
+    if has_bare and certificate.unquantized_weights and scheme.name != "fp32":
+        names = certificate.unquantized_weights
+        more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+        problems.append(
+            f"{len(names)} weight tensors are still float32: "
+            f"{', '.join(names[:_MOST_LISTED])}{more}."
+        )
+    if scheme.name == "dynamic" and all(op.precision != "dynamic" for op in certificate.operators):
+        problems.append(
+            f"no weights are INT8: none of its filters has {MIN_ELEMENTS} elements or more."
+        )
+    if granularity == "tensor" and certificate.is_per_channel:
+        problems.append("weights are quantized per channel instead of per tensor.")
+    if granularity == "channel" and (found := _with_one_scale(certificate)):
+        problems.append(f"weights of {_list(found)} are quantized per tensor, not per channel.")
+    return problems
+
+
+def _with_one_scale(certificate: Certificate) -> list[OperatorReport]:
+    """Layers of several channels that should have a scale for each, and have one."""
+    found = [
+        op
+        for op in certificate.operators
+        if op.name in CHANNEL_AXIS
+        and op.granularity == "tensor"
+        and op.weight_shape[CHANNEL_AXIS[op.name]] > 1
+    ]
+    # Older converters leave dense layers so, beside convolutions that are per channel.
+    is_dense = all(op.name == "FULLY_CONNECTED" for op in found)
+    return [] if is_dense and certificate.is_per_channel else found

@@ -1,0 +1,329 @@
+"""What each operator of a quantized model costs: its own error, and what becomes of it.
+
+The float model runs operator by operator. Beside each of them its quantized twin runs on the same
+inputs, quantized; what it gives replaces the float result, and the rest of the float model shows
+what becomes of that one error. The whole quantized model runs beside them as well: there the
+errors of all operators before have accumulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.accuracy.columns import Columns, find_columns
+from edgeq.accuracy.parts import PartMeter
+from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.saturation import Limit, find_limits, needed_rows, read_by_softmax
+from edgeq.converters.graph.dequantized import float_twin
+from edgeq.converters.graph.matching import match_operators
+from edgeq.converters.graph.operator_stepper import Stepper, run_operators
+from edgeq.converters.proof.equalized_channels import find_stretches
+from edgeq.tflite import flatbuffer, quantmath
+from edgeq.values import LayerEffect
+
+Array = NDArray[Any]
+Values = dict[int, Array]
+
+# Carrying an error to the outputs costs a run of the rest of the model; of models with more
+# operators, those with the largest errors of their own are carried.
+MOST_CARRIED = 64
+
+
+@dataclass(frozen=True)
+class Step:
+    """One matched operator; all arrays are [samples, ...] in real units.
+
+    Results are taken as far as the operators behind them can tell values apart, see `saturation`.
+
+    Attributes:
+        position: in the float model.
+        twin: in the quantized model.
+        inputs: float tensor index to its values, of what is computed.
+        wanted: float tensor index to the float result.
+        alone: the same, from the twin on these inputs.
+        accumulated: the same, from the twin in the quantized model.
+    """
+
+    position: int
+    twin: int
+    inputs: Values
+    wanted: Values
+    alone: Values
+    accumulated: Values
+
+    @property
+    def own_error(self) -> float:
+        """Squared error of the twin alone, relative to the energy; of the worst result."""
+        return max(relative_error(self.wanted[index], self.alone[index]) for index in self.wanted)
+
+    @property
+    def accumulated_error(self) -> float:
+        """The same in the quantized model."""
+        return max(
+            relative_error(self.wanted[index], self.accumulated[index]) for index in self.wanted
+        )
+
+
+class Pair:
+    """A float model and what somebody made of it.
+
+    Args:
+        real: the float flatbuffer.
+        made: the quantized one.
+        inputs: input name to [samples, ...] with the tensor's own shape, in real units.
+        names: input name of the quantized model to the float model's, where they differ.
+
+    Attributes:
+        tree: the float model, its outputs taken before their final activation.
+        ends: its outputs by tensor index as their final activations see them, after `walk`.
+        columns: of its outputs, by tensor index; see `columns.find_columns`.
+
+    Raises:
+        DataError: these are two different models.
+    """
+
+    def __init__(
+        self,
+        real: bytes,
+        made: bytes,
+        inputs: Mapping[str, Array],
+        names: Mapping[str, str] | None = None,
+        threads: int = 1,
+    ):
+        self.tree = flatbuffer.parse(unsquash(real), "the float model")
+        # Weights behind a DEQUANTIZE, of FP16 and weight-only files, are what it makes of them.
+        self.made = flatbuffer.parse(unsquash(float_twin(made)), "the quantized model")
+        self._widened = _widened(flatbuffer.parse(made, "the quantized model"), self.made)
+        self._whole = flatbuffer.parse(real, "the float model")  # the same tensors, all outputs
+        self.matches = match_operators(self.tree, self.made)
+        self._inputs, self._threads = inputs, threads
+        self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
+        self.ends: Values = {}
+        self.columns = _columns_by_index(self.tree)
+        # An equalized tensor has other units in the quantized model: by channel, over ours.
+        self._units: Values = find_stretches(self.tree, self.made, self.matches)
+        self._limits: dict[int, Limit] = find_limits(self._whole, {})
+        self._by_softmax = read_by_softmax(self._whole)
+
+    def walk(self) -> Iterator[Step]:
+        """Every matched operator that is quantized, in execution order.
+
+        Raises:
+            RuntimeError, ValueError: the interpreter refused an operator.
+        """
+        real = Stepper(self.tree, self._inputs, self._threads)
+        made = Stepper(self.made, self._made_inputs, self._threads)
+        while not real.is_finished:
+            twin = self.matches.get(real.position)
+            if twin is None or not self._is_quantized(twin):
+                real.step()
+                continue
+            position, before = real.position, dict(real.values)
+            read = set(flatbuffer.indices(real.graph.operators[position].inputs))
+            inputs = {index: before[index] for index in read if index in before}
+            real.step()
+            made.run_to(twin + 1)
+            pairs = self._result_pairs(position, twin)
+            seen = [(a, b) for a, b in pairs if a in real.values and b in made.values]
+            accumulated = {}
+            for ours, theirs in seen:
+                accumulated[ours] = self._in_real_units(ours, made.real(theirs))
+            if seen:
+                alone = self._run_twin(before, position, real.count)
+                wanted = {ours: real.values[ours] for ours, _ in seen}
+                sides = (wanted, {ours: alone[ours] for ours, _ in seen}, accumulated)
+                yield Step(position, twin, inputs, *(self.clip(side, wanted) for side in sides))
+        ends = {index: real.values[index] for index in flatbuffer.indices(real.graph.outputs)}
+        self.ends = self.clip(ends, ends)
+
+    def carry(self, positions: Collection[int]) -> Iterator[tuple[int, Values]]:
+        """The model's outputs with the error of one operator alone, for each of some operators."""
+        stepper = Stepper(self.tree, self._inputs, self._threads)
+        while not stepper.is_finished:
+            position = stepper.position
+            chosen = position in positions
+            values = stepper.values
+            replaced = self._run_twin(values, position, stepper.count) if chosen else {}
+            stepper.step()
+            if chosen:
+                values = {**stepper.values, **replaced}
+                yield position, self.clip(_finish(stepper, values, self._threads), self.ends)
+
+    def clip(self, results: Values, real: Values) -> Values:
+        """Results as far as the operators behind them can tell values apart.
+
+        Args:
+            results: tensor index to values.
+            real: the float model's values of the same tensors, which decide of a softmax's input
+                how much of each row is seen.
+        """
+        clipped = {}
+        for index, values in results.items():
+            if index in self._by_softmax:
+                clipped[index] = np.clip(values, *needed_rows(real[index]))
+            elif index in self._limits:
+                clipped[index] = np.clip(values, *self._limits[index])
+            else:
+                clipped[index] = values
+        return clipped
+
+    def describe(self, position: int) -> tuple[str, str]:
+        """Name of an operator's first result, and its type."""
+        operator = self.tree.subgraphs[0].operators[position]
+        tensor = self.tree.subgraphs[0].tensors[flatbuffer.indices(operator.outputs)[0]]
+        return flatbuffer.text(tensor.name), flatbuffer.operator_name(self.tree, operator)
+
+    def _result_pairs(self, position: int, twin: int) -> list[tuple[int, int]]:
+        ours = self.tree.subgraphs[0].operators[position]
+        theirs = self.made.subgraphs[0].operators[twin]
+        pair = (flatbuffer.indices(operator.outputs) for operator in (ours, theirs))
+        return list(zip(*pair, strict=True))
+
+    def _run_twin(self, values: Mapping[int, Array], position: int, count: int) -> Values:
+        """What an operator's twin makes of the float model's values, in the float model's units."""
+        twin = self.matches[position]
+        operator = self.tree.subgraphs[0].operators[position]
+        other = self.made.subgraphs[0].operators[twin]
+        tensors = self.made.subgraphs[0].tensors
+        pairs = zip(
+            flatbuffer.indices(operator.inputs), flatbuffer.indices(other.inputs), strict=False
+        )
+        given = {
+            theirs: quantmath.quantize(
+                self._in_made_units(ours, values[ours]), flatbuffer.tensor_spec(tensors[theirs], "")
+            )
+            for ours, theirs in pairs
+            if ours in values
+        }
+        wanted = flatbuffer.indices(other.outputs)
+        results = run_operators(self.made, [other], wanted, given, count, self._threads)
+        return {
+            ours: self._in_real_units(
+                ours,
+                quantmath.dequantize(results[theirs], flatbuffer.tensor_spec(tensors[theirs], "")),
+            )
+            for ours, theirs in self._result_pairs(position, twin)
+        }
+
+    def _in_made_units(self, index: int, values: Array) -> Array:
+        return values * self._factors(index, values) if index in self._units else values
+
+    def _in_real_units(self, index: int, values: Array) -> Array:
+        values = np.asarray(values, np.float32)
+        return values / self._factors(index, values) if index in self._units else values
+
+    def _factors(self, index: int, values: Array) -> Array:
+        """Of each entry of the last axis, which counts the channels, perhaps once per position."""
+        factors = self._units[index]
+        return np.tile(factors, values.shape[-1] // len(factors))
+
+    def _is_quantized(self, twin: int) -> bool:
+        operator = self.made.subgraphs[0].operators[twin]
+        touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        tensors = self.made.subgraphs[0].tensors
+        return any(
+            i in self._widened or (tensors[i].quantization is not None and _scales(tensors[i]))
+            for i in touched
+            if i >= 0
+        )
+
+
+def _widened(before: Any, after: Any) -> frozenset[int]:
+    """Tensors that were computed from constants alone, and now are constants."""
+    sides = (before.subgraphs[0].tensors, after.subgraphs[0].tensors)
+    return frozenset(
+        index
+        for index, (old, new) in enumerate(zip(*sides, strict=True))
+        if flatbuffer.is_constant(after, new) and not flatbuffer.is_constant(before, old)
+    )
+
+
+def _scales(tensor: Any) -> bool:
+    scale = tensor.quantization.scale
+    return scale is not None and len(scale) > 0
+
+
+def measure_effects(
+    real: bytes, made: bytes, inputs: Mapping[str, Array], threads: int = 1
+) -> tuple[LayerEffect, ...]:
+    """The operators of a quantized model by what they cost, worst first; see `Pair`."""
+    pair = Pair(real, made, inputs, threads=threads)
+    own = {step.position: step.own_error for step in pair.walk()}
+    effects = []
+    for position, outputs in pair.carry(worst(own)):
+        name, kind = pair.describe(position)
+        effects.append(LayerEffect(name, kind, carried_db(pair, outputs)))
+    return tuple(sorted(effects, key=lambda effect: effect.sqnr_db))
+
+
+def worst(errors: Mapping[int, float]) -> frozenset[int]:
+    """The positions of the largest errors, as many as are carried."""
+    ranked = sorted(errors, key=lambda position: (-errors[position], position))
+    return frozenset(ranked[:MOST_CARRIED])
+
+
+def carried_db(pair: Pair, outputs: Values) -> float:
+    """SQNR of the outputs' worst part in dB; of whole outputs where none varies."""
+    found = []
+    for index, values in pair.ends.items():
+        meter = PartMeter("", pair.columns.get(index))
+        meter.add(_in_rows(values), _in_rows(outputs[index]))
+        found += [part.sqnr_db for part in meter.result() if part.sqnr_db is not None]
+    if found:
+        return min(found)
+    return decibel(max(relative_error(pair.ends[index], outputs[index]) for index in pair.ends))
+
+
+def _in_rows(values: Array) -> Array:
+    """[samples, batch, ...] as [samples * batch, ...]."""
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _columns_by_index(tree: Any) -> dict[int, Columns]:
+    by_name = find_columns(tree)
+    _, outputs = flatbuffer.interface(tree)
+    ends = zip(outputs, flatbuffer.indices(tree.subgraphs[0].outputs), strict=True)
+    return {index: by_name[spec.name] for spec, index in ends if spec.name in by_name}
+
+
+def decibel(error: float) -> float:
+    """SQNR of a relative squared error; inf without one."""
+    return -10 * float(np.log10(error)) if error > 0 else float("inf")
+
+
+def relative_error(real: Array, given: Array) -> float:
+    """Squared error relative to the energy; infinite where one is a number and the other is not."""
+    wanted = real.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        lost = wanted - given
+    if not np.isfinite(lost).all():
+        lost, wanted = quantmath.difference(real, given), wanted[np.isfinite(wanted)]
+    return float(np.sum(lost**2) / max(float(np.sum(wanted**2)), 1e-30))
+
+
+def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> Values:
+    """The outputs of a model whose operators before `stepper.position` gave these values."""
+    rest = stepper.graph.operators[stepper.position :]
+    outputs = flatbuffer.indices(stepper.graph.outputs)
+    made = {index for operator in rest for index in flatbuffer.indices(operator.outputs)}
+    wanted = [index for index in dict.fromkeys(outputs) if index in made]
+    results = {index: values[index] for index in outputs if index not in made}
+    if wanted:
+        needed = _needed(rest, wanted)
+        results |= run_operators(stepper.tree, needed, wanted, values, stepper.count, threads)
+    return results
+
+
+def _needed(operators: list[Any], wanted: list[int]) -> list[Any]:
+    """Those of some operators that the wanted tensors depend on."""
+    read, kept = set(wanted), []
+    for operator in reversed(operators):
+        if read & set(flatbuffer.indices(operator.outputs)):
+            read |= set(flatbuffer.indices(operator.inputs))
+            kept.append(operator)
+    return kept[::-1]

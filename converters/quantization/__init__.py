@@ -1,0 +1,1 @@
+"""From a float model and its ranges to a quantized file."""

@@ -1,0 +1,260 @@
+"""A CSV file as a source: a header, one sample per line, matched to inputs by column name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from edgeq.converters.samples.data_file import DataFile, unreadable
+from edgeq.converters.samples.input_shapes import (
+    Array,
+    quote,
+    sample_dtype,
+    sample_shape,
+    show_shape,
+)
+from edgeq.converters.samples.sources import FileSource, Row, code_texts, require_count
+from edgeq.errors import DataError
+from edgeq.files.npy import shorten
+from edgeq.values import TensorSpec
+
+_LABEL_COLUMNS = ("y", "label")
+# Characters; the shortest fields of a row take twenty times as many bytes in Python.
+_MOST_ROW = 16_000_000
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The columns that hold one input's values, and what they become."""
+
+    positions: tuple[int, ...]
+    shape: tuple[int, ...]
+    is_integer: bool
+
+
+@dataclass(eq=False, kw_only=True)
+class TableSource(FileSource):
+    """A CSV file read line by line.
+
+    Attributes:
+        label: position of the column of labels.
+        read_label: from the text of a label to its number.
+    """
+
+    header: tuple[str, ...]
+    columns: Mapping[str, _Column]
+    label: int | None = None
+    read_label: Callable[[str], int | float] = float
+
+    def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
+        """See `Source`."""
+        wanted = iter(self.wanted(indices))
+        target = next(wanted, None)
+        for index, (line, fields) in enumerate(_read_lines(self.file, self.header)):
+            if target is None:
+                return
+            if index != target:
+                continue
+            where = f"line {line} of {self.name}"
+            inputs = {
+                name: self._parse(fields, column, where) for name, column in self.columns.items()
+            }
+            label = None if self.label is None else self.read_label(fields[self.label].strip())
+            yield Row(index, inputs, label, where)
+            target = next(wanted, None)
+
+    def _parse(self, fields: Sequence[str], column: _Column, where: str) -> Array:
+        values = []
+        for position in column.positions:
+            text = fields[position].strip()
+            try:
+                values.append(int(text) if column.is_integer else float(text))
+            except ValueError as error:
+                kind = "an integer" if column.is_integer else "a number"
+                raise DataError(
+                    f"Column {shorten(self.header[position])} in {where} holds {shorten(text)}, "
+                    f"not {kind}."
+                ) from error
+        return np.array(values, np.int64 if column.is_integer else np.float64).reshape(column.shape)
+
+
+def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSource:
+    """Open a CSV file, which is read once in full to count samples and collect labels.
+
+    Columns `NAME`, or `NAME[0]`, `NAME[1]`..., belong to input NAME, flattened row by row; with a
+    single input and no such column, all columns but the label are its values in order. The label
+    is the column `y` or `label`: integers, numbers, or texts that are numbered in sorted order.
+
+    Raises:
+        DataError: no header, columns that do not fit the inputs, a ragged line, or no lines.
+    """
+    file = DataFile(path, name)
+    header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
+    _check_header(header, name)
+    label = _find_label(header, inputs, name)
+    columns = _match_columns(header, label, inputs, name)
+    count, are_integers, are_numbers = 0, True, True
+    for _, fields in _read_lines(file, header):
+        count += 1
+        if label is not None:
+            text = fields[label].strip()
+            are_integers = are_integers and _is_int64(text)
+            are_numbers = are_integers or (are_numbers and _is_number(text))
+    if count == 0:
+        raise DataError(f"{name} holds no samples.")
+    source = TableSource(
+        name=name, kind="csv", count=count, has_labels=label is not None,
+        file=file, header=header, columns=columns, label=label,
+    )  # fmt: skip
+    if label is None or are_numbers:
+        return replace(source, read_label=int if are_integers else float)
+    texts = (fields[label].strip() for _, fields in _read_lines(file, header))
+    numbers, class_names = code_texts(texts, name)
+    return replace(source, read_label=numbers.__getitem__, class_names=class_names)
+
+
+class _Lines:
+    """The lines of a CSV file; csv.reader would read a line of any length into memory."""
+
+    def __init__(self, stream: TextIO, name: str):
+        self._stream, self._name = stream, name
+        self.taken = 0  # characters of the row that is being read; its reader resets it
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(_MOST_ROW + 1)
+        self.taken += len(line)
+        if self.taken > _MOST_ROW:
+            raise DataError(
+                f"A row of {self._name} has more than {_MOST_ROW:,} characters.",
+                hint="Give one sample a line; large samples as an .npz file.",
+            )
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
+    """Line number and fields of every row that is not blank, with the header."""
+    with file.open() as stream:
+        try:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            lines = _Lines(text, file.name)
+            reader = csv.reader(lines)
+            for fields in reader:
+                lines.taken = 0
+                require_count(reader.line_num - 1, file.name, "lines")
+                file.check(stream)
+                if fields:
+                    yield reader.line_num, fields
+        except OSError as error:
+            raise unreadable(file.name, error) from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{file.name} cannot be read as CSV: {quote(error)}.",
+                hint="Save it as UTF-8 text with commas between the columns.",
+            ) from error
+
+
+def _read_lines(file: DataFile, header: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Line number and fields of every row below the header."""
+    for line, fields in islice(_read_fields(file), 1, None):
+        if len(fields) != len(header):
+            raise DataError(
+                f"Line {line} of {file.name} has {len(fields)} fields, "
+                f"the header has {len(header)}."
+            )
+        yield line, fields
+
+
+def _check_header(header: Sequence[str], name: str) -> None:
+    if not header:
+        raise DataError(f"{name} is empty.", hint="The first line must name the columns.")
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        raise DataError(f"{name} does not separate its columns by commas: {shorten(header[0])}.")
+    if all(_is_number(text) for text in header):
+        raise DataError(
+            f"{name} has no header: its first line is all numbers.",
+            hint="The first line must name the columns.",
+        )
+    text, count = Counter(header).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{name} has {count} columns named {shorten(text)}.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_label(header: Sequence[str], inputs: Sequence[TensorSpec], name: str) -> int | None:
+    taken = [spec.name for spec in inputs]
+    found = [text for text in _LABEL_COLUMNS if text in header and text not in taken]
+    if len(found) > 1:
+        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
+    return header.index(found[0]) if found else None
+
+
+def _match_columns(
+    header: Sequence[str], label: int | None, inputs: Sequence[TensorSpec], name: str
+) -> dict[str, _Column]:
+    places = {text: place for place, text in enumerate(header)}
+    groups = {spec.name: _find_columns(places, spec.name) for spec in inputs}
+    features = [place for place in range(len(header)) if place != label]
+    if len(inputs) == 1 and not groups[inputs[0].name]:
+        groups = {inputs[0].name: features}
+    missing = [key for key, places in groups.items() if not places]
+    used = {place for places in groups.values() for place in places}
+    unknown = [header[place] for place in features if place not in used]
+    if missing or unknown:
+        what = f"no column for input {missing[0]!r}" if missing else ""
+        what = what or f"a column {shorten(unknown[0])} that belongs to no input"
+        wanted = ", ".join(repr(spec.name) for spec in inputs)
+        raise DataError(
+            f"{name} has {what}; the model's inputs are {wanted}.",
+            hint="Name columns NAME, or NAME[0], NAME[1]... after the inputs, labels 'y'.",
+        )
+    return {spec.name: _make_column(groups[spec.name], spec, name) for spec in inputs}
+
+
+def _find_columns(places: Mapping[str, int], name: str) -> list[int]:
+    """Positions of `name`, or of `name[0]`, `name[1]`... in the order of their numbers."""
+    if name in places:
+        return [places[name]]
+    positions: list[int] = []
+    while (place := places.get(f"{name}[{len(positions)}]")) is not None:
+        positions.append(place)
+    return positions
+
+
+def _make_column(positions: Sequence[int], spec: TensorSpec, name: str) -> _Column:
+    shape = sample_shape(spec)
+    fixed = int(np.prod([size for size in shape if size >= 0], dtype=np.int64))
+    dynamic = sum(size < 0 for size in shape)
+    fits = len(positions) == fixed if not dynamic else len(positions) % max(fixed, 1) == 0
+    if dynamic > 1 or not fits:
+        raise DataError(
+            f"{name} has {len(positions)} columns for input {spec.name!r}, "
+            f"which takes {show_shape(shape)} values."
+        )
+    return _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
+
+
+def _is_int64(text: str) -> bool:
+    try:
+        return -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False

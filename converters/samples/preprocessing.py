@@ -1,0 +1,378 @@
+"""How raw samples become model inputs: declared once as text, applied by every command.
+
+scale=1/127.5,offset=-1        resize=224x224,channels=bgr        image:mobilenet_v2
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeq.converters.samples.input_shapes import (
+    CHANNELS_LAST_HINT,
+    Array,
+    begin,
+    image_shape,
+    is_channels_first,
+    sample_dtype,
+    show_shape,
+)
+from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
+from edgeq.errors import DataError, UsageError
+from edgeq.values import Preprocessing, TensorSpec
+
+# ---------------------------------------------------------------- text to values
+
+
+def parse_preprocessing(
+    texts: Sequence[str], inputs: Sequence[TensorSpec]
+) -> tuple[Preprocessing, ...]:
+    """Read the values of `--preprocess`; several for one input are combined.
+
+    Each text is `[INPUT:]PART,PART...` with parts `scale=N`, `offset=N`, `mean=N:N:N`,
+    `std=N:N:N`, `resize=HEIGHTxWIDTH`, `channels=rgb|bgr|gray`, or the name of a preset, which
+    combines with `resize` only. N is a number or a fraction such as 1/255.
+
+    Args:
+        texts: as typed.
+        inputs: the model's, with batch dimension.
+
+    Returns:
+        One entry per input that declares any, in the order of the inputs.
+
+    Raises:
+        UsageError: an unknown or repeated part, an invalid value, or one that contradicts the
+            model's input.
+    """
+    declared: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        prefix, body = _split_input(text, inputs)
+        spec = _find_input(prefix, text, inputs)
+        values = declared.setdefault(spec.name, {})
+        if prefix is not None:
+            values["input"] = prefix
+        for part in body.split(","):
+            _add_part(values, part.strip(), text)
+    return tuple(_build(declared[spec.name], spec) for spec in inputs if spec.name in declared)
+
+
+def check_preprocessing(text: str) -> None:
+    """Refuse what `parse_preprocessing` would refuse for any model.
+
+    Raises:
+        UsageError: an unknown or repeated part, or an invalid value.
+    """
+    _, body = _split_input(text, ())
+    values: dict[str, Any] = {}
+    for part in body.split(","):
+        _add_part(values, part.strip(), text)
+
+
+def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, str]:
+    """The input that a text names, if any, and the rest; names may contain colons."""
+    named = [spec.name for spec in inputs if text.startswith(spec.name + ":")]
+    if named:
+        name = max(named, key=len)
+        return name, text[len(name) + 1 :]
+    head, colon, rest = text.partition(":")
+    if colon and "=" not in head and "," not in head:
+        return head, rest
+    return None, text
+
+
+def _find_input(name: str | None, text: str, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    known = [spec.name for spec in inputs]
+    if name is None and len(inputs) == 1:
+        return inputs[0]
+    if name is None:
+        raise UsageError(
+            f"--preprocess {text} does not say for which input.",
+            hint=f"Write INPUT:{text}, with INPUT one of {', '.join(known)}.",
+        )
+    if name not in known:
+        raise UsageError(
+            f"--preprocess {text} names input {name!r}, which the model does not have.",
+            hint=_suggest(name, known),
+        )
+    return inputs[known.index(name)]
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    flat = name.lower().replace("_", "").replace("-", "")
+    near = [preset for begins, preset in CONSTRUCTORS if flat.startswith(begins)]
+    near = [preset for preset in near if preset in known][:1]
+    near = near or difflib.get_close_matches(name.lower(), known, n=1)
+    listed = f"Known: {', '.join(known)}."
+    return f"Did you mean {near[0]!r}? {listed}" if near else listed
+
+
+def _add_part(values: dict[str, Any], part: str, text: str) -> None:
+    key, equals, value = (piece.strip() for piece in part.partition("="))
+    if not equals:
+        if key not in PRESETS:
+            what = f"the unknown preset {key!r}" if key else "an empty part"
+            known = f"{_suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(_PARSERS)}."
+            hint = _colons(text) or known
+            raise UsageError(f"--preprocess {text} has {what}.", hint=hint)
+        key, value = "preset", key
+    elif key not in _PARSERS:
+        raise UsageError(
+            f"--preprocess {text} has the unknown key {key!r}.",
+            hint=_suggest(key, list(_PARSERS)),
+        )
+    if key in values:
+        raise UsageError(f"--preprocess {text} sets {key} a second time.")
+    values[key] = value if key == "preset" else _PARSERS[key](value, f"--preprocess {text}")
+
+
+def _colons(text: str) -> str | None:
+    """The hint for `std=0.9,1.1,1.3`, None for any other mistake."""
+    number = r"[-+.\d/e]+"
+    meant = re.sub(
+        rf"(?<==){number}(,{number})+(?=,|$)",
+        lambda found: found[0].replace(",", ":"),
+        text.replace(" ", ""),
+    )
+    is_other = meant != text.replace(" ", "")
+    return f"Several numbers are separated by colons: {meant}" if is_other else None
+
+
+def _parse_number(text: str, where: str) -> float:
+    top, slash, bottom = text.partition("/")
+    try:
+        value = float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{where}: {text!r} is not a number or fraction such as 1/255.")
+    return value
+
+
+def _parse_factor(text: str, where: str) -> float:
+    value = _parse_number(text, where)
+    if value == 0:
+        raise UsageError(f"{where}: a scale of 0 makes all samples equal.")
+    return value
+
+
+def _parse_numbers(text: str, where: str) -> tuple[float, ...]:
+    return tuple(_parse_number(piece.strip(), where) for piece in text.split(":"))
+
+
+def _parse_divisors(text: str, where: str) -> tuple[float, ...]:
+    values = _parse_numbers(text, where)
+    if min(values) <= 0:
+        raise UsageError(f"{where}: a standard deviation must be above 0, not {text!r}.")
+    return values
+
+
+def _parse_size(text: str, where: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"{where}: {text!r} is not HEIGHTxWIDTH such as 224x224.")
+    return int(height), int(width)
+
+
+def _parse_channels(text: str, where: str) -> str:
+    known = ("rgb", "bgr", "gray")
+    if text not in known:
+        raise UsageError(
+            f"{where}: {text!r} is not an order of channels.", hint=_suggest(text, known)
+        )
+    return text
+
+
+_PARSERS: Mapping[str, Callable[[str, str], Any]] = {
+    "resize": _parse_size,
+    "channels": _parse_channels,
+    "scale": _parse_factor,
+    "offset": _parse_number,
+    "mean": _parse_numbers,
+    "std": _parse_divisors,
+}
+
+
+# ---------------------------------------------------------------- against the model
+
+
+def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
+    preset = values.get("preset")
+    clashing = sorted(set(values) - {"preset", "resize", "input"})
+    if preset is not None and clashing:
+        raise UsageError(
+            f"Preset {preset!r} and {clashing[0]}= cannot be combined for input {spec.name!r}.",
+            hint="A preset sets everything but resize=.",
+        )
+    built = replace(PRESETS[preset] if preset else Preprocessing(), **values)
+    _check_image_parts(built, spec, "channels" in values)
+    is_numeric = (built.scale, built.offset, built.mean, built.std) != (1.0, 0.0, (), ())
+    if is_numeric and sample_dtype(spec).kind != "f":
+        raise UsageError(
+            f"Input {spec.name!r} takes {sample_dtype(spec)}: scaling would not leave integers.",
+            hint="Declare resize= and channels= only.",
+        )
+    for key, numbers in (("mean", built.mean), ("std", built.std)):
+        count = spec.shape[-1]
+        if len(numbers) > 1 and count not in (-1, len(numbers)):
+            raise UsageError(
+                f"{key} has {len(numbers)} values, but input {spec.name!r} is "
+                f"{show_shape(spec.shape[1:])}.",
+                hint=CHANNELS_LAST_HINT if is_channels_first(spec) else f"Give 1 value or {count}.",
+            )
+    return built
+
+
+def _check_image_parts(built: Preprocessing, spec: TensorSpec, names_channels: bool) -> None:
+    shape, shown = image_shape(spec), show_shape(spec.shape[1:])
+    converts = names_channels or built.channels != "rgb"
+    if shape is None and (built.resize or converts):
+        part = "resize" if built.resize else "channels"
+        raise UsageError(
+            f"{part}= is for images with channels last, but input {spec.name!r} is {shown}.",
+            hint=CHANNELS_LAST_HINT if is_channels_first(spec) else None,
+        )
+    if shape is None:
+        return
+    if built.resize and not all(
+        want in (-1, size) for want, size in zip(shape[:2], built.resize, strict=True)
+    ):
+        raise UsageError(
+            f"resize={show_shape(built.resize)} contradicts input {spec.name!r}, which is {shown}.",
+            hint=f"Type resize={show_shape(shape[:2])}.",
+        )
+    if converts and shape[2] not in (-1, 1 if built.channels == "gray" else 3):
+        raise UsageError(
+            f"channels={built.channels} contradicts input {spec.name!r}, which is {shown}."
+        )
+
+
+def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preprocessing | None:
+    """The entry for an input; one without a name is for the only input."""
+    return next((entry for entry in declared if entry.input in (None, name)), None)
+
+
+# ---------------------------------------------------------------- values to text
+
+
+def format_preprocessing(preprocessing: Preprocessing) -> str:
+    """The shortest text that `parse_preprocessing` reads as this value."""
+    base = PRESETS.get(preprocessing.preset or "", Preprocessing())
+    bare = replace(preprocessing, input=None, preset=None, resize=None)
+    parts = []
+    if preprocessing.preset is not None and bare == base:
+        parts.append(preprocessing.preset)
+        bare = Preprocessing()
+    if preprocessing.resize is not None:
+        parts.append(f"resize={show_shape(preprocessing.resize)}")
+    if bare.channels != "rgb":
+        parts.append(f"channels={bare.channels}")
+    for key, number, default in (("scale", bare.scale, 1.0), ("offset", bare.offset, 0.0)):
+        if number != default:
+            parts.append(f"{key}={_show_number(number)}")
+    for key, numbers in (("mean", bare.mean), ("std", bare.std)):
+        if numbers:
+            parts.append(f"{key}={':'.join(map(_show_number, numbers))}")
+    prefix = "" if preprocessing.input is None else f"{preprocessing.input}:"
+    return prefix + (",".join(parts) or "scale=1")
+
+
+def _show_number(value: float) -> str:
+    text = repr(value).removesuffix(".0")
+    if len(text) > 8 and value:
+        inverse = repr(round(1 / value, 6)).removesuffix(".0")
+        if float(inverse) and 1 / float(inverse) == value:
+            return f"1/{inverse}"
+    return text
+
+
+# ---------------------------------------------------------------- values to arrays
+
+
+def apply(
+    preprocessing: Preprocessing, array: Array, where: str = "the array"
+) -> NDArray[np.float32]:
+    """Prepare one raw sample for the model: `(x * scale + offset - mean) / std` in float32.
+
+    Args:
+        preprocessing: resize is done first, then channels, then numbers.
+        array: without batch dimension; for resize and gray, uint8 pixels, height x width or
+            height x width x channels. Resizing uses Pillow's bilinear filter, which averages when
+            it reduces the size; gray is its ITU-R 601-2 luma.
+        where: names the array in messages.
+
+    Raises:
+        DataError: the array does not hold numbers, or is not an image where one is needed.
+    """
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{begin(where)} holds {array.dtype} values, not numbers.")
+    pixels = array
+    if preprocessing.resize is not None:
+        pixels = _resize(pixels, preprocessing.resize, where)
+    if preprocessing.channels != "rgb":
+        pixels = _convert_channels(pixels, preprocessing.channels, where)
+    for key, numbers in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(numbers) > 1 and (not pixels.ndim or pixels.shape[-1] != len(numbers)):
+            raise DataError(
+                f"{begin(where)} is {show_shape(pixels.shape)}, "
+                f"but {key} has {len(numbers)} values."
+            )
+    return _compute(pixels, preprocessing)
+
+
+@np.errstate(all="ignore")  # an overflow becomes infinity, which the linter reports
+def _compute(pixels: Array, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = pixels.astype(np.float32)
+    if preprocessing.scale != 1.0:
+        values = values * np.float32(preprocessing.scale)
+    if preprocessing.offset != 0.0:
+        values = values + np.float32(preprocessing.offset)
+    if preprocessing.mean:
+        values = values - np.array(preprocessing.mean, np.float32)
+    if preprocessing.std:
+        values = np.divide(values, np.array(preprocessing.std, np.float32))
+    return values
+
+
+def _resize(array: Array, size: tuple[int, int], where: str) -> Array:
+    if array.shape[:2] == size:
+        return array
+    # In two calls, because each step is rounded to bytes, and the order of the two in one call
+    # depends on Pillow's version (13 begins with the height when that shrinks more).
+    wide = _as_image(array, "resize", where)
+    wide = wide.resize((size[1], wide.height), Image.Resampling.BILINEAR)
+    resized = np.asarray(wide.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return resized[:, :, np.newaxis] if array.ndim == 3 and array.shape[2] == 1 else resized
+
+
+def _convert_channels(array: Array, channels: str, where: str) -> Array:
+    if channels == "gray":
+        if array.ndim == 2 or array.shape[2:] == (1,):
+            return array
+        return np.asarray(_as_image(array, "channels", where).convert("L"))[:, :, np.newaxis]
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise DataError(
+            f"{begin(where)} is {show_shape(array.shape)}: channels={channels} needs an image "
+            "with 3 channels last."
+        )
+    return array[:, :, ::-1]
+
+
+def _as_image(array: Array, key: str, where: str) -> Image.Image:
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    if array.dtype != np.uint8 or not is_image or not array.size:
+        raise DataError(
+            f"{begin(where)} is {show_shape(array.shape)} of {array.dtype}: {key}= needs uint8 "
+            "pixels, height x width x 1 or 3 channels.",
+            hint="Store raw pixels as uint8, or prepare the samples beforehand.",
+        )
+    return Image.fromarray(
+        np.ascontiguousarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    )

@@ -1,0 +1,1 @@
+"""Devices: this machine, boards over SSH, Android over adb, a virtual board."""

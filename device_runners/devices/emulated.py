@@ -1,0 +1,233 @@
+"""`emulated:arm64`: a virtual arm64 board on this machine, reached over the same SSH as a real one.
+
+An arm64 Debian userland runs under qemu-user behind its own sshd on loopback: real aarch64 wheels
+and XNNPACK's real NEON kernels, so outputs and accuracy are those of a Cortex-A72. Latency is not:
+the emulation is about a hundred times slower, and is marked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.links import ssh
+from edgeq.device_runners.links.ssh_address import SshAddress
+from edgeq.errors import DeviceError, UsageError
+
+MACHINES = ("arm64",)
+SCRIPT = Path(__file__).with_name("virtual_board.sh")
+
+_TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "qemu-aarch64-static": "qemu-user-static",
+    "ssh-keygen": "openssh-client",
+}
+_BUILD_S = 900.0
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class VirtualBoard:
+    """One virtual board's files.
+
+    Attributes:
+        folder: holds root/ and what the script writes beside it.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, machine: str) -> VirtualBoard:
+        """The board of a machine in the user's cache; EDGEQ_BOARDS moves them all."""
+        own = os.environ.get("EDGEQ_BOARDS")
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        folder = Path(own) if own else Path(cache) / "edgeq" / "boards"
+        return cls(folder.resolve() / machine)  # its processes are recognized by this path
+
+    @property
+    def root(self) -> Path:
+        """The arm64 file system."""
+        return self.folder / "root"
+
+    @property
+    def key(self) -> Path:
+        """The private key that it accepts."""
+        return self.folder / "key"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Its host key."""
+        return self.folder / "known_hosts"
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the build came to its end."""
+        return (self.folder / "built").exists()
+
+    @property
+    def port(self) -> int | None:
+        """Where its sshd listens; None when it does not run."""
+        port, pid = self._running()
+        return port if pid is not None and _answers(port) else None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that all of its own end with; None when it does not run."""
+        return self._running()[1]
+
+    def _running(self) -> tuple[int, int | None]:
+        """Port and process, as written when it was started, if that still is the process.
+
+        After a restart of this machine the number may be that of any other.
+        """
+        try:
+            port, pid = map(int, (self.folder / "running").read_text().split())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return 0, None
+        return port, pid if os.fsencode(self.root) in words else None
+
+
+def open_device(machine: str, name: str, python: str | None) -> BoardDevice:
+    """The board; its sshd is started when it is first needed.
+
+    Raises:
+        UsageError: an unknown machine.
+    """
+    kind, _, copy = machine.partition("-")
+    if kind not in MACHINES or not (copy == "" or copy.isalnum()):
+        raise UsageError(f"Unknown board 'emulated:{machine}'; known are emulated:arm64 and "
+                         "copies of it, such as emulated:arm64-2.")  # fmt: skip
+    board = VirtualBoard.of(machine)
+
+    def connect() -> ssh.SshLink:
+        if not board.is_built:
+            raise DeviceError(
+                f"emulated:{machine} is not built yet.",
+                hint=f"Build it once, as root: edgeq devices setup emulated:{machine}",
+            )
+        words = shlex.quote(python or "python3")
+        keys, known = (str(board.key),), str(board.known_hosts)
+        return ssh.connect(SshAddress("127.0.0.1", "pi", start(board), words, keys, known))
+
+    return BoardDevice(name, connect, python=python)
+
+
+@contextmanager
+def _locked(board: VirtualBoard) -> Iterator[None]:
+    """One process at a time builds, starts or stops a board."""
+    board.folder.mkdir(parents=True, exist_ok=True)
+    with (board.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(machine: str) -> None:
+    """Make the file system from this machine's own Debian sources; as root, in a minute or two.
+
+    A second board is copied from the first.
+
+    Args:
+        machine: "arm64", or a copy of it such as "arm64-2".
+
+    Raises:
+        DeviceError: not root, a tool is missing, or the script failed.
+    """
+    board = VirtualBoard.of(machine)
+    missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
+    if missing:
+        raise DeviceError(
+            f"A virtual board needs {', '.join(missing)}, which this machine does not have.",
+            hint=f"Install it: sudo apt install {' '.join(missing)}",
+        )
+    if os.geteuid() != 0:
+        raise DeviceError(
+            "A virtual board is built and run as root: it mounts binfmt_misc and uses chroot.",
+            hint="Run this command with sudo, or use a real board.",
+        )
+    with _locked(board):
+        if board.is_built:
+            return
+        _stop(board)
+        shutil.rmtree(board.root, ignore_errors=True)
+        _run_script(board, "build", _BUILD_S, *_twins(board)[:1])
+        (board.folder / "built").write_text("")
+
+
+def _twins(board: VirtualBoard) -> list[str]:
+    """Folders of built boards of the same machine: a copy takes seconds."""
+    machine = board.folder.name.partition("-")[0]
+    others = sorted(board.folder.parent.glob(f"{machine}*"))
+    return [str(other) for other in others if VirtualBoard(other).is_built]
+
+
+def start(board: VirtualBoard) -> int:
+    """Start its sshd unless it runs; the port on loopback.
+
+    Raises:
+        DeviceError: not root, or it does not start.
+    """
+    with _locked(board):
+        if (port := board.port) is not None:
+            return port
+        port = _free_port()
+        pid = _run_script(board, "start", _START_S, str(port)).split()[-1]
+        (board.folder / "running").write_text(f"{port} {pid}")
+        end = time.monotonic() + _START_S
+        while not _answers(port):
+            if time.monotonic() > end:
+                log = (board.folder / "log").read_text(errors="replace")
+                raise DeviceError("The virtual board's sshd does not start.", details=log)
+            time.sleep(0.05)
+        return port
+
+
+def stop(machine: str) -> None:
+    """End a virtual board, with everything that runs in it."""
+    _stop(VirtualBoard.of(machine))
+
+
+def _stop(board: VirtualBoard) -> None:
+    if (pid := board.pid) is not None:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it
+    (board.folder / "running").unlink(missing_ok=True)
+
+
+def _run_script(board: VirtualBoard, verb: str, timeout_s: float, *arguments: str) -> str:
+    done = subprocess.run(
+        ["bash", str(SCRIPT), verb, str(board.folder), *arguments],
+        check=False, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise DeviceError(
+            f"The virtual board cannot be {'built' if verb == 'build' else 'started'}: {last}.",
+            details=done.stderr,
+        )
+    return done.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as peer:
+        peer.settimeout(5.0)
+        return peer.recv(4) == b"SSH-"
+    return False

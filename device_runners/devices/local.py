@@ -1,0 +1,141 @@
+"""This machine as a device: the agent in a child process of any Python interpreter."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeq.children import sandbox
+from edgeq.children.child import Child, warn_of
+from edgeq.device_runners.devices.device import (
+    Device,
+    OnEvent,
+    agent_file,
+    complete,
+    read_event,
+    read_facts,
+)
+from edgeq.device_runners.on_board.agent.facts import machine_facts
+from edgeq.errors import DeviceError, UsageError
+from edgeq.values import DeviceFacts
+
+_FACTS_DEADLINE_S = 60.0
+
+
+def open_device(place: str, _name: str, python: str | None) -> LocalDevice:
+    """This machine, with the interpreter in its address or the one beside it.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if place and python is not None:
+        raise UsageError(f"--device local:{place} and --python {python} name two interpreters.")
+    chosen = place or python
+    return LocalDevice(None if chosen is None else Path(chosen))
+
+
+class LocalDevice(Device):
+    """This machine.
+
+    Args:
+        python: interpreter for the agent; the one that runs edgeq by default.
+        grace_s: how long after its own deadline an agent may still write its result.
+    """
+
+    def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
+        self.name = "local" if python is None else f"local:{python}"
+        self.python = None if python is None else str(python)
+        self._python = str(python or sys.executable)
+        self._grace_s = grace_s
+        self._facts: DeviceFacts | None = None
+
+    def facts(self) -> DeviceFacts:
+        """See `device.Device`; asked once."""
+        if self._facts is None and self._python == sys.executable:
+            self._facts = read_facts(self.name, machine_facts())  # this very interpreter
+        if self._facts is None:
+            lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
+            try:
+                self._facts = read_facts(self.name, json.loads(lines[-1]))
+            except (IndexError, ValueError, TypeError, KeyError) as error:
+                raise DeviceError(f"{self._python} did not answer like a Python 3.8+.") from error
+        return self._facts
+
+    def run(
+        self,
+        job: Mapping[str, Any],
+        files: Mapping[str, Path],
+        folder: Path,
+        *,
+        on_event: OnEvent | None = None,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        """See `device.Device`; input files are linked into the job's folder, not copied."""
+        for name, path in files.items():
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(path.resolve())
+        warn_of(sandbox.missing())  # for the agent's workers, which open the models
+        (folder / "result.json").unlink(missing_ok=True)
+        (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
+        # The agent keeps its own deadline; ours is for an agent that hangs itself.
+        patience = None if deadline_s is None else deadline_s + self._grace_s
+        lines = self._start(["run", str(folder)], on_event, patience)
+        if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
+            raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return result
+
+    def _start(
+        self, arguments: list[str], on_event: OnEvent | None, deadline_s: float | None
+    ) -> list[str]:
+        """Run the agent to its end; returns its lines.
+
+        Raises:
+            DeviceError: it cannot be started, fails, or does not end in time.
+        """
+        with agent_file() as path:
+            try:
+                # Not confined: it reads no model, and starts workers, which are.
+                child = Child(
+                    [str(path), *arguments],
+                    folders=None,
+                    python=self._python,
+                    output="pipe",
+                    deadline_s=deadline_s,
+                )
+            except OSError as error:
+                raise DeviceError(
+                    f"Cannot start {self._python}: {error.strerror or error}.",
+                    hint="Pass --python with the path of a Python interpreter.",
+                ) from error
+            with child:
+                lines = []
+                for line in child.lines():
+                    lines.append(line)
+                    event = read_event(line)
+                    if on_event is not None and event is not None:
+                        on_event(event)
+                if child.wait() != 0 or child.is_late:
+                    raise _explain(self._python, child, deadline_s)
+        return lines
+
+
+def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
+    output = child.log()
+    if child.is_late:
+        return DeviceError(
+            f"The agent under {python} did not end within {deadline_s:g} s and was killed.",
+            details=output or None,
+        )
+    if "No module named 'numpy'" in output:
+        return DeviceError(
+            f"{python} has no numpy, which the agent needs.",
+            hint=f"Install it with: {python} -m pip install ai-edge-litert",
+            details=output,
+        )
+    return DeviceError(
+        f"The agent under {python} {child.ending}: {child.last_line()}", details=output
+    )

@@ -1,0 +1,1 @@
+"""Connections to devices that may break."""

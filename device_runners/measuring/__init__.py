@@ -1,0 +1,1 @@
+"""Jobs on a device: sent, run, read back, and whether the run was sound."""

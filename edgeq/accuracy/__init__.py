@@ -1,0 +1,1 @@
+"""Accuracy and output quality of exported files, and the verdict on them."""

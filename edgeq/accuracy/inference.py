@@ -1,0 +1,156 @@
+"""Real values in, real values out, on any device: the host's half of running a model.
+
+The agent on the device only moves integers; quantizing and dequantizing happen here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.accuracy.columns import Columns, find_columns
+from edgeq.device_runners.devices.device import Device
+from edgeq.device_runners.measuring import run_job
+from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer, quantmath
+from edgeq.values import TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_CHUNK_BYTES = 32 << 20  # of inputs on disk at a time, per chunk
+_CHUNK_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Inputs and outputs of a `.tflite` and, where another model leads, the names it uses.
+
+    Attributes:
+        input_names: own input name to the leading model's.
+        output_names: likewise.
+        columns: of its outputs, by name (see `columns.py`); read of a leading model only.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    min_runtime_version: str | None
+    input_names: Mapping[str, str] = field(default_factory=dict)
+    output_names: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Columns] = field(default_factory=dict)
+
+
+def read_interface(path: Path, leader: Interface | None = None) -> Interface:
+    """The interface of a file, matched to a leading model's where names differ.
+
+    Raises:
+        DataError: the two have different inputs or outputs.
+    """
+    tree = flatbuffer.read(path)
+    inputs, outputs = flatbuffer.interface(tree)
+    return Interface(
+        inputs,
+        outputs,
+        flatbuffer.min_runtime_version(tree),
+        _match("inputs", path, inputs, inputs if leader is None else leader.inputs),
+        _match("outputs", path, outputs, outputs if leader is None else leader.outputs),
+        find_columns(tree) if leader is None else {},
+    )
+
+
+def _match(
+    side: str, path: Path, own: Sequence[TensorSpec], wanted: Sequence[TensorSpec]
+) -> dict[str, str]:
+    """By name; where another tool renamed them, by a shape that only one of them has."""
+    names = {spec.name for spec in own}
+    if len(own) == len(wanted) == 1 and not _fits(own[0], wanted[0]):
+        raise DataError(
+            f"{path} is another model: its {side[:-1]} {own[0].name!r} has the shape "
+            f"{own[0].shape[1:]}, that of the model it is compared with {wanted[0].shape[1:]}."
+        )
+    if names == {spec.name for spec in wanted}:
+        return {name: name for name in names}
+    if len(own) == len(wanted) == 1:
+        return {own[0].name: wanted[0].name}
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for spec in wanted:
+        by_shape.setdefault(spec.shape[1:], []).append(spec.name)
+    found = {spec.name: by_shape.get(spec.shape[1:], []) for spec in own}
+    if len(own) != len(wanted) or any(len(candidates) != 1 for candidates in found.values()):
+        raise DataError(
+            f"{path} has the {side} {', '.join(sorted(names))}; the model it is compared with has "
+            f"{', '.join(spec.name for spec in wanted)}, and their shapes do not tell which is "
+            "which."
+        )
+    return {name: candidates[0] for name, candidates in found.items()}
+
+
+def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
+    """Whether two shapes can be the same, batch and dynamic sizes (-1) aside."""
+    pairs = zip(own.shape[1:], wanted.shape[1:], strict=False)
+    same_rank = len(own.shape) == len(wanted.shape)
+    return same_rank and all(a == b or -1 in (a, b) for a, b in pairs)
+
+
+def run_samples(
+    models: Sequence[tuple[Path, Interface]],
+    samples: Iterable[Arrays],
+    device: Device,
+    **options: Any,
+) -> Iterator[list[dict[str, NDArray[Any]]]]:
+    """Stream samples through models side by side.
+
+    Args:
+        models: files and their interfaces, matched to that of the first.
+        samples: the first model's input name to array without batch dimension, in real units.
+        options: of `measure.infer`: runtime, threads, workers, on_event.
+
+    Yields:
+        For each model, the first model's output name to [chunk, ...] in real units, in order.
+
+    Raises:
+        DeviceError: the runtime is missing or too old, or the run died.
+    """
+    interfaces = [interface for _, interface in models]
+    chunks = (
+        [_quantized(interface, group) for interface in interfaces] for group in _groups(samples)
+    )
+    for raw in run_job.infer([path for path, _ in models], chunks, device, **options):
+        yield [
+            {
+                interface.output_names[spec.name]: quantmath.dequantize(found[spec.name], spec)
+                for spec in interface.outputs
+            }
+            for interface, found in zip(interfaces, raw, strict=True)
+        ]
+
+
+def _quantized(interface: Interface, group: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    return {
+        spec.name: quantmath.quantize(
+            np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
+        )
+        for spec in interface.inputs
+    }
+
+
+def _groups(samples: Iterable[Arrays]) -> Iterator[list[Arrays]]:
+    """Consecutive samples of equal shapes, up to a chunk's size; dynamic models may mix shapes."""
+    group: list[Arrays] = []
+    for sample in samples:
+        size = sum(array.nbytes for array in sample.values()) or 1
+        limit = max(1, min(_CHUNK_SAMPLES, _CHUNK_BYTES // size))
+        if group and (len(group) >= limit or _shapes(sample) != _shapes(group[0])):
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
+
+
+def _shapes(sample: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in sample.items()}

@@ -1,0 +1,205 @@
+"""Accuracy by running exported files over labelled samples: one model, or two in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, tee
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.accuracy import metrics
+from edgeq.accuracy.inference import Arrays, Interface, read_interface, run_samples
+from edgeq.accuracy.metrics import Metric, Outputs
+from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.converters.samples.open_samples import Samples, choose
+from edgeq.device_runners.devices.device import Device
+from edgeq.errors import DataError
+from edgeq.values import Interval, MetricValue, Quality, TensorSpec
+
+_MOST_LABEL_BYTES = 64 << 20
+
+# A sample's inputs by name, and its label or None.
+Pair = tuple[Arrays, Any]
+
+
+def run_pairs(
+    models: Sequence[tuple[Path, Interface]],
+    pairs: Iterable[Pair],
+    device: Device,
+    **options: Any,
+) -> Iterator[tuple[list[dict[str, NDArray[Any]]], NDArray[Any] | None]]:
+    """Stream labelled samples through models side by side.
+
+    Args:
+        models: see `inference.run_samples`.
+        options: of `measure.infer`.
+
+    Yields:
+        Each model's outputs by name [chunk, ...] in real units, and the labels [chunk, ...] or
+        None.
+    """
+    for part in _parts(iter(pairs)):
+        for_inputs, for_labels = tee(part)
+        labels = (label for _, label in for_labels)
+        inputs = (sample for sample, _ in for_inputs)
+        for outputs in run_samples(models, inputs, device, **options):
+            chunk = list(islice(labels, len(metrics.first(outputs[0]))))
+            yield outputs, _stack_labels(chunk)
+
+
+def _parts(pairs: Iterator[Pair]) -> Iterator[Iterator[Pair]]:
+    """All pairs, in runs of their own where labels are large: they wait for a whole run."""
+    size = 0
+
+    def until_full(first: Pair) -> Iterator[Pair]:
+        nonlocal size
+        for pair in chain((first,), pairs):
+            yield pair
+            size += getattr(pair[1], "nbytes", 0)
+            if size >= _MOST_LABEL_BYTES:
+                return
+
+    for first in pairs:
+        size = 0
+        yield until_full(first)
+
+
+def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
+    """One array.
+
+    Raises:
+        DataError: a label is NaN, or labels differ in shape.
+    """
+    if any(label is None for label in labels):
+        return None
+    if len({np.shape(label) for label in labels}) > 1:
+        raise DataError("The labels have different shapes.", hint="Store one kind of label.")
+    stacked = np.stack(labels)
+    if stacked.dtype.kind == "f" and np.isnan(stacked).any():
+        raise DataError("A label is NaN.", hint="Leave out the samples that have no label.")
+    return stacked
+
+
+def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | None:
+    """Why label names cannot be tied to a model's classes, None when they can or are numbers.
+
+    Names become indices in alphabetical order, so each missing class would shift the others.
+    """
+    widths = [max(spec.shape[-1], 2) for spec in outputs if len(spec.shape) == 2]
+    if not names or not widths or len(names) in widths:
+        return None
+    return (
+        f"The labels are {len(names)} names ({', '.join(names[:4])}"
+        f"{', ...' if len(names) > 4 else ''}), but the model has {widths[0]} classes, so which "
+        "class each name is cannot be told."
+    )
+
+
+def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse label names that cannot be tied to classes.
+
+    Raises:
+        DataError: with the way out.
+    """
+    reason = unclear_names(names, outputs)
+    if reason is not None:
+        raise DataError(reason, hint="Store labels as class indices, e.g. y in an .npz.")
+
+
+class Scorer:
+    """Metrics of one model, chosen by the user or from the form of the first label."""
+
+    def __init__(self, names: Sequence[str]):
+        self._names = tuple(names)
+        self._metrics: list[Metric] = [metrics.make_metric(name) for name in names]
+        self.count = 0
+
+    def add(self, outputs: Outputs, labels: NDArray[Any] | None) -> None:
+        """Take in a batch.
+
+        Raises:
+            DataError: there are no labels, or they do not fit the metric.
+        """
+        if labels is None:
+            raise DataError(
+                "The data has no labels, so there is nothing to score against.",
+                hint="Put labels into the data: y in an .npz, a label column, a folder per class.",
+            )
+        if not self._metrics:
+            self._names = metrics.default_metrics(outputs, labels)
+            self._metrics = [metrics.make_metric(name) for name in self._names]
+        for metric in self._metrics:
+            metric.add(outputs, labels)
+        self.count += len(labels)
+
+    def values(self) -> tuple[MetricValue, ...]:
+        """All metrics, in the order asked for.
+
+        Raises:
+            DataError: there were no samples.
+        """
+        if self.count == 0:
+            raise DataError("There are no samples to evaluate on.")
+        return tuple(metric.value() for metric in self._metrics)
+
+
+def measure_quality(
+    baseline: Path,
+    candidate: Path,
+    pairs: Iterable[Pair],
+    device: Device,
+    *,
+    is_held_out: bool = True,
+    scorers: tuple[Scorer, Scorer] | None = None,
+    **options: Any,
+) -> Quality:
+    """Both models on the same samples, output by output and sample by sample.
+
+    Args:
+        baseline: the float `.tflite`, whose names lead.
+        candidate: the quantized one.
+        pairs: samples in real units, preprocessed, with labels or None.
+        scorers: fed with the outputs of baseline and candidate, for further metrics.
+
+    Raises:
+        DataError: no samples, or two different models.
+        DeviceError: a run failed.
+    """
+    leader = read_interface(baseline)
+    follower = read_interface(candidate, leader)
+    candidates = {follower.output_names[spec.name]: spec for spec in follower.outputs}
+    meter = QualityMeter(leader.outputs, leader.columns, candidates)
+    models = [(baseline, leader), (candidate, follower)]
+    for found, labels in run_pairs(models, pairs, device, **options):
+        meter.add(found[0], found[1], labels)
+        for scorer, outputs in zip(scorers or (), found, strict=False):
+            scorer.add(outputs, labels)
+    if meter.count == 0:
+        raise DataError("There are no samples to compare on.")
+    return meter.result(is_held_out=is_held_out)
+
+
+def score_interval(value: MetricValue, count: int) -> Interval | None:
+    """The 95 % interval of a share of samples, None for other metrics."""
+    if not value.name.startswith("top"):
+        return None
+    low, high = metrics.wilson_interval(round(value.value * count / 100), count)
+    return Interval(value.value, low, high)
+
+
+def labelled_pairs(
+    opened: Samples,
+    count: int | None,
+    seed: int,
+    on_progress: Callable[[str, int, int | None], None],
+    step: str,
+) -> Iterator[Pair]:
+    """Labelled samples, counted for the progress display."""
+    indices = None if count is None else choose(opened, count, seed)
+    total = opened.count if indices is None else len(indices)
+    for number, sample in enumerate(opened.iterate(indices)):
+        on_progress(step, number, total)
+        yield sample.inputs, sample.label

@@ -1,0 +1,266 @@
+"""FP32 against INT8: outputs, accuracy in pairs, and a verdict; reads numbers, runs nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgeq.accuracy import metrics
+from edgeq.accuracy.parts import LOST_DB
+from edgeq.errors import UsageError
+from edgeq.issues import ISSUE_KINDS
+from edgeq.timing import direction, show_ends
+from edgeq.values import (
+    BenchResult,
+    BenchRun,
+    Comparison,
+    DeviceFacts,
+    Issue,
+    LostColumn,
+    OutputQuality,
+    PartQuality,
+    Quality,
+)
+
+# An accuracy drop that engineers accept without a second look, in percentage points.
+SMALL_DROP_POINTS = 1.0
+
+
+def worst_part(quality: Quality) -> PartQuality | None:
+    """The part with the lowest SQNR; None where no output varies, and in records of edgeq 0.1."""
+    parts = [part for output in quality.outputs for part in output.parts]
+    return min(
+        (part for part in parts if part.sqnr_db is not None),
+        key=lambda part: math.inf if part.sqnr_db is None else part.sqnr_db,
+        default=None,
+    )
+
+
+def worst_sqnr_db(quality: Quality) -> float:
+    """The lowest SQNR over the parts of the outputs, in dB.
+
+    Over whole outputs where none varies, and in records of edgeq 0.1, which tell no parts.
+    """
+    worst = worst_part(quality)
+    if worst is None or worst.sqnr_db is None:
+        return total_sqnr_db(quality)
+    return worst.sqnr_db
+
+
+def output_sqnr_db(output: OutputQuality) -> float | None:
+    """Of the worst part of an output, in dB; None where it does not vary."""
+    found = [part.sqnr_db for part in output.parts if part.sqnr_db is not None]
+    if found:
+        return min(found)
+    return None if output.parts else output.sqnr_db
+
+
+def total_sqnr_db(quality: Quality) -> float:
+    """The lowest SQNR over whole outputs, in dB: the figure of edgeq 0.1, blind to small parts.
+
+    A NaN, which its records may hold, is the lowest.
+    """
+    found = [output.sqnr_db for output in quality.outputs]
+    return -math.inf if any(map(math.isnan, found)) else min(found)
+
+
+def find_lost(quality: Quality) -> tuple[str, ...]:
+    """What the candidate no longer tells, as sentences without an end, the worst first.
+
+    A part or a column is lost below `parts.LOST_DB`. Of a whole output that labels score, accuracy
+    tells more.
+    """
+    found: list[tuple[float, str]] = []
+    for part in (part for output in quality.outputs for part in output.parts):
+        is_low = part.sqnr_db is not None and part.sqnr_db < LOST_DB and part.is_known
+        if part.sqnr_db is not None and is_low and part.where != quality.scored_output:
+            found.append((part.sqnr_db, f"{part.where} is lost: {_beside(part)}"))
+        else:
+            found += [
+                (column.sqnr_db, f"{column.where} is lost: {_beside(column)}")
+                for column in part.lost
+            ]
+    return tuple(text for _, text in sorted(found, key=lambda item: item[0]))
+
+
+def _beside(lost: PartQuality | LostColumn) -> str:
+    assert lost.sqnr_db is not None
+    if lost.sqnr_db == -math.inf:
+        return f"values that vary by {lost.spread:.3g} are no numbers any more"
+    error = lost.spread * 10 ** (-lost.sqnr_db / 20)
+    return f"its values vary by {lost.spread:.3g}, the error is {error:.3g} ({lost.sqnr_db:.1f} dB)"
+
+
+def doubt_of_parts(quality: Quality) -> str | None:
+    """Why the parts' figures tell nothing, None when they do."""
+    for output in quality.outputs:
+        if output.not_finite:
+            return (
+                f"{output.not_finite} of the float model's values of {output.name} are no numbers"
+            )
+    parts = [part for output in quality.outputs for part in output.parts]
+    if parts and all(part.sqnr_db is None for part in parts):
+        return "the float model's outputs do not vary on these samples, so that nothing is measured"
+    if any(not part.is_known for part in parts):
+        return f"{quality.sample_count} samples are too few to know how far the outputs vary"
+    return None
+
+
+def device_of(value: Comparison) -> str | None:
+    """The device that the samples ran on; older records tell it with their latencies only."""
+    if value.device is None and value.bench is not None:
+        return value.bench.facts.device
+    return value.device
+
+
+def judge_comparison(
+    quality: Quality, bench: BenchResult | None, issues: Sequence[Issue] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """A verdict an engineer can act on: "ship", "check" or "no", and the sentences behind it.
+
+    "no" is an accuracy loss that the paired interval proves to be above 1 point, a lost part or
+    column of an output, or an SQNR below 10 dB and no labels to excuse it; "check" is anything that
+    is not proven.
+    """
+    reasons = list(find_lost(quality))
+    verdict = "no" if reasons else "ship"
+    drop = quality.drop_points
+    if drop is not None:
+        found, reason = _judge_drop(drop.value, drop.low, drop.high)
+        verdict = _worse(verdict, found)
+        reasons.append(reason)
+        if (doubt := chance_doubt(quality)) is not None:
+            verdict = _worse(verdict, "check")
+            reasons.append(doubt)
+    else:
+        sqnr = worst_sqnr_db(quality)
+        is_low = sqnr == -math.inf or (sqnr < LOST_DB and doubt_of_parts(quality) is None)
+        verdict = _worse(verdict, "no" if is_low else "check")
+        reasons.append(
+            f"no class labels, so accuracy is unknown; the outputs' SQNR is {sqnr:.1f} dB"
+            + (f", below {LOST_DB:g} dB" if is_low else "")
+        )
+    if (doubt := doubt_of_parts(quality)) is not None:
+        verdict = _worse(verdict, "check")
+        reasons.append(doubt)
+    if not quality.is_held_out:
+        verdict = _worse(verdict, "check")
+        reasons.append("measured on calibration samples, none were left to hold out")
+    if bench is not None:
+        verdict, more = _judge_speed(verdict, bench)
+        reasons += more
+    for issue in issues:
+        if issue.severity == "warning":
+            verdict = _worse(verdict, "check")
+            reasons.append(f"{ISSUE_KINDS[issue.code].title} [{issue.code}]")
+    return verdict, tuple(reasons)
+
+
+def _worse(one: str, other: str) -> str:
+    order = ("ship", "check", "no")
+    return max(one, other, key=order.index)
+
+
+def chance_doubt(quality: Quality) -> str | None:
+    """A sentence when the float model seems to guess, None when it does not.
+
+    A drop of 0 between two models that are both wrong proves nothing. Twice chance is no guessing
+    even where samples are too few to prove it; the interval of the drop says that they are few.
+    """
+    accuracy, classes = quality.baseline_accuracy_percent, quality.class_count
+    if accuracy is None or classes is None:
+        return None
+    right = round(accuracy * quality.sample_count / 100)
+    low, _ = metrics.wilson_interval(right, quality.sample_count)
+    if low > 100 / classes or accuracy >= 200 / classes:
+        return None
+    return (
+        f"the float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
+        f"({100 / classes:.3g} % for {classes} classes): check labels and preprocessing"
+    )
+
+
+def unproven_budget(quality: Quality, budget: float | None) -> str | None:
+    """A sentence when the drop's interval reaches beyond a budget in points, None when not."""
+    drop = quality.drop_points
+    if budget is None or drop is None or drop.high <= budget:
+        return None
+    return (
+        f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
+        f"interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
+    )
+
+
+def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
+    shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
+    if low > SMALL_DROP_POINTS:
+        return "no", f"{shown}: proven above {SMALL_DROP_POINTS:g} point"
+    if high <= SMALL_DROP_POINTS:
+        return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
+    return "check", f"{shown}: more labelled samples are needed to tell it from 1 point"
+
+
+def require_comparable(*results: BenchResult) -> None:
+    """Refuse latencies that cannot be held against each other.
+
+    Args:
+        results: whose runs, all of them, are to be compared.
+
+    Raises:
+        UsageError: a run is invalid (an emulated device, too low a supply voltage), or two differ
+            in device, processor, runtime, threads or cores.
+    """
+    runs = [(result.facts, run) for result in results for run in result.runs]
+    for facts, run in runs:
+        for issue in run.issues:
+            if issue.severity == "error":
+                raise UsageError(
+                    f"Latencies measured on {facts.device} cannot be compared: {issue.message} "
+                    f"[{issue.code}]",
+                    hint="Measure on a sound board; size and accuracy need no latency "
+                    "(tune --objective size, compare --no-latency).",
+                )
+    for facts, run in runs[1:]:
+        ours, theirs = measuring_conditions(*runs[0]), measuring_conditions(facts, run)
+        for what, value in ours.items():
+            if theirs[what] != value:
+                raise UsageError(
+                    f"The latencies of {runs[0][1].model.path} and {run.model.path} cannot be "
+                    f"compared: {what} {value} against {theirs[what]}.",
+                    hint="Measure both in one edgeq bench.",
+                )
+
+
+def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
+    """What must be the same for two latencies to be compared."""
+    return {
+        "device": facts.device,
+        "processor": facts.processor,
+        "runtime": f"{run.runtime.name} {run.runtime.version}",
+        "threads": str(run.threads),
+        "cores": ", ".join(map(str, run.cores)) or "as scheduled",
+        "run": "in bursts" if run.sustained is None else "sustained",
+    }
+
+
+def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
+    reasons = []
+    if not bench.speedups:
+        codes = {i.code for run in bench.runs for i in run.issues if i.severity == "error"}
+        why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))
+        reasons.append(f"no speed-up, the latency figures are invalid: {why}")
+        return "check" if verdict == "ship" else verdict, reasons
+    ratio = bench.speedups[0]
+    value, low, high = show_ends(ratio)
+    shown = f"{value}x (95 % interval {low} to {high})"
+    if direction(ratio) < 0:
+        reasons.append(f"the candidate is slower on this device: {shown}")
+        verdict = "check" if verdict == "ship" else verdict
+    else:
+        reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
+    if any(run.validity != "valid" for run in bench.runs):
+        codes = {i.code for run in bench.runs for i in run.issues if i.severity == "warning"}
+        why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))
+        reasons.append(f"the latency figures are degraded: {why}")
+        verdict = "check" if verdict == "ship" else verdict
+    return verdict, reasons

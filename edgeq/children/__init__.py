@@ -1,0 +1,1 @@
+"""Child processes, each confined to what its work needs."""

@@ -1,0 +1,62 @@
+"""`edgeq compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq import api
+from edgeq.cli.commands.bench import add_latency_options, bench_options
+from edgeq.cli.options import (
+    data_options,
+    guard_output,
+    output_options,
+    record_option,
+    run_on_devices,
+    run_options,
+)
+from edgeq.progress import OnProgress
+from edgeq.render.comparison import show_comparison
+from edgeq.values import Comparison
+
+
+@click.command()
+@click.argument("baseline", metavar="FP32", type=click.Path(path_type=Path))
+@click.argument("candidate", metavar="INT8", type=click.Path(path_type=Path))
+@click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="See eval.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
+@data_options
+@click.option("--latency/--no-latency", default=True, help="Measure latency as well.")
+@add_latency_options
+@run_options
+@click.option("--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default.")
+@record_option
+@output_options
+def command(baseline: Path, candidate: Path, **given: Any) -> None:
+    """FP32 (a Keras file or a float .tflite) against INT8 on the same samples, with a verdict."""
+    guard_output(given["output"], baseline, candidate, given["data"])
+    options = bench_options(given)
+
+    def work(device: str, show: OnProgress) -> Comparison:
+        return api.compare(
+            baseline,
+            candidate,
+            given["data"],
+            metrics=given["metrics"],
+            preprocess=given["preprocess"] or None,
+            samples=given["samples"],
+            seed=given["seed"],
+            device=device,
+            python=given["python"],
+            bench_options=options,
+            latency=given["latency"],
+            on_progress=show,
+            runtime=given["runtime"],
+            threads=given["threads"],
+            workers=given["workers"],
+        )
+
+    run_on_devices("compare", given, work, show_comparison)

@@ -1,0 +1,143 @@
+"""`edgeq convert`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import (
+    data_options,
+    emit,
+    output_options,
+    progress_display,
+    read_source,
+    source_options,
+)
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.quantization.engines import ENGINES
+from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
+from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
+
+
+def read_options(given: Mapping[str, Any]) -> ConvertOptions:
+    """The options of a conversion from the flags as click gives them."""
+    return ConvertOptions(
+        scheme=given["scheme"],
+        io=given["io"],
+        engine=given["engine"],
+        granularity=given["granularity"],
+        effort=given["effort"],
+        calibrator=given["calibrator"],
+        statistic=given["statistic"],
+        corrections=given["corrections"],
+        samples=given["samples"],
+        seed=given["seed"],
+        **read_source(given),
+        allow_float=given["allow_float"],
+        keep_float=given["keep_float"],
+        int16=given["int16"],
+        min_sqnr_db=given["min_sqnr"],
+        max_drop_points=given["max_drop"],
+    )
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
+    required=True, help="Where the result goes; its record goes beside it as OUT.tflite.json.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="DATA",
+    help="Representative dataset: .npz, .npy, .csv, a folder of images (or of class folders), "
+    "or package.module:function that yields samples.",
+)  # fmt: skip
+@click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
+@click.option(
+    "--scheme", type=click.Choice(list(SCHEMES)), default="int8", show_default=True,
+    help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
+)  # fmt: skip
+@click.option(
+    "--io", type=click.Choice(["int8", "uint8", "int16", "float32"]),
+    help="Dtype of inputs and outputs; by default the scheme's own.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="edgeq", show_default=True,
+    help="edgeq's own quantizer, or litert-quantizer (weight-only schemes, blocks).",
+)  # fmt: skip
+@click.option(
+    "--granularity", default="channel", show_default=True, metavar="|".join(GRANULARITIES),
+    help="One scale of the weights per output channel, per tensor, or per block of inputs.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N",
+    help="Calibration samples; by default up to 256, with some held out to measure on.",
+)  # fmt: skip
+@data_options
+@click.option(
+    "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
+    help="edgeq's own, or the stock TFLiteConverter path.",
+)  # fmt: skip
+@click.option(
+    "--statistic", default="auto", show_default=True, metavar="NAME",
+    help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (P from 50 to 100, "
+    "such as 99.99), mse, entropy, or auto, which keeps what gives the best outputs.",
+)  # fmt: skip
+@click.option(
+    "--corrections", default="auto", show_default=True, metavar="NAMES",
+    help="Made after quantization without labels, each kept only where it lowers the error: none, "
+    "auto, or some of equalize,saturate,bias,rounding,refit,clip.",
+)  # fmt: skip
+@click.option(
+    "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
+    help="fast: min-max ranges as they are. balanced: try statistics and corrections. best: more.",
+)  # fmt: skip
+@source_options
+@click.option(
+    "--keep-float", multiple=True, metavar="SELECTOR",
+    help="Leave operators in float: a regular expression on their names (layer names begin them), "
+    "or type:CONV_2D. Repeat for several.",
+)  # fmt: skip
+@click.option(
+    "--int16", multiple=True, metavar="SELECTOR",
+    help="Give operators INT16 activations; selectors as for --keep-float.",
+)  # fmt: skip
+@click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
+@click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS",
+    help="Fail when accuracy drops by more percentage points than this (exit 3).",
+)  # fmt: skip
+@output_options
+def command(model: Path, output: Path, **given: Any) -> None:
+    """Convert MODEL to a quantized .tflite, prove what the file is, and measure what it lost.
+
+    MODEL is a .keras or .h5 file, a SavedModel folder, a .pt2 file of torch.export.save, an .onnx
+    file, or a float .tflite.
+    """
+    options = read_options(given)
+    with ExitStack() as stack:
+        tensorflow = None
+        if model.suffix != ".tflite":
+            # Its import is the longest step of all: it begins before our own imports.
+            tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
+        from edgeq import api
+        from edgeq.render.conversion import show_conversion
+
+        show = stack.enter_context(progress_display())
+        result = api.convert(
+            model,
+            output,
+            data=given["data"],
+            test_data=given["test_data"],
+            preprocess=given["preprocess"],
+            options=options,
+            verbose=given["verbose"],
+            on_progress=show,
+            tensorflow=tensorflow,
+        )
+    emit("convert", result, show_conversion(result), as_json=given["as_json"])

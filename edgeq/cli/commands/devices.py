@@ -1,0 +1,107 @@
+"""`edgeq devices`: name devices, ask them, and set them up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import emit, output_options, progress_display
+from edgeq.cli.printing import say
+from edgeq.cli.trust import trust_devices, trust_option, trusting
+from edgeq.device_runners.devices.addresses import resolve_address
+from edgeq.device_runners.devices.environment import RUNTIMES
+from edgeq.device_runners.devices.kinds import FORMS
+from edgeq.device_runners.devices.registry import add_device, read_devices, remove_device
+from edgeq.devices import inventory
+from edgeq.render.devices import show_checks, show_devices
+
+
+@click.group()
+def command() -> None:
+    """Name boards, ask whether they answer, and set them up."""
+
+
+@command.command("add", help=f"Let NAME stand for ADDRESS.\n\nADDRESS is one of: {FORMS}.")
+@click.argument("name")
+@click.argument("address")
+@click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
+@click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
+def add(name: str, address: str, python: str | None, project: bool) -> None:
+    """Add an entry; `help` above is what the user reads."""
+    resolve_address(address, name, python)
+    entry = add_device(name, address, python, in_project=project)
+    say(f"{entry.name} is {entry.address}, written to {entry.file}")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the record alone, as JSON.")
+def list_(as_json: bool) -> None:
+    """Show the devices that have names."""
+    found = tuple(read_devices().values())
+    emit("devices", {"devices": found}, show_devices(found), as_json=as_json)
+
+
+@command.command("check")
+@click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@trust_option
+@output_options
+def check(names: tuple[str, ...], **given: Any) -> None:
+    """Ask devices what they are; all named ones by default. Status 1 when one does not answer."""
+    trust_devices(names or tuple(read_devices()))
+    with progress_display() as show:
+        show("ask", 0, None)
+        found = inventory.check(names)
+    emit("devices-check", {"devices": found}, show_checks(found), as_json=given["as_json"])
+    if any(item.facts is None for item in found):
+        raise SystemExit(1)
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget NAME; the device itself is left as it is (see clean)."""
+    entry = remove_device(name)
+    say(f"{entry.name} ({entry.address}) is removed from {entry.file}")
+
+
+@command.command("setup")
+@click.argument("name", metavar="DEVICE", callback=trusting)
+@click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
+@click.option(
+    "--benchmark-model", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="PATH", help="TensorFlow's program, for a phone without Python.",
+)  # fmt: skip
+@trust_option
+@click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
+def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose: bool) -> None:
+    """Bring a runtime to DEVICE, into a private environment in edgeq's cache there.
+
+    To a phone behind adb without Python, TensorFlow's benchmark_model is brought instead.
+
+    The wheels are fetched on this machine, so the board needs neither internet nor pip, and
+    nothing of its own Python changes. emulated:arm64 is built first, as root.
+    """
+    with progress_display() as show:
+        found = inventory.set_up(
+            name, runtime=runtime, benchmark_model=benchmark_model, on_progress=show
+        )
+    say(f"{name} is ready: {found}")
+
+
+@command.command("clean")
+@click.argument("name", metavar="DEVICE", callback=trusting)
+@trust_option
+def clean(name: str) -> None:
+    """Delete all that edgeq keeps on DEVICE: models, environments, what broken runs left."""
+    freed = inventory.clean(name)
+    say(f"{name}: {freed / 1e6:.1f} MB freed")
+
+
+@command.command("stop")
+@click.argument("name", metavar="DEVICE")
+def stop(name: str) -> None:
+    """End the processes of a virtual board; the next run starts it again."""
+    inventory.stop_emulated(name)
+    say(f"{name} is stopped")

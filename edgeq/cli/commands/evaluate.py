@@ -1,0 +1,58 @@
+"""`edgeq eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq import api
+from edgeq.accuracy.metrics import METRICS
+from edgeq.cli.options import (
+    data_options,
+    guard_output,
+    output_options,
+    record_option,
+    run_on_devices,
+    run_options,
+)
+from edgeq.progress import OnProgress
+from edgeq.render.comparison import show_evaluations
+from edgeq.values import Evaluation
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME",
+    help=f"{', '.join(METRICS)} or module:function; chosen from the labels by default.",
+)  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
+@data_options
+@run_options
+@click.option("--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default.")
+@record_option
+@output_options
+def command(models: tuple[Path, ...], **given: Any) -> None:
+    """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
+    guard_output(given["output"], *models, given["data"])
+
+    def work(device: str, show: OnProgress) -> tuple[Evaluation, ...]:
+        return api.evaluate(
+            models,
+            given["data"],
+            metrics=given["metrics"],
+            preprocess=given["preprocess"] or None,
+            samples=given["samples"],
+            seed=given["seed"],
+            device=device,
+            python=given["python"],
+            on_progress=show,
+            runtime=given["runtime"],
+            threads=given["threads"],
+            workers=given["workers"],
+        )
+
+    run_on_devices("eval", given, work, show_evaluations)

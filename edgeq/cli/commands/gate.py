@@ -1,0 +1,53 @@
+"""`edgeq gate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.errors import UsageError
+from edgeq.files import storage
+from edgeq.gating.gate import gate
+from edgeq.render.gate import gate_junit, gate_markdown, show_gate
+
+_STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument(
+    "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--policy", type=click.Path(path_type=Path), default=Path("edgeq.toml"), show_default=True,
+    metavar="FILE", help="The file whose [policy] is applied.",
+)  # fmt: skip
+@click.option(
+    "--baseline", "baselines", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
+    help="Records of the model that regressions are against. Repeat for several.",
+)  # fmt: skip
+@click.option("--junit", type=_FILE, metavar="FILE.xml", help="Write JUnit XML.")
+@click.option("--markdown", type=_FILE, metavar="FILE.md", help="Write a summary as Markdown.")
+@record_option
+@output_options
+def command(paths: tuple[Path, ...], **given: Any) -> int:
+    """Hold the RECORDs of one model against a policy.
+
+    Exit status: 0 when every rule is kept, 3 when one is missed, 4 when none is missed and one
+    cannot be judged: its figure is missing, doubted or not comparable.
+    """
+    outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
+    for number, output in enumerate(outputs):
+        if output.resolve() in (other.resolve() for other in outputs[:number]):
+            raise UsageError(f"Two outputs would go to {output}.", hint="Name two files.")
+        guard_output(output, *paths, *given["baselines"], given["policy"])
+    result = gate(paths, given["policy"], baseline=given["baselines"])
+    for output, write in ((given["junit"], gate_junit), (given["markdown"], gate_markdown)):
+        if output is not None:
+            storage.write_atomically(output, write(result).encode("utf-8", "backslashreplace"))
+    text = show_gate(result)
+    emit("gate", result, text, as_json=given["as_json"], output=given["output"])
+    return _STATUS[result.verdict]

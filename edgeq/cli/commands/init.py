@@ -1,0 +1,80 @@
+"""`edgeq init`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import progress_display, read_source, source_options
+from edgeq.cli.printing import hand_over, say
+from edgeq.device_runners.devices.registry import PROJECT_FILE
+from edgeq.errors import UsageError
+from edgeq.files import storage
+from edgeq.pipeline.init_project import look_at, write_outline
+from edgeq.project import read_project
+from edgeq.values import ConvertOptions
+
+STDOUT = Path("-")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", metavar="DATA", help="Representative dataset; see convert.")
+@click.option("--test-data", metavar="DATA", help="Labelled samples; see convert.")
+@click.option(
+    "--preprocess", multiple=True, metavar="SPEC",
+    help="How raw samples become inputs; see convert.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path(PROJECT_FILE),
+    show_default=True, metavar="FILE", help="Where to write; - is stdout.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@source_options
+def command(model: Path, output: Path, force: bool, **given: Any) -> None:
+    """Write an edgeq.toml for MODEL, commented and ready for edgeq run but for the data.
+
+    MODEL is what convert reads; it is looked at for its inputs and outputs.
+    """
+    if output != STDOUT:
+        _guard(output, model, force)
+    options = ConvertOptions(**read_source(given))
+    with progress_display() as show:
+        show("read the model", 0, None)
+        outline = look_at(model, given["preprocess"], options)
+    text = write_outline(
+        outline,
+        model,
+        output.parent,
+        data=given["data"],
+        test_data=given["test_data"],
+        options=options,
+    )
+    if output == STDOUT:
+        hand_over(text)
+        return
+    storage.write_atomically(output, text.encode())
+    say(f"Wrote {output}.")
+    say(_what_next(output, outline.trained is not None, given["data"], given["test_data"]))
+
+
+def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str | None) -> str:
+    file = "" if output == Path(PROJECT_FILE) else f" --file {shlex.quote(str(output))}"
+    first = "baseline" if is_trained else "calibration" if data is None else ""
+    missing = [key for key in (first, "" if test_data else "test") if key]
+    fill = f"Fill in {' and '.join(missing)}, then: " if missing else "Next: "
+    return f"{fill}edgeq run{file}"
+
+
+def _guard(output: Path, model: Path, force: bool) -> None:
+    storage.refuse_overwriting(output, [model])
+    if output.exists() and not force:
+        hint = "Replace it with --force, or choose another -o."
+        if set(read_project(output).sections) <= {"devices"}:
+            typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
+            hint = f"It has [devices] alone; add the rest: {typed}"
+        raise UsageError(f"{output} is there already.", hint=hint)
+    storage.require_writable(output)

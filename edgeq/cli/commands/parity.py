@@ -1,0 +1,64 @@
+"""`edgeq parity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import (
+    data_options,
+    emit,
+    guard_output,
+    output_options,
+    progress_display,
+    record_option,
+)
+from edgeq.cli.trust import trust_option, trusting
+from edgeq.comparison.parity import APART, parity
+from edgeq.devices.fleet import split_names
+from edgeq.render.parity import show_parity
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, metavar="DATA", help="Samples; see convert.")
+@click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, metavar="N")
+@click.option(
+    "--devices", "--device", "devices", multiple=True, default=("local",), show_default=True,
+    metavar="DEVICE,...", callback=trusting,
+    help="Beside this machine's own kernels; see bench --device.",
+)  # fmt: skip
+@trust_option
+@click.option("--runtime", help="Runtime to use; the first one found by default.")
+@click.option(
+    "--python", type=click.Path(path_type=Path),
+    help="Interpreter of this machine, e.g. of an environment with tflite-runtime.",
+)  # fmt: skip
+@data_options
+@record_option
+@output_options
+def command(model: Path, **given: Any) -> None:
+    """Whether other kernels and devices compute what XNNPACK computes here, value by value.
+
+    Status 1 when a device fails or its outputs are more than one step apart; kernels of this
+    machine alone do not decide.
+    """
+    guard_output(given["output"], model, given["data"])
+    names = split_names(given["devices"])
+    with progress_display() as show:
+        result = parity(
+            model,
+            given["data"],
+            devices=names,
+            samples=given["samples"],
+            seed=given["seed"],
+            preprocess=given["preprocess"] or None,
+            runtime=given["runtime"],
+            python=given["python"],
+            on_progress=show,
+        )
+    emit("parity", result, show_parity(result), as_json=given["as_json"], output=given["output"])
+    if any(row.verdict in APART for row in result.rows if row.device != "local"):
+        raise SystemExit(1)

@@ -1,0 +1,72 @@
+"""`edgeq report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgeq.cli.options import guard_output
+from edgeq.cli.printing import hand_over, say
+from edgeq.errors import UsageError
+
+FORMATS = ("html", "md", "json")
+
+
+@click.command()
+@click.argument(
+    "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Where the report goes, - for stdout; Markdown and JSON are printed without it.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS),
+    help="A page, a comment for a pull request, or its content as JSON.  [default: by the ending "
+    "of -o, else html]",
+)  # fmt: skip
+@click.option("--trends", is_flag=True, help="Add figures over time from the history.")
+@click.option(
+    "--database", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
+    help="The history to use for --trends, which this implies.",
+)  # fmt: skip
+def command(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    form: str | None,
+    trends: bool,
+    database: Path | None,
+) -> None:
+    """Put the RECORDs of one model on one page, the verdict first.
+
+    Records of all verbs, in any number; nothing is measured. The page is one file that needs no
+    network.
+    """
+    from edgeq.render.report import format_of, render_report, write_report
+    from edgeq.reporting import make_report
+
+    if output == Path("-"):
+        output, form = None, form or "html"
+    elif output is None and form in (None, "html"):
+        raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
+    chosen = form or format_of(output)
+    guard_output(output, *paths, *_named_in(paths), database)
+    report = make_report(paths, trends=trends or database is not None, history=database)
+    if output is None:
+        hand_over(render_report(report, chosen))
+        return
+    write_report(report, output, chosen)
+    verdict = report.verdict
+    say(f"{verdict.word.upper()}: {verdict.headline}")
+    say(f"Wrote {output}")
+
+
+def _named_in(paths: Sequence[Path]) -> list[str]:
+    """Models, policies and data that records name: no output may replace them."""
+    from edgeq.records.reading import find_files, read_all
+    from edgeq.values import FileRef
+
+    found = (item for record in read_all(paths) for item in find_files(record.value))
+    return [item.path if isinstance(item, FileRef) else item.source for item in found]

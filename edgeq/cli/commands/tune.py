@@ -1,0 +1,139 @@
+"""`edgeq tune`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import (
+    data_options,
+    emit,
+    output_options,
+    progress_display,
+    read_source,
+    source_options,
+)
+from edgeq.cli.printing import say
+from edgeq.cli.trust import trust_option, trusting
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
+
+
+@contextmanager
+def _keep_going(output: Path) -> Iterator[None]:
+    """Ctrl-C says where the trials are that need not be done again."""
+    from edgeq.tuning.journal import journal_path
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        journal = journal_path(output)
+        if not journal.exists():
+            raise
+        say(
+            f"Interrupted; no model was written. What was tried is in {journal}, and the same "
+            "command goes on there.",
+            err=True,
+        )
+        sys.exit(128 + signal.SIGINT)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
+    required=True, help="Where the result goes; its record goes beside it as OUT.tflite.json.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="DATA", required=True,
+    help="Representative dataset, see convert; without --test-data its labelled rest judges.",
+)  # fmt: skip
+@click.option("--test-data", metavar="DATA", help="Labelled samples to judge trials on.")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS",
+    help="The budget: accuracy may drop by so many percentage points.",
+)  # fmt: skip
+@click.option(
+    "--min-sqnr", type=float, metavar="DB",
+    help="The budget: SQNR of the outputs' worst part; without labels, or beside --max-drop.",
+)  # fmt: skip
+@click.option(
+    "--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
+    help="What is best inside the budget.",
+)  # fmt: skip
+@click.option(
+    "--io", type=click.Choice(["int8", "uint8", "float32"]),
+    help="Dtype of inputs and outputs.  [default: int8]",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N",
+    help="Calibration samples; by default up to 256.",
+)  # fmt: skip
+@data_options
+@click.option(
+    "--device", default="local", show_default=True, callback=trusting,
+    help="Where latency is measured.",
+)  # fmt: skip
+@trust_option
+@click.option(
+    "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N",
+    help="Trials at the same time; one per core by default.",
+)  # fmt: skip
+@click.option(
+    "--cluster", metavar="tcp://HOST:PORT",
+    help="Scheduler of a Dask cluster, whose workers have edgeq, to try on.",
+)  # fmt: skip
+@click.option("--max-trials", type=click.IntRange(min=1), metavar="N", help="Try at most so many.")
+@source_options
+@output_options
+def command(model: Path, output: Path, **given: Any) -> None:
+    """Find the fastest (or smallest) INT8 or mixed .tflite of MODEL that keeps a budget.
+
+    MODEL is what convert reads. Interrupted, the same command goes on where it was.
+    """
+    options = TuneOptions(
+        convert=ConvertOptions(
+            io=given["io"],
+            samples=given["samples"],
+            seed=given["seed"],
+            max_drop_points=given["max_drop"],
+            min_sqnr_db=given["min_sqnr"],
+            **read_source(given),
+        ),
+        objective=given["objective"],
+        jobs=given["jobs"],
+        cluster=given["cluster"],
+        max_trials=given["max_trials"],
+    )
+    with ExitStack() as stack:
+        tensorflow = None
+        if model.suffix != ".tflite":
+            tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
+        from edgeq import api
+        from edgeq.render.tuning import show_tuning
+
+        show = stack.enter_context(progress_display())
+        stack.enter_context(_keep_going(output))
+        result = api.tune(
+            model,
+            output,
+            data=given["data"],
+            test_data=given["test_data"],
+            preprocess=given["preprocess"],
+            options=options,
+            device=given["device"],
+            python=given["python"],
+            verbose=given["verbose"],
+            on_progress=show,
+            tensorflow=tensorflow,
+        )
+    emit("tune", result, show_tuning(result), as_json=given["as_json"])

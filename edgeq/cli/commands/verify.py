@@ -1,0 +1,70 @@
+"""`edgeq verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeq.cli.options import progress_display
+from edgeq.cli.printing import show, show_json
+from edgeq.cli.trust import trust_option, trusting
+from edgeq.device_runners.devices.kinds import EXAMPLES
+from edgeq.escaping import json_text
+
+_STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--device", "devices", multiple=True, default=("local",), show_default=True, metavar="DEVICE",
+    callback=trusting,
+    help=f"Where the golden vectors run: {EXAMPLES}, or a name of `edgeq devices`. "
+    "Repeat, or separate with commas.",
+)  # fmt: skip
+@trust_option
+@click.option("--python", type=click.Path(path_type=Path), help="Interpreter on this machine.")
+@click.option("--no-run", is_flag=True, help="Do not run the model: check the files alone.")
+@click.option(
+    "--public-key", type=click.Path(path_type=Path), metavar="KEY.pem",
+    help="That it must be signed with.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any) -> int:
+    """Prove that a PACKAGE is what was measured, and run its golden vectors on devices.
+
+    Nothing in it is executed but the model, by the TensorFlow Lite interpreter. What opens it can
+    start no program, open no socket, and write no file of yours.
+
+    Exit status: 0 when no check fails (the last line says what is not proven), 3 when one does or
+    the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
+    cannot be opened or is of a newer edgeq.
+    """
+    from edgeq.devices.fleet import split_names
+    from edgeq.files import storage
+    from edgeq.packaging.verification.verify import verify_package
+
+    with progress_display() as on_progress:
+        result = verify_package(
+            package,
+            devices=split_names(devices),
+            python=given["python"],
+            public_key=given["public_key"],
+            runs=not given["no_run"],
+            on_progress=on_progress,
+        )
+    if as_json:
+        plain = {
+            "is_sound": result.is_sound,
+            "verdict": result.verdict,
+            "conclusion": result.conclusion,
+            **storage.to_plain(result),
+        }
+        show_json(json_text(plain) + "\n")
+    else:
+        from edgeq.packaging.text import show_verification
+
+        show(show_verification(result))
+    return _STATUS[result.verdict]

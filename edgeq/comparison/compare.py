@@ -1,0 +1,118 @@
+"""FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency, a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, require_clear_names
+from edgeq.accuracy.verdict import judge_comparison
+from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import run_job
+from edgeq.errors import EdgeqError
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
+from edgeq.progress import OnProgress
+from edgeq.values import BenchOptions, Comparison
+
+
+def compare_pair(
+    baseline: Path,
+    candidate: Path,
+    data: Any,
+    *,
+    on_progress: OnProgress,
+    **options: Any,
+) -> Comparison:
+    """Hold a candidate against its baseline; see `api.compare`.
+
+    Args:
+        options: see `_compare`.
+    """
+    with unchanged(baseline, candidate):
+        found = _compare(baseline, candidate, data, on_progress=on_progress, **options)
+        if not is_lost(found.quality) or _has_other_causes(found):
+            return found
+        try:
+            with open_reconverter(
+                candidate, baseline=baseline, data=data, preprocess=found.preprocessing,
+                on_progress=on_progress,
+            ) as reconverter:  # fmt: skip
+                return replace(found, ways_out=find_ways_out(reconverter, found.quality))
+        except EdgeqError as error:
+            untried = f"no way out could be tried: {error.message}"
+            return replace(found, reasons=(*found.reasons, untried))
+
+
+def _has_other_causes(found: Comparison) -> bool:
+    """Whether the two are no counterparts, or were fed otherwise: no conversion mends that."""
+    causes = {"compare.other_layers", "compare.fed_otherwise", "compare.baseline_quantized"}
+    return any(issue.code in causes for issue in found.issues)
+
+
+def _compare(
+    baseline: Path,
+    candidate: Path,
+    data: Any,
+    *,
+    metrics: Sequence[str],
+    preprocess: Sequence[str] | None,
+    samples: int | None,
+    seed: int,
+    target: Device,
+    bench_options: BenchOptions,
+    latency: bool,
+    on_progress: OnProgress,
+    **options: Any,
+) -> Comparison:
+    """The two side by side.
+
+    Args:
+        target: the device that both run on.
+        options: of `measure.infer`.
+    """
+    with scratch.folder() as folder:
+        first, second, batch = open_pair(baseline, candidate, folder)
+        leader = read_interface(first)
+        texts = tuple(preprocess or ())
+        if preprocess is None:
+            texts = read_preprocessing(second) or read_preprocessing(first)
+        opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
+        require_clear_names(opened.class_names, leader.outputs)
+        pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
+        wanted = opened.has_labels or metrics
+        scorers = (Scorer(metrics), Scorer(metrics)) if wanted else None
+        quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
+        timing = None
+        if latency:
+            timing = run_job.bench(
+                [first, second], target, bench_options,
+                on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
+            )  # fmt: skip
+        sizes = refer_baseline(first, baseline), storage.refer(second)
+        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
+    verdict, reasons = judge_comparison(quality, timing, issues)
+    return Comparison(
+        baseline=sizes[0],
+        candidate=sizes[1],
+        data=opened.ref,
+        quality=quality,
+        metrics_baseline=() if scorers is None else scorers[0].values(),
+        metrics_candidate=() if scorers is None else scorers[1].values(),
+        size_ratio=sizes[0].size_bytes / sizes[1].size_bytes,
+        bench=timing,
+        verdict=verdict,
+        reasons=reasons,
+        preprocessing=texts,
+        issues=issues,
+        device=target.facts().device,
+        processor=target.facts().processor,
+    )

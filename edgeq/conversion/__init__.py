@@ -1,0 +1,1 @@
+"""`edgeq convert`: plan, calibrate, quantize, select, prove, write."""

@@ -1,0 +1,142 @@
+"""Run the float model once over the samples: lint them, collect ranges, check the lowering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
+from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.lower import Reader
+from edgeq.converters.samples import lint
+from edgeq.errors import DataError
+from edgeq.values import FloatModel, Issue
+
+HINT_SAMPLES = 16  # enough for a mean and a spread per channel
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def run_float(
+    job: Job,
+    runner: FloatRunner,
+    reader: Reader | None,
+    model: FloatModel,
+    plan: SamplePlan,
+    issues: list[Issue],
+) -> tuple[FloatRun, FloatModel]:
+    """Read, lint and run every calibration sample once.
+
+    Args:
+        reader: None for a source that is a `.tflite`.
+        issues: receives the linter's issues.
+
+    Returns:
+        The run, and the model with its measured deviation from the source.
+
+    Raises:
+        DataError: a sample cannot be used for calibration.
+        LoweringError: the float `.tflite` computes other values than the source model.
+        QuantizationError: the interpreter refused the model or died.
+    """
+    observe = _what_to_observe(job, model)
+    linter = lint.Linter(model.inputs) if job.scheme.needs_data else None
+    fed = feed(job, model, plan, "calibrate", linter)
+    first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
+    if not first and linter is not None:
+        _judge(linter, (), issues)
+    # Not at the same time as the float model: both would use all cores and slow each other down.
+    expected, hints = (None, ()) if reader is None else _ask_source(reader, model, first, linter)
+    run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
+    if linter is not None:
+        _judge(linter, hints, issues)
+    if observe != "nothing":
+        doubt = lint.lint_half_ranges(run.halves[0], run.halves[1], run.statistics.names)
+        issues += [] if doubt is None else [doubt]
+    return run, model if expected is None else lower.check(model, expected, run.outputs)
+
+
+def _what_to_observe(job: Job, model: FloatModel) -> str:
+    """Return what the pass keeps of each tensor: histograms only if a later step needs them."""
+    options = job.options
+    is_elsewhere = options.engine == "litert" or why_stock(job, model) is not None
+    if not job.scheme.needs_data or is_elsewhere:
+        return "nothing"
+    is_fast = options.effort == "fast"
+    wants_least = options.statistic in (("auto", "minmax") if is_fast else ("minmax",))
+    corrects = parse_corrections(options.corrections) and not (
+        is_fast and options.corrections == "auto"
+    )
+    return "extremes" if wants_least and not corrects else "all"
+
+
+def why_stock(job: Job, model: FloatModel) -> str | None:
+    """Return why TensorFlow Lite's calibrator must be used, None if edgeq's can be."""
+    if job.options.calibrator == "tflite":
+        return "--calibrator tflite was given"
+    return calibrate.why_stock(Path(model.file.path).read_bytes())
+
+
+def feed(
+    job: Job, model: FloatModel, plan: SamplePlan, step: str, linter: lint.Linter | None = None
+) -> Iterator[Inputs]:
+    """Yield the samples for the float model; random ones without a representative dataset.
+
+    Args:
+        linter: reads every sample; after the first broken one, no sample is yielded.
+    """
+    if plan.samples is None:
+        yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        return
+    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
+    is_clean = True
+    for number, sample in enumerate(plan.samples.iterate(chosen)):
+        job.on_progress(step, number, len(chosen))
+        if linter is not None and not linter.look(sample):
+            is_clean = False
+        if is_clean:
+            yield sample.inputs
+
+
+def _ask_source(
+    reader: Reader, model: FloatModel, first: Sequence[Inputs], linter: lint.Linter | None
+) -> tuple[Arrays, tuple[lint.InputHints, ...]]:
+    """Return the source model's outputs, and its hints about the values that it expects."""
+    inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
+    expected = reader.predict(inputs)
+    if linter is None or len(model.inputs) != 1:
+        return expected, ()
+    few = first[:HINT_SAMPLES]
+    size = max(model.inputs[0].shape[0], 1)
+    whole = few[: len(few) // size * size] or few
+    name = model.inputs[0].name
+    statistics = None
+    if all(sample[name].shape == few[0][name].shape for sample in whole):
+        statistics = reader.batch_statistics(calibrate.stack(whole, model.inputs))
+    hint = lint.InputHints(
+        name=name,
+        rescaling=reader.rescaling(),
+        observed_over_expected_std=None if statistics is None else statistics[0],
+        mean_shift_in_std=None if statistics is None else statistics[1],
+    )
+    return expected, (hint,)
+
+
+def _judge(linter: lint.Linter, hints: Sequence[lint.InputHints], issues: list[Issue]) -> None:
+    """Add the linter's issues; raise the first error among them.
+
+    Raises:
+        DataError: the first error.
+    """
+    found = linter.issues(hints)
+    errors = [issue for issue in found if issue.severity == "error"]
+    if errors:
+        raise DataError(errors[0].message)
+    issues += found

@@ -1,0 +1,73 @@
+"""Metadata that edgeq adds to a quantized flatbuffer: preprocessing, layout, oldest runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.errors import SourceError
+from edgeq.tflite import flatbuffer
+
+PREPROCESSING_KEY = "edgeq.preprocessing"
+LAYOUT_KEY = "edgeq.layout"
+_LAYOUTS = ("source", "nhwc")
+
+
+def finish_file(
+    content: bytes, scheme: Scheme, preprocessing: Sequence[str], layout: str = "source"
+) -> bytes:
+    """Compact the file, and store preprocessing and layout in it for eval and compare.
+
+    Args:
+        preprocessing: `--preprocess` texts.
+        layout: the value of `--layout`.
+    """
+    tree = flatbuffer.parse(content, "the quantized model")
+    flatbuffer.compact(tree)
+    if scheme.oldest_runtime is not None:
+        flatbuffer.require_runtime(tree, scheme.oldest_runtime)
+    if preprocessing:
+        texts = json.dumps(list(preprocessing))
+        flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
+    if layout != "source":
+        flatbuffer.set_metadata(tree, LAYOUT_KEY, layout.encode())
+    return flatbuffer.serialize(tree)
+
+
+def read_preprocessing(path: Path) -> tuple[str, ...]:
+    """Return the `--preprocess` texts stored in a converted file, () for other tools' files.
+
+    Raises:
+        SourceError: this metadata is not what edgeq writes.
+    """
+    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
+    if raw is None:
+        return ()
+    try:
+        return msgspec.json.decode(raw, type=tuple[str, ...])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, PREPROCESSING_KEY, str(error)) from error
+
+
+def read_layout(path: Path) -> str:
+    """Return the `--layout` stored in a converted file, "source" for other tools' files.
+
+    Raises:
+        SourceError: this metadata is not what edgeq writes.
+    """
+    raw = flatbuffer.metadata(flatbuffer.read(path), LAYOUT_KEY)
+    layout = "source" if raw is None else raw.decode("utf-8", "replace")
+    if layout not in _LAYOUTS:
+        raise _damaged(path, LAYOUT_KEY, f"{layout[:80]!r} is not one of {', '.join(_LAYOUTS)}")
+    return layout
+
+
+def _damaged(path: Path, key: str, reason: str) -> SourceError:
+    return SourceError(
+        f"{path} is damaged: its metadata {key} cannot be read: {reason.rstrip('.')}.",
+        hint="Convert the model again.",
+    )

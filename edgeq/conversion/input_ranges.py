@@ -1,0 +1,128 @@
+"""Choose the ranges of inputs by the quality of the outputs.
+
+An INT8 model reads each input in 255 steps of one size. If one feature is a hundred times as large
+as the others, such as the energy before cepstral coefficients, the steps are as large as the other
+features' values. The rounding of an input can be measured alone: the float model runs on rounded
+inputs, with one narrower range after the other. A range that cuts off rare values is used if the
+outputs come closer to the float model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.scoring import score_files
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.input_rounding import round_input
+from edgeq.converters.calibration.saturation import Limit
+from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
+from edgeq.errors import DataError
+from edgeq.issues import make_issue
+from edgeq.tflite import flatbuffer
+from edgeq.values import FloatModel, Issue, Ranges
+
+_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
+_USED = 0.75  # share of the range that 99 % of the values fill; images fill more
+_ENOUGH_DB = 40.0  # an input whose rounding costs less than this needs no other range
+_LEAST_GAIN_DB = 2.0
+_ALIKE_DB = 0.2  # the wider of two ranges is used unless the other is better by more
+
+Score = Callable[[Sequence[bytes]], list[float]]
+
+
+def choose_input_limits(
+    job: Job,
+    model: FloatModel,
+    plan: SamplePlan,
+    run: FloatRun,
+    judges: Sequence[int],
+    issues: list[Issue],
+) -> dict[str, Limit]:
+    """Return narrower ranges, by tensor name, for the inputs where they improve the outputs.
+
+    Args:
+        run: the float model's calibration pass.
+        judges: indices of the samples to run.
+        issues: receives a note for each.
+    """
+    content = Path(model.file.path).read_bytes()
+    try:
+        ranges, core = (
+            {item.index: item for item in choose_ranges(run.statistics, statistic).tensors}
+            for statistic in ("minmax", "percentile:99")
+        )
+    except DataError:
+        return {}  # too few values to call any rare
+    found: dict[str, Limit] = {}
+    for index in flatbuffer.indices(flatbuffer.read(Path(model.file.path)).subgraphs[0].inputs):
+        if index not in ranges:
+            continue  # integers
+        item = ranges[index]
+        whole = min(item.minimum, 0.0), max(item.maximum, 0.0)
+        used = max(core[index].maximum, 0.0) - min(core[index].minimum, 0.0)
+        if used >= _USED * (whole[1] - whole[0]):
+            continue  # no rare values, or always zero
+
+        def score(limits: Sequence[Limit], index: int = index) -> list[float]:
+            made = [round_input(content, index, limit) for limit in limits]
+            return score_files(job, model, plan, run, made, judges)
+
+        limit, before, after = _search(whole, score)
+        if after - before < _LEAST_GAIN_DB:
+            continue
+        found[item.name] = limit
+        issues.append(_note(item.name, whole, limit, after - before))
+    return found
+
+
+def _note(name: str, whole: Limit, limit: Limit, gain_db: float) -> Issue:
+    message = (
+        f"input {name!r} has values from {whole[0]:.4g} to {whole[1]:.4g}, and its INT8 range is "
+        f"{limit[0]:.4g} to {limit[1]:.4g}: the finer steps gain {gain_db:.1f} dB at the outputs; "
+        "scaling each feature separately would gain more"
+    )
+    return make_issue("convert.input_narrowed", message)
+
+
+def _search(
+    whole: Limit, score: Callable[[Sequence[Limit]], list[float]]
+) -> tuple[Limit, float, float]:
+    """Return the best range, the SQNR in dB of the whole range, and that of the best one."""
+    (before,) = score([whole])
+    best, after = whole, before
+    if before >= _ENOUGH_DB:
+        return best, before, after
+    for side in (0, 1):
+        if whole[side] == 0:
+            continue
+        tried = [_scaled(best, side, factor) for factor in _FACTORS]
+        scores = score(tried)
+        highest = max(scores)
+        place = next(i for i, value in enumerate(scores) if value >= highest - _ALIKE_DB)
+        best, after = tried[place], scores[place]
+    return best, before, after
+
+
+def _scaled(limit: Limit, side: int, factor: float) -> Limit:
+    low, high = limit
+    return (low * factor, high) if side == 0 else (low, high * factor)
+
+
+def cut_inputs(ranges: Ranges, limits: Mapping[str, Limit]) -> Ranges:
+    """Cut the ranges of inputs at the limits from `choose_input_limits`."""
+    tensors = tuple(
+        replace(
+            item,
+            minimum=max(item.minimum, limits[item.name][0]),
+            maximum=min(item.maximum, limits[item.name][1]),
+        )
+        if item.name in limits
+        else item
+        for item in ranges.tensors
+    )
+    if tensors == ranges.tensors:
+        return ranges
+    return make_ranges(ranges.statistic, ranges.sample_count, tensors)

@@ -1,0 +1,140 @@
+"""Plan a conversion: its job, and which samples calibrate and which measure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
+from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
+from edgeq.errors import UsageError
+from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
+from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+
+CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
+DEFAULT_SAMPLES = 256
+MAX_HELD_OUT = 256
+MAX_UNHELD = 32  # calibration samples to measure on when none are held out
+
+
+@dataclass(frozen=True)
+class Job:
+    """The settings and resources that every step of a conversion needs.
+
+    Attributes:
+        io: dtype of inputs and outputs, resolved.
+        folder: working folder, removed at the end.
+        process: None if no step needs TensorFlow.
+    """
+
+    scheme: Scheme
+    io: str
+    options: ConvertOptions
+    folder: Path
+    process: TensorFlowProcess | None
+    on_progress: OnProgress
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The user's data, divided.
+
+    Attributes:
+        samples: the representative dataset, None without `--data`.
+        chosen: indices to calibrate on.
+        test: the separate `--test-data`, if any.
+        held_out: indices of `samples` to measure on; empty when all calibrate, or with `test`.
+        issues: doubts about the division.
+        tested: indices of `test` to measure on, None for all.
+    """
+
+    samples: Samples | None
+    chosen: tuple[int, ...]
+    test: Samples | None
+    held_out: tuple[int, ...]
+    issues: tuple[Issue, ...] = ()
+    tested: tuple[int, ...] | None = None
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the samples to measure on took no part in calibration."""
+        if self.test is None:
+            return bool(self.held_out)
+        return self.samples is None or not _is_same_data(self.samples, self.test)
+
+
+def require_budgets(options: ConvertOptions) -> None:
+    """Refuse budgets that are not numbers of 0 or more, before any work.
+
+    Raises:
+        UsageError: one is negative, infinite or not a number.
+    """
+    for name, gate in (
+        ("--max-drop", options.max_drop_points),
+        ("--min-sqnr", options.min_sqnr_db),
+    ):
+        if gate is not None and not 0 <= gate < math.inf:
+            raise UsageError(f"{name} must be 0 or more, not {gate:g}.")
+
+
+def _is_same_data(samples: Samples, test: Samples) -> bool:
+    ours, theirs = samples.ref, test.ref
+    if samples.is_function and test.is_function:
+        return ours.source == theirs.source  # the digests cover only the samples read so far
+    return ours.sha256 == theirs.sha256
+
+
+def choose_mix(job: Job, model: FloatModel) -> Mix:
+    """Return the operators that `--keep-float` and `--int16` select.
+
+    Raises:
+        UsageError: a selector matches no operator, or two contradict each other.
+    """
+    keep_float, int16 = job.options.keep_float, job.options.int16
+    if not keep_float and not int16:
+        return NO_MIX
+    return select_mix(Path(model.file.path).read_bytes(), keep_float, int16)
+
+
+def plan_samples(
+    model: FloatModel,
+    declared: Sequence[Preprocessing],
+    data: Any,
+    test_data: Any,
+    options: ConvertOptions,
+) -> SamplePlan:
+    """Divide the data; the same options give the same division.
+
+    `options.samples` is used as given, up to all samples. Without it, up to 256 samples calibrate,
+    and at least a fifth of them is held out unless there is `test_data`.
+
+    Raises:
+        DataError: the data cannot be read or does not fit the model.
+    """
+    test = None if test_data is None else open_samples(test_data, model.inputs, declared)
+    if data is None:
+        return SamplePlan(None, (), test, ())
+    samples = open_samples(data, model.inputs, declared)
+    wanted = options.samples or DEFAULT_SAMPLES
+    there = samples.count_up_to(wanted + MAX_HELD_OUT) if samples.count is None else samples.count
+    issues: tuple[Issue, ...] = ()
+    if options.samples is None and test is None:
+        wanted = min(wanted, there - there // 5)
+    elif options.samples is not None and wanted > there:
+        message = f"{wanted} calibration samples were requested, but there are only {there}."
+        issues = (make_issue("convert.fewer_samples", message),)
+    chosen = choose(samples, min(wanted, there), options.seed)
+    if test is not None and _is_same_data(samples, test):
+        message = (
+            f"--test-data is the same data as --data, and {len(chosen)} of its samples calibrate: "
+            "the measured quality is too good; remove --test-data to hold out a part of --data."
+        )
+        issues = (*issues, make_issue("convert.not_held_out", message))
+    held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)
+    return SamplePlan(samples, chosen, test, held_out, issues)

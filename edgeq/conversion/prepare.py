@@ -1,0 +1,169 @@
+"""Read, lower and calibrate a model once, before any quantized file is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.plan import Job, SamplePlan, plan_samples
+from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.graph.folding import find_unfolded
+from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.files import scratch, storage
+from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
+from edgeq.values import ConvertOptions, FloatModel, Issue
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A calibrated float model.
+
+    Attributes:
+        preprocessing: `--preprocess` texts to store in the file.
+        run: the calibration pass.
+        issues: the issues so far; later steps add more.
+    """
+
+    job: Job
+    model: FloatModel
+    preprocessing: tuple[str, ...]
+    plan: SamplePlan
+    run: FloatRun
+    issues: list[Issue]
+
+
+def prepare(
+    stack: ExitStack,
+    model: Any,
+    scheme: Scheme,
+    io: str,
+    *,
+    data: Any,
+    test_data: Any,
+    preprocess: Sequence[str],
+    options: ConvertOptions,
+    verbose: bool,
+    on_progress: OnProgress,
+    tensorflow: TensorFlowProcess | None,
+) -> Prepared:
+    """Read, lower and calibrate; see `api.convert` for the arguments.
+
+    Args:
+        stack: ends the processes and removes the working folder.
+
+    Raises:
+        EdgeqError: any of its kinds.
+    """
+    folder = stack.enter_context(scratch.folder())
+    process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
+    runner = stack.enter_context(FloatRunner(folder))
+    reader = open_reader(stack, model, process, options, verbose)
+    on_progress("lower", 0, None)
+    if reader is None:
+        float_model = lower.adopt(Path(model), options)
+    else:
+        float_model = reader.lower(options, folder)
+    declared = parse_preprocessing(preprocess, float_model.inputs)
+    plan = plan_samples(float_model, declared, data, test_data, options)
+    job = Job(scheme, io, options, folder, process, on_progress)
+    issues = [*plan.issues, *_unfolded(float_model)]
+    run, float_model = run_float(job, runner, reader, float_model, plan, issues)
+    texts = tuple(format_preprocessing(item) for item in declared)
+    return Prepared(job, float_model, texts, plan, run, issues)
+
+
+def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
+    """Return temporary paths of the `.tflite` and its record; both are kept, or neither is."""
+    record = output.with_name(output.name + ".json")
+    for target in (output, record):
+        storage.refuse_overwriting(target, sources)
+    return (
+        stack.enter_context(storage.replacing(output)),
+        stack.enter_context(storage.replacing(record)),
+    )
+
+
+def _start_tensorflow(
+    stack: ExitStack,
+    model: Any,
+    scheme: Scheme,
+    options: ConvertOptions,
+    verbose: bool,
+    started: TensorFlowProcess | None,
+) -> TensorFlowProcess | None:
+    """Start TensorFlow if a step needs it: reading Keras files, or TFLite's quantizer."""
+    is_file = isinstance(model, (str, Path))
+    kind = model_kinds.identify(Path(model)) if is_file else "python"
+    if kind == "tflite":
+        lower.adopt(Path(model), options)  # refuse a bad file before anything is started
+    needs_none = scheme.name in ("fp32", "fp16") or scheme.name.startswith("weight-only-")
+    if needs_none and kind in ("tflite", "python", *FRAMEWORKS):
+        return None
+    return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
+
+
+def _unfolded(model: FloatModel) -> list[Issue]:
+    found = find_unfolded(Path(model.file.path).read_bytes())
+    if not found:
+        return []
+    message = (
+        f"{len(found)} layers are followed by a constant that should be part of their weights, "
+        f"such as a batch normalization that was not folded ({found[0].split(';')[0]!r} first); "
+        "they cost time and accuracy"
+    )
+    return [make_issue("convert.unfolded", message)]
+
+
+def open_reader(
+    stack: ExitStack,
+    model: Any,
+    process: TensorFlowProcess | None,
+    options: ConvertOptions,
+    verbose: bool,
+) -> Reader | None:
+    """Open the reader for this kind of source; None for a `.tflite`.
+
+    Raises:
+        UsageError: options that have no effect for this kind of source.
+        MissingExtraError: the converter for it is not installed.
+    """
+    if not isinstance(model, (str, Path)):
+        from edgeq.converters.lowering.live import LiveReader
+
+        refuse_options("python", options)
+        return LiveReader(model)
+    kind = model_kinds.identify(Path(model))
+    refuse_options(kind, options)
+    if kind == "tflite":
+        return None
+    if kind in FRAMEWORKS:
+        reader = ExportedReader(Path(model), kind, options, verbose=verbose)
+        return stack.enter_context(reader)
+    assert process is not None
+    return FileReader(Path(model), kind, process)
+
+
+def without_temporary_path(model: FloatModel) -> FloatModel:
+    """Return the source as a record shows it: the file of a lowered model is temporary."""
+    if model.source_kind == "tflite":
+        return model
+    return replace(model, file=replace(model.file, path="(lowered float model)"))
+
+
+def versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
+    """Return the versions of the libraries that took part, sorted by name."""
+    own = {name: version(name) for name in ("edgeq", "ai-edge-litert", "numpy")}
+    if process is not None:
+        own.update(process.call("versions"))
+    return tuple(sorted(own.items()))

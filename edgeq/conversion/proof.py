@@ -1,0 +1,155 @@
+"""Prove a conversion: read the file, run it beside the float model, and check the budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
+from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
+from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
+from edgeq.converters.lowering import lower
+from edgeq.converters.proof import certificate
+from edgeq.converters.quantization.selectors import Mix
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
+from edgeq.errors import CertificateError, DataError, GateError
+from edgeq.issues import make_issue
+from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
+
+
+def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issue]) -> Certificate:
+    """Certify the file; a difference from the options is an error, unless the user allowed it.
+
+    Args:
+        mix: operators with another precision than the scheme's.
+        issues: receives the differences that were allowed, and notes.
+
+    Raises:
+        CertificateError: lists the differences.
+    """
+    proof = certificate.judge(
+        certificate.certify(target),
+        job.scheme,
+        job.io,
+        job.options.granularity,
+        model.inputs,
+        model.outputs,
+        mix,
+    )
+    if proof.problems and not job.options.allow_float:
+        raise CertificateError(
+            f"The result is not --scheme {job.scheme.name}: {' '.join(proof.problems)}",
+            hint="Pass --allow-float to accept it as it is, or try another --scheme.",
+        )
+    issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
+    computed = {op.precision for op in proof.operators}
+    if mix.keep_float and not computed & {"int8", "int16x8"}:
+        message = f"--keep-float selects all {len(mix.keep_float)} operators: nothing is quantized."
+        issues.append(make_issue("convert.all_float", message))
+    for spec in proof.inputs:
+        if spec.dtype not in {job.io, "float32"}:
+            issues.append(
+                make_issue(
+                    "convert.input_kept",
+                    f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
+                )
+            )
+    return proof
+
+
+def measure_result(
+    job: Job, model: FloatModel, plan: SamplePlan, target: Path, issues: list[Issue]
+) -> Quality | None:
+    """Compare the float and the quantized file on samples that did not calibrate.
+
+    Args:
+        issues: receives the issues of the labels and of the quality.
+
+    Raises:
+        DataError: the labels of `--test-data` cannot be matched to classes.
+        DeviceError: a file cannot be run.
+    """
+    job.on_progress("compare with float", 0, None)
+    device: Device = resolve_device("local")
+    float_file = Path(model.file.path)
+    if plan.samples is None and plan.test is None:
+        drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
+        measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
+        return None  # random inputs prove that it runs, but cannot measure its quality
+    used, indices = plan.test, plan.tested
+    if used is None:
+        used = plan.samples
+        # On calibration samples the quality is too good: a few show only whether it works.
+        indices = plan.held_out or plan.chosen[:MAX_UNHELD]
+    assert used is not None
+    reason = unclear_names(used.class_names, model.outputs)
+    if reason is not None and plan.test is not None:
+        require_clear_names(used.class_names, model.outputs)
+    if reason is not None:
+        issues.append(make_issue("data.labels_unclear", f"{reason} They are not used."))
+    pairs = (
+        (sample.inputs, sample.label if reason is None else None)
+        for sample in used.iterate(indices)
+    )
+    quality = measure_quality(float_file, target, pairs, device, is_held_out=plan.is_held_out)
+    issues += _doubts(quality, job.options.max_drop_points)
+    return quality
+
+
+def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
+    """Return the warnings about the quality; `budget` is the value of `--max-drop`, in points."""
+    found = []
+    if (unproven := unproven_budget(quality, budget)) is not None:
+        found.append(make_issue("convert.few_samples", unproven))
+    if (chance := chance_doubt(quality)) is not None:
+        found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
+    verdict, reasons = judge_comparison(quality, None)
+    if verdict == "no":
+        lost = f"The quality is low: {reasons[0]}; `edgeq compare` on more samples measures it."
+        found.append(make_issue("convert.low_quality", lost))
+    return found
+
+
+def _judged_on(finished: Conversion) -> str:
+    used = finished.test_data or finished.data
+    return "the data" if used is None else used.source
+
+
+def _way_out(finished: Conversion, least_db: float) -> str | None:
+    """Return the command of a tried conversion that meets the budget, if there is one."""
+    for way in finished.ways_out:
+        if way.keeps and way.sqnr_db is not None and way.sqnr_db >= least_db:
+            return f"Tried on this model, it keeps everything: {way.command}"
+    return None
+
+
+def check_gates(finished: Conversion) -> None:
+    """Check the measured quality against the user's budgets.
+
+    Raises:
+        GateError: a budget is missed.
+        DataError: it cannot be judged without class labels.
+    """
+    options, quality = finished.options, finished.quality
+    if options.min_sqnr_db is not None and quality is not None:
+        found = worst_sqnr_db(quality)
+        if found < options.min_sqnr_db:
+            raise GateError(
+                f"SQNR is {found:.1f} dB, below the required {options.min_sqnr_db:g} dB; "
+                "nothing was written.",
+                hint=_way_out(finished, options.min_sqnr_db),
+            )
+    if options.max_drop_points is not None:
+        if quality is None or quality.drop_points is None:
+            raise DataError(
+                "--max-drop needs labelled samples, and "
+                f"{_judged_on(finished)} has no class labels.",
+                hint="Put labels into the data (y in an .npz, a folder per class).",
+            )
+        drop = quality.drop_points
+        if drop.value > options.max_drop_points:
+            raise GateError(
+                f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
+                f"{drop.high:.2f}), more than the allowed {options.max_drop_points:g}; "
+                "nothing was written."
+            )

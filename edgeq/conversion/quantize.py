@@ -1,0 +1,55 @@
+"""Quantize a prepared float model with the chosen engine and calibrator."""
+
+from __future__ import annotations
+
+from edgeq.conversion.calibration_pass import feed, why_stock
+from edgeq.conversion.litert import quantize_with_litert
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.selection import Quantized, quantize_best
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.quantization import quantize
+from edgeq.converters.training import learned_ranges
+from edgeq.errors import UsageError
+from edgeq.issues import make_issue
+from edgeq.values import FloatModel, Issue, Ranges
+
+
+def quantize_model(
+    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
+) -> Quantized:
+    """Quantize with the job's options.
+
+    Args:
+        run: the calibration pass over the float model.
+        issues: receives notes.
+
+    Raises:
+        UsageError: an option needs edgeq's own calibrator, which does not support this model.
+        QuantizationError: the quantizer or a correction failed.
+    """
+    job.on_progress("quantize", 0, None)
+    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    if learned_ranges.is_learned(job.scheme, model):
+        return Quantized(*learned_ranges.quantize_learned(model, *shape))
+    if job.options.engine == "litert":
+        return quantize_with_litert(job, model, plan)
+    if not job.scheme.needs_data:
+        return Quantized(quantize.quantize(model, None, *shape))
+    reason = why_stock(job, model)
+    if reason is None:
+        return quantize_best(job, model, plan, run, issues)
+    for name, is_given in (
+        ("--keep-float", bool(job.options.keep_float)),
+        ("--int16", bool(job.options.int16)),
+        ("--statistic", job.options.statistic not in ("auto", "minmax")),
+        ("--corrections", job.options.corrections not in ("auto", "none")),
+    ):
+        if is_given:
+            raise UsageError(
+                f"{name} needs edgeq's own calibrator, which cannot be used: {reason}.",
+                hint=f"Remove {name}: this model needs the stock calibrator.",
+            )
+    issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
+    fed = feed(job, model, plan, "calibrate (stock)")
+    content = quantize.quantize_with_stock(model, fed, *shape)
+    return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

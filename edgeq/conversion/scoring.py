@@ -1,0 +1,59 @@
+"""Score quantized files: their outputs against the float model's, on calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import run_pairs
+from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.logits import seen_limits, unsquash
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.values import FloatModel
+
+
+def score_files(
+    job: Job,
+    model: FloatModel,
+    plan: SamplePlan,
+    run: FloatRun,
+    contents: Sequence[bytes],
+    judges: Sequence[int],
+) -> list[float]:
+    """SQNR of the worst part of each file's outputs, before a final activation, all in one run.
+
+    Args:
+        run: the float model's calibration pass, which knows what its softmaxes can tell apart.
+        contents: files with the float model's inputs and outputs.
+        judges: indices of the samples to run.
+
+    Returns:
+        In dB, one for each file.
+    """
+    assert plan.samples is not None
+    source = Path(model.file.path).read_bytes()
+    limits = seen_limits(source, run.statistics.needed)
+    paths = [job.folder / f"candidate-{number}.tflite" for number in range(len(contents) + 1)]
+    for path, content in zip(paths, (source, *contents), strict=True):
+        path.write_bytes(unsquash(content))
+    leader = read_interface(paths[0])
+    models = [(path, read_interface(path, leader)) for path in paths]
+    meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
+    pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
+    for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
+        seen = [
+            {
+                name: np.clip(values, *limits[name]) if name in limits else values
+                for name, values in own.items()
+            }
+            for own in outputs
+        ]
+        for meter, own in zip(meters, seen[1:], strict=True):
+            meter.add(seen[0], own, None)
+    return [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]

@@ -1,0 +1,202 @@
+"""Select the ranges and corrections of the INT8 file by the outputs of candidate files.
+
+No statistic is best for every model, and no correction helps every model. So several files are made
+and run on calibration samples that did not correct them, and the file whose outputs are closest to
+the float model's is kept. If memory allows, its layers are then corrected again with all
+calibration samples. `--effort fast` makes one file only.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.range_candidates import (
+    FEWEST,
+    LARGE_BYTES,
+    CalibratedModel,
+    RangeCandidate,
+    activation_bytes,
+    calibrated_models,
+    choose_corrections,
+    choose_judges,
+    choose_statistics,
+    is_large,
+    make_candidates,
+)
+from edgeq.conversion.scoring import score_files
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.histograms import compact
+from edgeq.converters.corrections.correct import BEFORE, correct
+from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
+
+_MOST_BYTES = 3 << 28  # of activations that one correction may see
+_AT_ONCE = min(4, os.cpu_count() or 1)  # corrections
+_MOST_CORRECTED = 4  # of each float model
+_MOST_CORRECTED_LARGE = 2  # with `best`; one in all with `balanced`
+
+# If two candidates differ by less, the simpler one is kept.
+_BETTER_DB = 0.1
+
+# Each correction was accepted on separate samples, layer by layer. The outputs of a few hundred
+# samples vary more, so an uncorrected file must be better by this much.
+_TRUST_DB = 1.0
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized model and how it was made; `TfliteModel` documents the attributes."""
+
+    content: bytes
+    ranges: Ranges | None = None
+    candidates: tuple[Candidate, ...] = ()
+    corrections: tuple[LayerCorrection, ...] = ()
+    correction_samples: int = 0
+    histograms: tuple[Histogram, ...] = ()
+
+
+def quantize_best(
+    job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
+) -> Quantized:
+    """Quantize with the requested statistic and corrections, or with the best of several.
+
+    Args:
+        run: the calibration pass over the float model.
+        issues: receives notes about the selection.
+
+    Raises:
+        DataError: too few samples for the statistic.
+        QuantizationError: the quantizer or a correction failed.
+    """
+    names = choose_corrections(job, model, plan, issues)
+    statistics = choose_statistics(job, model, plan)
+    models = calibrated_models(job, model, plan, run, names, issues)
+    candidates = make_candidates(job, models, statistics, names, issues)
+    later = tuple(name for name in names if name not in BEFORE)
+    if len(candidates) == 1 and not later:
+        return Quantized(
+            candidates[0].content,
+            candidates[0].ranges,
+            histograms=_histograms(models, candidates[0]),
+        )
+    job.on_progress("choose", 0, None)
+    judges = choose_judges(job, model, plan)
+    scores = score_files(job, model, plan, run, [item.content for item in candidates], judges)
+    if later:
+        fits = [index for index in plan.chosen if index not in set(judges)]
+        corrected = _correct(job, plan, _select(job, candidates, scores), later, fits)
+        candidates += corrected
+        scores += score_files(job, model, plan, run, [item.content for item in corrected], judges)
+    best = _best(candidates, scores)
+    tried = [
+        Candidate(item.ranges.statistic, item.is_equalized, item.is_corrected, score)
+        for item, score in zip(candidates, scores, strict=True)
+    ]
+    order = [best, *(place for place in range(len(tried)) if place != best)]
+    chosen = _refit(job, plan, candidates, best, later)
+    return Quantized(
+        chosen.content,
+        chosen.ranges,
+        tuple(tried[place] for place in order),
+        chosen.corrections,
+        chosen.correction_samples,
+        _histograms(models, chosen),
+    )
+
+
+def _histograms(models: Sequence[CalibratedModel], chosen: RangeCandidate) -> tuple[Histogram, ...]:
+    """Return the histograms of the float model that the chosen file was made from."""
+    own = next(item for item in models if item.is_equalized == chosen.is_equalized)
+    return compact(own.run.statistics, chosen.ranges)
+
+
+# ---------------------------------------------------------------- judging them
+
+
+def _best(candidates: Sequence[RangeCandidate], scores: Sequence[float]) -> int:
+    """Return the index of the highest score; of equal ones the first, which is the simplest."""
+    trusted = [
+        score + (_TRUST_DB if item.is_corrected else 0.0)
+        for item, score in zip(candidates, scores, strict=True)
+    ]
+    highest = max(trusted)
+    return next(place for place, score in enumerate(trusted) if score >= highest - _BETTER_DB)
+
+
+# ---------------------------------------------------------------- correcting them
+
+
+def _select(
+    job: Job, candidates: Sequence[RangeCandidate], scores: Sequence[float]
+) -> list[RangeCandidate]:
+    """Return the best few of each float model, or only the best one for a large model."""
+    order = sorted(range(len(candidates)), key=lambda place: -scores[place])
+    if is_large(job, candidates[0].model):
+        return [candidates[order[0]]]
+    is_small = activation_bytes(candidates[0].model) <= LARGE_BYTES
+    most = _MOST_CORRECTED if is_small else _MOST_CORRECTED_LARGE
+    chosen: list[RangeCandidate] = []
+    for is_equalized in (False, True):
+        own = [
+            candidates[place] for place in order if candidates[place].is_equalized == is_equalized
+        ]
+        chosen += own[:most]
+    return chosen
+
+
+def _refit(
+    job: Job,
+    plan: SamplePlan,
+    candidates: Sequence[RangeCandidate],
+    best: int,
+    names: Sequence[str],
+) -> RangeCandidate:
+    """Return the best candidate; if it is corrected, correct it again with all samples.
+
+    After the selection, twice the samples are worth more than separate ones; each layer still
+    checks its correction on a quarter of them.
+    """
+    chosen = candidates[best]
+    if not chosen.is_corrected or _affordable(chosen.model) < len(plan.chosen):
+        return chosen
+    plain = next(
+        item
+        for item in candidates
+        if item.ranges == chosen.ranges and item.is_equalized == chosen.is_equalized
+    )
+    return _correct(job, plan, [plain], names, plan.chosen)[0]
+
+
+def _affordable(model: FloatModel) -> int:
+    """Return the number of samples whose activations fit into one correction."""
+    return max(FEWEST, _MOST_BYTES // activation_bytes(model))
+
+
+def _correct(
+    job: Job,
+    plan: SamplePlan,
+    chosen: Sequence[RangeCandidate],
+    names: Sequence[str],
+    fits: Sequence[int],
+) -> list[RangeCandidate]:
+    """Correct each candidate, several at a time."""
+    assert plan.samples is not None
+    count = min(len(fits), _affordable(chosen[0].model))
+    samples = [sample.inputs for sample in plan.samples.iterate(fits[:count])]
+
+    def work(number: int) -> RangeCandidate:
+        item = chosen[number]
+        folder = Path(tempfile.mkdtemp(prefix="correction-", dir=job.folder))
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        content, done = correct(item.model, item.content, samples, names, folder, threads)
+        return replace(item, content=content, corrections=done, correction_samples=count)
+
+    job.on_progress("correct", 0, None)
+    at_once = min(len(chosen), _AT_ONCE)
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(work, range(len(chosen))))

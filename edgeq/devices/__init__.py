@@ -1,0 +1,1 @@
+"""Devices by name, several at the same time, and `edgeq doctor`."""

@@ -1,0 +1,195 @@
+"""Values to versioned JSON and back, digests, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import OutputError, UsageError
+from edgeq.escaping import json_text
+from edgeq.files import scratch
+from edgeq.files.reading import open_file
+from edgeq.issues import judge
+from edgeq.provenance import describe_here
+from edgeq.values import FileRef, Issue
+
+RECORD_SCHEMA = "edgeq.record/1"
+
+_CHUNK_BYTES = 1 << 20
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with open_file(path) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def refer(path: Path, shown_as: str | None = None) -> FileRef:
+    """Digest and size of a file, or of a folder as its sorted (name, digest) list.
+
+    Args:
+        path: an existing file or folder.
+        shown_as: how the path is written in records; the path itself by default.
+    """
+    if path.is_file():
+        return FileRef(shown_as or str(path), hash_file(path), path.stat().st_size)
+    digest, size = hashlib.sha256(), 0
+    for entry in sorted(item for item in path.rglob("*") if item.is_file()):
+        digest.update(f"{entry.relative_to(path).as_posix()}\0{hash_file(entry)}\n".encode())
+        size += entry.stat().st_size
+    return FileRef(shown_as or str(path), digest.hexdigest(), size)
+
+
+def refer_bytes(content: bytes, shown_as: str) -> FileRef:
+    """The same of a file that is still in memory."""
+    return FileRef(shown_as, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def to_plain(value: Any) -> Any:
+    """A frozen value as dictionaries, lists and JSON scalars; infinities become strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return value
+
+
+def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -> str:
+    """One record as JSON text: the envelope first, then the body.
+
+    What is not printable is an escape: a record holds names from files, and people print records.
+
+    Args:
+        body: plain, or of values.
+        issues: everything that makes its figures less trustworthy.
+    """
+    plain = {
+        "schema": RECORD_SCHEMA,
+        "kind": kind,
+        "provenance": to_plain(describe_here()),
+        "validity": judge(issues),
+        "reason_codes": list(dict.fromkeys(issue.code for issue in issues)),
+        **to_plain(body),
+    }
+    return json_text(plain) + "\n"
+
+
+def write_record(target: Path, kind: str, value: Any) -> None:
+    """Write one record."""
+    target.write_text(record_json(kind, to_plain(value), find_issues(value)), "utf-8")
+
+
+def find_issues(value: Any) -> tuple[Issue, ...]:
+    """All issues anywhere in a value, each once, in the order of its fields."""
+    found: dict[Issue, None] = {}
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Issue):
+            found[item] = None
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            pending += [getattr(item, field.name) for field in reversed(dataclasses.fields(item))]
+        elif isinstance(item, dict):
+            pending += reversed(list(item.values()))
+        elif isinstance(item, (list, tuple)) and item and not isinstance(item[0], (int, float)):
+            pending += reversed(item)
+    return tuple(found)
+
+
+def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
+    """Stop before an output replaces what it is made from.
+
+    Args:
+        output: the file to be written.
+        sources: models and data, of which those that are paths are looked at.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    for source in sources:
+        try:
+            is_same = isinstance(source, (str, Path)) and output.samefile(source)
+        except OSError:
+            continue  # one of them is not there
+        if is_same:
+            raise UsageError(
+                f"-o {output} is the input {source} itself.", hint="Choose another -o."
+            )
+
+
+def require_writable(output: Path) -> None:
+    """Stop before any work when a file cannot be written, which stays as it is.
+
+    Raises:
+        OutputError: see `replacing`.
+    """
+    with _temporary_beside(output):
+        pass
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that replaces it only when the block succeeds.
+
+    Raises:
+        OutputError: the folder is missing or not writable, the disk is full, or the target is
+            there and no regular file (a device would be replaced by a file).
+    """
+    with _temporary_beside(target) as temporary:
+        yield temporary
+        _settle(temporary, target)
+
+
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
+    try:
+        if target.exists() and not target.is_file():
+            raise OutputError(
+                f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
+            )
+        with scratch.file(target) as temporary:
+            yield temporary
+    except OSError as error:
+        raise _output_error(target, error) from error
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    """Make `temporary` durable with the permissions of a newly created file, then rename it."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
+    temporary.replace(target)
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole.
+
+    Raises:
+        OutputError: see `replacing`.
+    """
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def _output_error(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Cannot write {target}: {error.strerror or error}.",
+        hint="Check that the folder exists, is writable and has space, or choose another -o.",
+    )

@@ -1,0 +1,1 @@
+"""`edgeq package`: from a `.tflite` and its records to a package."""

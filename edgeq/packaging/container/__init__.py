@@ -1,0 +1,1 @@
+"""Packages as bytes: archive, manifest, signature."""

@@ -1,0 +1,107 @@
+"""Signatures over a package's sums: Ed25519 (RFC 8032) with keys in PEM files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from edgeq.errors import UsageError
+from edgeq.files.reading import read_file
+
+PASSWORD = "EDGEQ_SIGNING_PASSWORD"
+_MOST_BYTES = 1 << 20
+_HOW = "Make one: openssl genpkey -algorithm ed25519 -out key.pem"
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """A key to sign with; the password of an encrypted one is in EDGEQ_SIGNING_PASSWORD.
+
+    Raises:
+        UsageError: unreadable, encrypted without the right password, or another kind of key.
+    """
+    try:
+        content = read_file(path, _MOST_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=_HOW) from error
+    key = _decrypt(content, os.environ.get(PASSWORD), path)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UsageError(f"{path} is a {type(key).__name__}, not an Ed25519 key.", hint=_HOW)
+    return key
+
+
+def _decrypt(content: bytes, password: str | None, path: Path) -> PrivateKeyTypes:
+    # Both the new and the old way to encrypt; a password for a key without one is not looked at.
+    is_encrypted = b"ENCRYPTED" in content
+    if is_encrypted and not password:
+        raise UsageError(
+            f"{path} has a password, and {PASSWORD} is not set.",
+            hint=f"Type it unseen: read -rs {PASSWORD}; export {PASSWORD}",
+        )
+    try:
+        return load_pem_private_key(
+            content, password.encode() if is_encrypted and password else None
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if is_encrypted:
+            raise UsageError(f"{path} cannot be opened with the password in {PASSWORD}.") from error
+        raise UsageError(f"{path} is no private key in PEM.", hint=_HOW) from error
+
+
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """A key to check with.
+
+    Raises:
+        UsageError: unreadable, or another kind of key.
+    """
+    hint = "Make it of the private one: openssl pkey -in key.pem -pubout -out key.pub.pem"
+    try:
+        return parse_public_key(read_file(path, _MOST_BYTES), str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
+
+
+def parse_public_key(content: bytes, shown_as: str) -> Ed25519PublicKey:
+    """A public key from PEM; see `read_public_key`."""
+    try:
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{shown_as} is no public key in PEM.") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise UsageError(f"{shown_as} is a {type(key).__name__}, not an Ed25519 key.")
+    return key
+
+
+def sign(content: bytes, key: Ed25519PrivateKey) -> bytes:
+    """64 bytes, the same for the same content and key."""
+    return key.sign(content)
+
+
+def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
+    """The public key as PEM."""
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def is_signed(content: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
+    """Whether the signature is of this content by this key."""
+    try:
+        key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """How people tell keys apart: the beginning of the SHA-256 of its 32 bytes."""
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]

@@ -1,0 +1,137 @@
+"""Packages onto the disk: a folder or a `.zip`, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeq.errors import OutputError, PackageError
+from edgeq.files import scratch, storage
+from edgeq.packaging.container import archive
+from edgeq.packaging.container.manifest import read_manifest
+from edgeq.packaging.container.reading import open_package
+
+# Endings that promise a file of another kind than a package can be.
+_OTHER_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".aar", ".jar",
+                  ".apk", ".whl", ".tflite", ".json")  # fmt: skip
+_CHOOSE = "Remove it, or choose another -o."
+
+
+def write_package(files: Mapping[str, bytes], output: Path) -> None:
+    """Write a package; an intact one of the same name and target is replaced, nothing else is.
+
+    Where `output` is a symbolic link, the place that it points to is written.
+
+    Raises:
+        OutputError: the place is taken by something else, or cannot be written.
+    """
+    manifest = read_manifest(files)
+    require_replaceable(output, manifest.target, manifest.name)
+    place = Path(os.path.realpath(output))
+    if _is_zip(output):
+        storage.write_atomically(place, archive.write_zip(files))
+        return
+    try:
+        with scratch.folder(beside=place) as folder:
+            fresh = folder / "new"
+            for path, content in files.items():
+                target = fresh / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            _swap(fresh, place, folder / "old")
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+
+
+def _swap(fresh: Path, place: Path, old: Path) -> None:
+    """Put one folder into the place of another, which comes back when that fails."""
+    is_taken = place.exists()
+    if is_taken:
+        place.rename(old)
+    try:
+        fresh.rename(place)
+    except OSError:
+        if is_taken:
+            old.rename(place)
+        raise
+
+
+def require_replaceable(output: Path, target: str, name: str) -> None:
+    """Refuse a place that holds anything but such a package, before any work.
+
+    Args:
+        target, name: of the package that is to be written there.
+
+    Raises:
+        OutputError: something else is there, or nothing can be written there.
+    """
+    place = Path(os.path.realpath(output))
+    try:
+        if not place.parent.is_dir():
+            raise OutputError(f"There is no folder {place.parent}.", hint="Make it first.")
+        _refuse_kind(output, place)
+        is_taken = place.exists() and (place.is_file() or any(place.iterdir()))
+    except OSError as error:  # a name that is too long, a folder that nobody may read
+        raise _cannot_write(output, error) from error
+    if is_taken:
+        _require_own(output, target, name)
+    if _is_zip(output):
+        storage.require_writable(place)
+
+
+def _is_zip(output: Path) -> bool:
+    return output.suffix.lower() == ".zip"
+
+
+def _cannot_write(output: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Cannot write {output}: {error.strerror or error}.", hint="Choose another -o."
+    )
+
+
+def _refuse_kind(output: Path, place: Path) -> None:
+    """A place that no package can take, whatever it holds."""
+    if output.suffix.lower() in _OTHER_ENDINGS:
+        raise OutputError(
+            f"-o {output} ends in {output.suffix}; a package is a folder or a .zip.",
+            hint=f"Type -o {output.name.split('.')[0]}.zip, or the name of a folder.",
+        )
+    if place.exists() and place.is_file() != _is_zip(output):
+        kind = "a file" if place.is_file() else "a folder"
+        raise OutputError(f"{output} is {kind} and no package of edgeq.", hint=_CHOOSE)
+    if place.is_symlink():
+        raise OutputError(f"{output} is a link that leads back to itself.", hint=_CHOOSE)
+    if Path.cwd().is_relative_to(place) or os.path.ismount(place):
+        raise OutputError(
+            f"-o {output} is a folder in use, {place}: a package replaces its folder as a whole.",
+            hint="Choose a new folder inside: -o release",
+        )
+
+
+def _require_own(output: Path, target: str, name: str) -> None:
+    """Whether what is there is a package that nobody worked on, and of the same model."""
+    try:
+        package = open_package(output)
+    except PackageError as error:
+        raise OutputError(
+            f"{output} is there and is no package of edgeq, so it stays as it is: {error.message}",
+            hint=_CHOOSE,
+        ) from error
+    manifest = package.manifest
+    if (manifest.target, manifest.name) != (target, name):
+        raise OutputError(
+            f"{output} is the package of {manifest.name} for {manifest.target}, not of {name} for "
+            f"{target}, so it stays as it is.",
+            hint=_CHOOSE,
+        )
+    if package.damage:
+        raise OutputError(
+            f"{output} is no longer as edgeq made it, so it stays: {package.damage[0]}",
+            hint=_CHOOSE,
+        )
+
+
+def default_output(name: str, version: str, target: str) -> Path:
+    """Where a package goes without -o."""
+    return Path(f"{name}-{version}-{target}")

@@ -1,0 +1,1 @@
+"""What code around a model must know: tensors, labels, names, preprocessing."""

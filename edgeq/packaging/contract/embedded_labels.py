@@ -1,0 +1,99 @@
+"""The names of classes that a model's standard metadata carry, whoever wrote them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from edgeq.errors import PackageError
+from edgeq.packaging.container.archive import read_zip
+from edgeq.packaging.documents import metadata
+from edgeq.tflite import flatbuffer
+
+# Places of fields in their tables, see `metadata`.
+_SUBGRAPHS, _OUTPUTS, _FILES, _NAME, _TYPE = 3, 3, 6, 0, 2
+
+# Of outputs, and of files of one; damaged metadata may say millions.
+_MOST = 64
+
+
+def read_label_files(model: bytes) -> dict[str, list[str]]:
+    """Lines of each file in the archive that follows a model."""
+    if not zipfile.is_zipfile(io.BytesIO(model)):
+        return {}
+    return {
+        name: content.decode("utf-8", "replace").splitlines()
+        for name, content in read_zip(model, "The archive behind the model").items()
+    }
+
+
+def read_labels(model: bytes) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Output name to the label file that names its classes, and to these.
+
+    A list of another length than the output has classes is none of its classes, such as the names
+    of objects that a detector finds.
+
+    Raises:
+        PackageError: the metadata are damaged.
+    """
+    tree = flatbuffer.parse(model, "the model")
+    content = _metadata(tree)
+    files = read_label_files(model)
+    if content is None or not files:
+        return {}
+    _, outputs = flatbuffer.interface(tree)
+    try:
+        named = list(_output_files(content))
+    except Exception as error:  # damaged offsets end flatbuffers' reader in many ways
+        raise PackageError(
+            "The model's TensorFlow Lite metadata are damaged.",
+            hint="Take them out, or write them again with the tool that made them.",
+        ) from error
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for spec, own in zip(outputs, named, strict=False):
+        classes = spec.shape[-1] if spec.shape else 1
+        for name, kind in own:
+            labels = tuple(files.get(name, ()))
+            is_axis = kind == metadata.AXIS_LABELS and len(labels) == classes
+            is_pair = kind == metadata.DESCRIPTIONS and (classes, len(labels)) == (1, 2)
+            if is_axis or is_pair:
+                found.setdefault(spec.name, (name, labels))
+    return found
+
+
+def _metadata(tree: Any) -> bytes | None:
+    for entry in tree.metadata or ():
+        if flatbuffer.text(entry.name) == metadata.KEY:
+            data = tree.buffers[entry.buffer].data
+            return None if data is None else bytes(data)
+    return None
+
+
+def _output_files(content: bytes) -> Iterator[list[tuple[str, int]]]:
+    """Of each output: name and type of each associated file."""
+    from flatbuffers.encode import Get
+    from flatbuffers.packer import uoffset
+    from flatbuffers.table import Table
+
+    def field(table: Any, slot: int) -> int:
+        return int(table.Offset(4 + 2 * slot))
+
+    def tables(table: Any, slot: int) -> Iterator[Any]:
+        offset = field(table, slot)
+        if offset:
+            start = table.Vector(offset)
+            for place in range(min(table.VectorLen(offset), _MOST)):
+                yield Table(content, table.Indirect(start + 4 * place))
+
+    root = Table(content, Get(uoffset, content, 0))
+    for graph in list(tables(root, _SUBGRAPHS))[:1]:
+        for output in tables(graph, _OUTPUTS):
+            files = []
+            for file in tables(output, _FILES):
+                name, kind = field(file, _NAME), field(file, _TYPE)
+                if name and kind:
+                    text = flatbuffer.text(file.String(name + file.Pos))
+                    files.append((text, int(content[file.Pos + kind])))
+            yield files

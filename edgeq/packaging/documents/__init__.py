@@ -1,0 +1,1 @@
+"""What a package says about its model: metadata, model card, bill of materials, licence."""

@@ -1,0 +1,325 @@
+"""Standard TensorFlow Lite metadata, so that Android Studio, ML Kit and MediaPipe know the model.
+
+It is a flatbuffer of its own inside the model's, in a buffer that the entry "TFLITE_METADATA"
+names, and the label files are a zip archive behind the model. Tables and slot numbers are those of
+`tensorflow_lite_support/metadata/metadata_schema.fbs` in tensorflow/tflite-support (Apache-2.0),
+version 1.1.0 of the schema: a field's slot is its place in the table, and a union takes two, its
+type and its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgeq.converters.samples.preprocessing import apply, format_preprocessing
+from edgeq.errors import PackageError
+from edgeq.packaging.container.archive import write_zip
+from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
+from edgeq.tflite import flatbuffer, quantmath
+from edgeq.values import Preprocessing, TensorSpec
+
+KEY = "TFLITE_METADATA"
+_IDENTIFIER = b"M001"
+# Nothing newer than the first version of the schema is written.
+_MIN_PARSER_VERSION = "1.0.0"
+# What readers in C++ map into memory as it lies in the file; they read no deflated entries.
+_ALIGNMENT = 4
+
+# enum AssociatedFileType
+DESCRIPTIONS, AXIS_LABELS = np.int8(1), np.int8(2)
+# enum ColorSpaceType
+_UNKNOWN, _RGB, _GRAYSCALE = np.int8(0), np.int8(1), np.int8(2)
+# union ContentProperties, union ProcessUnitOptions
+_FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
+_NORMALIZATION = np.uint8(1)
+
+# A table is its slots: text, numbers of the field's own width, floats, tables; None is absent.
+Table: TypeAlias = dict[int, Any]
+
+
+def add_metadata(
+    model: bytes,
+    contract: Contract,
+    *,
+    description: str = "",
+    author: str = "",
+    license: str = "",
+) -> bytes:
+    """The same model with standard metadata; what it had of that is replaced.
+
+    Args:
+        model: a `.tflite` file.
+        contract: of this file.
+        description: one paragraph for a person.
+        author: who made the model.
+        license: SPDX expression or text.
+
+    Raises:
+        PackageError: the contract is of another model, or a label cannot be a line of a file.
+    """
+    shown_as = f"{contract.name}.tflite"
+    tree = flatbuffer.parse(model, shown_as)
+    input_specs, output_specs = flatbuffer.interface(tree)
+    inputs = _in_file_order(contract.inputs, input_specs, shown_as)
+    outputs = _in_file_order(contract.outputs, output_specs, shown_as)
+    for item in outputs:
+        _require_lines(item)
+    # SubGraphMetadata: name, description, input_tensor_metadata, output_tensor_metadata
+    graph: Table = {
+        0: contract.name,
+        2: [_input(item) for item in inputs],
+        3: [_output(item, len(outputs)) for item in outputs],
+    }
+    # ModelMetadata: name, description, version, subgraph_metadata, author, license,
+    # associated_files, min_parser_version
+    whole: Table = {
+        0: contract.name,
+        1: description or None,
+        2: contract.version,
+        3: [graph],
+        4: author or None,
+        5: license or None,
+        7: _MIN_PARSER_VERSION,
+    }
+    flatbuffer.set_metadata(tree, KEY, _pack(whole))
+    content = flatbuffer.serialize(tree)
+    files = {
+        _labels_name(item, len(outputs)): "".join(f"{label}\n" for label in item.labels).encode()
+        for item in outputs
+        if item.labels
+    }
+    if not files:
+        return content
+    return write_zip(files, stored=files, page=_ALIGNMENT, behind=content)
+
+
+def metadata_limits(contract: Contract) -> tuple[str, ...]:
+    """Which readers of metadata cannot run the model as it was calibrated, a sentence each.
+
+    MediaPipe and ML Kit take images as RGB in uint8 or float32 alone, and copy the bytes of an
+    image into a uint8 input without looking at its normalisation or its scale.
+    """
+    found = []
+    images = [item for item in contract.inputs if item.image is not None]
+    for item in images:
+        name, dtype = item.spec.name, item.spec.dtype
+        if dtype not in ("uint8", "float32"):
+            found.append(
+                f"Input {name!r} is {dtype}: MediaPipe and ML Kit take images for uint8 and float32"
+                " inputs only."
+            )
+        if _color_space(item) != _RGB:
+            found.append(f"Input {name!r} takes no RGB: MediaPipe and ML Kit give nothing else.")
+        elif dtype == "uint8" and not _takes_bytes(item):
+            found.append(
+                f"Input {name!r} does not take the bytes of an image as they are, but MediaPipe "
+                "and ML Kit copy them into a uint8 input."
+            )
+    for output in contract.outputs:
+        if images and output.labels and output.spec.dtype not in ("uint8", "float32"):
+            found.append(
+                f"Output {output.spec.name!r} is {output.spec.dtype}: MediaPipe and ML Kit take "
+                "scores in uint8 and float32 only."
+            )
+    return tuple(found)
+
+
+def _takes_bytes(item: InputContract) -> bool:
+    """Whether preparing and quantizing a byte gives that byte again, or its neighbour."""
+    every = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+    real = every.astype(np.float32)
+    if item.preprocessing is not None:
+        bare = Preprocessing(
+            scale=item.preprocessing.scale,
+            offset=item.preprocessing.offset,
+            mean=item.preprocessing.mean,
+            std=item.preprocessing.std,
+        )
+        real = apply(bare, every)
+    own = quantmath.quantize(real, item.spec).astype(np.int32)
+    return int(np.abs(own - every).max()) <= 1
+
+
+def _in_file_order(items: Sequence[Any], specs: Sequence[TensorSpec], shown_as: str) -> list[Any]:
+    """Readers match metadata to tensors by their place in the subgraph, not by name."""
+    known = {item.spec.name: item for item in items}
+    wanted = [spec.name for spec in specs]
+    if sorted(known) != sorted(wanted):
+        raise PackageError(
+            f"The contract names {', '.join(known)}, but {shown_as} has {', '.join(wanted)}."
+        )
+    return [known[name] for name in wanted]
+
+
+def _require_lines(item: OutputContract) -> None:
+    for label in item.labels:
+        if not label.strip() or label.splitlines() != [label]:
+            raise PackageError(
+                f"Label {label!r} of output {item.spec.name!r} cannot be a line of a label file.",
+                hint="Give every class a name in one line: some readers skip empty lines.",
+            )
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def _input(item: InputContract) -> Table:
+    how = item.preprocessing
+    texts = [_show_tensor(item.spec, item.identifier)]
+    if how is not None:
+        texts.append(f"Prepared from raw samples as {format_preprocessing(how)}.")
+    return _tensor(item.identifier, texts, _content(item), _normalization(item), _stats(item))
+
+
+def _output(item: OutputContract, count: int) -> Table:
+    texts = [_show_tensor(item.spec, item.identifier)]
+    # Content: content_properties_type, content_properties
+    content: Table = {0: _FEATURE, 1: {}}
+    files = []
+    if item.labels:
+        is_axis = len(item.labels) == (item.spec.shape[-1] if item.spec.shape else 1)
+        # AssociatedFile: name, description, type, locale
+        files.append(
+            {
+                0: _labels_name(item, count),
+                1: "Names of the classes." if is_axis else "What the values 0 and 1 mean.",
+                2: AXIS_LABELS if is_axis else DESCRIPTIONS,
+            }
+        )
+    return _tensor(item.identifier, texts, content, None, _dtype_range(item.spec), files)
+
+
+def _tensor(
+    name: str,
+    texts: Sequence[str],
+    content: Table,
+    normalization: Table | None,
+    stats: Table | None,
+    files: Sequence[Table] = (),
+) -> Table:
+    # ProcessUnit: options_type, options
+    units = [] if normalization is None else [{0: _NORMALIZATION, 1: normalization}]
+    # TensorMetadata: name, description, dimension_names, content, process_units, stats,
+    # associated_files
+    return {
+        0: name,
+        1: " ".join(texts),
+        3: content,
+        4: units or None,
+        5: stats,
+        6: list(files) or None,
+    }
+
+
+def _show_tensor(spec: TensorSpec, identifier: str) -> str:
+    """What the tensor holds and, in words, how its integers become real values."""
+    shape = "x".join(str(size) for size in spec.shape) or "scalar"
+    named = "" if spec.name == identifier else f"Tensor {spec.name!r}, "
+    if not spec.scales:
+        return f"{named}{spec.dtype} {shape}."
+    zero = spec.zero_points[0]
+    centred = f"(value {'-' if zero >= 0 else '+'} {abs(zero)})"
+    return f"{named}{spec.dtype} {shape}: real = {np.float32(spec.scales[0])!s} * {centred}."
+
+
+def _labels_name(item: OutputContract, count: int) -> str:
+    return "labels.txt" if count == 1 else f"{item.identifier.rstrip('_')}_labels.txt"
+
+
+def _content(item: InputContract) -> Table:
+    if item.image is None:
+        return {0: _FEATURE, 1: {}}
+    height, width, _ = item.image
+    # ImageSize: width, height; ImageProperties: color_space, default_size
+    size: Table = {0: np.uint32(width), 1: np.uint32(height)}
+    return {0: _IMAGE, 1: {0: _color_space(item), 1: size}}
+
+
+def _color_space(item: InputContract) -> Any:
+    """UNKNOWN for BGR: the schema cannot say it, and a reader that refuses beats a wrong answer."""
+    if item.image is not None and item.image[2] == 1:
+        return _GRAYSCALE
+    is_bgr = item.preprocessing is not None and item.preprocessing.channels == "bgr"
+    return _UNKNOWN if is_bgr else _RGB
+
+
+def _normalization(item: InputContract) -> Table | None:
+    """`(x * scale + offset - mean) / std` as the `(x - mean) / std` of the schema.
+
+    An image without preprocessing goes in as it is, and readers that insist on the numbers
+    (MediaPipe for float inputs) are told so: mean 0, std 1.
+    """
+    takes_real = bool(item.spec.scales) or item.spec.dtype == "float32"
+    if not takes_real or (item.preprocessing is None and item.image is None):
+        return None
+    how = item.preprocessing or Preprocessing()
+    count = max(len(how.mean), len(how.std), 1)
+    mean, std = (np.resize(np.array(given or (default,), np.float64), count)
+                 for given, default in ((how.mean, 0.0), (how.std, 1.0)))  # fmt: skip
+    # NormalizationOptions: mean, std
+    return {0: (mean - how.offset) / how.scale, 1: std / how.scale}
+
+
+def _stats(item: InputContract) -> Table | None:
+    """Least and largest value of the tensor, where they are certain."""
+    normalization = _normalization(item)
+    is_pixels = item.image is not None and item.preprocessing is not None
+    if item.spec.dtype != "float32" or normalization is None or not is_pixels:
+        return _dtype_range(item.spec)
+    ends = [(pixel - normalization[0]) / normalization[1] for pixel in (0.0, 255.0)]
+    # Stats: max, min
+    return {0: np.maximum(*ends), 1: np.minimum(*ends)}
+
+
+def _dtype_range(spec: TensorSpec) -> Table | None:
+    if not spec.scales:
+        return None
+    limits = np.iinfo(np.dtype(spec.dtype))
+    return {0: np.array([limits.max]), 1: np.array([limits.min])}
+
+
+# ---------------------------------------------------------------- as a flatbuffer
+
+
+def _pack(table: Table) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, table), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write(builder: Any, value: Any) -> Any:
+    """Offset of a value, and of everything inside it, which has to be written before."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value.astype(np.float32))
+    if isinstance(value, list):
+        offsets = [_write(builder, item) for item in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+    return _write_table(builder, value)
+
+
+def _write_table(builder: Any, table: Mapping[int, Any]) -> Any:
+    kept = {slot: value for slot, value in table.items() if value is not None}
+    offsets = {
+        slot: _write(builder, value)
+        for slot, value in kept.items()
+        if not isinstance(value, np.integer)
+    }
+    numbers = {"b": builder.PrependInt8Slot, "B": builder.PrependUint8Slot,
+               "I": builder.PrependUint32Slot}  # fmt: skip
+    builder.StartObject(max(kept, default=-1) + 1)
+    for slot, value in kept.items():
+        if slot in offsets:
+            builder.PrependUOffsetTRelativeSlot(slot, offsets[slot], 0)
+        else:
+            numbers[value.dtype.char](slot, int(value), 0)
+    return builder.EndObject()

@@ -1,0 +1,116 @@
+"""Whether a package feeds its model as it was fed when it was calibrated and measured.
+
+A model's figures are of the tensors that it was given. A package that prepares samples otherwise
+ships another result under the same figures, so a contradiction is refused, and what nobody can know
+is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.samples.preprocessing import (
+    find_preprocessing,
+    format_preprocessing,
+    parse_preprocessing,
+)
+from edgeq.errors import UsageError
+from edgeq.packaging.contract.values import Contract
+from edgeq.records.parts import split
+from edgeq.records.reading import Record
+from edgeq.values import Preprocessing, TensorSpec
+
+_RELATIVE = 1e-5  # of a factor: 0.0039216 is 1/255 as people type it
+
+
+def check_feeding(model: Path, contract: Contract, records: Sequence[Record]) -> list[str]:
+    """Hold the contract's preprocessing against the file's own and that of every record.
+
+    Resizing and making grey are left out: of samples that were right already they change nothing.
+
+    Returns:
+        What cannot be told, a sentence each.
+
+    Raises:
+        UsageError: the file or a record declares another preprocessing.
+    """
+    ours = [item.preprocessing for item in contract.inputs if item.preprocessing is not None]
+    specs = [item.spec for item in contract.inputs]
+    own = parse_preprocessing(read_preprocessing(model), specs)
+    if own and not _are_same(ours, own, specs):
+        raise UsageError(
+            f"--preprocess {_show(ours)} contradicts {_show(own)}, which {model} was calibrated "
+            "with and carries.",
+            hint="Leave --preprocess out, or convert again with the other one.",
+        )
+    notes = []
+    for record, texts in _measured(records, contract.model.sha256):
+        try:
+            theirs = parse_preprocessing(texts, specs)
+        except UsageError as error:
+            notes.append(f"{record.path} does not tell how this model was fed: {error.message}")
+            continue
+        if _are_same(ours, theirs, specs):
+            continue
+        if not theirs:
+            notes.append(
+                f"{record.path} was measured on samples as they were, and the package prepares "
+                f"them with {_show(ours)}: its figures hold where those had been prepared so"
+            )
+            continue
+        raise UsageError(
+            f"{record.path} was measured with --preprocess {' '.join(texts)}, but the package "
+            f"feeds the model with {_show(ours)}.",
+            hint="Measure again as the package feeds it, or give the package what was measured.",
+        )
+    return notes
+
+
+def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, tuple[str, ...]]]:
+    """What records say they fed this model with."""
+    for part in split(records):
+        if part.value is None:
+            continue
+        if part.kind == "compare":
+            yield part.record, part.value.preprocessing
+        elif part.kind == "eval":
+            for item in part.value:
+                if item.model.sha256 == sha256:
+                    yield part.record, item.preprocessing
+
+
+def _are_same(
+    ours: Sequence[Preprocessing], theirs: Sequence[Preprocessing], specs: Sequence[TensorSpec]
+) -> bool:
+    return all(
+        _does_same(
+            find_preprocessing(ours, spec.name) or Preprocessing(),
+            find_preprocessing(theirs, spec.name) or Preprocessing(),
+        )
+        for spec in specs
+    )
+
+
+def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
+    """Whether two make the same numbers of one image, however they are spelled."""
+    if (one.channels == "bgr") != (other.channels == "bgr"):
+        return False
+    (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)
+    return np.allclose(factor, other_factor, rtol=_RELATIVE, atol=0) and np.allclose(
+        shift, other_shift, rtol=_RELATIVE, atol=_RELATIVE
+    )
+
+
+def _affine(item: Preprocessing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`x * factor + shift`, which `(x * scale + offset - mean) / std` is."""
+    std = np.array(item.std or (1.0,))
+    return item.scale / std, (item.offset - np.array(item.mean or (0.0,))) / std
+
+
+def _show(declared: Sequence[Preprocessing]) -> str:
+    return " ".join(map(format_preprocessing, declared)) or "no preprocessing"

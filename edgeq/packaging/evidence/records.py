@@ -1,0 +1,107 @@
+"""What a package rests on: the records about its model, and the data that they name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeq.errors import RecordError, UsageError
+from edgeq.packaging.container.manifest import GateVerdict, read_gates
+from edgeq.records.parts import digests_of
+from edgeq.records.reading import Record, parse_record, read_content
+
+NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Records about one model, each with its bytes.
+
+    Attributes:
+        verdict: of the gates among them.
+    """
+
+    records: tuple[Record, ...]
+    contents: tuple[bytes, ...]
+    verdict: GateVerdict
+
+    def is_about(self, sha256: str) -> bool:
+        """Whether all of them are about a file with this digest."""
+        return all(sha256 in digests_of(record) for record in self.records)
+
+    def files(self) -> dict[str, bytes]:
+        """Path inside a package to content."""
+        return {
+            f"records/{number:02d}-{record.kind}.json": content
+            for number, (record, content) in enumerate(
+                zip(self.records, self.contents, strict=True)
+            )
+        }
+
+    def digests(self) -> Mapping[str, str]:
+        """The same with their SHA-256."""
+        return {path: hashlib.sha256(content).hexdigest() for path, content in self.files().items()}
+
+    def gaps(self) -> Iterator[str]:
+        """What a careful engineer would still give."""
+        if not any(record.kind in ("convert", "tune") for record in self.records):
+            yield "no record says how the model was converted"
+        if self.verdict.word == "none":
+            yield "no gate judged it: add its record with --record gate.json"
+        if self.verdict.is_forced:
+            yield "FORCED: its gate did not pass, and the package says so"
+
+
+def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]) -> Evidence:
+    """Records about this very file; its conversion's own, `MODEL.json`, is found beside it.
+
+    Args:
+        known: SHA-256 of the file, last, and of it without metadata.
+
+    Raises:
+        RecordError: one is of another model.
+    """
+    paths = [Path(path) for path in given]
+    beside = model.with_name(f"{model.name}.json")
+    if beside.is_file() and not any(_is_same(beside, path) for path in paths):
+        paths.insert(0, beside)
+    records, contents = [], []
+    for path in paths:
+        content = read_content(path)
+        record = parse_record(content, str(path))
+        digests = digests_of(record)
+        if digests.isdisjoint(known):
+            raise RecordError(
+                f"{path} is about another file than {model} (sha256 "
+                f"{known[-1][:12]}): it names {_beginnings(digests)}.",
+                hint="Convert again, or give the records of this file.",
+            )
+        records.append(record)
+        contents.append(content)
+    return Evidence(tuple(records), tuple(contents), read_gates(records))
+
+
+def _beginnings(digests: set[str]) -> str:
+    return ", ".join(digest[:12] for digest in sorted(digests)) or "none"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
+
+
+def find_data(records: Sequence[Record]) -> tuple[str, str]:
+    """The data set that a conversion's record names, and its digest then.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for record in records:
+        for name in ("test_data", "data"):
+            ref = getattr(record.value, name, None)
+            if ref is not None and ref.kind not in ("function", "arrays"):
+                source = Path(ref.source)
+                if source.exists():
+                    return str(source), ref.sha256
+    raise UsageError("No samples are there for golden vectors.", hint=NAME_DATA)

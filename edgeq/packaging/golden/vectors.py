@@ -1,0 +1,263 @@
+"""Golden vectors: a few real samples with what the model makes of them, chosen, written, read.
+
+In a package they lie as `golden/golden.json` and one little-endian file for each array, so that a
+test in any language reads them without a library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.errors import DamagedPackageError, DataError
+from edgeq.escaping import json_text
+from edgeq.packaging.container.manifest import Sha256, read_json
+from edgeq.packaging.contract.values import Contract, Files, Golden, Vector
+from edgeq.tflite import quantmath
+from edgeq.tflite.quantmath import difference
+from edgeq.values import Count, TensorSpec
+
+SCHEMA = "edgeq.golden/1"
+FOLDER = "golden"
+INDEX = f"{FOLDER}/golden.json"
+# More than this is a data set, not a few vectors.
+MOST = 64
+# Of what an output can be: kernels of a recurrent network were seen 59 steps of 256 apart.
+_MOST_SHARE = 0.25
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def real_values(contract: Contract, outputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Outputs in real units, float32."""
+    return {
+        item.spec.name: np.asarray(
+            quantmath.dequantize(outputs[item.spec.name], item.spec), np.float32
+        )
+        for item in contract.outputs
+    }
+
+
+# ---------------------------------------------------------------- as files
+
+
+def golden_files(golden: Golden) -> dict[str, bytes]:
+    """The index and the arrays."""
+    files: dict[str, bytes] = {}
+    vectors = []
+    for number, vector in enumerate(golden.vectors):
+        entry: dict[str, Any] = {"index": vector.index, "label": vector.label}
+        for part in ("raw", "inputs", "outputs", "real"):
+            arrays: Arrays = getattr(vector, part)
+            entry[part] = {}
+            for place, (name, array) in enumerate(arrays.items()):
+                path = f"{number:02d}-{part}-{place}.bin"
+                little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
+                files[f"{FOLDER}/{path}"] = little.tobytes()
+                entry[part][name] = {
+                    "file": path, "dtype": array.dtype.name, "shape": list(array.shape)
+                }  # fmt: skip
+        vectors.append(entry)
+    index = {
+        "schema": SCHEMA,
+        "data": golden.data,
+        "data_sha256": golden.data_sha256,
+        "tolerances": dict(golden.tolerances),
+        "vectors": vectors,
+    }
+    return {
+        INDEX: (json_text(index, indent=1) + "\n").encode(),
+        **files,
+    }
+
+
+_Dtype = Annotated[str, Meta(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]
+_Length = Annotated[int, Meta(ge=0, lt=1 << 31)]
+
+
+@dataclass(frozen=True)
+class _ArrayEntry:
+    file: str
+    dtype: _Dtype
+    shape: Annotated[tuple[_Length, ...], Meta(max_length=32)]
+
+
+@dataclass(frozen=True)
+class _VectorEntry:
+    index: Count
+    label: int | None
+    raw: Mapping[str, _ArrayEntry]
+    inputs: Mapping[str, _ArrayEntry]
+    outputs: Mapping[str, _ArrayEntry]
+    real: Mapping[str, _ArrayEntry]
+
+
+@dataclass(frozen=True)
+class _Index:
+    schema: Annotated[str, Meta(pattern=rf"^{SCHEMA}\Z")]
+    data: str
+    data_sha256: Sha256
+    tolerances: Mapping[str, Annotated[float, Meta(ge=0)]]
+    vectors: Annotated[tuple[_VectorEntry, ...], Meta(min_length=1, max_length=MOST)]
+
+
+def read_golden(files: Files) -> Golden:
+    """The vectors of a package; whether they are of its model, see `find_faults`.
+
+    Raises:
+        DamagedPackageError: they are missing, or not what they say.
+    """
+    if INDEX not in files:
+        raise DamagedPackageError(f"{INDEX} is missing.")
+    index = read_json(files[INDEX], _Index, INDEX)
+    vectors = tuple(
+        Vector(
+            entry.index,
+            entry.label,
+            *(_read_arrays(part, files)
+              for part in (entry.raw, entry.inputs, entry.outputs, entry.real)),
+        )
+        for entry in index.vectors
+    )  # fmt: skip
+    return Golden(index.data, index.data_sha256, vectors, index.tolerances)
+
+
+def _read_arrays(entries: Mapping[str, _ArrayEntry], files: Files) -> dict[str, NDArray[Any]]:
+    arrays = {}
+    for name, entry in entries.items():
+        path = f"{FOLDER}/{entry.file}"
+        dtype = np.dtype(entry.dtype)
+        size = math.prod(entry.shape) * dtype.itemsize
+        if path not in files or len(files[path]) != size:
+            raise DamagedPackageError(
+                f"{path} is not there with the {size:,} bytes that {INDEX} says of {name!r}."
+            )
+        little = np.frombuffer(files[path], dtype.newbyteorder("<"))
+        arrays[name] = little.astype(dtype).reshape(entry.shape)
+    return arrays
+
+
+def find_faults(golden: Golden, contract: Contract) -> list[str]:
+    """Why vectors prove nothing of a model, a sentence each; nothing when they do."""
+    inputs = {item.spec.name: item.spec for item in contract.inputs}
+    outputs = {item.spec.name: item.spec for item in contract.outputs}
+    wanted: dict[str, Mapping[str, TensorSpec | None]] = {
+        "raw": dict.fromkeys(inputs),
+        "inputs": inputs,
+        "outputs": outputs,
+        "real": {name: replace(spec, dtype="float32") for name, spec in outputs.items()},
+    }
+    problems = []
+    for vector in golden.vectors:
+        found = [
+            fault
+            for part, specs in wanted.items()
+            for fault in _compare_with_specs(getattr(vector, part), specs, part)
+        ]
+        found = found or _compare_real(contract, vector)
+        problems += [f"sample {vector.index}: {fault}" for fault in found]
+    return problems or find_wide_tolerances(golden, contract)
+
+
+def _compare_with_specs(
+    arrays: Arrays, specs: Mapping[str, TensorSpec | None], part: str
+) -> Iterator[str]:
+    if set(arrays) != set(specs):
+        yield f"{part} are of {_names(arrays)}, but the model has {_names(specs)}"
+        return
+    for name, spec in specs.items():
+        array = arrays[name]
+        if spec is not None and (array.dtype.name, array.shape) != (spec.dtype, spec.shape):
+            yield (
+                f"{name!r} of {part} is {array.dtype} {show_shape(array.shape)}, not {spec.dtype} "
+                f"{show_shape(spec.shape)}"
+            )
+        elif part != "raw" and not np.isfinite(array).all():
+            yield f"{name!r} of {part} has values that are not finite"
+
+
+def _names(items: Iterable[str]) -> str:
+    return ", ".join(map(repr, items)) or "nothing"
+
+
+def _compare_real(contract: Contract, vector: Vector) -> list[str]:
+    return [
+        f"{name!r} in real units is not what its integers stand for"
+        for name, array in real_values(contract, vector.outputs).items()
+        if not np.allclose(vector.real[name], array, rtol=1e-6, atol=0)
+    ]
+
+
+def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
+    """Tolerances that would accept almost anything, or are of other outputs, a sentence each."""
+    outputs = {item.spec.name: item.spec for item in contract.outputs}
+    if set(golden.tolerances) != set(outputs):
+        return [f"tolerances are of {_names(golden.tolerances)}, not of {_names(outputs)}"]
+    problems = []
+    for name, spec in outputs.items():
+        if spec.scales:
+            limits = np.iinfo(spec.dtype)
+            reach = float(limits.max) - float(limits.min)
+        else:
+            reach = max(
+                float(np.abs(vector.outputs[name].astype(np.float64)).max(initial=0))
+                for vector in golden.vectors
+            )
+        least = 0.0 if spec.dtype == "float32" else 1.0
+        most = least + _MOST_SHARE * reach
+        if not golden.tolerances[name] <= most:
+            problems.append(
+                f"the tolerance {golden.tolerances[name]:g} of output {name!r} would accept almost "
+                f"anything: at most {most:g} tells something"
+            )
+    return problems
+
+
+def check_vector(wanted: Vector, given: Arrays, tolerances: Mapping[str, float]) -> list[str]:
+    """What is wrong with a machine's outputs, a sentence each; nothing when all are within.
+
+    Raises:
+        DataError: an output is missing, or has another dtype or shape.
+    """
+    problems = []
+    for name, expected in wanted.outputs.items():
+        own = given.get(name)
+        if own is None or own.shape != expected.shape or own.dtype != expected.dtype:
+            raise DataError(f"Output {name!r} is not the {expected.dtype} array that was expected.")
+        apart = difference(expected, own)
+        largest = float(apart.max(initial=0))
+        if not largest <= tolerances[name]:
+            steps = "" if expected.dtype.kind == "f" else " steps"
+            problems.append(
+                f"sample {wanted.index}, output {name!r}: {np.count_nonzero(apart)} of "
+                f"{apart.size} values differ, by up to {largest:g}{steps} "
+                f"({tolerances[name]:g} are accepted)"
+            )
+    return problems
+
+
+def prepare(contract: Contract, vector: Vector) -> dict[str, NDArray[Any]]:
+    """The input tensors made again from the raw sample, as generated code makes them.
+
+    Raises:
+        DataError: the raw sample does not fit.
+    """
+    specs: Sequence[Any] = [item.spec for item in contract.inputs]
+    declared = tuple(
+        item.preprocessing for item in contract.inputs if item.preprocessing is not None
+    )
+    opened = open_samples(
+        {name: array[np.newaxis] for name, array in vector.raw.items()}, specs, declared
+    )
+    (sample,) = opened.iterate()
+    return {
+        spec.name: quantmath.quantize(sample.inputs[spec.name][np.newaxis], spec) for spec in specs
+    }

@@ -1,0 +1,1 @@
+"""`edgeq verify`: whether a package is what was measured."""

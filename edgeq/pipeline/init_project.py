@@ -1,0 +1,232 @@
+"""The `edgeq.toml` that `edgeq init` writes for a model: what can be told from it is filled in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeq.accuracy.inference import read_interface
+from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.training.learned_ranges import trained_granularity
+from edgeq.errors import DataError, UsageError
+from edgeq.escaping import printable, toml_string
+from edgeq.files import scratch
+from edgeq.values import ConvertOptions, TensorSpec
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a model tells about itself.
+
+    Attributes:
+        kind: of the file, for people.
+        preprocess: `--preprocess` texts, declared or carried by the file.
+        trained: granularity of quantization-aware training, None without.
+    """
+
+    kind: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: tuple[str, ...]
+    trained: str | None
+
+
+def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> Outline:
+    """Read a model; one of a framework is lowered to float for it.
+
+    Args:
+        preprocess: `--preprocess` texts of the user.
+        options: how to read it.
+
+    Raises:
+        UsageError: `preprocess` means nothing.
+        EdgeqError: it cannot be read.
+    """
+    kind = identify(model)
+    if kind == "tflite":
+        lower.adopt(model, options)  # refuses what is no float model
+    with scratch.folder() as folder:
+        path = float_tflite(model, folder, options)
+        interface = read_interface(path)
+        carried = read_preprocessing(path)
+    parse_preprocessing(preprocess, interface.inputs)
+    return Outline(
+        KINDS[kind],
+        interface.inputs,
+        interface.outputs,
+        tuple(preprocess) or carried,
+        trained_granularity(model),
+    )
+
+
+def write_outline(
+    outline: Outline,
+    model: Path,
+    folder: Path,
+    *,
+    data: str | None,
+    test_data: str | None,
+    options: ConvertOptions,
+) -> str:
+    """The file's text.
+
+    Args:
+        model: as the user named it.
+        folder: of the file, where its paths start from.
+        data: path or "module:function" of the representative dataset, if it is known.
+        test_data: likewise, of the labelled one.
+        options: how the model is read.
+
+    Raises:
+        DataError: data that is not there.
+    """
+    lines = [
+        "# What edgeq does with this model: edgeq run",
+        "# Every key: docs/project.md of edgeq. Paths start from the folder of this file.",
+        "",
+        *_model_lines(outline, _relative(model, folder), options),
+        "",
+        *_data_lines(outline, _place(data, folder), _place(test_data, folder)),
+        "",
+        *_REST.splitlines(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _model_lines(outline: Outline, source: str, options: ConvertOptions) -> list[str]:
+    lines = [
+        f"# {outline.kind}",
+        *(f"#   {side}  {_tell(spec)}" for side, specs in (("input ", outline.inputs),
+          ("output", outline.outputs)) for spec in specs),
+        "[model]",
+        f"source = {_quote(source)}",
+        f"output = {_quote(f'build/{Path(source).stem}.tflite')}"
+        "  # everything else is written beside it",
+    ]  # fmt: skip
+    if outline.trained is not None:
+        lines += [
+            "# It was trained quantization-aware: name the FP32 model that it was made from.",
+            '# baseline = "original.keras"',
+            f"granularity = {_quote(outline.trained)}",
+        ]
+    else:
+        lines += [
+            'scheme = "int8"      # or dynamic, fp16, int16x8, fp32',
+            'effort = "balanced"  # or fast, best',
+            '# io = "float32"     # inputs and outputs; int8 by default',
+        ]
+    return lines + _reading_lines(options)
+
+
+def _reading_lines(options: ConvertOptions) -> list[str]:
+    """What the user had to say to have the model read."""
+    lines = []
+    if options.batch is not None:
+        lines.append(f"batch = {options.batch or _quote('dynamic')}")
+    if options.input_shapes:
+        shapes = ", ".join(
+            f"{_quote(name)} = {list(sizes)}" for name, sizes in options.input_shapes
+        )
+        lines.append(f"input_shape = {{ {shapes} }}")
+    if options.signature is not None:
+        lines.append(f"signature = {_quote(options.signature)}")
+    if options.custom_objects:
+        lines.append(f"custom_objects = {_quote_all(options.custom_objects)}")
+    if options.trusted:
+        lines.append("unsafe_deserialization = true")
+    if options.layout != "source":
+        lines.append(f"layout = {_quote(options.layout)}")
+    for key in ("torch_python", "onnx_python"):
+        if (value := getattr(options, key)) is not None:
+            lines.append(f"{key} = {_quote(value)}")
+    return lines
+
+
+def _data_lines(outline: Outline, data: str | None, test_data: str | None) -> list[str]:
+    needs = "not needed: the model brings its ranges along"
+    if outline.trained is None:
+        needs = "some hundred real samples, as they reach the application"
+    lines = [
+        "[data]",
+        "# .npz, .npy, .csv, a folder of images (or of class folders), or package.module:function",
+        f"{_or_comment('calibration', data, 'samples.npz')}  # {needs}",
+        f"{_or_comment('test', test_data, 'test.npz')}  # labelled samples, others than those",
+        "# From such a sample to an input: scale, offset, mean, std, resize, channels, or a family",
+        "# of keras.applications, such as mobilenet_v2. It travels in the .tflite.",
+    ]
+    if outline.preprocess:
+        return [*lines, f"preprocess = {_quote_all(outline.preprocess)}"]
+    return [*lines, '# preprocess = ["scale=1/255"]']
+
+
+def _or_comment(key: str, value: str | None, example: str) -> str:
+    return f"# {key} = {_quote(example)}" if value is None else f"{key} = {_quote(value)}"
+
+
+_REST = """\
+# [tune]  # instead of one conversion: search for the fastest model inside a budget
+# max_drop = 0.5
+
+[run]
+devices = ["local"]  # or pi@raspberrypi.local, adb, a name from [devices.NAME]
+threads = 1
+
+# [devices.pi4]
+# address = "ssh://pi@raspberrypi.local"
+
+[policy]  # decides over the exit status: 0 kept, 3 missed, 4 cannot be told
+max_drop_points = 1.0  # accuracy lost against FP32: its whole 95 % interval must keep this,
+                       # which takes about a thousand test samples
+# drop_must_be = "not-disproven"  # a few will do, but a small loss may go unseen
+max_float_islands = 0  # float operators left inside
+# max_size = "300 kB"
+# runs_on = "2.14"  # the oldest TensorFlow Lite that must load it
+
+# [policy.devices.local]
+# max_p50_ms = 12
+
+# [package]  # for a release build, when the gate passes
+# targets = ["android"]  # or ios, c, python
+# release = "1.0.0"
+# labels = "labels.txt"  # names of the classes, one in each line"""
+
+
+def _tell(spec: TensorSpec) -> str:
+    return f"{printable(spec.name)}: {show_shape(spec.shape)} {spec.dtype}"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    if path.is_absolute():
+        return str(path)
+    return os.path.relpath(path, folder)
+
+
+def _place(source: str | None, folder: Path) -> str | None:
+    if source is None:
+        return None
+    if Path(source).exists():
+        return _relative(Path(source), folder)
+    if is_function_reference(source):
+        return source
+    raise DataError(f"There is no file or folder {source}.", hint="Leave it out for now.")
+
+
+def _quote(text: str) -> str:
+    try:
+        return toml_string(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text} is not named in UTF-8, which edgeq.toml is written in.", hint="Rename it."
+        ) from error
+
+
+def _quote_all(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quote, texts))}]"

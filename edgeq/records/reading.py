@@ -1,0 +1,239 @@
+"""Records: what every measuring verb writes, read back as the values they were.
+
+A record is a JSON object. Its envelope says what it is (`schema`, `kind`), where it comes from
+(`provenance`) and whether it can be trusted (`validity`, `reason_codes`); the rest is the verb's
+result, field by field as in `edgeq.values`. The JSON Schema of all of it, `record.schema.json`, is
+made from those classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet
+from edgeq.errors import RecordError
+from edgeq.files import storage
+from edgeq.files.reading import read_file
+from edgeq.issues import is_known, judge
+from edgeq.values import (
+    BenchResult,
+    Checkup,
+    Comparison,
+    Conversion,
+    DataRef,
+    DebugReport,
+    Evaluation,
+    FileRef,
+    GateResult,
+    Inspection,
+    Profile,
+    Provenance,
+    Tuning,
+)
+
+SCHEMA_PREFIX = "edgeq.record/"
+MOST_BYTES = 1 << 30
+NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What `edgeq eval` found, model by model."""
+
+    evaluations: Annotated[tuple[Evaluation, ...], msgspec.Meta(min_length=1)]
+
+
+# What a record of each kind holds.
+KINDS: dict[str, type] = {
+    "convert": Conversion,
+    "tune": Tuning,
+    "bench": BenchResult,
+    "eval": Evaluations,
+    "compare": Comparison,
+    "debug": DebugReport,
+    "profile": Profile,
+    "parity": Parity,
+    "doctor": Checkup,
+    "gate": GateResult,
+    "inspect": Inspection,
+}
+# The same run on several devices; an entry's result is the verb's own.
+FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record.
+
+    Attributes:
+        path: as the user wrote it.
+        sha256: of the file's bytes.
+        kind: a key of `KINDS`, or one of `FLEET_KINDS`.
+        provenance: None in records of before 0.1.0.
+        validity: "valid", "degraded" or "invalid".
+        reason_codes: why, codes of `issues.ISSUE_KINDS`; notes are among them.
+        value: of the kind's class; a `Fleet` of results for several devices.
+    """
+
+    path: str
+    sha256: str
+    kind: str
+    provenance: Provenance | None
+    validity: str
+    reason_codes: tuple[str, ...]
+    value: Any
+
+
+def read_record(path: Path) -> Record:
+    """Read a record file.
+
+    Raises:
+        RecordError: unreadable, cut short, no record, of a schema newer than this edgeq knows, or
+            with a field that is missing or of another type.
+    """
+    return parse_record(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a record's file.
+
+    Raises:
+        RecordError: they cannot be read.
+    """
+    try:
+        return read_file(path, MOST_BYTES)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def parse_record(content: bytes, shown_as: str) -> Record:
+    """A record from its bytes; see `read_record`."""
+    plain = _parse_json(content, shown_as)
+    _require_schema(plain, shown_as)
+    kind = str(plain.get("kind"))
+    if kind not in KINDS and kind not in FLEET_KINDS:
+        known = ", ".join((*KINDS, *FLEET_KINDS))
+        raise RecordError(f"{shown_as} is a record of the unknown kind {kind!r}; known: {known}.")
+    try:
+        value = _read_body(kind, plain)
+        _require_64_bits(value)
+        provenance = msgspec.convert(plain.get("provenance"), Provenance | None)
+    except ValueError as error:  # also texts that are none, as "\\ud800"
+        raise RecordError(
+            f"{shown_as} is no {kind} record that this edgeq can read: {error}.",
+            hint="Make it again with this edgeq, or upgrade edgeq when the record is newer.",
+        ) from error
+    issues = storage.find_issues(value)
+    unknown = next((issue.code for issue in issues if not is_known(issue)), None)
+    if unknown is not None:
+        raise RecordError(
+            f"{shown_as} has the code {unknown!r}, which this edgeq does not know.",
+            hint="Upgrade edgeq: pip install -U edgeq",
+        )
+    return Record(
+        path=shown_as,
+        sha256=hashlib.sha256(content).hexdigest(),
+        kind=kind,
+        provenance=provenance,
+        validity=judge(issues),
+        reason_codes=tuple(dict.fromkeys(issue.code for issue in issues)),
+        value=value,
+    )
+
+
+def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
+    try:
+        plain = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{shown_as} is no record: it is no text.") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(
+            f"{shown_as} is no record: it is no JSON, or was cut short ({error})."
+        ) from error
+    if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA_PREFIX):
+        raise RecordError(
+            f"{shown_as} is no edgeq record: it has no schema {SCHEMA_PREFIX}N.",
+            hint="Records are what convert writes beside the model and -o writes elsewhere.",
+        )
+    return plain
+
+
+def _require_64_bits(value: Any) -> None:
+    """JSON has whole numbers of any length, which neither a float nor a database would take.
+
+    Raises:
+        ValueError: there is one.
+    """
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
+            raise ValueError("a whole number has more than 64 bits")
+        if dataclasses.is_dataclass(item):
+            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+        elif isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, tuple) and item and not isinstance(item[0], (float, str)):
+            pending += item
+
+
+def _require_schema(plain: Mapping[str, Any], shown_as: str) -> None:
+    number = str(plain["schema"]).removeprefix(SCHEMA_PREFIX)
+    if not re.fullmatch(r"[1-9]\d{0,5}", number):
+        raise RecordError(f"{shown_as} has the schema {plain['schema']!r}, which is none.")
+    if int(number) > NEWEST:
+        raise RecordError(
+            f"{shown_as} has the schema {plain['schema']}, and this edgeq reads "
+            f"{storage.RECORD_SCHEMA} and older.",
+            hint="Upgrade edgeq: pip install -U edgeq",
+        )
+
+
+def _read_body(kind: str, plain: Mapping[str, Any]) -> Any:
+    if kind in KINDS:
+        return msgspec.convert(plain, KINDS[kind], strict=False)  # infinities are texts
+    fleet = msgspec.convert(plain, Fleet, strict=False)
+    own = KINDS[kind.removeprefix("fleet-")]
+    inner: Any = tuple[Evaluation, ...] if own is Evaluations else own
+    entries = tuple(
+        entry
+        if entry.result is None
+        else replace(entry, result=msgspec.convert(entry.result, inner, strict=False))
+        for entry in fleet.entries
+    )
+    return replace(fleet, entries=entries)
+
+
+def find_files(value: Any) -> Iterator[FileRef | DataRef]:
+    """All files and data sets anywhere in a result, in the order of its fields."""
+    if isinstance(value, (FileRef, DataRef)):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from find_files(getattr(value, field.name))
+    elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
+        for item in value:
+            yield from find_files(item)
+
+
+def read_all(paths: Sequence[Path]) -> tuple[Record, ...]:
+    """Several record files, each once.
+
+    Raises:
+        RecordError: see `read_record`.
+    """
+    found: dict[str, Record] = {}
+    for path in paths:
+        record = read_record(path)
+        found.setdefault(record.sha256, record)
+    return tuple(found.values())

@@ -1,0 +1,1 @@
+"""The `.tflite` format and its arithmetic: flatbuffers, operators, affine quantization."""

@@ -1,0 +1,394 @@
+"""Reading and writing `.tflite` flatbuffers through the schema that ships with LiteRT."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.errors import SourceError
+from edgeq.files.reading import read_file
+from edgeq.tflite import operator_releases, quantmath
+from edgeq.values import TensorSpec
+
+IDENTIFIER = b"TFL3"
+release = operator_releases.release
+
+# A flatbuffer is addressed with signed 32-bit offsets.
+MAX_BYTES = 2**31 - 1
+
+
+def schema() -> Any:
+    """The generated schema module (imported late: it costs 50 ms)."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@cache
+def operator_names() -> dict[int, str]:
+    """Builtin operator code to its name, e.g. 3 to "CONV_2D"."""
+    return {code: name for name, code in vars(schema().BuiltinOperator).items() if name.isupper()}
+
+
+@cache
+def dtype_names() -> dict[int, str]:
+    """Tensor type code to its numpy name, e.g. 9 to "int8"; the schema's in small letters."""
+    return {
+        code: name.lower() for name, code in vars(schema().TensorType).items() if name.isupper()
+    }
+
+
+@cache
+def dtype_code(name: str) -> int:
+    """Numpy name to tensor type code, the inverse of `dtype_names`."""
+    return next(code for code, known in dtype_names().items() if known == name)
+
+
+def parse(content: bytes, shown_as: str) -> Any:
+    """A flatbuffer as a mutable `ModelT` tree.
+
+    Args:
+        content: the file's bytes.
+        shown_as: the path to name in an error.
+
+    Raises:
+        SourceError: empty, too short, of another format, or damaged.
+    """
+    if not content:
+        raise SourceError(f"{shown_as} is empty.", hint="Export or copy the model again.")
+    if content[4:8] != IDENTIFIER:
+        raise SourceError(
+            f"{shown_as} is not a TensorFlow Lite model: bytes 4 to 8 are {content[4:8]!r} "
+            f"instead of {IDENTIFIER!r}."
+        )
+    try:
+        model = schema().ModelT.InitFromPackedBuf(content, 0)
+        _bring_inside(model, content)
+        _check_references(model)
+    except _DAMAGE as error:
+        raise SourceError(
+            f"{shown_as} is damaged or cut short.", hint="Copy the model again.", details=str(error)
+        ) from error
+    return model
+
+
+# What the generated reader raises when an offset or a length points outside the buffer.
+_DAMAGE = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def _bring_inside(model: Any, content: bytes) -> None:
+    """Buffers that lie behind the flatbuffer, as writers of large models put them, as its own."""
+    for buffer in model.buffers or ():
+        if (buffer.offset or 0) > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+
+
+def _check_references(model: Any) -> None:
+    """Every index in the tree points at something, so that later readers need no checks."""
+    if not model.subgraphs:
+        raise ValueError("it has no subgraph")
+    buffers, codes = len(model.buffers or ()), len(model.operatorCodes or ())
+    for graph in model.subgraphs:
+        graph.tensors = graph.tensors if graph.tensors is not None else []
+        graph.operators = graph.operators if graph.operators is not None else []
+        count = len(graph.tensors)
+        _require("input or output", (*indices(graph.inputs), *indices(graph.outputs)), count)
+        _require("buffer of a tensor", [tensor.buffer for tensor in graph.tensors], buffers)
+        for tensor in graph.tensors:
+            if tensor.type not in dtype_names():
+                raise ValueError(f"a tensor has the unknown type {tensor.type}")
+            own = tensor.quantization
+            if own is not None and _count(own.scale) != _count(own.zeroPoint):
+                raise ValueError("a tensor has not as many zero points as scales")
+        _require("code", [operator.opcodeIndex for operator in graph.operators], codes)
+        for item in graph.operators:
+            own = (*indices(item.inputs), *indices(item.outputs), *indices(item.intermediates))
+            _require("tensor of an operator", own, count, least=-1)
+    _require("buffer of metadata", [entry.buffer for entry in model.metadata or ()], buffers)
+    for signature in model.signatureDefs or ():
+        _require("subgraph of a signature", [signature.subgraphIndex], len(model.subgraphs))
+        entries = (*(signature.inputs or ()), *(signature.outputs or ()))
+        count = len(model.subgraphs[signature.subgraphIndex].tensors)
+        _require("tensor of a signature", [entry.tensorIndex for entry in entries], count)
+
+
+def _count(vector: Any) -> int:
+    return 0 if vector is None else len(vector)
+
+
+def _require(what: str, found: Sequence[int], count: int, least: int = 0) -> None:
+    for index in found:
+        if not least <= index < count:
+            raise ValueError(f"{what}: {index} of {count}")
+
+
+def read(path: Path) -> Any:
+    """A `.tflite` file as a mutable `ModelT` tree.
+
+    Raises:
+        SourceError: missing, unreadable or damaged.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
+        content = read_file(path, MAX_BYTES)
+    except OSError as error:
+        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
+    return parse(content, str(path))
+
+
+def serialize(model: Any) -> bytes:
+    """A `ModelT` tree as the bytes of a `.tflite` file; the same tree gives the same bytes."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def indices(vector: Any) -> tuple[int, ...]:
+    """A tensor index vector as plain integers; an absent vector is empty."""
+    return () if vector is None else tuple(int(index) for index in vector)
+
+
+def text(value: Any) -> str:
+    """A flatbuffer string, which may be bytes, None or not UTF-8, as text."""
+    if value is None:
+        return ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """Name of an operator: builtin, or a custom operator's own."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    if code.customCode is not None:
+        return text(code.customCode)
+    # Files older than 2020 hold the code in one byte, newer ones in both fields.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return operator_names().get(number, f"BUILTIN_{number}")
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    """Whether a tensor's data is stored in the file."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def constant(model: Any, tensor: Any) -> NDArray[np.generic]:
+    """The stored values of a constant tensor, in its shape and dtype (read-only); INT4 as int8."""
+    raw = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    if dtype_names()[tensor.type] == "int4":
+        return quantmath.unpack_int4(raw)[: math.prod(indices(tensor.shape))].reshape(
+            indices(tensor.shape)
+        )
+    values = raw.view(np.dtype(dtype_names()[tensor.type]))
+    return values.reshape(indices(tensor.shape))
+
+
+def metadata(model: Any, name: str) -> bytes | None:
+    """Content of a metadata entry, None when the model carries none of that name."""
+    for entry in model.metadata or ():
+        if text(entry.name) == name and 0 <= entry.buffer < len(model.buffers):
+            data = model.buffers[entry.buffer].data
+            return None if data is None else bytes(bytearray(data))
+    return None
+
+
+def set_metadata(model: Any, name: str, content: bytes) -> None:
+    """Add or replace a metadata entry in the tree."""
+    kit = schema()
+    buffer = kit.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    for entry in model.metadata or ():
+        if text(entry.name) == name:
+            model.buffers[entry.buffer] = buffer
+            return
+    entry = kit.MetadataT()
+    entry.name, entry.buffer = name, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+
+
+def add_opcode(tree: Any, name: str, version: int = 1) -> int:
+    """Index of a builtin operator in the table of codes, added when it is not there."""
+    number = next(code for code, known in operator_names().items() if known == name)
+    for index, known in enumerate(tree.operatorCodes):
+        if known.builtinCode == number and known.version == version and known.customCode is None:
+            return index
+    opcode = schema().OperatorCodeT()
+    opcode.builtinCode, opcode.version = number, version
+    opcode.deprecatedBuiltinCode = min(number, 127)
+    tree.operatorCodes.append(opcode)
+    return len(tree.operatorCodes) - 1
+
+
+def add_buffer(tree: Any, values: NDArray[Any]) -> int:
+    """Index of a new buffer with these values.
+
+    Changing a buffer in place would change every tensor that shares it.
+    """
+    buffer = schema().BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    tree.buffers.append(buffer)
+    return len(tree.buffers) - 1
+
+
+def add_constant(tree: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
+    """Index of a new constant tensor."""
+    tensor = schema().TensorT()
+    tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
+    tensor.type, tensor.buffer = dtype_code(values.dtype.name), add_buffer(tree, values)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def compact(tree: Any) -> None:
+    """Store equal constants once and empty the buffers that nothing uses any more.
+
+    Unrolled recurrent layers repeat their weights at every step, and quantizers write each copy.
+    """
+    first: dict[bytes, int] = {}
+    used = {0} | {int(entry.buffer) for entry in tree.metadata or ()}
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            if is_constant(tree, tensor) and not tensor.isVariable:
+                content = np.asarray(tree.buffers[tensor.buffer].data, np.uint8).tobytes()
+                tensor.buffer = first.setdefault(content, tensor.buffer)
+            used.add(tensor.buffer)
+    for index, buffer in enumerate(tree.buffers):
+        if index not in used:
+            buffer.data = None
+    for number, graph in enumerate(tree.subgraphs):
+        _merge_constants(tree, number, graph)
+
+
+def _merge_constants(tree: Any, number: int, graph: Any) -> None:
+    """One tensor for constants that agree in everything but the name.
+
+    Each copy of a filter also repeats its scales and zero points.
+    """
+    first: dict[tuple[Any, ...], int] = {}
+    kept: list[Any] = []
+    place: dict[int, int] = {-1: -1}
+    own = {*indices(graph.inputs), *indices(graph.outputs)}
+    for index, tensor in enumerate(graph.tensors):
+        key: tuple[Any, ...] = (index,)
+        if is_constant(tree, tensor) and not tensor.isVariable and index not in own:
+            spec = tensor_spec(tensor, "")
+            axis = 0 if tensor.quantization is None else tensor.quantization.quantizedDimension
+            key = (tensor.buffer, spec, indices(tensor.shape), axis, tensor.sparsity is None)
+        if key not in first:
+            first[key] = len(kept)
+            kept.append(tensor)
+        place[index] = first[key]
+    graph.tensors = kept
+
+    def moved(vector: Any) -> Any:
+        return None if vector is None else np.array([place[i] for i in indices(vector)], np.int32)
+
+    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    for operator in graph.operators:
+        operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
+        operator.intermediates = moved(operator.intermediates)
+    for signature in tree.signatureDefs or ():
+        if signature.subgraphIndex == number:
+            for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
+                entry.tensorIndex = place[int(entry.tensorIndex)]
+
+
+def min_runtime_version(model: Any) -> str | None:
+    """Oldest TensorFlow Lite release that can run the file; None where it does not say.
+
+    What the converter wrote, or newer: some quantizers left the float model's figure in the file.
+    """
+    raw = metadata(model, "min_runtime_version")
+    stated = (raw or b"").rstrip(b"\0").decode("ascii", "replace") or None
+    operators = [(operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
+                 for graph in model.subgraphs for item in graph.operators or ()]  # fmt: skip
+    return None if stated is None else operator_releases.at_least(stated, operators)
+
+
+def require_runtime(tree: Any, version: str) -> None:
+    """Raise the minimum runtime version that the file states; never lower it."""
+    needed = max(min_runtime_version(tree) or version, version, key=release)
+    set_metadata(tree, "min_runtime_version", needed.encode().ljust(16, b"\0"))
+
+
+def tensor_spec(tensor: Any, name: str) -> TensorSpec:
+    """A tensor's shape (-1 where dynamic), dtype and quantization as a value."""
+    parameters = tensor.quantization
+    scales = () if parameters is None or parameters.scale is None else parameters.scale
+    zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
+    return TensorSpec(
+        name=name,
+        shape=indices(tensor.shapeSignature) or indices(tensor.shape),
+        dtype=dtype_names()[tensor.type],
+        scales=tuple(float(scale) for scale in scales),
+        zero_points=tuple(int(point) for point in zero_points),
+    )
+
+
+def interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of the main subgraph, named by the signature where there is one.
+
+    The order is the subgraph's, which is the order the interpreter lists them in.
+    """
+    graph = model.subgraphs[0]
+    names: dict[str, dict[int, str]] = {"inputs": {}, "outputs": {}}
+    for signature in model.signatureDefs or ():
+        if signature.subgraphIndex == 0:
+            for side, known in names.items():
+                for entry in getattr(signature, side) or ():
+                    known.setdefault(int(entry.tensorIndex), text(entry.name))
+            break
+
+    def specs(side: str, vector: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            tensor_spec(
+                graph.tensors[index], names[side].get(index) or text(graph.tensors[index].name)
+            )
+            for index in indices(vector)
+        )
+
+    return specs("inputs", graph.inputs), specs("outputs", graph.outputs)
+
+
+def set_interface(model: Any, input_names: list[str], output_names: list[str]) -> None:
+    """Name the main subgraph's inputs and outputs and give it the signature "serving_default"."""
+    kit, graph = schema(), model.subgraphs[0]
+    signature = kit.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs = [
+        _map_tensor(kit, graph, index, name)
+        for index, name in zip(indices(graph.inputs), input_names, strict=True)
+    ]
+    signature.outputs = [
+        _map_tensor(kit, graph, index, name)
+        for index, name in zip(indices(graph.outputs), output_names, strict=True)
+    ]
+    model.signatureDefs = [signature]
+
+
+def _map_tensor(kit: Any, graph: Any, index: int, name: str) -> Any:
+    entry = kit.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    graph.tensors[index].name = name
+    return entry

@@ -1,0 +1,45 @@
+"""Files by their digest: what trials are made from, on this machine or on a worker elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from edgeq.files import scratch, storage
+
+
+class Store:
+    """A folder of files that are named by the SHA-256 of their content.
+
+    Args:
+        folder: made when it is not there.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, content: bytes) -> str:
+        """Keep some bytes; returns their digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = self.path(digest)
+        if not target.exists():
+            # Several workers of a machine share a store, so a file appears whole.
+            with scratch.file(target) as temporary:
+                temporary.write_bytes(content)
+                temporary.replace(target)
+        return digest
+
+    def adopt(self, path: Path) -> str:
+        """Take over a large file that was written into the store's own folder."""
+        digest = storage.hash_file(path)
+        path.replace(self.path(digest))
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Where a file is, or will be."""
+        return self.folder / digest
+
+    def read(self, digest: str) -> bytes:
+        """The content of a file."""
+        return self.path(digest).read_bytes()

@@ -1,0 +1,150 @@
+"""What recipes are made from: float models, ranges and plain INT8 files, each made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeq.conversion.plan import Job
+from edgeq.conversion.prepare import Prepared
+from edgeq.conversion.range_candidates import (
+    CalibratedModel,
+    RangeCandidate,
+    calibrated_models,
+    choose_corrections,
+    choose_statistics,
+    make_candidates,
+)
+from edgeq.converters.calibration.histograms import compact
+from edgeq.converters.corrections.correct import BEFORE
+from edgeq.converters.graph.mixed_precision import pair_operators
+from edgeq.converters.quantization import quantize
+from edgeq.tflite import flatbuffer
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.float_outputs import Part, Recording
+from edgeq.tuning.trial import Task
+from edgeq.values import FloatModel, Histogram, Ranges, Recipe
+
+_Key = tuple[str, bool, str]
+
+
+@dataclass(frozen=True)
+class _Base:
+    """An INT8 file to start from."""
+
+    model: FloatModel
+    ranges: Ranges
+    source: str
+    digest: str
+
+
+class Workshop:
+    """Makes tasks out of recipes.
+
+    Args:
+        ready: the calibrated float model.
+        recording: the samples of trials.
+
+    Raises:
+        QuantizationError: the quantizer refused the model.
+    """
+
+    def __init__(self, ready: Prepared, store: Store, recording: Recording):
+        self._ready, self.store, self.recording = ready, store, recording
+        self._wides: dict[_Key, str] = {}
+        self._bases: dict[_Key, _Base] = {}
+        self.corrections = self._allowed()
+        models = calibrated_models(
+            ready.job, ready.model, ready.plan, ready.run, self.corrections, ready.issues
+        )
+        self._statistics = {item.is_equalized: item.run.statistics for item in models}
+        for granularity in ("channel", "tensor"):
+            job = _with_granularity(ready.job, granularity)
+            for variant in self._candidates(job, models):
+                key = (variant.ranges.statistic, variant.is_equalized, granularity)
+                if key not in self._bases:
+                    self._bases[key] = self._base(variant)
+
+    @property
+    def later_corrections(self) -> tuple[str, ...]:
+        """Those made after quantization."""
+        return tuple(name for name in self.corrections if name not in BEFORE)
+
+    def plain_recipes(self) -> tuple[Recipe, ...]:
+        """One for each base, the simplest first."""
+        return tuple(Recipe(*key) for key in self._bases)
+
+    def task(self, recipe: Recipe, part: Part) -> Task:
+        """What it takes to try a recipe on some samples."""
+        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
+        base = self._bases[key]
+        return Task(
+            recipe=recipe,
+            source=base.source,
+            base=base.digest,
+            wide=self._wide(key) if recipe.int16 else "",
+            fits=self.recording.fits,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            labels=part.labels,
+            preprocessing=self._ready.preprocessing,
+            layout=self._ready.job.options.layout,
+        )
+
+    def ranges(self, recipe: Recipe) -> Ranges:
+        """The ranges that a recipe starts from."""
+        return self._bases[recipe.statistic, recipe.is_equalized, recipe.granularity].ranges
+
+    def histograms(self, recipe: Recipe) -> tuple[Histogram, ...]:
+        """Of the tensors of the float model that a recipe starts from."""
+        return compact(self._statistics[recipe.is_equalized], self.ranges(recipe))
+
+    def names(self, recipe: Recipe) -> list[str]:
+        """Names of the first outputs of all operators, in execution order."""
+        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
+        tree = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        tensors = tree.subgraphs[0].tensors
+        return [
+            flatbuffer.text(tensors[operator.outputs[0]].name)
+            for operator in tree.subgraphs[0].operators
+        ]
+
+    def with_kernels(self, recipe: Recipe) -> frozenset[str]:
+        """Names of the operators that have 16x8 kernels."""
+        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
+        real = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        wide = flatbuffer.parse(self.store.read(self._wide(key)), "the 16x8 model")
+        int16, graph = flatbuffer.dtype_code("int16"), wide.subgraphs[0]
+        twins = pair_operators(real, wide)
+        return frozenset(
+            flatbuffer.text(real.subgraphs[0].tensors[operator.outputs[0]].name)
+            for operator in real.subgraphs[0].operators
+            if id(operator) in twins and graph.tensors[twins[id(operator)].outputs[0]].type == int16
+        )
+
+    def _allowed(self) -> tuple[str, ...]:
+        job = self._ready.job
+        return choose_corrections(job, self._ready.model, self._ready.plan, self._ready.issues)
+
+    def _candidates(self, job: Job, models: tuple[CalibratedModel, ...]) -> list[RangeCandidate]:
+        statistics = choose_statistics(job, self._ready.model, self._ready.plan)
+        plain = make_candidates(job, models[:1], statistics, (), self._ready.issues)
+        if not self.corrections:
+            return plain
+        return plain + make_candidates(job, models, statistics, self.corrections, [])
+
+    def _base(self, variant: RangeCandidate) -> _Base:
+        source = self.store.put(Path(variant.model.file.path).read_bytes())
+        digest = self.store.put(variant.content)
+        return _Base(variant.model, variant.ranges, source, digest)
+
+    def _wide(self, key: _Key) -> str:
+        if key not in self._wides:
+            base, job = self._bases[key], self._ready.job
+            made = quantize.quantize_twin(base.model, base.ranges, key[2], job.process, job.folder)
+            self._wides[key] = self.store.put(made)
+        return self._wides[key]
+
+
+def _with_granularity(job: Job, granularity: str) -> Job:
+    return replace(job, options=replace(job.options, granularity=granularity))

@@ -1,0 +1,28 @@
+"""Bounds of fields: msgspec applies them when a record is read, and the JSON Schema shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(gt=0)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+# In Python, $ alone would take a line break behind the word.
+Judgement = Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell)$(?!\n)")]
+SchemeName = Annotated[
+    str,
+    Meta(pattern=r"^(int8|dynamic|fp16|int16x8|weight-only-int8|weight-only-int4|fp32)$(?!\n)"),
+]
+Severity = Annotated[str, Meta(pattern=r"^(error|warning|note)$(?!\n)")]
+Validity = Annotated[str, Meta(pattern=r"^(valid|degraded|invalid)$(?!\n)")]
+Verdict = Annotated[str, Meta(pattern=r"^(ship|check|no)$(?!\n)")]
+SOME = Meta(min_length=1)
+
+
+def require(condition: bool, what: str) -> None:
+    """Raise ValueError unless the condition holds: one field depends on another."""
+    if not condition:
+        raise ValueError(what)

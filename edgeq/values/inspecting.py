@@ -1,0 +1,91 @@
+"""What a file contains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeq.values.bounds import require
+from edgeq.values.conversion import Certificate
+from edgeq.values.files import FileRef
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """A tensor of a `.tflite`, as the file has it.
+
+    Attributes:
+        subgraph: its number.
+        index: in the subgraph.
+        shape: -1 where dynamic.
+        scales: how many; 0 when it is not quantized.
+        lowest_scale, highest_scale: None without scales.
+        zero_points: the distinct ones, ascending.
+        constant_bytes: of its stored values, None when an operator or the caller makes it.
+    """
+
+    subgraph: int
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scales: int
+    lowest_scale: float | None
+    highest_scale: float | None
+    zero_points: tuple[int, ...]
+    constant_bytes: int | None
+
+
+@dataclass(frozen=True)
+class SignatureReport:
+    """A signature: the names by which a caller knows inputs and outputs.
+
+    Attributes:
+        inputs, outputs: (name, name of the tensor).
+    """
+
+    key: str
+    subgraph: int
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MetadataReport:
+    """An entry of a file's metadata.
+
+    Attributes:
+        text: its content where it is short and readable, else None.
+    """
+
+    name: str
+    size_bytes: int
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is inside a `.tflite`.
+
+    Attributes:
+        description: that the tool which made it left there.
+        operator_bytes: of the constants that each operator of the certificate reads, in its order;
+            a constant counts where it is read first.
+        unused_bytes: constants that no operator reads.
+        structure_bytes: the rest of the file: operators, names, scales, metadata.
+    """
+
+    model: FileRef
+    description: str
+    certificate: Certificate
+    operator_bytes: tuple[int, ...]
+    tensors: tuple[TensorReport, ...]
+    signatures: tuple[SignatureReport, ...]
+    metadata: tuple[MetadataReport, ...]
+    unused_bytes: int
+    structure_bytes: int
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.operator_bytes) == len(self.certificate.operators),
+            "every operator needs the size of its constants",
+        )

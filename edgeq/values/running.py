@@ -1,0 +1,397 @@
+"""Machines, and what models do on them: latency, memory, energy, health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from edgeq.values.bounds import SOME, Milliseconds, Severity, Validity
+from edgeq.values.files import FileRef, Issue
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """A TensorFlow Lite runtime: name "ai-edge-litert", "tflite-runtime" or "tensorflow"."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class CoreKind:
+    """Cores of one kind.
+
+    Attributes:
+        numbers: of the cores, as the kernel counts them.
+        capacity: relative to the machine's fastest core at its highest clock, which has 1024.
+        max_mhz: highest clock.
+    """
+
+    numbers: tuple[int, ...]
+    capacity: int | None
+    max_mhz: float | None
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the agent found on the machine it ran on; None where it could not tell.
+
+    Attributes:
+        device: the name the user gave, e.g. "local".
+        system: e.g. "Linux 6.1.0".
+        machine: e.g. "x86_64", "aarch64".
+        cpu_model: e.g. "Cortex-A72".
+        core_count: cores this process may use.
+        memory_bytes: physical memory.
+        governor: CPU frequency governor of core 0.
+        python: version of the interpreter that ran the agent; None for a phone without one, whose
+            shell told the rest.
+        runtimes: those importable there.
+        release: name and release of the operating system, e.g. "Debian GNU/Linux 12 (bookworm)".
+        emulator: who emulates the processor, None when nothing tells of one.
+        cpu_features: those that inference gains from, as the kernel names them.
+        core_kinds: the cores this process may use, the slowest kind first.
+        available_bytes: memory that a new process can have without swapping.
+        scratch_folder: where temporary files go.
+        scratch_bytes: free space there.
+        energy_meter: "RAPL" or "PMIC", None without one.
+        energy_refusal: why there is none.
+        python_path: the interpreter that ran the agent.
+        numpy: its version.
+        temperature_celsius: of the hottest sensor of the processor.
+        throttling: what slows the processor now; None where nobody tells.
+        throttled_before: what has slowed it since it was started.
+        benchmark_model: path there of TensorFlow's program of that name, of a phone without Python.
+    """
+
+    device: str
+    system: str
+    machine: str
+    cpu_model: str | None
+    core_count: int
+    memory_bytes: int | None
+    governor: str | None
+    python: str | None
+    runtimes: tuple[RuntimeInfo, ...]
+    release: str | None = None
+    emulator: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    core_kinds: tuple[CoreKind, ...] = ()
+    available_bytes: int | None = None
+    scratch_folder: str | None = None
+    scratch_bytes: int | None = None
+    energy_meter: str | None = None
+    energy_refusal: str | None = None
+    python_path: str | None = None
+    numpy: str | None = None
+    temperature_celsius: float | None = None
+    throttling: tuple[str, ...] | None = None
+    throttled_before: tuple[str, ...] = ()
+    benchmark_model: str | None = None
+
+    @property
+    def processor(self) -> str:
+        """Its model, else the kind of machine."""
+        return self.cpu_model or self.machine
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How to measure latency.
+
+    Attributes:
+        threads: interpreter threads.
+        runs: fixed number of measured inferences per model, or None to run until the interval
+            of the median is tight.
+        min_time_s: measure each model at least this long (ignored with `runs`).
+        max_time_s: give up tightening after this long per model (ignored with `runs`).
+        runtime: force one of the runtime names, or None for the first importable.
+        cores: "big", "little", "all", or numbers such as "0-3" or "0,2", to bind the model's
+            threads to; None leaves them to the scheduler.
+        sustained_s: run one model for so long, and say what becomes of its latency; `runs`,
+            `min_time_s` and `max_time_s` do not count then.
+        window_s: stretch of a sustained run that has its own figures; a third of the run at most.
+        rounds: fresh processes per model, in turns; None for `DEFAULT_ROUNDS`, or as many as take
+            at most twice the time of one. A sustained run has one.
+        benchmark_model: TensorFlow's program to measure with on an adb device, a file here or an
+            absolute path there; None uses the agent, or without a Python there the program that
+            lies there.
+    """
+
+    threads: int = 1
+    runs: int | None = None
+    min_time_s: float = 1.0
+    max_time_s: float = 10.0
+    runtime: str | None = None
+    cores: str | None = None
+    sustained_s: float | None = None
+    window_s: float = 60.0
+    benchmark_model: str | None = None
+    rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Statistics of measured inferences in milliseconds: pure functions of the raw times, or what
+    a program that keeps those to itself prints; None is what it does not print.
+
+    Attributes:
+        p50_ms, p90_ms: medians of the rounds' own.
+        p50_low_ms, p50_high_ms, p90_low_ms, p90_high_ms: 95 % intervals from the rounds; of a
+            record that has no rounds, made by edgeq 0.1, from the inferences of one process as if
+            they were independent, which is too narrow.
+    """
+
+    count: int
+    min_ms: float
+    p50_ms: float | None
+    p50_low_ms: float | None
+    p50_high_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    mean_ms: float
+    stddev_ms: float
+    max_ms: float | None = None
+    p5_ms: float | None = None
+    p95_ms: float | None = None
+    p90_low_ms: float | None = None
+    p90_high_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process of a measurement gave.
+
+    Attributes:
+        count: inferences.
+        p50_ms, p90_ms: of them; None where the program does not tell.
+        init_ms, first_ms: as in `BenchRun`.
+    """
+
+    count: int
+    p50_ms: Milliseconds | None
+    p90_ms: Milliseconds | None
+    init_ms: float
+    first_ms: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What the board's meter counted while a model ran, idle parts of the board included.
+
+    Attributes:
+        meter: "RAPL" (the processor packages) or "PMIC" (all metered rails of a Raspberry Pi 5).
+        mean_power_w: during the measured inferences.
+        per_inference_mj: millijoules.
+    """
+
+    meter: str
+    mean_power_w: float
+    per_inference_mj: float
+
+
+@dataclass(frozen=True)
+class MachineLook:
+    """The machine at one moment of a measurement; None where it does not tell.
+
+    Attributes:
+        elapsed_s: since the first look, before the models were loaded.
+        clock_mhz: of the fastest core in use.
+        temperature_celsius: of the hottest sensor.
+        throttling: what slows the processor at this moment.
+    """
+
+    elapsed_s: float
+    clock_mhz: float | None
+    temperature_celsius: float | None
+    throttling: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class SustainedWindow:
+    """A stretch of a sustained run.
+
+    Attributes:
+        began_s: since the run began.
+        count: inferences.
+        p50_ms, p90_ms: None when no inference began in it.
+        clock_mhz: median of the looks.
+        temperature_celsius: highest.
+        throttling: everything that slowed the processor.
+    """
+
+    began_s: float
+    count: int
+    p50_ms: float | None
+    p90_ms: float | None
+    clock_mhz: float | None
+    temperature_celsius: float | None
+    throttling: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """What becomes of a model's latency when it runs on and on.
+
+    Attributes:
+        duration_s: asked for.
+        window_s: length of a window.
+        burst: the first window.
+        steady: the last third of the windows.
+        slowdown: median of the steady state over that of the burst (above 1: slower).
+        throttled_after_s: when the first look saw the processor slowed; None when none did.
+        watched: what could have told: "flags", "counter", "clock"; empty when nothing could.
+    """
+
+    duration_s: float
+    window_s: float
+    windows: tuple[SustainedWindow, ...]
+    burst: Latency
+    steady: Latency
+    slowdown: float
+    throttled_after_s: float | None
+    watched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BenchRun:
+    """One model measured on one device.
+
+    Attributes:
+        model: the file.
+        runtime: that executed it.
+        threads: interpreter threads.
+        init_ms: load and allocate, median of the rounds.
+        first_ms: first inference, median of the rounds.
+        warmup_ms: raw warm-up inferences of the first round, kept apart.
+        latencies_ms: raw measured inferences, one tuple per round; of a sustained run one per
+            window, a uniform sample of the window's inferences.
+        latency: statistics of latencies_ms.
+        peak_rss_bytes: high-water mark of the processes that ran this model alone.
+        arena_bytes: activation memory as TFLite's planner lays it out without delegates.
+        load_average: one-minute load just before the run.
+        validity: "valid", "degraded" or "invalid".
+        issues: why.
+        cores: that its threads were bound to; empty when the scheduler chose.
+        energy: None without a meter, or when too little ran to be metered.
+        sustained: None for a run that was not to be sustained.
+        rounds: the fresh processes that it was measured in, in turns with the other models;
+            empty in records of edgeq 0.1, which measured in one.
+    """
+
+    model: FileRef
+    runtime: RuntimeInfo
+    threads: int
+    init_ms: float
+    first_ms: float
+    warmup_ms: tuple[float, ...]
+    latencies_ms: tuple[tuple[Milliseconds, ...], ...]
+    latency: Latency
+    peak_rss_bytes: int | None
+    arena_bytes: int | None
+    load_average: float | None
+    validity: Validity
+    issues: tuple[Issue, ...]
+    cores: tuple[int, ...] = ()
+    energy: Energy | None = None
+    sustained: Sustained | None = None
+    rounds: tuple[Round, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio with its 95 % interval, from rounds in which the models take turns."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Several models measured in turns on one device.
+
+    Attributes:
+        speedups: latency of the first model over that of each later one (above 1: faster); empty
+            when a run is invalid.
+        looks: at the machine, from before the models were loaded to after the last inference.
+    """
+
+    facts: DeviceFacts
+    options: BenchOptions
+    runs: Annotated[tuple[BenchRun, ...], SOME]
+    speedups: tuple[Ratio, ...]
+    looks: tuple[MachineLook, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A coded trouble of a machine, with what mends it.
+
+    Attributes:
+        code: of `issues.ISSUE_KINDS`, e.g. "doctor.governor".
+        severity: "error" (no run is possible), "warning" (the figures suffer) or "note".
+        message: one sentence with the values in it.
+        remedy: a command to type on that machine, or what to do; None when nothing helps.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
+class RuntimeCheck:
+    """A runtime that is installed on a device.
+
+    Attributes:
+        failure: why it does not work there, None when it was imported and fits its numpy.
+        runs_model: whether it is new enough for the model; None without a model.
+    """
+
+    runtime: RuntimeInfo
+    failure: str | None
+    runs_model: bool | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An optional part of edgeq on the machine that edgeq runs on.
+
+    Attributes:
+        version: None when it is not installed here.
+        purpose: what needs it.
+        remedy: the command that installs it.
+    """
+
+    name: str
+    version: str | None
+    purpose: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """Whether a device can run models, and what would make its figures better.
+
+    Attributes:
+        runtimes: those installed there, the one that edgeq takes first.
+        parts: of edgeq itself; empty for another machine than this one.
+        model: that was asked about.
+        min_runtime_version: that the model needs, in TensorFlow releases; None when it does not
+            say, or without a model.
+        problems: the worst first.
+        can_run: whether a run is possible there.
+        sandbox_gaps: what the sandbox lacks in which models are opened there, a phrase each; None
+            where no runtime could be asked.
+    """
+
+    facts: DeviceFacts
+    runtimes: tuple[RuntimeCheck, ...]
+    parts: tuple[Part, ...]
+    model: FileRef | None
+    min_runtime_version: str | None
+    problems: tuple[Problem, ...]
+    can_run: bool
+    sandbox_gaps: tuple[str, ...] | None = None

@@ -1,0 +1,141 @@
+"""A search for the best recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeq.values.bounds import Validity
+from edgeq.values.conversion import Certificate, ConvertOptions, FloatModel, TfliteModel
+from edgeq.values.data import DataRef
+from edgeq.values.files import Issue
+from edgeq.values.judging import Interval, PairedCounts, Quality
+from edgeq.values.running import DeviceFacts, Ratio
+
+OBJECTIVES = ("latency", "size")
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Everything the user decided about a search.
+
+    Attributes:
+        convert: how the model is read, lowered and calibrated, and the budget
+            (`max_drop_points`, `min_sqnr_db`).
+        objective: what is best inside the budget, "latency" or "size".
+        jobs: trials at the same time on this machine; None for one per core.
+        cluster: address of a Dask scheduler whose workers try instead, e.g. "tcp://host:8786".
+        max_trials: an end for the search; None for as many as it takes.
+    """
+
+    convert: ConvertOptions = ConvertOptions()  # noqa: RUF009 -- it is frozen
+    objective: str = "latency"
+    jobs: int | None = None
+    cluster: str | None = None
+    max_trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to quantize, which always gives the same file.
+
+    Attributes:
+        statistic: of the ranges, see `Ranges`.
+        is_equalized: whether channels were stretched before.
+        granularity: "channel" or "tensor".
+        corrections: made afterwards, in the order of `converters.corrections.CORRECTIONS`.
+        keep_float: names of first outputs of operators in float.
+        int16: likewise, with INT16 activations.
+    """
+
+    statistic: str
+    is_equalized: bool
+    granularity: str
+    corrections: tuple[str, ...] = ()
+    keep_float: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe tried on the exported file.
+
+    Attributes:
+        sha256: of the file; None when it could not be made or run.
+        structure: digest of operators, dtypes and shapes; files that share it are equally fast.
+        sqnr_db: of the outputs' worst part, on the samples that the search looks at.
+        paired: accuracy against the float model on the same samples, when there are labels.
+        drop_points: accuracy lost in percentage points, with its paired interval.
+        speedup: against the float model on the device; None where it was not measured.
+        latency_ms: median on the device; likewise.
+        is_pareto: whether no other trial is at least as good in quality, speed (if measured) and
+            size, and better in one of them; of those that the samples kept apart did not reject.
+        failure: why there is no file, in one sentence.
+        rejected: why it was not chosen; None of the chosen one, and in records of edgeq 0.1.
+        is_refuted: whether it kept the budget in the search, and not on the samples kept apart.
+    """
+
+    recipe: Recipe
+    sha256: str | None
+    size_bytes: int
+    structure: str
+    sqnr_db: float
+    paired: PairedCounts | None
+    drop_points: Interval | None
+    speedup: Ratio | None = None
+    latency_ms: float | None = None
+    is_pareto: bool = False
+    failure: str | None = None
+    rejected: str | None = None
+    is_refuted: bool = False
+
+
+@dataclass(frozen=True)
+class LayerEffect:
+    """What quantizing one operator alone costs.
+
+    Attributes:
+        name: of its first output in the float model.
+        operator: e.g. "CONV_2D".
+        sqnr_db: of the model's outputs (before a final softmax) with its error alone.
+    """
+
+    name: str
+    operator: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A finished search.
+
+    Attributes:
+        source: the float model.
+        model: the chosen file and how it was made.
+        certificate: of the chosen file.
+        quality: of the chosen file, on samples that the search did not look at where there were
+            enough of them (`is_confirmed`).
+        trials: all that was tried, the chosen one first.
+        layers: the operators that cost most, worst first; empty when the search needed no mix.
+        search_samples: how many samples each trial ran on.
+        elapsed_s: of the trials alone.
+        resumed_trials: taken over from an interrupted run's journal.
+        facts: of the device that latency was measured on.
+    """
+
+    options: TuneOptions
+    source: FloatModel
+    data: DataRef
+    test_data: DataRef | None
+    model: TfliteModel
+    certificate: Certificate
+    quality: Quality
+    trials: tuple[Trial, ...]
+    layers: tuple[LayerEffect, ...]
+    search_samples: int
+    is_confirmed: bool
+    elapsed_s: float
+    resumed_trials: int
+    facts: DeviceFacts
+    validity: Validity
+    issues: tuple[Issue, ...]
+    versions: tuple[tuple[str, str], ...]

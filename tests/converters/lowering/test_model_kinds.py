@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edgeq import models
+from edgeq.converters.lowering.model_kinds import identify
+from edgeq.errors import SourceError
+
+SUPPORTED = (
+    "edgeq reads .keras, .h5, a SavedModel folder, .pt2 of torch.export.save, .onnx and a float "
+    ".tflite."
+)
+EXPORT = (
+    "Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
+)
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        identify(path)
+    return str(caught.value).replace(str(path), "PATH")
+
+
+def test_a_keras_file_is_told_by_its_content(tmp_path: Path) -> None:
+    misnamed = tmp_path / "model.tflite"
+    misnamed.write_bytes(models.path("fmnist_cnn.keras").read_bytes())
+    assert identify(misnamed) == "keras"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mlperf_tiny/ad01.h5", "h5"),
+        ("mlperf_tiny/ad01_fp32.tflite", "tflite"),
+        ("mlperf_tiny/kws_ref_model", "saved_model"),
+    ],
+)
+def test_other_kinds(shared: Path, name: str, kind: str) -> None:
+    assert identify(shared / name) == kind
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "no.keras") == "PATH does not exist. Check the path."
+
+
+def test_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.keras"
+    path.touch()
+    assert complaint(path) == "PATH is empty. Export or copy the model again."
+
+
+def test_a_text_file_named_keras(tmp_path: Path) -> None:
+    path = tmp_path / "notes.keras"
+    path.write_text("my notes")
+    assert complaint(path) == (
+        f"PATH is not a model: it starts with b'my notes', and a .keras file is a zip. {SUPPORTED}"
+    )
+
+
+def test_a_cut_off_keras_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut.keras"
+    path.write_bytes(models.path("fmnist_cnn.keras").read_bytes()[:5000])
+    assert complaint(path) == (
+        "PATH is damaged or truncated: File is not a zip file. Export or copy the model again."
+    )
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 8), (46, 0xDB)])
+def test_a_zip_with_a_damaged_directory(at: int, value: int, tmp_path: Path) -> None:
+    """A version that this Python does not know; a name that says to be UTF-8 and is none."""
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("é.json", "{}")
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + at] = value
+    path.write_bytes(content)
+    assert complaint(path).startswith("PATH is ")
+
+
+def test_another_zip(tmp_path: Path) -> None:
+    path = tmp_path / "photos.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jpg", b"")
+    assert complaint(path) == (
+        f"PATH is a zip file, but neither from Keras nor from torch.export. {SUPPORTED}"
+    )
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert complaint(tmp_path) == f"The folder PATH holds no saved_model.pb. {SUPPORTED}"
+
+
+def write_zip(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("net/archive_format", "net/models/model.json"),
+        ("version", "serialized_exported_program.json"),
+    ],
+)
+def test_files_of_torch_export(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert identify(write_zip(tmp_path / "net.zip", *names)) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (("net/data.pkl", "net/code/__torch__.py"), "a TorchScript file"),
+        (
+            ("net/data.pkl", "net/version"),
+            "a file of torch.save, which holds weights or a pickled module",
+        ),
+        (
+            ("net/archive_format", "net/data/aotinductor/model/model.so"),
+            "a PyTorch package without an exported program, such as AOTInductor's",
+        ),
+    ],
+)
+def test_other_files_of_pytorch(tmp_path: Path, names: tuple[str, ...], what: str) -> None:
+    assert complaint(write_zip(tmp_path / "net.pt", *names)) == f"PATH is {what}. {EXPORT}"
+
+
+def test_an_old_pickle_of_pytorch(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF")
+    assert complaint(path) == f"PATH is a pickle of torch.save. {EXPORT}"
+
+
+def test_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\x08\x08\x12\x07pytorch")
+    assert identify(path) == "onnx"
+    path.write_bytes(b"version https")
+    assert complaint(path) == (
+        "PATH is not a model: it starts with b'version ', and an .onnx file starts with \\x08. "
+        f"{SUPPORTED}"
+    )

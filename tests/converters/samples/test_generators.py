@@ -1,0 +1,225 @@
+"""Functions that yield samples."""
+
+import itertools
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeq.converters.samples.generators import open_function
+from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
+from edgeq.errors import DataError
+from edgeq.issues import make_issue
+from edgeq.values import TensorSpec
+
+VECTOR = TensorSpec("x_in", (1, 3), "float32")
+MASK = TensorSpec("mask", (1, 2), "float32")
+
+
+def raises(message):
+    return pytest.raises(DataError, match=f"^{re.escape(message)}$")
+
+
+def numbers(count):
+    """A source of `count` samples: [0, 0, 0], [1, 1, 1]..."""
+
+    def source():
+        return (np.full(3, value) for value in range(count))
+
+    return source
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write a module into the current folder; its name is returned."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = (f"calibration_module_{number}" for number in itertools.count())
+
+    def write(text):
+        name = next(name for name in names if name not in sys.modules)
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
+
+
+def test_samples_are_yielded_in_order():
+    samples = open_samples(numbers(5), [VECTOR])
+    assert [sample.inputs["x_in"][0] for sample in samples.iterate((1, 4))] == [1.0, 4.0]
+    assert (samples.ref.kind, samples.has_labels, samples.count) == ("function", False, None)
+
+
+def test_count_is_known_after_reading_to_the_end():
+    samples = open_samples(numbers(5), [VECTOR])
+    list(samples.iterate())
+    assert samples.count == 5
+
+
+def test_labels_come_as_pairs():
+    samples = open_samples(lambda: [(np.zeros(3), 4), ([1, 2, 3], np.int64(5))], [VECTOR])
+    assert [sample.label for sample in samples.iterate()] == [4, 5]
+
+
+def test_several_inputs_come_by_name():
+    samples = open_samples(lambda: [{"mask": np.ones(2), "x_in": np.zeros(3)}], [VECTOR, MASK])
+    assert list(next(samples.iterate()).inputs) == ["x_in", "mask"]
+
+
+def test_representative_dataset_convention_is_understood():
+    samples = open_samples(lambda: ([np.zeros((1, 3), np.float32)] for _ in range(2)), [VECTOR])
+    assert next(samples.iterate()).inputs["x_in"].shape == (3,)
+    assert [issue.code for issue in samples.issues] == ["data.reshaped"]
+
+
+def test_first_samples_calibrate_and_the_next_are_held_out():
+    samples = open_samples(numbers(10), [VECTOR])
+    assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
+    assert hold_out(samples, (0, 1, 2, 3), 3) == (4, 5, 6)
+    assert hold_out(samples, (0, 1, 2, 3), None) == (4, 5, 6, 7, 8, 9)
+    assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
+    assert choose(samples, 99, seed=7) == tuple(range(10))
+    assert hold_out(samples, range(10), 3) == ()
+
+
+def test_endless_functions_are_read_only_as_far_as_needed():
+    samples = open_samples(lambda: (np.full(3, value) for value in itertools.count()), [VECTOR])
+    assert choose(samples, 3, seed=0) == (0, 1, 2)
+    assert [sample.index for sample in samples.iterate((0, 2))] == [0, 2]
+
+
+def test_digest_covers_what_was_consumed():
+    first, second = (open_samples(numbers(count), [VECTOR]) for count in (5, 9))
+    assert first.ref.sha256 == second.ref.sha256
+    list(first.iterate(range(5)))
+    list(second.iterate(range(5)))
+    assert first.ref.sha256 == second.ref.sha256
+    list(second.iterate())
+    assert first.ref.sha256 != second.ref.sha256
+
+
+def test_samples_that_change_between_calls_are_told():
+    calls = itertools.count()
+
+    def augmented():
+        yield np.full(3, next(calls))
+
+    samples = open_samples(augmented, [VECTOR])
+    assert samples.issues == ()
+    list(samples.iterate())
+    name = "test_samples_that_change_between_calls_are_told.<locals>.augmented"
+    message = (
+        f"{name} yields other samples each time it is called, so results cannot be reproduced; "
+        "fix its random seed."
+    )
+    assert samples.issues == (make_issue("data.not_repeatable", message),)
+
+
+def test_module_of_the_current_folder_is_found(module):
+    name = module("import numpy as np\ndef calib():\n    yield np.ones(3), 2\n")
+    samples = open_samples(f"{name}:calib", [VECTOR])
+    assert [sample.label for sample in samples.iterate()] == [2]
+    assert samples.ref.source == f"{name}:calib"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "def calib():\n    yield from ()\n",
+            "{0}:calib yields no samples.",
+        ),
+        (
+            "def calib():\n    raise KeyError('a')\n",
+            "{0}:calib failed at sample 0: KeyError: 'a'.",
+        ),
+        (
+            "def calib():\n    return 3\n",
+            "{0}:calib failed at sample 0: TypeError: 'int' object is not iterable.",
+        ),
+        (
+            "from pathlib import Path\nfrom os.path import join\n\ndef other():\n    pass\n",
+            "Module '{0}' has no function 'calib'. It has other.",
+        ),
+        (
+            "1 / 0\n",
+            "Module '{0}' cannot be imported: ZeroDivisionError: division by zero.",
+        ),
+        (
+            "def calib():\n    yield 1, 2, 3\n",
+            "Sample 0 of {0}:calib is a tuple of 3. "
+            "Yield a sample, or a (sample, label) pair; several inputs as a dict.",
+        ),
+        (
+            "def calib():\n    yield [1, 2, 3], 'cat'\n",
+            "The label of sample 0 of {0}:calib is 'cat', not a number. "
+            "Yield the index of the class.",
+        ),
+        (
+            "def calib():\n    yield {{'a': [1, 2, 3]}}\n",
+            "Sample 0 of {0}:calib holds 'a', but the model's input is 'x_in'. "
+            "Name the array of samples 'x' or 'x_in', labels 'y', and leave out others.",
+        ),
+        (
+            "def calib():\n    yield None\n",
+            "Sample 0 of {0}:calib is NoneType, not an array.",
+        ),
+    ],
+)
+def test_functions_that_fail_are_told(module, text, message):
+    name = module(text.format())
+    with raises(message.format(name)):
+        open_samples(f"{name}:calib", [VECTOR])
+
+
+def test_a_missing_module_and_a_file_name_are_told(module):
+    name = module("def calib():\n    yield [1, 2, 3]\n")
+    with raises(
+        f"Module '{name}.py' cannot be imported: ModuleNotFoundError: No module named "
+        f"'{name}.py'; '{name}' is not a package. Write {name}:calib"
+    ):
+        open_samples(f"{name}.py:calib", [VECTOR])
+
+
+def test_failure_in_the_middle_names_the_sample():
+    def breaking():
+        yield np.zeros(3)
+        raise ValueError("no more")
+
+    samples = open_samples(breaking, [VECTOR])
+    name = breaking.__qualname__
+    with raises(f"{name} failed at sample 1: ValueError: no more.") as caught:
+        list(samples.iterate())
+    assert "Traceback" in caught.value.details
+
+
+def test_labels_on_some_samples_only_are_told():
+    samples = open_samples(lambda: [np.zeros(3), (np.zeros(3), 1)], [VECTOR])
+    name = "test_labels_on_some_samples_only_are_told.<locals>.<lambda>"
+    with raises(
+        f"Sample 1 of {name} and sample 0 differ: only one of them has a label. "
+        "Let all samples have none."
+    ):
+        list(samples.iterate())
+
+
+def test_one_array_for_two_inputs_is_told():
+    with raises(
+        "Sample 0 of test_one_array_for_two_inputs_is_told.<locals>.<lambda> is one array, but the "
+        "model's inputs are 'x_in', 'mask'. Yield a dict with one array per input, by name."
+    ):
+        open_samples(lambda: [np.zeros(3)], [VECTOR, MASK])
+
+
+def test_a_module_here_hides_nothing_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two of one name the installed one is taken, and the user is told why."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wsgiref.py").write_text("def samples(): ...\n")
+    with pytest.raises(DataError, match=r"Module 'wsgiref' has no function 'samples'\.") as caught:
+        open_function("wsgiref:samples", ())
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("which hides your wsgiref.py: rename yours.")
