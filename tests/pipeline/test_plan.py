@@ -118,8 +118,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          'For example: output = "build/model.tflite"; all other files go to its folder.'),
         (HEAD + "batch = 0\n", 'edgeq.toml, line 3: batch must be a whole number above 0, or '
          '"dynamic", not 0. For example: batch = "dynamic"'),
-        (HEAD + 'io = "int16"
-', "edgeq.toml, line 3: --io int16 cannot be combined with "
+        (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 cannot be combined with "
          "--scheme int8. Use int8 or uint8 or float32."),
         (HEAD + "allow_float = 1\n",
          "edgeq.toml, line 3: allow_float must be true or false, not 1. "
