@@ -289,7 +289,7 @@ def test_a_warning_about_the_comparison_is_no_ship() -> None:
     doubt = make_issue("compare.baseline_quantized", "The first model is quantized itself.")
     verdict, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), None, [doubt])
     assert verdict == "check"
-    assert reasons[-1] == "the baseline is quantized itself [compare.baseline_quantized]"
+    assert reasons[-1] == "the baseline is itself quantized [compare.baseline_quantized]"
 
 
 def test_two_models_that_guess_prove_nothing() -> None:
