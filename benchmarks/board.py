@@ -26,7 +26,7 @@ CODE = """
 import sys, time
 from pathlib import Path
 from edgeq.device_runners.measuring import run_job
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import BenchOptions
 device = resolve_device(sys.argv[1])
 def show(event):

@@ -28,7 +28,7 @@ FLOORS = (
         "device_runners.on_board",
     ),
     ("issues", "provenance", "timing"),
-    ("files",),
+    ("files", "wording"),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
     ("device_runners.devices",),
     ("converters.samples", "converters.graph", "device_runners.measuring"),

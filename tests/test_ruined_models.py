@@ -25,7 +25,7 @@ from edgeq.conversion.convert import convert_model
 from edgeq.conversion.proof import check_gates
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import GateError
-from edgeq.render.text import show_comparison
+from edgeq.render.comparison import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
 

@@ -10,16 +10,35 @@ from typing import Any
 
 from edgeq.children import sandbox
 from edgeq.children.child import Child, warn_of
-from edgeq.device_runners.devices.device import OnEvent, agent_file, complete
+from edgeq.device_runners.devices.device import (
+    Device,
+    OnEvent,
+    agent_file,
+    complete,
+    read_event,
+    read_facts,
+)
 from edgeq.device_runners.on_board.agent.facts import machine_facts
-from edgeq.errors import DeviceError
-from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
+from edgeq.errors import DeviceError, UsageError
+from edgeq.values import DeviceFacts
 
 _FACTS_DEADLINE_S = 60.0
 
 
-class LocalDevice:
-    """See `device.Device`.
+def open_device(place: str, _name: str, python: str | None) -> LocalDevice:
+    """This machine, with the interpreter in its address or the one beside it.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if place and python is not None:
+        raise UsageError(f"--device local:{place} and --python {python} name two interpreters.")
+    chosen = place or python
+    return LocalDevice(None if chosen is None else Path(chosen))
+
+
+class LocalDevice(Device):
+    """This machine.
 
     Args:
         python: interpreter for the agent; the one that runs edgeq by default.
@@ -28,6 +47,7 @@ class LocalDevice:
 
     def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
+        self.python = None if python is None else str(python)
         self._python = str(python or sys.executable)
         self._grace_s = grace_s
         self._facts: DeviceFacts | None = None
@@ -63,7 +83,7 @@ class LocalDevice:
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
-        if not lines or (_read_event(lines[-1]) or {}).get("event") != "end":
+        if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return result
@@ -95,21 +115,12 @@ class LocalDevice:
                 lines = []
                 for line in child.lines():
                     lines.append(line)
-                    event = _read_event(line)
+                    event = read_event(line)
                     if on_event is not None and event is not None:
                         on_event(event)
                 if child.wait() != 0 or child.is_late:
                     raise _explain(self._python, child, deadline_s)
         return lines
-
-
-def _read_event(line: str) -> dict[str, Any] | None:
-    """An event line; None for anything else that was printed, or a line cut short."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
@@ -127,36 +138,4 @@ def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError
         )
     return DeviceError(
         f"The agent under {python} {child.ending}: {child.last_line()}", details=output
-    )
-
-
-def read_facts(name: str, plain: Mapping[str, Any]) -> DeviceFacts:
-    """The agent's facts as a value."""
-    return DeviceFacts(
-        device=name,
-        system=plain["system"],
-        machine=plain["machine"],
-        cpu_model=plain["cpu_model"],
-        core_count=plain["core_count"],
-        memory_bytes=plain["memory_bytes"],
-        governor=plain["governor"],
-        python=plain["python"],
-        runtimes=tuple(RuntimeInfo(item["name"], item["version"]) for item in plain["runtimes"]),
-        release=plain["release"],
-        emulator=plain["emulator"],
-        cpu_features=tuple(plain["cpu_features"]),
-        core_kinds=tuple(
-            CoreKind(tuple(kind["numbers"]), kind["capacity"], kind["max_mhz"])
-            for kind in plain["core_kinds"]
-        ),
-        available_bytes=plain["available_bytes"],
-        scratch_folder=plain["scratch_folder"],
-        scratch_bytes=plain["scratch_bytes"],
-        energy_meter=plain["energy_meter"],
-        energy_refusal=plain["energy_refusal"],
-        python_path=plain["python_path"],
-        numpy=plain["numpy"],
-        temperature_celsius=plain["temperature_celsius"],
-        throttling=None if plain["throttling"] is None else tuple(plain["throttling"]),
-        throttled_before=tuple(plain["throttled_before"]),
     )

@@ -10,7 +10,8 @@ from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.issues import make_issue
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality

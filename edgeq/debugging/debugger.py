@@ -24,7 +24,7 @@ from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
 from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged

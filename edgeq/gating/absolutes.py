@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeq import timing
-from edgeq.accuracy.metrics import wilson_interval
+from edgeq.accuracy.metrics import ACCURACY, wilson_interval
 from edgeq.gating.facts import EvalFact, Facts, QualityFact, inside
 from edgeq.gating.figures import Figure, find_benches, find_qualities, run_of, show
 from edgeq.gating.intervals import Estimate
@@ -25,7 +25,7 @@ def find_accuracies(facts: Facts) -> Iterator[Figure]:
             yield _accuracy(fact, right, count, ".candidate_accuracy_percent")
     for evaluated in facts.evaluations:
         for place, metric in enumerate(evaluated.evaluation.metrics):
-            if metric.name == "top1":
+            if metric.name == ACCURACY:
                 count = evaluated.evaluation.sample_count
                 right = round(metric.value * count / 100)
                 yield _accuracy(evaluated, right, count, f".metrics[{place}].value")

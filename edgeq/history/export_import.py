@@ -8,18 +8,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
 from edgeq.errors import HistoryError, OutputError, RecordError, UsageError
 from edgeq.files import storage
 from edgeq.files.damage import ZIP_DAMAGE
-from edgeq.files.reading import read_file
+from edgeq.history.item import MOST_BYTES, Item
+from edgeq.history.store import History
 from edgeq.history.values import Entry, Filter
-
-if TYPE_CHECKING:
-    from edgeq.history.store import History
 
 # Beside the records of an export: what is not in them.
 INDEX = "history.json"
@@ -27,40 +25,8 @@ _INDEX_SCHEMA = "edgeq.history/1"
 
 _DAMAGE = (*ZIP_DAMAGE, tarfile.TarError)
 
-# A larger member of an archive is no record; records with raw times have some megabytes.
-_MOST_BYTES = 1 << 28
 # All of them together: records deflate to a tenth, nothing but zeros to a thousandth.
 _MOST_RATIO = 100
-
-
-@dataclass(frozen=True)
-class Item:
-    """A record that is to be added.
-
-    Attributes:
-        file: its path, or its name in an archive.
-        content: None to read it from the file.
-        added: UTC, when another history got it.
-    """
-
-    file: str
-    content: bytes | None
-    tags: tuple[str, ...]
-    git_commit: str | None
-    added: str | None
-
-    def read(self) -> bytes:
-        """Its bytes.
-
-        Raises:
-            RecordError: the file cannot be read.
-        """
-        if self.content is not None:
-            return self.content
-        try:
-            return read_file(Path(self.file), _MOST_BYTES)
-        except OSError as error:
-            raise RecordError(f"{self.file} cannot be read: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True)
@@ -162,7 +128,7 @@ def _read_archive(path: Path) -> list[Item]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as opened:
                 members = [m for m in opened.infolist() if m.filename.endswith(".json")]
-                wanted = [m for m in members if m.file_size <= _MOST_BYTES]
+                wanted = [m for m in members if m.file_size <= MOST_BYTES]
                 _require_room(sum(m.file_size for m in wanted), path)
                 found = {m.filename: opened.read(m) for m in wanted}
         elif tarfile.is_tarfile(path):
@@ -181,7 +147,7 @@ def _read_archive(path: Path) -> list[Item]:
 
 def _require_room(total: int, path: Path) -> None:
     """Refuse an archive that would unpack to far more than records do."""
-    if total > _MOST_BYTES + _MOST_RATIO * path.stat().st_size:
+    if total > MOST_BYTES + _MOST_RATIO * path.stat().st_size:
         raise HistoryError(
             f"{path} would unpack to {total:,} bytes, more than records of its size do.",
             hint="Unpack it, and import the folder.",
@@ -193,7 +159,7 @@ def _read_tar(path: Path) -> dict[str, bytes]:
     with tarfile.open(path) as opened:
         for member in opened:
             stream = opened.extractfile(member) if member.isfile() else None
-            if stream is not None and member.name.endswith(".json") and member.size <= _MOST_BYTES:
+            if stream is not None and member.name.endswith(".json") and member.size <= MOST_BYTES:
                 total += member.size
                 _require_room(total, path)
                 found[member.name] = stream.read()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeq import timing
+from edgeq.accuracy.metrics import ACCURACY
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.comparison.parity import ParityRow
 from edgeq.device_runners.devices.cores import show_cores
-from edgeq.devices.fleet import Fleet, FleetEntry
+from edgeq.devices.fleet import FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
+from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.values import (
     BenchResult,
@@ -39,7 +41,12 @@ _WORST_FIRST = ("invalid", "degraded", "valid")
 
 def figures_of(record: Record) -> tuple[Figure, ...]:
     """Every figure of a record that can be followed, in the order the record has them."""
-    return tuple(_figures(record))
+    return tuple(
+        figure
+        for part in split([record])
+        if part.value is not None and part.kind in _READERS
+        for figure in _READERS[part.kind](part.value, part.device)
+    )
 
 
 def summarize(record: Record) -> Summary:
@@ -105,18 +112,6 @@ def _main_model(record: Record, models: list[FileRef]) -> FileRef | None:
 
 
 # ---------------------------------------------------------------- figures, kind by kind
-
-
-def _figures(record: Record) -> Iterator[Figure]:
-    read = _READERS.get(record.kind.removeprefix("fleet-"))
-    if read is None:
-        return
-    if not isinstance(record.value, Fleet):
-        yield from read(record.value, None)
-        return
-    for entry in record.value.entries:
-        if entry.result is not None:
-            yield from read(entry.result, entry.device)
 
 
 def _of_conversion(value: Conversion, device: str | None) -> Iterator[Figure]:
@@ -202,13 +197,11 @@ def _run_conditions(facts: DeviceFacts, run: BenchRun) -> tuple[Condition, ...]:
     return _as_conditions(found)
 
 
-def _of_evaluation(value: Any, device: str | None) -> Iterator[Figure]:
-    """Of `Evaluations`, or of the tuple of them that a fleet's entry holds."""
-    evaluations: Iterable[Evaluation] = getattr(value, "evaluations", value)
-    for item in evaluations:
+def _of_evaluations(value: tuple[Evaluation, ...], device: str | None) -> Iterator[Figure]:
+    for item in value:
         yield _figure("size", "model", item.model, None, item.model.size_bytes)
         for number, metric in enumerate(item.metrics):
-            if metric.name != "top1" or metric.unit != "percent":
+            if metric.name != ACCURACY or metric.unit != "percent":
                 continue  # other metrics have other meanings
             interval = None if item.interval is None or number else item.interval
             name = device or item.device
@@ -267,7 +260,7 @@ _READERS: dict[str, Callable[[Any, str | None], Iterator[Figure]]] = {
     "convert": _of_conversion,
     "tune": _of_tuning,
     "bench": _of_bench,
-    "eval": _of_evaluation,
+    "eval": _of_evaluations,
     "compare": _of_comparison,
     "debug": _of_debug,
     "profile": _of_profile,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
-from edgeq.history.export_import import Item
+from edgeq.history.item import MOST_BYTES, Item
 from edgeq.history.location import find_place
 from edgeq.history.migrations import VERSION
 from edgeq.history.values import (
@@ -42,8 +42,6 @@ if TYPE_CHECKING:  # what reads records is imported when it is needed, so that l
 
 WAIT_S = 30.0  # for a lock that another process holds
 
-# No record has more; a damaged one could inflate to anything.
-_MOST_BYTES = 1 << 28
 # Records in one transaction: long ones keep other writers waiting.
 _BATCH = 200
 
@@ -321,9 +319,9 @@ def _refuse(item: Ready) -> Addition:
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     inflating = zlib.decompressobj()
     try:
-        content = inflating.decompress(packed, _MOST_BYTES)
+        content = inflating.decompress(packed, MOST_BYTES)
         if not inflating.eof:
-            raise zlib.error(f"it has no end in {_MOST_BYTES:,} bytes")
+            raise zlib.error(f"it has no end in {MOST_BYTES:,} bytes")
     except zlib.error as error:
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:

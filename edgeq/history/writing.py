@@ -12,8 +12,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from edgeq.errors import RecordError, UsageError
-from edgeq.history.export_import import Item
 from edgeq.history.figures import summarize
+from edgeq.history.item import Item
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Condition, Summary
 from edgeq.records.reading import parse_record

@@ -23,7 +23,8 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners.devices import runtimes
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged

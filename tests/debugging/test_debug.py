@@ -18,7 +18,7 @@ from edgeq.render.debugging import show_debug
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, FloatModel
 from tests.cli.test_commands import complaint
-from tests.cli.test_commands import edgeq as command
+from tests.commands import run_edgeq as command
 
 TEST = models.path("fashion_mnist_test.npz")
 CALIBRATION = models.path("fashion_mnist_calibration.npz")

@@ -758,7 +758,7 @@ def test_one_model_measured_twice_in_a_record_is_the_one_meant(gate: Any, compar
     record = replace(compared, kind="bench", value=replace(bench, runs=runs))
     assert gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [record]).verdict == "pass"
     two = replace(compared, kind="bench", value=bench)
-    with pytest.raises(RecordError, match=r"has several models, .* and nothing tells which one"):
+    with pytest.raises(RecordError, match=r"has several models, .* and does not say which one"):
         gate("[policy.devices.local]\nmax_p50_ms = 1000\n", [two])
 
 

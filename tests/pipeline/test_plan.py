@@ -118,8 +118,8 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          'Such as output = "build/model.tflite"; everything else is written beside it.'),
         (HEAD + "batch = 0\n", 'edgeq.toml, line 3: batch must be a whole number above 0, or '
          '"dynamic", not 0. Such as batch = "dynamic"'),
-        (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 does not go with --scheme int8. "
-         "Use int8 or uint8 or float32."),
+        (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 cannot be combined with "
+         "--scheme int8. Use int8 or uint8 or float32."),
         (HEAD + "allow_float = 1\n",
          "edgeq.toml, line 3: allow_float must be true or false, not 1. "
          "Such as allow_float = true"),
@@ -139,7 +139,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "read as a regular expression: unterminated character set at position 0."),
         (HEAD + DATA + "[run]\ndevices = ['nosuch']\n", "edgeq.toml, line 6: Unknown device "
          "'nosuch'; known forms are local, local:/path/to/python, user@host, ssh://user@host:port, "
-         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. Write a board over SSH with "
+         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. For a board over SSH, add "
          "its user, such as pi@nosuch"),
         (HEAD + DATA + "[run]\nthreads = 0\n", "edgeq.toml, line 6: threads must be a whole number "
          "above 0, not 0. Such as threads = 4"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.samples.preprocessing import format_preprocessing
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage

@@ -15,7 +15,7 @@ from edgeq.converters.graph import dequantized
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import litert_engine
 from edgeq.errors import CertificateError, MissingExtraError
-from edgeq.render.text import show_conversion
+from edgeq.render.conversion import show_conversion
 from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion, ConvertOptions, FloatModel
 

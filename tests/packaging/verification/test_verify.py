@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import UnjudgedPackageError
 from edgeq.packaging.container import writing
 from edgeq.packaging.verification.answers import Answerer
@@ -115,7 +115,7 @@ def test_the_interpreter_is_for_this_machine_alone(
         asked.append((name, python))
         return resolve_device("local")
 
-    monkeypatch.setattr("edgeq.device_runners.devices.device.resolve_device", resolve)
+    monkeypatch.setattr("edgeq.device_runners.devices.addresses.resolve_device", resolve)
     names = ("adb", "local", "pi@board")
     content = make_files(tmp_path, is_signed=False)
     verify(content, devices=names, python=Path("python"), runs=False)
