@@ -113,6 +113,7 @@ class _Splice:
 
     def _replace(self, ours: Any, theirs: Any) -> None:
         """Put the twin's operator in, and behind it copies in the precision of ours."""
+        kind = flatbuffer.operator_name(self._twin, theirs)
         touched = (*flatbuffer.indices(theirs.inputs), *flatbuffer.indices(theirs.outputs))
         kinds = {
             flatbuffer.dtype(self._twin_graph.tensors[index]) for index in touched if index >= 0
@@ -124,9 +125,7 @@ class _Splice:
             )
         code = self._twin.operatorCodes[theirs.opcodeIndex]
         made = copy.copy(theirs)
-        made.opcodeIndex = flatbuffer.add_opcode(
-            self._tree, flatbuffer.operator_name(self._twin, theirs), code.version
-        )
+        made.opcodeIndex = flatbuffer.add_opcode(self._tree, kind, code.version)
         made.inputs = np.array([self._input(i) for i in flatbuffer.indices(theirs.inputs)], "i4")
         pairs = list(
             zip(flatbuffer.indices(ours.outputs), flatbuffer.indices(theirs.outputs), strict=True)
