@@ -17,13 +17,11 @@ from keras import layers
 
 from edgeq.converters.training.qat_graph import Graph, Step
 from edgeq.errors import UnsupportedLayerError
+from edgeq.tflite.operators import facts
 
-# Output ranges that the TensorFlow Lite 8-bit quantization specification prescribes.
-FIXED_RANGES = {
-    "softmax": (0.0, 255 / 256),
-    "sigmoid": (0.0, 255 / 256),
-    "tanh": (-1.0, 127 / 128),
-}
+# Activation function to the range of its INT8 results, where that is prescribed.
+_OPERATORS = {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC", "tanh": "TANH"}
+FIXED_RANGES = {name: facts("result")[operator] for name, operator in _OPERATORS.items()}
 
 LEARNED, SAME, KEPT = "learned", "same", "kept"
 
