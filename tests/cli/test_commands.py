@@ -378,7 +378,7 @@ def test_no_verb_overwrites_what_it_reads(int8_mobilenet: Path, tmp_path: Path) 
 def test_a_record_that_cannot_be_written_leaves_no_model(float_file: str, tmp_path: Path) -> None:
     (tmp_path / "o.tflite.json").mkdir()
     done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", tmp_path / "o.tflite")
-    assert "o.tflite.json: it is no regular file" in complaint(done)
+    assert "o.tflite.json: it is not a regular file" in complaint(done)
     assert not (tmp_path / "o.tflite").exists()
 
 
@@ -389,8 +389,8 @@ def test_label_names_of_too_few_classes_are_not_guessed(
         names = np.array(["boot", "dress", "coat"])[stored["y"][:40] % 3]
         np.savez(tmp_path / "named.npz", x=stored["x"][:40], y=names)
     reason = (
-        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so which class "
-        "each name is cannot be told."
+        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so the names "
+        "cannot be matched to classes."
     )
     done = edgeq("eval", int8_mobilenet, "--data", tmp_path / "named.npz")
     assert reason in complaint(done)

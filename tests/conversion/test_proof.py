@@ -301,8 +301,8 @@ def test_without_data_random_inputs_show_that_it_runs(measured: Measured) -> Non
 
 NAMES = ["cat", "dog", "eel"]
 UNCLEAR = (
-    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so which class each name "
-    "is cannot be told."
+    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so the names cannot be "
+    "matched to classes."
 )
 
 

@@ -71,7 +71,7 @@ def test_contradictions_name_both_sides(settings: dict[str, object], message: st
     ("named", "message"),
     [
         (None, "--engine litert needs litert-quantizer, which is not installed here."),
-        ("no-such-python", "EDGEQ_LITERT_PYTHON=no-such-python is no program."),
+        ("no-such-python", "EDGEQ_LITERT_PYTHON=no-such-python is not a program."),
         ("false", "EDGEQ_LITERT_PYTHON=false has no litert-quantizer."),
     ],
 )
