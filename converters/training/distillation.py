@@ -78,9 +78,9 @@ def distill(
         )
     for name, number in (("epochs", epochs), ("batch_size", batch_size)):
         if number < 1:
-            raise UsageError(f"{name}={number} leaves nothing to train.")
+            raise UsageError(f"{name} must be 1 or more, not {number}.")
     if not 0 < learning_rate < float("inf"):
-        raise UsageError(f"learning_rate={learning_rate} is not a positive number.")
+        raise UsageError(f"learning_rate must be a finite number above 0, not {learning_rate}.")
     loaded = tensorflow_lowering.wrap_keras(student, "keras")
     inputs = _read_inputs(loaded, data, preprocess, samples, seed)
     targets = _ask_teacher(teacher, loaded, inputs, student, batch_size)
