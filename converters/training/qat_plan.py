@@ -117,7 +117,7 @@ def plan_stages(graph: Graph) -> list[Stage]:
         if step.output in planner.fused:
             continue
         handler = _HANDLERS.get(type(step.layer).__name__)
-        if handler is None or not _is_keras_own(step.layer):
+        if handler is None or type(step.layer).__module__.split(".")[0] != "keras":
             raise UnsupportedLayerError(
                 f"Layer {step.name!r} ({type(step.layer).__name__}) is not supported in "
                 "quantization-aware training.",
@@ -125,10 +125,6 @@ def plan_stages(graph: Graph) -> list[Stage]:
             )
         handler(planner, step)
     return planner.stages
-
-
-def _is_keras_own(layer: Any) -> bool:
-    return type(layer).__module__.split(".")[0] == "keras"
 
 
 def _refuse(step: Step, what: str) -> UnsupportedLayerError:
