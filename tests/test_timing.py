@@ -291,8 +291,8 @@ def test_either_sign_of_noise_is_noise(half_width: float, off: float, is_noisy: 
     assert [issue.code for issue in found] == (["bench.noisy"] if is_noisy else [])
     if is_noisy:
         assert found[0].message == (
-            f"m.tflite: the median is known to {half_width:.1f} % only, and half of the runs lie "
-            f"more than {off:.1f} % off it{'; pass more --rounds' if half_width > 2 else ''}."
+            f"m.tflite: the median is known only to ±{half_width:.1f} %; half of the runs differ "
+            f"from it by more than {off:.1f} %{'; pass more --rounds' if half_width > 2 else ''}."
         )
 
 
@@ -304,7 +304,10 @@ def test_either_sign_of_noise_is_noise(half_width: float, off: float, is_noisy: 
 def test_getting_faster_is_drift_as_getting_slower_is(last: float, change: str | None) -> None:
     run = make_run([[100.0] * 10] * 3 + [[300.0] * 2] * 3 + [[last] * 10] * 3)
     found = [i.message for i in health.find_issues(run, QUIET) if i.code == "bench.drift"]
-    said = f"m.tflite: the last third of the rounds is {change} % against the first third."
+    said = (
+        "m.tflite: from the first to the last third of the rounds, the latency changed by "
+        f"{change} %."
+    )
     assert found == ([] if change is None else [said])
 
 
@@ -319,7 +322,7 @@ def test_drift_names_the_change() -> None:
     slowing = make_run([[1.0 + 0.02 * number] * 40 for number in range(12)])
     (issue,) = [i for i in health.find_issues(slowing, QUIET) if i.code == "bench.drift"]
     assert issue.message == (
-        "m.tflite: the last third of the rounds is +15.5 % against the first third."
+        "m.tflite: from the first to the last third of the rounds, the latency changed by +15.5 %."
     )
 
 

@@ -103,16 +103,21 @@ class BoardDevice(Device):
         self.session.call("remove_environment", name=name)  # it was broken, if it was there
         self.session.call("make_environment", name=name, archive=digest)
         self.forget_facts()
-        job = {"protocol": PROTOCOL, "task": "check", "runtime": chosen.name}
+        self._require_import(chosen.name, name)
+        return name
+
+    def _require_import(self, runtime: str, name: str) -> None:
+        """Delete an environment whose runtime cannot be imported, and report why."""
+        job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime}
         with scratch.folder() as folder:
             error = self.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
         if error is None:
-            return name
+            return
         self.session.call("remove_environment", name=name)
         self.forget_facts()
-        said = str(error["message"]).rstrip(".")
         raise DeviceError(
-            f"{chosen.name} was brought to {self.name}, and cannot be imported there: {said}.",
+            f"{runtime} was brought to {self.name}, and cannot be imported there: "
+            f"{str(error['message']).rstrip('.')}.",
             hint="Install what is missing there; of Python itself, all of the standard library "
             "(Debian: sudo apt install python3; Yocto: python3-modules).",
         )

@@ -212,7 +212,7 @@ def _machine_problems(facts: DeviceFacts) -> Iterator[Problem]:
         yield _problem(
             "doctor.emulated",
             f"The processor is emulated ({facts.emulator}): outputs are right there, latency "
-            "means nothing.",
+            "is meaningless.",
             "measure latency on the board itself",
         )
     if facts.available_bytes is not None and facts.available_bytes < _LITTLE_MEMORY:

@@ -367,7 +367,7 @@ def test_an_environment_that_an_upgrade_broke_is_passed_over(start: Start, tmp_p
     make_environment(device, tmp_path, "old-1-cp311", "tflite_runtime")
     assert device.works("old-1-cp311")
     with pytest.raises(DeviceError) as caught:
-        environment._require_import(device, "tflite-runtime", "old-1-cp311")
+        device._require_import("tflite-runtime", "old-1-cp311")
     assert caught.value.message.startswith(
         "tflite-runtime was brought to board, and cannot be imported there: "
     )

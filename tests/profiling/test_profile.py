@@ -273,7 +273,7 @@ def test_a_model_that_the_runtime_refuses_is_told(int8_mobilenet: Path, tmp_path
     with pytest.raises(DeviceError) as caught:
         profile_models(broken, runs=1)
     assert caught.value.message.startswith(f"{broken} cannot be profiled on local: ")
-    assert caught.value.hint == "edgeq bench says whether the model runs there at all."
+    assert caught.value.hint == "Check with edgeq bench whether the model runs there at all."
 
 
 def test_a_reason_is_the_runtimes_own(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_an_old_litert_is_refused(int8_mobilenet: Path, monkeypatch: pytest.Monk
     with pytest.raises(DeviceError) as caught:
         profile_models(int8_mobilenet)
     assert caught.value.message == (
-        "ai-edge-litert 1.4.0 on local does not tell the time of each operator; 2.3 does."
+        "ai-edge-litert 1.4.0 on local does not report the time of each operator; 2.3 does."
     )
 
 

@@ -181,10 +181,10 @@ def test_without_a_program_it_says_what_to_type(phone: Endpoint, tiny: Any, save
         "android_aarch64_benchmark_model)."
     )
     assert refusal(lambda: bench(phone, path, benchmark_model="/no/such")).message == (
-        f"--benchmark-model /no/such is no file here, and no program on {name}."
+        f"--benchmark-model /no/such is neither a file here nor a program on {name}."
     )
     assert refusal(lambda: bench(phone, path, benchmark_model="no-such")).message == (
-        f"--benchmark-model no-such is no file here, and no absolute path on {name}."
+        f"--benchmark-model no-such is neither a file here nor an absolute path on {name}."
     )
     found = refusal(
         lambda: measuring.bench([path], LocalDevice(), BenchOptions(benchmark_model="no-such"))

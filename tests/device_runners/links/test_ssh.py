@@ -414,7 +414,7 @@ def test_a_full_disk_is_told(mounted: Any, board_in: Any, large_model: Path) -> 
     with pytest.raises(DeviceError) as caught:
         run_job.bench([large_model], board.device(), QUICK)
     assert caught.value.message.startswith("The disk of board is too full for ")
-    assert "MB free in " in caught.value.message
+    assert "MB are free in " in caught.value.message
     assert caught.value.hint == (
         "Make room there, or empty edgeq's cache: edgeq devices clean board"
     )

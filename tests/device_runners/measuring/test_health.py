@@ -84,7 +84,7 @@ def test_too_low_a_voltage_is_invalid() -> None:
 def test_an_emulated_processor_is_invalid() -> None:
     (issue,) = health.find_issues(STEADY, looks([], [], []), facts(emulator="QEMU user mode"))
     assert (issue.code, judge([issue])) == ("bench.emulated", "invalid")
-    assert issue.message == ("This device is emulated (QEMU user mode): its latency means nothing.")
+    assert issue.message == ("This device is emulated (QEMU user mode): its latency is meaningless.")
 
 
 def test_heat_is_the_result_of_a_sustained_run() -> None:
@@ -117,14 +117,14 @@ def without_raw_times(mean_ms: float, p50_ms: float | None = None) -> BenchRun:
 @pytest.mark.parametrize("p50_ms", [None, 0.05])
 def test_a_run_without_raw_times_says_what_is_not_known(p50_ms: float | None) -> None:
     untold = (
-        "m.tflite: ai-edge-litert does not tell the single runs, so that neither the median's "
-        "interval nor noise, drift and a speed-up are known."
+        "m.tflite: ai-edge-litert does not report single runs, so the median's interval, "
+        "noise, drift and speed-up are unknown."
     )
     assert said(without_raw_times(0.05, p50_ms)) == [untold]
     # A microsecond of 49.96 is more than the 2 % that make a run noisy.
     assert said(without_raw_times(0.04996, p50_ms)) == [
         untold,
-        "m.tflite: ai-edge-litert counts in whole microseconds, of an inference of 50.",
+        "m.tflite: ai-edge-litert counts in whole microseconds; an inference takes only 50.",
     ]
     assert said(run_of([[0.001] * 15] * 2)) == []  # its clock is finer
 

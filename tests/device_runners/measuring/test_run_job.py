@@ -63,7 +63,7 @@ class Damaging(LocalDevice):
 def test_outputs_that_did_not_arrive_whole_are_told(tiny: Any, save: Save) -> None:
     chunks = iter([[{"x": np.ones((2, 3), np.float32)}]])
     message = (
-        r"^What local computed did not arrive whole: out-0-0\.npy has version 0\.0 of the \.npy "
+        r"^The outputs of local did not arrive complete: out-0-0\.npy has version 0\.0 of the \.npy "
         r"format, which edgeq does not know\. Run the command again\.$"
     )
     with pytest.raises(DeviceError, match=message):
