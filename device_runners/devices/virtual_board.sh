@@ -34,7 +34,7 @@ copy_from() {
 
 pretend_hardware() {
     # Plain files, no mounts: XNNPACK asks /proc and /sys for an ARM processor. With this machine's
-    # own ones inside, the runtime crashes; with none, it silently does without XNNPACK.
+    # own files inside, the runtime crashes; without any, it silently does not use XNNPACK.
     mkdir -p "$root"/proc/device-tree "$root"/sys/devices/system/cpu "$root"/run/sshd "$root"/dev/shm
     for file in possible present online; do echo 0-3 >"$root/sys/devices/system/cpu/$file"; done
     for core in 0 1 2 3; do

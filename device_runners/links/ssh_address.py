@@ -1,4 +1,4 @@
-"""Where a board is, and how a user writes it."""
+"""SSH addresses, and their forms in a user's text."""
 
 from __future__ import annotations
 

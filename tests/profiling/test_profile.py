@@ -258,7 +258,7 @@ def test_wrong_models_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"profile takes one model or two, not 3"):
         profile_models([float_file] * 3)
-    with pytest.raises(UsageError, match=r"0 runs on 1 threads cannot be measured"):
+    with pytest.raises(UsageError, match=r"profile needs at least 1 run and 1 thread, not 0 and 1"):
         profile_models(float_file, runs=0)
     with pytest.raises(DataError):
         profile_models([int8_mobilenet, island], runs=1)

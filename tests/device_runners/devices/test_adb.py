@@ -180,7 +180,7 @@ def test_an_unauthorized_device_is_told(server: AdbServer, tmp_path: Path) -> No
         f"{serial} is unauthorized: it has not accepted this machine's adb key."
     )
     assert found.hint == (
-        "Unlock it and accept 'Allow USB debugging?'; when it does not ask: adb kill-server, and "
+        "Unlock it and accept 'Allow USB debugging?'. If it does not ask: adb kill-server, and "
         "plug it in again."
     )
 

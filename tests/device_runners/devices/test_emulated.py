@@ -272,7 +272,7 @@ def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(
 
 
 def test_an_unknown_machine_is_told() -> None:
-    with pytest.raises(UsageError, match=r"Unknown board 'emulated:riscv'; known are emulated:arm"):
+    with pytest.raises(UsageError, match=r"Unknown board 'emulated:riscv'; use emulated:arm"):
         resolve_device("emulated:riscv")
 
 

@@ -129,7 +129,7 @@ def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
         "is not trusted for host 127.0.0.1."
     )
     assert caught.value.hint == (
-        "Somebody else may answer in its place; only if the board was set up anew, forget the old "
+        "Another machine may answer in its place. If the board was installed again, remove the old "
         f"key: ssh-keygen -f {known} -R '[127.0.0.1]:{board.port}'"
     )
 
@@ -302,7 +302,7 @@ def test_nothing_is_deleted_under_a_run(board: Board, int8_mobilenet: Path) -> N
     options = BenchOptions(min_time_s=2, max_time_s=2)
     result = run_job.bench([int8_mobilenet], device, options, on_event=clean)
     assert result.runs[0].latency.count > 0
-    assert told == ["A run is going on on board, which needs what would be deleted: JOB."]
+    assert told == ["A run on board needs what would be deleted: JOB."]
 
 
 def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_mistake_is_told_with_its_file_and_line(configure: Configure) -> None:
     with pytest.raises(DeviceError) as caught:
         ssh_config.route("a")
     assert f"{folder}/config.d/mine line 2: " in caught.value.message
-    assert caught.value.hint == "Mend it until this works: ssh -G a"
+    assert caught.value.hint == "Fix it until this works: ssh -G a"
 
 
 def test_the_systems_file_counts_after_the_users(
@@ -445,7 +445,7 @@ def test_a_named_key_comes_before_all_others_of_the_agent(
         configure(block("pi4", board, f"IdentityFile {home / 'none'}"))
         told = refused("pi4")
         assert told.message == (
-            "pi4 ended the login before it came to the right key of 4: Too many authentication "
+            "pi4 ended the login before edgeq offered the right one of 4 keys: Too many authentication "
             "failures."
         )
         assert told.hint == (

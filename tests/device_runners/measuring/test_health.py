@@ -84,7 +84,9 @@ def test_too_low_a_voltage_is_invalid() -> None:
 def test_an_emulated_processor_is_invalid() -> None:
     (issue,) = health.find_issues(STEADY, looks([], [], []), facts(emulator="QEMU user mode"))
     assert (issue.code, judge([issue])) == ("bench.emulated", "invalid")
-    assert issue.message == ("This device is emulated (QEMU user mode): its latency is meaningless.")
+    assert issue.message == (
+        "This device is emulated (QEMU user mode): its latency is meaningless."
+    )
 
 
 def test_heat_is_the_result_of_a_sustained_run() -> None:

@@ -63,8 +63,8 @@ class Damaging(LocalDevice):
 def test_outputs_that_did_not_arrive_whole_are_told(tiny: Any, save: Save) -> None:
     chunks = iter([[{"x": np.ones((2, 3), np.float32)}]])
     message = (
-        r"^The outputs of local did not arrive complete: out-0-0\.npy has version 0\.0 of the \.npy "
-        r"format, which edgeq does not know\. Run the command again\.$"
+        r"^The outputs of local did not arrive complete: out-0-0\.npy has version 0\.0 of the "
+        r"\.npy format, which edgeq does not know\. Run the command again\.$"
     )
     with pytest.raises(DeviceError, match=message):
         list(run_job.infer([save(tiny.add_one(), "one.tflite")], chunks, Damaging()))
