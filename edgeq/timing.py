@@ -1,9 +1,9 @@
 """Statistics of latencies, and how far they are known: pure functions, the only place for it.
 
-Single inferences of one process are no independent measurements: where it lies in memory, and
-which core it began on, shift all of them alike. So a latency is measured in several rounds, each
-in a fresh process, and its interval is made from one figure for each round. The reasons, and where
-the two constants are from, are in docs/decisions/0014.
+Single inferences of one process are not independent measurements: its place in memory, and the core
+that it began on, shift all of them in the same way. So a latency is measured in several rounds, each
+in a fresh process, and its interval is made from one figure for each round. The reasons, and the
+sources of the two constants, are in docs/decisions/0014.
 """
 
 from __future__ import annotations

@@ -29,12 +29,7 @@ class AdbDevice(BoardDevice):
     """
 
     def __init__(
-        self,
-        name: str,
-        serial: str | None,
-        *,
-        python: str | None = None,
-        patience_s: float = 180.0,
+        self, name: str, serial: str | None, *, python: str | None = None, patience_s: float = 180.0
     ):
         super().__init__(name, self._connect, python=python, patience_s=patience_s)
         self._wanted, self._keeper_python = serial, python or "python3"

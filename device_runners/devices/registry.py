@@ -138,8 +138,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> NamedDevice:
     check_name(name)
     if not isinstance(entry, Mapping) or not isinstance(entry.get("address"), str):
         raise UsageError(
-            f"Device {name!r} in {path} has no address.",
-            hint='Write: address = "ssh://user@host"',
+            f"Device {name!r} in {path} has no address.", hint='Write: address = "ssh://user@host"'
         )
     unknown = sorted(set(entry) - set(_KEYS))
     if unknown:

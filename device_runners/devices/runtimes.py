@@ -13,10 +13,7 @@ from edgeq.values import RuntimeInfo
 
 
 def choose_runtime(
-    device: Device,
-    wanted: str | None,
-    on_event: OnEvent | None = None,
-    models: Sequence[Path] = (),
+    device: Device, wanted: str | None, on_event: OnEvent | None = None, models: Sequence[Path] = ()
 ) -> RuntimeInfo:
     """The runtime that will execute models on a device; a board without one is given one.
 
@@ -57,8 +54,7 @@ def choose_runtime(
         )
     there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
     raise DeviceError(
-        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.",
-        hint=hint,
+        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.", hint=hint
     )
 
 

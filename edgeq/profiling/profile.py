@@ -131,11 +131,7 @@ def _is_quantized(operators: Sequence[OperatorReport]) -> bool:
 
 
 def _run(
-    paths: Sequence[Path],
-    device: Device,
-    threads: int,
-    runs: int,
-    on_progress: OnProgress,
+    paths: Sequence[Path], device: Device, threads: int, runs: int, on_progress: OnProgress
 ) -> dict[str, Any]:
     """The agent's result.
 

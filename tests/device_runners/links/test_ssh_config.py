@@ -445,8 +445,8 @@ def test_a_named_key_comes_before_all_others_of_the_agent(
         configure(block("pi4", board, f"IdentityFile {home / 'none'}"))
         told = refused("pi4")
         assert told.message == (
-            "pi4 ended the login before edgeq offered the right one of 4 keys: Too many authentication "
-            "failures."
+            "pi4 ended the login before edgeq offered the right one of 4 keys: Too many "
+            "authentication failures."
         )
         assert told.hint == (
             'Name the key for it in ~/.ssh/config: "Host pi4", "IdentityFile KEY" and '
