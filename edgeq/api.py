@@ -19,7 +19,7 @@ from edgeq.comparison.compare import compare_pair
 from edgeq.comparison.evaluate import evaluate_models
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair

@@ -10,7 +10,6 @@ import configparser
 import gzip
 import os
 import re
-import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeq.children import launch
+from edgeq.children.child import Child
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
@@ -178,19 +177,17 @@ def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target
 def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
     """Run this machine's pip with these variables; status, output, errors."""
     empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # pip ignores empty ones
-    child = launch.start(
-        ["-m", "pip", "--disable-pip-version-check", *arguments], folders=None,
+    with Child(
+        ["-m", "pip", "--disable-pip-version-check", *arguments],
+        folders=None,
         environment={**empty, **variables, "PIP_NO_INPUT": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        printed, said = child.communicate(timeout=_FETCH_S)
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.") from error
-    finally:
-        child.kill()
-        child.communicate()
-    return child.returncode, printed, said
+        output="pipe",
+        deadline_s=_FETCH_S,
+    ) as child:
+        printed, status = "".join(child.lines()), child.wait()
+        if child.is_late:
+            raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.")
+        return status, printed, child.log()
 
 
 def _pip_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How near the outputs of quantized files come to the float model's, on calibration samples."""
+"""Score quantized files: their outputs against the float model's, on calibration samples."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from edgeq.tflite.operators import CONVERTING
 from edgeq.values import MemorySpeed, ModelProfile, OperatorTime
 
 _WORTH = 0.02  # of the quantized model's time: what is less explains nothing
@@ -60,7 +61,7 @@ def _without_xnnpack(model: ModelProfile) -> Iterator[str]:
 def _overheads(model: ModelProfile) -> Iterator[str]:
     """Conversions and float islands."""
     timed = [op for op in model.operators if op.time_ms is not None]
-    conversions = [op for op in timed if op.operator in ("QUANTIZE", "DEQUANTIZE")]
+    conversions = [op for op in timed if op.operator in CONVERTING]
     if _is_worth(conversions):
         counts = Counter(op.operator for op in conversions)
         kinds = [f"{counts[kind]} {kind}" for kind in ("QUANTIZE", "DEQUANTIZE") if counts[kind]]

@@ -19,7 +19,7 @@ from edgeq.conversion.prepare import (
     without_temporary_path,
 )
 from edgeq.conversion.proof import prove
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners.devices import runtimes

@@ -13,9 +13,9 @@ from edgeq.issues import ISSUE_KINDS
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict
 from edgeq.packaging.evidence.parts import Parts
 from edgeq.records.reading import Record
-from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
 from edgeq.version import VERSION
+from edgeq.wording import show_bytes, show_db
 
 CARD = "MODEL_CARD.md"
 

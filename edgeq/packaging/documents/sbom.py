@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Files, Golden
 from edgeq.packaging.evidence.parts import Parts
+from edgeq.records.parts import split
 from edgeq.records.reading import Record
-from edgeq.reporting.subject import split
 from edgeq.values import DataRef, FileRef
 from edgeq.version import VERSION
 

@@ -32,7 +32,7 @@ import PIL.Image
 import pytest
 
 from edgeq import api, models
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.board import BoardDevice

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgeq.errors import UsageError
-from edgeq.history import METRICS, Filter, open_history
+from edgeq.history import Filter, open_history
 from edgeq.history.values import Trend, TrendPoint, TrendSeries
-from edgeq.reporting import text
-from edgeq.reporting.gathered import Material
+from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Block, Panel, Point, Prose, Section, Series, XYPlot
+from edgeq.wording import file_name, show_figure
 
 _SHOWN = ("accuracy-drop", "sqnr", "size", "p50")
 _LAST = 60
 _ROLES = ("candidate", "baseline", "accent", "other")
 
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "points": lambda value: f"{value:+.2f} points",
-    "dB": lambda value: f"{text.db(value).text} dB",
-    "bytes": lambda value: text.size(int(value)).text,
-    "ms": lambda value: text.ms(value).text,
-}
 
-
-def trend_section(material: Material, history: Path | None) -> Section | None:
+def section(gathered: Gathered, history: Path | None) -> Section | None:
     """Trends of every model of this file name, wherever it lay.
 
     Args:
@@ -33,10 +25,10 @@ def trend_section(material: Material, history: Path | None) -> Section | None:
     Raises:
         HistoryError: it is not there, or cannot be read.
     """
-    candidate = material.subject.candidate
+    candidate = gathered.subject.candidate
     if candidate is None:
         return None
-    name = text.base(candidate.path)
+    name = file_name(candidate.path)
     blocks: list[Block] = []
     with open_history(history, make=False) as opened:
         for metric in _SHOWN:
@@ -65,13 +57,13 @@ def _plot(trend: Trend) -> XYPlot | None:
         _series(item, role, places, trend) for item, role in zip(chosen, _ROLES, strict=False)
     )
     newest = max((item.points[-1] for item in chosen), key=lambda point: point.number)
-    better = "higher" if METRICS[trend.metric].is_higher_better else "lower"
+    better = "higher" if trend.is_higher_better else "lower"
     unit = {"bytes": "kB"}.get(trend.unit, trend.unit)
     left = len(found) - len(chosen)
     more = f" {left} more series are not shown." if left else ""
     return XYPlot(
         trend.title[0].upper() + trend.title[1:],
-        f"Newest: {_FORMATS[trend.unit](newest.value)} at {newest.moment}; {better} is better."
+        f"Newest: {show_figure(newest.value, trend.unit)} at {newest.moment}; {better} is better."
         f"{more}",
         "records, oldest first",
         (Panel(f"{trend.title}, {unit}", series),),
@@ -90,7 +82,7 @@ def _series(item: TrendSeries, role: str, places: dict[int, int], trend: Trend) 
 
 
 def _tip(point: TrendPoint, unit: str) -> str:
-    parts = [_FORMATS[unit](point.value), point.moment]
+    parts = [show_figure(point.value, unit), point.moment]
     parts += [point.git_commit[:12]] if point.git_commit else []
     parts += [] if point.validity == "valid" else [point.validity]
     return ", ".join([*parts, *point.tags])
