@@ -1,9 +1,9 @@
 """Statistics of latencies, and how far they are known: pure functions, the only place for it.
 
 Single inferences of one process are not independent measurements: its place in memory, and the
-core that it began on, shift all of them in the same way. So a latency is measured in several rounds,
-each in a fresh process, and its interval is made from one figure for each round. The reasons, and
-the sources of the two constants, are in docs/decisions/0014.
+core that it began on, shift all of them in the same way. So a latency is measured in several
+rounds, each in a fresh process, and its interval is made from one figure for each round. The
+reasons, and the sources of the two constants, are in docs/decisions/0014.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ def quantile_interval(times: Sequence[float], share: float) -> Interval:
 def middle_of_rounds(figures: Sequence[float]) -> Interval:
     """The median of one positive figure for each round, with a 95 % interval.
 
-    With six rounds or more, the interval is from order statistics, which assume no distribution: one
-    process in twenty is a few per cent slower than the others, and must not widen the interval as
-    it widens a standard deviation. Two to five figures have no such interval of 95 %; theirs is
+    With six rounds or more, the interval is from order statistics, which assume no distribution:
+    one process in twenty is a few per cent slower than the others, and must not widen the interval
+    as it widens a standard deviation. Two to five figures have no such interval of 95 %; theirs is
     Student's t of their logarithms. One figure has `ONE_PROCESS`.
 
     Args:
         figures: at least one.
     """
     count, value = len(figures), statistics.median(figures)
-    if count == 1 or min(figures) <= 0:  # a clock that cannot count so little tells no spread
+    if count == 1 or min(figures) <= 0:  # such a clock is too coarse to show a spread
         return Interval(value, value / (1 + ONE_PROCESS), value * (1 + ONE_PROCESS))
     if count not in _T95:
         low, value, high = median_interval(figures)

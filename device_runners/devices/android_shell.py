@@ -181,7 +181,7 @@ def read_core_kinds(text: str) -> tuple[CoreKind, ...]:
 
 
 def _temperature(sections: Mapping[str, str]) -> float | None:
-    """The hottest thermal zone, in the kernel's thousandths; else what Android reports."""
+    """The hottest thermal zone, in the kernel's thousandths; without one, Android's value."""
     zones = [int(word) for word in sections["zones"].split() if word.isdigit() and int(word)]
     hottest = max(zones, default=None)
     return hottest / 1000 if hottest else health.android_heat(sections["dumpsys"])

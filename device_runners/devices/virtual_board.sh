@@ -27,7 +27,7 @@ unpack() {
 }
 
 copy_from() {
-    # What its user and its runs left there stays there.
+    # Files of its user and of its runs are not copied.
     cp -a --reflink=auto "$1/root" "$root"
     rm -rf "$root"/home/pi "$root"/tmp/* "$root"/var/tmp/*
 }

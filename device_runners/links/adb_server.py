@@ -3,7 +3,7 @@
 The server's protocol is AOSP's (packages/modules/adb: OVERVIEW.TXT, SERVICES.TXT, SYNC.TXT). A
 request is four hex digits of length and a text; the answer begins with OKAY, or with FAIL and a
 text. After `host:transport:SERIAL` the next request is a service of the device, and the socket is
-that service's. Nothing here calls the `adb` program, so no serial can be taken for an option.
+that service's. Nothing here calls the `adb` program, so no serial can be read as an option.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ class Stream:
         try:
             return self.read(int(self.read(4), 16)).decode("utf-8", "replace")
         except ValueError as error:
-            raise LinkLostError(f"the adb server answered no length: {error}") from error
+            raise LinkLostError(f"the answer of the adb server has no length: {error}") from error
 
     def read(self, size: int, timeout_s: float = _REPLY_S) -> bytes:
-        """Exactly so many bytes, each within a timeout after the one before."""
+        """Exactly so many bytes, each block within the timeout."""
         while len(self._buffer) < size:
             block = self.receive(timeout_s)
             if not block:
@@ -162,7 +162,7 @@ class Stream:
             heard = [self._socket] if until_answer else []
             readable, writable, _ = select.select(heard, [self._socket], [], _REPLY_S)
             if not readable and not writable:
-                raise LinkLostError(f"nothing was taken for {_REPLY_S:g} s")
+                raise LinkLostError(f"it accepted no data for {_REPLY_S:g} s")
             if readable:
                 return
             try:
@@ -266,7 +266,7 @@ def choose_device(serial: str | None) -> str:
     if serial is None and len(attached) > 1:
         names = ", ".join(device.serial for device in attached)
         raise DeviceError(
-            f"adb has {len(attached)} devices, and --device adb names none of them: {names}.",
+            f"adb has {len(attached)} devices, and --device adb does not say which: {names}.",
             hint=f"Name one: --device adb:{attached[0].serial}",
         )
     found = next((item for item in attached if serial in (None, item.serial)), None)

@@ -116,7 +116,7 @@ def _hops(address: SshAddress) -> list[Hop]:
 
 
 class _Chain:
-    """Logins of a link, each through the one before, and programs that connect."""
+    """Logins of a link, each through the previous one, and programs that connect."""
 
     def __init__(self) -> None:
         self.connections: list[Any] = []

@@ -205,40 +205,40 @@ def _follow(
 
 
 def find_binary(
-    shell: Shell, wanted: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
+    shell: Shell, named: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
 ) -> str:
     """The program's path on the device; a file of this machine is sent there.
 
     Args:
-        wanted: a file here, or an absolute path there; None for `facts.benchmark_model`.
+        named: a file here, or an absolute path there; None for `facts.benchmark_model`.
 
     Raises:
         UsageError: neither a file here nor an absolute path.
         DeviceError: the program is missing.
     """
-    if wanted is None and facts.benchmark_model is not None:
+    if named is None and facts.benchmark_model is not None:
         return facts.benchmark_model
-    if wanted is None:
+    if named is None:
         raise DeviceError(
             f"{shell.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
             hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
             "android_aarch64_benchmark_model).",
         )
-    if Path(wanted).is_file():
-        return shell.upload(Path(wanted), upload_progress(Path(wanted), on_event))
-    if not wanted.startswith("/"):
+    if Path(named).is_file():
+        return shell.upload(Path(named), upload_progress(Path(named), on_event))
+    if not named.startswith("/"):
         raise UsageError(
-            f"--benchmark-model {wanted} is neither a file here nor an absolute path on "
+            f"--benchmark-model {named} is neither a file here nor an absolute path on "
             f"{shell.name}."
         )
     try:
-        shell.attempt(_EXECUTABLE, wanted)
+        shell.attempt(_EXECUTABLE, named)
     except ScriptError as error:
         raise DeviceError(
-            f"--benchmark-model {wanted} is neither a file here nor a program on {shell.name}.",
+            f"--benchmark-model {named} is neither a file here nor a program on {shell.name}.",
             hint=f"Give a file here, or type: adb -s {shell.serial} shell chmod +x PATH",
         ) from error
-    return wanted
+    return named
 
 
 def _identify(shell: Shell, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:

@@ -1,4 +1,4 @@
-"""Why INT8 is slower than FP32, or hardly faster: rules on measured times."""
+"""Reasons why INT8 is slower than FP32, or only a little faster: rules on measured times."""
 
 from __future__ import annotations
 
