@@ -227,7 +227,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
         "hung": "Check the file, or try another --runtime.",
         "runtime_broken": "Reinstall it there; tflite-runtime together with 'numpy<2'.",
         "cores_refused": "Choose other --cores.",
-        "failed": "With dynamic dimensions, pass --data to give them a size; otherwise check the file.",
+        "failed": "If dimensions are dynamic, pass --data; otherwise check the file.",
     }
     return DeviceError(
         f"{model} cannot be run on {device.name}: {error['message']}.".replace("..", "."),

@@ -35,7 +35,7 @@ OLD = {"name": "tflite-runtime", "version": "2.14.0"}
 
 @pytest.fixture
 def examine(tmp_path: Path) -> Answer:
-    """A machine that answers as told: a script in the place of its Python."""
+    """A machine with these answers: a script in the place of its Python."""
 
     def look(
         errors: dict[str, Any] | None = None,

@@ -36,7 +36,7 @@ MEMORY = MemorySpeed(bytes_per_s=10e9, cache_bytes=1 << 20)
 
 @pytest.fixture(scope="module")
 def both(float_file: Path, int8_mobilenet: Path) -> Profile:
-    """The float file is given first, and comes second all the same."""
+    """The float file is given first, and comes second anyway."""
     return profile_models([float_file, int8_mobilenet], runs=RUNS)
 
 

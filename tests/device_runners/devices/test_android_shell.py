@@ -141,8 +141,8 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
         "which every command except bench needs."
     )
     assert found.hint == (
-        "bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. Where a "
-        "Python lies elsewhere there, name it: --python PATH"
+        "bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. If its "
+        "Python is elsewhere, name it: --python PATH"
     )
     named = open_phone(phone, python="/no/python3")  # and is not replaced by benchmark_model
     found = refusal(lambda: measuring.bench([int8_mobilenet], named, QUICK))

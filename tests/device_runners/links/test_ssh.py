@@ -43,7 +43,7 @@ QUICK = BenchOptions(runs=30, rounds=2)
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """Its cache lies in a folder whose name a shell would take apart."""
+    """The name of its cache's folder would be several words for a shell."""
     folder = tmp_path_factory.mktemp("sshd")
     made = start_sshd(folder, folder / "it's a; $HOME board")
     yield made
@@ -67,7 +67,7 @@ def cable(board: Board) -> Iterator[Cable]:
 
 @pytest.fixture
 def large_model(tiny: Any, save: Any, tmp_path: Path) -> Path:
-    """A model with some megabytes behind it, so that an upload can be cut."""
+    """A model with a few megabytes behind it, so that an upload can be cut."""
     path: Path = save(tiny.add_one())
     noise = np.random.default_rng(0).bytes(6 << 20)
     path.write_bytes(path.read_bytes() + noise)
@@ -323,7 +323,7 @@ def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> 
 
 
 def strike(board: Board, wanted: str) -> Any:
-    """Called with each event: once the model runs, kill what is wanted."""
+    """Called with each event: once the model runs, kill these processes."""
     done = threading.Event()
 
     def act(event: dict[str, Any]) -> None:

@@ -126,7 +126,7 @@ def test_tokens_and_lists(
 
 
 def test_a_comment_behind_a_value(configure: Configure) -> None:
-    """Older readers take it for one more value."""
+    """Older readers treat it as one more value."""
     configure("Host pi4\n  Port 7 # of the second one\n")
     assert read("pi4").port == 7
 
@@ -230,14 +230,14 @@ def board(tmp_path: Path) -> Iterator[Board]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Board]:
-    """A jump host with keys of its own."""
+    """A jump host with its own keys."""
     made = start_sshd(tmp_path / "gate", tmp_path / "gate-cache")
     yield made
     made.stop()
 
 
 def block(name: str, board: Board, *lines: str, port: int | None = None) -> str:
-    """Of a configuration, for a board under an alias."""
+    """The lines of a configuration for a board under an alias."""
     usual = (
         "HostName 127.0.0.1",
         f"Port {port or board.port}",

@@ -37,7 +37,7 @@ def test_threads_without_cores_are_named(threads: int, cores: int, shown: str | 
 def looks(
     *now: list[str] | None, before: list[str] | None = None, clock: float | None = None
 ) -> list[dict[str, Any]]:
-    """Looks with these states, the last of which is kept by the firmware."""
+    """Looks with these states; the firmware remembers the states of `before`."""
     quiet = {"busy_s": None, "own_s": 0.0, "throttle_count": None, "load_average": 0.0,
              "temperature_celsius": 82.4, "clock_mhz": clock}  # fmt: skip
     return [{**quiet, "time_s": float(at), "throttling": states, "throttled_before": before or []}
@@ -97,7 +97,7 @@ def test_heat_is_the_result_of_a_sustained_run() -> None:
     assert len(health.find_issues(STEADY, seen)) == 1
 
 
-# ---------------------------------------------------------------- the clock, and what is not told
+# ---------------------------------------------------------------- the clock, and missing values
 
 
 def said(run: BenchRun, seen: list[dict[str, Any]] | None = None) -> list[str]:

@@ -178,7 +178,7 @@ def test_versions_are_compared_as_numbers(
 
 @pytest.fixture
 def old_runtime() -> LocalDevice:
-    """tflite-runtime 2.14 in an environment of its own, as scripts/test makes it."""
+    """tflite-runtime 2.14 in a separate environment, as scripts/test makes it."""
     python = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
     if python is None:
         pytest.skip("EDGEQ_TFLITE_RUNTIME_PYTHON names no Python with tflite-runtime")
