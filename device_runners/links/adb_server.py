@@ -103,20 +103,12 @@ class Stream:
         found, self._buffer = self._buffer[:size], self._buffer[size:]
         return found
 
-    def read_line(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """A line with its end, or what is left before the stream's.
+    def read_until(self, mark: bytes, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
+        """Everything before a mark.
 
         Args:
             is_alive: called while the device is silent.
         """
-        end = time.monotonic() + timeout_s
-        while b"\n" not in self._buffer and (block := self._wait(is_alive, end)):
-            self._buffer += block
-        line, mark, self._buffer = self._buffer.partition(b"\n")
-        return line + mark
-
-    def read_until(self, mark: bytes, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """Everything before a mark; other arguments as in `read_line`."""
         end, found = time.monotonic() + timeout_s, bytearray(self._buffer)
         while (place := found.find(mark, max(0, len(found) - 2 * _BLOCK_BYTES))) < 0:
             block = self._wait(is_alive, end)
@@ -127,7 +119,7 @@ class Stream:
         return bytes(found[:place])
 
     def read_some(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """The next bytes, empty at the end; other arguments as in `read_line`."""
+        """The next bytes, empty at the end; other arguments as in `read_until`."""
         found, self._buffer = self._buffer, b""
         return found or self._wait(is_alive, time.monotonic() + timeout_s)
 

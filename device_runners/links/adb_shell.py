@@ -98,11 +98,9 @@ def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") 
     try:
         stream.send(content, until_answer=True)
         output = stream.read_until(f"\n{mark} ".encode(), is_alive, _SCRIPT_S)
-        status = stream.read_line(is_alive, _SCRIPT_S)
+        status = stream.read_until(b"\n", is_alive, _SCRIPT_S)
     finally:
         stream.close()
-    if not status.endswith(b"\n"):
-        raise LinkLostError("the shell there ended early")
     text = output.decode("utf-8", "replace")
     if int(status) != 0:
         raise ScriptError(int(status), text)

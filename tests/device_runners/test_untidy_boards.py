@@ -90,7 +90,7 @@ NOISE = {
     "a megabyte in one line": "head -c 1000000 /dev/zero | tr '\\0' x",
     "a megabyte of lines": "yes 'a line of the message of the day' | head -c 1000000",
     "a megabyte of warnings": "yes warning | head -c 1000000 >&2",
-    "a mark that is not one": "printf '\\nedgeq-keeper-'",
+    "an incomplete mark": "printf '\\nedgeq-keeper-'",
     "text of a program left running": "(while sleep 0.05; do echo tick; done) & sleep 0.1",
 }
 
@@ -452,7 +452,7 @@ DROPBEAR = shutil.which("dropbear")
 @needs_root
 @pytest.mark.skipif(DROPBEAR is None, reason="dropbear is not installed")
 def test_a_dropbear_without_sftp(start: Start, tmp_path: Path, tiny: Any, save: Any) -> None:
-    """The ssh server of Yocto and buildroot. It reads keys in the user's home: another one, mounted."""
+    """The ssh server of Yocto and buildroot; it reads keys in the user's home, which is mounted."""
     plain = start()  # for its keys
     keys = tmp_path / "ssh"
     keys.mkdir(mode=0o700)
