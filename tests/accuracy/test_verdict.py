@@ -371,7 +371,7 @@ def test_latencies_of_different_conditions_are_refused(other: BenchResult, diffe
 
 
 EMULATED = make_issue(
-    "bench.emulated", "This device is emulated (QEMU): its latency means nothing."
+    "bench.emulated", "This device is emulated (QEMU): its latency is meaningless."
 )
 
 
@@ -417,7 +417,7 @@ def test_an_emulated_latency_is_compared_with_nothing() -> None:
         require_comparable(with_run(issues=(EMULATED,), validity="invalid"))
     assert str(caught.value) == (
         "Latencies measured on local cannot be compared: This device is emulated (QEMU): its "
-        "latency means nothing. [bench.emulated] Measure on a healthy board; size and accuracy "
+        "latency is meaningless. [bench.emulated] Measure on a healthy board; size and accuracy "
         "need no latency (tune --objective size, compare --no-latency)."
     )
 
