@@ -1,9 +1,9 @@
 """Calibration: run the float model over the representative dataset and keep every tensor's range.
 
-The model runs on XNNPACK in a child process (`calibration_worker.py`) with every float tensor as
-an output, so nothing is read after an in-place operator has overwritten it. The stock calibrator
-reads too late: a tensor that an ADD consumes in place gets the union of its own range and the
-ADD's. Samples stream through a pipe; memory does not grow with their number.
+The model runs on XNNPACK in a child process (`worker.py`) with every float tensor as an output, so
+nothing is read after an in-place operator has overwritten it. The stock calibrator reads too late:
+a tensor that an ADD consumes in place gets the union of both ranges. Samples stream through a pipe;
+memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,29 +26,19 @@ from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
-# Operators whose kernels keep tensors to themselves that only the stock calibrator records.
-_OPAQUE = frozenset(
-    {
-        "LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-        "BIDIRECTIONAL_SEQUENCE_RNN",
-        "RNN",
-        "SVDF",
-    }
-)
+_OPAQUE = having("recurrent")
 
 
 @dataclass(frozen=True)
 class FloatRun:
-    """What one pass of the float model over the samples gave.
+    """Results of one pass of the float model over the samples.
 
     Attributes:
         statistics: per tensor, over all samples.
@@ -62,7 +52,7 @@ class FloatRun:
 
 
 def why_stock(content: bytes) -> str | None:
-    """Why edgeq's own calibrator cannot see all of a float model, None when it can."""
+    """The reason why edgeq's calibrator cannot see all of a float model; None if it can."""
     tree = flatbuffer.parse(content, "the float model")
     if len(tree.subgraphs) > 1:
         return f"it has {len(tree.subgraphs)} subgraphs (control flow)"
@@ -72,7 +62,7 @@ def why_stock(content: bytes) -> str | None:
 
 
 class FloatRunner:
-    """The child process that will run the float model; started early, while others import.
+    """The child process that will run the float model, started early, while others import.
 
     Args:
         folder: working folder.
@@ -133,13 +123,13 @@ class FloatRunner:
 def run_float_model(
     model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, observe: str = "all"
 ) -> FloatRun:
-    """`FloatRunner.run`, with a runner of its own."""
+    """Run the float model once, in a new child process; see `FloatRunner.run`."""
     with FloatRunner(folder) as runner:
         return runner.run(model, samples, keep, observe)
 
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
-    """Group samples to the model's batch size; a short last group repeats its last sample."""
+    """Samples in groups of the model's batch size; a short last group repeats its last sample."""
     size = batch_size(inputs)
     group: list[Inputs] = []
     for sample in samples:
@@ -160,7 +150,7 @@ def batch_size(inputs: Sequence[TensorSpec]) -> int:
 def first_inputs(
     samples: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
 ) -> dict[str, NDArray[Any]]:
-    """The first samples as they will be fed: those among `keep` batches shaped like the first.
+    """The inputs of those among the first `keep` batches that have the shape of the first.
 
     Returns:
         Input name to [kept, ...].
@@ -172,7 +162,7 @@ def first_inputs(
 
 
 def _alike(kept: Sequence[Inputs]) -> list[int]:
-    """Positions of the batches shaped like the first: with dynamic sizes, others may follow."""
+    """Positions of the batches with the shape of the first; dynamic sizes may bring others."""
     shapes = [{name: array.shape for name, array in inputs.items()} for inputs in kept]
     return [position for position, shape in enumerate(shapes) if shape == shapes[0]]
 

@@ -1,4 +1,4 @@
-"""Corrections after quantization, without labels: the parent's end of `correction_worker.py`."""
+"""Corrections after quantization, without labels: the parent of `worker.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def parse_corrections(text: str) -> tuple[str, ...]:
-    """Names from `--corrections`: "auto" is all of them, "none" is none.
+    """The names in `--corrections`: "auto" means all, "none" an empty tuple.
 
     Raises:
         UsageError: an unknown name.
@@ -33,12 +33,12 @@ def parse_corrections(text: str) -> tuple[str, ...]:
     for name in names:
         if name in ("auto", "all", "none"):
             raise UsageError(
-                f"--corrections {text} mixes {name!r}, which stands alone, with others.",
-                hint=f"Leave out {name!r}, or all others.",
+                f"--corrections {text} combines {name!r} with other corrections.",
+                hint=f"Pass {name!r} alone, or remove it.",
             )
         if name not in CORRECTIONS:
             raise UsageError(
-                f"Unknown correction {name!r}; known are auto, none and {', '.join(CORRECTIONS)}."
+                f"Unknown correction {name!r}; use auto, none or some of {', '.join(CORRECTIONS)}."
             )
     return names
 
@@ -54,15 +54,15 @@ def correct(
     """Give each layer the integers that reproduce the float model's outputs best.
 
     Layers are corrected in execution order, each on the outputs of the corrected ones before it,
-    and each change is kept only where it lowers the error on every fourth sample, which took no
-    part in making it.
+    and each change is kept only where it lowers the error on every fourth sample, which was kept
+    apart when it was made.
 
     Args:
         model: the float model that was quantized.
-        quantized: the flatbuffer made of it.
+        quantized: the flatbuffer that was made from it.
         samples: input name to array without batch dimension, real units; all are held in memory
             together with the activations of the layers at work.
-        corrections: names out of `CORRECTIONS` that are not in `BEFORE`.
+        corrections: names in `CORRECTIONS` that are not in `BEFORE`.
         threads: of the child process.
 
     Returns:

@@ -84,7 +84,7 @@ FRAMEWORKS = {
 
 
 def find_python(kind: str, options: ConvertOptions) -> str:
-    """The Python that reads a kind of model: named by an option, by a variable, else this one.
+    """The Python that reads a kind of model: named by an option or a variable, or this one.
 
     Raises:
         UsageError: the named one cannot be started.

@@ -69,7 +69,7 @@ class FrameworkProcess:
                 )
             finally:
                 os.close(child_end)
-            # Nothing it still does is wanted; a kill is faster than a framework's own exit.
+            # Nothing that it still does is needed; a kill is faster than a framework's exit.
             ends.callback(self._child.close)
             self._ends = ends.pop_all()
 

@@ -1,4 +1,4 @@
-"""Read model files with Keras 3, else tf_keras, or with TensorFlow itself, in the child process.
+"""Read model files with Keras 3, with tf_keras, or with TensorFlow itself, in the child process.
 
 Loading a model file must never run code from it: its content is checked before a framework opens it
 (`safe_reading`), unless the user trusts it.

@@ -158,7 +158,7 @@ def finish(
             hint="Leave the second one out of the model.",
         )
     # The converter may reorder inputs; they were traced under the names input_0, input_1, ...
-    traced = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]
+    traced = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
     flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
     target = folder / "float.tflite"
@@ -207,10 +207,10 @@ def _quantized_tensors(tree: Any) -> list[str]:
         flatbuffer.text(tensor.name)
         for graph in tree.subgraphs
         for tensor in graph.tensors
-        if flatbuffer.dtype_names()[tensor.type] in small
+        if flatbuffer.dtype(tensor) in small
         and (tensor.quantization is not None or flatbuffer.is_constant(tree, tensor))
         and (
-            flatbuffer.dtype_names()[tensor.type] == "float16"
+            flatbuffer.dtype(tensor) == "float16"
             or (tensor.quantization is not None and tensor.quantization.scale is not None)
         )
     ]

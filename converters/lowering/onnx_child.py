@@ -146,7 +146,7 @@ class Session:
         self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        # onnx2tf writes into its source; this process may not write into the working folder.
+        # onnx2tf writes into its source; this process cannot write into the working folder.
         source = shutil.copyfile(prepared, folder / "model.onnx")
         kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
         try:
@@ -159,7 +159,7 @@ class Session:
                 non_verbose=True,
             )
             (made,) = (folder / "made").glob("*_float32.tflite")
-        # onnx2tf ends the process where it gives up.
+        # onnx2tf ends the process when it fails.
         except (Exception, SystemExit) as error:
             raise CallError(
                 "LoweringError",

@@ -222,7 +222,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
             tf.as_dtype(spec.dtype),
-            # A layer's name may not be valid here: the flatbuffer gets its names afterwards.
+            # A layer's name can be invalid here: the flatbuffer gets its names afterwards.
             name=f"input_{index}",
         )
         for index, spec in enumerate(inputs)

@@ -63,10 +63,10 @@ class Session:
         """Compare inputs with training data, see `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
-    def quantize(self, path: str, out: str, scheme: str, io: str, **options: Any) -> None:
+    def quantize(self, path: str, out: str, activations: str, io: str, **options: Any) -> None:
         """Quantize a calibrated flatbuffer file with the options of `tflite_quantizer`."""
         content = Path(path).read_bytes()
-        if scheme == "int16x8":
+        if activations == "int16":
             made = tflite_quantizer.quantize_int16x8(content, io, **options)
         else:
             made = tflite_quantizer.quantize_int8(content, io, **options)
@@ -85,13 +85,13 @@ class Session:
         tensorflow_lowering.write(Path(out), content)
 
     def stock_convert(
-        self, samples: str, out: str, scheme: str, io: str, per_channel: bool
+        self, samples: str, out: str, activations: str, io: str, per_channel: bool
     ) -> None:
         """Convert the lowered function with the stock TFLiteConverter path."""
         content = tflite_quantizer.stock_convert(
             self.traced,
             lambda: _read_samples(Path(samples)),
-            scheme,
+            activations,
             io,
             per_channel=per_channel,
         )

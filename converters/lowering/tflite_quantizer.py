@@ -124,7 +124,7 @@ def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> by
 def stock_convert(
     traced: Any,
     samples: Callable[[], Iterator[list[NDArray[Any]]]],
-    scheme: str,
+    activations: str,
     io: str,
     *,
     per_channel: bool,
@@ -139,9 +139,9 @@ def stock_convert(
     converter.representative_dataset = samples
     kinds = {
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }
-    converter.target_spec.supported_ops = [kinds[scheme]]
+    converter.target_spec.supported_ops = [kinds[activations]]
     converter.inference_input_type = tf.as_dtype(io)
     converter.inference_output_type = tf.as_dtype(io)
     converter._experimental_disable_per_channel = not per_channel

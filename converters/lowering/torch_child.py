@@ -181,7 +181,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
 
 
 def _output_names(program: Any) -> list[str]:
-    """The keys of a dictionary of outputs, else output_0, output_1, ..."""
+    """The keys of a dictionary of outputs, otherwise output_0, output_1, ..."""
     from torch.utils import _pytree
 
     spec = program.module_call_graph[0].signature.out_spec

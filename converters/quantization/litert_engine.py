@@ -17,21 +17,14 @@ from edgeq.converters.calibration.calibrate import batches
 from edgeq.converters.graph.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import facts, having
 from edgeq.values import FloatModel
 
 VARIABLE = "EDGEQ_LITERT_PYTHON"
 PACKAGE = "litert-quantizer>=0.11,<0.12"
 
-# Operators whose constant weights it quantizes, by its own names.
-OPERATIONS = {
-    "BATCH_MATMUL": "BATCH_MATMUL",
-    "CONV_2D": "CONV_2D",
-    "DEPTHWISE_CONV_2D": "DEPTHWISE_CONV_2D",
-    "EMBEDDING_LOOKUP": "EMBEDDING_LOOKUP",
-    "FULLY_CONNECTED": "FULLY_CONNECTED",
-    "TRANSPOSE_CONV": "CONV_2D_TRANSPOSE",
-}
-BLOCK_OPERATIONS = frozenset({"FULLY_CONNECTED"})
+OPERATIONS: dict[str, str] = facts("litert")  # by its own names
+BLOCK_OPERATIONS = having("blocks")
 
 _GRANULARITY = {"channel": "CHANNELWISE", "tensor": "TENSORWISE"}
 _LOG_TAIL_BYTES = 8192
@@ -40,7 +33,7 @@ Recipe = list[dict[str, Any]]
 
 
 def find() -> OtherPython:
-    """This Python where it has litert-quantizer, else the one that EDGEQ_LITERT_PYTHON names.
+    """This Python if it has litert-quantizer, otherwise the one that EDGEQ_LITERT_PYTHON names.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
@@ -52,25 +45,25 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[litert]'; or, in an environment of its own: "
+        hint="Install it with: pip install 'edgeq[litert]'; or, in a separate environment: "
         f"python -m venv ~/litert && ~/litert/bin/pip install '{PACKAGE}' && "
         f"export {VARIABLE}=~/litert/bin/python",
     )
 
 
-# ---------------------------------------------------------------- what it is told
+# ---------------------------------------------------------------- its recipe
 
 
 def weight_recipe(content: bytes, bits: int, granularity: str, *, is_dynamic: bool) -> Recipe:
     """Integer weights with float activations, for every operator it knows.
 
-    Weights that cannot be divided into blocks get a scale per channel; the certificate tells them.
+    Weights that cannot be divided into blocks get a scale per channel; the certificate names them.
 
     Args:
         content: the float flatbuffer.
         bits: 8 or 4.
         granularity: "channel", "tensor" or "block:N".
-        is_dynamic: the kernel takes integer weights, else a DEQUANTIZE widens them to float.
+        is_dynamic: the kernel takes integer weights; otherwise a DEQUANTIZE widens them to float.
     """
     tree = flatbuffer.parse(content, "the float model")
     size = int(granularity.removeprefix("block:")) if granularity.startswith("block:") else 0
@@ -128,7 +121,7 @@ def _weight_config(bits: int, granularity: str, is_dynamic: bool) -> dict[str, A
         },
         "compute_precision": "INTEGER" if is_dynamic else "FLOAT",
         "explicit_dequantize": not is_dynamic,
-        # Its table of kernels is moot where a DEQUANTIZE stands between weights and operator.
+        # Its table of kernels does not matter for weights behind a DEQUANTIZE.
         "skip_checks": not is_dynamic,
         "min_weight_elements": 0,
     }  # fmt: skip
@@ -136,7 +129,7 @@ def _weight_config(bits: int, granularity: str, is_dynamic: bool) -> dict[str, A
 
 def _scope(graph: Any, outputs: Sequence[int]) -> str:
     """A regular expression for one operator: it joins the names of its outputs with semicolons."""
-    names = "".join(flatbuffer.text(graph.tensors[index].name) + ";" for index in outputs)
+    names = "".join(flatbuffer.tensor_name(graph, index) + ";" for index in outputs)
     return f"^{re.escape(names)}$"
 
 

@@ -1,6 +1,6 @@
 """Checks of a zip and of HDF5: no path may lead to another file, and sizes must be true.
 
-HDF5 can hold a link to another file, keep a dataset's bytes in another file, or map datasets of
+HDF5 can contain a link to another file, keep a dataset's bytes in another file, or map datasets of
 other files, and h5py follows all three silently. A dataset of a few bytes can state any size.
 """
 

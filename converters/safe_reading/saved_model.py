@@ -43,7 +43,7 @@ def refuse_code(path: Path, message: Any, signature: str | None) -> None:
 
 
 def refuse_all_code(path: Path, message: Any) -> None:
-    """Check all functions of the objects in a SavedModel, any of which tf_keras may run."""
+    """Check all functions of the objects in a SavedModel, because tf_keras may run any of them."""
 
     def calls(graph: _Graph) -> Iterator[Call]:
         yield from _loading(graph)

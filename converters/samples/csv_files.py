@@ -55,7 +55,7 @@ class TableSource(FileSource):
     read_label: Callable[[str], int | float] = float
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`."""
+        """Rows in order, see `Source.read`."""
         wanted = iter(self.wanted(indices))
         target = next(wanted, None)
         for index, (line, fields) in enumerate(_read_lines(self.file, self.header)):
@@ -99,8 +99,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     file = DataFile(path, name)
     header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
     _check_header(header, name)
-    label = _find_label(header, inputs, name)
-    columns = _match_columns(header, label, inputs, name)
+    columns, label = _match_columns(header, inputs, name)
     count, are_integers, are_numbers = 0, True, True
     for _, fields in _read_lines(file, header):
         count += 1
@@ -121,38 +120,28 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     return replace(source, read_label=numbers.__getitem__, class_names=class_names)
 
 
-class _Lines:
-    """The lines of a CSV file; csv.reader would read a line of any length into memory."""
-
-    def __init__(self, stream: TextIO, name: str):
-        self._stream, self._name = stream, name
-        self.taken = 0  # characters of the row that is being read; its reader resets it
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._stream.readline(_MOST_ROW + 1)
-        self.taken += len(line)
-        if self.taken > _MOST_ROW:
-            raise DataError(
-                f"A row of {self._name} has more than {_MOST_ROW:,} characters.",
-                hint="Give one sample a line; large samples as an .npz file.",
-            )
-        if not line:
-            raise StopIteration
-        return line
-
-
 def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
     """Line number and fields of every row that is not blank, with the header."""
+    taken = 0  # characters of the row that is being read
+
+    def bounded(text: TextIO) -> Iterator[str]:
+        """The lines; csv.reader alone would read a line of any length into memory."""
+        nonlocal taken
+        while line := text.readline(_MOST_ROW + 1):
+            taken += len(line)
+            if taken > _MOST_ROW:
+                raise DataError(
+                    f"A row of {file.name} has more than {_MOST_ROW:,} characters.",
+                    hint="Give one sample a line; large samples as an .npz file.",
+                )
+            yield line
+
     with file.open() as stream:
         try:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            lines = _Lines(text, file.name)
-            reader = csv.reader(lines)
+            text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+            reader = csv.reader(bounded(text))
             for fields in reader:
-                lines.taken = 0
+                taken = 0
                 require_count(reader.line_num - 1, file.name, "lines")
                 file.check(stream)
                 if fields:
@@ -200,24 +189,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _find_label(header: Sequence[str], inputs: Sequence[TensorSpec], name: str) -> int | None:
-    taken = [spec.name for spec in inputs]
-    found = [text for text in _LABEL_COLUMNS if text in header and text not in taken]
-    if len(found) > 1:
-        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
-    return header.index(found[0]) if found else None
-
-
 def _match_columns(
-    header: Sequence[str], label: int | None, inputs: Sequence[TensorSpec], name: str
-) -> dict[str, _Column]:
+    header: Sequence[str], inputs: Sequence[TensorSpec], name: str
+) -> tuple[dict[str, _Column], int | None]:
+    """The columns of each input, and the position of the labels."""
     places = {text: place for place, text in enumerate(header)}
-    groups = {spec.name: _find_columns(places, spec.name) for spec in inputs}
-    features = [place for place in range(len(header)) if place != label]
+    groups: dict[str, list[int]] = {}
+    for spec in inputs:
+        groups[spec.name] = found = [places[spec.name]] if spec.name in places else []
+        while spec.name not in places and (key := f"{spec.name}[{len(found)}]") in places:
+            found.append(places[key])
+    labels = [text for text in _LABEL_COLUMNS if text in places and text not in groups]
+    if len(labels) > 1:
+        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
+    label = places[labels[0]] if labels else None
+    features = [place for place in places.values() if place != label]
     if len(inputs) == 1 and not groups[inputs[0].name]:
         groups = {inputs[0].name: features}
-    missing = [key for key, places in groups.items() if not places]
-    used = {place for places in groups.values() for place in places}
+    missing = [key for key, positions in groups.items() if not positions]
+    used = {place for positions in groups.values() for place in positions}
     unknown = [header[place] for place in features if place not in used]
     if missing or unknown:
         what = f"no column for input {missing[0]!r}" if missing else ""
@@ -227,30 +217,19 @@ def _match_columns(
             f"{name} has {what}; the model's inputs are {wanted}.",
             hint="Name columns NAME, or NAME[0], NAME[1]... after the inputs, labels 'y'.",
         )
-    return {spec.name: _make_column(groups[spec.name], spec, name) for spec in inputs}
-
-
-def _find_columns(places: Mapping[str, int], name: str) -> list[int]:
-    """Positions of `name`, or of `name[0]`, `name[1]`... in the order of their numbers."""
-    if name in places:
-        return [places[name]]
-    positions: list[int] = []
-    while (place := places.get(f"{name}[{len(positions)}]")) is not None:
-        positions.append(place)
-    return positions
-
-
-def _make_column(positions: Sequence[int], spec: TensorSpec, name: str) -> _Column:
-    shape = sample_shape(spec)
-    fixed = int(np.prod([size for size in shape if size >= 0], dtype=np.int64))
-    dynamic = sum(size < 0 for size in shape)
-    fits = len(positions) == fixed if not dynamic else len(positions) % max(fixed, 1) == 0
-    if dynamic > 1 or not fits:
-        raise DataError(
-            f"{name} has {len(positions)} columns for input {spec.name!r}, "
-            f"which takes {show_shape(shape)} values."
-        )
-    return _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
+    columns = {}
+    for spec in inputs:
+        positions, shape = groups[spec.name], sample_shape(spec)
+        fixed = int(np.prod([size for size in shape if size >= 0], dtype=np.int64))
+        dynamic = sum(size < 0 for size in shape)
+        fits = len(positions) == fixed if not dynamic else len(positions) % max(fixed, 1) == 0
+        if dynamic > 1 or not fits:
+            raise DataError(
+                f"{name} has {len(positions)} columns for input {spec.name!r}, "
+                f"which takes {show_shape(shape)} values."
+            )
+        columns[spec.name] = _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
+    return columns, label
 
 
 def _is_int64(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A Python function that yields samples as a source: run anew for every pass, read in order."""
+"""A Python function that yields samples, as a source: it runs again for every pass."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class FunctionSource(Source):
     different ones is reported as an issue.
 
     Args:
-        function: returns or yields samples: an array for a single input, else a dict by input
-            name; or (sample, label) pairs.
+        function: returns or yields samples: an array for a single input, otherwise a dict by
+            input name; or (sample, label) pairs.
         name: what the user named.
         inputs: the model's.
     """
@@ -66,7 +66,7 @@ class FunctionSource(Source):
         return self._consumed[1]
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; stops early when the function does.
+        """Rows in order; they end when the function ends.
 
         Raises:
             DataError: the function fails, yields nothing, or yields something that is not a sample.
@@ -94,7 +94,7 @@ class FunctionSource(Source):
                 raise DataError(f"{self.name} yields no samples.")
 
     def _items(self) -> Iterator[Any]:
-        """What the function yields; all that it raises becomes a DataError."""
+        """The items that the function yields; its errors become a DataError."""
         position = 0
         try:
             for item in self._function():
@@ -115,7 +115,13 @@ class FunctionSource(Source):
                     f"{begin(where)} is a tuple of {len(item)}.",
                     hint="Yield a sample, or a (sample, label) pair; several inputs as a dict.",
                 )
-            sample, label = item[0], _read_label(item[1], where)
+            sample, label = item[0], _read_array(item[1], where)
+            if label.dtype.kind not in "fiub":
+                raise DataError(
+                    f"The label of {where} is {item[1]!r}, not a number.",
+                    hint="Yield the index of the class.",
+                )
+            label = plain_label(label)
         if index == 0:
             self.has_labels = isinstance(item, tuple)
         if isinstance(item, tuple) != self.has_labels:
@@ -124,19 +130,18 @@ class FunctionSource(Source):
                 f"{begin(where)} and sample 0 differ: only one of them has a label.",
                 hint=f"Let all samples {have}.",
             )
-        return Row(index, self._name_inputs(sample, where), label, where)
-
-    def _name_inputs(self, sample: Any, where: str) -> dict[str, Array]:
         if isinstance(sample, Mapping):
             names, _ = match_names(list(sample), self._inputs, begin(where), label=None)
-            return {name: _read_array(sample[key], where) for name, key in names.items()}
-        if len(self._inputs) > 1:
+        elif len(self._inputs) > 1:
             wanted = ", ".join(repr(spec.name) for spec in self._inputs)
             raise DataError(
                 f"{begin(where)} is one array, but the model's inputs are {wanted}.",
                 hint="Yield a dict with one array per input, by name.",
             )
-        return {self._inputs[0].name: _read_array(sample, where)}
+        else:
+            sample, names = {"": sample}, {self._inputs[0].name: ""}
+        inputs = {name: _read_array(sample[key], where) for name, key in names.items()}
+        return Row(index, inputs, label, where)
 
 
 def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSource:
@@ -191,13 +196,3 @@ def _read_array(value: Any, where: str) -> Array:
     if array.dtype.hasobject:
         raise DataError(f"{begin(where)} is {type(value).__name__}, not an array.")
     return array
-
-
-def _read_label(value: Any, where: str) -> Any:
-    label = _read_array(value, where)
-    if label.dtype.kind not in "fiub":
-        raise DataError(
-            f"The label of {where} is {value!r}, not a number.",
-            hint="Yield the index of the class.",
-        )
-    return plain_label(label)

@@ -33,7 +33,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 _GRAY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 _ORIENTATION_TAG = 0x0112
-# What files with these suffixes hold; a .jpg may be a GIF.
+# The formats of files with these suffixes; a .jpg may be a GIF.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 MAX_PIXELS = 25_000_000
 # Each scan of a progressive JPEG decodes all pixels, and may take only 20 bytes of the file.
@@ -105,7 +105,7 @@ class ImageSource(Source):
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; one image is decoded at a time."""
+        """Rows in order; one image is decoded at a time."""
         for index in self.wanted(indices):
             file = self._listing.files[index]
             pixels = self._decode(file, self._read(index)[0])
@@ -194,7 +194,7 @@ def _too_large(where: str, pixels: int) -> DataError:
 
 
 def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
-    """Pixels as uint8, height x width x 3 (RGB), or x 1 for gray files unless colour is wanted."""
+    """Pixels as uint8, height x width x 3 (RGB), or x 1 if neither file nor model has colour."""
     if image.mode in _GRAY_MODES and not wants_colour:
         return np.asarray(image.convert("L"))[:, :, np.newaxis]
     if image.mode not in _GRAY_MODES + _COLOUR_MODES:

@@ -46,12 +46,12 @@ def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def sample_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """The dtype of a sample before quantization: float32 for a quantized input, else its own."""
+    """The dtype of a sample before quantization: float32 for a quantized input."""
     return np.dtype("float32" if spec.scales else spec.dtype)
 
 
 def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
-    """(height, width, channels) of an input that can take images, channels last; else None."""
+    """(height, width, channels) of an input that takes images with channels last, or None."""
     shape = sample_shape(spec)
     if len(shape) == 2:
         return (shape[0], shape[1], 1)
@@ -78,26 +78,32 @@ def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> 
     Raises:
         DataError: the shape differs, or the values are not numbers of the input's dtype.
     """
-    fitted = _convert(_reshape(array, spec, where, is_pixels), spec, where)
-    fitted.flags.writeable = False
-    return fitted
-
-
-def _reshape(array: Array, spec: TensorSpec, where: str, is_pixels: bool) -> Array:
-    wanted = sample_shape(spec)
+    wanted, target = sample_shape(spec), sample_dtype(spec)
     if not array.size and 0 not in wanted:
         raise DataError(
             f"Input {spec.name!r} takes {show_shape(wanted)}, but {where} holds no values: its "
             f"shape is {array.shape}.",
             hint="Store one array of all samples, whose first dimension counts them.",
         )
-    if len(array.shape) == len(wanted) and all(
-        want in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
+    if len(array.shape) != len(wanted) or any(
+        want not in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
     ):
-        return array
-    if -1 not in wanted and _without_ones(array.shape) == _without_ones(wanted):
-        return array.reshape(wanted)
-    raise _shape_error(array.shape, spec, where, is_pixels)
+        if -1 in wanted or _without_ones(array.shape) != _without_ones(wanted):
+            raise _shape_error(array.shape, spec, where, is_pixels)
+        array = array.reshape(wanted)
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"Input {spec.name!r} takes {target}, but {where} holds {array.dtype} values.",
+            hint="Store numbers.",
+        )
+    if target.kind != "f" and array.dtype != target:
+        _check_integers(array, target, spec, where)
+    # The owner of a writeable array may fill it with the next sample, so it is copied.
+    # An overflow becomes infinity; the linter reports it, as well as NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        fitted = np.asarray(array.astype(target, copy=array.flags.writeable))
+    fitted.flags.writeable = False
+    return fitted
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
@@ -107,29 +113,25 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
 def _shape_error(
     shape: tuple[int, ...], spec: TensorSpec, where: str, is_pixels: bool
 ) -> DataError:
-    wanted = sample_shape(spec)
-    takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
-    holds = f"{where} is {show_shape(shape)}"
+    wanted, swap = sample_shape(spec), None
     if len(shape) == len(wanted) == 3:
         if wanted[2] < min(wanted[:2]) and shape == (wanted[2], *wanted[:2]):
-            return _layout_error(takes, holds, has="first", wants="last", axes=(0, 2, 3, 1))
-        if wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
-            return _layout_error(takes, holds, has="last", wants="first", axes=(0, 3, 1, 2))
+            swap = ("last", "first", "x.transpose(0, 2, 3, 1).", "")
+        elif wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
+            swap = ("first", "last", "x.transpose(0, 3, 1, 2).", f" {CHANNELS_LAST_HINT}")
+    takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
+    holds = f"{where} is {show_shape(shape)}"
+    if swap is not None:
+        return DataError(
+            f"{takes} (channels {swap[0]}), but {holds} (channels {swap[1]}).",
+            hint=f"Store the samples as {swap[2]}{swap[3]}",
+        )
     hint = None
     if is_pixels:
         hint = CHANNELS_LAST_HINT if is_channels_first(spec) else _pixel_hint(shape, spec)
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
     return DataError(f"{takes}, but {holds}.", hint=hint)
-
-
-def _layout_error(
-    takes: str, holds: str, *, has: str, wants: str, axes: tuple[int, ...]
-) -> DataError:
-    hint = f"Store the samples as x.transpose{axes}."
-    if wants == "first":
-        hint += f" {CHANNELS_LAST_HINT}"
-    return DataError(f"{takes} (channels {wants}), but {holds} (channels {has}).", hint=hint)
 
 
 def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
@@ -146,21 +148,6 @@ def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
     elif target[2] not in (-1, channels):
         return None
     return f"Declare it: --preprocess {','.join(parts)}" if parts else None
-
-
-def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
-    target = sample_dtype(spec)
-    if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"Input {spec.name!r} takes {target}, but {where} holds {array.dtype} values.",
-            hint="Store numbers.",
-        )
-    if target.kind != "f" and array.dtype != target:
-        _check_integers(array, target, spec, where)
-    # The owner of a writeable array may fill it with the next sample, so it is copied.
-    # An overflow becomes infinity; the linter reports it, as well as NaN.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(array.astype(target, copy=array.flags.writeable))
 
 
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:

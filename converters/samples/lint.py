@@ -45,16 +45,16 @@ _DISAGREEING_SHARE = 0.1
 
 @dataclass(frozen=True)
 class InputHints:
-    """What the model itself shows about the data that one input was trained with.
+    """Facts from the model about the data that one input was trained with.
 
     Attributes:
         name: of the input; an input without hints was not examined.
-        rescaling: (scale, offset) when the model begins with `x * scale + offset`, else None.
+        rescaling: (scale, offset) when the model begins with `x * scale + offset`, or None.
         expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
         why: how this is known, e.g. "the model begins with Rescaling(1/255)".
         observed_over_expected_std: spread of these samples as the first normalization layer
             sees them, over the spread it learned; median over channels. None when not measured.
-        mean_shift_in_std: distance of their means in learned standard deviations; likewise.
+        mean_shift_in_std: distance of their means in learned standard deviations, or None.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Linter:
         # One of several inputs may be constant, as a mask is.
         if all(len(tally.constant) == count and tally.low == tally.high for tally in tallies):
             value = self._tallies[self._inputs[0].name].low
-            message = f"All {count} calibration samples hold nothing but the value {value:g}."
+            message = f"All {count} calibration samples hold only the value {value:g}."
             return (make_issue("data.one_value", message),)
         found = []
         if count == 1:
@@ -170,27 +170,19 @@ class Linter:
         by_name = {hint.name: hint for hint in hints}
         for spec in self._inputs:
             tally = self._tallies[spec.name]
-            found += _lint_values(spec.name, tally, count)
+            for code, what, indices in (
+                ("data.not_finite", "NaN or infinity", tally.not_finite),
+                ("data.constant_samples", "one repeated value", tally.constant),
+            ):
+                if indices:
+                    message = (
+                        f"Input {spec.name!r} holds {what} in {len(indices)} of {count} samples, "
+                        f"first in sample {indices[0]}."
+                    )
+                    found.append(make_issue(code, message))
             if spec.name in by_name and tally.low <= tally.high:
                 found += _lint_scale(by_name[spec.name], spec, tally)
         return tuple(found)
-
-
-def _lint_values(name: str, tally: _Tally, count: int) -> list[Issue]:
-    issues = []
-    if tally.not_finite:
-        message = (
-            f"Input {name!r} holds NaN or infinity in {len(tally.not_finite)} of {count} samples, "
-            f"first in sample {tally.not_finite[0]}."
-        )
-        issues.append(make_issue("data.not_finite", message))
-    if tally.constant:
-        message = (
-            f"Input {name!r} holds one repeated value in {len(tally.constant)} of {count} samples, "
-            f"first in sample {tally.constant[0]}."
-        )
-        issues.append(make_issue("data.constant_samples", message))
-    return issues
 
 
 # ---------------------------------------------------------------- repeated samples
@@ -278,7 +270,7 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         message = (
             f"Input {hint.name!r} is fed raw integers from {tally.low:g} to {tally.high:g} and the "
             "model does not begin by rescaling them; declare the preprocessing it was trained "
-            "with, unless that was none."
+            "with, if there was any."
         )
         issues.append(make_issue("data.not_normalized", message))
     return issues

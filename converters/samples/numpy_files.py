@@ -73,7 +73,7 @@ class NumpySource(FileSource):
     numbers: Mapping[str, int] | None = None
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; an archive is decompressed from its beginning to the last index."""
+        """Rows in order; an archive is decompressed from its beginning to the last index."""
         wanted = self.wanted(indices)
         with _readable(self.name), self.file.open() as stream, ExitStack() as stack:
             open_member = _member_opener(stream, self.kind, self.name)
@@ -297,7 +297,7 @@ def _gathered_rows(
 
 
 def _gather(stream: IO[bytes], column: _Column, block: Sequence[int]) -> Array:
-    """[values of a row, rows of the block]; in the file, a value of all rows lies together."""
+    """[values of a row, rows of the block]; in the file, a value of all rows is in one place."""
     header = column.header
     item = header.dtype.itemsize
     at_once = max(1, _PIECE_BYTES // (header.count * item))

@@ -74,7 +74,7 @@ class Samples:
 
     @property
     def ref(self) -> DataRef:
-        """What was read; for a function, the digest covers the samples consumed so far."""
+        """The data as a value; for a function, the digest covers the samples consumed so far."""
         if self._digest is None or self.is_function:
             self._digest = self._source.digest()
         return DataRef(
@@ -257,7 +257,7 @@ def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
         name = getattr(source, "__qualname__", type(source).__name__)
         return FunctionSource(source, name, inputs)
     raise DataError(
-        f"The data is of type {type(source).__name__}, which edgeq cannot read more than once.",
+        f"The data has the type {type(source).__name__}, which edgeq cannot read more than once.",
         hint="Give a path, an array, a dict of arrays, or the function that makes the generator.",
     )
 
@@ -270,7 +270,7 @@ def _open_named(source: str | Path, inputs: Sequence[TensorSpec]) -> Source:
         if is_function_reference(name):
             return open_function(name, inputs)
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
-    except (OSError, ValueError) as error:  # the latter for a name with a zero in it
+    except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
         raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
     if is_folder:
         return open_images(path, inputs, name)

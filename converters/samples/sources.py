@@ -91,7 +91,7 @@ class FileSource(Source):
 
 
 def plain_label(value: Any) -> Any:
-    """A label as int, float or bool where it is a single number, else as an array."""
+    """A label as int, float or bool where it is a single number, otherwise as an array."""
     array = np.asarray(value)
     return array.item() if array.size == 1 else array
 
@@ -261,7 +261,7 @@ class ArraySource(Source):
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`."""
+        """Rows in order, see `Source.read`."""
         for index in self.wanted(indices):
             inputs = {name: array[index] for name, array in self.arrays.items()}
             label = None if self.labels is None else plain_label(self.labels[index])

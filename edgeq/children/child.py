@@ -151,7 +151,7 @@ class Child:
         self._close_stdin()
 
     def lines(self) -> Iterator[str]:
-        """What it prints, until it has closed its output."""
+        """The lines that it prints, until it has closed its output."""
         return (line.decode("utf-8", "replace") for line in self.stdout)
 
     # ------------------------------------------------------------ its end
@@ -175,10 +175,10 @@ class Child:
         return self._process.returncode
 
     def end(self, grace_s: float = 0.0, *, terminate: bool = False) -> int:
-        """Give it some time to end by itself, then kill it with all that it started.
+        """Give it some time to end, then kill it with all that it started.
 
         Args:
-            grace_s: how long.
+            grace_s: this time.
             terminate: send SIGTERM first.
 
         Returns:
@@ -249,15 +249,15 @@ def _show(output: IO[bytes]) -> None:
     """Print a library's own lines, in which there are names from the file."""
     for line in output:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-        with suppress(BrokenPipeError):  # whoever reads them may go before the end
+        with suppress(BrokenPipeError):  # the reader of our stderr may end first
             print(no_command(printable(text)), file=sys.stderr, flush=True)
 
 
 def environment_for(python: str | None) -> dict[str, str]:
     """Our environment for an interpreter; another one does not see our packages.
 
-    An empty entry of PYTHONPATH, which a script leaves where it adds to an unset variable, means
-    the current folder; nobody wants that.
+    Empty entries of PYTHONPATH are removed: a script that adds to an unset variable leaves one, and
+    for Python it means the current folder.
     """
     environment = dict(os.environ)
     if python not in (None, sys.executable):
@@ -269,7 +269,7 @@ def environment_for(python: str | None) -> dict[str, str]:
 
 
 def warn_of(gaps: Sequence[str]) -> None:
-    """Warn of what the sandbox lacks, see `sandbox.confine`; nothing is reported twice.
+    """Warn of parts that the sandbox lacks, from `sandbox.confine`; each is reported once.
 
     A child reports the same gaps of the kernel as its parent.
     """

@@ -1,7 +1,7 @@
 """A confined child that opens a foreign file, and the messages between it and its parent.
 
 A message is one line of JSON, which is read as a value of given classes and of no other. A child
-that a file has taken over can send lies, and nothing else.
+that a file has taken over can send false values, and nothing else.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Reader(Channel):
 def to_parent() -> Iterator[Channel]:
     """The parent, in the child; an `EdgeqError` in the block is sent to it.
 
-    What libraries print goes to stderr.
+    Output of libraries goes to stderr.
     """
     with os.fdopen(os.dup(1), "wb") as outgoing:
         os.dup2(2, 1)

@@ -4,7 +4,7 @@
 
 Requests come on stdin, a line of JSON each; replies go to a descriptor, because stdout and stderr
 belong to the libraries. The file imports the standard library only: `entry.py` brings it to scripts
-that another Python runs, where edgeq may not be installed.
+that another Python runs, in which edgeq may be missing.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def serve(session: Any, descriptor: int, runtime_error: str = "LoweringError") -
 def run_in_batches(
     arrays: str, out: str, shapes: list[list[int]], run: Callable[[dict[int, Any]], list[Any]]
 ) -> None:
-    """Run a model on stored inputs, one batch of its own size at a time.
+    """Run a model on stored inputs, one batch at a time.
 
     Args:
         arrays: path of an `.npz` file with the inputs, named by their positions.
-        out: path of the `.npz` file to write with the outputs, likewise.
+        out: path of the `.npz` file to write, with the outputs named in the same way.
         shapes: of all inputs of the model, the batch size first.
         run: from one batch of inputs, by position, to the outputs.
     """

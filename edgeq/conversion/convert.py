@@ -29,7 +29,7 @@ from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.schemes import Scheme, resolve
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage
@@ -44,6 +44,7 @@ from edgeq.values import (
     TfliteModel,
     WayOut,
 )
+from edgeq.values.schemes import Scheme
 
 
 def convert_model(
@@ -132,7 +133,7 @@ def _resolve_options(
         if value not in known:
             raise UsageError(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
     for option, selectors in (("--keep-float", options.keep_float), ("--int16", options.int16)):
-        if selectors and (scheme.name != "int8" or options.calibrator == "tflite"):
+        if selectors and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(
                 f"{option} requires --scheme int8 and edgeq's own calibrator.",
                 hint=f"Remove {option}, --scheme or --calibrator.",

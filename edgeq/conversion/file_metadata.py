@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import compact
+from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
@@ -27,7 +28,7 @@ def finish_file(
         layout: the value of `--layout`.
     """
     tree = flatbuffer.parse(content, "the quantized model")
-    flatbuffer.compact(tree)
+    compact(tree)
     if scheme.oldest_runtime is not None:
         flatbuffer.require_runtime(tree, scheme.oldest_runtime)
     if preprocessing:

@@ -27,18 +27,18 @@ def quantize_with_litert(job: Job, model: FloatModel, plan: SamplePlan) -> Quant
         CertificateError: the runtime here reads the weights differently.
         QuantizationError: litert-quantizer refused the model, or died.
     """
-    name, granularity = job.scheme.name, job.options.granularity
+    scheme, granularity = job.scheme, job.options.granularity
     content = Path(model.file.path).read_bytes()
     samples = None
-    if job.scheme.needs_data:
+    if scheme.needs_data:
         recipe = litert_engine.static_recipe(job.io, granularity)
         samples = feed(job, model, plan, "calibrate (litert-quantizer)")
     else:
-        bits = 4 if name.endswith("int4") else 8
-        is_dynamic = name == "dynamic"
+        bits = 4 if scheme.weights == "int4" else 8
+        is_dynamic = scheme.precision == "dynamic"
         recipe = litert_engine.weight_recipe(content, bits, granularity, is_dynamic=is_dynamic)
     made, mode = litert_engine.quantize(model, recipe, samples, job.folder)
-    if name.startswith("weight-only-"):
+    if scheme.precision == "weight-only":
         made = widening.prepare(made)
         check_weights(made, model, job.options, job.folder)
     else:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+from edgeq.values.schemes import Scheme
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256

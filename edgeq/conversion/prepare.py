@@ -17,12 +17,12 @@ from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue
+from edgeq.values.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def _start_tensorflow(
     kind = model_kinds.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before anything is started
-    needs_none = scheme.name in ("fp32", "fp16") or scheme.name.startswith("weight-only-")
-    if needs_none and kind in ("tflite", "python", *FRAMEWORKS):
+    if not scheme.needs_tensorflow and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 

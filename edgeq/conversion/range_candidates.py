@@ -15,7 +15,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
-from edgeq.converters.calibration.zero_ranges import mend_ranges
+from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError
@@ -92,7 +92,7 @@ def choose_statistics(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[st
     if asked != "auto":
         return (asked,)
     is_fast = job.options.effort == "fast" or len(plan.chosen) < FEWEST
-    if is_fast or job.scheme.name != "int8":
+    if is_fast or job.scheme.activations != "int8":
         return _TRIED[:1]
     return _TRIED_LARGE if is_large(job, model) else _TRIED
 
@@ -171,14 +171,14 @@ def _range_sets(
         chosen = _choose_ranges(seen, statistic, is_asked=len(statistics) == 1)
         if chosen is None:
             continue
-        ranges, mended = mend_ranges(content, chosen)
+        ranges, estimated = estimate_ranges(content, chosen)
         found.setdefault(ranges.sha256, ranges)
-        if mended and statistic == statistics[0] and not item.is_equalized:
+        if estimated and statistic == statistics[0] and not item.is_equalized:
             issues.append(
                 make_issue(
                     "convert.constant_tensors",
-                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
-                    "their range is an estimate from their operands",
+                    f"{len(estimated)} tensors stayed at zero over all samples "
+                    f"({estimated[0]} first); their range is an estimate from their operands",
                 )
             )
     sets = list(found.values())

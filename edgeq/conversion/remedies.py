@@ -15,18 +15,12 @@ from typing import Any
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
+from edgeq.values.schemes import SCHEMES
 
-_LAYOUT = frozenset(
-    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PACK", "SPLIT", "SPLIT_V",
-     "UNPACK", "SLICE", "STRIDED_SLICE", "GATHER"}
-)  # fmt: skip
-_SCALING = _LAYOUT | {"ADD", "SUB", "MUL", "DIV"}
-# Operators that do the work of a layer with weights, or of attention.
-_WORKING = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
-     "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE"}
-)  # fmt: skip
+_LAYOUT, _WORK = having("layout"), having("work")
+_SCALING = _LAYOUT | having("arithmetic")
 _STOPS = ("layout", "scaling", "work", "after work")
 # A command with more operator names than this is too long to type.
 _MOST_NAMED = 24
@@ -66,7 +60,7 @@ def _spare(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
     is_own = options.engine == "edgeq" and options.calibrator == "edgeq"
-    if options.scheme != "int8" or not is_own:
+    if SCHEMES[options.scheme].activations != "int8" or not is_own:
         return
     tree = flatbuffer.parse(content, "the float model")
     graph = _Graph(tree)
@@ -84,13 +78,12 @@ def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
         options, io=None, keep_float=(), int16=(), engine="edgeq", calibrator="edgeq",
         granularity="channel",
     )  # fmt: skip
-    if options.scheme == "int8":
-        yield replace(whole, scheme="int16x8")
-        yield replace(whole, scheme="int16x8", io="float32")
     plain = replace(whole, statistic="auto", corrections="auto")
-    if options.scheme in ("int8", "int16x8"):
-        yield replace(plain, scheme="dynamic")
-    yield replace(plain, scheme="fp16")
+    for scheme in (SCHEMES[name] for name in SCHEMES[options.scheme].more_bits):
+        other = replace(whole if scheme.needs_data else plain, scheme=scheme.name)
+        yield other
+        if scheme.io[0] != "float32":
+            yield replace(other, io="float32")
 
 
 class _Graph:
@@ -144,7 +137,7 @@ class _Graph:
             is_beyond = {
                 "layout": kind not in _LAYOUT,
                 "scaling": kind not in _SCALING,
-            }.get(stop, kind in _WORKING)
+            }.get(stop, kind in _WORK)
             if number in found or (is_beyond and stop != "after work"):
                 continue
             found.add(number)

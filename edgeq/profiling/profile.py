@@ -25,6 +25,7 @@ from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
 from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING
 from edgeq.values import (
     FileRef,
     Issue,
@@ -297,7 +298,7 @@ def _gather(
         operators=operators,
         unmapped=unmapped,
         types=_by_type(operators, total),
-        conversion_ms=_sum(op for op in operators if op.operator in ("QUANTIZE", "DEQUANTIZE")),
+        conversion_ms=_sum(op for op in operators if op.operator in CONVERTING),
         island_ms=_sum(op for op in operators if op.is_island),
     )
 

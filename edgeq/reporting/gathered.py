@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy.verdict import SMALL_DROP_POINTS
+from edgeq.accuracy.verdict import SMALL_DROP_POINTS, device_of
 from edgeq.records.parts import Part, split
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import Subject, find_subject
@@ -107,9 +107,7 @@ class Gathered:
         """All qualities; those of `compare` first, since they come from the machine that counts."""
         found = []
         for part in self.of("compare"):
-            value, bench = part.value, part.value.bench
-            # Records of edgeq 0.1 may not name the device.
-            device = part.device or value.device or (None if bench is None else bench.facts.device)
+            value, device = part.value, part.device or device_of(part.value)
             label = "compare" if device is None else f"compare on {device}"
             samples = f"{value.quality.sample_count} of {file_name(value.data.source)}"
             found.append(Judged(label, samples, value.quality, part))

@@ -62,7 +62,7 @@ def run(*arguments: object, **variables: str) -> str:
 
 
 def test_a_trap_is_one(trap: Path, tmp_path: Path) -> None:
-    """`python -m` runs what lies in the current folder; the fixture must notice."""
+    """`python -m` runs a file of the current folder; the fixture must notice."""
     subprocess.run([sys.executable, "-c", "import edgeq"], check=True)
     assert (tmp_path / "told").read_text().strip().endswith("edgeq")
     (tmp_path / "told").unlink()
@@ -170,12 +170,12 @@ def test_a_childs_path_has_no_current_folder_and_keeps_the_users(
 def test_the_child_has_the_parents_edgeq(tmp_path: Path) -> None:
     other = tmp_path / "edgeq"
     other.mkdir()
-    (other / "__init__.py").write_text("raise SystemExit('another edgeq')")
+    (other / "__init__.py").write_text("raise SystemExit('the other edgeq')")
     target, variables = ["edgeq.models.scripts_are_none"], {"PYTHONPATH": str(tmp_path)}
     with Child(target, folders=None, environment=variables) as child:
         child.wait()
         errors = child.log()
-    assert "another edgeq" not in errors
+    assert "the other edgeq" not in errors
     assert "No module named 'edgeq.models.scripts_are_none'" in errors
 
 
@@ -260,7 +260,7 @@ def test_what_it_started_ends_with_it(script: Script) -> None:
     with Child(script(code), folders=None, output="pipe", deadline_s=600) as child:
         handle = os.pidfd_open(int(child.stdout.readline()))
         assert (child.wait(), child.is_late) == (0, False)
-        assert select.select([handle], [], [], 60)[0], "it goes on"
+        assert select.select([handle], [], [], 60)[0], "it still runs"
         os.close(handle)
 
 
@@ -295,7 +295,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         os.kill(child, 0)
         handle = os.pidfd_open(child)
         parent.send_signal(signal.SIGKILL)
-        assert select.select([handle], [], [], 60)[0], "the child goes on"
+        assert select.select([handle], [], [], 60)[0], "the child still runs"
         os.close(handle)
 
 
@@ -321,7 +321,7 @@ def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     code = (
         "from edgeq.children import sandbox\n"
         f"sandbox.end_with_parent({ended.pid})\n"
-        "print('goes on')"
+        "print('still runs')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""What a confined process can and cannot do, tried in real children."""
+"""The actions that a confined process can and cannot do, tried in real children."""
 
 from __future__ import annotations
 

@@ -148,10 +148,10 @@ def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Pa
     [
         (["--scheme", "fp16"], "{} requires --scheme int8 and edgeq's own calibrator."),
         (["--calibrator", "tflite"], "{} requires --scheme int8 and edgeq's own"),
-        ([], "{} 'nothing' means none of the model's 24 operators."),
+        ([], "{} 'nothing' matches none of the model's 24 operators."),
         (
             ["--keep-float", "type:MEAN", "--int16", "type:MEAN"],
-            "{} 'nothing' means none of the model's 24 operators.",
+            "{} 'nothing' matches none of the model's 24 operators.",
         ),
     ],
 )
@@ -378,7 +378,7 @@ def test_no_verb_overwrites_what_it_reads(int8_mobilenet: Path, tmp_path: Path) 
 def test_a_record_that_cannot_be_written_leaves_no_model(float_file: str, tmp_path: Path) -> None:
     (tmp_path / "o.tflite.json").mkdir()
     done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", tmp_path / "o.tflite")
-    assert "o.tflite.json: it is no regular file" in complaint(done)
+    assert "o.tflite.json: it is not a regular file" in complaint(done)
     assert not (tmp_path / "o.tflite").exists()
 
 
@@ -389,8 +389,8 @@ def test_label_names_of_too_few_classes_are_not_guessed(
         names = np.array(["boot", "dress", "coat"])[stored["y"][:40] % 3]
         np.savez(tmp_path / "named.npz", x=stored["x"][:40], y=names)
     reason = (
-        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so which class "
-        "each name is cannot be told."
+        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so the names "
+        "cannot be matched to classes."
     )
     done = edgeq("eval", int8_mobilenet, "--data", tmp_path / "named.npz")
     assert reason in complaint(done)
@@ -473,12 +473,12 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--io", "int16"], "--io int16 does not go with --scheme int8."),
+        (["--io", "int16"], "--io int16 cannot be combined with --scheme int8."),
         (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
         (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
         (
             ["--corrections", "none,bias"],
-            "--corrections none,bias mixes 'none', which stands alone",
+            "--corrections none,bias combines 'none' with other corrections.",
         ),
         (
             ["--statistic", "mse", "--calibrator", "tflite"],

@@ -14,7 +14,6 @@ import pytest
 from edgeq.conversion import proof
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.proof import check_gates
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.errors import CertificateError, DataError, GateError
@@ -33,6 +32,7 @@ from edgeq.values import (
     TensorSpec,
     TfliteModel,
 )
+from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
 
 FILE = FileRef("m.tflite", "0" * 64, 1)
@@ -203,7 +203,7 @@ def test_a_mix_that_leaves_nothing_quantized_is_told(prove: Any) -> None:
     assert [(issue.code, issue.message) for issue in issues] == [
         ("convert.all_float", "--keep-float selects all 1 operators: nothing is quantized.")
     ]
-    with pytest.raises(CertificateError, match="operators that were to be float32 are not: y"):
+    with pytest.raises(CertificateError, match="operators are not float32, as requested: y"):
         prove(tiny_models.double_int8(), job(), float_model(), mix)
 
 
@@ -301,8 +301,8 @@ def test_without_data_random_inputs_show_that_it_runs(measured: Measured) -> Non
 
 NAMES = ["cat", "dog", "eel"]
 UNCLEAR = (
-    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so which class each name "
-    "is cannot be told."
+    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so the names cannot be "
+    "matched to classes."
 )
 
 

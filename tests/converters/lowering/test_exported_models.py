@@ -1,4 +1,4 @@
-"""What needs neither PyTorch nor ONNX: which Python reads a model, and what it is asked."""
+"""Exported models without PyTorch and ONNX: the Python that reads a model, and its arguments."""
 
 from __future__ import annotations
 

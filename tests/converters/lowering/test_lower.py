@@ -29,7 +29,7 @@ Lower = Callable[..., FloatModel]
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Odd Keras files, made by a script of their own: this process never imports TensorFlow."""
+    """Odd Keras files from a separate script: this process never imports TensorFlow."""
     folder = tmp_path_factory.mktemp("odd")
     script = Path(__file__).with_name("make_odd_models.py")
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
@@ -222,7 +222,7 @@ def test_a_weights_file_is_told_from_a_model(
 
 
 def test_another_function_is_found_out(float_cnn: FloatModel) -> None:
-    """As with ad01_fp32.tflite, published beside a Keras file it does not agree with."""
+    """ad01_fp32.tflite is such a case: it differs from the Keras file published beside it."""
     name = float_cnn.outputs[0].name
     expected = {name: np.array([[0.1, 0.9]])}
     with pytest.raises(LoweringError) as caught:
@@ -281,7 +281,7 @@ def test_a_thousandth_of_the_largest_value_is_the_same_function(
 
 
 def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> None:
-    """In a process of its own: it has to import TensorFlow, as the user's has."""
+    """In a separate process, which must import TensorFlow, as the user's has."""
     code = f"""
 import keras, numpy as np, edgeq
 rows = keras.Input((28, 28), name="rows")
@@ -309,7 +309,7 @@ assert result.source.source_kind == "python"
 def test_diverged_weights_are_named(
     odd: Path, name: str, layer: str, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    """As the framework calls the layer, before TensorFlow lowers it."""
+    """The layer has the name that it has in the framework, before TensorFlow lowers it."""
     path = odd / name
     with pytest.raises(SourceError) as caught:
         FileReader(path, identify(path), tensorflow).lower(ConvertOptions(), tmp_path)
@@ -332,7 +332,7 @@ def test_stored_weights_that_are_not_numbers_are_named(
 
 
 def test_an_infinity_that_is_added_on_purpose_is_no_weight(tmp_path: Path) -> None:
-    """As a mask before a softmax."""
+    """A mask before a softmax is such a case."""
     path = tmp_path / "masked.tflite"
     path.write_bytes(add_one().replace(np.float32(1).tobytes(), np.float32(-np.inf).tobytes()))
     assert path.read_bytes() != add_one()

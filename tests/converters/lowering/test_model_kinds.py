@@ -70,7 +70,7 @@ def test_a_cut_off_keras_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 8), (46, 0xDB)])
 def test_a_zip_with_a_damaged_directory(at: int, value: int, tmp_path: Path) -> None:
-    """A version that this Python does not know; a name that says to be UTF-8 and is none."""
+    """A version that this Python does not know; a name that is not UTF-8 but states so."""
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("é.json", "{}")

@@ -1,4 +1,4 @@
-"""What a TensorFlow graph may run: graphs as plain values, without TensorFlow."""
+"""The operators that a TensorFlow graph may run: graphs as plain values, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Keras configuration may hold: hostile ones refused by name, real ones accepted.
+"""The content of a Keras configuration: hostile ones refused by name, real ones accepted.
 
 The configurations are data; nothing here opens a file or imports Keras.
 """
@@ -26,7 +26,7 @@ LAMBDA_MODEL = json.dumps({"class_name": "Lambda", "config": {"function": [CODE,
 
 
 def layer(class_name: Any, *, inbound: Any = (), around: Any = None, **config: Any) -> Any:
-    """A layer as `.h5` has it; `around` adds what stands beside its config in `.keras`."""
+    """A layer as in `.h5`; `around` adds the values beside its config in `.keras`."""
     return {
         "name": "evil",
         "class_name": class_name,
@@ -155,11 +155,11 @@ VARIATIONS = {
         layer("TFOpLambda", function="Math.Add"),
         f"calls 'Math.Add', {NO_TENSORS}",
     ),
-    "TFOpLambda of a name with letters that look alike": (
+    "TFOpLambda of a name with letters that look the same": (
         layer("TFOpLambda", function="math.\u0430dd"),
         f"calls 'math.\u0430dd', {NO_TENSORS}",
     ),
-    "TFOpLambda whose function is no text": (
+    "TFOpLambda whose function is not text": (
         layer("TFOpLambda", function=["math.add"]),
         f"calls ['math.add'], {NO_TENSORS}",
     ),
@@ -242,7 +242,7 @@ VARIATIONS = {
         layer("Dense", around={"module": "keras.src.utils.file_utils"}),
         f"has the class 'keras.src.utils.file_utils.Dense', {UNLISTED}",
     ),
-    "module that is no text": (
+    "module that is not text": (
         layer("Dense", around={"module": {"a": 1}}),
         f"has the class \"{{'a': 1}}.Dense\", {UNLISTED}",
     ),
@@ -251,7 +251,7 @@ VARIATIONS = {
         layer("Layer.Lambda", around={"module": "keras.layers"}),
         f"has the class 'Layer.Lambda', {UNLISTED}",
     ),
-    "class name that is no text": (
+    "class name that is not text": (
         layer(["Lambda"]),
         "has the class name ['Lambda'], which is not text",
     ),
@@ -309,7 +309,7 @@ VARIATIONS = {
         dense(activation=function("builtins", "relu", "system")),
         f"names the function 'system', {UNLISTED}",
     ),
-    "function whose name is no text": (
+    "function whose name is not text": (
         dense(activation=function("builtins", {"a": 1})),
         f"names the function \"builtins.{{'a': 1}}\", {UNLISTED}",
     ),
@@ -358,7 +358,7 @@ def test_no_shape_of_a_configuration_breaks_the_check(config: Any) -> None:
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the installed Keras and tf_keras write of all their classes."""
+    """The configurations of all classes of the installed Keras and tf_keras."""
     script = Path(__file__).with_name("make_every_layer.py")
 
     def make(folder: Path) -> None:
@@ -370,12 +370,12 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-# Abstract, or of training: nobody's model holds them.
+# Abstract, or for training: no model holds them.
 NOT_LISTED = {
     "BaseRandomLayer", "PreprocessingLayer", "LossScaleOptimizer", "_RNNCellWrapper",
-    "InstanceMethod", "InstanceProperty",  # made with an argument that is none of a tensor
+    "InstanceMethod", "InstanceProperty",  # made with an argument that tensors do not have
 }  # fmt: skip
-# Of those that the script cannot make, the ones that are on the list; they have tests of their own.
+# On the list, but the script cannot make them; other tests cover them.
 LEFT_OUT = {
     "Permute", "STFTSpectrogram", "STFT", "STFTInitializer", "stft", "Regularizer", "Quantizer",
     "Policy", "Functional", "ClassMethod", "SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer",

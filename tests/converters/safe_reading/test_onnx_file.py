@@ -1,4 +1,4 @@
-"""Where an ONNX file keeps its weights; the files are written here, byte by byte."""
+"""The places of an ONNX file's weights; the files are written here, byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real files through the real frameworks: hostile ones leave no trace, sound ones are read."""
+"""Real files through the real frameworks: hostile ones leave no trace, valid ones are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def marker(foreign: Path) -> Iterator[Path]:
-    """What the hostile files would create; not there before and after."""
+    """The file that hostile files would create; it does not exist before and after."""
     path = foreign / "marker"
     assert not path.exists()
     yield path

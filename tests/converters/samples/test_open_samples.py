@@ -99,7 +99,7 @@ def test_digest_depends_on_values_only():
         (
             iter([ROWS]),
             [VECTOR],
-            "The data is of type list_iterator, which edgeq cannot read more than once. Give a "
+            "The data has the type list_iterator, which edgeq cannot read more than once. Give a "
             "path, an array, a dict of arrays, or the function that makes the generator.",
         ),
     ],
@@ -300,7 +300,7 @@ def test_a_truncated_npy_is_told(tmp_path):
     np.save(path, ROWS)
     path.write_bytes(path.read_bytes()[:150])
     with raises(
-        f"{path} states 96 bytes of values, but 22 are there. "
+        f"{path} states 96 bytes of values, but 22 follow. "
         "Save the array again, with numpy.save or numpy.savez."
     ):
         open_samples(path, [VECTOR])
