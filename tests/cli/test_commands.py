@@ -1,4 +1,4 @@
-"""The commands as a user types them, the wrong ways included; some in processes of their own."""
+"""The commands as a user types them, the wrong ways included; some in separate processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST = ("--effort", "fast")
 
 
 def edgeq_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
+    """In a separate process."""
     command = [sys.executable, "-c", "from edgeq.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
