@@ -76,7 +76,7 @@ def _percent(value: float) -> str:
 
 
 def _verdict(change: FigureChange) -> Text:
-    """What may be said of a change: nothing of doubted figures, and nothing within intervals."""
+    """Whether a change is better; not for doubted figures, nor inside the intervals."""
     if any(side is not None and side.validity != "valid" for side in (change.before, change.after)):
         return Text("doubted", "yellow")
     if change.is_clear is False:

@@ -110,7 +110,7 @@ def _places(finding: Finding) -> str:
 def gate_junit(result: GateResult) -> str:
     """JUnit XML: a test case for each rule, a failure where one is missed, else skipped.
 
-    What is printable, XML can hold, escaped where it has to be.
+    XML can hold all printable text; it is escaped where necessary.
     """
     counts = {name: sum(rule.verdict == name for rule in result.rules) for name in _WORDS}
     suite = ET.Element(

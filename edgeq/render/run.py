@@ -1,4 +1,4 @@
-"""What a stage of `edgeq run` left, as half a line."""
+"""The result of a stage of `edgeq run`, as half a line."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ def sum_up(record: Record) -> str:
         parts = [value.verdict.upper(), *_quality(value.quality), *_latency(value.bench)]
     elif record.kind == "gate":
         parts = [value.verdict.upper().replace("-", " ")]
-    return ", ".join([*parts, *_warnings(record)])
-
-
-def _warnings(record: Record) -> list[str]:
-    """Codes of everything that makes the figures less trustworthy."""
-    found = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]
-    return [f"DOUBTED: {', '.join(dict.fromkeys(found))}"] if found else []
+    codes = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]
+    if codes:
+        parts.append(f"DOUBTED: {', '.join(dict.fromkeys(codes))}")
+    return ", ".join(parts)
 
 
 def _quality(quality: Quality) -> list[str]:
