@@ -100,7 +100,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def file_name(path: str) -> str:
-    """The last part of a path, which may be from another system."""
+    """The last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
