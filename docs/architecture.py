@@ -47,9 +47,9 @@ PLACES = {
     "records": (4, 5),
     "packaging": (0, 6), "inspection": (1, 6),
     "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
-    "converters.children": (4, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
-    "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "wording": (3, 9),
+    "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),
+    "wording": (4, 7),
 }  # fmt: skip
 
 # The rooms that a model and a sample pass, in order; the second value is the room that calls them.

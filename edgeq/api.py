@@ -19,12 +19,13 @@ from edgeq.comparison.compare import compare_pair
 from edgeq.comparison.evaluate import evaluate_models
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.measuring import benchmark_tool_run
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import bench as measuring
 from edgeq.errors import UsageError
 from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import quantmath
@@ -156,7 +157,7 @@ def bench(
 
     Args:
         models: the first one is what the others' speed-up refers to.
-        device: see `device_runners.device.KNOWN_FORMS`.
+        device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
@@ -170,7 +171,7 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return benchmark_tool_run.bench(
+    return measuring.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
 

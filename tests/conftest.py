@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.records import reading
@@ -128,7 +128,7 @@ def _shared_tensorflow() -> Iterator[None]:
         here = Path.cwd()
         for folder in running.keys() - {home, here}:
             end(running.pop(folder), None, None, None)
-        if here not in running or running[here]._child.poll() is not None:
+        if here not in running or running[here]._child._process.poll() is not None:
             running[here] = object.__new__(kind)
             start(running[here])
         return running[here]

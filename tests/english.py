@@ -26,6 +26,14 @@ BLOCK = re.compile(r"<!-- english: off -->.*?<!-- english: on -->", re.S)
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.M | re.S)
 OUTPUT = {"", "text", "console", "json", "mermaid"}
 CODE = re.compile(r"``.+?``|`[^`\n]+(?:\n[^`\n]+)?`")
+# In other code: comments, and strings of several words.
+PROGRAMS = {".css", ".java", ".js", ".sh", ".swift", ".kt", ".kts", ".h", ".cc"}
+PROSE = re.compile(
+    r"(?:^[ \t]*(?://|#(?! *(?:if|end|include|define|pragma)))[^\n]*\n)+"
+    r'|/\*.*?\*/|//[^\n]*|"[^"\n]* [^"\n]*"',
+    re.M | re.S,
+)
+MARKER = re.compile(r"^[ \t]*(?://+|#|\*+)", re.M)
 REGULAR = {"compile", "match", "search", "sub", "fullmatch", "findall", "finditer", "split"}
 WHOLE = ("README.md", "CONTRIBUTING.md", "docs", "benchmarks", "models", "scripts", "edgeq",
          "converters", "device_runners")  # fmt: skip
@@ -75,7 +83,10 @@ def lint(path: Path) -> list[Hit]:
             item for item in sorted(path.rglob("*")) if item.suffix in SUFFIXES or _is_script(item)
         ]
         return [hit for item in inside if not item.is_symlink() for hit in lint(item)]
-    texts = _python(path) if path.suffix == ".py" else _plain(path)
+    if path.suffix == ".py":
+        texts = _python(path)
+    else:
+        texts = _program(path) if PROGRAMS & set(path.suffixes) else _plain(path)
     return sorted({hit for text in texts for hit in _search(path, text)})
 
 
@@ -148,6 +159,12 @@ def _comments(source: str) -> Iterator[Text]:
         last = token.start[0]
     if block:
         yield Text(last - len(block) + 1, CODE.sub("X", "\n".join(block)))
+
+
+def _program(path: Path) -> Iterator[Text]:
+    source = path.read_text()
+    for match in PROSE.finditer(source):
+        yield Text(source.count("\n", 0, match.start()) + 1, MARKER.sub("", match[0]))
 
 
 def _plain(path: Path) -> Iterator[Text]:

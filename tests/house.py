@@ -17,11 +17,20 @@ FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
 # The floors of the house, lowest first. A room is a folder, or a file that lies in none. It may
 # import from the rooms on lower floors only, so that neither rooms nor files import in a circle.
 FLOORS = (
-    ("errors", "escaping", "progress", "values", "version", "models", "device_runners.on_board"),
+    (
+        "errors",
+        "escaping",
+        "moved",
+        "progress",
+        "values",
+        "version",
+        "models",
+        "device_runners.on_board",
+    ),
     ("issues", "provenance", "timing"),
     ("files", "wording"),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
-    ("converters.children", "device_runners.devices"),
+    ("device_runners.devices",),
     ("converters.samples", "converters.graph", "device_runners.measuring"),
     ("converters.lowering", "converters.calibration"),
     ("converters.corrections", "converters.quantization", "accuracy", "devices"),

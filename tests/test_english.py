@@ -85,8 +85,12 @@ def test_a_hit_has_the_line_and_the_kinds_of_text_are_read(tmp_path: Path) -> No
         "```python\n# mend it\n```\n\n"
         "<!-- english: off -->\nmend\n<!-- english: on -->\n\n- mend\n"
     )
+    program = tmp_path / "Program.java.jinja"
+    program.write_text('// It is cut\n// short.\nint wanted = 1;\nthrow("mend it");\n')
     found = [(hit.path.name, hit.line, hit.found) for hit in lint(tmp_path)]
     assert found == [
+        ("Program.java.jinja", 1, "cut short"),
+        ("Program.java.jinja", 4, "mend"),
         ("code.py", 1, "See"),
         ("code.py", 4, "cut short"),
         ("code.py", 12, "mend"),

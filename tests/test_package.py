@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import edgeq
+from edgeq.moved import MOVED
 from tests.house import FLOORS, INSIDE, ROOT, SOURCES, edges, floor, imported, parse, room
 
 # A straight function of 60 lines reads better than four private ones that are called once.
@@ -125,6 +128,30 @@ def test_every_public_name_exists() -> None:
         assert getattr(edgeq, name)
     with pytest.raises(AttributeError, match="no attribute 'convrt'"):
         edgeq.convrt  # noqa: B018
+
+
+def test_modules_that_have_moved_are_named() -> None:
+    for old, new in MOVED.items():
+        with pytest.raises(ImportError, match=rf"^{old} is now {new}: import that\.$"):
+            importlib.import_module(old)
+        assert new in SOURCES
+    with pytest.raises(ImportError, match=r"inspect_model is now edgeq\.inspect_model: use that"):
+        from edgeq.inspection import inspect_model  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"No module named .edgeq\.other."):
+        importlib.import_module("edgeq.other")
+
+
+PUBLIC = {"edgeq", "edgeq.values", "edgeq.errors", "edgeq.history", "edgeq.tflite", "edgeq.models"}
+
+
+def test_the_docs_use_public_modules_only() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    assert set(re.findall(r"^\| `(edgeq[\w.]*)` \|", page, re.MULTILINE)) == PUBLIC
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        found = re.findall(
+            r"^(?:>>> )?(?:from|import) (edgeq[\w.]*)", path.read_text(), re.MULTILINE
+        )
+        assert set(found) <= PUBLIC, path
 
 
 def test_the_wheel_holds_every_module_and_nothing_beside_edgeq(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ connection keeps the bytes right, and text that comes into a part moves its end.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shlex
-from typing import Any
 
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError, split
 from edgeq.device_runners.on_board import bundle
 from edgeq.device_runners.on_board.keeper.frames import MARK
 from edgeq.errors import DeviceError
@@ -99,15 +97,6 @@ class Frames:
     def _mixed(self) -> LinkLostError:
         told = last_line(self.rest())
         return LinkLostError(f"other text came into an answer: {told}")
-
-
-def split(answer: bytes) -> tuple[dict[str, Any], bytes]:
-    """What an answer says, and the bytes behind it."""
-    text, _, content = answer.partition(b"\n")
-    try:
-        return json.loads(text), content
-    except ValueError as error:
-        raise LinkLostError(f"an answer is not JSON: {last_line(answer)}") from error
 
 
 def plain_lines(text: bytes) -> list[str]:

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import timing
-from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.cores import choose_cores
-from edgeq.device_runners.devices.device import Device, OnEvent
-from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.device import Device, OnEvent, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.measuring.resume_journal import BatchJournal
@@ -112,7 +110,7 @@ def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> 
         "spare_s": None,
     }
     if options.rounds is None:
-        settings["spare_s"] = _BOARD_S if isinstance(device, BoardDevice) else _LOCAL_S
+        settings["spare_s"] = _BOARD_S if device.is_remote else _LOCAL_S
     if options.sustained_s is None:
         return settings
     if len(models) > 1:
@@ -300,7 +298,7 @@ def infer(
         "models": list(files),
     }
     journal = None
-    if isinstance(device, BoardDevice):
+    if device.is_remote:
         journal = BatchJournal(device.name, models, [chosen.name, chosen.version, kernels])
     while True:
         with scratch.folder() as folder:

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners.devices import environment
-from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.runtimes import check_runtime
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.runtimes import distribution_version
@@ -73,7 +72,9 @@ def doctor(
     if facts.python is None:
         finds = _phone_problems(facts)
     else:
-        finds = _runtime_problems(facts, runtimes, needed, path, _brought(target))
+        # What edgeq brings to a board by itself, without pip or a network there.
+        brought = target.installable() if target.python is None else None
+        finds = _runtime_problems(facts, runtimes, needed, path, brought)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
     problems = [
@@ -126,13 +127,6 @@ def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> boo
     except DeviceError:
         return False
     return True
-
-
-def _brought(device: Device) -> RuntimeInfo | None:
-    """What edgeq brings to a board by itself, without pip or a network there."""
-    if isinstance(device, BoardDevice) and device.takes_environments:
-        return environment.best(device)
-    return None
 
 
 def _runtime_problems(

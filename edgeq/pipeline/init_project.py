@@ -20,6 +20,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch
 from edgeq.values import ConvertOptions, TensorSpec
+from edgeq.values.schemes import SCHEMES
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ def _model_lines(outline: Outline, source: str, options: ConvertOptions) -> list
             f"granularity = {_quote(outline.trained)}",
         ]
     else:
+        others = [name for name, scheme in SCHEMES.items() if "edgeq" in scheme.engines][1:]
         lines += [
-            'scheme = "int8"      # or dynamic, fp16, int16x8, fp32',
+            f'scheme = "int8"      # or {", ".join(others)}',
             'effort = "balanced"  # or fast, best',
             '# io = "float32"     # inputs and outputs; int8 by default',
         ]

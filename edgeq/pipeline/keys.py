@@ -10,11 +10,12 @@ from typing import Any
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.quantization.schemes import GRANULARITIES
 from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
+from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
 Reader = Callable[[Any], Any]
@@ -136,7 +137,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "output": Key(_text, '"build/model.tflite"'),
         "baseline": Key(_text, '"original.keras"'),
         "scheme": Key(_one_of(SCHEMES), '"int8"', "scheme"),
-        "io": Key(_one_of(("int8", "uint8", "int16", "float32")), '"float32"', "io"),
+        "io": Key(_one_of(IO_DTYPES), '"float32"', "io"),
         "engine": Key(_one_of(ENGINES), '"litert"', "engine"),
         "granularity": Key(_one_of(GRANULARITIES), '"tensor"', "granularity"),
         "effort": Key(_one_of(EFFORTS), '"fast"', "effort"),

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.model_kinds import identify
-from edgeq.converters.quantization.schemes import SCHEMES, resolve
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
-from edgeq.device_runners.devices.device import Device, resolve_address
+from edgeq.device_runners.devices.addresses import resolve_address
+from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
 from edgeq.gating.parsing import read_policy
@@ -22,6 +23,7 @@ from edgeq.pipeline.settings import Name, Override, Setting, read_settings
 from edgeq.pipeline.trust import find_code, programs_on
 from edgeq.project import NamedCode, ProjectFile, read_project
 from edgeq.values import BenchOptions, ConvertOptions, TuneOptions
+from edgeq.values.schemes import SCHEMES
 
 BUILD_FOLDER = "build"
 Given = Mapping[Name, Setting]

@@ -11,8 +11,8 @@ from typing import Any
 
 from edgeq.converters.graph.matching import pair_layers
 from edgeq.converters.proof.certificate import certify
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
@@ -25,6 +25,7 @@ from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
 from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING
 from edgeq.values import (
     FileRef,
     Issue,
@@ -297,7 +298,7 @@ def _gather(
         operators=operators,
         unmapped=unmapped,
         types=_by_type(operators, total),
-        conversion_ms=_sum(op for op in operators if op.operator in ("QUANTIZE", "DEQUANTIZE")),
+        conversion_ms=_sum(op for op in operators if op.operator in CONVERTING),
         island_ms=_sum(op for op in operators if op.is_island),
     )
 

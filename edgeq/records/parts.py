@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeq.records.reading import Record
 from edgeq.values import FileRef, Origin
+from edgeq.values.schemes import SCHEMES
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Part:
     @property
     def is_float_copy(self) -> bool:
         """Whether a conversion only lowered the float model, the baseline of the others."""
-        return bool(self.kind == "convert" and self.value and self.value.model.scheme == "fp32")
+        if self.kind != "convert" or self.value is None:
+            return False
+        return SCHEMES[self.value.model.scheme].weights == "float32"
 
 
 def split(records: Sequence[Record]) -> tuple[Part, ...]:

@@ -6,7 +6,6 @@ from collections import Counter
 
 from rich.console import RenderableType
 
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.render.parts import (
     grid,
     harmless,
@@ -20,6 +19,7 @@ from edgeq.render.parts import (
     way_out_parts,
 )
 from edgeq.values import Certificate, Conversion, Issue, TfliteModel
+from edgeq.values.schemes import SCHEMES
 from edgeq.wording import plural, show_bytes, show_db, show_sizes
 
 

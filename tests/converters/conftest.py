@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.children.process import ChildProcess
 from edgeq.converters.lowering import exported_models, lower
 from edgeq.converters.lowering.exported_models import ExportedReader
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import MissingExtraError
 from edgeq.values import ConvertOptions, FloatModel
@@ -41,14 +41,14 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Lender:
-    """Stands for `ChildProcess`: readers get the same child in turn, since its start takes 12 s."""
+    """A `FrameworkProcess` that all readers get in turn, since its start takes 12 s."""
 
     def __init__(self) -> None:
-        self._child: ChildProcess | None = None
+        self._child: FrameworkProcess | None = None
 
     def __call__(self, *arguments: Any, **settings: Any) -> Lender:
         if self._child is None:
-            self._child = ChildProcess(*arguments, **settings)
+            self._child = FrameworkProcess(*arguments, **settings)
             self.call = self._child.call
         return self
 
@@ -72,7 +72,7 @@ def torch_lender() -> Iterator[Lender]:
 @pytest.fixture
 def torch_child(torch_lender: Lender, monkeypatch: pytest.MonkeyPatch) -> None:
     """One child with PyTorch for all tests that have this, each of which reads files of its own."""
-    monkeypatch.setattr(exported_models, "ChildProcess", torch_lender)
+    monkeypatch.setattr(exported_models, "FrameworkProcess", torch_lender)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import pytest
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import keeper_link, session, ssh
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError
 from edgeq.device_runners.measuring import run_job
 from edgeq.device_runners.on_board.keeper.frames import frames as keeper_frames
 from edgeq.errors import DeviceError
@@ -322,12 +322,12 @@ def test_a_c_library_without_wheels_is_named(
     board = start(**with_module(tmp_path / "m", "sitecustomize", LIBC.format(str(program))))
     device = own(board)
     with pytest.raises(DeviceError) as caught:
-        environment.set_up(device)
+        device.set_up()
     assert caught.value.message == (
         f"No runtime can be set up on board: its C library is {library}, and all runtimes have "
         "wheels for glibc alone."
     )
-    assert environment.best(device) is None
+    assert device.installable() is None
     device.close()
 
 

@@ -18,7 +18,7 @@ from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.intervals import Estimate
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.rules import RULES, rules_in
-from edgeq.inspection.inspect_model import inspect_model
+from edgeq.inspection.contents import inspect_model
 from edgeq.issues import make_issue
 from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (

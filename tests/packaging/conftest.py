@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeq import models
-from edgeq.converters.children.other_python import OtherPython
+from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError
 from edgeq.packaging.assembly import tools
 from edgeq.packaging.assembly.build import Package, make_package

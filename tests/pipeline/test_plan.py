@@ -111,15 +111,15 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
         (HEAD + 'io = "int7"\n', "edgeq.toml, line 3: io must be one of int8, uint8, int16, "
          "float32, not 'int7'. For example: io = \"float32\""),
         (HEAD + "corrections = \"bas\"\n",
-         "edgeq.toml, line 3: Unknown correction 'bas'; known are "
-         "auto, none and equalize, saturate, bias, rounding, refit, clip."),
+         "edgeq.toml, line 3: Unknown correction 'bas'; use "
+         "auto, none or some of equalize, saturate, bias, rounding, refit, clip."),
         (HEAD + 'output = "model"\n' + DATA,
          "edgeq.toml, line 3: output must end in .tflite, not 'model'. "
          'For example: output = "build/model.tflite"; all other files go to its folder.'),
         (HEAD + "batch = 0\n", 'edgeq.toml, line 3: batch must be a whole number above 0, or '
          '"dynamic", not 0. For example: batch = "dynamic"'),
-        (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 does not go with --scheme int8. "
-         "Use int8 or uint8 or float32."),
+        (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 cannot be combined with "
+         "--scheme int8. Use int8 or uint8 or float32."),
         (HEAD + "allow_float = 1\n",
          "edgeq.toml, line 3: allow_float must be true or false, not 1. "
          "For example: allow_float = true"),
@@ -139,7 +139,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "read as a regular expression: unterminated character set at position 0."),
         (HEAD + DATA + "[run]\ndevices = ['nosuch']\n", "edgeq.toml, line 6: Unknown device "
          "'nosuch'; known forms are local, local:/path/to/python, user@host, ssh://user@host:port, "
-         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. Write a board over SSH with "
+         "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. For a board over SSH, add "
          "its user, such as pi@nosuch"),
         (HEAD + DATA + "[run]\nthreads = 0\n", "edgeq.toml, line 6: threads must be a whole number "
          "from 1 to 256, not 0. For example: threads = 4"),

@@ -16,7 +16,7 @@ import pytest
 
 import edgeq
 from edgeq import models
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.certificate import certify
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import ClusterError, DataError, DeviceError, GateError, UsageError

@@ -1,4 +1,4 @@
-"""The task `bench`: measures models in turns, in several rounds."""
+"""The task `bench`: measures models interleaved, in several rounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METERED_S = 0.1  # of metered inferences at least: RAPL counts once per millisec
 
 
 def run_bench(job: dict[str, Any], deadline: float | None) -> dict[str, Any]:
-    """Measure models in turns, in several rounds; one that fails does not stop the others.
+    """Measure models interleaved, in several rounds; one that fails does not stop the others.
 
     The place of a process in memory changes its latency by a few per cent until it ends. So each
     round measures every model in a fresh process, and a round counts as one measurement.
@@ -75,7 +75,7 @@ def run_round(
         run.begin(left)
     while any(run.wants_more() for run in runs):
         for run in order:
-            # All models go on until the last one is done, so bursts stay paired.
+            # All models run until the last one is done, so bursts stay paired.
             run.guarded(run.measure)
         order = [*order[1:], order[0]]
         if watch.is_due():
@@ -193,7 +193,7 @@ class Bench:
         self.began = time.monotonic()
 
     def begin(self, left: int) -> None:
-        """Divide what is to be measured among the rounds that are left."""
+        """Divide the remaining times and runs among the remaining rounds."""
         job, spent, done = self.job, sum(self.times) / 1e9, len(self.times)
         self.rounds.append([])
         self.limits = {
@@ -270,7 +270,7 @@ class Bench:
             probe.kill()
 
     def plain(self) -> dict[str, Any]:
-        """As JSON: facts and raw times in ns, or an error."""
+        """Facts and raw times in ns, or an error, as JSON."""
         if self.error is not None:
             return {"error": self.error}
         energy: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What this machine is: processor, cores, system, memory, runtimes."""
+"""Facts of this machine: processor, cores, system, memory, runtimes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cpu_features() -> list[str]:
 
 
 def emulator() -> str | None:
-    """What emulates this processor; None if there is no sign of an emulator.
+    """Name of what emulates this processor; None without a sign of an emulator.
 
     QEMU's user mode does not implement ptrace; a kernel does, even if it forbids its use.
     """
@@ -134,7 +134,7 @@ def scratch() -> tuple[str | None, int | None]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """What this machine is; None for what cannot be found out."""
+    """All facts of this machine; None for those that cannot be found out."""
     meter = Meter()
     folder, free = scratch()
     throttling, throttled_before = throttle_states()

@@ -44,7 +44,7 @@ def android_heat(thermal: str) -> float | None:
 
 
 def android_states(thermal: str) -> list[str] | None:
-    """What slows the processor, from the thermal service's report; None without a status in it."""
+    """Reasons why the processor is slowed, from the thermal service's report; None if unknown."""
     status = re.search(r"Thermal Status: (\d)", thermal)
     if not status:
         return None
@@ -67,7 +67,7 @@ def clock_mhz(cores: Sequence[int]) -> float | None:
 
 
 def throttle_states() -> tuple[list[str] | None, list[str]]:
-    """What slows the processor now (None if unknown), and what has slowed it since boot."""
+    """Reasons why the processor is slowed now (None if unknown), and why it was since boot."""
     paths = find_files("/sys/devices/platform/soc*/*firmware/get_throttled")
     word = read_text(paths[0]) if paths else None
     found = re.search(r"(?:0x|^)([0-9a-fA-F]+)$", word or ask("vcgencmd", "get_throttled") or "")

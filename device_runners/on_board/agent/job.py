@@ -1,4 +1,4 @@
-"""What the agent and edgeq exchange: jobs, events and errors, all as JSON.
+"""Jobs, events and errors that the agent and edgeq exchange, all as JSON.
 
 A job is a folder with `job.json`, which names files relative to that folder. Events are lines on
 stdout; the last one is {"event": "end"}, so that a reader knows that a stream is complete. The
@@ -22,7 +22,7 @@ class JobError(Exception):
         self.details = details
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """The error as JSON."""
         return {"code": self.code, "message": str(self), "details": self.details}
 
 

@@ -38,7 +38,7 @@ def read_numbers(pattern: str) -> list[int]:
 
 
 def ask(*command: str) -> str | None:
-    """What a program prints; None if it is missing, fails or does not answer."""
+    """Output of a program; None if it is missing, fails or does not answer."""
     if shutil.which(command[0]) is None:
         return None
     try:

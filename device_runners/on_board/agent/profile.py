@@ -1,4 +1,4 @@
-"""The task `profile`: times each operator of models in turns."""
+"""The task `profile`: times each operator of the models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROFILE_TURNS = 3  # processes per model
 
 
 def run_profile(job: dict[str, Any], deadline: float | None) -> dict[str, Any]:
-    """Time each operator of the models in turns, each turn in a new process."""
+    """Time each operator of the models, which alternate; each turn is a new process."""
     found: list[dict[str, Any]] = [{"turns": []} for _ in job["models"]]
     turns = min(PROFILE_TURNS, job["runs"])
     for number in range(turns):

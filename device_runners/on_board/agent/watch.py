@@ -1,4 +1,4 @@
-"""What is recorded beside the times: looks at the machine, and the windows of a sustained run."""
+"""Looks at the machine during a measurement, and the windows of a sustained run."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Its modules are sent as text with each connection and run under the board's Pyth
 the standard library alone; nothing of the keeper stays on the board. Requests are JSON lines on
 stdin; answers are frames on stdout, which `keeper_link.py` reads. Files are sent through the same
 streams, so a board needs no SFTP and a connection no second channel. A job runs in its own session:
-it goes on when the connection ends, and the next keeper finds it.
+it continues when the connection ends, and the next keeper finds it.
 
     ROOT/files/DIGEST        what was sent, by SHA-256: models, agents, environments
     ROOT/incoming/NAME       an upload that is not complete

@@ -1,4 +1,4 @@
-"""A job's own process, which goes on when the connection ends."""
+"""A job's own process, which continues when the connection ends."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Keeper:
         self._source = source
 
     def hello(self) -> dict[str, Any]:
-        """What this board is, and where its cache is."""
+        """Facts of this board, and the place of its cache."""
         self.root = choose_root()
         remove_forgotten(self.root)
         return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.samples.preprocessing import format_preprocessing
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
@@ -161,7 +161,7 @@ def _gather(
     has_metadata = chosen.has_metadata and target != "c"
     seen = see_images(contract, golden)
     shipped, notes = ship(measured, seen, chosen.description, chosen.license, has_metadata)
-    notes += metadata.limits(seen) if target == "android" else ()
+    notes += metadata.metadata_limits(seen) if target == "android" else ()
     parts = Parts(
         target,
         replace(contract, model=storage.refer_bytes(shipped, f"{contract.name}.tflite")),

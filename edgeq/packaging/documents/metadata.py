@@ -96,7 +96,7 @@ def add_metadata(
     return write_zip(files, stored=files, page=_ALIGNMENT, behind=content)
 
 
-def limits(contract: Contract) -> tuple[str, ...]:
+def metadata_limits(contract: Contract) -> tuple[str, ...]:
     """Which readers of metadata cannot run the model as it was calibrated, a sentence each.
 
     MediaPipe and ML Kit take images as RGB in uint8 or float32 alone, and copy the bytes of an

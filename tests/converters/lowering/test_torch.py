@@ -13,8 +13,8 @@ import pytest
 
 from edgeq import api
 from edgeq.children import sandbox
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.lowering import exported_models
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
 from tests.converters.conftest import Lender
@@ -111,7 +111,7 @@ def test_code_in_the_file_runs_with_consent_only(
             "Pass --unsafe-deserialization if you trust where the file comes from."
         )
     with contextlib.closing(Lender()) as lender:
-        monkeypatch.setattr(exported_models, "ChildProcess", lender)
+        monkeypatch.setattr(exported_models, "FrameworkProcess", lender)
         for path, marker in zip(paths, markers, strict=True):
             with contextlib.suppress(EdgeqError):
                 read_exported(path, trusted=True)
@@ -144,7 +144,7 @@ for path in sys.argv[1:]:
         (
             "double.pt2",
             SourceError,
-            "{} takes 'input' as float64, which TensorFlow Lite does not calculate in. Call "
+            "{} takes 'input' as float64, which TensorFlow Lite cannot compute with. Call "
             "model.float() before torch.export.export, and give it float32 inputs.",
         ),
         (

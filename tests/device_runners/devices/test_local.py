@@ -85,7 +85,7 @@ def wait_until_gone(pid: int) -> None:
     ("script", "sentence"),
     [
         ("kill -SEGV $$", "The agent under {} was killed by SIGSEGV: it printed nothing"),
-        ("echo no such thing >&2; exit 3", "The agent under {} ended with 3: no such thing"),
+        ("echo no such thing >&2; exit 3", "The agent under {} ended with status 3: no such thing"),
         ("echo '{\"event\": \"progress\"'", "The agent stopped before the end of its job. "
          "Run it again."),
     ],

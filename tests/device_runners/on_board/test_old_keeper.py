@@ -56,7 +56,7 @@ class OldKeeper:
         return json.loads(answer)["ok"]
 
     def end(self) -> None:
-        """As the connection does."""
+        """Close its stdin, as the end of the connection does."""
         self.process.communicate(timeout=10)
 
 

@@ -95,7 +95,7 @@ def _names(contract: Contract, has_labels: bool) -> Names:
 
 
 def _tensor_name(graph: Any, index: Any) -> str:
-    return flatbuffer.text(graph.tensors[int(index)].name)
+    return flatbuffer.tensor_name(graph, int(index))
 
 
 def _signature(tree: Any, contract: Contract) -> str | None:

@@ -7,9 +7,6 @@ process it runs in.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.other_python import OtherPython, find_python
+from edgeq.children.child import Child
+from edgeq.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
 
@@ -30,7 +27,7 @@ PACKAGE = "tflite-micro"
 MOST_ARENA_BYTES = 256 << 20
 TIME_LIMIT_S = 300.0
 
-_LOG_TAIL_CHARACTERS = 8192
+_LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 20, 8192
 # Its own words for what a user can change, and how.
 _REMEDIES = (
     (
@@ -133,38 +130,28 @@ def run(
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
-    child = launch.start(
+    with Child(
         [str(Path(__file__).with_name("tflite_micro_child.py")), "job.json"],
         folders=[folder],
         late=True,
         python=runtime.python,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         cwd=folder,
-    )
-    try:
-        log, _ = child.communicate(timeout=time_limit_s)
-    except subprocess.TimeoutExpired as error:
-        raise PackageError(
-            f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s."
-        ) from error
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # it starts processes of its own
-            child.communicate()
-    if child.returncode != 0:
-        raise _refusal(runtime, child.returncode, log, shown_as)
+        deadline_s=time_limit_s,
+    ) as child:
+        status = child.wait()
+        if child.is_late:
+            raise PackageError(f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s.")
+        if status != 0:
+            raise _refusal(runtime, child, shown_as)
 
 
-def _refusal(runtime: OtherPython, code: int, log: str, shown_as: str) -> PackageError:
+def _refusal(runtime: OtherPython, child: Child, shown_as: str) -> PackageError:
     """Its own words, and a remedy where there is one."""
+    log = child.log(_LOG_BYTES)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = lines[0][:300] if lines else "it said nothing"
-    if code < 0:
-        name = signal.Signals(-code).name
-        message = f"tflite-micro {runtime.version} was killed by {name} on {shown_as}: {said}"
+    if child.wait() < 0:
+        message = f"tflite-micro {runtime.version} {child.ending} on {shown_as}: {said}"
     else:
         message = f"tflite-micro {runtime.version} does not run {shown_as}: {said}"
     hint = next((hint for key, hint in _REMEDIES if any(key in line for line in lines)), None)

@@ -16,6 +16,7 @@ from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.c.tflite_micro import Measured
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 
 # More flash than this has no board that runs such models; the text would be six times as long.
 MOST_MODEL_BYTES = 16 << 20
@@ -41,8 +42,7 @@ _TAKEN = frozenset(
     ]
 )
 
-# Operators whose kernels keep something from one inference to the next.
-_WITH_STATE = frozenset({"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "VAR_HANDLE"})
+_WITH_STATE = having("stateful")
 
 _KIBIBYTE = 1024
 # No header of a system or of an application is called so, and no two packages have one together:

@@ -1,11 +1,22 @@
-"""Since when TensorFlow Lite has which version of an operator."""
+"""The table of operators: releases of their versions, and what holds between its columns."""
 
 from __future__ import annotations
 
 import pytest
 
+from edgeq.accuracy import columns
 from edgeq.tflite import flatbuffer
-from edgeq.tflite.operator_releases import at_least, first_release, release
+from edgeq.tflite.operators import (
+    OPERATORS,
+    TRAITS,
+    _parse,
+    at_least,
+    facts,
+    first_release,
+    having,
+    reading_version,
+    release,
+)
 from tests.tiny_models import Operator, graph, model, operator, schema, tensor
 
 
@@ -37,11 +48,13 @@ def test_first_releases(operator: str, version: int, wanted: str | None) -> None
 
 
 def test_every_row_is_of_an_operator_and_grows() -> None:
-    from edgeq.tflite.operator_releases import _table
-
-    known = set(flatbuffer.operator_names().values())
-    for name, releases in _table().items():
-        assert name in known
+    custom = {"TFLite_Detection_PostProcess"}
+    assert OPERATORS.keys() - custom <= set(flatbuffer.operator_names().values())
+    assert list(OPERATORS) == sorted(OPERATORS, key=str.upper)
+    for name, found in OPERATORS.items():
+        releases = found.releases
+        if not releases:
+            continue
         numbers = [release(item) for item in releases if item != "-"]
         assert numbers == sorted(numbers), name
         newest = first_release(name, len(releases))
@@ -66,7 +79,7 @@ def file(version: int) -> bytes:
 
 
 def test_a_file_that_says_too_little_is_not_believed() -> None:
-    """As MLPerf Tiny's INT8 keyword spotter: 1.5.0 was the float model's."""
+    """MLPerf Tiny's INT8 keyword spotter is such a file: 1.5.0 was the float model's."""
     tree = flatbuffer.parse(file(2), "m")
     assert flatbuffer.min_runtime_version(tree) is None
     flatbuffer.set_metadata(tree, "min_runtime_version", b"1.5.0".ljust(16, b"\0"))
@@ -75,3 +88,35 @@ def test_a_file_that_says_too_little_is_not_believed() -> None:
     assert flatbuffer.metadata(tree, "min_runtime_version") == b"1.14.0".ljust(16, b"\0")
     flatbuffer.require_runtime(tree, "2.6.0")
     assert flatbuffer.min_runtime_version(tree) == "2.6.0"
+
+
+def test_facts_that_belong_together_stand_together() -> None:
+    assert all(having(trait) for trait in TRAITS)
+    for name, found in OPERATORS.items():
+        has_filter = found.channel_axis is not None
+        assert has_filter == (found.input_axis is not None), name
+        assert not has_filter or (found.weights == 1 and "product" in found.traits), name
+        assert found.micro_name is None or "micro" in found.traits, name
+        for _, version in found.reads:
+            assert first_release(name, version) is not None, name
+    assert having("quantizes") < having("converts") < having("elementwise")
+    assert having("passes") < having("layout") == set(columns._LAYOUTS)
+    assert having("sum") < having("arithmetic") < having("masks")
+    assert having("rowwise") < set(facts("saturates")) < having("fixed_range")
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(KeyError):
+        having("fusible")
+    with pytest.raises(AssertionError, match=r"unknown words \['fusible'\]"):
+        _parse(["1.5", "fusible", "weights=1"])
+    with pytest.raises(KeyError):
+        _parse(["colour=red"])
+
+
+def test_versions_by_what_is_read() -> None:
+    assert reading_version("DEQUANTIZE", "float16") == 3
+    assert reading_version("DEQUANTIZE", "int8") == 2
+    assert reading_version("DEQUANTIZE", "int8", per_channel=True) == 5
+    with pytest.raises(KeyError):
+        reading_version("QUANTIZE", "float64")

@@ -1,4 +1,4 @@
-"""A file of samples that must stay as it was when it was first opened."""
+"""A file of samples, which must not change while edgeq uses it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class DataFile:
-    """Opened anew for every pass; the digest is that of the bytes that all passes read.
+    """A file that is opened for every pass, and whose content must be the same in all.
 
     Args:
         path: a regular file.
@@ -45,7 +45,7 @@ class DataFile:
             yield stream
 
     def check(self, stream: BinaryIO) -> None:
-        """Raise if the file was written to since it was first opened; call it after reading."""
+        """Raise a DataError if the file has changed since it was opened; call it after reading."""
         if stamp(stream) != self._stamp:
             raise DataError(
                 f"{self.name} changed while edgeq read it.",
@@ -72,5 +72,5 @@ class DataFile:
 
 
 def unreadable(name: str, error: OSError) -> DataError:
-    """What the operating system says of a file or folder."""
+    """The error for a file or folder that the operating system does not let us read."""
     return DataError(f"{name} cannot be read: {error.strerror or quote(error)}.")

@@ -1,4 +1,4 @@
-"""A tool in the Python of another environment, where its pins clash with ours."""
+"""Finding a tool in the Python of another environment, if its pins clash with ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeq.children.launch import environment_for
+from edgeq.children.child import environment_for
 from edgeq.errors import MissingExtraError
 
 
@@ -31,17 +31,17 @@ def find_python(
     absent: str,
     missing: Callable[[str], MissingExtraError],
 ) -> OtherPython:
-    """This Python where it has the tool, else the one that an environment variable names.
+    """Find this Python if it has the tool, or the one that an environment variable names.
 
     Args:
-        module: what is imported.
-        distribution: the package that it comes in.
+        module: to import.
+        distribution: package of the module.
         variable: the environment variable.
-        absent: a sentence for when neither has it and nothing is named.
-        missing: from a sentence to the error, with the hint how to get the tool.
+        absent: a sentence for the case that this Python does not have it and none is named.
+        missing: makes the error of a sentence, with a hint to get the tool.
 
     Raises:
-        MissingExtraError: neither has it.
+        MissingExtraError: neither Python has it.
     """
     if importlib.util.find_spec(module) is not None:
         return OtherPython(sys.executable, version(distribution))
@@ -50,7 +50,7 @@ def find_python(
         raise missing(absent)
     found = shutil.which(named)
     if found is None:
-        raise missing(f"{variable}={named} is no program.")
+        raise missing(f"{variable}={named} is not a program.")
     python = str(Path(found).absolute())
     code = (
         "import sys; sys.path[:] = filter(None, sys.path)\n"  # not from the current folder

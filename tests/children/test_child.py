@@ -11,14 +11,16 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edgeq import models
-from edgeq.children import launch, sandbox
+from edgeq.children import child as children
+from edgeq.children import sandbox
+from edgeq.children.child import Child
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.history import open_history
 from edgeq.packaging.assembly.build import make_package
@@ -60,7 +62,7 @@ def run(*arguments: object, **variables: str) -> str:
 
 
 def test_a_trap_is_one(trap: Path, tmp_path: Path) -> None:
-    """`python -m` runs what lies in the current folder; the fixture must notice."""
+    """`python -m` runs a file of the current folder; the fixture must notice."""
     subprocess.run([sys.executable, "-c", "import edgeq"], check=True)
     assert (tmp_path / "told").read_text().strip().endswith("edgeq")
     (tmp_path / "told").unlink()
@@ -159,23 +161,21 @@ def test_a_childs_path_has_no_current_folder_and_keeps_the_users(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(users), own, ""]))
     script = tmp_path / "paths.py"
     script.write_text("import of_the_user, json, sys; print(json.dumps(sys.path))")
-    child = launch.start([str(script)], folders=None, stdout=subprocess.PIPE, text=True)
-    printed, _ = child.communicate()
-    found = {os.path.realpath(entry) for entry in json.loads(printed)}
+    with Child([str(script)], folders=None, output="pipe") as child:
+        found = {os.path.realpath(entry) for entry in json.load(child.stdout)}
     assert str(users) in found
-    assert not found & {str(trap), str(tmp_path), str(Path(launch.__file__).parent)}
+    assert not found & {str(trap), str(tmp_path), str(Path(children.__file__).parent)}
 
 
 def test_the_child_has_the_parents_edgeq(tmp_path: Path) -> None:
     other = tmp_path / "edgeq"
     other.mkdir()
-    (other / "__init__.py").write_text("raise SystemExit('another edgeq')")
-    child = launch.start(
-        ["edgeq.models.scripts_are_none"], folders=None, stderr=subprocess.PIPE, text=True,
-        environment={"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    _, errors = child.communicate()
-    assert "another edgeq" not in errors
+    (other / "__init__.py").write_text("raise SystemExit('the other edgeq')")
+    target, variables = ["edgeq.models.scripts_are_none"], {"PYTHONPATH": str(tmp_path)}
+    with Child(target, folders=None, environment=variables) as child:
+        child.wait()
+        errors = child.log()
+    assert "the other edgeq" not in errors
     assert "No module named 'edgeq.models.scripts_are_none'" in errors
 
 
@@ -183,12 +183,97 @@ def test_the_child_has_the_parents_edgeq(tmp_path: Path) -> None:
 
 
 _PARENT = """
-import subprocess, sys, time
-from edgeq.children import launch
-child = launch.start([sys.argv[1]], folders=None, stdout=subprocess.PIPE, text=True)
-print(child.pid, child.stdout.readline(), flush=True)
+import sys, time
+from edgeq.children.child import Child
+child = Child([sys.argv[1]], folders=None, output="pipe")
+print(child.pid, child.stdout.readline().decode(), flush=True)
 time.sleep(600)
 """
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], list[str]]:
+    """A target from its code."""
+
+    def write(code: str) -> list[str]:
+        path = tmp_path / "script.py"
+        path.write_text("import os, signal, subprocess, sys, time\n" + code)
+        return [str(path)]
+
+    return write
+
+
+Script = Callable[[str], list[str]]
+
+
+def test_what_is_sent_printed_and_logged(script: Script) -> None:
+    target = script(
+        "for line in sys.stdin: print(line.upper(), end='', flush=True)\nsys.exit('no')"
+    )
+    with Child(target, folders=None, feed=True, output="pipe") as child:
+        child.send("one")
+        assert child.stdout.readline() == b"ONE\n"
+        with child.feeding() as stream:
+            stream.write(b"two\nthree")
+        assert list(child.lines()) == ["TWO\n", "THREE"]
+        assert (child.wait(), child.wait()) == (1, 1)
+        assert (child.ending, child.log(), child.log(1)) == ("ended with status 1", "no", "")
+        assert child.last_line() == "no"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "ending", "last"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, "was killed by SIGSEGV", ""),
+        ("os.kill(os.getpid(), 40)", -40, "was killed by signal 40", ""),
+        (
+            "print('one', flush=True); print('two', file=sys.stderr)",
+            0,
+            "ended with status 0",
+            "two",
+        ),
+    ],
+)
+def test_how_it_ended(script: Script, code: str, status: int, ending: str, last: str) -> None:
+    with Child(script(code), folders=None) as child:
+        assert (child.wait(), child.ending) == (status, ending)
+        assert child.last_line("") == last
+
+
+def test_a_child_that_reads_nothing_does_not_stop_its_parent(script: Script) -> None:
+    with Child(script("os.close(0); sys.exit(3)"), folders=None, feed=True) as child:
+        child.send("1" * (1 << 20))
+        with child.feeding() as stream:
+            stream.write(bytes(1 << 20))
+        assert child.wait() == 3
+
+
+def test_a_deadline_ends_it_and_all_that_it_started(script: Script) -> None:
+    code = "subprocess.Popen(['sleep', '600'])\nprint('up', flush=True)\ntime.sleep(600)"
+    with Child(script(code), folders=None, output="pipe", deadline_s=2) as child:
+        assert list(child.lines()) == ["up\n"]  # both have closed it
+        assert (child.wait(), child.is_late) == (-signal.SIGKILL, True)
+
+
+def test_what_it_started_ends_with_it(script: Script) -> None:
+    code = "child = subprocess.Popen(['sleep', '600'])\nprint(child.pid, flush=True)"
+    with Child(script(code), folders=None, output="pipe", deadline_s=600) as child:
+        handle = os.pidfd_open(int(child.stdout.readline()))
+        assert (child.wait(), child.is_late) == (0, False)
+        assert select.select([handle], [], [], 60)[0], "it still runs"
+        os.close(handle)
+
+
+def test_some_time_to_end_by_itself(script: Script) -> None:
+    code = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint(flush=True)\ntime.sleep(600)"
+    )
+    with Child(script(code), folders=None, output="pipe") as child:
+        child.stdout.readline()
+        assert child.end(60, terminate=True) == 7
+    with Child(script("print(flush=True); time.sleep(600)"), folders=None, output="pipe") as child:
+        child.stdout.readline()
+        assert child.end(0.1) == -signal.SIGKILL
 
 
 @contextmanager
@@ -210,7 +295,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         os.kill(child, 0)
         handle = os.pidfd_open(child)
         parent.send_signal(signal.SIGKILL)
-        assert select.select([handle], [], [], 60)[0], "the child goes on"
+        assert select.select([handle], [], [], 60)[0], "the child still runs"
         os.close(handle)
 
 
@@ -236,7 +321,7 @@ def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     code = (
         "from edgeq.children import sandbox\n"
         f"sandbox.end_with_parent({ended.pid})\n"
-        "print('goes on')"
+        "print('still runs')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from edgeq.cli import cli
 from edgeq.errors import SourceError
-from edgeq.inspection.inspect_model import inspect_model
+from edgeq.inspection.contents import inspect_model
 from edgeq.tflite import flatbuffer
 from edgeq.values import Inspection
 from tests.tiny_models import add_one
