@@ -170,8 +170,8 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
     )
     found = []
     for row in rows:
-        *start, content = _typed(row, _FigureRow)
-        found.append(Figure(*start, read_conditions(content)))
+        checked: Any = _typed(row, _FigureRow)
+        found.append(Figure(*checked[:-1], read_conditions(checked[-1])))
     return tuple(found)
 
 
