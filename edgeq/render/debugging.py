@@ -60,7 +60,11 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         parts.append(Text(f"  and {plural(left, 'layer')} that cost less: --all", style="dim"))
     parts.append("")
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
-        parts += _explanation(number, layer)
+        lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
+        parts += [Text(f"  {number}. {lines[0]}"), *(Text(f"     {line}") for line in lines[1:])]
+        if layer.remedy:
+            gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
+            parts.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
     parts += _remedy_parts(report)
     if report.unmatched:
         shown_names = ", ".join(first_name(name) for name in report.unmatched[:5])
@@ -111,17 +115,6 @@ def _number(decibel: float | None) -> str:
     if decibel is None:
         return "-"
     return "same" if decibel == math.inf else f"{decibel:.1f}"
-
-
-def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
-    lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
-    shown: list[RenderableType] = [
-        Text(f"  {number}. {line}" if n == 0 else f"     {line}") for n, line in enumerate(lines)
-    ]
-    if layer.remedy:
-        gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
-        shown.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
-    return shown
 
 
 def _remedy_parts(report: DebugReport) -> list[RenderableType]:

@@ -82,12 +82,7 @@ _remember = lru_cache(maxsize=4096)
 
 
 @_remember
-def _short_model(path: str | None) -> str:
-    return "" if path is None else printable(file_name(path))
-
-
-@_remember
-def _counted(name: str | None, count: int) -> str:
+def _counted(name: str | None, count: int = 1) -> str:
     return "" if name is None else printable(name) + (f" +{count - 1}" if count > 1 else "")
 
 
@@ -104,7 +99,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
     ("id", lambda item: item.sha256[:7], False),
     ("made (UTC)", lambda item: printable(show_moment(item.moment)), False),
     ("kind", lambda item: printable(item.kind), False),
-    ("model", lambda item: _short_model(item.model), False),
+    ("model", lambda item: _counted(item.model and file_name(item.model)), False),
     ("device", lambda item: _counted(item.device, item.device_count), False),
     ("drop", lambda item: _cell("accuracy-drop", item.accuracy_drop_points), True),
     ("accuracy", lambda item: _cell("accuracy", item.accuracy_percent), True),

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from edgeq.render.page import plots
-from edgeq.reporting.values import Cell, Report, Share, Spark
+from edgeq.reporting.values import Cell, Report
 
 # Rows that are shown before a click shows all: a page of 300 layers opens at once.
 _MOST_ROWS = 50
@@ -31,6 +31,8 @@ _DRAW: dict[str, Callable[[Any], Markup]] = {
     "distributions": plots.distributions,
     "bars": plots.bars,
     "xy": plots.lines,
+    "spark": plots.spark,
+    "share": plots.share,
 }
 
 
@@ -81,8 +83,4 @@ def breakable(text: str) -> Markup:
 
 
 def _figure(cell: Cell) -> Markup:
-    if isinstance(cell.figure, Spark):
-        return plots.spark(cell.figure)
-    if isinstance(cell.figure, Share):
-        return plots.share(cell.figure)
-    return Markup("")
+    return Markup("") if cell.figure is None else _DRAW[cell.figure.kind](cell.figure)
