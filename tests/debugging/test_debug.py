@@ -214,7 +214,7 @@ def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) ->
     worst = report.layers[0]
     assert f"{worst.name.split(';')[0]} ({worst.operator}) costs most" in text
     assert f"     {worst.remedy}  ({worst.gain_db:+.1f} dB)" in text
-    assert "The best, to be typed" in text
+    assert "The best command" in text
     assert f"  {report.remedies[0].command}" in text.splitlines()
     assert f"  1. {worst.name.split(';')[0]}: " in text
     assert "Names begin with fmnist_mobilenet_1/, which is left out." in text
