@@ -43,6 +43,7 @@ TIERS = (
         "edgeq.files.npy",
         "edgeq.files.storage",
         "edgeq.tflite.flatbuffer",
+        "edgeq.tflite.model_file",
         "edgeq.issues",
         "edgeq.provenance",
         "edgeq.project",

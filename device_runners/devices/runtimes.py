@@ -11,6 +11,7 @@ from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.device_runners.devices.environment import RUNTIMES, release_of
 from edgeq.errors import DeviceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import RuntimeInfo
 
 
@@ -18,7 +19,7 @@ def choose_runtime(
     device: Device,
     wanted: str | None,
     on_event: OnEvent | None = None,
-    models: Sequence[Path] = (),
+    models: Sequence[Path | ModelFile] = (),
 ) -> RuntimeInfo:
     """The runtime that will execute models on a device; a board without one is given one.
 
@@ -29,7 +30,7 @@ def choose_runtime(
         DeviceError: there is none, not the one asked for, or one that is too old for a model.
         SourceError: a model is no `.tflite`.
     """
-    needed = [(flatbuffer.min_runtime_version(flatbuffer.read(model)), model) for model in models]
+    needed = [(model.min_runtime_version, model.path) for model in map(read_model, models)]
     if isinstance(device, AdbDevice):
         device.require_python()
     for is_set_up in (False, True):

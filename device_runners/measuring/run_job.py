@@ -28,7 +28,7 @@ from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file
 from edgeq.issues import judge
-from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -260,7 +260,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
 
 
 def infer(
-    models: Sequence[Path],
+    models: Sequence[Path | ModelFile],
     chunks: Iterator[Sequence[Arrays]],
     device: Device,
     *,
@@ -273,6 +273,7 @@ def infer(
     """Run models side by side over chunks of samples; some wait on disk, never all.
 
     Args:
+        models: files; one that was parsed before is not read again here.
         chunks: for each model, input name to [chunk, ...] in the tensor's exact dtype.
         kernels: "xnnpack", or TensorFlow Lite's own: "builtin" or "reference".
         workers: parallel processes; all of the device's cores by default, one per model at least.
@@ -284,12 +285,11 @@ def infer(
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is no `.tflite`.
     """
-    chosen = choose_runtime(device, runtime, on_event, models)
-    names = []
-    for model in models:
-        tree = flatbuffer.read(model)
-        names.append(_output_names(model, tree))
-    files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
+    parsed = [read_model(model) for model in models]
+    chosen = choose_runtime(device, runtime, on_event, parsed)
+    names = [_output_names(model) for model in parsed]
+    paths = [model.path for model in parsed]
+    files = {f"model-{number}.tflite": path for number, path in enumerate(paths)}
     job = {
         "protocol": agent.PROTOCOL,
         "task": "infer",
@@ -301,7 +301,7 @@ def infer(
     }
     journal = None
     if isinstance(device, BoardDevice):
-        journal = BatchJournal(device.name, models, [chosen.name, chosen.version, kernels])
+        journal = BatchJournal(device.name, paths, [chosen.name, chosen.version, kernels])
     while True:
         with scratch.folder() as folder:
             most = _MOST_BYTES if journal is None else _BATCH_BYTES
@@ -312,24 +312,24 @@ def infer(
             if not is_known or _damage(folder, written):
                 batch = {**job, "chunks": written}
                 result = device.run(batch, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-                _require_outputs(result, models, device, folder, written)
+                _require_outputs(result, paths, device, folder, written)
                 if journal is not None:
                     journal.keep(folder, written)
             found = ({n: _take(folder / path) for n, path in chunk["outputs"].items()}
                      for chunk in written)  # fmt: skip
             for first in found:
-                yield [first, *islice(found, len(models) - 1)]
+                yield [first, *islice(found, len(paths) - 1)]
     if journal is not None:
         journal.remove()
 
 
-def _output_names(model: Path, tree: Any) -> list[str]:
+def _output_names(model: ModelFile) -> list[str]:
     """Outputs in order; names must tell inputs and outputs apart."""
-    sides = zip(("inputs", "outputs"), flatbuffer.interface(tree), strict=True)
+    sides = zip(("inputs", "outputs"), model.interface, strict=True)
     for side, specs in sides:
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
-            raise UsageError(f"{model} has two {side} of the same name: {', '.join(names)}.")
+            raise UsageError(f"{model.path} has two {side} of the same name: {', '.join(names)}.")
     return names
 
 

@@ -11,6 +11,7 @@ import msgspec
 from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
@@ -38,19 +39,20 @@ def finish_file(
     return flatbuffer.serialize(tree)
 
 
-def read_preprocessing(path: Path) -> tuple[str, ...]:
+def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:
     """The `--preprocess` texts that a converted file carries, none for files from elsewhere.
 
     Raises:
         SourceError: it carries something else under that name.
     """
-    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
+    model = read_model(model)
+    raw = flatbuffer.metadata(model.tree, PREPROCESSING_KEY)
     if raw is None:
         return ()
     try:
         return msgspec.json.decode(raw, type=tuple[str, ...])
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, PREPROCESSING_KEY, str(error)) from error
+        raise _damaged(model.path, PREPROCESSING_KEY, str(error)) from error
 
 
 def read_layout(path: Path) -> str:

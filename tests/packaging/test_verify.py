@@ -85,10 +85,10 @@ def test_sealing_anew_changes_nothing(package: Package) -> None:
     [
         (("contract",), {}, "missing required field `name` - at `$.contract`"),
         (("contract", "model"), [], "Expected `object`, got `array` - at `$.contract.model`"),
-        (("contract", "model", "path"), "/tmp/x.tflite", "'/tmp/x.tflite' is no file name"),
-        (("contract", "model", "path"), "../x.tflite", "'../x.tflite' is no file name"),
-        (("contract", "model", "path"), "a/b/c", "'a/b/c' is no file name"),
-        (("contract", "model", "path"), "n\0", r"'n\x00' is no file name"),
+        (("contract", "model", "path"), "/tmp/x.tflite", "'/tmp/x.tflite' is not a file name"),
+        (("contract", "model", "path"), "../x.tflite", "'../x.tflite' is not a file name"),
+        (("contract", "model", "path"), "a/b/c", "'a/b/c' is not a file name"),
+        (("contract", "model", "path"), "n\0", r"'n\x00' is not a file name"),
         (("contract", "model", "path"), "", "no file name"),
         (("contract", "model", "path"), "..", "no file name"),
         (("contract", "model", "size_bytes"), -1, "Expected `int` >= 1"),
@@ -144,7 +144,7 @@ def test_a_manifest_that_is_no_json_is_refused(
     ("check", "edit", "words"),
     [
         ("contract", lambda m: m.update(name="other"), "name in the manifest is not what"),
-        ("contract", lambda m: m.update(version="\x1b[2J"), "is no version"),
+        ("contract", lambda m: m.update(version="\x1b[2J"), "is not a version"),
         ("contract", lambda m: m.update(preprocess=["bogus"]), "unknown preset 'bogus'"),
         ("contract", lambda m: m["contract"].update(operators=[]), "operators in the manifest"),
         ("contract", lambda m: m["contract"]["outputs"][0]["labels"].reverse(),
@@ -198,7 +198,7 @@ def _no_outputs(index: dict[str, Any]) -> None:
         (lambda i: i["vectors"][0]["inputs"]["image"].update(shape=[7]), "784 bytes|7 bytes"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(dtype="object"), "matching regex"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(file="../manifest.json"),
-         "is not there with the 784 bytes"),
+         "does not have the 784 bytes"),
         (lambda i: i["vectors"][0].update(index={}), "Expected `int`, got `object`"),
     ],
 )  # fmt: skip
@@ -223,7 +223,7 @@ def test_golden_vectors_that_are_no_json_fail(
 def test_real_values_are_held_against_the_integers(package: Package, tmp_path: Path) -> None:
     files = sealed({**package.files, "golden/00-real-0.bin": bytes(40)})
     found = find(verify(files, tmp_path), "vectors")
-    assert "'class' in real units is not what its integers stand for" in found.detail[0]
+    assert "'class' in real units differs from the dequantized output" in found.detail[0]
 
 
 # ---------------------------------------------------------------- code
@@ -419,8 +419,8 @@ def test_a_name_out_of_a_package_writes_nothing(package: Package, tmp_path: Path
 def test_what_has_a_wrong_signature_is_not_looked_into(package: Package, tmp_path: Path) -> None:
     for extra, words in (
         ({KEY: b"junk"}, f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"),
-        ({SIGNATURE: b"junk"}, f"{KEY} is no public key in PEM."),
-        ({KEY: b"junk", SIGNATURE: bytes(64)}, f"{KEY} is no public key in PEM."),
+        ({SIGNATURE: b"junk"}, f"{KEY} is not a public key in PEM."),
+        ({KEY: b"junk", SIGNATURE: bytes(64)}, f"{KEY} is not a public key in PEM."),
     ):
         result = verify({**package.files, **extra}, tmp_path)
         assert find(result, "signature").detail == (words,)
@@ -434,9 +434,9 @@ def test_pipes_and_empty_folders_do_not_belong(package: Package, tmp_path: Path)
     found = find(verify_package(path, runs=False), "files")
     assert found.detail == ("empty/, an empty folder, does not belong to the package.",)
     os.mkfifo(path / "empty" / "pipe")
-    with pytest.raises(DamagedPackageError, match="'empty/pipe', which is no file and no folder"):
+    with pytest.raises(DamagedPackageError, match="'empty/pipe', which is neither a file"):
         verify_package(path)
-    with pytest.raises(UnjudgedPackageError, match="is no file and no folder"):
+    with pytest.raises(UnjudgedPackageError, match="is neither a file nor a folder"):
         verify_package(path / "empty" / "pipe")
 
 
@@ -480,7 +480,7 @@ def test_a_file_of_terabytes_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "p.zip"
     with path.open("wb") as stream:
         stream.truncate(1 << 40)  # sparse
-    with pytest.raises(DamagedPackageError, match="holds more than any package does"):
+    with pytest.raises(DamagedPackageError, match="is larger than any package"):
         verify_package(path)
 
 

@@ -63,11 +63,11 @@ def test_a_folder_of_anything_else_is_left_alone(
     path.mkdir()
     if name == "notes":
         (path / "precious.txt").write_text("x")
-        reason = "no package of edgeq"
+        reason = "not a package of edgeq"
     elif name == "web app":
         (path / "manifest.json").write_text('{"name": "shop", "icons": []}')
         (path / "index.html").write_text("x")
-        reason = "no package of edgeq"
+        reason = "not a package of edgeq"
     elif name.startswith("other"):
         changed = {"name": "rival"} if name == "other name" else {"target": "ios"}
         path.rmdir()
@@ -114,7 +114,7 @@ def test_an_archive_of_anything_else_is_left_alone(
             if kind == "web app":
                 photos.writestr("manifest.json", json.dumps({"schema": "shop/1"}))
     before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"so it stays as it is"):
+    with pytest.raises(OutputError, match=r"so it was not replaced"):
         writing.write_package(package.files, path)
     assert path.read_bytes() == before
 

@@ -53,8 +53,8 @@ def test_one_name_is_one_line(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "hold no name"),
-        (b"\n\n", "hold no name"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
         (b"a\n\nb", "Label 2 of 3 is empty"),
         (b"a\nb\0c", "Label 2, 'b.x00c', has a control character"),
         (b"\xff\xfea\0", "cannot be read"),

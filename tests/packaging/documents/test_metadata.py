@@ -23,7 +23,7 @@ from edgeq.conversion import file_metadata
 from edgeq.converters.samples.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.documents.metadata import KEY, add_metadata, limits
 from edgeq.tflite import flatbuffer
@@ -397,7 +397,7 @@ def test_an_image_is_one_by_its_samples(
     path = tmp_path / "m.tflite"
     path.write_bytes(series(shape))
     made = make_contract(path, preprocess=[] if text is None else [text])
-    seen = see_images(made, Golden("", "", (vector(sample),), {}))
+    seen = confirm_images(made, Golden("", "", (vector(sample),), {}))
     assert seen.inputs[0].image == size
     if size is None:
         assert limits(seen) == ()

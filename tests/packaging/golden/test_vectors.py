@@ -121,7 +121,7 @@ def test_files_that_are_missing_or_of_another_size_are_damage() -> None:
         with pytest.raises(DamagedPackageError) as caught:
             read_golden({**files, name: bytes(size)})
         assert caught.value.message == (
-            "golden/00-real-0.bin is not there with the 8 bytes that golden/golden.json says of "
+            "golden/00-real-0.bin does not have the 8 bytes that golden/golden.json states for "
             "'steps'."
         )
     with pytest.raises(DamagedPackageError, match=r"00-real-0\.bin is not there"):
@@ -189,9 +189,9 @@ NAN = math.nan
         ("real", "steps", array([[1.0, np.inf]], "float32"),
          "'steps' of real has values that are not finite"),
         ("real", "steps", array([[1.0, -0.75]], "float32"),
-         "'steps' in real units is not what its integers stand for"),
+         "'steps' in real units differs from the dequantized output"),
         ("real", "steps", array([[1.00001, -0.5]], "float32"),
-         "'steps' in real units is not what its integers stand for"),
+         "'steps' in real units differs from the dequantized output"),
         ("real", "other", array([[1.0]], "float32"),
          "real are of 'steps', 'score', 'other', but the model has 'steps', 'score'"),
         ("raw", "other", array([1], "uint8"),
@@ -370,7 +370,7 @@ def test_a_tolerance_beyond_a_quarter_of_the_values_is_too_wide(
     for tolerance in (most * 1.001, INF, NAN):
         (said,) = faults_of(tolerance)
         assert said.startswith(f"the tolerance {tolerance:g} of output 'y' would accept almost ")
-        assert said.endswith(f": at most {most:g} tells something")
+        assert said.endswith(f": at most {most:g} is useful")
 
 
 def test_the_largest_value_is_of_all_vectors() -> None:

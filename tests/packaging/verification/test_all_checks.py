@@ -17,16 +17,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
 from edgeq.files import storage
 from edgeq.packaging.assembly import build
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Golden, Vector
-from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import find_evidence
 from edgeq.packaging.verification import all_checks, contents
 from edgeq.packaging.verification.checks import Check
 from edgeq.packaging.verification.requests import Asker, Job
 from edgeq.packaging.verification.verify import Verification
+from edgeq.tflite.model_file import read_model
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed
 
@@ -49,13 +51,12 @@ def make_files(folder: Path, *, is_signed: bool) -> Files:
     path.write_bytes(tiny_models.double_int8())
     contract = make_contract(path, name="tiny", version="1.0", labels=None, preprocess=None)
     shipped = replace(contract, model=storage.refer_bytes(path.read_bytes(), "tiny.tflite"))
-    parts = Parts(
-        "python", shipped, path.read_bytes(), contract.model.sha256, GOLDEN,
-        find_evidence(path, (), [contract.model.sha256]), (), "", None, has_records=True,
-        is_signed=is_signed,
+    inputs = PackageInputs(
+        shipped, read_model(path), GOLDEN, None, contract.model.sha256,
+        find_evidence(path, (), [contract.model.sha256]), is_signed=is_signed,
     )  # fmt: skip
-    made = build.collect(parts)
-    return seal(build._describe(parts, made), made)
+    made = build.make_files("python", inputs, LOCAL_TOOLS)
+    return seal(build.describe("python", inputs, made), made)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +267,7 @@ def test_without_a_key_a_signature_is_mentioned_and_held_against_its_own(
         result.conclusion
     )
     found = find(verify({**signed(unsigned), KEY: b"junk"}), "signature")
-    assert (found.verdict, found.detail) == ("fail", (f"{KEY} is no public key in PEM.",))
+    assert (found.verdict, found.detail) == ("fail", (f"{KEY} is not a public key in PEM.",))
     changed = f"{SIGNATURE} or {KEY} was changed"
     for forged in (signed(unsigned, by=1), signed(unsigned, inside=1), signed(unsigned, over=b"")):
         found = find(verify(forged), "signature")
