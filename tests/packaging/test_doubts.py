@@ -58,7 +58,7 @@ def test_zeros_and_ones_are_no_constant() -> None:
         (np.linspace(0, 1 / 255, 16), "it looks normalized before the model does it"),
         (np.full(16, 0.5), "which the model cannot distinguish: they test nothing"),
         (np.linspace(0, 255, 16), "15 of 16 values of input 'x' saturate: it is fed with 0 to 255, "
-         "and the model's int8 input holds 0 to 1"),
+         "and the model's int8 input has the range 0 to 1"),
     ],
 )  # fmt: skip
 def test_samples_that_test_nothing_are_refused(values: np.ndarray, words: str) -> None:

@@ -630,7 +630,7 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
     done = run("verify", path)
     assert done.return_value == 0
     assert " ".join(done.stdout.split()).endswith(
-        f"PASS: {path} agrees with itself; it is unsigned, so anybody can have made it. "
+        f"PASS: {path} is consistent; it is unsigned, so anybody can have made it. "
         "Not proven: gate."
     )
     (path / "MODEL_CARD.md").write_text("better")

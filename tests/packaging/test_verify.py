@@ -152,7 +152,7 @@ def test_a_manifest_that_is_no_json_is_refused(
         ("contract", lambda m: m["contract"]["outputs"][0].update(labels=[]),
          "the labels in the manifest are not those of labels.txt in the model"),
         ("contract", lambda m: m["contract"]["inputs"][0]["spec"].update(scales=[1.5]),
-         "inputs in the manifest is not what the model says"),
+         "inputs in the manifest differs from the model's"),
         ("measured", lambda m: m.update(measured_sha256="0" * 64), "is not what was measured"),
         ("code", lambda m: m.update(license="MIT"), "sbom.cdx.json is not what edgeq"),
         ("code", lambda m: m.update(description="fine"), "MODEL_CARD.md is not what edgeq"),
@@ -263,7 +263,7 @@ def test_another_model_in_a_corner_is_found(package: Package, tmp_path: Path) ->
         (WHEEL, write_zip({**inside, "fashion/extra.tflite": b"junk"})),
     ):
         found = find(verify(sealed({**package.files, path: content}), tmp_path), "model")
-        assert found.verdict == "fail" and "is another model than the manifest's" in found.detail[0]
+        assert found.verdict == "fail" and "is not the manifest's model: " in found.detail[0]
 
 
 def test_code_of_another_edgeq_is_not_judged_and_the_end_says_so(
@@ -296,7 +296,7 @@ def test_classes_of_another_jdk_are_not_judged(int8_mobilenet: Path, tmp_path: P
     manifest = re.sub(rb"Build-Jdk-Spec: \d+", b"Build-Jdk-Spec: 7", jar["META-INF/MANIFEST.MF"])
     other = changed({"META-INF/MANIFEST.MF": manifest})
     assert other.verdict == "skipped"
-    assert f"{name}!classes.jar: made with JDK 7, and here is JDK" in other.detail[1]
+    assert f"{name}!classes.jar: made with JDK 7, and JDK" in other.detail[1]
 
 
 def test_what_has_the_shape_of_an_image_and_is_none_is_sound(
@@ -418,7 +418,7 @@ def test_a_name_out_of_a_package_writes_nothing(package: Package, tmp_path: Path
 
 def test_what_has_a_wrong_signature_is_not_looked_into(package: Package, tmp_path: Path) -> None:
     for extra, words in (
-        ({KEY: b"junk"}, f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"),
+        ({KEY: b"junk"}, f"{KEY} is inside, but no {SIGNATURE}: the signature was removed"),
         ({SIGNATURE: b"junk"}, f"{KEY} is not a public key in PEM."),
         ({KEY: b"junk", SIGNATURE: bytes(64)}, f"{KEY} is not a public key in PEM."),
     ):

@@ -47,7 +47,7 @@ def test_the_same_contents_give_the_same_bytes_anywhere(
     time.tzset()
     program = (
         "import sys; from edgeq.packaging.container.archive import write_zip; from tests.packaging."
-        "test_archive import ENTRIES; sys.stdout.buffer.write("
+        "container.test_archive import ENTRIES; sys.stdout.buffer.write("
         "write_zip(ENTRIES, stored=['b/model.tflite']))"
     )
     environment = {**os.environ, "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7",

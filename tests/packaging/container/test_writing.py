@@ -90,7 +90,7 @@ def test_a_folder_of_anything_else_is_left_alone(
             reason = r"README\.md is missing"
         else:
             (path / "link").symlink_to(tmp_path)
-            reason = "holds 'link', a link"
+            reason = "has the link 'link'"
     before = content_of(path)
     with pytest.raises(OutputError, match=reason) as caught:
         writing.write_package(package.files, path)
@@ -135,7 +135,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(package: Package, tmp_pat
     [(".", "is a folder in use"), ("..", "is a folder in use"), ("out.tar.gz", "ends in .gz"),
      ("model.aar", "ends in .aar"), ("missing/p", "There is no folder"),
      ("missing/p.zip", "There is no folder"), ("n" * 300, "File name too long"),
-     ("file", "is a file and no package"), ("folder.zip", "is a folder and no package"),
+     ("file", "is a file and not a package"), ("folder.zip", "is a folder and not a package"),
      ("m.tflite.zip", "is the input m.tflite.zip itself"), ("loop", "leads back to itself")],
 )  # fmt: skip
 def test_a_place_that_takes_no_package_is_refused_before_any_work(

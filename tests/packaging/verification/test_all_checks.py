@@ -103,7 +103,7 @@ def words(result: Verification) -> list[tuple[str, str]]:
     return [(check.name, check.verdict) for check in result.checks]
 
 
-REST = Check("the rest", "skipped", ("not looked at: what failed comes first",))
+REST = Check("the rest", "skipped", ("not checked, because of the failure above",))
 SOUND = [
     ("files", "pass"), ("signature", "skipped"), ("model", "pass"), ("contract", "pass"),
     ("measured", "skipped"), ("gate", "skipped"), ("vectors", "pass"), ("inputs", "pass"),
@@ -129,7 +129,7 @@ def test_a_sound_package_is_run_on_each_device(verify: Any, files: Files) -> Non
 def test_what_is_not_run_is_not_proven(verify: Any, files: Files, devices: Any) -> None:
     result = verify(files, devices)
     assert words(result) == [*SOUND, ("golden vectors", "skipped")]
-    assert result.checks[-1].detail == ("not run, as was asked",)
+    assert result.checks[-1].detail == ("not run, as requested",)
     assert result.conclusion.endswith(" Not proven: measured, gate, golden vectors.")
 
 
@@ -242,8 +242,8 @@ NOT_BY = f"{SIGNATURE} is not by the key {PRINTS[0]} over {SUMS}"
         (lambda files: signed(files, over=b"other sums"), (NOT_BY,)),
         (lambda files: without(signed(files), KEY), (OTHER_KEY,)),
         (lambda files: without(signed(files), SIGNATURE),
-         (f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away",)),
-        (lambda files: files, (f"not signed; it should be, by the key {PRINTS[0]}",)),
+         (f"{KEY} is inside, but no {SIGNATURE}: the signature was removed",)),
+        (lambda files: files, (f"not signed; a signature by the key {PRINTS[0]} is required",)),
     ],
 )  # fmt: skip
 def test_what_is_not_signed_by_the_key_that_is_asked_for_fails(
@@ -261,9 +261,9 @@ def test_without_a_key_a_signature_is_mentioned_and_held_against_its_own(
     result = verify(signed(unsigned))
     found = find(result, "signature")
     assert (found.verdict, found.detail) == (
-        "skipped", (f"it says to be by {PRINTS[0]}; --public-key KEY.pem proves by whom",)
+        "skipped", (f"it claims to be by {PRINTS[0]}; --public-key KEY.pem proves by whom",)
     )  # fmt: skip
-    assert "; its signature was held against no --public-key, so anybody can have made it." in (
+    assert "; its signature was not checked with a --public-key, so anybody can have made it." in (
         result.conclusion
     )
     found = find(verify({**signed(unsigned), KEY: b"junk"}), "signature")
