@@ -80,7 +80,7 @@ def test_one_name_for_two_classes_is_a_warning(int8_mobilenet: Path) -> None:
     assert "coat" in warning
     assert made.manifest.warnings == (warning,)
     for path in ("README.md", "MODEL_CARD.md"):
-        assert "several classes of output 'class' have one name" in made.files[path].decode()
+        assert "several classes of output 'class' have the same name" in made.files[path].decode()
 
 
 @pytest.mark.parametrize("second", ["{}", "class={}"])
