@@ -2,8 +2,8 @@
 
     python benchmarks/board.py DEVICE [MODEL]
 
-DEVICE is any that `edgeq bench --device` takes; it is set up first, which is not counted. Each run
-is a process of its own, as a user's command is. A measurement, not a gate.
+DEVICE is any device of `edgeq bench --device`. The script sets it up first, which is not
+counted. Each run is a separate process, as a user's command is. This is a measurement, not a gate.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import edgeq
 import edgeq.models
-from edgeq import api
 
 RUNS = 7
 
@@ -26,7 +26,7 @@ CODE = """
 import sys, time
 from pathlib import Path
 from edgeq.device_runners.measuring import run_job
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import BenchOptions
 device = resolve_device(sys.argv[1])
 def show(event):
@@ -57,7 +57,7 @@ def main() -> None:
         model = given.model
         if model is None:
             model = Path(folder) / "mobilenet.tflite"
-            api.convert(
+            edgeq.convert(
                 edgeq.models.path("fmnist_mobilenet.keras"), model, effort="fast",
                 data=edgeq.models.path("fashion_mnist_calibration.npz"),
                 preprocess=["scale=1/255"],

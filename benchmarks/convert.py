@@ -3,7 +3,7 @@
     python benchmarks/convert.py [--samples 200] [--repetitions 3] [--model MODEL.keras]
 
 Without --model it makes a Keras MobileNetV2 224 with random weights (speed does not depend on
-them). Prints whole-process times, imports included, in turns, at each --effort; the time per
+them). It prints alternating whole-process times, imports included, at each --effort; the time per
 calibration sample of both, with and without histograms; the agreement of the INT8 outputs; and the
 memory of calibrating 200 and 5,000 samples.
 """
@@ -24,7 +24,7 @@ import numpy as np
 
 from edgeq.values import EFFORTS
 
-# What a user would write instead, after the TensorFlow Lite guide.
+# The script that a user would write instead, according to the TensorFlow Lite guide.
 STOCK = """
 import sys, time
 import numpy as np
@@ -91,7 +91,7 @@ def timed(command: Sequence[str]) -> tuple[float, str]:
 
 
 def calibration_ms(output: str) -> float:
-    """What a script printed after CALIBRATION, in ms per sample."""
+    """Read the figure that a script printed after CALIBRATION, in ms per sample."""
     line = next(line for line in output.splitlines() if line.startswith("CALIBRATION"))
     return 1000 * float(line.split()[1])
 
@@ -157,7 +157,7 @@ def _measure(folder: Path, model: Path, data: np.ndarray, samples: int, repetiti
     common = ["--data", str(source), "--samples", str(samples)]
     ratios: dict[str, list[float]] = {effort: [] for effort in reversed(EFFORTS)}
     waits = []
-    print(f"{model.name}, {samples} samples, whole processes in turns")
+    print(f"{model.name}, {samples} samples, alternating whole processes")
     for number in range(repetitions):
         theirs, output = timed(
             [sys.executable, "-c", STOCK, str(model), str(source), str(stock), str(samples)]

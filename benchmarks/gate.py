@@ -7,10 +7,10 @@ The files are chains of equal convolutions: A and A' with as many layers and oth
 of the run together. Each verdict is the gate's own, on records of `edgeq bench`, at a limit of 0 %
 growth of p50. Doubts such as bench.load are accepted, so that they hide no false alarm.
 
-- in turns: `bench A A' B`, A' and B against A, once for each of --pairs;
-- in turns with --rounds 30: `bench A A' C --rounds 30`, once for each of --precise;
-- apart: `bench A` and `bench B`, --benches times each; each later A against each earlier one, and
-  each B against each A.
+- one bench: `bench A A' B`, A' and B against A, once for each of --pairs;
+- one bench with --rounds 30: `bench A A' C --rounds 30`, once for each of --precise;
+- two records: `bench A` and `bench B`, --benches times each; each later A against each earlier
+  one, and each B against each A.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgeq import api, timing
+import edgeq
+from edgeq import timing
 from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
-from edgeq.inspection.inspect_model import inspect_model
-from edgeq.records.reading import Record, read_record
+from edgeq.records.reading import Record
 from edgeq.values import BenchResult
 
 PRECISE_ROUNDS = 30
@@ -61,12 +61,12 @@ def make_models(folder: Path, layers: int) -> dict[str, Path]:
         inner = [keras.layers.Conv2D(8, 3, padding="same", activation="relu") for _ in range(count)]
         made[name] = folder / f"{name.replace(chr(39), '2')}.tflite"
         model = keras.Sequential([keras.Input((16, 16, 8)), *inner])
-        api.convert(model, made[name], scheme="fp32")
+        edgeq.convert(model, made[name], scheme="fp32")
     return made
 
 
 class Laboratory:
-    """Measures and judges, and keeps what is asked for at the end.
+    """Measures and judges, and keeps the verdicts for the final table.
 
     Attributes:
         pairs: p50 of a file and of A in the same round, by letter.
@@ -77,7 +77,7 @@ class Laboratory:
         self.folder, self.models = folder, models
         (folder / "policy.toml").write_text(POLICY)
         self.policy: Policy = read_policy(folder / "policy.toml")
-        self.known = {name: self.keep("inspect", inspect_model(path))
+        self.known = {name: self.keep("inspect", edgeq.inspect_model(path))
                       for name, path in models.items()}  # fmt: skip
         self.pairs: dict[str, list[tuple[float, float]]] = {"A'": [], "B": [], "C": []}
         self.spent: list[tuple[int, int, float]] = []
@@ -87,12 +87,12 @@ class Laboratory:
         """A record as a command writes it."""
         path = self.folder / f"{kind}.json"
         storage.write_record(path, kind, value)
-        return read_record(path)
+        return edgeq.read_record(path)
 
     def bench(self, *names: str, rounds: int | None = None) -> Record:
         """`edgeq bench` of these files."""
         began = time.monotonic()
-        result: BenchResult = api.bench([self.models[name] for name in names], rounds=rounds)
+        result: BenchResult = edgeq.bench([self.models[name] for name in names], rounds=rounds)
         self.spent.append((len(names), len(result.runs[0].rounds), time.monotonic() - began))
         self.doubts.update({issue.code for run in result.runs for issue in run.issues})
         first, *others = map(timing.medians_of_rounds, result.runs)
@@ -150,8 +150,8 @@ def measure_apart(lab: Laboratory, count: int) -> tuple[list[Record], list[Recor
 
 
 def report(lab: Laboratory) -> None:
-    """What the verdicts are to be read with."""
-    print("\nTrue ratios to A, of all rounds in turns:")
+    """Print the true ratios and the load, which explain the verdicts."""
+    print("\nTrue ratios to A, of all rounds of one bench:")
     for name, pairs in lab.pairs.items():
         if pairs:
             ratio = timing.ratio_of_rounds(*zip(*pairs, strict=True))
@@ -179,18 +179,18 @@ def main() -> None:
         lab = Laboratory(folder, make_models(folder, given.layers))
         good = []
         equal, slower = measure_in_turns(lab, "B", given.pairs, None)
-        good.append(share("in turns, A' against A", equal, is_alarm=True))
-        good.append(share("in turns, 5 % slower", slower, is_alarm=False))
+        good.append(share("one bench, A' against A", equal, is_alarm=True))
+        good.append(share("one bench, 5 % slower", slower, is_alarm=False))
         equal, slower = measure_in_turns(lab, "C", given.precise, PRECISE_ROUNDS)
-        label = f"in turns, --rounds {PRECISE_ROUNDS}"
+        label = f"one bench, --rounds {PRECISE_ROUNDS}"
         good.append(share(f"{label}, A' against A", equal, is_alarm=True))
         good.append(share(f"{label}, 1 % slower", slower, is_alarm=False))
         own, more = measure_apart(lab, given.benches)
         equal = [lab.judge("A", now, [before]) for place, before in enumerate(own)
                  for now in own[place + 1 :]]  # fmt: skip
-        good.append(share("apart, A against A", equal, is_alarm=True))
+        good.append(share("two records, A against A", equal, is_alarm=True))
         slower = [lab.judge("B", now, [before]) for before in own for now in more]
-        good.append(share("apart, 5 % slower", slower, is_alarm=False))
+        good.append(share("two records, 5 % slower", slower, is_alarm=False))
         report(lab)
     sys.exit(0 if all(good) else 1)
 

@@ -1,10 +1,11 @@
-"""edgeq's p50 against litert-benchmark's median: same model, same number of runs, in turns.
+"""edgeq's p50 against litert-benchmark's median: same model and number of runs, alternating.
 
     python benchmarks/latency.py MODEL.tflite... [--repetitions 10] [--runs N]
 
 litert-benchmark is the console script of the ai-edge-litert wheel. It rounds its median to
 0.01 ms, 5 % of a small model's, so it runs here with the function that gives the median wrapped
-to show all digits; nothing else of it is changed. CPU, one thread. Who goes first alternates.
+to show all digits; nothing else of it is changed. CPU, one thread. Each tool goes
+first in every second repetition.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeq import api
+import edgeq
 from edgeq.values import BenchRun, DeviceFacts
 
 MEASURED_S = 1.0  # of inferences per measurement, when --runs is not given
 WARMUP_S = 0.2
-LIMIT_PERCENT = 3.0  # for how far edgeq's p50 lies above, and how much it varies
+LIMIT_PERCENT = 3.0  # limit for edgeq's p50 above the other median, and for its variation
 
 # Runs a Python script as itself, and prints each median it takes in full.
 SHIM = """
@@ -54,12 +55,12 @@ def theirs_ms(model: Path, runs: int, warmup: int) -> float:
 
 def ours(model: Path, runs: int) -> tuple[BenchRun, DeviceFacts]:
     """One run of edgeq's benchmark."""
-    result = api.bench([model], threads=1, runs=runs, runtime="ai-edge-litert")
+    result = edgeq.bench([model], threads=1, runs=runs, runtime="ai-edge-litert")
     return result.runs[0], result.facts
 
 
 def choose_runs(model: Path) -> tuple[int, int, DeviceFacts]:
-    """Runs and warm-up runs that take about the wanted time, from a short look."""
+    """Runs and warm-up runs that take about MEASURED_S and WARMUP_S, from a short run."""
     run, facts = ours(model, 30)
     one_s = run.latency.p50_ms / 1000
     runs = min(max(round(MEASURED_S / one_s), 50), 20000)

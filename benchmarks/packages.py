@@ -1,4 +1,4 @@
-"""Which models can be packaged for which target, and where their golden vectors run.
+"""Package models for all targets, and run their golden vectors.
 
     python benchmarks/packages.py [--shared ../shared/data] [--device emulated:arm64] [--only NAME]
 
@@ -26,7 +26,7 @@ FASHION = models.path("fashion_mnist_test.npz")
 
 
 def made_up(shape: tuple[int, ...], low: float, high: float) -> np.ndarray[Any, Any]:
-    """Smooth pictures, or plain noise: for models whose own data is not at hand."""
+    """Smooth pictures, or plain noise: for models without their own data."""
     source = np.random.default_rng(0).uniform(low, high, (40, *shape))
     return source.astype(np.float32)
 
@@ -72,7 +72,7 @@ def list_models(shared: Path) -> list[tuple[str, Path, Any, tuple[str, ...]]]:
 
 
 def try_target(model: Path, target: str, data: Any, folder: Path, devices: list[str]) -> str:
-    """What became of it, in a cell."""
+    """Package and verify a model for one target, and return the result as a cell."""
     try:
         package = edgeq.make_package(model, target, data=data, vectors=2)
         path = folder / f"{target}.zip"

@@ -1,4 +1,4 @@
-"""What full-integer INT8 costs, tool by tool: same float model, same samples, same judge.
+"""The loss of full-integer INT8, tool by tool: same float model, same samples, same judge.
 
     python benchmarks/quality.py [--shared DIR] [--litert-quantizer-python PATH] [--only NAME]
 
@@ -6,9 +6,9 @@ Over models with labelled data: those that ship in `edgeq.models`, and those in 
 gets the same 200 calibration samples; all are judged with `edgeq.compare` on the same other
 samples. "stock" is `edgeq convert --calibrator tflite`: TFLiteConverter with a representative
 dataset, on the same frozen graph, so with edgeq's unrolling of recurrent layers. litert-quantizer
-needs an environment of its own: PATH is the Python of one that has it. "edgeq, whole" is edgeq with
+needs a separate environment: PATH is the Python of one that has it. "edgeq, whole" is edgeq with
 candidates chosen by the SQNR of whole outputs, as edgeq 0.1 chose them, and not of the worst part:
-the last lines hold the two choices against each other. A measurement, not a gate.
+the last lines compare the two choices. This is a measurement, not a gate.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+import edgeq
 import edgeq.models
-from edgeq import api
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
 from edgeq.conversion import scoring
-from edgeq.converters.proof.certificate import certify
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
@@ -83,7 +82,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one tool made of a model; `quality` is None when there is no file."""
+    """The file that one tool made from a model; `quality` is None if there is no file."""
 
     tool: str
     quality: Quality | None
@@ -208,7 +207,7 @@ def _read_idx(folder: Path, part: str) -> Arrays:
 
 
 class Bench:
-    """One case in a folder: its samples, its float model, and what each tool makes of them."""
+    """One case in a folder: its samples, its float model, and the file of each tool."""
 
     def __init__(self, case: Case, folder: Path):
         self.case, self.folder = case, folder
@@ -216,13 +215,13 @@ class Bench:
         self.float = folder / "float.tflite"
         np.savez(self.calibration, **case.calibration())
         np.savez(self.test, **case.test())
-        api.convert(case.model, self.float, scheme="fp32")
+        edgeq.convert(case.model, self.float, scheme="fp32")
 
     def own(self, tool: str, **options: object) -> Entry:
         """Convert with edgeq; a file with float operators is measured, and said to be one."""
         target = self.folder / f"{tool}.tflite"
         try:
-            api.convert(
+            edgeq.convert(
                 self.case.model,
                 target,
                 data=self.calibration,
@@ -279,7 +278,7 @@ class Bench:
         }
 
     def _judge(self, tool: str, target: Path) -> Entry:
-        proof = certify(target)
+        proof = edgeq.certify(target)
         left = sum(item.precision in ("float32", "dynamic", "fp16") for item in proof.operators)
         borders = {spec.dtype for spec in (*proof.inputs, *proof.outputs)}
         notes = [f"{left} float operators left"] if left else []
@@ -291,7 +290,7 @@ class Bench:
 
     def _compare(self, baseline: Path, candidate: Path) -> Quality:
         preprocess = self.case.preprocess
-        return api.compare(
+        return edgeq.compare(
             baseline, candidate, self.test, preprocess=preprocess, latency=False
         ).quality
 
@@ -345,7 +344,7 @@ def shortfalls(name: str, stock: Quality, own: Quality, paired: Quality) -> Iter
 
 
 def choices(bench: Bench) -> str:
-    """What choosing by parts costs or gains one model, against choosing by whole outputs."""
+    """Compare the choice by parts with the choice by whole outputs, for one model."""
     if bench.is_same(WHOLE, "edgeq"):
         return f"{bench.case.name}: the same file"
     drop = bench.against(WHOLE).drop_points

@@ -4,7 +4,7 @@
 
 Without records, a conversion, a comparison, a debug run and a profile of the MobileNet-like model
 that ships with edgeq are made first, and their layers repeated under other names until there are
-as many as asked for. Needs selenium, chromium and chromedriver, which `scripts/test` installs.
+--layers. Needs selenium, chromium and chromedriver, which `scripts/test` installs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_records(folder: Path, layers: int) -> list[Path]:
 
 
 def open_page(path: Path, width: int) -> list[float]:
-    """Milliseconds until the page was parsed, loaded and painted; a browser of its own."""
+    """Milliseconds until the page was parsed, loaded and painted, in a new browser."""
     options = webdriver.ChromeOptions()
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     options.binary_location = next(name for name in found if name is not None)
@@ -67,7 +67,7 @@ def open_page(path: Path, width: int) -> list[float]:
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         driver.get(path.resolve().as_uri())
-        time.sleep(0.3)  # the last paint is told a moment later
+        time.sleep(0.3)  # the browser reports the last paint a moment later
         return list(driver.execute_script(OPENED))
     finally:
         driver.quit()

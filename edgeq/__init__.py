@@ -6,28 +6,37 @@ The functions are imported when they are first used, so that `import edgeq` cost
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
+from edgeq.moved import Finder
 from edgeq.version import VERSION
 
 if TYPE_CHECKING:
     from edgeq.api import bench, compare, convert, debug, evaluate, tune
+    from edgeq.converters.proof.certificate import certify
     from edgeq.converters.training.distillation import distill
     from edgeq.converters.training.qat import quantization_aware
     from edgeq.devices.doctor import doctor
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
-    from edgeq.inspection.inspect_model import inspect_model
+    from edgeq.inspection.contents import inspect_model
     from edgeq.packaging.assembly.build import make_package
+    from edgeq.packaging.contract.contract import make_contract
+    from edgeq.packaging.documents.metadata import add_metadata, metadata_limits
     from edgeq.packaging.verification.verify import verify_package
     from edgeq.profiling.profile import profile
+    from edgeq.records.reading import read_record
+    from edgeq.render.report import write_report
     from edgeq.reporting.report import make_report
 
 __version__ = VERSION
 
 __all__ = [
     "__version__",
+    "add_metadata",
     "bench",
+    "certify",
     "compare",
     "convert",
     "debug",
@@ -36,28 +45,40 @@ __all__ = [
     "evaluate",
     "gate",
     "inspect_model",
+    "make_contract",
     "make_package",
     "make_report",
+    "metadata_limits",
     "open_history",
     "profile",
     "quantization_aware",
+    "read_record",
     "tune",
     "verify_package",
+    "write_report",
 ]
 
 # The last two work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
+    "add_metadata": "edgeq.packaging.documents.metadata",
+    "certify": "edgeq.converters.proof.certificate",
     "doctor": "edgeq.devices.doctor",
     "gate": "edgeq.gating.gate",
-    "inspect_model": "edgeq.inspection.inspect_model",
+    "inspect_model": "edgeq.inspection.contents",
+    "make_contract": "edgeq.packaging.contract.contract",
     "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
+    "metadata_limits": "edgeq.packaging.documents.metadata",
     "profile": "edgeq.profiling.profile",
+    "read_record": "edgeq.records.reading",
     "verify_package": "edgeq.packaging.verification.verify",
+    "write_report": "edgeq.render.report",
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.training.distillation",
     "quantization_aware": "edgeq.converters.training.qat",
 }
+
+sys.meta_path.append(Finder)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,27 +15,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import read_interface
-from edgeq.accuracy.paired_runs import (
-    Scorer,
-    labelled_pairs,
-    require_clear_names,
-    run_pairs,
-    score_interval,
-)
 from edgeq.comparison.compare import compare_pair
-from edgeq.conversion.convert import convert_model, float_tflite
+from edgeq.comparison.evaluate import evaluate_models
+from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.debugger import debug_pair
-from edgeq.device_runners.devices import runtimes
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.measuring import benchmark_tool_run
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress
+from edgeq.device_runners.measuring import bench as measuring
 from edgeq.errors import UsageError
-from edgeq.files import scratch, storage
-from edgeq.files.reading import unchanged
-from edgeq.issues import make_issue
 from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
@@ -47,7 +38,6 @@ from edgeq.values import (
     ConvertOptions,
     DebugReport,
     Evaluation,
-    Issue,
     TuneOptions,
     Tuning,
 )
@@ -167,7 +157,7 @@ def bench(
 
     Args:
         models: the first one is what the others' speed-up refers to.
-        device: see `device_runners.device.KNOWN_FORMS`.
+        device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
@@ -181,7 +171,7 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
-    return benchmark_tool_run.bench(
+    return measuring.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
 
@@ -214,65 +204,16 @@ def evaluate(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     texts = None if preprocess is None else _as_list(preprocess)
-    with unchanged(*_as_list(models)), scratch.folder() as folder:
-        found = [
-            _evaluate(
-                Path(model), folder, data, _as_list(metrics), texts, samples, seed, target,
-                on_progress, options,
-            )
-            for model in _as_list(models)
-        ]  # fmt: skip
-    fed = [item.preprocessing for item in found]
-    return tuple(
-        replace(item, issues=(*item.issues, *_fed_differently(item, fed))) for item in found
-    )
-
-
-def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
-    """A doubt about a model that was fed the raw samples while others were not."""
-    other = next((texts for texts in fed if texts), None)
-    if item.preprocessing or other is None:
-        return ()
-    message = (
-        f"{item.model.path} carries no preprocessing and was fed the samples as they are, another "
-        f"model {' '.join(other)!r}; declare it for all with --preprocess."
-    )
-    return (make_issue("eval.fed_differently", message),)
-
-
-def _evaluate(
-    model: Path,
-    folder: Path,
-    data: Any,
-    metrics: Sequence[str],
-    preprocess: Sequence[str] | None,
-    samples: int | None,
-    seed: int,
-    device: Device,
-    on_progress: OnProgress,
-    options: dict[str, Any],
-) -> Evaluation:
-    path = float_tflite(model, folder, ConvertOptions())
-    interface = read_interface(path)
-    texts = read_preprocessing(path) if preprocess is None else preprocess
-    opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
-    require_clear_names(opened.class_names, interface.outputs)
-    scorer = Scorer(metrics)
-    pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
-    for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
-        scorer.add(outputs, labels)
-    values = scorer.values()
-    return Evaluation(
-        model=storage.refer(model),
-        data=opened.ref,
-        sample_count=scorer.count,
-        runtime=runtimes.choose_runtime(device, options.get("runtime")),
-        metrics=values,
-        interval=score_interval(values[0], scorer.count),
-        preprocessing=tuple(texts),
-        issues=opened.issues,
-        device=device.facts().device,
-        processor=device.facts().processor,
+    return evaluate_models(
+        [Path(model) for model in _as_list(models)],
+        data,
+        metrics=_as_list(metrics),
+        preprocess=texts,
+        samples=samples,
+        seed=seed,
+        device=target,
+        on_progress=on_progress,
+        **options,
     )
 
 

@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from edgeq.device_runners.agent import median_interval
+from edgeq.device_runners.on_board.agent.statistics import median_interval
 from edgeq.values import BenchResult, BenchRun, Interval, Latency, Ratio
 
 # How far the median of one process may lie from that of many, either way.
@@ -45,7 +45,7 @@ def quantile_interval(times: Sequence[float], share: float) -> Interval:
 
     The number of values below the true quantile is binomial with p = share, so values of certain
     ranks enclose it (Conover, "Practical Nonparametric Statistics", section 3.2). The ranks are
-    from the normal approximation with continuity correction, as in `agent.median_interval`, which
+    from the normal approximation with continuity correction, as in `median_interval`, which
     this is for a share of one half. With too few values for an upper end there is none: infinity.
 
     Args:

@@ -13,7 +13,7 @@ def path(name: str) -> Path:
     """Find a shipped file, such as "fmnist_cnn.keras".
 
     Raises:
-        ValueError: no file of that name is shipped.
+        ValueError: no file with this name is shipped.
     """
     known = sorted(file.name for file in _FOLDER.iterdir() if file.suffix in (".keras", ".npz"))
     if name not in known:

@@ -1,4 +1,4 @@
-"""The shipped samples in the form of the models that do not take whole images.
+"""The shipped samples for the models whose inputs are not whole images.
 
 edgeq convert fmnist_two_input.keras --data edgeq.models.data:two_input_calibration
 """

@@ -1,4 +1,4 @@
-"""What quantization-aware training takes back of the accuracy that INT8 per tensor costs.
+"""Measure how much of the accuracy lost by per-tensor INT8 quantization-aware training recovers.
 
 python -m edgeq.models.train_qat --fashion-mnist DIR
 

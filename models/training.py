@@ -1,4 +1,4 @@
-"""What the training scripts share: reading Fashion-MNIST, fitting, measuring, saving."""
+"""Shared functions of the training scripts: reading Fashion-MNIST, fitting, measuring, saving."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def read_split(folder: Path, split: str) -> tuple[Pixels, Labels]:
 
 def _read_idx(file: Path) -> Pixels:
     if not file.is_file():
-        raise SystemExit(f"{file} is not there: name the folder with --fashion-mnist DIR.")
+        raise SystemExit(f"{file} does not exist: name its folder with --fashion-mnist DIR.")
     content = gzip.decompress(file.read_bytes())
     zero, dtype, rank = struct.unpack_from(">HBB", content)
     if (zero, dtype) != (0, 0x08):

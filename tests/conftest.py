@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.records import reading
@@ -22,29 +24,51 @@ from edgeq.values import ConvertOptions, FloatModel
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-# The longest tests, and those that wait for the one virtual board. One worker begins with them
-# while the others do the rest; at the end they would hold up all.
-_FIRST = (
-    "test_emulated.py",
-    "test_adb_arm64.py",
-    "_on_the_board",
-    "test_examples.py",
-    "test_tuner.py",
+# The longest tests, in groups of which each worker begins with one; at the end they would hold up
+# all. The first group waits for the one virtual board.
+_LONG = (
+    ("test_emulated.py", "test_adb_arm64.py", "_on_the_board"),
+    ("test_examples.py",),
+    ("test_tuner.py", "test_torch.py"),
+    ("test_fuzz.py", "test_example_models.py"),
 )
+# What a change breaks most often, told within seconds: the shape of the code, and its texts.
+_EARLY = ("tests/test_package.py", "tests/test_docs.py", "tests/test_issues.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest tests first, and leave out the slow ones where nobody asks for them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put early what fails most often and what takes longest; leave out the slow ones where nobody
+    asks for them.
 
-    def place(item: pytest.Item) -> int:
-        found = (number for number, part in enumerate(_FIRST) if part in item.nodeid)
-        return next(found, len(_FIRST))
-
-    items.sort(key=place)
+    Each worker of a parallel session begins with an equal part of the list, as `--dist worksteal`
+    deals it.
+    """
+    early = _take(items, _EARLY)
+    groups = [_take(items, parts) for parts in _LONG]
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    heads: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for number, group in enumerate(groups):
+        heads[number % workers] += group
+    heads[-1] = [*early, *heads[-1]]
+    rest, items[:] = items[:], []
+    total = len(rest) + sum(map(len, heads))
+    for number, head in enumerate(heads):
+        share = (total - len(items)) // (workers - number)
+        count = max(0, share - len(head))
+        items += [*head, *rest[:count]]
+        del rest[:count]
     if not os.environ.get("EDGEQ_TEST_SLOW"):
         for item in items:
             if item.get_closest_marker("slow") is not None:
                 item.add_marker(pytest.mark.skip(reason="slow; EDGEQ_TEST_SLOW=1 runs it"))
+
+
+def _take(items: list[pytest.Item], parts: tuple[str, ...]) -> list[pytest.Item]:
+    """Remove the tests whose names hold one of the parts, and return them in the parts' order."""
+    found = [item for part in parts for item in items if part in item.nodeid]
+    taken = list(dict.fromkeys(found))
+    items[:] = [item for item in items if item not in set(taken)]
+    return taken
 
 
 @pytest.fixture(scope="session")
@@ -70,28 +94,77 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+_Value = TypeVar("_Value")
+
+
+def share(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], _Value]) -> _Value:
+    """What `make` returns, made by one worker of a parallel session and read by the others.
+
+    Args:
+        make: gets a folder that stays; its files may be named in the value.
+    """
+
+    def keep(folder: Path) -> None:
+        made = make(folder)
+        (folder / ".value").write_bytes(pickle.dumps(made))
+
+    folder = make_once(factory, name, keep)
+    value: _Value = pickle.loads((folder / ".value").read_bytes())
+    return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_tensorflow() -> Iterator[None]:
+    """Conversions in this process share a child with TensorFlow: most of their time is its start.
+
+    A child knows files by our paths, so that another current folder has another child, of which
+    one is kept. Commands in processes of their own start theirs.
+    """
+    home = Path.cwd()
+    running: dict[Path, TensorFlowProcess] = {}
+    start, end = TensorFlowProcess.__init__, TensorFlowProcess.__exit__
+
+    def lend(kind: type[TensorFlowProcess], **settings: Any) -> TensorFlowProcess:
+        here = Path.cwd()
+        for folder in running.keys() - {home, here}:
+            end(running.pop(folder), None, None, None)
+        if here not in running or running[here]._child._process.poll() is not None:
+            running[here] = object.__new__(kind)
+            start(running[here])
+        return running[here]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TensorFlowProcess, "__new__", lend)
+        patch.setattr(TensorFlowProcess, "__init__", lambda process, **settings: None)
+        patch.setattr(TensorFlowProcess, "__exit__", lambda process, *error: None)
+        yield
+    for process in running.values():
+        end(process, None, None, None)
+
+
 @pytest.fixture(scope="session")
-def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorFlowProcess]:
-    """One TensorFlow child process for the whole session."""
-    with TensorFlowProcess() as process:
-        yield process
+def tensorflow() -> TensorFlowProcess:
+    """The child with TensorFlow of this process."""
+    return TensorFlowProcess()
 
 
 Lower = Callable[..., FloatModel]
 
 
 @pytest.fixture(scope="session")
-def lower(tensorflow: TensorFlowProcess, tmp_path_factory: pytest.TempPathFactory) -> Lower:
+def lower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lower:
     """Lower a model file in the shared child process; equal calls share the result."""
-    made: dict[tuple[Path, ConvertOptions], FloatModel] = {}
 
     def make(path: Path, **settings: Any) -> FloatModel:
         options = ConvertOptions(**settings)
-        key = (path, options)
-        if key not in made:
-            reader = FileReader(path, identify(path), tensorflow)
-            made[key] = reader.lower(options, tmp_path_factory.mktemp("lowered"))
-        return made[key]
+
+        def lower(folder: Path) -> FloatModel:
+            # Here, because a worker that only reads what another one made needs no TensorFlow.
+            process = request.getfixturevalue("tensorflow")
+            return FileReader(path, identify(path), process).lower(options, folder)
+
+        digest = hashlib.sha256(f"{path} {options}".encode()).hexdigest()[:16]
+        return share(tmp_path_factory, f"lowered-{path.stem}-{digest}", lower)
 
     return make
 

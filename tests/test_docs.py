@@ -1,15 +1,47 @@
-"""What the documentation shows is run."""
+"""The examples of the page on quantization run, and files and links that pages name exist."""
 
 from __future__ import annotations
 
 import doctest
+import pkgutil
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
+import edgeq
 from edgeq import models
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "models/README.md",
+         *(path.relative_to(ROOT).as_posix() for path in sorted(DOCS.rglob("*.md"))))  # fmt: skip
+# Paths in backticks that begin with one of these are files and folders of the repository.
+FOLDERS = (
+    "edgeq",
+    "converters",
+    "device_runners",
+    "models",
+    "tests",
+    "scripts",
+    "benchmarks",
+    "docs",
+)
+IN_REPOSITORY = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*|[\w/-]+\.py)(?: [^`]*)?`")
+ELSEWHERE = {
+    "edgeq/history.sqlite",
+    "numpy.py",
+    "json.py",
+    "my_layers.py",
+    "__init__.py",
+    "__main__.py",
+}
+MODULE = re.compile(r"`[^`\n]*?\b(edgeq(?:\.[a-zA-Z_]\w*)+)(?!\w*[/:])[^`\n]*`")
+NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout"}
+LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
+GENERATED = {"docs/reference/fields.md", "docs/reference/codes.md"}
 
 
 def test_the_page_on_quantization_is_true_of_an_exported_file(int8_mobilenet: Path) -> None:
@@ -21,3 +53,35 @@ def test_the_page_on_quantization_is_true_of_an_exported_file(int8_mobilenet: Pa
     found: list[str] = []
     failed, _ = doctest.DocTestRunner(verbose=False).run(test, out=found.append)
     assert failed == 0, "".join(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    named = set(IN_REPOSITORY.findall(text)) - ELSEWHERE
+    folder = (ROOT / page).parent
+    missing = {name for name in named if not ((ROOT / name).exists() or (folder / name).exists())}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_to_files(page: str) -> None:
+    links = {(ROOT / page).parent / link for link in LINK.findall((ROOT / page).read_text())}
+    generated = {ROOT / name for name in GENERATED}
+    assert all(link.exists() or link.resolve() in generated for link in links), links
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_and_functions_that_a_page_names_exist(page: str) -> None:
+    for name in set(MODULE.findall((ROOT / page).read_text())) - NO_MODULES:
+        first = ROOT / "edgeq" / name.split(".")[1]
+        assert first.is_dir() or first.with_suffix(".py").exists() or first.name in edgeq.__all__
+        assert pkgutil.resolve_name(name) is not None
+
+
+@pytest.mark.parametrize("picture", sorted(DOCS.glob("*.svg")), ids=lambda path: path.name)
+def test_pictures_fetch_nothing(picture: Path) -> None:
+    root = ElementTree.fromstring(picture.read_text())
+    for element in root.iter():
+        assert not re.search(r"https?://|url\((?!#)", " ".join(element.attrib.values()))
+        assert "://" not in (element.text or "") and "@import" not in (element.text or "")

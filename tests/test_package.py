@@ -3,169 +3,57 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 import zipfile
-from functools import cache
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import edgeq
-
-ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"edgeq": "edgeq", "converters": "edgeq.converters",
-           "device_runners": "edgeq.device_runners", "models": "edgeq.models"}  # fmt: skip
-
-# Lowest first. A module may import from its own tier and from those before it.
-TIERS = (
-    (
-        "edgeq.values",
-        "edgeq.errors",
-        "edgeq.progress",
-        "edgeq.version",
-        "edgeq.files.damage",
-        "edgeq.escaping",
-        "edgeq.tflite.operator_releases",
-        "edgeq.children.sandbox",
-        "edgeq.files.scratch",
-        "edgeq.children.entry",
-        "edgeq.device_runners.agent",
-    ),
-    (
-        "edgeq.children.launch",
-        "edgeq.children.foreign",
-        "edgeq.tflite.quantmath",
-        "edgeq.accuracy.columns",
-        "edgeq.accuracy.parts",
-        "edgeq.timing",
-        "edgeq.files.reading",
-        "edgeq.files.npy",
-        "edgeq.files.storage",
-        "edgeq.tflite.flatbuffer",
-        "edgeq.tflite.model_file",
-        "edgeq.issues",
-        "edgeq.provenance",
-        "edgeq.project",
-    ),
-    ("edgeq.converters", "edgeq.device_runners"),
-    (
-        "edgeq.accuracy.metrics",
-        "edgeq.profiling.event_mapping",
-        "edgeq.profiling.reasons",
-        "edgeq.accuracy.inference",
-        "edgeq.accuracy.quality_meter",
-        "edgeq.accuracy.verdict",
-        "edgeq.accuracy.paired_runs",
-        "edgeq.conversion.plan",
-        "edgeq.conversion.file_metadata",
-        "edgeq.conversion.scoring",
-        "edgeq.conversion.command_line",
-        "edgeq.conversion.remedies",
-        "edgeq.conversion.input_ranges",
-    ),
-    ("edgeq.conversion.calibration_pass", "edgeq.conversion.proof"),
-    ("edgeq.conversion.range_candidates", "edgeq.conversion.prepare"),
-    ("edgeq.conversion.selection",),
-    ("edgeq.conversion.litert",),
-    ("edgeq.conversion.quantize",),
-    ("edgeq.conversion.ways_out",),
-    (
-        "edgeq.conversion.convert",
-        "edgeq.tuning",
-        "edgeq.comparison.pairing",
-        "edgeq.devices.doctor",
-        "edgeq.inspection.inspect_model",
-    ),
-    ("edgeq.comparison.compare", "edgeq.debugging", "edgeq.profiling.profile"),
-    (
-        "edgeq.api",
-        "edgeq.models",
-        "edgeq.devices.inventory",
-        "edgeq.comparison.parity",
-        "edgeq.comparison.operator_parity",
-    ),
-    ("edgeq.devices.fleet",),
-    ("edgeq.records.reading", "edgeq.records.schema"),
-    (
-        "edgeq.gating",
-        "edgeq.history",
-        "edgeq.inspection.explorer",
-        "edgeq.inspection.explorer_child",
-    ),
-    ("edgeq.render", "edgeq.reporting"),
-    ("edgeq.packaging",),
-    ("edgeq.pipeline",),
-    ("edgeq.cli",),
-)
+from edgeq.moved import MOVED
+from tests.house import FLOORS, INSIDE, ROOT, SOURCES, edges, floor, imported, parse, room
 
 # A straight function of 60 lines reads better than four private ones that are called once.
 MAX_BODY_LINES = 60
 MAX_FILE_LINES = 400
-# They travel as one file each.
-LONG_FILES = {f"edgeq.device_runners.{name}" for name in ("agent", "keeper", "profiler")}
+MAX_FOLDER_FILES = 24
 
 
-@cache
-def parse(path: Path) -> ast.Module:
-    """Once for all tests: CPython before 3.11.8 may fail when two threads parse (gh-106905)."""
-    return ast.parse(path.read_text())
+@pytest.mark.parametrize("module", INSIDE)
+def test_imports_go_down(module: str) -> None:
+    for name in edges()[module]:
+        assert name != "edgeq", f"{module} imports from edgeq: take it from the room that has it"
+        assert room(name) == room(module) or floor(name) < floor(module), f"{module} imports {name}"
 
 
-def sources() -> dict[str, Path]:
-    """Module name to file, over the folders that make up the package."""
-    found = {}
-    for folder, package in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            inside = path.relative_to(ROOT / folder)
-            if folder == "edgeq" and inside.parts[0] in FOLDERS:
-                continue  # the links to the other folders
-            parts = [package, *inside.with_suffix("").parts]
-            found[".".join(part for part in parts if part != "__init__")] = path
-    return found
+def test_no_files_import_each_other_in_a_circle() -> None:
+    left = dict(edges())
+    while free := [module for module, found in left.items() if not found & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left, "each of these is in a circle, or imports one that is"
 
 
-SOURCES = sources()
+def test_every_room_is_there() -> None:
+    assert {room(module) for module in INSIDE} == {name for rooms in FLOORS for name in rooms}
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names
-
-
-def tier(module: str) -> int | None:
-    best: tuple[int, int] | None = None
-    for number, members in enumerate(TIERS):
-        for member in members:
-            if module == member or module.startswith(member + "."):
-                best = max(best or (0, 0), (len(member), number))
-    return None if best is None else best[1]
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_imports_go_one_way(module: str) -> None:
-    own = tier(module)
-    if module == "edgeq":
-        own = tier("edgeq.packaging")  # the package offers functions up to there, lazily
-    assert own is not None, f"{module} belongs to no tier"
-    for name in imported(SOURCES[module]):
-        found = tier(name)
-        if name.startswith("edgeq.") and found is not None:
-            assert found <= own, f"{module} imports {name}, which is above it"
-
-
-@pytest.mark.parametrize("module", SOURCES)
+@pytest.mark.parametrize("module", INSIDE)
 def test_converters_and_runners_do_not_know_each_other(module: str) -> None:
     pair = {"edgeq.converters", "edgeq.device_runners"}
     for own in pair:
         if module.startswith(own):
             (other,) = pair - {own}
             assert not any(name.startswith(other) for name in imported(SOURCES[module]))
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = Counter(path.parent for path in SOURCES.values())
+    assert {folder: n for folder, n in folders.items() if n > MAX_FOLDER_FILES} == {}
 
 
 def test_tensorflow_is_imported_in_few_files_only() -> None:
@@ -176,8 +64,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         if any(name.split(".")[0] in roots for name in imported(path))
         and not module.startswith("edgeq.models")
     }
-    # The agent knows TensorFlow as the third runtime it may find on a board.
-    assert importers - {"edgeq.device_runners.agent"} == {
+    assert importers == {
         "edgeq.converters.lowering.tensorflow_lowering",
         "edgeq.converters.lowering.tflite_quantizer",
         "edgeq.converters.lowering.frameworks",
@@ -193,7 +80,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_files_and_bodies_are_short(module: str) -> None:
     text = SOURCES[module].read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES or module in LONG_FILES
+    assert len(text.splitlines()) <= MAX_FILE_LINES
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -217,8 +104,8 @@ def test_a_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
 @pytest.mark.parametrize("module", SOURCES)
 def test_numpy_never_unpickles(module: str) -> None:
     """Wherever a file may be another's; it is numpy's default, but was another before 1.16.3."""
-    if module.startswith(("edgeq.models", "edgeq.device_runners.agent")):
-        return  # they read what ships with edgeq, and what the host has written
+    if module.startswith("edgeq.models"):
+        return  # it reads what ships with edgeq
     for node in ast.walk(parse(SOURCES[module])):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
             assert "allow_pickle=False" in ast.unparse(node), f"line {node.lineno}"
@@ -241,6 +128,30 @@ def test_every_public_name_exists() -> None:
         assert getattr(edgeq, name)
     with pytest.raises(AttributeError, match="no attribute 'convrt'"):
         edgeq.convrt  # noqa: B018
+
+
+def test_modules_that_have_moved_are_named() -> None:
+    for old, new in MOVED.items():
+        with pytest.raises(ImportError, match=rf"^{old} is now {new}: import that\.$"):
+            importlib.import_module(old)
+        assert new in SOURCES
+    with pytest.raises(ImportError, match=r"inspect_model is now edgeq\.inspect_model: use that"):
+        from edgeq.inspection import inspect_model  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"No module named .edgeq\.other."):
+        importlib.import_module("edgeq.other")
+
+
+PUBLIC = {"edgeq", "edgeq.values", "edgeq.errors", "edgeq.history", "edgeq.tflite", "edgeq.models"}
+
+
+def test_the_docs_use_public_modules_only() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    assert set(re.findall(r"^\| `(edgeq[\w.]*)` \|", page, re.MULTILINE)) == PUBLIC
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        found = re.findall(
+            r"^(?:>>> )?(?:from|import) (edgeq[\w.]*)", path.read_text(), re.MULTILINE
+        )
+        assert set(found) <= PUBLIC, path
 
 
 def test_the_wheel_holds_every_module_and_nothing_beside_edgeq(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from edgeq.accuracy.verdict import (
 from edgeq.cli.commands.convert import command, read_options
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.proof import check_gates
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import GateError
-from edgeq.render.text import show_comparison
+from edgeq.render.comparison import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
 
@@ -149,7 +149,7 @@ def test_compare_tries_ways_out_of_a_file_that_another_tool_made(
          str(tmp_path / "other.tflite")]
     )  # fmt: skip
     assert last.keeps and last.command in show_comparison(found)
-    with pytest.raises(GateError, match=r"SQNR is .* below the 20 dB asked for") as caught:
+    with pytest.raises(GateError, match=r"SQNR is .* below the required 20 dB") as caught:
         convert(model, tmp_path, tensorflow, [16], min_sqnr_db=20.0)
     assert "it keeps everything: edgeq convert " in (caught.value.hint or "")
     assert not (tmp_path / "m.tflite").exists()

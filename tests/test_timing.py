@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from edgeq import timing
-from edgeq.device_runners.agent import median_interval
 from edgeq.device_runners.measuring import health
-from edgeq.render.parts import show_ratio, show_sizes
+from edgeq.device_runners.on_board.agent.statistics import median_interval
 from edgeq.values import BenchRun, FileRef, Interval, Latency, Ratio, Round, RuntimeInfo
+from edgeq.wording import show_ratio, show_sizes
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Calibration: run the float model over the representative dataset and keep every tensor's range.
 
-The model runs on XNNPACK in a child process (`calibration_worker.py`) with every float tensor as
-an output, so nothing is read after an in-place operator has overwritten it. The stock calibrator
-reads too late: a tensor that an ADD consumes in place gets the union of its own range and the
-ADD's. Samples stream through a pipe; memory does not grow with their number.
+The model runs on XNNPACK in a child process (`worker.py`) with every float tensor as an output, so
+nothing is read after an in-place operator has overwritten it. The stock calibrator reads too late:
+a tensor that an ADD consumes in place gets the union of both ranges. Samples stream through a pipe;
+memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -11,46 +11,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
+from edgeq.children.child import Child
+from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
-from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
-# Operators whose kernels keep tensors to themselves that only the stock calibrator records.
-_OPAQUE = frozenset(
-    {
-        "LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-        "BIDIRECTIONAL_SEQUENCE_RNN",
-        "RNN",
-        "SVDF",
-    }
-)
+_OPAQUE = having("recurrent")
 
 
 @dataclass(frozen=True)
 class FloatRun:
-    """What one pass of the float model over the samples gave.
+    """Results of one pass of the float model over the samples.
 
     Attributes:
         statistics: per tensor, over all samples.
@@ -64,7 +52,7 @@ class FloatRun:
 
 
 def why_stock(content: bytes) -> str | None:
-    """Why edgeq's own calibrator cannot see all of a float model, None when it can."""
+    """The reason why edgeq's calibrator cannot see all of a float model; None if it can."""
     tree = flatbuffer.parse(content, "the float model")
     if len(tree.subgraphs) > 1:
         return f"it has {len(tree.subgraphs)} subgraphs (control flow)"
@@ -74,33 +62,22 @@ def why_stock(content: bytes) -> str | None:
 
 
 class FloatRunner:
-    """The child process that will run the float model; started early, while others import.
+    """The child process that will run the float model, started early, while others import.
 
     Args:
         folder: working folder.
     """
 
     def __init__(self, folder: Path):
-        self._result, self._log = folder / "float-run.npz", folder / "float-run.log"
-        with self._log.open("wb") as errors:
-            self._child = launch.start(
-                ["edgeq.converters.calibration.worker"],
-                folders=[folder],
-                late=True,
-                stdin=subprocess.PIPE,
-                stdout=errors,
-                stderr=errors,
-            )
+        self._result = folder / "float-run.npz"
+        worker = ["edgeq.converters.calibration.worker"]
+        self._child = Child(worker, folders=[folder], late=True, feed=True)
 
     def __enter__(self) -> FloatRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-        if self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._child.stdin.close()
+        self._child.close()
 
     def run(
         self, model: FloatModel, samples: Iterator[Inputs], keep: int, observe: str = "all"
@@ -117,28 +94,42 @@ class FloatRunner:
             QuantizationError: the interpreter refused the model or died, or a tensor became NaN
                 or infinite.
         """
-        stream = self._child.stdin
-        assert stream is not None
+        child = self._child
         with contextlib.suppress(OSError):
             # Room for a whole sample: the next one is prepared while this one runs.
-            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         job = {"model": model.file.path, "result": str(self._result), "keep": keep}
-        kept = _feed(stream, {**job, "observe": observe}, batches(samples, model.inputs), model)
-        if self._child.wait() != 0:
-            raise _explain(self._child.returncode, self._log)
+        kept: list[Inputs] = []
+        with child.feeding() as stream:
+            stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
+            for arrays in batches(samples, model.inputs):
+                if len(kept) < keep:
+                    kept.append(arrays)
+                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        if (status := child.wait()) < 0:
+            raise QuantizationError(
+                f"The interpreter {child.ending} while it ran the float model.",
+                hint="The model file is probably damaged; export it again.",
+                details=child.log(),
+            )
+        if status != 0:
+            raise QuantizationError(
+                f"The float model cannot be run: {child.last_line('no message')}",
+                details=child.log(),
+            )
         return _read(self._result, model, kept)
 
 
 def run_float_model(
     model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, observe: str = "all"
 ) -> FloatRun:
-    """`FloatRunner.run`, with a runner of its own."""
+    """Run the float model once, in a new child process; see `FloatRunner.run`."""
     with FloatRunner(folder) as runner:
         return runner.run(model, samples, keep, observe)
 
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
-    """Group samples to the model's batch size; a short last group repeats its last sample."""
+    """Samples in groups of the model's batch size; a short last group repeats its last sample."""
     size = batch_size(inputs)
     group: list[Inputs] = []
     for sample in samples:
@@ -159,7 +150,7 @@ def batch_size(inputs: Sequence[TensorSpec]) -> int:
 def first_inputs(
     samples: Iterator[Inputs], inputs: Sequence[TensorSpec], keep: int
 ) -> dict[str, NDArray[Any]]:
-    """The first samples as they will be fed: those among `keep` batches shaped like the first.
+    """The inputs of those among the first `keep` batches that have the shape of the first.
 
     Returns:
         Input name to [kept, ...].
@@ -171,7 +162,7 @@ def first_inputs(
 
 
 def _alike(kept: Sequence[Inputs]) -> list[int]:
-    """Positions of the batches shaped like the first: with dynamic sizes, others may follow."""
+    """Positions of the batches with the shape of the first; dynamic sizes may bring others."""
     shapes = [{name: array.shape for name, array in inputs.items()} for inputs in kept]
     return [position for position, shape in enumerate(shapes) if shape == shapes[0]]
 
@@ -179,38 +170,6 @@ def _alike(kept: Sequence[Inputs]) -> list[int]:
 def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
     """Samples without batch dimension as one batch."""
     return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
-
-
-def _feed(
-    stream: IO[bytes], job: Mapping[str, Any], fed: Iterator[Inputs], model: FloatModel
-) -> list[Inputs]:
-    """Send the job and every batch; a child that died early closes the pipe.
-
-    Its status says why. Returns the batches whose outputs it keeps.
-    """
-    kept: list[Inputs] = []
-    with contextlib.suppress(BrokenPipeError):
-        stream.write(json.dumps(job).encode() + b"\n")
-        for arrays in fed:
-            if len(kept) < job["keep"]:
-                kept.append(arrays)
-            write_sample(stream, [arrays[spec.name] for spec in model.inputs])
-    with contextlib.suppress(BrokenPipeError):
-        stream.close()
-    return kept
-
-
-def _explain(code: int, log: Path) -> QuantizationError:
-    text = log.read_text("utf-8", "replace").strip()
-    last = text.splitlines()[-1] if text else "no message"
-    if code < 0:
-        return QuantizationError(
-            f"The interpreter was killed by {signal.Signals(-code).name} while it ran the float "
-            "model.",
-            hint="The model file is probably damaged; export it again.",
-            details=text,
-        )
-    return QuantizationError(f"The float model cannot be run: {last}", details=text)
 
 
 def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:

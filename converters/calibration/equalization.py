@@ -7,8 +7,7 @@ ReLU, pooling and zero padding commute with positive factors. After M. Nagel et 
 Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.1; the factors
 here come from the calibrated activations, because weights have a scale per channel in any case.
 
-A ReLU6 stays one: a channel is only ever stretched up to 6. What it would have clipped above its
-calibrated maximum, INT8 clips there too.
+A ReLU6 stays one: a channel is stretched up to 6 at most. INT8 clips where it would have clipped.
 """
 
 from __future__ import annotations
@@ -21,23 +20,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
 
-# Axis of the consumer's filter that counts its input channels.
-INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
-_COMMUTES = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "PAD", "RESHAPE"})
+_COMMUTES = having("commutes")
 
 # Codes of ActivationFunctionType.
 _NONE, _RELU, _RELU6 = 0, 1, 3
 
-_MARGIN = 1.1  # unseen samples may reach a little farther than calibrated
+_MARGIN = 1.1  # other samples may reach a little farther than those of calibration
 _MOST = 64.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers whose channels can be traded.
+    """Two layers between which channels can be scaled.
 
     Attributes:
         first, second: positions of the operators.
@@ -52,7 +49,7 @@ class Pair:
 
 
 def find_pairs(tree: Any) -> tuple[Pair, ...]:
-    """Pairs of layers in the main subgraph with nothing but commuting operators between them."""
+    """Pairs of layers in the main subgraph with only commuting operators between them."""
     graph = tree.subgraphs[0]
     readers: dict[int, list[int]] = defaultdict(list)
     for position, operator in enumerate(graph.operators):
@@ -71,23 +68,30 @@ def find_pairs(tree: Any) -> tuple[Pair, ...]:
             continue
         code = operator.builtinOptions.fusedActivationFunction
         second, tensors = _follow(tree, graph, operator, readers, ends)
-        if code in (_NONE, _RELU, _RELU6) and second is not None:
-            consumer = graph.operators[second]
-            if _is_layer(tree, graph, consumer, uses) and _fits(tree, graph, operator, consumer):
-                ceiling = 6.0 if code == _RELU6 else np.inf
-                found.append(Pair(position, second, tensors, ceiling))
+        if second is None or code not in (_NONE, _RELU, _RELU6):
+            continue
+        consumer = graph.operators[second]
+        if _is_layer(tree, graph, consumer, uses):
+            first_name, name = (flatbuffer.operator_name(tree, op) for op in (operator, consumer))
+            (count, width) = (
+                flatbuffer.indices(graph.tensors[op.inputs[1]].shape)[axis]
+                for op, axis in ((operator, CHANNEL_AXIS[first_name]), (consumer, INPUT_AXIS[name]))
+            )
+            # A dense layer may count the channels once per position.
+            if width == count or (name == "FULLY_CONNECTED" and width % count == 0):
+                found.append(Pair(position, second, tensors, 6.0 if code == _RELU6 else np.inf))
     return tuple(found)
 
 
 def _is_layer(tree: Any, graph: Any, operator: Any, uses: Counter[int]) -> bool:
-    """Whether an operator has float weights of its own, shared with no other."""
+    """Whether an operator has float weights that no other operator uses."""
     inputs = flatbuffer.indices(operator.inputs)
     if flatbuffer.operator_name(tree, operator) not in CHANNEL_AXIS or len(inputs) < 2:
         return False
     own = [graph.tensors[index] for index in inputs[1:] if index >= 0]
     return all(
         flatbuffer.is_constant(tree, tensor)
-        and flatbuffer.dtype_names()[tensor.type] == "float32"
+        and flatbuffer.dtype(tensor) == "float32"
         and uses[tensor.buffer] == 1
         for tensor in own
     )
@@ -96,7 +100,7 @@ def _is_layer(tree: Any, graph: Any, operator: Any, uses: Counter[int]) -> bool:
 def _follow(
     tree: Any, graph: Any, operator: Any, readers: Mapping[int, Sequence[int]], ends: set[int]
 ) -> tuple[int | None, tuple[int, ...]]:
-    """The layer that alone reads an operator's result, through what commutes; None without."""
+    """The layer that alone reads an operator's result, through commuting operators, or None."""
     current = flatbuffer.indices(operator.outputs)[0]
     passed = [current]
     while current not in ends and len(readers.get(current, ())) == 1:
@@ -107,32 +111,20 @@ def _follow(
             break
         if name in CHANNEL_AXIS:
             return position, tuple(passed)
-        if name not in _COMMUTES or not _keeps_channels(tree, graph, reader):
+        if name not in _COMMUTES:
             break
-        current = flatbuffer.indices(reader.outputs)[0]
+        fused = getattr(reader.builtinOptions, "fusedActivationFunction", _NONE)
+        result = flatbuffer.indices(reader.outputs)[0]
+        before, after = (flatbuffer.indices(graph.tensors[i].shape) for i in (current, result))
+        # The last axis has to count the channels, behind a RESHAPE perhaps once per position.
+        keeps = before[-1] == after[-1]
+        if name == "RESHAPE":
+            keeps = after[-1] % before[-1] == 0 and len(after) == 2
+        if fused not in (_NONE, _RELU) or not keeps:
+            break
+        current = result
         passed.append(current)
     return None, ()
-
-
-def _keeps_channels(tree: Any, graph: Any, operator: Any) -> bool:
-    """Whether the last axis still counts the channels, perhaps once per position."""
-    if getattr(operator.builtinOptions, "fusedActivationFunction", _NONE) not in (_NONE, _RELU):
-        return False
-    before = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.inputs)[0]].shape)
-    after = flatbuffer.indices(graph.tensors[flatbuffer.indices(operator.outputs)[0]].shape)
-    if flatbuffer.operator_name(tree, operator) == "RESHAPE":
-        return after[-1] % before[-1] == 0 and len(after) == 2
-    return before[-1] == after[-1]
-
-
-def _fits(tree: Any, graph: Any, first: Any, second: Any) -> bool:
-    """Whether the consumer's filter has the producer's channels, perhaps once per position."""
-    axis = INPUT_AXIS[flatbuffer.operator_name(tree, second)]
-    width = flatbuffer.indices(graph.tensors[second.inputs[1]].shape)[axis]
-    own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
-    count = flatbuffer.indices(graph.tensors[first.inputs[1]].shape)[own]
-    is_dense = flatbuffer.operator_name(tree, second) == "FULLY_CONNECTED"
-    return width == count or (is_dense and width % count == 0)
 
 
 def equalize(
@@ -145,7 +137,7 @@ def equalize(
         channels: tensor index to [2, C], calibrated minimum and maximum of each channel.
         strength: exponent of the factor where the consumer's weights share scales over input
             channels; at 1 all of the unevenness moves into those weights. A depthwise consumer
-            has a scale per channel and takes it for free.
+            has a scale per channel, so it is always 1 there.
 
     Returns:
         A float flatbuffer that computes the same on calibrated values, and the number of pairs

@@ -1,8 +1,8 @@
 """From the calibration pass's fine histograms to small ones that a record can carry.
 
 The pass counts in bins that are 1.6 % wide (`statistics.bin_numbers`), 8,192 of them for each
-tensor. A reader wants to see the shape, and where the chosen range cuts it: some fifty equal bins
-between the extremes are enough.
+tensor. A reader needs the shape, and where the chosen range cuts it: about fifty equal bins between
+the extremes are enough.
 """
 
 from __future__ import annotations
@@ -45,30 +45,20 @@ def compact(statistics: Statistics, ranges: Ranges) -> tuple[Histogram, ...]:
         if not row.any():
             continue
         low, high = float(statistics.minimum[place]), float(statistics.maximum[place])
-        counts = _rebin(row, low, high)
-        cut = 1.0 - _between(row, item.minimum, item.maximum)
+        below, up_to = _running(row, np.array([item.minimum, item.maximum]))
+        cut = 1.0 - float((up_to - below) / row.sum())
+        counts: tuple[int, ...] = (int(row.sum()),)
+        if low < high:
+            running = _running(row, np.linspace(low, high, BINS + 1))
+            # All values are between the extremes, though a fine bin may reach beyond them.
+            running[0], running[-1] = 0, row.sum()
+            counts = tuple(int(count) for count in np.diff(np.rint(running)))
         found.append((-cut, position, Histogram(item.index, low, high, counts)))
     chosen = sorted(found, key=lambda entry: entry[:2])[:MOST]
     return tuple(item for _, _, item in sorted(chosen, key=lambda entry: entry[1]))
 
 
-def _rebin(row: Counts, low: float, high: float) -> tuple[int, ...]:
-    """Counts in equal bins; a fine bin across a border is shared out."""
-    if low >= high:
-        return (int(row.sum()),)
-    edges = np.linspace(low, high, BINS + 1)
-    running = _running(row, edges)
-    # Everything lies between the extremes, though a fine bin may reach beyond them.
-    running[0], running[-1] = 0, row.sum()
-    return tuple(int(count) for count in np.diff(np.rint(running)))
-
-
-def _between(row: Counts, low: float, high: float) -> float:
-    below, up_to = _running(row, np.array([low, high]))
-    return float((up_to - below) / row.sum())
-
-
 def _running(row: Counts, edges: Floats) -> Floats:
-    """How many values lie below each edge."""
+    """How many values are below each edge; a fine bin across an edge counts in proportion."""
     total = np.concatenate([[0.0], np.cumsum(row)])
     return np.asarray(np.interp(edges, _EDGES, total))

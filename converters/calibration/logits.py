@@ -1,7 +1,7 @@
 """Outputs before their final activation, where errors of two quantized models compare best.
 
-A softmax maps most samples to nearly 0 or 1 whatever the error before it, so the error behind it
-hangs on the few undecided samples. Before it, every sample tells.
+A softmax maps most samples to nearly 0 or 1, whatever the error before it, so the error behind it
+depends on the few undecided samples. Before it, every sample counts.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING, facts
 
-_BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
-
-
-_SQUASHING = frozenset({"SOFTMAX", "LOGISTIC", "TANH"})
+_SQUASHING = frozenset(facts("saturates"))
 
 
 def unsquash(content: bytes) -> bytes:
@@ -39,10 +37,10 @@ def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:
 
     Args:
         content: the float flatbuffer.
-        seen: what its softmaxes need, see `saturation.needed`.
+        seen: tensor index to the range that its softmax needs, see `saturation.needed`.
 
     Returns:
-        Of the outputs that `unsquash` moves; values beyond the range are as good as its ends.
+        Ranges of the outputs that `unsquash` moves; values beyond one count as its ends.
     """
     tree = flatbuffer.parse(content, "the float model")
     _, outputs = flatbuffer.interface(tree)
@@ -58,9 +56,9 @@ def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:
 
 
 def _ends(tree: Any, graph: Any) -> tuple[int, ...]:
-    """Of each output, the tensor before its final activation.
+    """The tensor before the final activation of each output.
 
-    Outputs stay what they are where two of them would become the same tensor, or an input.
+    No output is moved if two of them would become the same tensor, or one an input.
     """
     own = flatbuffer.indices(graph.outputs)
     moved = tuple(_before(tree, graph, index) for index in own)
@@ -75,7 +73,7 @@ def _before(tree: Any, graph: Any, output: int) -> int:
             name = flatbuffer.operator_name(tree, operator)
             if name in _SQUASHING:
                 return flatbuffer.indices(operator.inputs)[0]
-            if name not in _BORDER:
+            if name not in CONVERTING:
                 break
             current = flatbuffer.indices(operator.inputs)[0]
     return output

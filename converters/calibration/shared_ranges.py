@@ -2,9 +2,9 @@
 
 An INT8 addition first brings its operands to a common scale, and its sum to the result's; each of
 these roundings is noise. With one scale for all three the sum is exact. That costs resolution where
-the ranges differ much, and is worth it where they hardly do, above all in recurrent layers, where
-the noise would pile up over the steps. (Stock calibration does half of it by accident: it reads an
-operand after the addition has overwritten it in place, and so gives it the union of both ranges.)
+the ranges differ much, and is worth it where they differ little, above all in recurrent layers,
+where the noise would add up over the steps. (Stock calibration does half of it by accident: it
+reads an operand after the addition has overwritten it in place, and so gives it the union of both.)
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 from edgeq.values import Ranges, TensorRange
 
-_ADDITIONS = frozenset({"ADD", "SUB"})
+_SUMS = having("sum")
 _WIDEST = 1.5  # times its own range that a tensor is widened
 _PASSES = 3  # a range widened for one addition may now fit its neighbour's
 
@@ -23,7 +24,7 @@ SHARED = "-shared"
 
 
 def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
-    """The ranges with one range for operands and result of additions that are much alike.
+    """The ranges with one range for operands and result of additions where they differ little.
 
     Args:
         content: the float flatbuffer that was calibrated.
@@ -35,12 +36,9 @@ def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
     known = {item.index: item for item in ranges.tensors}
     for _ in range(_PASSES):
         for operator in tree.subgraphs[0].operators:
-            if flatbuffer.operator_name(tree, operator) in _ADDITIONS:
-                touched = (
-                    *flatbuffer.indices(operator.inputs),
-                    *flatbuffer.indices(operator.outputs),
-                )
-                _unite(known, [index for index in touched if index in known])
+            if flatbuffer.operator_name(tree, operator) in _SUMS:
+                read, made = map(flatbuffer.indices, (operator.inputs, operator.outputs))
+                _unite(known, [index for index in (*read, *made) if index in known])
     tensors = tuple(known[item.index] for item in ranges.tensors)
     if tensors == ranges.tensors:
         return None

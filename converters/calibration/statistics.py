@@ -111,7 +111,7 @@ class ExactSum:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What calibration saw of the T observed tensors.
+    """Figures of the T observed tensors over all calibration samples.
 
     Attributes:
         sample_count: inferences run.
@@ -184,7 +184,7 @@ def parse_percentile(text: str) -> float:
     """P of "percentile:P".
 
     Raises:
-        UsageError: no statistic, or P is not above 50 and below 100.
+        UsageError: an unknown statistic, or P is not above 50 and below 100.
     """
     kind, _, number = text.partition(":")
     try:
@@ -193,8 +193,8 @@ def parse_percentile(text: str) -> float:
         share = math.nan
     if not 50 < share < 100:
         raise UsageError(
-            f"Unknown statistic {text!r}; known are auto, {', '.join(_RULES)} and percentile:P "
-            "with P between 50 and 100, such as percentile:99.99."
+            f"Unknown statistic {text!r}; use auto, {', '.join(_RULES)} or percentile:P with P "
+            "between 50 and 100, such as percentile:99.99."
         )
     return share
 
@@ -225,14 +225,6 @@ def _seen(statistics: Statistics, place: int) -> _Seen:
     )
 
 
-def _minmax(seen: _Seen) -> tuple[float, float]:
-    return seen.low, seen.high
-
-
-def _mean_minmax(seen: _Seen) -> tuple[float, float]:
-    return seen.mean_low, seen.mean_high
-
-
 def _percentile(
     share: float, statistics: Statistics, text: str
 ) -> Callable[[_Seen], tuple[float, float]]:
@@ -242,8 +234,8 @@ def _percentile(
     most = int(statistics.histogram.sum(axis=1).max(initial=0))
     if most * tail < 1:
         raise DataError(
-            f"{text} is beyond {statistics.sample_count} samples: of the {most} values seen of "
-            "the largest tensor, not one lies beyond it.",
+            f"{text} needs more than {statistics.sample_count} samples: none of the {most} values "
+            "seen of the largest tensor is beyond it.",
             hint="Pass more samples, or use --statistic minmax or a lower percentile.",
         )
 
@@ -265,7 +257,7 @@ def _mse(seen: _Seen) -> tuple[float, float]:
     """The range with the least expected squared error of 8-bit quantization.
 
     Inside the range the error is uniform, a twelfth of a squared step; outside it is the
-    distance to the nearer end. Exact zeros cost nothing: zero always has a level of its own.
+    distance to the nearer end. Exact zeros cost nothing: zero is always a level.
     """
     lows, highs = _edges(seen, -1), _edges(seen, 1)
     moving = np.where(seen.values == 0, 0.0, seen.counts)
@@ -339,13 +331,13 @@ def _divergence(linear: Floats, first: int, end: int) -> float:
     p = reference / reference.sum()
     q = candidate / max(candidate.sum(), 1e-300)
     both = (p > 0) & (q > 0)
-    lost = p[(p > 0) & (q == 0)].sum()  # mass that no level stands for: a large, finite price
+    lost = p[(p > 0) & (q == 0)].sum()  # mass that has no level: a large, finite price
     return float(np.sum(p[both] * np.log(p[both] / q[both])) + lost * 16)
 
 
 _RULES: dict[str, Callable[[_Seen], tuple[float, float]]] = {
-    "minmax": _minmax,
-    "mean-minmax": _mean_minmax,
+    "minmax": lambda seen: (seen.low, seen.high),
+    "mean-minmax": lambda seen: (seen.mean_low, seen.mean_high),
     "mse": _mse,
     "entropy": _entropy,
 }

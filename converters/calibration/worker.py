@@ -22,10 +22,10 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeq.children import sandbox
+from edgeq.children.framing import read_sample
 from edgeq.converters.calibration.equalization import find_pairs
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
-from edgeq.converters.children.framing import read_sample
 from edgeq.tflite import flatbuffer
 
 _MAX_LANES = 4
@@ -37,7 +37,7 @@ Sample = tuple[int, list[NDArray[Any]]]
 
 
 class Observer:
-    """Running statistics of every tensor; what they are is told in `statistics`.
+    """Running statistics of every tensor, explained in `statistics`.
 
     Args:
         names: of the tensors.
@@ -67,7 +67,7 @@ class Observer:
         self._waiting_count = 0
 
     def look(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
-        """Take in the tensors of one sample.
+        """Add the tensors of one sample.
 
         Raises:
             RuntimeError: a tensor holds NaN or infinity.
@@ -75,10 +75,15 @@ class Observer:
         edges = np.zeros((len(views), 2), np.float32)
         for place, (row, view) in enumerate(zip(edges, views, strict=True)):
             if view.size:
-                row[:] = self._extremes(place, view)
+                if place in self._channelwise:
+                    rows = view.reshape(-1, view.shape[-1])
+                    found = np.stack([rows.min(axis=0), rows.max(axis=0)])
+                    self._add_channels(place, found)
+                    row[:] = found[0].min(), found[1].max()
+                else:
+                    row[:] = np.min(view), np.max(view)
                 if place in self._rowwise:
-                    low, high = needed(view)
-                    self._add_needed(np.array([place]), low, high)
+                    self._add_needed(np.array([place]), *needed(view))
         broken = np.flatnonzero(~np.isfinite(edges).all(axis=1))
         if len(broken):
             name = self.names[broken[0]]
@@ -91,14 +96,6 @@ class Observer:
                 total.add(column)
             self._count(number, views)
 
-    def _extremes(self, place: int, view: NDArray[np.float32]) -> tuple[Any, Any]:
-        if place not in self._channelwise:
-            return np.min(view), np.max(view)
-        rows = view.reshape(-1, view.shape[-1])
-        found = np.stack([rows.min(axis=0), rows.max(axis=0)])
-        self._add_channels(place, found)
-        return found[0].min(), found[1].max()
-
     def _add_needed(self, places: Any, low: Any, high: Any) -> None:
         self.needed[0, places] = np.minimum(self.needed[0, places], low)
         self.needed[1, places] = np.maximum(self.needed[1, places], high)
@@ -109,7 +106,7 @@ class Observer:
         np.maximum(known[1], found[1], out=known[1])
 
     def _count(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
-        """Put a regular subset of each tensor aside for the histograms."""
+        """Set a regular subset of each tensor aside for the histograms."""
         for place, view in enumerate(views):
             stride = -(-view.size // _MOST_COUNTED)
             if stride:
@@ -129,7 +126,7 @@ class Observer:
         self._waiting, self._waiting_count = [], 0
 
     def merge(self, other: Observer) -> None:
-        """Take in what another one saw, both settled."""
+        """Add what another observer saw; both are settled."""
         low, high = self.halves[:, 0], self.halves[:, 1]
         np.minimum(low, other.halves[:, 0], out=low)
         np.maximum(high, other.halves[:, 1], out=high)
@@ -148,7 +145,7 @@ class Lane:
         content: the model, with the watched tensors exposed.
         threads: of one inference.
         inputs: tensor indices.
-        outputs: likewise.
+        outputs: tensor indices.
         watched: indices of the tensors to observe.
         observer: of those tensors, this lane's own.
     """
@@ -196,7 +193,7 @@ class Lane:
 
 
 class Queue:
-    """Numbered samples from a stream, handed out in order to whoever asks next."""
+    """Numbered samples from a stream, given out in order."""
 
     def __init__(self, stream: BinaryIO):
         self._stream, self._lock, self._next = stream, Lock(), 0
@@ -235,7 +232,7 @@ def observable(tree: Any) -> list[int]:
     return [
         index
         for index in dict.fromkeys([*flatbuffer.indices(graph.inputs), *produced])
-        if flatbuffer.dtype_names()[graph.tensors[index].type] == "float32"
+        if flatbuffer.dtype(graph.tensors[index]) == "float32"
     ]
 
 
@@ -260,10 +257,11 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     watched = observable(tree) if observe != "nothing" else []
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
-        channelwise = _places(watched, {pair.tensors[0] for pair in find_pairs(tree)})
-        rowwise = _places(watched, read_by_softmax(tree))
+        paired, read = {pair.tensors[0] for pair in find_pairs(tree)}, read_by_softmax(tree)
+        channelwise = frozenset(place for place, index in enumerate(watched) if index in paired)
+        rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
     content = expose(tree, watched) if watched else path.read_bytes()
-    names = [flatbuffer.text(graph.tensors[index].name) for index in watched]
+    names = [flatbuffer.tensor_name(graph, index) for index in watched]
     sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in watched]
     count, threads = share_cores(4 * sum(sizes) + len(content))
     observers = [
@@ -281,26 +279,18 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     for other in others:
         total.merge(other)
     kept: dict[str, Any] = {name: array for lane in lanes for name, array in lane.kept.items()}
-    seen = sum(lane.count for lane in lanes)
-    np.savez(result, **describe(total, watched, seen), **kept)
-
-
-def _places(watched: Sequence[int], wanted: set[int]) -> frozenset[int]:
-    return frozenset(place for place, index in enumerate(watched) if index in wanted)
-
-
-def describe(total: Observer, watched: Sequence[int], count: int) -> dict[str, Any]:
-    """What the lanes saw together, as the arrays of the result file."""
-    return {
-        "count": count,
+    samples_seen = sum(lane.count for lane in lanes)
+    found: dict[str, Any] = {
+        "count": samples_seen,
         "indices": np.array(watched, np.int32),
-        "names": np.array(total.names, np.str_),
+        "names": np.array(names, np.str_),
         "halves": total.halves,
-        "means": np.stack([item.totals() for item in total.sums]) / max(count, 1),
+        "means": np.stack([item.totals() for item in total.sums]) / max(samples_seen, 1),
         "histogram": total.histogram,
         "needed": total.needed,
-        **{f"channels_{watched[place]}": found for place, found in total.channels.items()},
+        **{f"channels_{watched[place]}": own for place, own in total.channels.items()},
     }
+    np.savez(result, **found, **kept)
 
 
 def set_inputs(

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Ranges, TensorRange
 
-# XNNPACK wants input_scale * weight_scale / output_scale below 256; with 8-bit steps on all three
+# XNNPACK needs input_scale * weight_scale / output_scale below 256; with 8-bit steps on all three
 # that is a range of at least 1/32512 of peak input times peak weight. A factor 4 stays clear of it.
 _NARROWEST = 1 / 8192
 
 
-def mend_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, ...]]:
+def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, ...]]:
     """The ranges with those that calibration could not learn estimated from their operands.
 
     Args:
@@ -33,32 +33,27 @@ def mend_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, ...]
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     known = {item.index: item for item in ranges.tensors}
-    mended = []
+    estimated = []
     for operator in graph.operators:
         reach = _reach(tree, graph, operator, known)
         for index in flatbuffer.indices(operator.outputs):
-            item = known.get(index)
-            floor = None if item is None else _floor(tree, operator, item, reach)
-            if item is not None and floor is not None:
+            if (item := known.get(index)) is None:
+                continue
+            peak, floor = _peak(item), 0.0  # the peak that it should have at least
+            if peak == 0:
+                floor = reach or 1.0
+            elif flatbuffer.operator_name(tree, operator) in CHANNEL_AXIS:
+                floor = reach * _NARROWEST
+            if peak < floor:
                 low, high = min(item.minimum, -floor), max(item.maximum, floor)
                 known[index] = replace(item, minimum=low, maximum=high)
-                mended.append(item.name)
+                estimated.append(item.name)
     tensors = tuple(known[item.index] for item in ranges.tensors)
-    return replace(ranges, tensors=tensors), tuple(mended)
+    return replace(ranges, tensors=tensors), tuple(estimated)
 
 
 def _peak(item: TensorRange) -> float:
     return max(abs(item.minimum), abs(item.maximum))
-
-
-def _floor(tree: Any, operator: Any, item: TensorRange, reach: float) -> float | None:
-    """The peak the tensor's range should have at least, None when it is fine."""
-    if _peak(item) == 0:
-        return reach or 1.0
-    if flatbuffer.operator_name(tree, operator) in CHANNEL_AXIS:
-        least = reach * _NARROWEST
-        return least if _peak(item) < least else None
-    return None
 
 
 def _reach(tree: Any, graph: Any, operator: Any, known: dict[int, TensorRange]) -> float:
@@ -74,7 +69,7 @@ def _reach(tree: Any, graph: Any, operator: Any, known: dict[int, TensorRange]) 
         return peak
     filter_ = graph.tensors[inputs[1]]
     is_stored = flatbuffer.is_constant(tree, filter_)
-    if not is_stored or flatbuffer.dtype_names()[filter_.type] != "float32":
+    if not is_stored or flatbuffer.dtype(filter_) != "float32":
         return peak
     rows = np.moveaxis(flatbuffer.constant(tree, filter_).astype(np.float64), axis, 0)
     norms = np.sqrt(np.sum(rows.reshape(len(rows), -1) ** 2, axis=1))

@@ -1,16 +1,14 @@
-"""Corrections after quantization, without labels: the parent's end of `correction_worker.py`."""
+"""Corrections after quantization, without labels: the parent of `worker.py`."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgeq.children import launch
+from edgeq.children.child import Child
+from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import Inputs, batches
-from edgeq.converters.children.framing import write_sample
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import FloatModel, LayerCorrection
 
@@ -24,7 +22,7 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def parse_corrections(text: str) -> tuple[str, ...]:
-    """Names from `--corrections`: "auto" is all of them, "none" is none.
+    """The names in `--corrections`: "auto" means all, "none" an empty tuple.
 
     Raises:
         UsageError: an unknown name.
@@ -35,12 +33,12 @@ def parse_corrections(text: str) -> tuple[str, ...]:
     for name in names:
         if name in ("auto", "all", "none"):
             raise UsageError(
-                f"--corrections {text} mixes {name!r}, which stands alone, with others.",
-                hint=f"Leave out {name!r}, or all others.",
+                f"--corrections {text} combines {name!r} with other corrections.",
+                hint=f"Pass {name!r} alone, or remove it.",
             )
         if name not in CORRECTIONS:
             raise UsageError(
-                f"Unknown correction {name!r}; known are auto, none and {', '.join(CORRECTIONS)}."
+                f"Unknown correction {name!r}; use auto, none or some of {', '.join(CORRECTIONS)}."
             )
     return names
 
@@ -56,15 +54,15 @@ def correct(
     """Give each layer the integers that reproduce the float model's outputs best.
 
     Layers are corrected in execution order, each on the outputs of the corrected ones before it,
-    and each change is kept only where it lowers the error on every fourth sample, which took no
-    part in making it.
+    and each change is kept only where it lowers the error on every fourth sample, which was kept
+    apart when it was made.
 
     Args:
         model: the float model that was quantized.
-        quantized: the flatbuffer made of it.
+        quantized: the flatbuffer that was made from it.
         samples: input name to array without batch dimension, real units; all are held in memory
             together with the activations of the layers at work.
-        corrections: names out of `CORRECTIONS` that are not in `BEFORE`.
+        corrections: names in `CORRECTIONS` that are not in `BEFORE`.
         threads: of the child process.
 
     Returns:
@@ -73,40 +71,28 @@ def correct(
     Raises:
         QuantizationError: the interpreter refused an operator or died.
     """
-    paths = {name: folder / f"correct-{name}" for name in ("quantized", "result", "report", "log")}
+    paths = {name: folder / f"correct-{name}" for name in ("quantized", "result", "report")}
     paths["quantized"].write_bytes(quantized)
     job = {name: str(path) for name, path in paths.items()}
     job_line = json.dumps(
         {**job, "float": model.file.path, "corrections": list(corrections), "threads": threads}
     )
-    with paths["log"].open("wb") as errors:
-        child = launch.start(
-            ["edgeq.converters.corrections.worker"],
-            folders=[folder],
-            environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-            stdin=subprocess.PIPE,
-            stdout=errors,
-            stderr=errors,
-        )
-    try:
-        assert child.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its status says why
-            child.stdin.write(job_line.encode() + b"\n")
+    with Child(
+        ["edgeq.converters.corrections.worker"],
+        folders=[folder],
+        environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        feed=True,
+    ) as child:
+        with child.feeding() as stream:
+            stream.write(job_line.encode() + b"\n")
             for arrays in batches(iter(samples), model.inputs):
-                write_sample(child.stdin, [arrays[spec.name] for spec in model.inputs])
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.close()
-        status = child.wait()
-    finally:
-        child.kill()
-        child.wait()
-    if status != 0:
-        text = paths["log"].read_text("utf-8", "replace").strip()
-        last = text.splitlines()[-1] if text else f"it ended with status {status}"
-        raise QuantizationError(
-            f"The quantized model cannot be corrected: {last}",
-            hint="Pass --corrections none to leave it as the quantizer made it.",
-            details=text,
-        )
+                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        if child.wait() != 0:
+            last = child.last_line(f"it {child.ending}")
+            raise QuantizationError(
+                f"The quantized model cannot be corrected: {last}",
+                hint="Pass --corrections none to leave it as the quantizer made it.",
+                details=child.log(),
+            )
     report = json.loads(paths["report"].read_text())
     return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)

@@ -1,4 +1,4 @@
-"""Integers for a layer's weights: rounded with feedback, refitted, and judged on samples apart.
+"""Integers for a layer's weights: rounded with feedback, refitted to the quantized inputs.
 
 A layer is a group of linear maps `y = W x + b`, one for a convolution or a dense layer, one per
 channel for a depthwise convolution. Arrays carry the groups first: inputs X [G, rows, K], weights
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Real = NDArray[np.float64]
 
-# Parts of the mean diagonal added to it, at least and per input and row: with few rows, inputs
-# that hardly ever moved would have to make up for the errors of all others.
+# Parts of the mean diagonal added to it, at least and per input and row. Without them, with few
+# rows, inputs that changed very little would have to compensate the errors of all others.
 _DAMPING = 0.01
 _DAMPING_BY_ROWS = 0.1
 _BLOCK = 64
@@ -51,7 +51,7 @@ class Moments:
 
     @property
     def share(self) -> float:
-        """Of the mean diagonal, how much is added to it."""
+        """The part of the mean diagonal that is added to it."""
         return _DAMPING + _DAMPING_BY_ROWS * float(self.quantized.shape[-1]) / self.rows
 
     @cached_property

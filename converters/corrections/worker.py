@@ -13,12 +13,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.children.framing import read_sample
+from edgeq.children.framing import read_sample
 from edgeq.converters.corrections import rounding
 from edgeq.converters.corrections.rounding import Moments, Real
 from edgeq.converters.graph import layers
@@ -26,12 +26,18 @@ from edgeq.converters.graph.layers import Layer
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer, quantmath
 
-_CHECKED = 4  # every fourth sample does not fit, but checks
+_CHECKED = 4  # every fourth sample is kept apart to check
 _MOST_ROWS = 8192
 _LEAST_BY_TAPS = 2  # rows for each tap, or the moments say nothing
 _MOST_PRODUCTS = 1 << 29  # of all moments of a layer
 _MOST_VALUES = 1 << 24  # gathered for a layer
 _MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
+
+# Correction to the weights that it rounds with feedback.
+_TARGETS: dict[str, Callable[[Real, Moments], Real]] = {
+    "rounding": lambda weights, _: weights,
+    "refit": rounding.refit,
+}
 
 
 class Corrector:
@@ -41,7 +47,7 @@ class Corrector:
         real: the float model.
         made: the quantized model, which is changed in place.
         inputs: input name to [samples, ...], real units.
-        corrections: names out of "bias", "rounding", "refit", "clip".
+        corrections: some of "bias", "rounding", "refit", "clip".
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Corrector:
         is_shared = self._uses[_fingerprint(self._made.tree, operator)] > 1
         names = self._corrections
         if is_shared or taps > _MOST_TAPS:
-            names = names & {"bias"}  # one copy of shared weights stays one
+            names = names & {"bias"}  # shared weights are stored once
         chosen, errors = fits.choose(stored, names)
         if chosen.name != "plain":
             stored.write(chosen)
@@ -147,7 +153,7 @@ class _Stored:
         return np.asarray(quantmath.dequantize(raw, self.input), np.float32)
 
     def write(self, chosen: _Candidate) -> None:
-        """Put other integers into the file."""
+        """Store other integers in the file."""
         integers = layers.ungroup_weights(self._layer, chosen.weights)
         self._weights.buffer = flatbuffer.add_buffer(self._tree, integers.astype(np.int8))
         is_rescaled = not np.array_equal(chosen.scales, self.scales)
@@ -158,14 +164,14 @@ class _Stored:
         if is_rescaled:
             steps = self.bias_scales(chosen.scales.astype(np.float32))
             self._bias.quantization.scale = steps.reshape(-1).astype(np.float32)
-        dtype = np.dtype(flatbuffer.dtype_names()[self._bias.type])
+        dtype = np.dtype(flatbuffer.dtype(self._bias))
         limits = np.iinfo(dtype)
         whole = np.clip(chosen.bias.reshape(-1), limits.min, limits.max).astype(dtype)
         self._bias.buffer = flatbuffer.add_buffer(self._tree, whole)
 
 
 class _Candidate:
-    """Integers that a layer could have: weights [G, O, K], scales [G, O], bias [G, O]."""
+    """Integers for a layer: weights [G, O, K], scales [G, O], bias [G, O]."""
 
     def __init__(self, name: str, weights: Real, scales: Real, bias: Real):
         self.name, self.weights, self.scales, self.bias = name, weights, scales, bias
@@ -195,7 +201,7 @@ class _Fit:
         self._bias = bias
 
     def choose(self, stored: _Stored, names: frozenset[str]) -> tuple[_Candidate, dict[str, float]]:
-        """The candidate with the least error on the samples that did not fit."""
+        """The candidate with the least error on the samples kept apart, and the errors of all."""
         found = {item.name: item for item in self._candidates(stored, names)}
         errors = {name: self._error(item, stored) for name, item in found.items()}
         return found[min(errors, key=lambda name: errors[name])], errors
@@ -205,14 +211,15 @@ class _Fit:
         if not names:
             return [plain]
         moments = rounding.measure_moments(*self._fitted)
-        made = [("", plain.weights, plain.scales)]
-        if names & {"rounding", "refit", "clip"}:
-            scales = stored.scales
-            if "clip" in names and stored.is_per_channel:
-                scales = rounding.clip_scales(self._weights, moments, scales)
-                clipped = rounding.round_plainly(self._weights, scales[..., np.newaxis])
-                made.append(("clip", clipped, scales))
-            made += self._rounded(moments, scales, names)
+        made, scales = [("", plain.weights, plain.scales)], stored.scales
+        if "clip" in names and stored.is_per_channel:
+            scales = rounding.clip_scales(self._weights, moments, scales)
+            clipped = rounding.round_plainly(self._weights, scales[..., np.newaxis])
+            made.append(("clip", clipped, scales))
+        for name, target in _TARGETS.items():
+            if name in names:
+                real = target(self._weights, moments)
+                made.append((name, rounding.round_with_feedback(real, moments, scales), scales))
         results = [plain]
         fits_bias = "bias" in names and stored.has_bias
         for name, weights, scales in made:
@@ -226,19 +233,6 @@ class _Fit:
             if parts:
                 results.append(_Candidate("+".join(parts), weights, scales, bias))
         return results
-
-    def _rounded(
-        self, moments: Moments, scales: Real, names: frozenset[str]
-    ) -> list[tuple[str, Real, Real]]:
-        targets: dict[str, Callable[[], Real]] = {
-            "rounding": lambda: self._weights,
-            "refit": lambda: rounding.refit(self._weights, moments),
-        }
-        return [
-            (name, rounding.round_with_feedback(target(), moments, scales), scales)
-            for name, target in targets.items()
-            if name in names
-        ]
 
     def _fit_bias(self, weights: Real, moments: Moments) -> Real:
         """The bias with which the mean output is the float model's, channel by channel."""
@@ -289,7 +283,7 @@ def correct_tree(
     corrections: Sequence[str],
     threads: int = 1,
 ) -> list[dict[str, Any]]:
-    """Correct a quantized model in place; see `Corrector` for the arguments.
+    """Correct a quantized model in place, with the arguments of `Corrector`.
 
     Returns:
         Fields of a `LayerCorrection` for each layer that could be corrected.
@@ -307,24 +301,18 @@ def correct_tree(
 
 
 def main() -> None:
-    """Read a job and the samples, and do it; the status is a sentence where it cannot be done."""
+    """Read a job and its samples from stdin and do it; the status is a sentence if it fails."""
     try:
-        _work()
+        job = json.loads(sys.stdin.buffer.readline())
+        real, made = (flatbuffer.read(Path(job[name])) for name in ("float", "quantized"))
+        samples = []
+        while (sample := read_sample(sys.stdin.buffer)) is not None:
+            samples.append(sample)
+        specs, _ = flatbuffer.interface(real)
+        columns = zip(specs, zip(*samples, strict=True), strict=True)
+        inputs = {spec.name: np.stack(column) for spec, column in columns}
+        report = correct_tree(real, made, inputs, job["corrections"], job["threads"])
+        Path(job["result"]).write_bytes(flatbuffer.serialize(made))
+        Path(job["report"]).write_text(json.dumps(report))
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))
-
-
-def _work() -> None:
-    job = json.loads(sys.stdin.buffer.readline())
-    real, made = (flatbuffer.read(Path(job[name])) for name in ("float", "quantized"))
-    inputs = _read_inputs(sys.stdin.buffer, real)
-    report = correct_tree(real, made, inputs, job["corrections"], job["threads"])
-    Path(job["result"]).write_bytes(flatbuffer.serialize(made))
-    Path(job["report"]).write_text(json.dumps(report))
-
-
-def _read_inputs(stream: BinaryIO, tree: Any) -> dict[str, NDArray[Any]]:
-    samples = list(iter(lambda: read_sample(stream), None))
-    specs, _ = flatbuffer.interface(tree)
-    columns = zip(*(sample for sample in samples if sample is not None), strict=True)
-    return {spec.name: np.stack(column) for spec, column in zip(specs, columns, strict=True)}

@@ -1,4 +1,4 @@
-"""What a weight-only file should compute: the same model with its weights widened by numpy."""
+"""The reference for a weight-only file: the same model with its weights widened by numpy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from edgeq.tflite import flatbuffer
 def float_twin(content: bytes) -> bytes:
     """A flatbuffer whose integer constants behind a DEQUANTIZE are stored as float32.
 
-    It reads the integers and scales by the TensorFlow Lite schema, without any kernel, so that a
-    runtime which runs the file differently is found out.
+    It reads the integers and scales by the TensorFlow Lite schema, without any kernel, and so shows
+    whether a runtime computes something different.
     """
     tree = flatbuffer.parse(content, "the quantized model")
     for graph in tree.subgraphs:
         kept = []
         for operator in graph.operators:
-            source = (
-                graph.tensors[flatbuffer.indices(operator.inputs)[0]] if _reads(operator) else None
-            )
+            source = next((graph.tensors[i] for i in flatbuffer.indices(operator.inputs)), None)
             is_widening = flatbuffer.operator_name(tree, operator) == "DEQUANTIZE"
             if source is None or not is_widening or not flatbuffer.is_constant(tree, source):
                 kept.append(operator)
@@ -33,10 +31,6 @@ def float_twin(content: bytes) -> bytes:
             result.buffer = flatbuffer.add_buffer(tree, values)
         graph.operators = kept
     return flatbuffer.serialize(tree)
-
-
-def _reads(operator: Any) -> bool:
-    return bool(flatbuffer.indices(operator.inputs))
 
 
 def dequantize_constant(tree: Any, graph: Any, tensor: Any) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""Weights that are not numbers, as diverged training leaves them: named before anything is made.
+"""Weights that are NaN or infinite, as after diverged training: refused before anything is made.
 
-Otherwise it depends on the scheme what a user sees of them: a crash in native code, a model that
-"differs by nan%", a file that answers nonsense.
+Otherwise a user sees, depending on the scheme, a crash in native code, a model that "differs by
+nan%", or a file with random answers.
 """
 
 from __future__ import annotations
@@ -14,20 +14,15 @@ from numpy.typing import NDArray
 
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
 
-# Whose constants are weights, and what else computes with constants. These may add or compare with
-# an infinity on purpose, as masks do.
-_LAYERS = frozenset(
-    {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL",
-     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM",
-     "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF"}
-)  # fmt: skip
-_ARITHMETIC = frozenset({"ADD", "SUB", "MUL", "DIV", "PRELU", "GATHER", "EMBEDDING_LOOKUP"})
+_LAYERS = having("product") | having("recurrent")  # their constants are weights
+_COMPUTING = _LAYERS | having("masks")
 _STATISTICS = ("moving_mean", "moving_variance")  # not trained, and yet computed with
 
 
 def require_finite_variables(variables: Iterable[Any], layers: Sequence[Any]) -> None:
-    """Refuse a traced function with variables that are not numbers.
+    """Refuse a traced function with variables that are NaN or infinite.
 
     Args:
         variables: TensorFlow's, of the function.
@@ -42,12 +37,13 @@ def require_finite_variables(variables: Iterable[Any], layers: Sequence[Any]) ->
         is_weight = variable.trainable or name.endswith(_STATISTICS)
         if variable.dtype.is_floating:
             flaw = _find_flaw(np.asarray(variable), even_infinite=is_weight)
-            found += [] if flaw is None else [(*_owner(variable, name, layers), flaw)]
+            if flaw is not None:
+                found.append((*_owner(variable, name, layers), flaw))
     _refuse([(layer, flaw) for _, layer, flaw in sorted(found)])
 
 
 def _owner(variable: Any, name: str, layers: Sequence[Any]) -> tuple[int, str]:
-    """Place and name of the layer that a variable belongs to; not of a model around it."""
+    """Place and name of the layer that owns a variable; models around it do not count."""
     for place, layer in enumerate(layers):
         own = [getattr(weight, "value", weight) for weight in layer.weights] + list(layer.weights)
         if not hasattr(layer, "layers") and any(item is variable for item in own):
@@ -56,7 +52,7 @@ def _owner(variable: Any, name: str, layers: Sequence[Any]) -> tuple[int, str]:
 
 
 def require_finite_constants(tree: Any) -> None:
-    """Refuse a float flatbuffer with weights that are not numbers.
+    """Refuse a float flatbuffer with weights that are NaN or infinite.
 
     Raises:
         SourceError: names the result of the first operator that computes with them.
@@ -65,7 +61,7 @@ def require_finite_constants(tree: Any) -> None:
     for graph in tree.subgraphs:
         for operator in graph.operators:
             kind = flatbuffer.operator_name(tree, operator)
-            if kind not in _LAYERS | _ARITHMETIC:
+            if kind not in _COMPUTING:
                 continue
             tensors = [graph.tensors[i] for i in flatbuffer.indices(operator.inputs) if i >= 0]
             flaws = (
@@ -79,8 +75,8 @@ def require_finite_constants(tree: Any) -> None:
 
 
 def _stored(tree: Any, tensor: Any) -> NDArray[Any]:
-    """A tensor's stored numbers in a row, as many as there are in whole; none of other types."""
-    dtype = flatbuffer.dtype_names()[tensor.type]
+    """A tensor's stored floats in a row, without an incomplete last one; none of other types."""
+    dtype = flatbuffer.dtype(tensor)
     data = tree.buffers[tensor.buffer].data
     if data is None or not dtype.startswith("float"):
         return np.zeros(0, np.float32)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 
 # Codes of ActivationFunctionType: RELU, RELU_N1_TO_1, RELU6.
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
@@ -51,7 +51,7 @@ def find_layers(tree: Any, *, even_unpacked: bool = False) -> tuple[Layer, ...]:
     """Convolutions and dense layers of the main subgraph with stored weights.
 
     Args:
-        even_unpacked: those too whose weights an operator makes of what is stored.
+        even_unpacked: also those whose weights other operators compute from constants.
     """
     graph, found = tree.subgraphs[0], []
     fed = fed_tensors(graph) if even_unpacked else None
@@ -67,14 +67,14 @@ def find_layers(tree: Any, *, even_unpacked: bool = False) -> tuple[Layer, ...]:
                     name,
                     flatbuffer.indices(weights.shape),
                     flatbuffer.indices(graph.tensors[inputs[0]].shape),
-                    flatbuffer.text(graph.tensors[operator.outputs[0]].name),
+                    flatbuffer.tensor_name(graph, operator.outputs[0]),
                 )
             )
     return tuple(found)
 
 
 def fed_tensors(graph: Any) -> set[int]:
-    """Those that depend on the inputs; the others are the same in every inference."""
+    """Tensors that depend on the inputs; all others are the same in every inference."""
     found = set(flatbuffer.indices(graph.inputs))
     for operator in graph.operators:
         if not found.isdisjoint(flatbuffer.indices(operator.inputs)):
@@ -96,7 +96,7 @@ class Rows:
 
     Attributes:
         chosen: ascending numbers of positions, counted over samples, rows and columns.
-        sample: of which sample each is.
+        sample: number of the sample of each.
     """
 
     chosen: NDArray[np.int64]
@@ -147,7 +147,7 @@ def gather(
 
     Args:
         values: the layer's input, [samples, ...] with the tensor's own shape and dtype.
-        padding: what the border is filled with: the zero point.
+        padding: value of the border: the zero point.
 
     Returns:
         [G, rows, K] of the same dtype.

@@ -8,19 +8,7 @@ from typing import Any
 
 from edgeq.converters.graph.widening import block_details
 from edgeq.tflite import flatbuffer
-
-# Input index of the weights of operators whose weights a quantizer is expected to quantize.
-WEIGHT_INPUT = {
-    "CONV_2D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "FULLY_CONNECTED": 1,
-    "TRANSPOSE_CONV": 1,
-    "CONV_3D": 1,
-    "BATCH_MATMUL": 1,
-    "EMBEDDING_LOOKUP": 1,
-    "GATHER": 0,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
-}
+from edgeq.tflite.operators import WEIGHT_INPUT
 
 QUANTIZED = frozenset({"int8", "int4", "uint8", "int16"})
 _UNSIGNED_ZERO = 128
@@ -33,7 +21,7 @@ class StoredWeights:
     Attributes:
         tensor: the constant.
         shape: as the operator sees them; blocks stored as rows are reshaped on the way.
-        is_widened: whether a DEQUANTIZE stands between the two.
+        is_widened: whether the operator reads them through a DEQUANTIZE.
     """
 
     tensor: Any
@@ -72,21 +60,14 @@ def stored_weights(tree: Any, graph: Any, operator: Any, name: str) -> StoredWei
     for passed in ("RESHAPE", "DEQUANTIZE"):
         if flatbuffer.is_constant(tree, graph.tensors[index]):
             break
-        source = _source(tree, graph, index, passed)
-        if source is not None:
-            index, is_widened = source, passed == "DEQUANTIZE"
+        maker = next(
+            (op for op in graph.operators if index in flatbuffer.indices(op.outputs)), None
+        )
+        if maker is not None and flatbuffer.operator_name(tree, maker) == passed:
+            index, is_widened = flatbuffer.indices(maker.inputs)[0], passed == "DEQUANTIZE"
     if not flatbuffer.is_constant(tree, graph.tensors[index]):
         return None
     return StoredWeights(graph.tensors[index], shape, is_widened)
-
-
-def _source(tree: Any, graph: Any, index: int, kind: str) -> int | None:
-    """What the operator of this kind that makes a tensor reads; None when another one makes it."""
-    for other in graph.operators:
-        if index in flatbuffer.indices(other.outputs):
-            is_kind = flatbuffer.operator_name(tree, other) == kind
-            return flatbuffer.indices(other.inputs)[0] if is_kind else None
-    return None
 
 
 def is_symmetric(tensors: Sequence[Any]) -> bool | None:
@@ -94,14 +75,10 @@ def is_symmetric(tensors: Sequence[Any]) -> bool | None:
     if not tensors:
         return None
     return all(
-        int(zero) == (_UNSIGNED_ZERO if flatbuffer.dtype_names()[tensor.type] == "uint8" else 0)
+        int(zero) == (_UNSIGNED_ZERO if flatbuffer.dtype(tensor) == "uint8" else 0)
         for tensor in tensors
-        for zero in _zero_points(tensor)
+        for zero in flatbuffer.indices(tensor.quantization.zeroPoint)
     )
-
-
-def _zero_points(tensor: Any) -> Sequence[int]:
-    return () if tensor.quantization.zeroPoint is None else tensor.quantization.zeroPoint
 
 
 def quantized_activations(tree: Any) -> Iterator[Any]:
@@ -109,7 +86,7 @@ def quantized_activations(tree: Any) -> Iterator[Any]:
     for graph in tree.subgraphs:
         for tensor in graph.tensors:
             scales = None if tensor.quantization is None else tensor.quantization.scale
-            is_integer = flatbuffer.dtype_names()[tensor.type] in QUANTIZED
+            is_integer = flatbuffer.dtype(tensor) in QUANTIZED
             if is_integer and scales is not None and not flatbuffer.is_constant(tree, tensor):
                 yield tensor
 

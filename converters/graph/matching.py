@@ -1,4 +1,4 @@
-"""Which operator of a quantized model is which of the float one, whoever quantized it."""
+"""Matches the operators of a float and a quantized model, whatever tool quantized it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 from edgeq.converters.graph import layers
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
-
-_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
+from edgeq.tflite.operators import CONVERTING
 
 _Keyed = Sequence[tuple[int, tuple[Any, ...]]]
 
@@ -19,7 +18,7 @@ def match_operators(real: Any, made: Any) -> dict[int, int]:
     """Position of an operator in the float model to its position in the quantized one.
 
     Layers with weights have to be the same in both, in the same order. Between them operators
-    match by type, output shape and fused activation; what a tool added or removed matches nothing.
+    match by type, output shape and fused activation; operators that a tool added match nothing.
 
     Raises:
         DataError: these are two different models; names the first layer that differs.
@@ -67,7 +66,7 @@ def _keyed(tree: Any) -> _Keyed:
     return [
         (position, _key(tree, operator))
         for position, operator in enumerate(tree.subgraphs[0].operators)
-        if flatbuffer.operator_name(tree, operator) not in _CONVERTING
+        if flatbuffer.operator_name(tree, operator) not in CONVERTING
     ]
 
 
@@ -87,19 +86,18 @@ def require_same_layers(real: Any, made: Any) -> None:
 
 
 def _require_same(ours: Sequence[layers.Layer], theirs: Sequence[layers.Layer]) -> None:
+    def show(layer: layers.Layer) -> str:
+        shape = "x".join(map(str, layer.filter_shape))
+        return f"{layer.output.split(';')[0]!r} ({layer.name} {shape})"
+
     for number, (own, other) in enumerate(zip(ours, theirs, strict=False), 1):
         if (own.name, own.filter_shape) != (other.name, other.filter_shape):
             raise DataError(
-                f"These are two different models: layer {number} with weights is {_show(own)} in "
-                f"the float one and {_show(other)} in the other."
+                f"These are two different models: layer {number} with weights is {show(own)} in "
+                f"the float one and {show(other)} in the other."
             )
     if len(ours) != len(theirs):
         raise DataError(
             f"These are two different models: the float one has {len(ours)} layers with weights, "
             f"the other {len(theirs)}."
         )
-
-
-def _show(layer: layers.Layer) -> str:
-    shape = "x".join(map(str, layer.filter_shape))
-    return f"{layer.output.split(';')[0]!r} ({layer.name} {shape})"

@@ -1,9 +1,9 @@
 """Mixed precision: some operators of an INT8 model with INT16 activations, or in float.
 
-TensorFlow Lite's quantizer makes a whole model INT8, or a whole model 16x8; told to leave an
-operator in float, it does so for some kinds and for others not. But every quantization of a model
-keeps the operators of the float model in their order. So an operator can take the place of its
-INT8 twin, with QUANTIZE and DEQUANTIZE where two precisions meet.
+TensorFlow Lite's quantizer makes a whole model INT8, or a whole model 16x8; it can
+leave operators of some kinds in float, but not of others. Every quantization of a model keeps the
+operators of the float model in their order, so an operator can take the place of its INT8 twin,
+with QUANTIZE and DEQUANTIZE where two precisions meet.
 """
 
 from __future__ import annotations
@@ -16,18 +16,8 @@ import numpy as np
 
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING, reading_version
 
-# Of QUANTIZE and DEQUANTIZE by what they read, from TensorFlow's op_version.cc. Its
-# runtime_version.cc dates those that read INT16 to the releases of the common 16x8 kernels.
-_VERSIONS = {
-    ("QUANTIZE", "float32"): 1,
-    ("QUANTIZE", "int8"): 2,
-    ("QUANTIZE", "int16"): 2,
-    ("DEQUANTIZE", "int8"): 2,
-    ("DEQUANTIZE", "uint8"): 1,
-    ("DEQUANTIZE", "int16"): 3,
-}
-_CONVERTING = ("QUANTIZE", "DEQUANTIZE")
 _OLDEST_RUNTIME = "2.6.0"  # of INT16, see `schemes`
 
 
@@ -37,7 +27,7 @@ def mix_in(
     """Replace operators of a quantized model by those of the same model in another precision.
 
     Args:
-        base: the flatbuffer to change, INT8 but for earlier replacements.
+        base: the flatbuffer to change, INT8 except for earlier replacements.
         twin: the flatbuffer with the operators to put in.
         precision: of those operators' activations, "int16" or "float32".
         source: the float model that both come from.
@@ -101,12 +91,18 @@ class _Splice:
             else:
                 self._operators.append(self._resolve(operator))
             number += 1
-        self._graph.operators = self._operators
-        self._drop_unread()
+        read = set(self._ends)
+        kept = []
+        for operator in reversed(self._operators):
+            is_read = read & set(flatbuffer.indices(operator.outputs))
+            if is_read or not _converts(self._tree, operator):  # nobody reads some conversions
+                read |= set(flatbuffer.indices(operator.inputs))
+                kept.append(operator)
+        self._graph.operators = kept[::-1]
 
     def _name(self, index: int) -> str:
-        """Of a tensor of the twin, which keeps the float model's names."""
-        return flatbuffer.text(self._twin_graph.tensors[index].name)
+        """The name of a tensor of the twin, which keeps the float model's names."""
+        return flatbuffer.tensor_name(self._twin_graph, index)
 
     def _replace(self, ours: Any, theirs: Any) -> None:
         """Put the twin's operator in, and behind it copies in the precision of ours."""
@@ -121,7 +117,7 @@ class _Splice:
         pairs = list(
             zip(flatbuffer.indices(ours.outputs), flatbuffer.indices(theirs.outputs), strict=True)
         )
-        end_names = {flatbuffer.text(self._graph.tensors[index].name) for index in self._ends}
+        end_names = {flatbuffer.tensor_name(self._graph, index) for index in self._ends}
         results = []
         for own, other in pairs:
             name, is_same = self._name(other), self._is_same(own, other)
@@ -151,7 +147,7 @@ class _Splice:
             )
 
     def _input(self, index: int) -> int:
-        """Where an operator of the twin finds what it reads, converted if need be."""
+        """The tensor of the base that an operator of the twin reads, converted if necessary."""
         if index < 0:
             return index
         tensor = self._twin_graph.tensors[index]
@@ -167,7 +163,7 @@ class _Splice:
         return made
 
     def _source(self, index: int) -> int:
-        """What a tensor of the twin was converted from, through any number of conversions."""
+        """The tensor of the twin that one was converted from, through any number of conversions."""
         maker = self._makers.get(index)
         while maker is not None and _converts(self._twin, maker):
             index = flatbuffer.indices(maker.inputs)[0]
@@ -175,7 +171,7 @@ class _Splice:
         return index
 
     def _is_same(self, own: int, other: int) -> bool:
-        """Whether a tensor of the base holds just what one of the twin does."""
+        """Whether a tensor of the base holds the same values as one of the twin."""
         ours = flatbuffer.tensor_spec(self._graph.tensors[own], "")
         theirs = flatbuffer.tensor_spec(self._twin_graph.tensors[other], "")
         if ours.dtype != theirs.dtype:
@@ -185,10 +181,8 @@ class _Splice:
 
     def _rewire(self, operator: Any) -> None:
         """A conversion reads the original where it can: each rounding loses."""
-        source, target = (
-            flatbuffer.indices(operator.inputs)[0],
-            flatbuffer.indices(operator.outputs)[0],
-        )
+        (source,) = flatbuffer.indices(operator.inputs)
+        (target,) = flatbuffer.indices(operator.outputs)
         original = self._original.get(source)
         if original is None or self._dtype(target) == "uint8":
             self._operators.append(operator)  # to UINT8 there is a kernel from INT8 only
@@ -213,26 +207,26 @@ class _Splice:
 
     def _resolve(self, operator: Any) -> Any:
         """An operator that stays; a float one reads a float result itself, not its copy."""
-        inputs = flatbuffer.indices(operator.inputs)
-        seen = [
-            self._original[index]
-            if index in self._original and self._dtype(index) == self._precision
-            else index
-            for index in inputs
-        ]
-        operator.inputs = np.array(seen, "i4")
+        operator.inputs = np.array(
+            [
+                self._original.get(index, index)
+                if index >= 0 and self._dtype(index) == self._precision
+                else index
+                for index in flatbuffer.indices(operator.inputs)
+            ],
+            "i4",
+        )
         return operator
 
     def _convert(self, source: int, target: int) -> None:
         name = "DEQUANTIZE" if self._dtype(target) == "float32" else "QUANTIZE"
-        operator = flatbuffer.schema().OperatorT()
-        version = _VERSIONS[name, self._dtype(source)]
-        operator.opcodeIndex = flatbuffer.add_opcode(self._tree, name, version)
-        operator.inputs, operator.outputs = np.array([source], "i4"), np.array([target], "i4")
-        self._operators.append(operator)
+        version = reading_version(name, self._dtype(source))
+        self._operators.append(
+            flatbuffer.make_operator(self._tree, name, [source], [target], version=version)
+        )
 
     def _dtype(self, index: int) -> str:
-        return flatbuffer.dtype_names()[self._graph.tensors[index].type]
+        return flatbuffer.dtype(self._graph.tensors[index])
 
     def _adopt(self, index: int, name: str) -> int:
         """A tensor of the twin in the base."""
@@ -244,17 +238,6 @@ class _Splice:
             tensor.buffer = flatbuffer.add_buffer(self._tree, values)
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
-
-    def _drop_unread(self) -> None:
-        """Remove the copies that nobody reads."""
-        read = set(self._ends)
-        kept = []
-        for operator in reversed(self._operators):
-            is_read = read & set(flatbuffer.indices(operator.outputs))
-            if is_read or not _converts(self._tree, operator):
-                read |= set(flatbuffer.indices(operator.inputs))
-                kept.append(operator)
-        self._graph.operators = kept[::-1]
 
 
 def _computing(tree: Any) -> list[Any]:
@@ -288,7 +271,7 @@ def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
 
 
 def _converts(tree: Any, operator: Any) -> bool:
-    return flatbuffer.operator_name(tree, operator) in _CONVERTING
+    return flatbuffer.operator_name(tree, operator) in CONVERTING
 
 
 def _entries(tree: Any) -> list[int]:

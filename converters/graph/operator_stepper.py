@@ -1,7 +1,7 @@
 """Running a flatbuffer one operator at a time, over a group of samples at once.
 
-Each operator becomes a model of its own, so the real kernels do the work, and between two of them
-the caller may look at every tensor, or change the weights of what comes next. A tensor lives until
+Each operator becomes a separate model, so the real kernels do the work, and between two of them the
+caller may look at every tensor, or change the weights of the next operator. A tensor is kept until
 its last reader has run.
 """
 
@@ -30,14 +30,21 @@ class Stepper:
 
     Attributes:
         position: of the operator that runs next.
-        values: tensor index to [samples, ...] with the tensor's own shape and dtype, of those
-            that are still to be read.
+        values: tensor index to [samples, ...] with the tensor's own shape and dtype, of tensors
+            that a later operator reads.
     """
 
     def __init__(self, tree: Any, inputs: Mapping[str, Array], threads: int = 1):
         self.tree, self.graph, self._threads = tree, tree.subgraphs[0], threads
         self.position, self.values = 0, dict[int, Array]()
-        self._last = _last_readers(self.graph)
+        operators = self.graph.operators
+        # Tensor index to the position of the operator that reads it last; outputs are kept.
+        self._last = {
+            index: position
+            for position, operator in enumerate(operators)
+            for index in flatbuffer.indices(operator.inputs)
+        }
+        self._last |= dict.fromkeys(flatbuffer.indices(self.graph.outputs), len(operators))
         specs, _ = flatbuffer.interface(tree)
         for index, spec in zip(flatbuffer.indices(self.graph.inputs), specs, strict=True):
             self.values[index] = quantmath.quantize(inputs[spec.name], spec)
@@ -55,9 +62,9 @@ class Stepper:
             RuntimeError, ValueError: the interpreter refused it.
         """
         operator = self.graph.operators[self.position]
-        wanted = flatbuffer.indices(operator.outputs)
+        returned = flatbuffer.indices(operator.outputs)
         results = run_operators(
-            self.tree, [operator], wanted, self.values, self.count, self._threads
+            self.tree, [operator], returned, self.values, self.count, self._threads
         )
         self.values.update(results)
         for index in {*flatbuffer.indices(operator.inputs), *results}:
@@ -76,20 +83,10 @@ class Stepper:
         return np.asarray(quantmath.dequantize(self.values[index], spec), np.float32)
 
 
-def _last_readers(graph: Any) -> dict[int, int]:
-    """Tensor index to the position of the operator that reads it last; outputs are kept."""
-    last = {}
-    for position, operator in enumerate(graph.operators):
-        for index in flatbuffer.indices(operator.inputs):
-            last[index] = position
-    end = len(graph.operators)
-    return {**last, **dict.fromkeys(flatbuffer.indices(graph.outputs), end)}
-
-
 def run_operators(
     tree: Any,
     operators: Sequence[Any],
-    wanted: Sequence[int],
+    returned: Sequence[int],
     values: Mapping[int, Array],
     count: int,
     threads: int = 1,
@@ -97,13 +94,13 @@ def run_operators(
     """Run some operators alone, one after the other.
 
     Args:
-        wanted: tensors that they compute.
+        returned: tensors that they compute.
         values: index of each tensor that they read and do not compute, to [count, ...].
 
     Returns:
-        Index of each wanted tensor to [count, ...].
+        Index of each returned tensor to [count, ...].
     """
-    content, inputs = isolate(tree, operators, wanted)
+    content, inputs = isolate(tree, operators, returned)
     tensors = tree.subgraphs[0].tensors
     has_state = any(
         index >= 0 and tensors[index].isVariable
@@ -121,9 +118,9 @@ def run_operators(
         for own, index in zip(own_inputs, inputs, strict=True):
             interpreter.set_tensor(own, values[index][number])
         if has_state:
-            interpreter.reset_all_variables()  # no sample depends on the one before
+            interpreter.reset_all_variables()  # no sample depends on the previous one
         interpreter.invoke()
-        for own, index in zip(own_outputs, wanted, strict=True):
+        for own, index in zip(own_outputs, returned, strict=True):
             view = interpreter.tensor(own)()
             if number == 0:
                 results[index] = np.empty((count, *view.shape), view.dtype)
@@ -133,12 +130,12 @@ def run_operators(
 
 
 def isolate(
-    tree: Any, operators: Sequence[Any], wanted: Sequence[int]
+    tree: Any, operators: Sequence[Any], returned: Sequence[int]
 ) -> tuple[bytes, tuple[int, ...]]:
-    """Some operators as a model of their own.
+    """Some operators as a separate model.
 
     Args:
-        wanted: tensors that they compute; the new model's outputs.
+        returned: tensors that they compute; the new model's outputs.
 
     Returns:
         The flatbuffer, and the tensors of the whole model that are its inputs.
@@ -157,10 +154,21 @@ def isolate(
         for index in (*inputs, *outputs, *between):
             if index not in place:
                 place[index] = len(own.tensors)
-                own.tensors.append(_copy_tensor(tree, graph.tensors[index], alone))
+                tensor = copy.copy(graph.tensors[index])
+                own.tensors.append(tensor)
+                if flatbuffer.is_constant(tree, tensor):
+                    alone.buffers.append(tree.buffers[tensor.buffer])
+                    tensor.buffer = len(alone.buffers) - 1
+                else:
+                    tensor.buffer = 0
         for index in inputs:
-            if index >= 0 and not _is_own(tree, graph.tensors[index]):
-                computed.update({} if index in made else {index: None})
+            is_fed = index >= 0 and not graph.tensors[index].isVariable
+            if (
+                is_fed
+                and index not in made
+                and not flatbuffer.is_constant(tree, graph.tensors[index])
+            ):
+                computed[index] = None
         made.update(outputs)
         moved = copy.copy(operator)
         moved.inputs = np.array([place[index] for index in inputs], np.int32)
@@ -169,19 +177,5 @@ def isolate(
             moved.intermediates = np.array([place[index] for index in between], np.int32)
         own.operators.append(moved)
     own.inputs = np.array([place[index] for index in computed], np.int32)
-    own.outputs = np.array([place[index] for index in wanted], np.int32)
+    own.outputs = np.array([place[index] for index in returned], np.int32)
     return flatbuffer.serialize(alone), tuple(computed)
-
-
-def _is_own(tree: Any, tensor: Any) -> bool:
-    """Whether an operator needs nobody to give it this input: a constant, or its own state."""
-    return bool(flatbuffer.is_constant(tree, tensor) or tensor.isVariable)
-
-
-def _copy_tensor(tree: Any, tensor: Any, alone: Any) -> Any:
-    made = copy.copy(tensor)
-    made.buffer = 0
-    if flatbuffer.is_constant(tree, tensor):
-        alone.buffers.append(tree.buffers[tensor.buffer])
-        made.buffer = len(alone.buffers) - 1
-    return made

@@ -12,7 +12,7 @@ _STABLEHLO_FLAG = b"keep_stablehlo_constant"
 
 
 def replace_half_used_splits(tree: Any) -> int:
-    """Turn each SPLIT of which a part is never read into one SLICE per part that is.
+    """Replace each SPLIT with unread parts by one SLICE for each part that is read.
 
     TensorFlow Lite's quantizer gives an unread part no parameters, and then, in some runs and not
     in others, leaves the whole SPLIT in float. The first step of an unrolled LSTM is such a case:
@@ -56,24 +56,17 @@ def _slices(tree: Any, graph: Any, operator: Any, read: set[int]) -> list[Any] |
 
 def _slice(tree: Any, graph: Any, whole: int, part: int, axis: int, start: int) -> Any:
     """SLICE `whole` from `start` along `axis` into `part`; other dimensions are taken whole."""
-    kit = flatbuffer.schema()
-    size = flatbuffer.indices(graph.tensors[part].shape)[axis]
-    rank = len(flatbuffer.indices(graph.tensors[part].shape))
-    begin, sizes = np.zeros(rank, np.int32), np.full(rank, -1, np.int32)
-    begin[axis], sizes[axis] = start, size
-    operator = kit.OperatorT()
-    operator.opcodeIndex = flatbuffer.add_opcode(tree, "SLICE")
-    stem = flatbuffer.text(graph.tensors[part].name)
+    shape = flatbuffer.indices(graph.tensors[part].shape)
+    begin, sizes = np.zeros(len(shape), np.int32), np.full(len(shape), -1, np.int32)
+    begin[axis], sizes[axis] = start, shape[axis]
+    stem = flatbuffer.tensor_name(graph, part)
     inputs = [
         whole,
         flatbuffer.add_constant(tree, graph, f"{stem}/begin", begin),
         flatbuffer.add_constant(tree, graph, f"{stem}/size", sizes),
     ]
-    operator.inputs = np.array(inputs, np.int32)
-    operator.outputs = np.array([part], np.int32)
-    operator.builtinOptionsType = kit.BuiltinOptions.SliceOptions
-    operator.builtinOptions = kit.SliceOptionsT()
-    return operator
+    options = flatbuffer.schema().SliceOptionsT()
+    return flatbuffer.make_operator(tree, "SLICE", inputs, [part], options=options)
 
 
 def drop_stablehlo_flag(content: bytes) -> bytes:

@@ -8,15 +8,13 @@ import numpy as np
 
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, quantmath
-
-# Operators with a hybrid kernel (float activations, INT8 weights), and the axis of their filter
-# that holds the output channels, after the TensorFlow Lite 8-bit quantization specification.
-CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+from edgeq.tflite.operators import CHANNEL_AXIS, reading_version
 
 # Smaller filters stay float, as in TFLiteConverter: little to save, accuracy to lose.
 MIN_ELEMENTS = 1024
 
-_WEIGHTS = 1  # input index of the filter in all of them
+_WEIGHTS = 1  # input index of the filter in all operators of CHANNEL_AXIS
+_WIDENING = reading_version("DEQUANTIZE", "float16")
 
 
 def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
@@ -24,7 +22,7 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
 
     Args:
         content: a float flatbuffer.
-        per_channel: one scale per output channel, else one per tensor.
+        per_channel: one scale per output channel, not one per tensor.
 
     Returns:
         The flatbuffer; operator versions are those of the float model (see `refresh_versions`).
@@ -40,10 +38,8 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
 
 
 def _quantize_filter(tree: Any, graph: Any, operator: Any, axis: int | None) -> None:
-    kit = flatbuffer.schema()
     tensor = graph.tensors[operator.inputs[_WEIGHTS]]
-    is_float = flatbuffer.dtype_names()[tensor.type] == "float32"
-    if not (is_float and flatbuffer.is_constant(tree, tensor)):
+    if not _is_float_constant(tree, tensor):
         return
     values = flatbuffer.constant(tree, tensor).astype(np.float32)
     if values.size < MIN_ELEMENTS:
@@ -51,12 +47,12 @@ def _quantize_filter(tree: Any, graph: Any, operator: Any, axis: int | None) -> 
     quantized, scales = quantmath.quantize_weights(values, axis)
     tensor.type = flatbuffer.dtype_code("int8")
     tensor.buffer = flatbuffer.add_buffer(tree, quantized)
-    tensor.quantization = kit.QuantizationParametersT()
+    tensor.quantization = flatbuffer.schema().QuantizationParametersT()
     tensor.quantization.scale = scales
     tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
     tensor.quantization.quantizedDimension = axis or 0
     if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
-        # An input range rarely lies around zero; the symmetric mode would waste half of it.
+        # Few input ranges are centred on zero; the symmetric mode would waste half of the others.
         operator.builtinOptions.asymmetricQuantizeInputs = True
 
 
@@ -69,7 +65,7 @@ def quantize_fp16(content: bytes) -> bytes:
         QuantizationError: a weight is beyond FP16's largest value, 65504.
     """
     tree = flatbuffer.parse(content, "the float model")
-    opcode = flatbuffer.add_opcode(tree, "DEQUANTIZE", version=3)  # 3 reads FP16
+    flatbuffer.add_opcode(tree, "DEQUANTIZE", _WIDENING)
     for graph in tree.subgraphs:
         widened: dict[int, int] = {}
         added: list[Any] = []
@@ -77,7 +73,7 @@ def quantize_fp16(content: bytes) -> bytes:
             for index in flatbuffer.indices(operator.inputs):
                 is_new = index >= 0 and index not in widened
                 if is_new and _is_float_constant(tree, graph.tensors[index]):
-                    widened[index] = _halve(tree, graph, index, opcode, added)
+                    widened[index] = _halve(tree, graph, index, added)
             operator.inputs = np.array(
                 [widened.get(index, index) for index in flatbuffer.indices(operator.inputs)],
                 np.int32,
@@ -87,13 +83,12 @@ def quantize_fp16(content: bytes) -> bytes:
 
 
 def _is_float_constant(tree: Any, tensor: Any) -> bool:
-    name = flatbuffer.dtype_names()[tensor.type]
-    return name == "float32" and flatbuffer.is_constant(tree, tensor)
+    return flatbuffer.dtype(tensor) == "float32" and flatbuffer.is_constant(tree, tensor)
 
 
-def _halve(tree: Any, graph: Any, index: int, opcode: int, added: list[Any]) -> int:
+def _halve(tree: Any, graph: Any, index: int, added: list[Any]) -> int:
     """Store tensor `index` as FP16; returns the index of the widened tensor."""
-    kit, tensor = flatbuffer.schema(), graph.tensors[index]
+    tensor = graph.tensors[index]
     values = flatbuffer.constant(tree, tensor)
     peak = float(np.max(np.abs(values), initial=0.0))
     if peak > float(np.finfo(np.float16).max):
@@ -101,18 +96,14 @@ def _halve(tree: Any, graph: Any, index: int, opcode: int, added: list[Any]) -> 
             f"Weight {flatbuffer.text(tensor.name)!r} reaches {peak:g}, beyond FP16's 65504.",
             hint="Use --scheme fp32 or dynamic for this model.",
         )
-    wide = kit.TensorT()
-    wide.name, wide.shape, wide.type = tensor.name, tensor.shape, tensor.type
-    wide.buffer = 0  # computed, not stored
+    wide = flatbuffer.add_tensor(graph, tensor.name, tensor.shape, "float32")
     tensor.name = flatbuffer.text(tensor.name) + "_fp16"
     tensor.type = flatbuffer.dtype_code("float16")
     tensor.buffer = flatbuffer.add_buffer(tree, values.astype(np.float16))
-    graph.tensors.append(wide)
-    widen = kit.OperatorT()
-    widen.opcodeIndex = opcode
-    widen.inputs = np.array([index], np.int32)
-    widen.outputs = np.array([len(graph.tensors) - 1], np.int32)
-    widen.builtinOptionsType = kit.BuiltinOptions.DequantizeOptions
-    widen.builtinOptions = kit.DequantizeOptionsT()
-    added.append(widen)
-    return len(graph.tensors) - 1
+    options = flatbuffer.schema().DequantizeOptionsT()
+    added.append(
+        flatbuffer.make_operator(
+            tree, "DEQUANTIZE", [index], [wide], version=_WIDENING, options=options
+        )
+    )
+    return wide

@@ -1,14 +1,14 @@
 """Integer weights that a DEQUANTIZE widens, stored so that every runtime reads them right.
 
 litert-quantizer writes a scale per block of N inputs as `BlockwiseQuantization` details. Kernels
-that do not look there take the integers for something else without a word: a DEQUANTIZE of such a
-tensor gave outputs unrelated to the model's with all kernels of ai-edge-litert 2.3, and of an INT8
-one the process crashed. The same integers and scales are therefore stored as a tensor of one block
-a row, quantized per channel, which every kernel reads right:
+that ignore these misread the integers without an error: with all kernels of ai-edge-litert 2.3, a
+DEQUANTIZE of such a tensor gave outputs unrelated to the model's, and on INT8 the process crashed.
+The same integers and scales are therefore stored as a tensor with one block in each row, quantized
+per channel, which every kernel reads right:
 
     int4 [outputs, inputs] in blocks   ->   int4 [blocks, N] per row -> DEQUANTIZE -> RESHAPE
 
-It also leaves operator versions as they were; a runtime that is too old would then try.
+It also leaves operator versions as they were, so that a runtime that is too old would run the file.
 """
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.tflite import flatbuffer
-
-# DEQUANTIZE by dtype and whether it is per channel: its version and the release that has it, after
-# TensorFlow's tables (op_version.cc, runtime_version.cc).
-_VERSIONS = {
-    ("int8", False): (2, "1.14.0"),
-    ("int8", True): (5, "2.7.0"),
-    ("int4", False): (6, "2.18.0"),
-    ("int4", True): (6, "2.18.0"),
-}
+from edgeq.tflite.operators import first_release, reading_version
 
 
 def prepare(content: bytes) -> bytes:
@@ -40,31 +32,24 @@ def prepare(content: bytes) -> bytes:
             if block_details(tensor) is not None:
                 _store_rows(tree, graph, operator, tensor)
             if flatbuffer.is_constant(tree, tensor):
-                _state_version(tree, operator, tensor)
+                dtype, scales = flatbuffer.dtype(tensor), tensor.quantization.scale
+                version = reading_version("DEQUANTIZE", dtype, per_channel=len(scales) > 1)
+                operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", version)
+                release = first_release("DEQUANTIZE", version)
+                assert release is not None
+                flatbuffer.require_runtime(tree, release)
     return flatbuffer.serialize(tree)
-
-
-def _state_version(tree: Any, operator: Any, tensor: Any) -> None:
-    kind = flatbuffer.dtype_names()[tensor.type], len(tensor.quantization.scale) > 1
-    version, release = _VERSIONS[kind]
-    operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", version)
-    flatbuffer.require_runtime(tree, release)
 
 
 def block_details(tensor: Any) -> Any:
     """The `BlockwiseQuantization` of a tensor, None when it has none."""
     kit = flatbuffer.schema()
-    parameters = tensor.quantization
-    if (
-        parameters is None
-        or parameters.detailsType != kit.QuantizationDetails.BlockwiseQuantization
-    ):
-        return None
-    return parameters.details
+    own, blockwise = tensor.quantization, kit.QuantizationDetails.BlockwiseQuantization
+    return own.details if own is not None and own.detailsType == blockwise else None
 
 
 def _store_rows(tree: Any, graph: Any, operator: Any, tensor: Any) -> None:
-    """Store `tensor` as rows, and reshape what `operator` makes of it."""
+    """Store `tensor` as rows, and reshape the result of `operator`, which reads it."""
     kit = flatbuffer.schema()
     details = block_details(tensor)
     stored = graph.tensors[details.scales]
@@ -77,18 +62,13 @@ def _store_rows(tree: Any, graph: Any, operator: Any, tensor: Any) -> None:
     tensor.quantization.scale = scales
     tensor.quantization.zeroPoint = np.zeros(scales.size, np.int64)
     tensor.quantization.quantizedDimension = 0
-    result = flatbuffer.indices(operator.outputs)[0]
-    wide = kit.TensorT()
-    wide.name = flatbuffer.text(tensor.name) + "_rows"
-    wide.shape, wide.type, wide.buffer = rows, flatbuffer.dtype_code("float32"), 0
-    graph.tensors.append(wide)
-    operator.outputs = np.array([len(graph.tensors) - 1], np.int32)
-    reshape = kit.OperatorT()
-    reshape.opcodeIndex = flatbuffer.add_opcode(tree, "RESHAPE")
-    target = flatbuffer.add_constant(tree, graph, wide.name + "_shape", np.array(shape, np.int32))
-    reshape.inputs = np.array([len(graph.tensors) - 2, target], np.int32)
-    reshape.outputs = np.array([result], np.int32)
-    reshape.builtinOptionsType = kit.BuiltinOptions.ReshapeOptions
-    reshape.builtinOptions = kit.ReshapeOptionsT()
-    reshape.builtinOptions.newShape = np.array(shape, np.int32)
+    (result,) = flatbuffer.indices(operator.outputs)
+    name = flatbuffer.text(tensor.name) + "_rows"
+    wide = flatbuffer.add_tensor(graph, name, rows, "float32")
+    operator.outputs = np.array([wide], np.int32)
+    target = np.array(shape, np.int32)
+    options = kit.ReshapeOptionsT()
+    options.newShape = target
+    inputs = [wide, flatbuffer.add_constant(tree, graph, f"{name}_shape", target)]
+    reshape = flatbuffer.make_operator(tree, "RESHAPE", inputs, [result], options=options)
     graph.operators.insert(graph.operators.index(operator) + 1, reshape)

@@ -1,7 +1,7 @@
-"""Models exported from PyTorch and ONNX, read by a child process of a Python that has them.
+"""Models exported from PyTorch and ONNX, read by a child process.
 
-Their converters bring packages that clash with ours or are large, so the child is a Python of the
-user's choice that runs one self-contained file, and this end needs nothing but that Python.
+Their converters bring packages that are large or clash with ours, so the child may be another
+Python, which the user names; it runs one script of this folder.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.process import ChildProcess
+from edgeq.children.child import Child, warn_of
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
@@ -35,17 +33,18 @@ _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 @dataclass(frozen=True)
 class Framework:
-    """Where a kind of model is read.
+    """How a kind of model is read.
 
     Attributes:
         name: in messages.
-        package: whose presence makes a Python able to.
-        script: the self-contained file that it runs.
-        option: of the command line and, with underscores, of `ConvertOptions`.
-        variable: environment variable that says the same.
-        extra: what pip installs.
-        install: what to do where no Python has the package.
-        simplifier: the file that makes the model simpler before it is lowered.
+        package: that the child's Python must have.
+        script: that the child runs.
+        option: that names the Python: on the command line and, with underscores, in
+            `ConvertOptions`.
+        variable: environment variable with the same meaning.
+        extra: that pip installs.
+        install: the hint if no Python has the package.
+        simplifier: the script that simplifies the model before it is lowered.
     """
 
     name: str
@@ -77,7 +76,7 @@ FRAMEWORKS = {
         "EDGEQ_ONNX_PYTHON",
         "edgeq[onnx]",
         # Its pins exclude those of litert-torch, and Python before 3.12.
-        "Give it an environment of its own: python3.12 -m venv onnx-env && onnx-env/bin/pip "
+        "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
         "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
         "onnxsim_child.py",
     ),
@@ -85,11 +84,11 @@ FRAMEWORKS = {
 
 
 def find_python(kind: str, options: ConvertOptions) -> str:
-    """The Python that reads a kind of model: named by option, by variable, else this one.
+    """The Python that reads a kind of model: named by an option or a variable, or this one.
 
     Raises:
-        UsageError: the named one is not there.
-        MissingExtraError: none is named, and this one cannot.
+        UsageError: the named one cannot be started.
+        MissingExtraError: none is named, and this one does not have the package.
     """
     framework = FRAMEWORKS[kind]
     chosen = getattr(options, framework.option.replace("-", "_"))
@@ -117,13 +116,13 @@ def _missing(framework: Framework, whose: str, hint: str) -> MissingExtraError:
 
 
 def refuse_options(kind: str, options: ConvertOptions) -> None:
-    """Options that this kind of model cannot follow.
+    """Raise for options that do not apply to this kind of model.
 
     Raises:
-        UsageError: the first of them.
+        UsageError: there is one.
     """
     if options.layout not in LAYOUTS:
-        raise UsageError(f"Unknown layout {options.layout!r}; known are {', '.join(LAYOUTS)}.")
+        raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if kind not in FRAMEWORKS:
         if options.layout != "source":
             raise UsageError(
@@ -151,8 +150,8 @@ class ExportedReader:
     Args:
         path: of the model.
         kind: a key of `FRAMEWORKS`.
-        options: name the Python.
-        verbose: pass the framework's own output on.
+        options: may name the Python.
+        verbose: show the framework's own output.
 
     Raises:
         MissingExtraError, UsageError: see `find_python`.
@@ -162,43 +161,34 @@ class ExportedReader:
         self.path, self.kind = path, kind
         self._framework = FRAMEWORKS[kind]
         self._python = find_python(kind, options)
-        script = Path(__file__).with_name(self._framework.script)
+        self._folder = Path()
+        self._inputs: list[str] = []
+        self._outputs: list[str] = []
+        name, script = self._framework.name, Path(__file__).with_name(self._framework.script)
         try:
-            self._process = ChildProcess(
-                self._framework.name,
-                [str(script)],
-                _ENVIRONMENT,
-                verbose=verbose,
-                python=self._python,
+            self._process = FrameworkProcess(
+                name, [str(script)], _ENVIRONMENT, verbose=verbose, python=self._python
             )
         except OSError as error:
             raise UsageError(
                 f"{self._python} cannot be started: {error.strerror or error}."
             ) from error
-        self._folder = Path()
-        self._inputs: list[str] = []
-        self._outputs: list[str] = []
 
     def __enter__(self) -> ExportedReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._process.__exit__(*error)
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
         """Read and lower with fixed shapes.
 
         Raises:
-            MissingExtraError: the Python has not what it takes.
-            SourceError: the file cannot be read, holds code, names files elsewhere, is quantized,
-                or was exported for training.
+            MissingExtraError: the Python does not have the packages.
+            SourceError: the file cannot be read, holds code, names files in other folders, is
+                quantized, or was exported for training.
             LoweringError: the framework's converter refused it.
-            UsageError: a shape that is missing or does not fit.
+            UsageError: a shape is missing or does not fit.
         """
         self._folder = folder
         read = self._load(options)
@@ -239,7 +229,7 @@ class ExportedReader:
         return replace(model, notes=tuple(notes))
 
     def _load(self, options: ConvertOptions) -> dict[str, Any]:
-        """Have the child read the file, of which nothing may lead elsewhere."""
+        """Have the child read the file, after a check for code and for other files it names."""
         if self.kind == "onnx":
             onnx_file.refuse_outside(self.path)
         elif not options.trusted:
@@ -252,46 +242,41 @@ class ExportedReader:
                 f"{self._python} does not have ({error.message})",
                 f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
             ) from error
-        launch.warn_of(read["gaps"])
+        warn_of(read["gaps"])
         return dict(read)
 
     def _simplify(self, prepared: Path) -> str | None:
-        """Let the simplifier replace a file, in a process and a folder of its own; why not."""
+        """Replace a file by the simplifier's, made in its own process and folder.
+
+        Returns:
+            Why the simplifier could not do it, None if it could.
+        """
         assert self._framework.simplifier is not None
         script = Path(__file__).with_name(self._framework.simplifier)
         with scratch.folder() as folder:
             made = folder / prepared.name
-            child = launch.start(
-                [str(script), str(prepared), str(made)], folders=[folder], late=True,
-                python=self._python, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, errors="replace",
-            )  # fmt: skip
-            try:
-                printed, _ = child.communicate()
-            finally:
-                child.kill()
-                child.wait()
-            if child.returncode != 0:
-                lines = printed.strip().splitlines() or [f"status {child.returncode}"]
-                return str(lines[-1])[:300]
+            target = [str(script), str(prepared), str(made)]
+            with Child(target, folders=[folder], late=True, python=self._python) as child:
+                if child.wait() != 0:
+                    return child.last_line(f"it {child.ending}")[:300]
             shutil.move(made, prepared)
         return None
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """See `lowering.Reader`; in the layout of the lowered model."""
+        """Outputs of the source, as `lower.Reader.predict`, in the lowered model's layout."""
         given, out = self._folder / "check-in.npz", self._folder / "check-out.npz"
         numbered = {str(self._inputs.index(name)): array for name, array in inputs.items()}
-        np.savez(given, **numbered)  # type: ignore[arg-type]  # the names are none of its own
+        np.savez(given, **numbered)  # type: ignore[arg-type]  # numpy's own arguments have other names
         self._process.call("predict", arrays=str(given), out=out)
         stored = npy.load_all(Path(out))
         return {name: stored[str(i)] for i, name in enumerate(self._outputs)}
 
     def rescaling(self) -> tuple[float, float] | None:
-        """None: exported graphs do not name their layers by what they are for."""
+        """None: exported graphs do not show which layers rescale."""
         return None
 
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
-        """None, as `rescaling`."""
+        """None: exported graphs do not show which layers normalize."""
         return None
 
 
@@ -304,7 +289,7 @@ def fix_shapes(
         declared: by input name, -1 where dynamic.
 
     Raises:
-        UsageError: a size is asked for that the model fixes otherwise, or is missing.
+        UsageError: a size is missing, or contradicts one that the model fixes.
     """
     asked = check_shapes(options, declared)
     fixed = {}
@@ -331,13 +316,13 @@ def fix_shapes(
 
 
 def find_moves(options: ConvertOptions, shapes: dict[str, tuple[int, ...]]) -> list[int]:
-    """Positions of the inputs whose second dimension goes last: images with channels first.
+    """Positions of the inputs whose second dimension moves to the end: images, channels first.
 
     Args:
         shapes: by input name, in the source's layout.
 
     Raises:
-        UsageError: --layout nhwc, and there is none.
+        UsageError: --layout nhwc is given, and there are none.
     """
     if options.layout == "source":
         return []
@@ -366,13 +351,13 @@ def describe_layout(
     moved_inputs: Sequence[str],
     moved_outputs: Sequence[str],
 ) -> list[str]:
-    """What a user must know about the order of dimensions, a line for each image.
+    """Notes on the order of dimensions, one for each image.
 
     Args:
         model: as lowered.
         shapes: of the source's inputs.
-        moved_inputs: those with channels last that have them first in the source.
-        moved_outputs: likewise.
+        moved_inputs: names of inputs with channels last that are first in the source.
+        moved_outputs: names of such outputs.
     """
     notes = []
     for spec in model.inputs:

@@ -1,7 +1,7 @@
-"""Read model files with the framework that can: Keras 3, else tf_keras, or TensorFlow itself.
+"""Read model files with Keras 3, with tf_keras, or with TensorFlow itself, in the child process.
 
-Runs in the child process only. Loading a model file must never run code that came with it: what
-the file holds is checked before a framework opens it (`safe_reading`), unless the user trusts it.
+Loading a model file must never run code from it: its content is checked before a framework opens it
+(`safe_reading`), unless the user trusts it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
-from edgeq.converters.safe_reading.keras_names import REFUSED
-from edgeq.converters.training.learned_ranges import PACKAGE
+from edgeq.converters.safe_reading.keras_names import QAT_PREFIX, REFUSED
 from edgeq.errors import SourceError, UsageError
 from edgeq.tflite import flatbuffer
 
@@ -40,21 +39,33 @@ def load(
     trusted: bool = False,
     signature: str | None = None,
 ) -> Loaded:
-    """A live model from a file.
+    """Load a model from a file.
 
     Args:
-        kind: "keras", "h5" or "saved_model", as `source.identify` found it.
+        path: file or folder.
+        kind: "keras", "h5" or "saved_model", from `model_kinds.identify`.
         custom_objects: "module:NAME" each.
-        trusted: run code that the file carries (Lambda layers).
-        signature: of a SavedModel with several.
+        trusted: run code that the file holds (Lambda layers).
+        signature: name, if a SavedModel has several.
 
     Raises:
-        SourceError: damaged, untrusted, or with layers nobody can load.
+        SourceError: the file is damaged, untrusted, or has layers that cannot be loaded.
         UsageError: a custom object or signature that does not exist.
     """
-    objects = dict(_import_object(text) for text in custom_objects)
-    objects = {**_registered_objects(), **objects}
-    known = frozenset(name for name, item in objects.items() if not _is_refused(name, item))
+    named = dict(_import_object(text) for text in custom_objects)
+    # The modules of the user's objects may have registered others.
+    objects = {
+        name: item
+        for package in _KERAS
+        if package in sys.modules
+        for name, item in sys.modules[package].saving.get_custom_objects().items()
+        if not _is_of_keras(item)
+    }
+    objects.update(named)
+    # Naming an object of Keras itself that no file may hold does not allow it.
+    known = frozenset(
+        name for name, item in objects.items() if not (name in REFUSED and _is_of_keras(item))
+    )
     if kind == "saved_model":
         return _load_saved_model(path, objects, known, trusted=trusted, signature=signature)
     file = keras_file.read(path, kind)
@@ -75,28 +86,8 @@ def _import_object(text: str) -> tuple[str, Any]:
         ) from error
 
 
-def _registered_objects() -> dict[str, Any]:
-    """What the modules of the user's objects have registered, besides those that were named."""
-    registered = [
-        sys.modules[package].saving.get_custom_objects()
-        for package in _KERAS
-        if package in sys.modules
-    ]
-    return {
-        name: item
-        for objects in registered
-        for name, item in objects.items()
-        if not _is_of_keras(item)
-    }
-
-
 def _is_of_keras(item: Any) -> bool:
     return str(getattr(item, "__module__", "")).partition(".")[0] in _KERAS
-
-
-def _is_refused(name: str, item: Any) -> bool:
-    """Whether an object is one of Keras' own that no file may hold: naming it does not help."""
-    return name in REFUSED and _is_of_keras(item)
 
 
 # ---------------------------------------------------------------- Keras files
@@ -105,7 +96,7 @@ def _is_refused(name: str, item: Any) -> bool:
 def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trusted: bool) -> Loaded:
     import keras
 
-    if PACKAGE in json.dumps(file.config):
+    if QAT_PREFIX in json.dumps(file.config):
         importlib.import_module("edgeq.converters.training.qat_layers")  # registers them with Keras
     try:
         model = keras.models.load_model(
@@ -129,10 +120,10 @@ def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
 
 
 def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trusted: bool) -> Loaded:
-    """A `.keras` file from a newer Keras, without arguments that this one does not know yet.
+    """Load a `.keras` file from a newer Keras without the arguments that this Keras does not know.
 
-    Only those left at None or False, and their companions, are dropped: a new feature that the
-    model does not use.
+    Only arguments with the value None or False are dropped, and those that belong to them: new
+    features that the model does not use.
     """
     import keras
 
@@ -166,7 +157,7 @@ def _without_unknown(value: Any) -> Any:
     if known is not None and isinstance(kept.get("config"), dict):
         config = kept["config"]
         off = [key for key in config if key not in known and config[key] in (None, False)]
-        # renorm=False takes renorm_momentum=0.99 along
+        # such as renorm_momentum=0.99, which belongs to renorm=False
         companions = tuple(f"{key}_" for key in off)
         kept["config"] = {
             key: item
@@ -177,7 +168,7 @@ def _without_unknown(value: Any) -> Any:
 
 
 def _known_arguments(module: str, name: str) -> set[str] | None:
-    """Constructor arguments of a class of this Keras, None when it is not one of Keras' own."""
+    """Constructor arguments of a class of this Keras, None when it is another class."""
     import keras
 
     if not module.startswith("keras.") or module.count(".") != 1:
@@ -217,7 +208,7 @@ def _load_with_tf_keras(
 
 
 def _reason(error: Exception) -> str:
-    """The telling part of a Keras error, which buries it under the layer's whole config."""
+    """The reason in a Keras error, which also holds the layer's whole config."""
     text = str(error)
     unknown = re.search(r"Unrecognized keyword arguments passed to (\w+): \{'(\w+)'", text)
     if unknown:
@@ -278,7 +269,7 @@ def _load_saved_model(
 
 
 def _metadata(path: Path, message: Any) -> list[str]:
-    """The JSON of each Keras object, from the places where tf_keras looks for it."""
+    """The JSON of each Keras object, from the places where tf_keras reads it."""
     from google.protobuf.message import DecodeError
     from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 
@@ -310,7 +301,7 @@ def _choose_signature(path: Path, signatures: Any, wanted: str | None) -> Any:
 
 
 def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
-    """Scale and offset that a single-input model applies first; None when it shows none."""
+    """Scale and offset that a single-input model applies first; None if it applies none."""
     if len(loaded.inputs) != 1 or not loaded.layers:
         return None
     for layer in loaded.layers:
@@ -318,13 +309,13 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
         if kind == "Rescaling" and np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0:
             return float(layer.scale), float(layer.offset)
         if kind == "Normalization":
-            return None  # what it learned is compared in `batch_statistics`
+            return None  # `batch_statistics` compares what it learned
         if getattr(layer, "weights", None) and kind not in ("Sequential", "Functional"):
             break
     return None
 
 
-_STATISTIC_ROWS = 50_000  # values per channel, enough for a mean and a spread
+_STATISTIC_ROWS = 50_000  # values per channel, enough for a mean and a standard deviation
 _TINY = 1e-7  # keras.backend.epsilon(), which Normalization adds
 _LEARNED = {
     "BatchNormalization": ("moving_mean", "moving_variance"),
@@ -333,15 +324,15 @@ _LEARNED = {
 
 
 def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | None:
-    """How the data looks to the normalization layer that runs first, against what training saw.
+    """Compare the data at the normalization layer that runs first with its training data.
 
     Args:
+        loaded: the model.
         arrays: input name to [batch, ...], preprocessed.
 
     Returns:
-        Median over channels of observed / stored standard deviation, and of the shift of the
-        mean in stored standard deviations; None without such a layer, and for one that was never
-        trained.
+        Median over channels of observed / stored standard deviation, and of the shift of the mean
+        in stored standard deviations; None without such a layer, and if it was never trained.
     """
     found = _first_normalized(loaded, arrays)
     if found is None:
@@ -361,13 +352,13 @@ def batch_statistics(loaded: Loaded, arrays: Arrays) -> tuple[float, float] | No
 
 
 class _SeenError(Exception):
-    """Ends the run of a model whose later layers nobody needs."""
+    """Ends the run of a model after the layer that was searched."""
 
 
 def _first_normalized(loaded: Loaded, arrays: Arrays) -> tuple[Any, NDArray[Any]] | None:
-    """The normalization that runs first, wherever it is nested, and what flows into it.
+    """The normalization layer that runs first, at any depth, and its input.
 
-    The model runs once, eagerly, as far as that layer.
+    The model runs once, eagerly, up to that layer.
     """
     seen: list[tuple[Any, NDArray[Any]]] = []
 

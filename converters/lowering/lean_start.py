@@ -1,31 +1,30 @@
 """Start the TensorFlow child; its argument is the descriptor for replies.
 
-Half of a conversion of a small model is TensorFlow's import. Much of that is the garbage
-collector, which walks through hundreds of thousands of new, lasting objects again and again, and
-Keras's optional wrappers for scikit-learn. Neither is needed: the process lives for one conversion
-and frees its arrays without a collector, and import takes half the time.
+TensorFlow's import takes half the time of converting a small model. Much of that time goes to the
+garbage collector, which examines hundreds of thousands of new objects again and again, and to
+Keras's optional wrappers for scikit-learn. Without both, the import takes half the time. The
+process ends after one conversion and frees its arrays without a collector.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import sys
 from collections.abc import Iterator
 
-from edgeq.children import sandbox
+from edgeq.children import sandbox, serving
 
-# Keras looks whether these are there, and imports them if so; edgeq uses no part of them.
+# Keras imports these if they are installed; edgeq uses no part of them.
 _OPTIONAL = ("sklearn", "jax", "torch")
 
 
 @contextlib.contextmanager
 def hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Packages that seem not to be installed; the user's custom objects may import them later."""
+    """Hide installed packages; the user's custom objects may import them later."""
     absent = [name for name in names if name not in sys.modules]
     for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]  # how Python marks "not there"
+        sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a missing module
     try:
         yield
     finally:
@@ -39,5 +38,4 @@ def main() -> None:
     with hidden(_OPTIONAL):
         from edgeq.converters.lowering import tensorflow_worker
     gaps = sandbox.confine_as_planned()
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as channel:
-        tensorflow_worker.serve(sys.stdin, channel, gaps)
+    serving.serve(tensorflow_worker.Session(gaps), int(sys.argv[1]), "QuantizationError")

@@ -1,4 +1,4 @@
-"""A model that lives in the caller's process: `edgeq.convert(keras_model)`."""
+"""A model in the caller's process: `edgeq.convert(keras_model)`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class LiveReader:
     """A `keras.Model`, a tf_keras model or a concrete function.
 
     Args:
-        model: the live object; left as it was found.
+        model: the live object; it is not changed.
 
     Raises:
-        LoweringError: none of these.
+        LoweringError: it is something else.
     """
 
     kind = "python"
@@ -36,7 +36,7 @@ class LiveReader:
         inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
         traced, unrolled = tensorflow_lowering.trace(self._loaded, inputs)
         content = tensorflow_lowering.lower(traced)
-        # A live object has no bytes; what it computes is in the lowered model.
+        # A live object has no file; the digest is that of the lowered model.
         digest = hashlib.sha256(content).hexdigest()
         return finish(
             content,
@@ -51,13 +51,13 @@ class LiveReader:
         )
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """See `lowering.Reader`."""
+        """Outputs of the model, name to [batch, ...]."""
         return tensorflow_lowering.predict(self._loaded, inputs)
 
     def rescaling(self) -> tuple[float, float] | None:
-        """See `lowering.Reader`."""
+        """Scale and offset of the first layer, from `frameworks.first_rescaling`."""
         return frameworks.first_rescaling(self._loaded)
 
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
-        """See `lowering.Reader`."""
+        """The comparison of `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._loaded, inputs)

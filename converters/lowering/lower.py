@@ -1,4 +1,4 @@
-"""From a source model to a checked float `.tflite`: the value everything later works on."""
+"""From a source model to a checked float `.tflite`, the input of all later steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.framing import read_sample, write_sample
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.children.child import warn_of
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
@@ -25,27 +25,27 @@ Arrays = Mapping[str, NDArray[Any]]
 # Sums in another order differ by about 1e-6 of the largest value; another function, by far more.
 MAX_DEVIATION = 1e-3
 
-# Where activations are rounded, such a difference tips a few of them by a whole step, and single
-# outputs with them; so these are compared as a whole: 26 dB.
+# If activations are rounded, such a difference changes a few of them by a whole step, and single
+# outputs with them; so the outputs are compared as a whole: 26 dB.
 MAX_ROUNDED_DEVIATION = 0.05
 
 
 class Reader(Protocol):
-    """A source model that can be lowered, and asked for its own outputs."""
+    """A source model that can be lowered, and that computes its own outputs."""
 
     kind: str
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
-        """The float `.tflite` in `folder`."""
+        """Lower to a float `.tflite` in `folder`."""
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """The source model's outputs, name to [batch, ...]."""
 
     def rescaling(self) -> tuple[float, float] | None:
-        """See `frameworks.first_rescaling`."""
+        """Scale and offset of the first layer, see `frameworks.first_rescaling`."""
 
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
-        """See `frameworks.batch_statistics`."""
+        """Inputs compared with training data, see `frameworks.batch_statistics`."""
 
 
 class FileReader:
@@ -66,7 +66,7 @@ class FileReader:
         """Read, trace and lower.
 
         Raises:
-            SourceError, LoweringError, UsageError: see `frameworks.load` and `tflite.lower`.
+            SourceError, LoweringError, UsageError: the child refused the model or an option.
         """
         self._folder = folder
         read = self._process.call(
@@ -77,7 +77,7 @@ class FileReader:
             trusted=options.trusted,
             signature=options.signature,
         )
-        launch.warn_of(read["gaps"])
+        warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)
@@ -101,7 +101,7 @@ class FileReader:
         )
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """See `Reader`."""
+        """Outputs of the model, name to [batch, ...]."""
         out = self._folder / "check-out.bin"
         self._process.call("predict", arrays=self._write(inputs), out=out)
         with out.open("rb") as stream:
@@ -110,11 +110,11 @@ class FileReader:
         return dict(zip(self._output_names, arrays, strict=True))
 
     def rescaling(self) -> tuple[float, float] | None:
-        """See `Reader`."""
+        """Scale and offset of the first layer, which `lower` has read."""
         return self._rescaling
 
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
-        """See `Reader`."""
+        """The comparison of `frameworks.batch_statistics`."""
         found = self._process.call("batch_statistics", arrays=self._write(inputs))
         return None if found is None else (found[0], found[1])
 
@@ -142,10 +142,10 @@ def finish(
     unrolled: Sequence[str],
     notes: Sequence[str],
 ) -> FloatModel:
-    """Give a freshly lowered flatbuffer the source's names and write `float.tflite`.
+    """Give a lowered flatbuffer the source's names and write `float.tflite`.
 
     Raises:
-        LoweringError: two outputs are one and the same tensor, which can have one name only.
+        LoweringError: two outputs are the same tensor, which can have one name only.
         SourceError: weights hold NaN or infinity.
     """
     tree = flatbuffer.parse(content, "the lowered model")
@@ -158,7 +158,7 @@ def finish(
             hint="Leave the second one out of the model.",
         )
     # The converter may reorder inputs; they were traced under the names input_0, input_1, ...
-    traced = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]
+    traced = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
     flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
     target = folder / "float.tflite"
@@ -177,11 +177,11 @@ def finish(
 
 
 def adopt(path: Path, options: ConvertOptions) -> FloatModel:
-    """A float `.tflite` from elsewhere as the source.
+    """Take a float `.tflite` of the user as the source.
 
     Raises:
-        SourceError: damaged, already quantized, or with weights that hold NaN or infinity.
-        UsageError: options that only a traced model can follow.
+        SourceError: it is damaged, already quantized, or its weights hold NaN or infinity.
+        UsageError: options that need a model that is traced.
     """
     if options.batch is not None or options.input_shapes:
         raise UsageError(
@@ -207,10 +207,10 @@ def _quantized_tensors(tree: Any) -> list[str]:
         flatbuffer.text(tensor.name)
         for graph in tree.subgraphs
         for tensor in graph.tensors
-        if flatbuffer.dtype_names()[tensor.type] in small
+        if flatbuffer.dtype(tensor) in small
         and (tensor.quantization is not None or flatbuffer.is_constant(tree, tensor))
         and (
-            flatbuffer.dtype_names()[tensor.type] == "float16"
+            flatbuffer.dtype(tensor) == "float16"
             or (tensor.quantization is not None and tensor.quantization.scale is not None)
         )
     ]
@@ -219,13 +219,13 @@ def _quantized_tensors(tree: Any) -> list[str]:
 def check_shapes(
     options: ConvertOptions, declared: Mapping[str, tuple[int, ...]]
 ) -> dict[str, list[int]]:
-    """The whole shapes the user asked for, by input name.
+    """The shapes that the user has set, by input name.
 
     Args:
         declared: the model's own shapes by input name, -1 where dynamic.
 
     Raises:
-        UsageError: an unknown input, or a size that the model fixes otherwise.
+        UsageError: an unknown input, or a size that contradicts one that the model fixes.
     """
     for name, shape in options.input_shapes:
         if name not in declared:
@@ -249,11 +249,15 @@ def check(
     reference: Mapping[str, NDArray[Any]],
     outputs: Mapping[str, NDArray[Any]],
 ) -> FloatModel:
-    """The model with its measured deviation from the source on the check samples.
+    """Compare the float model with its source on the check samples.
 
     Args:
+        model: the float model.
         reference: output name to the source model's values, [samples, ...].
         outputs: output name to the float `.tflite`'s values, same shapes.
+
+    Returns:
+        The model with its deviation.
 
     Raises:
         LoweringError: the two compute different functions.
@@ -262,10 +266,15 @@ def check(
     limit = MAX_ROUNDED_DEVIATION if is_rounded else MAX_DEVIATION
     worst = 0.0
     for name, expected in reference.items():
-        got = outputs[name].reshape(expected.shape).astype(np.float64)
-        deviation = (_whole_deviation if is_rounded else _peak_deviation)(got, expected)
+        differences = outputs[name].reshape(expected.shape).astype(np.float64) - expected
+        if is_rounded:
+            size = float(np.linalg.norm(expected)) or 1.0
+            deviation = float(np.linalg.norm(differences)) / size
+        else:
+            peak = float(np.max(np.abs(expected), initial=0.0)) or 1.0
+            deviation = float(np.max(np.abs(differences), initial=0.0)) / peak
         worst = max(worst, deviation)
-        if not deviation <= limit:  # NaN is a difference, too
+        if not deviation <= limit:  # also for NaN
             raise LoweringError(
                 f"The float .tflite is not the source model: output {name!r} differs by "
                 f"{deviation:.2%} of its largest value on {len(expected)} samples "
@@ -273,18 +282,6 @@ def check(
                 hint="Look for layers that behave differently in training, or random ones.",
             )
     return replace(model, max_deviation=worst)
-
-
-def _peak_deviation(got: NDArray[np.float64], expected: NDArray[Any]) -> float:
-    """The largest difference relative to the largest value."""
-    peak = float(np.max(np.abs(expected), initial=0.0)) or 1.0
-    return float(np.max(np.abs(got - expected), initial=0.0)) / peak
-
-
-def _whole_deviation(got: NDArray[np.float64], expected: NDArray[Any]) -> float:
-    """The root mean square of the differences relative to that of the values."""
-    size = float(np.linalg.norm(expected)) or 1.0
-    return float(np.linalg.norm(got - expected)) / size
 
 
 def random_samples(
@@ -298,10 +295,8 @@ def random_samples(
     random = np.random.default_rng(seed)
 
     def draw(spec: TensorSpec) -> NDArray[Any]:
-        shape = [max(size, 1) for size in spec.shape[1:]]
-        dtype = np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            return random.standard_normal(shape).astype(dtype)
-        return np.zeros(shape, dtype)
+        shape, dtype = [max(size, 1) for size in spec.shape[1:]], np.dtype(spec.dtype)
+        is_float = dtype.kind == "f"
+        return (random.standard_normal(shape) if is_float else np.zeros(shape)).astype(dtype)
 
     return [{spec.name: draw(spec) for spec in inputs} for _ in range(count)]

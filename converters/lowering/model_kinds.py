@@ -1,4 +1,4 @@
-"""What kind of model file this is, told from its content, before any framework is imported."""
+"""The kind of a model file, recognized by its content before any framework is imported."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ _SUPPORTED = (
 # A ModelProto begins with field 1, the version of the format, and has no magic number.
 _ONNX_VERSION_TAG = b"\x08"
 _PICKLE_PROTOCOL_TAG = b"\x80"
+_BEGINNINGS = {
+    ".keras": "a .keras file is a zip",
+    ".h5": "an .h5 file starts with \\x89HDF",
+    ".hdf5": "an .hdf5 file starts with \\x89HDF",
+    ".tflite": "a .tflite file has TFL3 at byte 4",
+    ".pt2": "a .pt2 file is a zip",
+    ".onnx": "an .onnx file starts with \\x08",
+}
 _EXPORT_HINT = (
     "Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
 )
@@ -36,7 +44,7 @@ def identify(path: Path) -> str:
     """The key of `KINDS` for a model file or folder.
 
     Raises:
-        SourceError: missing, empty, unreadable, or none of the kinds.
+        SourceError: it is missing, empty, unreadable, or of another kind.
     """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
@@ -61,8 +69,9 @@ def identify(path: Path) -> str:
         return "onnx"
     if path.suffix.lower() in (".pt", ".pth") and head[:1] == _PICKLE_PROTOCOL_TAG:
         raise SourceError(f"{path} is a pickle of torch.save.", hint=_EXPORT_HINT)
+    expected = _BEGINNINGS.get(path.suffix.lower())
     raise SourceError(
-        f"{path} is not a model: it starts with {head!r}{_expectation(path.suffix.lower())}.",
+        f"{path} is not a model: it starts with {head!r}{f', and {expected}' if expected else ''}.",
         hint=_SUPPORTED,
     )
 
@@ -73,24 +82,10 @@ def _identify_zip(path: Path) -> str:
             names = archive.namelist()
     except ZIP_DAMAGE as error:
         raise SourceError(
-            f"{path} is damaged or cut short: {error}.", hint="Export or copy the model again."
+            f"{path} is damaged or truncated: {error}.", hint="Export or copy the model again."
         ) from error
     if "config.json" in names:
         return "keras"
-    kind = _identify_torch(path, names)
-    if kind is not None:
-        return kind
-    raise SourceError(
-        f"{path} is a zip file, but neither of Keras nor of torch.export.", hint=_SUPPORTED
-    )
-
-
-def _identify_torch(path: Path, names: list[str]) -> str | None:
-    """The kind "torch" for a file of torch.export.save, None for a zip that is not of PyTorch.
-
-    Raises:
-        SourceError: one of the other files PyTorch writes.
-    """
     inside = {name.partition("/")[2] for name in names}
     if "serialized_exported_program.json" in names or "models/model.json" in inside:
         return "torch"
@@ -101,17 +96,7 @@ def _identify_torch(path: Path, names: list[str]) -> str | None:
     elif "data.pkl" in inside:
         what = "a file of torch.save, which holds weights or a pickled module"
     else:
-        return None
+        raise SourceError(
+            f"{path} is a zip file, but neither from Keras nor from torch.export.", hint=_SUPPORTED
+        )
     raise SourceError(f"{path} is {what}.", hint=_EXPORT_HINT)
-
-
-def _expectation(suffix: str) -> str:
-    expected = {
-        ".keras": "a .keras file is a zip",
-        ".h5": "an .h5 file starts with \\x89HDF",
-        ".hdf5": "an .hdf5 file starts with \\x89HDF",
-        ".tflite": "a .tflite file has TFL3 at byte 4",
-        ".pt2": "a .pt2 file is a zip",
-        ".onnx": "an .onnx file starts with \\x08",
-    }.get(suffix)
-    return f", and {expected}" if expected else ""

@@ -1,39 +1,27 @@
-"""ONNX's side of a conversion: one self-contained file, run by a Python that has onnx2tf.
+"""The child that reads and lowers an ONNX model, run by a Python that has onnx2tf.
 
-    python onnx_child.py FD        requests on stdin, replies on descriptor FD, a line of JSON each
-
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
+    python onnx_child.py FD        answers the calls of `Session`, see `serving.py`
 
 It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and of edgeq the sandbox only, which comes with its start: these packages can live
-in an environment of their own. Arrays travel as `.npz` files, named by the position of the input or
+ai-edge-litert), and of edgeq only what the start of the child brings, so these packages can be in
+an environment without edgeq. Arrays travel as `.npz` files, named by the position of the input or
 output in the source model.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+# The start of the child brings these two.
+from edgeq.children.sandbox import confine_as_planned
+from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
-# Two sums in another order differ far less, another axis order far more.
+# Sums in another order differ far less, another order of the axes far more.
 _SAME = 1e-2
 _HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
-
-
-class ChildError(Exception):
-    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
-
-    def __init__(self, kind: str, message: str, hint: str | None = None):
-        super().__init__(message)
-        self.kind, self.hint = kind, hint
 
 
 class Session:
@@ -53,34 +41,33 @@ class Session:
 
         Args:
             path: of the file.
-            trusted: as for the other frameworks; an ONNX file holds no code.
+            trusted: not used, because an ONNX file holds no code.
         """
         try:
             import onnx
             import onnx2tf
             import onnxruntime
         except ImportError as error:
-            raise ChildError("MissingExtraError", str(error)) from error
+            raise CallError("MissingExtraError", str(error)) from error
         gaps = confine_as_planned()
         self.path = path
         try:
             self.model = onnx.load(path)
         except Exception as error:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"{path} is not a whole ONNX model: {_first_line(error)}.",
+                f"{path} is not a whole ONNX model: {first_line(error)}.",
                 "Export it again; weights in files beside it must lie there.",
             ) from error
-        _refuse_quantized(path, self.model)
-        _refuse_other_floats(path, self.model)
+        self._refuse_weights()
         onnxruntime.set_default_logger_severity(3)
         try:
             self.runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"onnxruntime cannot run {path}: {_first_line(error)}.",
-                "The source must run, for edgeq to compare the result with it.",
+                f"onnxruntime cannot run {path}: {first_line(error)}.",
+                "edgeq compares the result with the source, so the source must run.",
             ) from error
         self.inputs = [_describe_input(path, item) for item in self.runtime.get_inputs()]
         return {
@@ -89,8 +76,32 @@ class Session:
             "gaps": gaps,
         }
 
+    def _refuse_weights(self) -> None:
+        """Raise for a quantized model, and for weights that TensorFlow Lite cannot compute with."""
+        import onnx
+
+        quantizers = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear")
+        nodes = [node for node in self.model.graph.node if node.op_type in quantizers]
+        if nodes:
+            raise CallError(
+                "SourceError",
+                f"{self.path} is already quantized: {len(nodes)} operators, "
+                f"{(nodes[0].name or nodes[0].op_type)!r} first.",
+                "Convert the float model.",
+            )
+        kinds = onnx.TensorProto
+        names = {kinds.DOUBLE: "float64", kinds.FLOAT16: "float16", kinds.BFLOAT16: "bfloat16"}
+        wide = [w for w in self.model.graph.initializer if w.data_type in names and len(w.dims) > 1]
+        if wide:
+            raise CallError(
+                "SourceError",
+                f"{self.path} has weights that are not float32: {len(wide)} tensors, "
+                f"{wide[0].name!r} of {names[wide[0].data_type]} first.",
+                "Export the model in float32.",
+            )
+
     def prepare(self, out: str, shapes: list[list[int]]) -> None:
-        """Write the model with fixed shapes, whose inputs and outputs are named by position.
+        """Write a copy with fixed shapes, whose inputs and outputs are named by position.
 
         Args:
             out: path to write.
@@ -100,7 +111,24 @@ class Session:
 
         self.shapes = shapes
         names = [name for name, _, _ in self.inputs]
-        onnx.save(_prepare(self.model, names, shapes), out)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        graph = copy.graph
+        renamed = {name: f"input_{i}" for i, name in enumerate(names)}
+        renamed.update({item.name: f"output_{i}" for i, item in enumerate(graph.output)})
+        _rename(graph, renamed)
+        for item in graph.input:
+            if item.name in names:
+                shape = item.type.tensor_type.shape
+                del shape.dim[:]
+                for size in shapes[names.index(item.name)]:
+                    shape.dim.add().dim_value = size
+            item.name = renamed.get(item.name, item.name)
+        for item in graph.output:
+            item.name = renamed[item.name]
+            item.type.tensor_type.ClearField("shape")
+        del graph.value_info[:]  # they may state dynamic sizes, and have the old names
+        onnx.save(onnx.shape_inference.infer_shapes(copy), out)
 
     def lower(
         self, out: str, prepared: str, shapes: list[list[int]], moves: list[int]
@@ -109,46 +137,51 @@ class Session:
 
         Args:
             out: path to write.
-            prepared: the file of `prepare`, which may have been simplified since.
+            prepared: the file of `prepare`, which the simplifier may have changed.
             shapes: of all inputs, in the source's layout.
-            moves: positions of the inputs whose second dimension goes last.
+            moves: positions of the inputs whose second dimension moves to the end.
         """
+        import onnx2tf
+
         self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        # onnx2tf writes into its source; the working folder is not ours.
-        source = Path(shutil.copyfile(prepared, folder / "model.onnx"))
+        # onnx2tf writes into its source; this process cannot write into the working folder.
+        source = shutil.copyfile(prepared, folder / "model.onnx")
         kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
-        made = _convert(source, kept)
+        try:
+            onnx2tf.convert(
+                input_onnx_file_path=str(source),
+                output_folder_path=str(folder / "made"),
+                not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
+                copy_onnx_input_output_names_to_tflite=True,
+                keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
+                non_verbose=True,
+            )
+            (made,) = (folder / "made").glob("*_float32.tflite")
+        # onnx2tf ends the process when it fails.
+        except (Exception, SystemExit) as error:
+            raise CallError(
+                "LoweringError",
+                f"onnx2tf refused the model: {type(error).__name__}: {first_line(error)}.",
+                _HINT,
+            ) from error
         made.replace(out)
         order, self.moved_outputs = self._compare(out)
         names = [item.name for item in self.runtime.get_outputs()]
         return {"outputs": names, "order": order, "moved": self.moved_outputs}
 
     def predict(self, arrays: str, out: str) -> None:
-        """The source's own outputs, one batch of the lowered size at a time."""
-        import numpy
-
-        with numpy.load(arrays, allow_pickle=False) as stored:
-            given = {int(name): stored[name] for name in stored.files}
-        first = min(given)
-        batch = self.shapes[first][0]
-        parts = []
-        for start in range(0, len(given[first]), batch):
-            fed = {i: array[start : start + batch] for i, array in given.items()}
-            parts.append(self._run(fed))
-        joined: dict[str, Any] = {
-            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
-        }
-        numpy.savez(out, **joined)
+        """The source's outputs in the lowered model's layout, one batch at a time."""
+        run_in_batches(arrays, out, self.shapes, self._run)
 
     def _run(self, fed: dict[int, Any]) -> list[Any]:
-        """One batch in the lowered model's layout, through onnxruntime and back to that layout."""
+        """Run onnxruntime on a batch in the lowered model's layout; outputs in that layout."""
         import numpy
 
         feeds = {}
         for position, (name, _, dtype) in enumerate(self.inputs):
-            if position not in fed:  # the converter left out an input no output depends on
+            if position not in fed:  # the converter removed an input that no output depends on
                 feeds[name] = numpy.zeros(self.shapes[position], dtype)
             elif position in self.moved_inputs:
                 feeds[name] = numpy.moveaxis(fed[position], -1, 1).astype(dtype)
@@ -163,22 +196,32 @@ class Session:
     def _compare(self, path: str) -> tuple[list[int], list[int]]:
         """The order of the lowered model's outputs, and which of them have channels last.
 
-        onnx2tf leaves outputs of images channels last where that saves a transpose, and shapes
-        cannot always tell; values can.
+        onnx2tf leaves outputs of images channels last where that saves a transpose. Shapes do not
+        always show it; values do.
         """
         import numpy
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        # Without delegates: only the values count here, and XNNPACK refuses some models.
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        random, fed = numpy.random.default_rng(0), {}
         try:
-            # Without delegates: only the values count here, and XNNPACK refuses some models.
-            interpreter = Interpreter(path, experimental_op_resolver_type=_plain_resolver())
+            interpreter = Interpreter(path, experimental_op_resolver_type=plain)
             interpreter.allocate_tensors()
-            fed = _feed_random(interpreter)
+            for item in interpreter.get_input_details():  # normal floats, zero integers
+                array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
+                fed[_position(item["name"])] = array = array.astype(item["dtype"])
+                interpreter.set_tensor(item["index"], array)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise ChildError(
-                "LoweringError", _explain_interpreter(error, self.model), _HINT
-            ) from error
+            message = f"The model that onnx2tf made cannot be run: {first_line(error)}."
+            _, custom, rest = str(error).partition("unresolved custom op: ")
+            if custom:
+                name = rest.partition(".")[0].removeprefix("ONNX_")
+                types = {node.op_type.upper(): node.op_type for node in self.model.graph.node}
+                name = types.get(name, name)
+                message = f"onnx2tf cannot express the operator {name} in TensorFlow Lite."
+            raise CallError("LoweringError", message, _HINT) from error
         expected = self._run(fed)
         order, moved = [], []
         for item in interpreter.get_output_details():
@@ -190,71 +233,17 @@ class Session:
         return order, moved
 
 
-# ---------------------------------------------------------------- reading
-
-
-def _refuse_quantized(path: str, model: Any) -> None:
-    names = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear")
-    found = [node.name or node.op_type for node in model.graph.node if node.op_type in names]
-    if found:
-        raise ChildError(
-            "SourceError",
-            f"{path} is already quantized: {len(found)} operators, {found[0]!r} first.",
-            "Convert the float model.",
-        )
-
-
-def _refuse_other_floats(path: str, model: Any) -> None:
-    """Raise for weights (not single numbers) that TensorFlow Lite does not calculate in."""
-    import onnx
-
-    kinds = onnx.TensorProto
-    names = {kinds.DOUBLE: "float64", kinds.FLOAT16: "float16", kinds.BFLOAT16: "bfloat16"}
-    found = [w for w in model.graph.initializer if w.data_type in names and len(w.dims) > 1]
-    if found:
-        raise ChildError(
-            "SourceError",
-            f"{path} has weights that are not float32: {len(found)} tensors, {found[0].name!r} of "
-            f"{names[found[0].data_type]} first.",
-            "Export the model in float32.",
-        )
-
-
 def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
     """Name, shape (-1 where dynamic) and numpy dtype of an input."""
     dtype = item.type.removeprefix("tensor(").removesuffix(")")
     if not item.type.startswith("tensor(") or dtype in ("string", "double", "float16", "bfloat16"):
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} takes {item.name!r} as {item.type}, which edgeq cannot feed.",
             "Export the model with float32 or integer tensors as inputs.",
         )
     shape = [size if isinstance(size, int) and size > 0 else -1 for size in item.shape]
     return item.name, shape, "float32" if dtype == "float" else dtype
-
-
-def _prepare(model: Any, names: list[str], shapes: list[list[int]]) -> Any:
-    """A copy with fixed input shapes, whose inputs and outputs are called by their positions."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    renamed = {name: f"input_{i}" for i, name in enumerate(names)}
-    renamed.update({item.name: f"output_{i}" for i, item in enumerate(graph.output)})
-    _rename(graph, renamed)
-    for item in graph.input:
-        if item.name in names:
-            shape = item.type.tensor_type.shape
-            del shape.dim[:]
-            for size in shapes[names.index(item.name)]:
-                shape.dim.add().dim_value = size
-        item.name = renamed.get(item.name, item.name)
-    for item in graph.output:
-        item.name = renamed[item.name]
-        item.type.tensor_type.ClearField("shape")
-    del graph.value_info[:]  # they may state the dynamic sizes, under the former names
-    return onnx.shape_inference.infer_shapes(copy)
 
 
 def _rename(graph: Any, renamed: dict[str, str]) -> None:
@@ -265,66 +254,6 @@ def _rename(graph: Any, renamed: dict[str, str]) -> None:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _rename(inner, renamed)
-
-
-def _convert(source: Path, kept: list[str]) -> Path:
-    """Run onnx2tf.
-
-    Args:
-        kept: names of inputs whose dimensions stay in their order.
-    """
-    import onnx2tf
-
-    folder = source.parent
-    try:
-        onnx2tf.convert(
-            input_onnx_file_path=str(source),
-            output_folder_path=str(folder / "made"),
-            not_use_onnxsim=True,  # a program: it ran before, see `onnxsim_child.py`
-            copy_onnx_input_output_names_to_tflite=True,
-            keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
-            non_verbose=True,
-        )
-        (made,) = (folder / "made").glob("*_float32.tflite")
-    # onnx2tf ends the process where it gives up.
-    except (Exception, SystemExit) as error:
-        raise ChildError(
-            "LoweringError",
-            f"onnx2tf refused the model: {type(error).__name__}: {_first_line(error)}.",
-            _HINT,
-        ) from error
-    return made
-
-
-# ---------------------------------------------------------------- comparing
-
-
-def _plain_resolver() -> Any:
-    from ai_edge_litert.interpreter import OpResolverType
-
-    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-
-
-def _feed_random(interpreter: Any) -> dict[int, Any]:
-    """Normal floats and zero integers into all inputs; returned by position."""
-    import numpy
-
-    random = numpy.random.default_rng(0)
-    fed = {}
-    for item in interpreter.get_input_details():
-        array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
-        fed[_position(item["name"])] = array.astype(item["dtype"])
-        interpreter.set_tensor(item["index"], fed[_position(item["name"])])
-    return fed
-
-
-def _explain_interpreter(error: BaseException, model: Any) -> str:
-    text = str(error)
-    if "unresolved custom op: " in text:
-        name = text.partition("unresolved custom op: ")[2].partition(".")[0].removeprefix("ONNX_")
-        types = {node.op_type.upper(): node.op_type for node in model.graph.node}
-        return f"onnx2tf cannot express the operator {types.get(name, name)} in TensorFlow Lite."
-    return f"The model that onnx2tf made cannot be run: {_first_line(error)}."
 
 
 def _position(name: str) -> int:
@@ -341,38 +270,5 @@ def _is_same(got: Any, expected: Any) -> bool:
     return float(numpy.max(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) < _SAME * peak
 
 
-# ---------------------------------------------------------------- serving
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    is_known = isinstance(error, ChildError)
-    return {
-        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
-        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
-        "hint": getattr(error, "hint", None),
-        "details": traceback.format_exc(),
-    }
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
-    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                call = getattr(session, request["call"])
-                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-                reply = {"error": _describe(error)}
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Session(), int(sys.argv[1]))

@@ -1,8 +1,8 @@
-"""The child that simplifies an ONNX model, as onnx2tf would have it done by a program.
+"""The child that simplifies an ONNX model; onnx2tf would start a program for it.
 
     onnxsim_child.py SOURCE.onnx TARGET.onnx
 
-It is run by a Python that has onnx2tf, which brings onnxsim, and knows nothing else of edgeq.
+A Python that has onnx2tf runs it, which brings onnxsim; edgeq may be missing there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 import onnx
 import onnxsim
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # the start of the child brings it
 
-_ROUNDS = 3  # what onnx2tf does: one round can make room for the next
+_ROUNDS = 3  # as onnx2tf does: one round can make the next one possible
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     for _ in range(_ROUNDS):
         model, is_same = onnxsim.simplify(model)
         if not is_same:
-            sys.exit("the simplified model computes something else")
+            sys.exit("the outputs of the simplified model differ")
     onnx.save(model, target)
 
 

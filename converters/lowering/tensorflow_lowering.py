@@ -1,8 +1,8 @@
 """Lowering with TensorFlow: wrap a live model, trace it, convert it to float.
 
-It runs in a child process (`worker.py`), so that a crash in native code is an error message and
-the libraries' chatter stays out of the user's terminal; `edgeq.convert(keras_model)` is the one
-caller that uses it in process, because a live model cannot travel.
+It runs in a child process (`tensorflow_worker.py`), so that a crash in native code becomes an error
+message and the libraries' output stays out of the user's terminal. `edgeq.convert(keras_model)`
+uses it in its own process, because a live model cannot be sent to another one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Loaded:
     """A live model behind one calling convention.
 
     Attributes:
-        framework: who read it, with version.
+        framework: that read it, with its version.
         inputs: by name, batch dimension first (-1 where dynamic).
         output_names: in the order `call` returns them.
         call: list of tensors in the order of `inputs` to list of output tensors.
         layers: all Keras layers, nested ones included; empty for SavedModels and functions.
-        notes: sentences a user must know about how it was read.
+        notes: sentences for the user about how it was read.
     """
 
     framework: str
@@ -77,10 +77,9 @@ def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loade
 
 
 def _layers_in_order(model: Any) -> tuple[Any, ...]:
-    """All layers, nested ones where the layer that holds them stands.
+    """All layers; nested ones are at the place of the layer that holds them.
 
-    Keras 3's own `_flatten_layers` gives nested ones from the last to the first; tf_keras's does
-    not.
+    Keras 3's `_flatten_layers` gives nested ones from the last to the first; tf_keras's does not.
     """
     if type(model).__module__.startswith("tf_keras"):
         return tuple(model._flatten_layers())
@@ -158,10 +157,10 @@ def wrap_function(function: Any, framework: str, notes: tuple[str, ...] = ()) ->
 
 
 def wrap_live(model: Any) -> Loaded:
-    """Wrap whatever a Python caller hands over: a Keras 3 or tf_keras model, or a function.
+    """Wrap the model of a Python caller: a Keras 3 or tf_keras model, or a concrete function.
 
     Raises:
-        LoweringError: something else.
+        LoweringError: it is something else.
     """
     package = type(model).__module__.split(".")[0]
     bases = {base.__module__.split(".")[0] for base in type(model).__mro__}
@@ -206,9 +205,12 @@ def fix_shapes(
 def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str, ...]]:
     """Trace with the given shapes.
 
-    Tracing gives the same flatbuffer as exporting a SavedModel and loading it again, at a fraction
-    of the time. The converter makes constants of the variables, which `loaded` keeps alive;
-    making them here as well gives the same flatbuffer again.
+    This gives the same flatbuffer as exporting a SavedModel and loading it again, in a fraction of
+    the time. The converter makes constants of the variables, which `loaded` keeps alive.
+
+    Args:
+        loaded: the model.
+        inputs: with the shapes to trace, -1 for dynamic.
 
     Returns:
         The concrete function, and the names of recurrent layers that were unrolled.
@@ -220,7 +222,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
             tf.as_dtype(spec.dtype),
-            # Layer names are free text, tensor names are not: the flatbuffer is named afterwards.
+            # A layer's name can be invalid here: the flatbuffer gets its names afterwards.
             name=f"input_{index}",
         )
         for index, spec in enumerate(inputs)
@@ -232,7 +234,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
             if not names:
                 raise
             concrete = None
-    if concrete is None:  # the number of time steps is unknown: the loop has to stay
+    if concrete is None:  # the number of time steps is unknown, so the loop must stay
         names, concrete = (), _trace(loaded, signature)
     finite_weights.require_finite_variables(concrete.variables, loaded.layers)
     return concrete, tuple(names)
@@ -257,16 +259,16 @@ def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
 
 
 def lower(concrete: Any) -> bytes:
-    """A concrete function as a float `.tflite`; the converter turns variables into constants.
+    """Convert a concrete function to a float `.tflite`.
 
     Raises:
-        LoweringError: operators without a TensorFlow Lite form, by name.
+        LoweringError: TensorFlow Lite does not have some operators.
     """
     return run_converter(tf.lite.TFLiteConverter.from_concrete_functions([concrete]))
 
 
 def run_converter(converter: Any) -> bytes:
-    """`converter.convert()`, with its errors explained.
+    """Run `converter.convert()` and explain its errors.
 
     Raises:
         LoweringError: the converter refused.
@@ -293,9 +295,10 @@ def _explain_lowering(text: str) -> LoweringError:
 
 
 def predict(loaded: Loaded, arrays: Arrays) -> dict[str, NDArray[Any]]:
-    """Outputs of the source model, the reference that the float `.tflite` must reproduce.
+    """Outputs of the source model, the reference for the float `.tflite`.
 
     Args:
+        loaded: the model.
         arrays: input name to [batch, ...] in the input's dtype.
     """
     tensors = [tf.constant(arrays[spec.name], tf.as_dtype(spec.dtype)) for spec in loaded.inputs]
@@ -306,7 +309,7 @@ def predict(loaded: Loaded, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what lowers and quantizes, for the record."""
+    """Versions of the libraries that lower and quantize, for the record."""
     import keras
 
     return {"tensorflow": tf.__version__, "keras": keras.__version__}

@@ -1,29 +1,27 @@
-"""The child process in which TensorFlow runs: one JSON request a line in, one reply a line out.
+"""The session of the child process in which TensorFlow runs; `serving.py` calls it.
 
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
-
-Its stdout and stderr belong to the libraries and go to a log; replies travel over a descriptor
-of their own. Arrays and models travel as files in a working folder.
+Arrays and models travel as files in a working folder.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq import errors
-from edgeq.converters.children.framing import read_sample, write_sample
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
 
 
 class Session:
-    """The model of this process and the calls on it; each call takes and returns plain JSON."""
+    """The model of this process and the calls on it; each call takes and returns plain JSON.
+
+    Args:
+        gaps: what the sandbox of this process lacks.
+    """
 
     def __init__(self, gaps: Sequence[str]) -> None:
         self.gaps = gaps
@@ -31,7 +29,7 @@ class Session:
         self.traced: Any = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
-        """Read a model file; see `frameworks.load`."""
+        """Read a model file with `frameworks.load`."""
         if options.get("custom_objects"):
             sys.path.append(str(Path.cwd()))  # they live in the user's folder
         self.loaded = frameworks.load(Path(path), kind, **options)
@@ -62,20 +60,20 @@ class Session:
             write_sample(stream, list(outputs.values()))
 
     def batch_statistics(self, arrays: str) -> tuple[float, float] | None:
-        """See `frameworks.batch_statistics`."""
+        """Compare inputs with training data, see `frameworks.batch_statistics`."""
         return frameworks.batch_statistics(self._model(), self._named_inputs(arrays))
 
-    def quantize(self, path: str, out: str, scheme: str, io: str, **options: Any) -> None:
-        """Quantize a calibrated flatbuffer file; see `tflite_quantizer` for the options."""
+    def quantize(self, path: str, out: str, activations: str, io: str, **options: Any) -> None:
+        """Quantize a calibrated flatbuffer file with the options of `tflite_quantizer`."""
         content = Path(path).read_bytes()
-        if scheme == "int16x8":
+        if activations == "int16":
             made = tflite_quantizer.quantize_int16x8(content, io, **options)
         else:
             made = tflite_quantizer.quantize_int8(content, io, **options)
         tensorflow_lowering.write(Path(out), made)
 
     def refresh_versions(self, path: str, out: str) -> None:
-        """See `tflite_quantizer.refresh_versions`."""
+        """Set operator versions with `tflite_quantizer.refresh_versions`."""
         tensorflow_lowering.write(
             Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes())
         )
@@ -87,20 +85,20 @@ class Session:
         tensorflow_lowering.write(Path(out), content)
 
     def stock_convert(
-        self, samples: str, out: str, scheme: str, io: str, per_channel: bool
+        self, samples: str, out: str, activations: str, io: str, per_channel: bool
     ) -> None:
         """Convert the lowered function with the stock TFLiteConverter path."""
         content = tflite_quantizer.stock_convert(
             self.traced,
             lambda: _read_samples(Path(samples)),
-            scheme,
+            activations,
             io,
             per_channel=per_channel,
         )
         tensorflow_lowering.write(Path(out), content)
 
     def versions(self) -> dict[str, str]:
-        """See `tflite.versions`."""
+        """Versions of TensorFlow and Keras."""
         return tensorflow_lowering.versions()
 
     def _named_inputs(self, path: str) -> dict[str, NDArray[Any]]:
@@ -116,38 +114,3 @@ def _read_samples(path: Path) -> Iterator[list[NDArray[Any]]]:
     with path.open("rb") as stream:
         while (sample := read_sample(stream)) is not None:
             yield sample
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    """An error as plain JSON; one that is not ours keeps its traceback for `-v`."""
-    if isinstance(error, errors.EdgeqError):
-        return {
-            "type": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "details": error.details,
-        }
-    return {
-        "type": "QuantizationError" if isinstance(error, RuntimeError) else "LoweringError",
-        "message": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        "hint": None,
-        "details": traceback.format_exc(),
-    }
-
-
-def serve(requests: Any, replies: Any, gaps: Sequence[str]) -> None:
-    """Answer requests until the other side closes.
-
-    Args:
-        gaps: what the sandbox of this process lacks.
-    """
-    session = Session(gaps)
-    for line in requests:
-        request = json.loads(line)
-        call: Callable[..., Any] = getattr(session, request["call"])
-        try:
-            reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-        except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-            reply = {"error": _describe(error)}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()

@@ -1,7 +1,7 @@
-"""TensorFlow Lite's own quantizer and calibrator; runs in the child process only (`worker.py`).
+"""TensorFlow Lite's own quantizer and calibrator; they run in the child process only.
 
-These are semi-private entry points of TensorFlow, hence the capped version range in
-`pyproject.toml`; `--calibrator tflite` is the documented path.
+These entry points of TensorFlow are semi-private, so `pyproject.toml` limits its version;
+`--calibrator tflite` is the documented path.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from edgeq.errors import QuantizationError
 
 
 def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
-    """Full-integer INT8 from a float flatbuffer whose tensors carry `min` and `max`.
+    """Quantize a float flatbuffer whose tensors have `min` and `max` to full-integer INT8.
 
     Args:
+        calibrated: the flatbuffer.
+        per_channel: scales of the weights per channel, not per tensor.
         io: "int8", "uint8" or "float32".
 
     Raises:
@@ -46,9 +48,11 @@ def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
 def quantize_int16x8(
     calibrated: bytes, io: str, *, per_channel: bool, allow_float: bool = False
 ) -> bytes:
-    """INT16 activations and INT8 weights from a float flatbuffer that carries `min` and `max`.
+    """Quantize a float flatbuffer that has `min` and `max` to INT16 activations, INT8 weights.
 
     Args:
+        calibrated: the flatbuffer.
+        per_channel: scales of the weights per channel, not per tensor.
         io: "int16" or "float32".
         allow_float: leave operators without a 16x8 kernel in float instead of refusing them.
 
@@ -97,9 +101,10 @@ def _explain_quantization(error: Exception) -> QuantizationError:
 
 
 def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> bytes:
-    """The stock calibrator on a float flatbuffer, for what edgeq's own cannot see into.
+    """Run the stock calibrator, for operators whose inner tensors edgeq's calibrator cannot read.
 
     Args:
+        content: a float flatbuffer.
         samples: arrays with batch dimension, in the order of the model's inputs.
 
     Returns:
@@ -107,7 +112,7 @@ def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> by
     """
     from tensorflow.lite.python.optimize import calibrator
 
-    # The native object reads the model from the memory of this one, which has to stay.
+    # The native object reads the model from this one's memory, which must stay.
     keeper = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))
     for arrays in samples:
         # Prepare allocates again, which resets the state a fused LSTM keeps between samples.
@@ -119,12 +124,12 @@ def stock_calibrate(content: bytes, samples: Iterator[list[NDArray[Any]]]) -> by
 def stock_convert(
     traced: Any,
     samples: Callable[[], Iterator[list[NDArray[Any]]]],
-    scheme: str,
+    activations: str,
     io: str,
     *,
     per_channel: bool,
 ) -> bytes:
-    """`TFLiteConverter` as its documentation shows it, representative dataset and all.
+    """Convert with `TFLiteConverter` and a representative dataset, as its documentation shows.
 
     Raises:
         LoweringError: the converter refused.
@@ -134,9 +139,9 @@ def stock_convert(
     converter.representative_dataset = samples
     kinds = {
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": (tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
+        "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }
-    converter.target_spec.supported_ops = [kinds[scheme]]
+    converter.target_spec.supported_ops = [kinds[activations]]
     converter.inference_input_type = tf.as_dtype(io)
     converter.inference_output_type = tf.as_dtype(io)
     converter._experimental_disable_per_channel = not per_channel

@@ -1,17 +1,18 @@
-"""What PyTorch would run of a file of torch.export.save, found before PyTorch reads it.
+"""A check of files of torch.export.save for code, before PyTorch reads them.
 
-`torch.export.load` evaluates the sizes in a program's JSON (through sympy, which evaluates any
-Python), compiles its guards and the names of its inputs into functions, looks up the functions its
+torch.export evaluates the sizes in a program's JSON (through sympy, which evaluates any Python),
+compiles its guards and the names of its inputs into functions, looks up the functions that its
 nodes call anywhere below `torch` (`torch.os.system` is there), imports modules that its tree
-specifications name, unpickles objects, and loads compiled libraries (AOTInductor) that lie in the
-same archive. So a program may hold arithmetic where arithmetic belongs, operators where operators
-belong, plain names elsewhere, and no objects; and the archive, nothing but programs and tensors.
-Of its `.pt` members, the child process unpickles tensors only.
+specifications name, unpickles objects, and loads compiled libraries (AOTInductor) of the archive.
+So a program may hold arithmetic where arithmetic belongs, operators where operators belong, plain
+names in other places, and no objects; the archive may hold only programs and tensors. The child
+process unpickles only tensors from its `.pt` members.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import zipfile
@@ -24,15 +25,15 @@ from edgeq.errors import SourceError
 from edgeq.files.damage import ZIP_DAMAGE
 
 _EXPRESSIONS = ("expr_str", "guards_code")
-# JSON inside JSON: how arguments and results are nested.
+# JSON inside JSON: the nesting of arguments and results.
 _NESTED = ("in_spec", "out_spec", "context")
-# Where the layers were in Python: PyTorch keeps it as text.
+# The place of each layer in Python code: PyTorch uses it as text only.
 _REMARKS = "metadata"
 _PICKLED_OBJECTS = ("custom_obj_", "opaque_obj_")
-# How inputs and outputs are nested; other types name a module to import.
+# The nesting of inputs and outputs; other types name a module to import.
 _TREE_TYPES = ("builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
 _IMPORTS = ("__enum__", "default_factory_module")
-# What a node may call: operators with their overload, and functions of sizes.
+# The functions that a node may call: operators with their overload, and functions of sizes.
 _TARGETS = re.compile(
     r"torch\.ops\.(aten|prims|quantized_decomposed|torchvision)\.(?!from_file\.)\w+\.\w+"
     r"|torch\.ops\.higher_order\.(cond|while_loop|map_impl|scan|wrap_with_\w+)"
@@ -40,22 +41,22 @@ _TARGETS = re.compile(
     r"|rshift|getitem)"
     r"|torch\.sym_(not|int|float|ite|max|min|sqrt|sum)|math\.(trunc|ceil|floor|sqrt)"
 )
-# Below the archive's own folder, or at its root in files of torch 2.7 and before.
+# In the archive's folder, or at its root in files of torch 2.7 and before.
 _MEMBERS = re.compile(
     r"archive_format|archive_version|byteorder|version|\.data/\w+|models/[\w-]+\.json"
     r"|data/(weights|constants|sample_inputs)/[\w-]+(_config\.json|\.pt)?"
     r"|serialized_\w+\.(json|pt)|extra(_files)?/[^\0]*"
 )
-# Without quotes, brackets and line ends, a name cannot become more than a name.
+# Without quotes, brackets and line ends, a name cannot become code.
 _PLAIN = re.compile(r"[\w .,:;<>=+/*-]*")
 
 _ARITHMETIC = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.keyword,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context, ast.Name, ast.Constant,
 )  # fmt: skip
-_MOST_EXPONENT = 64  # sizes are squared or cubed; a number of more digits only takes time
+_MOST_EXPONENT = 64  # sizes are squared or cubed; larger exponents only take time
 _FUNCTIONS = ("max", "min", "abs", "round", "int", "float", "bool")
-# Of a tensor, in guards (`L['image'].size()[0] >= 2`), and of `math`.
+# The attributes of tensors in guards (`L['image'].size()[0] >= 2`), and those of `math`.
 _ATTRIBUTES = (
     "size", "stride", "storage_offset", "shape", "ndim",
     "floor", "ceil", "trunc", "sqrt", "isnan", "inf",
@@ -63,14 +64,14 @@ _ATTRIBUTES = (
 
 
 def refuse_code(path: Path) -> None:
-    """Check the programs in a `.pt2` file; nothing of it is run.
+    """Check the programs in a `.pt2` file without running them.
 
     Raises:
-        SourceError: it is damaged, or something in it would be run as code.
+        SourceError: it is damaged, or PyTorch would run a part of it as code.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            # Of two members with one name, or two directories, PyTorch may read the other one.
+            # If two members or directories have one name, PyTorch may read the other one.
             unsound = archives.find_in_zip(archive) or archives.find_two_directories(path, archive)
             if unsound is not None:
                 raise ValueError(f"{unsound.where} {unsound.what}")
@@ -80,9 +81,11 @@ def refuse_code(path: Path) -> None:
         raise SourceError(
             f"{path} is damaged: {error}.", hint="Save it again with torch.export.save."
         ) from error
-    found = next((name for name in names if not _is_member(name)), None)
-    if found is None:
-        found = next(_code(programs), None)
+    unknown = (
+        name for name in names
+        if not (_MEMBERS.fullmatch(name) or _MEMBERS.fullmatch(name.partition("/")[2]))
+    )  # fmt: skip
+    found = next(itertools.chain(unknown, _code(programs)), None)
     if found is not None:
         raise SourceError(
             f"{path} holds {found[:80]!r}, which PyTorch could run as code.",
@@ -90,17 +93,12 @@ def refuse_code(path: Path) -> None:
         )
 
 
-def _is_member(name: str) -> bool:
-    inside = name.partition("/")[2]
-    return _MEMBERS.fullmatch(name) is not None or _MEMBERS.fullmatch(inside) is not None
-
-
 def _code(value: Any, key: str = "", is_tree: bool = False) -> Iterator[str]:
-    """The texts in a JSON value that are not what their place is for.
+    """The texts in a JSON value that their place does not allow.
 
     Args:
         value: plain.
-        key: it stands under.
+        key: of the value in its object.
         is_tree: whether it is part of a tree specification.
     """
     if isinstance(value, dict):
@@ -118,7 +116,11 @@ def _code(value: Any, key: str = "", is_tree: bool = False) -> Iterator[str]:
         if not _is_arithmetic(value):
             yield value
     elif key in _NESTED:
-        yield from _code(_parse(value), is_tree=True)
+        try:
+            nested = json.loads(value)
+        except ValueError:
+            nested = value
+        yield from _code(nested, is_tree=True)
     elif not _is_plain(value, key, is_tree):
         yield value
 
@@ -131,14 +133,6 @@ def _is_plain(text: str, key: str, is_tree: bool) -> bool:
     if is_tree and key == "type" and text not in _TREE_TYPES:
         return False
     return _PLAIN.fullmatch(text) is not None
-
-
-def _parse(text: str) -> Any:
-    """The JSON in a text; the text itself when it is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _is_arithmetic(text: str) -> bool:
@@ -166,7 +160,7 @@ def _is_harmless(node: ast.AST) -> bool:
 
 
 def _is_bounded(node: ast.AST) -> bool:
-    """Whether it is no power of a power, shift or repeated text: `9**9**9**9` has no end."""
+    """Whether it is quick to compute: not a power of a power, a shift, or repeated text."""
     if isinstance(node, ast.BinOp) and any(map(_is_text, (node.left, node.right))):
         return False
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):

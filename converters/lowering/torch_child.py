@@ -1,36 +1,23 @@
-"""PyTorch's side of a conversion: one self-contained file, run by a Python that has litert-torch.
+"""The child that reads and lowers an exported PyTorch program, run by a Python with litert-torch.
 
-    python torch_child.py FD       requests on stdin, replies on descriptor FD, a line of JSON each
+    python torch_child.py FD       answers the calls of `Session`, see `serving.py`
 
-    {"call": "load", "arguments": {...}}  ->  {"ok": {...}}  or  {"error": {...}}
-
-It needs the standard library, numpy, torch and litert-torch, and of edgeq the sandbox only, which
-comes with its start: these packages can live in an environment of their own. Arrays travel as
-`.npz` files, named by the position of the input or output in the source model.
+It needs the standard library, numpy, torch and litert-torch, and of edgeq only what the
+start of the child brings, so these packages can be in an environment without edgeq. Arrays travel
+as `.npz` files, named by the position of the input or output in the source model.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import os
 import pickle
 import sys
-import traceback
-from collections.abc import Sequence
 from typing import Any
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+# The start of the child brings these two.
+from edgeq.children.sandbox import confine_as_planned
+from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
-
-
-class ChildError(Exception):
-    """What edgeq raises at the other end: the name of its class, a sentence and a hint."""
-
-    def __init__(self, kind: str, message: str, hint: str | None = None):
-        super().__init__(message)
-        self.kind, self.hint = kind, hint
 
 
 class Session:
@@ -48,7 +35,7 @@ class Session:
             import litert_torch
             import torch
         except ImportError as error:
-            raise ChildError("MissingExtraError", str(error)) from error
+            raise CallError("MissingExtraError", str(error)) from error
         gaps = confine_as_planned()
         self.program = _load_program(path, trusted)
         _refuse_program(path, self.program)
@@ -65,8 +52,8 @@ class Session:
         Args:
             out: path to write.
             shapes: of all inputs, in the source's layout.
-            moves: positions of the inputs whose second dimension goes last; where there are any,
-                outputs of rank 4 do the same.
+            moves: positions of the inputs whose second dimension moves to the end; if there are
+                any, that of outputs of rank 4 moves, too.
         """
         import litert_torch
         import torch
@@ -82,9 +69,9 @@ class Session:
         except Exception as error:
             given = zip(self.inputs, shapes, strict=True)
             shown = ", ".join(f"{name}={','.join(map(str, own))}" for (name, _, _), own in given)
-            raise ChildError(
+            raise CallError(
                 "UsageError",
-                f"The program cannot run with {shown}: {_first_line(error)}.",
+                f"The program cannot run with {shown}: {first_line(error)}.",
                 "Pass other sizes with --input-shape or --batch, or export it for these.",
             ) from error
         try:
@@ -99,66 +86,54 @@ class Session:
         }
 
     def predict(self, arrays: str, out: str) -> None:
-        """The source's own outputs, one batch of the lowered size at a time."""
-        import numpy
+        """The source's outputs in the lowered model's layout, one batch at a time."""
         import torch
 
-        with numpy.load(arrays, allow_pickle=False) as stored:
-            given = {int(name): stored[name] for name in stored.files}
-        first = min(given)
-        batch = self.shapes[first][0]
-        parts = []
-        for start in range(0, len(given[first]), batch):
+        def run(given: dict[int, Any]) -> list[Any]:
             fed = []
             for position, (_, _, dtype) in enumerate(self.inputs):
                 if position in given:
-                    part = torch.from_numpy(given[position][start : start + batch].copy())
-                else:  # the converter left out an input that no output depends on
+                    part = torch.from_numpy(given[position].copy())
+                else:  # the converter removed an input that no output depends on
                     part = torch.zeros(self.shapes[position])
                 fed.append(part.to(getattr(torch, dtype)))
             with torch.no_grad():
-                parts.append([value.detach().numpy() for value in self.flat(*fed)])
-        joined: dict[str, Any] = {
-            str(i): numpy.concatenate(values) for i, values in enumerate(zip(*parts, strict=True))
-        }
-        numpy.savez(out, **joined)
+                return [value.detach().numpy() for value in self.flat(*fed)]
+
+        run_in_batches(arrays, out, self.shapes, run)
 
 
 # ---------------------------------------------------------------- reading
 
 
 def _load_program(path: str, trusted: bool) -> Any:
-    """`torch.export.load`, which unpickles what it must: tensors only, unless trusted."""
+    """`torch.export.load`, which may unpickle only tensors, unless the file is trusted."""
     import torch
 
     load = torch.load
     if not trusted:
-        # torch.export asks for weights_only=False wherever it thinks it needs to.
-        torch.load = functools.partial(_load_tensors, load)
+        # torch.export passes weights_only=False in some places.
+        torch.load = lambda *given, **options: load(*given, **{**options, "weights_only": True})
     try:
         return torch.export.load(path)
     except pickle.UnpicklingError as error:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} holds pickled Python objects, which would run code stored in the file.",
             "Pass --unsafe-deserialization if you trust where the file comes from.",
         ) from error
     except Exception as error:
-        raise ChildError(
+        raise CallError(
             "SourceError",
-            f"torch {torch.__version__} cannot read {path}: {_first_line(error)}.",
+            f"torch {torch.__version__} cannot read {path}: {first_line(error)}.",
             "Save it again with torch.export.save, with this version of torch or an older one.",
         ) from error
     finally:
         torch.load = load
 
 
-def _load_tensors(load: Any, *arguments: Any, **options: Any) -> Any:
-    return load(*arguments, **{**options, "weights_only": True})
-
-
 def _refuse_program(path: str, program: Any) -> None:
-    """Raise for a program that was exported in training mode, or quantized already."""
+    """Raise for a program that was exported in training mode, or is quantized."""
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     training = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
     learning = [
@@ -166,7 +141,7 @@ def _refuse_program(path: str, program: Any) -> None:
         if str(node.target) in training and node.args[training[str(node.target)]] is True
     ]  # fmt: skip
     if learning:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} was exported in training mode: {len(learning)} operators, "
             f"{learning[0]!r} first.",
@@ -174,7 +149,7 @@ def _refuse_program(path: str, program: Any) -> None:
         )
     quantized = [node.name for node in nodes if "quantized_decomposed" in str(node.target)]
     if quantized:
-        raise ChildError(
+        raise CallError(
             "SourceError",
             f"{path} is already quantized: {len(quantized)} operators, {quantized[0]!r} first.",
             "Export the float model.",
@@ -188,17 +163,17 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
     for name in program.graph_signature.user_inputs:
         value: Any = values.get(name) if isinstance(name, str) else None
         if not hasattr(value, "shape"):
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"{path} takes an input that is no tensor: {name!r}.",
+                f"{path} takes an input that is not a tensor: {name!r}.",
                 "Export a module whose forward takes tensors only, with the rest fixed in it.",
             )
         shape = [size if isinstance(size, int) else -1 for size in value.shape]
         dtype = str(value.dtype).rpartition(".")[2]
         if dtype in _OTHER_FLOATS:
-            raise ChildError(
+            raise CallError(
                 "SourceError",
-                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite does not calculate in.",
+                f"{path} takes {name!r} as {dtype}, which TensorFlow Lite cannot compute with.",
                 "Call model.float() before torch.export.export, and give it float32 inputs.",
             )
         found.append((name, shape, dtype))
@@ -206,7 +181,7 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
 
 
 def _output_names(program: Any) -> list[str]:
-    """The keys of a dictionary of outputs, else output_0, output_1, ..."""
+    """The keys of a dictionary of outputs, otherwise output_0, output_1, ..."""
     from torch.utils import _pytree
 
     spec = program.module_call_graph[0].signature.out_spec
@@ -218,7 +193,7 @@ def _output_names(program: Any) -> list[str]:
 
 
 def _flatten_calls(program: Any, moves: list[int]) -> Any:
-    """The program as a module from tensors to a tuple of tensors, moved as `Session.lower` says."""
+    """The program as a module from tensors to a tuple of tensors, moved as in `Session.lower`."""
     import torch
     from torch.utils import _pytree
 
@@ -232,7 +207,7 @@ def _flatten_calls(program: Any, moves: list[int]) -> Any:
                 value.permute(0, 3, 1, 2) if i in moves else value
                 for i, value in enumerate(tensors)
             )
-            # Called plainly, the operators would lose the names of the layers they belong to.
+            # Called directly, the operators would lose the names of their layers.
             with torch.fx.traceback.preserve_node_meta():
                 found = torch.fx.Interpreter(self.module).run(*tensors)
             outputs = _pytree.tree_leaves(found)
@@ -243,16 +218,16 @@ def _flatten_calls(program: Any, moves: list[int]) -> Any:
             return tuple(outputs)
 
     flat = Flat()
-    flat.training = False  # an exported program has no modes, and refuses eval()
+    flat.training = False  # an exported program refuses eval()
     return flat
 
 
-def _explain_refusal(error: Exception, program: Any) -> ChildError:
-    """What litert-torch could not do, with the name of the operator or of the weights."""
+def _explain_refusal(error: Exception, program: Any) -> CallError:
+    """The error for a refusal of litert-torch, with the operator or the weights."""
     text = str(error)
     if "Lowering not found: " in text:
         name = text.partition("Lowering not found: ")[2].split()[0]
-        return ChildError(
+        return CallError(
             "LoweringError",
             f"litert-torch cannot express the operator {name} in TensorFlow Lite.",
             "Export the model without it, and compute that part outside.",
@@ -265,51 +240,18 @@ def _explain_refusal(error: Exception, program: Any) -> ChildError:
     }
     if wide:
         name, dtype = next(iter(wide.items()))
-        return ChildError(
+        return CallError(
             "LoweringError",
             f"litert-torch refused the model, whose weights are not float32: {len(wide)} tensors, "
             f"{name!r} of {dtype} first.",
             "Call model.float() before torch.export.export.",
         )
-    return ChildError(
+    return CallError(
         "LoweringError",
-        f"litert-torch refused the model: {type(error).__name__}: {_first_line(error)}.",
+        f"litert-torch refused the model: {type(error).__name__}: {first_line(error)}.",
         "Run again with -v to see its own output.",
     )
 
 
-# ---------------------------------------------------------------- serving
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    is_known = isinstance(error, ChildError)
-    return {
-        "type": error.kind if isinstance(error, ChildError) else "LoweringError",
-        "message": str(error) if is_known else f"{type(error).__name__}: {_first_line(error)}.",
-        "hint": getattr(error, "hint", None),
-        "details": traceback.format_exc(),
-    }
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Answer requests until the other side closes."""
-    session = Session()
-    with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as replies:
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                call = getattr(session, request["call"])
-                reply: dict[str, Any] = {"ok": call(**request["arguments"])}
-            except Exception as error:  # noqa: BLE001 -- everything goes back to the parent
-                reply = {"error": _describe(error)}
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Session(), int(sys.argv[1]))

@@ -1,1 +1,1 @@
-"""What an exported file really is, read from its bytes."""
+"""Reads an exported file back: what it is, and what each operator costs."""

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeq.converters.graph import layout
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS, MIN_ELEMENTS
+from edgeq.converters.graph.weight_only import MIN_ELEMENTS
 from edgeq.converters.proof.weight_proof import judge_weight_only
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec
+from edgeq.values.schemes import Scheme
 
-_CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
-
-# Operators the TensorFlow Lite INT8 specification has no kernel for, met in real models.
-_NO_INT8_KERNEL = frozenset(
-    {
-        "COS",
-        "ATAN2",
-        "CEIL",
-        "CONV_3D",
-        "CUMSUM",
-        "ELU",
-        "FLOOR",
-        "FLOOR_DIV",
-        "L2_POOL_2D",
-        "LOCAL_RESPONSE_NORMALIZATION",
-        "POW",
-        "ROUND",
-        "SIN",
-    }
-)
-
+_NO_INT8_KERNEL, _CONVERTS = having("no_int8"), having("converts")
 _MOST_LISTED = 5  # operators named in one sentence
 
 
@@ -62,11 +42,16 @@ def certify(path: Path) -> Certificate:
         for operator, report in zip(graph.operators, reports, strict=True):
             if tree.operatorCodes[operator.opcodeIndex].customCode is not None:
                 (flex if report.name.startswith("Flex") else custom).append(report.name)
-            bare += _bare_weights(tree, graph, operator, report)
+            weights = layout.stored_weights(tree, graph, operator, report.name)
+            is_float = report.weight_dtype == "float32"
+            if weights is not None and is_float and math.prod(weights.shape) >= MIN_ELEMENTS:
+                bare.append(flatbuffer.text(weights.tensor.name))
         operators += reports
     known = [op.is_per_channel for op in operators if op.is_per_channel is not None]
     activations = list(layout.quantized_activations(tree))
-    by_dtype = _by_dtype(activations)
+    by_dtype: dict[str, list[Any]] = {}
+    for tensor in activations:
+        by_dtype.setdefault(flatbuffer.dtype(tensor), []).append(tensor)
     return Certificate(
         inputs=inputs,
         outputs=outputs,
@@ -82,31 +67,24 @@ def certify(path: Path) -> Certificate:
         size_bytes=path.stat().st_size,
         weights_symmetric=layout.is_symmetric(list(layout.quantized_weights(tree))),
         activations_symmetric=layout.is_symmetric(activations),
-        activation_dtypes=tuple(by_dtype),
+        activation_dtypes=tuple(sorted(by_dtype)),
         symmetric_activation_dtypes=tuple(
-            dtype for dtype, own in by_dtype.items() if layout.is_symmetric(own)
+            dtype for dtype in sorted(by_dtype) if layout.is_symmetric(by_dtype[dtype])
         ),
     )
-
-
-def _by_dtype(tensors: Sequence[Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for tensor in tensors:
-        found.setdefault(flatbuffer.dtype_names()[tensor.type], []).append(tensor)
-    return dict(sorted(found.items()))
 
 
 def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     name = flatbuffer.operator_name(tree, operator)
     outputs = _named_outputs(tree, graph, operator)
     weights = layout.stored_weights(tree, graph, operator, name)
-    dtype = None if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+    dtype = None if weights is None else flatbuffer.dtype(weights.tensor)
     is_quantized = dtype in ("int8", "int4", "uint8")
     granularity = weights.granularity if weights is not None and is_quantized else None
     return OperatorReport(
         index=index,
         name=name,
-        output=flatbuffer.text(graph.tensors[outputs[0]].name) if outputs else "",
+        output=flatbuffer.tensor_name(graph, outputs[0]) if outputs else "",
         precision=_precision(tree, graph, operator, name, weights),
         weight_dtype=dtype,
         is_per_channel=None if granularity is None else granularity != "tensor",
@@ -118,11 +96,11 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
 
 
 def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
-    """Where an operator's results are known by name: a conversion may give the model's output."""
+    """The tensors that name an operator's results: a conversion may give the model's output."""
     own = flatbuffer.indices(operator.outputs)
     ends = set(flatbuffer.indices(graph.outputs))
     for other in graph.operators:
-        if flatbuffer.operator_name(tree, other) not in ("QUANTIZE", "DEQUANTIZE"):
+        if flatbuffer.operator_name(tree, other) not in CONVERTING:
             continue
         if flatbuffer.indices(other.inputs) == own and not ends & set(own):
             found = _named_outputs(tree, graph, other)
@@ -134,15 +112,15 @@ def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
 def _precision(
     tree: Any, graph: Any, operator: Any, name: str, weights: layout.StoredWeights | None
 ) -> str:
-    if name in _CONVERTING:
+    if name in _CONVERTS:
         return "convert"
     activations = {
-        flatbuffer.dtype_names()[graph.tensors[index].type]
+        flatbuffer.dtype(graph.tensors[index])
         for index in (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
         if index >= 0 and not flatbuffer.is_constant(tree, graph.tensors[index])
     }
     if activations & {"float32", "float16", "float64", "bfloat16"}:
-        dtype = "" if weights is None else flatbuffer.dtype_names()[weights.tensor.type]
+        dtype = "" if weights is None else flatbuffer.dtype(weights.tensor)
         if weights is None or dtype not in ("int8", "int4", "float16"):
             return "float32"
         return "fp16" if dtype == "float16" else "weight-only" if weights.is_widened else "dynamic"
@@ -151,15 +129,6 @@ def _precision(
     if "int16" in activations:
         return "int16x8"
     return "integer"
-
-
-def _bare_weights(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> list[str]:
-    if report.weight_dtype != "float32":
-        return []
-    weights = layout.stored_weights(tree, graph, operator, report.name)
-    if weights is None or int(np.prod(weights.shape)) < MIN_ELEMENTS:
-        return []
-    return [flatbuffer.text(weights.tensor.name)]
 
 
 def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
@@ -197,12 +166,12 @@ def judge(
     float_outputs: Sequence[TensorSpec],
     mix: Mix = NO_MIX,
 ) -> Certificate:
-    """The certificate with the reasons why the file is not what was asked for.
+    """The certificate with the reasons why the file is not as requested.
 
     Args:
         float_inputs: of the float model; integer inputs (token ids) keep their dtype.
-        float_outputs: likewise.
-        mix: operators of an INT8 model that were to be something else.
+        float_outputs: of the float model.
+        mix: operators of an INT8 model that were requested in another precision.
     """
     problems = [
         *_judge_operators(certificate, scheme, mix),
@@ -218,7 +187,7 @@ def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list
     given = {(op.output, op.precision) for op in certificate.operators}
     if missing := sorted(asked.items() - given):
         name, precision = missing[0]
-        return [f"{len(missing)} operators that were to be {precision} are not: {name}."]
+        return [f"{len(missing)} operators are not {precision}, as requested: {name}."]
     wrong = [
         op
         for op in certificate.operators
@@ -249,33 +218,33 @@ def _list(operators: Sequence[OperatorReport]) -> str:
 def _judge_interface(
     side: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], io: str
 ) -> list[str]:
-    problems = []
-    kept = {spec.name: spec.dtype for spec in wanted}
-    for spec in found:
-        original = kept.get(spec.name, "float32")
-        expected = io if original == "float32" else original
-        if spec.dtype != expected:
-            problems.append(f"{side} {spec.name!r} is {spec.dtype} instead of {expected}.")
-    return problems
+    kept = {spec.name: spec.dtype for spec in wanted if spec.dtype != "float32"}
+    return [
+        f"{side} {spec.name!r} is {spec.dtype} instead of {kept.get(spec.name, io)}."
+        for spec in found
+        if spec.dtype != kept.get(spec.name, io)
+    ]
 
 
 def _judge_weights(
     certificate: Certificate, scheme: Scheme, granularity: str, kept: frozenset[str]
 ) -> list[str]:
-    if scheme.name.startswith("weight-only-"):
+    if scheme.precision == "weight-only":
         return judge_weight_only(certificate, scheme, granularity)
     problems = []
     has_bare = any(
         op.weight_dtype == "float32" and op.output not in kept for op in certificate.operators
     )
-    if has_bare and certificate.unquantized_weights and scheme.name != "fp32":
+    if has_bare and certificate.unquantized_weights and scheme.weights != "float32":
         names = certificate.unquantized_weights
         more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
         problems.append(
             f"{len(names)} weight tensors are still float32: "
             f"{', '.join(names[:_MOST_LISTED])}{more}."
         )
-    if scheme.name == "dynamic" and all(op.precision != "dynamic" for op in certificate.operators):
+    if scheme.precision == "dynamic" and all(
+        op.precision != "dynamic" for op in certificate.operators
+    ):
         problems.append(
             f"no weights are INT8: none of its filters has {MIN_ELEMENTS} elements or more."
         )

@@ -1,9 +1,9 @@
 """Whether a quantized model computes some activations in other units than the float one.
 
 Cross-layer equalization (see `equalization`) stretches the channels of an activation and takes it
-back in the layer that reads it. Held against the float model such an activation looks wrong, and
-is not. The weights of the two layers tell: a stretch that the reader does not take back is an
-error of the first layer.
+back in the layer that reads it. Compared with the float model such an activation looks wrong, but
+is not. The weights of the two layers decide: a stretch that the reader does not undo is an error of
+the first layer.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.equalization import INPUT_AXIS, Pair, find_pairs
+from edgeq.converters.calibration.equalization import Pair, find_pairs
 from edgeq.converters.graph.dequantized import dequantize_constant
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 

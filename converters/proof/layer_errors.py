@@ -1,8 +1,8 @@
-"""What each operator of a quantized model costs: its own error, and what becomes of it.
+"""The cost of each operator of a quantized model: its own error, and its effect on the outputs.
 
 The float model runs operator by operator. Beside each of them its quantized twin runs on the same
-inputs, quantized; what it gives replaces the float result, and the rest of the float model shows
-what becomes of that one error. The whole quantized model runs beside them as well: there the
+inputs, quantized; its result replaces the float result, and the rest of the float model shows the
+effect of that one error. The whole quantized model runs beside them as well: there the
 errors of all operators before have accumulated.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy.columns import Columns, find_columns
+from edgeq.accuracy.columns import find_columns
 from edgeq.accuracy.parts import PartMeter
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.saturation import Limit, find_limits, needed_rows, read_by_softmax
@@ -30,7 +30,7 @@ Array = NDArray[Any]
 Values = dict[int, Array]
 
 # Carrying an error to the outputs costs a run of the rest of the model; of models with more
-# operators, those with the largest errors of their own are carried.
+# operators, those with the largest own errors are carried.
 MOST_CARRIED = 64
 
 
@@ -38,13 +38,13 @@ MOST_CARRIED = 64
 class Step:
     """One matched operator; all arrays are [samples, ...] in real units.
 
-    Results are taken as far as the operators behind them can tell values apart, see `saturation`.
+    Results are clipped to the range in which the operators behind them can tell values apart.
 
     Attributes:
         position: in the float model.
         twin: in the quantized model.
         inputs: float tensor index to its values, of what is computed.
-        wanted: float tensor index to the float result.
+        expected: float tensor index to the float result.
         alone: the same, from the twin on these inputs.
         accumulated: the same, from the twin in the quantized model.
     """
@@ -52,25 +52,25 @@ class Step:
     position: int
     twin: int
     inputs: Values
-    wanted: Values
+    expected: Values
     alone: Values
     accumulated: Values
 
     @property
     def own_error(self) -> float:
         """Squared error of the twin alone, relative to the energy; of the worst result."""
-        return max(relative_error(self.wanted[index], self.alone[index]) for index in self.wanted)
+        return max(
+            relative_error(self.expected[index], self.alone[index]) for index in self.expected
+        )
 
     @property
     def accumulated_error(self) -> float:
         """The same in the quantized model."""
-        return max(
-            relative_error(self.wanted[index], self.accumulated[index]) for index in self.wanted
-        )
+        return max(relative_error(real, self.accumulated[i]) for i, real in self.expected.items())
 
 
 class Pair:
-    """A float model and what somebody made of it.
+    """A float model and a quantized model made from it.
 
     Args:
         real: the float flatbuffer.
@@ -81,7 +81,7 @@ class Pair:
     Attributes:
         tree: the float model, its outputs taken before their final activation.
         ends: its outputs by tensor index as their final activations see them, after `walk`.
-        columns: of its outputs, by tensor index; see `columns.find_columns`.
+        columns: of its outputs by tensor index, see `columns.find_columns`.
 
     Raises:
         DataError: these are two different models.
@@ -96,15 +96,24 @@ class Pair:
         threads: int = 1,
     ):
         self.tree = flatbuffer.parse(unsquash(real), "the float model")
-        # Weights behind a DEQUANTIZE, of FP16 and weight-only files, are what it makes of them.
+        # In FP16 and weight-only files, weights are the results of DEQUANTIZE operators.
         self.made = flatbuffer.parse(unsquash(float_twin(made)), "the quantized model")
-        self._widened = _widened(flatbuffer.parse(made, "the quantized model"), self.made)
+        before = flatbuffer.parse(made, "the quantized model")
+        sides = (before.subgraphs[0].tensors, self.made.subgraphs[0].tensors)
+        # Computed from constants alone in the file, constants here.
+        self._widened = frozenset(
+            index
+            for index, (old, new) in enumerate(zip(*sides, strict=True))
+            if flatbuffer.is_constant(self.made, new) and not flatbuffer.is_constant(before, old)
+        )
         self._whole = flatbuffer.parse(real, "the float model")  # the same tensors, all outputs
         self.matches = match_operators(self.tree, self.made)
         self._inputs, self._threads = inputs, threads
         self._made_inputs = {own: inputs[name] for own, name in (names or {}).items()} or inputs
         self.ends: Values = {}
-        self.columns = _columns_by_index(self.tree)
+        by_name, (_, outputs) = find_columns(self.tree), flatbuffer.interface(self.tree)
+        ends = zip(outputs, flatbuffer.indices(self.tree.subgraphs[0].outputs), strict=True)
+        self.columns = {index: by_name[spec.name] for spec, index in ends if spec.name in by_name}
         # An equalized tensor has other units in the quantized model: by channel, over ours.
         self._units: Values = find_stretches(self.tree, self.made, self.matches)
         self._limits: dict[int, Limit] = find_limits(self._whole, {})
@@ -130,10 +139,8 @@ class Pair:
             made.run_to(twin + 1)
             pairs = self._result_pairs(position, twin)
             seen = [(a, b) for a, b in pairs if a in real.values and b in made.values]
-            accumulated = {}
-            for ours, theirs in seen:
-                accumulated[ours] = self._in_real_units(ours, made.real(theirs))
             if seen:
+                accumulated = {a: self._in_real_units(a, made.real(b)) for a, b in seen}
                 alone = self._run_twin(before, position, real.count)
                 wanted = {ours: real.values[ours] for ours, _ in seen}
                 sides = (wanted, {ours: alone[ours] for ours, _ in seen}, accumulated)
@@ -155,7 +162,7 @@ class Pair:
                 yield position, self.clip(_finish(stepper, values, self._threads), self.ends)
 
     def clip(self, results: Values, real: Values) -> Values:
-        """Results as far as the operators behind them can tell values apart.
+        """Results clipped to the range in which the operators behind them can tell values apart.
 
         Args:
             results: tensor index to values.
@@ -185,7 +192,7 @@ class Pair:
         return list(zip(*pair, strict=True))
 
     def _run_twin(self, values: Mapping[int, Array], position: int, count: int) -> Values:
-        """What an operator's twin makes of the float model's values, in the float model's units."""
+        """The results of an operator's twin on the float model's values, and in its units."""
         twin = self.matches[position]
         operator = self.tree.subgraphs[0].operators[position]
         other = self.made.subgraphs[0].operators[twin]
@@ -218,7 +225,7 @@ class Pair:
         return values / self._factors(index, values) if index in self._units else values
 
     def _factors(self, index: int, values: Array) -> Array:
-        """Of each entry of the last axis, which counts the channels, perhaps once per position."""
+        """The factor of each entry of the last axis: the channels, perhaps once per position."""
         factors = self._units[index]
         return np.tile(factors, values.shape[-1] // len(factors))
 
@@ -227,31 +234,16 @@ class Pair:
         touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
         tensors = self.made.subgraphs[0].tensors
         return any(
-            i in self._widened or (tensors[i].quantization is not None and _scales(tensors[i]))
+            i in self._widened or flatbuffer.tensor_spec(tensors[i], "").scales
             for i in touched
             if i >= 0
         )
 
 
-def _widened(before: Any, after: Any) -> frozenset[int]:
-    """Tensors that were computed from constants alone, and now are constants."""
-    sides = (before.subgraphs[0].tensors, after.subgraphs[0].tensors)
-    return frozenset(
-        index
-        for index, (old, new) in enumerate(zip(*sides, strict=True))
-        if flatbuffer.is_constant(after, new) and not flatbuffer.is_constant(before, old)
-    )
-
-
-def _scales(tensor: Any) -> bool:
-    scale = tensor.quantization.scale
-    return scale is not None and len(scale) > 0
-
-
 def measure_effects(
     real: bytes, made: bytes, inputs: Mapping[str, Array], threads: int = 1
 ) -> tuple[LayerEffect, ...]:
-    """The operators of a quantized model by what they cost, worst first; see `Pair`."""
+    """The effect of each operator of a quantized model, the worst first; arguments as of `Pair`."""
     pair = Pair(real, made, inputs, threads=threads)
     own = {step.position: step.own_error for step in pair.walk()}
     effects = []
@@ -272,23 +264,12 @@ def carried_db(pair: Pair, outputs: Values) -> float:
     found = []
     for index, values in pair.ends.items():
         meter = PartMeter("", pair.columns.get(index))
-        meter.add(_in_rows(values), _in_rows(outputs[index]))
+        # [samples, batch, ...] as [samples * batch, ...].
+        meter.add(*(item.reshape(-1, *item.shape[2:]) for item in (values, outputs[index])))
         found += [part.sqnr_db for part in meter.result() if part.sqnr_db is not None]
     if found:
         return min(found)
     return decibel(max(relative_error(pair.ends[index], outputs[index]) for index in pair.ends))
-
-
-def _in_rows(values: Array) -> Array:
-    """[samples, batch, ...] as [samples * batch, ...]."""
-    return values.reshape(-1, *values.shape[2:])
-
-
-def _columns_by_index(tree: Any) -> dict[int, Columns]:
-    by_name = find_columns(tree)
-    _, outputs = flatbuffer.interface(tree)
-    ends = zip(outputs, flatbuffer.indices(tree.subgraphs[0].outputs), strict=True)
-    return {index: by_name[spec.name] for spec, index in ends if spec.name in by_name}
 
 
 def decibel(error: float) -> float:
@@ -313,17 +294,12 @@ def _finish(stepper: Stepper, values: Mapping[int, Array], threads: int) -> Valu
     made = {index for operator in rest for index in flatbuffer.indices(operator.outputs)}
     wanted = [index for index in dict.fromkeys(outputs) if index in made]
     results = {index: values[index] for index in outputs if index not in made}
-    if wanted:
-        needed = _needed(rest, wanted)
-        results |= run_operators(stepper.tree, needed, wanted, values, stepper.count, threads)
-    return results
-
-
-def _needed(operators: list[Any], wanted: list[int]) -> list[Any]:
-    """Those of some operators that the wanted tensors depend on."""
-    read, kept = set(wanted), []
-    for operator in reversed(operators):
+    if not wanted:
+        return results
+    read, needed = set(wanted), []
+    for operator in reversed(rest):
         if read & set(flatbuffer.indices(operator.outputs)):
             read |= set(flatbuffer.indices(operator.inputs))
-            kept.append(operator)
-    return kept[::-1]
+            needed.append(operator)
+    computed = run_operators(stepper.tree, needed[::-1], wanted, values, stepper.count, threads)
+    return results | computed

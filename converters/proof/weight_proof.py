@@ -1,15 +1,15 @@
-"""Whether the weights of a weight-only file are what was asked for, operator by operator."""
+"""Compares the weights of a weight-only file with those requested, operator by operator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.converters.quantization.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
-from edgeq.converters.quantization.schemes import Scheme
+from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Certificate, OperatorReport
+from edgeq.values.schemes import Scheme
 
-# Of other dtypes are the tables that a GATHER looks indices up in.
+# Tensors of other dtypes are tables in which a GATHER looks indices up.
 _WEIGHTS = frozenset({"float32", "float16", "int8", "int4", "uint8"})
 
 _MOST_LISTED = 3  # operators named for one reason
@@ -20,60 +20,48 @@ def judge_weight_only(certificate: Certificate, scheme: Scheme, granularity: str
 
     Args:
         certificate: of the exported file.
-        granularity: "channel", "tensor" or "block:N", as asked for.
+        granularity: "channel", "tensor" or "block:N", as requested.
     """
-    dtype = scheme.name.removeprefix("weight-only-")
     weighted = [op for op in certificate.operators if op.weight_dtype in _WEIGHTS]
     if not weighted:
         return ["the model has no operator with stored weights."]
     reasons: dict[str, list[OperatorReport]] = {}
     for operator in weighted:
-        if (reason := _why_not(operator, dtype, granularity)) is not None:
+        if (reason := _why_not(operator, scheme.weights, granularity)) is not None:
             reasons.setdefault(reason, []).append(operator)
     return [f"{_named(found, len(weighted))} {reason}." for reason, found in reasons.items()]
 
 
 def _why_not(operator: OperatorReport, dtype: str, granularity: str) -> str | None:
-    """What is wrong with one operator's weights, None when nothing is."""
+    """The fault of one operator's weights; None if there is none."""
     if operator.weight_dtype != dtype:
         reason = "" if operator.name in OPERATIONS else ": litert-quantizer does not know the kind"
         return f"has {operator.weight_dtype} weights instead of {dtype}{reason}"
     if operator.precision != "weight-only":
         return f"computes in {operator.precision} instead of float"
-    is_same = _is_single_channel(operator, granularity) or _is_single_block(operator, granularity)
-    if operator.granularity == granularity or is_same:
+    shape, is_matrix = operator.weight_shape, operator.name in BLOCK_OPERATIONS
+    has_one_channel = shape[CHANNEL_AXIS.get(operator.name, 0)] == 1
+    if (
+        operator.granularity == granularity
+        or (has_one_channel and (operator.granularity, granularity) == ("tensor", "channel"))
+        # A block that holds all inputs of an output is a scale per channel.
+        or (is_matrix and (operator.granularity, granularity) == ("channel", f"block:{shape[-1]}"))
+    ):
         return None
     found = f"has a scale per {(operator.granularity or '').replace(':', ' of ')}"
-    if not granularity.startswith("block:"):
+    kind, _, size = granularity.partition(":")
+    if kind != "block":
         return f"{found} instead of per {granularity}"
-    asked = granularity.replace(":", "s of ")
-    return f"{found} instead of {asked}{_why_no_blocks(operator, granularity)}"
-
-
-def _why_no_blocks(operator: OperatorReport, granularity: str) -> str:
-    size = int(granularity.removeprefix("block:"))
-    if operator.name not in BLOCK_OPERATIONS:
-        return ": only FULLY_CONNECTED can have blocks"
-    if not takes_blocks(operator.name, operator.weight_shape, size):
-        return f": its {operator.weight_shape[-1]} inputs are no multiple of {size}"
-    return ""
-
-
-def _is_single_channel(operator: OperatorReport, granularity: str) -> bool:
-    """One scale is both a scale per tensor and, with one output channel, a scale per channel."""
-    axis = CHANNEL_AXIS.get(operator.name, 0)
-    is_single = operator.weight_shape[axis] == 1
-    return is_single and (operator.granularity, granularity) == ("tensor", "channel")
-
-
-def _is_single_block(operator: OperatorReport, granularity: str) -> bool:
-    """A block that holds all inputs of an output is a scale per channel."""
-    inputs = operator.weight_shape[-1] if operator.name in BLOCK_OPERATIONS else 0
-    return (operator.granularity, granularity) == ("channel", f"block:{inputs}")
+    reason = ""
+    if not is_matrix:
+        reason = ": only FULLY_CONNECTED can have blocks"
+    elif not takes_blocks(operator.name, shape, int(size)):
+        reason = f": its {shape[-1]} inputs are not a multiple of {size}"
+    return f"{found} instead of blocks of {size}{reason}"
 
 
 def _named(operators: Sequence[OperatorReport], total: int) -> str:
-    # The converter joins the names of what it fused; the first one tells the layer.
+    # The converter joins the names of what it fused; the first one is the layer's.
     listed = ", ".join(
         f"{op.name} ({op.output.partition(';')[0]})" for op in operators[:_MOST_LISTED]
     )

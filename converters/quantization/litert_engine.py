@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,36 +11,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
+from edgeq.children.child import Child
+from edgeq.children.other_python import OtherPython, find_python
 from edgeq.converters.calibration.calibrate import batches
-from edgeq.converters.children.other_python import OtherPython, find_python
 from edgeq.converters.graph.layout import stored_weights
 from edgeq.errors import MissingExtraError, QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import facts, having
 from edgeq.values import FloatModel
 
 VARIABLE = "EDGEQ_LITERT_PYTHON"
 PACKAGE = "litert-quantizer>=0.11,<0.12"
 
-# Operators whose constant weights it quantizes, by its own names.
-OPERATIONS = {
-    "BATCH_MATMUL": "BATCH_MATMUL",
-    "CONV_2D": "CONV_2D",
-    "DEPTHWISE_CONV_2D": "DEPTHWISE_CONV_2D",
-    "EMBEDDING_LOOKUP": "EMBEDDING_LOOKUP",
-    "FULLY_CONNECTED": "FULLY_CONNECTED",
-    "TRANSPOSE_CONV": "CONV_2D_TRANSPOSE",
-}
-BLOCK_OPERATIONS = frozenset({"FULLY_CONNECTED"})
+OPERATIONS: dict[str, str] = facts("litert")  # by its own names
+BLOCK_OPERATIONS = having("blocks")
 
 _GRANULARITY = {"channel": "CHANNELWISE", "tensor": "TENSORWISE"}
-_LOG_TAIL_CHARACTERS = 8192
+_LOG_TAIL_BYTES = 8192
 
 Recipe = list[dict[str, Any]]
 
 
 def find() -> OtherPython:
-    """This Python where it has litert-quantizer, else the one that EDGEQ_LITERT_PYTHON names.
+    """This Python if it has litert-quantizer, otherwise the one that EDGEQ_LITERT_PYTHON names.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
@@ -54,25 +45,25 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[litert]'; or, in an environment of its own: "
+        hint="Install it with: pip install 'edgeq[litert]'; or, in a separate environment: "
         f"python -m venv ~/litert && ~/litert/bin/pip install '{PACKAGE}' && "
         f"export {VARIABLE}=~/litert/bin/python",
     )
 
 
-# ---------------------------------------------------------------- what it is told
+# ---------------------------------------------------------------- its recipe
 
 
 def weight_recipe(content: bytes, bits: int, granularity: str, *, is_dynamic: bool) -> Recipe:
     """Integer weights with float activations, for every operator it knows.
 
-    Weights that cannot be divided into blocks get a scale per channel; the certificate tells them.
+    Weights that cannot be divided into blocks get a scale per channel; the certificate names them.
 
     Args:
         content: the float flatbuffer.
         bits: 8 or 4.
         granularity: "channel", "tensor" or "block:N".
-        is_dynamic: the kernel takes integer weights, else a DEQUANTIZE widens them to float.
+        is_dynamic: the kernel takes integer weights; otherwise a DEQUANTIZE widens them to float.
     """
     tree = flatbuffer.parse(content, "the float model")
     size = int(granularity.removeprefix("block:")) if granularity.startswith("block:") else 0
@@ -130,7 +121,7 @@ def _weight_config(bits: int, granularity: str, is_dynamic: bool) -> dict[str, A
         },
         "compute_precision": "INTEGER" if is_dynamic else "FLOAT",
         "explicit_dequantize": not is_dynamic,
-        # Its table of kernels is moot where a DEQUANTIZE stands between weights and operator.
+        # Its table of kernels does not matter for weights behind a DEQUANTIZE.
         "skip_checks": not is_dynamic,
         "min_weight_elements": 0,
     }  # fmt: skip
@@ -138,7 +129,7 @@ def _weight_config(bits: int, granularity: str, is_dynamic: bool) -> dict[str, A
 
 def _scope(graph: Any, outputs: Sequence[int]) -> str:
     """A regular expression for one operator: it joins the names of its outputs with semicolons."""
-    names = "".join(flatbuffer.text(graph.tensors[index].name) + ";" for index in outputs)
+    names = "".join(flatbuffer.tensor_name(graph, index) + ";" for index in outputs)
     return f"^{re.escape(names)}$"
 
 
@@ -173,7 +164,24 @@ def quantize(
         "reply": str(reply),
     }
     (folder / "litert-job.json").write_text(json.dumps(job))
-    _run(find().python, folder)
+    with Child(
+        [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
+        folders=[folder],
+        late=True,
+        python=find().python,
+        cwd=folder,
+    ) as child:
+        if (status := child.wait()) < 0:
+            raise QuantizationError(
+                f"litert-quantizer {child.ending}.",
+                hint="Run again with -v to see its own output.",
+                details=child.log(_LOG_TAIL_BYTES),
+            )
+        if status != 0:
+            raise QuantizationError(
+                f"litert-quantizer refused the model: {child.last_line('no message')[:300]}",
+                details=child.log(_LOG_TAIL_BYTES),
+            )
     return target.read_bytes(), json.loads(reply.read_text())["mode"]
 
 
@@ -186,36 +194,3 @@ def _store(samples: Iterator[Mapping[str, NDArray[Any]]], model: FloatModel, fol
     }
     np.savez(path, allow_pickle=False, **arrays)
     return path
-
-
-def _run(python: str, folder: Path) -> None:
-    child = launch.start(
-        [str(Path(__file__).with_name("litert_child.py")), "litert-job.json"],
-        folders=[folder],
-        late=True,
-        python=python,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=folder,
-    )
-    try:
-        printed, _ = child.communicate()
-    finally:
-        child.kill()
-        child.wait()
-    if child.returncode == 0:
-        return
-    lines = printed.strip().splitlines() or ["no message"]
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        raise QuantizationError(
-            f"litert-quantizer was killed by {name}.",
-            hint="Run again with -v to see its own output.",
-            details=printed[-_LOG_TAIL_CHARACTERS:],
-        )
-    raise QuantizationError(
-        f"litert-quantizer refused the model: {lines[-1][:300]}",
-        details=printed[-_LOG_TAIL_CHARACTERS:],
-    )

@@ -8,16 +8,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import batches, write_ranges
-from edgeq.converters.children.framing import write_sample
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import weight_only
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
-from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
+from edgeq.values.schemes import Scheme
 
 
 def quantize(
@@ -36,7 +36,7 @@ def quantize(
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
         granularity: "channel" or "tensor".
-        mix: operators of an INT8 model that are to be something else.
+        mix: operators of an INT8 model that get another precision.
 
     Returns:
         The quantized flatbuffer.
@@ -46,17 +46,19 @@ def quantize(
     """
     content = Path(model.file.path).read_bytes()
     per_channel = granularity == "channel"
-    if scheme.name == "fp32":
+    if scheme.precision == "float32":
         return content
-    if scheme.name == "fp16":
+    if scheme.precision == "fp16":
         return weight_only.quantize_fp16(content)
-    if scheme.name == "dynamic":
+    if scheme.precision == "dynamic":
         hybrid = weight_only.quantize_dynamic(content, per_channel=per_channel)
         return _through(process, folder, hybrid, "refresh_versions")
     assert ranges is not None, "calibrated schemes come with ranges"
     calibrated = write_ranges(content, ranges)
-    options: dict[str, Any] = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
-    made = _through(process, folder, calibrated, "quantize", **options)
+    shape: dict[str, Any] = {"io": io, "per_channel": per_channel}
+    made = _through(
+        process, folder, calibrated, "quantize", activations=scheme.activations, **shape
+    )
     if mix.int16:
         wide = quantize_twin(model, ranges, granularity, process, folder)
         made = mix_in(made, wide, "int16", content, mix.int16)
@@ -70,7 +72,7 @@ def quantize_twin(
     process: TensorFlowProcess | None,
     folder: Path,
 ) -> bytes:
-    """The model with INT16 activations wherever there is a kernel, float elsewhere: see `mixing`.
+    """The model with INT16 activations wherever there is a kernel, float elsewhere, for `mix_in`.
 
     Raises:
         QuantizationError: the quantizer refused.
@@ -80,7 +82,7 @@ def quantize_twin(
         folder,
         write_ranges(Path(model.file.path).read_bytes(), ranges),
         "quantize",
-        scheme="int16x8",
+        activations="int16",
         io="float32",
         per_channel=granularity == "channel",
         allow_float=True,
@@ -110,7 +112,7 @@ def quantize_with_stock(
         for arrays in batches(samples, model.inputs):
             write_sample(stream, [arrays[spec.name] for spec in model.inputs])
     per_channel = granularity == "channel"
-    options = {"scheme": scheme.name, "io": io, "per_channel": per_channel}
+    options = {"activations": scheme.activations, "io": io, "per_channel": per_channel}
     if model.source_kind not in ("keras", "h5", "saved_model"):
         calibrated = folder / "calibrated.tflite"
         process.call("stock_calibrate", path=model.file.path, samples=str(recorded), out=calibrated)
@@ -132,7 +134,7 @@ def refresh_versions(content: bytes, process: TensorFlowProcess | None, folder: 
 def _through(
     process: TensorFlowProcess | None, folder: Path, content: bytes, call: str, **options: Any
 ) -> bytes:
-    assert process is not None, "only fp32 and fp16 do without TensorFlow"
+    assert process is not None, "only fp32 and fp16 need no TensorFlow"
     source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
     source.write_bytes(drop_stablehlo_flag(content))
     process.call(call, path=str(source), out=out, **options)

@@ -1,4 +1,4 @@
-"""Which operators of a float model a user means: by name, or by operator type."""
+"""Selectors of a float model's operators, by name or by operator type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Mix:
-    """Operators that are not to be INT8, by the names of their first outputs.
+    """Operators that do not become INT8, by the names of their first outputs.
 
     Attributes:
         keep_float: those that stay float.
@@ -30,10 +30,10 @@ NO_MIX = Mix()
 
 
 def select_mix(content: bytes, keep_float: Sequence[str], int16: Sequence[str]) -> Mix:
-    """What `--keep-float` and `--int16` mean; see `select_operators`.
+    """The operators that `--keep-float` and `--int16` select, see `select_operators`.
 
     Raises:
-        UsageError: also when both mean the same operator.
+        UsageError: also if both select the same operator.
     """
     mix = Mix(
         select_operators(content, keep_float, "--keep-float"),
@@ -42,7 +42,7 @@ def select_mix(content: bytes, keep_float: Sequence[str], int16: Sequence[str]) 
     both = [name for name in mix.int16 if name in set(mix.keep_float)]
     if both:
         raise UsageError(
-            f"--keep-float and --int16 contradict each other: both mean {both[0].split(';')[0]!r}"
+            f"--keep-float and --int16 contradict each other: both select {both[0].split(';')[0]!r}"
             + (f" and {len(both) - 1} more." if len(both) > 1 else "."),
             hint="Make one of the selectors narrower.",
         )
@@ -50,7 +50,7 @@ def select_mix(content: bytes, keep_float: Sequence[str], int16: Sequence[str]) 
 
 
 def select_operators(content: bytes, selectors: Sequence[str], option: str) -> tuple[str, ...]:
-    """Operators that at least one selector means.
+    """Operators that at least one selector matches.
 
     Args:
         content: the float flatbuffer.
@@ -62,23 +62,23 @@ def select_operators(content: bytes, selectors: Sequence[str], option: str) -> t
         Names of the operators' first outputs, in execution order.
 
     Raises:
-        UsageError: one cannot be read as a regular expression, or means no operator.
+        UsageError: one cannot be read as a regular expression, or matches no operator.
     """
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     operators = [
-        (flatbuffer.operator_name(tree, op), flatbuffer.text(graph.tensors[outputs[0]].name))
+        (flatbuffer.operator_name(tree, op), flatbuffer.tensor_name(graph, outputs[0]))
         for op in graph.operators
         if (outputs := flatbuffer.indices(op.outputs))
     ]
     chosen: set[str] = set()
     for selector in selectors:
-        found = {name for kind, name in operators if _means(selector, kind, name, option)}
+        found = {name for kind, name in operators if _matches(selector, kind, name, option)}
         if not found:
             names = ", ".join(repr(name.split(";")[0]) for _, name in operators[:_SHOWN])
             kinds = ", ".join(sorted({kind for kind, _ in operators}))
             raise UsageError(
-                f"{option} {selector!r} means none of the model's {len(operators)} operators.",
+                f"{option} {selector!r} matches none of the model's {len(operators)} operators.",
                 hint=f"Their names begin {names}; types, as in type:CONV_2D, are {kinds}.",
             )
         chosen |= found
@@ -101,7 +101,7 @@ def read_selector(selector: str, option: str) -> re.Pattern[str] | None:
         ) from error
 
 
-def _means(selector: str, kind: str, name: str, option: str) -> bool:
+def _matches(selector: str, kind: str, name: str, option: str) -> bool:
     pattern = read_selector(selector, option)
     if pattern is None:
         return selector.removeprefix(_TYPE).upper() == kind

@@ -1,8 +1,7 @@
-"""What lies in a `.keras` zip and in HDF5: names that stay inside, sizes that are true.
+"""Checks of a zip and of HDF5: no path may lead to another file, and sizes must be true.
 
-HDF5 can hold a link into another file, keep a dataset's bytes in another file, or map other
-files' datasets, and h5py follows all three without a word; and a dataset of a few bytes can state
-any size.
+HDF5 can contain a link to another file, keep a dataset's bytes in another file, or map datasets of
+other files, and h5py follows all three silently. A dataset of a few bytes can state any size.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from edgeq.converters.safe_reading.findings import Finding
 
-# Larger is refused when it has this many times the bytes that are stored: Keras stores weights
+# A larger size is refused if it is this many times the stored one: Keras stores weights
 # uncompressed, and pruned ones compress to a tenth.
 _LARGE = 64 << 20
 _EXPANSION = 32
@@ -30,12 +29,12 @@ _IN_ZIP64 = 0xFFFFFFFF
 
 
 def find_in_zip(archive: zipfile.ZipFile) -> Finding | None:
-    """The first member of a zip that would not stay inside it, or is not what it seems."""
+    """The first member of a zip whose path, kind or size is refused."""
     seen = set()
     for item in archive.infolist():
         name = item.filename
         where = f"its member {name[:200]!r}"
-        # What a file system, or another reader, would take for the same name.
+        # A file system or another reader may take this for the same name.
         plain = posixpath.normpath(name.replace("\\", "/").partition("\0")[0]).casefold()
         if plain in seen:
             return Finding(where, "is there twice")
@@ -51,11 +50,11 @@ def find_in_zip(archive: zipfile.ZipFile) -> Finding | None:
 
 
 def find_two_directories(path: Path, archive: zipfile.ZipFile) -> Finding | None:
-    """Whether other readers would find another directory in a zip than Python's does.
+    """Check that other readers find the same directory in a zip as Python does.
 
-    Python finds the directory from the end of the file and moves all offsets by what stands
-    before the archive; others take the offsets as they are stated. It lets a comment follow, too,
-    in which others look for the end.
+    Python finds the directory from the end of the file and adds the size of any data before the
+    archive to all offsets; others use the offsets as they are stated. It also allows a comment at
+    the end, in which others search for the directory.
     """
     with path.open("rb") as stream:
         end = stream.seek(-_END.size, os.SEEK_END)
@@ -75,21 +74,21 @@ def find_two_directories(path: Path, archive: zipfile.ZipFile) -> Finding | None
 
 
 def find_in_hdf5(file: Any) -> Finding | None:
-    """The first thing in an HDF5 file that leads to another file, or states a false size.
+    """The first part of an HDF5 file that leads to another file, or states a false size.
 
     Args:
         file: an `h5py.File`.
     """
     import h5py
 
-    # Without following any: names of links, from all groups that can be reached inside the file.
+    # The names of all links in the file; none is followed.
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, info: links.append((name, info.type)), info=True)
     declared = stored = 0
     for raw, kind in links:
         name = raw.decode("utf-8", "replace")
         if kind == h5py.h5l.TYPE_SOFT:
-            continue  # another name of something inside
+            continue  # another name for a part of this file
         if kind != h5py.h5l.TYPE_HARD:
             return Finding(f"its HDF5 group {name[:200]!r}", "is a link to another file")
         opened = h5py.h5o.open(file.id, raw)

@@ -1,4 +1,4 @@
-"""What a file holds that it may not, as a value, and the error that tells it."""
+"""A part of a file that is refused, as a value and as an error; how the lists are written."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _TRUST = "pass --unsafe-deserialization if you trust where the file comes from"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not on the list.
+    """A part of a file that is not on the list.
 
     Attributes:
-        where: it stands, as the subject of a sentence, e.g. "layer 'op'".
+        where: its place, as the subject of a sentence, e.g. "layer 'op'".
         what: the rest of the sentence, without full stop.
-        own: name of the class or function, when it may be the user's own.
+        own: name of the class or function, if it may be the user's own.
     """
 
     where: str
@@ -26,7 +26,7 @@ class Finding:
 
 
 def refusal(path: Path, finding: Finding) -> SourceError:
-    """The error for a finding, with what to type instead."""
+    """The error for a finding, with the option to pass."""
     hint = (
         f"If {finding.own} is yours, pass --custom-objects module:{finding.own} naming where "
         f"it is defined; {_TRUST}."
@@ -34,3 +34,8 @@ def refusal(path: Path, finding: Finding) -> SourceError:
         else f"{_TRUST[0].upper()}{_TRUST[1:]}."
     )
     return SourceError(f"{path}: {finding.where} {finding.what}.", hint=hint)
+
+
+def listed(text: str) -> frozenset[str]:
+    """The names in a text, which spaces separate."""
+    return frozenset(text.split())

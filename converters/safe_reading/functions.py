@@ -1,14 +1,14 @@
-"""The list of TensorFlow functions that a layer of tf_keras may stand for.
+"""The list of TensorFlow functions that a layer of tf_keras may call.
 
 tf_keras saves `tf.reshape(x, ...)` in a functional model as a layer TFOpLambda with the function's
-name, and calls whatever public function of TensorFlow or Keras the file names. Here are those that
-make tensors of tensors. Not here: what opens files (`io`, `fixed_unigram_candidate_sampler`,
-`print` with a path), calls Python or imports graphs, takes a Python function, or changes settings.
+name, and calls any public function of TensorFlow or Keras that the file names. The list has those
+that make tensors from tensors, without those that open files (`io`, `print` with a path,
+`fixed_unigram_candidate_sampler`), run Python, import graphs, or change settings.
 """
 
 from __future__ import annotations
 
-from edgeq.converters.safe_reading.listing import listed
+from edgeq.converters.safe_reading.findings import listed
 from edgeq.converters.safe_reading.operators import OPERATORS
 
 _BY_MODULE = {
@@ -221,7 +221,7 @@ _BY_MODULE = {
 
 FUNCTIONS = {module: listed(names) for module, names in _BY_MODULE.items()}
 
-# TensorFlow's own names for what a ragged or sparse tensor offers, and how to make a ragged one.
+# TensorFlow's names of the attributes of ragged and sparse tensors, and of their constructors.
 TENSOR_ATTRIBUTES = listed(
     """
     bounding_shape dense_shape flat_values indices merge_dims nested_row_lengths nested_row_splits

@@ -1,8 +1,8 @@
-"""Judges a TensorFlow graph: every operator that would run must be on the list.
+"""Checks a TensorFlow graph: every operator that can run must be on the list.
 
-Functions call functions, in branches and loops too, so what counts is what can be reached. An
-operator that fills a table from a file is normal where the file's name comes from the loader,
-which looks for it in the folder's `assets`, and not from the graph.
+Functions call functions, also in branches and loops, so every function that can be reached counts.
+An operator that fills a table from a file is allowed if the loader gives the file's name, which it
+takes from the folder's `assets`, and the graph does not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgeq.converters.safe_reading.operators import (
     STREAMS,
 )
 
-# Pass on their arguments in order; other operators with functions pass something before them.
+# These pass their arguments in order; other operators with functions add some before them.
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
@@ -30,7 +30,7 @@ class Node:
     Attributes:
         name: in its graph.
         op: the operator's type, or the name of a function.
-        inputs: as TensorFlow writes them: "node", "node:out:0", "^control".
+        inputs: in TensorFlow's form: "node", "node:out:0", "^control".
         functions: names of the functions among its attributes.
         stream: where it prints to, "" for operators that do not print.
     """
@@ -57,13 +57,13 @@ class Function:
 
 @dataclass(frozen=True)
 class Call:
-    """What a loader or edgeq runs of a file.
+    """A function of a file that a loader or edgeq runs.
 
     Attributes:
-        where: names it as the subject of a sentence, e.g. "signature 'predict'".
+        where: its name as the subject of a sentence, e.g. "signature 'predict'".
         function: its name in the library.
         files: positions of the arguments that name files of the folder's `assets`.
-        restores: whether it is the saver's own, which reads the variables.
+        restores: whether it is the saver's, which reads the variables.
     """
 
     where: str
@@ -73,7 +73,7 @@ class Call:
 
 
 def find(library: Mapping[str, Function], calls: Iterable[Call]) -> Finding | None:
-    """The first operator that calls would run and that is not on the list."""
+    """The first operator that the calls run and that is not on the list."""
     return next((found for call in calls for found in _Walk(library, call).visit()), None)
 
 
@@ -95,7 +95,11 @@ class _Walk:
             for node in function.nodes:
                 if (what := self._judge(node, origins)) is not None:
                     yield Finding(self.call.where, what)
-                pending += self._callees(node, origins)
+                given = origins.files_among(node)
+                passed = given if node.op in _CALLS else frozenset[int]()
+                pending += [(name, passed) for name in node.functions]
+                if node.op in self.library:
+                    pending.append((node.op, given))
 
     def _judge(self, node: Node, origins: _Origins) -> str | None:
         if node.op in OPERATORS or node.op in self.library:
@@ -103,7 +107,7 @@ class _Walk:
         if node.op in FILE_TABLES:
             if origins.is_file(node, FILE_TABLES[node.op]):
                 return None
-            return f"fills the table {node.name!r} from a file that is not of the folder's assets"
+            return f"fills the table {node.name!r} from a file outside the folder's assets"
         if node.op == PRINT and node.stream in STREAMS:
             return None
         if node.op in RESTORE and self.call.restores and origins.is_file(node, 0):
@@ -114,23 +118,16 @@ class _Walk:
             "without access to files, Python and the network"
         )
 
-    def _callees(self, node: Node, origins: _Origins) -> Iterator[tuple[str, frozenset[int]]]:
-        for name in node.functions:
-            passed = origins.files_among(node) if node.op in _CALLS else frozenset[int]()
-            yield name, passed
-        if node.op in self.library:
-            yield node.op, origins.files_among(node)
-
 
 class _Origins:
-    """Which values in a function are names of files that the loader gave."""
+    """The values in a function that are names of files from the loader."""
 
     def __init__(self, function: Function, files: frozenset[int]):
         self._given = {function.arguments[i] for i in files if i < len(function.arguments)}
         self._nodes = {node.name: node for node in function.nodes}
 
     def is_file(self, node: Node, position: int) -> bool:
-        """Whether an input is the name of such a file, as it was given."""
+        """Whether an input is the unchanged name of such a file."""
         data = [name for name in node.inputs if not name.startswith("^")]
         if position >= len(data):
             return False

@@ -1,8 +1,8 @@
-"""Judges a Keras configuration: every object and function in it must be on the list.
+"""Checks a Keras configuration: every object and function in it must be on the list.
 
-The whole value is walked, not only the places where this or that release of Keras looks: an
-object of a class that is not on the list is refused wherever it stands. The training
-configuration alone is left out, because `without_training` takes it away before loading.
+All of the value is checked, not only the places that some release of Keras reads: an object of a
+class that is not on the list is refused at any place. Only the training configuration is left out,
+because `without_training` removes it before loading.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgeq.converters.safe_reading.findings import Finding
+from edgeq.converters.safe_reading.findings import Finding, listed
 from edgeq.converters.safe_reading.functions import (
     TENSOR_ATTRIBUTES,
     TENSOR_CLASSES,
@@ -27,14 +27,13 @@ from edgeq.converters.safe_reading.keras_names import (
     REFUSED,
     SHORT_NAMES,
 )
-from edgeq.converters.safe_reading.listing import listed
 from edgeq.converters.safe_reading.operators import OPERATORS
 
 TRAINING = "compile_config"
-# Where edgeq's layers for quantization-aware training are, and where edgeq 0.1 had them.
+# The modules of edgeq's layers for quantization-aware training, now and in edgeq 0.1.
 QAT_MODULES = ("edgeq.converters.training.qat_layers", "edgeq.converters.qat_layers")
 
-# Values that JSON has no form for, which Keras writes as objects: data only.
+# Keras writes values that JSON does not have as these objects, which are only data.
 _VALUES = listed(
     """
     __bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__
@@ -43,27 +42,27 @@ _VALUES = listed(
 )
 _SPECS = frozenset(("TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"))
 _SPEC_MODULES = re.compile(r"tensorflow\.python(\.[a-z_]+)*")
-# "activation": "relu", "kernel_initializer": "zeros", with or without something before.
+# "activation": "relu", "kernel_initializer": "zeros": with or without a prefix.
 _NAMED_FUNCTION = re.compile(r"(?:\w+_)?(activation|initializer|regularizer|constraint)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def find(config: Any, known: frozenset[str]) -> Finding | None:
-    """The first thing in a configuration that is not on the list.
+    """The first part of a configuration that is not on the list.
 
     Args:
-        config: as `plain_json.parse` gives it, so not too deep to walk.
-        known: names of the user's own objects, as `--custom-objects` names or registers them.
+        config: from `plain_json.parse`, which limits its depth.
+        known: names of the user's own objects, from `--custom-objects`.
     """
     return next(_Judge(known).walk(config, "its configuration"), None)
 
 
 def without_training(config: Any, *, keep_first: bool = False) -> Any:
-    """A copy without the training configuration of the model and of those inside it.
+    """A copy without the training configuration of the model and of the models inside it.
 
     Args:
         config: plain.
-        keep_first: leave that of the outermost model, which `compile=False` switches off.
+        keep_first: leave that of the outermost model, which `compile=False` turns off.
     """
     if isinstance(config, dict):
         return {
@@ -81,7 +80,11 @@ class _Judge:
     def walk(self, value: Any, where: str) -> Iterator[Finding]:
         if isinstance(value, dict):
             if "class_name" in value:
-                where = _place(value, where)
+                # The layer that the object is, or is a part of.
+                config = value.get("config")
+                inner = config.get("name") if isinstance(config, dict) else None
+                name = inner if isinstance(inner, str) else value.get("name")
+                where = f"layer {name!r}" if isinstance(name, str) else where
                 yield from self._object(value, where)
             for key, item in value.items():
                 if key != TRAINING:
@@ -95,7 +98,7 @@ class _Judge:
     def _object(self, value: dict[str, Any], where: str) -> Iterator[Finding]:
         name = value["class_name"]
         if not isinstance(name, str):
-            yield Finding(where, f"has the class name {name!r}, which is no text")
+            yield Finding(where, f"has the class name {name!r}, which is not text")
         elif name == "__lambda__":
             yield Finding(where, "holds Python code")
         elif name == "function":
@@ -118,19 +121,21 @@ class _Judge:
     def _class(self, name: str, value: dict[str, Any], where: str) -> Iterator[Finding]:
         registered = value.get("registered_name", name)
         module = value.get("module")
-        if _is_in(registered, self.known) and (name in self.known or _is_free(name)):
+        # The user may have registered a class under a name that is not its name in Python.
+        is_free = name[:1].isupper() and name not in REFUSED
+        if _is_in(registered, self.known) and (name in self.known or is_free):
             return
         if registered is None and name in self.known and _is_keras(module):
             return  # a class of Keras that the user names
         if name in REFUSED:
-            yield Finding(where, f"is of the class {name!r}, which {REFUSED[name]}")
+            yield Finding(where, f"has the class {name!r}, which {REFUSED[name]}")
         elif _is_qat_layer(name, registered, module):
             return
         elif name not in CLASSES or registered not in (None, name, f"Custom>{name}"):
             shown = registered if isinstance(registered, str) and registered != name else name
-            yield Finding(where, f"is of the class {shown!r}, {_UNLISTED}", _own(name))
+            yield Finding(where, f"has the class {shown!r}, {_UNLISTED}", _own(name))
         elif not _is_keras(module):
-            yield Finding(where, f"is of the class {f'{module}.{name}'!r}, {_UNLISTED}", _own(name))
+            yield Finding(where, f"has the class {f'{module}.{name}'!r}, {_UNLISTED}", _own(name))
         else:
             config = value.get("config")
             yield from self._names(config, where)
@@ -138,7 +143,7 @@ class _Judge:
                 yield Finding(where, what)
 
     def _names(self, config: Any, where: str) -> Iterator[Finding]:
-        """Activations, initializers and so on that are given by name."""
+        """Check activations, initializers and so on that are given by name."""
         for key, text in config.items() if isinstance(config, dict) else ():
             kind = _NAMED_FUNCTION.fullmatch(key)
             if kind is None or not isinstance(text, str) or text in self.known:
@@ -151,20 +156,7 @@ def _is_in(name: Any, names: Container[str]) -> bool:
     return isinstance(name, str) and name in names
 
 
-def _is_free(name: str) -> bool:
-    """Whether a class of the user's, registered under another name, may be called so in Python."""
-    return name[:1].isupper() and name not in REFUSED
-
-
 _UNLISTED = "which is not on the list of what edgeq loads"
-
-
-def _place(value: dict[str, Any], where: str) -> str:
-    """The object as the subject of a sentence: the layer it is, or is part of."""
-    config = value.get("config")
-    inner = config.get("name") if isinstance(config, dict) else None
-    name = inner if isinstance(inner, str) else value.get("name")
-    return f"layer {name!r}" if isinstance(name, str) else where
 
 
 def _own(text: Any) -> str | None:
@@ -180,7 +172,7 @@ def _is_keras(module: Any, *others: str) -> bool:
 
 
 def _is_qat_layer(name: str, registered: Any, module: Any) -> bool:
-    """One of edgeq's own, as `.keras` has it or, in one name, `.h5`."""
+    """Whether it is a layer of edgeq, in the form of `.keras` or, with one name, of `.h5`."""
     own = name.removeprefix("edgeq>")
     return (
         own in QAT_LAYERS
@@ -206,7 +198,7 @@ def _holds_model(text: str) -> bool:
 
 
 def _spec(value: dict[str, Any], where: str) -> Iterator[Finding]:
-    """The type of a tensor, as either format of Keras 2 writes it."""
+    """Check the type of a tensor, in both formats of Keras 2."""
     name: Any
     if value["class_name"] == "TypeSpec":
         name = value.get("type_spec")
@@ -244,15 +236,12 @@ def _tensor_function(config: Any) -> str | None:
 
 def _attribute(config: Any) -> str | None:
     name = config.get("attr_name") if isinstance(config, dict) else None
-    return None if _is_in(name, TENSOR_ATTRIBUTES) else f"asks a tensor for {name!r}, {_UNLISTED}"
+    return None if _is_in(name, TENSOR_ATTRIBUTES) else f"reads {name!r} of a tensor, {_UNLISTED}"
 
 
 def _class_method(config: Any) -> str | None:
-    symbol, method = (
-        (config.get("cls_symbol"), config.get("method_name"))
-        if isinstance(config, dict)
-        else (None, None)
-    )
+    given = config if isinstance(config, dict) else {}
+    symbol, method = given.get("cls_symbol"), given.get("method_name")
     if isinstance(symbol, str) and _is_in(method, TENSOR_CLASSES.get(symbol, ())):
         return None
     return f"calls {f'{symbol}.{method}'!r}, which is not on the list of functions of tensors"
@@ -267,7 +256,7 @@ def _operator(config: Any) -> str | None:
     attributes = node.get("attr")
     for attribute in attributes.values() if isinstance(attributes, dict) else ():
         if not isinstance(attribute, dict) or "func" in attribute:
-            return f"is the operator {node['op']!r} with a function of its own"
+            return f"is the operator {node['op']!r} with its own function"
     return None
 
 

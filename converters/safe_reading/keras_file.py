@@ -1,4 +1,4 @@
-"""Reads a `.keras` or `.h5` file as plain data, checks it, and gives Keras what was checked."""
+"""Reads a `.keras` or `.h5` file as plain data, checks it, and prepares it for Keras."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class KerasFile:
-    """A Keras file and what it says of itself.
+    """A Keras file and its configuration.
 
     Attributes:
-        path: as the user named it.
-        kind: "keras" for a zip, "h5" for HDF5, told by its first bytes.
+        path: of the file.
+        kind: "keras" for a zip, "h5" for HDF5, by its first bytes.
         config: the model's configuration, plain.
-        version: of the Keras that saved it, "" when it does not say.
+        version: of the Keras that saved it, "" if the file does not state it.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class KerasFile:
 
 
 def read(path: Path, kind: str) -> KerasFile:
-    """Read the configuration, of a file whose parts all lie in it.
+    """Read the configuration, and check that the file holds all its parts.
 
     Raises:
-        SourceError: damaged, without a model, leading to other files, or with JSON that parsers
+        SourceError: it is damaged, has no model, leads to other files, or has JSON that parsers
             may read differently.
     """
     try:
@@ -55,44 +55,58 @@ def read(path: Path, kind: str) -> KerasFile:
 
 
 def peek(path: Path) -> Any:
-    """The configuration of a `.keras` file; None for others, whose reader says what is wrong."""
+    """The configuration of a `.keras` file; None for other and damaged files."""
     try:
         with zipfile.ZipFile(path) as archive:
             return plain_json.parse(_read_member(archive, CONFIG))
-    except (*ZIP_DAMAGE, TypeError):  # h5py's, too
+    except (*ZIP_DAMAGE, TypeError):
         return None
 
 
 def refuse_code(file: KerasFile, known: frozenset[str]) -> None:
-    """Check what Keras would make of the configuration.
+    """Check the objects that Keras would make from the configuration.
 
     Args:
+        file: as read.
         known: names of the user's own objects.
 
     Raises:
-        SourceError: something that is not on the list.
+        SourceError: one of them is not on the list.
     """
     if (finding := keras_config.find(file.config, known)) is not None:
         raise refusal(file.path, finding)
 
 
 def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None = None) -> Path:
-    """The file under the name by which Keras reads it as the kind that was checked.
+    """The path from which Keras reads the file as it was checked.
 
-    Keras tells a zip from HDF5 by the name alone, and loads the training configuration of models
-    inside the model; so a file with another name is linked, and one with such parts copied
-    without them.
+    Keras distinguishes a zip from HDF5 by the name alone, and loads the training configuration of
+    models inside the model; so a file with another suffix is linked, and a file with such parts is
+    copied without them.
 
     Args:
+        file: as read.
         folder: for the link or copy.
-        change: made to the configuration besides.
+        change: a further change of the configuration.
     """
     name = folder / f"model.{file.kind}"
     name.unlink(missing_ok=True)  # a link to the user's own file must not be written through
     config = keras_config.without_training(file.config, keep_first=file.kind == "keras")
     config = config if change is None else change(config)
     if config != file.config:
-        (_copy_h5 if file.kind == "h5" else _copy_zip)(file.path, name, json.dumps(config))
+        if file.kind == "h5":
+            _copy_h5(file.path, name, json.dumps(config))
+            return name
+        with zipfile.ZipFile(file.path) as source, zipfile.ZipFile(name, "w") as copy:
+            for item in source.infolist():
+                if item.filename == CONFIG:
+                    copy.writestr(CONFIG, json.dumps(config))
+                    continue
+                with (
+                    source.open(item) as part,
+                    copy.open(item.filename, "w", force_zip64=True) as to,
+                ):
+                    shutil.copyfileobj(part, to)
         return name
     if file.path.suffix == name.suffix:
         return file.path
@@ -133,16 +147,6 @@ def _raise(finding: Finding | None) -> None:
         raise ValueError(f"{finding.where} {finding.what}")
 
 
-def _copy_zip(path: Path, target: Path, config: str) -> None:
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
-        for item in source.infolist():
-            if item.filename == CONFIG:
-                copy.writestr(CONFIG, config)
-                continue
-            with source.open(item) as part, copy.open(item.filename, "w", force_zip64=True) as out:
-                shutil.copyfileobj(part, out)
-
-
 # ---------------------------------------------------------------- HDF5
 
 
@@ -155,11 +159,11 @@ def _read_h5(path: Path) -> tuple[str, str]:
         _raise(archives.find_in_hdf5(archive))
     if config is None:
         raise SourceError(
-            f"{path} holds weights only, no model.",
-            hint="Rebuild the model, load_weights, and save the whole of it.",
+            f"{path} holds weights only, not a model.",
+            hint="Rebuild the model, load_weights, and save the whole model.",
         )
     if not isinstance(config, (bytes, str)):
-        raise ValueError(f"its model_config is no text but {type(config).__name__}")
+        raise ValueError(f"its model_config is not text but {type(config).__name__}")
     return _decoded(config), _decoded(version)
 
 

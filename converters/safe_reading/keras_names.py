@@ -1,24 +1,22 @@
-"""The list of what Keras 3 and tf_keras may make from a configuration, by name.
+"""The list of classes that Keras 3 and tf_keras may make from a configuration.
 
-Enumerated, not a rule such as "whatever lies in keras.layers": a class is on it because somebody
-has read what its constructor and its call do with a configuration, so a new one of a later Keras
-is refused until then, and a name that only looks alike is never on it. `REFUSED` says why a class
-of theirs is not.
+A class is on the list after its constructor and its call have been read, so that a new class of a
+later Keras is refused until then. `REFUSED` has the reasons why some classes are not on it.
 """
 
 from __future__ import annotations
 
 import re
 
-from edgeq.converters.safe_reading.listing import listed
+from edgeq.converters.safe_reading.findings import listed
 
-# The modules that such classes lie in, exported ("keras.layers") or not
+# The modules of these classes, exported ("keras.layers") or not
 # ("keras.src.models.functional", "tf_keras.src.engine.functional").
 MODULES = re.compile(
     r"(tf_)?keras(\.src)?(\.(activations|applications|constraints|dtype_policies|engine"
     r"|experimental|initializers|layers|mixed_precision|models|ops|premade_models|quantizers"
     r"|random|regularizers)(\.[a-z0-9_]+)*)?"
-    # TensorFlow's own initializers, which tf_keras saves as they are.
+    # TensorFlow's initializers, which tf_keras saves under their own names.
     r"|tensorflow\.python\.ops\.init_ops(_v2)?"
 )
 
@@ -59,7 +57,7 @@ LAYERS = listed(
     """
 )
 
-# How Keras 3 saves functions of `keras.ops` in a functional model.
+# The classes as which Keras 3 saves functions of `keras.ops` in a functional model.
 OPERATIONS = listed(
     """
     Abs Absolute AdaptiveAveragePool AdaptiveMaxPool Add AffineTransform All AllClose Amax Amin
@@ -96,7 +94,7 @@ OPERATIONS = listed(
     """
 )
 
-# Initializers, regularizers, constraints, dtype policies, quantizers, and what layers are made of.
+# Initializers, regularizers, constraints, dtype policies, quantizers, and parts of layers.
 PARTS = listed(
     """
     AWQConfig AWQDTypePolicy AbsMaxQuantizer Constant Constraint CustomScaleLayer DTypePolicy
@@ -113,7 +111,9 @@ PARTS = listed(
 
 CLASSES = LAYERS | OPERATIONS | PARTS
 
-# The layers of edgeq's quantization-aware training, in `converters/training/qat_layers.py`.
+# The layers of edgeq's quantization-aware training, in `converters/training/qat_layers.py`; Keras
+# puts the prefix before their names.
+QAT_PREFIX = "edgeq>"
 QAT_LAYERS = listed(
     """
     FakeQuantize QuantizedConv2D QuantizedDense QuantizedDepthwiseConv2D QuantizedElementwise
@@ -164,5 +164,5 @@ REFUSED = {
     "VectorizedMap": "calls a Python function",
     "JVP": "calls a Python function",
     "Function": "holds a graph of operations without a form that can be checked",
-    "Operation": "holds no operation of its own",
+    "Operation": "is the base class of operations",
 }

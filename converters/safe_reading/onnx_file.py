@@ -1,7 +1,7 @@
-"""Where an ONNX file keeps its weights: inside it, or in files of its own folder.
+"""Checks that an ONNX file keeps its weights inside it, or in files of its folder.
 
-onnx and onnxruntime open what the file names. Only the few fields on the way to those names are
-read here, from the wire format, so that nothing of either is needed.
+onnx and onnxruntime open the files that it names. This module reads only the fields that lead to
+those names, from the wire format, so that it needs neither of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeq.errors import SourceError
 
-# Message to number of a field to the message in it; from onnx.proto.
+# Message to field number to the message in that field; from onnx.proto.
 _FIELDS = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -31,10 +31,10 @@ _KEYS = ("location", "offset", "length", "checksum", "basepath")
 
 
 def refuse_outside(path: Path) -> None:
-    """Check that weights in other files lie in the folder of the model.
+    """Check that weights in other files are in the folder of the model.
 
     Raises:
-        SourceError: they do not, or the file is not a whole ONNX model.
+        SourceError: they are not, or the file is not a whole ONNX model.
     """
     try:
         with (
@@ -63,15 +63,15 @@ def _judge(path: Path, entries: list[tuple[str, str]]) -> str | None:
     location = given.get("location", "")
     numbers = [given.get(key) or "0" for key in ("offset", "length")]
     if not all(number.isascii() and number.isdecimal() for number in numbers):
-        return f"states a size of its weights that is no number: {', '.join(numbers)}"
-    # A hub's cache links the model and its weights into a folder of their contents.
+        return f"states a size of its weights that is not a number: {', '.join(numbers)}"
+    # In a hub's cache, the model and its weights are links into another folder.
     folders = {path.parent.resolve(), path.resolve().parent}
     target = (path.parent / location).resolve() if "\0" not in location else path.parent
     is_inside = not Path(location).is_absolute() and ".." not in Path(location).parts
     if not is_inside or not any(target.is_relative_to(folder) for folder in folders):
         return f"keeps its weights in {location!r}, outside the folder of the model"
     if not target.is_file():
-        return f"keeps its weights in {location!r}, which is not there"
+        return f"keeps its weights in {location!r}, which does not exist"
     if sum(map(int, numbers)) > target.stat().st_size:
         return f"takes {' + '.join(numbers)} bytes of {location!r}, which is shorter"
     return None
@@ -80,7 +80,7 @@ def _judge(path: Path, entries: list[tuple[str, str]]) -> str | None:
 def _external(
     content: mmap.mmap, start: int, end: int, kind: str, depth: int
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each tensor with weights elsewhere: its name, and what it states of them."""
+    """Each tensor with weights in another file: its name, and its statements about them."""
     if depth > _DEEPEST:
         raise ValueError(f"its graphs are nested more than {_DEEPEST} levels deep")
     entries, name = [], ""
@@ -107,7 +107,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         if kind == _BYTES:
             size, position = _varint(content, position, end)
             if position + size > end:
-                raise ValueError("a field ends behind its message")
+                raise ValueError("a field ends after its message")
             yield tag >> 3, position, position + size
             position += size
         elif kind == _VARINT:
@@ -117,7 +117,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         else:
             raise ValueError(f"it has a field of the wire type {kind}")
     if position != end:
-        raise ValueError("a field ends behind its message")
+        raise ValueError("a field ends after its message")
 
 
 def _varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:

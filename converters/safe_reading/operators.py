@@ -1,15 +1,15 @@
-"""The list of operators that a TensorFlow graph may hold where a signature reaches them.
+"""The list of operators that a TensorFlow graph may run.
 
-They make tensors of tensors, hold variables and tables in memory, or call functions of the same
-file. Not here, of the 1,910 operators of TensorFlow 2.21: those that read or write files, records
-and summaries, datasets and queues, Python (PyFunc), devices, sockets and collectives, settings,
-optimizers, gradients, and what only tests use. A new operator is refused until somebody has read
-what it does.
+They make tensors from tensors, hold variables and tables in memory, or call functions of the same
+file. Of the 1,910 operators of TensorFlow 2.21, the list leaves out those for files, records and
+summaries, datasets and queues, Python (PyFunc), devices, sockets and collectives, settings,
+optimizers and gradients, and those that only tests use. A new operator is refused until its code
+has been read and its name is added here.
 """
 
 from __future__ import annotations
 
-from edgeq.converters.safe_reading.listing import listed
+from edgeq.converters.safe_reading.findings import listed
 
 OPERATORS = listed(
     """
@@ -153,12 +153,12 @@ OPERATORS = listed(
     """
 )
 
-# Read a file, and are normal where the file is one of the folder's own `assets`.
+# These read a file, and are allowed for a file of the folder's `assets`.
 FILE_TABLES = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1}
 
 # `output_stream` can name a file.
 PRINT = "PrintV2"
 STREAMS = ("", "stdout", "stderr", "log(info)", "log(warning)", "log(error)")
 
-# Of the saver, while variables are restored.
+# The saver runs these to restore variables.
 RESTORE = frozenset(("Restore", "RestoreSlice", "RestoreV2"))

@@ -1,4 +1,4 @@
-"""JSON with limits: what a hostile configuration could cost, and what parsers may disagree on."""
+"""JSON with limits on size and depth, and without names that occur twice."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_DEPTH = 200
 
 
 def parse(content: bytes | str) -> Any:
-    """The value of a JSON text, as `json.loads` gives it to Keras.
+    """Parse a JSON text to the value that Keras gets from `json.loads`.
 
     Raises:
-        ValueError: it is no JSON, too large, too deep, or has a name twice in one object.
+        ValueError: it is not JSON, too large, too deep, or has a name twice in one object.
     """
     if len(content) > MAX_BYTES:
         raise ValueError(f"its JSON has {len(content)} bytes, and {MAX_BYTES} are allowed")
@@ -29,7 +29,7 @@ def parse(content: bytes | str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; which of two values with one name counts depends on the parser."""
+    """An object without equal names: parsers disagree on which of two values counts."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -39,7 +39,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects lie more than so many levels inside each other."""
+    """Whether lists and objects are nested more than this number of levels."""
     level = [value]
     for _ in range(levels + 1):
         level = [

@@ -1,7 +1,7 @@
-"""Checks a SavedModel: what loading it and calling one signature would run.
+"""Checks the operators of a SavedModel that run when it is loaded and a signature is called.
 
-It takes TensorFlow's parsed message, not the file: there is one parser, and no second opinion of
-what the file says. Reading a message runs nothing.
+It takes TensorFlow's parsed message, not the file, so that both see the same content. Reading a
+message runs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeq.converters.safe_reading.keras_names import CLASSES, REFUSED
 from edgeq.errors import SourceError
 
 DEFAULT_SIGNATURE = "serving_default"
-# What the loader calls of a table or another resource.
+# The loader calls these methods of a table or another resource.
 _RESOURCE_METHODS = ("_create_resource", "_initialize", "_destroy_resource")
 _INIT_SIGNATURE = "__saved_model_init_op"
 # Collections whose nodes the loader of TensorFlow 1 runs.
@@ -29,52 +29,59 @@ _TRAINING = ("training_config", "metrics")
 
 
 def refuse_code(path: Path, message: Any, signature: str | None) -> None:
-    """Check what `tf.saved_model.load` and the call of one signature would run.
+    """Check what `tf.saved_model.load` and the call of one signature run.
 
     Args:
+        path: of the folder.
         message: the parsed `SavedModel`.
-        signature: asked for; None for the one that edgeq would choose.
+        signature: its name; None for the one that edgeq chooses.
 
     Raises:
-        SourceError: an operator that is not on the list, or a file outside the folder.
+        SourceError: an operator is not on the list, or a file is outside the folder.
     """
     _refuse(path, message, lambda graph: [*_loading(graph), *_signature(graph, signature)])
 
 
 def refuse_all_code(path: Path, message: Any) -> None:
-    """Check everything that tf_keras could run of a SavedModel: all functions of its objects."""
-    _refuse(path, message, lambda graph: [*_loading(graph), *_all_functions(graph)])
+    """Check all functions of the objects in a SavedModel, because tf_keras may run any of them."""
+
+    def calls(graph: _Graph) -> Iterator[Call]:
+        yield from _loading(graph)
+        for node_id in range(len(graph.objects.nodes)):
+            yield from graph.calls_of(node_id, "its graph")
+
+    _refuse(path, message, calls)
 
 
 def refuse_metadata(path: Path, texts: Iterable[str], known: frozenset[str]) -> None:
     """Check the configurations of the Keras objects in a SavedModel.
 
-    A class that tf_keras does not know is no reason to refuse: it takes the object's functions
-    from the graph instead.
+    A class that tf_keras does not know is allowed, because tf_keras then takes the object's
+    functions from the graph.
 
     Args:
+        path: of the folder.
         texts: the JSON of each object.
         known: names of the user's own objects.
 
     Raises:
-        SourceError: something that is not on the list.
+        SourceError: a part of them is not on the list.
     """
     try:
         nodes = [plain_json.parse(text) for text in texts if text]
     except ValueError as error:
         raise SourceError(f"{path} has Keras metadata that cannot be read: {error}.") from error
-    known |= {name for node in nodes if (name := _free_name(node))}
+    names = (node.get("class_name") for node in nodes if isinstance(node, dict))
+    known |= {
+        name for name in names
+        if isinstance(name, str) and name.rpartition(">")[2][:1].isupper()
+        and name not in REFUSED and name not in CLASSES
+    }  # fmt: skip
     for node in nodes:
         items = node.items() if isinstance(node, dict) else ()
         kept = {name: item for name, item in items if name not in _TRAINING}
         if (finding := keras_config.find(kept, known)) is not None:
             raise refusal(path, finding)
-
-
-def _free_name(node: Any) -> str | None:
-    name = node.get("class_name") if isinstance(node, dict) else None
-    is_free = isinstance(name, str) and name.rpartition(">")[2][:1].isupper()
-    return name if is_free and name not in REFUSED and name not in CLASSES else None
 
 
 def _refuse(path: Path, message: Any, calls: Any) -> None:
@@ -127,11 +134,11 @@ class _Graph:
         for asset in self.assets():
             name = posixpath.normpath(asset.filename)
             if name.startswith(("/", "..")) or "://" in asset.filename or not asset.filename:
-                return Finding(f"its asset {asset.filename!r}", "lies outside its folder 'assets'")
+                return Finding(f"its asset {asset.filename!r}", "is outside its folder 'assets'")
         return None
 
     def calls_of(self, node_id: int, where: str) -> Iterator[Call]:
-        """The functions that an object of the object graph stands for."""
+        """Calls of the functions that belong to an object of the object graph."""
         node = self.objects.nodes[node_id]
         names = [node.bare_concrete_function.concrete_function_name]
         for name in filter(None, [*node.function.concrete_functions, *names]):
@@ -146,7 +153,7 @@ class _Graph:
             yield Call(where, name, files)
 
     def part(self, ends: Iterable[str], given: Sequence[str] = ()) -> Function:
-        """What the graph runs for some tensors or operators, as a function of what it is given."""
+        """The nodes that some tensors or operators need, as a function of given tensors."""
         pending = [_base(name) for name in ends]
         found: dict[str, Node] = {}
         while pending:
@@ -179,7 +186,7 @@ def _base(name: str) -> str:
 
 
 def _loading(graph: _Graph) -> Iterator[Call]:
-    """What the loader runs: tables are made and filled, variables read."""
+    """Calls of the loader, which makes and fills tables and reads variables."""
     where = "its loading"
     if not graph.is_object_based:
         yield from _loading_of_version_1(graph, where)
@@ -199,7 +206,7 @@ def _loading_of_version_1(graph: _Graph, where: str) -> Iterator[Call]:
     for name in _INIT_COLLECTIONS:
         collection = message.collection_def[name]
         ends += collection.node_list.value
-        # Messages of variables, in which the names of their initializers stand as text.
+        # Messages of variables hold the names of their initializers as text.
         for content in collection.bytes_list.value:
             ends += [node for node in nodes if node.encode() in content]
     assets = tuple(_base(asset.tensor_info.name) for asset in graph.assets())
@@ -212,7 +219,7 @@ def _loading_of_version_1(graph: _Graph, where: str) -> Iterator[Call]:
 
 
 def _signature(graph: _Graph, wanted: str | None) -> Iterator[Call]:
-    """The signature that `frameworks` would choose."""
+    """Calls of the signature that `frameworks` chooses."""
     if not graph.is_object_based:
         found: Mapping[str, Any] = graph.message.signature_def
         name = choose_signature([key for key in found if key != _INIT_SIGNATURE], wanted)
@@ -236,7 +243,7 @@ def _signature(graph: _Graph, wanted: str | None) -> Iterator[Call]:
 
 
 def _tensors(info: Any) -> Iterator[str]:
-    """The names in a TensorInfo, of a sparse or composite tensor too."""
+    """The names in a TensorInfo, also of a sparse or composite tensor."""
     sparse = info.coo_sparse
     for name in (info.name, sparse.values_tensor_name, sparse.indices_tensor_name,
                  sparse.dense_shape_tensor_name):  # fmt: skip
@@ -247,12 +254,7 @@ def _tensors(info: Any) -> Iterator[str]:
 
 
 def choose_signature(names: Sequence[str], wanted: str | None) -> str | None:
-    """The one asked for, the default one, or the only one."""
+    """The requested signature, the default one, or the only one."""
     if wanted is not None or DEFAULT_SIGNATURE in names:
         return wanted or DEFAULT_SIGNATURE
     return names[0] if len(set(names)) == 1 else None
-
-
-def _all_functions(graph: _Graph) -> Iterator[Call]:
-    for node_id in range(len(graph.objects.nodes)):
-        yield from graph.calls_of(node_id, "its graph")

@@ -6,13 +6,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.input_shapes import (
     Array,
     quote,
@@ -20,68 +21,42 @@ from edgeq.converters.samples.input_shapes import (
     sample_shape,
     show_shape,
 )
-from edgeq.converters.samples.sources import Row, code_texts, require_count
-from edgeq.converters.samples.stored import DataFile, unreadable
+from edgeq.converters.samples.sources import FileSource, Row, code_texts, require_count
 from edgeq.errors import DataError
 from edgeq.files.npy import shorten
-from edgeq.values import Issue, TensorSpec
+from edgeq.values import TensorSpec
 
 _LABEL_COLUMNS = ("y", "label")
-# Of the fields of one row, as short as they can be, Python makes twenty times as many bytes.
+# Characters; the shortest fields of a row take twenty times as many bytes in Python.
 _MOST_ROW = 16_000_000
 
 
 @dataclass(frozen=True)
 class _Column:
-    """Where one input's values stand, and what they become."""
+    """The columns that hold one input's values, and what they become."""
 
     positions: tuple[int, ...]
     shape: tuple[int, ...]
     is_integer: bool
 
 
-@dataclass(frozen=True)
-class _Label:
-    """Where the labels stand, and how their texts are read."""
+@dataclass(eq=False, kw_only=True)
+class TableSource(FileSource):
+    """A CSV file read line by line.
 
-    position: int
-    parse: Callable[[str], int | float]
-    class_names: tuple[str, ...] = ()
+    Attributes:
+        label: position of the column of labels.
+        read_label: from the text of a label to its number.
+    """
 
-    def read(self, text: str) -> int | float:
-        return self.parse(text.strip())
-
-
-@dataclass(frozen=True, eq=False)
-class TableSource:
-    """A CSV file read line by line."""
-
-    name: str
-    file: DataFile
     header: tuple[str, ...]
     columns: Mapping[str, _Column]
-    label: _Label | None
-    count: int
-    kind: str = "csv"
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def has_labels(self) -> bool:
-        """See `Source`."""
-        return self.label is not None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Source`."""
-        return () if self.label is None else self.label.class_names
-
-    def digest(self) -> str:
-        """Of the file."""
-        return self.file.digest()
+    label: int | None = None
+    read_label: Callable[[str], int | float] = float
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`."""
-        wanted = iter(range(self.count) if indices is None else indices)
+        """Rows in order, see `Source.read`."""
+        wanted = iter(self.wanted(indices))
         target = next(wanted, None)
         for index, (line, fields) in enumerate(_read_lines(self.file, self.header)):
             if target is None:
@@ -92,7 +67,7 @@ class TableSource:
             inputs = {
                 name: self._parse(fields, column, where) for name, column in self.columns.items()
             }
-            label = None if self.label is None else self.label.read(fields[self.label.position])
+            label = None if self.label is None else self.read_label(fields[self.label].strip())
             yield Row(index, inputs, label, where)
             target = next(wanted, None)
 
@@ -112,7 +87,7 @@ class TableSource:
 
 
 def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSource:
-    """A CSV file; it is read once in full to count samples and collect labels.
+    """Open a CSV file, which is read once in full to count samples and collect labels.
 
     Columns `NAME`, or `NAME[0]`, `NAME[1]`..., belong to input NAME, flattened row by row; with a
     single input and no such column, all columns but the label are its values in order. The label
@@ -124,52 +99,49 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     file = DataFile(path, name)
     header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
     _check_header(header, name)
-    label = _find_label(header, inputs, name)
-    columns = _match_columns(header, label, inputs, name)
-    kinds = _LabelKinds()
-    count = 0
+    columns, label = _match_columns(header, inputs, name)
+    count, are_integers, are_numbers = 0, True, True
     for _, fields in _read_lines(file, header):
         count += 1
         if label is not None:
-            kinds.see(fields[label].strip())
+            text = fields[label].strip()
+            are_integers = are_integers and _is_int64(text)
+            are_numbers = are_integers or (are_numbers and _is_number(text))
     if count == 0:
         raise DataError(f"{name} holds no samples.")
-    read = None if label is None else _choose_label(label, kinds, file, header)
-    return TableSource(name, file, header, columns, read, count)
-
-
-class _Lines:
-    """The lines of a CSV file; csv.reader would put one of any length into memory."""
-
-    def __init__(self, stream: TextIO, name: str):
-        self._stream, self._name = stream, name
-        self.taken = 0  # characters of the row that is being read; reset by its reader
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._stream.readline(_MOST_ROW + 1)
-        self.taken += len(line)
-        if self.taken > _MOST_ROW:
-            raise DataError(
-                f"A row of {self._name} has more than {_MOST_ROW:,} characters.",
-                hint="Give one sample a line; large samples as an .npz file.",
-            )
-        if not line:
-            raise StopIteration
-        return line
+    source = TableSource(
+        name=name, kind="csv", count=count, has_labels=label is not None,
+        file=file, header=header, columns=columns, label=label,
+    )  # fmt: skip
+    if label is None or are_numbers:
+        return replace(source, read_label=int if are_integers else float)
+    texts = (fields[label].strip() for _, fields in _read_lines(file, header))
+    numbers, class_names = code_texts(texts, name)
+    return replace(source, read_label=numbers.__getitem__, class_names=class_names)
 
 
 def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
-    """Line number and fields of every row, the header among them, that is not blank."""
+    """Line number and fields of every row that is not blank, with the header."""
+    taken = 0  # characters of the row that is being read
+
+    def bounded(text: TextIO) -> Iterator[str]:
+        """The lines; csv.reader alone would read a line of any length into memory."""
+        nonlocal taken
+        while line := text.readline(_MOST_ROW + 1):
+            taken += len(line)
+            if taken > _MOST_ROW:
+                raise DataError(
+                    f"A row of {file.name} has more than {_MOST_ROW:,} characters.",
+                    hint="Give one sample a line; large samples as an .npz file.",
+                )
+            yield line
+
     with file.open() as stream:
         try:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            lines = _Lines(text, file.name)
-            reader = csv.reader(lines)
+            text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+            reader = csv.reader(bounded(text))
             for fields in reader:
-                lines.taken = 0
+                taken = 0
                 require_count(reader.line_num - 1, file.name, "lines")
                 file.check(stream)
                 if fields:
@@ -217,24 +189,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _find_label(header: Sequence[str], inputs: Sequence[TensorSpec], name: str) -> int | None:
-    taken = [spec.name for spec in inputs]
-    found = [text for text in _LABEL_COLUMNS if text in header and text not in taken]
-    if len(found) > 1:
-        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
-    return header.index(found[0]) if found else None
-
-
 def _match_columns(
-    header: Sequence[str], label: int | None, inputs: Sequence[TensorSpec], name: str
-) -> dict[str, _Column]:
+    header: Sequence[str], inputs: Sequence[TensorSpec], name: str
+) -> tuple[dict[str, _Column], int | None]:
+    """The columns of each input, and the position of the labels."""
     places = {text: place for place, text in enumerate(header)}
-    groups = {spec.name: _find_columns(places, spec.name) for spec in inputs}
-    features = [place for place in range(len(header)) if place != label]
+    groups: dict[str, list[int]] = {}
+    for spec in inputs:
+        groups[spec.name] = found = [places[spec.name]] if spec.name in places else []
+        while spec.name not in places and (key := f"{spec.name}[{len(found)}]") in places:
+            found.append(places[key])
+    labels = [text for text in _LABEL_COLUMNS if text in places and text not in groups]
+    if len(labels) > 1:
+        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
+    label = places[labels[0]] if labels else None
+    features = [place for place in places.values() if place != label]
     if len(inputs) == 1 and not groups[inputs[0].name]:
         groups = {inputs[0].name: features}
-    missing = [key for key, places in groups.items() if not places]
-    used = {place for places in groups.values() for place in places}
+    missing = [key for key, positions in groups.items() if not positions]
+    used = {place for positions in groups.values() for place in positions}
     unknown = [header[place] for place in features if place not in used]
     if missing or unknown:
         what = f"no column for input {missing[0]!r}" if missing else ""
@@ -244,42 +217,19 @@ def _match_columns(
             f"{name} has {what}; the model's inputs are {wanted}.",
             hint="Name columns NAME, or NAME[0], NAME[1]... after the inputs, labels 'y'.",
         )
-    return {spec.name: _make_column(groups[spec.name], spec, name) for spec in inputs}
-
-
-def _find_columns(places: Mapping[str, int], name: str) -> list[int]:
-    """Positions of `name`, or of `name[0]`, `name[1]`... in the order of their numbers."""
-    if name in places:
-        return [places[name]]
-    positions: list[int] = []
-    while (place := places.get(f"{name}[{len(positions)}]")) is not None:
-        positions.append(place)
-    return positions
-
-
-def _make_column(positions: Sequence[int], spec: TensorSpec, name: str) -> _Column:
-    shape = sample_shape(spec)
-    fixed = int(np.prod([size for size in shape if size >= 0], dtype=np.int64))
-    dynamic = sum(size < 0 for size in shape)
-    fits = len(positions) == fixed if not dynamic else len(positions) % max(fixed, 1) == 0
-    if dynamic > 1 or not fits:
-        raise DataError(
-            f"{name} has {len(positions)} columns for input {spec.name!r}, "
-            f"which takes {show_shape(shape)} values."
-        )
-    return _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
-
-
-class _LabelKinds:
-    """What the labels seen so far can all be read as."""
-
-    def __init__(self) -> None:
-        self.are_integers = self.are_numbers = True
-
-    def see(self, text: str) -> None:
-        """Take in one label."""
-        self.are_integers = self.are_integers and _is_int64(text)
-        self.are_numbers = self.are_integers or (self.are_numbers and _is_number(text))
+    columns = {}
+    for spec in inputs:
+        positions, shape = groups[spec.name], sample_shape(spec)
+        fixed = int(np.prod([size for size in shape if size >= 0], dtype=np.int64))
+        dynamic = sum(size < 0 for size in shape)
+        fits = len(positions) == fixed if not dynamic else len(positions) % max(fixed, 1) == 0
+        if dynamic > 1 or not fits:
+            raise DataError(
+                f"{name} has {len(positions)} columns for input {spec.name!r}, "
+                f"which takes {show_shape(shape)} values."
+            )
+        columns[spec.name] = _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
+    return columns, label
 
 
 def _is_int64(text: str) -> bool:
@@ -287,13 +237,3 @@ def _is_int64(text: str) -> bool:
         return -(2**63) <= int(text) < 2**63
     except ValueError:
         return False
-
-
-def _choose_label(
-    position: int, kinds: _LabelKinds, file: DataFile, header: Sequence[str]
-) -> _Label:
-    if kinds.are_numbers:
-        return _Label(position, int if kinds.are_integers else float)
-    texts = (fields[position].strip() for _, fields in _read_lines(file, header))
-    numbers, class_names = code_texts(texts, file.name)
-    return _Label(position, numbers.__getitem__, class_names)

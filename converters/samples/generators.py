@@ -1,4 +1,4 @@
-"""A Python function that yields samples as a source: run anew for every pass, read in order."""
+"""A Python function that yields samples, as a source: it runs again for every pass."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeq.converters.samples.input_shapes import Array, begin, quote
-from edgeq.converters.samples.sources import Row, match_names, plain_label, update_digest
+from edgeq.converters.samples.sources import (
+    Row,
+    Source,
+    match_names,
+    plain_label,
+    update_digest,
+)
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec
@@ -25,26 +30,21 @@ from edgeq.values import Issue, TensorSpec
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-class FunctionSource:
+class FunctionSource(Source):
     """Samples from calling a function without arguments and iterating over what it returns.
 
     The digest is that of the longest run of samples read so far; a later pass that yields
     different ones is reported as an issue.
 
     Args:
-        function: returns or yields samples: an array for a single input, else a dict by input
-            name; or (sample, label) pairs.
+        function: returns or yields samples: an array for a single input, otherwise a dict by
+            input name; or (sample, label) pairs.
         name: what the user named.
         inputs: the model's.
     """
 
-    kind = "function"
-    class_names: tuple[str, ...] = ()
-
     def __init__(self, function: Callable[[], Any], name: str, inputs: Sequence[TensorSpec]):
-        self.name = name
-        self.count: int | None = None
-        self.has_labels = False
+        super().__init__(name=name, kind="function", count=None)
         self._function = function
         self._inputs = tuple(inputs)
         self._consumed = (0, hashlib.sha256().hexdigest())
@@ -62,14 +62,14 @@ class FunctionSource:
         return (make_issue("data.not_repeatable", message),)
 
     def digest(self) -> str:
-        """Of the samples consumed so far."""
+        """SHA-256 of the samples consumed so far."""
         return self._consumed[1]
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; stops early when the function does.
+        """Rows in order; they end when the function ends.
 
         Raises:
-            DataError: the function fails, yields nothing, or yields what is no sample.
+            DataError: the function fails, yields nothing, or yields something that is not a sample.
         """
         wanted = itertools.count() if indices is None else iter(indices)
         target = next(wanted, None)
@@ -78,7 +78,11 @@ class FunctionSource:
             row = self._make_row(item, position)
             position += 1
             update_digest(digest, row.inputs, row.label)
-            self._note_digest(position, digest)
+            found = (position, digest.hexdigest())
+            if position > self._consumed[0]:
+                self._consumed = found
+            elif position == self._consumed[0] and found != self._consumed:
+                self._is_repeatable = False
             if row.index == target:
                 yield row
                 target = next(wanted, None)
@@ -90,7 +94,7 @@ class FunctionSource:
                 raise DataError(f"{self.name} yields no samples.")
 
     def _items(self) -> Iterator[Any]:
-        """What the function yields; whatever it raises becomes one error."""
+        """The items that the function yields; its errors become a DataError."""
         position = 0
         try:
             for item in self._function():
@@ -102,12 +106,6 @@ class FunctionSource:
                 details=traceback.format_exc(),
             ) from error
 
-    def _note_digest(self, position: int, digest: Any) -> None:
-        if position > self._consumed[0]:
-            self._consumed = (position, digest.hexdigest())
-        elif position == self._consumed[0] and digest.hexdigest() != self._consumed[1]:
-            self._is_repeatable = False
-
     def _make_row(self, item: Any, index: int) -> Row:
         where = f"sample {index} of {self.name}"
         sample, label = item, None
@@ -117,7 +115,13 @@ class FunctionSource:
                     f"{begin(where)} is a tuple of {len(item)}.",
                     hint="Yield a sample, or a (sample, label) pair; several inputs as a dict.",
                 )
-            sample, label = item[0], _read_label(item[1], where)
+            sample, label = item[0], _read_array(item[1], where)
+            if label.dtype.kind not in "fiub":
+                raise DataError(
+                    f"The label of {where} is {item[1]!r}, not a number.",
+                    hint="Yield the index of the class.",
+                )
+            label = plain_label(label)
         if index == 0:
             self.has_labels = isinstance(item, tuple)
         if isinstance(item, tuple) != self.has_labels:
@@ -126,23 +130,22 @@ class FunctionSource:
                 f"{begin(where)} and sample 0 differ: only one of them has a label.",
                 hint=f"Let all samples {have}.",
             )
-        return Row(index, self._name_inputs(sample, where), label, where)
-
-    def _name_inputs(self, sample: Any, where: str) -> dict[str, Array]:
         if isinstance(sample, Mapping):
             names, _ = match_names(list(sample), self._inputs, begin(where), label=None)
-            return {name: _read_array(sample[key], where) for name, key in names.items()}
-        if len(self._inputs) > 1:
+        elif len(self._inputs) > 1:
             wanted = ", ".join(repr(spec.name) for spec in self._inputs)
             raise DataError(
                 f"{begin(where)} is one array, but the model's inputs are {wanted}.",
                 hint="Yield a dict with one array per input, by name.",
             )
-        return {self._inputs[0].name: _read_array(sample, where)}
+        else:
+            sample, names = {"": sample}, {self._inputs[0].name: ""}
+        inputs = {name: _read_array(sample[key], where) for name, key in names.items()}
+        return Row(index, inputs, label, where)
 
 
 def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSource:
-    """The function named "package.module:function"; the current folder is importable.
+    """Open the function named "package.module:function"; the current folder is importable.
 
     Raises:
         DataError: there is no such module or function, or importing it fails.
@@ -170,21 +173,16 @@ def open_function(reference: str, inputs: Sequence[TensorSpec]) -> FunctionSourc
             if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
         ]
         hint = f"It has {', '.join(known) or 'none'}."
-        if (
-            Path(f"{module_name}.py").exists()
-            and _file(module) != Path(f"{module_name}.py").resolve()
-        ):
-            hint = f"It is {_file(module)}, which hides your {module_name}.py: rename yours."
+        found = None if module.__file__ is None else Path(module.__file__).resolve()
+        own = Path(f"{module_name}.py")
+        if own.exists() and found != own.resolve():
+            hint = f"It is {found}, which hides your {own}: rename yours."
         raise DataError(f"Module {module_name!r} has no function {function_name!r}.", hint=hint)
     return FunctionSource(function, reference, inputs)
 
 
-def _file(module: ModuleType) -> Path | None:
-    return None if module.__file__ is None else Path(module.__file__).resolve()
-
-
 def is_function_reference(text: str) -> bool:
-    """Whether a source reads like "package.module:function"."""
+    """Whether a text has the form "package.module:function"."""
     return _REFERENCE.fullmatch(text) is not None
 
 
@@ -198,13 +196,3 @@ def _read_array(value: Any, where: str) -> Array:
     if array.dtype.hasobject:
         raise DataError(f"{begin(where)} is {type(value).__name__}, not an array.")
     return array
-
-
-def _read_label(value: Any, where: str) -> Any:
-    label = _read_array(value, where)
-    if label.dtype.kind not in "fiub":
-        raise DataError(
-            f"The label of {where} is {value!r}, not a number.",
-            hint="Yield the index of the class.",
-        )
-    return plain_label(label)

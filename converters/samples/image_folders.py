@@ -1,8 +1,8 @@
 """A folder of images as a source: flat, or a folder per class.
 
-Pixels are taken as stored, as keras and tf.data loaders do: EXIF orientation is not applied (and
-noted), transparency is dropped, of an animation the first frame counts. An image's size is looked
-at before its pixels are decoded, because a small file may hold a very large image.
+Pixels are taken as stored, as keras and tf.data loaders do: EXIF orientation is reported but not
+applied, transparency is dropped, and an animation counts as its first frame. An image's size is
+checked before its pixels are decoded, because a small file may hold a very large image.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from edgeq.converters.samples.data_file import unreadable
 from edgeq.converters.samples.input_shapes import Array, begin, image_shape, quote
-from edgeq.converters.samples.sources import Row, require_count, require_one_input
-from edgeq.converters.samples.stored import unreadable
+from edgeq.converters.samples.sources import Row, Source, require_count, require_one_input
 from edgeq.errors import DataError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
@@ -33,10 +33,10 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 _GRAY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 _ORIENTATION_TAG = 0x0112
-# What files of the above suffixes hold; in the wild, a .jpg may be a GIF.
+# The formats of files with these suffixes; a .jpg may be a GIF.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 MAX_PIXELS = 25_000_000
-# Each scan of a progressive JPEG goes through all pixels, and takes as little as 20 bytes.
+# Each scan of a progressive JPEG decodes all pixels, and may take only 20 bytes of the file.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _JPEG_SCAN = b"\xff\xda"
 _MOST_SCANS = 200
@@ -46,7 +46,7 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class _Listing:
-    """Image files in order, and where each class begins; ImageNet has a million of them."""
+    """Image files in order, and the position after the last of each class."""
 
     files: Sequence[str]
     class_names: tuple[str, ...]
@@ -54,48 +54,40 @@ class _Listing:
     ignored: Sequence[str]
 
     def label(self, index: int) -> int | None:
-        """Number of the class, None of a flat folder."""
+        """Number of the class, None in a flat folder."""
         return bisect_right(self.ends, index) if self.class_names else None
 
 
-class ImageSource:
+class ImageSource(Source):
     """Image files in the order of their names, class by class.
 
     Args:
-        folder: where they lie.
+        folder: that holds them.
         name: what the user named.
         spec: the model input they feed.
 
     Raises:
-        DataError: no images there, or a layout that is neither flat nor a folder per class.
+        DataError: no images in it, or a layout that is neither flat nor a folder per class.
     """
 
-    kind = "images"
-
     def __init__(self, folder: Path, name: str, spec: TensorSpec):
-        self.name = name
+        self._listing = _list_images(folder, name)
+        class_names = self._listing.class_names
+        super().__init__(
+            name=name, kind="images", count=len(self._listing.files),
+            has_labels=bool(class_names), class_names=class_names,
+        )  # fmt: skip
         self._folder = folder
         self._input = spec.name
         shape = image_shape(spec)
         self._wants_colour = shape is not None and shape[2] == 3
         self._oriented: set[str] = set()
-        self._listing = _list_images(folder, name)
-        self.class_names = self._listing.class_names
-        self.count = len(self._listing.files)
-        self._digests = bytearray(self.count * _DIGEST_BYTES)  # of the files read so far
-        self._issues = (
-            *_ignored_issue(self._listing.ignored, name),
-            *_order_issue(self.class_names, name),
-        )
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether there is a folder per class."""
-        return bool(self.class_names)
+        self._digests = bytearray(len(self._listing.files) * _DIGEST_BYTES)  # of files read so far
+        self._issues = tuple(_doubts(self._listing, name))
 
     @property
     def issues(self) -> tuple[Issue, ...]:
-        """Those of the folder, and of the files decoded so far."""
+        """Doubts about the folder, and about the files decoded so far."""
         if not self._oriented:
             return self._issues
         message = (
@@ -105,7 +97,7 @@ class ImageSource:
         return (*self._issues, make_issue("data.orientation_ignored", message))
 
     def digest(self) -> str:
-        """Of the sorted relative names and digests of the image files."""
+        """SHA-256 of the sorted relative names and digests of the image files."""
         digest = hashlib.sha256()
         for index, file in enumerate(self._listing.files):
             content_digest = self._read(index)[1]
@@ -113,14 +105,14 @@ class ImageSource:
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; one image is decoded at a time."""
-        for index in range(self.count) if indices is None else indices:
+        """Rows in order; one image is decoded at a time."""
+        for index in self.wanted(indices):
             file = self._listing.files[index]
             pixels = self._decode(file, self._read(index)[0])
             yield Row(index, {self._input: pixels}, self._listing.label(index), f"image {file}")
 
     def _read(self, index: int) -> tuple[bytes, bytes]:
-        """A file's content and its digest, which is the same each time."""
+        """A file's content and its digest, which must be the same in each pass."""
         file = self._listing.files[index]
         try:
             content = read_file(self._folder / file, _MOST_FILE_BYTES)
@@ -139,7 +131,7 @@ class ImageSource:
     def _decode(self, file: str, content: bytes) -> Array:
         where = f"image {file}"
         try:
-            # The filter is the whole process's; what another thread sees of it does no harm.
+            # The filter applies to the whole process; it does no harm in other threads.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -150,7 +142,7 @@ class ImageSource:
                     return _pixels(image, self._wants_colour, where)
         except DataError:
             raise
-        # Nonsense ends Pillow's decoders in errors of nearly every kind.
+        # For damaged files, Pillow's decoders raise nearly every kind of error.
         except Exception as error:
             raise DataError(
                 f"{begin(where)} of {self.name} cannot be read: {quote(error)}.",
@@ -159,7 +151,7 @@ class ImageSource:
 
 
 def open_images(folder: Path, inputs: Sequence[TensorSpec], name: str) -> ImageSource:
-    """A folder of images for a model with one image input.
+    """Open a folder of images for a model with one image input.
 
     Raises:
         DataError: several inputs, no images, or an unclear layout.
@@ -168,9 +160,9 @@ def open_images(folder: Path, inputs: Sequence[TensorSpec], name: str) -> ImageS
 
 
 def _open_image(content: bytes, where: str) -> Image.Image:
-    """An image of one of the known formats and of a bearable size, not yet decoded.
+    """An image in one of the known formats, not too large, not yet decoded.
 
-    Other formats that Pillow knows are not tried: for one of them it starts a program.
+    Pillow's other formats are not tried: for one of them it starts a program.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -202,7 +194,7 @@ def _too_large(where: str, pixels: int) -> DataError:
 
 
 def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
-    """Pixels as uint8, height x width x 3 (RGB), or x 1 of a grey file unless colour is wanted."""
+    """Pixels as uint8, height x width x 3 (RGB), or x 1 if neither file nor model has colour."""
     if image.mode in _GRAY_MODES and not wants_colour:
         return np.asarray(image.convert("L"))[:, :, np.newaxis]
     if image.mode not in _GRAY_MODES + _COLOUR_MODES:
@@ -211,57 +203,44 @@ def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
             hint="Convert it to 8 bits, or give the samples as an .npy file.",
         )
     if "transparency" in image.info:
-        image = image.convert("RGBA")  # from a palette straight to RGB, Pillow warns
+        image = image.convert("RGBA")  # Pillow warns where it makes RGB of a palette directly
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _list_images(folder: Path, name: str) -> _Listing:
-    """What lies in a folder, or in its folders.
-
-    Raises:
-        DataError: see `ImageSource`; or there are too many files to list.
-    """
-    top = _scan(folder, name, 0)
-    if top.images and top.folders:
+    """List the images of a folder, or of its folders."""
+    folders, files, others = _scan(folder, name, 0)
+    if files and folders:
         raise DataError(
-            f"{name} holds both images and folders, e.g. {top.images[0]} and {top.folders[0]}/.",
+            f"{name} holds both images and folders, e.g. {files[0]} and {folders[0]}/.",
             hint="Keep either images only, or one folder of images per class.",
         )
-    files, ends, others, seen = list(top.images), [], list(top.others), top.count
-    for class_name in top.folders:
-        found = _scan(folder / class_name, name, seen)
-        if found.folders:
+    ends, seen = [], len(folders) + len(files) + len(others)
+    for class_name in folders:
+        inner, images, rest = _scan(folder / class_name, name, seen)
+        if inner:
             raise DataError(
-                f"Class folder {class_name}/ of {name} holds a folder itself: {found.folders[0]}/.",
+                f"Class folder {class_name}/ of {name} holds a folder itself: {inner[0]}/.",
                 hint="Name the folder whose folders are the classes.",
             )
-        seen += found.count
-        files += [f"{class_name}/{file}" for file in found.images]
-        others += found.others
+        seen += len(images) + len(rest)
+        files += [f"{class_name}/{file}" for file in images]
+        others += rest
         ends.append(len(files))
-    _require_images(files, name)
-    if len(top.folders) == 1:
+    if not files:
         raise DataError(
-            f"{name} holds a single class folder, {top.folders[0]}/.",
-            hint=f"For images without labels name that folder: --data {name}/{top.folders[0]}",
+            f"{name} holds no images.", hint=f"Looked for {', '.join(IMAGE_SUFFIXES)} files."
         )
-    return _Listing(files, tuple(top.folders), ends, others)
+    if len(folders) == 1:
+        raise DataError(
+            f"{name} holds a single class folder, {folders[0]}/.",
+            hint=f"For images without labels name that folder: --data {name}/{folders[0]}",
+        )
+    return _Listing(files, tuple(folders), ends, others)
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """Names in one folder, sorted."""
-
-    folders: Sequence[str]
-    images: Sequence[str]
-    others: Sequence[str]
-
-    @property
-    def count(self) -> int:
-        return len(self.folders) + len(self.images) + len(self.others)
-
-
-def _scan(folder: Path, name: str, seen: int) -> _Entries:
+def _scan(folder: Path, name: str, seen: int) -> tuple[list[str], list[str], list[str]]:
+    """The names of the folders, images and other files in a folder, sorted."""
     folders, images, others = [], [], []
     try:
         with os.scandir(folder) as entries:
@@ -278,7 +257,7 @@ def _scan(folder: Path, name: str, seen: int) -> _Entries:
                     others.append(entry.name)
     except OSError as error:
         raise unreadable(str(folder), error) from error
-    return _Entries(sorted(folders), sorted(images), sorted(others))
+    return sorted(folders), sorted(images), sorted(others)
 
 
 def _is(kind: Callable[[], bool]) -> bool:
@@ -288,29 +267,18 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _require_images(files: Sequence[object], name: str) -> None:
-    if not files:
-        raise DataError(
-            f"{name} holds no images.", hint=f"Looked for {', '.join(IMAGE_SUFFIXES)} files."
+def _doubts(listing: _Listing, name: str) -> Iterator[Issue]:
+    if listing.ignored:
+        message = (
+            f"{len(listing.ignored)} files of {name} are not images, e.g. {listing.ignored[0]}."
         )
-
-
-def _ignored_issue(ignored: Sequence[str], name: str) -> tuple[Issue, ...]:
-    if not ignored:
-        return ()
-    message = f"{len(ignored)} files of {name} are not images, e.g. {ignored[0]}."
-    return (make_issue("data.files_ignored", message),)
-
-
-def _order_issue(class_names: Sequence[str], name: str) -> tuple[Issue, ...]:
-    """A doubt when numbered class folders sort differently as text and as numbers."""
-    if not all(text.isdecimal() for text in class_names):
-        return ()
-    for label, text in enumerate(class_names):
-        if int(text) != label:
-            message = (
-                f"The class folders of {name} are numbers sorted as text, as keras sorts them: "
-                f"{text!r} has label {label}."
-            )
-            return (make_issue("data.class_order", message),)
-    return ()
+        yield make_issue("data.files_ignored", message)
+    if all(text.isdecimal() for text in listing.class_names):
+        for label, text in enumerate(listing.class_names):
+            if int(text) != label:  # 10 comes before 2
+                message = (
+                    f"The class folders of {name} are numbers sorted as text, as keras sorts them: "
+                    f"{text!r} has label {label}."
+                )
+                yield make_issue("data.class_order", message)
+                return

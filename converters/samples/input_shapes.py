@@ -1,4 +1,4 @@
-"""Whether a sample fits a model input: shape without the batch dimension, dtype, layout."""
+"""Fitting a sample to a model input: shape without the batch dimension, dtype, layout."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ CHANNELS_LAST_HINT = (
 
 
 def is_channels_first(spec: TensorSpec) -> bool:
-    """Whether the input looks like one for images with channels first."""
+    """Whether the input seems to take images with channels first."""
     shape = sample_shape(spec)
     return len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, -1)
 
 
 def show_shape(shape: Sequence[int]) -> str:
-    """A shape as people write it: "28x28x1", "?" for a dynamic dimension."""
+    """A shape for messages: "28x28x1", with "?" for a dynamic dimension."""
     return "x".join("?" if size < 0 else str(size) for size in shape) or "a single number"
 
 
 def begin(where: str) -> str:
-    """The name of a sample at the beginning of a sentence."""
+    """A name with a capital letter, for the beginning of a sentence."""
     return where[:1].upper() + where[1:]
 
 
 def quote(error: BaseException) -> str:
-    """What another library says, on one line and without the stop that our own sentence adds."""
+    """The message of another library on one line, without the full stop that ours adds."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:297]}..."
 
@@ -46,12 +46,12 @@ def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def sample_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """The dtype of a sample before quantization: float32 for a quantized input, else its own."""
+    """The dtype of a sample before quantization: float32 for a quantized input."""
     return np.dtype("float32" if spec.scales else spec.dtype)
 
 
 def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
-    """(height, width, channels) of an input that can take images, channels last; else None."""
+    """(height, width, channels) of an input that takes images with channels last, or None."""
     shape = sample_shape(spec)
     if len(shape) == 2:
         return (shape[0], shape[1], 1)
@@ -61,10 +61,10 @@ def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
 
 
 def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> Array:
-    """The array as the input wants it, or the reason why it cannot be.
+    """Convert an array to the shape and dtype of an input.
 
-    Dimensions of size 1 are added or removed where they are all that differs, because the order
-    of the elements is then the same in both shapes; nothing else is reshaped.
+    Dimensions of size 1 are added or removed where nothing else differs, because the order of the
+    elements is then the same in both shapes; nothing else is reshaped.
 
     Args:
         array: one sample without batch dimension, preprocessed.
@@ -78,26 +78,32 @@ def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> 
     Raises:
         DataError: the shape differs, or the values are not numbers of the input's dtype.
     """
-    fitted = _convert(_reshape(array, spec, where, is_pixels), spec, where)
-    fitted.flags.writeable = False
-    return fitted
-
-
-def _reshape(array: Array, spec: TensorSpec, where: str, is_pixels: bool) -> Array:
-    wanted = sample_shape(spec)
+    wanted, target = sample_shape(spec), sample_dtype(spec)
     if not array.size and 0 not in wanted:
         raise DataError(
             f"Input {spec.name!r} takes {show_shape(wanted)}, but {where} holds no values: its "
             f"shape is {array.shape}.",
             hint="Store one array of all samples, whose first dimension counts them.",
         )
-    if len(array.shape) == len(wanted) and all(
-        want in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
+    if len(array.shape) != len(wanted) or any(
+        want not in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
     ):
-        return array
-    if -1 not in wanted and _without_ones(array.shape) == _without_ones(wanted):
-        return array.reshape(wanted)
-    raise _shape_error(array.shape, spec, where, is_pixels)
+        if -1 in wanted or _without_ones(array.shape) != _without_ones(wanted):
+            raise _shape_error(array.shape, spec, where, is_pixels)
+        array = array.reshape(wanted)
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"Input {spec.name!r} takes {target}, but {where} holds {array.dtype} values.",
+            hint="Store numbers.",
+        )
+    if target.kind != "f" and array.dtype != target:
+        _check_integers(array, target, spec, where)
+    # The owner of a writeable array may fill it with the next sample, so it is copied.
+    # An overflow becomes infinity; the linter reports it, as well as NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        fitted = np.asarray(array.astype(target, copy=array.flags.writeable))
+    fitted.flags.writeable = False
+    return fitted
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
@@ -107,14 +113,19 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
 def _shape_error(
     shape: tuple[int, ...], spec: TensorSpec, where: str, is_pixels: bool
 ) -> DataError:
-    wanted = sample_shape(spec)
-    takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
-    holds = f"{where} is {show_shape(shape)}"
+    wanted, swap = sample_shape(spec), None
     if len(shape) == len(wanted) == 3:
         if wanted[2] < min(wanted[:2]) and shape == (wanted[2], *wanted[:2]):
-            return _layout_error(takes, holds, has="first", wants="last", axes=(0, 2, 3, 1))
-        if wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
-            return _layout_error(takes, holds, has="last", wants="first", axes=(0, 3, 1, 2))
+            swap = ("last", "first", "x.transpose(0, 2, 3, 1).", "")
+        elif wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
+            swap = ("first", "last", "x.transpose(0, 3, 1, 2).", f" {CHANNELS_LAST_HINT}")
+    takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
+    holds = f"{where} is {show_shape(shape)}"
+    if swap is not None:
+        return DataError(
+            f"{takes} (channels {swap[0]}), but {holds} (channels {swap[1]}).",
+            hint=f"Store the samples as {swap[2]}{swap[3]}",
+        )
     hint = None
     if is_pixels:
         hint = CHANNELS_LAST_HINT if is_channels_first(spec) else _pixel_hint(shape, spec)
@@ -123,17 +134,8 @@ def _shape_error(
     return DataError(f"{takes}, but {holds}.", hint=hint)
 
 
-def _layout_error(
-    takes: str, holds: str, *, has: str, wants: str, axes: tuple[int, ...]
-) -> DataError:
-    hint = f"Store the samples as x.transpose{axes}."
-    if wants == "first":
-        hint += f" {CHANNELS_LAST_HINT}"
-    return DataError(f"{takes} (channels {wants}), but {holds} (channels {has}).", hint=hint)
-
-
 def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
-    """The option that would make an image fit, or None when none would."""
+    """The option that would make an image fit, None if there is no such option."""
     target = image_shape(spec)
     if target is None or len(shape) not in (2, 3):
         return None
@@ -148,23 +150,8 @@ def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
     return f"Declare it: --preprocess {','.join(parts)}" if parts else None
 
 
-def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
-    target = sample_dtype(spec)
-    if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"Input {spec.name!r} takes {target}, but {where} holds {array.dtype} values.",
-            hint="Store numbers.",
-        )
-    if target.kind != "f" and array.dtype != target:
-        _check_integers(array, target, spec, where)
-    # A writeable array is its owner's, who may fill it with the next sample.
-    # An overflow becomes infinity, which the linter reports, as it does NaN.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(array.astype(target, copy=array.flags.writeable))
-
-
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:
-    """Raise unless every value is exactly representable in the integer (or bool) target."""
+    """Raise a DataError unless the integer (or bool) target represents every value exactly."""
     low, high = (0, 1) if target.kind == "b" else (np.iinfo(target).min, np.iinfo(target).max)
     flat = array.reshape(-1)
     wrong = (flat < low) | (flat > high)

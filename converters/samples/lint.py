@@ -1,8 +1,7 @@
-"""Doubts about calibration samples, as they are fed to the model: one pass, bounded memory.
+"""Checks of the calibration samples as they are fed to the model: one pass, bounded memory.
 
-A quantized model inherits what it was calibrated with, so samples that are broken, repeated,
-too few or on another scale than the model was trained with cost accuracy that no quantizer can
-give back.
+Samples that are broken, repeated, too few, or on another scale than the training data cost
+accuracy that no quantizer can restore.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from edgeq.values import Issue, TensorSpec
 
 FEW_SAMPLES = 32
 
-# Below this share, identical samples (silent clips, blank frames) are natural.
+# A smaller share of identical samples (silent clips, blank frames) is normal.
 _DUPLICATE_SHARE = 0.05
 
-# Near duplicates are looked for among the first samples only, by means over equal stretches of
-# each input: 2,000 x 64 values, compared in blocks.
+# Near duplicates are searched among the first samples only, by means over equal parts of each
+# input: 2,000 x 64 values, compared in blocks.
 _SKETCH_SAMPLES = 2_000
 _SKETCH_SIZE = 64
 _SKETCH_BLOCK = 256
 # Squared distance of two samples relative to the sum of their squared distances from the mean
-# sample: 1 for unrelated ones; this is 3 % in amplitude.
+# sample: about 1 for unrelated samples; this limit is 3 % in amplitude.
 _NEAR = 1e-3
 
-# Data this many times narrower or wider than expected is on another scale, not merely dim.
+# Data this many times narrower or wider than expected is on another scale, not only dark.
 _SCALE_FACTOR = 16.0
 # Measured on a keyword spotter and a Fashion-MNIST network with 32 and 500 test samples: spread
 # 0.94 to 1.02 times the learned one, shift below 0.05; x/255 against x/127.5-1 is exactly 2 times.
@@ -46,16 +45,16 @@ _DISAGREEING_SHARE = 0.1
 
 @dataclass(frozen=True)
 class InputHints:
-    """What the model itself says about the data one input was trained with.
+    """Facts from the model about the data that one input was trained with.
 
     Attributes:
-        name: of the input; an input without hints was not looked at.
-        rescaling: (scale, offset) when the model begins with `x * scale + offset`, else None.
+        name: of the input; an input without hints was not examined.
+        rescaling: (scale, offset) when the model begins with `x * scale + offset`, or None.
         expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
-        why: how that is known, e.g. "the model begins with Rescaling(1/255)".
+        why: how this is known, e.g. "the model begins with Rescaling(1/255)".
         observed_over_expected_std: spread of these samples as the first normalization layer
             sees them, over the spread it learned; median over channels. None when not measured.
-        mean_shift_in_std: distance of their means in learned standard deviations; likewise.
+        mean_shift_in_std: distance of their means in learned standard deviations, or None.
     """
 
     name: str
@@ -68,7 +67,7 @@ class InputHints:
 
 @dataclass
 class _Tally:
-    """What one pass remembers of one input."""
+    """The statistics of one input over a pass."""
 
     low: float = np.inf
     high: float = -np.inf
@@ -82,7 +81,7 @@ class _Tally:
         if values.size == 0:
             return True
         low, high = float(values.min()), float(values.max())
-        if not np.isfinite(low + high):  # both carry a NaN on
+        if not np.isfinite(low + high):  # NaN is in both
             self.not_finite.append(index)
             return False
         if low == high and array.size > 1:
@@ -101,7 +100,7 @@ def _is_integral(values: Array) -> bool:
 
 
 class Linter:
-    """Looks at every sample once, on its way to the float model.
+    """Examines every sample once, on its way to the float model.
 
     Args:
         inputs: the model's.
@@ -130,89 +129,75 @@ class Linter:
         return all(clean)
 
     def issues(self, hints: Sequence[InputHints] = ()) -> tuple[Issue, ...]:
-        """What is doubtful about the samples so far.
+        """The issues found in the samples so far.
 
         Args:
             hints: at most one per input.
 
         Returns:
-            Issues with codes `data.*`; empty when nothing is doubtful.
+            Issues with codes `data.*`.
         """
         count = self._count
         if count == 0:
             return (make_issue("data.empty", "There are no calibration samples."),)
         tallies = self._tallies.values()
-        # Of several inputs one may well be constant, as a mask is.
+        # One of several inputs may be constant, as a mask is.
         if all(len(tally.constant) == count and tally.low == tally.high for tally in tallies):
             value = self._tallies[self._inputs[0].name].low
-            message = f"All {count} calibration samples hold nothing but the value {value:g}."
+            message = f"All {count} calibration samples hold only the value {value:g}."
             return (make_issue("data.one_value", message),)
-        found = [*_lint_count(count), *_lint_repeats(self._repeats, count)]
+        found = []
+        if count == 1:
+            message = (
+                "Calibration rests on a single sample: every range is that sample's, and anything "
+                "beyond it will be cut off."
+            )
+            found.append(make_issue("data.one_sample", message))
+        elif count < FEW_SAMPLES:
+            message = f"Calibration rests on {count} samples; {FEW_SAMPLES} or more are advised."
+            found.append(make_issue("data.too_few", message))
+        if self._repeats:
+            again, first = self._repeats[0]
+            message = (
+                f"{len(self._repeats)} of {count} samples repeat an earlier one exactly, "
+                f"e.g. sample {again} is sample {first}."
+            )
+            is_many = len(self._repeats) >= _DUPLICATE_SHARE * count
+            found.append(
+                make_issue("data.duplicates" if is_many else "data.few_duplicates", message)
+            )
         found += _lint_near(self._sketches)
         by_name = {hint.name: hint for hint in hints}
         for spec in self._inputs:
             tally = self._tallies[spec.name]
-            found += _lint_values(spec.name, tally, count)
+            for code, what, indices in (
+                ("data.not_finite", "NaN or infinity", tally.not_finite),
+                ("data.constant_samples", "one repeated value", tally.constant),
+            ):
+                if indices:
+                    message = (
+                        f"Input {spec.name!r} holds {what} in {len(indices)} of {count} samples, "
+                        f"first in sample {indices[0]}."
+                    )
+                    found.append(make_issue(code, message))
             if spec.name in by_name and tally.low <= tally.high:
                 found += _lint_scale(by_name[spec.name], spec, tally)
         return tuple(found)
-
-
-def _lint_count(count: int) -> list[Issue]:
-    if count == 1:
-        message = (
-            "Calibration rests on a single sample: every range is that sample's, and anything "
-            "beyond it will be cut off."
-        )
-        return [make_issue("data.one_sample", message)]
-    if count < FEW_SAMPLES:
-        message = f"Calibration rests on {count} samples; {FEW_SAMPLES} or more are advised."
-        return [make_issue("data.too_few", message)]
-    return []
-
-
-def _lint_values(name: str, tally: _Tally, count: int) -> list[Issue]:
-    issues = []
-    if tally.not_finite:
-        message = (
-            f"Input {name!r} holds NaN or infinity in {len(tally.not_finite)} of {count} samples, "
-            f"first in sample {tally.not_finite[0]}."
-        )
-        issues.append(make_issue("data.not_finite", message))
-    if tally.constant:
-        message = (
-            f"Input {name!r} holds one repeated value in {len(tally.constant)} of {count} samples, "
-            f"first in sample {tally.constant[0]}."
-        )
-        issues.append(make_issue("data.constant_samples", message))
-    return issues
 
 
 # ---------------------------------------------------------------- repeated samples
 
 
 def _fingerprint(sample: Sample) -> int:
-    """Different for different samples, but for one pair in 4 billion; far from a doubt's share."""
+    """A checksum; one pair of different samples in 4 billion has the same."""
     value = 0
     for name in sorted(sample.inputs):
         value = crc32(np.ascontiguousarray(sample.inputs[name]).data, value)
     return value
 
 
-def _lint_repeats(repeats: Sequence[tuple[int, int]], count: int) -> list[Issue]:
-    if not repeats:
-        return []
-    again, first = repeats[0]
-    message = (
-        f"{len(repeats)} of {count} samples repeat an earlier one exactly, "
-        f"e.g. sample {again} is sample {first}."
-    )
-    is_many = len(repeats) >= _DUPLICATE_SHARE * count
-    return [make_issue("data.duplicates" if is_many else "data.few_duplicates", message)]
-
-
 def _can_sketch(sample: Sample) -> bool:
-    """Whether closeness means something: every input has many finite float values."""
+    """Whether distances mean something: every input has many finite float values."""
     return all(
         array.dtype.kind == "f" and array.size >= _SKETCH_SIZE and np.isfinite(array).all()
         for array in sample.inputs.values()
@@ -262,16 +247,22 @@ def _find_near(columns: Sequence[Array]) -> list[tuple[int, int]]:
 
 
 def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue]:
-    """What the model's first layers say about the samples' scale.
+    """Compare the samples' scale with what the model's first layers expect.
 
-    Learned statistics outweigh ranges: where they fit, nothing else is asked; where they do not,
-    the range may tell why.
+    Learned statistics count more than ranges: where they fit, nothing else is checked; where they
+    do not, the range may show the reason.
     """
     issues = _lint_statistics(hint)
     statistics = (hint.observed_over_expected_std, hint.mean_shift_in_std)
     if not issues and statistics != (None, None):
         return []
-    expects = hint.expects or _expected_range(hint.rescaling)
+    expects = hint.expects
+    if expects is None and hint.rescaling is not None and hint.rescaling[0] != 0:
+        # The raw range that a first layer `x * scale + offset` maps to 0..1, or to -1..1.
+        scale, offset = hint.rescaling
+        target = -1.0 if offset < 0 else 0.0
+        ends = ((target - offset) / scale, (1.0 - offset) / scale)
+        expects = min(ends), max(ends)
     if expects is not None:
         return issues + _lint_range(hint, expects, tally)
     is_image = sample_dtype(spec).kind == "f" and image_shape(spec) is not None
@@ -279,20 +270,10 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         message = (
             f"Input {hint.name!r} is fed raw integers from {tally.low:g} to {tally.high:g} and the "
             "model does not begin by rescaling them; declare the preprocessing it was trained "
-            "with, unless that was none."
+            "with, if there was any."
         )
         issues.append(make_issue("data.not_normalized", message))
     return issues
-
-
-def _expected_range(rescaling: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The raw range that a first layer `x * scale + offset` maps to 0..1, or to -1..1."""
-    if rescaling is None or rescaling[0] == 0:
-        return None
-    scale, offset = rescaling
-    target = -1.0 if offset < 0 else 0.0
-    ends = ((target - offset) / scale, (1.0 - offset) / scale)
-    return min(ends), max(ends)
 
 
 def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -> list[Issue]:
@@ -333,15 +314,15 @@ def _lint_statistics(hint: InputHints) -> list[Issue]:
 
 
 def lint_half_ranges(ranges_a: Array, ranges_b: Array, names: Sequence[str]) -> Issue | None:
-    """Whether two disjoint halves of the calibration set give the same ranges.
+    """Check that two disjoint halves of the calibration samples give the same ranges.
 
-    Two ranges disagree when they share less than two thirds of their union; fewer than one
-    tensor in ten may.
+    Two ranges disagree when they share less than two thirds of their union; this is allowed for
+    fewer than one tensor in ten.
 
     Args:
         ranges_a: [2, tensors]: minimum and maximum of each tensor over one half.
         ranges_b: over the other half.
-        names: of the tensors.
+        names: names of the tensors.
 
     Returns:
         An issue with the share of tensors that disagree and the worst of them, or None.
@@ -352,7 +333,7 @@ def lint_half_ranges(ranges_a: Array, ranges_b: Array, names: Sequence[str]) -> 
     overlap = np.maximum(0.0, np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]))
     shared = np.divide(overlap, union, out=np.ones_like(union), where=union > 0)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return None  # one sample makes one half; `data.one_sample` says that
+        return None  # one sample makes one half; `data.one_sample` reports it
     count = int((shared < _SHARED_RANGE).sum())
     if count == 0 or count < _DISAGREEING_SHARE * len(names):
         return None

@@ -1,8 +1,8 @@
 """`.npy` and `.npz` files as sources, row by row.
 
-Memory stays that of a few rows however large the file is, and whatever it states: headers are
-checked against the real sizes before anything is taken, and rows and labels are read out of the
-file, or of the archive's members, compressed or not.
+A pass needs the memory of a few rows, whatever the file's size and whatever it states: headers are
+checked against the real sizes before anything is allocated, and rows and labels are read from the
+file, or from the archive's members, compressed or not.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
+from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.input_shapes import Array, quote
 from edgeq.converters.samples.sources import (
     MAX_LABEL_BYTES,
     MAX_SAMPLE_BYTES,
+    FileSource,
     Row,
     code_texts,
     count_rows,
     match_names,
     plain_label,
     read_text,
-    require_as_many_labels,
+    require_labels,
     require_one_input,
 )
-from edgeq.converters.samples.stored import DataFile, unreadable
 from edgeq.errors import DataError
 from edgeq.files.npy import Header, read_exactly, read_header
-from edgeq.values import Issue, TensorSpec
+from edgeq.values import TensorSpec
 
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 64 << 20  # rows of a column-major array that are gathered at a time
 _MOST_READ_BYTES = 4 << 20
-# The best that deflate can do, of which zlib's own documentation says 1032.
-_MOST_INFLATION = 1032
-_KNOWN_COMPRESSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_INFLATION}
+# By zlib's documentation, deflate makes data at most 1032 times smaller.
+_KNOWN_COMPRESSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 _IS_ENCRYPTED = 0x1
 
 _SAVE_AGAIN = "Save the arrays again with numpy.savez or numpy.savez_compressed."
@@ -53,43 +53,28 @@ Opener = Callable[[str], AbstractContextManager[IO[bytes]]]
 
 @dataclass(frozen=True)
 class _Column:
-    """One array: its member in the archive, "" for that of an `.npy` file, and its header."""
+    """One array: its member in the archive ("" in an `.npy` file), and its header."""
 
     member: str
     header: Header
     where: str
 
 
-@dataclass(frozen=True, eq=False)
-class StoredSource:
+@dataclass(eq=False, kw_only=True)
+class NumpySource(FileSource):
     """Arrays of a file, by input name, read row by row.
 
     Attributes:
-        numbers: of labels that are texts.
+        numbers: the number of each label that is a text.
     """
 
-    name: str
-    kind: str
-    file: DataFile
     columns: Mapping[str, _Column]
-    label: _Column | None
-    count: int
+    label: _Column | None = None
     numbers: Mapping[str, int] | None = None
-    class_names: tuple[str, ...] = ()
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def has_labels(self) -> bool:
-        """See `Source`."""
-        return self.label is not None
-
-    def digest(self) -> str:
-        """Of the file."""
-        return self.file.digest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`; of an archive, all before the last index is decompressed and passed by."""
-        wanted = range(self.count) if indices is None else indices
+        """Rows in order; an archive is decompressed from its beginning to the last index."""
+        wanted = self.wanted(indices)
         with _readable(self.name), self.file.open() as stream, ExitStack() as stack:
             open_member = _member_opener(stream, self.kind, self.name)
             columns = {
@@ -101,21 +86,20 @@ class StoredSource:
                 labels = stack.enter_context(closing(_rows(open_member, self.label, wanted)))
             for index in wanted:
                 inputs = {name: next(rows) for name, rows in columns.items()}
-                label = None if labels is None else self._read_label(next(labels))
+                value = None if labels is None else next(labels)
+                if value is None or self.numbers is None:
+                    label = None if value is None else plain_label(value)
+                else:
+                    label = self.numbers[read_text(value, self.name)]
                 self.file.check(stream)
                 yield Row(index, inputs, label, f"sample {index} of {self.name}")
 
-    def _read_label(self, value: Array) -> Any:
-        if self.numbers is None:
-            return plain_label(value)
-        return self.numbers[read_text(value, self.name)]
 
-
-def open_npy(path: Path, inputs: Sequence[TensorSpec], name: str) -> StoredSource:
-    """An `.npy` file for a model with one input.
+def open_npy(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource:
+    """Open an `.npy` file for a model with one input.
 
     Raises:
-        DataError: several inputs, no samples, a damaged file or one that holds no plain numbers.
+        DataError: several inputs, no samples, a damaged file, or values that are not numbers.
     """
     spec = require_one_input(inputs, f"{name} holds one array and")
     file = DataFile(path, name)
@@ -123,11 +107,11 @@ def open_npy(path: Path, inputs: Sequence[TensorSpec], name: str) -> StoredSourc
         column = _Column("", read_header(stream, name, file.size), name)
     _require_samples(column)
     count = count_rows({spec.name: column.header.count}, name)
-    return StoredSource(name, "npy", file, {spec.name: column}, None, count)
+    return NumpySource(name=name, kind="npy", count=count, file=file, columns={spec.name: column})
 
 
-def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> StoredSource:
-    """An `.npz` file with one array per input, and labels as `y`.
+def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource:
+    """Open an `.npz` file with one array per input, and labels as `y`.
 
     Raises:
         DataError: names or lengths do not match, or the file is damaged or holds Python objects.
@@ -141,11 +125,12 @@ def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> StoredSourc
         for column in columns.values():
             _require_samples(column)
         count = count_rows({key: column.header.count for key, column in columns.items()}, name)
+        source = NumpySource(name=name, kind="npz", count=count, file=file, columns=columns)
         if label is None:
-            return StoredSource(name, "npz", file, columns, None, count)
+            return source
         labels = _read_column(archive, label, file)
         _require_labels(labels, count, name)
-        source = StoredSource(name, "npz", file, columns, labels, count)
+        source = replace(source, label=labels, has_labels=True)
         if labels.header.dtype.kind not in "US":
             return source
         with closing(_rows(archive.open, labels, range(count))) as rows:
@@ -156,15 +141,15 @@ def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> StoredSourc
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn what numpy, zipfile and zlib say about a damaged file into one error."""
+    """Turn what numpy, zipfile and zlib raise for a damaged file into one error."""
     try:
         yield
     except OSError as error:
         raise unreadable(name, error) from error
-    # What zipfile makes of nonsense is not all BadZipFile.
+    # zipfile raises not only BadZipFile for nonsense.
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError) as error:
         raise DataError(
-            f"{name} is damaged or cut short: {quote(error)}.", hint=_SAVE_AGAIN
+            f"{name} is damaged or truncated: {quote(error)}.", hint=_SAVE_AGAIN
         ) from error
     except NotImplementedError as error:  # how zipfile refuses what it does not know
         raise DataError(f"{name} cannot be read: {quote(error)}.", hint=_SAVE_AGAIN) from error
@@ -174,20 +159,20 @@ def _readable(name: str) -> Iterator[None]:
 
 
 class _Bounded:
-    """A file whose reader, zipfile, would take a list of members of any size into memory."""
+    """A file for zipfile, which would read a list of members of any size into memory."""
 
     def __init__(self, stream: BinaryIO, name: str):
         self._stream, self._name = stream, name
         self.tell, self.seekable = stream.tell, stream.seekable
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of a file."""
+        """Move, as a file does."""
         if whence == os.SEEK_SET and offset < 0:
             raise zipfile.BadZipFile("a member begins before the file")
         return self._stream.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file; without a size, it is the end of the file that zipfile looks through."""
+        """Read, as a file does; zipfile passes no size where it searches the end of the file."""
         if size > _MOST_READ_BYTES:
             raise DataError(
                 f"{self._name} has a list of members of {size:,} bytes; edgeq reads at most "
@@ -198,7 +183,7 @@ class _Bounded:
 
 
 def _open_archive(stream: BinaryIO, name: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(_Bounded(stream, name))  # it needs no more of a file
+    return zipfile.ZipFile(_Bounded(stream, name))
 
 
 def _member_opener(stream: BinaryIO, kind: str, name: str) -> Opener:
@@ -264,9 +249,7 @@ def _require_samples(column: _Column) -> None:
 
 def _require_labels(column: _Column, count: int, name: str) -> None:
     header, where = column.header, column.where
-    if header.dtype.kind not in "fiubUS":
-        raise DataError(f"The labels of {name} are {header.dtype} values, not numbers or texts.")
-    require_as_many_labels(header.count if header.shape else 0, count, name)
+    require_labels(header.dtype, header.count if header.shape else 0, count, name)
     if 0 in header.shape[1:]:
         raise DataError(f"The labels in {where} hold no values: their shape is {header.shape[1:]}.")
     if header.row_bytes > MAX_LABEL_BYTES:
@@ -314,7 +297,7 @@ def _gathered_rows(
 
 
 def _gather(stream: IO[bytes], column: _Column, block: Sequence[int]) -> Array:
-    """[values of a row, rows of the block]; in the file, a value of all rows lies together."""
+    """[values of a row, rows of the block]; in the file, a value of all rows is in one place."""
     header = column.header
     item = header.dtype.itemsize
     at_once = max(1, _PIECE_BYTES // (header.count * item))
@@ -341,5 +324,5 @@ def _skip(stream: IO[bytes], size: int) -> None:
 
 
 def _read_only(values: Array) -> Array:
-    values.flags.writeable = False  # nobody else writes there, so that no copy is needed
+    values.flags.writeable = False  # so that nobody needs a copy
     return values

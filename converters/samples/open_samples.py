@@ -55,10 +55,10 @@ class Sample:
 
 
 class Samples:
-    """A data set opened for one model; it holds no samples and can be read any number of times.
+    """A data set opened for one model; it stores no samples and can be read any number of times.
 
     Args:
-        source: where the rows come from.
+        source: of the raw rows.
         inputs: the model's.
         preprocessing: at most one entry per input.
     """
@@ -74,7 +74,7 @@ class Samples:
 
     @property
     def ref(self) -> DataRef:
-        """What was read; of a function, the digest covers the samples consumed so far."""
+        """The data as a value; for a function, the digest covers the samples consumed so far."""
         if self._digest is None or self.is_function:
             self._digest = self._source.digest()
         return DataRef(
@@ -84,13 +84,13 @@ class Samples:
             sample_count=self.count,
             has_labels=self.has_labels,
             preprocessing=self._preprocessing,
-            # A folder's name may be no text, which no record could hold.
+            # A folder's name may be invalid text, which a record cannot hold.
             class_names=tuple(map(printable, self.class_names)),
         )
 
     @property
     def is_function(self) -> bool:
-        """Whether samples come from a function, whose end is known only by reading to it."""
+        """Whether samples come from a function, whose count is known only after a whole pass."""
         return self._source.kind == "function"
 
     @property
@@ -133,26 +133,24 @@ class Samples:
             _check_indices(indices, self.count, self._source.name)
         read = 0
         for row in self._source.read(indices):
-            yield Sample(row.index, self._prepare(row), row.label)
+            inputs = {spec.name: self._prepare(row, spec) for spec in self._inputs}
+            yield Sample(row.index, inputs, row.label)
             read += 1
         if indices is not None and read < len(indices):
             _check_indices(indices, self.count, self._source.name)
 
     def iterate_raw(self, indices: Sequence[int]) -> Iterator[dict[str, Array]]:
-        """Samples as they lie in the source, before any preprocessing; see `iterate`."""
+        """Samples as the source holds them, before preprocessing; arguments as of `iterate`."""
         for row in self._source.read(indices):
             yield {spec.name: row.inputs[spec.name] for spec in self._inputs}
 
     def count_up_to(self, limit: int) -> int:
-        """Number of samples, but at most `limit`; runs a function of unknown length that far."""
+        """Number of samples, at most `limit`; a function of unknown length runs that far."""
         if self.count is not None:
             return min(self.count, limit)
         return sum(1 for _ in zip(range(limit), self._source.read(None), strict=False))
 
-    def _prepare(self, row: Row) -> dict[str, Array]:
-        return {spec.name: self._prepare_input(row, spec) for spec in self._inputs}
-
-    def _prepare_input(self, row: Row, spec: TensorSpec) -> Array:
+    def _prepare(self, row: Row, spec: TensorSpec) -> Array:
         raw = row.inputs[spec.name]
         declared = find_preprocessing(self._preprocessing, spec.name)
         array = raw if declared is None else apply(declared, raw, row.where)
@@ -188,13 +186,13 @@ def open_samples(
 
 
 def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
-    """Pick samples for calibration: the same ones for the same seed, on every machine.
+    """Choose samples for calibration: the same ones for the same seed, on every machine.
 
-    Samples are ranked by a hash of seed and position, so a larger count keeps those of a smaller
-    one. Of a function, whose end is unknown, the first `count` are taken.
+    Samples are ranked by a hash of seed and position, so a larger count includes those of a
+    smaller one. From a function of unknown length, the first `count` are taken.
 
     Args:
-        samples: where to choose from.
+        samples: to choose from.
         count: how many; all when there are fewer.
         seed: any integer.
 
@@ -207,14 +205,14 @@ def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
 
 
 def hold_out(samples: Samples, chosen: Sequence[int], limit: int | None) -> tuple[int, ...]:
-    """Pick samples that were not chosen for calibration; none when all were.
+    """Choose samples that were not chosen for calibration; none when all were.
 
-    Of a function, whose end is unknown, those right after the chosen are taken.
+    From a function of unknown length, those right after the chosen ones are taken.
 
     Args:
         samples: the same as given to `choose`.
         chosen: what it returned.
-        limit: how many at most; None for all (a function is then read to its end).
+        limit: the most samples; None for all (a function is then read to its end).
 
     Returns:
         Strictly increasing indices.
@@ -259,7 +257,7 @@ def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
         name = getattr(source, "__qualname__", type(source).__name__)
         return FunctionSource(source, name, inputs)
     raise DataError(
-        f"The data is of type {type(source).__name__}, which edgeq cannot read more than once.",
+        f"The data has the type {type(source).__name__}, which edgeq cannot read more than once.",
         hint="Give a path, an array, a dict of arrays, or the function that makes the generator.",
     )
 
@@ -272,7 +270,7 @@ def _open_named(source: str | Path, inputs: Sequence[TensorSpec]) -> Source:
         if is_function_reference(name):
             return open_function(name, inputs)
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
-    except (OSError, ValueError) as error:  # the latter for a name with a zero in it
+    except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
         raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
     if is_folder:
         return open_images(path, inputs, name)

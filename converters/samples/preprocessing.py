@@ -1,4 +1,4 @@
-"""How raw samples become model inputs: declared once as text, applied everywhere alike.
+"""How raw samples become model inputs: declared once as text, applied by every command.
 
 scale=1/127.5,offset=-1        resize=224x224,channels=bgr        image:mobilenet_v2
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,13 +29,15 @@ from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 
+_KEYS = ("resize", "channels", "scale", "offset", "mean", "std")
+
 # ---------------------------------------------------------------- text to values
 
 
 def parse_preprocessing(
     texts: Sequence[str], inputs: Sequence[TensorSpec]
 ) -> tuple[Preprocessing, ...]:
-    """Read the values of `--preprocess`; several for one input are taken together.
+    """Read the values of `--preprocess`; several for one input are combined.
 
     Each text is `[INPUT:]PART,PART...` with parts `scale=N`, `offset=N`, `mean=N:N:N`,
     `std=N:N:N`, `resize=HEIGHTxWIDTH`, `channels=rgb|bgr|gray`, or the name of a preset, which
@@ -49,14 +51,24 @@ def parse_preprocessing(
         One entry per input that declares any, in the order of the inputs.
 
     Raises:
-        UsageError: an unknown or repeated part, a value that is none, or one that contradicts
-            the model's input.
+        UsageError: an unknown or repeated part, an invalid value, or one that contradicts the
+            model's input.
     """
     declared: dict[str, dict[str, Any]] = {}
+    known = [spec.name for spec in inputs]
     for text in texts:
         prefix, body = _split_input(text, inputs)
-        spec = _find_input(prefix, text, inputs)
-        values = declared.setdefault(spec.name, {})
+        if prefix is None and len(inputs) > 1:
+            raise UsageError(
+                f"--preprocess {text} does not say for which input.",
+                hint=f"Write INPUT:{text}, with INPUT one of {', '.join(known)}.",
+            )
+        if prefix is not None and prefix not in known:
+            raise UsageError(
+                f"--preprocess {text} names input {prefix!r}, which the model does not have.",
+                hint=_suggest(prefix, known),
+            )
+        values = declared.setdefault(prefix or known[0], {})
         if prefix is not None:
             values["input"] = prefix
         for part in body.split(","):
@@ -68,7 +80,7 @@ def check_preprocessing(text: str) -> None:
     """Refuse what `parse_preprocessing` would refuse for any model.
 
     Raises:
-        UsageError: an unknown or repeated part, or a value that is none.
+        UsageError: an unknown or repeated part, or an invalid value.
     """
     _, body = _split_input(text, ())
     values: dict[str, Any] = {}
@@ -77,7 +89,7 @@ def check_preprocessing(text: str) -> None:
 
 
 def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, str]:
-    """The input a text names, if any, and the rest; names themselves may contain colons."""
+    """The input that a text names, if any, and the rest; names may contain colons."""
     named = [spec.name for spec in inputs if text.startswith(spec.name + ":")]
     if named:
         name = max(named, key=len)
@@ -86,23 +98,6 @@ def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, s
     if colon and "=" not in head and "," not in head:
         return head, rest
     return None, text
-
-
-def _find_input(name: str | None, text: str, inputs: Sequence[TensorSpec]) -> TensorSpec:
-    known = [spec.name for spec in inputs]
-    if name is None and len(inputs) == 1:
-        return inputs[0]
-    if name is None:
-        raise UsageError(
-            f"--preprocess {text} does not say for which input.",
-            hint=f"Write INPUT:{text}, with INPUT one of {', '.join(known)}.",
-        )
-    if name not in known:
-        raise UsageError(
-            f"--preprocess {text} names input {name!r}, which the model does not have.",
-            hint=_suggest(name, known),
-        )
-    return inputs[known.index(name)]
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
@@ -116,95 +111,56 @@ def _suggest(name: str, known: Sequence[str]) -> str:
 
 def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     key, equals, value = (piece.strip() for piece in part.partition("="))
-    if not equals:
-        if key not in PRESETS:
-            what = f"preset {key!r}" if key else "an empty part"
-            hint = _colons(text) or _known_parts(key)
-            raise UsageError(f"--preprocess {text} has {_unknown(what)}.", hint=hint)
-        key, value = "preset", key
-    elif key not in _PARSERS:
+    if not equals and key not in PRESETS:
+        what = f"the unknown preset {key!r}" if key else "an empty part"
+        hint = f"{_suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(_KEYS)}."
+        # std=0.9,1.1,1.3
+        number, typed = r"[-+.\d/e]+", text.replace(" ", "")
+        several = rf"(?<==){number}(,{number})+(?=,|$)"
+        meant = re.sub(several, lambda found: found[0].replace(",", ":"), typed)
+        if meant != typed:
+            hint = f"Several numbers are separated by colons: {meant}"
+        raise UsageError(f"--preprocess {text} has {what}.", hint=hint)
+    if equals and key not in _KEYS:
         raise UsageError(
-            f"--preprocess {text} has {_unknown(f'key {key!r}')}.",
-            hint=_suggest(key, list(_PARSERS)),
+            f"--preprocess {text} has the unknown key {key!r}.", hint=_suggest(key, _KEYS)
         )
-    if key in values:
-        raise UsageError(f"--preprocess {text} sets {key} a second time.")
-    values[key] = value if key == "preset" else _PARSERS[key](value, f"--preprocess {text}")
+    name = key if equals else "preset"
+    if name in values:
+        raise UsageError(f"--preprocess {text} sets {name} a second time.")
+    values[name] = _parse_value(key, value, f"--preprocess {text}") if equals else key
 
 
-def _unknown(what: str) -> str:
-    return what if what.startswith("an empty") else f"the unknown {what}"
-
-
-def _colons(text: str) -> str | None:
-    """What was meant by `std=0.9,1.1,1.3`, None where it was something else."""
-    number = r"[-+.\d/e]+"
-    meant = re.sub(
-        rf"(?<==){number}(,{number})+(?=,|$)",
-        lambda found: found[0].replace(",", ":"),
-        text.replace(" ", ""),
-    )
-    is_other = meant != text.replace(" ", "")
-    return f"Several numbers are separated by colons: {meant}" if is_other else None
-
-
-def _known_parts(name: str) -> str:
-    return f"{_suggest(name, list(PRESETS))} Or KEY=VALUE with {', '.join(_PARSERS)}."
-
-
-def _parse_number(text: str, where: str) -> float:
-    top, slash, bottom = text.partition("/")
-    try:
-        value = float(top) / float(bottom) if slash else float(top)
-    except (ValueError, ZeroDivisionError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"{where}: {text!r} is not a number or fraction such as 1/255.")
-    return value
-
-
-def _parse_factor(text: str, where: str) -> float:
-    value = _parse_number(text, where)
-    if value == 0:
-        raise UsageError(f"{where}: a scale of 0 makes all samples equal.")
-    return value
-
-
-def _parse_numbers(text: str, where: str) -> tuple[float, ...]:
-    return tuple(_parse_number(piece.strip(), where) for piece in text.split(":"))
-
-
-def _parse_divisors(text: str, where: str) -> tuple[float, ...]:
-    values = _parse_numbers(text, where)
-    if min(values) <= 0:
+def _parse_value(key: str, text: str, where: str) -> Any:
+    if key == "resize":
+        height, _, width = text.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+            raise UsageError(f"{where}: {text!r} is not HEIGHTxWIDTH such as 224x224.")
+        return int(height), int(width)
+    if key == "channels":
+        known = ("rgb", "bgr", "gray")
+        if text not in known:
+            raise UsageError(
+                f"{where}: {text!r} is not an order of channels.", hint=_suggest(text, known)
+            )
+        return text
+    is_list = key in ("mean", "std")
+    numbers = []
+    for piece in text.split(":") if is_list else [text]:
+        top, slash, bottom = piece.strip().partition("/")
+        try:
+            numbers.append(float(top) / float(bottom) if slash else float(top))
+        except (ValueError, ZeroDivisionError):
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            raise UsageError(
+                f"{where}: {piece.strip()!r} is not a number or fraction such as 1/255."
+            )
+    if key == "std" and min(numbers) <= 0:
         raise UsageError(f"{where}: a standard deviation must be above 0, not {text!r}.")
-    return values
-
-
-def _parse_size(text: str, where: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"{where}: {text!r} is not HEIGHTxWIDTH such as 224x224.")
-    return int(height), int(width)
-
-
-def _parse_channels(text: str, where: str) -> str:
-    known = ("rgb", "bgr", "gray")
-    if text not in known:
-        raise UsageError(
-            f"{where}: {text!r} is not an order of channels.", hint=_suggest(text, known)
-        )
-    return text
-
-
-_PARSERS: Mapping[str, Callable[[str, str], Any]] = {
-    "resize": _parse_size,
-    "channels": _parse_channels,
-    "scale": _parse_factor,
-    "offset": _parse_number,
-    "mean": _parse_numbers,
-    "std": _parse_divisors,
-}
+    if key == "scale" and numbers[0] == 0:
+        raise UsageError(f"{where}: a scale of 0 makes all samples equal.")
+    return tuple(numbers) if is_list else numbers[0]
 
 
 # ---------------------------------------------------------------- against the model
@@ -219,7 +175,31 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
             hint="A preset sets everything but resize=.",
         )
     built = replace(PRESETS[preset] if preset else Preprocessing(), **values)
-    _check_image_parts(built, spec, "channels" in values)
+    shape, shown = image_shape(spec), show_shape(spec.shape[1:])
+    converts = "channels" in values or built.channels != "rgb"
+    if shape is None and (built.resize or converts):
+        part = "resize" if built.resize else "channels"
+        raise UsageError(
+            f"{part}= is for images with channels last, but input {spec.name!r} is {shown}.",
+            hint=CHANNELS_LAST_HINT if is_channels_first(spec) else None,
+        )
+    if (
+        shape is not None
+        and built.resize
+        and not all(want in (-1, size) for want, size in zip(shape[:2], built.resize, strict=True))
+    ):
+        raise UsageError(
+            f"resize={show_shape(built.resize)} contradicts input {spec.name!r}, which is {shown}.",
+            hint=f"Type resize={show_shape(shape[:2])}.",
+        )
+    if (
+        shape is not None
+        and converts
+        and shape[2] not in (-1, 1 if built.channels == "gray" else 3)
+    ):
+        raise UsageError(
+            f"channels={built.channels} contradicts input {spec.name!r}, which is {shown}."
+        )
     is_numeric = (built.scale, built.offset, built.mean, built.std) != (1.0, 0.0, (), ())
     if is_numeric and sample_dtype(spec).kind != "f":
         raise UsageError(
@@ -230,35 +210,10 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
         count = spec.shape[-1]
         if len(numbers) > 1 and count not in (-1, len(numbers)):
             raise UsageError(
-                f"{key} has {len(numbers)} values, but input {spec.name!r} is "
-                f"{show_shape(spec.shape[1:])}.",
+                f"{key} has {len(numbers)} values, but input {spec.name!r} is {shown}.",
                 hint=CHANNELS_LAST_HINT if is_channels_first(spec) else f"Give 1 value or {count}.",
             )
     return built
-
-
-def _check_image_parts(built: Preprocessing, spec: TensorSpec, names_channels: bool) -> None:
-    shape, shown = image_shape(spec), show_shape(spec.shape[1:])
-    converts = names_channels or built.channels != "rgb"
-    if shape is None and (built.resize or converts):
-        part = "resize" if built.resize else "channels"
-        raise UsageError(
-            f"{part}= is for images with channels last, but input {spec.name!r} is {shown}.",
-            hint=CHANNELS_LAST_HINT if is_channels_first(spec) else None,
-        )
-    if shape is None:
-        return
-    if built.resize and not all(
-        want in (-1, size) for want, size in zip(shape[:2], built.resize, strict=True)
-    ):
-        raise UsageError(
-            f"resize={show_shape(built.resize)} contradicts input {spec.name!r}, which is {shown}.",
-            hint=f"Type resize={show_shape(shape[:2])}.",
-        )
-    if converts and shape[2] not in (-1, 1 if built.channels == "gray" else 3):
-        raise UsageError(
-            f"channels={built.channels} contradicts input {spec.name!r}, which is {shown}."
-        )
 
 
 def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preprocessing | None:
@@ -270,7 +225,7 @@ def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preproce
 
 
 def format_preprocessing(preprocessing: Preprocessing) -> str:
-    """The text that `parse_preprocessing` reads as this value, in its shortest form."""
+    """The shortest text that `parse_preprocessing` reads as this value."""
     base = PRESETS.get(preprocessing.preset or "", Preprocessing())
     bare = replace(preprocessing, input=None, preset=None, resize=None)
     parts = []
@@ -306,17 +261,17 @@ def _show_number(value: float) -> str:
 def apply(
     preprocessing: Preprocessing, array: Array, where: str = "the array"
 ) -> NDArray[np.float32]:
-    """One raw sample as the model wants it: `(x * scale + offset - mean) / std` in float32.
+    """Prepare one raw sample for the model: `(x * scale + offset - mean) / std` in float32.
 
     Args:
-        preprocessing: what to do; resize first, then channels, then numbers.
-        array: without batch dimension; to resize or make grey, uint8 pixels, height x width or
-            height x width x channels. Resizing is Pillow's bilinear filter, which averages when
-            it makes smaller; grey is its ITU-R 601-2 luma.
+        preprocessing: resize is done first, then channels, then numbers.
+        array: without batch dimension; for resize and gray, uint8 pixels, height x width or
+            height x width x channels. Resizing uses Pillow's bilinear filter, which averages when
+            it reduces the size; gray is its ITU-R 601-2 luma.
         where: names the array in messages.
 
     Raises:
-        DataError: the array is not of numbers, or not an image where one is needed.
+        DataError: the array does not hold numbers, or is not an image where one is needed.
     """
     if array.dtype.kind not in "fiub":
         raise DataError(f"{begin(where)} holds {array.dtype} values, not numbers.")
@@ -331,28 +286,24 @@ def apply(
                 f"{begin(where)} is {show_shape(pixels.shape)}, "
                 f"but {key} has {len(numbers)} values."
             )
-    return _compute(pixels, preprocessing)
-
-
-@np.errstate(all="ignore")  # an overflow becomes infinity, which the linter reports
-def _compute(pixels: Array, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = pixels.astype(np.float32)
-    if preprocessing.scale != 1.0:
-        values = values * np.float32(preprocessing.scale)
-    if preprocessing.offset != 0.0:
-        values = values + np.float32(preprocessing.offset)
-    if preprocessing.mean:
-        values = values - np.array(preprocessing.mean, np.float32)
-    if preprocessing.std:
-        values = np.divide(values, np.array(preprocessing.std, np.float32))
+    with np.errstate(all="ignore"):  # an overflow becomes infinity, which the linter reports
+        values: NDArray[np.float32] = pixels.astype(np.float32)
+        if preprocessing.scale != 1.0:
+            values = values * np.float32(preprocessing.scale)
+        if preprocessing.offset != 0.0:
+            values = values + np.float32(preprocessing.offset)
+        if preprocessing.mean:
+            values = values - np.array(preprocessing.mean, np.float32)
+        if preprocessing.std:
+            values = np.divide(values, np.array(preprocessing.std, np.float32))
     return values
 
 
 def _resize(array: Array, size: tuple[int, int], where: str) -> Array:
     if array.shape[:2] == size:
         return array
-    # In two steps: each is rounded to bytes, and which one Pillow does first depends on its version
-    # (13 begins with the height when that shrinks more) and would change the result by a step.
+    # In two calls, because each step is rounded to bytes, and the order of the two in one call
+    # depends on Pillow's version (13 begins with the height when that shrinks more).
     wide = _as_image(array, "resize", where)
     wide = wide.resize((size[1], wide.height), Image.Resampling.BILINEAR)
     resized = np.asarray(wide.resize((size[1], size[0]), Image.Resampling.BILINEAR))

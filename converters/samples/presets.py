@@ -1,4 +1,4 @@
-"""Preprocessing by name: what the models of keras.applications were trained with."""
+"""Preprocessing by name: that of the models of keras.applications."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""What every source of samples has in common, and the simplest one: arrays in memory."""
+"""The base class of all sources of samples, and the simplest source: arrays in memory."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from edgeq.converters.samples.data_file import DataFile
 from edgeq.converters.samples.input_shapes import Array
 from edgeq.errors import DataError
 from edgeq.values import Issue, TensorSpec
 
-# What one source may hold, so that no file, however small it is packed, takes hours or a machine's
-# memory. Each step of the preparation makes a copy of a sample.
+# Limits of one source, so that no file, however well it is compressed, takes hours or all memory.
+# Each step of the preparation copies a sample.
 MAX_SAMPLES = 5_000_000
 MAX_SAMPLE_BYTES = 300_000_000
 MAX_LABEL_BYTES = 32_000_000
@@ -40,78 +42,68 @@ class Row:
     where: str
 
 
-class Source(Protocol):
-    """What `Samples` relies on; every kind of data provides it."""
+@dataclass(eq=False, kw_only=True)
+class Source(ABC):
+    """A set of samples that can be read any number of times, a row in memory at a time.
 
-    @property
-    def name(self) -> str:
-        """What the user named."""
+    Attributes:
+        name: what the user named.
+        kind: as in `DataRef.kind`.
+        count: number of samples, None when only iteration can tell.
+        has_labels: whether every row carries a label.
+        class_names: name of each label, empty when labels are plain numbers.
+    """
 
-    @property
-    def kind(self) -> str:
-        """As in `DataRef.kind`."""
-
-    @property
-    def count(self) -> int | None:
-        """Number of samples, None when only iteration can tell."""
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether every row carries a label."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of each label, empty when labels are plain numbers."""
+    name: str
+    kind: str
+    count: int | None
+    has_labels: bool = False
+    class_names: tuple[str, ...] = ()
 
     @property
     def issues(self) -> tuple[Issue, ...]:
         """Doubts found so far."""
+        return ()
 
+    @abstractmethod
     def digest(self) -> str:
         """SHA-256 of the content."""
 
+    @abstractmethod
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order: all, or those at strictly increasing indices."""
 
+    def wanted(self, indices: Sequence[int] | None) -> Sequence[int]:
+        """The indices, or those of all samples."""
+        assert self.count is not None
+        return range(self.count) if indices is None else indices
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """All labels of a source: `values[i]` belongs to sample i."""
 
-    values: Array | None = None
-    class_names: tuple[str, ...] = ()
+@dataclass(eq=False, kw_only=True)
+class FileSource(Source):
+    """Samples of one file, which is read again for every pass."""
 
-    def pick(self, index: int) -> Any:
-        """The label of one sample: an int, a float, an array, or None without labels."""
-        return None if self.values is None else plain_label(self.values[index])
+    file: DataFile
+
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return self.file.digest()
 
 
 def plain_label(value: Any) -> Any:
-    """A label as int, float or bool where it is a single number, else as an array."""
+    """A label as int, float or bool where it is a single number, otherwise as an array."""
     array = np.asarray(value)
     return array.item() if array.size == 1 else array
 
 
-def make_labels(values: Array | None, count: int, name: str) -> Labels:
-    """Check labels in memory; texts become numbers as `code_texts` says.
+def require_labels(dtype: np.dtype[Any], found: int, count: int, name: str) -> None:
+    """Check that labels are numbers or texts, and as many as there are samples.
 
     Raises:
-        DataError: there are not as many labels as samples, or they are Python objects.
+        DataError: they are not.
     """
-    if values is None:
-        return Labels()
-    require_as_many_labels(len(values) if values.ndim else 0, count, name)
-    if values.dtype.kind in "US":
-        texts = [read_text(value, name) for value in values.reshape(count, -1)]
-        numbers, class_names = code_texts(texts, name)
-        return Labels(np.array([numbers[text] for text in texts], np.int64), class_names)
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"The labels of {name} are {values.dtype} values, not numbers or texts.")
-    return Labels(values)
-
-
-def require_as_many_labels(found: int, count: int, name: str) -> None:
-    """Raise unless there are as many labels as samples."""
+    if dtype.kind not in "fiubUS":
+        raise DataError(f"The labels of {name} are {dtype} values, not numbers or texts.")
     if found != count:
         raise DataError(
             f"{name} has {count} samples and {found} labels.", hint="Store one label per sample."
@@ -136,11 +128,11 @@ def read_text(value: Array, name: str) -> str:
 
 
 def code_texts(texts: Iterable[str], name: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Numbers for labels that are texts.
+    """Number the labels that are texts.
 
     Returns:
-        Text to number, and the names of the classes: digits are the number that they say, without
-        names; other texts are numbered in sorted order.
+        Text to number, and the names of the classes: digits become the number that they state,
+        without names; other texts are numbered in sorted order.
 
     Raises:
         DataError: there are too many different texts to be classes, or a number is too large.
@@ -171,7 +163,7 @@ def code_texts(texts: Iterable[str], name: str) -> tuple[dict[str, int], tuple[s
 def match_names(
     found: Sequence[str], inputs: Sequence[TensorSpec], where: str, label: str | None = "y"
 ) -> tuple[dict[str, str], str | None]:
-    """Which stored name feeds which input, matched by name and never by position.
+    """Match stored names to inputs, by name and never by position.
 
     Args:
         found: names in the data.
@@ -204,7 +196,7 @@ def match_names(
 
 
 def _show_names(names: Sequence[str]) -> str:
-    """A few of them: whoever made a file chose how many there are, and how long."""
+    """The first few, shortened: a file may hold any number of names, of any length."""
     texts = map(str, names[:8])
     shown = [repr(text if len(text) <= 60 else f"{text[:57]}...") for text in texts]
     rest = [f"{len(names) - 8:,} more"] if len(names) > 8 else []
@@ -227,7 +219,7 @@ def require_one_input(inputs: Sequence[TensorSpec], what: str) -> TensorSpec:
 
 
 def count_rows(lengths: Mapping[str, int], name: str) -> int:
-    """The number of samples all inputs agree on.
+    """The number of samples, which must be the same for all inputs.
 
     Raises:
         DataError: inputs differ in length, or there is no sample.
@@ -243,51 +235,37 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
 
 
 def require_count(count: int, name: str, what: str = "samples") -> None:
-    """Raise when there are more samples than edgeq can choose from in seconds."""
+    """Raise a DataError when there are more samples than edgeq can choose from in seconds."""
     if count > MAX_SAMPLES:
         raise DataError(
             f"{name} holds {count:,} {what}; edgeq takes at most {MAX_SAMPLES:,}.",
-            hint="Give a part of them: some hundred calibrate, some thousand tell the accuracy.",
+            hint="Give fewer: a few hundred calibrate, a few thousand measure the accuracy.",
         )
 
 
 # ---------------------------------------------------------------- arrays
 
 
-@dataclass(frozen=True, eq=False)
-class ArraySource:
+@dataclass(eq=False, kw_only=True)
+class ArraySource(Source):
     """Arrays in memory by input name, samples along the first axis."""
 
-    name: str
     arrays: Mapping[str, Array]
-    labels: Labels
-    count: int
-    kind: str = "arrays"
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def has_labels(self) -> bool:
-        """See `Source`."""
-        return self.labels.values is not None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Source`."""
-        return self.labels.class_names
+    labels: Array | None
 
     def digest(self) -> str:
-        """Of names, dtypes, shapes and values."""
+        """SHA-256 of names, dtypes, shapes and values."""
         digest = hashlib.sha256()
         for row in self.read(None):
             update_digest(digest, row.inputs, row.label)
         return digest.hexdigest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """See `Source`."""
-        for index in range(self.count) if indices is None else indices:
+        """Rows in order, see `Source.read`."""
+        for index in self.wanted(indices):
             inputs = {name: array[index] for name, array in self.arrays.items()}
-            where = f"sample {index} of {self.name}"
-            yield Row(index, inputs, self.labels.pick(index), where)
+            label = None if self.labels is None else plain_label(self.labels[index])
+            yield Row(index, inputs, label, f"sample {index} of {self.name}")
 
 
 def update_digest(digest: Any, inputs: Mapping[str, Array], label: Any) -> None:
@@ -304,7 +282,7 @@ def update_digest(digest: Any, inputs: Mapping[str, Array], label: Any) -> None:
 def open_arrays(
     arrays: Mapping[str, Array], inputs: Sequence[TensorSpec], name: str = "<arrays>"
 ) -> ArraySource:
-    """Arrays given from Python, named as in an `.npz`.
+    """Open arrays given from Python, named as in an `.npz`.
 
     Raises:
         DataError: names or lengths do not match, or a value is not an array of samples.
@@ -315,5 +293,14 @@ def open_arrays(
         if not isinstance(column, np.ndarray) or column.ndim == 0:
             raise DataError(f"{key!r} in {name} is not an array of samples: {type(column)}.")
     count = count_rows({key: len(column) for key, column in columns.items()}, name)
-    labels = make_labels(None if label is None else np.asarray(arrays[label]), count, name)
-    return ArraySource(name, columns, labels, count)
+    source = ArraySource(name=name, kind="arrays", count=count, arrays=columns, labels=None)
+    if label is None:
+        return source
+    labels = np.asarray(arrays[label])
+    require_labels(labels.dtype, len(labels) if labels.ndim else 0, count, name)
+    class_names: tuple[str, ...] = ()
+    if labels.dtype.kind in "US":
+        texts = [read_text(value, name) for value in labels.reshape(count, -1)]
+        numbers, class_names = code_texts(texts, name)
+        labels = np.array([numbers[text] for text in texts], np.int64)
+    return replace(source, labels=labels, has_labels=True, class_names=class_names)

@@ -1,16 +1,15 @@
 """Label-free fine-tuning: a quantization-aware model learns to answer as its FP32 teacher does.
 
-A class label says one number about a sample, the teacher's outputs say all of them, so some
-hundred calibration samples carry enough to move weights by the fraction of a step that rounding
-asks for, and nobody has to have the training set.
+A class label is one number for a sample, the teacher's outputs are many, so a few hundred
+calibration samples are enough to move weights by the fraction of a step that rounding needs. The
+training set is not necessary.
 
-The loss fits what an output is. After a softmax or sigmoid it is the Kullback-Leibler divergence
-of the teacher's probabilities from the student's (Hinton et al. 2015, temperature 1), taken on the
-student's logits: the squared error of probabilities has no gradient where they saturate, and
-logits, which a softmax takes only up to a constant, would be held to a constant that means
-nothing. Every other output (logits that are the model's own result, regression) has no
-distribution to compare, and takes the squared error, divided by the teacher's variance, so that
-outputs in different units weigh the same.
+The loss depends on the kind of output. After a softmax or sigmoid it is the Kullback-Leibler
+divergence of the teacher's probabilities from the student's (Hinton et al. 2015, temperature 1),
+taken on the student's logits: the squared error of probabilities has no gradient where they
+saturate, and that of logits would count a constant that a softmax ignores. All other outputs
+(logits that are the model's own result, regression) have the squared error as loss, divided by the
+teacher's variance, so that outputs in different units weigh the same.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def distill(
     Args:
         student: what `quantization_aware` returns, trained or not; left as it is.
         teacher: the FP32 Keras model, with the same inputs and outputs.
-        data: as for `convert`; labels are not looked at.
+        data: as for `convert`; labels are ignored.
         epochs: passes over the samples.
         learning_rate: of Adam, at the start; it falls to 0 along half a cosine.
         batch_size: samples per step.
@@ -134,22 +133,19 @@ def _ask_teacher(
 
 def _losses(trained: Any, targets: Arrays) -> tuple[list[Any], list[_Loss]]:
     """Per output the student's tensor to compare, and the loss to compare it with."""
+    divergences = {"softmax": _softmax_divergence, "sigmoid": _sigmoid_divergence}
     tensors: list[Any] = []
     losses: list[_Loss] = []
     for output, target in zip(trained.outputs, targets, strict=True):
         logits, activation = _before_activation(output)
         tensors.append(logits)
-        if activation == "softmax":
-            losses.append(_softmax_divergence)
-        elif activation == "sigmoid":
-            losses.append(_sigmoid_divergence)
-        else:
-            losses.append(_squared_error(max(float(np.var(target)), _TINY)))
+        variance = max(float(np.var(target)), _TINY)
+        losses.append(divergences.get(activation) or _squared_error(variance))
     return tensors, losses
 
 
 def _before_activation(output: Any) -> tuple[Any, str]:
-    """The logits behind a final softmax or sigmoid with its name; else the output itself."""
+    """The logits behind a final softmax or sigmoid with its name; otherwise the output."""
     tensor = output
     while isinstance(tensor._keras_history.operation, (keras.layers.Identity, FakeQuantize)):
         tensor = tensor._keras_history.operation.input

@@ -15,27 +15,37 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.calibration.zero_ranges import mend_ranges
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.calibration.zero_ranges import estimate_ranges
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize as quantization
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.safe_reading import keras_file
+from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
+from edgeq.values.schemes import Scheme
 
-PACKAGE = "edgeq>"  # how Keras marks layers that this project has registered
 _LAYERS = "edgeq.converters.training.qat_layers"
 
 
 def trained_granularity(model: Any) -> str | None:
-    """Of a quantization-aware model the granularity it was trained for; None for all others.
+    """The granularity that a quantization-aware model was trained for; None for other models.
 
     Args:
         model: path of a model, or a live one; nothing heavy is imported to look.
     """
     if isinstance(model, (str, Path)):
-        found = set(_stored_granularities(Path(model)))
+        found, pending = set(), [keras_file.peek(Path(model))]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, dict):
+                if str(item.get("registered_name")).startswith(QAT_PREFIX):
+                    config = item.get("config")
+                    given = config.get("granularity") if isinstance(config, dict) else None
+                    found.add(given if isinstance(given, str) else "channel")
+                pending += item.values()
+            elif isinstance(item, list):
+                pending += item
     else:
         own = getattr(model, "_flatten_layers", lambda: ())()
         found = {
@@ -44,20 +54,6 @@ def trained_granularity(model: Any) -> str | None:
             if type(layer).__module__ == _LAYERS
         }
     return None if not found else "tensor" if "tensor" in found else "channel"
-
-
-def _stored_granularities(path: Path) -> Iterator[str]:
-    pending = [keras_file.peek(path)]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            if str(item.get("registered_name")).startswith(PACKAGE):
-                config = item.get("config")
-                given = config.get("granularity") if isinstance(config, dict) else None
-                yield given if isinstance(given, str) else "channel"
-            pending += item.values()
-        elif isinstance(item, list):
-            pending += item
 
 
 def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None) -> Scheme:
@@ -72,7 +68,7 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
     if granularity is None:
         return scheme
     given = {
-        f"--scheme {scheme.name}": scheme.name != "int8",
+        f"--scheme {scheme.name}": scheme.activations != "int8",
         "--calibrator tflite": options.calibrator == "tflite",
         "--keep-float": bool(options.keep_float),
         "--int16": bool(options.int16),
@@ -82,13 +78,12 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
     if wrong := [name for name, is_given in given.items() if is_given]:
         raise UsageError(
             "A quantization-aware model was trained for full INT8 with its own ranges; "
-            f"{', '.join(wrong)} does not go with it.",
-            hint="Leave them out, or convert the model it was made from.",
+            f"{', '.join(wrong)} cannot be combined with it.",
+            hint="Remove these options, or convert the model it was made from.",
         )
     if options.granularity != granularity:
         raise UsageError(
-            f"The model was trained with granularity {granularity!r}, and "
-            f"--granularity {options.granularity} is asked for.",
+            f"The model was trained with granularity {granularity!r}, not {options.granularity!r}.",
             hint=f"Pass --granularity {granularity}.",
         )
     return replace(scheme, needs_data=False)
@@ -96,7 +91,7 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
 
 def is_learned(scheme: Scheme, model: FloatModel) -> bool:
     """Whether INT8 takes its ranges from the lowered model, because it is or has to be trained."""
-    if scheme.name != "int8":
+    if scheme.activations != "int8":
         return False
     return not scheme.needs_data or any(_pairs(flatbuffer.read(Path(model.file.path))))
 
@@ -109,13 +104,13 @@ def quantize_learned(
     process: TensorFlowProcess | None,
     folder: Path,
 ) -> tuple[bytes, Ranges]:
-    """Quantize a lowered model with the ranges that it holds; see `quantization.quantize`.
+    """Quantize a lowered model with the ranges that it holds, by `quantization.quantize`.
 
     Raises:
         QuantizationError: the model has not learned its ranges yet, or the quantizer refused it.
     """
     content, ranges = take_ranges(Path(model.file.path).read_bytes())
-    ranges, _ = mend_ranges(content, ranges)
+    ranges, _ = estimate_ranges(content, ranges)
     bare = folder / "bare.tflite"
     bare.write_bytes(content)
     stripped = replace(model, file=replace(model.file, path=str(bare)))
@@ -145,13 +140,27 @@ def take_ranges(content: bytes) -> tuple[bytes, Ranges]:
         dropped |= {id(quantize), id(dequantize)}
     graph.operators = [item for item in graph.operators if id(item) not in dropped]
     for holder, name in (*((item, "inputs") for item in graph.operators), (graph, "outputs")):
-        kept = [_resolve(stands_for, index) for index in flatbuffer.indices(getattr(holder, name))]
+        kept = list(flatbuffer.indices(getattr(holder, name)))
+        while any(index in stands_for for index in kept):
+            kept = [stands_for.get(index, index) for index in kept]
         setattr(holder, name, np.array(kept, np.int32))
-    _require_input_ranges(graph, found)
+    for index in flatbuffer.indices(graph.inputs):
+        if index not in found:
+            raise QuantizationError(
+                f"Input {flatbuffer.tensor_name(graph, index)!r} has no range: the "
+                "quantization-aware model has not seen a training batch yet.",
+                hint="Train it with fit() or edgeq.distill(), then convert it.",
+            )
     outputs = [spec.name for spec in flatbuffer.interface(flatbuffer.parse(content, ""))[1]]
-    inputs = [flatbuffer.text(graph.tensors[i].name) for i in flatbuffer.indices(graph.inputs)]
+    inputs = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     flatbuffer.set_interface(tree, inputs, outputs)
-    return flatbuffer.serialize(tree), _as_ranges(graph, found)
+    limits = np.array([found[index] for index in sorted(found)], np.float32)
+    tensors = tuple(
+        TensorRange(index, flatbuffer.tensor_name(graph, index), *found[index])
+        for index in sorted(found)
+    )
+    digest = hashlib.sha256(limits.tobytes()).hexdigest()
+    return flatbuffer.serialize(tree), Ranges("qat", "learned", 0, tensors, digest)
 
 
 def _pairs(tree: Any) -> Iterator[tuple[Any, Any]]:
@@ -165,31 +174,6 @@ def _pairs(tree: Any) -> Iterator[tuple[Any, Any]]:
     for item in graph.operators:
         if flatbuffer.operator_name(tree, item) == "DEQUANTIZE":
             coded = flatbuffer.indices(item.inputs)[0]
-            is_range = flatbuffer.dtype_names()[graph.tensors[coded].type] == "uint8"
+            is_range = flatbuffer.dtype(graph.tensors[coded]) == "uint8"
             if coded in quantizes and is_range:
                 yield quantizes[coded], item
-
-
-def _resolve(stands_for: dict[int, int], index: int) -> int:
-    while index in stands_for:
-        index = stands_for[index]
-    return index
-
-
-def _require_input_ranges(graph: Any, found: dict[int, tuple[float, float]]) -> None:
-    for index in flatbuffer.indices(graph.inputs):
-        if index not in found:
-            raise QuantizationError(
-                f"Input {flatbuffer.text(graph.tensors[index].name)!r} has no range: the "
-                "quantization-aware model has not seen a training batch yet.",
-                hint="Train it with fit() or edgeq.distill(), then convert it.",
-            )
-
-
-def _as_ranges(graph: Any, found: dict[int, tuple[float, float]]) -> Ranges:
-    tensors = tuple(
-        TensorRange(index, flatbuffer.text(graph.tensors[index].name), *found[index])
-        for index in sorted(found)
-    )
-    limits = np.array([found[index] for index in sorted(found)], np.float32)
-    return Ranges("qat", "learned", 0, tensors, hashlib.sha256(limits.tobytes()).hexdigest())

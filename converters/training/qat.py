@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -35,8 +34,8 @@ def quantization_aware(model: Any, granularity: str = "channel") -> Any:
     that follow the training batches. Bias, batch normalization and ReLU are fused into the layer
     before them as in the `.tflite`. Batch normalization is folded with its moving statistics
     frozen: a network that is only fine-tuned needs no new ones, and trains on exactly the function
-    that is exported (see `qat_layers`, after Jacob et al. 2018). What is not trainable in `model`
-    is not trainable here.
+    that is exported (see `qat_layers`, after Jacob et al. 2018). Layers that are not trainable in
+    `model` are not trainable here.
 
     Args:
         model: functional or sequential, nested ones included; left as it is.
@@ -51,7 +50,7 @@ def quantization_aware(model: Any, granularity: str = "channel") -> Any:
     """
     if granularity not in GRANULARITIES:
         known = ", ".join(GRANULARITIES)
-        raise UsageError(f"Unknown granularity {granularity!r}; known are {known}.")
+        raise UsageError(f"Unknown granularity {granularity!r}; use one of {known}.")
     if keras.backend.backend() != "tensorflow":
         raise UsageError(
             f"Quantization-aware training needs Keras on TensorFlow, not on "
@@ -171,20 +170,16 @@ class _Builder:
     def _call(self, stage: Stage, tensors: dict[int, Any], groups: Counter[int]) -> Any:
         inputs = [tensors[number] for number in stage.inputs]
         for position, tensor in enumerate(inputs):
-            recast = self._recast.get((stage.output, position))
-            if recast is not None:
+            if (recast := self._recast.get((stage.output, position))) is not None:
                 inputs[position] = self._round(tensor, recast, groups, stage.name)
         key = (id(stage.source), stage.kind, id(stage.batch_norm), stage.relu, len(inputs))
         is_first = key not in self._built
         if is_first:
-            build, _ = _BUILDERS.get(stage.kind, (_build_same, None))
-            self._built[key] = build(stage, self._unique(stage.name), self._granularity)
+            self._built[key] = _build(stage, self._unique(stage.name), self._granularity)
         layer = self._built[key]
         result = layer(inputs if len(inputs) > 1 else inputs[0])
         if is_first:
-            _, load = _BUILDERS.get(stage.kind, (None, None))
-            if load is not None:
-                load(layer, stage)
+            _load(layer, stage)
             layer.trainable = getattr(stage.source, "trainable", True)
         if stage.kind == "merge" and stage.relu is not None:
             name = self._unique(f"{stage.name}_relu")
@@ -199,97 +194,68 @@ class _Builder:
         return name if self._names[name] == 1 else self._unique(f"{name}_{self._names[name] - 1}")
 
 
-# ---------------------------------------------------------------- a builder for each kind of stage
+# ---------------------------------------------------------------- the layers of the stages
+
+_PRODUCTS: dict[str, Any] = {
+    "Conv2D": QuantizedConv2D,
+    "DepthwiseConv2D": QuantizedDepthwiseConv2D,
+    "Dense": QuantizedDense,
+    "depthwise half": QuantizedDepthwiseConv2D,
+    "pointwise half": QuantizedConv2D,
+}
 
 
-def _fused(stage: Stage, name: str, granularity: str) -> dict[str, Any]:
-    """Arguments that all layers with a kernel share."""
-    return {
-        "name": name,
-        "granularity": granularity,
-        "batch_norm": stage.batch_norm is not None,
-        "epsilon": 0.0 if stage.batch_norm is None else stage.batch_norm.epsilon,
-        "relu": stage.relu is not None,
-        "relu_max": None if stage.relu is None else stage.relu.maximum,
-    }
+def _build(stage: Stage, name: str, granularity: str) -> Any:
+    """The layer of a stage, without weights."""
+    source, relu, batch_norm = stage.source, stage.relu, stage.batch_norm
+    limit = None if relu is None else relu.maximum
+    ends: dict[str, Any] = {"relu": relu is not None, "relu_max": limit}
+    if stage.kind in _PRODUCTS:
+        config = {**source.get_config(), "activation": "linear", "dtype": "float32"}
+        if stage.kind == "depthwise half":
+            names = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+            config = {**{key: config[key] for key in names}, "use_bias": False}
+        elif stage.kind == "pointwise half":
+            kept = {key: config[key] for key in ("filters", "use_bias")}
+            config = {**kept, "kernel_size": 1}
+        folded = {
+            "batch_norm": batch_norm is not None,
+            "epsilon": 0.0 if batch_norm is None else batch_norm.epsilon,
+        }
+        fused = {"name": name, "granularity": granularity, **folded, **ends}
+        return _PRODUCTS[stage.kind].from_config({**config, **fused})
+    if stage.kind in ("multiply", "add"):
+        return QuantizedElementwise(stage.kind, name=name, **ends)
+    if stage.kind == "merge":
+        return getattr(layers, type(source).__name__)(name=name)
+    if stage.kind == "concatenate":
+        return layers.Concatenate(axis=source.axis, name=name)
+    if stage.kind.startswith("activation:"):
+        return layers.Activation(stage.kind.split(":")[1], name=name)
+    return type(source).from_config({**source.get_config(), "name": name, "dtype": "float32"})
 
 
-def _build_product(stage: Stage, name: str, granularity: str) -> Any:
-    kinds: dict[str, Any] = {
-        "Conv2D": QuantizedConv2D,
-        "DepthwiseConv2D": QuantizedDepthwiseConv2D,
-        "Dense": QuantizedDense,
-    }
-    config = {**stage.source.get_config(), "activation": "linear", "dtype": "float32"}
-    return kinds[stage.kind].from_config({**config, **_fused(stage, name, granularity)})
-
-
-def _build_depthwise_half(stage: Stage, name: str, granularity: str) -> Any:
+def _load(layer: Any, stage: Stage) -> None:
+    """Copy the weights of a stage's source into its layer."""
     source = stage.source
-    return QuantizedDepthwiseConv2D(
-        source.kernel_size,
-        strides=source.strides,
-        padding=source.padding,
-        dilation_rate=source.dilation_rate,
-        depth_multiplier=source.depth_multiplier,
-        use_bias=False,
-        **_fused(stage, name, granularity),
-    )
-
-
-def _build_pointwise_half(stage: Stage, name: str, granularity: str) -> Any:
-    source = stage.source
-    fused = _fused(stage, name, granularity)
-    return QuantizedConv2D(source.filters, 1, use_bias=source.use_bias, **fused)
-
-
-def _build_elementwise(stage: Stage, name: str, _: str) -> Any:
-    fused = _fused(stage, name, "tensor")
-    return QuantizedElementwise(
-        stage.kind, name=name, relu=fused["relu"], relu_max=fused["relu_max"]
-    )
-
-
-def _build_merge(stage: Stage, name: str, _: str) -> Any:
-    return getattr(layers, type(stage.source).__name__)(name=name)
-
-
-def _build_concatenate(stage: Stage, name: str, _: str) -> Any:
-    return layers.Concatenate(axis=stage.source.axis, name=name)
-
-
-def _build_activation(stage: Stage, name: str, _: str) -> Any:
-    return layers.Activation(stage.kind.split(":")[1], name=name)
-
-
-def _build_same(stage: Stage, name: str, _: str) -> Any:
-    config = {**stage.source.get_config(), "name": name, "dtype": "float32"}
-    return type(stage.source).from_config(config)
-
-
-def _load_product(layer: Any, stage: Stage) -> None:
-    source = stage.source
-    layer.kernel.assign({
-        "depthwise half": lambda: source.depthwise_kernel,
-        "pointwise half": lambda: source.pointwise_kernel,
-    }.get(stage.kind, lambda: source.kernel)())  # fmt: skip
-    if layer.bias is not None:
-        layer.bias.assign(source.bias)
-    if stage.batch_norm is not None:
-        for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-            value = getattr(stage.batch_norm, name)
-            if value is not None:
-                variable = getattr(layer, name)
-                variable.assign(np.reshape(value, variable.shape))
-
-
-def _load_elementwise(layer: Any, stage: Stage) -> None:
-    layer.constants.assign(np.broadcast_to(_constants(stage), layer.constants.shape))
-    layer.constants.trainable = type(stage.source) is layers.BatchNormalization
+    if isinstance(layer, QuantizedElementwise):
+        layer.constants.assign(np.broadcast_to(_constants(stage), layer.constants.shape))
+        layer.constants.trainable = type(source) is layers.BatchNormalization
+    elif stage.kind in _PRODUCTS:
+        halves = {"depthwise half": "depthwise_kernel", "pointwise half": "pointwise_kernel"}
+        layer.kernel.assign(getattr(source, halves.get(stage.kind, "kernel")))
+        if layer.bias is not None:
+            layer.bias.assign(source.bias)
+        if stage.batch_norm is not None:
+            for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+                value = getattr(stage.batch_norm, name)
+                if value is not None:
+                    variable = getattr(layer, name)
+                    variable.assign(np.reshape(value, variable.shape))
 
 
 def _constants(stage: Stage) -> Any:
-    """What to multiply by, or to add."""
+    """The factors to multiply by, or the terms to add."""
     source, is_factor = stage.source, stage.kind == "multiply"
     if type(source) is layers.Rescaling:
         return np.asarray(source.scale if is_factor else source.offset, np.float32)
@@ -302,17 +268,3 @@ def _constants(stage: Stage) -> Any:
         return factor
     beta = 0.0 if source.beta is None else np.asarray(source.beta)
     return beta - np.asarray(source.moving_mean) * factor
-
-
-_Build = Callable[[Stage, str, str], Any]
-_Load = Callable[[Any, Stage], None]
-
-_BUILDERS: dict[str, tuple[_Build, _Load | None]] = {
-    **dict.fromkeys(("Conv2D", "DepthwiseConv2D", "Dense"), (_build_product, _load_product)),
-    "depthwise half": (_build_depthwise_half, _load_product),
-    "pointwise half": (_build_pointwise_half, _load_product),
-    **dict.fromkeys(("multiply", "add"), (_build_elementwise, _load_elementwise)),
-    "merge": (_build_merge, None),
-    "concatenate": (_build_concatenate, None),
-    **{f"activation:{name}": (_build_activation, None) for name in FIXED_RANGES},
-}

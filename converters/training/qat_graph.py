@@ -37,7 +37,7 @@ class Graph:
     Attributes:
         model: the functional model it was read from.
         inputs: tensor numbers of its inputs, in the order of `model.inputs`.
-        outputs: likewise.
+        outputs: tensor numbers of its outputs, in the order of `model.outputs`.
         consumers: tensor number to the steps that take it; an output also has None in it.
     """
 

@@ -14,10 +14,9 @@ everything that concerns weights is folded into constants.
 gamma / sqrt(moving_variance + epsilon) before it is rounded, in training as at inference. Batch
 statistics, as in section 3.2 of the paper, need a second convolution in every step and make
 training and inference two functions, which matters for a network trained from scratch. Here a
-trained network is fine-tuned for an epoch or two, its moving statistics are as good as they will
-get, and what is trained is exactly what is exported. gamma and beta stay trainable of their own:
-one step on gamma changes the range of a whole channel, which is what a scale shared by all
-channels asks for.
+trained network is fine-tuned for an epoch or two: its moving statistics would not improve, and the
+trained function is exactly the exported one. gamma and beta stay trainable: one step on gamma
+changes the range of a whole channel, which a scale shared by all channels needs.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_MOMENTUM = 0.99  # a range forgets within some hundred batches, as the weights settle
+_MOMENTUM = 0.99  # a range forgets within a few hundred batches, as the weights settle
 _TINY = 1e-6  # a range or a peak of zero has no scale
 _STEPS = 127.0  # narrow range: -127..127, so that zero is in the middle
 
@@ -40,26 +39,25 @@ _register = keras.saving.register_keras_serializable(package="edgeq")
 
 
 @contextlib.contextmanager
-def unquantized() -> Iterator[None]:
+def _computing(mode: str) -> Iterator[None]:
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def unquantized() -> contextlib.AbstractContextManager[None]:
     """Inside, the layers compute in float: the model with its batch normalization folded.
 
-    It holds for direct calls, `model(x)`; `predict` keeps the function it has traced before.
+    It applies to direct calls, `model(x)`; `predict` keeps the function it has traced before.
     """
-    token = _mode.set("unquantized")
-    try:
-        yield
-    finally:
-        _mode.reset(token)
+    return _computing("unquantized")
 
 
-@contextlib.contextmanager
-def observing() -> Iterator[None]:
+def observing() -> contextlib.AbstractContextManager[None]:
     """Inside, ranges follow the batches as in training, and Dropout is off as at inference."""
-    token = _mode.set("observing")
-    try:
-        yield
-    finally:
-        _mode.reset(token)
+    return _computing("observing")
 
 
 def round_weights(weights: Any, axes: tuple[int, ...]) -> Any:
@@ -89,8 +87,8 @@ def rectify(values: Any, relu: bool, relu_max: float | None) -> Any:
 class FakeQuantize(keras.layers.Layer):  # type: ignore[misc]
     """Rounds activations to 8 bit, in a range that it learns or that TensorFlow Lite prescribes.
 
-    Tensors that an operator wants on one scale (those of a concatenation) share one such layer,
-    each as a member of its own: the range is the union of the members'.
+    Tensors that an operator needs on one scale (those of a concatenation) share one such layer,
+    each as a separate member: the range is the union of the members'.
 
     Args:
         members: tensors whose ranges are learned.
@@ -157,7 +155,7 @@ class FakeQuantize(keras.layers.Layer):  # type: ignore[misc]
         self.seen.assign(self.seen + mine)
 
     def get_config(self) -> dict[str, Any]:
-        """See Keras."""
+        """The layer's configuration, as Keras saves it."""
         own = {"members": self.members, "fixed": self.fixed, "momentum": self.momentum}
         return {**super().get_config(), **own}
 
@@ -242,7 +240,7 @@ class _Folded:
         keras.layers.Layer.load_own_variables(self, store)
 
     def get_config(self) -> dict[str, Any]:
-        """See Keras."""
+        """The layer's configuration, as Keras saves it."""
         names = ("granularity", "batch_norm", "epsilon", "relu", "relu_max")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}  # type: ignore[misc]
 
@@ -257,7 +255,7 @@ class QuantizedConv2D(_Folded, keras.layers.Conv2D):  # type: ignore[misc]
     channel_axes = (0, 1, 2)
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """See `_Folded`."""
+        """The layer's operation with the rounded kernel."""
         return self.convolution_op(inputs, kernel)
 
 
@@ -268,7 +266,7 @@ class QuantizedDepthwiseConv2D(_Folded, keras.layers.DepthwiseConv2D):  # type: 
     channel_axes = (0, 1)
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """See `_Folded`."""
+        """The layer's operation with the rounded kernel."""
         return keras.ops.depthwise_conv(
             inputs, kernel, strides=self.strides, padding=self.padding,
             dilation_rate=self.dilation_rate, data_format=self.data_format,
@@ -282,7 +280,7 @@ class QuantizedDense(_Folded, keras.layers.Dense):  # type: ignore[misc]
     channel_axes = (0,)
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """See `_Folded`."""
+        """The layer's operation with the rounded kernel."""
         return keras.ops.matmul(inputs, kernel)
 
 
@@ -322,6 +320,6 @@ class QuantizedElementwise(keras.layers.Layer):  # type: ignore[misc]
         return rectify(values, self.relu, self.relu_max)
 
     def get_config(self) -> dict[str, Any]:
-        """See Keras."""
+        """The layer's configuration, as Keras saves it."""
         own = {"operation": self.operation, "relu": self.relu, "relu_max": self.relu_max}
         return {**super().get_config(), **own}

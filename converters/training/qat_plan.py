@@ -1,4 +1,4 @@
-"""Which layers of a Keras model become one INT8 operator, and where its INT8 tensors stand.
+"""Plans the INT8 operators of a Keras model, and which of its tensors are INT8.
 
 TensorFlow Lite fuses bias, batch normalization and ReLU into the operator before them; a tensor
 inside such a group is never INT8 and must not be rounded in training either. Some operators want
@@ -35,7 +35,7 @@ _HINT = (
 
 @dataclass(frozen=True)
 class Relu:
-    """A ReLU with its upper bound, None for none."""
+    """A ReLU with its upper bound, None without one."""
 
     maximum: float | None
 
@@ -45,7 +45,7 @@ class Stage:
     """One INT8 operator of the result.
 
     Attributes:
-        kind: which layer to build, see `qat._BUILDERS`.
+        kind: of the layer to build, see `qat._build`.
         source: the layer it comes from.
         name: to give to the built layer.
         inputs: tensor numbers.
@@ -102,9 +102,10 @@ class _Planner:
         return found, after.output
 
     def add_activation(self, name: str, step: Step, tensor: int) -> None:
-        """An activation function that is an operator of its own."""
-        rule = name if name in FIXED_RANGES else LEARNED
-        self.add(f"activation:{name}", step, rule, name=f"{step.name}_{name}", inputs=(tensor,))
+        """Add an activation function that is a separate operator."""
+        if name not in FIXED_RANGES:
+            raise _refuse(step, f"activation {name!r}")
+        self.add(f"activation:{name}", step, name, name=f"{step.name}_{name}", inputs=(tensor,))
 
 
 def plan_stages(graph: Graph) -> list[Stage]:
@@ -148,7 +149,7 @@ def _check_axis(step: Step) -> None:
 
 
 def _as_relu(layer: Any) -> Relu | None:
-    """What a layer is when it is a ReLU that TensorFlow Lite fuses, else None."""
+    """The ReLU that TensorFlow Lite fuses, if a layer is one, or None."""
     if type(layer) is layers.ReLU:
         is_plain = not layer.negative_slope and not layer.threshold
         return Relu(layer.max_value) if is_plain else None
@@ -179,7 +180,6 @@ def _plan_product(planner: _Planner, step: Step) -> None:
         batch_norm, output = planner.take_batch_norm(step)
         relu, output = planner.take_relu(output)
     elif relu is None:
-        _check_activation(step, name)
         output = planner.number()
     kind = type(step.layer).__name__
     fused = {"batch_norm": batch_norm, "relu": relu, "output": output}
@@ -191,11 +191,6 @@ def _plan_product(planner: _Planner, step: Step) -> None:
         planner.add(kind, step, LEARNED, **fused)
     if name != "linear" and relu is None:
         planner.add_activation(name, step, output)
-
-
-def _check_activation(step: Step, name: str) -> None:
-    if name not in FIXED_RANGES:
-        raise _refuse(step, f"activation {name!r}")
 
 
 def _plan_batch_norm(planner: _Planner, step: Step) -> None:
@@ -233,7 +228,6 @@ def _plan_activation(planner: _Planner, step: Step) -> None:
     elif _named_relu(name) is not None:
         planner.add("same", step, LEARNED)
     else:
-        _check_activation(step, name)
         planner.add_activation(name, step, step.inputs[0])
 
 
@@ -274,10 +268,6 @@ def _plan_as(rule: str) -> Callable[[_Planner, Step], None]:
     return plan
 
 
-def _plan_concatenation(planner: _Planner, step: Step) -> None:
-    planner.add("concatenate", step, KEPT)
-
-
 _HANDLERS: dict[str, Callable[[_Planner, Step], None]] = {
     **dict.fromkeys(("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense"), _plan_product),
     **dict.fromkeys(("Add", "Multiply"), _plan_merge),
@@ -293,5 +283,5 @@ _HANDLERS: dict[str, Callable[[_Planner, Step], None]] = {
     "Activation": _plan_activation,
     "ReLU": _plan_relu,
     "Softmax": _plan_softmax,
-    "Concatenate": _plan_concatenation,
+    "Concatenate": lambda planner, step: planner.add("concatenate", step, KEPT),
 }  # fmt: skip

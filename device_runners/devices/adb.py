@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from edgeq.device_runners.devices import android_shell
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import OnEvent, upload_event
 from edgeq.device_runners.links import adb_server, adb_shell, keeper_link
 from edgeq.device_runners.links.adb_server import Stream
 from edgeq.device_runners.links.adb_shell import Shell
 from edgeq.device_runners.links.keeper_link import Frames
-from edgeq.device_runners.links.session import LinkLostError, OnBytes
+from edgeq.device_runners.links.link import Link, LinkLostError
 from edgeq.errors import DeviceError
 from edgeq.values import DeviceFacts
 
@@ -24,25 +19,22 @@ _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
 _OLDEST_PYTHON = "import sys; sys.exit(sys.version_info < (3, 8))"
 
 
-class AdbLink:
-    """See `session.Link`: the keeper is a process of adb's `exec` service, which is no terminal."""
+class AdbLink(Link):
+    """A keeper as a process of adb's `exec` service, which is not a terminal."""
 
     def __init__(self, serial: str, stream: Stream):
         self._serial, self._stream = serial, stream
         self._frames = Frames()
 
-    def _is_alive(self) -> bool:
-        return adb_server.is_alive(self._serial)
-
-    def ask(self, line: bytes) -> bytes:
-        """See `session.Link`."""
-        self._stream.send(line)
+    def ask(self, request: bytes) -> bytes:
+        """See `Link`."""
+        self._stream.send(request)
         return self.receive(_ANSWER_S)
 
     def receive(self, timeout_s: float) -> bytes:
         """The next answer."""
         while (answer := self._frames.next()) is None:
-            data = self._stream.read_some(self._is_alive, timeout_s)
+            data = self._stream.read_some(lambda: adb_server.is_alive(self._serial), timeout_s)
             if not data:
                 raise LinkLostError("the connection was closed")
             self._frames.feed(data)
@@ -52,16 +44,8 @@ class AdbLink:
         """The end of what came beside answers."""
         return self._frames.rest()
 
-    def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """See `session.Link`."""
-        adb_shell.append_file(self._serial, path, target, offset, on_bytes)
-
-    def fetch(self, source: str, path: Path) -> None:
-        """See `session.Link`."""
-        adb_server.fetch(self._serial, source, path)
-
     def close(self) -> None:
-        """See `session.Link`."""
+        """See `Link`."""
         self._stream.close()
 
 
@@ -89,8 +73,13 @@ def start_keeper(serial: str, python: str) -> AdbLink:
         raise
 
 
+def open_device(place: str, name: str, python: str | None) -> AdbDevice:
+    """The device with this serial, or the only one."""
+    return AdbDevice(name, place or None, python=python)
+
+
 class AdbDevice(BoardDevice):
-    """See `device.Device`.
+    """A device behind adb.
 
     Args:
         name: as the user calls it; "adb" becomes "adb:SERIAL" once that is known.
@@ -137,11 +126,6 @@ class AdbDevice(BoardDevice):
         return start_keeper(self.shell.serial, self._keeper_python)
 
     @property
-    def names_python(self) -> bool:
-        """Whether the user has named the interpreter there."""
-        return self._python is not None
-
-    @property
     def has_python(self) -> bool:
         """Whether a Python there can run the agent."""
         if self._has_python is None:
@@ -153,11 +137,7 @@ class AdbDevice(BoardDevice):
         return self._has_python
 
     def require_python(self) -> None:
-        """Refuse what the shell alone cannot do.
-
-        Raises:
-            DeviceError: there is no Python that can run the agent.
-        """
+        """See `Device`."""
         if self.has_python:
             return
         raise DeviceError(
@@ -168,15 +148,16 @@ class AdbDevice(BoardDevice):
         )
 
     def facts(self) -> DeviceFacts:
-        """See `device.Device`; without a Python there, what its shell tells."""
+        """See `device.Device`; without a Python there, from its shell."""
         if self._facts is None and not self.has_python:
             self._facts = android_shell.read_facts(self.shell)
         return super().facts()
 
-    def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
-        """See `device.Device`."""
-        self.require_python()
-        return super().set_up(runtime, on_event)
+    def tool_shell(self, program: str | None) -> Shell | None:
+        """See `Device`: the agent measures where the user named a Python, or there is one."""
+        if program is None and (self.python is not None or self.has_python):
+            return None
+        return self.shell
 
     def clean(self) -> int:
         """Delete edgeq's cache there, made by either way of running; the bytes freed."""
@@ -185,26 +166,12 @@ class AdbDevice(BoardDevice):
             freed += super().clean()
         return freed
 
-    def upload_file(self, path: Path, on_event: OnEvent | None = None) -> str:
-        """Bring a file into the shell's cache, with progress; its path there."""
-        sent, total = 0, path.stat().st_size
-
-        def count(size: int) -> None:
-            nonlocal sent
-            sent += size
-            self._count(size)
-            if on_event is not None:
-                on_event(upload_event(sent, total))
-
-        return self.shell.upload(path, count)
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of files that arrived there, and were not in the cache."""
+        return self.session.sent_bytes + (0 if self._shell is None else self._shell.sent_bytes)
 
     def forget_facts(self) -> None:
         """Ask again next time."""
         super().forget_facts()
         self._has_python = None
-
-
-def tidy(work: Callable[[], Any]) -> None:
-    """Clean up there; where the link is gone for good, the next run does it in a week."""
-    with contextlib.suppress(DeviceError):
-        work()

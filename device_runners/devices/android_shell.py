@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeq.device_runners import agent
 from edgeq.device_runners.links.adb_shell import Shell
+from edgeq.device_runners.on_board.agent import facts, health
 from edgeq.values import CoreKind, DeviceFacts
 
 BINARY = "benchmark_model"  # in the folder that adb's environment names
@@ -161,7 +161,7 @@ def _cpuinfo(text: str) -> Mapping[str, list[str]]:
 def _cpu_model(told: Mapping[str, str], fields: Mapping[str, list[str]]) -> str:
     """The cores' names, with the phone's and its chip's."""
     parts = list(dict.fromkeys(fields.get("CPU part", [])))
-    names = [agent.ARM_PARTS.get(part, f"ARM {part}") for part in parts]
+    names = [facts.ARM_PARTS.get(part, f"ARM {part}") for part in parts]
     name = " + ".join(names) or (fields.get("model name") or [told["machine"]])[0]
     device = " ".join(
         told[key]
@@ -173,7 +173,7 @@ def _cpu_model(told: Mapping[str, str], fields: Mapping[str, list[str]]) -> str:
 
 def _features(fields: Mapping[str, list[str]]) -> tuple[str, ...]:
     cores = [set(text.split()) for text in (*fields.get("Features", ()), *fields.get("flags", ()))]
-    return tuple(n for n in agent.CPU_FEATURES if cores and all(n in core for core in cores))
+    return tuple(n for n in facts.CPU_FEATURES if cores and all(n in core for core in cores))
 
 
 def _count(told: Mapping[str, str], fields: Mapping[str, list[str]]) -> int:
@@ -194,7 +194,7 @@ def read_core_kinds(text: str) -> tuple[CoreKind, ...]:
     for row in sorted(rows, key=lambda row: row[column] if column else 0):
         speed = float(row[column]) if column else 1.0
         capacity, mhz = row[1] or None, row[2] / 1000 if row[2] else None
-        if kinds and speed <= agent.KIND_GAP * last:
+        if kinds and speed <= facts.KIND_GAP * last:
             numbers = tuple(sorted((*kinds.pop().numbers, row[0])))
         else:
             numbers = (row[0],)
@@ -213,9 +213,9 @@ def _temperature(told: Mapping[str, str]) -> float | None:
     """Of the hottest thermal zone, in the kernel's thousandths; else as Android tells it."""
     zones = [int(word) for word in told["zones"].split() if word.isdigit() and int(word)]
     hottest = max(zones, default=None)
-    return hottest / 1000 if hottest else agent.android_heat(told["dumpsys"])
+    return hottest / 1000 if hottest else health.android_heat(told["dumpsys"])
 
 
 def _throttling(told: Mapping[str, str]) -> tuple[str, ...] | None:
-    states = agent.android_states(told["dumpsys"])
+    states = health.android_states(told["dumpsys"])
     return None if states is None else tuple(states)

@@ -1,7 +1,7 @@
 """A board behind a connection that may break: files go into its cache, the agent runs detached.
 
-On the board the keeper (`keeper.py`) answers; it comes with the connection (`session.py`) and
-leaves nothing running but the job.
+On the board the keeper (`on_board/keeper/`) answers; it is sent with each connection (`session.py`)
+and leaves nothing running but the job.
 """
 
 from __future__ import annotations
@@ -16,26 +16,40 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete, upload_event
-from edgeq.device_runners.devices.local import read_facts
-from edgeq.device_runners.links.session import BoardRefusedError, Link, Session
+from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.device import (
+    Device,
+    OnEvent,
+    agent_file,
+    complete,
+    read_event,
+    read_facts,
+    upload_progress,
+)
+from edgeq.device_runners.links.link import Link
+from edgeq.device_runners.links.session import BoardRefusedError, Session
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
+from edgeq.device_runners.on_board.agent.runtimes import RUNTIMES
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
-from edgeq.values import DeviceFacts
+from edgeq.values import DeviceFacts, RuntimeInfo
 
 POLL_S = 2.0  # that the keeper waits for the next event
 _CLEAN_UP_S = 10.0
+_IMPORT_S = 300.0  # of a new runtime, from an SD card
 
 
-class BoardDevice:
-    """See `device.Device`.
+class BoardDevice(Device):
+    """A board, or whatever else a keeper answers on.
 
     Args:
         python: interpreter there that runs the agent; by default one of edgeq's own environments
             on the board, and then the board's python3.
         patience_s: for a broken link to come back during a run.
     """
+
+    is_remote = True
 
     def __init__(
         self,
@@ -47,8 +61,7 @@ class BoardDevice:
     ):
         self.name = name
         self.session = Session(name, connect, patience_s)
-        self.sent_bytes = 0
-        self._python = python
+        self.python = python
         self._facts: DeviceFacts | None = None
         self._pythons: dict[str, str] = {}  # runtime to the interpreter that has it
         self._working: set[str] = set()  # names of environments there that have a runtime
@@ -61,20 +74,48 @@ class BoardDevice:
         return self._facts
 
     @property
-    def takes_environments(self) -> bool:
-        """Whether edgeq may bring a runtime: not beside an interpreter that the user named."""
-        return self._python is None
+    def sent_bytes(self) -> int:
+        """Bytes of files that arrived there, and were not in the cache."""
+        return self.session.sent_bytes
 
-    def set_up(self, runtime: str | None, on_event: OnEvent | None = None) -> str:
-        """See `device.Device`; with an interpreter of the user's, that one is left as it is."""
-        from edgeq.device_runners.devices import environment
+    def installable(self) -> RuntimeInfo | None:
+        """The runtime that `set_up` would bring there; None if none has wheels for the board."""
+        self.session.open()
+        try:
+            return environment.choose(self.name, self.session.hello, None)
+        except DeviceError:
+            return None
 
-        if self._python is not None:
-            raise DeviceError(
-                f"{self._python} on {self.name} has no {runtime or 'TensorFlow Lite runtime'}.",
-                hint="Leave --python out, and edgeq makes an environment of its own there.",
-            )
-        return environment.set_up(self, runtime, on_event)
+    def set_up(self, runtime: str | None = None, on_event: OnEvent | None = None) -> str:
+        """See `Device`."""
+        self.session.open()
+        board = self.session.hello
+        chosen = environment.choose(self.name, board, runtime)
+        major, minor, _ = board["version"]
+        name = f"{chosen.name}-{chosen.version}-cp{major}{minor}"
+        if self.works(name):
+            return name
+        if on_event is not None:
+            on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
+        with scratch.folder() as folder:
+            environment.make_archive(chosen, board, folder / f"{name}.tar.gz")
+            digest = self.upload(folder / f"{name}.tar.gz", on_event)
+        self.session.call("remove_environment", name=name)  # it was broken, if it was there
+        self.session.call("make_environment", name=name, archive=digest)
+        self.forget_facts()
+        job = {"protocol": PROTOCOL, "task": "check", "runtime": chosen.name}
+        with scratch.folder() as folder:
+            error = self.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
+        if error is None:
+            return name
+        self.session.call("remove_environment", name=name)
+        self.forget_facts()
+        said = str(error["message"]).rstrip(".")
+        raise DeviceError(
+            f"{chosen.name} was brought to {self.name}, and cannot be imported there: {said}.",
+            hint="Install what is missing there; of Python itself, all of the standard library "
+            "(Debian: sudo apt install python3; Yocto: python3-modules).",
+        )
 
     def works(self, environment: str) -> bool:
         """Whether one of edgeq's environments is there, and has a runtime."""
@@ -96,12 +137,12 @@ class BoardDevice:
         own = {name: f"{root}/environments/{name}/bin/python3" for name in hello["environments"]}
         digest = self._send_agent()
         found = []
-        for name, python in {} if self._python else own.items():
+        for name, python in {} if self.python else own.items():
             facts = self._ask_environment(python, digest)
             if facts is not None and facts["runtimes"]:
                 found.append((python, facts))
                 self._working.add(name)
-        python = self._python or hello["python"]
+        python = self.python or hello["python"]
         found.append((python, self.session.call("facts", python=python, agent=digest)))
         runtimes = []
         for python, facts in found:
@@ -109,7 +150,7 @@ class BoardDevice:
                 if item["name"] not in self._pythons and facts["numpy"] is not None:
                     self._pythons[item["name"]] = python
                     runtimes.append(item)
-        order = [name for name, _, _ in agent.RUNTIMES]
+        order = [name for name, _, _ in RUNTIMES]
         runtimes.sort(key=lambda item: order.index(item["name"]))
         return {**found[0][1], "runtimes": runtimes}
 
@@ -127,10 +168,8 @@ class BoardDevice:
         return facts
 
     def _send_agent(self) -> str:
-        return self.session.send(Path(agent.__file__), self._count)
-
-    def _count(self, size: int) -> None:
-        self.sent_bytes += size
+        with agent_file() as path:
+            return self.session.send(path)
 
     def run(
         self,
@@ -150,7 +189,7 @@ class BoardDevice:
             with scratch.folder() as place:
                 pack_inputs(folder, plain, files, place / "inputs.tar")
                 inputs = self.upload(place / "inputs.tar", on_event)
-            python = self._pythons.get(job["runtime"], self._python or self.session.hello["python"])
+            python = self._pythons.get(job["runtime"], self.python or self.session.hello["python"])
             self.session.call(
                 "start", job=name, python=python, agent=self._send_agent(), files=digests,
                 inputs=inputs,
@@ -170,16 +209,7 @@ class BoardDevice:
 
     def upload(self, path: Path, on_event: OnEvent | None = None) -> str:
         """Bring a file into the board's cache, with progress; its digest."""
-        sent, total = 0, path.stat().st_size
-
-        def count(size: int) -> None:
-            nonlocal sent
-            sent += size
-            self._count(size)
-            if on_event is not None:
-                on_event(upload_event(sent, total))
-
-        return self.session.send(path, count)
+        return self.session.send(path, upload_progress(path, on_event))
 
     def _follow(self, name: str, on_event: OnEvent | None) -> None:
         """Pass events on until the job has ended.
@@ -194,7 +224,7 @@ class BoardDevice:
             if on_event is not None and not reply["events"]:
                 on_event({"event": "alive"})  # a caller may want to stop here
             for line in reply["events"].splitlines():
-                last = _read_event(line) or last
+                last = read_event(line) or last
                 if on_event is not None and last is not None:
                     on_event(last)
             if reply["state"] != "running" and not reply["events"]:
@@ -228,15 +258,6 @@ def pack_inputs(
                 tar.add(path, path.name)
 
 
-def _read_event(line: str) -> dict[str, Any] | None:
-    """An event line; None for anything else that was printed."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
-
-
 def _post_mortem(name: str, reply: Mapping[str, Any]) -> DeviceError:
     """Why a job ended before its time."""
     errors = str(reply.get("errors") or "")
@@ -250,8 +271,8 @@ def _post_mortem(name: str, reply: Mapping[str, Any]) -> DeviceError:
             details=errors,
         )
     if status is not None and status < 0:
-        how = f"was killed by {agent.signal_name(-status)}"
-        extra = ", probably for lack of memory" if agent.signal_name(-status) == "SIGKILL" else ""
+        how = f"was killed by {signal_name(-status)}"
+        extra = ", probably for lack of memory" if signal_name(-status) == "SIGKILL" else ""
         return DeviceError(f"The agent on {name} {how}{extra}.", details=errors)
     last = errors.strip().splitlines()[-1:] or ["it printed nothing"]
     return DeviceError(f"The agent on {name} ended with {status}: {last[0]}", details=errors)

@@ -1,54 +1,50 @@
-"""What every device promises, and how a user's text names one."""
+"""What callers may ask of a device, whatever its kind, and what all kinds share."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from edgeq.children import sandbox
-from edgeq.device_runners.devices.registry import read_devices, require_trusted
-from edgeq.device_runners.links import ssh_files
+from edgeq.device_runners.links.adb_shell import Shell
+from edgeq.device_runners.links.link import OnBytes
+from edgeq.device_runners.on_board import bundle
 from edgeq.errors import UsageError
-from edgeq.values import DeviceFacts
-
-# Neither user nor host starts with a dash, and no shell finds a character of its own in them: a
-# ProxyCommand or a Match exec of ~/.ssh/config may have them as words (%h, %r).
-_SSH = re.compile(
-    r"(ssh://)?((?P<user>\w[\w.+-]*)@)?"
-    r"(\[(?P<bracketed>[0-9A-Za-z:.%]+)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*))"
-    r"(:(?P<port>\d{1,5}))?/?"
-)
-
-_ALIAS = re.compile(r"[A-Za-z0-9_][^\s/@:]*")
+from edgeq.files import scratch
+from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
 
 OnEvent = Callable[[dict[str, Any]], None]
 
-KNOWN_FORMS = (
-    "local, local:/path/to/python, user@host, ssh://user@host:port, a host of ~/.ssh/config, "
-    "adb, adb:SERIAL, emulated:arm64"
-)
 
-
-class Device(Protocol):
+class Device(ABC):
     """A machine that can run the agent.
 
-    A device only moves files and starts the agent; what is measured, and how, is the same
-    everywhere and lives in `measure.py` and `agent.py`.
+    A device transfers files and starts the agent. What is measured, and how, is the same on every
+    device: see `measuring/`.
+
+    Attributes:
+        name: as the user calls it, in messages and results.
+        python: the interpreter there that the user named; None for the default.
+        is_remote: whether files are sent over a link, into a cache that edgeq keeps there.
     """
 
     name: str
+    python: str | None = None
+    is_remote = False
 
+    @abstractmethod
     def facts(self) -> DeviceFacts:
-        """What the agent finds there.
+        """What the agent finds there; asked once.
 
         Raises:
             DeviceError: unreachable, or no usable Python.
         """
 
+    @abstractmethod
     def run(
         self,
         job: Mapping[str, Any],
@@ -58,12 +54,12 @@ class Device(Protocol):
         on_event: OnEvent | None = None,
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
-        """Run one job.
+        """Run one job of the agent.
 
         Args:
-            job: see `agent.py`; names files relative to the job's folder.
-            files: name in the job to a local file elsewhere: the models, which are worth keeping
-                on a board under their digest.
+            job: see `on_board/agent/job.py`; it names files relative to the job's folder.
+            files: name in the job to a local file elsewhere: the models, which a board keeps in
+                its cache under their digest.
             folder: local folder with the job's other inputs, sent as they are; it receives the
                 outputs. What a broken run left there is not computed again.
             on_event: called with each event of the agent, from this thread.
@@ -73,9 +69,66 @@ class Device(Protocol):
             The content of the agent's `result.json`; output files are in `folder`.
 
         Raises:
-            DeviceError: the agent could not be started, died, or ran out of time. A model that
-                fails is no error here; the result says so.
+            DeviceError: the agent could not be started, died, or ran out of time. If a model
+                fails, that is not an error here: the result reports it.
         """
+
+    def require_python(self) -> None:  # noqa: B027 - a phone alone may have none
+        """Check that the agent can run there.
+
+        Raises:
+            DeviceError: there is no Python that can run it.
+        """
+
+    def tool_shell(self, program: str | None) -> Shell | None:
+        """The shell that runs benchmark_model there; None if the agent measures instead.
+
+        Args:
+            program: benchmark_model, as the user named it; None if the user named none.
+
+        Raises:
+            UsageError: a program is named, and this device runs the agent only.
+        """
+        if program is not None:
+            raise UsageError(
+                f"--benchmark-model is only for devices behind adb, not for {self.name}.",
+                hint="Remove it: edgeq's agent measures there.",
+            )
+        return None
+
+    def installable(self) -> RuntimeInfo | None:
+        """The runtime that `set_up` would bring there; None if there is none."""
+        return None
+
+    def set_up(self, runtime: str | None = None, on_event: OnEvent | None = None) -> str:
+        """Make a private environment with a runtime there, unless there is one.
+
+        Args:
+            runtime: a name of `environment.RUNTIMES`; by default the first that has wheels for it.
+
+        Returns:
+            The environment's name.
+
+        Raises:
+            UsageError: an unknown runtime, or this machine.
+            DeviceError: there are no wheels for the device, or they cannot be fetched or sent.
+        """
+        raise UsageError(
+            f"{self.name} is this machine, and edgeq installs nothing on it.",
+            hint="Install the runtime with pip: pip install ai-edge-litert",
+        )
+
+    def clean(self) -> int:
+        """Delete edgeq's cache there, except what a running job needs; the bytes freed.
+
+        Raises:
+            UsageError: this machine.
+            DeviceError: the device does not answer.
+        """
+        raise UsageError(f"{self.name} is this machine, and edgeq keeps nothing on it.")
+
+    def close(self) -> None:  # noqa: B027 - this machine has no link
+        """End the link, if there is one."""
 
 
 def events_as_progress(on_progress: Callable[[str, int, int | None], None]) -> OnEvent:
@@ -97,6 +150,27 @@ def complete(job: Mapping[str, Any], deadline_s: float | None) -> dict[str, Any]
     return {**job, "deadline_s": deadline_s, "sandbox": source}
 
 
+@contextmanager
+def agent_file() -> Iterator[Path]:
+    """The agent as one file that is there until the end of the block.
+
+    It is in its own folder, where no sandboxed process may write.
+    """
+    with scratch.folder() as folder:
+        path = folder / "agent.pyz"
+        path.write_bytes(bundle.pack_agent())
+        yield path
+
+
+def read_event(line: str) -> dict[str, Any] | None:
+    """An event line; None for anything else that was printed, or a line cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
 def upload_event(sent: int, total: int) -> dict[str, Any]:
     """Bytes of a file that arrived, as progress in kB."""
     kilobytes = -(-total // 1000)
@@ -104,117 +178,35 @@ def upload_event(sent: int, total: int) -> dict[str, Any]:
             "total": kilobytes}  # fmt: skip
 
 
-def resolve_device(text: str | Device, python: Path | None = None) -> Device:
-    """The device a user names.
+def upload_progress(path: Path, on_event: OnEvent | None) -> OnBytes:
+    """Turns the bytes of a file, as they arrive, into events."""
+    sent, total = 0, path.stat().st_size
 
-    Args:
-        text: one of `KNOWN_FORMS`, or a name of the registry; or a device, which it stays.
-        python: interpreter there that runs the agent.
+    def count(size: int) -> None:
+        nonlocal sent
+        sent += size
+        if on_event is not None:
+            on_event(upload_event(sent, total))
 
-    Raises:
-        UsageError: an unknown form, two interpreters, or a program that an `edgeq.toml` names and
-            nobody trusted.
-    """
-    if not isinstance(text, str):
-        return text
-    named = read_devices().get(text)
-    if named is None:
-        return resolve_address(text, text, None if python is None else str(python))
-    require_trusted(named)
-    if named.python is not None and python is not None:
-        raise UsageError(f"Device {text!r} and --python {python} name two interpreters.")
-    return resolve_address(named.address, text, str(python) if python else named.python)
+    return count
 
 
-def resolve_address(address: str, name: str, python: str | None) -> Device:
-    """The device at an address.
-
-    Args:
-        address: one of `KNOWN_FORMS`.
-        name: how it is called in messages and results.
-        python: interpreter there.
-
-    Raises:
-        UsageError: an unknown form.
-    """
-    kind, _, rest = address.partition(":")
-    if kind == "local" and (rest or ":" not in address):
-        return _open_local(address, rest, python)
-    if kind == "emulated":
-        return _open_emulated(rest, name, python)
-    if kind == "adb" and (rest or ":" not in address):
-        return _open_adb(rest or None, name, python)
-    if (found := parse_ssh(address)) is not None:
-        return _open_ssh(found, name, python)
-    known = "".join(f", {item}" for item in read_devices())
-    raise UsageError(
-        f"Unknown device {address!r}; known forms are {KNOWN_FORMS}{known}.",
-        hint=_how_to_write(address),
+def read_facts(name: str, plain: Mapping[str, Any]) -> DeviceFacts:
+    """The agent's facts as a value."""
+    throttling = plain["throttling"]
+    same = ("system", "machine", "cpu_model", "core_count", "memory_bytes", "governor", "python",
+            "release", "emulator", "available_bytes", "scratch_folder", "scratch_bytes",
+            "energy_meter", "energy_refusal", "python_path", "numpy",
+            "temperature_celsius")  # fmt: skip
+    return DeviceFacts(
+        device=name,
+        runtimes=tuple(RuntimeInfo(item["name"], item["version"]) for item in plain["runtimes"]),
+        cpu_features=tuple(plain["cpu_features"]),
+        core_kinds=tuple(
+            CoreKind(tuple(kind["numbers"]), kind["capacity"], kind["max_mhz"])
+            for kind in plain["core_kinds"]
+        ),
+        throttling=None if throttling is None else tuple(throttling),
+        throttled_before=tuple(plain["throttled_before"]),
+        **{key: plain[key] for key in same},
     )
-
-
-def _how_to_write(address: str) -> str | None:
-    """What was probably meant."""
-    if "," in address:
-        return "One device is meant here, and that is a list: name one of them."
-    if _SSH.fullmatch(address):
-        return f"Write a board over SSH with its user, such as pi@{address}"
-    return None
-
-
-def _open_local(address: str, rest: str, python: str | None) -> Device:
-    from edgeq.device_runners.devices.local import LocalDevice
-
-    if rest and python is not None:
-        raise UsageError(f"--device {address} and --python {python} name two interpreters.")
-    chosen = rest or python
-    return LocalDevice(None if chosen is None else Path(chosen))
-
-
-def _open_emulated(machine: str, name: str, python: str | None) -> Device:
-    from edgeq.device_runners.devices.emulated import open_board
-
-    return open_board(machine, name, python)
-
-
-def _open_adb(serial: str | None, name: str, python: str | None) -> Device:
-    from edgeq.device_runners.devices.adb import AdbDevice
-
-    return AdbDevice(name, serial, python=python)
-
-
-def _open_ssh(found: SshPlace, name: str, python: str | None) -> Device:
-    from edgeq.device_runners.devices.board import BoardDevice
-    from edgeq.device_runners.links import ssh  # asyncssh takes a while to import
-
-    # Where a board has no python3 in its PATH, the one that is named serves the keeper, too.
-    where = ssh.SshAddress(found.host, found.user, found.port, shlex.quote(python or "python3"))
-    return BoardDevice(name, lambda: ssh.connect(where), python=python)
-
-
-@dataclass(frozen=True)
-class SshPlace:
-    """Host, user and port, None for what ~/.ssh/config or the defaults say."""
-
-    host: str
-    user: str | None = None
-    port: int | None = None
-
-
-def parse_ssh(text: str) -> SshPlace | None:
-    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ssh; else None.
-
-    Raises:
-        UsageError: such a form with a part that makes no sense.
-    """
-    is_url = text.startswith("ssh://")
-    if not is_url and "@" not in text:
-        return SshPlace(text) if _ALIAS.fullmatch(text) and ssh_files.names(text) else None
-    match = _SSH.fullmatch(text)
-    if match is None or int(match["port"] or 22) not in range(1, 65536):
-        raise UsageError(
-            f"{text!r} is no SSH address.", hint="Write it as ssh://user@host or ssh://user@host:22"
-        )
-    port = match["port"]
-    host = match["bracketed"] or match["host"]
-    return SshPlace(host, match["user"], None if port is None else int(port))

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.device_runners.devices.board import BoardDevice
+from edgeq.device_runners.links import ssh
+from edgeq.device_runners.links.ssh_address import SshAddress
 from edgeq.errors import DeviceError, UsageError
 
 MACHINES = ("arm64",)
@@ -45,6 +47,14 @@ class VirtualBoard:
     """
 
     folder: Path
+
+    @classmethod
+    def of(cls, machine: str) -> VirtualBoard:
+        """The board of a machine in the user's cache; EDGEQ_BOARDS moves them all."""
+        own = os.environ.get("EDGEQ_BOARDS")
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        folder = Path(own) if own else Path(cache) / "edgeq" / "boards"
+        return cls(folder.resolve() / machine)  # its processes are recognized by this path
 
     @property
     def root(self) -> Path:
@@ -90,42 +100,29 @@ class VirtualBoard:
         return port, pid if os.fsencode(self.root) in words else None
 
 
-def board_folder(machine: str) -> Path:
-    """Where a virtual board lies; EDGEQ_BOARDS moves them all."""
-    own = os.environ.get("EDGEQ_BOARDS")
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(own) if own else Path(cache) / "edgeq" / "boards"
-    return folder.resolve() / machine  # its processes are told by this path
-
-
-def open_board(machine: str, name: str, python: str | None) -> BoardDevice:
-    """The device; its sshd is started when it is first needed.
+def open_device(machine: str, name: str, python: str | None) -> BoardDevice:
+    """The board; its sshd is started when it is first needed.
 
     Raises:
-        UsageError: no such machine.
+        UsageError: an unknown machine.
     """
     kind, _, copy = machine.partition("-")
     if kind not in MACHINES or not (copy == "" or copy.isalnum()):
         raise UsageError(f"Unknown board 'emulated:{machine}'; known are emulated:arm64 and "
                          "copies of it, such as emulated:arm64-2.")  # fmt: skip
-    board = VirtualBoard(board_folder(machine))
+    board = VirtualBoard.of(machine)
 
-    def connect() -> object:
-        from edgeq.device_runners.links import ssh
-
+    def connect() -> ssh.SshLink:
         if not board.is_built:
             raise DeviceError(
                 f"emulated:{machine} is not built yet.",
                 hint=f"Build it once, as root: edgeq devices setup emulated:{machine}",
             )
-        port = start(board)
-        where = ssh.SshAddress(
-            "127.0.0.1", "pi", port, shlex.quote(python or "python3"), (str(board.key),),
-            str(board.known_hosts),
-        )  # fmt: skip
-        return ssh.connect(where)
+        words = shlex.quote(python or "python3")
+        keys, known = (str(board.key),), str(board.known_hosts)
+        return ssh.connect(SshAddress("127.0.0.1", "pi", start(board), words, keys, known))
 
-    return BoardDevice(name, connect, python=python)  # type: ignore[arg-type]
+    return BoardDevice(name, connect, python=python)
 
 
 @contextmanager
@@ -137,14 +134,18 @@ def _locked(board: VirtualBoard) -> Iterator[None]:
         yield
 
 
-def build(board: VirtualBoard) -> None:
+def build(machine: str) -> None:
     """Make the file system from this machine's own Debian sources; as root, in a minute or two.
 
     A second board is copied from the first.
 
+    Args:
+        machine: "arm64", or a copy of it such as "arm64-2".
+
     Raises:
         DeviceError: not root, a tool is missing, or the script failed.
     """
+    board = VirtualBoard.of(machine)
     missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
     if missing:
         raise DeviceError(
@@ -159,7 +160,7 @@ def build(board: VirtualBoard) -> None:
     with _locked(board):
         if board.is_built:
             return
-        stop(board)
+        _stop(board)
         shutil.rmtree(board.root, ignore_errors=True)
         _run_script(board, "build", _BUILD_S, *_twins(board)[:1])
         (board.folder / "built").write_text("")
@@ -193,8 +194,12 @@ def start(board: VirtualBoard) -> int:
         return port
 
 
-def stop(board: VirtualBoard) -> None:
-    """End it, with everything that runs in it."""
+def stop(machine: str) -> None:
+    """End a virtual board, with everything that runs in it."""
+    _stop(VirtualBoard.of(machine))
+
+
+def _stop(board: VirtualBoard) -> None:
     if (pid := board.pid) is not None:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it

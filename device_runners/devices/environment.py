@@ -10,7 +10,6 @@ import configparser
 import gzip
 import os
 import re
-import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +17,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeq.children import launch
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import OnEvent
+from edgeq.children.child import Child
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
-_IMPORT_S = 300.0  # from an SD card
 _PIP_HINT = "This machine needs pip and a package index; the board needs neither."
 # What of its user's configuration says how pip reaches a package index.
 _PIP_KEPT = {
@@ -62,76 +57,26 @@ RUNTIMES: Mapping[str, Wheels] = {
 }
 
 
-def set_up(device: BoardDevice, runtime: str | None = None, on_event: OnEvent | None = None) -> str:
-    """Make a private environment with a runtime on a board; its name.
+def release_of(runtime: str) -> RuntimeInfo:
+    """The release to bring to a board: this machine's own, which makes outputs comparable."""
+    try:
+        return RuntimeInfo(runtime, version(runtime))
+    except PackageNotFoundError:
+        return RuntimeInfo(runtime, RUNTIMES[runtime].release)
+
+
+def choose(name: str, board: Mapping[str, Any], runtime: str | None) -> RuntimeInfo:
+    """The runtime to bring to a board.
 
     Args:
+        name: of the board, in messages.
+        board: the keeper's hello.
         runtime: a name of `RUNTIMES`; by default the first that has wheels for the board.
 
     Raises:
         UsageError: an unknown runtime.
-        DeviceError: there are no wheels for the board, or they cannot be fetched or sent.
+        DeviceError: there are no wheels for the board.
     """
-    device.session.open()
-    board = device.session.hello
-    chosen = _choose(device.name, board, runtime)
-    wheels = RUNTIMES[chosen]
-    release = release_of(chosen).version
-    major, minor, _ = board["version"]
-    name = f"{chosen}-{release}-cp{major}{minor}"
-    if device.works(name):
-        return name
-    with scratch.folder() as folder:
-        archive = folder / f"{name}.tar.gz"
-        if on_event is not None:
-            on_event({"event": "progress", "step": f"fetch {name}", "done": 0})
-        requirements = [f"{chosen}=={release}", *wheels.requirements]
-        _fetch(requirements, f"{major}.{minor}", platforms(board), folder / "site")
-        _pack(folder / "site", archive)
-        digest = device.upload(archive, on_event)
-    device.session.call("remove_environment", name=name)  # it was broken, if it was there
-    device.session.call("make_environment", name=name, archive=digest)
-    device.forget_facts()
-    _require_import(device, chosen, name)
-    return name
-
-
-def _require_import(device: BoardDevice, runtime: str, name: str) -> None:
-    """Delete a new environment again whose runtime cannot be imported there.
-
-    Raises:
-        DeviceError: why not: a part of Python or a library of the system may be missing.
-    """
-    job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime}
-    with scratch.folder() as folder:
-        error = device.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
-    if error is None:
-        return
-    device.session.call("remove_environment", name=name)
-    device.forget_facts()
-    said = str(error["message"]).rstrip(".")
-    raise DeviceError(
-        f"{runtime} was brought to {device.name}, and cannot be imported there: {said}.",
-        hint="Install what is missing there; of Python itself, all of the standard library "
-        "(Debian: sudo apt install python3; Yocto: python3-modules).",
-    )
-
-
-def release_of(runtime: str) -> RuntimeInfo:
-    """What `set_up` would bring to a board."""
-    return RuntimeInfo(runtime, _own_version(runtime) or RUNTIMES[runtime].release)
-
-
-def best(device: BoardDevice) -> RuntimeInfo | None:
-    """What `set_up` would bring to this board; None where no runtime has wheels for it."""
-    device.session.open()
-    try:
-        return release_of(_choose(device.name, device.session.hello, None))
-    except DeviceError:
-        return None
-
-
-def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
     if runtime is not None and runtime not in RUNTIMES:
         raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")
     library = board["libc"][0]
@@ -147,7 +92,7 @@ def _choose(name: str, board: Mapping[str, Any], runtime: str | None) -> str:
     for item in RUNTIMES if runtime is None else (runtime,):
         reason = _why_not(item, board)
         if reason is None:
-            return item
+            return release_of(item)
         reasons.append(reason)
     raise DeviceError(
         f"No runtime can be set up on {name}: {'; '.join(reasons)}.",
@@ -193,12 +138,20 @@ def platforms(board: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _own_version(runtime: str) -> str | None:
-    """The release that this machine has: the same on both sides makes outputs comparable."""
-    try:
-        return version(runtime)
-    except PackageNotFoundError:
-        return None
+def make_archive(runtime: RuntimeInfo, board: Mapping[str, Any], archive: Path) -> None:
+    """Fetch a runtime for a board with this machine's pip, and pack it.
+
+    Args:
+        board: the keeper's hello.
+
+    Raises:
+        DeviceError: pip cannot fetch it.
+    """
+    major, minor, _ = board["version"]
+    with scratch.folder() as folder:
+        requirements = [f"{runtime.name}=={runtime.version}", *RUNTIMES[runtime.name].requirements]
+        _fetch(requirements, f"{major}.{minor}", platforms(board), folder)
+        _pack(folder, archive)
 
 
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
@@ -223,19 +176,17 @@ def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target
 def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
     """This machine's pip under its own variables: status, output, errors."""
     empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # which pip passes over
-    child = launch.start(
-        ["-m", "pip", "--disable-pip-version-check", *arguments], folders=None,
+    with Child(
+        ["-m", "pip", "--disable-pip-version-check", *arguments],
+        folders=None,
         environment={**empty, **variables, "PIP_NO_INPUT": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        printed, said = child.communicate(timeout=_FETCH_S)
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.") from error
-    finally:
-        child.kill()
-        child.communicate()
-    return child.returncode, printed, said
+        output="pipe",
+        deadline_s=_FETCH_S,
+    ) as child:
+        printed, status = "".join(child.lines()), child.wait()
+        if child.is_late:
+            raise DeviceError(f"pip did not end within {_FETCH_S:g} s: {arguments[-1]}.")
+        return status, printed, child.log()
 
 
 def _pip_environment() -> dict[str, str]:

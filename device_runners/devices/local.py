@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq.children import launch, sandbox
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.device import OnEvent, complete
-from edgeq.errors import DeviceError
-from edgeq.values import CoreKind, DeviceFacts, RuntimeInfo
+from edgeq.children import sandbox
+from edgeq.children.child import Child, warn_of
+from edgeq.device_runners.devices.device import (
+    Device,
+    OnEvent,
+    agent_file,
+    complete,
+    read_event,
+    read_facts,
+)
+from edgeq.device_runners.on_board.agent.facts import machine_facts
+from edgeq.errors import DeviceError, UsageError
+from edgeq.values import DeviceFacts
 
 _FACTS_DEADLINE_S = 60.0
-_KEPT_BYTES = 1 << 16  # of what a failed agent printed
 
 
-class LocalDevice:
-    """See `device.Device`.
+def open_device(place: str, _name: str, python: str | None) -> LocalDevice:
+    """This machine, with the interpreter in its address or the one beside it.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if place and python is not None:
+        raise UsageError(f"--device local:{place} and --python {python} name two interpreters.")
+    chosen = place or python
+    return LocalDevice(None if chosen is None else Path(chosen))
+
+
+class LocalDevice(Device):
+    """This machine.
 
     Args:
         python: interpreter for the agent; the one that runs edgeq by default.
@@ -34,6 +47,7 @@ class LocalDevice:
 
     def __init__(self, python: Path | None = None, *, grace_s: float = 30.0):
         self.name = "local" if python is None else f"local:{python}"
+        self.python = None if python is None else str(python)
         self._python = str(python or sys.executable)
         self._grace_s = grace_s
         self._facts: DeviceFacts | None = None
@@ -41,7 +55,7 @@ class LocalDevice:
     def facts(self) -> DeviceFacts:
         """See `device.Device`; asked once."""
         if self._facts is None and self._python == sys.executable:
-            self._facts = read_facts(self.name, agent.machine_facts())  # this very interpreter
+            self._facts = read_facts(self.name, machine_facts())  # this very interpreter
         if self._facts is None:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:
@@ -63,13 +77,13 @@ class LocalDevice:
         for name, path in files.items():
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(path.resolve())
-        launch.warn_of(sandbox.missing())  # for the agent's workers, which open the models
+        warn_of(sandbox.missing())  # for the agent's workers, which open the models
         (folder / "result.json").unlink(missing_ok=True)
         (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
-        if not lines or (_read_event(lines[-1]) or {}).get("event") != "end":
+        if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return result
@@ -82,126 +96,46 @@ class LocalDevice:
         Raises:
             DeviceError: it cannot be started, fails, or does not end in time.
         """
-        with tempfile.TemporaryFile() as errors:
+        with agent_file() as path:
             try:
                 # Not confined: it reads no model, and starts workers, which are.
-                child = launch.start(
-                    [str(Path(agent.__file__).resolve()), *arguments],
+                child = Child(
+                    [str(path), *arguments],
                     folders=None,
                     python=self._python,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    text=True,
-                    errors="replace",
+                    output="pipe",
+                    deadline_s=deadline_s,
                 )
             except OSError as error:
                 raise DeviceError(
                     f"Cannot start {self._python}: {error.strerror or error}.",
                     hint="Pass --python with the path of a Python interpreter.",
                 ) from error
-            lines, is_late = _read_lines(child, on_event, deadline_s)
-            if is_late or child.returncode != 0:
-                size = os.fstat(errors.fileno()).st_size
-                output = os.pread(errors.fileno(), _KEPT_BYTES, max(0, size - _KEPT_BYTES))
-                late_s = deadline_s if is_late else None
-                text = output.decode("utf-8", "replace")
-                raise _explain(self._python, child.returncode, late_s, text)
+            with child:
+                lines = []
+                for line in child.lines():
+                    lines.append(line)
+                    event = read_event(line)
+                    if on_event is not None and event is not None:
+                        on_event(event)
+                if child.wait() != 0 or child.is_late:
+                    raise _explain(self._python, child, deadline_s)
         return lines
 
 
-def _read_lines(
-    child: subprocess.Popen[str], on_event: OnEvent | None, deadline_s: float | None
-) -> tuple[list[str], bool]:
-    """The child's lines until it ends, and whether the deadline ended it.
-
-    Its whole process group is gone afterwards, whatever happens here (Ctrl-C included).
-    """
-    late = threading.Event()
-
-    def kill() -> None:
-        # The child has not been waited for yet: its number cannot belong to anything else.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-    def give_up() -> None:
-        late.set()
-        kill()
-
-    alarm = threading.Timer(deadline_s or threading.TIMEOUT_MAX, give_up)
-    alarm.daemon = True
-    alarm.start()
-    lines = []
-    assert child.stdout is not None
-    try:
-        for line in child.stdout:
-            lines.append(line)
-            event = _read_event(line)
-            if on_event is not None and event is not None:
-                on_event(event)
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    finally:
-        alarm.cancel()
-        alarm.join()
-        kill()
-        child.wait()
-        child.stdout.close()
-    return lines, late.is_set()
-
-
-def _read_event(line: str) -> dict[str, Any] | None:
-    """An event line; None for anything else that was printed, or a line cut short."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
-
-
-def _explain(python: str, status: int, late_s: float | None, output: str) -> DeviceError:
-    if late_s is not None:
+def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
+    output = child.log()
+    if child.is_late:
         return DeviceError(
-            f"The agent under {python} did not end within {late_s:g} s and was killed.",
+            f"The agent under {python} did not end within {deadline_s:g} s and was killed.",
             details=output or None,
         )
-    how = f"was killed by {agent.signal_name(-status)}" if status < 0 else f"ended with {status}"
     if "No module named 'numpy'" in output:
         return DeviceError(
             f"{python} has no numpy, which the agent needs.",
             hint=f"Install it with: {python} -m pip install ai-edge-litert",
             details=output,
         )
-    last = output.strip().splitlines()[-1:] or ["it printed nothing"]
-    return DeviceError(f"The agent under {python} {how}: {last[0]}", details=output)
-
-
-def read_facts(name: str, plain: Mapping[str, Any]) -> DeviceFacts:
-    """The agent's facts as a value."""
-    return DeviceFacts(
-        device=name,
-        system=plain["system"],
-        machine=plain["machine"],
-        cpu_model=plain["cpu_model"],
-        core_count=plain["core_count"],
-        memory_bytes=plain["memory_bytes"],
-        governor=plain["governor"],
-        python=plain["python"],
-        runtimes=tuple(RuntimeInfo(item["name"], item["version"]) for item in plain["runtimes"]),
-        release=plain["release"],
-        emulator=plain["emulator"],
-        cpu_features=tuple(plain["cpu_features"]),
-        core_kinds=tuple(
-            CoreKind(tuple(kind["numbers"]), kind["capacity"], kind["max_mhz"])
-            for kind in plain["core_kinds"]
-        ),
-        available_bytes=plain["available_bytes"],
-        scratch_folder=plain["scratch_folder"],
-        scratch_bytes=plain["scratch_bytes"],
-        energy_meter=plain["energy_meter"],
-        energy_refusal=plain["energy_refusal"],
-        python_path=plain["python_path"],
-        numpy=plain["numpy"],
-        temperature_celsius=plain["temperature_celsius"],
-        throttling=None if plain["throttling"] is None else tuple(plain["throttling"]),
-        throttled_before=tuple(plain["throttled_before"]),
+    return DeviceError(
+        f"The agent under {python} {child.ending}: {child.last_line()}", details=output
     )

@@ -21,6 +21,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from edgeq.device_runners.devices.kinds import KINDS, WORDS
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.project import NamedCode, find_lines
@@ -37,7 +38,7 @@ class NamedDevice:
 
     Attributes:
         name: what `--device` takes.
-        address: see `device.KNOWN_FORMS`.
+        address: see `kinds.KINDS`.
         python: interpreter there, None for the default.
         file: where it is written.
     """
@@ -85,12 +86,13 @@ def programs_of(device: NamedDevice) -> tuple[NamedCode, ...]:
     """What somebody's `edgeq.toml` makes a device start; nothing of the user's own list."""
     if device.file == user_file():
         return ()
-    is_here = device.address.split(":")[0] == "local"
+    word, colon, _ = device.address.partition(":")
     found = []
-    if device.address.startswith("local:"):
+    if colon and any(kind.word == word and kind.starts_program for kind in KINDS):
         found.append(("address", device.address, "on this machine"))
     if device.python is not None:
-        found.append(("python", device.python, "on this machine" if is_here else "on the device"))
+        where = "on this machine" if word == "local" else "on the device"
+        found.append(("python", device.python, where))
     lines = find_lines(device.file.read_text("utf-8-sig")) if found else {}
     return tuple(
         NamedCode(
@@ -164,10 +166,12 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: it does.
     """
-    if not _NAME.fullmatch(name) or name in ("local", "adb", "emulated"):
+    if not _NAME.fullmatch(name) or name in WORDS:
+        *first, last = WORDS
         raise UsageError(
             f"{name!r} cannot be a device's name.",
-            hint="Use letters, digits, '-', '_' and '.'; local, adb and emulated are taken.",
+            hint="Use letters, digits, '-', '_' and '.'; "
+            f"{', '.join(first)} and {last} are reserved.",
         )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq.device_runners.devices.adb import AdbDevice
-from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.device_runners.devices.environment import RUNTIMES, release_of
 from edgeq.errors import DeviceError
@@ -31,8 +29,7 @@ def choose_runtime(
         SourceError: a model is no `.tflite`.
     """
     needed = [(model.min_runtime_version, model.path) for model in map(read_model, models)]
-    if isinstance(device, AdbDevice):
-        device.require_python()
+    device.require_python()
     for is_set_up in (False, True):
         found = device.facts().runtimes
         for runtime in found:
@@ -40,11 +37,16 @@ def choose_runtime(
                 for version, model in needed:
                     check_runtime(version, runtime, model, device)
                 return runtime
-        if is_set_up or wanted not in (None, *RUNTIMES) or not isinstance(device, BoardDevice):
+        if is_set_up or wanted not in (None, *RUNTIMES) or not device.is_remote:
             break
         if wanted is not None:
             for version, model in needed:
                 check_runtime(version, release_of(wanted), model, device)
+        if device.python is not None:  # the user's: edgeq installs nothing into it
+            raise DeviceError(
+                f"{device.python} on {device.name} has no {wanted or 'TensorFlow Lite runtime'}.",
+                hint="Remove --python; then edgeq makes its own environment there.",
+            )
         device.set_up(wanted, on_event)
     there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
     raise DeviceError(
@@ -78,7 +80,7 @@ def check_runtime(
         return
     if flatbuffer.release(min_version) > flatbuffer.release(runtime.version):
         newer = "Install ai-edge-litert there"
-        if isinstance(device, BoardDevice):
+        if device is not None and device.is_remote:
             newer = "Pass --runtime ai-edge-litert, which edgeq brings there by itself"
         raise DeviceError(
             f"{model} needs TensorFlow Lite {min_version} or newer; {runtime.name} there is "

@@ -13,13 +13,11 @@ import os
 import select
 import shutil
 import socket
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError
 from edgeq.errors import DeviceError, UsageError
 
 _CONNECT_S = 5.0
@@ -219,7 +217,7 @@ def list_attached() -> tuple[Attached, ...]:
 
 
 def open_service(serial: str, service: str) -> Stream:
-    """A service of a device that was there before, such as "exec:COMMAND" or "sync:".
+    """A service of a device that was there before, such as "exec:COMMAND".
 
     Raises:
         LinkLostError: the server or the device is not there at this moment.
@@ -250,30 +248,6 @@ def is_alive(serial: str) -> bool:
             stream.close()
     except LinkLostError:
         return False
-
-
-def fetch(serial: str, source: str, path: Path) -> None:
-    """Copy a file from a device (sync's RECV).
-
-    Raises:
-        LinkLostError: the link broke.
-        OSError: the device refused.
-    """
-    stream = open_service(serial, "sync:")
-    name = source.encode()
-    try:
-        stream.send(b"RECV" + struct.pack("<I", len(name)) + name)
-        with path.open("wb") as target:
-            while True:
-                kind, size = struct.unpack("<4sI", stream.read(8))
-                if kind == b"DONE":
-                    break
-                content = stream.read(size)
-                if kind == b"FAIL":
-                    raise OSError(content.decode("utf-8", "replace"))
-                target.write(content)
-    finally:
-        stream.close()
 
 
 # ---------------------------------------------------------------- which device

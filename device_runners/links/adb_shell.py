@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from edgeq.device_runners.links import adb_server
-from edgeq.device_runners.links.session import PAUSES_S, LinkLostError, OnBytes
+from edgeq.device_runners.links.link import LinkLostError, OnBytes, insist, require_room
 from edgeq.errors import DeviceError
 from edgeq.files import storage
 
@@ -23,7 +22,6 @@ _Result = TypeVar("_Result")
 
 _SCRIPT_S = 900.0  # for a script to end: it may have to hash a large file
 _PART_BYTES = 4 << 20  # of an upload: what is sent again when the link breaks
-_FEWEST_FREE_BYTES = 16 << 20
 _MOST_LOSSES = 20  # of the link, while one thing is done
 _MOVED = 9  # status of the script below
 
@@ -184,24 +182,19 @@ class Shell:
             try:
                 return work()
             except LinkLostError as error:
-                self._await_device(error, self.patience_s if patience_s is None else patience_s)
+                lost = error
+
+            def reach(lost: LinkLostError = lost) -> None:
+                if not adb_server.is_alive(self.serial):
+                    raise lost
+
+            patience_s = self.patience_s if patience_s is None else patience_s
+            insist(reach, self.name, patience_s, "Run the same command again when adb devices "
+                   "shows it.")  # fmt: skip
         raise DeviceError(
             f"The link to {self.name} was lost {_MOST_LOSSES} times in a row.",
             hint="Try another cable or port.",
         )
-
-    def _await_device(self, lost: LinkLostError, patience_s: float) -> None:
-        """Wait until it answers again."""
-        began, attempt = time.monotonic(), 0
-        while not adb_server.is_alive(self.serial):
-            if time.monotonic() - began > patience_s:
-                raise DeviceError(
-                    f"The link to {self.name} was lost and did not come back in "
-                    f"{patience_s:g} s: {lost}.",
-                    hint="Run the same command again when adb devices shows it.",
-                ) from lost
-            time.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
-            attempt += 1
 
     def upload(self, path: Path, on_bytes: OnBytes) -> str:
         """Bring a file into the cache, unless it is there; its path there, named by its SHA-256.
@@ -213,7 +206,7 @@ class Shell:
         final = f"{self.root}/files/{digest}"
         if int(self.call(_SIZE, final)) == size:
             return final
-        self._require_room(path, size)
+        self._require_room(path)
         incoming = f"{self.root}/incoming/{digest}-{secrets.token_hex(4)}"
 
         def count(sent: int) -> None:
@@ -228,7 +221,7 @@ class Shell:
             self._insist(send)
             self._accept(incoming, final, digest)
         except (OSError, ScriptError) as error:
-            self._require_room(path, size)
+            self._require_room(path)
             raise DeviceError(f"{self.name} does not take {path.name}: {error}.") from error
         finally:
             with contextlib.suppress(DeviceError):
@@ -242,18 +235,13 @@ class Shell:
             self.call('rm -f "$1"', final)
             raise DeviceError(f"{self.name} failed: {digest} arrived as {found}.")
 
-    def _require_room(self, path: Path, size: int) -> None:
+    def _require_room(self, path: Path) -> None:
         try:
             words = self.attempt(_ROOM, self.root).split()
             room = int(words[3]) * 1024
         except (ScriptError, IndexError, ValueError):
             return  # it does not tell, and will say so when it is full
-        if room < size + _FEWEST_FREE_BYTES:
-            raise DeviceError(
-                f"The disk of {self.name} is too full for {path.name}: {size / 1e6:.1f} MB wanted, "
-                f"{room / 1e6:.1f} MB free in {self.root}.",
-                hint=f"Make room there, or empty edgeq's cache: edgeq devices clean {self.name}",
-            )
+        require_room(self.name, path, room, self.root)
 
     def clean(self) -> int:
         """Delete all of the cache but what runs; the bytes of its files."""

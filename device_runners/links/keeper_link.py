@@ -8,16 +8,13 @@ connection keeps the bytes right, and text that comes into a part moves its end.
 
 from __future__ import annotations
 
-import ast
 import functools
-import json
 import re
 import shlex
-from pathlib import Path
-from typing import Any
 
-from edgeq.device_runners import agent, keeper, prologue
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError, split
+from edgeq.device_runners.on_board import bundle
+from edgeq.device_runners.on_board.keeper.frames import MARK
 from edgeq.errors import DeviceError
 
 MOST_NOISE_BYTES = 64 << 20  # that may come between two answers
@@ -25,8 +22,8 @@ _KEPT_BYTES = 1 << 13  # of what was skipped, for a message
 _LONGEST_LINE = 200  # of it in a message
 
 _OLDEST = (3, 8)
-_HEAD = b"\n" + keeper.MARK + b" "
-_TAIL = b"\n" + keeper.MARK + b" end\n"
+_HEAD = b"\n" + MARK + b" "
+_TAIL = b"\n" + MARK + b" end\n"
 # Titles and colours, whole or cut off.
 _ESCAPE = re.compile(r"\x1b(\][^\x07\x1b]*(\x07|\x1b\\|$)|\[[0-9;?]*[ -/]*[@-~]?|.)", re.DOTALL)
 
@@ -102,15 +99,6 @@ class Frames:
         return LinkLostError(f"other text came into an answer: {told}")
 
 
-def split(answer: bytes) -> tuple[dict[str, Any], bytes]:
-    """What an answer says, and the bytes behind it."""
-    text, _, content = answer.partition(b"\n")
-    try:
-        return json.loads(text), content
-    except ValueError as error:
-        raise LinkLostError(f"an answer is not JSON: {last_line(answer)}") from error
-
-
 def plain_lines(text: bytes) -> list[str]:
     """Lines with something in them, without what would act on a terminal."""
     shown = _ESCAPE.sub("", text.decode("utf-8", "replace")).replace("\r", "\n")
@@ -130,25 +118,10 @@ def last_line(text: bytes) -> str:
 @functools.cache
 def programs() -> tuple[bytes, bytes]:
     """The prologue and the keeper, as they are sent."""
-    text = Path(keeper.__file__).read_bytes()
-    begin = f"\nbegin({' '.join(_needed())!r}, {len(text)})\n"
-    return Path(prologue.__file__).read_bytes() + begin.encode(), text
-
-
-def _needed() -> list[str]:
-    """What the keeper and the agent import, and what is needed at a second look.
-
-    Without what the sandbox imports, models run there all the same, and `doctor` says so.
-    """
-    found = {"zlib"}  # archives are compressed
-    for module in (keeper, agent):
-        assert module.__file__ is not None
-        for node in ast.parse(Path(module.__file__).read_bytes()).body:
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-                found.add(str(node.module))
-    return sorted(found)
+    parts = bundle.keeper_parts()
+    sizes = [(name, len(text)) for name, text in parts]
+    begin = f"\nbegin({' '.join(bundle.required_modules())!r}, {sizes})\n"
+    return bundle.prologue() + begin.encode(), b"".join(text for _, text in parts)
 
 
 def command(python: str) -> str:

@@ -10,31 +10,22 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from edgeq.device_runners.links.link import (
+    PAUSES_S,
+    Link,
+    LinkLostError,
+    OnBytes,
+    insist,
+    require_room,
+)
 from edgeq.errors import DeviceError
 from edgeq.files import storage
 
 _Result = TypeVar("_Result")
 
-OnBytes = Callable[[int], None]
-
-PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts to connect again; the last one repeats
-_FEWEST_FREE_BYTES = 16 << 20
 _MOST_LOSSES = 5  # of links in a row that could be made, with nothing done over any of them
-_HOW_TO_REACH = "Check the name, that the board is on, and that its sshd runs."
-
-
-class LinkLostError(Exception):
-    """The connection ended, or could not be made at this moment; a later one may work.
-
-    Args:
-        hint: what to do if no later one does.
-    """
-
-    def __init__(self, message: str, hint: str = _HOW_TO_REACH):
-        super().__init__(message)
-        self.hint = hint
 
 
 class BoardRefusedError(DeviceError):
@@ -45,32 +36,6 @@ class BoardRefusedError(DeviceError):
     """
 
     code = ""
-
-
-class Link(Protocol):
-    """One connection; once lost, it stays lost.
-
-    Every method raises LinkLostError.
-    """
-
-    def ask(self, line: bytes) -> bytes:
-        """Send one line to the keeper and read its answer."""
-
-    def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """Append a file's content behind an offset to a file there that has so many bytes.
-
-        Args:
-            on_bytes: called with the number of bytes of each block that arrived.
-
-        Raises:
-            OSError: the board refused to write.
-        """
-
-    def fetch(self, source: str, path: Path) -> None:
-        """Copy a file from there."""
-
-    def close(self) -> None:
-        """End it; the keeper ends with it."""
 
 
 class Session:
@@ -87,6 +52,7 @@ class Session:
         self.name = name
         self._connect, self._patience_s = connect, patience_s
         self._link: Link | None = None
+        self.sent_bytes = 0
         self.hello: dict[str, Any] = {}
 
     def open(self) -> None:
@@ -118,20 +84,14 @@ class Session:
         Raises:
             DeviceError: it was lost, and does not come back.
         """
-        began, attempt = time.monotonic(), 0
-        patience_s = self._patience_s if patience_s is None else patience_s
-        while self._link is None:
-            try:
-                self._start()
-            except LinkLostError as error:
-                if time.monotonic() - began > patience_s:
-                    raise DeviceError(
-                        f"The link to {self.name} was lost and did not come back in "
-                        f"{patience_s:g} s: {error}.",
-                        hint="Run the same command again when the board can be reached.",
-                    ) from error
-                time.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
-                attempt += 1
+        if self._link is None:
+            insist(
+                self._start,
+                self.name,
+                self._patience_s if patience_s is None else patience_s,
+                "Run the same command again when the board can be reached.",
+            )
+        assert self._link is not None
         return self._link
 
     def lose(self) -> None:
@@ -175,7 +135,7 @@ class Session:
             raise _explain(self.name, reply["error"])
         return reply["ok"]
 
-    def send(self, path: Path, on_bytes: OnBytes) -> str:
+    def send(self, path: Path, on_bytes: OnBytes = lambda size: None) -> str:
         """Bring a file into the board's cache, unless it is there; its digest.
 
         A broken upload goes on where it broke.
@@ -186,31 +146,29 @@ class Session:
         digest, size = storage.hash_file(path), path.stat().st_size
         if not self.call("missing", files={digest: size}):
             return digest
-        self._require_room(path, size)
+        self._require_room(path)
         name = f"{digest}-{secrets.token_hex(4)}"
         losses = _Losses(self.name)
+
+        def count(sent: int) -> None:
+            self.sent_bytes += sent
+            on_bytes(sent)
 
         def work(link: Link) -> None:
             offset = self._ask(link, "received", {"name": name})
             losses.note(offset)
-            link.send(path, f"{self.hello['root']}/incoming/{name}", offset, on_bytes)
+            link.send(path, f"{self.hello['root']}/incoming/{name}", offset, count)
 
         try:
             self._insist(work, losses=losses)
         except OSError as error:
-            self._require_room(path, size)
+            self._require_room(path)
             raise DeviceError(f"{self.name} does not take {path.name}: {error}.") from error
         self.call("accept", name=name, digest=digest)
         return digest
 
-    def _require_room(self, path: Path, size: int) -> None:
-        room = self.call("room")
-        if room < size + _FEWEST_FREE_BYTES:
-            raise DeviceError(
-                f"The disk of {self.name} is too full for {path.name}: {size / 1e6:.1f} MB wanted, "
-                f"{room / 1e6:.1f} MB free in {self.hello['root']}.",
-                hint=f"Make room there, or empty edgeq's cache: edgeq devices clean {self.name}",
-            )
+    def _require_room(self, path: Path) -> None:
+        require_room(self.name, path, self.call("room"), self.hello["root"])
 
     def fetch(self, source: str, digest: str, path: Path) -> None:
         """Copy a file from there, whole or not at all."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import json
 import threading
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +20,8 @@ import asyncssh
 
 from edgeq.device_runners.links import keeper_link, ssh_config, ssh_login
 from edgeq.device_runners.links.keeper_link import Frames, last_line
-from edgeq.device_runners.links.session import LinkLostError, OnBytes
+from edgeq.device_runners.links.link import Link, LinkLostError
+from edgeq.device_runners.links.ssh_address import SshAddress
 from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.device_runners.links.ssh_login import (
     SSH_PORT,
@@ -42,41 +42,8 @@ _START_S = 60.0  # for the board's Python: an SD card is slow
 _KEEPALIVE_S = 5.0
 _KEEPALIVES = 3  # unanswered, before a link counts as lost
 _ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
-_BLOCK_BYTES = 1 << 20  # of a file, sent or asked for at a time
 _READ_BYTES = 1 << 16
 _KEPT_BYTES = 1 << 13  # of what a login prints to stderr
-
-
-@dataclass(frozen=True)
-class SshAddress:
-    """Where and as whom.
-
-    Attributes:
-        host: a name, an address, or an alias of the ssh configuration.
-        user, port: None takes what the configuration says, or the defaults.
-        python: that the keeper runs under, as words for a shell.
-        keys: private key files; with them no configuration is read. By default the user's.
-        known_hosts: a file; by default the user's.
-    """
-
-    host: str
-    user: str | None = None
-    port: int | None = None
-    python: str = "python3"
-    keys: tuple[str, ...] = ()
-    known_hosts: str | None = None
-
-    def __str__(self) -> str:
-        user = "" if self.user is None else f"{self.user}@"
-        port = "" if self.port is None else f":{self.port}"
-        return f"{user}{self.host}{port}"
-
-    @property
-    def by_hand(self) -> str:
-        """Words for ssh."""
-        port = "" if self.port is None else f"-p {self.port} "
-        user = "" if self.user is None else f"{self.user}@"
-        return f"{port}{user}{self.host}"
 
 
 class _Loop:
@@ -266,8 +233,8 @@ def _how_to_see(address: SshAddress) -> str:
     return f"See what a login there says to a command: ssh {address.by_hand} {address.python} -V"
 
 
-class SshLink:
-    """See `session.Link`."""
+class SshLink(Link):
+    """A keeper's standard input and output in an SSH session."""
 
     def __init__(self, chain: _Chain, process: Any):
         self._chain, self._process = chain, process
@@ -282,14 +249,23 @@ class SshLink:
                 self._errors += data
                 del self._errors[:-_KEPT_BYTES]
 
-    def ask(self, line: bytes) -> bytes:
-        """See `session.Link`."""
-        return self._guarded(self._ask(line))
+    def ask(self, request: bytes) -> bytes:
+        """See `Link`. The one place where asyncssh's errors become ours."""
 
-    async def _ask(self, request: bytes) -> bytes:
-        self._process.stdin.write(request)
-        await self._process.stdin.drain()
-        return await self.receive()
+        async def work() -> bytes:
+            self._process.stdin.write(request)
+            await self._process.stdin.drain()
+            return await self.receive()
+
+        try:
+            return _LOOP.run(work(), _ANSWER_S)
+        except (asyncssh.Error, ConnectionError) as error:
+            raise LinkLostError(short(error)) from error
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise DeviceError(
+                f"The board did not answer within {_ANSWER_S:g} s, though its link holds.",
+                hint="See whether its memory or its disk is full, and restart it.",
+            ) from error
 
     async def receive(self) -> bytes:
         """The next answer."""
@@ -312,46 +288,11 @@ class SshLink:
         """The end of what came beside answers: errors last, they say more."""
         return self._frames.rest() + b"\n" + bytes(self._errors)
 
-    def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """See `session.Link`."""
-        with path.open("rb") as source:
-            source.seek(offset)
-            while block := source.read(_BLOCK_BYTES):
-                self._call("write", block, path=target, offset=offset, size=len(block))
-                offset += len(block)
-                on_bytes(len(block))  # in this thread: it may stop the run
-
-    def fetch(self, source: str, path: Path) -> None:
-        """See `session.Link`."""
-        offset = 0
-        with path.open("wb") as target:
-            while block := self._call("read", path=source, offset=offset, size=_BLOCK_BYTES):
-                target.write(block)
-                offset += len(block)
-
-    def _call(self, call: str, content: bytes = b"", **arguments: Any) -> bytes:
-        request = json.dumps({"call": call, "arguments": arguments}).encode()
-        told, block = keeper_link.split(self.ask(request + b"\n" + content))
-        if "error" in told:
-            raise OSError(told["error"]["message"])
-        return block
-
-    def _guarded(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """The one place where asyncssh's errors become ours."""
-        try:
-            return _LOOP.run(work, _ANSWER_S)
-        except (asyncssh.Error, ConnectionError) as error:
-            raise LinkLostError(short(error)) from error
-        except (TimeoutError, asyncio.TimeoutError) as error:
-            raise DeviceError(
-                f"The board did not answer within {_ANSWER_S:g} s, though its link holds.",
-                hint="See whether its memory or its disk is at its end, and restart it.",
-            ) from error
-
     def close(self) -> None:
-        """See `session.Link`."""
-        _LOOP.run(self._close())
+        """See `Link`."""
 
-    async def _close(self) -> None:
-        self._drain.cancel()
-        self._chain.close()  # the keeper ends at the end of its stdin
+        async def work() -> None:
+            self._drain.cancel()
+            self._chain.close()  # the keeper ends at the end of its stdin
+
+        _LOOP.run(work())

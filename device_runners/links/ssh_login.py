@@ -20,7 +20,7 @@ from typing import Any
 import asyncssh
 
 from edgeq.device_runners.links.keeper_link import last_line
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError
 from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.errors import DeviceError
 

@@ -6,6 +6,7 @@ script of its own over adb; so clock, temperature and throttling are sampled whi
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices import android_shell
-from edgeq.device_runners.devices.adb import AdbDevice, tidy
 from edgeq.device_runners.devices.cores import choose_cores
-from edgeq.device_runners.devices.device import Device, OnEvent
-from edgeq.device_runners.links.adb_shell import ScriptError
+from edgeq.device_runners.devices.device import OnEvent, upload_progress
+from edgeq.device_runners.links.adb_shell import ScriptError, Shell
 from edgeq.device_runners.measuring import health, run_job
 from edgeq.device_runners.measuring.benchmark_model import (
     ToolResult,
@@ -26,9 +25,10 @@ from edgeq.device_runners.measuring.benchmark_model import (
     last_error,
     read_output,
 )
+from edgeq.device_runners.on_board.agent.child import signal_name
+from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import storage
-from edgeq.files.reading import needs_unchanged
 from edgeq.issues import judge
 from edgeq.tflite import flatbuffer
 from edgeq.values import BenchOptions, BenchResult, BenchRun, DeviceFacts, RuntimeInfo
@@ -71,50 +71,29 @@ rm -rf "$1"
 """
 
 
-@needs_unchanged("models")
 def bench(
     models: Sequence[Path],
-    device: Device,
-    options: BenchOptions,
-    inputs: Mapping[str, run_job.Arrays] | None = None,
-    on_event: OnEvent | None = None,
-) -> BenchResult:
-    """Measure models on any device; see `measure.bench`.
-
-    Raises:
-        DeviceError: a model cannot be run there, or there is nothing to run it with.
-        UsageError: options that need the agent, without a Python there.
-    """
-    if isinstance(device, AdbDevice):
-        if options.benchmark_model is not None:
-            return _bench_with_tool(models, device, options, inputs, on_event)
-        if not device.names_python and not device.has_python:
-            return _bench_with_tool(models, device, options, inputs, on_event)
-    elif options.benchmark_model is not None:
-        raise UsageError(
-            f"--benchmark-model is for devices behind adb, and {device.name} is none.",
-            hint="Leave it out: edgeq's agent measures there.",
-        )
-    return run_job.bench(models, device, options, inputs, on_event)
-
-
-def _bench_with_tool(
-    models: Sequence[Path],
-    device: AdbDevice,
+    shell: Shell,
     options: BenchOptions,
     inputs: Mapping[str, run_job.Arrays] | None,
     on_event: OnEvent | None,
 ) -> BenchResult:
-    _refuse_options(device, options, inputs)
+    """Measure models with benchmark_model, one after the other.
+
+    Raises:
+        DeviceError: a model cannot be run there, or there is no program to run it.
+        UsageError: options that need the agent.
+    """
+    _refuse_options(shell, options, inputs)
     for model in models:
         flatbuffer.read(model)
-    facts = android_shell.read_facts(device.shell)
+    facts = android_shell.read_facts(shell)
     cores = choose_cores(facts, options.cores, options.threads)
-    binary = find_binary(device, options.benchmark_model, facts, on_event)
-    runtime = _identify(device, binary, facts, options.benchmark_model or binary)
+    binary = find_binary(shell, options.benchmark_model, facts, on_event)
+    runtime = _identify(shell, binary, facts, options.benchmark_model or binary)
     runs, looks = [], []
     for model in models:
-        found, seen = _run(model, device, options, binary, cores, on_event)
+        found, seen = _run(model, shell, options, binary, cores, on_event)
         runs.append(_as_run(model, runtime, options, facts, cores, found, seen))
         looks += seen
     return BenchResult(
@@ -123,7 +102,7 @@ def _bench_with_tool(
     )  # fmt: skip
 
 
-def _refuse_options(device: AdbDevice, options: BenchOptions, inputs: Any) -> None:
+def _refuse_options(shell: Shell, options: BenchOptions, inputs: Any) -> None:
     """What benchmark_model cannot do.
 
     Raises:
@@ -139,7 +118,7 @@ def _refuse_options(device: AdbDevice, options: BenchOptions, inputs: Any) -> No
         if is_wanted:
             why = "is measured with benchmark_model"
             raise UsageError(
-                f"{option} needs edgeq's agent, and {device.name} {why}.",
+                f"{option} needs edgeq's agent, and {shell.name} {why}.",
                 hint="Leave it out, or name a Python there with --python and no --benchmark-model.",
             )
 
@@ -148,7 +127,7 @@ def _refuse_options(device: AdbDevice, options: BenchOptions, inputs: Any) -> No
 
 
 def find_binary(
-    device: AdbDevice, wanted: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
+    shell: Shell, wanted: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
 ) -> str:
     """The program's path on the device, where it is brought if need be.
 
@@ -163,27 +142,27 @@ def find_binary(
         return facts.benchmark_model
     if wanted is None:
         raise DeviceError(
-            f"{device.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
+            f"{shell.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
             hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
             "android_aarch64_benchmark_model).",
         )
     if Path(wanted).is_file():
-        return device.upload_file(Path(wanted), on_event)
+        return shell.upload(Path(wanted), upload_progress(Path(wanted), on_event))
     if not wanted.startswith("/"):
         raise UsageError(
-            f"--benchmark-model {wanted} is no file here, and no absolute path on {device.name}."
+            f"--benchmark-model {wanted} is no file here, and no absolute path on {shell.name}."
         )
     try:
-        device.shell.attempt(_EXECUTABLE, wanted)
+        shell.attempt(_EXECUTABLE, wanted)
     except ScriptError as error:
         raise DeviceError(
-            f"--benchmark-model {wanted} is no file here, and no program on {device.name}.",
-            hint=f"Give a file here, or type: adb -s {device.shell.serial} shell chmod +x PATH",
+            f"--benchmark-model {wanted} is no file here, and no program on {shell.name}.",
+            hint=f"Give a file here, or type: adb -s {shell.serial} shell chmod +x PATH",
         ) from error
     return wanted
 
 
-def _identify(device: AdbDevice, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:
+def _identify(shell: Shell, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:
     """The program by its digest: it does not tell its version.
 
     Args:
@@ -193,14 +172,14 @@ def _identify(device: AdbDevice, binary: str, facts: DeviceFacts, shown: str) ->
         DeviceError: it is built for another processor.
     """
     try:
-        words = device.shell.attempt(_IDENTIFY, binary).split()
+        words = shell.attempt(_IDENTIFY, binary).split()
     except ScriptError as error:
-        raise DeviceError(f"{shown} on {device.name} cannot be read: {error}.") from error
+        raise DeviceError(f"{shown} on {shell.name} cannot be read: {error}.") from error
     head, digest = words[:20], words[20].lstrip("\\")
     built_for = _ELF.get(head[18], "another processor")
     if head[:4] == ["7f", "45", "4c", "46"] and built_for not in _RUNS.get(facts.machine, _ELF):
         raise DeviceError(
-            f"{shown} is built for {built_for}, and {device.name} is {facts.machine}.",
+            f"{shown} is built for {built_for}, and {shell.name} is {facts.machine}.",
             hint="Take the program for its processor, such as android_aarch64_benchmark_model.",
         )
     return RuntimeInfo(android_shell.BINARY, f"sha256:{digest[:12]}")
@@ -211,35 +190,36 @@ def _identify(device: AdbDevice, binary: str, facts: DeviceFacts, shown: str) ->
 
 def _run(
     model: Path,
-    device: AdbDevice,
+    shell: Shell,
     options: BenchOptions,
     binary: str,
     cores: Sequence[int],
     on_event: OnEvent | None,
 ) -> tuple[ToolResult, list[dict[str, Any]]]:
     """Run one model to its end; nothing is left running there, whatever happens here."""
-    path = device.upload_file(model, on_event)
+    path = shell.upload(model, upload_progress(model, on_event))
     command = command_line(
-        binary, path, threads=options.threads, runs=options.runs, least_runs=agent.MIN_RUNS,
+        binary, path, threads=options.threads, runs=options.runs, least_runs=MIN_RUNS,
         times_s=(options.min_time_s, options.max_time_s),
     )  # fmt: skip
     mask = f"{sum(1 << core for core in cores):x}"
-    job = f"{device.shell.root}/jobs/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
-    looks = [android_shell.look(device.shell, cores=cores)[0]]
+    job = f"{shell.root}/jobs/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
+    looks = [android_shell.look(shell, cores=cores)[0]]
     try:
-        device.shell.call(_START, job, *(["taskset", mask] if cores else []), *command)
-        status, peak = _follow(device, job, cores, looks, on_event)
-        text = device.shell.call(_LOG, job)
+        shell.call(_START, job, *(["taskset", mask] if cores else []), *command)
+        status, peak = _follow(shell, job, cores, looks, on_event)
+        text = shell.call(_LOG, job)
     finally:
-        tidy(lambda: device.shell.call(_FINISH, job, patience_s=_CLEAN_UP_S))
+        with contextlib.suppress(DeviceError):  # where the link is gone, a later run does it
+            shell.call(_FINISH, job, patience_s=_CLEAN_UP_S)
     if status != 0:
-        raise _explain(model, device, status, text)
+        raise _explain(model, shell, status, text)
     found = read_output(text, [options.benchmark_model or binary, *command[1:]])
     return replace(found, peak_bytes=found.peak_bytes or peak), looks
 
 
 def _follow(
-    device: AdbDevice,
+    shell: Shell,
     job: str,
     cores: Sequence[int],
     looks: list[dict[str, Any]],
@@ -253,7 +233,7 @@ def _follow(
     end, peak = time.monotonic() + _LONGEST_S, None
     while time.monotonic() < end:
         began = time.monotonic()
-        seen, told = android_shell.look(device.shell, job, cores)
+        seen, told = android_shell.look(shell, job, cores)
         looks.append(seen)
         if told.get("peak"):
             peak = 1024 * int(told["peak"].split()[1])
@@ -261,23 +241,23 @@ def _follow(
             return int(told["status"]), peak
         if told.get("state") != "running":
             raise DeviceError(
-                f"The run on {device.name} was killed, or {device.name} was restarted.",
+                f"The run on {shell.name} was killed, or {shell.name} was restarted.",
                 hint="Run it again.",
             )
         if on_event is not None:
             on_event({"event": "progress", "step": "measure", "done": len(looks)})
         time.sleep(max(LOOK_S, (time.monotonic() - began) / _SHARE))
-    raise DeviceError(f"The run on {device.name} did not end within {_LONGEST_S:g} s.")
+    raise DeviceError(f"The run on {shell.name} did not end within {_LONGEST_S:g} s.")
 
 
-def _explain(model: Path, device: AdbDevice, status: int, text: str) -> DeviceError:
+def _explain(model: Path, shell: Shell, status: int, text: str) -> DeviceError:
     why = last_error(text)
     if status > 128:
-        name = agent.signal_name(status - 128)
+        name = signal_name(status - 128)
         lack = ", probably for lack of memory" if name == "SIGKILL" else ""
         why = f"benchmark_model was killed by {name}{lack}"
     return DeviceError(
-        f"{model} cannot be run on {device.name}: {why}.",
+        f"{model} cannot be run on {shell.name}: {why}.",
         hint="-v shows all that it printed; a file that is too new for it needs a newer one.",
         details=text,
     )
@@ -317,27 +297,24 @@ def _as_run(
 _INSTALL = 'cp "$1" "$2.new" && chmod 755 "$2.new" && mv "$2.new" "$2"'
 
 
-def install(device: Device, binary: Path | None, on_event: OnEvent | None = None) -> str:
+def install(shell: Shell, binary: Path | None, on_event: OnEvent | None = None) -> str:
     """Bring the program to the place where `bench` looks for it; its path there, and its digest.
 
     Args:
         binary: a file here; None when it has to be there already.
 
     Raises:
-        UsageError: not an adb device.
         DeviceError: it is built for another processor, is missing, or cannot be written.
     """
-    if not isinstance(device, AdbDevice):
-        raise UsageError(f"--benchmark-model is for devices behind adb, and {device.name} is none.")
-    facts = android_shell.read_facts(device.shell)
+    facts = android_shell.read_facts(shell)
     wanted = None if binary is None else str(binary)
-    path = find_binary(device, wanted, facts, on_event)
-    runtime = _identify(device, path, facts, wanted or path)
+    path = find_binary(shell, wanted, facts, on_event)
+    runtime = _identify(shell, path, facts, wanted or path)
     if binary is not None:
         target = f"{facts.scratch_folder}/{android_shell.BINARY}"
         try:
-            device.shell.attempt(_INSTALL, path, target)
+            shell.attempt(_INSTALL, path, target)
         except ScriptError as error:
-            raise DeviceError(f"{target} on {device.name} cannot be written: {error}.") from error
+            raise DeviceError(f"{target} on {shell.name} cannot be written: {error}.") from error
         path = target
     return f"{path} ({runtime.version})"

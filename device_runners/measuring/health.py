@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeq.device_runners.agent import MIN_RUNS, TIGHT
+from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS, TIGHT
 from edgeq.issues import make_issue
 from edgeq.values import BenchRun, DeviceFacts, Issue
 

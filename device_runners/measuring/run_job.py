@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq import timing
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.devices.cores import choose_cores
-from edgeq.device_runners.devices.device import Device, OnEvent
-from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.device import Device, OnEvent, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.measuring.resume_journal import BatchJournal
 from edgeq.device_runners.measuring.sustained import read_sustained, window_length
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file
@@ -85,7 +83,7 @@ def bench(
             fed = _write_arrays(folder, f"model-{number}", given)
             entries.append({"path": f"model-{number}.tflite", "inputs": fed})
         job = {
-            "protocol": agent.PROTOCOL,
+            "protocol": PROTOCOL,
             "task": "bench",
             "runtime": runtime.name,
             **settings,
@@ -112,7 +110,7 @@ def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> 
         "spare_s": None,
     }
     if options.rounds is None:
-        settings["spare_s"] = _BOARD_S if isinstance(device, BoardDevice) else _LOCAL_S
+        settings["spare_s"] = _BOARD_S if device.is_remote else _LOCAL_S
     if options.sustained_s is None:
         return settings
     if len(models) > 1:
@@ -291,7 +289,7 @@ def infer(
     paths = [model.path for model in parsed]
     files = {f"model-{number}.tflite": path for number, path in enumerate(paths)}
     job = {
-        "protocol": agent.PROTOCOL,
+        "protocol": PROTOCOL,
         "task": "infer",
         "runtime": chosen.name,
         "threads": threads,
@@ -300,7 +298,7 @@ def infer(
         "models": list(files),
     }
     journal = None
-    if isinstance(device, BoardDevice):
+    if device.is_remote:
         journal = BatchJournal(device.name, paths, [chosen.name, chosen.version, kernels])
     while True:
         with scratch.folder() as folder:

@@ -1,4 +1,4 @@
-"""Pages that MkDocs makes from the code: the codes of doubts, and the fields of records."""
+"""Make reference pages from the code, as a hook of MkDocs: codes, and fields of records."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def on_files(files: Files, config: Any) -> Files:
 def _codes() -> Iterator[str]:
     yield "# Codes"
     yield ""
-    yield "Every doubt that a result can carry. A warning makes a result degraded, an error"
-    yield "invalid, a note neither."
+    yield "A result lists these codes as its doubts. A warning makes a result degraded, an error"
+    yield "makes it invalid. A note changes neither."
     yield ""
     yield "| code | severity | what it means |"
     yield "|---|---|---|"
@@ -35,8 +35,8 @@ def _fields() -> Iterator[str]:
     schema = make_schema()
     yield "# Fields of records"
     yield ""
-    yield "Made from `record.schema.json`, which is installed with edgeq. What surrounds a result"
-    yield "is on the page about [records](../records.md)."
+    yield "This page is made from `record.schema.json`, which is installed with edgeq. The page"
+    yield "[Records](../records.md) describes the fields around a result."
     yield ""
     yield "| kind | its result |"
     yield "|---|---|"

@@ -1,8 +1,8 @@
-"""Which values of an output belong together: columns, and the heads that made them.
+"""Find the columns of an output, and the head that each column comes from.
 
-A column is what one channel of one head gives: the third class of a softmax, the width of all boxes
-of a detector. Channels are followed from the operator that made them through whatever only lays
-values out anew (RESHAPE, TRANSPOSE, CONCATENATION...) or treats each by itself (LOGISTIC, MUL).
+A column is one channel of one head: the third class of a softmax, or the width of all boxes of a
+detector. Channels are followed from their operator through operators that only rearrange values
+(RESHAPE, TRANSPOSE, CONCATENATION...) or compute each value separately (LOGISTIC, MUL).
 """
 
 from __future__ import annotations
@@ -17,22 +17,16 @@ from numpy.typing import NDArray
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.operators import having
 
 Labels = NDArray[np.int64]
 
-# All their values share one range, whatever the model: one step suits all columns or none.
-_FIXED_RANGE = frozenset({"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "RELU_N1_TO_1"})
-_EACH_BY_ITSELF = frozenset(
-    {"QUANTIZE", "DEQUANTIZE", "CAST", "LOGISTIC", "TANH", "RELU_N1_TO_1", "RELU", "RELU6",
-     "RELU_0_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH", "ABS", "NEG", "EXP", "LOG", "SQRT",
-     "RSQRT", "SQUARE", "ROUND", "FLOOR", "CEIL", "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM",
-     "POW"}
-)  # fmt: skip
+_FIXED_RANGE, _ELEMENTWISE = having("fixed_range"), having("elementwise")
 
-# Values of all tensors that are followed; what is larger has columns along its last axis. A damaged
-# file may state any shape.
+# Values of all tensors that are followed. A larger output gets columns along its last axis: a
+# damaged file may state any shape.
 _MOST_VALUES = 1 << 23
-# Operators that are followed back from an output; one that lies deeper makes values of its own.
+# Operators that are followed back from an output; a deeper one counts as a new head.
 _DEEPEST = 200
 
 
@@ -55,11 +49,11 @@ class Columns:
 
 
 def plain_columns(name: str, shape: Sequence[int]) -> Columns:
-    """Columns along the last axis of one head, for an output of which nothing else is known.
+    """Return columns along the last axis of one head, for an output with unknown heads.
 
     Args:
-        name: the output's.
-        shape: without the batch.
+        name: name of the output.
+        shape: its shape without the batch.
     """
     count = shape[-1] if shape else 1
     labels = np.arange(count) if shape else np.zeros((), np.int64)
@@ -67,7 +61,7 @@ def plain_columns(name: str, shape: Sequence[int]) -> Columns:
 
 
 def find_columns(tree: Any) -> dict[str, Columns]:
-    """The columns of each output, by its name; one whose shape is not fixed is left out.
+    """Return the columns of each output by its name, without outputs of dynamic shape.
 
     Args:
         tree: the float model, as `flatbuffer.parse` gives it.
@@ -85,7 +79,7 @@ def find_columns(tree: Any) -> dict[str, Columns]:
 
 @dataclass
 class _Walk:
-    """Labels of tensors, which are numbers of columns of all heads that were met."""
+    """Labels of tensors: numbers of the columns of all heads found so far."""
 
     tree: Any
     graph: Any
@@ -105,7 +99,7 @@ class _Walk:
         }
 
     def columns(self, labels: Labels) -> Columns:
-        """Those of one output, numbered anew."""
+        """Return the columns of one output, numbered from 0."""
         used, plain = np.unique(labels, return_inverse=True)
         own = [self.heads[label] for label in used]
         order = list(dict.fromkeys(self.heads[label] for label in labels.ravel()))
@@ -117,7 +111,7 @@ class _Walk:
         )
 
     def labels(self, index: int) -> Labels | None:
-        """Of a tensor's values, in its shape; None where that is not fixed."""
+        """Return the label of each value of a tensor; None for a dynamic shape."""
         if index not in self.known:
             self.known[index] = None  # until it is known: a damaged graph may be a ring
             self.depth += 1
@@ -143,9 +137,9 @@ class _Walk:
     def _through(
         self, name: str, operator: Any, index: int, shape: tuple[int, ...]
     ) -> Labels | None:
-        """Labels that an operator hands on; None where it makes values of its own."""
+        """Return the labels that an operator passes on; None if it computes new values."""
         inputs = indices(operator.inputs)
-        if name in _EACH_BY_ITSELF:
+        if name in _ELEMENTWISE:
             made = self._of_operand(inputs, shape)
             return self._scaled(made, inputs) if name in ("MUL", "DIV") else made
         lay_out = _LAYOUTS.get(name)
@@ -154,7 +148,7 @@ class _Walk:
         try:
             return lay_out(self, operator, inputs, index, shape)
         except (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError):
-            return None  # parameters that are no constants, or of an odd form: values of its own
+            return None  # its parameters are not constants, or malformed: a new head
 
     def _of_operand(self, inputs: Sequence[int], shape: tuple[int, ...]) -> Labels | None:
         for position in inputs:
@@ -164,7 +158,7 @@ class _Walk:
         return None
 
     def _scaled(self, labels: Labels | None, inputs: Sequence[int]) -> Labels | None:
-        """A channel that is multiplied here by 8 and there by 32 becomes two columns."""
+        """Split a channel that is multiplied by different constants into one column for each."""
         for position in inputs:
             tensor = self.graph.tensors[position]
             if labels is None or not flatbuffer.is_constant(self.tree, tensor):
@@ -182,7 +176,7 @@ class _Walk:
         return labels
 
     def head(self, index: int) -> Labels | None:
-        """Labels of a tensor that goes into a joint one: a head, if it is not joint itself."""
+        """Return the labels of a tensor that is joined with others; it names its head."""
         labels = self.labels(index)
         if labels is None:
             return None
@@ -199,7 +193,7 @@ class _Walk:
         return np.broadcast_to(first + np.arange(count), shape)
 
     def _shared(self, labels: Labels, index: int) -> Labels:
-        """The same columns, of one head with one range."""
+        """Return the same columns as a new head whose values share one range."""
         used, plain = np.unique(labels, return_inverse=True)
         first, head = len(self.heads), len(self.names)
         self.heads += [head] * len(used)
@@ -208,21 +202,21 @@ class _Walk:
         return first + plain.reshape(labels.shape)
 
     def _name(self, index: int) -> str:
-        return flatbuffer.text(self.graph.tensors[index].name)
+        return flatbuffer.tensor_name(self.graph, index)
 
     def constant(self, index: int) -> NDArray[Any]:
-        """A parameter's values.
+        """Return a parameter's values.
 
         Raises:
-            ValueError: they are not in the file.
+            ValueError: the file does not contain them.
         """
         tensor = self.graph.tensors[index]
         if not flatbuffer.is_constant(self.tree, tensor):
-            raise ValueError("no constant")
+            raise ValueError("not a constant")
         return flatbuffer.constant(self.tree, tensor)
 
 
-# ---------------------------------------------------------------- operators that lay values out
+# ---------------------------------------------------------------- operators that rearrange values
 
 _LayOut = Callable[[_Walk, Any, Sequence[int], int, tuple[int, ...]], "Labels | None"]
 
@@ -242,7 +236,7 @@ def _transpose(
 
 
 def _heads(walk: _Walk, inputs: Sequence[int], shape: tuple[int, ...]) -> list[Labels] | None:
-    """Labels of all operands, where they make a tensor of this shape."""
+    """Return the labels of all operands if they form a tensor of this shape."""
     sizes = [math.prod(indices(walk.graph.tensors[position].shape)) for position in inputs]
     if sum(sizes) != math.prod(shape):
         return None

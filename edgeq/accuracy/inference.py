@@ -1,4 +1,4 @@
-"""Real values in, real values out, on any device: the host's half of running a model.
+"""Run a model on any device with real values: quantize inputs, dequantize outputs.
 
 The agent on the device only moves integers; quantizing and dequantizing happen here, once.
 """
@@ -32,7 +32,7 @@ class Interface:
 
     Attributes:
         input_names: own input name to the leading model's.
-        output_names: likewise.
+        output_names: own output name to the leading model's.
         columns: of its outputs, by name (see `columns.py`); read of a leading model only.
     """
 
@@ -45,7 +45,7 @@ class Interface:
 
 
 def read_interface(path: Path, leader: Interface | None = None) -> Interface:
-    """The interface of a file, matched to a leading model's where names differ.
+    """Read the interface of a file; a leading model's names replace different ones.
 
     Raises:
         DataError: the two have different inputs or outputs.
@@ -65,7 +65,7 @@ def read_interface(path: Path, leader: Interface | None = None) -> Interface:
 def _match(
     side: str, path: Path, own: Sequence[TensorSpec], wanted: Sequence[TensorSpec]
 ) -> dict[str, str]:
-    """By name; where another tool renamed them, by a shape that only one of them has."""
+    """Match by name; if another tool renamed them, by shapes that only one tensor has."""
     names = {spec.name for spec in own}
     if len(own) == len(wanted) == 1 and not _fits(own[0], wanted[0]):
         raise DataError(
@@ -83,14 +83,14 @@ def _match(
     if len(own) != len(wanted) or any(len(candidates) != 1 for candidates in found.values()):
         raise DataError(
             f"{path} has the {side} {', '.join(sorted(names))}; the model it is compared with has "
-            f"{', '.join(spec.name for spec in wanted)}, and their shapes do not tell which is "
+            f"{', '.join(spec.name for spec in wanted)}, and their shapes do not show which is "
             "which."
         )
     return {name: candidates[0] for name, candidates in found.items()}
 
 
 def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
-    """Whether two shapes can be the same, batch and dynamic sizes (-1) aside."""
+    """Return whether two shapes agree, without the batch and dynamic sizes (-1)."""
     pairs = zip(own.shape[1:], wanted.shape[1:], strict=False)
     same_rank = len(own.shape) == len(wanted.shape)
     return same_rank and all(a == b or -1 in (a, b) for a, b in pairs)
@@ -139,7 +139,7 @@ def _quantized(interface: Interface, group: Sequence[Arrays]) -> dict[str, NDArr
 
 
 def _groups(samples: Iterable[Arrays]) -> Iterator[list[Arrays]]:
-    """Consecutive samples of equal shapes, up to a chunk's size; dynamic models may mix shapes."""
+    """Group consecutive samples of equal shapes, up to a chunk; dynamic models may mix shapes."""
     group: list[Arrays] = []
     for sample in samples:
         size = sum(array.nbytes for array in sample.values()) or 1

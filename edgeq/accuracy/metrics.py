@@ -1,4 +1,4 @@
-"""Task metrics, each fed batch by batch, and the intervals that say how far to trust them."""
+"""Task metrics, computed batch by batch, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 class Metric(Protocol):
-    """What every metric keeps to."""
+    """The interface of every metric."""
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
-        """Take in a batch: outputs by name [batch, ...] in real units, labels [batch, ...]."""
+        """Add a batch: outputs by name [batch, ...] in real units, labels [batch, ...]."""
 
     def value(self) -> MetricValue:
-        """The metric over everything taken in."""
+        """Return the metric over all batches."""
 
 
 def first(outputs: Outputs) -> NDArray[Any]:
-    """The output that single-output metrics look at."""
+    """Return the output that single-output metrics use."""
     return next(iter(outputs.values()))
 
 
@@ -45,7 +45,7 @@ class TopK:
         """Scores [batch, classes] (or [batch, 1] for a binary sigmoid) and class labels.
 
         Raises:
-            DataError: the labels are no classes of an output.
+            DataError: the labels are not classes of an output.
         """
         self._output = self._output or pick_output(outputs, labels)
         scores = outputs[self._output]
@@ -69,7 +69,7 @@ def _show_label(label: NDArray[Any]) -> str:
 
 
 def class_labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Labels as class indices, None when they are something else.
+    """Return labels as class indices, or None if they are not classes.
 
     Args:
         scores: an output [batch, ...].
@@ -80,7 +80,7 @@ def class_labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64
     if scores.size != count * width or labels.dtype.kind not in "iubf":
         return None
     flat = labels.reshape(count, -1)
-    if flat.shape[1] not in (1, width):  # before anything as large as the labels is made of them
+    if flat.shape[1] not in (1, width):  # before arrays as large as the labels are allocated
         return None
     if not np.isfinite(flat).all() or (flat != np.rint(flat)).any():
         return None
@@ -95,7 +95,7 @@ def class_labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64
 
 
 def pick_output(outputs: Outputs, labels: NDArray[Any] | None) -> str:
-    """The output that class labels belong to: the first that has all their classes."""
+    """Return the output that class labels belong to: the first one with all their classes."""
     for name, scores in outputs.items():
         classes = None if labels is None else class_labels(scores, labels)
         if classes is not None and classes.max(initial=0) < max(scores.shape[-1], 2):
@@ -104,7 +104,7 @@ def pick_output(outputs: Outputs, labels: NDArray[Any] | None) -> str:
 
 
 def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[np.bool_]:
-    """Which samples are classified right.
+    """Return which samples are classified correctly.
 
     Args:
         scores: [batch, classes]; a single column is a binary probability with threshold 0.5.
@@ -113,13 +113,13 @@ def is_right(scores: NDArray[Any], labels: NDArray[Any], k: int = 1) -> NDArray[
             with NaN among its scores is never right.
 
     Raises:
-        DataError: a label is no class of the model.
+        DataError: a label is not a class of the model.
     """
     classes = scores.shape[1]
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high >= max(classes, 2):
         raise DataError(
-            f"There is a label {low if low < 0 else high}, but the model's classes are 0 to "
+            f"A label is {low if low < 0 else high}, but the model's classes are 0 to "
             f"{max(classes, 2) - 1}.",
             hint="Labels are class indices that start at 0.",
         )
@@ -170,7 +170,7 @@ class MeanIoU:
         ignore, as in the usual data sets.
 
         Raises:
-            DataError: the mask has another size, or a value that is no class.
+            DataError: the mask has a different size, or a value that is not a class.
         """
         scores = first(outputs)
         channels = scores.shape[-1]
@@ -238,7 +238,7 @@ class Auc:
 
 
 class Custom:
-    """The user's own function of all outputs and labels, returning one number (higher better)."""
+    """The user's function of all outputs and labels; it returns one number, higher is better."""
 
     def __init__(self, name: str):
         self.name, self.function = name, _import_function(name)
@@ -246,12 +246,12 @@ class Custom:
         self.labels: list[NDArray[Any]] = []
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
-        """Keeps everything: only the function knows what it needs."""
+        """Keep everything: only the function knows what it needs."""
         self.outputs.append(outputs)
         self.labels.append(labels)
 
     def value(self) -> MetricValue:
-        """Calls the function with (dict of output name to [samples, ...], labels)."""
+        """Call the function with (dict of output name to [samples, ...], labels)."""
         joined = {
             name: np.concatenate([batch[name] for batch in self.outputs])
             for name in self.outputs[0]
@@ -275,8 +275,10 @@ def _import_function(text: str) -> Callable[..., Any]:
     return found
 
 
+# The metric that a gate, a history and a comparison call accuracy.
+ACCURACY = "top1"
 METRICS: dict[str, Callable[[], Metric]] = {
-    "top1": lambda: TopK(1),
+    ACCURACY: lambda: TopK(1),
     "top5": lambda: TopK(5),
     "miou": MeanIoU,
     "mse": lambda: MeanError("mse", 2),
@@ -286,7 +288,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
 
 
 def make_metric(name: str) -> Metric:
-    """A fresh metric by name, or the user's own as "module:function".
+    """Make a metric by name, or the user's own from "module:function".
 
     Raises:
         UsageError: an unknown name, or a function that cannot be imported.
@@ -295,13 +297,13 @@ def make_metric(name: str) -> Metric:
         return Custom(name)
     if name not in METRICS:
         raise UsageError(
-            f"Unknown metric {name!r}; known are {', '.join(METRICS)} and module:function."
+            f"Unknown metric {name!r}; known: {', '.join(METRICS)} and module:function."
         )
     return METRICS[name]()
 
 
 def default_metrics(outputs: Outputs, labels: NDArray[Any]) -> tuple[str, ...]:
-    """What to measure when the user named nothing, from the form of the first labels.
+    """Return the default metrics for the form of the first labels.
 
     Args:
         outputs: name to [batch, ...].
@@ -327,7 +329,7 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
 
 
 def count_pairs(baseline: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> PairedCounts:
-    """Samples by who got them right; both arrays [samples]."""
+    """Count samples by which model classified them correctly; both arrays [samples]."""
     return PairedCounts(
         both_right=int(np.sum(baseline & candidate)),
         only_baseline=int(np.sum(baseline & ~candidate)),
@@ -337,7 +339,7 @@ def count_pairs(baseline: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> Pa
 
 
 def drop_interval(pairs: PairedCounts) -> Interval:
-    """Accuracy lost in percentage points, with its 95 % interval for paired samples.
+    """Return the accuracy drop in percentage points with its 95 % interval for paired samples.
 
     The interval is the adjusted Wald one of Agresti and Min, "Simple improved confidence
     intervals for comparing matched proportions" (Statistics in Medicine, 2005): half a sample

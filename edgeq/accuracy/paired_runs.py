@@ -1,4 +1,4 @@
-"""Accuracy by running exported files over labelled samples: one model, or two in pairs."""
+"""Run exported files over labelled samples: one model, or two on the same samples."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_pairs(
 
 
 def _parts(pairs: Iterator[Pair]) -> Iterator[Iterator[Pair]]:
-    """All pairs, in runs of their own where labels are large: they wait for a whole run."""
+    """Yield all pairs, in several runs if labels are large: labels are kept for a whole run."""
     size = 0
 
     def until_full(first: Pair) -> Iterator[Pair]:
@@ -84,7 +84,7 @@ def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
 
 
 def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | None:
-    """Why label names cannot be tied to a model's classes, None when they can or are numbers.
+    """Return why label names cannot be matched to a model's classes; None if they can.
 
     Names become indices in alphabetical order, so each missing class would shift the others.
     """
@@ -93,13 +93,13 @@ def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | 
         return None
     return (
         f"The labels are {len(names)} names ({', '.join(names[:4])}"
-        f"{', ...' if len(names) > 4 else ''}), but the model has {widths[0]} classes, so which "
-        "class each name is cannot be told."
+        f"{', ...' if len(names) > 4 else ''}), but the model has {widths[0]} classes, so the "
+        "names cannot be matched to classes."
     )
 
 
 def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
-    """Refuse label names that cannot be tied to classes.
+    """Refuse label names that cannot be matched to classes.
 
     Raises:
         DataError: with the way out.
@@ -110,7 +110,7 @@ def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> 
 
 
 class Scorer:
-    """Metrics of one model, chosen by the user or from the form of the first label."""
+    """Metrics of one model: the user's, or the default for the form of the first label."""
 
     def __init__(self, names: Sequence[str]):
         self._names = tuple(names)
@@ -136,7 +136,7 @@ class Scorer:
         self.count += len(labels)
 
     def values(self) -> tuple[MetricValue, ...]:
-        """All metrics, in the order asked for.
+        """Return all metrics, in the requested order.
 
         Raises:
             DataError: there were no samples.
@@ -156,7 +156,7 @@ def measure_quality(
     scorers: tuple[Scorer, Scorer] | None = None,
     **options: Any,
 ) -> Quality:
-    """Both models on the same samples, output by output and sample by sample.
+    """Compare both models on the same samples, output by output and sample by sample.
 
     Args:
         baseline: the float `.tflite`, whose names lead.
@@ -183,7 +183,7 @@ def measure_quality(
 
 
 def score_interval(value: MetricValue, count: int) -> Interval | None:
-    """The 95 % interval of a share of samples, None for other metrics."""
+    """Return the 95 % interval of a share of samples; None for other metrics."""
     if not value.name.startswith("top"):
         return None
     low, high = metrics.wilson_interval(round(value.value * count / 100), count)
@@ -197,7 +197,7 @@ def labelled_pairs(
     on_progress: Callable[[str, int, int | None], None],
     step: str,
 ) -> Iterator[Pair]:
-    """Labelled samples, counted for the progress display."""
+    """Yield labelled samples and report the progress."""
     indices = None if count is None else choose(opened, count, seed)
     total = opened.count if indices is None else len(indices)
     for number, sample in enumerate(opened.iterate(indices)):

@@ -1,8 +1,8 @@
-"""Quality of an output part by part: a large part must not hide what happened to a small one.
+"""Measure the quality of an output part by part, so that a large part cannot hide a small one.
 
-The figure of a part is 10 log10(S / E): E is the sum of squared errors, S the sum of squared
+The SQNR of a part is 10 log10(S / E): E is the sum of squared errors, S the sum of squared
 deviations of the float values from the mean of their column. A constant shift counts as an error,
-and an offset, however large, is no signal. An output that is constant at that mean has 0 dB.
+and an offset of any size is not signal. An output that is constant at that mean has 0 dB.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from edgeq.accuracy.columns import Columns, plain_columns
 from edgeq.tflite.quantmath import difference, sqnr_db
 from edgeq.values import LostColumn, PartQuality
 
-# Below this a part or a column is lost; see docs/decisions/0013.
+# A part or a column below this is lost (docs/decisions/0013).
 LOST_DB = 10.0
-# So much worse than the rest of its part is a column that is named: all of them alike are the part.
+# A column is named if it is worse than the rest of its part by this many dB.
 _WORSE = 10.0
-# The spread of fewer values is known to worse than a quarter.
+# The spread of fewer values has an error of more than a quarter.
 FEW_VALUES = 10
-# Columns whose spreads lie further apart than this have no like range: 8 bits less 3 are 5.
+# Columns whose spreads differ by more than this are separate parts: 8 bits less 3 are 5.
 _APART = 8.0
-# A few columns that hardly vary among many that do are features nobody misses, not another part.
+# A share of columns below this that vary little are unused features, not a separate part.
 _SHARE = 1 / 16
-# More values than these are added up by columns at once.
+# With more values, sums are kept per column only.
 _MOST_CELLS = 1 << 20
-# A few units in the last place of float32, in which kernels differ, relative to the largest value.
+# Kernels differ by a few units in the last place of float32, relative to the largest value.
 _CONSTANT = 5e-7
 _MOST_NAMED = 20
 
@@ -39,11 +39,11 @@ Sums = NDArray[np.float64]
 
 
 class PartMeter:
-    """Sums over the samples of one output, in bounded memory.
+    """Adds up the samples of one output, in bounded memory.
 
     Args:
-        name: the output's.
-        columns: as `columns.find_columns` gives them; None for those along the last axis.
+        name: name of the output.
+        columns: from `columns.find_columns`; None for columns along the last axis.
     """
 
     def __init__(self, name: str, columns: Columns | None):
@@ -52,7 +52,7 @@ class PartMeter:
         self._sums: _Sums | None = None
 
     def add(self, ours: NDArray[np.generic], theirs: NDArray[np.generic]) -> None:
-        """Take in a batch of the float model's values and the candidate's, [batch, ...] each."""
+        """Add a batch of the float model's values and the candidate's, [batch, ...] each."""
         if self._sums is None:
             shape = ours.shape[1:]
             if self._columns is None or self._columns.labels.shape != shape:
@@ -61,7 +61,7 @@ class PartMeter:
         self._sums.add(ours, theirs)
 
     def result(self) -> tuple[PartQuality, ...]:
-        """The parts in the order of their first values; none without samples."""
+        """Return the parts in the order of their first values; () without samples."""
         if self._sums is None or self._columns is None:
             return ()
         by_column = self._sums.by_column()
@@ -90,7 +90,7 @@ class PartMeter:
     def _lost(
         self, mask: NDArray[np.bool_], numbers: NDArray[np.intp], found: _Totals, step: float
     ) -> Iterator[LostColumn]:
-        """Columns, and slices along other axes, that vary by more than a step and are lost."""
+        """Yield the columns, and slices along other axes, that are lost."""
         assert self._sums is not None and self._columns is not None
         if len(numbers) > 1:
             for number in numbers[_are_lost(found.of(numbers), step)]:
@@ -112,11 +112,11 @@ class PartMeter:
 
 @dataclass(frozen=True)
 class _Totals:
-    """Of columns or slices, float64 [groups] each.
+    """Sums of columns or slices, float64 [groups] each.
 
     Attributes:
         signal: squared deviations of the float values from their column's mean.
-        varies: whether the float values are no constant, as far as float32 can tell.
+        varies: whether the float values vary by more than the precision of float32.
     """
 
     count: Sums
@@ -126,7 +126,7 @@ class _Totals:
     high: Sums
 
     def of(self, numbers: NDArray[np.intp]) -> _Totals:
-        """Of some of them."""
+        """Return the sums of some columns or slices."""
         return _Totals(*(getattr(self, field.name)[numbers] for field in fields(self)))
 
     @property
@@ -137,12 +137,12 @@ class _Totals:
 
 
 def _are_lost(found: _Totals, step: float) -> NDArray[np.bool_]:
-    """Which are below `LOST_DB`, far below the rest of the part, and by more than rounding.
+    """Return which are below `LOST_DB`, far below the rest of the part, and not by rounding only.
 
     Args:
-        found: of the columns or slices of one part.
-        step: of an 8-bit tensor that holds the part alone. Whatever varies by less, or is wrong by
-            less, is as good as rounding leaves it.
+        found: sums of the columns or slices of one part.
+        step: step of an 8-bit tensor that contains only this part. A column that varies by less, or
+            has a smaller error, cannot be better in 8 bits.
     """
     signal, error = found.signal, found.error
     is_finite = np.isfinite(error)
@@ -160,7 +160,7 @@ def _are_lost(found: _Totals, step: float) -> NDArray[np.bool_]:
 
 
 class _Sums:
-    """Of each value's place, or of each column where there are too many places."""
+    """Sums for each place of a value, or for each column if there are too many places."""
 
     def __init__(self, columns: Columns):
         self._labels = columns.labels
@@ -170,7 +170,8 @@ class _Sums:
         cells = self._flat.size if self._is_whole else self._column_count
         self._count, self._first, self._second, self._error = np.zeros((4, cells))
         self._low, self._high = np.full(cells, np.inf), np.full(cells, -np.inf)
-        self._pivot: Sums | None = None  # near the columns' means: squares of offsets would cancel
+        # Near the columns' means, because squares of offsets would cancel.
+        self._pivot: Sums | None = None
 
     def add(self, ours: NDArray[np.generic], theirs: NDArray[np.generic]) -> None:
         rows = max(1, _MOST_CELLS // max(self._flat.size, 1))
@@ -181,7 +182,7 @@ class _Sums:
             self._add_rows(values, errors**2)
 
     def _add_rows(self, values: Sums, errors: Sums) -> None:
-        """Take in [samples, places]."""
+        """Add arrays [samples, places]."""
         is_finite = np.isfinite(values)
         count = is_finite.sum(axis=0)
         known = np.where(is_finite, values, 0.0)
@@ -210,7 +211,7 @@ class _Sums:
         return _sum_up(self._flat, values, self._column_count)
 
     def by_column(self) -> _Totals:
-        """Totals of each column."""
+        """Return the sums of each column."""
         sums = [self._count, self._first, self._second, self._error]
         low, high = self._low, self._high
         if self._is_whole:
@@ -223,7 +224,7 @@ class _Sums:
         return _Totals(count, signal, error, low, high)
 
     def slices(self, mask: NDArray[np.bool_]) -> Iterator[tuple[_Inside, _Totals]]:
-        """Totals of the slices of a part along each axis, where they are not its columns."""
+        """Yield the sums of a part's slices along each axis, unless they are its columns."""
         if not self._is_whole or mask.ndim < 2:
             return
         means = self._by_label(self._first) / np.maximum(self._by_label(self._count), 1)
@@ -271,7 +272,7 @@ def _along(values: NDArray[np.int64], axis: int, ndim: int) -> NDArray[np.int64]
 
 
 def _divide(columns: Columns, found: _Totals) -> Iterator[NDArray[np.intp]]:
-    """Numbers of the columns of each part, in the order of the heads."""
+    """Yield the numbers of the columns of each part, in the order of the heads."""
     heads = np.array(columns.heads)
     for head in range(len(columns.names)):
         numbers = np.flatnonzero(heads == head)
@@ -282,7 +283,7 @@ def _divide(columns: Columns, found: _Totals) -> Iterator[NDArray[np.intp]]:
 
 
 def _alike(numbers: NDArray[np.intp], found: _Totals) -> Sequence[NDArray[np.intp]]:
-    """A head's columns, parted where their spreads leave a gap."""
+    """Split a head's columns where there is a gap between their spreads."""
     spread = np.sqrt(found.signal[numbers] / np.maximum(found.count[numbers], 1))
     varies = found.varies[numbers]
     order = np.argsort(-spread, kind="stable")
@@ -305,7 +306,7 @@ def _alike(numbers: NDArray[np.intp], found: _Totals) -> Sequence[NDArray[np.int
 
 
 def _where(name: str, mask: NDArray[np.bool_]) -> str:
-    """The place of values as Python would index the output: `pred[:, 4:7]`; a batch goes first."""
+    """Return the place of values as a Python index with the batch first: `pred[:, 4:7]`."""
     if mask.all():
         return name
     spans = []

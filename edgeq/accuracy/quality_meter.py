@@ -1,4 +1,4 @@
-"""Outputs of two models, batch by batch, into one `Quality`; bounded memory."""
+"""Compare the outputs of two models batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class QualityMeter:
             right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
             pairs = metrics.count_pairs(right[0], right[1])
             drop = metrics.drop_interval(pairs)
-        # Likewise what looks like probabilities in some batches only.
+        # The same for outputs that look like probabilities in some batches only.
         same = self._same if sum(map(len, self._same)) == self.count else []
         return Quality(
             sample_count=self.count,
@@ -144,7 +144,7 @@ def _is_vector(output: NDArray[Any]) -> bool:
 
 
 def _is_probabilities(scores: NDArray[Any]) -> bool:
-    """Whether vectors look like a softmax's; without labels, top-1 means nothing for others."""
+    """Return whether vectors look like a softmax: without labels, top-1 needs one."""
     sums = scores.reshape(len(scores), -1).sum(axis=1)
     return bool(scores.shape[-1] > 1 and scores.min() >= 0 and np.allclose(sums, 1, atol=0.02))
 

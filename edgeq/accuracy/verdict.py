@@ -1,4 +1,4 @@
-"""FP32 against INT8: outputs, accuracy in pairs, and a verdict; reads numbers, runs nothing."""
+"""The verdict on FP32 against INT8, from measured numbers; nothing is run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL_DROP_POINTS = 1.0
 
 
 def worst_part(quality: Quality) -> PartQuality | None:
-    """The part with the lowest SQNR; None where no output varies, and in records of edgeq 0.1."""
+    """Return the part with the lowest SQNR; None if no output varies, or for records of 0.1."""
     parts = [part for output in quality.outputs for part in output.parts]
     return min(
         (part for part in parts if part.sqnr_db is not None),
@@ -37,9 +37,10 @@ def worst_part(quality: Quality) -> PartQuality | None:
 
 
 def worst_sqnr_db(quality: Quality) -> float:
-    """The lowest SQNR over the parts of the outputs, in dB.
+    """Return the lowest SQNR over the parts of the outputs, in dB.
 
-    Over whole outputs where none varies, and in records of edgeq 0.1, which tell no parts.
+    If no part varies, and for records of edgeq 0.1, which have no parts, it is that of whole
+    outputs.
     """
     worst = worst_part(quality)
     if worst is None or worst.sqnr_db is None:
@@ -48,7 +49,7 @@ def worst_sqnr_db(quality: Quality) -> float:
 
 
 def output_sqnr_db(output: OutputQuality) -> float | None:
-    """Of the worst part of an output, in dB; None where it does not vary."""
+    """Return the SQNR of the worst part of an output, in dB; None if it does not vary."""
     found = [part.sqnr_db for part in output.parts if part.sqnr_db is not None]
     if found:
         return min(found)
@@ -56,19 +57,19 @@ def output_sqnr_db(output: OutputQuality) -> float | None:
 
 
 def total_sqnr_db(quality: Quality) -> float:
-    """The lowest SQNR over whole outputs, in dB: the figure of edgeq 0.1, blind to small parts.
+    """Return the lowest SQNR over whole outputs, in dB, as in edgeq 0.1: it misses small parts.
 
-    A NaN, which its records may hold, is the lowest.
+    A NaN, which records may contain, is the lowest.
     """
     found = [output.sqnr_db for output in quality.outputs]
     return -math.inf if any(map(math.isnan, found)) else min(found)
 
 
 def find_lost(quality: Quality) -> tuple[str, ...]:
-    """What the candidate no longer tells, as sentences without an end, the worst first.
+    """Return the lost parts and columns as sentences without a full stop, the worst first.
 
-    A part or a column is lost below `parts.LOST_DB`. Of a whole output that labels score, accuracy
-    tells more.
+    A part or a column is lost below `parts.LOST_DB`. The whole output that labels score is left
+    out, because its accuracy is measured.
     """
     found: list[tuple[float, str]] = []
     for part in (part for output in quality.outputs for part in output.parts):
@@ -86,28 +87,29 @@ def find_lost(quality: Quality) -> tuple[str, ...]:
 def _beside(lost: PartQuality | LostColumn) -> str:
     assert lost.sqnr_db is not None
     if lost.sqnr_db == -math.inf:
-        return f"values that vary by {lost.spread:.3g} are no numbers any more"
+        return f"its values vary by {lost.spread:.3g}, and the candidate's are NaN or infinite"
     error = lost.spread * 10 ** (-lost.sqnr_db / 20)
     return f"its values vary by {lost.spread:.3g}, the error is {error:.3g} ({lost.sqnr_db:.1f} dB)"
 
 
 def doubt_of_parts(quality: Quality) -> str | None:
-    """Why the parts' figures tell nothing, None when they do."""
+    """Return why the SQNR of the parts is not meaningful; None if it is."""
     for output in quality.outputs:
         if output.not_finite:
             return (
-                f"{output.not_finite} of the float model's values of {output.name} are no numbers"
+                f"{output.not_finite} of the float model's values of {output.name} are NaN or "
+                "infinite"
             )
     parts = [part for output in quality.outputs for part in output.parts]
     if parts and all(part.sqnr_db is None for part in parts):
-        return "the float model's outputs do not vary on these samples, so that nothing is measured"
+        return "the float model's outputs do not vary on these samples, so nothing is measured"
     if any(not part.is_known for part in parts):
         return f"{quality.sample_count} samples are too few to know how far the outputs vary"
     return None
 
 
 def device_of(value: Comparison) -> str | None:
-    """The device that the samples ran on; older records tell it with their latencies only."""
+    """Return the device that the samples ran on; older records state it with latencies only."""
     if value.device is None and value.bench is not None:
         return value.bench.facts.device
     return value.device
@@ -116,11 +118,10 @@ def device_of(value: Comparison) -> str | None:
 def judge_comparison(
     quality: Quality, bench: BenchResult | None, issues: Sequence[Issue] = ()
 ) -> tuple[str, tuple[str, ...]]:
-    """A verdict an engineer can act on: "ship", "check" or "no", and the sentences behind it.
+    """Return the verdict, "ship", "check" or "no", and its reasons as sentences.
 
-    "no" is an accuracy loss that the paired interval proves to be above 1 point, a lost part or
-    column of an output, or an SQNR below 10 dB and no labels to excuse it; "check" is anything that
-    is not proven.
+    "no": the paired interval proves an accuracy drop above 1 point, a part or column of an output
+    is lost, or the SQNR is below 10 dB without labels. "check": anything that is not proven.
     """
     reasons = list(find_lost(quality))
     verdict = "no" if reasons else "ship"
@@ -145,7 +146,7 @@ def judge_comparison(
         reasons.append(doubt)
     if not quality.is_held_out:
         verdict = _worse(verdict, "check")
-        reasons.append("measured on calibration samples, none were left to hold out")
+        reasons.append("measured on calibration samples, because none could be held out")
     if bench is not None:
         verdict, more = _judge_speed(verdict, bench)
         reasons += more
@@ -162,10 +163,10 @@ def _worse(one: str, other: str) -> str:
 
 
 def chance_doubt(quality: Quality) -> str | None:
-    """A sentence when the float model seems to guess, None when it does not.
+    """Return a sentence if the float model's accuracy is not proven above chance, or None.
 
-    A drop of 0 between two models that are both wrong proves nothing. Twice chance is no guessing
-    even where samples are too few to prove it; the interval of the drop says that they are few.
+    A drop of 0 between two models that are both wrong proves nothing. Twice chance counts as better
+    than chance even with few samples; the interval of the drop shows that they are few.
     """
     accuracy, classes = quality.baseline_accuracy_percent, quality.class_count
     if accuracy is None or classes is None:
@@ -181,7 +182,7 @@ def chance_doubt(quality: Quality) -> str | None:
 
 
 def unproven_budget(quality: Quality, budget: float | None) -> str | None:
-    """A sentence when the drop's interval reaches beyond a budget in points, None when not."""
+    """Return a sentence if the drop's interval exceeds a budget in points, or None."""
     drop = quality.drop_points
     if budget is None or drop is None or drop.high <= budget:
         return None
@@ -197,14 +198,14 @@ def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
         return "no", f"{shown}: proven above {SMALL_DROP_POINTS:g} point"
     if high <= SMALL_DROP_POINTS:
         return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
-    return "check", f"{shown}: more labelled samples are needed to tell it from 1 point"
+    return "check", f"{shown}: more labelled samples are needed to compare it with 1 point"
 
 
 def require_comparable(*results: BenchResult) -> None:
-    """Refuse latencies that cannot be held against each other.
+    """Refuse latencies that cannot be compared.
 
     Args:
-        results: whose runs, all of them, are to be compared.
+        results: the runs of all of them are compared.
 
     Raises:
         UsageError: a run is invalid (an emulated device, too low a supply voltage), or two differ
@@ -217,7 +218,7 @@ def require_comparable(*results: BenchResult) -> None:
                 raise UsageError(
                     f"Latencies measured on {facts.device} cannot be compared: {issue.message} "
                     f"[{issue.code}]",
-                    hint="Measure on a sound board; size and accuracy need no latency "
+                    hint="Measure on a healthy board; size and accuracy need no latency "
                     "(tune --objective size, compare --no-latency).",
                 )
     for facts, run in runs[1:]:
@@ -232,7 +233,7 @@ def require_comparable(*results: BenchResult) -> None:
 
 
 def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
-    """What must be the same for two latencies to be compared."""
+    """Return the conditions that two comparable latencies share."""
     return {
         "device": facts.device,
         "processor": facts.processor,

@@ -1,21 +1,23 @@
-"""The first file that a child process of edgeq runs; `launch.py` is the parent's end.
+"""The first file that a child process of edgeq runs; `child.py` is the parent's side.
 
     python entry.py PLAN TARGET [ARGUMENT...]
 
-TARGET is a module of edgeq whose `main` is called, the path of a script, `-m MODULE`, or
-`-- PROGRAM`. PLAN is JSON: `parent` (process number), `lifeline` (descriptor or null), `confine`
-(null, or `folders`, `sockets`, `late`: see `sandbox.plan`).
+TARGET is a module of edgeq whose `main` is called, the path of a script, or `-m MODULE`. PLAN is
+JSON: `parent` (process number), `lifeline` (descriptor or null), `confine` (null, or `folders`,
+`sockets`, `late`: see `sandbox.plan`).
 
-The current folder is never on the path, because a file there that is called `numpy.py` is not
-numpy; the user's site folder and PYTHONPATH are. It imports the standard library only and runs on
-Python 3.8, because it also starts children of other Pythons.
+The current folder is never on the path, because it may hold another `numpy.py`; the user's site
+folder and PYTHONPATH are. This file imports the standard library only and runs on Python 3.8,
+because it also starts children of other Pythons.
 """
+
+from __future__ import annotations
 
 import os
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 -- nothing is imported yet
-# Python has put this folder on the path, where a standard module's name could be ours.
+# Python has put this folder on the path, whose files could hide modules of the standard library.
 sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != HERE]
 
 import importlib.util  # noqa: E402
@@ -25,7 +27,7 @@ from types import ModuleType  # noqa: E402
 
 
 def load(name: str, path: str, folders: list[str] | None = None) -> ModuleType:
-    """A module from a file, under a name of our choice."""
+    """Load a module from a file, under a given name."""
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,20 +37,18 @@ def load(name: str, path: str, folders: list[str] | None = None) -> ModuleType:
 
 
 def main() -> None:
-    """Do as PLAN says, then run TARGET."""
+    """Follow PLAN, then run TARGET."""
     plan, target, arguments = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    # Scripts find it under this name, also where edgeq is not installed.
+    # Scripts find it under this name, also where edgeq is not installed; see `serving`, too.
     sandbox = load("edgeq.children.sandbox", os.path.join(HERE, "sandbox.py"))  # noqa: PTH118
     sandbox.end_with_parent(plan["parent"], plan["lifeline"])
-    if target == "--":
-        os.execvp(arguments[0], arguments)
     confine = plan["confine"]
     if confine is not None and confine["late"]:
         sandbox.plan(confine["folders"], sockets=confine["sockets"])
     elif confine is not None:
         sandbox.confine(confine["folders"], sockets=confine["sockets"])
     if target.startswith("edgeq."):
-        # The same edgeq as the parent's, wherever others are installed.
+        # The same edgeq as the parent's, even if another one is installed.
         edgeq = os.path.dirname(HERE)  # noqa: PTH120
         load("edgeq", os.path.join(edgeq, "__init__.py"), [edgeq])  # noqa: PTH118
         sys.argv = [target, *arguments]
@@ -57,6 +57,7 @@ def main() -> None:
         sys.argv = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     else:
+        load("edgeq.children.serving", os.path.join(HERE, "serving.py"))  # noqa: PTH118
         sys.argv = [target, *arguments]
         runpy.run_path(target, run_name="__main__")
 

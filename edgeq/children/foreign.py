@@ -1,32 +1,28 @@
-"""A confined child that opens somebody else's file, and what it and its parent say to each other.
+"""A confined child that opens a foreign file, and the messages between it and its parent.
 
 A message is one line of JSON, which is read as a value of given classes and of no other. A child
-that a file has taken over can tell lies, and that is all.
+that a file has taken over can send false values, and nothing else.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 
 from edgeq import errors
-from edgeq.children import launch
-from edgeq.errors import EdgeqError
+from edgeq.children.child import Child
+from edgeq.errors import EdgeqError, OutputError
 from edgeq.files import scratch
 
 _MOST_BYTES = 4 << 30  # of a line
-_LOG_TAIL_BYTES = 8192
+_FAREWELL_S = 5  # from the end of its messages to its own end
 _AGAIN = "Run it again; a file with which that happens twice is damaged, or made to do harm."
 
 
@@ -45,14 +41,14 @@ def failure(error: EdgeqError) -> Failed:
 
 
 class Channel:
-    """One side of the two."""
+    """One of the two ends."""
 
-    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO):
+    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]):
         self._incoming = incoming
         self._outgoing = outgoing
 
     def send(self, message: Any) -> None:
-        """Tell a value.
+        """Send a value.
 
         Raises:
             BrokenPipeError: the other side is gone.
@@ -65,8 +61,8 @@ class Channel:
 
         Raises:
             EOFError: the other side is gone.
-            ValueError: it told something else.
-            EdgeqError: it told of that.
+            ValueError: it has sent something else.
+            EdgeqError: it has sent that error.
         """
         line = self._incoming.readline(_MOST_BYTES)
         if not line:
@@ -96,7 +92,7 @@ class Reader(Channel):
     Args:
         module: of edgeq; its `main` uses `to_parent`.
         opens: the file or folder, for messages.
-        error: what to raise when the child dies or tells nonsense.
+        error: what to raise when the child dies or sends nonsense.
 
     Raises:
         EdgeqError: of that class, the child cannot be started.
@@ -106,45 +102,24 @@ class Reader(Channel):
         self._opens, self._kind = opens, error
         self._ends = ExitStack()
         try:
-            self._log = self._ends.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-            self._child: subprocess.Popen[bytes] = launch.start(
-                [module],
-                folders=[self._ends.enter_context(scratch.folder())],
-                late=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-            )
+            folders = [self._ends.enter_context(scratch.folder())]
+            self._child = Child([module], folders=folders, late=True, feed=True, output="pipe")
+        except OutputError as failed:
+            raise error(failed.message, hint=failed.hint) from failed
         except OSError as failed:
             self._ends.close()
             raise self._trouble(f"cannot be started: {failed.strerror or failed}") from failed
-        assert self._child.stdin is not None and self._child.stdout is not None
-        super().__init__(self._child.stdout, self._child.stdin)  # type: ignore[arg-type]
+        self._ends.callback(self._child.close)
+        super().__init__(self._child.stdout, self._child.stdin)
 
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end()
-        self._incoming.close()
-        with suppress(BrokenPipeError):
-            self._outgoing.close()
+    def __exit__(self, *_: object) -> None:
         self._ends.close()
 
-    def _end(self) -> int:
-        """Kill what is left; returns how it ended, which a kill afterwards does not change."""
-        if self._child.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGKILL)
-        return self._child.wait()
-
     def send(self, message: Any) -> None:
-        """See `Channel`.
+        """Send a value, as `Channel.send`.
 
         Raises:
             EdgeqError: of the class that was named, the child is gone.
@@ -155,11 +130,11 @@ class Reader(Channel):
             raise self._death() from error
 
     def receive(self, kind: Any) -> Any:
-        """See `Channel`.
+        """Wait for a value, as `Channel.receive`.
 
         Raises:
-            EdgeqError: what the child tells; or, of the class that was named, that it is gone or
-                tells something else.
+            EdgeqError: the one that the child has sent; or, of the class that was named, the child
+                is gone or sends something else.
         """
         try:
             return super().receive(kind)
@@ -170,15 +145,11 @@ class Reader(Channel):
 
     def nonsense(self, why: ValueError) -> EdgeqError:
         """The error for a message that makes no sense."""
-        return self._trouble("does not tell what it should", str(why))
+        return self._trouble("does not send what it should", str(why))
 
     def _death(self) -> EdgeqError:
-        code = self._end()
-        names = {item.value: item.name for item in signal.Signals}
-        how = f"was killed by {names.get(-code, -code)}" if code < 0 else f"ended with {code}"
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
-        return self._trouble(how, tail.decode("utf-8", "replace"))
+        self._child.end(_FAREWELL_S)
+        return self._trouble(self._child.ending, self._child.log())
 
     def _trouble(self, what: str, details: str | None = None) -> EdgeqError:
         message = f"The process that reads {self._opens} {what}."
@@ -190,9 +161,9 @@ class Reader(Channel):
 
 @contextmanager
 def to_parent() -> Iterator[Channel]:
-    """The parent, in the child; an `EdgeqError` in the block is told to it.
+    """The parent, in the child; an `EdgeqError` in the block is sent to it.
 
-    What libraries print goes to stderr.
+    Output of libraries goes to stderr.
     """
     with os.fdopen(os.dup(1), "wb") as outgoing:
         os.dup2(2, 1)

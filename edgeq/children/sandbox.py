@@ -1,10 +1,10 @@
 """The sandbox of a child process that opens a foreign file: it starts no program, opens no socket,
 and writes only into its own folders.
 
-Two parts of Linux hold it: Landlock (which files may be changed) and seccomp (which system calls
-may be made). Both need no root, are inherited by every thread and process that comes later, and
-cannot be left again. Where the kernel lacks a part, `missing` says so. Reading is not restricted:
-without a program and a socket, what was read leaves only through the files that edgeq reads back.
+Two parts of Linux enforce it: Landlock (which files may be changed) and seccomp (which system calls
+may be made). Neither needs root, every later thread and process inherits both, and a process cannot
+leave them. `missing` reports a part that the kernel lacks. Reading is not restricted: without a
+program and a socket, content of files leaves the process only in the files that edgeq reads back.
 
 The file imports the standard library only and runs on Python 3.8, because it also goes to boards
 and to the Pythons of PyTorch and ONNX. Sources: landlock(7), seccomp(2), prctl(2), and the system
@@ -25,8 +25,8 @@ from pathlib import Path
 
 # ---------------------------------------------------------------- system calls
 
-# What seccomp refuses, with its numbers on x86-64, on 64-bit ARM and RISC-V, and on 32-bit ARM;
-# None where a machine does not have the call.
+# System calls that seccomp refuses, with their numbers on x86-64, on 64-bit ARM and RISC-V, and on
+# 32-bit ARM; None where a machine does not have the call.
 _CALLS: dict[str, tuple[int | None, int | None, int | None]] = {
     # Programs.
     "execve": (59, 221, 11), "execveat": (322, 281, 387),
@@ -40,7 +40,7 @@ _CALLS: dict[str, tuple[int | None, int | None, int | None]] = {
     "process_vm_writev": (311, 271, 377), "pidfd_getfd": (438, 438, 438),
     "pidfd_send_signal": (424, 424, 424), "rt_sigqueueinfo": (129, 138, 178),
     "rt_tgsigqueueinfo": (297, 240, 363), "tkill": (200, 130, 238),
-    # Changes to files that Landlock does not look at.
+    # Changes to files that Landlock does not check.
     "chmod": (90, None, 15), "fchmod": (91, 52, 94), "fchmodat": (268, 53, 333),
     "fchmodat2": (452, 452, 452), "chown": (92, None, 182), "fchown": (93, 55, 95),
     "lchown": (94, None, 16), "fchownat": (260, 54, 325), "fchown32": (None, None, 207),
@@ -67,15 +67,15 @@ _CALLS: dict[str, tuple[int | None, int | None, int | None]] = {
     "sethostname": (170, 161, 74), "setdomainname": (171, 162, 121), "iopl": (172, None, None),
     "ioperm": (173, None, None), "open_by_handle_at": (304, 265, 371),
     "fanotify_init": (300, 262, 367),
-    # Looked at more closely, see `_program`.
+    # Refused for some arguments only, see `_program`.
     "kill": (62, 129, 37), "tgkill": (234, 131, 268), "socketpair": (53, 199, 288),
     "ioctl": (16, 29, 54), "seccomp": (317, 277, 383),
 }  # fmt: skip
 _NETWORK = frozenset({"socket", "connect", "bind", "listen", "accept", "accept4"})
 _ALLOWED = frozenset({"seccomp"})  # a further filter can only refuse more
-_OWN = ("kill", "tgkill")  # only for this very process, whose number is their first argument
+_OWN = ("kill", "tgkill")  # allowed for this process, whose number is their first argument
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: they type into the user's terminal
-_SOCK_STREAM = 1  # a pair of these is connected for good; datagrams could be sent elsewhere
+_SOCK_STREAM = 1  # a pair of these stays connected; datagrams could be sent elsewhere
 
 # Machine, bytes of a pointer: column of the table, and AUDIT_ARCH of <linux/audit.h>.
 _MACHINES = {
@@ -110,7 +110,11 @@ def _call(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> 
 
 
 def _prctl(option: int, value: int) -> None:
-    """As `_call`, for prctl."""
+    """One call of prctl.
+
+    Raises:
+        OSError: it failed.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)
     if libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero) != 0:
@@ -122,18 +126,18 @@ def _prctl(option: int, value: int) -> None:
 # Rights of <linux/landlock.h>.
 _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL_DEV = 1 << 0, 1 << 1, 1 << 14, 1 << 15
 _REMOVE, _MAKE_DIR, _MAKE_REG, _REFER = (1 << 4) | (1 << 5), 1 << 7, 1 << 8, 1 << 13
-# Not made in its own folders either: edgeq would follow a link, and wait at a pipe.
+# Refused in its own folders, too: edgeq would follow a link, and wait for a pipe.
 _MAKE_LINKS_AND_DEVICES = sum(1 << bit for bit in (6, 9, 10, 11, 12))
 _BIND_TCP_AND_CONNECT_TCP = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 _RULE_PATH_BENEATH = 1
-_VERSION = 1  # flag: tell the version
+_VERSION = 1  # flag: return the version
 _ALL_THREADS = 1 << 3  # flag, since version 8
 _OLDEST_LANDLOCK = 3  # before, files outside could be truncated (Linux 6.2)
 
 
 def _landlock_version() -> int:
-    """0 where there is none."""
+    """The version of Landlock, 0 without it."""
     try:
         return _call(_LANDLOCK_CREATE_RULESET, None, 0, _VERSION)
     except (OSError, AttributeError):
@@ -248,7 +252,7 @@ def _has_seccomp() -> bool:
 
 
 def missing() -> tuple[str, ...]:
-    """What this system does not offer, a phrase for each part; empty where the sandbox is whole."""
+    """The parts that this system lacks, a phrase for each; empty if the sandbox is whole."""
     if not sys.platform.startswith("linux"):
         return (f"{sys.platform} has neither Landlock nor seccomp",)
     found = []
@@ -266,17 +270,17 @@ def missing() -> tuple[str, ...]:
 
 
 def confine(folders: Sequence[str | os.PathLike[str]], *, sockets: bool = False) -> tuple[str, ...]:
-    """Confine this process for good, as far as the kernel can.
+    """Confine this process until its end, as far as the kernel can.
 
     Args:
-        folders: the only ones in which files may still be made, changed or removed.
-        sockets: leave them, for a child that is a server.
+        folders: the only ones in which files can still be made, changed or removed.
+        sockets: allow them, for a child that is a server.
 
     Returns:
-        What is missing, as `missing`, and threads that are older than this call and not confined.
+        The gaps: those of `missing`, and threads that are older than this call and not confined.
 
     Raises:
-        OSError: a folder is not there, or the kernel offers a part and refuses it.
+        OSError: a folder does not exist, or the kernel offers a part and refuses it.
     """
     gaps = list(missing())
     if not sys.platform.startswith("linux"):
@@ -299,15 +303,15 @@ _planned: tuple[tuple[str, ...], bool] | None = None
 
 
 def plan(folders: Sequence[str], *, sockets: bool = False) -> None:
-    """Leave `confine` to the child: frameworks are imported first, so that Python can keep their
-    compiled modules, and the foreign file is opened afterwards.
+    """Prepare `confine_as_planned`, which the child calls after it has imported frameworks, so that
+    Python can store their compiled modules, and before it opens the foreign file.
     """
     global _planned  # noqa: PLW0603 -- the process has one sandbox
     _planned = (tuple(folders), sockets)
 
 
 def confine_as_planned() -> tuple[str, ...]:
-    """`confine` as whoever started this process planned it; not twice, and not without a plan."""
+    """Confine this process as its parent has planned; does nothing without a plan, or twice."""
     global _planned
     if _planned is None:
         return ()
@@ -316,14 +320,14 @@ def confine_as_planned() -> tuple[str, ...]:
 
 
 def end_with_parent(parent: int, lifeline: int | None = None) -> None:
-    """Have this process end when whoever started it ends, however that ends.
+    """End this process when its parent ends, for any reason.
 
-    Linux does it (on the end of the thread that started this process). Elsewhere a thread waits
-    for the end of a pipe.
+    Linux does it (at the end of the thread that started this process). On other systems a thread
+    waits for the end of a pipe.
 
     Args:
-        parent: process number; where it is gone already, this process ends at once.
-        lifeline: descriptor of a pipe whose other end only the parent holds.
+        parent: process number; if it has ended, this process ends at once.
+        lifeline: descriptor of a pipe whose other end only the parent has.
     """
     if sys.platform.startswith("linux"):
         _prctl(_PR_SET_PDEATHSIG, _SIGKILL)

@@ -13,6 +13,7 @@ import click
 
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
@@ -90,8 +91,8 @@ run_options = _stack(
         show_default=True,
         metavar="DEVICE",
         callback=trusting,
-        help="Where to run: local, user@host, adb:SERIAL, emulated:arm64, a name of `edgeq "
-        "devices`. Several (repeated, or separated by commas) run at the same time.",
+        help=f"Where to run: {EXAMPLES}, a name of `edgeq devices`. Several (repeated, or "
+        "separated by commas) run at the same time.",
     ),
     trust_option,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),

@@ -20,8 +20,8 @@ from edgeq.comparison.operator_parity import OperatorDifference, Runner, Walk, r
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
-from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
@@ -160,8 +160,7 @@ def parity(
         except EdgeqError as error:
             row, apart = ParityRow(name, kernels, "failed", error=error.message), ()
         finally:
-            if isinstance(device, BoardDevice):
-                device.close()
+            device.close()
         rows.append(row)
         different.append(apart)
     count = len(next(iter(inputs.values())))

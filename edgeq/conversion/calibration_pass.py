@@ -1,4 +1,4 @@
-"""One pass of the float model over the samples: lint them, collect ranges, check the lowering."""
+"""Run the float model once over the samples: lint them, collect ranges, check the lowering."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def run_float(
     plan: SamplePlan,
     issues: list[Issue],
 ) -> tuple[FloatRun, FloatModel]:
-    """Every calibration sample is read, looked at and run once.
+    """Read, lint and run every calibration sample once.
 
     Args:
-        reader: None for a source that is a `.tflite` already.
-        issues: receives doubts about the samples.
+        reader: None for a source that is a `.tflite`.
+        issues: receives the linter's issues.
 
     Returns:
         The run, and the model with its measured deviation from the source.
 
     Raises:
-        DataError: a sample cannot be calibrated on.
-        LoweringError: the float `.tflite` is not the source model.
+        DataError: a sample cannot be used for calibration.
+        LoweringError: the float `.tflite` computes other values than the source model.
         QuantizationError: the interpreter refused the model or died.
     """
     observe = _what_to_observe(job, model)
@@ -52,7 +52,7 @@ def run_float(
     first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
     if not first and linter is not None:
         _judge(linter, (), issues)
-    # Not side by side with the float model: both would use all cores, and hinder each other.
+    # Not at the same time as the float model: both would use all cores and slow each other down.
     expected, hints = (None, ()) if reader is None else _ask_source(reader, model, first, linter)
     run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
     if linter is not None:
@@ -64,7 +64,7 @@ def run_float(
 
 
 def _what_to_observe(job: Job, model: FloatModel) -> str:
-    """How much the pass keeps of each tensor; histograms only for what will need them."""
+    """Return what the pass keeps of each tensor: histograms only if a later step needs them."""
     options = job.options
     is_elsewhere = options.engine == "litert" or why_stock(job, model) is not None
     if not job.scheme.needs_data or is_elsewhere:
@@ -78,7 +78,7 @@ def _what_to_observe(job: Job, model: FloatModel) -> str:
 
 
 def why_stock(job: Job, model: FloatModel) -> str | None:
-    """Why TensorFlow Lite's own calibrator has to do the work, None when edgeq's can."""
+    """Return why TensorFlow Lite's calibrator must be used, None if edgeq's can be."""
     if job.options.calibrator == "tflite":
         return "--calibrator tflite was given"
     return calibrate.why_stock(Path(model.file.path).read_bytes())
@@ -87,10 +87,10 @@ def why_stock(job: Job, model: FloatModel) -> str | None:
 def feed(
     job: Job, model: FloatModel, plan: SamplePlan, step: str, linter: lint.Linter | None = None
 ) -> Iterator[Inputs]:
-    """The samples for the float model; random ones where there are none.
+    """Yield the samples for the float model; random ones without a representative dataset.
 
     Args:
-        linter: looks at every sample; from the first broken one on, nothing is fed any more.
+        linter: reads every sample; after the first broken one, no sample is yielded.
     """
     if plan.samples is None:
         yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
@@ -108,7 +108,7 @@ def feed(
 def _ask_source(
     reader: Reader, model: FloatModel, first: Sequence[Inputs], linter: lint.Linter | None
 ) -> tuple[Arrays, tuple[lint.InputHints, ...]]:
-    """The source model's outputs for the check, and what it tells about the values it expects."""
+    """Return the source model's outputs, and its hints about the values that it expects."""
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     expected = reader.predict(inputs)
     if linter is None or len(model.inputs) != 1:
@@ -130,7 +130,7 @@ def _ask_source(
 
 
 def _judge(linter: lint.Linter, hints: Sequence[lint.InputHints], issues: list[Issue]) -> None:
-    """Keep the linter's doubts; an error among them stops the work.
+    """Add the linter's issues; raise the first error among them.
 
     Raises:
         DataError: the first error.

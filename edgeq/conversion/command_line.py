@@ -1,4 +1,4 @@
-"""The command that makes a conversion, to be printed and typed."""
+"""Write the command line of a conversion, for messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeq.values import ConvertOptions
 
-# What the flag of a field is called where it is not the field's own name.
+# Flags that are not named like their field.
 _FLAGS = {
     "input_shapes": "--input-shape",
     "trusted": "--unsafe-deserialization",
@@ -28,11 +28,11 @@ def convert_command(
     test_data: Any = None,
     preprocess: Sequence[str] = (),
 ) -> str:
-    """`edgeq convert` with these arguments, quoted for a shell; what is the default is left out.
+    """Return `edgeq convert` with these arguments, quoted for a shell, without defaults.
 
     Args:
-        model: path; what only Python can name is shown by the name of its type.
-        data: likewise.
+        model: a path, or a Python object, which is shown by the name of its type.
+        data: the same.
     """
     words = ["edgeq", "convert", _named(model)]
     for flag, given in (("--data", data), ("--test-data", test_data)):
@@ -43,32 +43,25 @@ def convert_command(
 
 
 def changed_flags(before: ConvertOptions, after: ConvertOptions) -> str:
-    """The flags that make other options of some, quoted for a shell."""
+    """Return the flags that turn `before` into `after`, quoted for a shell."""
     own = replace(
         after,
-        keep_float=_added(before.keep_float, after.keep_float),
-        int16=_added(before.int16, after.int16),
+        keep_float=tuple(item for item in after.keep_float if item not in before.keep_float),
+        int16=tuple(item for item in after.int16 if item not in before.int16),
     )
     return shlex.join(_words_of(own, replace(before, keep_float=(), int16=())))
 
 
-def _added(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
-    return tuple(item for item in after if item not in before)
-
-
 def _words_of(options: ConvertOptions, other: ConvertOptions) -> list[str]:
-    """What differs from others; a field that went back to None or () has no flag."""
+    """Return the flags of the fields that differ; a field set back to None or () has none."""
     words: list[str] = []
     for field in fields(ConvertOptions):
         value = getattr(options, field.name)
-        if value != getattr(other, field.name) and not _is_unset(value):
+        is_unset = value is None or value is False or value == ()
+        if value != getattr(other, field.name) and not is_unset:
             flag = _FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
             words += _flag_words(field.name, flag, value)
     return words
-
-
-def _is_unset(value: Any) -> bool:
-    return value is None or value is False or value == ()
 
 
 def _named(value: Any) -> str:

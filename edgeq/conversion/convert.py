@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.litert import engine_versions
 from edgeq.conversion.plan import CHECK_SAMPLES, choose_mix, require_budgets
 from edgeq.conversion.prepare import (
-    Prepared,
     open_outputs,
     open_reader,
     prepare,
@@ -22,16 +21,15 @@ from edgeq.conversion.prepare import (
 )
 from edgeq.conversion.proof import check_gates, measure_result, prove
 from edgeq.conversion.quantize import quantize_model
-from edgeq.conversion.selection import Made
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import check_statistic
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.schemes import Scheme, resolve
+from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage
@@ -43,11 +41,10 @@ from edgeq.values import (
     EFFORTS,
     Conversion,
     ConvertOptions,
-    FileRef,
-    Quality,
     TfliteModel,
     WayOut,
 )
+from edgeq.values.schemes import Scheme
 
 
 def convert_model(
@@ -83,20 +80,31 @@ def convert_model(
         target.write_bytes(finish_file(best.content, scheme, ready.preprocessing, options.layout))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
-        typed = partial(
-            convert_command, model, output, data=data, test_data=test_data, preprocess=preprocess
-        )
-        ways_out = _find_ways_out(ready, quality, options, typed)
+        ways_out: tuple[WayOut, ...] = ()
+        if quality is not None and is_lost(quality):
+            command = partial(
+                convert_command, model, output,
+                data=data, test_data=test_data, preprocess=preprocess,
+            )  # fmt: skip
+            ways_out = find_ways_out(Reconverter(ready, options, command, True), quality)
         if plan.samples is not None:
             issues += plan.samples.issues
-        file = storage.refer(target, str(output))
-        made = _describe(file, scheme, io, options, best)
         finished = Conversion(
             options=options,
             source=without_temporary_path(float_model),
             data=None if plan.samples is None else plan.samples.ref,
             test_data=None if plan.test is None else plan.test.ref,
-            model=made,
+            model=TfliteModel(
+                storage.refer(target, str(output)),
+                scheme.name,
+                io,
+                options.granularity,
+                best.ranges,
+                best.candidates,
+                best.corrections,
+                best.correction_samples,
+                best.histograms,
+            ),
             certificate=proof,
             quality=quality,
             validity=judge(issues),
@@ -123,12 +131,12 @@ def _resolve_options(
         ("calibrator", options.calibrator, CALIBRATORS),
     ):
         if value not in known:
-            raise UsageError(f"Unknown {name} {value!r}; known are {', '.join(known)}.")
+            raise UsageError(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
     for option, selectors in (("--keep-float", options.keep_float), ("--int16", options.int16)):
-        if selectors and (scheme.name != "int8" or options.calibrator == "tflite"):
+        if selectors and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(
-                f"{option} goes with --scheme int8 and edgeq's own calibrator only.",
-                hint=f"Leave out {option}, --scheme or --calibrator.",
+                f"{option} requires --scheme int8 and edgeq's own calibrator.",
+                hint=f"Remove {option}, --scheme or --calibrator.",
             )
     check_statistic(options.statistic)
     parse_corrections(options.corrections)
@@ -137,13 +145,13 @@ def _resolve_options(
         ("--corrections", options.corrections, "auto"),
     ):
         if value != unset and not scheme.needs_data:
-            raise UsageError(f"{option} {value} means nothing with --scheme {scheme.name}.")
+            raise UsageError(f"{option} {value} has no effect with --scheme {scheme.name}.")
     if options.samples is not None and options.samples < 1:
-        raise UsageError(f"--samples {options.samples} leaves nothing to calibrate on.")
+        raise UsageError(f"--samples must be 1 or more, not {options.samples}.")
     if scheme.needs_data and data is None:
         raise UsageError(
-            f"--scheme {scheme.name} calibrates on a representative dataset, and there is none.",
-            hint="Pass --data with some hundred real samples, or use --scheme dynamic.",
+            f"--scheme {scheme.name} needs a representative dataset; none was given.",
+            hint="Pass --data with a few hundred real samples, or use --scheme dynamic.",
         )
     require_budgets(options)
     for name, gate in (
@@ -155,33 +163,6 @@ def _resolve_options(
     return scheme, io
 
 
-def _find_ways_out(
-    ready: Prepared,
-    quality: Quality | None,
-    options: ConvertOptions,
-    command: Callable[[ConvertOptions], str],
-) -> tuple[WayOut, ...]:
-    if quality is None or not is_lost(quality):
-        return ()
-    return find_ways_out(Reconverter(ready, options, command, is_made_so=True), quality)
-
-
-def _describe(
-    file: FileRef, scheme: Scheme, io: str, options: ConvertOptions, best: Made
-) -> TfliteModel:
-    return TfliteModel(
-        file,
-        scheme.name,
-        io,
-        options.granularity,
-        best.ranges,
-        best.candidates,
-        best.corrections,
-        best.correction_samples,
-        best.histograms,
-    )
-
-
 def float_tflite(
     path: Path,
     folder: Path,
@@ -189,7 +170,7 @@ def float_tflite(
     verbose: bool = False,
     tensorflow: TensorFlowProcess | None = None,
 ) -> Path:
-    """A `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+    """Return a `.tflite` for any model file: itself, or its checked float lowering in `folder`.
 
     Args:
         tensorflow: see `convert_model`.

@@ -1,4 +1,4 @@
-"""What edgeq adds to a quantized flatbuffer before it is written."""
+"""Metadata that edgeq adds to a quantized flatbuffer: preprocessing, layout, oldest runtime."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import compact
 from edgeq.tflite.model_file import ModelFile, read_model
+from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
@@ -21,14 +22,14 @@ _LAYOUTS = ("source", "nhwc")
 def finish_file(
     content: bytes, scheme: Scheme, preprocessing: Sequence[str], layout: str = "source"
 ) -> bytes:
-    """Compact the file, and let preprocessing and layout travel in it, for eval and compare.
+    """Compact the file, and store preprocessing and layout in it for eval and compare.
 
     Args:
         preprocessing: `--preprocess` texts.
-        layout: as after `--layout`.
+        layout: the value of `--layout`.
     """
     tree = flatbuffer.parse(content, "the quantized model")
-    flatbuffer.compact(tree)
+    compact(tree)
     if scheme.oldest_runtime is not None:
         flatbuffer.require_runtime(tree, scheme.oldest_runtime)
     if preprocessing:
@@ -40,10 +41,10 @@ def finish_file(
 
 
 def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:
-    """The `--preprocess` texts that a converted file carries, none for files from elsewhere.
+    """Return the `--preprocess` texts stored in a converted file, () for other tools' files.
 
     Raises:
-        SourceError: it carries something else under that name.
+        SourceError: this metadata is not what edgeq writes.
     """
     model = read_model(model)
     raw = flatbuffer.metadata(model.tree, PREPROCESSING_KEY)
@@ -56,15 +57,15 @@ def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:
 
 
 def read_layout(path: Path) -> str:
-    """The `--layout` a file was converted with; "source" for files from elsewhere.
+    """Return the `--layout` stored in a converted file, "source" for other tools' files.
 
     Raises:
-        SourceError: it carries something else under that name.
+        SourceError: this metadata is not what edgeq writes.
     """
     raw = flatbuffer.metadata(flatbuffer.read(path), LAYOUT_KEY)
     layout = "source" if raw is None else raw.decode("utf-8", "replace")
     if layout not in _LAYOUTS:
-        raise _damaged(path, LAYOUT_KEY, f"{layout[:80]!r} is none of {', '.join(_LAYOUTS)}")
+        raise _damaged(path, LAYOUT_KEY, f"{layout[:80]!r} is not one of {', '.join(_LAYOUTS)}")
     return layout
 
 

@@ -1,10 +1,10 @@
-"""Ranges of inputs, chosen by what the outputs lose.
+"""Choose the ranges of inputs by the quality of the outputs.
 
-An INT8 model reads each input in 255 steps of one size. Where one feature reaches a hundred times
-as far as the others, such as the energy in front of cepstral coefficients, the steps are as large
-as the other features' values. Of all tensors the inputs are the only ones whose rounding can be
-looked at alone: the float model runs on rounded inputs, with narrower ranges in turn, and a range
-that cuts rare values off is taken where the outputs say that it pays.
+An INT8 model reads each input in 255 steps of one size. If one feature is a hundred times as large
+as the others, such as the energy before cepstral coefficients, the steps are as large as the other
+features' values. The rounding of an input can be measured alone: the float model runs on rounded
+inputs, with one narrower range after the other. A range that cuts off rare values is used if the
+outputs come closer to the float model's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, Ranges
 
 _FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
-_USED = 0.75  # share of the range that 99 % of the values fill; images have more
-_ENOUGH_DB = 40.0  # an input that costs less than this leaves nothing to win
+_USED = 0.75  # share of the range that 99 % of the values fill; images fill more
+_ENOUGH_DB = 40.0  # an input whose rounding costs less than this needs no other range
 _LEAST_GAIN_DB = 2.0
-_ALIKE_DB = 0.2  # of two ranges, the wider one unless the other is better by more
+_ALIKE_DB = 0.2  # the wider of two ranges is used unless the other is better by more
 
 Score = Callable[[Sequence[bytes]], list[float]]
 
@@ -41,7 +41,7 @@ def choose_input_limits(
     judges: Sequence[int],
     issues: list[Issue],
 ) -> dict[str, Limit]:
-    """Tensor name to a range narrower than its values', for inputs whose outputs gain by it.
+    """Return narrower ranges, by tensor name, for the inputs where they improve the outputs.
 
     Args:
         run: the float model's calibration pass.
@@ -55,7 +55,7 @@ def choose_input_limits(
             for statistic in ("minmax", "percentile:99")
         )
     except DataError:
-        return {}  # so few values that none is rare
+        return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
     for index in flatbuffer.indices(flatbuffer.read(Path(model.file.path)).subgraphs[0].inputs):
         if index not in ranges:
@@ -64,7 +64,7 @@ def choose_input_limits(
         whole = min(item.minimum, 0.0), max(item.maximum, 0.0)
         used = max(core[index].maximum, 0.0) - min(core[index].minimum, 0.0)
         if used >= _USED * (whole[1] - whole[0]):
-            continue  # nothing rare to cut off; or always zero
+            continue  # no rare values, or always zero
 
         def score(limits: Sequence[Limit], index: int = index) -> list[float]:
             made = [round_input(content, index, limit) for limit in limits]
@@ -80,9 +80,9 @@ def choose_input_limits(
 
 def _note(name: str, whole: Limit, limit: Limit, gain_db: float) -> Issue:
     message = (
-        f"input {name!r} reaches {whole[0]:.4g} to {whole[1]:.4g}, and its INT8 range ends at "
-        f"{limit[0]:.4g} and {limit[1]:.4g}: with finer steps the outputs lose {gain_db:.1f} dB "
-        "less to it; scaling each feature by itself loses less"
+        f"input {name!r} has values from {whole[0]:.4g} to {whole[1]:.4g}, and its INT8 range is "
+        f"{limit[0]:.4g} to {limit[1]:.4g}: the finer steps gain {gain_db:.1f} dB at the outputs; "
+        "scaling each feature separately would gain more"
     )
     return make_issue("convert.input_narrowed", message)
 
@@ -90,7 +90,7 @@ def _note(name: str, whole: Limit, limit: Limit, gain_db: float) -> Issue:
 def _search(
     whole: Limit, score: Callable[[Sequence[Limit]], list[float]]
 ) -> tuple[Limit, float, float]:
-    """The best range, one side after the other; and its SQNR in dB, that of the whole one first."""
+    """Return the best range, the SQNR in dB of the whole range, and that of the best one."""
     (before,) = score([whole])
     best, after = whole, before
     if before >= _ENOUGH_DB:
@@ -112,7 +112,7 @@ def _scaled(limit: Limit, side: int, factor: float) -> Limit:
 
 
 def cut_inputs(ranges: Ranges, limits: Mapping[str, Limit]) -> Ranges:
-    """Ranges with those of inputs cut; `choose_input_limits` says where."""
+    """Cut the ranges of inputs at the limits from `choose_input_limits`."""
     tensors = tuple(
         replace(
             item,

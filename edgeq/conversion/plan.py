@@ -1,4 +1,4 @@
-"""What a conversion will do: its job, and which samples serve for calibration and for proof."""
+"""Plan a conversion: its job, and which samples calibrate and which measure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq.converters.children.process import TensorFlowProcess
-from edgeq.converters.quantization.schemes import Scheme
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
-
-# A step's name, how many of how many; the total is None where nobody knows it.
+from edgeq.values.schemes import Scheme
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256
@@ -27,12 +25,12 @@ MAX_UNHELD = 32  # calibration samples to measure on when none are held out
 
 @dataclass(frozen=True)
 class Job:
-    """What every step of a conversion needs to know.
+    """The settings and resources that every step of a conversion needs.
 
     Attributes:
         io: dtype of inputs and outputs, resolved.
-        folder: working folder, gone afterwards.
-        process: None where nothing needs TensorFlow.
+        folder: working folder, removed at the end.
+        process: None if no step needs TensorFlow.
     """
 
     scheme: Scheme
@@ -72,33 +70,31 @@ class SamplePlan:
 
 
 def require_budgets(options: ConvertOptions) -> None:
-    """Refuse, before any work, budgets that nothing can be held to.
+    """Refuse budgets that are not numbers of 0 or more, before any work.
 
     Raises:
-        UsageError: one is negative, or no number.
+        UsageError: one is negative, infinite or not a number.
     """
     for name, gate in (
         ("--max-drop", options.max_drop_points),
         ("--min-sqnr", options.min_sqnr_db),
     ):
         if gate is not None and not 0 <= gate < math.inf:
-            raise UsageError(
-                f"{name} {gate:g} is no number to hold a result to.", hint="Give 0 or more."
-            )
+            raise UsageError(f"{name} must be 0 or more, not {gate:g}.")
 
 
 def _is_same_data(samples: Samples, test: Samples) -> bool:
     ours, theirs = samples.ref, test.ref
     if samples.is_function and test.is_function:
-        return ours.source == theirs.source  # digests are of the samples read so far
+        return ours.source == theirs.source  # the digests cover only the samples read so far
     return ours.sha256 == theirs.sha256
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
-    """The operators that `--keep-float` and `--int16` mean; none without them.
+    """Return the operators that `--keep-float` and `--int16` select.
 
     Raises:
-        UsageError: a selector means no operator, or two contradict each other.
+        UsageError: a selector matches no operator, or two contradict each other.
     """
     keep_float, int16 = job.options.keep_float, job.options.int16
     if not keep_float and not int16:
@@ -115,8 +111,8 @@ def plan_samples(
 ) -> SamplePlan:
     """Divide the data; the same options give the same division.
 
-    An explicit `samples` is taken at its word, up to every sample there is. Otherwise up to 256
-    calibrate, and at least a fifth is held out unless there is `test_data`.
+    `options.samples` is used as given, up to all samples. Without it, up to 256 samples calibrate,
+    and at least a fifth of them is held out unless there is `test_data`.
 
     Raises:
         DataError: the data cannot be read or does not fit the model.
@@ -131,13 +127,13 @@ def plan_samples(
     if options.samples is None and test is None:
         wanted = min(wanted, there - there // 5)
     elif options.samples is not None and wanted > there:
-        message = f"{wanted} calibration samples were asked for, {there} are there."
+        message = f"{wanted} calibration samples were requested, but there are only {there}."
         issues = (make_issue("convert.fewer_samples", message),)
     chosen = choose(samples, min(wanted, there), options.seed)
     if test is not None and _is_same_data(samples, test):
         message = (
-            f"--test-data is the same data as --data, of which {len(chosen)} samples calibrate: "
-            "the quality is flattered; leave --test-data out, and a part is held out."
+            f"--test-data is the same data as --data, and {len(chosen)} of its samples calibrate: "
+            "the measured quality is too good; remove --test-data to hold out a part of --data."
         )
         issues = (*issues, make_issue("convert.not_held_out", message))
     held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)

@@ -1,4 +1,4 @@
-"""What every search for a good file begins with: the model read, lowered and calibrated once."""
+"""Read, lower and calibrate a model once, before any quantized file is made."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
-from edgeq.converters.quantization.schemes import Scheme
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue
+from edgeq.values.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Prepared:
     """A calibrated float model.
 
     Attributes:
-        preprocessing: `--preprocess` texts, as the file carries them.
+        preprocessing: `--preprocess` texts to store in the file.
         run: the calibration pass.
-        issues: doubts so far; receives more.
+        issues: the issues so far; later steps add more.
     """
 
     job: Job
@@ -84,7 +84,7 @@ def prepare(
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
-    """Temporary paths of the `.tflite` and its record, which appear together or not at all."""
+    """Return temporary paths of the `.tflite` and its record; both are kept, or neither is."""
     record = output.with_name(output.name + ".json")
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
@@ -102,13 +102,12 @@ def _start_tensorflow(
     verbose: bool,
     started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
-    """Start TensorFlow for what needs it: reading frameworks' files, and TFLite's quantizer."""
+    """Start TensorFlow if a step needs it: reading Keras files, or TFLite's quantizer."""
     is_file = isinstance(model, (str, Path))
     kind = model_kinds.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before anything is started
-    needs_none = scheme.name in ("fp32", "fp16") or scheme.name.startswith("weight-only-")
-    if needs_none and kind in ("tflite", "python", *FRAMEWORKS):
+    if not scheme.needs_tensorflow and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
@@ -118,9 +117,9 @@ def _unfolded(model: FloatModel) -> list[Issue]:
     if not found:
         return []
     message = (
-        f"{len(found)} layers are followed by constants that belong into their weights, as from a "
-        f"batch normalization that was not folded ({found[0].split(';')[0]!r} first); they cost "
-        "time and accuracy"
+        f"{len(found)} layers are followed by a constant that should be part of their weights, "
+        f"such as a batch normalization that was not folded ({found[0].split(';')[0]!r} first); "
+        "they cost time and accuracy"
     )
     return [make_issue("convert.unfolded", message)]
 
@@ -132,10 +131,10 @@ def open_reader(
     options: ConvertOptions,
     verbose: bool,
 ) -> Reader | None:
-    """Who reads the source; None for a `.tflite`, which needs no reading.
+    """Open the reader for this kind of source; None for a `.tflite`.
 
     Raises:
-        UsageError: options that mean nothing for this kind of source.
+        UsageError: options that have no effect for this kind of source.
         MissingExtraError: the converter for it is not installed.
     """
     if not isinstance(model, (str, Path)):
@@ -155,14 +154,14 @@ def open_reader(
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
-    """The source as a record shows it: a lowered model's file is gone by then."""
+    """Return the source as a record shows it: the file of a lowered model is temporary."""
     if model.source_kind == "tflite":
         return model
     return replace(model, file=replace(model.file, path="(lowered float model)"))
 
 
 def versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
-    """Releases of what took part, sorted by name."""
+    """Return the versions of the libraries that took part, sorted by name."""
     own = {name: version(name) for name in ("edgeq", "ai-edge-litert", "numpy")}
     if process is not None:
         own.update(process.call("versions"))

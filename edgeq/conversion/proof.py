@@ -1,4 +1,4 @@
-"""Proof of a conversion: the file read back, run beside the float model, and held to its gates."""
+"""Prove a conversion: read the file, run it beside the float model, and check the budgets."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import CertificateError, DataError, GateError
 from edgeq.issues import make_issue
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
 def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issue]) -> Certificate:
-    """Read the file back; what is not as asked stops the work, unless the user allowed it.
+    """Certify the file; a difference from the options is an error, unless the user allowed it.
 
     Args:
-        mix: operators that were to be something else than the scheme's.
-        issues: receives what was allowed, and what is worth knowing.
+        mix: operators with another precision than the scheme's.
+        issues: receives the differences that were allowed, and notes.
 
     Raises:
-        CertificateError: with the list of reasons.
+        CertificateError: lists the differences.
     """
     proof = certificate.judge(
         certificate.certify(target),
@@ -43,7 +44,7 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
     issues += [make_issue("convert.not_as_asked", problem) for problem in proof.problems]
     computed = {op.precision for op in proof.operators}
     if mix.keep_float and not computed & {"int8", "int16x8"}:
-        message = f"--keep-float means all {len(mix.keep_float)} operators: nothing is quantized."
+        message = f"--keep-float selects all {len(mix.keep_float)} operators: nothing is quantized."
         issues.append(make_issue("convert.all_float", message))
     for spec in proof.inputs:
         if spec.dtype not in {job.io, "float32"}:
@@ -59,13 +60,13 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
 def measure_result(
     job: Job, model: FloatModel, plan: SamplePlan, target: Path, issues: list[Issue]
 ) -> Quality | None:
-    """Float and quantized file on samples that calibration did not see.
+    """Compare the float and the quantized file on samples that did not calibrate.
 
     Args:
-        issues: receives what is doubtful about the labels and about the quality.
+        issues: receives the issues of the labels and of the quality.
 
     Raises:
-        DataError: the labels of `--test-data` cannot be tied to classes.
+        DataError: the labels of `--test-data` cannot be matched to classes.
         DeviceError: a file cannot be run.
     """
     job.on_progress("compare with float", 0, None)
@@ -74,11 +75,11 @@ def measure_result(
     if plan.samples is None and plan.test is None:
         drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
-        return None  # random inputs prove that it runs; they say nothing about its quality
+        return None  # random inputs prove that it runs, but cannot measure its quality
     used, indices = plan.test, plan.tested
     if used is None:
         used = plan.samples
-        # Calibration samples flatter the result: a few show whether it works at all.
+        # On calibration samples the quality is too good: a few show only whether it works.
         indices = plan.held_out or plan.chosen[:MAX_UNHELD]
     assert used is not None
     reason = unclear_names(used.class_names, model.outputs)
@@ -96,7 +97,7 @@ def measure_result(
 
 
 def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
-    """What a user must not overlook, with a gate of so many points or without one."""
+    """Return the warnings about the quality; `budget` is the value of `--max-drop`, in points."""
     found = []
     if (unproven := unproven_budget(quality, budget)) is not None:
         found.append(make_issue("convert.few_samples", unproven))
@@ -104,9 +105,7 @@ def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
         found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
     verdict, reasons = judge_comparison(quality, None)
     if verdict == "no":
-        lost = (
-            f"The result lost much: {reasons[0]}; `edgeq compare` on more samples tells how much."
-        )
+        lost = f"The quality is low: {reasons[0]}; `edgeq compare` on more samples measures it."
         found.append(make_issue("convert.low_quality", lost))
     return found
 
@@ -117,7 +116,7 @@ def _judged_on(finished: Conversion) -> str:
 
 
 def _way_out(finished: Conversion, least_db: float) -> str | None:
-    """What to type instead, where a conversion that was tried keeps what this one lost."""
+    """Return the command of a tried conversion that meets the budget, if there is one."""
     for way in finished.ways_out:
         if way.keeps and way.sqnr_db is not None and way.sqnr_db >= least_db:
             return f"Tried on this model, it keeps everything: {way.command}"
@@ -125,7 +124,7 @@ def _way_out(finished: Conversion, least_db: float) -> str | None:
 
 
 def check_gates(finished: Conversion) -> None:
-    """Hold the measured quality to the user's budgets.
+    """Check the measured quality against the user's budgets.
 
     Raises:
         GateError: a budget is missed.
@@ -136,7 +135,7 @@ def check_gates(finished: Conversion) -> None:
         found = worst_sqnr_db(quality)
         if found < options.min_sqnr_db:
             raise GateError(
-                f"SQNR is {found:.1f} dB, below the {options.min_sqnr_db:g} dB asked for; "
+                f"SQNR is {found:.1f} dB, below the required {options.min_sqnr_db:g} dB; "
                 "nothing was written.",
                 hint=_way_out(finished, options.min_sqnr_db),
             )
@@ -151,6 +150,6 @@ def check_gates(finished: Conversion) -> None:
         if drop.value > options.max_drop_points:
             raise GateError(
                 f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
-                f"{drop.high:.2f}), more than the {options.max_drop_points:g} asked for; "
+                f"{drop.high:.2f}), more than the allowed {options.max_drop_points:g}; "
                 "nothing was written."
             )

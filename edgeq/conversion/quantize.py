@@ -1,11 +1,11 @@
-"""The quantized model of a prepared float model, by the engine and calibrator asked for."""
+"""Quantize a prepared float model with the chosen engine and calibrator."""
 
 from __future__ import annotations
 
 from edgeq.conversion.calibration_pass import feed, why_stock
 from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
-from edgeq.conversion.selection import Made, quantize_best
+from edgeq.conversion.selection import Quantized, quantize_best
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
@@ -16,25 +16,25 @@ from edgeq.values import FloatModel, Issue, Ranges
 
 def quantize_model(
     job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, issues: list[Issue]
-) -> Made:
-    """Quantize as the job's options say.
+) -> Quantized:
+    """Quantize with the job's options.
 
     Args:
         run: the calibration pass over the float model.
-        issues: receives what is worth knowing about it.
+        issues: receives notes.
 
     Raises:
-        UsageError: an option needs edgeq's own calibrator, which cannot be used on this model.
+        UsageError: an option needs edgeq's own calibrator, which does not support this model.
         QuantizationError: the quantizer or a correction failed.
     """
     job.on_progress("quantize", 0, None)
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
     if learned_ranges.is_learned(job.scheme, model):
-        return Made(*learned_ranges.quantize_learned(model, *shape))
+        return Quantized(*learned_ranges.quantize_learned(model, *shape))
     if job.options.engine == "litert":
         return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
-        return Made(quantize.quantize(model, None, *shape))
+        return Quantized(quantize.quantize(model, None, *shape))
     reason = why_stock(job, model)
     if reason is None:
         return quantize_best(job, model, plan, run, issues)
@@ -46,10 +46,10 @@ def quantize_model(
     ):
         if is_given:
             raise UsageError(
-                f"{name} needs edgeq's own calibrator, which cannot be used here: {reason}.",
-                hint=f"Leave out {name}, or what stands in its way.",
+                f"{name} needs edgeq's own calibrator, which cannot be used: {reason}.",
+                hint=f"Remove {name}: this model needs the stock calibrator.",
             )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
     content = quantize.quantize_with_stock(model, fed, *shape)
-    return Made(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))
+    return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

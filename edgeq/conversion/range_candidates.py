@@ -1,4 +1,4 @@
-"""The ways to quantize a model that are worth trying: sets of ranges, equalized or not."""
+"""Make candidate files that differ in their ranges, from the plain and the equalized model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
-from edgeq.converters.calibration.zero_ranges import mend_ranges
+from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization import quantize
 from edgeq.errors import DataError
@@ -24,27 +24,28 @@ from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
 
-# What "auto" tries; the others are there for those who ask.
+# The statistics that "auto" tries; the others are used on request only.
 _TRIED = ("minmax", "mse", "percentile:99.99", "percentile:99.999")
 _TRIED_LARGE = _TRIED[:2]
 
-_JUDGES = 2  # every second calibration sample judges
+_JUDGES = 2  # every second calibration sample scores the candidates
 _MOST_JUDGES = 128
 _MOST_JUDGES_LARGE = 32
 
-FEWEST = 8  # calibration samples that a choice can rest on
+FEWEST = 8  # calibration samples that a choice needs
 
-# A model with more activations is large: less is tried on it, so that `--effort balanced` stays
-# faster than the stock converter, and `best` within twice its time (benchmarks/convert.py).
+# A model with more bytes of activations is large: fewer candidates are tried, so that `--effort
+# balanced` stays faster than the stock converter, and `best` takes at most twice its time
+# (benchmarks/convert.py).
 LARGE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A float model with ranges, and the file made of them.
+class RangeCandidate:
+    """A float model with ranges, and the file made from them.
 
     Attributes:
-        correction_samples: that its layers were corrected on; 0 when they were not.
+        correction_samples: samples that corrected its layers; 0 without corrections.
     """
 
     model: FloatModel
@@ -61,7 +62,7 @@ class Variant:
 
 
 def choose_judges(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[int, ...]:
-    """Every second calibration sample: they judge, and the others correct."""
+    """Return every second calibration sample: they score the files, the others correct them."""
     most = _MOST_JUDGES_LARGE if is_large(job, model) else _MOST_JUDGES
     return plan.chosen[_JUDGES - 1 :: _JUDGES][:most] or plan.chosen
 
@@ -69,14 +70,14 @@ def choose_judges(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[int, .
 def choose_corrections(
     job: Job, model: FloatModel, plan: SamplePlan, issues: list[Issue]
 ) -> tuple[str, ...]:
-    """Corrections to make: those asked for; none by default with `--effort fast`."""
+    """Return the corrections to make: the requested ones; none by default with `--effort fast`."""
     asked = job.options.corrections
     if asked == "auto" and job.options.effort == "fast":
         return ()
     names = parse_corrections(asked)
     reason = None
     if len(plan.chosen) < FEWEST:
-        reason = f"{len(plan.chosen)} samples are too few to tell whether they help"
+        reason = f"{len(plan.chosen)} samples are too few to measure whether they help"
     elif any(-1 in spec.shape for spec in model.inputs):
         reason = "its shape is dynamic"
     if names and reason is not None:
@@ -86,27 +87,27 @@ def choose_corrections(
 
 
 def choose_statistics(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[str, ...]:
-    """Statistics to try; clipping a 16-bit range gains nothing."""
+    """Return the statistics to try; clipping a 16-bit range gains nothing."""
     asked = job.options.statistic
     if asked != "auto":
         return (asked,)
     is_fast = job.options.effort == "fast" or len(plan.chosen) < FEWEST
-    if is_fast or job.scheme.name != "int8":
+    if is_fast or job.scheme.activations != "int8":
         return _TRIED[:1]
     return _TRIED_LARGE if is_large(job, model) else _TRIED
 
 
 def is_large(job: Job, model: FloatModel) -> bool:
-    """Whether so much is computed that less has to be tried; never with `--effort best`."""
+    """Return whether fewer candidates are tried for a large model; never with `--effort best`."""
     return job.options.effort != "best" and activation_bytes(model) > LARGE_BYTES
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibratedModel:
     """A float model and its calibration pass.
 
     Attributes:
-        input_limits: tensor name to where its range ends, see `input_ranges`.
+        input_limits: tensor name to the limits of its range (see `input_ranges`).
     """
 
     model: FloatModel
@@ -122,16 +123,16 @@ def calibrated_models(
     run: FloatRun,
     names: Sequence[str],
     issues: list[Issue],
-) -> tuple[Calibrated, ...]:
-    """The float model, and if asked for and possible the one with equalized channels.
+) -> tuple[CalibratedModel, ...]:
+    """Return the float model and, if requested and possible, the one with equalized channels.
 
     Args:
-        issues: receives what is worth knowing about their inputs.
+        issues: receives notes about their inputs.
     """
     limits: Mapping[str, Limit] = {}
     if len(choose_statistics(job, model, plan)) > 1:
         limits = choose_input_limits(job, model, plan, run, choose_judges(job, model, plan), issues)
-    plain = Calibrated(model, run, False, limits)
+    plain = CalibratedModel(model, run, False, limits)
     if "equalize" not in names:
         return (plain,)
     content = Path(model.file.path).read_bytes()
@@ -143,26 +144,26 @@ def calibrated_models(
     other = replace(model, file=storage.refer(path))
     fed = feed(job, other, plan, "calibrate equalized")
     again = calibrate.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
-    return plain, Calibrated(other, again, True, limits)
+    return plain, CalibratedModel(other, again, True, limits)
 
 
-def make_variants(
+def make_candidates(
     job: Job,
-    models: Sequence[Calibrated],
+    models: Sequence[CalibratedModel],
     statistics: Sequence[str],
     names: Sequence[str],
     issues: list[Issue],
-) -> list[Variant]:
-    """One file per set of ranges that differs from those before it."""
+) -> list[RangeCandidate]:
+    """Make one file for each distinct set of ranges."""
     return [
-        Variant(item.model, ranges, item.is_equalized, _quantize(job, item.model, ranges))
+        RangeCandidate(item.model, ranges, item.is_equalized, _quantize(job, item.model, ranges))
         for item in models
         for ranges in _range_sets(item, statistics, names, issues)
     ]
 
 
 def _range_sets(
-    item: Calibrated, statistics: Sequence[str], names: Sequence[str], issues: list[Issue]
+    item: CalibratedModel, statistics: Sequence[str], names: Sequence[str], issues: list[Issue]
 ) -> list[Ranges]:
     content, seen = Path(item.model.file.path).read_bytes(), item.run.statistics
     found: dict[str, Ranges] = {}
@@ -170,14 +171,14 @@ def _range_sets(
         chosen = _choose_ranges(seen, statistic, is_asked=len(statistics) == 1)
         if chosen is None:
             continue
-        ranges, mended = mend_ranges(content, chosen)
+        ranges, estimated = estimate_ranges(content, chosen)
         found.setdefault(ranges.sha256, ranges)
-        if mended and statistic == statistics[0] and not item.is_equalized:
+        if estimated and statistic == statistics[0] and not item.is_equalized:
             issues.append(
                 make_issue(
                     "convert.constant_tensors",
-                    f"{len(mended)} tensors stayed at zero over all samples ({mended[0]} first); "
-                    "their range is an estimate from their operands",
+                    f"{len(estimated)} tensors stayed at zero over all samples "
+                    f"({estimated[0]} first); their range is an estimate from their operands",
                 )
             )
     sets = list(found.values())
@@ -189,7 +190,7 @@ def _range_sets(
 
 
 def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Ranges | None:
-    """Ranges; None for a percentile that nobody asked for and that needs more samples."""
+    """Return ranges, or None for an optional percentile that needs more samples."""
     try:
         return choose_ranges(seen, statistic)
     except DataError:
@@ -205,7 +206,7 @@ def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
 
 
 def activation_bytes(model: FloatModel) -> int:
-    """Bytes of all float activations of one inference, and of the INT8 ones beside them."""
+    """Return the bytes of all float and INT8 activations of one inference."""
     tree = flatbuffer.parse(Path(model.file.path).read_bytes(), "the float model")
     sizes = [
         math.prod(flatbuffer.indices(tensor.shape))

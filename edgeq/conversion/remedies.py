@@ -1,9 +1,9 @@
-"""Conversions that may keep what another one lost: which operators to spare, from the cheapest on.
+"""Propose other options for a conversion that lost a part of its outputs, the cheapest first.
 
-An output is lost where values of unlike range share one step, or where a range lies far from zero.
-Both arise at the ends of a model: in what joins, scales and shifts its results, or its inputs. So
-the operators there are left in float, more of them step by step, before the whole model is given
-more bits.
+An output is lost if values of different ranges share one step, or if a range is far from zero. Both
+happen at the ends of a model: in the operators that join, scale and shift its outputs or its
+inputs. So the operators there are kept in float, more of them step by step, before the whole model
+gets more bits.
 """
 
 from __future__ import annotations
@@ -15,29 +15,23 @@ from typing import Any
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
+from edgeq.values.schemes import SCHEMES
 
-_LAYOUT = frozenset(
-    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PACK", "SPLIT", "SPLIT_V",
-     "UNPACK", "SLICE", "STRIDED_SLICE", "GATHER"}
-)  # fmt: skip
-_SCALING = _LAYOUT | {"ADD", "SUB", "MUL", "DIV"}
-# Operators that do the work of a layer with weights, or of attention.
-_WORKING = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
-     "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE"}
-)  # fmt: skip
+_LAYOUT, _WORK = having("layout"), having("work")
+_SCALING = _LAYOUT | having("arithmetic")
 _STOPS = ("layout", "scaling", "work", "after work")
-# A command that names more operators than this is not one to type.
+# A command with more operator names than this is too long to type.
 _MOST_NAMED = 24
 
 
 def selector(name: str, names: Sequence[str]) -> str:
-    """A `--int16` or `--keep-float` selector that means the operator of this name alone.
+    """Return a `--int16` or `--keep-float` selector that matches only the named operator.
 
     Args:
-        names: of all operators. Names may be long lists of what was fused; their beginning is
-            enough where no other operator has it.
+        names: names of all operators. A name may be a long list of fused operators; its first part
+            is enough if no other operator has it.
     """
     short = f"^{re.escape(name.split(';', maxsplit=1)[0])}(;|$)"
     if sum(re.search(short, other) is not None for other in names) == 1:
@@ -48,12 +42,12 @@ def selector(name: str, names: Sequence[str]) -> str:
 def propose(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
-    """Options for the same conversion that may lose less, each set once, the cheapest first.
+    """Yield options that may lose less, each set once, the cheapest first.
 
     Args:
         content: the float flatbuffer.
-        lost: names of the outputs that lost something.
-        options: of the conversion that did.
+        lost: names of the outputs with a lost part.
+        options: options of the conversion that lost it.
     """
     seen = {options}
     for found in (*_spare(content, lost, options), *_with_more_bits(options)):
@@ -66,7 +60,7 @@ def _spare(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
     is_own = options.engine == "edgeq" and options.calibrator == "edgeq"
-    if options.scheme != "int8" or not is_own:
+    if SCHEMES[options.scheme].activations != "int8" or not is_own:
         return
     tree = flatbuffer.parse(content, "the float model")
     graph = _Graph(tree)
@@ -84,17 +78,16 @@ def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
         options, io=None, keep_float=(), int16=(), engine="edgeq", calibrator="edgeq",
         granularity="channel",
     )  # fmt: skip
-    if options.scheme == "int8":
-        yield replace(whole, scheme="int16x8")
-        yield replace(whole, scheme="int16x8", io="float32")
     plain = replace(whole, statistic="auto", corrections="auto")
-    if options.scheme in ("int8", "int16x8"):
-        yield replace(plain, scheme="dynamic")
-    yield replace(plain, scheme="fp16")
+    for scheme in (SCHEMES[name] for name in SCHEMES[options.scheme].more_bits):
+        other = replace(whole if scheme.needs_data else plain, scheme=scheme.name)
+        yield other
+        if scheme.io[0] != "float32":
+            yield replace(other, io="float32")
 
 
 class _Graph:
-    """Operators by number, and who makes and reads what."""
+    """Operators by number, with the makers and readers of each tensor."""
 
     def __init__(self, tree: Any):
         self._tree = tree
@@ -115,11 +108,11 @@ class _Graph:
                 self._readers.setdefault(read, []).append(number)
 
     def names_of(self, chosen: Collection[int]) -> list[str]:
-        """In execution order."""
+        """Return the names in execution order."""
         return [self.names[number] for number in sorted(chosen)]
 
     def before_outputs(self, lost: Collection[str], stop: str) -> frozenset[int]:
-        """Operators from the outputs back: while they lay out or scale, to the work, or with it."""
+        """Return the operators before the lost outputs, back to `stop`."""
         _, outputs = flatbuffer.interface(self._tree)
         ends = zip(outputs, indices(self._graph.outputs), strict=True)
         start = [index for spec, index in ends if spec.name in lost]
@@ -127,7 +120,7 @@ class _Graph:
         return self._walk(made, stop, self._sources)
 
     def behind_inputs(self, stop: str) -> frozenset[int]:
-        """Operators from the inputs on: up to the work, or with it."""
+        """Return the operators behind the inputs, up to `stop`."""
         start = [
             number
             for index in indices(self._graph.inputs)
@@ -144,7 +137,7 @@ class _Graph:
             is_beyond = {
                 "layout": kind not in _LAYOUT,
                 "scaling": kind not in _SCALING,
-            }.get(stop, kind in _WORKING)
+            }.get(stop, kind in _WORK)
             if number in found or (is_beyond and stop != "after work"):
                 continue
             found.add(number)

@@ -1,4 +1,4 @@
-"""How near the outputs of quantized files come to the float model's, on calibration samples."""
+"""Score quantized files: their outputs against the float model's, on calibration samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.logits import seen_limits, unsquash
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import FloatModel
 
 

@@ -1,4 +1,4 @@
-"""Ways out of a loss, each tried on the model at hand before it is advised."""
+"""Find another conversion that loses nothing, by trying each on the user's model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from edgeq.files import storage
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, DataRef, Quality, TfliteModel, WayOut
 
-# Samples of a large test set that are enough to see whether something is lost.
+# Samples of a large test set that show whether a part is lost.
 _MOST_TESTED = 256
 
 
 def is_lost(quality: Quality) -> bool:
-    """Whether a part of the outputs is lost, or all of them are and no labels excuse it."""
+    """Return whether a part of the outputs is lost, or all of them without labels to judge by."""
     if find_lost(quality):
         return True
     return quality.drop_points is None and judge_comparison(quality, None)[0] == "no"
@@ -40,13 +40,13 @@ def is_lost(quality: Quality) -> bool:
 
 @dataclass(frozen=True)
 class Reconverter:
-    """A calibrated model that is converted in other ways, and measured on the same samples.
+    """Converts a calibrated model with other options, and measures it on the same samples.
 
     Attributes:
-        ready: the model.
-        options: that the candidate was made with; the defaults where nothing tells.
-        command: what to type for options.
-        is_made_so: whether the candidate was made with them.
+        ready: the calibrated model.
+        options: the candidate's options; the defaults if no record states them.
+        command: returns the command line for some options.
+        is_made_so: whether the candidate was made with these options.
     """
 
     ready: Prepared
@@ -60,7 +60,7 @@ class Reconverter:
         return Path(self.ready.model.file.path).read_bytes()
 
     def convert(self, options: ConvertOptions) -> Quality | None:
-        """How good the file is that these options make; None where none can be made of them."""
+        """Convert with these options and measure the file; None if the conversion fails."""
         ready = self.ready
         scheme, io = resolve(options.scheme, options.io, options.granularity)
         job = replace(ready.job, scheme=scheme, io=io, options=options)
@@ -72,11 +72,11 @@ class Reconverter:
             )
             prove(job, target, ready.model, choose_mix(job, ready.model), [])
         except (QuantizationError, CertificateError, UsageError):
-            return None  # a kernel that is not there, an operator that stays float: no way out
+            return None  # a missing kernel, or an operator that stays float
         return measure_result(job, ready.model, ready.plan, target, [])
 
     def try_out(self, options: ConvertOptions) -> WayOut:
-        """What a whole conversion gives; only one that loses nothing when made fast is made so."""
+        """Convert with `--effort fast`, and with the full effort only if nothing is lost."""
         quality = self.convert(replace(options, effort="fast"))
         if quality is not None and not is_lost(quality) and options.effort != "fast":
             quality = self.convert(options)
@@ -89,10 +89,10 @@ def find_ways_out(reconverter: Reconverter, quality: Quality) -> tuple[WayOut, .
     """Try other conversions until one keeps what was lost.
 
     Args:
-        quality: of the file that lost something.
+        quality: quality of the file with a lost part.
 
     Returns:
-        Those tried, in order; only the last one may keep everything.
+        The conversions that were tried, in order; only the last one may keep everything.
     """
     tried: list[WayOut] = []
     options = reconverter.options
@@ -107,7 +107,7 @@ def find_ways_out(reconverter: Reconverter, quality: Quality) -> tuple[WayOut, .
 
 
 def lost_outputs(quality: Quality) -> frozenset[str]:
-    """Names of the outputs with a lost part or column."""
+    """Return the names of the outputs with a lost part or column."""
     return frozenset(
         output.name
         for output in quality.outputs
@@ -116,11 +116,11 @@ def lost_outputs(quality: Quality) -> frozenset[str]:
     )
 
 
-# ---------------------------------------------------------------- for a file that is there already
+# ---------------------------------------------------------------- for an existing file
 
 
 class _Made(msgspec.Struct):
-    """What the record beside a file tells of its conversion; the rest of it is not looked at."""
+    """The fields of a conversion's record that are read here."""
 
     kind: str
     options: ConvertOptions
@@ -140,12 +140,12 @@ def open_reconverter(
 ) -> Iterator[Reconverter]:
     """Prepare the baseline to be converted in other ways.
 
-    The calibration data is that of the record beside the candidate; where there is none, or the
-    data is gone, it is what the two are held against each other on, a part of it kept to measure.
+    The calibration data is that of the record beside the candidate. Without a record, or if that
+    data no longer exists, a part of `data` calibrates and the rest measures.
 
     Args:
-        preprocess: `--preprocess` texts that both were fed with.
-        most: samples of `data` to measure on.
+        preprocess: `--preprocess` texts of both models.
+        most: the highest number of samples of `data` to measure on.
 
     Raises:
         EdgeqError: the baseline cannot be converted at all.
@@ -155,7 +155,7 @@ def open_reconverter(
     used, test = data, None
     if made is not None and made.data is not None and Path(made.data.source).exists():
         used, test = made.data.source, data
-    # What the calibration pass keeps has to do for every statistic and correction tried later.
+    # The calibration pass must keep enough for every statistic and correction tried later.
     most_asked = replace(options, effort="balanced", statistic="auto", corrections="auto")
     with ExitStack() as stack:
         ready = prepare(
@@ -171,7 +171,7 @@ def open_reconverter(
 
 
 def _read_record(candidate: Path) -> _Made | None:
-    """None where no conversion of this very file is recorded beside it."""
+    """Return the record beside the file, or None if it does not describe this file."""
     path = candidate.with_name(candidate.name + ".json")
     try:
         made = msgspec.json.decode(path.read_bytes(), type=_Made)
@@ -182,7 +182,7 @@ def _read_record(candidate: Path) -> _Made | None:
 
 
 def _plain(options: ConvertOptions) -> ConvertOptions:
-    """Without what would run code here, or look elsewhere: the record may be anybody's."""
+    """Remove the options that would run code or read other files: the record is not trusted."""
     return replace(
         options, trusted=False, custom_objects=(), torch_python=None, onnx_python=None,
         min_sqnr_db=None, max_drop_points=None,

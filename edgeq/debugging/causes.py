@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
 
 Figures = Mapping[str, Any]
@@ -20,8 +21,7 @@ _OUTLIER = 8.0
 _SATURATED = 0.005
 _SHIFTED = 0.5  # of the squared error is a constant that a bias can take away
 _GOOD_DB = 40.0  # of its own: as good as eight bits get
-_CURVED = ("SOFTMAX", "LOGISTIC", "TANH", "HARD_SWISH", "GELU", "EXP", "ELU")
-_NORMALIZING = ("SQUARED_DIFFERENCE", "RSQRT", "MEAN", "SUM", "DIV", "SQRT")
+_CURVED, _JOINS, _NORMALIZES, _SUMS = map(having, ("curved", "joins", "normalizes", "sum"))
 
 _ADDED = ("keep_float", "int16")
 
@@ -75,12 +75,12 @@ _RULES = (
         _always({"scheme": "fp16"}),
     ),
     _Rule(
-        lambda f: f["operator"] == "CONCATENATION" and f["operand_ratio"] > _WIDE / 2,
+        lambda f: f["operator"] in _JOINS and f["operand_ratio"] > _WIDE / 2,
         "it joins operands whose ranges differ {operand_ratio:.0f}-fold under one scale",
         _more_bits,
     ),
     _Rule(
-        lambda f: f["operator"] in ("ADD", "SUB") and f["operand_ratio"] > _WIDE,
+        lambda f: f["operator"] in _SUMS and f["operand_ratio"] > _WIDE,
         "its operands' ranges differ {operand_ratio:.0f}-fold",
         _more_bits,
     ),
@@ -114,7 +114,7 @@ _RULES = (
         _more_bits,
     ),
     _Rule(
-        lambda f: f["operator"] in _NORMALIZING,
+        lambda f: f["operator"] in _NORMALIZES,
         "{operator} is part of a normalization, whose small differences and large quotients "
         "need more than eight bits",
         _float,

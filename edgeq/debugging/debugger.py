@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
-from edgeq.children import launch
+from edgeq.children.child import Child
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.remedies import selector
@@ -26,7 +24,7 @@ from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
 from edgeq.debugging.trying import Culprit
 from edgeq.debugging.trying import try_remedies as try_remedies_of
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
@@ -190,31 +188,17 @@ def _write_job(
 
 def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
-    log = folder / "debug.log"
-    with log.open("wb") as errors:
-        child = launch.start(
-            ["edgeq.debugging.worker"],
-            folders=[folder],
-            late=True,
-            stdin=subprocess.PIPE,
-            stdout=errors,
-            stderr=errors,
-        )
-    try:
-        child.communicate(json.dumps(job).encode() + b"\n")
-    finally:
-        child.kill()
-        child.wait()
-    if child.returncode == 0:
-        return dict(json.loads(Path(job["result"]).read_text()))
-    text = log.read_text("utf-8", "replace").strip()
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        raise DataError(f"The runtime was killed by {name} in one of the layers.", details=text)
-    last = text.splitlines()[-1] if text else f"it ended with status {child.returncode}"
+    with Child(["edgeq.debugging.worker"], folders=[folder], late=True, feed=True) as child:
+        child.send(json.dumps(job))
+        status, log = child.wait(), child.log()
+        if status == 0:
+            return dict(json.loads(Path(job["result"]).read_text()))
+        if status < 0:
+            raise DataError(f"The runtime {child.ending} in one of the layers.", details=log)
+        last = child.last_line(f"it {child.ending}")
     if last.startswith("These are two different models"):
         raise DataError(last, hint="Name the float model that the other was made from.")
-    raise DataError(f"The two models cannot be held against each other: {last}", details=text)
+    raise DataError(f"The two models cannot be held against each other: {last}", details=log)
 
 
 def _read_layers(found: Sequence[dict[str, Any]]) -> list[Culprit]:

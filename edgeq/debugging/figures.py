@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.weight_only import CHANNEL_AXIS
 from edgeq.converters.proof.layer_errors import Pair, Step, decibel
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CHANNEL_AXIS
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ def measure_step(pair: Pair, step: Step) -> dict[str, Any]:
     name, kind = pair.describe(step.position)
     twin = pair.made.subgraphs[0].operators[step.twin]
     result = pair.made.subgraphs[0].tensors[flatbuffer.indices(twin.outputs)[0]]
-    wanted = next(iter(step.wanted.values()))
+    wanted = next(iter(step.expected.values()))
     low, high = _limits(result)
     given = _largest(list(step.inputs.values()))
     weights, per_channel = _weights(pair, step, kind)
@@ -52,7 +52,7 @@ def _neighbours(pair: Pair, step: Step) -> dict[str, list[str]]:
     for position, operator in enumerate(operators):
         if set(flatbuffer.indices(operator.outputs)) & set(step.inputs):
             makers.append(pair.describe(position)[0])
-        if set(flatbuffer.indices(operator.inputs)) & set(step.wanted):
+        if set(flatbuffer.indices(operator.inputs)) & set(step.expected):
             readers.append(pair.describe(position)[0])
     return {"makers": makers, "readers": readers}
 

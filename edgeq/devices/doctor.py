@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeq.device_runners import agent
-from edgeq.device_runners.devices import environment
-from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.runtimes import check_runtime
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
+from edgeq.device_runners.on_board.agent.runtimes import distribution_version
 from edgeq.errors import DeviceError
 from edgeq.files import scratch, storage
 from edgeq.issues import ISSUE_KINDS
@@ -72,7 +72,9 @@ def doctor(
     if facts.python is None:
         finds = _phone_problems(facts)
     else:
-        finds = _runtime_problems(facts, runtimes, needed, path, _brought(target))
+        # What edgeq brings to a board by itself, without pip or a network there.
+        brought = target.installable() if target.python is None else None
+        finds = _runtime_problems(facts, runtimes, needed, path, brought)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
     problems = [
@@ -105,7 +107,7 @@ def _problem(code: str, message: str, remedy: str | None = None) -> Problem:
 def _ask_runtime(device: Device, runtime: RuntimeInfo) -> dict[str, Any]:
     """What an agent says that imported it; each may live in an environment of its own."""
     with scratch.folder() as folder:
-        job = {"protocol": agent.PROTOCOL, "task": "check", "runtime": runtime.name}
+        job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime.name}
         return device.run(job, {}, folder, deadline_s=_DEADLINE_S)
 
 
@@ -125,13 +127,6 @@ def _is_new_enough(needed: str | None, runtime: RuntimeInfo, model: Path) -> boo
     except DeviceError:
         return False
     return True
-
-
-def _brought(device: Device) -> RuntimeInfo | None:
-    """What edgeq brings to a board by itself, without pip or a network there."""
-    if isinstance(device, BoardDevice) and device.takes_environments:
-        return environment.best(device)
-    return None
 
 
 def _runtime_problems(
@@ -290,7 +285,7 @@ def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
 
 
 def _look_for(names: Sequence[str], purpose: str, extra: str) -> Part:
-    version = agent.distribution_version(*names)
+    version = distribution_version(*names)
     return Part(names[0], version, purpose, f"pip install 'edgeq[{extra}]'")
 
 

@@ -7,17 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.device_runners.devices import environment
-from edgeq.device_runners.devices.adb import AdbDevice
-from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import events_as_progress, resolve_device
-from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, stop
-from edgeq.device_runners.devices.registry import NamedDevice, read_devices
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import events_as_progress
+from edgeq.device_runners.devices.kinds import find_kind
+from edgeq.device_runners.devices.registry import read_devices
 from edgeq.device_runners.measuring import benchmark_tool_run
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.values import DeviceFacts
-
-EMULATED = "emulated:"
 
 
 @dataclass(frozen=True)
@@ -43,33 +39,34 @@ def check(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
     """Ask devices what they are, all at the same time.
 
     Args:
-        names: of devices or addresses; by default all that are named.
+        names: of devices or addresses; by default all that have names.
 
     Raises:
-        UsageError: nothing to ask, or an unknown form.
+        UsageError: there is no device to ask, or an unknown form.
     """
-    named = read_devices()
-    wanted = list(names) or list(named)
+    wanted = list(names) or list(read_devices())
     if not wanted:
         raise UsageError(
-            "No device is named yet.", hint="Name one: edgeq devices add pi4 ssh://pi@raspberrypi"
+            "No device has a name yet.", hint="Name one: edgeq devices add pi4 ssh://pi@raspberrypi"
         )
-    for name in wanted:
-        resolve_device(name)
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        return tuple(pool.map(lambda name: _check(name, named.get(name)), wanted))
+    devices = [resolve_device(name) for name in wanted]
 
-
-def _check(name: str, named: NamedDevice | None) -> DeviceCheck:
-    device = resolve_device(name)
-    address = name if named is None else named.address
-    try:
-        return DeviceCheck(name, address, device.facts())
-    except EdgeqError as error:
-        return DeviceCheck(name, address, None, error.message, error.hint)
-    finally:
-        if isinstance(device, BoardDevice):
+    def ask(place: int) -> DeviceCheck:
+        name, device = wanted[place], devices[place]
+        try:
+            return DeviceCheck(name, _address(name), device.facts())
+        except EdgeqError as error:
+            return DeviceCheck(name, _address(name), None, error.message, error.hint)
+        finally:
             device.close()
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        return tuple(pool.map(ask, range(len(wanted))))
+
+
+def _address(name: str) -> str:
+    named = read_devices().get(name)
+    return name if named is None else named.address
 
 
 def set_up(
@@ -82,31 +79,27 @@ def set_up(
     """Bring a runtime into edgeq's own cache on a board; a virtual board is built first.
 
     Args:
-        benchmark_model: TensorFlow's program of that name, for a phone behind adb: that instead.
+        benchmark_model: TensorFlow's program of that name, to bring to a phone behind adb instead.
 
     Returns:
         The name of the environment there, or the program's path.
 
     Raises:
-        UsageError: this machine, where nothing is installed behind the user's back; or a program
-            for a device that is not behind adb.
+        UsageError: this machine, where edgeq installs nothing; or a program for a device that is
+            not behind adb.
         DeviceError: it cannot be done.
     """
-    named = read_devices().get(name)
-    address = name if named is None else named.address
     device = resolve_device(name)
-    if not isinstance(device, BoardDevice):
-        raise UsageError(
-            f"{name} is this machine, and edgeq installs nothing on it.",
-            hint="Install the runtime with pip: pip install ai-edge-litert",
-        )
-    if benchmark_model is not None or (isinstance(device, AdbDevice) and not device.has_python):
-        return benchmark_tool_run.install(device, benchmark_model, events_as_progress(on_progress))
-    if address.startswith(EMULATED):
-        on_progress("build the virtual board", 0, None)
-        build(VirtualBoard(board_folder(address[len(EMULATED) :])))
+    on_event = events_as_progress(on_progress)
     try:
-        return environment.set_up(device, runtime, events_as_progress(on_progress))
+        shell = device.tool_shell(None if benchmark_model is None else str(benchmark_model))
+        if shell is not None:
+            return benchmark_tool_run.install(shell, benchmark_model, on_event)
+        found = find_kind(_address(name))
+        if found is not None and found[0].is_virtual:
+            on_progress("build the virtual board", 0, None)
+            found[0].load().build(found[1])
+        return device.set_up(runtime, on_event)
     finally:
         device.close()
 
@@ -118,12 +111,10 @@ def clean(name: str) -> int:
         Bytes freed.
 
     Raises:
-        UsageError: not a board.
+        UsageError: this machine.
         DeviceError: it does not answer.
     """
     device = resolve_device(name)
-    if not isinstance(device, BoardDevice):
-        raise UsageError(f"{name} is this machine, and edgeq keeps nothing on it.")
     try:
         return device.clean()
     finally:
@@ -136,8 +127,7 @@ def stop_emulated(name: str) -> None:
     Raises:
         UsageError: not a virtual board.
     """
-    named = read_devices().get(name)
-    address = name if named is None else named.address
-    if not address.startswith(EMULATED):
-        raise UsageError(f"{name} is no virtual board, and edgeq does not switch it off.")
-    stop(VirtualBoard(board_folder(address[len(EMULATED) :])))
+    found = find_kind(_address(name))
+    if found is None or not found[0].is_virtual:
+        raise UsageError(f"{name} is not a virtual board, so edgeq cannot switch it off.")
+    found[0].load().stop(found[1])

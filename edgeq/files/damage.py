@@ -1,4 +1,4 @@
-"""What the standard library raises for a damaged archive: more than its documentation tells."""
+"""The errors of the standard library for a damaged archive; it documents only a part of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import struct
 import zipfile
 import zlib
 
-# RuntimeError is for an encrypted member, and covers NotImplementedError, for a version or a method
-# that this Python does not know; ValueError covers names that are no UTF-8.
+# RuntimeError is for an encrypted member, and includes NotImplementedError, for a version or a
+# method that this Python does not know; ValueError includes names that are not UTF-8.
 ZIP_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,

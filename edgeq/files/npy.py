@@ -1,6 +1,6 @@
-"""Arrays in NumPy's `.npy` format, read without trust: headers are checked before memory is taken.
+"""Arrays in NumPy's `.npy` format, whose headers are checked before memory is allocated.
 
-numpy.load believes a header: it may state 10^12 samples, or a dtype that is unpickled.
+numpy.load trusts a header, which may state 10^12 samples, or a dtype that is unpickled.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ MAGIC = b"\x93NUMPY"
 _AGAIN = "Save the array again, with numpy.save or numpy.savez."
 _NUMBERS = "Store arrays of numbers."
 _LENGTHS = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
-_MOST_HEADER_BYTES = 10_000  # numpy's own limit
-_MOST_DIMENSIONS = 32  # likewise, before numpy 2
+_MOST_HEADER_BYTES = 10_000  # numpy's limit
+_MOST_DIMENSIONS = 32  # numpy's limit before version 2
 _DTYPE = re.compile(r"[<>|=]?[?biufcmMSUV]\d{0,9}(\[\w{1,20}\])?")
 _PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the values.
+    """The header of an array.
 
     Attributes:
+        shape: of the array.
         is_fortran: whether the first index varies fastest.
+        dtype: of the values.
         start: bytes before the values.
     """
 
@@ -58,7 +60,7 @@ class Header:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of these."""
+        """Bytes at one index of the first dimension."""
         return self.row_values * self.dtype.itemsize
 
     @property
@@ -71,12 +73,13 @@ def read_header(stream: IO[bytes], where: str, size: int) -> Header:
     """Read and check the header of an array; the values follow in the stream.
 
     Args:
-        where: names the array in messages.
-        size: bytes that there are, with the header.
+        stream: at its beginning.
+        where: name of the array in messages.
+        size: bytes in the stream, with the header.
 
     Raises:
-        DataError: it is no such array, is damaged, holds no plain values, or states more values
-            than follow.
+        DataError: it is not an array, is damaged, holds objects or structures, or states more
+            values than follow.
     """
     text, start = _read_text(stream, where)
     header = _parse(text, start, where)
@@ -85,49 +88,45 @@ def read_header(stream: IO[bytes], where: str, size: int) -> Header:
         raise DataError(f"{where} states the shape {shown}, which no array has.", hint=_AGAIN)
     if header.size > size - start:
         raise DataError(
-            f"{where} states {header.size:,} bytes of values, but {max(size - start, 0):,} are "
-            "there.",
+            f"{where} states {header.size:,} bytes of values, but {max(size - start, 0):,} follow.",
             hint=_AGAIN,
         )
     return header
 
 
 def load(path: Path) -> NDArray[Any]:
-    """A whole array from a file of edgeq's own, which another process wrote.
+    """Read a whole array from a file that another process of edgeq wrote.
 
     Raises:
         OSError: the file cannot be read.
-        DataError: see `read_header` and `read_exactly`.
+        DataError: it is damaged.
     """
     with open_file(path) as stream:
         return _read_values(stream, str(path), os.fstat(stream.fileno()).st_size)
 
 
 def load_all(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` of edgeq's own, which a process that opens foreign files wrote.
+    """Read the arrays of an `.npz` that a process of edgeq wrote after it opened foreign files.
 
-    They are as numpy.savez leaves them, so that no array is larger than the file.
+    It must not be compressed, so that no array is larger than the file.
 
     Raises:
         OSError: the file cannot be read.
-        DataError: it is no such archive; see `read_header`.
+        DataError: it is damaged or compressed.
     """
     with open_file(path) as stream:
         try:
             archive = zipfile.ZipFile(stream)
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                 raise zipfile.BadZipFile("it is compressed")
-            return {
-                item.filename.removesuffix(".npy"): _load_member(archive, item, str(path))
-                for item in archive.infolist()
-            }
+            arrays = {}
+            for item in archive.infolist():
+                with archive.open(item) as member:
+                    values = _read_values(member, f"{item.filename} in {path}", item.file_size)
+                arrays[item.filename.removesuffix(".npy")] = values
+            return arrays
         except (zipfile.BadZipFile, struct.error, ValueError, RuntimeError, EOFError) as error:
             raise DataError(f"{path} is damaged: {error}.") from error
-
-
-def _load_member(archive: zipfile.ZipFile, item: zipfile.ZipInfo, where: str) -> NDArray[Any]:
-    with archive.open(item) as stream:
-        return _read_values(stream, f"{item.filename} in {where}", item.file_size)
 
 
 def _read_values(stream: IO[bytes], where: str, size: int) -> NDArray[Any]:
@@ -137,16 +136,16 @@ def _read_values(stream: IO[bytes], where: str, size: int) -> NDArray[Any]:
 
 
 def shorten(value: Any) -> str:
-    """What a file says, for a message: its author chose how long it is, and which characters."""
+    """A value from a file for a message: one line of printable characters, at most 80."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def read_exactly(stream: IO[bytes], size: int, where: str) -> bytearray:
-    """So many bytes, read in pieces into memory that is taken once.
+    """Read this number of bytes, in pieces, into memory that is allocated once.
 
     Raises:
-        DataError: there are fewer.
+        DataError: the stream is shorter.
     """
     content = bytearray(size)
     view = memoryview(content)
@@ -182,7 +181,7 @@ def _read_text(stream: IO[bytes], where: str) -> tuple[str, int]:
         )
     content = stream.read(length)
     if len(content) < length:
-        raise DataError(f"{where} is cut short within its header.", hint=_AGAIN)
+        raise DataError(f"{where} is truncated within its header.", hint=_AGAIN)
     return content.decode("latin-1"), 8 + len(stated) + length
 
 
@@ -190,7 +189,7 @@ def _parse(text: str, start: int, where: str) -> Header:
     try:
         # Python 2 wrote sizes as 28L.
         found = ast.literal_eval(re.sub(r"(?<=\d)L\b", "", text).strip())
-    # What is nested too deeply ends in one of the last two.
+    # The last two are for values that are nested too deeply.
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise _unreadable(text, where) from error
     if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:

@@ -1,4 +1,4 @@
-"""Files that others made: opened without waiting for ever, and noticed when they change."""
+"""Reading files of the user: without waiting for a pipe, and with a check for changes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def open_file(path: Path) -> BinaryIO:
     """Open a regular file to read it.
 
     Raises:
-        OSError: it is not there, may not be read, or is something else: opening a named pipe
+        OSError: it does not exist, cannot be read, or is not a regular file: opening a named pipe
             would wait for a writer, and reading a device may never end.
     """
-    _require_regular(path.stat())  # opening some devices does something
+    _require_regular(path.stat())  # before opening it: for some devices, that is an action
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     stream = os.fdopen(handle, "rb")
     try:
@@ -48,10 +48,11 @@ def read_file(path: Path, most: int) -> bytes:
     """The content of a regular file.
 
     Args:
-        most: bytes that may be in it.
+        path: of the file.
+        most: the most bytes that it may have.
 
     Raises:
-        OSError: see `open_file`; or it is larger.
+        OSError: it is larger, or `open_file` cannot open it.
     """
     with open_file(path) as stream:
         content = stream.read(most + 1)
@@ -68,7 +69,7 @@ def _require_regular(found: os.stat_result) -> None:
 
 
 def stamp(stream: BinaryIO) -> tuple[int, ...]:
-    """What changes when a file is written to, or another takes its place."""
+    """Numbers that change when a file is written to, or is replaced."""
     return _stamp(os.fstat(stream.fileno()))
 
 
@@ -78,13 +79,13 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
 
 @contextmanager
 def unchanged(*models: Any) -> Iterator[None]:
-    """The block reads models several times, and all that it tells is of the same bytes.
+    """Check that models, which the block reads several times, do not change in it.
 
     Args:
-        models: of which those that are paths of files or folders are looked at.
+        models: paths of files or folders are checked, other models are not.
 
     Raises:
-        SourceError: one changed meanwhile; also where the block failed, perhaps because of that.
+        SourceError: one has changed; also if the block failed, perhaps for that reason.
     """
     paths = [Path(model) for model in models if isinstance(model, (str, Path))]
     before = [_stamps(path) for path in paths]
@@ -104,7 +105,7 @@ def unchanged(*models: Any) -> Iterator[None]:
 
 
 def _stamps(path: Path) -> dict[str, tuple[int, ...]]:
-    """Of a file, or of all files of a folder; of none where there is nothing."""
+    """The stamps of a file, or of all files in a folder; empty if it does not exist."""
     found = {}
     for item in (path, *(path.rglob("*") if path.is_dir() else ())):
         with suppress(OSError):
@@ -115,7 +116,7 @@ def _stamps(path: Path) -> dict[str, tuple[int, ...]]:
 def needs_unchanged(
     *names: str,
 ) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
-    """Put all of a function into `unchanged`, for its arguments of these names: paths, or lists."""
+    """Run a function in `unchanged`, for its arguments of these names: paths, or lists of them."""
 
     def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
         signature = inspect.signature(function)

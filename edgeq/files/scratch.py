@@ -1,9 +1,9 @@
 """Temporary files and folders that the next run removes if this one is killed.
 
-Each has an owner's lock (flock), which ends with its process however that ends. Whoever makes the
-next one of the same kind in the same place removes those whose lock is free. A lock is taken on a
-file that is then looked at again: it may have been removed in between, by somebody who saw it
-without a lock.
+Each has a lock (flock) of its process, which the system releases at any end of the process. A later
+process that makes one of the same kind in the same place removes those whose lock is free. After a
+process has locked a file, it checks that the file still exists: another process may have removed it
+before it was locked.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _FEW_BYTES = 1 << 16
 
 @contextmanager
 def folder(beside: Path | None = None) -> Iterator[Path]:
-    """A temporary folder, which is gone after the block.
+    """Make a temporary folder, which is removed after the block.
 
     Args:
-        beside: make it hidden beside this path, so that what is inside can be renamed there; by
-            default it is in the system's folder for temporary files.
+        beside: make it hidden beside this path, so that its files can be renamed to that place;
+            by default it is in the system's folder for temporary files.
 
     Raises:
         OSError: it cannot be made beside a path.
-        OutputError: it cannot be made in the system's folder, is full, or goes away.
+        OutputError: it cannot be made in the system's folder, is full, or has been removed.
     """
     if beside is not None:
         with _folder(beside.parent, f".{beside.name}.") as fresh:
@@ -54,7 +54,7 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def _telling(made: Path) -> Iterator[None]:
-    """Tell that a temporary folder is full or gone, while it is still as it failed."""
+    """Turn errors of a full or removed temporary folder into an OutputError."""
     try:
         yield
     except OSError as error:
@@ -62,7 +62,7 @@ def _telling(made: Path) -> Iterator[None]:
             raise _temporary_error(error) from error
         raise
     except (DeviceError, LoweringError, QuantizationError) as error:
-        # A child that can write nothing cannot tell why, either.
+        # A child that cannot write cannot report the reason either.
         if _free_bytes(made.parent) < _FEW_BYTES:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise _temporary_error(full) from error
@@ -71,7 +71,8 @@ def _telling(made: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder(place: Path, prefix: str) -> Iterator[Path]:
-    _sweep_folders(place, prefix)
+    for left in _left_over(place, prefix, _LOCK):
+        _remove(left.with_suffix(""), left)
     lock, handle = _make_locked(place, prefix, _LOCK)
     made = lock.with_suffix("")
     try:
@@ -83,12 +84,12 @@ def _folder(place: Path, prefix: str) -> Iterator[Path]:
 
 
 def _is_of(error: OSError, made: Path) -> bool:
-    """Whether a temporary folder is what failed: others' files are written meanwhile, too."""
+    """Whether an error is about a temporary folder, and not about another file."""
     if error.filename is not None:
         path = Path(os.fsdecode(error.filename))
         return made in (path, *path.parents)
-    if error.errno is None:  # how NumPy tells that an array was written in part
-        return type(error) is OSError  # and not TimeoutError, of a board that does not answer
+    if error.errno is None:  # NumPy raises it when it has written a part of an array
+        return type(error) is OSError  # and not a TimeoutError of a board
     return error.errno in (errno.ENOSPC, errno.EDQUOT) and _free_bytes(made.parent) < _FEW_BYTES
 
 
@@ -112,16 +113,14 @@ def _temporary_error(error: OSError) -> OutputError:
 
 @contextmanager
 def file(target: Path) -> Iterator[Path]:
-    """An empty temporary file hidden beside `target`; it may be renamed in the block.
+    """Make an empty temporary file, hidden beside `target`; the block may rename it.
 
     Raises:
         OSError: it cannot be made.
     """
     prefix = f".{target.name}."
     for path in _left_over(target.parent, prefix, _PARTIAL):
-        with _taken(path) as is_free:
-            if is_free:
-                path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     temporary, handle = _make_locked(target.parent, prefix, _PARTIAL)
     try:
         yield temporary
@@ -139,44 +138,30 @@ def _make_locked(place: Path, prefix: str, suffix: str) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _left_over(place: Path, prefix: str, suffix: str) -> list[Path]:
-    """Own files that were made by `_make_locked`, which adds eight characters."""
-    found = []
+def _left_over(place: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """Files from `_make_locked` whose process has ended; each is locked while it is removed."""
+    names = []
     with suppress(OSError), os.scandir(place) as entries:
-        for entry in entries:
-            middle = entry.name[len(prefix) : -len(suffix)]
-            is_alike = entry.name == prefix + middle + suffix and len(middle) == 8
-            if is_alike and entry.is_file(follow_symlinks=False):
-                found.append(Path(entry.path))
-    return found
-
-
-def _sweep_folders(place: Path, prefix: str) -> None:
-    for lock in _left_over(place, prefix, _LOCK):
-        with _taken(lock) as is_free:
-            if is_free:
-                _remove(lock.with_suffix(""), lock)
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        middle = name[len(prefix) : -len(suffix)]
+        if name != prefix + middle + suffix or len(middle) != 8:  # of mkstemp
+            continue
+        try:
+            handle = os.open(place / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # another process removed it, or it belongs to another user
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield place / name
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
 
 
 def _remove(made: Path, lock: Path) -> None:
-    """The lock goes last, and stays where the folder does: a later run tries again."""
+    """Remove the lock last, and only if the folder is removed, so that a later run tries again."""
     shutil.rmtree(made, ignore_errors=True)
     if not os.path.lexists(made):
         lock.unlink(missing_ok=True)
-
-
-@contextmanager
-def _taken(path: Path) -> Iterator[bool]:
-    """Hold somebody's lock, if its owner is gone."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # somebody else removed it, or it is another user's
-        yield False
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(handle)

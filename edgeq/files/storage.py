@@ -1,4 +1,4 @@
-"""Values to versioned JSON and back, digests, and files that appear whole or not at all."""
+"""Values as versioned JSON, digests, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
+    """SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with open_file(path) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -38,7 +38,7 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
 
     Args:
         path: an existing file or folder.
-        shown_as: how the path is written in records; the path itself by default.
+        shown_as: the path in records, by default `path`.
     """
     if path.is_file():
         return FileRef(shown_as or str(path), hash_file(path), path.stat().st_size)
@@ -50,7 +50,7 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
 
 
 def refer_bytes(content: bytes, shown_as: str) -> FileRef:
-    """The same of a file that is still in memory."""
+    """Digest and size of the content of a file."""
     return FileRef(shown_as, hashlib.sha256(content).hexdigest(), len(content))
 
 
@@ -72,11 +72,13 @@ def to_plain(value: Any) -> Any:
 def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -> str:
     """One record as JSON text: the envelope first, then the body.
 
-    What is not printable is an escape: a record holds names from files, and people print records.
+    Characters that are not printable become escapes: a record holds names from files, and users
+    print records.
 
     Args:
+        kind: of the record.
         body: plain, or of values.
-        issues: everything that makes its figures less trustworthy.
+        issues: those that make its figures less reliable.
     """
     plain = {
         "schema": RECORD_SCHEMA,
@@ -95,7 +97,7 @@ def write_record(target: Path, kind: str, value: Any) -> None:
 
 
 def find_issues(value: Any) -> tuple[Issue, ...]:
-    """All issues anywhere in a value, each once, in the order of its fields."""
+    """All issues at any depth of a value, each once, in the order of its fields."""
     found: dict[Issue, None] = {}
     pending = [value]
     while pending:
@@ -112,11 +114,11 @@ def find_issues(value: Any) -> tuple[Issue, ...]:
 
 
 def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
-    """Stop before an output replaces what it is made from.
+    """Raise an error if an output would replace one of its inputs.
 
     Args:
         output: the file to be written.
-        sources: models and data, of which those that are paths are looked at.
+        sources: models and data; those that are paths are checked.
 
     Raises:
         UsageError: it is one of them.
@@ -125,7 +127,7 @@ def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
         try:
             is_same = isinstance(source, (str, Path)) and output.samefile(source)
         except OSError:
-            continue  # one of them is not there
+            continue  # one of them does not exist
         if is_same:
             raise UsageError(
                 f"-o {output} is the input {source} itself.", hint="Choose another -o."
@@ -133,10 +135,10 @@ def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
 
 
 def require_writable(output: Path) -> None:
-    """Stop before any work when a file cannot be written, which stays as it is.
+    """Check, before any work, that a file can be written; it is not changed.
 
     Raises:
-        OutputError: see `replacing`.
+        OutputError: it cannot, see `replacing`.
     """
     with _temporary_beside(output):
         pass
@@ -147,12 +149,17 @@ def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that replaces it only when the block succeeds.
 
     Raises:
-        OutputError: the folder is missing or not writable, the disk is full, or the target is
-            there and no regular file (a device would be replaced by a file).
+        OutputError: the folder is missing or not writable, the disk is full, or the target
+            exists and is not a regular file (a device would be replaced by a file).
     """
     with _temporary_beside(target) as temporary:
         yield temporary
-        _settle(temporary, target)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        mask = os.umask(0)  # the permissions of a new file
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(target)
 
 
 @contextmanager
@@ -160,36 +167,22 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
     try:
         if target.exists() and not target.is_file():
             raise OutputError(
-                f"Cannot write {target}: it is no regular file.", hint="Choose another -o."
+                f"Cannot write {target}: it is not a regular file.", hint="Choose another -o."
             )
         with scratch.file(target) as temporary:
             yield temporary
     except OSError as error:
-        raise _output_error(target, error) from error
-
-
-def _settle(temporary: Path, target: Path) -> None:
-    """Make `temporary` durable with the permissions of a newly created file, then rename it."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
-    temporary.replace(target)
+        raise OutputError(
+            f"Cannot write {target}: {error.strerror or error}.",
+            hint="Check that the folder exists, is writable and has space, or choose another -o.",
+        ) from error
 
 
 def write_atomically(target: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole.
+    """Write a file so that a reader sees the whole old or the whole new one.
 
     Raises:
-        OutputError: see `replacing`.
+        OutputError: it cannot be written, see `replacing`.
     """
     with replacing(target) as temporary:
         temporary.write_bytes(content)
-
-
-def _output_error(target: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"Cannot write {target}: {error.strerror or error}.",
-        hint="Check that the folder exists, is writable and has space, or choose another -o.",
-    )

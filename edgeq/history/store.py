@@ -4,7 +4,7 @@
         history.add(["build/compare.json"], tags=["v1.2"])
         trend = history.trend("p50", Filter(model="model.tflite"))
 
-The bytes of every record are kept as they were; what lists and trends need stands in columns.
+The bytes of every record stay as they were; lists and trends use columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
 from edgeq.history import database, reading, trends
-from edgeq.history.export_import import Item
+from edgeq.history.item import MOST_BYTES, Item
 from edgeq.history.location import find_place
 from edgeq.history.migrations import VERSION
 from edgeq.history.values import (
@@ -42,8 +42,6 @@ if TYPE_CHECKING:  # what reads records is imported when it is needed, so that l
 
 WAIT_S = 30.0  # for a lock that another process holds
 
-# No record has more; a damaged one could inflate to anything.
-_MOST_BYTES = 1 << 28
 # Records in one transaction: long ones keep other writers waiting.
 _BATCH = 200
 
@@ -61,7 +59,7 @@ def open_history(
     """Open the history at `path`, or where `edgeq history` looks for it.
 
     Args:
-        make: create it when it is not there.
+        make: create it if it does not exist.
         wait_s: how long to wait for a lock that another process holds.
 
     Raises:
@@ -93,7 +91,7 @@ class History:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         self._connection.close()
 
     # ------------------------------------------------------------ writing
@@ -106,14 +104,14 @@ class History:
         git_commit: str | None = None,
         on_added: OnAdded = _ignore,
     ) -> tuple[Addition, ...]:
-        """Add record files; those that are there already get the tags and the commit.
+        """Add record files; those that the history has already get the tags and the commit.
 
-        What was acknowledged through `on_added` is on the disk. A file that is no record is
-        refused in its `Addition`, and the others are added.
+        A record is on the disk when `on_added` is called. A file that is not a record is refused
+        in its `Addition`, and the others are added.
 
         Raises:
             HistoryError: the database cannot be written.
-            UsageError: a tag makes no sense.
+            UsageError: a tag is empty or has a comma.
         """
         items = (Item(str(path), None, tuple(tags), git_commit, None) for path in paths)
         return self.add_items(items, on_added=on_added)
@@ -161,13 +159,13 @@ class History:
         return Addition(item.file, number, item.prepared.sha256, item.prepared.kind, is_new)
 
     def remove(self, names: Sequence[str]) -> tuple[Entry, ...]:
-        """Forget records, all or none.
+        """Remove records, all or none.
 
         Args:
             names: numbers or beginnings of digests.
 
         Raises:
-            UsageError: one names nothing.
+            UsageError: one names no record.
         """
         with (
             database.explaining(self.path, self._wait_s),
@@ -185,7 +183,7 @@ class History:
         """Records, the newest first.
 
         Raises:
-            UsageError: the filter names what no record has.
+            UsageError: no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
             total = reading.count(self._connection)
@@ -202,7 +200,7 @@ class History:
         """One record by its number or the beginning of its digest.
 
         Raises:
-            UsageError: none, or several.
+            UsageError: there is none, or there are several.
         """
         with database.explaining(self.path, self._wait_s):
             return reading.find(self._connection, name)
@@ -235,7 +233,7 @@ class History:
         """Two records side by side.
 
         Raises:
-            UsageError: one is not there.
+            UsageError: one does not exist.
             RecordError: they have no figure in common.
         """
         with database.explaining(self.path, self._wait_s):
@@ -270,7 +268,7 @@ class History:
                 or digest, and without one, every path is a model.
 
         Raises:
-            UsageError: an unknown metric, or the filter names what no record has.
+            UsageError: an unknown metric, or no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
             reading.require_known(self._connection, wanted)
@@ -321,13 +319,13 @@ def _refuse(item: Ready) -> Addition:
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     inflating = zlib.decompressobj()
     try:
-        content = inflating.decompress(packed, _MOST_BYTES)
+        content = inflating.decompress(packed, MOST_BYTES)
         if not inflating.eof:
-            raise zlib.error(f"it has no end in {_MOST_BYTES:,} bytes")
+            raise zlib.error(f"it has no end in {MOST_BYTES:,} bytes")
     except zlib.error as error:
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")
+        raise RecordError(f"Record {number} is damaged in {path}: its digest is different.")
     return content
 
 

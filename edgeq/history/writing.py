@@ -12,8 +12,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from edgeq.errors import RecordError, UsageError
-from edgeq.history.export_import import Item
 from edgeq.history.figures import summarize
+from edgeq.history.item import Item
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Condition, Summary
 from edgeq.records.reading import parse_record
@@ -40,7 +40,7 @@ class Prepared:
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """A file that is to be added, and was read.
+    """A file that was read and will be added.
 
     Attributes:
         file, tags, git_commit, added: see `Item`.
@@ -57,10 +57,10 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 def make_ready(item: Item) -> Ready:
-    """Read a file that is to be added.
+    """Read a file that will be added.
 
     Raises:
-        UsageError: a tag makes no sense.
+        UsageError: a tag is empty or has a comma.
     """
     for tag in item.tags:
         if not tag.strip() or "," in tag:
@@ -91,7 +91,7 @@ def insert(
     git_commit: str | None = None,
     added: str | None = None,
 ) -> tuple[int, bool]:
-    """Add a record, or the tags and commit of one that is there.
+    """Add a record, or the tags and commit to one that the history has already.
 
     Args:
         now: UTC.
@@ -125,7 +125,7 @@ def insert(
 
 
 def _fill(connection: sqlite3.Connection, number: int, summary: Summary) -> None:
-    """What is derived from the record's bytes."""
+    """Fill the columns that are derived from the record's bytes."""
     model, digest = summary.model or (None, None)
     headline: dict[str, float | None] = dict.fromkeys(METRICS)
     for figure in summary.figures:
@@ -171,7 +171,7 @@ def base_name(path: str) -> str:
 
 
 def refill(connection: sqlite3.Connection, version: int) -> None:
-    """After a step of a migration: make again what is derived from the records' bytes."""
+    """Derive the columns from the records' bytes again, after a step of a migration."""
     if version not in REFILLED_FROM:
         return
     for table in ("figures", "models", "devices", "conditions"):

@@ -10,14 +10,13 @@ import importlib.util
 import json
 import os
 import socket
-import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgeq.children import launch
+from edgeq.children.child import Child
 from edgeq.debugging.node_data import latency_node_data, node_data
 from edgeq.errors import DeviceError, MissingExtraError, UsageError
 from edgeq.files import scratch
@@ -115,22 +114,19 @@ def serve(
             {"model": str(model.absolute()), "host": HOST, "port": chosen,
              "data": [str(path) for path in paths]}
         )  # fmt: skip
-        child = launch.start(
+        with Child(
             ["edgeq.inspection.explorer_child", given],
             folders=[folder],
             late=True,
             sockets=True,
             # It asks itself whether it is up, which a proxy cannot know.
             environment={"NO_PROXY": HOST, "no_proxy": HOST, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        try:
-            _follow(child, opens_browser, on_ready)
-        finally:
-            _end(child)
+            output="merged",
+        ) as child:
+            try:
+                _follow(child, opens_browser, on_ready)
+            finally:
+                child.end(_STOP_S, terminate=True)
 
 
 def _free_port(port: int | None) -> int:
@@ -147,13 +143,10 @@ def _free_port(port: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _follow(
-    child: subprocess.Popen[str], opens_browser: bool, on_ready: Callable[[str, bool], None]
-) -> None:
+def _follow(child: Child, opens_browser: bool, on_ready: Callable[[str, bool], None]) -> None:
     """Wait for the address among what the server prints, and then for its end."""
-    assert child.stdout is not None
     said: list[str] = []
-    for line in child.stdout:
+    for line in child.lines():
         said.append(line)
         if line.startswith(f"http://{HOST}:"):
             address = line.strip()
@@ -161,7 +154,7 @@ def _follow(
             said.clear()
     if child.wait() != 0 or said:
         raise DeviceError(
-            f"Model Explorer ended with status {child.returncode}.",
+            f"Model Explorer {child.ending}.",
             hint="See what it said with -v, or renew it: pip install -U 'edgeq[explorer]'",
             details="".join(said),
         )
@@ -174,14 +167,3 @@ def _open_browser(address: str) -> bool:
     with suppress(webbrowser.Error):
         return webbrowser.open_new_tab(address)
     return False
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    child.terminate()
-    try:
-        child.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    if child.stdout is not None:
-        child.stdout.close()

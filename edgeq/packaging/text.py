@@ -11,7 +11,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeq.packaging.targets import find_target
-from edgeq.render.parts import grid, harmless, heading, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, render
+from edgeq.wording import show_bytes
 
 if TYPE_CHECKING:
     from edgeq.packaging.assembly.build import Package

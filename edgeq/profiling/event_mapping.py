@@ -10,37 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import facts, having
 
-# Operators that a kind of node computes, where its name is not the operator's.
-_COMPUTES = {
-    "AVERAGE_POOLING": ("AVERAGE_POOL_2D",),
-    "BATCH_MATRIX_MULTIPLY": ("BATCH_MATMUL", "FULLY_CONNECTED"),
-    "CLAMP": ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"),
-    "CONSTANT_PAD": ("PAD", "PADV2"),
-    "CONVERT": ("QUANTIZE", "DEQUANTIZE", "CAST"),
-    "CONVOLUTION": ("CONV_2D", "DEPTHWISE_CONV_2D"),
-    "COPY": ("CONCATENATION", "SPLIT", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "PACK"),
-    "DECONVOLUTION": ("TRANSPOSE_CONV",),
-    "DIVIDE": ("DIV",),
-    "DYNAMIC_FULLY_CONNECTED": ("FULLY_CONNECTED", "BATCH_MATMUL"),
-    "FULLY_CONNECTED": ("FULLY_CONNECTED", "CONV_2D"),
-    "GLOBAL_AVERAGE_POOLING": ("MEAN", "AVERAGE_POOL_2D"),
-    "HARDSWISH": ("HARD_SWISH",),
-    # What XNNPACK calls a table that it made of several operators on each value.
-    "INVALID_UNARY_OP": ("LOGISTIC", "TANH", "HARD_SWISH", "SUB", "MUL", "ADD"),
-    "MAX_POOLING": ("MAX_POOL_2D",),
-    "MULTIPLY": ("MUL",),
-    "NEGATE": ("NEG",),
-    "RECIPROCAL_SQUARE_ROOT": ("RSQRT",),
-    "SIGMOID": ("LOGISTIC",),
-    "SLICE": ("SLICE", "STRIDED_SLICE", "SPLIT"),
-    "SQUARE_ROOT": ("SQRT",),
-    "STATIC_RESHAPE": ("RESHAPE", "EXPAND_DIMS", "SQUEEZE"),
-    "SUBTRACT": ("SUB",),
-}
+# Kind of node to the operators that it computes, where its name is not the operator's.
+_COMPUTES: dict[str, set[str]] = {}
+for _operator, _kinds in facts("xnnpack").items():
+    for _of in _kinds:
+        _COMPUTES.setdefault(_of, set()).add(_operator)
 _BEFORE = {"STATIC_RESHAPE", "CONVERT", "COPY", "TRANSPOSE", "CONSTANT_PAD"}  # for the next node
 _AFTER = {"CLAMP"}  # for the node before it
-_VANISHING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "QUANTIZE", "DEQUANTIZE", "PAD", "SPLIT"}
+_VANISHING = having("vanishes")
 
 # Costs of an alignment: a helper or a vanished operator is usual, a stranger is not.
 _REPEATED, _USUAL, _STRANGE = 1, 2, 10
@@ -50,7 +29,7 @@ def map_events(tree: Any, events: Sequence[dict[str, Any]]) -> list[int | None]:
     """Index of each event's operator in the main subgraph, None where it belongs to none.
 
     Args:
-        events: of the main subgraph, as `device_runners/profiler.py` tells them.
+        events: of the main subgraph, as `on_board/agent/profiler` reports them.
     """
     graph = tree.subgraphs[0]
     own = {event["operator"] for event in events if event["kind"] == "builtin"}

@@ -11,11 +11,12 @@ from typing import Any
 
 from edgeq.converters.graph.matching import pair_layers
 from edgeq.converters.proof.certificate import certify
-from edgeq.device_runners import agent, profiler
-from edgeq.device_runners.devices.device import Device, events_as_progress, resolve_device
-from edgeq.device_runners.devices.local import read_facts
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device, events_as_progress, read_facts
 from edgeq.device_runners.devices.runtimes import choose_runtime
 from edgeq.device_runners.measuring import health
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
+from edgeq.device_runners.on_board.agent.profiler import OLDEST
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import needs_unchanged
@@ -24,6 +25,7 @@ from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
 from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import CONVERTING
 from edgeq.values import (
     FileRef,
     Issue,
@@ -39,7 +41,7 @@ from edgeq.values import (
 QUANTIZED = frozenset({"int8", "int16x8", "dynamic", "weight-only"})
 
 _RUNTIME = "ai-edge-litert"
-_OLDEST = ".".join(map(str, profiler.OLDEST))
+_OLDEST = ".".join(map(str, OLDEST))
 _INSTALL = f"Install it there with: pip install '{_RUNTIME}>={_OLDEST}'"
 _LONGEST_S = 24 * 3600.0
 _MOST_ADDED = 0.2  # of all operators' times
@@ -142,7 +144,7 @@ def _require_litert(device: Device, on_progress: OnProgress) -> str | None:
     """
     chosen = choose_runtime(device, _RUNTIME, events_as_progress(on_progress))
     release = flatbuffer.release(chosen.version)
-    if release and release < profiler.OLDEST:
+    if release and release < OLDEST:
         raise DeviceError(
             f"{_RUNTIME} {chosen.version} on {device.name} does not tell the time of each "
             f"operator; {_OLDEST} does.",
@@ -168,13 +170,12 @@ def _run(
     names = [f"model-{number}.tflite" for number in range(len(paths))]
     files = dict(zip(names, paths, strict=True))
     job = {
-        "protocol": agent.PROTOCOL,
+        "protocol": PROTOCOL,
         "task": "profile",
         "runtime": _RUNTIME,
         "threads": threads,
         "runs": runs,
         "models": names,
-        "profiler": Path(profiler.__file__).read_text("utf-8"),
     }
 
     def show(event: dict[str, Any]) -> None:
@@ -297,7 +298,7 @@ def _gather(
         operators=operators,
         unmapped=unmapped,
         types=_by_type(operators, total),
-        conversion_ms=_sum(op for op in operators if op.operator in ("QUANTIZE", "DEQUANTIZE")),
+        conversion_ms=_sum(op for op in operators if op.operator in CONVERTING),
         island_ms=_sum(op for op in operators if op.is_island),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from edgeq.tflite.operators import CONVERTING
 from edgeq.values import MemorySpeed, ModelProfile, OperatorTime
 
 _WORTH = 0.02  # of the quantized model's time: what is less explains nothing
@@ -58,7 +59,7 @@ def _without_xnnpack(model: ModelProfile) -> list[str]:
 
 
 def _conversions(model: ModelProfile) -> list[str]:
-    found = [op for op in model.operators if op.operator in ("QUANTIZE", "DEQUANTIZE")]
+    found = [op for op in model.operators if op.operator in CONVERTING]
     timed = [op for op in found if op.time_ms is not None]
     if not _is_worth(timed):
         return []

@@ -214,16 +214,20 @@ def _read_body(kind: str, plain: Mapping[str, Any]) -> Any:
     return replace(fleet, entries=entries)
 
 
-def find_files(value: Any) -> Iterator[FileRef | DataRef]:
-    """All files and data sets anywhere in a result, in the order of its fields."""
-    if isinstance(value, (FileRef, DataRef)):
-        yield value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+def walk(value: Any) -> Iterator[Any]:
+    """Every value inside a result, itself first, in the order of its fields."""
+    yield value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from find_files(getattr(value, field.name))
+            yield from walk(getattr(value, field.name))
     elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
         for item in value:
-            yield from find_files(item)
+            yield from walk(item)
+
+
+def find_files(value: Any) -> Iterator[FileRef | DataRef]:
+    """All files and data sets anywhere in a result, in the order of its fields."""
+    return (item for item in walk(value) if isinstance(item, (FileRef, DataRef)))
 
 
 def read_all(paths: Sequence[Path]) -> tuple[Record, ...]:

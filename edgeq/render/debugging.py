@@ -8,23 +8,21 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.debugging.trying import LEAST_GAIN_DB
 from edgeq.render.parts import (
-    common_prefix,
-    first_name,
     grid,
     harmless,
     heading,
+    indented,
     issue_parts,
-    plural,
+    make_table,
     quality_rows,
     render,
-    show_db,
 )
 from edgeq.values import DebugReport, LayerReport
+from edgeq.wording import common_prefix, first_name, left_out, plural, show_db
 
 _WORST = 10
 _EXPLAINED = 3
@@ -40,7 +38,7 @@ _LEGEND = (
 def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     """Summary of `edgeq debug`."""
     names = f"{report.baseline.path} against {report.candidate.path}"
-    prefix = common_prefix([first_name(layer.name) for layer in report.layers])
+    prefix = common_prefix([layer.name for layer in report.layers])
     parts: list[RenderableType] = [
         heading(f"{names}, on {plural(report.sample_count, 'sample')}"),
         "",
@@ -53,7 +51,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     parts += [*map(Text, textwrap.wrap(_verdict(report), 98)), ""]
     parts += [
         *(Text(line, "dim") for line in textwrap.wrap(_LEGEND, 98)),
-        *([Text(f"Names begin with {prefix}, which is left out.", "dim")] if prefix else []),
+        *([Text(left_out(prefix), "dim")] if prefix else []),
         "",
         _table(shown, prefix),
     ]
@@ -86,36 +84,27 @@ def _verdict(report: DebugReport) -> str:
 
 def _table(layers: Sequence[LayerReport], prefix: str) -> Padding:
     """SQNR in dB unless the heading says otherwise."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer", overflow="fold", max_width=30)
-    table.add_column("operator", no_wrap=True)
     has_labels = any(layer.lost_points is not None for layer in layers)
-    task = "lost pt" if has_labels else "top-1 %"
-    for column in ("outputs", task, "own", "so far", "spread", "cut off"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = make_table("~layer", "operator", ">outputs", ">lost pt" if has_labels else ">top-1 %",
+                       ">own", ">so far", ">spread", ">cut off")  # fmt: skip
+    table.columns[0].max_width, table.columns[1].no_wrap = 30, True
     for layer in layers:
-        table.add_row(*map(Text, _cells(layer, prefix)))
-    return Padding(table, (0, 0, 0, 2))
-
-
-def _cells(layer: LayerReport, prefix: str) -> tuple[str, ...]:
-    task = layer.changed_percent if layer.lost_points is None else layer.lost_points
-    return (
-        first_name(layer.name).removeprefix(prefix),
-        layer.operator,
-        _number(layer.effect_sqnr_db),
-        "-" if task is None else f"{task:.1f}",
-        _number(layer.own_sqnr_db),
-        _number(layer.accumulated_sqnr_db),
-        f"{_spread(layer):.0f}x",
-        f"{layer.saturation_share:.1%}",
-    )
-
-
-def _spread(layer: LayerReport) -> float:
-    """Of the channels that share a scale."""
-    weights = layer.weight_spread if layer.is_per_channel is False else None
-    return max(layer.input_spread, layer.output_spread, weights or 1)
+        task = layer.changed_percent if layer.lost_points is None else layer.lost_points
+        # The spread of the channels that share a scale.
+        weights = layer.weight_spread if layer.is_per_channel is False else None
+        spread = max(layer.input_spread, layer.output_spread, weights or 1)
+        cells = (
+            first_name(layer.name, prefix),
+            layer.operator,
+            _number(layer.effect_sqnr_db),
+            "-" if task is None else f"{task:.1f}",
+            _number(layer.own_sqnr_db),
+            _number(layer.accumulated_sqnr_db),
+            f"{spread:.0f}x",
+            f"{layer.saturation_share:.1%}",
+        )
+        table.add_row(*map(Text, cells))
+    return indented(table)
 
 
 def _number(decibel: float | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.history.values import METRICS, Figure, FigureChange, RecordDifference
-from edgeq.render.history import show_change, show_moment, show_value
-from edgeq.render.parts import harmless, heading, render
+from edgeq.render.history import show_moment, show_value
+from edgeq.render.parts import harmless, heading, make_table, render
+from edgeq.wording import file_name, show_change
 
 _STYLES = {"degraded": "yellow", "invalid": "red"}
 
@@ -16,12 +16,8 @@ _STYLES = {"degraded": "yellow", "invalid": "red"}
 @harmless
 def show_difference(found: RecordDifference) -> str:
     """Two records' figures side by side; below, why some are not compared."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    for entry in (found.before, found.after):
-        table.add_column(f"{entry.number} ({entry.sha256[:7]})", justify="right", no_wrap=True)
-    table.add_column("change", justify="right")
-    table.add_column("")
+    sides = [f">{entry.number} ({entry.sha256[:7]})" for entry in (found.before, found.after)]
+    table = make_table("", *sides, ">change", "")
     notes: list[str] = []
     has_several = _count_models(found) > 1
     for change in found.changes:
@@ -59,9 +55,9 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     if named.role == "baseline":
         label += " of the baseline"
     elif has_several:
-        label += f" of {named.model.rsplit('/', 1)[-1]}"
+        label += f" of {file_name(named.model)}"
     values = [_marked(metric, figure) for figure in (change.before, change.after)]
-    shown = show_change(metric, change.change)
+    shown = show_change(change.change, METRICS[metric].unit)
     if change.change and change.change_percent is not None:
         shown = f"{shown} ({_percent(change.change_percent)})"
     verdict = Text()

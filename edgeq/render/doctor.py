@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.device_runners.devices.cores import show_cores
-from edgeq.render.parts import grid, harmless, heading, plural, render, show_bytes
+from edgeq.render.parts import grid, harmless, heading, render
 from edgeq.values import Checkup, CoreKind, DeviceFacts, Problem, RuntimeCheck
+from edgeq.wording import plural, show_bytes
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 

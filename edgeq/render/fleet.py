@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.devices.fleet import Fleet
-from edgeq.render.parts import harmless, issue_parts, render, show_bare_ms, show_bytes
-from edgeq.render.text import show_metric
+from edgeq.files.storage import find_issues
+from edgeq.render.parts import harmless, issue_parts, make_table, render
 from edgeq.values import Issue
+from edgeq.wording import file_name, show_bare_ms, show_bytes, show_metric
 
 Cells = tuple[str, ...]
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "bench": ("device", "model", "p50 ms", "p90 ms", "runs", "memory", "runtime", "run"),
-    "eval": ("device", "model", "metric", "value", "95 % interval", "samples", "runtime"),
-    "compare": ("device", "verdict", "accuracy", "drop", "SQNR dB", "p50 ms", "speed-up"),
+    "bench": ("model", "p50 ms", "p90 ms", "runs", "memory", "runtime", "run"),
+    "eval": ("model", "metric", "value", "95 % interval", "samples", "runtime"),
+    "compare": ("verdict", "accuracy", "drop", "SQNR dB", "p50 ms", "speed-up"),
 }
 
 
 @harmless
 def show_fleet(fleet: Fleet) -> str:
     """One row for each device and model; a device that failed has its reason under the table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in _COLUMNS[fleet.verb]:
-        table.add_column(column, overflow="fold")
+    table = make_table("~device", *(f"~{column}" for column in _COLUMNS[fleet.verb]))
     doubts: dict[Issue, list[str]] = {}
     for entry in fleet.entries:
         if entry.error is not None:
@@ -38,7 +36,9 @@ def show_fleet(fleet: Fleet) -> str:
             continue
         for cells in _ROWS[fleet.verb](entry.result):
             table.add_row(entry.device, *map(Text, cells))
-        for issue in dict.fromkeys(_issues(entry.result)):
+        # Those of the comparison before those of its runs.
+        own = getattr(entry.result, "issues", ())
+        for issue in dict.fromkeys((*own, *find_issues(entry.result))):
             doubts.setdefault(issue, []).append(entry.device)
     parts: list[RenderableType] = [table]
     for entry in fleet.entries:
@@ -55,15 +55,11 @@ def show_fleet(fleet: Fleet) -> str:
     return render(*parts, *issue_parts(issues))
 
 
-def _base(path: str) -> str:
-    return path.rsplit("/", 1)[-1]
-
-
 def _bench_rows(result: Any) -> Iterator[Cells]:
     for run in result.runs:
         latency = run.latency
         yield (
-            _base(run.model.path),
+            file_name(run.model.path),
             show_bare_ms(latency.p50_ms),
             show_bare_ms(latency.p90_ms),
             str(latency.count),
@@ -78,7 +74,7 @@ def _eval_rows(results: Any) -> Iterator[Cells]:
         for number, metric in enumerate(item.metrics):
             interval = item.interval if number == 0 else None
             yield (
-                _base(item.model.path),
+                file_name(item.model.path),
                 metric.name,
                 show_metric(metric),
                 "" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}",
@@ -105,16 +101,6 @@ def _compare_rows(result: Any) -> Iterator[Cells]:
         times,
         "" if bench is None or not bench.speedups else f"{bench.speedups[0].value:.2f}x",
     )
-
-
-def _issues(result: Any) -> Iterable[Issue]:
-    runs = getattr(result, "runs", None)
-    if runs is not None:
-        return [issue for run in runs for issue in run.issues]
-    if isinstance(result, tuple):
-        return [issue for item in result for issue in item.issues]
-    own = list(result.issues)
-    return own + ([] if result.bench is None else list(_issues(result.bench)))
 
 
 _ROWS = {"bench": _bench_rows, "eval": _eval_rows, "compare": _compare_rows}

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import msgspec
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.escaping import json_text, printable
@@ -28,16 +27,8 @@ from edgeq.history.values import (
     TrendPoint,
     TrendSeries,
 )
-from edgeq.render.parts import (
-    grid,
-    harmless,
-    heading,
-    plural,
-    render,
-    show_bytes,
-    show_db,
-    show_ms,
-)
+from edgeq.render.parts import grid, harmless, heading, make_table, render
+from edgeq.wording import file_name, plural, show_bytes, show_change, show_figure
 
 SCHEMA = "edgeq.history/1"
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -45,43 +36,9 @@ _MOST_POINTS = 20  # rows of a series; the sparkline has four times as many
 _STYLES = {"degraded": "yellow", "invalid": "red"}
 
 
-def _show_x(value: float) -> str:
-    return f"{value:.2f}x"
-
-
-_SHOWN: dict[str, Callable[[float], str]] = {
-    "points": lambda value: f"{value:+.2f} points",
-    "percent": lambda value: f"{value:.2f} %",
-    "dB": show_db,
-    "bytes": lambda value: show_bytes(round(value)),
-    "ms": show_ms,
-    "x": _show_x,
-}
-_CHANGES: dict[str, Callable[[float], str]] = {
-    "points": lambda value: f"{value:+.2f} points",
-    "percent": lambda value: f"{value:+.2f} points",
-    "dB": lambda value: f"{value:+.1f} dB",
-    "bytes": lambda value: _signed(value, lambda size: show_bytes(round(size))),
-    "ms": lambda value: _signed(value, show_ms),
-    "x": lambda value: f"{value:+.2f}x",
-}
-
-
-def _signed(value: float, show: Callable[[float], str]) -> str:
-    sign = "+" if value > 0 else "-" if value < 0 else ""
-    return f"{sign}{show(abs(value))}"
-
-
 def show_value(metric: str, value: float | None) -> str:
     """A figure with its unit, "-" when there is none."""
-    return "-" if value is None else _SHOWN[METRICS[metric].unit](value)
-
-
-def show_change(metric: str, change: float | None) -> str:
-    """A difference of two figures with its sign and unit; nothing without one."""
-    if change is None:
-        return ""
-    return "same" if change == 0 else _CHANGES[METRICS[metric].unit](change)
+    return show_figure(value, METRICS[metric].unit)
 
 
 def show_moment(moment: str) -> str:
@@ -126,7 +83,7 @@ _remember = lru_cache(maxsize=4096)
 
 @_remember
 def _short_model(path: str | None) -> str:
-    return "" if path is None else printable(path.rsplit("/", 1)[-1])
+    return "" if path is None else printable(file_name(path))
 
 
 @_remember
@@ -248,11 +205,12 @@ def _series_parts(metric: str, series: TrendSeries) -> list[RenderableType]:
     if series.role == "baseline":
         title.append(" (the baseline of its records)", "dim")
     conditions = ", ".join(f"{item.name} {item.shown}" for item in series.conditions)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    titles = ("no.", "made (UTC)", "value", "95 % interval", "change", "", "commit", "tags")
+    table = make_table(
+        ">no.", "made (UTC)", ">value", ">95 % interval", ">change", "", "commit", "tags"
+    )
+    for column in table.columns:
+        column.no_wrap = True
     rows = [_point_cells(metric, point) for point in series.points[-_MOST_POINTS:]]
-    for number, name in enumerate(titles):
-        table.add_column(name, justify="right" if number in (0, 2, 3, 4) else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     parts: list[RenderableType] = [title]
@@ -275,7 +233,7 @@ def _point_cells(metric: str, point: TrendPoint) -> tuple[Text, ...]:
         Text(show_moment(point.moment)),
         Text(show_value(metric, point.value)),
         Text(interval, "dim"),
-        Text(show_change(metric, point.change)),
+        Text(show_change(point.change, METRICS[metric].unit)),
         Text(mark, _STYLES.get(mark, "")),
         Text((point.git_commit or "")[:7]),
         Text(", ".join(point.tags)),

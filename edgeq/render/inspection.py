@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from edgeq.render.parts import (
-    common_prefix,
-    first_name,
     grid,
     harmless,
     heading,
-    plural,
+    indented,
+    make_table,
+    operator_counts,
     render,
-    show_bytes,
-    tensor_cells,
+    runtime_row,
+    tensor_rows,
 )
 from edgeq.values import Inspection, OperatorReport, TensorReport
+from edgeq.wording import common_prefix, first_name, left_out, plural, show_bytes
 
 _LONGEST = 10
 
@@ -31,13 +31,10 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
     """Summary of `edgeq inspect`."""
     proof = result.certificate
     weights = sum(result.operator_bytes)
-    rows = [("input", *tensor_cells(spec)) for spec in proof.inputs]
-    rows += [("output", *tensor_cells(spec)) for spec in proof.outputs]
-    counts = Counter(operator.precision for operator in proof.operators)
-    shown = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
-    rows += [
-        ("operators", f"{shown}; {plural(proof.float_islands, 'float island')}"),
-        ("runtime", f"TensorFlow Lite {proof.min_runtime_version or 'unknown'} or newer"),
+    rows = [
+        *tensor_rows(proof),
+        ("operators", f"{operator_counts(proof)}; {plural(proof.float_islands, 'float island')}"),
+        runtime_row(proof),
         (
             "size",
             f"{show_bytes(result.model.size_bytes)}: constants {show_bytes(weights)}, "
@@ -48,9 +45,9 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
     made = f" ({result.description})" if result.description else ""
     parts: list[RenderableType] = [heading(f"{result.model.path}{made}"), grid(rows)]
     parts += ["", _type_table(proof.operators, result.operator_bytes), ""]
-    prefix = common_prefix([first_name(operator.output) for operator in proof.operators])
+    prefix = common_prefix([operator.output for operator in proof.operators])
     if prefix:
-        parts.append(Text(f"Names begin with {prefix}, which is left out.", "dim"))
+        parts.append(Text(left_out(prefix), "dim"))
     parts += _operator_parts(result, prefix, show_all)
     if show_all:
         parts += ["", _tensor_table(result.tensors, prefix)]
@@ -59,7 +56,7 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
 
 
 def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Padding:
-    table = _table("type", ">operators", ">constants", "precision")
+    table = make_table("type", ">operators", ">constants", "precision")
     names = Counter(operator.name for operator in operators)
     totals: Counter[str] = Counter()
     for operator, size in zip(operators, sizes, strict=True):
@@ -68,7 +65,7 @@ def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Pa
         kinds = dict.fromkeys(op.precision for op in operators if op.name == name)
         cells = (name, str(names[name]), show_bytes(totals[name]), ", ".join(kinds))
         table.add_row(*map(Text, cells))
-    return Padding(table, (0, 0, 0, 2))
+    return indented(table)
 
 
 def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[RenderableType]:
@@ -78,17 +75,18 @@ def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[Ren
     if not show_all:
         largest = sorted(rows, key=lambda row: -row[1])[:_LONGEST]
         chosen = [row for row in largest if row[1]]
-    table = _table(">#", "operator", "result", ">constants", "precision", "weights", ">version")
+    table = make_table(">#", "operator", "result", ">constants", "precision", "weights", ">version")
     for operator, size in chosen:
         shape = "x".join(map(str, operator.weight_shape))
         weights = f"{operator.weight_dtype} {shape}" if operator.weight_dtype else ""
         granularity = f" per {operator.granularity}" if operator.granularity else ""
         cells = (
-            str(operator.index), operator.name, _short(operator.output, prefix), show_bytes(size),
-            operator.precision, f"{weights}{granularity}", str(operator.version),
+            str(operator.index), operator.name, first_name(operator.output, prefix),
+            show_bytes(size), operator.precision, f"{weights}{granularity}",
+            str(operator.version),
         )  # fmt: skip
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
-    parts: list[RenderableType] = [Padding(table, (0, 0, 0, 2))]
+    parts: list[RenderableType] = [indented(table)]
     if len(chosen) < len(rows):
         rest = plural(len(rows) - len(chosen), "operator")
         parts.append(Text(f"  and {rest} with fewer constants: --all", "dim"))
@@ -96,7 +94,7 @@ def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[Ren
 
 
 def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
-    table = _table(">#", "tensor", "dtype", "shape", "scale", "zero point", ">constant")
+    table = make_table(">#", "tensor", "dtype", "shape", "scale", "zero point", ">constant")
     for item in tensors:
         scale = "" if item.lowest_scale is None else f"{item.lowest_scale:.4g}"
         if item.lowest_scale != item.highest_scale:
@@ -105,9 +103,17 @@ def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
         number = f"{item.subgraph}/{item.index}" if item.subgraph else str(item.index)
         shape = "x".join("?" if size == -1 else str(size) for size in item.shape)
         size = "" if item.constant_bytes is None else show_bytes(item.constant_bytes)
-        cells = (number, _short(item.name, prefix), item.dtype, shape, scale, zero, size)
+        cells = (
+            number,
+            first_name(item.name, prefix),
+            item.dtype,
+            shape,
+            scale,
+            zero,
+            size,
+        )
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
-    return Padding(table, (0, 0, 0, 2))
+    return indented(table)
 
 
 def _named_parts(result: Inspection) -> list[RenderableType]:
@@ -121,18 +127,3 @@ def _named_parts(result: Inspection) -> list[RenderableType]:
         text = f": {entry.text}" if entry.text else ""
         rows.append(("metadata", f"{entry.name}, {show_bytes(entry.size_bytes)}{text}"))
     return ["", grid(rows)] if rows else []
-
-
-def _table(*columns: str) -> Table:
-    """A table; columns whose name begins with > are aligned to the right."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        is_right = column.startswith(">")
-        table.add_column(
-            column.lstrip(">"), justify="right" if is_right else "left", no_wrap=is_right
-        )
-    return table
-
-
-def _short(name: str, prefix: str) -> str:
-    return first_name(name).removeprefix(prefix)

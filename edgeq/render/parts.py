@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import shutil
 from collections import Counter
@@ -16,14 +15,15 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from edgeq import timing
 from edgeq.escaping import clean, printable_lines
-from edgeq.values import Issue, OutputQuality, Quality, Ratio, TensorSpec, WayOut
+from edgeq.values import Certificate, Issue, OutputQuality, Quality, WayOut
+from edgeq.wording import describe_tensor, plural, show_db
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
 _NARROWEST = 80
 _WIDEST = 120
+_MOST_PARTS = 3  # of an output, the worst
 
 
 def render(*parts: RenderableType) -> str:
@@ -77,7 +77,12 @@ def grid(rows: Iterable[Sequence[str]]) -> Padding:
     table.add_column(style="dim", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return Padding(table, (0, 0, 0, 2))
+    return indented(table)
+
+
+def indented(part: RenderableType) -> Padding:
+    """A part under a heading."""
+    return Padding(part, (0, 0, 0, 2))
 
 
 def heading(text: str) -> Text:
@@ -85,59 +90,43 @@ def heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def show_bytes(count: int | None) -> str:
-    """A size with the unit a reader expects, "-" when not measured."""
-    if count is None:
-        return "-"
-    if count < 1000:
-        return f"{count} B"
-    units = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
-    unit, size = next((u for u in units if count < 999.5 * u[1]), units[-1])
-    return f"{count / size:.1f} {unit}"
+def make_table(*titles: str) -> Table:
+    """A table without lines.
+
+    Args:
+        titles: of columns; ">" before one aligns it to the right and keeps its cells on one line,
+            "~" breaks long words in it.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in titles:
+        is_right = title.startswith(">")
+        table.add_column(
+            title[1:] if title.startswith((">", "~")) else title,
+            justify="right" if is_right else "left",
+            no_wrap=is_right,
+            overflow="fold" if title.startswith("~") else "ellipsis",
+        )
+    return table
 
 
-def show_sizes(ratio: float) -> str:
-    """How many times smaller; a file that grew is said, not left to a number below one."""
-    if f"{ratio:.1f}" == f"{1 / ratio:.1f}" == "1.0":
-        return "no difference"
-    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
+def tensor_rows(proof: Certificate) -> list[tuple[str, str]]:
+    """The inputs and outputs of a model."""
+    return [
+        (side, f"{spec.name}  {describe_tensor(spec)}")
+        for side, specs in (("input", proof.inputs), ("output", proof.outputs))
+        for spec in specs
+    ]
 
 
-def show_ms(value: float | None) -> str:
-    """A latency with three significant digits, "-" when not measured."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:.0f} ms"
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
-    return f"{value:.{max(digits, 0)}f} ms"
+def operator_counts(proof: Certificate) -> str:
+    """How many operators there are of each precision."""
+    counts = Counter(operator.precision for operator in proof.operators)
+    return ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
 
 
-def show_bare_ms(value: float | None) -> str:
-    """The same for a column that names the unit."""
-    return "-" if value is None else f"{value:.3g}"
-
-
-_MOST_PARTS = 3
-
-
-def show_db(value: float) -> str:
-    """An SQNR; identical outputs have no noise."""
-    return "identical" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
-
-
-def tensor_cells(spec: TensorSpec) -> tuple[str, ...]:
-    """A model's input or output."""
-    return (f"{spec.name}  {describe_tensor(spec)}",)
-
-
-def describe_tensor(spec: TensorSpec) -> str:
-    """Its dtype, shape and quantization."""
-    shape = "x".join("?" if size == -1 else str(size) for size in spec.shape)
-    quantized = ""
-    if spec.scales:
-        quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
-    return f"{spec.dtype} {shape}{quantized}"
+def runtime_row(proof: Certificate) -> tuple[str, str]:
+    """The oldest runtime that can load a file."""
+    return "runtime", f"TensorFlow Lite {proof.min_runtime_version or 'unknown'} or newer"
 
 
 def show_output(output: OutputQuality) -> str:
@@ -188,17 +177,6 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
     return rows
 
 
-def show_ratio(ratio: Ratio) -> str:
-    """A speed-up with its interval; slower is said, not left to a number below one."""
-    value, low, high = timing.show_ends(ratio)
-    interval = f"(ratio {value}, 95 % interval {low} to {high})"
-    if timing.direction(ratio) == 0:
-        return f"no difference {interval}"
-    word = "faster" if ratio.value >= 1 else "SLOWER"
-    times = ratio.value if ratio.value >= 1 else 1 / ratio.value
-    return f"{times:.2f}x {word} {interval}"
-
-
 def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
     """Numbered doubts; nothing without any."""
     if not issues:
@@ -209,26 +187,7 @@ def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
         label = Text(issue.severity, style=styles[issue.severity])
         code = f" [{issue.code}]" if issue.code else ""
         grid.add_row(Text(f"{number}."), label, Text(issue.message + code))
-    return ["", Padding(grid, (0, 0, 0, 2))]
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def common_prefix(names: Sequence[str]) -> str:
-    """What most names begin with, up to the first slash: the model's name."""
-    if len(names) < 2:
-        return ""
-    first = [name.partition("/")[0] + "/" for name in names if "/" in name]
-    common = Counter(first).most_common(1)
-    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
-
-
-def first_name(name: str) -> str:
-    """Of the several that TensorFlow joins for a fused operator."""
-    return name.split(";", maxsplit=1)[0]
+    return ["", indented(grid)]
 
 
 def way_out_parts(tried: Sequence[WayOut]) -> list[RenderableType]:
@@ -236,19 +195,16 @@ def way_out_parts(tried: Sequence[WayOut]) -> list[RenderableType]:
     if not tried:
         return []
     found = tried[-1]
-    count = plural(len(tried), "way")
     if not found.keeps:
-        return ["", f"Tried {count} out of the loss; none keeps everything:", *_tried_lines(tried)]
+        lines = [
+            Text(f"  {'no file' if way.sqnr_db is None else show_db(way.sqnr_db)}: {way.command}")
+            for way in tried
+        ]
+        count = plural(len(tried), "way")
+        return ["", f"Tried {count} out of the loss; none keeps everything:", *lines]
     assert found.sqnr_db is not None
     return [
         "",
         heading(f"Way out, tried on this model: {show_db(found.sqnr_db)} at the worst part"),
         Text(f"  {found.command}"),
-    ]
-
-
-def _tried_lines(tried: Sequence[WayOut]) -> list[Text]:
-    return [
-        Text(f"  {'no file' if way.sqnr_db is None else show_db(way.sqnr_db)}: {way.command}")
-        for way in tried
     ]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from edgeq.render.parts import grid, harmless, heading, issue_parts, plural, render, show_ms
+from edgeq.render.parts import grid, harmless, heading, indented, issue_parts, make_table, render
 from edgeq.values import DeviceFacts, ModelProfile, OperatorTime, Profile
+from edgeq.wording import file_name, first_name, plural, show_ms
 
 _LONGEST = 10
 _LAYER_WIDTH = 20
@@ -67,7 +67,7 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
             f"latency p50 {show_ms(model.latency_ms)}, operators {show_ms(model.operators_ms)}, "
             f"between them {show_ms(between)}"
         )
-        rows.append((model.model.path.rsplit("/", 1)[-1], text))
+        rows.append((file_name(model.model.path), text))
         parts = [
             f"{label} {show_ms(time)} ({time / model.operators_ms:.1%})"
             for label, time in (
@@ -82,19 +82,16 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
 
 
 def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("layer", min_width=12)  # these three give way on a narrow terminal
-    table.add_column("operator", min_width=12)
-    table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
     twins: dict[int | None, OperatorTime] = {}
     if len(profile.models) == 2:
-        table.add_column(f"ms {_label(profile)}", justify="right", no_wrap=True)
-        table.add_column("gain", justify="right", no_wrap=True)
         theirs = {op.index: op for op in profile.models[1].operators}
         twins = {ours: theirs[other] for ours, other in profile.pairs}
-    table.add_column("kernel", min_width=6)
+    table = make_table(
+        ">#", "layer", "operator", ">ms", ">share", *_second_titles(profile), "kernel"
+    )
+    # Names give way on a narrow terminal.
+    for column, width in zip((1, 2, -1), (12, 12, 6), strict=True):
+        table.columns[column].min_width = width
     for op in shown:
         cells = ["" if op.index is None else str(op.index), _short(op), op.operator]
         cells += [f"{op.time_ms:.4f}", f"{op.share:.1%}"]
@@ -103,31 +100,30 @@ def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
             cells += _against(op.time_ms, None if twin is None else twin.time_ms)
         cells.append(_kernel(op, 40 - 16 * (len(profile.models) - 1)))
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
-    return Padding(table, (0, 0, 0, 2))
+    return indented(table)
 
 
 def _type_table(profile: Profile) -> Padding:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("type", no_wrap=True)
-    for column in ("operators", "ms", "share"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = make_table("type", ">operators", ">ms", ">share", *_second_titles(profile))
+    table.columns[0].no_wrap = True
     theirs: dict[str, float] = {}
     if len(profile.models) == 2:
-        table.add_column(f"ms {_label(profile)}", justify="right", no_wrap=True)
-        table.add_column("gain", justify="right", no_wrap=True)
         theirs = {item.operator: item.time_ms for item in profile.models[1].types}
     for item in profile.models[0].types:
         cells = [item.operator, str(item.count), f"{item.time_ms:.4f}", f"{item.share:.1%}"]
         if len(profile.models) == 2:
             cells += _against(item.time_ms, theirs.get(item.operator))
         table.add_row(*map(Text, cells))
-    return Padding(table, (0, 0, 0, 2))
+    return indented(table)
 
 
-def _label(profile: Profile) -> str:
-    """What the second model is called in a column's heading."""
+def _second_titles(profile: Profile) -> list[str]:
+    """Columns for the second model; none without one."""
+    if len(profile.models) < 2:
+        return []
     precisions = {op.precision for op in profile.models[1].operators}
-    return "FP32" if precisions <= {"float32", "integer"} else "second"
+    name = "FP32" if precisions <= {"float32", "integer"} else "second"
+    return [f">ms {name}", ">gain"]
 
 
 def _against(own: float | None, other: float | None) -> list[str]:
@@ -150,8 +146,7 @@ def _cut(text: str, room: int) -> str:
 def _short(op: OperatorTime) -> str:
     if op.index is None:
         return "of no operator"
-    name = op.name.split(";", maxsplit=1)[0]
-    return _cut("/".join(name.split("/")[-2:]), _LAYER_WIDTH)
+    return _cut("/".join(first_name(op.name).split("/")[-2:]), _LAYER_WIDTH)
 
 
 def _remarks(profile: Profile) -> list[RenderableType]:

@@ -8,6 +8,9 @@ from typing import Any
 from rich.text import Text
 
 from edgeq.records.reading import Record
+from edgeq.render.bench import show_bench
+from edgeq.render.comparison import show_comparison, show_evaluations
+from edgeq.render.conversion import show_conversion
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
 from edgeq.render.fleet import show_fleet
@@ -16,12 +19,6 @@ from edgeq.render.inspection import show_inspection
 from edgeq.render.parity import show_parity
 from edgeq.render.parts import harmless, render
 from edgeq.render.profile import show_profile
-from edgeq.render.text import (
-    show_bench,
-    show_comparison,
-    show_conversion,
-    show_evaluations,
-)
 from edgeq.render.tuning import show_tuning
 
 _SHOWN: dict[str, Callable[[Any], str]] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.files.storage import find_issues
 from edgeq.records.reading import Record
-from edgeq.render.parts import harmless, show_bytes, show_db, show_ms
+from edgeq.render.parts import harmless
 from edgeq.values import BenchResult, Quality
+from edgeq.wording import show_bytes, show_db, show_ms
 
 
 @harmless

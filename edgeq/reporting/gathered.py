@@ -1,19 +1,20 @@
-"""The records of a report, by what a section asks of them."""
+"""The records of a report, by what a section needs from them."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy.verdict import SMALL_DROP_POINTS
+from edgeq.accuracy.verdict import SMALL_DROP_POINTS, device_of
+from edgeq.records.parts import Part, split
 from edgeq.records.reading import Record
-from edgeq.reporting.subject import Part, Subject, find_subject, is_float_copy, split
-from edgeq.reporting.text import base
+from edgeq.reporting.subject import Subject, find_subject
 from edgeq.timing import speedup_interval
-from edgeq.values import BenchResult, BenchRun, Certificate, DeviceFacts, Issue, Quality, Ratio
+from edgeq.values import BenchResult, BenchRun, Certificate, DeviceFacts, Quality, Ratio
+from edgeq.wording import file_name
 
 CANDIDATE, BASELINE, OTHER = "candidate", "baseline", "other"
 
@@ -53,12 +54,15 @@ class Measured:
 
     def run(self, role: str) -> BenchRun | None:
         """The first run of a role."""
-        return next((r for r, own in zip(self.result.runs, self.roles, strict=True)
-                     if own == role), None)  # fmt: skip
+        return next((run for run, own in self.runs() if own == role), None)
+
+    def runs(self) -> list[tuple[BenchRun, str]]:
+        """Each run with its role."""
+        return list(zip(self.result.runs, self.roles, strict=True))
 
 
 @dataclass(frozen=True)
-class Material:
+class Gathered:
     """Everything that the sections are made from."""
 
     records: tuple[Record, ...]
@@ -78,21 +82,19 @@ class Material:
     def made(self) -> list[Any]:
         """How the candidate was made: results of `convert` and `tune`."""
         found = [*self.of("convert"), *self.of("tune")]
-        return [part.value for part in found if not is_float_copy(part)]
+        return [part.value for part in found if not part.is_float_copy]
 
     def drop_limit(self) -> float:
-        """Points that may be lost: the policy's, where a gate has one, else what `compare` takes
-        for small.
-        """
-        rules = [rule for part in self.of("gate") for rule in part.value.rules]
-        for rule in rules:
-            number = re.search(r"[\d.]+", rule.limit)
-            if rule.rule == "max_drop_points" and number is not None:
-                return float(number[0])
+        """Points that may be lost: by the policy of a gate, else what `compare` calls small."""
+        for part in self.of("gate"):
+            for rule in part.value.rules:
+                number = re.search(r"[\d.]+", rule.limit)
+                if rule.rule == "max_drop_points" and number is not None:
+                    return float(number[0])
         return SMALL_DROP_POINTS
 
     def certificate(self) -> Certificate | None:
-        """Of the candidate."""
+        """The candidate's certificate."""
         proofs = [value.certificate for value in self.made()]
         proofs += [
             part.value.certificate
@@ -103,58 +105,54 @@ class Material:
 
     def judged(self) -> list[Judged]:
         """All qualities; those of `compare` first, since they come from the machine that counts."""
-        found = self._judged()
+        found = []
+        for part in self.of("compare"):
+            value, device = part.value, part.device or device_of(part.value)
+            label = "compare" if device is None else f"compare on {device}"
+            samples = f"{value.quality.sample_count} of {file_name(value.data.source)}"
+            found.append(Judged(label, samples, value.quality, part))
+        for part in [*self.of("tune"), *self.of("convert")]:
+            value, quality = part.value, part.value.quality
+            if quality is None or part.is_float_copy:
+                continue
+            data = value.test_data or value.data
+            source = "given samples" if data is None else file_name(data.source)
+            use = "kept apart"
+            if not quality.is_held_out:
+                use = "which calibrated too"
+            elif part.kind == "tune" and not value.is_confirmed:
+                use = "which the search looked at too"
+            samples = f"{quality.sample_count} of {source}, {use}"
+            found.append(Judged(part.kind, samples, quality, part))
         counts = Counter((item.label, item.samples) for item in found)
         return [
-            replace(item, label=f"{item.label} in {base(item.part.record.path)}")
+            replace(item, label=f"{item.label} in {file_name(item.part.record.path)}")
             if counts[item.label, item.samples] > 1
             else item
             for item in found
         ]
 
-    def _judged(self) -> list[Judged]:
-        found = [
-            Judged(
-                _on("compare", _compared_on(part)),
-                f"{part.value.quality.sample_count} of {base(part.value.data.source)}",
-                part.value.quality,
-                part,
-            )
-            for part in self.of("compare")
-        ]
-        for part in [*self.of("tune"), *self.of("convert")]:
-            if part.value.quality is not None and not is_float_copy(part):
-                data = part.value.test_data or part.value.data
-                source = "given samples" if data is None else base(data.source)
-                kept = _apartness(part)
-                label = f"{part.value.quality.sample_count} of {source}{kept}"
-                found.append(Judged(part.kind, label, part.value.quality, part))
-        return found
-
     def measured(self) -> list[Measured]:
         """All latencies, device by device."""
-        found = [item for part in self.parts for item in self._measured(part)]
+        found = []
+        for part in self.parts:
+            if part.kind == "compare" and part.value is not None and part.value.bench is not None:
+                bench = part.value.bench
+                roles: tuple[str, ...] = (BASELINE, CANDIDATE)
+            elif part.kind == "bench" and part.value is not None:
+                bench = part.value
+                roles = tuple(self.role(run.model.sha256) for run in bench.runs)
+            else:
+                continue
+            device = part.device or bench.facts.device
+            found.append(Measured(device, device, bench, roles, _speedup(bench, roles), part))
         for name in ("kind", "record"):  # as much as it takes to tell them apart
             counts = Counter(item.label for item in found)
-            found = [
-                item if counts[item.label] == 1 else replace(item, label=_longer(item, name))
-                for item in found
-            ]
+            for place, item in enumerate(found):
+                if counts[item.label] > 1:
+                    more = item.part.kind if name == "kind" else file_name(item.part.record.path)
+                    found[place] = replace(item, label=f"{item.label}, {more}")
         return found
-
-    def _measured(self, part: Part) -> Iterator[Measured]:
-        if part.value is None:
-            return
-        if part.kind == "compare" and part.value.bench is not None:
-            bench = part.value.bench
-            roles: tuple[str, ...] = (BASELINE, CANDIDATE)
-        elif part.kind == "bench":
-            bench = part.value
-            roles = tuple(self.role(run.model.sha256) for run in bench.runs)
-        else:
-            return
-        device = part.device or bench.facts.device
-        yield Measured(device, device, bench, roles, _speedup(bench, roles), part)
 
     def facts(self) -> dict[str, DeviceFacts]:
         """Every device that something ran on, by the name the user gave it."""
@@ -169,50 +167,18 @@ class Material:
         return found
 
 
-def _apartness(part: Part) -> str:
-    """Whether the samples that quality was measured on served for anything else."""
-    if not part.value.quality.is_held_out:
-        return ", which calibrated too"
-    if part.kind == "tune" and not part.value.is_confirmed:
-        return ", which the search looked at too"
-    return ", kept apart"
-
-
-def gather(records: Sequence[Record]) -> Material:
-    """Records of one model.
+def gather(records: Sequence[Record]) -> Gathered:
+    """The records of one model.
 
     Raises:
         RecordError: they are of different models.
     """
     parts = split(records)
-    return Material(tuple(records), parts, find_subject(parts))
-
-
-def part_issues(part: Part) -> Iterator[Issue]:
-    """Everything that makes a result less trustworthy."""
-    from edgeq.files import storage
-
-    if part.value is not None:
-        yield from storage.find_issues(part.value)
-
-
-def _longer(item: Measured, name: str) -> str:
-    more = item.part.kind if name == "kind" else base(item.part.record.path)
-    return f"{item.label}, {more}"
-
-
-def _compared_on(part: Part) -> str | None:
-    """As the user names it; None in records of before it was kept."""
-    bench = part.value.bench
-    return part.device or part.value.device or (None if bench is None else bench.facts.device)
-
-
-def _on(verb: str, device: str | None) -> str:
-    return verb if device is None else f"{verb} on {device}"
+    return Gathered(tuple(records), parts, find_subject(parts))
 
 
 def _speedup(bench: BenchResult, roles: Sequence[str]) -> Ratio | None:
-    """The first run's latency over each later one's is what a bench keeps."""
+    """A bench keeps the first run's latency over that of each later one."""
     if not bench.speedups or CANDIDATE not in roles or BASELINE not in roles:
         return None
     ours, theirs = roles.index(CANDIDATE), roles.index(BASELINE)

@@ -7,36 +7,43 @@ from pathlib import Path
 
 from edgeq.escaping import clean
 from edgeq.records.reading import read_all
-from edgeq.reporting import text
-from edgeq.reporting.accuracy import accuracy_section, make_comparison
+from edgeq.reporting.cards import make_cards
+from edgeq.reporting.comparison import make_comparison
+from edgeq.reporting.doubts import find_distrust, find_doubts
 from edgeq.reporting.gathered import gather
-from edgeq.reporting.how_made import calibration_section, certificate_section, search_section
-from edgeq.reporting.latency import latency_section, sustained_section
-from edgeq.reporting.layers import find_culprits, layers_section, operators_section
-from edgeq.reporting.provenance import (
-    devices_section,
-    find_doubts,
-    gate_section,
-    parity_section,
-    provenance_section,
+from edgeq.reporting.sections import (
+    accuracy,
+    calibration,
+    certificate,
+    devices,
+    gate,
+    latency,
+    layers,
+    operators,
+    parity,
+    provenance,
+    search,
+    sustained,
 )
-from edgeq.reporting.trends import trend_section
+from edgeq.reporting.sections import history as over_time
 from edgeq.reporting.values import Report
-from edgeq.reporting.verdict import find_distrust, find_verdict, make_cards
+from edgeq.reporting.verdict import find_verdict
 from edgeq.version import VERSION
+from edgeq.wording import file_name
 
+# In the order of the page; a section without figures is left out.
 _SECTIONS = (
-    gate_section,
-    accuracy_section,
-    latency_section,
-    sustained_section,
-    layers_section,
-    operators_section,
-    calibration_section,
-    certificate_section,
-    search_section,
-    parity_section,
-    devices_section,
+    gate.section,
+    accuracy.section,
+    latency.section,
+    sustained.section,
+    layers.section,
+    operators.section,
+    calibration.section,
+    certificate.section,
+    search.section,
+    parity.section,
+    devices.section,
 )
 
 
@@ -51,27 +58,27 @@ def make_report(
         history: its database; None for the one that `edgeq history` uses.
 
     Raises:
-        RecordError: no record, or records of different models.
+        RecordError: there is no record, or they are of different models.
         HistoryError: the history is not there, or cannot be read.
     """
-    material = gather(read_all([Path(path) for path in paths]))
-    sections = [made for make in _SECTIONS if (made := make(material)) is not None]
+    gathered = gather(read_all([Path(path) for path in paths]))
+    sections = [made for make in _SECTIONS if (made := make(gathered)) is not None]
     if trends:
-        over_time = trend_section(material, None if history is None else Path(history))
-        sections += [] if over_time is None else [over_time]
-    sections.append(provenance_section(material))
-    subject = material.subject
+        trend = over_time.section(gathered, None if history is None else Path(history))
+        sections += [] if trend is None else [trend]
+    sections.append(provenance.section(gathered))
+    subject = gathered.subject
     candidate = "" if subject.candidate is None else subject.candidate.path
     report = Report(
-        title=text.base(candidate) or "edgeq report",
+        title=file_name(candidate) or "edgeq report",
         candidate=candidate,
         baseline="" if subject.baseline is None else subject.baseline.path,
-        verdict=find_verdict(material),
-        distrust=find_distrust(material),
-        cards=make_cards(material),
-        comparison=make_comparison(material),
-        culprits=find_culprits(material),
-        doubts=find_doubts(material),
+        verdict=find_verdict(gathered),
+        distrust=find_distrust(gathered),
+        cards=make_cards(gathered),
+        comparison=make_comparison(gathered),
+        culprits=layers.find_culprits(gathered),
+        doubts=find_doubts(gathered),
         sections=tuple(sections),
         edgeq=VERSION,
     )

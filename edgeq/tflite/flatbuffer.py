@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
-from edgeq.tflite import operator_releases, quantmath
+from edgeq.tflite import operators, quantmath
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
-release = operator_releases.release
+release = operators.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
@@ -33,13 +33,13 @@ def schema() -> Any:
 
 @cache
 def operator_names() -> dict[int, str]:
-    """Builtin operator code to its name, e.g. 3 to "CONV_2D"."""
+    """Map from builtin operator code to name, e.g. 3 to "CONV_2D"."""
     return {code: name for name, code in vars(schema().BuiltinOperator).items() if name.isupper()}
 
 
 @cache
 def dtype_names() -> dict[int, str]:
-    """Tensor type code to its numpy name, e.g. 9 to "int8"; the schema's in small letters."""
+    """Map from tensor type code to numpy name, e.g. 9 to "int8"; other types in small letters."""
     return {
         code: name.lower() for name, code in vars(schema().TensorType).items() if name.isupper()
     }
@@ -47,8 +47,13 @@ def dtype_names() -> dict[int, str]:
 
 @cache
 def dtype_code(name: str) -> int:
-    """Numpy name to tensor type code, the inverse of `dtype_names`."""
+    """Tensor type code of a numpy name, the inverse of `dtype_names`."""
     return next(code for code, known in dtype_names().items() if known == name)
+
+
+def dtype(tensor: Any) -> str:
+    """Numpy name of a tensor's dtype."""
+    return dtype_names()[tensor.type]
 
 
 def parse(content: bytes, shown_as: str) -> Any:
@@ -70,38 +75,29 @@ def parse(content: bytes, shown_as: str) -> Any:
         )
     try:
         model = schema().ModelT.InitFromPackedBuf(content, 0)
-        _bring_inside(model, content)
+        for buffer in model.buffers or ():  # large models have them behind the flatbuffer
+            if (buffer.offset or 0) > 1:
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
         _check_references(model)
     except _DAMAGE as error:
         raise SourceError(
-            f"{shown_as} is damaged or cut short.", hint="Copy the model again.", details=str(error)
+            f"{shown_as} is damaged or truncated.", hint="Copy the model again.", details=str(error)
         ) from error
     return model
 
 
-# What the generated reader raises when an offset or a length points outside the buffer.
-_DAMAGE = (
-    struct.error,
-    IndexError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-)
-
-
-def _bring_inside(model: Any, content: bytes) -> None:
-    """Buffers that lie behind the flatbuffer, as writers of large models put them, as its own."""
-    for buffer in model.buffers or ():
-        if (buffer.offset or 0) > 1:
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
+# The generated reader raises these when an offset or a length points outside the buffer.
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError,
+           OverflowError, MemoryError)  # fmt: skip
 
 
 def _check_references(model: Any) -> None:
-    """Every index in the tree points at something, so that later readers need no checks."""
+    """Refuse indices that point at nothing, so that later readers need no checks.
+
+    Raises:
+        ValueError: one does.
+    """
     if not model.subgraphs:
         raise ValueError("it has no subgraph")
     buffers, codes = len(model.buffers or ()), len(model.operatorCodes or ())
@@ -116,7 +112,7 @@ def _check_references(model: Any) -> None:
                 raise ValueError(f"a tensor has the unknown type {tensor.type}")
             own = tensor.quantization
             if own is not None and _count(own.scale) != _count(own.zeroPoint):
-                raise ValueError("a tensor has not as many zero points as scales")
+                raise ValueError("a tensor has more or fewer zero points than scales")
         _require("code", [operator.opcodeIndex for operator in graph.operators], codes)
         for item in graph.operators:
             own = (*indices(item.inputs), *indices(item.outputs), *indices(item.intermediates))
@@ -173,7 +169,7 @@ def serialize(model: Any) -> bytes:
 
 
 def indices(vector: Any) -> tuple[int, ...]:
-    """A tensor index vector as plain integers; an absent vector is empty."""
+    """The tensor indices of a vector as plain integers; an absent vector is empty."""
     return () if vector is None else tuple(int(index) for index in vector)
 
 
@@ -202,17 +198,19 @@ def is_constant(model: Any, tensor: Any) -> bool:
 
 def constant(model: Any, tensor: Any) -> NDArray[np.generic]:
     """The stored values of a constant tensor, in its shape and dtype (read-only); INT4 as int8."""
-    raw = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-    if dtype_names()[tensor.type] == "int4":
-        return quantmath.unpack_int4(raw)[: math.prod(indices(tensor.shape))].reshape(
-            indices(tensor.shape)
-        )
-    values = raw.view(np.dtype(dtype_names()[tensor.type]))
-    return values.reshape(indices(tensor.shape))
+    raw, shape = np.asarray(model.buffers[tensor.buffer].data, np.uint8), indices(tensor.shape)
+    if dtype(tensor) == "int4":
+        return quantmath.unpack_int4(raw)[: math.prod(shape)].reshape(shape)
+    return raw.view(np.dtype(dtype(tensor))).reshape(shape)
+
+
+def tensor_name(graph: Any, index: int) -> str:
+    """The name of a tensor of a subgraph."""
+    return text(graph.tensors[index].name)
 
 
 def metadata(model: Any, name: str) -> bytes | None:
-    """Content of a metadata entry, None when the model carries none of that name."""
+    """Content of a metadata entry, None when the model does not have it."""
     for entry in model.metadata or ():
         if text(entry.name) == name and 0 <= entry.buffer < len(model.buffers):
             data = model.buffers[entry.buffer].data
@@ -221,7 +219,7 @@ def metadata(model: Any, name: str) -> bytes | None:
 
 
 def set_metadata(model: Any, name: str, content: bytes) -> None:
-    """Add or replace a metadata entry in the tree."""
+    """Add a metadata entry to the tree, or replace its content."""
     kit = schema()
     buffer = kit.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
@@ -236,7 +234,7 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
 
 
 def add_opcode(tree: Any, name: str, version: int = 1) -> int:
-    """Index of a builtin operator in the table of codes, added when it is not there."""
+    """Index of a builtin operator in the table of codes, to which it is added if necessary."""
     number = next(code for code, known in operator_names().items() if known == name)
     for index, known in enumerate(tree.operatorCodes):
         if known.builtinCode == number and known.version == version and known.customCode is None:
@@ -259,79 +257,62 @@ def add_buffer(tree: Any, values: NDArray[Any]) -> int:
     return len(tree.buffers) - 1
 
 
-def add_constant(tree: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
-    """Index of a new constant tensor."""
+def add_tensor(graph: Any, name: str, shape: Any, dtype: str, buffer: int = 0) -> int:
+    """Index of a new tensor.
+
+    Args:
+        shape: a sequence, or the shape field of another tensor.
+        buffer: 0 for a computed tensor.
+    """
     tensor = schema().TensorT()
-    tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
-    tensor.type, tensor.buffer = dtype_code(values.dtype.name), add_buffer(tree, values)
+    tensor.name, tensor.shape = name, None if shape is None else np.asarray(shape, np.int32)
+    tensor.type, tensor.buffer = dtype_code(dtype), buffer
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 
 
-def compact(tree: Any) -> None:
-    """Store equal constants once and empty the buffers that nothing uses any more.
+def add_constant(tree: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
+    """Index of a new constant tensor."""
+    return add_tensor(graph, name, values.shape, values.dtype.name, add_buffer(tree, values))
 
-    Unrolled recurrent layers repeat their weights at every step, and quantizers write each copy.
+
+def make_operator(
+    tree: Any,
+    name: str,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    *,
+    version: int = 1,
+    options: Any = None,
+) -> Any:
+    """A builtin operator, which the caller puts into a subgraph.
+
+    Args:
+        options: the schema's, e.g. `schema().SliceOptionsT()`.
     """
-    first: dict[bytes, int] = {}
-    used = {0} | {int(entry.buffer) for entry in tree.metadata or ()}
-    for graph in tree.subgraphs:
-        for tensor in graph.tensors:
-            if is_constant(tree, tensor) and not tensor.isVariable:
-                content = np.asarray(tree.buffers[tensor.buffer].data, np.uint8).tobytes()
-                tensor.buffer = first.setdefault(content, tensor.buffer)
-            used.add(tensor.buffer)
-    for index, buffer in enumerate(tree.buffers):
-        if index not in used:
-            buffer.data = None
-    for number, graph in enumerate(tree.subgraphs):
-        _merge_constants(tree, number, graph)
-
-
-def _merge_constants(tree: Any, number: int, graph: Any) -> None:
-    """One tensor for constants that agree in everything but the name.
-
-    Each copy of a filter also repeats its scales and zero points.
-    """
-    first: dict[tuple[Any, ...], int] = {}
-    kept: list[Any] = []
-    place: dict[int, int] = {-1: -1}
-    own = {*indices(graph.inputs), *indices(graph.outputs)}
-    for index, tensor in enumerate(graph.tensors):
-        key: tuple[Any, ...] = (index,)
-        if is_constant(tree, tensor) and not tensor.isVariable and index not in own:
-            spec = tensor_spec(tensor, "")
-            axis = 0 if tensor.quantization is None else tensor.quantization.quantizedDimension
-            key = (tensor.buffer, spec, indices(tensor.shape), axis, tensor.sparsity is None)
-        if key not in first:
-            first[key] = len(kept)
-            kept.append(tensor)
-        place[index] = first[key]
-    graph.tensors = kept
-
-    def moved(vector: Any) -> Any:
-        return None if vector is None else np.array([place[i] for i in indices(vector)], np.int32)
-
-    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
-    for operator in graph.operators:
-        operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
-        operator.intermediates = moved(operator.intermediates)
-    for signature in tree.signatureDefs or ():
-        if signature.subgraphIndex == number:
-            for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
-                entry.tensorIndex = place[int(entry.tensorIndex)]
+    operator = schema().OperatorT()
+    operator.opcodeIndex = add_opcode(tree, name, version)
+    operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    if options is not None:
+        kind = type(options).__name__.removesuffix("T")
+        operator.builtinOptionsType = getattr(schema().BuiltinOptions, kind)
+        operator.builtinOptions = options
+    return operator
 
 
 def min_runtime_version(model: Any) -> str | None:
-    """Oldest TensorFlow Lite release that can run the file; None where it does not say.
+    """Oldest TensorFlow Lite release that can run the file; None where the file states none.
 
-    What the converter wrote, or newer: some quantizers left the float model's figure in the file.
+    Some quantizers leave the float model's figure in the file: then it is the release that its
+    operators need.
     """
     raw = metadata(model, "min_runtime_version")
     stated = (raw or b"").rstrip(b"\0").decode("ascii", "replace") or None
-    operators = [(operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
-                 for graph in model.subgraphs for item in graph.operators or ()]  # fmt: skip
-    return None if stated is None else operator_releases.at_least(stated, operators)
+    if stated is None:
+        return None
+    used = ((operator_name(model, item), model.operatorCodes[item.opcodeIndex].version)
+            for graph in model.subgraphs for item in graph.operators)  # fmt: skip
+    return operators.at_least(stated, used)
 
 
 def require_runtime(tree: Any, version: str) -> None:
@@ -348,16 +329,16 @@ def tensor_spec(tensor: Any, name: str) -> TensorSpec:
     return TensorSpec(
         name=name,
         shape=indices(tensor.shapeSignature) or indices(tensor.shape),
-        dtype=dtype_names()[tensor.type],
+        dtype=dtype(tensor),
         scales=tuple(float(scale) for scale in scales),
         zero_points=tuple(int(point) for point in zero_points),
     )
 
 
 def interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of the main subgraph, named by the signature where there is one.
+    """Inputs and outputs of the main subgraph, in its order, which is the interpreter's too.
 
-    The order is the subgraph's, which is the order the interpreter lists them in.
+    The first signature of that subgraph names them; without one, their tensors do.
     """
     graph = model.subgraphs[0]
     names: dict[str, dict[int, str]] = {"inputs": {}, "outputs": {}}
@@ -370,9 +351,7 @@ def interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
 
     def specs(side: str, vector: Any) -> tuple[TensorSpec, ...]:
         return tuple(
-            tensor_spec(
-                graph.tensors[index], names[side].get(index) or text(graph.tensors[index].name)
-            )
+            tensor_spec(graph.tensors[index], names[side].get(index) or tensor_name(graph, index))
             for index in indices(vector)
         )
 
@@ -381,22 +360,14 @@ def interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
 
 def set_interface(model: Any, input_names: list[str], output_names: list[str]) -> None:
     """Name the main subgraph's inputs and outputs and give it the signature "serving_default"."""
-    kit, graph = schema(), model.subgraphs[0]
-    signature = kit.SignatureDefT()
+    graph, signature = model.subgraphs[0], schema().SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-    signature.inputs = [
-        _map_tensor(kit, graph, index, name)
-        for index, name in zip(indices(graph.inputs), input_names, strict=True)
-    ]
-    signature.outputs = [
-        _map_tensor(kit, graph, index, name)
-        for index, name in zip(indices(graph.outputs), output_names, strict=True)
-    ]
+    for side, names in (("inputs", input_names), ("outputs", output_names)):
+        entries = []
+        for index, name in zip(indices(getattr(graph, side)), names, strict=True):
+            entry = schema().TensorMapT()
+            entry.name, entry.tensorIndex = name, index
+            graph.tensors[index].name = name
+            entries.append(entry)
+        setattr(signature, side, entries)
     model.signatureDefs = [signature]
-
-
-def _map_tensor(kit: Any, graph: Any, index: int, name: str) -> Any:
-    entry = kit.TensorMapT()
-    entry.name, entry.tensorIndex = name, index
-    graph.tensors[index].name = name
-    return entry

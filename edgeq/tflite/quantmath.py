@@ -94,15 +94,13 @@ def quantize_weights(
         The integers, same shape, and float32 scales [channels] or [1]. An all-zero channel gets
         scale 1, so that dequantization stays finite.
     """
-    axes = None if channel_axis is None else _other_axes(weights.ndim, channel_axis)
+    axes = None
+    if channel_axis is not None:
+        axes = tuple(axis for axis in range(weights.ndim) if axis != channel_axis)
     peak = np.max(np.abs(weights), axis=axes, keepdims=True)
     scale = np.where(peak > 0, peak / np.float32(127), np.float32(1)).astype(np.float32)
     quantized = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
     return quantized, scale.reshape(-1)
-
-
-def _other_axes(ndim: int, axis: int) -> tuple[int, ...]:
-    return tuple(index for index in range(ndim) if index != axis)
 
 
 def difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from edgeq.errors import ClusterError, MissingExtraError
 from edgeq.files import scratch
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
-from edgeq.tuning.pool import Child, Outcome
+from edgeq.tuning.pool import Outcome, Worker
 from edgeq.tuning.trial import Task, read_task
 from edgeq.version import VERSION
 
@@ -48,7 +48,7 @@ def run_remote(version: str, plain: Mapping[str, Any], files: Mapping[str, bytes
         stack = ExitStack()
         _worker.store = Store(stack.enter_context(scratch.folder()))
         atexit.register(stack.close)
-        _worker.child = Child(_worker.store.folder)
+        _worker.child = Worker(_worker.store.folder)
     for digest, content in files.items():
         if not _worker.store.path(digest).exists():
             _worker.store.put(content)

@@ -14,7 +14,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
 from edgeq.conversion.prepare import Prepared
 from edgeq.converters.samples.open_samples import Samples, hold_out
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.tuning.content_store import Store
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from edgeq.conversion.plan import Job
 from edgeq.conversion.prepare import Prepared
 from edgeq.conversion.range_candidates import (
-    Calibrated,
-    Variant,
+    CalibratedModel,
+    RangeCandidate,
     calibrated_models,
     choose_corrections,
     choose_statistics,
-    make_variants,
+    make_candidates,
 )
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import BEFORE
@@ -60,7 +60,7 @@ class Workshop:
         self._statistics = {item.is_equalized: item.run.statistics for item in models}
         for granularity in ("channel", "tensor"):
             job = _with_granularity(ready.job, granularity)
-            for variant in self._variants(job, models):
+            for variant in self._candidates(job, models):
                 key = (variant.ranges.statistic, variant.is_equalized, granularity)
                 if key not in self._bases:
                     self._bases[key] = self._base(variant)
@@ -126,14 +126,14 @@ class Workshop:
         job = self._ready.job
         return choose_corrections(job, self._ready.model, self._ready.plan, self._ready.issues)
 
-    def _variants(self, job: Job, models: tuple[Calibrated, ...]) -> list[Variant]:
+    def _candidates(self, job: Job, models: tuple[CalibratedModel, ...]) -> list[RangeCandidate]:
         statistics = choose_statistics(job, self._ready.model, self._ready.plan)
-        plain = make_variants(job, models[:1], statistics, (), self._ready.issues)
+        plain = make_candidates(job, models[:1], statistics, (), self._ready.issues)
         if not self.corrections:
             return plain
-        return plain + make_variants(job, models, statistics, self.corrections, [])
+        return plain + make_candidates(job, models, statistics, self.corrections, [])
 
-    def _base(self, variant: Variant) -> _Base:
+    def _base(self, variant: RangeCandidate) -> _Base:
         source = self.store.put(Path(variant.model.file.path).read_bytes())
         digest = self.store.put(variant.content)
         return _Base(variant.model, variant.ranges, source, digest)

@@ -24,11 +24,11 @@ from edgeq.conversion.file_metadata import finish_file
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.proof.layer_errors import measure_effects
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.content_store import Store
 from edgeq.values import Recipe
+from edgeq.values.schemes import SCHEMES
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -19,11 +19,12 @@ from edgeq.conversion.prepare import (
     without_temporary_path,
 )
 from edgeq.conversion.proof import prove
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.schemes import resolve
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners.devices import runtimes
-from edgeq.device_runners.devices.device import Device, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged

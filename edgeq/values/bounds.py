@@ -6,16 +6,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edgeq.values.schemes import SCHEMES
+
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 # In Python, $ alone would take a line break behind the word.
 Judgement = Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell)$(?!\n)")]
-SchemeName = Annotated[
-    str,
-    Meta(pattern=r"^(int8|dynamic|fp16|int16x8|weight-only-int8|weight-only-int4|fp32)$(?!\n)"),
-]
+SchemeName = Annotated[str, Meta(pattern=rf"^({'|'.join(SCHEMES)})$(?!\n)")]
 Severity = Annotated[str, Meta(pattern=r"^(error|warning|note)$(?!\n)")]
 Validity = Annotated[str, Meta(pattern=r"^(valid|degraded|invalid)$(?!\n)")]
 Verdict = Annotated[str, Meta(pattern=r"^(ship|check|no)$(?!\n)")]

@@ -71,9 +71,9 @@ class Ranges:
     Attributes:
         calibrator: "edgeq" (own, on XNNPACK), "tflite" (stock TFLiteConverter) or "litert"
             (litert-quantizer).
-        statistic: "minmax", "mean-minmax", "percentile:P", "mse" or "entropy"; with "-shared"
-            behind it when operands have their result's range (see `converters.range_sharing`),
-            "-saturated" when ranges end where operators saturate (`converters.saturation`).
+        statistic: a value of `--statistic`; then "-shared" when operands have their result's range
+            (see `converters.calibration.shared_ranges`), "-saturated" when ranges end where
+            operators saturate (see `converters.calibration.saturation`).
         sample_count: samples run through the float model.
         tensors: empty when the stock calibrator kept them to itself.
         sha256: digest of the ranges, for comparing two conversions.

@@ -81,15 +81,15 @@ def test_a_label_beyond_the_classes_is_an_error(wrong: int) -> None:
     with pytest.raises(DataError) as caught:
         measure("top1", SCORES, np.array([0, 1, 2, wrong]))
     assert str(caught.value) == (
-        f"There is a label {wrong}, but the model's classes are 0 to 2. "
+        f"A label is {wrong}, but the model's classes are 0 to 2. "
         "Labels are class indices that start at 0."
     )
 
 
 def test_a_label_beyond_two_is_an_error_of_a_binary_output() -> None:
-    with pytest.raises(DataError, match="a label 2, but the model's classes are 0 to 1"):
+    with pytest.raises(DataError, match="A label is 2, but the model's classes are 0 to 1"):
         metrics.is_right(np.zeros((2, 1)), np.array([0, 2]))
-    with pytest.raises(DataError, match="a label 2, but the model's classes are 0 to 1"):
+    with pytest.raises(DataError, match="A label is 2, but the model's classes are 0 to 1"):
         metrics.is_right(np.zeros((2, 2)), np.array([0, 2]))
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_metric_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         metrics.make_metric("acuracy")
     assert str(caught.value) == (
-        "Unknown metric 'acuracy'; known are top1, top5, miou, mse, mae, auc and module:function."
+        "Unknown metric 'acuracy'; known: top1, top5, miou, mse, mae, auc and module:function."
     )
 
 

@@ -417,8 +417,8 @@ def test_an_emulated_latency_is_compared_with_nothing() -> None:
         require_comparable(with_run(issues=(EMULATED,), validity="invalid"))
     assert str(caught.value) == (
         "Latencies measured on local cannot be compared: This device is emulated (QEMU): its "
-        "latency means nothing. [bench.emulated] Measure on a sound board; size and accuracy need "
-        "no latency (tune --objective size, compare --no-latency)."
+        "latency means nothing. [bench.emulated] Measure on a healthy board; size and accuracy "
+        "need no latency (tune --objective size, compare --no-latency)."
     )
 
 
@@ -573,4 +573,4 @@ def test_steps_and_numbers_are_counted() -> None:
     (output,) = plain.result(is_held_out=True).outputs
     assert (output.steps_used, output.step_count) == (None, None)
     doubt = doubt_of_parts(plain.result(is_held_out=True))
-    assert doubt == "2 of the float model's values of out are no numbers"
+    assert doubt == "2 of the float model's values of out are NaN or infinite"

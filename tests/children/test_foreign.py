@@ -1,4 +1,4 @@
-"""A confined child that opens a foreign file: what becomes of it, and what it can tell."""
+"""A confined child that opens a foreign file: its end, and the messages that it can send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Number(msgspec.Struct, frozen=True, tag=True):
 
 
 def ask(tmp_path: Path, code: str) -> Number:
-    """What a child with this code tells of the file `x`."""
+    """The answer of a child with this code about the file `x`."""
     script = tmp_path / "child.py"
     script.write_text(
         "import os, signal, subprocess, sys, time\n"
@@ -40,7 +40,7 @@ TELL = "print('{}', flush=True)\n".format
 
 
 def test_a_value_arrives_as_it_was(tmp_path: Path) -> None:
-    """Also integers that no machine has, and file names that are no text."""
+    """Also integers that no machine has, and file names that are not text."""
     value = Number(10**30, "half \udcff", bytes(range(256)))
     code = (
         "import msgspec\n"
@@ -56,22 +56,22 @@ def test_a_value_arrives_as_it_was(tmp_path: Path) -> None:
     ("code", "end"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV."),
-        ("os.kill(os.getpid(), 40)", "was killed by 40."),
-        ("sys.exit(3)", "ended with 3."),
-        ("raise KeyError('unforeseen')", "ended with 1."),
+        ("os.kill(os.getpid(), 40)", "was killed by signal 40."),
+        ("sys.exit(3)", "ended with status 3."),
+        ("raise KeyError('unforeseen')", "ended with status 1."),
         # It closes its end and lives on.
         ("os.close(1); time.sleep(600)", "was killed by SIGKILL."),
-        (TELL("nonsense"), "does not tell what it should."),
-        (TELL("[" * 100_000), "does not tell what it should."),
-        (TELL('{"type": "Other"}'), "does not tell what it should."),
+        (TELL("nonsense"), "does not send what it should."),
+        (TELL("[" * 100_000), "does not send what it should."),
+        (TELL('{"type": "Other"}'), "does not send what it should."),
         (TELL('{"type": "Number", "value": "1", "text": "", "content": ""}'),
-         "does not tell what it should."),
+         "does not send what it should."),
         (TELL('{"type": "Number", "value": 1, "text": "", "content": "?"}'),
-         "does not tell what it should."),
+         "does not send what it should."),
         (TELL('{"type": "Failed", "kind": "SystemExit", "message": "m", "hint": null, '
-              '"details": null}'), "does not tell what it should."),
+              '"details": null}'), "does not send what it should."),
         (TELL('{"type": "Failed", "kind": "annotations", "message": "m", "hint": null, '
-              '"details": null}'), "does not tell what it should."),
+              '"details": null}'), "does not send what it should."),
     ],
 )  # fmt: skip
 def test_a_child_that_dies_or_tells_nonsense(tmp_path: Path, code: str, end: str) -> None:
@@ -96,7 +96,7 @@ def test_an_error_arrives_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.missing()))
 @pytest.mark.parametrize("deed", ["Path({out!r}).write_text('x')", "subprocess.run(['true'])"])
 def test_what_a_child_tries_is_refused(tmp_path: Path, deed: str) -> None:
-    """See `test_sandbox.py` for all that it could try."""
+    """`test_sandbox.py` tries everything else."""
     out = str(tmp_path / "out")
     code = (
         f"Path(os.environ['TMPDIR'], 'own').write_text('x')\n"
@@ -117,7 +117,7 @@ def test_it_ends_with_the_block(tmp_path: Path) -> None:
     ):
         handle = os.pidfd_open(child.receive(int))
         raise KeyboardInterrupt
-    assert select.select([handle], [], [], 0)[0], "the child goes on"
+    assert select.select([handle], [], [], 0)[0], "the child still runs"
     os.close(handle)
 
 
@@ -126,5 +126,6 @@ def test_a_child_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UnjudgedPackageError) as caught:
         foreign.Reader("edgeq.packaging.verification.all_checks", Path("x"), UnjudgedPackageError)
     assert caught.value.message == (
-        "The process that reads x cannot be started: No such file or directory."
+        f"The folder for temporary files, {tmp_path / 'gone'}, cannot be used: "
+        "No such file or directory."
     )

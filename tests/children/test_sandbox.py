@@ -1,4 +1,4 @@
-"""What a confined process can and cannot do, tried in real children."""
+"""The actions that a confined process can and cannot do, tried in real children."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.children import launch, sandbox
+from edgeq.children import sandbox
+from edgeq.children.child import Child
 
 whole = pytest.mark.skipif(bool(sandbox.missing()), reason="; ".join(sandbox.missing()))
 
@@ -154,13 +155,10 @@ def probe(tmp_path: Path, *, sockets: bool = False, late: bool = True) -> dict[s
     # An early sandbox holds before the script is read, and has no plan left.
     script.write_text(_PROBE)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        child = launch.start(
-            [str(script), str(inside), str(outside), str(os.getpid()),
-             str(server.getsockname()[1])],
-            folders=[inside], late=late, sockets=sockets, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        _, errors = child.communicate()
-    assert child.returncode == 0, errors
+        given = [inside, outside, os.getpid(), server.getsockname()[1]]
+        target = [str(script), *map(str, given)]
+        with Child(target, folders=[inside], late=late, sockets=sockets) as child:
+            assert child.wait() == 0, child.log()
     found: dict[str, str] = json.loads((inside / "found.json").read_text())
     assert (outside / "file").read_text() == "as it was"
     assert [path.name for path in outside.iterdir()] == ["file"]
@@ -190,10 +188,9 @@ def test_a_thread_that_is_older_than_the_sandbox_is_reported(tmp_path: Path) -> 
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "print(*confine_as_planned(), sep='\\n', flush=True)\n"
     )
-    child = launch.start(
-        [str(script)], folders=[tmp_path], late=True, stdout=subprocess.PIPE, text=True
-    )
-    printed, _ = child.communicate()
+    with Child([str(script)], folders=[tmp_path], late=True) as child:
+        child.wait()
+        printed = child.log()
     if sandbox._landlock_version() < 8:  # from then on, all threads are confined
         assert printed.startswith("1 threads of libraries can still write any file")
 
@@ -222,7 +219,7 @@ def test_numbers_are_those_of_this_machine() -> None:
 # Runs a program on a kernel that says that it has no Landlock.
 _WITHOUT_LANDLOCK = """
 import ctypes, os, struct, sys
-from edgeq import sandbox as s
+from edgeq.children import sandbox as s
 s._prctl(s._PR_SET_NO_NEW_PRIVS, 1)
 number = s._LANDLOCK_CREATE_RULESET
 program = [(s._LOAD, 0, 0, 0), (s._EQUAL, 0, 1, number), (s._RETURN, 0, 0, 0x00050026),

@@ -1,4 +1,4 @@
-"""The commands as a user types them, in processes of their own, the wrong ways included."""
+"""The commands as a user types them, the wrong ways included; some in processes of their own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from edgeq import models
 from edgeq.cli import options
 from edgeq.values import FloatModel
+from tests.commands import run_edgeq as edgeq
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
 TEST = models.path("fashion_mnist_test.npz")
@@ -27,9 +28,10 @@ MOBILENET = models.path("fmnist_mobilenet.keras")
 FAST = ("--effort", "fast")
 
 
-def edgeq(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def edgeq_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     command = [sys.executable, "-c", "from edgeq.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def complaint(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
@@ -60,7 +62,7 @@ def test_convert_writes_the_model_and_its_record(int8_mobilenet: Path) -> None:
 def test_the_same_inputs_give_the_same_bytes(int8_mobilenet: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.tflite"
     arguments = ["--data", CALIBRATION, "--preprocess", "scale=1/255", "-o", out]
-    done = edgeq("convert", MOBILENET, *arguments)
+    done = edgeq_alone("convert", MOBILENET, *arguments)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == int8_mobilenet.read_bytes()
     # Nothing of the libraries'; on a busy machine there may be a line of progress.
@@ -79,7 +81,7 @@ def test_the_same_inputs_give_the_same_bytes(int8_mobilenet: Path, tmp_path: Pat
 
 def test_json_prints_the_record_alone(float_cnn: FloatModel, tmp_path: Path) -> None:
     out = tmp_path / "m.tflite"
-    done = edgeq("convert", float_cnn.file.path, "--scheme", "fp16", "-o", out, "--json")
+    done = edgeq_alone("convert", float_cnn.file.path, "--scheme", "fp16", "-o", out, "--json")
     assert done.returncode == 0, done.stderr
     told, kept = json.loads(done.stdout), json.loads((tmp_path / "m.tflite.json").read_text())
     for record in (told, kept):
@@ -119,7 +121,7 @@ def test_a_file_that_is_all_float_is_told(float_file: str, tmp_path: Path) -> No
     done = edgeq("convert", float_file, *arguments, "--keep-float", ".*", "--effort", "fast")
     assert done.returncode == 0, done.stderr
     assert "Read back from the file: 24 operators kept in float\n" in done.stdout
-    assert "--keep-float means all 24 operators: nothing is quantized." in " ".join(
+    assert "--keep-float selects all 24 operators: nothing is quantized." in " ".join(
         done.stdout.split()
     )
     assert "float island" not in done.stdout
@@ -144,12 +146,12 @@ def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scheme", "fp16"], "{} goes with --scheme int8 and edgeq's own calibrator only."),
-        (["--calibrator", "tflite"], "{} goes with --scheme int8 and edgeq's own"),
-        ([], "{} 'nothing' means none of the model's 24 operators."),
+        (["--scheme", "fp16"], "{} requires --scheme int8 and edgeq's own calibrator."),
+        (["--calibrator", "tflite"], "{} requires --scheme int8 and edgeq's own"),
+        ([], "{} 'nothing' matches none of the model's 24 operators."),
         (
             ["--keep-float", "type:MEAN", "--int16", "type:MEAN"],
-            "{} 'nothing' means none of the model's 24 operators.",
+            "{} 'nothing' matches none of the model's 24 operators.",
         ),
     ],
 )
@@ -164,7 +166,7 @@ def test_a_mix_that_cannot_be_followed(
 
 
 def test_eval_uses_the_preprocessing_that_the_file_carries(int8_mobilenet: Path) -> None:
-    done = edgeq("eval", int8_mobilenet, "--data", TEST, "--samples", 500, "--json")
+    done = edgeq_alone("eval", int8_mobilenet, "--data", TEST, "--samples", 500, "--json")
     assert done.returncode == 0, done.stderr
     (evaluation,) = json.loads(done.stdout)["evaluations"]
     assert evaluation["metrics"][0]["name"] == "top1"
@@ -181,7 +183,7 @@ def test_wrong_preprocessing_costs_more_than_int8_does(int8_mobilenet: Path) -> 
 def test_compare_counts_in_pairs_and_gives_a_verdict(int8_mobilenet: Path, tmp_path: Path) -> None:
     record_path = tmp_path / "r.json"
     arguments = ["--data", TEST, "--samples", 1000, "--runs", 50, "-o", record_path]
-    done = edgeq("compare", MOBILENET, int8_mobilenet, *arguments)
+    done = edgeq_alone("compare", MOBILENET, int8_mobilenet, *arguments)
     assert done.returncode == 0, done.stderr
     assert "Verdict: " in done.stdout
     record = json.loads(record_path.read_text())
@@ -225,11 +227,11 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
 def test_two_inputs_are_matched_by_name(tmp_path: Path) -> None:
     """Both inputs have the same shape: matched by position, accuracy would fall to chance."""
     model, out = models.path("fmnist_two_input.keras"), tmp_path / "two.tflite"
-    done = edgeq(
+    done = edgeq_alone(
         "convert", model, "--data", "edgeq.models.data:two_input_calibration", "-o", out, *FAST
     )
     assert done.returncode == 0, done.stderr
-    done = edgeq(
+    done = edgeq_alone(
         "compare", model, out, "--data", "edgeq.models.data:two_input_test", "--no-latency",
         "--samples", 500, "--json",
     )  # fmt: skip
@@ -252,7 +254,7 @@ def test_a_gru_is_unrolled_and_says_so(tmp_path: Path) -> None:
 def test_bench_prints_a_ratio_with_its_interval(
     float_mobilenet: FloatModel, int8_mobilenet: Path
 ) -> None:
-    done = edgeq("bench", float_mobilenet.file.path, int8_mobilenet, "--runs", 40)
+    done = edgeq_alone("bench", float_mobilenet.file.path, int8_mobilenet, "--runs", 40)
     assert done.returncode == 0, done.stderr
     assert "95 % interval" in done.stdout
     assert "mobilenet.tflite" in done.stdout
@@ -268,21 +270,21 @@ def float_file(float_mobilenet: FloatModel) -> str:
 
 def test_a_missing_model(tmp_path: Path) -> None:
     out = tmp_path / "o.tflite"
-    done = edgeq("convert", tmp_path / "no.keras", "--data", CALIBRATION, "-o", out)
+    done = edgeq_alone("convert", tmp_path / "no.keras", "--data", CALIBRATION, "-o", out)
     assert f"error: {tmp_path}/no.keras does not exist." in complaint(done)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_already_quantized_model(int8_mobilenet: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.tflite"
-    done = edgeq("convert", int8_mobilenet, "--data", CALIBRATION, "-o", out)
+    done = edgeq_alone("convert", int8_mobilenet, "--data", CALIBRATION, "-o", out)
     assert "is already quantized: " in complaint(done)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_data(float_file: str, tmp_path: Path) -> None:
-    done = edgeq("convert", float_file, "-o", tmp_path / "o.tflite")
-    assert "calibrates on a representative dataset, and there is none." in complaint(done, 2)
+    done = edgeq_alone("convert", float_file, "-o", tmp_path / "o.tflite")
+    assert "needs a representative dataset; none was given." in complaint(done, 2)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_an_unreadable_image_among_good_ones(float_file: str, tmp_path: Path) ->
 
 def test_an_output_that_cannot_be_written(float_file: str, tmp_path: Path) -> None:
     out = tmp_path / "none" / "o.tflite"
-    done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", out)
+    done = edgeq_alone("convert", float_file, "--data", CALIBRATION, "-o", out)
     assert f"error: Cannot write {out}: No such file or directory." in complaint(done)
 
 
@@ -376,7 +378,7 @@ def test_no_verb_overwrites_what_it_reads(int8_mobilenet: Path, tmp_path: Path) 
 def test_a_record_that_cannot_be_written_leaves_no_model(float_file: str, tmp_path: Path) -> None:
     (tmp_path / "o.tflite.json").mkdir()
     done = edgeq("convert", float_file, "--data", CALIBRATION, "-o", tmp_path / "o.tflite")
-    assert "o.tflite.json: it is no regular file" in complaint(done)
+    assert "o.tflite.json: it is not a regular file" in complaint(done)
     assert not (tmp_path / "o.tflite").exists()
 
 
@@ -387,8 +389,8 @@ def test_label_names_of_too_few_classes_are_not_guessed(
         names = np.array(["boot", "dress", "coat"])[stored["y"][:40] % 3]
         np.savez(tmp_path / "named.npz", x=stored["x"][:40], y=names)
     reason = (
-        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so which class "
-        "each name is cannot be told."
+        "The labels are 3 names (boot, coat, dress), but the model has 10 classes, so the names "
+        "cannot be matched to classes."
     )
     done = edgeq("eval", int8_mobilenet, "--data", tmp_path / "named.npz")
     assert reason in complaint(done)
@@ -413,7 +415,7 @@ def test_a_gate_that_is_no_number_is_refused(
     value: str, gate: str, float_file: str, tmp_path: Path
 ) -> None:
     arguments = ["--data", CALIBRATION, "-o", tmp_path / "o.tflite", gate, value]
-    assert f"error: {gate} {value} is no number" in complaint(
+    assert f"error: {gate} must be 0 or more, not {value}." in complaint(
         edgeq("convert", float_file, *arguments), 2
     )
 
@@ -445,8 +447,8 @@ def test_a_gate_that_says_no_has_status_3_and_writes_nothing(
     out = tmp_path / "o.tflite"
     out.write_bytes(b"the old one")
     arguments = ["--preprocess", "scale=1/255", "--min-sqnr", 90, "-o", out]
-    done = edgeq("convert", float_file, "--data", CALIBRATION, *arguments, *FAST)
-    assert "below the 90 dB asked for; nothing was written." in complaint(done, 3)
+    done = edgeq_alone("convert", float_file, "--data", CALIBRATION, *arguments, *FAST)
+    assert "below the required 90 dB; nothing was written." in complaint(done, 3)
     assert out.read_bytes() == b"the old one"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -460,8 +462,8 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
     rough = ["--data", CALIBRATION, "--samples", 1, "--granularity", "tensor", *FAST]
     arguments = [*rough, "--test-data", few, "--max-drop", 1, "-o", out]
     said = complaint(edgeq("convert", float_cnn.file.path, *arguments), 3)
-    figures = re.search(r"drops by (\S+) points \(95 % interval (\S+) to (\S+)\), more than the 1 "
-                        r"asked for; nothing was written\.", said)  # fmt: skip
+    figures = re.search(r"drops by (\S+) points \(95 % interval (\S+) to (\S+)\), more than the "
+                        r"allowed 1; nothing was written\.", said)  # fmt: skip
     assert figures is not None, said
     value, low, high = map(float, figures.groups())
     assert low < 1 < value < high  # the drop of these 60 samples decides, not what is proven
@@ -471,12 +473,12 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--io", "int16"], "--io int16 does not go with --scheme int8."),
+        (["--io", "int16"], "--io int16 cannot be combined with --scheme int8."),
         (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
         (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
         (
             ["--corrections", "none,bias"],
-            "--corrections none,bias mixes 'none', which stands alone",
+            "--corrections none,bias combines 'none' with other corrections.",
         ),
         (
             ["--statistic", "mse", "--calibrator", "tflite"],

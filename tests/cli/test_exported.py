@@ -47,7 +47,7 @@ def test_an_onnx_file_without_the_extra(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x08\x12\x07pytorch")
     assert complaint(path) == (
         "error: Converting from ONNX needs onnx2tf, which this Python does not have.\n"
-        "hint:  Give it an environment of its own: python3.12 -m venv onnx-env && "
+        "hint:  Give it a separate environment: python3.12 -m venv onnx-env && "
         "onnx-env/bin/pip install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.\n"
     )
 

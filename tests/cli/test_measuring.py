@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.device_runners import agent
+from edgeq.device_runners.on_board.agent.machine import own_cores
 from edgeq.values import FloatModel
 
 
@@ -28,7 +28,7 @@ def test_doctor_of_this_machine(model: str) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["kind"], record["can_run"]) == ("doctor", True)
-    assert record["facts"]["core_kinds"][0]["numbers"] == agent.own_cores()
+    assert record["facts"]["core_kinds"][0]["numbers"] == own_cores()
     assert record["runtimes"][0] == {
         "runtime": record["facts"]["runtimes"][0], "failure": None, "runs_model": True
     }  # fmt: skip
@@ -69,7 +69,7 @@ def test_doctor_of_an_unknown_device() -> None:
 
 
 def test_a_sustained_run_on_one_core(model: str) -> None:
-    core = agent.own_cores()[0]
+    core = own_cores()[0]
     done = edgeq("bench", model, "--cores", core, "--sustained", "0.05", "--json")
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
@@ -84,7 +84,7 @@ def test_a_sustained_run_on_one_core(model: str) -> None:
 
 
 def test_rounds_with_more_threads_than_cores(model: str) -> None:
-    threads = len(agent.own_cores()) + 7
+    threads = len(own_cores()) + 7
     done = edgeq("bench", model, "--rounds", 3, "--runs", 30, "--threads", threads, "--json")
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from edgeq.cli import cli, printing
-from edgeq.converters.children.process import ChildProcess
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.errors import RecordError
 from edgeq.escaping import printable
 from edgeq.records import reading
@@ -259,6 +259,6 @@ def test_what_a_library_says_steers_neither_terminal_nor_ci_service(
         "sys.stdin.readline()\n"
         "os.write(int(sys.argv[1]), b'{\"ok\": 1}\\n')\n"
     )
-    with ChildProcess("a library", [str(script)], {}, verbose=True) as child:
+    with FrameworkProcess("a library", [str(script)], {}, verbose=True) as child:
         assert child.call("load") == 1
     assert capsys.readouterr().err == "layer \\x1b]0;evil\\x07 \\xff\n\\::error::x\nhalf a line\n"

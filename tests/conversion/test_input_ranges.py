@@ -51,7 +51,9 @@ def test_an_input_is_cut_where_the_outputs_gain(tmp_path: Path) -> None:
     data = samples(300.0)
     made, plain = (convert(tmp_path, data, statistic=name) for name in ("auto", "minmax"))
     (note,) = notes(made)
-    assert note.startswith("input 'x' reaches -") and note.endswith("by itself loses less")
+    assert note.startswith("input 'x' has values from -") and note.endswith(
+        "separately would gain more"
+    )
     assert notes(plain) == []
     assert made.certificate.inputs[0].scales[0] < 0.7 * plain.certificate.inputs[0].scales[0]
     assert made.quality is not None and plain.quality is not None

@@ -1,4 +1,4 @@
-"""What a conversion is held to: what was asked for, held-out samples, the user's budgets."""
+"""The proof of a conversion: the requested precision, held-out samples, the user's budgets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from edgeq.conversion import proof
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.proof import check_gates
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.errors import CertificateError, DataError, GateError
@@ -33,6 +32,7 @@ from edgeq.values import (
     TensorSpec,
     TfliteModel,
 )
+from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
 
 FILE = FileRef("m.tflite", "0" * 64, 1)
@@ -67,13 +67,13 @@ def test_the_least_sqnr_is_held_to_the_last_digit(measured: float) -> None:
         check_gates(finished(measured, min_sqnr_db=measured + 0.01))
     assert caught.value.exit_code == 3
     assert caught.value.message.startswith(f"SQNR is {measured:.1f} dB, below the ")
-    assert caught.value.message.endswith(" dB asked for; nothing was written.")
+    assert caught.value.message.endswith(" dB; nothing was written.")
 
 
 def test_the_least_sqnr_is_of_the_worst_output() -> None:
     for sqnrs in ((40.0, 12.0), (12.0, 40.0), (40.0, 12.0, math.inf)):
         check_gates(finished(*sqnrs, min_sqnr_db=12))
-        with pytest.raises(GateError, match=r"SQNR is 12\.0 dB, below the 12\.1 dB asked for"):
+        with pytest.raises(GateError, match=r"SQNR is 12\.0 dB, below the required 12\.1 dB"):
             check_gates(finished(*sqnrs, min_sqnr_db=12.1))
 
 
@@ -104,15 +104,15 @@ def test_the_most_drop_is_about_the_measured_drop(drop: Interval, is_kept: bool)
     assert caught.value.exit_code == 3
     assert caught.value.message == (
         f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
-        f"{drop.high:.2f}), more than the 1 asked for; nothing was written."
+        f"{drop.high:.2f}), more than the allowed 1; nothing was written."
     )
 
 
 def test_a_budget_of_nothing_is_a_budget() -> None:
     check_gates(finished(30.0, drop=Interval(0.0, -1.0, 1.0), max_drop_points=0.0))
-    with pytest.raises(GateError, match="more than the 0 asked for"):
+    with pytest.raises(GateError, match="more than the allowed 0"):
         check_gates(finished(30.0, drop=Interval(0.1, -1.0, 1.2), max_drop_points=0.0))
-    with pytest.raises(GateError, match="below the 0 dB asked for"):
+    with pytest.raises(GateError, match="below the required 0 dB"):
         check_gates(finished(-0.1, min_sqnr_db=0.0))
 
 
@@ -201,9 +201,9 @@ def test_a_mix_that_leaves_nothing_quantized_is_told(prove: Any) -> None:
     mix = Mix(keep_float=("y",))
     _, issues = prove(tiny_models.add_one(), job("float32"), float_model(*SPECS), mix)
     assert [(issue.code, issue.message) for issue in issues] == [
-        ("convert.all_float", "--keep-float means all 1 operators: nothing is quantized.")
+        ("convert.all_float", "--keep-float selects all 1 operators: nothing is quantized.")
     ]
-    with pytest.raises(CertificateError, match="operators that were to be float32 are not: y"):
+    with pytest.raises(CertificateError, match="operators are not float32, as requested: y"):
         prove(tiny_models.double_int8(), job(), float_model(), mix)
 
 
@@ -301,8 +301,8 @@ def test_without_data_random_inputs_show_that_it_runs(measured: Measured) -> Non
 
 NAMES = ["cat", "dog", "eel"]
 UNCLEAR = (
-    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so which class each name "
-    "is cannot be told."
+    "The labels are 3 names (cat, dog, eel), but the model has 4 classes, so the names cannot be "
+    "matched to classes."
 )
 
 
@@ -345,8 +345,8 @@ def test_what_is_doubtful_about_the_quality_is_told(measured: Measured) -> None:
     assert again == chance
     assert (lost.code, lost.message) == (
         "convert.low_quality",
-        "The result lost much: accuracy drop +3.00 points (95 % interval +2.00 to +4.00): proven "
-        "above 1 point; `edgeq compare` on more samples tells how much.",
+        "The quality is low: accuracy drop +3.00 points (95 % interval +2.00 to +4.00): proven "
+        "above 1 point; `edgeq compare` on more samples measures it.",
     )
 
 

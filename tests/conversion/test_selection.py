@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.conversion.range_candidates import Variant
+from edgeq.conversion.range_candidates import RangeCandidate
 from edgeq.conversion.selection import _best
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Conversion, FileRef, FloatModel, Ranges
@@ -59,7 +59,7 @@ def test_the_best_is_the_simplest_of_the_highest(
     made = FloatModel(FileRef("m", "", 1), FileRef("m", "", 1), "tflite", "", (), ())
     ranges = Ranges("edgeq", "minmax", 1, (), "")
     variants = [
-        Variant(made, ranges, False, b"", correction_samples=int(place in corrected))
+        RangeCandidate(made, ranges, False, b"", correction_samples=int(place in corrected))
         for place in range(len(scores))
     ]
     assert _best(variants, scores) == best
@@ -128,13 +128,13 @@ def test_16_bit_activations_are_corrected_too(convert: Any) -> None:
 def test_too_few_samples_are_not_judged_on(convert: Any) -> None:
     result = convert(5)
     assert result.model.candidates == ()
-    assert "no corrections made: 5 samples are too few to tell whether they help" in [
+    assert "no corrections made: 5 samples are too few to measure whether they help" in [
         item.message for item in result.issues
     ]
 
 
 def test_a_percentile_needs_samples(convert: Any) -> None:
-    with pytest.raises(DataError, match=r"^percentile:99.99999 is beyond 2 samples"):
+    with pytest.raises(DataError, match=r"^percentile:99.99999 needs more than 2 samples"):
         convert(2, statistic="percentile:99.99999")
 
 
@@ -142,9 +142,9 @@ def test_a_percentile_needs_samples(convert: Any) -> None:
     ("options", "message"),
     [
         ({"scheme": "dynamic", "statistic": "mse"},
-         "--statistic mse means nothing with --scheme dynamic."),
+         "--statistic mse has no effect with --scheme dynamic."),
         ({"scheme": "fp16", "corrections": "bias"},
-         "--corrections bias means nothing with --scheme fp16."),
+         "--corrections bias has no effect with --scheme fp16."),
         ({"calibrator": "tflite", "statistic": "mse"},
          "--statistic needs edgeq's own calibrator, which cannot be used here: --calibrator tflite "
          "was given."),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.lowering import exported_models, lower
 from edgeq.converters.lowering.exported_models import ExportedReader
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import MissingExtraError
 from edgeq.values import ConvertOptions, FloatModel
@@ -36,6 +38,41 @@ def make_models(kind: str, factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_models("torch", tmp_path_factory)
+
+
+class Lender:
+    """A `FrameworkProcess` that all readers get in turn, since its start takes 12 s."""
+
+    def __init__(self) -> None:
+        self._child: FrameworkProcess | None = None
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Lender:
+        if self._child is None:
+            self._child = FrameworkProcess(*arguments, **settings)
+            self.call = self._child.call
+        return self
+
+    def __enter__(self) -> Lender:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """The reader's end is not the child's."""
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def torch_lender() -> Iterator[Lender]:
+    with contextlib.closing(Lender()) as lender:
+        yield lender
+
+
+@pytest.fixture
+def torch_child(torch_lender: Lender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One child with PyTorch for all tests that have this, each of which reads files of its own."""
+    monkeypatch.setattr(exported_models, "FrameworkProcess", torch_lender)
 
 
 @pytest.fixture(scope="session")

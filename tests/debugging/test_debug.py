@@ -11,14 +11,14 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.debugging.node_data import node_data
 from edgeq.errors import DataError
 from edgeq.render.debugging import show_debug
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, FloatModel
 from tests.cli.test_commands import complaint
-from tests.cli.test_commands import edgeq as command
+from tests.commands import run_edgeq as command
 
 TEST = models.path("fashion_mnist_test.npz")
 CALIBRATION = models.path("fashion_mnist_calibration.npz")

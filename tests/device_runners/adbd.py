@@ -3,8 +3,8 @@
     python adbd.py PORT [--root FOLDER] [--never-authorize] [NAME=VALUE]...
 
 It is not Android. `exec:` starts a shell of this machine, or of a file system that it changes into
-(an arm64 one runs under qemu-user), with the variables given and no others; `sync:` sends files.
-Messages are those of AOSP's packages/modules/adb (protocol.txt, SYNC.TXT, SERVICES.TXT). As with
+(an arm64 one runs under qemu-user), with the variables given and no others.
+Messages are those of AOSP's packages/modules/adb (protocol.txt, SERVICES.TXT). As with
 the real one, input and output of a command are one socket, and a command outlives its stream.
 """
 
@@ -44,7 +44,6 @@ class Stream:
         self.incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self.ready = asyncio.Event()
         self.is_closed = False
-        self._rest = b""
 
     async def write(self, content: bytes) -> None:
         """Send blocks; each has to be acknowledged before the next."""
@@ -62,15 +61,6 @@ class Stream:
         if block and not self.is_closed:
             await self.peer.send(OKAY, self.own, self.theirs)
         return block
-
-    async def read(self, size: int) -> bytes:
-        while len(self._rest) < size:
-            block = await self.receive()
-            if not block:
-                raise ConnectionError
-            self._rest += block
-        found, self._rest = self._rest[:size], self._rest[size:]
-        return found
 
     def end(self) -> None:
         """The other side has closed it."""
@@ -133,8 +123,6 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             if kind == "exec":
                 await self.device.execute(stream, command)
-            elif kind == "sync":
-                await self.device.send_file(stream)
         if not stream.is_closed:
             await self.send(CLSE, stream.own, stream.theirs)
 
@@ -172,22 +160,6 @@ class Device:
                 writer.write(block)
                 await writer.drain()
             writer.close()
-
-    async def send_file(self, stream: Stream) -> None:
-        """Sync's RECV, once."""
-        kind, size = struct.unpack("<4sI", await stream.read(8))
-        name = (await stream.read(size)).decode()
-        assert kind == b"RECV"
-        try:
-            content = Path(f"{self.root or ''}{name}").read_bytes()
-        except OSError as error:
-            text = str(error).encode()
-            await stream.write(struct.pack("<4sI", b"FAIL", len(text)) + text)
-            return
-        for start in range(0, len(content), 1 << 16):
-            block = content[start : start + (1 << 16)]
-            await stream.write(struct.pack("<4sI", b"DATA", len(block)) + block)
-        await stream.write(struct.pack("<4sI", b"DONE", 0))
 
 
 async def main() -> None:

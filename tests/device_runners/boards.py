@@ -20,6 +20,7 @@ from typing import Any
 
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import ssh
+from edgeq.device_runners.links.ssh_address import SshAddress
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -54,7 +55,7 @@ class Board:
     def root(self) -> Path:
         return self.cache / "edgeq"
 
-    def address(self, **changes: Any) -> ssh.SshAddress:
+    def address(self, **changes: Any) -> SshAddress:
         settings = {
             "host": "127.0.0.1",
             "user": USER,
@@ -64,7 +65,7 @@ class Board:
             "known_hosts": str(self.folder / "known_hosts"),
             **changes,
         }
-        return ssh.SshAddress(**settings)
+        return SshAddress(**settings)
 
     def device(self, *, patience_s: float = 30, **changes: Any) -> BoardDevice:
         where = self.address(**changes)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgeq.device_runners import agent
+from edgeq.device_runners.on_board.agent import machine
 
 SOURCE = Path(__file__).resolve().parents[1] / "tiny_models.py"
 
@@ -36,6 +38,17 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def python_3_8() -> Path:
+    """A real Python 3.8, the oldest that boards may have."""
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3"))
+    for name in (os.environ.get("EDGEQ_PYTHON_3_8"), shutil.which("python3.8"), *pyenv):
+        command = [name or "", "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 8))"]
+        if name and subprocess.run(command, check=False, capture_output=True).returncode == 0:
+            return Path(name)
+    pytest.skip("Python 3.8 is not installed")
 
 
 class Board:
@@ -69,7 +82,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     made = Board(tmp_path / "machine", tmp_path / "programs")
     made.root.mkdir()
     made.programs.mkdir()
-    monkeypatch.setattr(agent, "ROOT", str(made.root))
+    monkeypatch.setattr(machine, "ROOT", str(made.root))
     monkeypatch.setenv("EDGEQ_MACHINE_ROOT", str(made.root))
     monkeypatch.setenv("PATH", f"{made.programs}:{os.environ['PATH']}")
     return made

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from edgeq import models
-from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.adb import AdbDevice
-from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start
-from edgeq.device_runners.measuring import benchmark_tool_run, run_job
+from edgeq.device_runners.devices.emulated import VirtualBoard, build, start
+from edgeq.device_runners.measuring import bench, run_job
 from edgeq.errors import DeviceError
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.writing import write_package
@@ -32,8 +31,8 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbDevic
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    board = VirtualBoard(board_folder("arm64"))
-    build(board)
+    board = VirtualBoard.of("arm64")
+    build("arm64")
     with (board.folder / "test-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         start(board)  # it teaches the kernel to run arm64 programs
@@ -51,17 +50,17 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbDevic
 
 
 def test_both_ways_of_measuring(device: AdbDevice, int8_mobilenet: Path) -> None:
-    name = environment.set_up(device)
+    name = device.set_up()
     result = run_job.bench([int8_mobilenet], device, BenchOptions(runs=10, rounds=1))
     assert result.facts.machine == "aarch64"
     assert result.facts.cpu_model == "Cortex-A72 (Virtual arm64 board (qemu-user))"
     assert result.runs[0].validity == "invalid"  # an emulated latency
 
-    root = VirtualBoard(board_folder("arm64")).root
+    root = VirtualBoard.of("arm64").root
     stand_in(root / "tmp/benchmark_model", f"/home/pi/.cache/edgeq/environments/{name}/bin/python3")
     options = BenchOptions(runs=10, benchmark_model="/tmp/benchmark_model")
     with sysfs(root):
-        result = benchmark_tool_run.bench([int8_mobilenet], device, options)
+        result = bench.bench([int8_mobilenet], device, options)
     assert {look.clock_mhz for look in result.looks} == {1800.0}
     assert {look.temperature_celsius for look in result.looks} == {61.5}
     assert (result.facts.machine, result.facts.cpu_model) == ("aarch64", "Cortex-A72")
@@ -118,5 +117,5 @@ def sysfs(root: Path) -> Iterator[None]:
 
 def refusal(device: AdbDevice, model: Path, binary: str | None) -> str:
     with pytest.raises(DeviceError) as caught:
-        benchmark_tool_run.bench([model], device, BenchOptions(runs=1, benchmark_model=binary))
+        bench.bench([model], device, BenchOptions(runs=1, benchmark_model=binary))
     return caught.value.message

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices import android_shell
+from edgeq.device_runners.on_board.agent import health
 from edgeq.values import CoreKind
 
 THERMAL = """Thermal Status: 3
@@ -20,9 +20,9 @@ Current temperatures from HAL:
 
 
 def test_present_temperatures_go_before_cached_ones() -> None:
-    assert agent.android_heat(THERMAL) == 43.5
-    assert agent.android_heat(THERMAL.partition("HAL Ready")[0]) == 88.0
-    assert agent.android_heat("") is None
+    assert health.android_heat(THERMAL) == 43.5
+    assert health.android_heat(THERMAL.partition("HAL Ready")[0]) == 88.0
+    assert health.android_heat("") is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_present_temperatures_go_before_cached_ones() -> None:
     ],
 )
 def test_the_status_is_named(text: str, states: list[str] | None) -> None:
-    assert agent.android_states(text) == states
+    assert health.android_states(text) == states
 
 
 @pytest.mark.parametrize(

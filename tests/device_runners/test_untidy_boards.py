@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.device_runners import keeper
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import keeper_link, session, ssh
-from edgeq.device_runners.links.session import LinkLostError
+from edgeq.device_runners.links.link import LinkLostError
 from edgeq.device_runners.measuring import run_job
+from edgeq.device_runners.on_board.keeper.frames import frames as keeper_frames
 from edgeq.errors import DeviceError
 from edgeq.values import BenchOptions
 from tests.device_runners.boards import SSHD, USER, Board, Cable, free_port, start_sshd, wait_until
@@ -210,7 +210,7 @@ def test_a_board_that_opens_no_session_is_told(start: Start) -> None:
 
 
 def test_text_inside_a_part_of_an_answer_is_noticed() -> None:
-    (answer,) = keeper.frames({"ok": 1}, b"x" * 100)
+    (answer,) = keeper_frames({"ok": 1}, b"x" * 100)
     frames = keeper_link.Frames()
     frames.feed(b"before" + answer[:60] + b"tick\n" + answer[60:])
     with pytest.raises(LinkLostError, match="other text came into an answer"):
@@ -220,7 +220,7 @@ def test_text_inside_a_part_of_an_answer_is_noticed() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_answers_are_found_wherever_they_are_cut(size: int) -> None:
     content = bytes(range(256)) * 40
-    parts = [*keeper.frames({"ok": 1}, b""), *keeper.frames({"ok": 2}, content)]
+    parts = [*keeper_frames({"ok": 1}, b""), *keeper_frames({"ok": 2}, content)]
     assert len(parts) == 4
     assert max(map(len, parts)) <= 4096  # what a pipe takes in one go
     stream = b"a\nb" + b"\n\nedgeq-keep".join(parts) + b"c"
@@ -322,12 +322,12 @@ def test_a_c_library_without_wheels_is_named(
     board = start(**with_module(tmp_path / "m", "sitecustomize", LIBC.format(str(program))))
     device = own(board)
     with pytest.raises(DeviceError) as caught:
-        environment.set_up(device)
+        device.set_up()
     assert caught.value.message == (
         f"No runtime can be set up on board: its C library is {library}, and all runtimes have "
         "wheels for glibc alone."
     )
-    assert environment.best(device) is None
+    assert device.installable() is None
     device.close()
 
 

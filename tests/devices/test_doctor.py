@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import edgeq
-from edgeq.device_runners import agent
+from edgeq.device_runners.on_board.agent.facts import machine_facts
 from edgeq.errors import SourceError
 from edgeq.render.doctor import show_checkup
 from edgeq.values import Checkup, FloatModel
@@ -43,7 +43,7 @@ def examine(tmp_path: Path) -> Answer:
         gaps: tuple[str, ...] = (),
         **changes: Any,
     ) -> Checkup:
-        facts = {**agent.machine_facts(), **PI, **changes}
+        facts = {**machine_facts(), **PI, **changes}
         (tmp_path / "facts").write_text(json.dumps(facts))
         for runtime in facts["runtimes"]:
             name = runtime["name"]

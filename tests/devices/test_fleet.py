@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from edgeq import api, models
 from edgeq.cli import cli
 from edgeq.device_runners.devices import registry
-from edgeq.device_runners.devices.device import events_as_progress, resolve_device, upload_event
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.devices.device import events_as_progress, upload_event
 from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet, split_names
 from edgeq.errors import DeviceError, UsageError
 from edgeq.issues import make_issue

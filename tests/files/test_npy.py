@@ -47,7 +47,7 @@ def stating(descr: str, shape: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (stating("<f8", (10**12,)), "states 8,000,000,000,000 bytes of values, but 48 are there"),
+        (stating("<f8", (10**12,)), "states 8,000,000,000,000 bytes of values, but 48 follow"),
         (stating("|O", (6,)), "holds Python objects, which edgeq does not unpickle"),
         (b"", "is not an .npy array"),
     ],

@@ -18,7 +18,7 @@ from edgeq.files import scratch
 _OWNER = """
 import sys
 from pathlib import Path
-from edgeq import scratch
+from edgeq.files import scratch
 with getattr(scratch, sys.argv[1])(*map(Path, sys.argv[2:])) as made:
     print(made, flush=True)
     sys.stdin.read()

@@ -60,7 +60,7 @@ def test_what_is_no_regular_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(OutputError) as caught:
         storage.write_atomically(pipe, b"x")
-    assert str(caught.value) == f"Cannot write {pipe}: it is no regular file. Choose another -o."
+    assert str(caught.value) == f"Cannot write {pipe}: it is not a regular file. Choose another -o."
     assert pipe.is_fifo()
 
 
@@ -95,7 +95,7 @@ def sync(number, own=os.fsync):
 os.fsync = sync
 sys.addaudithook(hear)
 from pathlib import Path
-from edgeq import storage
+from edgeq.files import storage
 target, way = Path(sys.argv[1]), sys.argv[2]
 if way == "whole":
     storage.write_atomically(target, b"new")
@@ -129,7 +129,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, way: str, is_t
     synced = max(n for n, event in enumerate(events) if event == ("fsync", temporary))
     assert written < synced < place
     assert ("write", str(target)) not in events
-    # The folder's entry is new with the renaming: to sync it before would be in vain.
+    # The folder's entry is new with the renaming: to sync it before has no effect.
     folders = [n for n, event in enumerate(events) if event == ("fsync", str(target.parent))]
     assert all(place < n for n in folders)
     assert b"new" in target.read_bytes()
@@ -226,7 +226,7 @@ def test_issues_are_found_once_in_the_order_of_the_fields() -> None:
     assert storage.find_issues(value) == (NOISE, LOAD)
     assert storage.find_issues([value, {"z": EMULATED}, (LOAD,)]) == (NOISE, LOAD, EMULATED)
     assert storage.find_issues(({"c": (LOAD, EMULATED, NOISE)}, 1)) == (LOAD, EMULATED, NOISE)
-    assert storage.find_issues((1, LOAD)) == ()  # numbers, and nothing but numbers
+    assert storage.find_issues((1, LOAD)) == ()  # only numbers are expected in it
     assert storage.find_issues([]) == ()
 
 
@@ -259,7 +259,7 @@ def test_a_place_is_tried_before_any_work_and_left_as_it_was(tmp_path: Path) -> 
     path.write_bytes(b"old")
     storage.require_writable(path)
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
-    with pytest.raises(OutputError, match="is no regular file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         storage.require_writable(tmp_path)
     with pytest.raises(OutputError, match="No such file or directory"):
         storage.require_writable(tmp_path / "none" / "a")

@@ -73,8 +73,8 @@ def lowered(folder: str) -> None:
     import signal
     import tempfile
 
-    from edgeq.converters.children.process import TensorFlowProcess
     from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader
+    from edgeq.converters.lowering.framework_process import TensorFlowProcess
     from edgeq.converters.lowering.lower import FileReader
     from edgeq.converters.lowering.model_kinds import identify
     from edgeq.errors import EdgeqError, QuantizationError

@@ -47,7 +47,7 @@ def warm() -> None:
 
     for module in (
         "edgeq.api", "edgeq.history.store", "edgeq.history.writing",
-        "edgeq.inspection.inspect_model", "edgeq.packaging.assembly.build",
+        "edgeq.inspection.contents", "edgeq.packaging.assembly.build",
         "edgeq.packaging.verification.verify", "edgeq.records.reading",
     ):  # fmt: skip
         importlib.import_module(module)

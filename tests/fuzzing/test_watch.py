@@ -22,7 +22,7 @@ SCRIPTS = {
     "sound": ("import sys", []),
     "program": ("import os; os.system('true')", ["program"]),
     "own-program": (
-        "import edgeq.children.launch as c; c.start(['edgeq.nothing'], folders=None).wait()",
+        "import edgeq.children.child as c; c.Child(['edgeq.nothing'], folders=None).wait()",
         [],
     ),
     "like-it": (

@@ -13,11 +13,12 @@ from tests.fuzzing.server import MARKER
 # Programs that edgeq starts itself, by their command lines. Everything else is a finding.
 PYTHON = r"\S*/python[\d.]*"
 OURS = r"\S*/(?:edgeq|converters|device_runners)(?:/\w+)*"
+AGENT = r"\S*/edgeq-\d+-\w+/agent\.pyz"
 EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
-    rf"{PYTHON} {OURS}/entry\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py)"
+    rf"{PYTHON} {OURS}/entry\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py|{AGENT})"
     r"( .*)?",
-    rf"{PYTHON} {OURS}/agent\.py (worker|script) \d+( \d+)?",
+    rf"{PYTHON} {AGENT} (worker \d+ \d+|profile \d+ model-\d+\.tflite profile\.json \d+ \d+)",
     # Whether another Python has a package
     rf"{PYTHON} -c import sys; sys\.path\[:\] = filter\(None, sys\.path\)\\nfrom importlib\."
     r"metadata import version; print\(version\('[\w-]+'\)\)",

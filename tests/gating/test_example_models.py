@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edgeq import api, models
 from edgeq.cli import cli
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.files import storage
 from tests.conftest import Lower
 

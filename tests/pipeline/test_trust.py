@@ -15,7 +15,7 @@ import pytest
 from edgeq import models
 from edgeq.cli import cli
 from edgeq.device_runners.devices import registry
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import UsageError
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.plan import read_plan

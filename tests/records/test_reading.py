@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from edgeq import models
 from edgeq.cli import cli
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import RecordError, UsageError
 from edgeq.files import storage
 from edgeq.records import reading
 from edgeq.records.schema import schema_text
 from edgeq.values import Candidate, Issue, SchemeName
+from edgeq.values.schemes import SCHEMES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEST = str(models.path("fashion_mnist_test.npz"))

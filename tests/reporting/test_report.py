@@ -14,7 +14,7 @@ from edgeq.errors import EdgeqError, HistoryError, RecordError, UsageError
 from edgeq.history import open_history
 from edgeq.render.report import render_report
 from edgeq.reporting import make_report
-from edgeq.reporting.how_made import cut_share
+from edgeq.reporting.sections.calibration import cut_share
 from edgeq.reporting.values import BarPlot, DistributionPlot, Report, Table, XYPlot
 from edgeq.values import Histogram
 

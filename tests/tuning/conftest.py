@@ -10,7 +10,7 @@ import pytest
 
 from edgeq import models
 from edgeq.conversion.prepare import Prepared, prepare
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.schemes import resolve
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Recording, record

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeq.accuracy.paired_runs import measure_quality
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.tuning.pool import LocalPool
 from tests.tuning.conftest import Bench
 

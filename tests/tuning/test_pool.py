@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from edgeq.errors import QuantizationError
-from edgeq.tuning.pool import Child, LocalPool
+from edgeq.tuning.pool import LocalPool, Worker
 from tests.tuning.conftest import Bench
 
 
@@ -36,17 +36,17 @@ def test_all_tasks_come_back_whatever_their_number(bench: Bench) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_task_done_again(bench: Bench) -> None:
-    child = Child(bench.store.folder)
-    process = child._start()
+    worker = Worker(bench.store.folder)
+    child = worker._start()
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(child.ask(bench.task())))
+    thread = threading.Thread(target=lambda: answers.append(worker.ask(bench.task())))
     thread.start()
     time.sleep(0.2)  # it is still importing
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(child.pid, signal.SIGKILL)
     thread.join()
-    child.close()
+    worker.close()
     assert answers[0]["paired"]["both_right"] > 100
-    assert process.returncode == -signal.SIGKILL
+    assert child.wait() == -signal.SIGKILL
 
 
 def test_a_recipe_that_cannot_be_made_is_an_answer(bench: Bench) -> None:
@@ -65,7 +65,7 @@ def test_a_task_without_its_data_kills_no_one_silently(bench: Bench) -> None:
     missing = replace(bench.task(), base="0" * 64)
     with LocalPool(bench.store, 1) as pool:
         ((_, outcome),) = pool.run([missing])
-    assert outcome["failure"].startswith("the worker ended with 1 (FileNotFoundError: ")
+    assert outcome["failure"].startswith("the worker ended with status 1 (FileNotFoundError: ")
     assert outcome["failure"].endswith(", 2 times")
 
 

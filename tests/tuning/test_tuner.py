@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 
 import edgeq
 from edgeq import models
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.certificate import certify
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import ClusterError, DataError, DeviceError, GateError, UsageError
 from edgeq.render.tuning import show_tuning
+from edgeq.tuning.journal import Journal, journal_path
 from edgeq.values import BenchOptions, FloatModel, Tuning
+from tests.conftest import share
 from tests.tuning.conftest import labelled
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
@@ -41,11 +44,49 @@ def short_bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tune(float_mobilenet: FloatModel, tensorflow: TensorFlowProcess, data: Path) -> Any:
-    def run(output: Path, **settings: Any) -> Tuning:
+    def run(output: Path, tried: Path | None = None, **settings: Any) -> Tuning:
+        """Tune; tried: the journal of an earlier search, whose trials need not be made again."""
+        if tried is not None:
+            shutil.copy(tried, journal_path(output))
         given = {"data": data, "samples": 60, "model": float_mobilenet.file.path, **settings}
         return edgeq.tune(given.pop("model"), output, tensorflow=tensorflow, **given)
 
     return run
+
+
+# What others go on from is searched once a session.
+
+
+@pytest.fixture
+def tried(tune: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GateError]:
+    """The journal of a search for what no INT8 file keeps, so that all is tried; how it ended."""
+
+    def search(folder: Path) -> tuple[Path, GateError]:
+        out = folder / "tuned.tflite"
+        with pytest.raises(GateError) as caught:
+            tune(out, min_sqnr_db=90.0)
+        assert list(folder.iterdir()) == [journal_path(out)]
+        return journal_path(out), caught.value
+
+    return share(tmp_path_factory, "tried", search)
+
+
+@pytest.fixture
+def mixed(tune: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tuning]:
+    """The journal and the result of a search that ends with a mix.
+
+    SQNR of 42 dB is more than any INT8 file of this model has, and less than float has.
+    """
+
+    def search(folder: Path) -> tuple[Path, Tuning]:
+        kept = folder / "journal"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "remove", lambda own: own._path.rename(kept))
+            out = folder / "tuned.tflite"
+            result = tune(out, min_sqnr_db=42.0, io="float32", objective="size")
+        return kept, result
+
+    return share(tmp_path_factory, "mixed", search)
 
 
 def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_path: Path) -> None:
@@ -82,8 +123,10 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
     assert "refuted" in refuted  # however far down it would be
 
 
-def test_no_trial_dominates_a_pareto_one(tune: Any, tmp_path: Path) -> None:
-    result = tune(tmp_path / "tuned.tflite", max_drop_points=1.0, objective="size")
+def test_no_trial_dominates_a_pareto_one(
+    tune: Any, tried: tuple[Path, GateError], tmp_path: Path
+) -> None:
+    result = tune(tmp_path / "tuned.tflite", tried[0], max_drop_points=1.0, objective="size")
     assert [bool(trial.rejected) for trial in result.trials] == [False] + [True] * (
         len(result.trials) - 1
     )
@@ -102,9 +145,10 @@ def test_no_trial_dominates_a_pareto_one(tune: Any, tmp_path: Path) -> None:
     assert result.trials[0].size_bytes <= sorted(trial.size_bytes for trial in inside)[2]
 
 
-def test_a_mix_is_found_when_int8_alone_is_not_enough(tune: Any, tmp_path: Path) -> None:
-    """SQNR of 42 dB is more than any INT8 file of this model has, and less than float has."""
-    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=42.0, io="float32", objective="size")
+def test_a_mix_is_found_when_int8_alone_is_not_enough(
+    mixed: tuple[Path, Tuning],
+) -> None:
+    _, result = mixed
     chosen, plain = result.trials[0], [t for t in result.trials if not _is_mixed(t)]
     assert max(trial.sqnr_db for trial in plain) < 42 <= chosen.sqnr_db
     assert _is_mixed(chosen)
@@ -128,21 +172,19 @@ def _count(trial: Any) -> int:
 
 
 def test_a_budget_that_cannot_be_met_is_told_with_the_layer_in_the_way(
-    tune: Any, tmp_path: Path
+    tune: Any, tried: tuple[Path, GateError], tmp_path: Path
 ) -> None:
-    out = tmp_path / "tuned.tflite"
-    with pytest.raises(GateError) as caught:
-        tune(out, min_sqnr_db=90.0)
-    message = caught.value.message
-    journal = out.with_name(f"{out.name}.tuning").read_text().splitlines()[1:]
-    tried = [json.loads(line)["outcome"].get("sqnr_db", 0.0) for line in journal]
-    assert f" and an SQNR of {max(tried):.1f} dB. Quantizing " in message
+    journal, error = tried
+    message = error.message
+    outcomes = [json.loads(line)["outcome"] for line in journal.read_text().splitlines()[1:]]
+    best = max(outcome.get("sqnr_db", 0.0) for outcome in outcomes)
+    assert f" and an SQNR of {best:.1f} dB. Quantizing " in message
     assert "trials keeps --min-sqnr 90: the best has a drop of " in message
     assert "costs most: alone it leaves an SQNR of " in message
     assert message.endswith(" No model was written.")
-    assert [path.name for path in tmp_path.iterdir()] == [f"{out.name}.tuning"]
     # The journal knows every trial, so another budget is decided without trying anything.
-    result = tune(out, max_drop_points=5.0)
+    out = tmp_path / "tuned.tflite"
+    result = tune(out, journal, max_drop_points=5.0)
     assert result.resumed_trials == len(result.trials)
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, f"{out.name}.json"]
 
@@ -159,9 +201,11 @@ def test_a_search_that_was_cut_short_says_so(tune: Any, tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_gains_nothing_is_told(tune: Any, tmp_path: Path) -> None:
+def test_a_file_that_gains_nothing_is_told(
+    tune: Any, mixed: tuple[Path, Tuning], tmp_path: Path
+) -> None:
     """Nearly everything in float is larger, and as slow, as the float model."""
-    result = tune(tmp_path / "tuned.tflite", min_sqnr_db=55.0, io="float32")
+    result = tune(tmp_path / "tuned.tflite", mixed[0], min_sqnr_db=55.0, io="float32")
     smaller = result.certificate.size_bytes < result.source.file.size_bytes
     faster = result.trials[0].speedup.low > 1
     codes = [issue.code for issue in result.issues]
@@ -228,8 +272,13 @@ def test_without_labels_it_is_the_sqnr_that_is_flattered(tune: Any, tmp_path: Pa
 
 
 def test_killed_in_the_middle_it_goes_on_from_its_journal(
-    tune: Any, float_mobilenet: FloatModel, data: Path, tmp_path: Path
+    tune: Any,
+    tried: tuple[Path, GateError],
+    float_mobilenet: FloatModel,
+    data: Path,
+    tmp_path: Path,
 ) -> None:
+    """What it finds is what a search finds that nobody killed."""
     out, whole = tmp_path / "tuned.tflite", tmp_path / "whole.tflite"
     journal = out.with_name(f"{out.name}.tuning")
     command = [sys.executable, "-c", "from edgeq.cli import main; main()", "tune"]
@@ -245,11 +294,12 @@ def test_killed_in_the_middle_it_goes_on_from_its_journal(
     process.wait()
     assert not out.exists()
     resumed = tune(out, max_drop_points=1.0)
-    fresh = tune(whole, max_drop_points=1.0, jobs=1)
-    assert resumed.resumed_trials >= 4
+    other = tune(whole, tried[0], max_drop_points=1.0)
+    assert 4 <= resumed.resumed_trials < len(resumed.trials)
+    assert other.resumed_trials >= len(other.trials)
     figures = [
         {trial.recipe: (trial.sha256, trial.paired, trial.sqnr_db) for trial in result.trials}
-        for result in (resumed, fresh)
+        for result in (resumed, other)
     ]
     assert figures[0] == figures[1]
 
@@ -281,7 +331,10 @@ def test_ctrl_c_says_where_the_trials_are(
 
 
 def test_latency_is_measured_once_for_files_that_are_equally_fast(
-    tune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tune: Any,
+    tried: tuple[Path, GateError],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured: list[int] = []
     real = run_job.bench
@@ -291,7 +344,7 @@ def test_latency_is_measured_once_for_files_that_are_equally_fast(
         return real(models, *arguments, **options)
 
     monkeypatch.setattr(run_job, "bench", count)
-    result = tune(tmp_path / "t.tflite", max_drop_points=2.0)
+    result = tune(tmp_path / "t.tflite", tried[0], max_drop_points=2.0)
     structures = {trial.structure for trial in result.trials}
     assert measured == [1 + len(structures)]
     assert len(result.trials) > 10 * len(structures)

@@ -18,7 +18,7 @@ from edgeq.cli.options import (
 )
 from edgeq.errors import UsageError
 from edgeq.progress import OnProgress
-from edgeq.render.text import show_bench
+from edgeq.render.bench import show_bench
 from edgeq.values import BenchOptions, BenchResult
 
 latency_options = (

@@ -18,7 +18,7 @@ from edgeq.cli.options import (
     run_options,
 )
 from edgeq.progress import OnProgress
-from edgeq.render.text import show_comparison
+from edgeq.render.comparison import show_comparison
 from edgeq.values import Comparison
 
 

@@ -17,10 +17,12 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.corrections.correct import CORRECTIONS
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES, SCHEMES
+from edgeq.converters.quantization.schemes import GRANULARITIES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
+from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
 def read_options(given: Mapping[str, Any]) -> ConvertOptions:
@@ -62,7 +64,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(["int8", "uint8", "int16", "float32"]),
+    "--io", type=click.Choice(IO_DTYPES),
     help="Dtype of inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
 @click.option(
@@ -90,7 +92,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--corrections", default="auto", show_default=True, metavar="NAMES",
     help="Made after quantization without labels, each kept only where it lowers the error: none, "
-    "auto, or some of equalize,saturate,bias,rounding,refit,clip.",
+    "auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
     "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
@@ -126,7 +128,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             # Its import is the longest step of all: it begins before our own imports.
             tensorflow = stack.enter_context(TensorFlowProcess(verbose=given["verbose"]))
         from edgeq import api
-        from edgeq.render.text import show_conversion
+        from edgeq.render.conversion import show_conversion
 
         show = stack.enter_context(progress_display())
         result = api.convert(

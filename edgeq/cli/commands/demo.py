@@ -10,7 +10,8 @@ from edgeq import api, models
 from edgeq.cli import printing
 from edgeq.cli.options import progress_display
 from edgeq.errors import OutputError
-from edgeq.render.text import show_comparison, show_conversion
+from edgeq.render.comparison import show_comparison
+from edgeq.render.conversion import show_conversion
 
 
 @click.command()

@@ -10,8 +10,9 @@ import click
 from edgeq.cli.options import emit, output_options, progress_display
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_devices, trust_option, trusting
-from edgeq.device_runners.devices.device import resolve_address
+from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.environment import RUNTIMES
+from edgeq.device_runners.devices.kinds import FORMS
 from edgeq.device_runners.devices.registry import add_device, read_devices, remove_device
 from edgeq.devices import inventory
 from edgeq.render.devices import show_checks, show_devices
@@ -22,16 +23,13 @@ def command() -> None:
     """Name boards, ask whether they answer, and set them up."""
 
 
-@command.command("add")
+@command.command("add", help=f"Let NAME stand for ADDRESS.\n\nADDRESS is one of: {FORMS}.")
 @click.argument("name")
 @click.argument("address")
 @click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
 @click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
 def add(name: str, address: str, python: str | None, project: bool) -> None:
-    """Let NAME stand for ADDRESS.
-
-    Such as ssh://user@host, user@host:port, adb:SERIAL, local:PYTHON or emulated:arm64.
-    """
+    """Add an entry; `help` above is what the user reads."""
     resolve_address(address, name, python)
     entry = add_device(name, address, python, in_project=project)
     say(f"{entry.name} is {entry.address}, written to {entry.file}")

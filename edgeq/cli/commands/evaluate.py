@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq import api
+from edgeq.accuracy.metrics import METRICS
 from edgeq.cli.options import (
     data_options,
     guard_output,
@@ -17,7 +18,7 @@ from edgeq.cli.options import (
     run_options,
 )
 from edgeq.progress import OnProgress
-from edgeq.render.text import show_evaluations
+from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
 
 
@@ -26,7 +27,7 @@ from edgeq.values import Evaluation
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME",
-    help="top1, top5, miou, mse, mae, auc or module:function; chosen from the labels by default.",
+    help=f"{', '.join(METRICS)} or module:function; chosen from the labels by default.",
 )  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
 @data_options

@@ -19,7 +19,8 @@ from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.history import Filter, History, find_place
 from edgeq.history.commits import AUTO, find_commit
-from edgeq.history.export_import import Item, export_records
+from edgeq.history.export_import import export_records
+from edgeq.history.item import Item
 from edgeq.history.store import WAIT_S
 from edgeq.history.values import METRICS, Addition, Place
 from edgeq.render import history as shown

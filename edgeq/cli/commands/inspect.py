@@ -10,7 +10,7 @@ import click
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.printing import say
 from edgeq.errors import UsageError
-from edgeq.inspection.inspect_model import inspect_model
+from edgeq.inspection.contents import inspect_model
 from edgeq.render.inspection import show_inspection
 
 

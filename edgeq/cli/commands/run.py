@@ -14,7 +14,6 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
@@ -25,9 +24,10 @@ from edgeq.pipeline.settings import Name, Override
 from edgeq.pipeline.stages import STAGES, gate_record, judged_names
 from edgeq.records.reading import read_record
 from edgeq.render.gate import show_gate
-from edgeq.render.parts import show_bytes
 from edgeq.render.run import sum_up
 from edgeq.values import EFFORTS, GateResult
+from edgeq.values.schemes import IO_DTYPES, SCHEMES
+from edgeq.wording import show_bytes
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 # What stands in the file and may be said otherwise for once.
@@ -61,9 +61,7 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 @click.option("--force", is_flag=True, help="Do everything again.")
 @click.option("-o", "--output", metavar="OUT.tflite", help="Instead of [model] output.")
 @click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Instead of [model] scheme.")
-@click.option(
-    "--io", type=click.Choice(["int8", "uint8", "int16", "float32"]), help="Instead of [model] io."
-)
+@click.option("--io", type=click.Choice(IO_DTYPES), help="Instead of [model] io.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="Instead of [model] effort.")
 @click.option("--data", metavar="DATA", help="Instead of [data] calibration.")
 @click.option("--test-data", metavar="DATA", help="Instead of [data] test.")

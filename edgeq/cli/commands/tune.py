@@ -21,8 +21,9 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_option, trusting
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
+from edgeq.values.schemes import SCHEMES
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def _keep_going(output: Path) -> Iterator[None]:
     help="What is best inside the budget.",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(["int8", "uint8", "float32"]),
+    "--io", type=click.Choice(SCHEMES["int8"].io),
     help="Dtype of inputs and outputs.  [default: int8]",
 )  # fmt: skip
 @click.option(

@@ -10,6 +10,7 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.escaping import json_text
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
@@ -20,8 +21,8 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 @click.option(
     "--device", "devices", multiple=True, default=("local",), show_default=True, metavar="DEVICE",
     callback=trusting,
-    help="Where the golden vectors run: local, user@host, adb:SERIAL, emulated:arm64, or a name of "
-    "`edgeq devices`. Repeat, or separate with commas.",
+    help=f"Where the golden vectors run: {EXAMPLES}, or a name of `edgeq devices`. "
+    "Repeat, or separate with commas.",
 )  # fmt: skip
 @trust_option
 @click.option("--python", type=click.Path(path_type=Path), help="Interpreter on this machine.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.samples.preprocessing import format_preprocessing
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import GateError, RecordError, UsageError
 from edgeq.escaping import printable
 from edgeq.files import storage
@@ -183,7 +183,7 @@ def _gather(
         chosen.has_metadata and kind.takes_metadata,
     )  # fmt: skip
     if kind.has_metadata_readers:
-        notes += metadata.limits(with_images)
+        notes += metadata.metadata_limits(with_images)
     inputs = PackageInputs(
         replace(contract, model=storage.refer_bytes(shipped.content, f"{contract.name}.tflite")),
         shipped,

@@ -120,7 +120,7 @@ def add_to_model(
     return ModelFile(model.path, content, tree)
 
 
-def limits(contract: Contract) -> tuple[str, ...]:
+def metadata_limits(contract: Contract) -> tuple[str, ...]:
     """Which readers of metadata cannot run the model as it was calibrated, a sentence each.
 
     MediaPipe and ML Kit take images only as RGB in uint8 or float32, and copy the bytes of an

@@ -16,9 +16,9 @@ from edgeq.packaging.contract.values import Files
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.target import Target
 from edgeq.records.reading import Record
-from edgeq.render.parts import show_bytes, show_db
 from edgeq.values import TensorSpec
 from edgeq.version import VERSION
+from edgeq.wording import show_bytes, show_db
 
 CARD = "MODEL_CARD.md"
 

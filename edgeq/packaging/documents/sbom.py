@@ -11,8 +11,8 @@ from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Files, Golden
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.target import Target
+from edgeq.records.parts import split
 from edgeq.records.reading import Record
-from edgeq.reporting.subject import split
 from edgeq.values import DataRef
 from edgeq.version import VERSION
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
 from edgeq.packaging.contract.values import Contract
+from edgeq.records.parts import split
 from edgeq.records.reading import Record
-from edgeq.reporting.subject import evaluations, split
 
 _SHOWN = 4
 
@@ -27,7 +27,7 @@ def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
         if part.value is None:
             continue
         if part.kind == "eval":
-            refs = [item.data for item in evaluations(part) if item.model.sha256 == sha256]
+            refs = [item.data for item in part.value if item.model.sha256 == sha256]
         elif part.kind in ("convert", "tune"):
             # Held-out samples are those that were scored, where there are any.
             refs = [part.value.test_data or part.value.data]

@@ -20,8 +20,8 @@ from edgeq.converters.samples.preprocessing import (
 )
 from edgeq.errors import UsageError
 from edgeq.packaging.contract.values import Contract
+from edgeq.records.parts import split
 from edgeq.records.reading import Record
-from edgeq.reporting.subject import evaluations, split
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -79,7 +79,7 @@ def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, 
         if part.kind == "compare":
             yield part.record, part.value.preprocessing
         elif part.kind == "eval":
-            for item in evaluations(part):
+            for item in part.value:
                 if item.model.sha256 == sha256:
                     yield part.record, item.preprocessing
 

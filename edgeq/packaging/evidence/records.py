@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.container.manifest import NO_GATE, GateVerdict, read_gates
+from edgeq.records.parts import digests_of
 from edgeq.records.reading import Record, parse_record, read_content
-from edgeq.reporting.subject import digests_of
 
 NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
 

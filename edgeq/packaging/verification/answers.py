@@ -46,7 +46,6 @@ class Answerer:
             return failure(error)
 
     def _infer(self, request: requests.Infer, devices: Sequence[Device]) -> requests.Outputs:
-        from edgeq.device_runners.devices.board import BoardDevice
         from edgeq.device_runners.measuring import run_job
 
         if not 0 <= request.device < len(devices):
@@ -60,8 +59,7 @@ class Answerer:
                     [path], iter([[inputs]]), device, on_event=self._on_event
                 )
             finally:
-                if isinstance(device, BoardDevice):
-                    device.close()
+                device.close()
         return requests.Outputs(requests.pack(found))
 
 

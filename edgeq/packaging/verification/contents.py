@@ -22,10 +22,10 @@ from edgeq.packaging.documents.shipping import has_own_metadata, without_metadat
 from edgeq.packaging.evidence.class_order import find_disorder, scored_names
 from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
 from edgeq.packaging.verification.checks import Check, outcome, skipped
+from edgeq.records.parts import digests_of
 from edgeq.records.reading import Record, parse_record
-from edgeq.render.parts import plural
-from edgeq.reporting.subject import digests_of
 from edgeq.tflite.model_file import ModelFile, parse_model
+from edgeq.wording import plural
 
 _ARCHIVES = (".aar", ".jar", ".whl", ".zip")
 

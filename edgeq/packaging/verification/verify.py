@@ -93,7 +93,8 @@ def verify_package(
     source = Path(path)
     with Reader("edgeq.packaging.verification.all_checks", source, UnjudgedPackageError) as child:
         # The child has as much to import, at the same time.
-        from edgeq.device_runners.devices.device import events_as_progress, resolve_device
+        from edgeq.device_runners.devices.addresses import resolve_device
+        from edgeq.device_runners.devices.device import events_as_progress
         from edgeq.packaging.container import signing
         from edgeq.packaging.verification import requests
         from edgeq.packaging.verification.answers import Answerer

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from edgeq import models
+from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.calibrate import run_float_model, why_stock, write_ranges
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.calibration.worker import observable
-from edgeq.converters.calibration.zero_ranges import mend_ranges
-from edgeq.converters.children.framing import read_sample, write_sample
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.calibration.zero_ranges import estimate_ranges
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
@@ -162,18 +162,18 @@ def test_a_tensor_that_stayed_zero_gets_a_range_its_operands_could_produce(
         replace(item, minimum=0.0, maximum=0.0) if item.index == dead else item
         for item in minmax(run).tensors
     )
-    mended, names = mend_ranges(content, replace(minmax(run), tensors=tensors))
-    found = next(item for item in mended.tensors if item.index == dead)
+    estimated, names = estimate_ranges(content, replace(minmax(run), tensors=tensors))
+    found = next(item for item in estimated.tensors if item.index == dead)
     assert names == (found.name,)
     assert -found.minimum == found.maximum > 0
-    others = [item for item in mended.tensors if item.index != dead]
+    others = [item for item in estimated.tensors if item.index != dead]
     assert others == [item for item in minmax(run).tensors if item.index != dead]
 
 
 def test_good_ranges_are_left_alone(float_cnn: FloatModel, tmp_path: Path) -> None:
     run = run_float_model(float_cnn, pictures(float_cnn, 8), tmp_path, keep=1)
-    mended, names = mend_ranges(Path(float_cnn.file.path).read_bytes(), minmax(run))
-    assert (mended, names) == (minmax(run), ())
+    estimated, names = estimate_ranges(Path(float_cnn.file.path).read_bytes(), minmax(run))
+    assert (estimated, names) == (minmax(run), ())
 
 
 def test_write_ranges_stores_minimum_and_maximum(float_cnn: FloatModel) -> None:

@@ -15,7 +15,7 @@ from edgeq.values import Histogram, TensorRange
 
 
 def seen(*tensors: np.ndarray) -> Statistics:
-    """What the pass would keep of these values."""
+    """The statistics that the pass would keep for these values."""
     rows = np.stack([np.bincount(bin_numbers(values), minlength=BINS) for values in tensors])
     low, high = (np.array([edge(values) for values in tensors], float) for edge in (np.min, np.max))
     indices = tuple(range(len(tensors)))

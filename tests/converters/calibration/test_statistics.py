@@ -51,7 +51,7 @@ def chosen(samples: Samples, statistic: str) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def heavy() -> Samples:
-    """Two hundred samples of a Laplace distribution: most values small, a few far out."""
+    """Two hundred samples of a Laplace distribution: most values are small, a few large."""
     random = np.random.default_rng(1)
     return [random.laplace(size=4000).astype(np.float32) for _ in range(200)]
 
@@ -163,12 +163,12 @@ def test_a_percentile_cuts_half_of_the_rest_at_either_end() -> None:
 
 
 def test_a_range_never_leaves_the_extremes() -> None:
-    # The middle of the outermost bin lies beyond the largest value.
+    # The middle of the outermost bin is beyond the largest value.
     assert ranges_of("percentile:90", (-1, 1, {-1.0: 30, 1.0: 30})) == [(-1, 1)]
     assert ranges_of("mean-minmax", (-4, 8, {1.0: 1})) == [(-2, 4)]
 
 
-# Of values counted as 4.03125, N times 1.0078125: cutting at 1.0078125 costs the square of
+# With values counted as 4.03125, N times 1.0078125: cutting at 1.0078125 costs the square of
 # 3.0234375, 9.14117; not cutting costs 0.03125 squared and N twelfths of (4/255)^2, where it would
 # be N twelfths of (1.0078125/255)^2. Both are the same at N = 475,971.
 FAR = 4.0
@@ -209,7 +209,7 @@ def test_mse_weighs_both_ends_together(count: int, found: tuple[float, float]) -
 
 
 def linear(**counts: int) -> np.ndarray:
-    """600 bins, of which those named bin_N hold something."""
+    """600 bins; those named bin_N are filled."""
     made = np.zeros(600)
     for name, count in counts.items():
         made[int(name.removeprefix("bin_"))] = count
@@ -217,7 +217,7 @@ def linear(**counts: int) -> np.ndarray:
 
 
 def test_divergence_is_that_of_kullback_and_leibler() -> None:
-    # Of 600 bins, 510 are kept: two in a level. What is outside joins the first and the last:
+    # 510 of 600 bins are kept, two in a level. The others are added to the first and the last:
     # 1 + 3, 3, 4 and 2 + 5, of 18 in all. The levels stand for 2, 2, 4 and 2, of 10 in all: two
     # filled bins share their sum, one alone keeps it.
     bins = linear(bin_10=3, bin_40=1, bin_41=3, bin_42=4, bin_549=2, bin_599=5)
@@ -228,7 +228,7 @@ def test_divergence_is_that_of_kullback_and_leibler() -> None:
 
 def test_mass_that_no_level_stands_for_costs_sixteen() -> None:
     # The first kept bin is empty, so that the 3 outside stand alone; 3 of 6 are lost, and the
-    # other 3 are taken for all: 3/6 * 16 + 3/6 * log(3/6).
+    # other 3 count as all: 3/6 * 16 + 3/6 * log(3/6).
     found = statistics_module._divergence(linear(bin_10=3, bin_41=3), 40, 550)
     assert found == pytest.approx(8 + 0.5 * math.log(0.5))
     assert statistics_module._divergence(linear(bin_10=3, bin_599=1), 40, 550) == 16.0
@@ -329,8 +329,8 @@ def test_a_percentile_that_cuts_nothing_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         chosen(samples, "percentile:99.99")
     assert caught.value.message == (
-        "percentile:99.99 is beyond 3 samples: of the 300 values seen of the largest tensor, not "
-        "one lies beyond it."
+        "percentile:99.99 needs more than 3 samples: none of the 300 values seen of the largest "
+        "tensor is beyond it."
     )
 
 
@@ -340,8 +340,8 @@ def test_an_unknown_statistic_lists_the_known_ones(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_statistic(text)
     assert caught.value.message == (
-        f"Unknown statistic {text!r}; known are auto, minmax, mean-minmax, mse, entropy and "
-        "percentile:P with P between 50 and 100, such as percentile:99.99."
+        f"Unknown statistic {text!r}; use auto, minmax, mean-minmax, mse, entropy or percentile:P "
+        "with P between 50 and 100, such as percentile:99.99."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the pass over the samples keeps of each tensor."""
+"""The statistics that the pass over the samples keeps of each tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def counts(seen: Observer, value: float, place: int = 0) -> int:
 
 
 def combed(size: int, stride: int, position: int) -> Array:
-    """Small values but for every `stride`-th, from `position` on."""
+    """Small values except every `stride`-th, from `position` on."""
     values = np.full(size, SMALL, np.float32)
     values[position::stride] = LARGE
     return values

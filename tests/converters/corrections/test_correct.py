@@ -10,15 +10,15 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, LayerCorrection
+from edgeq.values.schemes import SCHEMES
 
 Images = np.ndarray
 
@@ -182,6 +182,6 @@ def test_names() -> None:
     with pytest.raises(UsageError) as caught:
         parse_corrections("bias,adaround")
     assert caught.value.message == (
-        "Unknown correction 'adaround'; known are auto, none and equalize, saturate, bias, "
+        "Unknown correction 'adaround'; use auto, none or some of equalize, saturate, bias, "
         "rounding, refit, clip."
     )

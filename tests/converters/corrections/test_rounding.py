@@ -160,7 +160,7 @@ def test_clipping_cuts_a_weight_that_costs_the_others_their_steps(inputs: Real) 
     weights = np.random.default_rng(3).normal(scale=0.1, size=(2, 4, 24))
     weights[:, 0, 0] = 1.0
     quiet = inputs.copy()
-    quiet[..., 0] *= 1e-3  # and the input it belongs to hardly moves
+    quiet[..., 0] *= 1e-3  # and the input it belongs to changes very little
     full = np.abs(weights).max(axis=-1) / 7
     found = rounding.clip_scales(weights, moments_of(quiet, quiet), full)
     assert (found[:, 0] < full[:, 0]).all()
@@ -183,7 +183,7 @@ def test_each_smaller_scale_is_tried_and_the_best_one_wins() -> None:
 
 @pytest.mark.parametrize(("energy", "share"), [([400.0, 1.0], 0.95), ([1.0, 400.0], 0.7)])
 def test_an_error_counts_as_much_as_its_input_varies(energy: list[float], share: float) -> None:
-    # Of the scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; of 0.95, by 0 and 0.25; of 0.7, by
+    # With scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; with 0.95, by 0 and 0.25; with 0.7, by
     # 0.25 and 0.
     varied = np.diag(energy)[np.newaxis]
     moments = Moments(varied, varied, np.zeros((1, 2)), np.zeros((1, 2)), 100)

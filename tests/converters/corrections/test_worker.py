@@ -86,7 +86,7 @@ def test_a_bias_makes_up_for_inputs_that_are_shifted() -> None:
 
 
 def test_a_bias_is_fitted_to_three_quarters_and_judged_on_the_last() -> None:
-    # What fits made it worse for the fourth sample, which was right.
+    # The fit made it worse for the fourth sample, which was right.
     bias, report = corrected([100, 100, 100, 10])
     assert (bias, report["chosen"]) == ([0], "plain")
     assert report["plain_db"] == report["corrected_db"] == pytest.approx(300)

@@ -41,7 +41,7 @@ def convolution(
 
 
 def assert_linear(tree: Any, bias: np.ndarray, inputs: np.ndarray, most: int) -> None:
-    """The rows times the grouped weights are what the interpreter computes."""
+    """The interpreter computes the rows times the grouped weights."""
     (layer,) = layers.find_layers(tree)
     step = tree.subgraphs[0].operators[0]
     outputs = operator_stepper.run_operators(tree, [step], [3], {0: inputs}, len(inputs))[3]

@@ -10,17 +10,17 @@ from ai_edge_litert.interpreter import Interpreter
 from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization import quantize as quantization
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import Mix, select_mix
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import ConvertOptions, FloatModel, Ranges
+from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
 
 Quantize = Callable[..., bytes]
@@ -144,7 +144,7 @@ def test_both_for_one_operator_contradict_each_other(float_mobilenet: FloatModel
         select_mix(content(float_mobilenet), ("type:SOFTMAX",), (".",))
     (name,) = select_mix(content(float_mobilenet), ("type:SOFTMAX",), ()).keep_float
     assert caught.value.message == (
-        f"--keep-float and --int16 contradict each other: both mean {name!r}."
+        f"--keep-float and --int16 contradict each other: both select {name!r}."
     )
 
 

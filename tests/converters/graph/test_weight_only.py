@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import weight_only
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import compact
 from edgeq.values import FloatModel
 
 
@@ -66,7 +67,7 @@ def test_fp16_halves_the_file_and_barely_moves_the_outputs(
 ) -> None:
     content = Path(float_cnn.file.path).read_bytes()
     tree = flatbuffer.parse(weight_only.quantize_fp16(content), "m")
-    flatbuffer.compact(tree)
+    compact(tree)
     half = flatbuffer.serialize(tree)
     assert len(half) < 0.55 * len(content)
     wanted, found = run(content, pictures), run(half, pictures)

@@ -1,4 +1,4 @@
-"""What a Keras model tells about the values it expects, in the order in which its layers run."""
+"""The values that a Keras model expects, found in the order in which its layers run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def told() -> dict[str, list[object]]:
 def test_statistics_are_measured_where_the_first_normalization_runs(
     told: dict[str, list[object]],
 ) -> None:
-    """The last one of the nested model was never fed such values; it is none of the data's."""
+    """The last one of the nested model was never fed such values; they do not come from data."""
     spread, shift = told["sound"][0]
     assert spread == pytest.approx(1.0, abs=0.02)
     assert shift == pytest.approx(0.5 / (1 / 12) ** 0.5, rel=0.03)  # its mean is still 0

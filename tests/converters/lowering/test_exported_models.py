@@ -1,4 +1,4 @@
-"""What needs neither PyTorch nor ONNX: which Python reads a model, and what it is asked."""
+"""Exported models without PyTorch and ONNX: the Python that reads a model, and its arguments."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
         "with: pip install 'edgeq[torch]', here or for another Python, which --torch-python names."
     )
     assert complaint(MissingExtraError, find_python, "onnx", ConvertOptions()) == (
-        "Converting from ONNX needs onnx2tf, which this Python does not have. Give it an "
-        "environment of its own: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
+        "Converting from ONNX needs onnx2tf, which this Python does not have. Give it a "
+        "separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
         "'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python."
     )
 
@@ -98,7 +98,7 @@ def test_a_named_python_without_the_package(kind: str, package: str, tmp_path: P
             "--layout nhwc is for models from PyTorch and ONNX only. Keras models take channels "
             "last already; a .tflite stays as it is.",
         ),
-        ("onnx", {"layout": "nchw"}, "Unknown layout 'nchw'; known are source, nhwc."),
+        ("onnx", {"layout": "nchw"}, "Unknown layout 'nchw'; use one of source, nhwc."),
         (
             "torch",
             {"signature": "serving_default"},
@@ -188,10 +188,12 @@ def test_a_file_marked_as_litert_torch_marks_it_is_quantized_whole(
     assert {operator.precision for operator in result.certificate.operators} == {"int8"}
 
 
-@pytest.mark.parametrize("name", ["torch_child", "onnx_child", "onnxsim_child", "litert_child"])
-def test_a_child_needs_of_edgeq_only_the_sandbox_that_its_start_brings(name: str) -> None:
-    import edgeq.converters.lowering.exported_models as module
+@pytest.mark.parametrize(
+    "script", ["lowering/torch", "lowering/onnx", "lowering/onnxsim", "quantization/litert"]
+)
+def test_a_child_needs_of_edgeq_only_what_its_start_brings(script: str) -> None:
+    import edgeq.converters as package
 
-    text = Path(module.__file__).with_name(f"{name}.py").read_text()
+    text = (Path(package.__file__).parent / f"{script}_child.py").read_text()
     found = re.findall(r"^\s*(?:from|import) (edgeq\S*)", text, re.M)
-    assert found == ["edgeq.children.sandbox"]
+    assert set(found) <= {"edgeq.children.sandbox", "edgeq.children.serving"}

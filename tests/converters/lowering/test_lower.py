@@ -13,9 +13,9 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.rewriting import replace_half_used_splits
 from edgeq.converters.lowering import lower as lowering
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.proof.certificate import certify
@@ -29,7 +29,7 @@ Lower = Callable[..., FloatModel]
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Odd Keras files, made by a script of their own: this process never imports TensorFlow."""
+    """Odd Keras files from a separate script: this process never imports TensorFlow."""
     folder = tmp_path_factory.mktemp("odd")
     script = Path(__file__).with_name("make_odd_models.py")
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
@@ -186,7 +186,7 @@ def test_a_lambda_layer_is_refused_unless_trusted(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / name, tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/{name}: layer 'twice' is of the class 'Lambda', which holds Python code. "
+        f"{odd}/{name}: layer 'twice' has the class 'Lambda', which holds Python code. "
         "Pass --unsafe-deserialization if you trust where the file comes from."
     )
     assert read_and_check(odd / name, tensorflow, tmp_path, trusted=True).max_deviation == 0
@@ -198,7 +198,7 @@ def test_a_custom_layer_says_how_to_pass_it(
     with pytest.raises(SourceError) as caught:
         read_and_check(odd / "custom.keras", tensorflow, tmp_path)
     assert str(caught.value) == (
-        f"{odd}/custom.keras: layer 'twice' is of the class 'odd>Twice', which is not on the list "
+        f"{odd}/custom.keras: layer 'twice' has the class 'odd>Twice', which is not on the list "
         "of what edgeq loads. If Twice is yours, pass --custom-objects module:Twice naming where "
         "it is defined; pass --unsafe-deserialization if you trust where the file comes from."
     )
@@ -217,12 +217,12 @@ def test_an_operator_without_a_tflite_form_is_named(
 def test_a_weights_file_is_told_from_a_model(
     odd: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError, match="holds weights only, no model"):
+    with pytest.raises(SourceError, match="holds weights only, not a model"):
         read_and_check(odd / "only.weights.h5", tensorflow, tmp_path)
 
 
 def test_another_function_is_found_out(float_cnn: FloatModel) -> None:
-    """As with ad01_fp32.tflite, published beside a Keras file it does not agree with."""
+    """ad01_fp32.tflite is such a case: it differs from the Keras file published beside it."""
     name = float_cnn.outputs[0].name
     expected = {name: np.array([[0.1, 0.9]])}
     with pytest.raises(LoweringError) as caught:
@@ -281,7 +281,7 @@ def test_a_thousandth_of_the_largest_value_is_the_same_function(
 
 
 def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> None:
-    """In a process of its own: it has to import TensorFlow, as the user's has."""
+    """In a separate process, which must import TensorFlow, as the user's has."""
     code = f"""
 import keras, numpy as np, edgeq
 rows = keras.Input((28, 28), name="rows")
@@ -309,7 +309,7 @@ assert result.source.source_kind == "python"
 def test_diverged_weights_are_named(
     odd: Path, name: str, layer: str, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:
-    """As the framework calls the layer, before TensorFlow lowers it."""
+    """The layer has the name that it has in the framework, before TensorFlow lowers it."""
     path = odd / name
     with pytest.raises(SourceError) as caught:
         FileReader(path, identify(path), tensorflow).lower(ConvertOptions(), tmp_path)
@@ -332,7 +332,7 @@ def test_stored_weights_that_are_not_numbers_are_named(
 
 
 def test_an_infinity_that_is_added_on_purpose_is_no_weight(tmp_path: Path) -> None:
-    """As a mask before a softmax."""
+    """A mask before a softmax is such a case."""
     path = tmp_path / "masked.tflite"
     path.write_bytes(add_one().replace(np.float32(1).tobytes(), np.float32(-np.inf).tobytes()))
     assert path.read_bytes() != add_one()

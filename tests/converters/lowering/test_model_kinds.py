@@ -64,13 +64,13 @@ def test_a_cut_off_keras_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.keras"
     path.write_bytes(models.path("fmnist_cnn.keras").read_bytes()[:5000])
     assert complaint(path) == (
-        "PATH is damaged or cut short: File is not a zip file. Export or copy the model again."
+        "PATH is damaged or truncated: File is not a zip file. Export or copy the model again."
     )
 
 
 @pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 8), (46, 0xDB)])
 def test_a_zip_with_a_damaged_directory(at: int, value: int, tmp_path: Path) -> None:
-    """A version that this Python does not know; a name that says to be UTF-8 and is none."""
+    """A version that this Python does not know; a name that is not UTF-8 but states so."""
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("é.json", "{}")
@@ -86,7 +86,7 @@ def test_another_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"")
     assert complaint(path) == (
-        f"PATH is a zip file, but neither of Keras nor of torch.export. {SUPPORTED}"
+        f"PATH is a zip file, but neither from Keras nor from torch.export. {SUPPORTED}"
     )
 
 

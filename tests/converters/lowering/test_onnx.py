@@ -35,7 +35,7 @@ def test_a_cnn_becomes_int8_as_a_keras_model_does(onnx_models: Path, tmp_path: P
 
 
 def test_an_output_that_onnx2tf_moves_is_told(onnx_models: Path, read_exported: Read) -> None:
-    """Of 4 channels and 4x4 pixels: only the values tell."""
+    """A model of 4 channels and 4x4 pixels: only the values show the layout."""
     model = read_exported(onnx_models / "upsampling.onnx")
     assert model.max_deviation is not None
     assert model.notes[1:] == ("output 'large' is 1x4x4x4, NHWC; the source gives NCHW",)

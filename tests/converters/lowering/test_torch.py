@@ -13,8 +13,11 @@ import pytest
 
 from edgeq import api
 from edgeq.children import sandbox
+from edgeq.converters.lowering import exported_models
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
+from tests.converters.conftest import Lender
 
 Read = Callable[..., FloatModel]
 
@@ -40,9 +43,13 @@ def test_a_cnn_becomes_int8_as_a_keras_model_does(torch_models: Path, tmp_path: 
     assert result.certificate.inputs[0].shape == (1, 3, 32, 32)
 
 
-def test_samples_with_channels_last_are_told(torch_models: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("torch_child")
+def test_samples_with_channels_last_are_told(
+    torch_models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    given = {"data": images(9, 32, 32, 3), "tensorflow": tensorflow}
     with pytest.raises(DataError) as caught:
-        api.convert(torch_models / "cnn.pt2", tmp_path / "o.tflite", data=images(9, 32, 32, 3))
+        api.convert(torch_models / "cnn.pt2", tmp_path / "o.tflite", **given)
     assert str(caught.value) == (
         "Input 'image' takes 3x32x32 (channels first), but sample 0 of <arrays> is 32x32x3 "
         "(channels last). Store the samples as x.transpose(0, 3, 1, 2). A model from .pt2 or .onnx "
@@ -50,6 +57,7 @@ def test_samples_with_channels_last_are_told(torch_models: Path, tmp_path: Path)
     )
 
 
+@pytest.mark.usefixtures("torch_child")
 def test_layout_nhwc_moves_images_and_says_so(torch_models: Path, read_exported: Read) -> None:
     model = read_exported(torch_models / "two.pt2", layout="nhwc")
     assert {spec.name: spec.shape for spec in (*model.inputs, *model.outputs)} == {
@@ -67,12 +75,14 @@ def test_layout_nhwc_moves_images_and_says_so(torch_models: Path, read_exported:
     )
 
 
+@pytest.mark.usefixtures("torch_child")
 def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Read) -> None:
     assert read_exported(torch_models / "dynamic.pt2", batch=4).inputs[0].shape == (4, 3, 32, 32)
     with pytest.raises(UsageError, match="does not fit input 'image'"):
         read_exported(torch_models / "cnn.pt2", batch=4)
 
 
+@pytest.mark.usefixtures("torch_child")
 def test_a_model_exported_in_training_mode_is_refused(
     torch_models: Path, read_exported: Read
 ) -> None:
@@ -85,29 +95,43 @@ def test_a_model_exported_in_training_mode_is_refused(
     )
 
 
-@pytest.mark.parametrize("name", ["hostile_pickle", "hostile_size", "hostile_guard"])
+HOSTILE = ("hostile_pickle", "hostile_size", "hostile_guard")
+
+
 def test_code_in_the_file_runs_with_consent_only(
-    torch_models: Path, read_exported: Read, name: str
+    torch_models: Path, read_exported: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way is real, PyTorch alone runs it; with consent, too, it runs in the sandbox."""
-    path, marker = torch_models / f"{name}.pt2", torch_models / f"{name}.marker"
-    with pytest.raises(SourceError) as caught:
-        read_exported(path)
-    assert str(caught.value).endswith(
-        "Pass --unsafe-deserialization if you trust where the file comes from."
-    )
-    with contextlib.suppress(EdgeqError):
-        read_exported(path, trusted=True)
-    assert sandbox.missing() or not marker.exists()
-    code = (
-        "import sys, torch; program = torch.export.load(sys.argv[1])\n"
-        "program.module()(*program.example_inputs[0])"
-    )
+    paths = [torch_models / f"{name}.pt2" for name in HOSTILE]
+    markers = [path.with_suffix(".marker") for path in paths]
+    for path in paths:
+        with pytest.raises(SourceError) as caught:
+            read_exported(path)
+        assert str(caught.value).endswith(
+            "Pass --unsafe-deserialization if you trust where the file comes from."
+        )
+    with contextlib.closing(Lender()) as lender:
+        monkeypatch.setattr(exported_models, "FrameworkProcess", lender)
+        for path, marker in zip(paths, markers, strict=True):
+            with contextlib.suppress(EdgeqError):
+                read_exported(path, trusted=True)
+            assert sandbox.missing() or not marker.exists()
+        # The child has read them all: it is still there.
+        assert read_exported(torch_models / "dynamic.pt2").inputs
+    code = """import sys, torch
+for path in sys.argv[1:]:
+    try:
+        program = torch.export.load(path)
+        program.module()(*program.example_inputs[0])
+    except Exception:
+        pass
+"""
     python = os.environ["EDGEQ_TORCH_PYTHON"]
-    subprocess.run([python, "-c", code, path], capture_output=True, check=False)
-    assert marker.exists()
+    subprocess.run([python, "-c", code, *paths], capture_output=True, check=False)
+    assert all(marker.exists() for marker in markers)
 
 
+@pytest.mark.usefixtures("torch_child")
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
@@ -120,7 +144,7 @@ def test_code_in_the_file_runs_with_consent_only(
         (
             "double.pt2",
             SourceError,
-            "{} takes 'input' as float64, which TensorFlow Lite does not calculate in. Call "
+            "{} takes 'input' as float64, which TensorFlow Lite cannot compute with. Call "
             "model.float() before torch.export.export, and give it float32 inputs.",
         ),
         (
@@ -140,6 +164,7 @@ def test_what_cannot_be_converted_is_named(
     assert str(caught.value) == message.format(path)
 
 
+@pytest.mark.usefixtures("torch_child")
 def test_a_size_that_the_program_was_not_exported_for(
     torch_models: Path, read_exported: Read
 ) -> None:
@@ -151,9 +176,15 @@ def test_a_size_that_the_program_was_not_exported_for(
     )
 
 
-def test_compare_lowers_the_source_as_the_candidate_was(torch_models: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("torch_child")
+def test_compare_lowers_the_source_as_the_candidate_was(
+    torch_models: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
     out, data = tmp_path / "o.tflite", images(40, 32, 32, 3)
-    api.convert(torch_models / "cnn.pt2", out, data=data, layout="nhwc", effort="fast")
+    api.convert(
+        torch_models / "cnn.pt2", out, data=data, layout="nhwc", effort="fast",
+        tensorflow=tensorflow,
+    )  # fmt: skip
     found = api.compare(torch_models / "cnn.pt2", out, data, latency=False)
     assert min(item.sqnr_db for item in found.quality.outputs) > 25
 

@@ -1,4 +1,4 @@
-"""What PyTorch would run of a file, found without PyTorch: zips written here."""
+"""Code that PyTorch would run from a file, found without PyTorch: zips written here."""
 
 from __future__ import annotations
 

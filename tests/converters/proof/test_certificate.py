@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edgeq.converters.proof.certificate import certify, judge
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
-from edgeq.render.text import quantization_rows
+from edgeq.render.conversion import quantization_rows
 from edgeq.values import Certificate, FloatModel, OperatorReport, TensorSpec
+from edgeq.values.schemes import SCHEMES
 from tests.tiny_models import BOOL, FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 
@@ -278,7 +278,7 @@ def test_float_activations_are_told_apart_by_their_weights(
 def islands(
     certified: CERTIFIED, *operators: tuple[list[int], list[int]], integers: str = ""
 ) -> int:
-    """Of RELUs with these inputs and outputs; tensors are float but for those named."""
+    """A file of RELUs with these inputs and outputs; all tensors are float except those named."""
     count = 1 + max(index for inputs, outputs in operators for index in inputs + outputs)
     kept = {int(digit) for digit in integers}
     tensors = [integer(f"t{n}") if n in kept else tensor(f"t{n}", [1]) for n in range(count)]
@@ -393,7 +393,7 @@ def test_some_weights_per_channel_make_it_per_channel(certified: CERTIFIED) -> N
 
 
 def test_weights_are_told_kind_by_kind(certified: CERTIFIED) -> None:
-    """Of a table with zero points of its own, and of a layer whose zero points are 0."""
+    """A table has zero points other than 0, and a layer has zero points 0."""
     table = scaled(1, (3, 1, 1, 2), "v")
     table.quantization.zeroPoint = [3]
     tensors = [integer("x"), scaled(3, (3, 1, 1, 2)), integer("y"), table, integer("z")]
@@ -433,7 +433,7 @@ def test_results_have_the_names_of_the_models_outputs(certified: CERTIFIED) -> N
 
 
 def reports(*kinds: str, weight_dtype: str | None = None, **fields: Any) -> Certificate:
-    """Of operators that write a, b, c...; each is "NAME" in float, or "NAME precision"."""
+    """Reports of operators that write a, b, c...; each is "NAME" in float, or "NAME precision"."""
     operators = []
     for number, kind in enumerate(kinds):
         name, _, precision = kind.partition(" ")
@@ -480,13 +480,13 @@ def test_operators_that_were_to_be_something_else_are_judged_by_that() -> None:
     mixed = reports("ADD", "MUL int16x8", "SUB int8")
     assert problems(mixed, mix=Mix(keep_float=("a",), int16=("b",))) == ()
     assert problems(mixed, mix=Mix(keep_float=("a", "c"), int16=("b",))) == (
-        "1 operators that were to be float32 are not: c.",
+        "1 operators are not float32, as requested: c.",
     )
     assert problems(mixed, mix=Mix(keep_float=("a",), int16=("b", "c"))) == (
-        "1 operators that were to be int16x8 are not: c.",
+        "1 operators are not int16x8, as requested: c.",
     )
     assert problems(mixed, mix=Mix(keep_float=("b", "c"), int16=("a",))) == (
-        "3 operators that were to be int16x8 are not: a.",
+        "3 operators are not int16x8, as requested: a.",
     )
 
 

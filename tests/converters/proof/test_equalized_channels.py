@@ -59,7 +59,7 @@ def test_an_untouched_model_has_none(source: bytes) -> None:
 
 
 def test_an_error_of_a_layer_is_no_stretch(source: bytes, channels: Any) -> None:
-    """Its reader does not take it back; the stretches elsewhere are found all the same."""
+    """Its reader does not undo it; the stretches elsewhere are found anyway."""
     pairs = find_pairs(flatbuffer.parse(source, "it"))
     tree = flatbuffer.parse(source, "it")
     for pair in pairs:

@@ -10,15 +10,15 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import unsquash
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
 from edgeq.converters.quantization import quantize
-from edgeq.converters.quantization.schemes import SCHEMES
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
+from edgeq.values.schemes import SCHEMES
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
 
@@ -35,7 +35,7 @@ NAN, INF = float("nan"), float("inf")
         ([3.0, 4.0], [NAN, 4.0], INF, -INF),
         ([3.0, 4.0], [3.0, -INF], INF, -INF),
         ([NAN, 4.0], [3.0, 4.0], INF, -INF),
-        ([-INF, 5.0], [-INF, 5.5], 0.01, 20.0),  # a mask's infinity is no energy
+        ([-INF, 5.0], [-INF, 5.5], 0.01, 20.0),  # a mask's infinity does not count as energy
         ([-INF, 5.0], [INF, 5.0], INF, -INF),
         ([NAN, 5.0], [NAN, 5.0], 0.0, INF),
         ([0.0, 0.0], [0.0, 0.0], 0.0, INF),

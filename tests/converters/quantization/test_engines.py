@@ -17,38 +17,38 @@ def check(**settings: object) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "magic"}, "Unknown engine 'magic'; known are edgeq, litert."),
+        ({"engine": "magic"}, "Unknown engine 'magic'; use edgeq or litert."),
         (
             {"scheme": "weight-only-int4"},
-            "--scheme weight-only-int4 does not go with --engine edgeq.",
+            "--scheme weight-only-int4 cannot be combined with --engine edgeq.",
         ),
         (
             {"engine": "litert", "scheme": "int16x8"},
-            "--scheme int16x8 does not go with --engine litert.",
+            "--scheme int16x8 cannot be combined with --engine litert.",
         ),
         (
             {"granularity": "block:32"},
-            "--granularity block:32 does not go with --engine edgeq.",
+            "--granularity block:32 cannot be combined with --engine edgeq.",
         ),
         (
             {"engine": "litert", "granularity": "block:32"},
-            "--granularity block:32 does not go with --scheme int8: no kernel computes with INT8 "
-            "weights in blocks.",
+            "--granularity block:32 cannot be combined with --scheme int8: no kernel computes with "
+            "INT8 weights in blocks.",
         ),
         (
             {"scheme": "weight-only-int8", "granularity": "block:48"},
-            "Unknown granularity 'block:48'; known are channel, tensor, block:32, block:64, "
+            "Unknown granularity 'block:48'; use one of channel, tensor, block:32, block:64, "
             "block:128, block:256.",
         ),
         (
             {"engine": "litert", "io": "uint8"},
-            "--io uint8 does not go with --engine litert.",
+            "--io uint8 cannot be combined with --engine litert.",
         ),
         *(
             (
                 {"engine": "litert", name: value},
-                f"--{name.replace('_', '-')} {shown} does not go with --engine litert: only "
-                "edgeq's own quantizer follows it.",
+                f"--{name.replace('_', '-')} {shown} cannot be combined with --engine litert: "
+                "only edgeq's own quantizer has it.",
             )
             for name, value, shown in (
                 ("statistic", "mse", "mse"),
@@ -71,7 +71,7 @@ def test_contradictions_name_both_sides(settings: dict[str, object], message: st
     ("named", "message"),
     [
         (None, "--engine litert needs litert-quantizer, which is not installed here."),
-        ("no-such-python", "EDGEQ_LITERT_PYTHON=no-such-python is no program."),
+        ("no-such-python", "EDGEQ_LITERT_PYTHON=no-such-python is not a program."),
         ("false", "EDGEQ_LITERT_PYTHON=false has no litert-quantizer."),
     ],
 )

@@ -11,11 +11,11 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.conversion.litert import check_weights
-from edgeq.converters.children.process import TensorFlowProcess
 from edgeq.converters.graph import dequantized
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import litert_engine
 from edgeq.errors import CertificateError, MissingExtraError
-from edgeq.render.text import show_conversion
+from edgeq.render.conversion import show_conversion
 from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion, ConvertOptions, FloatModel
 
@@ -105,5 +105,5 @@ def test_a_file_that_is_read_differently_is_refused(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dequantized, "float_twin", misread)
-        with pytest.raises(CertificateError, match="does not compute what the file's weights say"):
+        with pytest.raises(CertificateError, match="reads the file's weights wrongly"):
             check_weights(content, float_cnn, ConvertOptions(), tmp_path)

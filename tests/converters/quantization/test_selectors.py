@@ -40,8 +40,8 @@ def test_a_regular_expression_is_searched_in_names(float_mobilenet: FloatModel) 
 @pytest.mark.parametrize(
     ("selector", "message"),
     [
-        ("no_such_layer", "--keep-float 'no_such_layer' means none of the model's 24 operators."),
-        ("type:CONV", "--keep-float 'type:CONV' means none of the model's 24 operators."),
+        ("no_such_layer", "--keep-float 'no_such_layer' matches none of the model's 24 operators."),
+        ("type:CONV", "--keep-float 'type:CONV' matches none of the model's 24 operators."),
         (
             "(",
             "--keep-float '(' cannot be read as a regular expression: missing ), unterminated "

@@ -125,7 +125,7 @@ def write_evil(folder: Path, marker: str) -> None:
         model = package.Sequential([package.Input((4,)), layer])
         for kind in ("keras", "h5"):
             model.save(folder / f"{name}_lambda.{kind}")
-    # Without variables, only tf_keras goes on, and makes the layers first.
+    # Without variables, only tf_keras continues, and makes the layers first.
     model.save(folder / "lambda", save_format="tf")
     shutil.rmtree(folder / "lambda" / "variables")
     write_op_lambda(folder / "op_lambda.h5", model.to_json())
@@ -183,7 +183,7 @@ def write_version_1(folder: Path, words: Path, is_asset: bool) -> None:
 
 
 def write_op_lambda(path: Path, inner: str) -> None:
-    """As in the case of the issue: a function of Keras that loads another model's JSON."""
+    """A function of Keras that loads the JSON of another model, as in the issue."""
     source = {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 4]},
               "name": "x", "inbound_nodes": []}  # fmt: skip
     layer = {"class_name": "TFOpLambda", "name": "evil",
@@ -225,7 +225,7 @@ def write_external(path: Path) -> None:
 
 
 def find_real(folder: Path, marker: Path) -> list[str]:
-    """Those that create the marker when the framework alone opens or runs them."""
+    """The files that create the marker when only the framework opens or runs them."""
     real = []
     for path in sorted(folder.iterdir()):
         marker.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a TensorFlow graph may run: graphs as plain values, without TensorFlow."""
+"""The operators that a TensorFlow graph may run: graphs as plain values, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_printing_is_normal_to_the_terminal_only() -> None:
 # ---------------------------------------------------------------- tables
 
 FILL = Node("t", "InitializeTableFromTextFileV2", ("table", "x"))
-FOREIGN = "fills the table 't' from a file that is not of the folder's assets"
+FOREIGN = "fills the table 't' from a file outside the folder's assets"
 
 
 def test_a_table_is_filled_from_an_asset() -> None:

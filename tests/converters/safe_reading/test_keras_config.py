@@ -1,4 +1,4 @@
-"""What a Keras configuration may hold: hostile ones refused by name, real ones accepted.
+"""The content of a Keras configuration: hostile ones refused by name, real ones accepted.
 
 The configurations are data; nothing here opens a file or imports Keras.
 """
@@ -26,7 +26,7 @@ LAMBDA_MODEL = json.dumps({"class_name": "Lambda", "config": {"function": [CODE,
 
 
 def layer(class_name: Any, *, inbound: Any = (), around: Any = None, **config: Any) -> Any:
-    """A layer as `.h5` has it; `around` adds what stands beside its config in `.keras`."""
+    """A layer as in `.h5`; `around` adds the values beside its config in `.keras`."""
     return {
         "name": "evil",
         "class_name": class_name,
@@ -66,7 +66,7 @@ def dense(**config: Any) -> Any:
 PUBLISHED = {
     "CVE-2024-3660 marshalled Lambda in .h5": (
         layer("Lambda", function=[CODE, None, None], function_type="lambda"),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "CVE-2025-1550 function of any module": (
         dense(activation=function("subprocess", "check_output")),
@@ -74,11 +74,11 @@ PUBLISHED = {
     ),
     "CVE-2025-1550 class of any module": (
         layer("Popen", around={"module": "subprocess", "registered_name": None}, args=["id"]),
-        f"is of the class 'Popen', {UNLISTED}",
+        f"has the class 'Popen', {UNLISTED}",
     ),
     "CVE-2025-8747 get_file through Lambda": (
         layer("Lambda", function=function("keras.utils", "get_file"), arguments={"origin": "u"}),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "CVE-2025-8747 load_model as a layer": (
         layer("function", around=function("keras.models", "load_model")),
@@ -102,11 +102,11 @@ PUBLISHED = {
     ),
     "CVE-2025-49655 pickled PyTorch module": (
         layer("TorchModuleWrapper", module=CODE, around={"module": "keras.layers"}),
-        "is of the class 'TorchModuleWrapper', which holds a pickled PyTorch module",
+        "has the class 'TorchModuleWrapper', which holds a pickled PyTorch module",
     ),
     "CVE-2026-1462 SavedModel elsewhere": (
         layer("TFSMLayer", filepath="/tmp/other", around={"module": "keras.layers"}),
-        "is of the class 'TFSMLayer', which opens a SavedModel elsewhere on the disk",
+        "has the class 'TFSMLayer', which opens a SavedModel elsewhere on the disk",
     ),
 }
 
@@ -155,11 +155,11 @@ VARIATIONS = {
         layer("TFOpLambda", function="Math.Add"),
         f"calls 'Math.Add', {NO_TENSORS}",
     ),
-    "TFOpLambda of a name with letters that look alike": (
+    "TFOpLambda of a name with letters that look the same": (
         layer("TFOpLambda", function="math.\u0430dd"),
         f"calls 'math.\u0430dd', {NO_TENSORS}",
     ),
-    "TFOpLambda whose function is no text": (
+    "TFOpLambda whose function is not text": (
         layer("TFOpLambda", function=["math.add"]),
         f"calls ['math.add'], {NO_TENSORS}",
     ),
@@ -177,11 +177,11 @@ VARIATIONS = {
     ),
     "attribute of a value": (
         layer("InstanceProperty", attr_name="__class__"),
-        f"asks a tensor for '__class__', {UNLISTED}",
+        f"reads '__class__' of a tensor, {UNLISTED}",
     ),
     "method of a value": (
         layer("InstanceMethod", attr_name="tofile"),
-        f"asks a tensor for 'tofile', {UNLISTED}",
+        f"reads 'tofile' of a tensor, {UNLISTED}",
     ),
     "operator that reads a file": (
         layer("TensorFlowOpLayer", node_def={"name": "r", "op": "ReadFile", "input": ["x"]}),
@@ -196,76 +196,76 @@ VARIATIONS = {
             "TensorFlowOpLayer",
             node_def={"op": "PartitionedCall", "attr": {"f": {"func": {"name": "g"}}}},
         ),
-        "is the operator 'PartitionedCall' with a function of its own",
+        "is the operator 'PartitionedCall' with its own function",
     ),
     "Lambda in TimeDistributed": (
         layer("TimeDistributed", layer=layer("Lambda", function=[CODE, None, None])),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "Lambda as the backward layer of Bidirectional": (
         layer("Bidirectional", layer=layer("LSTM"), backward_layer=layer("Lambda")),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "Lambda among the cells of an RNN": (
         layer("RNN", cell=layer("StackedRNNCells", cells=[layer("Lambda")])),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "Lambda in a model in a model": (
         model(layer("Sequential", layers=[layer("Lambda")])),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "Lambda in a call's arguments": (
         {**dense(), "inbound_nodes": [{"args": [layer("Lambda")], "kwargs": {}}]},
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "Lambda under the name of another class": (
         layer("Dense", around={"module": "keras.layers", "registered_name": "Lambda"}),
-        f"is of the class 'Lambda', {UNLISTED}",
+        f"has the class 'Lambda', {UNLISTED}",
     ),
     "Lambda of an internal module": (
         layer("Lambda", around={"module": "keras.src.layers.core.lambda_layer"}),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "cell wrapper with marshalled code": (
         layer("ResidualWrapper", residual_fn=[CODE], residual_fn_type="lambda"),
-        "is of the class 'ResidualWrapper', which can hold Python code",
+        "has the class 'ResidualWrapper', which can hold Python code",
     ),
     "listed class of another module": (
         layer("Dense", around={"module": "mymodule.layers", "registered_name": None}),
-        f"is of the class 'mymodule.layers.Dense', {UNLISTED}",
+        f"has the class 'mymodule.layers.Dense', {UNLISTED}",
     ),
     "module that only begins like Keras": (
         layer("Dense", around={"module": "keras_evil.layers"}),
-        f"is of the class 'keras_evil.layers.Dense', {UNLISTED}",
+        f"has the class 'keras_evil.layers.Dense', {UNLISTED}",
     ),
     "module of Keras that makes no layers": (
         layer("Dense", around={"module": "keras.src.utils.file_utils"}),
-        f"is of the class 'keras.src.utils.file_utils.Dense', {UNLISTED}",
+        f"has the class 'keras.src.utils.file_utils.Dense', {UNLISTED}",
     ),
-    "module that is no text": (
+    "module that is not text": (
         layer("Dense", around={"module": {"a": 1}}),
-        f"is of the class \"{{'a': 1}}.Dense\", {UNLISTED}",
+        f"has the class \"{{'a': 1}}.Dense\", {UNLISTED}",
     ),
-    "class name in other letters": (layer("lambda"), f"is of the class 'lambda', {UNLISTED}"),
+    "class name in other letters": (layer("lambda"), f"has the class 'lambda', {UNLISTED}"),
     "class name with a dot": (
         layer("Layer.Lambda", around={"module": "keras.layers"}),
-        f"is of the class 'Layer.Lambda', {UNLISTED}",
+        f"has the class 'Layer.Lambda', {UNLISTED}",
     ),
-    "class name that is no text": (
+    "class name that is not text": (
         layer(["Lambda"]),
-        "has the class name ['Lambda'], which is no text",
+        "has the class name ['Lambda'], which is not text",
     ),
     "function of the module of layers": (
         layer("deserialize", config=layer("Lambda")),
-        f"is of the class 'deserialize', {UNLISTED}",
+        f"has the class 'deserialize', {UNLISTED}",
     ),
     "edgeq's mark on another class": (
         layer("Lambda", around={"registered_name": "edgeq>Lambda"}),
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
     "edgeq's layer of another module": (
         layer("FakeQuantize", around={"registered_name": "edgeq>FakeQuantize", "module": "os"}),
-        f"is of the class 'edgeq>FakeQuantize', {UNLISTED}",
+        f"has the class 'edgeq>FakeQuantize', {UNLISTED}",
     ),
     "vocabulary as bytes": (
         layer("TextVectorization", vocabulary={"class_name": "__bytes__", "value": "/etc/passwd"}),
@@ -299,7 +299,7 @@ VARIATIONS = {
     ),
     "initializer that is an object": (
         dense(bias_initializer={"class_name": "system", "module": "os", "config": {"command": ""}}),
-        f"is of the class 'system', {UNLISTED}",
+        f"has the class 'system', {UNLISTED}",
     ),
     "constraint that is a function": (
         dense(kernel_constraint=function("builtins", "eval", "eval")),
@@ -309,21 +309,21 @@ VARIATIONS = {
         dense(activation=function("builtins", "relu", "system")),
         f"names the function 'system', {UNLISTED}",
     ),
-    "function whose name is no text": (
+    "function whose name is not text": (
         dense(activation=function("builtins", {"a": 1})),
         f"names the function \"builtins.{{'a': 1}}\", {UNLISTED}",
     ),
     "operation that calls Python": (
         layer("Map", around={"module": "keras.src.ops.core", "registered_name": "Map"}),
-        "is of the class 'Map', which calls a Python function",
+        "has the class 'Map', which calls a Python function",
     ),
     "layer of TensorFlow Hub": (
         layer("KerasLayer", handle="https://host/model"),
-        f"is of the class 'KerasLayer', which {keras_names.REFUSED['KerasLayer']}",
+        f"has the class 'KerasLayer', which {keras_names.REFUSED['KerasLayer']}",
     ),
     "object where nobody looks": (
         {**model(), "build_config": {"input_shape": [layer("Lambda")]}},
-        "is of the class 'Lambda', which holds Python code",
+        "has the class 'Lambda', which holds Python code",
     ),
 }  # fmt: skip
 
@@ -358,7 +358,7 @@ def test_no_shape_of_a_configuration_breaks_the_check(config: Any) -> None:
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the installed Keras and tf_keras write of all their classes."""
+    """The configurations of all classes of the installed Keras and tf_keras."""
     script = Path(__file__).with_name("make_every_layer.py")
 
     def make(folder: Path) -> None:
@@ -370,12 +370,12 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-# Abstract, or of training: nobody's model holds them.
+# Abstract, or for training: no model holds them.
 NOT_LISTED = {
     "BaseRandomLayer", "PreprocessingLayer", "LossScaleOptimizer", "_RNNCellWrapper",
-    "InstanceMethod", "InstanceProperty",  # made with an argument that is none of a tensor
+    "InstanceMethod", "InstanceProperty",  # made with an argument that tensors do not have
 }  # fmt: skip
-# Of those that the script cannot make, the ones that are on the list; they have tests of their own.
+# On the list, but the script cannot make them; other tests cover them.
 LEFT_OUT = {
     "Permute", "STFTSpectrogram", "STFT", "STFTInitializer", "stft", "Regularizer", "Quantizer",
     "Policy", "Functional", "ClassMethod", "SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer",

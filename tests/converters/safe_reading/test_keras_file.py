@@ -186,7 +186,7 @@ def test_links_inside_the_file_and_loops_are_normal(tmp_path: Path) -> None:
 def test_a_configuration_that_is_no_text(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "m.h5", config=np.array([1, 2]))
     assert complaint(path) == (
-        "PATH is not a whole HDF5 file: its model_config is no text but ndarray."
+        "PATH is not a whole HDF5 file: its model_config is not text but ndarray."
     )
     assert "can't decode byte" in complaint(write_h5(tmp_path / "n.h5", config=np.bytes_(b"\xff")))
 
@@ -212,7 +212,7 @@ def test_keras_reads_the_kind_that_was_checked(tmp_path: Path) -> None:
     given = keras_file.prepare(keras_file.read(zipped, "keras"), folder)
     assert given == folder / "model.keras"
     assert given.samefile(zipped)
-    # HDF5 with a zip behind it is a zip for whoever looks at the end of the file.
+    # HDF5 with a zip after it is a zip for a reader that starts at the end of the file.
     both = write_h5(tmp_path / "both.keras")
     both.write_bytes(both.read_bytes() + write_zip(tmp_path / "z.keras").read_bytes())
     assert zipfile.is_zipfile(both)
@@ -224,7 +224,7 @@ def test_keras_reads_the_kind_that_was_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
 def test_a_change_goes_into_a_copy(tmp_path: Path, kind: str) -> None:
-    """Also where the same folder holds a link to the user's file already."""
+    """Also if the same folder already has a link to the user's file."""
     source = tmp_path / "m.wrong"
     write_zip(source) if kind == "keras" else write_h5(source)
     before = source.read_bytes()
@@ -251,7 +251,7 @@ def test_the_training_configuration_of_inner_models_is_not_given(tmp_path: Path,
     folder.mkdir()
     copy = keras_file.read(keras_file.prepare(file, folder), kind)
     assert copy.config["config"]["layers"] == [CONFIG]
-    # Of the outermost model of a zip, `compile=False` keeps Keras away.
+    # `compile=False` keeps Keras from the training configuration of a zip's outermost model.
     assert ("compile_config" in copy.config) == (kind == "keras")
     assert copy.version == file.version
     with h5py.File(copy.path) if kind == "h5" else zipfile.ZipFile(copy.path) as archive:

@@ -1,4 +1,4 @@
-"""Where an ONNX file keeps its weights; the files are written here, byte by byte."""
+"""The places of an ONNX file's weights; the files are written here, byte by byte."""
 
 from __future__ import annotations
 
@@ -91,16 +91,16 @@ def test_weights_in_the_file_and_what_only_looks_like_a_path(tmp_path: Path) -> 
         (
             # onnxruntime takes the offset for an address in memory.
             (("location", "*/_ORT_MEM_ADDR_/*"), ("offset", "4096"), ("length", "64")),
-            "keeps its weights in '*/_ORT_MEM_ADDR_/*', which is not there",
+            "keeps its weights in '*/_ORT_MEM_ADDR_/*', which does not exist",
         ),
-        ((("location", ""),), "keeps its weights in '', which is not there"),
+        ((("location", ""),), "keeps its weights in '', which does not exist"),
         (
             (("location", "weights.bin"), ("length", "99999999999")),
             "takes 0 + 99999999999 bytes of 'weights.bin', which is shorter",
         ),
         (
             (("location", "weights.bin"), ("offset", "-1")),
-            "states a size of its weights that is no number: -1, 0",
+            "states a size of its weights that is not a number: -1, 0",
         ),
         (
             (("location", "weights.bin"), ("location", "../outside.bin")),
@@ -166,7 +166,7 @@ def nested(levels: int) -> bytes:
     ("content", "what"),
     [
         (b"\x08", "it ends in the middle of a number"),
-        (model(b"")[:-1] + b"\x7f", "a field ends behind its message"),
+        (model(b"")[:-1] + b"\x7f", "a field ends after its message"),
         (number(3 << 3 | 3), "it has a field of the wire type 3"),
         (b"\xff" * 12, "a number in it has more than ten bytes"),
         (model(nested(60)), "its graphs are nested more than 100 levels deep"),

@@ -1,4 +1,4 @@
-"""Real files through the real frameworks: hostile ones leave no trace, sound ones are read."""
+"""Real files through the real frameworks: hostile ones leave no trace, valid ones are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import LoweringError, SourceError
@@ -35,7 +35,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def marker(foreign: Path) -> Iterator[Path]:
-    """What the hostile files would create; not there before and after."""
+    """The file that hostile files would create; it does not exist before and after."""
     path = foreign / "marker"
     assert not path.exists()
     yield path
@@ -47,7 +47,7 @@ def read(path: Path, process: TensorFlowProcess, folder: Path, *, trusted: bool)
     return reader.lower(ConvertOptions(trusted=trusted), folder)
 
 
-LAMBDA = "layer 'evil' is of the class 'Lambda', which holds Python code"
+LAMBDA = "layer 'evil' has the class 'Lambda', which holds Python code"
 REFUSED = {
     "keras_lambda.keras": LAMBDA,
     "keras_lambda.h5": LAMBDA,
@@ -64,8 +64,8 @@ REFUSED = {
     "print": f"signature 'serving_default' runs the operator 'PrintV2' to 'file://MARKER' "
     f"('PrintV2'), {NO_OPERATOR}",
     "version_1": "its loading fills the table 'text_file_init/InitializeTableFromTextFileV2' from "
-    "a file that is not of the folder's assets",
-    "table": "its asset '../le.txt' lies outside its folder 'assets'",
+    "a file that is outside the folder's assets",
+    "table": "its asset '../le.txt' is outside its folder 'assets'",
 }
 
 

@@ -216,7 +216,7 @@ def test_one_array_for_two_inputs_is_told():
 def test_a_module_here_hides_nothing_that_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two of one name the installed one is taken, and the user is told why."""
+    """If two modules have one name, the installed one is taken, and the message says why."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wsgiref.py").write_text("def samples(): ...\n")
     with pytest.raises(DataError, match=r"Module 'wsgiref' has no function 'samples'\.") as caught:

@@ -86,7 +86,7 @@ def read(samples: Samples) -> list[Any]:
     [
         (
             twelve("<f8", (10**12, 3)),
-            "{} states 24,000,000,000,000 bytes of values, but 96 are there. " + AGAIN,
+            "{} states 24,000,000,000,000 bytes of values, but 96 follow. " + AGAIN,
         ),
         (twelve("<f8", (2**70, 3)), "states 28,334,198,897,217,871,282,176 bytes of values"),
         (twelve("<f8", (-5, 3)), "{} states the shape (-5, 3), which no array has. " + AGAIN),
@@ -127,7 +127,7 @@ def read(samples: Samples) -> list[Any]:
             "{} has a header of 4,294,967,295 bytes; edgeq reads 1 to 10,000. " + AGAIN,
         ),
         (b"\x93NUMPY\x09\x00\x10\x00{", "{} has version 9.0 of the .npy format"),
-        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is cut short within its header. " + AGAIN),
+        (b"\x93NUMPY\x01\x00\x10\x00{", "{} is truncated within its header. " + AGAIN),
         (b"PK\x03\x04 and so on", "{} is not an .npy array: it begins with b'PK\\x03\\x04 and'. "),
         (b"", "{} is not an .npy array: it begins with b''. " + AGAIN),
         (b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000, "{} has a header that makes no sens"),
@@ -167,7 +167,7 @@ def test_so_many_samples_can_be_chosen_from(tmp_path: Path) -> None:
         few_bytes(),
         raises(
             f"{path} holds 4,000,000,000 samples; edgeq takes at most 5,000,000. "
-            "Give a part of them: some hundred calibrate, some thousand tell the accuracy."
+            "Give fewer: a few hundred calibrate, a few thousand measure the accuracy."
         ),
     ):
         open_samples(path, [VECTOR])
@@ -217,7 +217,7 @@ def test_rows_scattered_over_a_file_are_gathered_in_blocks(
 
 
 def test_an_archive_may_state_what_it_cannot_hold(tmp_path: Path) -> None:
-    """The member's header and the archive's list agree on 3 TB, of which 100 bytes are there."""
+    """The member's header and the archive's list state 3 TB; the member has 100 bytes."""
     path = npz(tmp_path / "a.npz", x=header("|u1", (10**12, 3)) + bytes(100))
     content = bytearray(path.read_bytes())
     place = content.index(b"PK\1\2")
@@ -242,7 +242,7 @@ def test_an_archive_may_state_what_it_cannot_hold(tmp_path: Path) -> None:
 
 def test_a_member_that_is_shorter_than_it_states_is_told(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", x=saved(ROWS)[:-1])
-    with raises(f"'x' in {path} states 96 bytes of values, but 95 are there. {AGAIN}"):
+    with raises(f"'x' in {path} states 96 bytes of values, but 95 follow. {AGAIN}"):
         open_samples(path, [VECTOR])
 
 
@@ -286,7 +286,7 @@ def test_labels_are_read_row_by_row(tmp_path: Path) -> None:
         (header("<i8", (4, 0)), "The labels in 'y' in {} hold no values: their shape is (0,)."),
         (header("|O", (4,)), "'y' in {} holds Python objects, which edgeq does not unpickle. "),
         (header("<c8", (4,)) + bytes(32), "The labels of {} are complex64 values, not numbers or"),
-        (header("<U10000000", (4,)), "'y' in {} states 160,000,000 bytes of values, but 0 are"),
+        (header("<U10000000", (4,)), "'y' in {} states 160,000,000 bytes of values, but 0 follow"),
         (saved(np.array([["a", "b"]] * 4)), "A label of {} is 2 texts. Store one per sample."),
         (saved(np.array([b"\xff"] * 4)), "A label of {} is not UTF-8 text: b'\\xff'. Store text"),
         (
@@ -390,7 +390,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_with_a_list_of_any_size_is_refused(tmp_path: Path) -> None:
-    """Its end states a gigabyte of members, and it is there."""
+    """Its end states a gigabyte of members, and the file has that size."""
     path = tmp_path / "a.npz"
     with path.open("wb") as stream:
         stream.truncate(10**9)
@@ -482,7 +482,7 @@ def test_what_is_no_csv_text_is_told(tmp_path: Path) -> None:
         open_samples(path, [VECTOR])
 
 
-# ---------------------------------------------------------------- what is no file
+# ---------------------------------------------------------------- paths that are not files
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])

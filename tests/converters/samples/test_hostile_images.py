@@ -182,8 +182,8 @@ def test_files_of_a_folder_are_counted(tmp_path: Path, monkeypatch: pytest.Monke
     for number in range(5):
         write_image(tmp_path / "ab"[number % 2] / f"{number}.png", (3, 2))
     with raises(
-        f"{tmp_path} holds 4 files or more; edgeq takes at most 3. Give a part of them: some "
-        "hundred calibrate, some thousand tell the accuracy."
+        f"{tmp_path} holds 4 files or more; edgeq takes at most 3. Give fewer: a few "
+        "hundred calibrate, a few thousand measure the accuracy."
     ):
         open_samples(tmp_path, [PHOTO])
 

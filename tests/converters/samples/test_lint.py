@@ -134,7 +134,7 @@ SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
             InputHints("x"),
             "data.not_normalized",
             "Input 'x' is fed raw integers from 0 to 255 and the model does not begin by rescaling "
-            "them; declare the preprocessing it was trained with, unless that was none.",
+            "them; declare the preprocessing it was trained with, if there was any.",
         ),
         (
             PIXELS + 0.5,
@@ -203,7 +203,7 @@ def test_halves_that_agree_raise_no_doubt():
 
 
 def halves(total, disagreeing):
-    """Ranges of so many tensors, so many of which have a half of each other's."""
+    """Ranges of all tensors; the two ranges of some share only half of their union."""
     names = [str(number) for number in range(total)]
     one = [(0.0, 1.0)] * total
     other = [(0.0, 0.5)] * disagreeing + one[disagreeing:]
@@ -301,6 +301,6 @@ def test_statistics_are_shifted_beyond_a_factor_of_1_8_or_one_deviation(ratio, s
 def test_samples_of_nothing_but_one_value_are_an_error():
     (issue,) = lint(np.zeros((20, 128), np.float32))
     assert issue == make_issue(
-        "data.one_value", "All 20 calibration samples hold nothing but the value 0."
+        "data.one_value", "All 20 calibration samples hold only the value 0."
     )
     assert issue.severity == "error"

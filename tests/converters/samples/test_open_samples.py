@@ -99,7 +99,7 @@ def test_digest_depends_on_values_only():
         (
             iter([ROWS]),
             [VECTOR],
-            "The data is of type list_iterator, which edgeq cannot read more than once. Give a "
+            "The data has the type list_iterator, which edgeq cannot read more than once. Give a "
             "path, an array, a dict of arrays, or the function that makes the generator.",
         ),
     ],
@@ -279,7 +279,7 @@ def test_a_truncated_npz_is_told(tmp_path):
     np.savez(path, x=ROWS)
     path.write_bytes(path.read_bytes()[:200])
     with raises(
-        f"{path} is damaged or cut short: File is not a zip file. "
+        f"{path} is damaged or truncated: File is not a zip file. "
         "Save the arrays again with numpy.savez or numpy.savez_compressed."
     ):
         open_samples(path, [VECTOR])
@@ -291,7 +291,7 @@ def test_a_damaged_npz_member_is_told(tmp_path):
     content = bytearray(path.read_bytes())
     content[700:720] = bytes(20)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{re.escape(str(path))} is damaged or cut short: "):
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))} is damaged or truncated: "):
         list(open_samples(path, [VECTOR]).iterate())
 
 
@@ -300,7 +300,7 @@ def test_a_truncated_npy_is_told(tmp_path):
     np.save(path, ROWS)
     path.write_bytes(path.read_bytes()[:150])
     with raises(
-        f"{path} states 96 bytes of values, but 22 are there. "
+        f"{path} states 96 bytes of values, but 22 follow. "
         "Save the array again, with numpy.save or numpy.savez."
     ):
         open_samples(path, [VECTOR])

@@ -1,4 +1,4 @@
-"""What is read of a Keras file before a child opens it: nothing of it can do harm."""
+"""Reading a Keras file before a child opens it: hostile contents do no harm."""
 
 from __future__ import annotations
 

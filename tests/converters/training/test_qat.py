@@ -1,11 +1,13 @@
-"""Quantization-aware training: what is trained is what the `.tflite` computes."""
+"""Quantization-aware training: the `.tflite` computes the trained function."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -15,10 +17,11 @@ from numpy.typing import NDArray
 import edgeq
 from edgeq import models
 from edgeq.accuracy.inference import read_interface, run_samples
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.safe_reading.keras_config import QAT_MODULES
 from edgeq.converters.training import qat_layers
 from edgeq.converters.training.learned_ranges import trained_granularity
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import QuantizationError, UnsupportedLayerError, UsageError
 from edgeq.tflite import flatbuffer
 
@@ -183,7 +186,7 @@ def test_mobilenet_folds_trains_saves_and_converts(
     again = keras.saving.load_model(tmp_path / "qat.keras")
     expected = model.predict(batch, verbose=0)
     np.testing.assert_array_equal(again.predict(batch, verbose=0), expected)
-    # The file, in the child process, which is told nothing of the layers.
+    # The file, in the child process, which has to find the code of the layers.
     result = edgeq.convert(
         tmp_path / "qat.keras", tmp_path / "int8.tflite", io="float32", tensorflow=tensorflow
     )
@@ -212,6 +215,47 @@ def test_stored_kernels_are_the_trained_ones_step_by_step(
     values = np.moveaxis(np.asarray(kernel), -1, 0)
     scale = np.abs(values).max(axis=(1, 2, 3), keepdims=True) / 127
     assert np.array_equal(stored[6, 1, 1, 3], np.rint(values / scale))
+
+
+def name_module_as_in_0_1(path: Path) -> None:
+    """Rewrite a saved model as edgeq 0.1 wrote it: its layers were in another module."""
+    now, then = QAT_MODULES
+    if path.suffix == ".h5":  # knows the layers by registered names only, so it is as it was
+        with h5py.File(path) as file:
+            assert "edgeq>FakeQuantize" in file.attrs["model_config"]
+            assert "qat_layers" not in file.attrs["model_config"]
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    assert now.encode() in parts["config.json"]
+    parts["config.json"] = parts["config.json"].replace(now.encode(), then.encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+# Keras's saving meets a newer numpy in TensorFlow.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_models_that_were_saved_with_edgeq_0_1_convert(
+    suffix: str, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    model, batch = make(residual)
+    trained = watched(edgeq.quantization_aware(model, "tensor"), batch)
+    path = tmp_path / f"qat{suffix}"
+    trained.save(path)
+    name_module_as_in_0_1(path)
+    settings: dict[str, Any] = {"granularity": "tensor", "tensorflow": tensorflow}
+    if suffix == ".keras":
+        assert trained_granularity(path) == "tensor"
+        old = edgeq.convert(path, tmp_path / "old.tflite", **settings)
+    else:  # that it has learned its ranges is known only when it is lowered
+        old = edgeq.convert(path, tmp_path / "old.tflite", data=batch, **settings)
+    assert old.certificate.problems == ()
+    assert old.model.ranges is not None
+    assert old.model.ranges.calibrator == "qat"
+    new = edgeq.convert(trained, tmp_path / "new.tflite", **settings)
+    assert old.model.ranges.sha256 == new.model.ranges.sha256
 
 
 def test_several_inputs_and_outputs_keep_their_names(
@@ -299,7 +343,7 @@ def test_a_model_without_a_graph_and_one_that_is_done_are_refused() -> None:
     assert str(caught.value) == "Model 'cnn' is quantization-aware already. Train it as it is."
     with pytest.raises(UnsupportedLayerError, match="is a Sequential without a graph of layers"):
         edgeq.quantization_aware(keras.Sequential([layers.Dense(2)]))
-    with pytest.raises(UsageError, match="Unknown granularity 'row'; known are channel, tensor"):
+    with pytest.raises(UsageError, match="Unknown granularity 'row'; use one of channel, tensor"):
         edgeq.quantization_aware(model, granularity="row")
 
 
@@ -322,14 +366,14 @@ def test_converting_an_untrained_model_says_what_to_do(
     [
         (
             {"granularity": "tensor"},
-            "The model was trained with granularity 'channel', and --granularity tensor is asked "
-            "for. Pass --granularity channel.",
+            "The model was trained with granularity 'channel', not 'tensor'. Pass --granularity "
+            "channel.",
         ),
         (
             {"scheme": "fp16", "statistic": "mse"},
             "A quantization-aware model was trained for full INT8 with its own ranges; --scheme "
-            "fp16, --statistic mse does not go with it. Leave them out, or convert the model it "
-            "was made from.",
+            "fp16, --statistic mse cannot be combined with it. Remove these options, or convert "
+            "the model it was made from.",
         ),
     ],
 )

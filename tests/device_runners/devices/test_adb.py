@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeq.device_runners.devices.adb import AdbDevice
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError, EdgeqError, UsageError

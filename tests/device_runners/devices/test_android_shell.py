@@ -24,7 +24,8 @@ from edgeq import models
 from edgeq.cli import cli
 from edgeq.device_runners.devices.adb import AdbDevice
 from edgeq.device_runners.devices.local import LocalDevice
-from edgeq.device_runners.links import adb_shell
+from edgeq.device_runners.links import link
+from edgeq.device_runners.measuring import bench as measuring
 from edgeq.device_runners.measuring import benchmark_tool_run, run_job
 from edgeq.devices import inventory
 from edgeq.errors import DeviceError, EdgeqError, UsageError
@@ -74,7 +75,7 @@ def open_phone(phone: Endpoint, **settings: Any) -> AdbDevice:
 
 def bench(phone: Endpoint, *paths: Path, **changes: Any) -> BenchResult:
     settings = {"runs": 30, **changes}
-    return benchmark_tool_run.bench(paths, open_phone(phone), BenchOptions(**settings))
+    return measuring.bench(paths, open_phone(phone), BenchOptions(**settings))
 
 
 def refusal(work: Any) -> EdgeqError:
@@ -86,7 +87,7 @@ def refusal(work: Any) -> EdgeqError:
 def test_a_run_is_a_record_like_another(phone: Endpoint, int8_mobilenet: Path) -> None:
     phone.thermal(2)
     device = open_phone(phone)
-    result = benchmark_tool_run.bench([int8_mobilenet], device, BenchOptions(runs=2000, threads=2))
+    result = measuring.bench([int8_mobilenet], device, BenchOptions(runs=2000, threads=2))
     (run,) = result.runs
     assert result.facts.device == f"adb:{phone.serial}"
     assert result.facts.release == "Android 15"
@@ -114,7 +115,7 @@ def test_a_run_is_a_record_like_another(phone: Endpoint, int8_mobilenet: Path) -
     assert len(result.looks) >= 3
     assert {look.temperature_celsius for look in result.looks} == {51.5}  # no cached value
     before = device.sent_bytes
-    benchmark_tool_run.bench([int8_mobilenet], device, QUICK)
+    measuring.bench([int8_mobilenet], device, QUICK)
     assert device.sent_bytes == before == int8_mobilenet.stat().st_size
     assert phone.left() == []
 
@@ -125,7 +126,7 @@ def test_a_program_from_here_is_brought_there_once(phone: Endpoint, tiny: Any, s
     device = open_phone(phone)
     options = BenchOptions(runs=30, benchmark_model=str(own))
     for _ in range(2):
-        benchmark_tool_run.bench([save(tiny.add_one())], device, options)
+        measuring.bench([save(tiny.add_one())], device, options)
     assert device.sent_bytes == own.stat().st_size + save(tiny.add_one()).stat().st_size
     on_phone = next(path for path in (phone.root / "files").iterdir() if b"python" in
                     path.read_bytes()[:200])  # fmt: skip
@@ -143,7 +144,7 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
         "Python lies elsewhere there, name it: --python PATH"
     )
     named = open_phone(phone, python="/no/python3")  # and is not replaced by benchmark_model
-    found = refusal(lambda: benchmark_tool_run.bench([int8_mobilenet], named, QUICK))
+    found = refusal(lambda: measuring.bench([int8_mobilenet], named, QUICK))
     assert found.message == (
         f"{device.name} has no Python 3.8 or newer (/no/python3), which all but bench needs."
     )
@@ -186,11 +187,9 @@ def test_without_a_program_it_says_what_to_type(phone: Endpoint, tiny: Any, save
         f"--benchmark-model no-such is no file here, and no absolute path on {name}."
     )
     found = refusal(
-        lambda: benchmark_tool_run.bench(
-            [path], LocalDevice(), BenchOptions(benchmark_model="no-such")
-        )
+        lambda: measuring.bench([path], LocalDevice(), BenchOptions(benchmark_model="no-such"))
     )
-    assert found.message == "--benchmark-model is for devices behind adb, and local is none."
+    assert found.message == "--benchmark-model is only for devices behind adb, not for local."
 
 
 def test_a_program_for_another_processor_is_told(phone: Endpoint, tiny: Any, save: Any) -> None:
@@ -243,7 +242,7 @@ def test_a_run_goes_on_without_its_cable(
 
     device = AdbDevice(f"adb:{serial}", serial)
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    (run,) = benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=pull_once).runs
+    (run,) = measuring.bench([int8_mobilenet], device, options, on_event=pull_once).runs
     assert cable.cuts == 1
     assert run.latency.count * run.latency.mean_ms > 1000
     assert phone.left() == []
@@ -258,7 +257,7 @@ def test_an_upload_that_is_stopped_leaves_nothing(phone: Endpoint, tiny: Any, sa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        benchmark_tool_run.bench([path], open_phone(phone), QUICK, on_event=stop)
+        measuring.bench([path], open_phone(phone), QUICK, on_event=stop)
     assert phone.left() == []
 
 
@@ -270,9 +269,7 @@ def test_a_job_that_vanishes_is_told(phone: Endpoint, int8_mobilenet: Path) -> N
 
     device = open_phone(phone)
     options = BenchOptions(min_time_s=2, max_time_s=2)
-    found = refusal(
-        lambda: benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=remove)
-    )
+    found = refusal(lambda: measuring.bench([int8_mobilenet], device, options, on_event=remove))
     assert found.message == f"The run on {device.name} was killed, or {device.name} was restarted."
     for pid in programs(phone):
         os.kill(pid, signal.SIGKILL)
@@ -293,7 +290,7 @@ def test_a_cable_that_stays_away_is_told(
     device = AdbDevice(f"adb:{serial}", serial, patience_s=0.5)
     options = BenchOptions(min_time_s=1, max_time_s=1)
     with pytest.raises(DeviceError) as caught:
-        benchmark_tool_run.bench([int8_mobilenet], device, options, on_event=pull)
+        measuring.bench([int8_mobilenet], device, options, on_event=pull)
     assert caught.value.message.startswith(
         f"The link to adb:{serial} was lost and did not come back in 0.5 s: "
     )
@@ -336,13 +333,13 @@ def test_a_full_disk_is_told(
     try:
         found = refusal(lambda: bench(phone, path))
         assert found.message == (
-            f"The disk of adb:{phone.serial} is too full for {path.name}: 25.2 MB wanted, 2.1 MB "
-            f"free in {phone.root}."
+            f"The disk of adb:{phone.serial} is too full for {path.name}: it needs 25.2 MB, "
+            f"and 2.1 MB are free in {phone.root}."
         )
         assert found.hint == (
             "Make room there, or empty edgeq's cache: edgeq devices clean adb:" + phone.serial
         )
-        monkeypatch.setattr(adb_shell, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
+        monkeypatch.setattr(link, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
         found = refusal(lambda: bench(phone, path))
         assert found.message.startswith(f"adb:{phone.serial} does not take {path.name}: head: ")
         assert found.message.endswith("No space left on device.")
@@ -411,5 +408,5 @@ def test_two_at_once_are_one_table(
 def test_arrays_are_refused(phone: Endpoint, tiny: Any, save: Any) -> None:
     path = save(tiny.add_one())
     given = {str(path): {"x": np.zeros((1, 4), np.float32)}}
-    found = refusal(lambda: benchmark_tool_run.bench([path], open_phone(phone), QUICK, given))
+    found = refusal(lambda: measuring.bench([path], open_phone(phone), QUICK, given))
     assert found.message.startswith("--data needs edgeq's agent, and ")

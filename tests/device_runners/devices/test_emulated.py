@@ -19,10 +19,9 @@ import pytest
 import edgeq
 from edgeq import models
 from edgeq.comparison.parity import parity
-from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import resolve_device
-from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start, stop
+from edgeq.device_runners.devices.emulated import VirtualBoard, build, start, stop
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.measuring import run_job
 from edgeq.devices import inventory
@@ -59,8 +58,8 @@ def board() -> Iterator[str]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    made = VirtualBoard(board_folder("arm64"))
-    build(made)
+    made = VirtualBoard.of("arm64")
+    build("arm64")
     with (made.folder / "test-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield "emulated:arm64"
@@ -143,7 +142,7 @@ def test_the_older_runtime_has_an_environment_of_its_own(
 ) -> None:
     """tflite-runtime 2.14 with numpy < 2; a model that needs a newer one is not even sent."""
     old = BenchOptions(runs=10, rounds=1, runtime="tflite-runtime")
-    environment.set_up(device, "ai-edge-litert")
+    device.set_up("ai-edge-litert")
     result = run_job.bench([int8_mobilenet], device, old)
     assert result.runs[0].runtime.version == "2.14.0"
     names = [runtime.name for runtime in device.facts().runtimes]
@@ -215,8 +214,8 @@ def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilen
 @pytest.mark.slow
 def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> None:
     """The second is a copy with keys of its own, and nothing of what the first was sent."""
-    second = VirtualBoard(board_folder("arm64-2"))
-    build(second)
+    second = VirtualBoard.of("arm64-2")
+    build("arm64-2")
     shutil.rmtree(second.root / "home/pi/.cache", ignore_errors=True)
     names = [board, "emulated:arm64-2"]
     seen: list[str] = []
@@ -233,33 +232,37 @@ def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> N
         assert [entry.result.facts.device for entry in result.entries] == names
         assert any(step.startswith("emulated:arm64-2: fetch ai-edge") for step in seen)
     finally:
-        stop(second)
+        stop("arm64-2")
 
 
 def test_an_environment_is_made_once(device: BoardDevice) -> None:
-    name = environment.set_up(device)
+    name = device.set_up()
     device.facts()
     before = device.sent_bytes
-    assert environment.set_up(device) == name
+    assert device.set_up() == name
     assert device.sent_bytes == before
 
 
 def test_it_starts_again_after_it_was_stopped(board: str) -> None:
-    made = VirtualBoard(board_folder("arm64"))
-    stop(made)
+    made = VirtualBoard.of("arm64")
+    stop("arm64")
     assert made.port is None
     (found,) = inventory.check([board])
     assert found.facts is not None
     assert made.port == start(made)
 
 
-def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(tmp_path: Path) -> None:
+def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a restart of this machine, the file with the number is still there."""
     other = subprocess.Popen(["sleep", "60"])
     try:
-        made = VirtualBoard(tmp_path)
-        (tmp_path / "running").write_text(f"1 {other.pid}")
-        stop(made)
+        monkeypatch.setenv("EDGEQ_BOARDS", str(tmp_path))
+        made = VirtualBoard.of("arm64")
+        made.folder.mkdir()
+        (made.folder / "running").write_text(f"1 {other.pid}")
+        stop("arm64")
         assert made.port is None
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners import agent
 from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.errors import DeviceError
 
 Save = Callable[..., Path]
@@ -34,7 +34,7 @@ def interpreter(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def bench_job(**changes: Any) -> dict[str, Any]:
-    return {"protocol": agent.PROTOCOL, "task": "bench", "threads": 1, "runs": 30,
+    return {"protocol": PROTOCOL, "task": "bench", "threads": 1, "runs": 30,
             "models": [{"path": "model.tflite"}], **changes}  # fmt: skip
 
 
@@ -50,6 +50,13 @@ def test_a_job_runs_in_its_folder_without_copying_the_model(
     assert (folder / "model.tflite").is_symlink()
     assert sum(map(len, result["models"][0]["rounds_ns"])) == 30
     assert [event["event"] for event in events] == ["progress", "progress", "end"]
+
+
+def test_the_oldest_python_is_a_device(python_3_8: Path, tmp_path: Path) -> None:
+    device = LocalDevice(python_3_8)
+    assert str(device.facts().python).startswith("3.8.")
+    job = {"protocol": PROTOCOL, "task": "check", "runtime": "none-such"}
+    assert device.run(job, {}, tmp_path)["error"]["code"] == "runtime_missing"
 
 
 def test_a_hanging_agent_is_killed_with_all_it_started(
@@ -78,7 +85,7 @@ def wait_until_gone(pid: int) -> None:
     ("script", "sentence"),
     [
         ("kill -SEGV $$", "The agent under {} was killed by SIGSEGV: it printed nothing"),
-        ("echo no such thing >&2; exit 3", "The agent under {} ended with 3: no such thing"),
+        ("echo no such thing >&2; exit 3", "The agent under {} ended with status 3: no such thing"),
         ("echo '{\"event\": \"progress\"'", "The agent stopped before the end of its job. "
          "Run it again."),
     ],
@@ -135,18 +142,15 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tiny: Any, save: Save, tmp_path:
     )
     assert child.stdout is not None
     assert json.loads(child.stdout.readline().replace("'", '"'))["step"] == "load"
-    (folder,) = [made for made in temporary.glob("edgeq-*") if made.is_dir()]
+    made = [path for path in temporary.glob("edgeq-*") if path.is_dir()]
+    assert len(made) == 2  # of the job, and of the agent's file
     child.send_signal(signal.SIGINT)
     child.wait(timeout=10)
     child.stdout.close()
     assert list(temporary.iterdir()) == []
     time.sleep(0.2)
-    assert (
-        str(folder)
-        not in subprocess.run(
-            ["ps", "-eo", "args"], capture_output=True, text=True, check=True
-        ).stdout
-    )
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [path for path in made if str(path) in shown]
 
 
 def test_the_temporary_folder_of_a_failed_run_goes_too(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgeq.device_runners.devices import registry
-from edgeq.device_runners.devices.device import SshPlace, parse_ssh, resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.device_runners.links.ssh_address import SshAddress, parse
 from edgeq.errors import UsageError
 
 
@@ -79,19 +80,19 @@ def test_a_taken_name_and_an_unknown_one() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("pi@raspberrypi.local", SshPlace("raspberrypi.local", "pi")),
-        ("pi@10.0.0.7:2222", SshPlace("10.0.0.7", "pi", 2222)),
-        ("ssh://board", SshPlace("board")),
-        ("ssh://pi@board:22/", SshPlace("board", "pi", 22)),
-        ("ssh://pi@[fe80::1%eth0]:22", SshPlace("fe80::1%eth0", "pi", 22)),
+        ("pi@raspberrypi.local", SshAddress("raspberrypi.local", "pi")),
+        ("pi@10.0.0.7:2222", SshAddress("10.0.0.7", "pi", 2222)),
+        ("ssh://board", SshAddress("board")),
+        ("ssh://pi@board:22/", SshAddress("board", "pi", 22)),
+        ("ssh://pi@[fe80::1%eth0]:22", SshAddress("fe80::1%eth0", "pi", 22)),
         ("toaster", None),
-        ("mypi", SshPlace("mypi")),
+        ("mypi", SshAddress("mypi")),
     ],
 )
-def test_ssh_addresses(home: Path, text: str, expected: SshPlace | None) -> None:
+def test_ssh_addresses(home: Path, text: str, expected: SshAddress | None) -> None:
     (home / ".ssh").mkdir()
     (home / ".ssh" / "config").write_text("Host mypi other*\n  HostName 10.0.0.7\nhost=x\n")
-    assert parse_ssh(text) == expected
+    assert parse(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -104,4 +105,4 @@ def test_ssh_addresses(home: Path, text: str, expected: SshPlace | None) -> None
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_device(text)
-    assert caught.value.message == f"{text!r} is no SSH address."
+    assert caught.value.message == f"{text!r} is not an SSH address."

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import SshPlace, parse_ssh, resolve_device
 from edgeq.device_runners.links import ssh_config, ssh_files
+from edgeq.device_runners.links.ssh_address import SshAddress, parse
 from edgeq.device_runners.links.ssh_config import SshHost
 from edgeq.errors import DeviceError
 from tests.device_runners.boards import (
@@ -213,7 +214,7 @@ def test_a_word_is_an_alias_where_a_line_is_about_it(
     configure: Configure, config: str, word: str, is_named: bool
 ) -> None:
     configure(config, **{"with blanks": "Host inner\n"})
-    assert parse_ssh(word) == (SshPlace(word) if is_named else None)
+    assert parse(word) == (SshAddress(word) if is_named else None)
 
 
 # ---------------------------------------------------------------- logins

@@ -11,7 +11,7 @@ import pytest
 
 from edgeq import api, models
 from edgeq.device_runners.devices import runtimes
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DeviceError, SourceError, UsageError
@@ -233,9 +233,9 @@ def test_tflite_runtime_is_really_the_one_measured(
         ("local:", None),
         ("adb:", None),
         ("", None),
-        ("raspberrypi", "Write a board over SSH with its user, such as pi@raspberrypi"),
-        ("pi.local:22", "Write a board over SSH with its user, such as pi@pi.local:22"),
-        ("local,pi", "One device is meant here, and that is a list: name one of them."),
+        ("raspberrypi", "For a board over SSH, add its user, such as pi@raspberrypi"),
+        ("pi.local:22", "For a board over SSH, add its user, such as pi@pi.local:22"),
+        ("local,pi", "Name one device of this list."),
     ],
 )
 def test_an_unknown_device_lists_the_known_forms(text: str, hint: str | None) -> None:

@@ -25,7 +25,7 @@ from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Golden, Vector
-from edgeq.packaging.documents.metadata import KEY, add_metadata, limits
+from edgeq.packaging.documents.metadata import KEY, add_metadata, metadata_limits
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     FLOAT,
@@ -338,7 +338,7 @@ def test_what_the_readers_refuse_is_what_limits_says(tmp_path: Path) -> None:
     ]
     found = read_back(*paths, "--color", "50,200,0")
     for path, entry, (_, text, said) in zip(paths, found, REFUSED.values(), strict=True):
-        told = limits(make_contract(path, preprocess=[text], **settings))
+        told = metadata_limits(make_contract(path, preprocess=[text], **settings))
         assert [want in own for want, own in zip(said, told, strict=True)] == [True] * len(said)
         assert isinstance(entry["mediapipe"], str), entry
         assert isinstance(entry["support"], str), entry
@@ -358,9 +358,9 @@ def test_what_the_readers_refuse_is_what_limits_says(tmp_path: Path) -> None:
 def test_limits(tmp_path: Path, content: bytes, text: str, said: str | None) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(content)
-    found = limits(make_contract(path, preprocess=[text]))
+    found = metadata_limits(make_contract(path, preprocess=[text]))
     assert [said in sentence for sentence in found] == ([] if said is None else [True])
-    assert limits(make_contract(described(add_one(), tmp_path / "x.tflite"))) == ()
+    assert metadata_limits(make_contract(described(add_one(), tmp_path / "x.tflite"))) == ()
 
 
 # ---------------------------------------------------------------- what is an image at all
@@ -400,4 +400,4 @@ def test_an_image_is_one_by_its_samples(
     seen = confirm_images(made, Golden("", "", (vector(sample),), {}))
     assert seen.inputs[0].image == size
     if size is None:
-        assert limits(seen) == ()
+        assert metadata_limits(seen) == ()

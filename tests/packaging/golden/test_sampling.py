@@ -10,7 +10,7 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.samples.open_samples import Sample, open_samples
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import PackageError
 from edgeq.packaging.assembly.build import Package
 from edgeq.packaging.contract.contract import make_contract

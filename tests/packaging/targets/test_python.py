@@ -32,11 +32,11 @@ import PIL.Image
 import pytest
 
 from edgeq import api, models
-from edgeq.converters.children.process import TensorFlowProcess
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.device_runners.devices import environment
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.board import BoardDevice
-from edgeq.device_runners.devices.device import resolve_device
-from edgeq.device_runners.devices.emulated import VirtualBoard, board_folder, build, start
+from edgeq.device_runners.devices.emulated import VirtualBoard, build, start
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
@@ -912,8 +912,8 @@ def shell() -> Iterator[Shell]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    board = VirtualBoard(board_folder("arm64"))
-    build(board)
+    board = VirtualBoard.of("arm64")
+    build("arm64")
     with (board.folder / "test-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one test at a time, of all test processes
         yield Shell(board, start(board))
@@ -948,7 +948,7 @@ def set_up(*runtimes: str) -> tuple[list[str], dict[str, Any]]:
     """The board's interpreters with these runtimes, as edgeq brings them, and what it is."""
     device = resolve_device("emulated:arm64")
     assert isinstance(device, BoardDevice)
-    names = [environment.set_up(device, name) for name in runtimes]
+    names = [device.set_up(name) for name in runtimes]
     hello = device.session.hello
     device.close()
     return [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeq.children.foreign import Failed
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DamagedPackageError
 from edgeq.packaging.verification import requests
 from edgeq.packaging.verification.answers import Answerer

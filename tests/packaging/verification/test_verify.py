@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import UnjudgedPackageError
 from edgeq.packaging.container import writing
 from edgeq.packaging.verification.answers import Answerer
@@ -115,7 +115,7 @@ def test_the_interpreter_is_for_this_machine_alone(
         asked.append((name, python))
         return resolve_device("local")
 
-    monkeypatch.setattr("edgeq.device_runners.devices.device.resolve_device", resolve)
+    monkeypatch.setattr("edgeq.device_runners.devices.addresses.resolve_device", resolve)
     names = ("adb", "local", "pi@board")
     content = make_files(tmp_path, is_signed=False)
     verify(content, devices=names, python=Path("python"), runs=False)
@@ -129,7 +129,7 @@ def test_an_answer_that_makes_no_sense_is_no_verdict(
         raise ValueError("nonsense")
 
     monkeypatch.setattr(Answerer, "answer", answer)
-    with pytest.raises(UnjudgedPackageError, match="does not tell what it should"):
+    with pytest.raises(UnjudgedPackageError, match="does not send what it should"):
         verify(make_files(tmp_path, is_signed=False))
 
 

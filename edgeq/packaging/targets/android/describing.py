@@ -42,11 +42,11 @@ def describe(given: PackageInputs) -> Names:
     contract, tree = confirm_images(given.contract, given.golden), given.model.tree
     graph = tree.subgraphs[0]
     inputs = [
-        _input(item, flatbuffer.text(graph.tensors[index].name))
+        _input(item, flatbuffer.tensor_name(graph, index))
         for item, index in zip(contract.inputs, flatbuffer.indices(graph.inputs), strict=True)
     ]
     outputs = [
-        _output(item, flatbuffer.text(graph.tensors[index].name))
+        _output(item, flatbuffer.tensor_name(graph, index))
         for item, index in zip(contract.outputs, flatbuffer.indices(graph.outputs), strict=True)
     ]
     label_count = sum(item["label_count"] for item in outputs)

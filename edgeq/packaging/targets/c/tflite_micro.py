@@ -7,9 +7,6 @@ the process.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children import launch
-from edgeq.converters.children.other_python import OtherPython, find_python
+from edgeq.children.child import Child
+from edgeq.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
 from edgeq.packaging.targets.tools import ArenaMeasurement
@@ -30,7 +27,7 @@ PACKAGE = "tflite-micro"
 MOST_ARENA_BYTES = 256 << 20
 TIME_LIMIT_S = 300.0
 
-_LOG_TAIL_CHARACTERS = 8192
+_LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 20, 8192
 # Parts of its messages, and what a user can do.
 _REMEDIES = (
     (
@@ -114,37 +111,28 @@ def run(
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
-    child = launch.start(
+    with Child(
         [str(Path(__file__).with_name("tflite_micro_child.py")), "job.json"],
         folders=[folder],
         late=True,
         python=runtime.python,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         cwd=folder,
-    )
-    try:
-        log, _ = child.communicate(timeout=time_limit_s)
-    except subprocess.TimeoutExpired as error:
+        deadline_s=time_limit_s,
+    ) as child:
+        status = child.wait()
+        if child.is_late:
+            raise PackageError(f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s.")
+        if status == 0:
+            return
+        log = child.log(_LOG_BYTES)
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        output = lines[0][:300] if lines else "without a message"
+        how = f"{child.ending} on" if status < 0 else "does not run"
+        message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
         raise PackageError(
-            f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s."
-        ) from error
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # it starts further processes
-            child.communicate()
-    if child.returncode == 0:
-        return
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    output = lines[0][:300] if lines else "without a message"
-    how = "does not run"
-    if child.returncode < 0:
-        how = f"was killed by {signal.Signals(-child.returncode).name} on"
-    message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
-    raise PackageError(
-        f"{message.rstrip('.')}.",
-        hint=next((hint for key, hint in _REMEDIES if any(key in line for line in lines)), None),
-        details=log[-_LOG_TAIL_CHARACTERS:],
-    )
+            f"{message.rstrip('.')}.",
+            hint=next(
+                (hint for key, hint in _REMEDIES if any(key in line for line in lines)), None
+            ),
+            details=log[-_LOG_TAIL_CHARACTERS:],
+        )

@@ -15,6 +15,7 @@ from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
+from edgeq.tflite.operators import having
 
 # No board that runs such models has more flash; the source text is six times as long.
 MOST_MODEL_BYTES = 16 << 20
@@ -24,8 +25,7 @@ MOST_MODEL_BYTES = 16 << 20
 _TAKEN = {"std", "tflite", "linux", "unix", "i386", "mips", "sparc", "errno", "stdin", "stdout",
           "stderr", "near", "far", "small"}  # fmt: skip
 
-# Operators whose kernels keep something from one inference to the next.
-_WITH_STATE = frozenset({"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "VAR_HANDLE"})
+_WITH_STATE = having("stateful")
 
 _KIBIBYTE = 1024
 # No header of a system or of an application is called so, and no two packages have one together:

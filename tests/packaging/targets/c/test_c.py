@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters.children.other_python import OtherPython
+from edgeq.children.other_python import OtherPython
 from edgeq.converters.samples.preprocessing import parse_preprocessing
-from edgeq.device_runners.devices.device import resolve_device
+from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract import naming

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.children.other_python import OtherPython
+from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.tflite import flatbuffer

@@ -1,1 +1,0 @@
-"""The parent's end of children that hold a framework or a model."""

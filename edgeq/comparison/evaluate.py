@@ -1,0 +1,86 @@
+"""Accuracy of one or more models on labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.paired_runs import (
+    Scorer,
+    labelled_pairs,
+    require_clear_names,
+    run_pairs,
+    score_interval,
+)
+from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.samples.open_samples import open_samples
+from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.device_runners.devices import runtimes
+from edgeq.device_runners.devices.device import Device
+from edgeq.files import scratch, storage
+from edgeq.files.reading import unchanged
+from edgeq.issues import make_issue
+from edgeq.progress import OnProgress
+from edgeq.values import ConvertOptions, Evaluation, Issue
+
+
+def evaluate_models(
+    models: Sequence[Path],
+    data: Any,
+    *,
+    metrics: Sequence[str],
+    preprocess: Sequence[str] | None,
+    samples: int | None,
+    seed: int,
+    device: Device,
+    on_progress: OnProgress,
+    **options: Any,
+) -> tuple[Evaluation, ...]:
+    """Evaluate each model on the same samples; see `edgeq.evaluate`."""
+    found = []
+    with unchanged(*models), scratch.folder() as folder:
+        for model in models:
+            path = float_tflite(model, folder, ConvertOptions())
+            interface = read_interface(path)
+            texts = read_preprocessing(path) if preprocess is None else preprocess
+            steps = parse_preprocessing(texts, interface.inputs)
+            opened = open_samples(data, interface.inputs, steps)
+            require_clear_names(opened.class_names, interface.outputs)
+            scorer = Scorer(metrics)
+            pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
+            for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
+                scorer.add(outputs, labels)
+            values, facts = scorer.values(), device.facts()
+            item = Evaluation(
+                model=storage.refer(model),
+                data=opened.ref,
+                sample_count=scorer.count,
+                runtime=runtimes.choose_runtime(device, options.get("runtime")),
+                metrics=values,
+                interval=score_interval(values[0], scorer.count),
+                preprocessing=tuple(texts),
+                issues=opened.issues,
+                device=facts.device,
+                processor=facts.processor,
+            )
+            found.append(item)
+    fed = [item.preprocessing for item in found]
+    return tuple(
+        replace(item, issues=(*item.issues, *_fed_differently(item, fed))) for item in found
+    )
+
+
+def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
+    """Doubt a model that was fed the raw samples while another was not."""
+    other = next((texts for texts in fed if texts), None)
+    if item.preprocessing or other is None:
+        return ()
+    message = (
+        f"{item.model.path} carries no preprocessing and was fed the samples as they are; another "
+        f"model was fed with {' '.join(other)!r}. Declare it for all models with --preprocess."
+    )
+    return (make_issue("eval.fed_differently", message),)

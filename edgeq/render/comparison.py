@@ -1,0 +1,92 @@
+"""Accuracy of models, and FP32 beside INT8, as terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from edgeq.accuracy.metrics import ACCURACY
+from edgeq.render.bench import facts_line
+from edgeq.render.parts import (
+    grid,
+    harmless,
+    heading,
+    issue_parts,
+    make_table,
+    quality_rows,
+    render,
+    way_out_parts,
+)
+from edgeq.values import Comparison, Evaluation
+from edgeq.wording import plural, show_bytes, show_metric, show_ms, show_ratio, show_sizes
+
+_VERDICTS = {
+    "ship": ("SHIP", "bold green"),
+    "check": ("CHECK", "bold yellow"),
+    "no": ("NO", "bold red"),
+}
+
+
+@harmless
+def show_evaluations(results: Sequence[Evaluation]) -> str:
+    """Summary of `edgeq eval`."""
+    metrics = [f">{metric.name}" for metric in results[0].metrics]
+    table = make_table("model", *metrics, ">95 % interval", ">samples", "runtime")
+    for result in results:
+        interval = result.interval
+        table.add_row(
+            Text(result.model.path),
+            *map(show_metric, result.metrics),
+            "-" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}",
+            str(result.sample_count),
+            f"{result.runtime.name} {result.runtime.version}",
+        )
+    issues = [issue for result in results for issue in result.issues]
+    return render(*_place_parts(results[0]), table, *issue_parts(list(dict.fromkeys(issues))))
+
+
+def _place_parts(result: Evaluation | Comparison) -> list[RenderableType]:
+    """Where the samples ran; nothing for records of edgeq 0.1, which do not have it."""
+    return [] if result.device is None else [Text(f"{result.device}: {result.processor}"), ""]
+
+
+@harmless
+def show_comparison(result: Comparison) -> str:
+    """Summary of `edgeq compare`: one table, then the verdict."""
+    quality, bench = result.quality, result.bench
+    table = make_table("", ">FP32", ">candidate", "")
+    accuracies = (quality.baseline_accuracy_percent, quality.candidate_accuracy_percent)
+    if accuracies[0] is not None:
+        shown = (f"{value:.2f} %" for value in accuracies)
+        table.add_row("accuracy", *shown, plural(quality.sample_count, "sample"))
+    for ours, theirs in zip(result.metrics_baseline, result.metrics_candidate, strict=True):
+        if ours.name != ACCURACY or accuracies[0] is None:
+            table.add_row(ours.name, show_metric(ours), show_metric(theirs), "")
+    sizes = result.baseline.size_bytes, result.candidate.size_bytes
+    table.add_row("size", *map(show_bytes, sizes), show_sizes(result.size_ratio))
+    issues = list(result.issues)
+    where: list[RenderableType] = []
+    if bench is not None:
+        speed = show_ratio(bench.speedups[0]) if bench.speedups else "invalid"
+        table.add_row("latency p50", *(show_ms(run.latency.p50_ms) for run in bench.runs), speed)
+        table.add_row("latency p90", *(show_ms(run.latency.p90_ms) for run in bench.runs), "")
+        table.add_row("peak memory", *(show_bytes(run.peak_rss_bytes) for run in bench.runs), "")
+        where = ["", facts_line(bench.facts, bench.runs[0])]
+        issues += [issue for run in bench.runs for issue in run.issues]
+    word, style = _VERDICTS[result.verdict]
+    return render(
+        heading(f"{result.baseline.path} against {result.candidate.path}"),
+        "",
+        *(_place_parts(result) if bench is None else []),  # otherwise facts_line has more
+        table,
+        "",
+        grid(quality_rows(quality)),
+        *where,
+        *issue_parts(list(dict.fromkeys(issues))),
+        "",
+        Text.assemble("Verdict: ", (word, style)),
+        *(Text(f"  - {reason}") for reason in result.reasons),
+        *way_out_parts(result.ways_out),
+    )

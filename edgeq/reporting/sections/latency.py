@@ -1,0 +1,122 @@
+"""Latency distributions and memory of each device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+from edgeq import timing
+from edgeq.reporting import cells
+from edgeq.reporting.gathered import Gathered, Measured
+from edgeq.reporting.values import Block, Cell, DistributionPlot, DistributionRow, Section, Table
+from edgeq.values import BenchRun
+from edgeq.wording import file_name, show_ms
+
+_BINS = 60
+_MOST_TIMES = 3  # the slowest model's p90 is a third of the axis, or more
+
+
+def section(gathered: Gathered) -> Section | None:
+    """Every device's runs."""
+    measured = gathered.measured()
+    if not measured:
+        return None
+    blocks: list[Block] = []
+    for item in measured:
+        if all(run.sustained is None for run in item.result.runs):
+            plot = _distributions(item)
+            blocks += [] if plot is None else [plot]
+    blocks.append(_runs_table(measured))
+    lead = "Single inferences, measured in turns; how they scatter, not just their middle."
+    return Section("latency", "Latency and memory", lead, tuple(blocks))
+
+
+def run_label(run: BenchRun, role: str) -> str:
+    """A run's model and its role."""
+    name = file_name(run.model.path)
+    return {"baseline": f"FP32, {name}", "candidate": f"candidate, {name}"}.get(role, name)
+
+
+def _distributions(item: Measured) -> DistributionPlot | None:
+    """Histograms in bins that are equally wide on a logarithmic axis."""
+    runs = [(run, role) for run, role in item.runs() if run.latencies_ms]
+    times = [sorted(chain.from_iterable(run.latencies_ms)) for run, _ in runs]
+    if not times or not all(own and own[0] > 0 for own in times):
+        return None
+    # Beyond the end of the axis, a few interruptions would squeeze everything else together.
+    low = min(own[0] for own in times)
+    slow = max(own[int(0.9 * (len(own) - 1))] for own in times)
+    high = max(min(_MOST_TIMES * slow, max(own[-1] for own in times)), low * 1.01)
+    rows = tuple(
+        DistributionRow(
+            run_label(run, role), role, _bin(own, low, high), run.latency.p50_ms, run.latency.p90_ms
+        )
+        for (run, role), own in zip(runs, times, strict=True)
+    )
+    figures = "; ".join(
+        f"{row.label}: p50 {show_ms(row.p50)}, p90 {show_ms(row.p90)}" for row in rows
+    )
+    beyond = sum(value > high for own in times for value in own) / sum(map(len, times))
+    return DistributionPlot(
+        f"Latency on {item.label}",
+        f"How often an inference took how long. {figures}. {beyond:.1%} took longer than the axis "
+        "is long, and are counted in the last bar.",
+        "milliseconds",
+        low,
+        high,
+        rows,
+    )
+
+
+def _bin(times: Sequence[float], low: float, high: float) -> tuple[int, ...]:
+    counts = [0] * _BINS
+    width = math.log(high / low) / _BINS
+    for value in times:
+        place = int(math.log(max(value, low) / low) / width)
+        counts[min(place, _BINS - 1)] += 1
+    return tuple(counts)
+
+
+def _runs_table(measured: Sequence[Measured]) -> Table:
+    titles = cells.columns(
+        "model",
+        "device",
+        (">p50", "Median, with its 95 % interval."),
+        ">p90",
+        ">p99",
+        (">first", "The first inference after loading."),
+        (">load", "Loading the file and allocating its tensors."),
+        (">peak memory", "Most resident memory of the process that ran it alone."),
+        (">arena", "Activation memory as TensorFlow Lite plans it."),
+        ">inferences",
+        ">threads",
+        "runtime",
+        (">energy", "Per inference, idle power of the board included."),
+        "trust",
+    )
+    rows = []
+    for item in measured:
+        for run, role in item.runs():
+            latency = run.latency
+            p50, interval = cells.ms(latency.p50_ms), timing.p50_interval(run)
+            if interval is not None:
+                ends = f"({interval.low:.3g} to {interval.high:.3g})"
+                p50 = Cell(f"{p50.text} {ends}", latency.p50_ms)
+            codes = dict.fromkeys(issue.code for issue in run.issues if issue.severity != "note")
+            trust = f"{run.validity}: {', '.join(codes)}" if codes else run.validity
+            energy = None if run.energy is None else run.energy.per_inference_mj
+            rows.append(
+                (
+                    Cell(run_label(run, role)), Cell(item.label), p50, cells.ms(latency.p90_ms),
+                    cells.ms(latency.p99_ms), cells.ms(run.first_ms), cells.ms(run.init_ms),
+                    cells.size(run.peak_rss_bytes), cells.size(run.arena_bytes),
+                    cells.count(latency.count), cells.count(run.threads),
+                    Cell(f"{run.runtime.name} {run.runtime.version}"),
+                    cells.number(energy, "{:.3g} mJ"),
+                    Cell(trust, None, cells.VALIDITY_TONES[run.validity]),
+                )
+            )  # fmt: skip
+    has_energy = any(run.energy is not None for item in measured for run in item.result.runs)
+    note = "" if has_energy else "No device here has an energy meter that edgeq may read."
+    return Table("Every run", titles, tuple(rows), note)

@@ -1,0 +1,70 @@
+"""Removes copies of constants from a `.tflite`.
+
+Unrolled recurrent layers repeat their weights at every step, and quantizers write each copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeq.tflite import flatbuffer
+
+
+def compact(tree: Any) -> None:
+    """Store equal constants once and empty unused buffers."""
+    first: dict[bytes, int] = {}
+    used = {0} | {int(entry.buffer) for entry in tree.metadata or ()}
+    for graph in tree.subgraphs:
+        for tensor in graph.tensors:
+            if flatbuffer.is_constant(tree, tensor) and not tensor.isVariable:
+                content = np.asarray(tree.buffers[tensor.buffer].data, np.uint8).tobytes()
+                tensor.buffer = first.setdefault(content, tensor.buffer)
+            used.add(tensor.buffer)
+    for index, buffer in enumerate(tree.buffers):
+        if index not in used:
+            buffer.data = None
+    for number, graph in enumerate(tree.subgraphs):
+        _merge_constants(tree, number, graph)
+
+
+def _merge_constants(tree: Any, number: int, graph: Any) -> None:
+    """Make one tensor of constants that differ in their names only, so scales are stored once."""
+    first: dict[tuple[Any, ...], int] = {}
+    kept: list[Any] = []
+    place: dict[int, int] = {-1: -1}
+    own = {*flatbuffer.indices(graph.inputs), *flatbuffer.indices(graph.outputs)}
+    for index, tensor in enumerate(graph.tensors):
+        key: tuple[Any, ...] = (index,)
+        if flatbuffer.is_constant(tree, tensor) and not tensor.isVariable and index not in own:
+            spec = flatbuffer.tensor_spec(tensor, "")
+            axis = 0 if tensor.quantization is None else tensor.quantization.quantizedDimension
+            key = (
+                tensor.buffer,
+                spec,
+                flatbuffer.indices(tensor.shape),
+                axis,
+                tensor.sparsity is None,
+            )
+        if key not in first:
+            first[key] = len(kept)
+            kept.append(tensor)
+        place[index] = first[key]
+    graph.tensors = kept
+
+    def moved(vector: Any) -> Any:
+        return (
+            None
+            if vector is None
+            else np.array([place[i] for i in flatbuffer.indices(vector)], np.int32)
+        )
+
+    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    for operator in graph.operators:
+        operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
+        operator.intermediates = moved(operator.intermediates)
+    for signature in tree.signatureDefs or ():
+        if signature.subgraphIndex == number:
+            for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
+                entry.tensorIndex = place[int(entry.tensorIndex)]

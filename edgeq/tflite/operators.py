@@ -1,0 +1,298 @@
+"""The table of builtin operators: what edgeq knows of each, in one place.
+
+Other modules ask for the operators that have a trait (`having`) or a fact (`facts`). A quirk of an
+operator is a change here, not there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+TRAITS = {
+    "arithmetic": "adds, subtracts, multiplies or divides two operands",
+    "blocks": "its weights can have a scale per block of inputs",
+    "commutes": "multiplying a channel by a positive factor before it or behind it is the same",
+    "converts": "changes the dtype of its input and nothing else",
+    "curved": "bends its input, so that small steps of it matter",
+    "elementwise": "computes each value from the operands' values at the same place",
+    "fixed_range": "all its values share one range, whatever the model",
+    "joins": "joins operands under one scale",
+    "layout": "arranges values in another way and computes nothing",
+    "masks": "may compute with a constant infinity on purpose, as masks do",
+    "micro": "TensorFlow Lite for Microcontrollers has a kernel",
+    "no_int8": "has no kernel in TensorFlow Lite's INT8 specification",
+    "normalizes": "is part of a normalization",
+    "passes": "hands values on as they are, with one scale for input and output",
+    "product": "multiplies its input with a matrix or a filter",
+    "quantizes": "converts between real values and integers with a scale",
+    "recurrent": "fused recurrent layer: keeps tensors that only the stock calibrator records",
+    "rowwise": "`saturates` counts down from the largest value of each row",
+    "stateful": "keeps values from one inference to the next",
+    "sum": "adds or subtracts two operands",
+    "vanishes": "XNNPACK often makes it part of another operator",
+    "work": "does the work of a layer with weights, or of attention",
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Facts about a builtin operator.
+
+    Attributes:
+        releases: TensorFlow Lite release since which each version exists, the first version's
+            first; "-" where there was none. From TensorFlow's tools/versioning/runtime_version.cc.
+        traits: words that `TRAITS` explains.
+        weights: number of the input that quantizers are expected to quantize as weights.
+        channel_axis: axis of its filter that counts the output channels, of operators with a
+            kernel for INT8 weights and float activations.
+        input_axis: axis of its filter that counts the input channels.
+        saturates: magnitude of the input beyond which 8-bit outputs (steps of 1/256, of TANH
+            1/128) change by a tenth of a step at most.
+        reads: (dtype that it reads, with "/channel" where it has a scale per channel; version that
+            reads it), from TensorFlow's op_version.cc.
+        litert: name by which litert-quantizer quantizes its weights.
+        micro_name: of its MicroMutableOpResolver method, where that is not its name in Pascal case.
+        xnnpack: XNNPACK's kinds of nodes that compute it, where they are not called as it is.
+    """
+
+    releases: tuple[str, ...] = ()
+    traits: frozenset[str] = frozenset()
+    weights: int | None = None
+    channel_axis: int | None = None
+    input_axis: int | None = None
+    saturates: float | None = None
+    reads: tuple[tuple[str, int], ...] = ()
+    litert: str | None = None
+    micro_name: str | None = None
+    xnnpack: tuple[str, ...] = ()
+
+
+# Each row: the name, its releases, then its facts, perhaps on indented lines.
+_ROWS = """
+ABS 1.13 2.4 2.5 2.6 2.12 elementwise micro
+ADD 1.5 1.14 2.4 2.6 2.13 xnnpack=INVALID_UNARY_OP elementwise arithmetic sum masks micro
+ADD_N 1.14 micro
+ARG_MAX 1.9 1.14 2.9 micro
+ARG_MIN 1.9 1.14 2.9 micro
+ASSIGN_VARIABLE 2.6 micro
+ATAN2 2.10 no_int8
+AVERAGE_POOL_2D 1.5 1.14 2.3 xnnpack=AVERAGE_POOLING,GLOBAL_AVERAGE_POOLING commutes micro
+BATCH_MATMUL 2.3 2.3 2.4 2.5
+    weights=1 micro_name=BatchMatMul litert=BATCH_MATMUL
+    xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED product work micro
+BATCH_TO_SPACE_ND 1.6 1.14 2.3 2.12 micro
+BIDIRECTIONAL_SEQUENCE_LSTM 1.14 1.14 1.14 recurrent
+BIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent
+BROADCAST_ARGS 2.6 micro
+BROADCAST_TO - 2.5 2.5 micro
+CALL_ONCE 2.5 micro
+CAST 1.5 2.7 2.8 2.9 2.12 2.15 2.17 xnnpack=CONVERT elementwise converts micro
+CEIL 1.14 elementwise no_int8 micro
+CONCATENATION 1.5 1.14 2.3 2.14 xnnpack=COPY layout joins micro
+CONV_2D 1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15
+    weights=1 channel_axis=0 input_axis=3 litert=CONV_2D xnnpack=CONVOLUTION,FULLY_CONNECTED product
+    work micro
+CONV_3D 2.5 weights=1 product work no_int8
+COS 1.14 no_int8 micro
+CUMSUM 2.4 micro_name=CumSum no_int8 micro
+DENSIFY 2.2
+DEPTHWISE_CONV_2D 1.5 1.12 1.14 2.2 2.3 2.3 2.11
+    weights=1 channel_axis=3 input_axis=3 litert=DEPTHWISE_CONV_2D xnnpack=CONVOLUTION product work
+    micro
+DEPTH_TO_SPACE 2.1 2.5 micro
+DEQUANTIZE 1.13.1 1.14 1.15 2.2 2.7 2.18
+    xnnpack=CONVERT reads=uint8:1,int8:2,int16:3,float16:3,int8/channel:5,int4:6,int4/channel:6
+    elementwise converts quantizes vanishes micro
+DIV 1.6 2.3 xnnpack=DIVIDE normalizes elementwise arithmetic masks micro
+DYNAMIC_UPDATE_SLICE 2.9 2.17 2.19 2.20 micro
+ELU 1.14 curved elementwise no_int8 micro
+EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 litert=EMBEDDING_LOOKUP masks micro
+EQUAL 1.14 1.14 2.3 2.13 micro
+EXP 1.7 2.12 curved elementwise micro
+EXPAND_DIMS 1.10 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
+FAKE_QUANT 1.5 1.10
+FILL 1.13 2.3 2.5 2.12 micro
+FLOOR 1.9 elementwise no_int8 micro
+FLOOR_DIV 1.14 1.14 2.13 no_int8 micro
+FLOOR_MOD 1.13 2.13 micro
+FULLY_CONNECTED 1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18
+    weights=1 channel_axis=0 input_axis=1 litert=FULLY_CONNECTED
+    xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED,FULLY_CONNECTED product work blocks micro
+GATHER 1.6 1.14 1.15 2.4 2.5 2.13 2.15 weights=0 masks layout micro
+GATHER_ND 1.14 2.3 2.5 2.13 2.16 micro
+GELU 2.9 2.9 curved elementwise
+GREATER 1.14 1.14 micro
+GREATER_EQUAL 1.14 1.14 2.13 micro
+HARD_SWISH 1.15 xnnpack=HARDSWISH,INVALID_UNARY_OP curved elementwise micro
+IF 1.15 micro
+L2_NORMALIZATION 1.5 1.14 fixed_range micro
+L2_POOL_2D no_int8 micro
+LEAKY_RELU 1.13.1 2.3 elementwise micro
+LESS 1.14 1.14 2.13 micro
+LESS_EQUAL 1.14 1.14 micro
+LOCAL_RESPONSE_NORMALIZATION no_int8
+LOG 1.14 2.15 elementwise micro
+LOGICAL_AND micro
+LOGICAL_NOT micro
+LOGICAL_OR micro
+LOGISTIC 1.14 1.14 2.3
+    saturates=8 xnnpack=INVALID_UNARY_OP,SIGMOID fixed_range curved elementwise micro
+LOG_SOFTMAX 1.14 1.14 micro
+LSTM 1.7 1.10 1.14 2.3 recurrent
+MAXIMUM 1.14 1.14 2.3 2.3 elementwise micro
+MAX_POOL_2D 1.5 1.14 2.3 xnnpack=MAX_POOLING commutes micro
+MEAN 1.6 1.14 2.4 xnnpack=GLOBAL_AVERAGE_POOLING normalizes commutes micro
+MINIMUM 1.14 1.14 2.3 2.3 elementwise micro
+MIRROR_PAD 1.13.1 2.3 2.12 micro
+MUL 1.5 1.14 1.15 2.3 2.6 2.11 2.13
+    xnnpack=INVALID_UNARY_OP,MULTIPLY elementwise arithmetic masks micro
+NEG xnnpack=NEGATE elementwise micro
+NOT_EQUAL 1.14 1.14 2.3 micro
+PACK 1.11 1.14 2.3 2.13 xnnpack=COPY layout micro
+PAD 1.5 1.14 2.4 2.6 xnnpack=CONSTANT_PAD commutes vanishes micro
+PADV2 1.9 1.14 2.4 2.6 micro_name=PadV2 xnnpack=CONSTANT_PAD micro
+POW elementwise no_int8
+PRELU masks micro
+QUANTIZE 1.14 1.15 2.7
+    xnnpack=CONVERT reads=float32:1,int8:2,int16:2 elementwise converts quantizes vanishes micro
+RANGE 1.13 2.14
+READ_VARIABLE 2.6 micro
+REDUCE_ALL 2.6 micro
+REDUCE_MAX 1.11 1.14 2.5 micro
+REDUCE_MIN 1.11 1.14 2.5 micro
+REDUCE_PROD 1.11 2.6
+RELU 1.5 2.1 2.5 xnnpack=CLAMP elementwise micro
+RELU6 1.5 1.14 2.5 xnnpack=CLAMP elementwise micro
+RELU_0_TO_1 2.10 xnnpack=CLAMP elementwise
+RELU_N1_TO_1 xnnpack=CLAMP fixed_range elementwise
+RESHAPE xnnpack=COPY,STATIC_RESHAPE layout passes commutes vanishes micro
+RESIZE_BILINEAR 1.7 1.14 2.2 2.5 micro
+RESIZE_NEAREST_NEIGHBOR 1.13.1 1.14 2.3 2.4 micro
+REVERSE_V2 1.14 2.2 2.5 micro
+RNN 1.5 1.14 2.3 recurrent
+ROUND 1.14 elementwise no_int8 micro
+RSQRT 1.10 2.5 2.15 xnnpack=RECIPROCAL_SQUARE_ROOT normalizes elementwise micro
+SELECT 1.14 1.14 2.12 2.12
+SELECT_V2 2.2 2.12 micro
+SHAPE 1.10 micro
+SIGN 2.11 2.12
+SIN no_int8 micro
+SLICE 1.14 1.14 1.14 2.4 2.5 2.14 xnnpack=SLICE layout passes micro
+SOFTMAX 1.5 1.14 2.3 saturates=8 rowwise fixed_range curved micro
+SPACE_TO_BATCH_ND 1.6 1.14 2.3 2.12 micro
+SPACE_TO_DEPTH 1.5 1.14 micro
+SPARSE_TO_DENSE 1.9 1.14 1.15
+SPLIT 1.5 1.14 1.14 2.3 xnnpack=COPY,SLICE layout passes vanishes micro
+SPLIT_V 1.13.1 2.3 layout micro
+SQRT xnnpack=SQUARE_ROOT normalizes elementwise micro
+SQUARE elementwise micro
+SQUARED_DIFFERENCE 1.13.1 2.5 normalizes micro
+SQUEEZE 1.6 2.5 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
+STRIDED_SLICE 1.6 1.14 2.1 2.2 2.5 2.6 2.14 2.14 xnnpack=SLICE layout passes micro
+SUB 1.6 1.14 2.3 2.4 2.4 xnnpack=INVALID_UNARY_OP,SUBTRACT elementwise arithmetic sum masks micro
+SUM 1.10 1.15 normalizes micro
+SVDF 1.5 1.14 2.2 2.3 recurrent stateful micro
+TANH 1.14 1.14 2.3 saturates=4 xnnpack=INVALID_UNARY_OP fixed_range curved elementwise micro
+TFLite_Detection_PostProcess micro_name=DetectionPostprocess micro
+TILE 1.10.1 2.2 2.8
+TOPK_V2 1.7 1.14 2.13
+TRANSPOSE 1.6 1.14 1.15 2.3 2.4 2.12 2.14.4 layout micro
+TRANSPOSE_CONV 1.9 2.2 2.3 2.13 2.15
+    weights=1 litert=CONV_2D_TRANSPOSE xnnpack=DECONVOLUTION product work micro
+UNIDIRECTIONAL_SEQUENCE_LSTM 1.13.1 1.14 2.3 2.12
+    weights=1 micro_name=UnidirectionalSequenceLSTM recurrent work stateful micro
+UNIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent work
+UNPACK 1.11 1.14 2.2 2.3 layout passes micro
+VAR_HANDLE 2.6 stateful micro
+WHERE 1.14 2.8
+WHILE 1.15 work micro
+ZEROS_LIKE micro
+"""
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "weights": int,
+    "channel_axis": int,
+    "input_axis": int,
+    "saturates": float,
+    "reads": lambda text: tuple(
+        (dtype, int(version)) for dtype, version in (part.split(":") for part in text.split(","))
+    ),
+    "litert": str,
+    "micro_name": str,
+    "xnnpack": lambda text: tuple(text.split(",")),
+}
+
+
+def _parse(words: list[str]) -> Operator:
+    """A row of the table without the name."""
+    releases = [word for word in words if word[0].isdigit() or word == "-"]
+    values = dict(word.split("=") for word in words if "=" in word)
+    traits = frozenset(words) - {*releases, *(f"{name}={text}" for name, text in values.items())}
+    assert traits <= TRAITS.keys(), f"unknown words {sorted(traits - TRAITS.keys())}"
+    found = {name: _READERS[name](text) for name, text in values.items()}
+    return Operator(tuple(releases), traits, **found)
+
+
+OPERATORS = {
+    words[0]: _parse(words[1:])
+    for words in (row.split() for row in _ROWS.strip().replace("\n    ", " ").splitlines())
+}
+
+
+def having(trait: str) -> frozenset[str]:
+    """Names of the operators with a trait.
+
+    Raises:
+        KeyError: there is no such trait.
+    """
+    if trait not in TRAITS:
+        raise KeyError(trait)
+    return frozenset(name for name, operator in OPERATORS.items() if trait in operator.traits)
+
+
+def facts(fact: str) -> dict[str, Any]:
+    """Name to the value of a field of `Operator`, of the operators that have it."""
+    values = {name: getattr(operator, fact) for name, operator in OPERATORS.items()}
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+CHANNEL_AXIS: dict[str, int] = facts("channel_axis")
+INPUT_AXIS: dict[str, int] = facts("input_axis")
+WEIGHT_INPUT: dict[str, int] = facts("weights")
+CONVERTING = having("quantizes")
+
+
+def reading_version(operator: str, dtype: str, *, per_channel: bool = False) -> int:
+    """The oldest version of an operator that reads a dtype.
+
+    Raises:
+        KeyError: it is not known that any does.
+    """
+    return dict(OPERATORS[operator].reads)[f"{dtype}/channel" if per_channel else dtype]
+
+
+# ---------------------------------------------------------------- releases
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A version's leading numbers, for comparing: "2.17.0" is newer than "2.9.0"."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def at_least(stated: str, operators: Iterable[tuple[str, int]]) -> str:
+    """The newest of a release and of those that (operator, version) pairs need."""
+    found = [first_release(name, version) for name, version in operators]
+    return max([stated, *(item for item in found if item is not None)], key=release)
+
+
+def first_release(operator: str, version: int) -> str | None:
+    """The first release that has a version of an operator; None where the table has none."""
+    known = OPERATORS[operator].releases if operator in OPERATORS else ()
+    found = known[version - 1] if 1 <= version <= len(known) else "-"
+    if found == "-":
+        return None
+    return found if found.count(".") == 2 else f"{found}.0"

@@ -1,0 +1,146 @@
+"""How names, sizes, times and other figures are written, in a terminal and in a report alike."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from edgeq import timing
+from edgeq.values import MetricValue, Ratio, Recipe, TensorSpec
+
+
+def show_bytes(count: int | None) -> str:
+    """A size with the unit a reader expects, "-" when not measured."""
+    if count is None:
+        return "-"
+    if count < 1000:
+        return f"{count} B"
+    units = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
+    unit, size = next((u for u in units if count < 999.5 * u[1]), units[-1])
+    return f"{count / size:.1f} {unit}"
+
+
+def show_sizes(ratio: float) -> str:
+    """How many times smaller a file is; "LARGER" rather than a number below one."""
+    if f"{ratio:.1f}" == f"{1 / ratio:.1f}" == "1.0":
+        return "no difference"
+    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
+
+
+def show_ms(value: float | None) -> str:
+    """A latency with three significant digits, "-" when not measured."""
+    if value is None:
+        return "-"
+    if value >= 100:
+        return f"{value:.0f} ms"
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
+    return f"{value:.{max(digits, 0)}f} ms"
+
+
+def show_bare_ms(value: float | None) -> str:
+    """A latency for a column whose title has the unit."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def show_db(value: float) -> str:
+    """An SQNR; identical outputs have no noise."""
+    return "identical" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """A speed-up with its interval; "SLOWER" rather than a number below one."""
+    value, low, high = timing.show_ends(ratio)
+    interval = f"(ratio {value}, 95 % interval {low} to {high})"
+    if timing.direction(ratio) == 0:
+        return f"no difference {interval}"
+    word = "faster" if ratio.value >= 1 else "SLOWER"
+    times = ratio.value if ratio.value >= 1 else 1 / ratio.value
+    return f"{times:.2f}x {word} {interval}"
+
+
+def show_metric(metric: MetricValue, digits: int = 6) -> str:
+    """A metric with its unit."""
+    if metric.unit == "percent":
+        return f"{metric.value:.2f} %"
+    return f"{metric.value:.{digits}g}"
+
+
+# How a figure is written in each unit that a history has.
+_FIGURES: dict[str, Callable[[float], str]] = {
+    "points": lambda value: f"{value:+.2f} points",
+    "percent": lambda value: f"{value:.2f} %",
+    "dB": show_db,
+    "bytes": lambda value: show_bytes(round(value)),
+    "ms": show_ms,
+    "x": lambda value: f"{value:.2f}x",
+}
+
+
+def show_figure(value: float | None, unit: str) -> str:
+    """A figure with its unit, "-" when there is none."""
+    return "-" if value is None else _FIGURES[unit](value)
+
+
+def show_change(change: float | None, unit: str) -> str:
+    """The difference of two figures, with its sign and unit; "" when it is not known."""
+    if change is None:
+        return ""
+    if change == 0:
+        return "same"
+    if unit == "dB":
+        return f"{change:+.1f} dB"
+    shown = show_figure(abs(change), "points" if unit == "percent" else unit)
+    return f"{'+' if change > 0 else '-'}{shown.removeprefix('+')}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def file_name(path: str) -> str:
+    """The last part of a path, which may be from another system."""
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def first_name(name: str, prefix: str = "") -> str:
+    """The first of the names that TensorFlow joins for a fused operator, without a prefix."""
+    return name.split(";", maxsplit=1)[0].removeprefix(prefix)
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """What the first names of most tensors begin with, up to the first slash: the model's name."""
+    if len(names) < 2:
+        return ""
+    shortened = map(first_name, names)
+    first = [name.partition("/")[0] + "/" for name in shortened if "/" in name]
+    common = Counter(first).most_common(1)
+    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
+
+
+def left_out(prefix: str) -> str:
+    """A sentence about the common prefix that a table leaves out; "" without one."""
+    return f"Names begin with {prefix}, which is left out." if prefix else ""
+
+
+def describe_tensor(spec: TensorSpec) -> str:
+    """A tensor's dtype, shape and quantization."""
+    shape = "x".join("?" if size == -1 else str(size) for size in spec.shape)
+    quantized = ""
+    if spec.scales:
+        quantized = f", scale {spec.scales[0]:.6g}, zero point {spec.zero_points[0]}"
+    return f"{spec.dtype} {shape}{quantized}"
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """A recipe of `edgeq tune` in one line."""
+    parts = [
+        "INT8" if recipe.granularity == "channel" else "INT8 per tensor",
+        recipe.statistic,
+        "equalized" if recipe.is_equalized else "",
+        "+".join(recipe.corrections),
+        f"{len(recipe.keep_float)} in float" if recipe.keep_float else "",
+        f"{len(recipe.int16)} in INT16" if recipe.int16 else "",
+    ]
+    return ", ".join(filter(None, parts))

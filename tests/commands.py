@@ -1,0 +1,48 @@
+"""The `edgeq` command in the test's own process: its imports are most of what a short one takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from edgeq.cli import main
+
+
+def run_edgeq(
+    *arguments: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, as `subprocess.run` would with its output captured.
+
+    Args:
+        cwd: the command's current folder.
+        environment: variables added to ours.
+    """
+    words = [*map(str, arguments)]
+    printed, told = io.StringIO(), io.StringIO()
+    handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["edgeq", *words])
+        for name, value in {"COLUMNS": "80", **environment}.items():
+            patch.setenv(name, value)
+        patch.chdir(cwd or os.getcwd())  # noqa: PTH109 -- as it is spelled
+        try:
+            with (
+                contextlib.redirect_stdout(printed),
+                contextlib.redirect_stderr(told),
+                pytest.raises(SystemExit) as ended,
+            ):
+                main(words)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            warnings.showwarning = show
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(words, status, printed.getvalue(), told.getvalue())
