@@ -25,7 +25,7 @@ _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped
 
 @harmless
 def show_package(package: Package, download: DownloadSize, output: Path) -> str:
-    """What was made, how large it is, and what is missing."""
+    """A new package: its contents, its size, and what is missing."""
     manifest = package.manifest
     model = manifest.contract.model
     total = sum(len(content) for content in package.files.values())

@@ -1,4 +1,4 @@
-"""A `.tflite` file that is read and parsed once, and handed on."""
+"""A `.tflite` file that is read and parsed once."""
 
 from __future__ import annotations
 

@@ -120,13 +120,13 @@ def make_package(
         DataError: the samples test nothing, or were changed since the record was made.
         GateError: a gate did not pass the model, and `is_forced` is not set.
         RecordError: a record is about another model.
-        UsageError: options that mean nothing, or contradict the file or a record.
+        UsageError: meaningless options, or options that contradict the file or a record.
         PackageError: the model cannot be packaged for this target.
         EdgeqError: any other of its kinds.
     """
     chosen = replace(options or PackageOptions(), **settings)
     if target not in targets.NAMES:
-        raise UsageError(f"Unknown target {target!r}; known are {', '.join(targets.NAMES)}.")
+        raise UsageError(f"Unknown target {target!r}; use one of {', '.join(targets.NAMES)}.")
     if not 1 <= chosen.vectors <= MOST:
         raise UsageError(f"The number of golden vectors must be 1 to {MOST}, not {chosen.vectors}.")
     chosen = replace(chosen, description=printable(chosen.description))
@@ -145,7 +145,7 @@ def make_package(
 def _gather(
     path: Path, target: str, data: Any, records: Sequence[str | Path], chosen: PackageOptions
 ) -> tuple[PackageInputs, tuple[str, ...]]:
-    """What the package is made from, and what a user has to know about that."""
+    """Collect the inputs of the package, and notes about them for the user."""
     model = read_tflite(path)
     contract = make_contract(
         model, name=chosen.name, version=chosen.version, labels=chosen.labels,

@@ -1,4 +1,4 @@
-"""What a release costs on its way to a device: sizes as stores and updates transfer them."""
+"""The download size of a release, as stores and updates transfer it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
     Raises:
         PackageError: it cannot be read, is not a package, or was changed since it was made (the
             last is a DamagedPackageError).
-        UsageError: it is of another model, or for another target.
+        UsageError: it has another model or another target.
     """
     package = open_package(path)
     manifest = package.manifest
@@ -68,7 +68,7 @@ def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
             hint="Give an earlier release of the same package.",
         )
     if package.damage:
-        raise DamagedPackageError(f"--previous {path} is not as it was made: {package.damage[0]}")
+        raise DamagedPackageError(f"--previous {path} was changed: {package.damage[0]}")
     return targets.find_target(target).find_models(package.files), manifest.version
 
 

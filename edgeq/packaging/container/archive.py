@@ -88,7 +88,7 @@ def read_zip(
 
     Args:
         shown_as: name of the archive in messages.
-        names: of the wanted files; all by default.
+        names: of the files to read; all by default.
 
     Raises:
         DamagedPackageError: damaged, encrypted, with two entries of one name, with a name that

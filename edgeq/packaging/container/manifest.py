@@ -149,7 +149,7 @@ def _write_sums(digests: Mapping[str, str]) -> bytes:
 
 @dataclass(frozen=True)
 class _Envelope:
-    """What every schema has."""
+    """The field that every schema has."""
 
     schema: str
 
@@ -166,7 +166,7 @@ def read_manifest(files: Files) -> Manifest:
     schema = read_json(files[MANIFEST], _Envelope, MANIFEST).schema
     if schema != SCHEMA:
         raise UnjudgedPackageError(
-            f"{MANIFEST} has the schema {schema!r}, and this edgeq reads {SCHEMA}.",
+            f"{MANIFEST} has the schema {schema!r}, and this version of edgeq reads {SCHEMA}.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
     manifest = read_json(files[MANIFEST], Manifest, MANIFEST)
@@ -192,7 +192,7 @@ def find_damage(files: Files, sizes: Mapping[str, int], manifest: Manifest) -> l
 
     Args:
         files: contents of those with the size that the manifest states.
-        sizes: in bytes, of all that are there.
+        sizes: in bytes, of all files.
     """
     problems = []
     if SUMS not in files:

@@ -1,7 +1,7 @@
 """Packages from the disk, read without trust.
 
-What a package states about itself is compared with the sizes on the disk before anything is
-inflated or taken into memory.
+The sizes that a package states are compared with those on the disk before anything is inflated or
+taken into memory.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def open_package(path: Path) -> Opened:
     Raises:
         DamagedPackageError: its form is not a package's, it cannot be inflated, or it has no sound
             manifest.
-        UnjudgedPackageError: it is not there, cannot be read, or is of a newer edgeq.
+        UnjudgedPackageError: it does not exist, cannot be read, or was made by a newer version of
+            edgeq.
     """
     try:
         source = _look_into_folder(path) if path.is_dir() else _look_into_zip(path)

@@ -43,7 +43,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     if is_encrypted and not password:
         raise UsageError(
             f"{path} has a password, and {PASSWORD} is not set.",
-            hint=f"Type it unseen: read -rs {PASSWORD}; export {PASSWORD}",
+            hint=f"Type it without echo: read -rs {PASSWORD}; export {PASSWORD}",
         )
     try:
         key = load_pem_private_key(
@@ -94,7 +94,7 @@ def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
 
 
 def is_signed(content: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
-    """Whether the signature is of this content by this key."""
+    """Whether this key made the signature of this content."""
     try:
         key.verify(signature, content)
     except InvalidSignature:

@@ -19,17 +19,17 @@ _CHOOSE = "Remove it, or choose another -o."
 
 
 def default_output(name: str, version: str, target: str) -> Path:
-    """Where a package goes without -o."""
+    """The place of a package without -o."""
     return Path(f"{name}-{version}-{target}")
 
 
 def write_package(files: Files, output: Path) -> None:
-    """Write a package; an intact one of the same name and target is replaced, nothing else is.
+    """Write a package; only an intact one with the same name and target is replaced.
 
     If `output` is a symbolic link, the file or folder that it points to is written.
 
     Raises:
-        OutputError: something else is there, or nothing can be written there.
+        OutputError: the place is taken by something else, or nothing can be written there.
     """
     manifest = read_manifest(files)
     require_replaceable(output, manifest.target, manifest.name)
@@ -61,11 +61,11 @@ def require_replaceable(output: Path, target: str, name: str) -> None:
     """Refuse a place that has anything but an intact package like the new one, before any work.
 
     Args:
-        target: of the package that is to be written there.
-        name: of that package.
+        target: of the new package.
+        name: of the new package.
 
     Raises:
-        OutputError: something else is there, or nothing can be written there.
+        OutputError: the place is taken by something else, or nothing can be written there.
     """
     place = Path(os.path.realpath(output))
     try:

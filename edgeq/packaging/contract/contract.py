@@ -22,12 +22,12 @@ from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import TensorSpec
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
-# What SemVer, Maven, Gradle and (by `pep440`) wheels all take.
+# SemVer, Maven, Gradle and (by `pep440`) wheels all take these.
 _VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}([-+][0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?")
 _LONGEST = 100  # of a name: it is part of file and folder names, which end at 255 bytes
 # Folders that every package has, beside that of the Python package.
 _FOLDERS = ("golden", "records")
-# What edgeq converts, by how it ends.
+# Endings of files that edgeq converts.
 _SOURCES = (".keras", ".h5", ".hdf5", ".pt2", ".onnx", ".pb")
 
 
@@ -54,10 +54,10 @@ def make_contract(
     labels: Mapping[str, Sequence[str]] | None = None,
     preprocess: Sequence[str] | None = None,
 ) -> Contract:
-    """What code around a file has to know.
+    """Make the contract of a file, which generated code follows.
 
     Args:
-        model: the `.tflite`, or what `read_tflite` made of it.
+        model: the `.tflite`, or the result of `read_tflite`.
         name: of the package; the file's by default.
         version: of the release.
         labels: output name to the name of each class; "" for the only output.
@@ -144,7 +144,7 @@ def package_name(given: str) -> str:
         )
     if found in _FOLDERS:
         raise UsageError(
-            f"The name {found!r} is reserved: every package has a folder of that name.",
+            f"The name {found!r} is reserved: every package has a folder with the same name.",
             hint=f"Pass another one: --name {found}_model",
         )
     return f"{found}_model" if found in naming.RESERVED else found
@@ -158,7 +158,7 @@ def require_version(given: str) -> str:
     """
     if _VERSION.fullmatch(given) and len(given) <= _LONGEST:
         return given
-    # What was probably meant, e.g. 1.4.0-rc.1 for v1.04.0-rc.1+b5.
+    # Suggest a version, e.g. 1.4.0-rc.1 for v1.04.0-rc.1+b5.
     found = re.match(r"v?(\d+(?:\.\d+){0,2})([-+][0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?", given, re.I)
     meant = "1.4.0 or 1.4.0-rc1"
     if found is not None and len(given) <= _LONGEST:

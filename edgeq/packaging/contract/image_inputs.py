@@ -1,4 +1,4 @@
-"""Which inputs are images: a shape alone does not tell a spectrogram from a grey picture."""
+"""Find the inputs that are images: a spectrogram may have the shape of a grey picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code around a model has to know, and golden vectors."""
+"""The contract between a model and its generated code, and golden vectors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class InputContract:
         identifier: name in generated code, in snake case; made by `naming.unique`.
         spec: dtype, shape with the batch dimension, scale and zero point.
         preprocessing: from a raw sample to real values; None when samples go in unchanged.
-        image: (height, width, channels) when the shape is that of an image with channels last,
-            else None. `image_inputs.confirm_images` also asks the samples.
+        image: (height, width, channels) when the shape is that of an image with channels last;
+            `image_inputs.confirm_images` also asks the samples.
     """
 
     identifier: str
@@ -50,7 +50,7 @@ class OutputContract:
 
 @dataclass(frozen=True)
 class Contract:
-    """What code around the model has to know.
+    """The facts that code around the model needs.
 
     Attributes:
         name: package name in snake case, e.g. "fmnist_mobilenet".
@@ -70,7 +70,7 @@ class Contract:
 
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]:
-        """Of those inputs that have one."""
+        """The preprocessing of those inputs that have one."""
         return tuple(item.preprocessing for item in self.inputs if item.preprocessing is not None)
 
 

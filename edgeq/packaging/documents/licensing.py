@@ -18,5 +18,5 @@ def read_license(text: str) -> str:
     except InvalidLicenseExpression as error:
         raise UsageError(
             f"--license {text!r} is not an SPDX expression: {str(error).rstrip('.')}.",
-            hint="Type e.g. Apache-2.0, or LicenseRef-Proprietary for a licence of your own.",
+            hint="Type e.g. Apache-2.0, or LicenseRef-Proprietary for an unlisted licence.",
         ) from error

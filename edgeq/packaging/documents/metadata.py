@@ -38,6 +38,9 @@ _UNKNOWN, _RGB, _GRAYSCALE = np.int8(0), np.int8(1), np.int8(2)
 _FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
 _NORMALIZATION = np.uint8(1)
 
+# Texts in shipped models, which keep their bytes.
+_CLASSES, _BINARY = "Names of the classes.", "What the values 0 and 1 mean."  # english: quoted
+
 # A table by slot: text, numbers of the field's own width, floats, tables; None is absent.
 Table: TypeAlias = dict[int, Any]
 
@@ -60,7 +63,7 @@ def add_metadata(
         license: SPDX expression or text.
 
     Raises:
-        PackageError: the contract is of another model, or a label cannot be a line of a file.
+        PackageError: the contract belongs to another model, or a label cannot be a line of a file.
         SourceError: the model is damaged.
     """
     parsed = parse_model(model, f"{contract.name}.tflite")
@@ -121,7 +124,7 @@ def add_to_model(
 
 
 def metadata_limits(contract: Contract) -> tuple[str, ...]:
-    """Which readers of metadata cannot run the model as it was calibrated, a sentence each.
+    """List readers of metadata that cannot run the model as it was calibrated, a sentence each.
 
     MediaPipe and ML Kit take images only as RGB in uint8 or float32, and copy the bytes of an
     image into a uint8 input without looking at its normalisation or its scale.
@@ -136,12 +139,10 @@ def metadata_limits(contract: Contract) -> tuple[str, ...]:
                 " inputs only."
             )
         if _color_space(item) != _RGB:
-            found.append(
-                f"Input {name!r} does not take RGB, the only order of MediaPipe and ML Kit."
-            )
+            found.append(f"Input {name!r} is not RGB, the only order of MediaPipe and ML Kit.")
         elif dtype == "uint8" and not _takes_bytes(item):
             found.append(
-                f"Input {name!r} does not take the bytes of an image unchanged, but MediaPipe "
+                f"Input {name!r} needs other numbers than the bytes of an image, but MediaPipe "
                 "and ML Kit copy them into a uint8 input."
             )
     for output in contract.outputs:
@@ -204,7 +205,7 @@ def _output(item: OutputContract, count: int) -> Table:
         files = [
             {
                 0: _labels_name(item, count),
-                1: "Names of the classes." if is_axis else "What the values 0 and 1 mean.",
+                1: _CLASSES if is_axis else _BINARY,
                 2: AXIS_LABELS if is_axis else DESCRIPTIONS,
             }
         ]
@@ -219,7 +220,7 @@ def _output(item: OutputContract, count: int) -> Table:
 
 
 def _show_tensor(spec: TensorSpec, identifier: str) -> str:
-    """What the tensor holds and, in words, how its integers become real values."""
+    """Describe the tensor and, in words, how its integers become real values."""
     shape = "x".join(str(size) for size in spec.shape) or "scalar"
     named = "" if spec.name == identifier else f"Tensor {spec.name!r}, "
     if not spec.scales:

@@ -90,7 +90,7 @@ def _tensor(spec: TensorSpec) -> str:
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
-    """What the records state about the model's quality."""
+    """The model's quality in the records."""
     yield "## What was measured"
     yield ""
     found = [

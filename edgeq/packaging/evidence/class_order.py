@@ -29,7 +29,7 @@ def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
         if part.kind == "eval":
             refs = [item.data for item in part.value if item.model.sha256 == sha256]
         elif part.kind in ("convert", "tune"):
-            # Held-out samples are those that were scored, where there are any.
+            # If there are held-out samples, those were scored.
             refs = [part.value.test_data or part.value.data]
         else:
             refs = [part.value.data] if part.kind in ("compare", "debug") else []

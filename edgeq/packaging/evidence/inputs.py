@@ -1,4 +1,4 @@
-"""What the files of a package follow from, when it is made and when `verify` makes it again."""
+"""The inputs of a package, when it is made and when `verify` makes it again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeq.tflite.model_file import ModelFile
 
 @dataclass(frozen=True, eq=False)
 class PackageInputs:
-    """What a package is made from; a target reads the first four.
+    """Everything that a package is made from; a target reads the first four.
 
     Attributes:
         contract: about the file that ships.

@@ -45,7 +45,7 @@ class Evidence:
         return {path: hashlib.sha256(content).hexdigest() for path, content in self.files().items()}
 
     def gaps(self) -> Iterator[str]:
-        """What a careful engineer would still add."""
+        """Evidence that a careful engineer would still add."""
         if not any(record.kind in ("convert", "tune") for record in self.records):
             yield "no record states how the model was converted"
         if self.verdict.word == "none":

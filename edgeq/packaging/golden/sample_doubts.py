@@ -30,7 +30,7 @@ _HINT = (
 
 
 def find_doubts(samples: Sequence[Sample], specs: Sequence[TensorSpec]) -> tuple[Issue, ...]:
-    """What is doubtful about samples, before they are quantized.
+    """Find doubts about samples, before they are quantized.
 
     Raises:
         DataError: they are not numbers, or they test nothing: most values are outside an input's

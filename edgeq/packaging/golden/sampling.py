@@ -1,11 +1,11 @@
-"""Which real samples become golden vectors, and how far another machine may be from their outputs.
+"""Choose real samples as golden vectors, and how far the outputs of another machine may differ.
 
 Two correct kernels may round one value differently. In a recurrent model such a difference returns
 in every time step and sometimes flips a gate: the outputs of most samples are the same on all
 kernels, and those of a few are a hundred steps apart. On which samples another machine does that
 cannot be known. A good golden vector is therefore stable: the kernels here agree on its outputs and
 on those of its neighbours, which differ by one step of the input. A machine that is far from them
-then computes something else.
+is then wrong.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Candidate:
     Attributes:
         inputs: as the model takes them, each with a batch of 1.
         apart: output name to the largest difference of two kernels on it and its neighbours; in
-            steps of an integer, else in the output's unit.
+            steps of an integer, or in the unit of a float output.
         instability: the largest of them as a share of the output's range.
     """
 
@@ -83,7 +83,7 @@ def make_golden(
         DataError: the data cannot be read, do not fit, or test nothing.
         DeviceError: no runtime here runs the model.
         PackageError: an output is NaN or infinite, or kernels differ so much on all samples that
-            a correct machine could not be told from a broken one.
+            they would not distinguish a correct machine from a broken one.
     """
     specs = [item.spec for item in contract.inputs]
     opened = open_samples(data, specs, contract.preprocessing)

@@ -165,7 +165,7 @@ def _compare_with_specs(
     arrays: Arrays, specs: Mapping[str, TensorSpec | None], part: str
 ) -> Iterator[str]:
     if set(arrays) != set(specs):
-        yield f"{part} are of {_names(arrays)}, but the model has {_names(specs)}"
+        yield f"{part} are for {_names(arrays)}, but the model has {_names(specs)}"
         return
     for name, spec in specs.items():
         array = arrays[name]
@@ -186,7 +186,7 @@ def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
     """Tolerances that accept almost anything, or belong to other outputs, a sentence each."""
     outputs = {item.spec.name: item.spec for item in contract.outputs}
     if set(golden.tolerances) != set(outputs):
-        return [f"tolerances are of {_names(golden.tolerances)}, not of {_names(outputs)}"]
+        return [f"tolerances are for {_names(golden.tolerances)}, not for {_names(outputs)}"]
     problems = []
     for name, spec in outputs.items():
         if spec.scales:
@@ -208,7 +208,7 @@ def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
 
 
 def check_vector(wanted: Vector, given: Arrays, tolerances: Mapping[str, float]) -> list[str]:
-    """What is wrong with a machine's outputs, a sentence each; empty when all are within tolerance.
+    """Find wrong outputs of a machine, a sentence each; empty when all are within tolerance.
 
     Raises:
         DataError: an output is missing, or has another dtype or shape.

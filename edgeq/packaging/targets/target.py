@@ -1,4 +1,4 @@
-"""What a target of packages is."""
+"""The description of a target, which packages are made for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every check of `verify`, in turn, made by a confined child.
 
-It asks its parent for what it may not do itself.
+It asks its parent for everything that a confined process cannot do.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def prove(job: Job, asker: Asker) -> Judged:
     package = open_package(Path(job.path))
     count = len(package.manifest.files)
     checks = [
-        outcome("files", package.damage, f"{count} files are what the manifest says"),
+        outcome("files", package.damage, f"{count} files agree with the manifest"),
         _check_signature(package.files, key),
     ]
     # A package with wrong bytes or a wrong signature is not read further.

@@ -1,4 +1,4 @@
-"""What `verify` reads in a package whose bytes are as they should be: model, contract, records."""
+"""The checks of a package whose bytes are right: model, contract, records, vectors."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def check_model(files: Files, manifest: Manifest) -> tuple[Check, ModelFile | No
     """Whether every model inside is the manifest's, and that model; None if it cannot be used.
 
     Raises:
-        UnjudgedPackageError: this edgeq does not know the target.
+        UnjudgedPackageError: this version of edgeq does not know the target.
     """
     if manifest.target not in targets.NAMES:
         raise UnjudgedPackageError(
-            f"The package is for {manifest.target!r}; this edgeq knows {', '.join(targets.NAMES)}.",
+            f"The package is for {manifest.target!r}; this version of edgeq knows "
+            f"{', '.join(targets.NAMES)}.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
     wanted = manifest.contract.model.sha256

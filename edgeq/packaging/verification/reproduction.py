@@ -1,4 +1,4 @@
-"""Whether the code in a package is what edgeq makes: it is made again, and compared.
+"""Make the code of a package again, and compare it with the package.
 
 The same edgeq makes the same bytes; where it needs another program (a JDK, tflite-micro), only the
 same release of that program does. Another version of edgeq may make other words and other code, so
@@ -28,7 +28,7 @@ from edgeq.packaging.verification.checks import Check, outcome, skipped
 from edgeq.version import VERSION
 
 _ARCHIVES = (".aar", ".jar", ".whl")
-# What made a file, as the file itself states, and a name for it.
+# The program that made a file, as the file itself states, and a name for it.
 _MAKERS = (
     (re.compile(rb"^Build-Jdk-Spec: (\S+)", re.MULTILINE), "JDK"),
     (re.compile(rb"\btflite-micro (\d[\w.+-]*)"), "tflite-micro"),
@@ -122,7 +122,7 @@ def _compare_archives(path: str, own: bytes, made: bytes) -> Iterator[_Differenc
 
 
 def _excuse(own: bytes, made: bytes) -> str | None:
-    """That another release of a program made it, as the file itself states."""
+    """Find another release of a program as the maker, as the file itself states."""
     for pattern, name in _MAKERS:
         then, now = pattern.search(own), pattern.search(made)
         if then and now and then.group(1) != now.group(1):

@@ -1,4 +1,4 @@
-"""Whether a package is what it states, and whether a device computes what was measured.
+"""Check that a package is sound, and that a device computes the measured outputs.
 
 Nothing in a package is executed: files are digested, the model is read as data, and only the
 TensorFlow Lite interpreter runs it (and tflite-micro, to make the code of `c` again). A confined
@@ -46,7 +46,7 @@ class Verification:
 
     @property
     def conclusion(self) -> str:
-        """What is proven and what is not, in a few words."""
+        """The proven and the unproven, in a few words."""
         names = [check.name for check in self.checks if check.verdict == self.verdict]
         if self.verdict == "fail":
             return f"do not ship {self.path}: {', '.join(names)} failed."
@@ -86,8 +86,8 @@ def verify_package(
 
     Raises:
         DamagedPackageError: it is not a package, or too damaged to check.
-        UnjudgedPackageError: it cannot be opened, is of a newer edgeq, or the child that checks it
-            crashes.
+        UnjudgedPackageError: it cannot be opened, was made by a newer version of edgeq, or the
+            child that checks it crashes.
         UsageError: an unusable key, or an unknown device.
     """
     source = Path(path)

@@ -193,9 +193,9 @@ NAN = math.nan
         ("real", "steps", array([[1.00001, -0.5]], "float32"),
          "'steps' in real units differs from the dequantized output"),
         ("real", "other", array([[1.0]], "float32"),
-         "real are of 'steps', 'score', 'other', but the model has 'steps', 'score'"),
+         "real are for 'steps', 'score', 'other', but the model has 'steps', 'score'"),
         ("raw", "other", array([1], "uint8"),
-         "raw are of 'image', 'other', but the model has 'image'"),
+         "raw are for 'image', 'other', but the model has 'image'"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named_with_its_sample(part: str, name: str, values: Any, fault: str) -> None:
@@ -216,8 +216,8 @@ def test_all_faults_of_all_vectors_are_told() -> None:
     none = replace(VECTOR, index=3, inputs={}, outputs={})
     found = find_faults(replace(GOLDEN, vectors=(VECTOR, none)), CONTRACT)
     assert found == [
-        "sample 3: inputs are of nothing, but the model has 'image'",
-        "sample 3: outputs are of nothing, but the model has 'steps', 'score'",
+        "sample 3: inputs are for nothing, but the model has 'image'",
+        "sample 3: outputs are for nothing, but the model has 'steps', 'score'",
     ]
 
 
@@ -229,7 +229,7 @@ def test_vectors_without_fault_may_have_tolerances_that_are_too_wide() -> None:
         "useful"
     ]
     none = replace(GOLDEN, tolerances={})
-    assert find_faults(none, CONTRACT) == ["tolerances are of nothing, not of 'steps', 'score'"]
+    assert find_faults(none, CONTRACT) == ["tolerances are for nothing, not for 'steps', 'score'"]
 
 
 # ---------------------------------------------------------------- made again

@@ -389,7 +389,7 @@ def test_another_model_is_refused(imported: Any, tmp_path: Path, content: bytes,
             for name, own, raw in (("signed_io", "class", [0, 1, 2]), ("float_io", "x", [0, 1]))
         ),
         ("image", np.zeros((9, 7, 3)), "An image is uint8, height x width x 1 or 3, not float64"),
-        ("bgr", np.zeros((9, 7, 1)), "has not 3 channels last"),
+        ("bgr", np.zeros((9, 7, 1)), "does not have 3 channels last"),
     ],
 )
 def test_a_sample_that_does_not_fit_is_told(imported: Any, name: str, raw: Any, said: str) -> None:
@@ -573,12 +573,12 @@ def test_a_folder_is_watched_and_no_file_stops_that(
     np.save(inbox / "c.npy", [1, 2, 3])
     np.savez(inbox / "c.npz", x=[4, 5, 6])
     bad = {
-        "empty.npy": ("is no whole .npy or .npz file", (inbox / "empty.npy").touch),
+        "empty.npy": ("is not a complete .npy or .npz file", (inbox / "empty.npy").touch),
         "long.npy": ("takes samples of shape", lambda: np.save(inbox / "long.npy", [1, 2])),
         "text.npz": (
-            "is no whole .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
+            "is not a complete .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
         ),
-        "torn.npz": ("is no whole .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
+        "torn.npz": ("is not a complete .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
         "pipe.npy": ("is not a file", lambda: os.mkfifo(inbox / "pipe.npy")),
         "bomb.npz": (
             "it takes 300,000,001 bytes, and a sample at most 300,000,000",
@@ -615,7 +615,7 @@ def test_a_file_that_is_no_sample_is_refused_in_a_sentence(
         done = run(folder, "float_io", name)
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = (line for line in done.stderr.splitlines() if "float_io" in line)
-        assert line.startswith(f"float_io: {name} is no whole .npy or .npz file: ")
+        assert line.startswith(f"float_io: {name} is not a complete .npy or .npz file: ")
 
 
 def test_what_is_no_number_of_json_is_null(

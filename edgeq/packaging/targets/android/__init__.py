@@ -1,8 +1,8 @@
 """Android: an AAR, and the same as a Gradle module.
 
-The AAR has compiled classes, so that whoever adds it gets a class to call. That takes a JDK when a
-package is made: everyone who builds for Android has one, since Gradle needs it, and class files
-from anywhere else could not be reviewed. What the compiler writes depends only on its release.
+The AAR has compiled classes, which an app can call at once. That takes a JDK when a package is
+made: everyone who builds for Android has one, since Gradle needs it, and class files from anywhere
+else could not be reviewed. The compiler's output depends only on its release.
 """
 
 from __future__ import annotations

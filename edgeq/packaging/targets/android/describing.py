@@ -1,4 +1,4 @@
-"""What the templates are filled with: names, literals and statements of one model."""
+"""The values that fill the templates: names, literals and statements of one model."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _signature(tree: Any, contract: Contract) -> str | None:
 
 
 def _tensor(spec: TensorSpec, identifier: str, tensor: str) -> Names:
-    """What inputs and outputs have in common."""
+    """The values that inputs and outputs have in common."""
     dtype = np.dtype(spec.dtype)
     low, high = (0, 1) if dtype.kind in "bf" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     return {

@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[^A-Za-z0-9 _.:/\[\]()-]")
 def string(text: str) -> str:
     r"""A string literal in ASCII.
 
-    Java reads \u000a as a line break before it reads strings, hence the octal escapes.
+    Java reads \u000a as a line break before it reads strings, so escapes are octal.
     """
     found = []
     for character in text:

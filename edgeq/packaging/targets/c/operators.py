@@ -19,7 +19,7 @@ def _method(operator: str) -> str:
 # Operator to method in the newest tflite-micro; a test calls every one there.
 METHODS = {operator: _method(operator) for operator in sorted(having("micro"))}
 
-# What to do instead of an operator without a kernel.
+# Replacements for operators without a kernel.
 _REMEDIES = {
     "BIDIRECTIONAL_SEQUENCE_LSTM": "use two one-directional LSTMs, one of them on reversed input",
     "CONV_3D": "use Conv2D with time in the channels",
@@ -50,5 +50,5 @@ def require_supported(operators: Iterable[str]) -> None:
     raise PackageError(
         "TensorFlow Lite for Microcontrollers has no kernel for "
         f"{names}{missing[-1]}, which the model uses.",
-        hint=f"{advice[0].upper()}{advice[1:]}. edgeq inspect shows where they are.",
+        hint=f"{advice[0].upper()}{advice[1:]}. edgeq inspect lists them.",
     )

@@ -16,7 +16,7 @@ def find_models(files: Files) -> dict[str, bytes]:
     """The model in its source file.
 
     Raises:
-        PackageError: there is not exactly one, or it is not as edgeq writes it.
+        PackageError: there is not exactly one, or its form is not the one that edgeq writes.
     """
     # In a package of edgeq 0.1 whose name ends in _model, NAME.cc matches as well; only the
     # model's file has that one beside it.

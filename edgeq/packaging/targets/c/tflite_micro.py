@@ -23,7 +23,7 @@ from edgeq.packaging.targets.tools import ArenaMeasurement
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"
 
-# More than any microcontroller has; untouched pages cost nothing here.
+# Far above any microcontroller's memory; untouched pages cost nothing here.
 MOST_ARENA_BYTES = 256 << 20
 TIME_LIMIT_S = 300.0
 
@@ -41,7 +41,7 @@ _REMEDIES = (
 
 
 def find() -> OtherPython:
-    """This Python if it has tflite-micro, else the one that EDGEQ_TFLITE_MICRO_PYTHON names.
+    """Find a Python with tflite-micro: this one, or the one in EDGEQ_TFLITE_MICRO_PYTHON.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.

@@ -67,7 +67,7 @@ def least_arena(least: int, works: Callable[[int], bool], most: int) -> int:
     step, low, high = _GRAIN, 0, -(-least // _GRAIN) * _GRAIN
     while not works(high):
         if high > most:
-            raise RuntimeError("No size of the arena lets it run twice alike")
+            raise RuntimeError("No size of the arena gives the same outputs twice")
         low, high, step = high, high + step, 2 * step
     while high - low > _GRAIN and low:
         middle = (low + high) // 2 // _GRAIN * _GRAIN

@@ -46,8 +46,8 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
 
     Raises:
         MissingExtraError: tflite-micro, which measures, is not installed.
-        PackageError: the model is too large, has operators without a kernel, or computes something
-            else there.
+        PackageError: the model is too large, has operators without a kernel, or has different
+            outputs there.
     """
     contract, size = inputs.contract, len(inputs.model.content)
     if size > MOST_MODEL_BYTES:
@@ -93,7 +93,7 @@ def measure(inputs: PackageInputs, tools: Tools) -> ArenaMeasurement:
         problems += golden.check_vector(vector, given, inputs.golden.tolerances)
     if problems:
         raise PackageError(
-            f"tflite-micro {measured.version} computes something else from "
+            f"tflite-micro {measured.version} computes other outputs from "
             f"{contract.model.path} than TensorFlow Lite: {problems[0]}.",
             hint="Convert the model again with --scheme fp32: if that is accepted, one of the "
             "integer kernels there is the reason, and --keep-float finds out which.",
@@ -111,7 +111,7 @@ def arena_with_margin(least: int) -> int:
 
 
 def namespace(name: str) -> str:
-    """The C++ namespace inside `edgeq` for a package of this name."""
+    """The C++ namespace inside `edgeq` for a package."""
     return f"{name}_model" if name in _TAKEN else name
 
 

@@ -116,7 +116,7 @@ def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
 
 
 def _kind(item: InputContract, golden: Golden) -> str:
-    """What a raw sample is: an image of bytes, values that go in unchanged, or real numbers."""
+    """The kind of a raw sample: an image of bytes, values that go in unchanged, or real numbers."""
     how = item.preprocessing
     if item.image is not None:
         raws = [vector.raw[item.spec.name] for vector in golden.vectors]

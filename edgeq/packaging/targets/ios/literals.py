@@ -8,7 +8,7 @@ import numpy as np
 def string(text: str) -> str:
     """A string literal.
 
-    Everything unprintable is escaped, and so is a backslash, which would begin an interpolation. A
+    Everything unprintable is escaped, and also a backslash, which would begin an interpolation. A
     lone surrogate, which Swift cannot have, becomes U+FFFD.
     """
     escaped = {"\\": "\\\\", '"': '\\"'}

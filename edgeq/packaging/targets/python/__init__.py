@@ -123,7 +123,7 @@ def find_models(files: Files) -> dict[str, bytes]:
     """
     wheels = [path for path in files if path.endswith(".whl") and "/" not in path]
     if len(wheels) != 1:
-        raise PackageError(f"There are {len(wheels)} wheels, not one.")
+        raise PackageError(f"There are {len(wheels)} wheels instead of one.")
     (wheel,) = wheels
     name = PurePosixPath(wheel).name.split("-")[0]
     path = f"{name}/{name}.tflite"

@@ -186,7 +186,7 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
 
 
 def _fit(indent: int, start: str, items: Sequence[str], end: str) -> str:
-    """A call or signature on one line if it fits, else with one item on each line."""
+    """A call or signature on one line if it fits, or with one item on each line."""
     margin = " " * indent
     line = f"{margin}{start}{', '.join(items)}{end}"
     if len(line) <= _WIDTH:

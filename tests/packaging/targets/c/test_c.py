@@ -360,7 +360,7 @@ def test_outputs_that_are_not_the_desktops_are_refused(
         for vector in ingredients.golden.vectors
     ]
     golden = replace(ingredients.golden, vectors=tuple(vectors), tolerances={"class": 1.0})
-    with pytest.raises(PackageError, match=r"computes something else .*sample \d+, output 'class'"):
+    with pytest.raises(PackageError, match=r"computes other outputs .*sample \d+, output 'class'"):
         find_target("c").make_files(replace(ingredients, golden=golden), LOCAL_TOOLS)
 
 
