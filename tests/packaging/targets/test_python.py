@@ -576,7 +576,8 @@ def test_a_folder_is_watched_and_no_file_stops_that(
         "empty.npy": ("is not a complete .npy or .npz file", (inbox / "empty.npy").touch),
         "long.npy": ("takes samples of shape", lambda: np.save(inbox / "long.npy", [1, 2])),
         "text.npz": (
-            "is not a complete .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
+            "is not a complete .npy or .npz file",
+            lambda: (inbox / "text.npz").write_text("PK\3\4..."),
         ),
         "torn.npz": ("is not a complete .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
         "pipe.npy": ("is not a file", lambda: os.mkfifo(inbox / "pipe.npy")),
