@@ -9,11 +9,15 @@ from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.device_runners.devices.environment import RUNTIMES, release_of
 from edgeq.errors import DeviceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import RuntimeInfo
 
 
 def choose_runtime(
-    device: Device, wanted: str | None, on_event: OnEvent | None = None, models: Sequence[Path] = ()
+    device: Device,
+    wanted: str | None,
+    on_event: OnEvent | None = None,
+    models: Sequence[Path | ModelFile] = (),
 ) -> RuntimeInfo:
     """The runtime that will execute models on a device; a board without one is given one.
 
@@ -24,7 +28,7 @@ def choose_runtime(
         DeviceError: the device has no such runtime, or it is too old for a model.
         SourceError: a model is not a `.tflite`.
     """
-    needed = [(flatbuffer.min_runtime_version(flatbuffer.read(model)), model) for model in models]
+    needed = [(model.min_runtime_version, model.path) for model in map(read_model, models)]
     device.require_python()
     for is_set_up in (False, True):
         found = device.facts().runtimes

@@ -26,7 +26,7 @@ from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.files.reading import open_file
 from edgeq.issues import judge
-from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -240,7 +240,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
 
 
 def infer(
-    models: Sequence[Path],
+    models: Sequence[Path | ModelFile],
     chunks: Iterator[Sequence[Arrays]],
     device: Device,
     *,
@@ -253,6 +253,7 @@ def infer(
     """Run models side by side over chunks of samples; only a few chunks at a time are on disk.
 
     Args:
+        models: files; one that was parsed before is not read again here.
         chunks: for each model, input name to [chunk, ...] in the tensor's exact dtype.
         kernels: "xnnpack", or TensorFlow Lite's own: "builtin" or "reference".
         workers: parallel processes; all of the device's cores by default, one per model at least.
@@ -264,9 +265,11 @@ def infer(
         DeviceError: a model cannot be loaded or run there.
         SourceError: a file is not a `.tflite`.
     """
-    chosen = choose_runtime(device, runtime, on_event, models)
-    names = [_output_names(model) for model in models]
-    files = {f"model-{number}.tflite": model for number, model in enumerate(models)}
+    parsed = [read_model(model) for model in models]
+    chosen = choose_runtime(device, runtime, on_event, parsed)
+    names = [_output_names(model) for model in parsed]
+    paths = [model.path for model in parsed]
+    files = {f"model-{number}.tflite": path for number, path in enumerate(paths)}
     job = {
         "protocol": PROTOCOL,
         "task": "infer",
@@ -278,7 +281,7 @@ def infer(
     }
     journal = None
     if device.is_remote:
-        journal = BatchJournal(device.name, models, [chosen.name, chosen.version, kernels])
+        journal = BatchJournal(device.name, paths, [chosen.name, chosen.version, kernels])
     while True:
         with scratch.folder() as folder:
             most = _MOST_BYTES if journal is None else _BATCH_BYTES
@@ -290,7 +293,7 @@ def infer(
                 batch = {**job, "chunks": written}
                 result = device.run(batch, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
                 if "error" in result:
-                    raise _explain(models[result["model"]], device, result["error"])
+                    raise _explain(paths[result["model"]], device, result["error"])
                 if damage := _damage(folder, written):
                     raise DeviceError(
                         f"The outputs of {device.name} did not arrive complete: {damage}",
@@ -300,18 +303,18 @@ def infer(
                     journal.keep(folder, written)
             found = (_take(folder, chunk["outputs"]) for chunk in written)
             for first in found:
-                yield [first, *islice(found, len(models) - 1)]
+                yield [first, *islice(found, len(paths) - 1)]
     if journal is not None:
         journal.remove()
 
 
-def _output_names(model: Path) -> list[str]:
+def _output_names(model: ModelFile) -> list[str]:
     """Outputs in order; inputs must have different names, and outputs as well."""
-    sides = zip(("inputs", "outputs"), flatbuffer.interface(flatbuffer.read(model)), strict=True)
+    sides = zip(("inputs", "outputs"), model.interface, strict=True)
     for side, specs in sides:
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
-            raise UsageError(f"{model} has two {side} with the same name: {', '.join(names)}.")
+            raise UsageError(f"{model.path} has two {side} with the same name: {', '.join(names)}.")
     return names
 
 
