@@ -1,11 +1,10 @@
-"""`edgeq.toml`: the one place where its sections are read.
+"""Read `edgeq.toml` into tables, and refuse unknown sections.
 
-    [model], [data], [tune], [run]  # what `edgeq run` does, see edgeq.pipeline
-    [policy]        # what `edgeq gate` demands, see edgeq.gating
-    [devices.NAME]  # names for boards; device_runners.registry reads and writes them
+    [model], [data], [tune], [run], [package]  # for `edgeq run`, see edgeq.pipeline
+    [policy]        # for `edgeq gate`, see edgeq.gating
+    [devices.NAME]  # names for boards, see edgeq.device_runners.devices.registry
 
-Each section is parsed by the part of edgeq that it is for; here the file becomes tables, and a
-section that nobody knows is refused.
+Each section is parsed by the room that it is for.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class ProjectFile:
     lines: Mapping[Keys, int]
 
     def at(self, *keys: str) -> str:
-        """Where a key is written, e.g. "edgeq.toml, line 3"."""
+        """The place of a key, e.g. "edgeq.toml, line 3"."""
         line = self.lines.get(keys)
         return self.file.path if line is None else f"{self.file.path}, line {line}"
 
 
 @dataclass(frozen=True)
 class NamedCode:
-    """What an `edgeq.toml` names and edgeq would execute: code, or a program.
+    """Code or a program that an `edgeq.toml` names and edgeq would execute.
 
     Attributes:
         where: e.g. "edgeq.toml, line 3".
@@ -70,7 +69,7 @@ def read_project(path: Path) -> ProjectFile:
     """Read the file.
 
     Raises:
-        UsageError: unreadable, no TOML, or a section that edgeq does not know.
+        UsageError: unreadable, not TOML, or a section that edgeq does not know.
     """
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8-sig")  # some editors put a mark first
@@ -92,12 +91,12 @@ def read_project(path: Path) -> ProjectFile:
 
 
 def unknown_key(project: ProjectFile, what: str, keys: Keys, known: Iterable[str]) -> UsageError:
-    """The error for a name that means nothing, with the nearest one that does.
+    """The error for an unknown name, with the nearest known one.
 
     Args:
-        what: what it was taken for, e.g. "section".
+        what: the kind of name, e.g. "section".
         keys: its path from the top of the file.
-        known: names it could be, the likeliest order first.
+        known: names it could be.
     """
     names = list(known)
     bare = {name.strip("[]"): name for name in names}
@@ -105,14 +104,15 @@ def unknown_key(project: ProjectFile, what: str, keys: Keys, known: Iterable[str
     guess = f"Did you mean {bare[close[0]]}? " if close else ""
     return UsageError(
         f"{project.at(*keys)}: unknown {what} {keys[-1]!r}.",
-        hint=f"{guess}Known are {', '.join(names)}.",
+        hint=f"{guess}Known: {', '.join(names)}.",
     )
 
 
 def find_lines(text: str) -> dict[Keys, int]:
-    """Line of every table's header and every key that begins a line; tomlkit keeps none.
+    """The line of each table's header and of each key that begins a line.
 
-    It is for messages only: a line inside of a value of several lines can mislead it.
+    tomlkit does not keep them. They are for messages only: a line inside a value of several lines
+    can be mistaken for a key.
     """
     found: dict[Keys, int] = {}
     table: Keys = ()
@@ -132,7 +132,7 @@ def find_lines(text: str) -> dict[Keys, int]:
 def _parse(line: str) -> dict[str, Any]:
     try:
         return tomlkit.parse(line).unwrap()
-    except TOMLKitError:  # the line alone is no TOML, as in a value of several lines
+    except TOMLKitError:  # a line of a longer value is not TOML on its own
         return {}
 
 

@@ -18,6 +18,7 @@ import tomlkit
 
 from edgeq import models
 from edgeq.cli import cli
+from tests.commands import run_edgeq
 from tests.converters.conftest import make_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,9 +86,9 @@ def commands_of(page: str) -> Iterator[str]:
 
 
 # What one page shows, another need not run again: verbs that leave nothing behind without `-o`, and
-# a search, whose file is on the desk.
+# those whose file and record are on the desk.
 READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "parity")
-SEARCHING = "edgeq tune "
+CONVERTING = "edgeq convert model.keras --data samples.npz --preprocess scale=1/255 -o model.tflite"
 
 
 def translate(command: str) -> str:
@@ -109,7 +110,7 @@ def find_examples() -> dict[str, list[str]]:
 
 def is_reading(command: str) -> bool:
     words = command.split()
-    if command.startswith(SEARCHING):
+    if command == CONVERTING or words[:2] == ["edgeq", "tune"]:
         return True
     return words[0] == "edgeq" and words[1] in READING and not {"-o", "--explorer"} & set(words)
 
@@ -122,6 +123,12 @@ RUN = ["README.md", *(page for page in PAGES if set(EXAMPLES[page]) - IN_README)
 
 # Pages that show README's conversion and comparison again, and little that others do not.
 SLOW = ("docs/report.md", "docs/project.md")
+
+
+# Verbs that measure times; but on a page that judges them, a short while is enough.
+TIMED = ("bench", "compare")
+JUDGED = ("docs/gate.md",)
+BRIEF = ("--min-time", "0.05", "--max-time", "0.05")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +154,7 @@ def desk(tmp_path: Path, stock: Path, int8_mobilenet: Path, float_file: Path) ->
         shutil.copy(path, tmp_path)
     shutil.copy(models.path("fmnist_mobilenet.keras"), tmp_path / "model.keras")
     shutil.copy(int8_mobilenet, tmp_path / "model.tflite")
+    shutil.copy(f"{int8_mobilenet}.json", tmp_path / "model.tflite.json")
     shutil.copy(int8_mobilenet, tmp_path / "release.tflite")
     shutil.copy(float_file, tmp_path / "model-fp32.tflite")
     (tmp_path / "models").symlink_to(models.path("fmnist_cnn.keras").parent)
@@ -178,19 +186,31 @@ def read_only(words: list[str]) -> None:
     command.make_parser(context).parse_args(rest)
 
 
-def run(command: str, folder: Path) -> None:
+def run(command: str, folder: Path, *, alone: bool, brief: bool) -> None:
+    """Run a command as it is shown.
+
+    Args:
+        alone: in a separate process.
+        brief: measure times for a short while only.
+    """
     words = shlex.split(translate(command))
     if words[0] not in ("edgeq", "openssl"):
         return
     if not is_runnable(command):
         read_only(shlex.split(command.replace("sudo ", "").replace("...", "")))
         return
+    if brief and words[1] in TIMED and not {"--sustained", "--no-latency"} & set(words):
+        words[2:2] = BRIEF
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HOME": str(folder / "home")}
-    environment.pop("XDG_CONFIG_HOME", None)
-    done = subprocess.run(
-        words, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=280
-    )
+    changed = {"PATH": path, "HOME": str(folder / "home")}
+    if alone or words[0] != "edgeq":
+        environment = {**os.environ, **changed}
+        done = subprocess.run(
+            words, cwd=folder, env=environment, check=False, capture_output=True, text=True,
+            timeout=280,
+        )  # fmt: skip
+    else:
+        done = run_edgeq(*words[1:], cwd=folder, **changed)
     shown = f"{command}\n{done.stdout}\n{done.stderr}"
     assert done.returncode == FAILING.get(command, 0), shown
 
@@ -199,9 +219,14 @@ def run(command: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in RUN]
 )
-def test_examples_run(page: str, desk: Path) -> None:
+def test_examples_run(page: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README's first command runs in a separate process, and others in this one, which is faster.
+
+    tests/children runs each verb in a separate process.
+    """
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     for command in EXAMPLES[page]:
-        run(command, desk)
+        run(command, desk, alone=command == CONVERTING, brief=page not in JUDGED)
 
 
 def test_extras_in_pip_commands_exist() -> None:

@@ -1,4 +1,4 @@
-"""What records say about one model, gathered: pure, no figure is judged here."""
+"""The facts about one model from its records; no figure is judged here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from edgeq.values import (
     Quality,
 )
 
-# Warnings that are findings about the model, or say what an interval says: no reason to distrust
-# a quality figure.
+# Warnings about the model, or that repeat what an interval shows: no reason to distrust a quality
+# figure.
 _NO_DOUBTS = frozenset(
     {
         "convert.low_quality",
@@ -36,7 +36,7 @@ _NO_DOUBTS = frozenset(
         "compare.batches_differ",
     }
 )
-# Of a comparison's warnings, those that make its speed-up another thing than INT8's over FP32.
+# Warnings of a comparison whose speed-up is not that of INT8 over FP32.
 _SPEED_DOUBTS = frozenset({"compare.batches_differ", "compare.baseline_quantized"})
 
 
@@ -45,10 +45,9 @@ class QualityFact:
     """Outputs and accuracy against the float model.
 
     Attributes:
-        is_compared: by `compare`, on data that the user chose for it; not by the way, by `convert`
-            or `tune`.
+        is_compared: by `compare`, on data that the user chose for it; not by `convert` or `tune`.
         issues: doubts about it.
-        device: that the samples ran on, None where the record does not tell.
+        device: that the samples ran on, None where the record does not have it.
     """
 
     quality: Quality
@@ -92,7 +91,7 @@ class BenchFact:
 
 @dataclass(frozen=True)
 class CertificateFact:
-    """What the exported file is."""
+    """The certificate of the exported file."""
 
     certificate: Certificate
     origin: Origin
@@ -145,7 +144,7 @@ def gather(records: Sequence[Record], what: str) -> Facts:
         what: to call the records in errors, e.g. "records".
 
     Raises:
-        RecordError: they are about different models, or do not tell which model is meant.
+        RecordError: they are about different models, or do not say which model is meant.
     """
     parts = split(records)
     candidate = _find_candidate([part for part in parts if part.value is not None], what)
@@ -198,7 +197,7 @@ def _find_candidate(parts: Sequence[Part], what: str) -> FileRef:
 def _measured_alone(
     measured: Sequence[tuple[str, list[FileRef]]], what: str
 ) -> list[tuple[str, FileRef]]:
-    """Without another record, the model that was measured alone is the one that is meant."""
+    """The model that was measured alone, where no record names one as the candidate."""
     if not measured:
         raise RecordError(
             f"The {what} have no figure of a model that could be judged.",
@@ -210,7 +209,7 @@ def _measured_alone(
     record, several = measured[0]
     names = ", ".join(model.path for model in reversed(several))
     raise RecordError(
-        f"{record} has several models, {names}, and does not say which one is to be judged.",
+        f"{record} has several models, {names}, and does not say which one the gate judges.",
         hint="Give the record of convert or compare beside it.",
     )
 
@@ -218,7 +217,7 @@ def _measured_alone(
 def _different(what: str, one: tuple[str, FileRef], other: tuple[str, FileRef]) -> RecordError:
     names = [f"{record} of {model.path} ({model.sha256[:12]})" for record, model in (one, other)]
     return RecordError(
-        f"The {what} are of different models: {names[0]}, and {names[1]}.",
+        f"The {what} are about different models: {names[0]}, and {names[1]}.",
         hint="Gate each model with its own records, and make those of a changed model again.",
     )
 
@@ -279,7 +278,7 @@ def _read_evaluations(part: Part, candidate: FileRef, makers: Makers) -> Iterato
 
 
 def _with_doubts(quality: Quality, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
-    """What `compare` says in sentences only, as the issues that `convert` raises for it."""
+    """Issues of a quality, also those that `compare` has as sentences only."""
     found = [issue for issue in issues if issue.code not in _NO_DOUBTS]
     codes = {issue.code for issue in issues}
     doubt = chance_doubt(quality)

@@ -1,7 +1,7 @@
 """Doubts that a comparison inherits from the record of how its model was made.
 
 `convert` and `tune` look at the samples; `compare`, fed in the same way, has the same doubts. A
-forgotten normalization lowers both accuracies alike, so no drop would tell of it.
+forgotten normalization lowers both accuracies by the same amount, so no drop would show it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue
 
-# About what the model is fed with, whatever data set it is from.
+# Codes about the model's inputs, whatever data set they are from.
 _FED = frozenset(
     {"data.normalized_twice", "data.not_normalized", "data.range_mismatch",
      "data.statistics_shifted"}
@@ -24,7 +24,7 @@ _FED = frozenset(
 def inherited_doubts(
     data: DataRef, preprocessing: tuple[str, ...], makers: Iterable[Any]
 ) -> Iterator[Issue]:
-    """Doubts about a comparison that only other records tell of.
+    """Doubts about a comparison that only other records have.
 
     Args:
         data: that was compared on.
@@ -34,22 +34,17 @@ def inherited_doubts(
     for value in makers:
         if value.data is None:
             continue
-        if _is_fed_alike(preprocessing, value):
+        try:
+            own = parse_preprocessing(preprocessing, value.certificate.inputs)
+        except UsageError:  # its inputs have other names; no record shows another preprocessing
+            own = value.data.preprocessing
+        if own == value.data.preprocessing:
             yield from (issue for issue in value.issues if issue.code in _FED)
-        if data.sha256 in _searched(value):
+        searched = {ref.sha256 for ref in (value.data, value.test_data) if ref is not None}
+        if data.sha256 in searched:
             yield from (issue for issue in value.issues if issue.code == "tune.same_samples")
         if data.sha256 == value.data.sha256:
-            text = f"{data.source} is the representative dataset itself: the drop is flattered."
+            text = (
+                f"{data.source} is the representative dataset itself: the drop is too optimistic."
+            )
             yield make_issue("convert.not_held_out", text)
-
-
-def _is_fed_alike(texts: tuple[str, ...], value: Any) -> bool:
-    try:
-        own = parse_preprocessing(texts, value.certificate.inputs)
-    except UsageError:  # the names of its inputs are others; nothing says that it is fed otherwise
-        return True
-    return bool(own == value.data.preprocessing)
-
-
-def _searched(value: Any) -> set[str]:
-    return {ref.sha256 for ref in (value.data, value.test_data) if ref is not None}

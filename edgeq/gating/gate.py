@@ -24,16 +24,16 @@ def gate(
     *,
     baseline: Sequence[str | Path] = (),
 ) -> GateResult:
-    """Hold the records of one model against the policy of a file.
+    """Compare the records of one model with the policy of a file.
 
     Args:
         records: paths of what `convert`, `tune`, `compare`, `bench` and `eval` wrote.
         policy: path of the `edgeq.toml`.
-        baseline: paths of the records that regressions are against.
+        baseline: paths of the records of the baseline model, for regressions.
 
     Raises:
         UsageError: the policy has a mistake.
-        RecordError: a record cannot be read, or they are of different models.
+        RecordError: a record cannot be read, or they are about different models.
     """
     return apply_policy(
         read_policy(Path(policy)),
@@ -45,23 +45,23 @@ def gate(
 def apply_policy(
     policy: Policy, records: Sequence[Record], baseline: Sequence[Record] = ()
 ) -> GateResult:
-    """What the records say about each rule.
+    """Judge each rule by the records.
 
     A rule that fails decides over one that cannot be judged: whatever the missing figure is, the
     model does not ship.
 
     Args:
         records: of one model.
-        baseline: of the model that regressions are against.
+        baseline: of the baseline model, for regressions.
 
     Raises:
-        RecordError: the records are of different models, or of none.
-        UsageError: there is a baseline, and no rule that is about one.
+        RecordError: the records are about different models, or no model.
+        UsageError: there is a baseline, and no rule about it.
     """
     if baseline and not any(limit.rule[0] == "regression" for limit in policy.limits):
         raise UsageError(
             f"--baseline {baseline[0].path} is given, and {policy.file.path} has no rule about it.",
-            hint="Add [policy.regression], such as max_size_percent = 2, or leave out --baseline.",
+            hint="Add [policy.regression], such as max_size_percent = 2, or remove --baseline.",
         )
     now = gather(records, "records")
     before = gather(baseline, "baseline's records") if baseline else None
@@ -118,7 +118,7 @@ def _missing(limit: Limit, facts: Facts) -> Finding:
 
 
 def _unmeasured(rule: Rule, findings: Sequence[Finding], facts: Facts) -> Iterator[Finding]:
-    """Devices that were to be measured and failed, for rules that are about every device."""
+    """Devices that failed, for rules about every device."""
     there = {finding.subject for finding in findings}
     for failure in facts.failures if rule.place == "any" else ():
         if failure.device not in there:
@@ -127,11 +127,13 @@ def _unmeasured(rule: Rule, findings: Sequence[Finding], facts: Facts) -> Iterat
 
 def _failed(failure: FailedDevice) -> Finding:
     reason = f"{failure.device} gave no result: {failure.error.rstrip('.')}"
-    return cannot_tell(failure.device, reason, "Mend the device and measure again.", failure.origin)
+    return cannot_tell(
+        failure.device, reason, "Repair the device and measure again.", failure.origin
+    )
 
 
 def weigh(result: GateResult) -> str:
-    """The verdict that the findings of a gate give: its own, unless somebody changed it."""
+    """The verdict that follows from the findings: the gate's own, unless somebody changed it."""
     return _worst(
         _worst(finding.verdict for finding in _outweigh(rule.findings)) for rule in result.rules
     )

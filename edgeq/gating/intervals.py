@@ -1,4 +1,4 @@
-"""Figures with intervals held against limits: pure functions."""
+"""Figures with intervals compared with limits: pure functions."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) -> tuple[str, str]:
-    """Whether a figure keeps a limit.
+def judge_estimate(
+    figure: Estimate, limit: float, *, is_upper: bool, proof: str
+) -> tuple[str, str]:
+    """Compare a figure with a limit.
 
     Both ends of a 95 % interval are looked at, so a figure is wrongly passed as proven, or wrongly
     failed, in at most 2.5 % of cases each.
 
     Args:
         is_upper: whether the limit is the most that is allowed, or the least.
-        proof: "proven" asks that the whole interval keeps it; "not-disproven" that not the whole
-            interval misses it.
+        proof: "proven": the whole interval must keep the limit; "not-disproven": a part of it.
 
     Returns:
         "pass", "fail" or "cannot-tell", and why.
@@ -51,10 +52,10 @@ def hold_against(figure: Estimate, limit: float, *, is_upper: bool, proof: str) 
 
 
 def growth_percent(now: Estimate, before: Estimate) -> Estimate:
-    """By how many per cent a positive figure has grown.
+    """The growth of a positive figure in per cent.
 
     The interval is the ratio of the far ends of both intervals: where both hold the true values,
-    it holds their ratio. That is wider than 95 % asks for (compare Zou and Donner, "Construction
+    it holds their ratio. That is wider than 95 % requires (compare Zou and Donner, "Construction
     of confidence limits about effect measures", Statistics in Medicine, 2008, whose limits lie
     inside), and it assumes nothing about how the two depend on each other.
     """
@@ -70,9 +71,9 @@ def growth_percent(now: Estimate, before: Estimate) -> Estimate:
 
 
 def growth_since_percent(now: Estimate, before: Estimate) -> Estimate:
-    """By how many per cent a latency has grown since another run, which may be hours ago.
+    """The growth of a latency in per cent since another run, which may be hours ago.
 
-    Two runs of one file differ by more than their rounds tell: the machine itself has changed.
+    Two runs of one file differ by more than their rounds show: the machine itself has changed.
     """
     found = growth_percent(now, before)
     if found.interval is None:
@@ -83,7 +84,7 @@ def growth_since_percent(now: Estimate, before: Estimate) -> Estimate:
 
 
 def increase(now: Estimate, before: Estimate) -> Estimate:
-    """By how much a figure has grown, with the far ends of both intervals; see `growth_percent`.
+    """The growth of a figure, with the far ends of both intervals as in `growth_percent`.
 
     For normal estimates that holds 95 % whatever their correlation: the standard deviation of a
     difference is at most the sum of the two.
@@ -96,5 +97,5 @@ def increase(now: Estimate, before: Estimate) -> Estimate:
 
 
 def lost_db(now: Estimate, before: Estimate) -> Estimate:
-    """By how much an SQNR has fallen; two infinities have no difference."""
+    """The loss of SQNR; two infinities have no difference."""
     return Estimate(0.0 if now.value == before.value else before.value - now.value)

@@ -6,17 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edgeq.gating.absolutes import find_accuracies
 from edgeq.gating.facts import Facts, inside
-from edgeq.gating.figures import (
-    Figure,
-    find_drops,
-    find_latencies,
-    find_sizes,
-    find_speedups,
-    find_sqnrs,
-)
-from edgeq.gating.intervals import Estimate, hold_against
+from edgeq.gating.figures import Figure, Find
+from edgeq.gating.intervals import Estimate, judge_estimate
 from edgeq.gating.policy import PROVEN, Limit, Policy
 from edgeq.tflite import flatbuffer
 from edgeq.values import Finding, Issue, Origin
@@ -24,11 +16,11 @@ from edgeq.values import Finding, Issue, Origin
 
 @dataclass(frozen=True)
 class Scene:
-    """What every rule may look at.
+    """Everything that a rule can judge by.
 
     Attributes:
         now: the facts of the model that is judged.
-        before: of the baseline, None without one.
+        before: the facts of the baseline, None without one.
     """
 
     policy: Policy
@@ -39,107 +31,77 @@ class Scene:
 Judge = Callable[[Limit, Scene], Iterable[Finding]]
 
 
-# ---------------------------------------------------------------- findings
-
-
-def _doubts(scene: Scene, issues: Iterable[Issue]) -> tuple[tuple[Issue, ...], tuple[str, ...]]:
-    """What makes a figure unfit to be judged, and the codes that the policy accepts instead."""
-    serious = [issue for issue in issues if issue.severity in ("warning", "error")]
+def judge_figure(
+    scene: Scene, figure: Figure, limit: float, *, is_upper: bool, proof: str = PROVEN
+) -> Finding:
+    """Compare a figure with a limit, unless there are doubts that the policy does not accept."""
+    serious = [issue for issue in figure.issues if issue.severity in ("warning", "error")]
     accepted = [
         issue
         for issue in serious
         if issue.severity == "warning" and issue.code in scene.policy.accept
     ]
-    rest = tuple(issue for issue in serious if issue not in accepted)
-    return rest, tuple(dict.fromkeys(issue.code for issue in accepted))
-
-
-def hold(
-    scene: Scene, figure: Figure, limit: float, *, is_upper: bool, proof: str = PROVEN
-) -> Finding:
-    """A figure against a limit, unless there are doubts that the policy does not accept."""
-    doubts, accepted = _doubts(scene, figure.issues)
+    doubts = [issue for issue in serious if issue not in accepted]
     estimate = figure.estimate
     remedy: str | None
     if doubts or estimate is None:
-        verdict, reason, remedy = "cannot-tell", _say(doubts), _mend(doubts)
+        verdict, (reason, remedy) = "cannot-tell", _explain(doubts)
     else:
-        verdict, reason = hold_against(estimate, limit, is_upper=is_upper, proof=proof)
-        # What mends a failure is in the table of rules.
+        verdict, reason = judge_estimate(estimate, limit, is_upper=is_upper, proof=proof)
+        # The remedy of a failure is in the table of rules.
         remedy = "Measure with more samples or --rounds." if verdict == "cannot-tell" else None
     known = estimate or Estimate(math.nan)
     return Finding(
         subject=figure.subject, verdict=verdict, reason=reason, figure=figure.shown,
         value=None if estimate is None else estimate.value, low=known.low, high=known.high,
-        unit=figure.unit, origins=figure.origins, accepted=accepted, remedy=remedy,
+        unit=figure.unit, origins=figure.origins, remedy=remedy,
+        accepted=tuple(dict.fromkeys(issue.code for issue in accepted)),
         is_sound=not doubts and estimate is not None,
     )  # fmt: skip
 
 
-def _say(doubts: tuple[Issue, ...]) -> str:
-    if not doubts:
-        return "the record has no value for it"
-    codes = ", ".join(dict.fromkeys(issue.code for issue in doubts))
-    return f"the figure is doubted: {doubts[0].message} [{codes}]"
-
-
-def _mend(doubts: tuple[Issue, ...]) -> str:
+def _explain(doubts: list[Issue]) -> tuple[str, str]:
+    """Why a figure cannot be judged, and what to do."""
+    codes = list(dict.fromkeys(issue.code for issue in doubts))
+    reason = "the record has no value for it"
+    if doubts:
+        reason = f"the figure is doubted: {doubts[0].message} [{', '.join(codes)}]"
     if not doubts or any(issue.severity == "error" for issue in doubts):
-        return "Measure again where that does not hold; an error cannot be accepted."
-    codes = ", ".join(f'"{code}"' for code in dict.fromkeys(issue.code for issue in doubts))
-    return f"Measure again where that does not hold, or write in [policy]: accept = [{codes}]"
+        return reason, "Measure again where that does not hold; an error cannot be accepted."
+    accept = ", ".join(f'"{code}"' for code in codes)
+    write = f"write in [policy]: accept = [{accept}]"
+    return reason, f"Measure again where that does not hold, or {write}"
 
 
 def cannot_tell(subject: str, reason: str, remedy: str, *origins: Origin) -> Finding:
-    """Without a figure."""
+    """A finding without a figure."""
     return Finding(
         subject=subject, verdict="cannot-tell", reason=reason, figure="", value=None, low=None,
         high=None, unit="", origins=origins, accepted=(), remedy=remedy, is_sound=False,
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- quality
+def at_most(find: Find, proof: str = "") -> Judge:
+    """Make a judge of figures that must not exceed the limit.
+
+    Args:
+        proof: the policy's setting for how certain a figure must be; "" for "proven".
+    """
+    return _judge_all(find, proof, is_upper=True)
 
 
-def judge_drop(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """Accuracy lost on each data set."""
-    for figure in find_drops(scene.now):
-        proof = scene.policy.drop_must_be
-        yield hold(scene, figure, limit.value, is_upper=True, proof=proof)
+def at_least(find: Find, proof: str = "") -> Judge:
+    """Make a judge of figures that must not fall below the limit; see `at_most`."""
+    return _judge_all(find, proof, is_upper=False)
 
 
-def judge_accuracy(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """The model's own accuracy on each data set."""
-    for figure in find_accuracies(scene.now):
-        proof = scene.policy.drop_must_be
-        yield hold(scene, figure, limit.value, is_upper=False, proof=proof)
+def _judge_all(find: Find, proof: str, *, is_upper: bool) -> Judge:
+    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
+        must_be = getattr(scene.policy, proof) if proof else PROVEN
+        for figure in find(scene.now, limit.device):
+            yield judge_figure(scene, figure, limit.value, is_upper=is_upper, proof=must_be)
 
-
-def judge_sqnr(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """The outputs' worst part on each data set."""
-    for figure in find_sqnrs(scene.now):
-        yield hold(scene, figure, limit.value, is_upper=False)
-
-
-# ---------------------------------------------------------------- the file
-
-
-def judge_size(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """The file's size."""
-    for figure in find_sizes(scene.now):
-        yield hold(scene, figure, limit.value, is_upper=True)
-
-
-def judge_islands(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """Float operators inside."""
-    for fact in scene.now.certificates[:1]:
-        count = fact.certificate.float_islands
-        noun = "float island" if count == 1 else "float islands"
-        figure = Figure(
-            "", Estimate(float(count)), "count", f"{count} {noun}",
-            (inside(fact.origin, ".float_islands"),),
-        )  # fmt: skip
-        yield hold(scene, figure, limit.value, is_upper=True)
+    return judge
 
 
 def judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:
@@ -166,39 +128,3 @@ def judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:
                 value=None, low=None, high=None, unit="version", origins=(origin,), accepted=(),
                 remedy=None, is_sound=True,
             )  # fmt: skip
-
-
-# ---------------------------------------------------------------- devices
-
-
-def judge_time(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
-    """What judges a time in each measurement."""
-
-    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
-        for figure in find(scene.now, limit.device):
-            proof = scene.policy.speed_must_be
-            yield hold(scene, figure, limit.value, is_upper=True, proof=proof)
-
-    return judge
-
-
-def judge_latency(share: float) -> Judge:
-    """What judges a quantile of the latency in each measurement."""
-    return judge_time(find_latencies(share))
-
-
-def judge_memory(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Judge:
-    """What judges a size of memory in each measurement."""
-
-    def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
-        for figure in find(scene.now, limit.device):
-            yield hold(scene, figure, limit.value, is_upper=True)
-
-    return judge
-
-
-def judge_speedup(limit: Limit, scene: Scene) -> Iterator[Finding]:
-    """Against the first model of each measurement."""
-    for figure in find_speedups(scene.now, limit.device):
-        proof = scene.policy.speed_must_be
-        yield hold(scene, figure, limit.value, is_upper=False, proof=proof)

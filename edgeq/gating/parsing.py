@@ -1,4 +1,4 @@
-"""From the `[policy]` of an `edgeq.toml` to a `Policy`; everything in it is checked before use."""
+"""Read the `[policy]` of an `edgeq.toml`; everything in it is checked before use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_policy(path: Path) -> Policy:
     """The policy of a file.
 
     Raises:
-        UsageError: there is none, it has no rule, or something in it means nothing.
+        UsageError: there is no policy, it has no rule, or a name or value in it is wrong.
     """
     project = read_project(path)
     table = project.sections.get("policy")
@@ -106,7 +106,7 @@ _TABLE_NAMES = {
 
 
 def _elsewhere(project: ProjectFile, keys: Keys) -> UsageError | None:
-    """The error for a rule or setting that stands in a wrong table, None for any other name."""
+    """The error for a rule or setting in a wrong table, None for any other name."""
     key = keys[-1]
     places = [_TABLE_NAMES[rule.place] for rule in RULES.values() if rule.key == key]
     if key in SETTINGS:
@@ -114,7 +114,7 @@ def _elsewhere(project: ProjectFile, keys: Keys) -> UsageError | None:
     if not places:
         return None
     return UsageError(
-        f"{project.at(*keys)}: {key} cannot stand in [{'.'.join(keys[:-1])}].",
+        f"{project.at(*keys)}: {key} is not allowed in [{'.'.join(keys[:-1])}].",
         hint=f"It belongs in {' or '.join(places)}.",
     )
 
@@ -127,7 +127,7 @@ def _limit(
     except ValueError as error:
         raise UsageError(
             f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
-            hint=f"Such as {rule.key} = {rule.example}",
+            hint=f"For example: {rule.key} = {rule.example}",
         ) from error
     key = next(key for key, known in RULES.items() if known is rule)
     return Limit(key, device, name, number, text, _show(rule, value), project.lines.get(keys))
@@ -157,7 +157,7 @@ def _accept(project: ProjectFile, table: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(
             f"{where}: accept must be a list of codes, not {value!r}.",
-            hint='Such as accept = ["bench.load"]',
+            hint='For example: accept = ["bench.load"]',
         )
     warnings = [code for code, kind in ISSUE_KINDS.items() if kind.severity == "warning"]
     for code in value:

@@ -10,13 +10,12 @@ from typing import Any
 
 from edgeq.values import FileRef
 
-# What an interval must show for a rule to pass: that the figure keeps the limit, or only that it
-# is not shown to miss it.
+# How certain a figure must be: shown to keep the limit, or only not shown to miss it.
 PROVEN = "proven"
 NOT_DISPROVEN = "not-disproven"
 PROOFS = (PROVEN, NOT_DISPROVEN)
 
-# Whole numbers of TOML may have any number of digits, and a float must hold what becomes of them.
+# Whole numbers of TOML may have any number of digits, and must fit into a float.
 _MOST = 1e300
 
 _UNITS = {
@@ -38,7 +37,7 @@ class Limit:
 
     Attributes:
         rule: its place and key, of `rules.RULES`.
-        device: whose table it stands in, None elsewhere.
+        device: of the table that has it, None elsewhere.
         name: with its table, as users see it.
         value: in the rule's unit.
         text: of a version, "" otherwise.
@@ -57,7 +56,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Policy:
-    """What a model must keep.
+    """The rules that a model must keep.
 
     Attributes:
         drop_must_be: "proven" or "not-disproven", for accuracy drops.
@@ -75,7 +74,7 @@ class Policy:
 
 # ---------------------------------------------------------------- reading one number
 
-# From what stands in the file to (number, text); ValueError says what was expected.
+# From a value of the file to (number, text); ValueError says what was expected.
 Reader = Callable[[Any], tuple[float, str]]
 
 

@@ -1,17 +1,20 @@
-"""How a figure has changed since the baseline; only what was measured alike is compared."""
+"""The change of a figure since the baseline; only figures measured the same way are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from edgeq import timing
 from edgeq.accuracy import verdict
 from edgeq.errors import UsageError
-from edgeq.gating.facts import BenchFact, Facts, QualityFact, inside
+from edgeq.gating.facts import BenchFact, QualityFact, inside
 from edgeq.gating.figures import (
     Figure,
-    find_latencies,
+    Find,
+    find_p50s,
+    find_p90s,
+    find_p90s_apart,
     find_sqnrs,
     find_total_sqnrs,
     knows_parts,
@@ -19,11 +22,10 @@ from edgeq.gating.figures import (
     show,
 )
 from edgeq.gating.intervals import Estimate, growth_since_percent
-from edgeq.gating.judges import Judge, Scene, cannot_tell, hold
+from edgeq.gating.judges import Judge, Scene, cannot_tell, judge_figure
 from edgeq.gating.policy import Limit
-from edgeq.values import BenchResult, BenchRun, Finding
+from edgeq.values import BenchRun, Finding
 
-Figures = Callable[[Facts], Iterable[Figure]]
 Change = Callable[[Estimate, Estimate], Estimate]
 _APART = (
     f"measured apart, so with {100 * timing.BETWEEN_RUNS:g} % for the time between the two runs"
@@ -37,11 +39,11 @@ _NO_BASELINE = (
 )
 
 
-def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
-    """What judges a change, subject by subject (a device, a data set).
+def regression(find: Find, change: Change, unit: str, form: str) -> Judge:
+    """Make a judge of a change, subject by subject (a device, a data set).
 
-    Every figure is held against each of the baseline's for the same subject; those that were not
-    measured alike are findings without a figure, which any pair that was measured alike outweighs.
+    Every figure is compared with each of the baseline's for the same subject. A pair that was not
+    measured the same way is a finding without a figure; any other pair outweighs it.
 
     Args:
         find: the figures of one side.
@@ -53,7 +55,7 @@ def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
         if scene.before is None:
             yield cannot_tell("", "there is no baseline", _NO_BASELINE)
             return
-        before, now = list(find(scene.before)), list(find(scene.now))
+        before, now = list(find(scene.before, None)), list(find(scene.now, None))
         for figure in now:
             twins = [other for other in before if other.subject == figure.subject]
             if not twins:
@@ -66,7 +68,7 @@ def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
         origins = (*figure.origins, *other.origins)
         reason = _why_not_comparable(figure, other)
         if reason is not None:
-            return cannot_tell(figure.subject, reason, "Measure both alike.", *origins)
+            return cannot_tell(figure.subject, reason, "Measure both in the same way.", *origins)
         assert figure.estimate is not None and other.estimate is not None  # no speed-ups here
         estimate = change(figure.estimate, other.estimate)
         changed = replace(
@@ -76,13 +78,13 @@ def regression(find: Figures, change: Change, unit: str, form: str) -> Judge:
         policy = scene.policy
         is_timed = isinstance(figure.context, BenchFact)
         proof = policy.speed_must_be if is_timed else policy.drop_must_be
-        return hold(scene, changed, limit.value, is_upper=True, proof=proof)
+        return judge_figure(scene, changed, limit.value, is_upper=True, proof=proof)
 
     return judge
 
 
 def sqnr_regression(change: Change, unit: str, form: str) -> Judge:
-    """What judges a change of the SQNR: of the worst part, where both sides tell of parts."""
+    """Make a judge of the SQNR's change: of the worst part, if both sides have parts."""
     by_parts = regression(find_sqnrs, change, unit, form)
     of_outputs = regression(find_total_sqnrs, change, unit, form)
 
@@ -92,33 +94,33 @@ def sqnr_regression(change: Change, unit: str, form: str) -> Judge:
             yield from by_parts(limit, scene)
             return
         for finding in of_outputs(limit, scene):
-            reason = f"{finding.reason}, of whole outputs: a record of edgeq 0.1 tells no parts"
+            reason = f"{finding.reason}, of whole outputs: a record of edgeq 0.1 has no parts"
             yield replace(finding, reason=reason)
 
     return judge
 
 
 def latency_regression(share: float) -> Judge:
-    """What judges the growth of a quantile of the latency.
+    """Make a judge of the growth of a quantile of the latency.
 
-    Where the records measured the baseline's file in turns with this one, the rounds' ratios tell
-    it, and how the machine has changed since the baseline's own records does not matter.
+    Where the records measured the baseline's file alternating with this one, the rounds' ratios
+    decide, and a change of the machine since the baseline's own records does not matter.
     """
-    find, find_apart = find_latencies(share), find_latencies(share, is_apart=True)
-    apart = regression(
-        lambda facts: find_apart(facts, None), growth_since_percent, "percent", "{:+.2f} %"
-    )
+    find, find_apart = (find_p50s, find_p50s) if share == 0.5 else (find_p90s, find_p90s_apart)
+    apart = regression(find_apart, growth_since_percent, "percent", "{:+.2f} %")
 
     def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
         known = set()
         for figure in [] if scene.before is None else find(scene.now, None):
-            finding = _judge_in_turns(limit, scene, figure, share)
+            finding = _judge_alternating(limit, scene, figure, share)
             if finding is not None:
                 yield finding
                 known |= {finding.subject} if finding.is_sound else set()
         for finding in apart(limit, scene):
             if finding.subject not in known:
-                is_old = finding.is_sound and not _all_in_rounds(scene)
+                sides = (scene.before, scene.now)
+                benches = [fact for side in sides if side is not None for fact in side.benches]
+                is_old = finding.is_sound and not all(run_of(fact).rounds for fact in benches)
                 more = f"{_OF_ONE_PROCESS}; " if is_old else ""
                 reason = f"{finding.reason}, {more}{_APART}" if finding.is_sound else finding.reason
                 yield replace(finding, reason=reason)
@@ -126,12 +128,7 @@ def latency_regression(share: float) -> Judge:
     return judge
 
 
-def _all_in_rounds(scene: Scene) -> bool:
-    sides = [side for side in (scene.before, scene.now) if side is not None]
-    return all(run_of(fact).rounds for side in sides for fact in side.benches)
-
-
-def _judge_in_turns(limit: Limit, scene: Scene, figure: Figure, share: float) -> Finding | None:
+def _judge_alternating(limit: Limit, scene: Scene, figure: Figure, share: float) -> Finding | None:
     """Against the baseline's file in the same measurement; None where it has no such rounds."""
     assert isinstance(figure.context, BenchFact) and scene.before is not None
     result, index = figure.context.result, figure.context.index
@@ -152,14 +149,16 @@ def _judge_in_turns(limit: Limit, scene: Scene, figure: Figure, share: float) ->
         ),
     )  # fmt: skip
     proof = scene.policy.speed_must_be
-    finding = hold(scene, changed, limit.value, is_upper=True, proof=proof)
+    finding = judge_figure(scene, changed, limit.value, is_upper=True, proof=proof)
     if not finding.is_sound:
         return finding
-    return replace(finding, reason=f"{finding.reason}, measured in turns with the baseline's file")
+    return replace(
+        finding, reason=f"{finding.reason}, measured alternating with the baseline's file"
+    )
 
 
 def _of_rounds(run: BenchRun, share: float) -> list[float]:
-    """Its p50 or p90 in each round; none where one is not known."""
+    """The p50 or p90 of each round; none if one is not known."""
     found = [own.p50_ms if share == 0.5 else own.p90_ms for own in run.rounds]
     known = [value for value in found if value]
     return known if len(known) == len(found) else []
@@ -183,7 +182,7 @@ def _gone(now: Sequence[Figure], before: Sequence[Figure]) -> Iterator[Finding]:
     """A device or data set that the baseline has, and that was not measured again."""
     there = {figure.subject for figure in now}
     for other in before:
-        # Without any figure there is one finding that says so.
+        # Without any figure there is one finding for all.
         if now and other.subject not in there:
             there.add(other.subject)
             yield cannot_tell(
@@ -199,28 +198,29 @@ def _name(figure: Figure) -> str:
 
 
 def _why_not_comparable(figure: Figure, other: Figure) -> str | None:
-    """Why two figures of one subject cannot be held against each other, None when they can."""
+    """Why two figures of one subject cannot be compared, None when they can."""
     ours, theirs = figure.context, other.context
     for side, name in ((figure, "it"), (other, "the baseline")):
         if side.estimate is None:
             return f"{name} has no value: {side.shown}"
     if isinstance(ours, BenchFact) and isinstance(theirs, BenchFact):
         try:
-            # Doubts are the policy's matter; here it is about the conditions.
-            verdict.require_comparable(*map(_alone, (ours, theirs)))
+            # The policy decides about doubts; here only the conditions count.
+            verdict.require_comparable(
+                *(
+                    replace(fact.result, runs=(replace(run_of(fact), issues=()),))
+                    for fact in (ours, theirs)
+                )
+            )
         except UsageError as error:
             return error.message.rstrip(".")
     if isinstance(ours, QualityFact) and isinstance(theirs, QualityFact):
         counts = ours.quality.sample_count, theirs.quality.sample_count
         if counts[0] != counts[1]:
-            return f"it is of {counts[0]} samples, the baseline's of {counts[1]}"
+            return f"it has {counts[0]} samples, the baseline's has {counts[1]}"
         fed = [", ".join(fact.preprocessing) or "nothing" for fact in (ours, theirs)]
         if fed[0] != fed[1]:
             return f"it is with the preprocessing {fed[0]}, the baseline's with {fed[1]}"
         if None not in (ours.device, theirs.device) and ours.device != theirs.device:
             return f"it is measured on {ours.device}, the baseline's on {theirs.device}"
     return None
-
-
-def _alone(fact: BenchFact) -> BenchResult:
-    return replace(fact.result, runs=(replace(run_of(fact), issues=()),))

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgeq.gating import judges
+from edgeq.gating import figures
 from edgeq.gating import policy as reading
-from edgeq.gating.absolutes import find_arenas, find_inits, find_tails
-from edgeq.gating.facts import Facts
-from edgeq.gating.figures import (
-    Figure,
-    find_drops,
-    find_memories,
-    find_sizes,
-)
 from edgeq.gating.intervals import growth_percent, increase, lost_db
-from edgeq.gating.judges import Judge
+from edgeq.gating.judges import Judge, at_least, at_most, judge_runtime
 from edgeq.gating.policy import Reader
-from edgeq.gating.regressions import Figures, latency_regression, regression, sqnr_regression
+from edgeq.gating.regressions import latency_regression, regression, sqnr_regression
 
 
 @dataclass(frozen=True)
@@ -27,8 +18,8 @@ class Rule:
 
     Attributes:
         key: in the policy.
-        place: "", "devices" or "regression": the tables it may stand in; "any" is the policy itself
-            (for every device that was measured) or a device's.
+        place: the table that it belongs in: "" (the policy itself), "devices" or "regression";
+            "any" is the policy (for every device that was measured) or a device's table.
         read: from the file's value to a number.
         unit: of a bare number, behind it.
         meaning: for the reference.
@@ -49,10 +40,7 @@ class Rule:
     improve: str
 
 
-def _on_all(find: Callable[[Facts, str | None], Iterator[Figure]]) -> Figures:
-    return lambda facts: find(facts, None)
-
-
+_DROP, _SPEED = "drop_must_be", "speed_must_be"
 _COMPARE = "Give the record of edgeq compare with labelled samples."
 _EVAL = "Give the record of edgeq compare or eval with labelled samples."
 _CONVERT = "Give the record that convert wrote beside the model, or that of edgeq inspect."
@@ -68,44 +56,47 @@ _MEMORY = "Use a smaller input or batch, or a smaller model."
 
 _RULES = (
     Rule("max_drop_points", "", reading.read_number, " points",
-         "accuracy lost against FP32, in points", "0.5", judges.judge_drop, _COMPARE, _DEBUG),
+         "accuracy lost against FP32, in points", "0.5", at_most(figures.find_drops, _DROP),
+         _COMPARE, _DEBUG),
     Rule("min_accuracy", "", reading.read_percent, " %",
-         "the model's own top-1 accuracy, in per cent", "90", judges.judge_accuracy, _EVAL,
-         _TRAINING),
+         "the model's own top-1 accuracy, in per cent", "90",
+         at_least(figures.find_accuracies, _DROP), _EVAL, _TRAINING),
     Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the outputs' worst part", "25",
-         judges.judge_sqnr, _COMPARE, _DEBUG),
+         at_least(figures.find_sqnrs), _COMPARE, _DEBUG),
     Rule("max_size", "", reading.read_size, "", "size of the file", '"300 kB"',
-         judges.judge_size, _CONVERT, _SIZE),
+         at_most(figures.find_sizes), _CONVERT, _SIZE),
     Rule("max_float_islands", "", reading.read_count, "", "groups of float operators inside", "0",
-         judges.judge_islands, _CONVERT, "Convert without --keep-float and --allow-float."),
+         at_most(figures.find_islands), _CONVERT,
+         "Convert without --keep-float and --allow-float."),
     Rule("runs_on", "", reading.read_version, "",
          "TensorFlow Lite release that must be able to load the file", '"2.14"',
-         judges.judge_runtime, _CONVERT,
+         judge_runtime, _CONVERT,
          "Convert with --granularity tensor or another --scheme."),
     Rule("max_p50_ms", "devices", reading.read_positive, " ms", "median latency", "12",
-         judges.judge_latency(0.5), _BENCH, _PROFILE),
+         at_most(figures.find_p50s, _SPEED), _BENCH, _PROFILE),
     Rule("max_p90_ms", "devices", reading.read_positive, " ms",
-         "latency of nine in ten inferences", "15", judges.judge_latency(0.9), _BENCH, _PROFILE),
+         "latency of nine in ten inferences", "15", at_most(figures.find_p90s, _SPEED), _BENCH,
+         _PROFILE),
     Rule("max_p99_ms", "devices", reading.read_positive, " ms",
-         "latency of all but one in a hundred inferences", "20", judges.judge_time(find_tails),
-         _BENCH, _PROFILE),
+         "latency of 99 in a hundred inferences", "20",
+         at_most(figures.find_tails, _SPEED), _BENCH, _PROFILE),
     Rule("max_init_ms", "devices", reading.read_positive, " ms", "time to load the model", "50",
-         judges.judge_time(find_inits), _BENCH, _SMALLER),
+         at_most(figures.find_inits, _SPEED), _BENCH, _SMALLER),
     Rule("min_speedup", "any", reading.read_positive, "x",
          "latency of the first model (FP32) over this one's, in one measurement", "1.5",
-         judges.judge_speedup, _PAIR, _PROFILE),
+         at_least(figures.find_speedups, _SPEED), _PAIR, _PROFILE),
     Rule("max_peak_memory", "any", reading.read_size, "", "memory of the process that ran it",
-         '"80 MB"', judges.judge_memory(find_memories), _BENCH, _MEMORY),
+         '"80 MB"', at_most(figures.find_memories), _BENCH, _MEMORY),
     Rule("max_arena", "any", reading.read_size, "", "memory for activations, where it is known",
-         '"200 kB"', judges.judge_memory(find_arenas), _ARENA, _MEMORY),
+         '"200 kB"', at_most(figures.find_arenas), _ARENA, _MEMORY),
     Rule("max_drop_points", "regression", reading.read_number, " points",
          "more accuracy lost than the baseline lost, in points", "0.5",
-         regression(find_drops, increase, "points", "{:+.2f} points"), _COMPARE, _DEBUG),
+         regression(figures.find_drops, increase, "points", "{:+.2f} points"), _COMPARE, _DEBUG),
     Rule("max_sqnr_loss_db", "regression", reading.read_number, " dB",
          "SQNR below the baseline's", "1",
          sqnr_regression(lost_db, "dB", "{:+.2f} dB"), _COMPARE, _DEBUG),
     Rule("max_size_percent", "regression", reading.read_number, " %", "growth of the file", "2",
-         regression(find_sizes, growth_percent, "percent", "{:+.2f} %"), _CONVERT, _SIZE),
+         regression(figures.find_sizes, growth_percent, "percent", "{:+.2f} %"), _CONVERT, _SIZE),
     Rule("max_p50_percent", "regression", reading.read_number, " %",
          "growth of the median latency", "5",
          latency_regression(0.5), _BENCH, _PROFILE),
@@ -114,7 +105,7 @@ _RULES = (
          latency_regression(0.9), _BENCH, _PROFILE),
     Rule("max_peak_memory_percent", "regression", reading.read_number, " %",
          "growth of the peak memory", "5",
-         regression(_on_all(find_memories), growth_percent, "percent", "{:+.2f} %"),
+         regression(figures.find_memories, growth_percent, "percent", "{:+.2f} %"),
          _BENCH, _MEMORY),
 )  # fmt: skip
 
@@ -122,6 +113,6 @@ RULES: dict[tuple[str, str], Rule] = {(rule.place, rule.key): rule for rule in _
 
 
 def rules_in(place: str) -> dict[str, Rule]:
-    """The rules that may stand in a table: "", "devices" or "regression"."""
+    """The rules that a table can have: "", "devices" or "regression"."""
     tables = {place} if place == "regression" else {place, "any"}
     return {rule.key: rule for rule in RULES.values() if rule.place in tables}

@@ -1,4 +1,4 @@
-"""Records kept over time in a database: what was measured when, side by side and as a trend."""
+"""Records kept over time in a database, compared side by side and as a trend."""
 
 from edgeq.history.location import find_place
 from edgeq.history.store import History, open_history

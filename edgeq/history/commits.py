@@ -18,7 +18,7 @@ def find_commit() -> str:
     """The commit that a CI service names, else the one that is checked out here.
 
     Raises:
-        UsageError: neither.
+        UsageError: there is neither.
     """
     for name in _VARIABLES:
         if value := os.environ.get(name):
@@ -34,7 +34,7 @@ def find_commit() -> str:
     if done is None or done.returncode != 0:
         raise UsageError(
             f"--commit auto finds no commit: none of {', '.join(_VARIABLES)} is set, and git "
-            "names none here.",
+            "finds none here.",
             hint="Name it: --commit SHA",
             details=words,
         )

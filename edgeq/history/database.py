@@ -1,7 +1,7 @@
-"""The SQLite database of a history: opened, migrated, written in transactions, its errors said.
+"""Open, migrate and write the SQLite database of a history.
 
-The only place that knows SQLite's errors. Write-ahead logging lets readers go on while one process
-writes; `synchronous = FULL` makes what was acknowledged survive a power cut, too.
+The only place that handles SQLite's errors. With write-ahead logging, readers continue while one
+process writes; with `synchronous = FULL`, committed records survive a power cut.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edgeq.errors import HistoryError
 from edgeq.escaping import whole
 from edgeq.history.migrations import APPLICATION_ID, MIGRATIONS, VERSION
 
-# SQLite itself waits so long for a lock; then we ask again, so that Ctrl-C is heard.
+# SQLite waits this long for a lock; then edgeq asks again, so that Ctrl-C works.
 _SLICE_MS = 500
 _LONGEST_PAUSE_S = 0.05
 
-# The start of SQLite's message: what to say after the path, and the hint.
+# The start of SQLite's message: our words after the path, and the hint.
 _RESCUE = "Export what is left (edgeq history export FOLDER), and import it into a new one."
 _SAID = (
     ("database or disk is full", "cannot be written: its disk is full",
@@ -33,7 +33,7 @@ _SAID = (
      "Make both writable, or copy the file elsewhere and name that with --database."),
     ("unable to open", "cannot be opened",
      "Check that it is a file that you may read, in a folder that you may write."),
-    ("file is not a database", "is no history: it is no SQLite database",
+    ("file is not a database", "is not a history: it is not a SQLite database",
      "Name another file with --database."),
     ("database disk image is malformed", "is damaged", _RESCUE),
     ("disk i/o error", "cannot be read or written: its disk gives an error",
@@ -42,7 +42,7 @@ _SAID = (
 
 
 class _Connection(sqlite3.Connection):
-    """SQLite holds UTF-8, and names of files may be no text: halves of characters get escapes."""
+    """Escapes names that are not valid Unicode, since SQLite holds UTF-8."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> sqlite3.Cursor:  # type: ignore[override]
         return super().execute(sql, tuple(map(_whole, parameters)))
@@ -62,11 +62,11 @@ def open_database(
 
     Args:
         wait_s: how long to wait for a lock that another process holds.
-        make: create it when it is not there.
+        make: create it if it does not exist.
         on_migrate: called inside the transaction after each step, with the version reached.
 
     Raises:
-        HistoryError: missing, no history, of a newer version, locked, read-only, damaged.
+        HistoryError: missing, not a history, of a newer version, locked, read-only, damaged.
     """
     if not make and not path.is_file():
         raise HistoryError(
@@ -75,7 +75,13 @@ def open_database(
             "--database.",
         )
     if make:
-        _make_folder(path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HistoryError(
+                f"The folder {path.parent} cannot be made: {error.strerror or error}.",
+                hint="Name a file elsewhere with --database.",
+            ) from error
     with explaining(path, wait_s):
         mode = "rwc" if make else "rw"
         connection = sqlite3.connect(
@@ -91,16 +97,6 @@ def open_database(
             connection.close()
             raise
     return connection
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HistoryError(
-            f"The folder {folder} cannot be made: {error.strerror or error}.",
-            hint="Name a file elsewhere with --database.",
-        ) from error
 
 
 def _prepare(
@@ -135,7 +131,7 @@ def _read_version(connection: sqlite3.Connection, path: Path, deadline: float) -
         return 0  # new
     if application != APPLICATION_ID or version < 1:
         raise HistoryError(
-            f"{path} is a SQLite database of another program, and no history.",
+            f"{path} is a SQLite database of another program, not a history.",
             hint="Name another file with --database.",
         )
     if version > VERSION:
@@ -148,14 +144,14 @@ def _read_version(connection: sqlite3.Connection, path: Path, deadline: float) -
 
 
 def _patiently(connection: sqlite3.Connection, statement: str, deadline: float) -> tuple[int, ...]:
-    """The first row of a statement, asked for again while another process holds a lock."""
+    """The first row of a statement, repeated while another process holds a lock."""
     while True:
         try:
             row = connection.execute(statement).fetchone()
         except sqlite3.OperationalError as error:
             if not _is_locked(error) or time.monotonic() >= deadline:
                 raise
-            # Of several that wait, none is always last.
+            # Random, so that none of several processes is always the last.
             time.sleep(random.uniform(0, _LONGEST_PAUSE_S))
         else:
             return () if row is None else tuple(row)
@@ -163,7 +159,7 @@ def _patiently(connection: sqlite3.Connection, statement: str, deadline: float) 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, wait_s: float) -> Iterator[None]:
-    """Everything in the block, or nothing of it."""
+    """Commit everything in the block, or nothing."""
     _patiently(connection, "BEGIN IMMEDIATE", time.monotonic() + wait_s)
     try:
         yield
@@ -176,7 +172,7 @@ def transaction(connection: sqlite3.Connection, wait_s: float) -> Iterator[None]
 
 @contextmanager
 def explaining(path: Path, wait_s: float) -> Iterator[None]:
-    """SQLite's errors in the block as one sentence.
+    """Raise SQLite's errors in the block as `HistoryError`.
 
     Raises:
         HistoryError: in place of them.

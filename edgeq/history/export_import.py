@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -17,21 +17,21 @@ from edgeq.files import storage
 from edgeq.files.damage import ZIP_DAMAGE
 from edgeq.history.item import MOST_BYTES, Item
 from edgeq.history.store import History
-from edgeq.history.values import Entry, Filter
+from edgeq.history.values import Filter
 
-# Beside the records of an export: what is not in them.
+# The tags and commits of an export, in a file with its records.
 INDEX = "history.json"
 _INDEX_SCHEMA = "edgeq.history/1"
 
 _DAMAGE = (*ZIP_DAMAGE, tarfile.TarError)
 
-# All of them together: records deflate to a tenth, nothing but zeros to a thousandth.
+# All of them together: records deflate to a tenth, zeros to a thousandth.
 _MOST_RATIO = 100
 
 
 @dataclass(frozen=True)
 class _IndexEntry:
-    """What an index of an export says of a record."""
+    """The entry of a record in the index of an export."""
 
     file: str
     added: str | None = None
@@ -61,10 +61,22 @@ def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path
     if not is_empty:
         raise UsageError(f"{folder} is not empty.", hint="Name a new folder.")
     written: list[Path] = []
-    plain = {"schema": _INDEX_SCHEMA, "records": [_index_entry(entry) for entry in entries]}
+    names = [f"{entry.number:06}-{entry.kind}-{entry.sha256[:10]}.json" for entry in entries]
+    index = [
+        {
+            "file": name,
+            "read_from": entry.file,
+            "sha256": entry.sha256,
+            "added": entry.added,
+            "git_commit": entry.git_commit,
+            "tags": list(filter(None, entry.tags.split(","))),
+        }
+        for name, entry in zip(names, entries, strict=True)
+    ]
+    plain = {"schema": _INDEX_SCHEMA, "records": index}
     try:
-        for entry, content in history.contents(entries):
-            target = folder / _file_name(entry)
+        for name, (_, content) in zip(names, history.contents(entries), strict=True):
+            target = folder / name
             storage.write_atomically(target, content)
             written.append(target)
         storage.write_atomically(folder / INDEX, (json.dumps(plain, indent=2) + "\n").encode())
@@ -73,21 +85,6 @@ def export_records(history: History, folder: Path, wanted: Filter) -> tuple[Path
             target.unlink(missing_ok=True)
         raise
     return tuple(written)
-
-
-def _file_name(entry: Entry) -> str:
-    return f"{entry.number:06}-{entry.kind}-{entry.sha256[:10]}.json"
-
-
-def _index_entry(entry: Entry) -> dict[str, Any]:
-    return {
-        "file": _file_name(entry),
-        "read_from": entry.file,
-        "sha256": entry.sha256,
-        "added": entry.added,
-        "git_commit": entry.git_commit,
-        "tags": list(filter(None, entry.tags.split(","))),
-    }
 
 
 def read_source(source: Path) -> Iterator[Item]:
@@ -100,26 +97,25 @@ def read_source(source: Path) -> Iterator[Item]:
         HistoryError: the archive is damaged.
     """
     if source.is_dir():
-        files = _read_folder(source)
+        paths = sorted(path for path in source.rglob("*.json") if path.is_file())
+        files = [Item(str(path), None, (), None, None) for path in paths]
     elif source.is_file():
         files = _read_archive(source)
     else:
-        raise UsageError(f"{source} is not there.", hint="Name a folder or an archive of records.")
-    known = _read_index(next((item for item in files if _is_index(item)), None))
-    found = [item for item in files if not _is_index(item)]
+        raise UsageError(
+            f"{source} does not exist.", hint="Name a folder or an archive of records."
+        )
+    index = [item for item in files if PurePosixPath(item.file).name == INDEX]
+    known = _read_index(index[0]) if index else {}
+    found = [item for item in files if item not in index]
     if not found:
         raise UsageError(f"{source} has no .json file in it.")
     for item in found:
-        yield _with_index(item, known)
-
-
-def _is_index(item: Item) -> bool:
-    return PurePosixPath(item.file).name == INDEX
-
-
-def _read_folder(folder: Path) -> list[Item]:
-    paths = sorted(path for path in folder.rglob("*.json") if path.is_file())
-    return [Item(str(path), None, (), None, None) for path in paths]
+        entry = known.get(PurePosixPath(item.file).name)
+        if entry is None:
+            yield item
+        else:
+            yield Item(item.file, item.content, entry.tags, entry.git_commit, entry.added)
 
 
 def _read_archive(path: Path) -> list[Item]:
@@ -166,10 +162,8 @@ def _read_tar(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _read_index(item: Item | None) -> dict[str, _IndexEntry]:
+def _read_index(item: Item) -> dict[str, _IndexEntry]:
     """Entries of an export's index by file name."""
-    if item is None:
-        return {}
     try:
         index = msgspec.json.decode(item.read(), type=_Index)
         if index.schema != _INDEX_SCHEMA:
@@ -177,13 +171,6 @@ def _read_index(item: Item | None) -> dict[str, _IndexEntry]:
         return {entry.file: entry for entry in index.records}
     except (ValueError, RecursionError) as error:
         raise RecordError(
-            f"{item.file} is no index of an export: {error}.",
+            f"{item.file} is not the index of an export: {error}.",
             hint="Remove it to import the records without their tags.",
         ) from error
-
-
-def _with_index(item: Item, known: dict[str, _IndexEntry]) -> Item:
-    entry = known.get(PurePosixPath(item.file).name)
-    if entry is None:
-        return item
-    return Item(item.file, item.content, entry.tags, entry.git_commit, entry.added)

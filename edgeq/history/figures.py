@@ -16,7 +16,7 @@ from edgeq.devices.fleet import FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
 from edgeq.records.parts import split
-from edgeq.records.reading import Record
+from edgeq.records.reading import Record, walk
 from edgeq.values import (
     BenchResult,
     BenchRun,
@@ -31,12 +31,14 @@ from edgeq.values import (
     Preprocessing,
     Profile,
     Quality,
-    Ratio,
     Tuning,
 )
+from edgeq.wording import file_name
 
 _ON_A_DEVICE = (DeviceFacts, FleetEntry, ParityRow, Evaluation, Comparison)
 _WORST_FIRST = ("invalid", "degraded", "valid")
+
+Conditions = tuple[Condition, ...]
 
 
 def figures_of(record: Record) -> tuple[Figure, ...]:
@@ -50,62 +52,37 @@ def figures_of(record: Record) -> tuple[Figure, ...]:
 
 
 def summarize(record: Record) -> Summary:
-    """What a history keeps of a record in columns."""
-    figures = figures_of(record)
-    named = _walk(record.value)
-    model = _main_model(record, named.models)
-    devices = tuple(dict.fromkeys(named.devices))
+    """The columns that a history keeps of a record."""
+    value = record.value
+    if isinstance(value, GateResult):  # its policy is a file, too, but not a model
+        models = [file for file in (value.baseline, value.candidate) if file is not None]
+        devices = []
+    else:
+        items = list(walk(value))
+        files = [item for item in items if isinstance(item, FileRef)]
+        models = [file for file in files if not file.path.startswith("(")]  # not only in memory
+        found = [item.device for item in items if isinstance(item, _ON_A_DEVICE)]
+        devices = [device for device in dict.fromkeys(found) if device is not None]
+    model = _main_model(record, models)
     return Summary(
         model=None if model is None else (model.path, model.sha256),
         device=devices[0] if devices else None,
-        models=tuple(dict.fromkeys((item.path, item.sha256) for item in named.models)),
-        devices=devices,
-        figures=figures,
+        models=tuple(dict.fromkeys((item.path, item.sha256) for item in models)),
+        devices=tuple(devices),
+        figures=figures_of(record),
     )
-
-
-# ---------------------------------------------------------------- models and devices
-
-
-@dataclasses.dataclass
-class _Named:
-    """Collected by `_walk`."""
-
-    models: list[FileRef]
-    devices: list[str]
-
-
-def _walk(value: Any) -> _Named:
-    """Every model file and device that a value names, in the order of its fields."""
-    found, pending = _Named([], []), [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, FileRef):
-            if not item.path.startswith("("):  # in memory only, such as a lowered model
-                found.models.append(item)
-        elif isinstance(item, GateResult):
-            pending += [item.baseline, item.candidate]  # its policy is a file, and no model
-        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            if isinstance(item, _ON_A_DEVICE) and item.device is not None:
-                found.devices.append(item.device)
-            pending += [getattr(item, part.name) for part in reversed(dataclasses.fields(item))]
-        elif isinstance(item, tuple) and item and not isinstance(item[0], (int, float, str)):
-            pending += reversed(item)
-    return found
 
 
 def _main_model(record: Record, models: list[FileRef]) -> FileRef | None:
     """The model that a record is about: the exported one, the candidate, the last of several.
 
-    Of those that eval has measured, none is held against another, so it is the first.
+    The models that eval has measured have no baseline among them, so it is the first.
     """
     value = record.value
     if isinstance(value, (Conversion, Tuning)):
         return value.model.file
     if isinstance(value, Profile):
         return value.models[0].model  # the quantized one
-    if isinstance(value, GateResult):
-        return value.candidate
     if not models:
         return None
     return models[0 if record.kind.endswith("eval") else -1]
@@ -114,52 +91,35 @@ def _main_model(record: Record, models: list[FileRef]) -> FileRef | None:
 # ---------------------------------------------------------------- figures, kind by kind
 
 
-def _of_conversion(value: Conversion, device: str | None) -> Iterator[Figure]:
-    yield from _of_export(value)
-    if value.quality is not None:
-        yield from _of_quality(
-            value.quality,
-            (value.source.source, value.model.file),
-            device,
-            judge(value.issues),
-            _sample_conditions(value.test_data or value.data, value.quality, _held_out(value)),
-        )
-
-
-def _held_out(value: Conversion | Tuning) -> str:
-    """Which samples of the data set a quality is of."""
-    if value.quality is None or value.test_data is not None:
-        return ""
-    return " held out" if value.quality.is_held_out else " that calibrated"
-
-
-def _of_export(value: Conversion | Tuning) -> Iterator[Figure]:
+def _of_conversion(value: Conversion | Tuning, device: str | None) -> Iterator[Figure]:
     """Sizes: of the float model as a .tflite, under its source's name, and of the exported file."""
-    source = value.source.source
-    sizes = (("baseline", source, value.source.file), ("model", value.model.file, value.model.file))
-    for role, model, file in sizes:
-        yield _figure("size", role, model, None, file.size_bytes)
+    source, file, quality = value.source.source, value.model.file, value.quality
+    yield _figure("size", "baseline", source, None, value.source.file.size_bytes)
+    yield _figure("size", "model", file, None, file.size_bytes)
+    if quality is None:
+        return
+    data, suffix = value.test_data or value.data, ""
+    if value.test_data is None:
+        suffix = " held out" if quality.is_held_out else " that calibrated"
+    conditions: Conditions = ()
+    if data is not None:
+        conditions = _data_conditions(data, f"{quality.sample_count}{suffix}", None)
+    yield from _of_quality(quality, source, file, device, judge(value.issues), conditions)
 
 
 def _of_tuning(value: Tuning, device: str | None) -> Iterator[Figure]:
-    yield from _of_export(value)
-    yield from _of_quality(
-        value.quality,
-        (value.source.source, value.model.file),
-        value.facts.device,
-        judge(value.issues),
-        _sample_conditions(value.test_data or value.data, value.quality, _held_out(value)),
-    )
-    chosen, facts = value.trials[0], value.facts
+    chosen, facts, file = value.trials[0], value.facts, value.model.file
+    yield from _of_conversion(value, facts.device)
     conditions = _as_conditions(
         {"device": facts.device, "processor": facts.processor, "run": "in tune"}
     )
-    file, validity = value.model.file, value.validity
+    where = ("model", file, facts.device)
     if chosen.latency_ms is not None:
-        yield _figure("p50", "model", file, facts.device, chosen.latency_ms, None, validity,
-                      conditions)  # fmt: skip
+        yield _figure("p50", *where, chosen.latency_ms, None, value.validity, conditions)
     if chosen.speedup is not None:
-        yield _speedup(file, facts.device, chosen.speedup, validity, conditions)
+        ratio = chosen.speedup
+        ends = (ratio.low, ratio.high)
+        yield _figure("speed-up", *where, ratio.value, ends, value.validity, conditions)
 
 
 def _of_bench(value: BenchResult, device: str | None) -> Iterator[Figure]:
@@ -174,68 +134,58 @@ def _role(value: BenchResult, run: BenchRun) -> str:
 
 def _of_latency(value: BenchResult, device: str | None) -> Iterator[Figure]:
     name = device or value.facts.device
+    shared = []
     for run in value.runs:
-        conditions = _run_conditions(value.facts, run)
-        role, shared = _role(value, run), (run.validity, conditions)
-        known = {"p50": timing.p50_interval(run), "p90": timing.p90_interval(run)}
-        for metric, found in known.items():
+        conditions = measuring_conditions(value.facts, run)
+        if run.cores:
+            conditions["cores"] = show_cores(run.cores)
+        shared.append(_as_conditions(conditions))
+        where, rest = (_role(value, run), run.model, name), (run.validity, shared[-1])
+        for metric, found in (("p50", timing.p50_interval(run)), ("p90", timing.p90_interval(run))):
             if found is not None:
-                yield _figure(metric, role, run.model, name, found.value, (found.low, found.high),
-                              *shared)  # fmt: skip
+                yield _figure(metric, *where, found.value, (found.low, found.high), *rest)
         if run.peak_rss_bytes is not None:
-            yield _figure("peak-memory", role, run.model, name, run.peak_rss_bytes, None, *shared)
+            yield _figure("peak-memory", *where, run.peak_rss_bytes, None, *rest)
     for place, run in enumerate(value.runs[1 : 1 + len(value.speedups)]):
         ratio = timing.speedup_interval(value, place)
-        validity = _worst(value.runs[0].validity, run.validity)
-        yield _speedup(run.model, name, ratio, validity, _run_conditions(value.facts, run))
-
-
-def _run_conditions(facts: DeviceFacts, run: BenchRun) -> tuple[Condition, ...]:
-    found = measuring_conditions(facts, run)
-    if run.cores:
-        found["cores"] = show_cores(run.cores)
-    return _as_conditions(found)
+        validity = min(value.runs[0].validity, run.validity, key=_WORST_FIRST.index)
+        yield _figure(
+            "speed-up", "model", run.model, name, ratio.value, (ratio.low, ratio.high), validity,
+            shared[place + 1],
+        )  # fmt: skip
 
 
 def _of_evaluations(value: tuple[Evaluation, ...], device: str | None) -> Iterator[Figure]:
     for item in value:
         yield _figure("size", "model", item.model, None, item.model.size_bytes)
+        name = device or item.device
+        conditions = _data_conditions(item.data, str(item.sample_count), name)
         for number, metric in enumerate(item.metrics):
-            if metric.name != ACCURACY or metric.unit != "percent":
-                continue  # other metrics have other meanings
-            interval = None if item.interval is None or number else item.interval
-            name = device or item.device
-            conditions = (
-                *_data_conditions(item.data, str(item.sample_count)), *_device_condition(name)
-            )  # fmt: skip
-            yield _figure(
-                "accuracy", "model", item.model, name, metric.value,
-                None if interval is None else (interval.low, interval.high),
-                judge(item.issues), conditions,
-            )  # fmt: skip
+            if metric.name == ACCURACY and metric.unit == "percent":
+                interval = None if number else item.interval
+                yield _figure(
+                    "accuracy", "model", item.model, name, metric.value,
+                    None if interval is None else (interval.low, interval.high),
+                    judge(item.issues), conditions,
+                )  # fmt: skip
 
 
 def _of_comparison(value: Comparison, device: str | None) -> Iterator[Figure]:
-    for role, file in (("baseline", value.baseline), ("model", value.candidate)):
-        yield _figure("size", role, file, None, file.size_bytes)
-    name = device or device_of(value)
-    conditions = (
-        *_data_conditions(value.data, str(value.quality.sample_count)), *_device_condition(name)
-    )  # fmt: skip
-    yield from _of_quality(
-        value.quality, (value.baseline, value.candidate), name, judge(value.issues), conditions
-    )
+    yield from _of_pair(value, value.quality.sample_count, device or device_of(value))
     if value.bench is not None:
         yield from _of_latency(value.bench, device)
 
 
 def _of_debug(value: DebugReport, device: str | None) -> Iterator[Figure]:
+    yield from _of_pair(value, value.sample_count, device)
+
+
+def _of_pair(value: Comparison | DebugReport, samples: int, device: str | None) -> Iterator[Figure]:
     for role, file in (("baseline", value.baseline), ("model", value.candidate)):
         yield _figure("size", role, file, None, file.size_bytes)
-    conditions = _data_conditions(value.data, str(value.sample_count))
-    yield from _of_quality(
-        value.quality, (value.baseline, value.candidate), device, judge(value.issues), conditions
-    )
+    conditions = _data_conditions(value.data, str(samples), device)
+    models = (value.baseline, value.candidate)
+    yield from _of_quality(value.quality, *models, device, judge(value.issues), conditions)
 
 
 def _of_profile(value: Profile, device: str | None) -> Iterator[Figure]:
@@ -252,8 +202,8 @@ def _of_profile(value: Profile, device: str | None) -> Iterator[Figure]:
             }
         )
         yield _figure("size", role, item.model, None, item.model.size_bytes)
-        yield _figure("p50", role, item.model, facts.device, item.latency_ms, None,
-                      value.validity, conditions)  # fmt: skip
+        where = ("p50", role, item.model, facts.device)
+        yield _figure(*where, item.latency_ms, None, value.validity, conditions)
 
 
 _READERS: dict[str, Callable[[Any, str | None], Iterator[Figure]]] = {
@@ -271,25 +221,19 @@ _READERS: dict[str, Callable[[Any, str | None], Iterator[Figure]]] = {
 
 
 def _of_quality(
-    quality: Quality,
-    models: tuple[FileRef, FileRef],
-    device: str | None,
-    validity: str,
-    conditions: tuple[Condition, ...],
-) -> Iterator[Figure]:
-    baseline, model = models
-    shared = (validity, conditions)
-    drop = quality.drop_points
+    quality: Quality, baseline: FileRef, model: FileRef, device: str | None, validity: str,
+    conditions: Conditions,
+) -> Iterator[Figure]:  # fmt: skip
+    shared, drop, sqnr = (validity, conditions), quality.drop_points, worst_sqnr_db(quality)
     if drop is not None:
-        yield _figure("accuracy-drop", "model", model, device, drop.value, (drop.low, drop.high),
-                      *shared)  # fmt: skip
+        ends = (drop.low, drop.high)
+        yield _figure("accuracy-drop", "model", model, device, drop.value, ends, *shared)
     for role, file, accuracy in (
         ("baseline", baseline, quality.baseline_accuracy_percent),
         ("model", model, quality.candidate_accuracy_percent),
     ):
         if accuracy is not None:
             yield _figure("accuracy", role, file, device, accuracy, None, *shared)
-    sqnr = worst_sqnr_db(quality)
     if not math.isnan(sqnr):
         yield _figure("sqnr", "model", model, device, sqnr, None, *shared)
 
@@ -302,7 +246,7 @@ def _figure(
     value: float,
     interval: tuple[float | None, float | None] | None = None,
     validity: str = "valid",
-    conditions: tuple[Condition, ...] = (),
+    conditions: Conditions = (),
 ) -> Figure:
     low, high = interval or (None, None)
     return Figure(
@@ -311,62 +255,35 @@ def _figure(
     )  # fmt: skip
 
 
-def _speedup(
-    model: FileRef,
-    device: str,
-    ratio: Ratio,
-    validity: str,
-    conditions: tuple[Condition, ...],
-) -> Figure:
-    return _figure(
-        "speed-up", "model", model, device, ratio.value, (ratio.low, ratio.high), validity,
-        conditions,
-    )  # fmt: skip
-
-
-def _worst(*validities: str) -> str:
-    return min(validities, key=_WORST_FIRST.index)
-
-
-def _as_conditions(named: dict[str, str]) -> tuple[Condition, ...]:
+def _as_conditions(named: dict[str, str]) -> Conditions:
     return tuple(Condition(name, text, text) for name, text in named.items())
 
 
-def _sample_conditions(
-    data: DataRef | None, quality: Quality, suffix: str
-) -> tuple[Condition, ...]:
-    return () if data is None else _data_conditions(data, f"{quality.sample_count}{suffix}")
+def _data_conditions(data: DataRef, samples: str, device: str | None) -> Conditions:
+    """The data set, by its digest, how many of its samples, how they were fed, and the device.
 
-
-def _data_conditions(data: DataRef, samples: str) -> tuple[Condition, ...]:
-    """The data set, by its digest, how many of its samples, and how they were fed."""
-    source = f"{data.source.rsplit('/', 1)[-1]} ({data.sha256[:8]})"
-    found = [Condition("data", data.sha256, source), Condition("samples", samples, samples)]
-    if data.preprocessing:
-        fed = "; ".join(map(_show_preprocessing, data.preprocessing))
-        found.append(Condition("preprocessing", fed, fed))
-    return tuple(found)
-
-
-def _device_condition(device: str | None) -> tuple[Condition, ...]:
-    """Where the samples ran.
-
-    The processor is none: the same kernels give the same integers on every one, and the machines
-    of a CI service differ from run to run.
+    The processor is left out: the same kernels give the same integers on every one, and the
+    machines of a CI service differ from run to run.
     """
-    return () if device is None else (Condition("device", device, device),)
+    source = f"{file_name(data.source)} ({data.sha256[:8]})"
+    named = {"samples": samples}
+    if data.preprocessing:
+        named["preprocessing"] = "; ".join(map(_show_preprocessing, data.preprocessing))
+    if device is not None:
+        named["device"] = device
+    return (Condition("data", data.sha256, source), *_as_conditions(named))
 
 
 def _show_preprocessing(item: Preprocessing) -> str:
-    """What is not the default, in the fields' own names."""
+    """The options that are not the default, in the fields' own names."""
+
+    def show(value: Any) -> str:
+        if isinstance(value, tuple):
+            return ",".join(map(show, value))
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+
     plain = Preprocessing()
     named = {part.name: getattr(item, part.name) for part in dataclasses.fields(item)}
-    shown = [f"{name}={_show(value)}" for name, value in named.items()
+    shown = [f"{name}={show(value)}" for name, value in named.items()
              if value != getattr(plain, name)]  # fmt: skip
     return " ".join(shown) or "none"
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(_show, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,7 @@
-"""Records out of a foreign folder or archive: a confined child opens it, inflates it, parses the
-records and compresses them anew; the database stays with its parent.
+"""Read records from a foreign folder or archive in a confined child process.
+
+The child opens the archive, parses the records and compresses them again; only its parent has the
+database.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from edgeq.history.writing import Ready
 
 
 class Source(Struct, frozen=True, tag=True):
-    """What the child is told."""
+    """The folder or archive to read."""
 
     path: str
 
 
 class End(Struct, frozen=True, tag=True):
-    """What the child tells last; before, one `Ready` after the other."""
+    """The last message of the child, after one `Ready` for each record."""
 
 
 def main() -> None:
@@ -43,22 +45,18 @@ def opened(source: Path) -> Iterator[Iterator[Ready]]:
     """The records of a folder or an archive, read by a confined child; see `read_source`.
 
     Raises:
-        RecordError: the child dies, or tells what makes no sense.
+        RecordError: the child dies, or sends something that makes no sense.
     """
     with foreign.Reader("edgeq.history.importing", source, RecordError) as child:
         child.send(Source(str(source)))
-        yield _receive(child)
 
+        def receive() -> Iterator[Ready]:
+            while isinstance(ready := child.receive(Ready | End), Ready):
+                # The types are checked; figures go into columns by the names of their metrics.
+                figures = () if ready.prepared is None else ready.prepared.summary.figures
+                for figure in figures:
+                    if figure.metric not in METRICS:
+                        raise child.nonsense(ValueError(f"there is no metric {figure.metric!r}"))
+                yield ready
 
-def _receive(child: foreign.Reader) -> Iterator[Ready]:
-    while isinstance(told := child.receive(Ready | End), Ready):
-        _require_known(told, child)
-        yield told
-
-
-def _require_known(ready: Ready, child: foreign.Reader) -> None:
-    """Types hold already; figures go into columns by their names."""
-    figures = () if ready.prepared is None else ready.prepared.summary.figures
-    unknown = next((item.metric for item in figures if item.metric not in METRICS), None)
-    if unknown is not None:
-        raise child.nonsense(ValueError(f"there is no metric {unknown!r}"))
+        yield receive()

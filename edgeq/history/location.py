@@ -1,4 +1,4 @@
-"""Where the history lies."""
+"""The place of the history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROJECT_PLACE = Path(".edgeq", "history.sqlite")
 
 
 def find_place(given: Path | None = None) -> Place:
-    """The database file to use, whether it is there or not.
+    """The database file to use, whether it exists or not.
 
     The first of: `given` (--database), the variable EDGEQ_HISTORY, `.edgeq/history.sqlite` beside
     the project's edgeq.toml, the user's data folder.

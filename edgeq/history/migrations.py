@@ -1,8 +1,7 @@
 """The tables of a history, version by version; a new history goes through all steps.
 
-A step is never changed once it was released: it is what older histories were made by. After a step
-that touches what `figures_of` fills (see `REFILLED_FROM`), those rows are made again from the
-records' own bytes.
+A step never changes after its release: older histories were made by it. After a step that touches
+the rows of `figures_of` (see `REFILLED_FROM`), those are made again from the records' own bytes.
 """
 
 from __future__ import annotations
@@ -93,10 +92,10 @@ _SECOND = (
     "CREATE INDEX figures_by_record ON figures (record)",
 )
 
-# Accuracies have their device among the conditions: no other table, other rows.
+# Accuracies have their device among the conditions: the same tables, other rows.
 _THIRD: tuple[str, ...] = ()
 
-# Latencies have wider intervals: those of edgeq 0.1 are of one process. Other rows again.
+# Latencies of edgeq 0.1 get wider intervals, since it measured in one process: other rows again.
 _FOURTH: tuple[str, ...] = ()
 
 # Step n makes version n + 1 of version n.

@@ -6,7 +6,7 @@ import gc
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +22,10 @@ _SHORTEST = 7  # characters of a digest that are taken for one
 
 
 def _typed(value: Any, kind: Any) -> Any:
-    """What a table holds, as the columns' types promise; SQLite itself takes anything anywhere.
+    """A value of a table with its column's type; SQLite itself takes anything anywhere.
 
     Raises:
-        sqlite3.DatabaseError: it is of another type.
+        sqlite3.DatabaseError: it has another type.
     """
     try:
         return msgspec.convert(value, kind)
@@ -40,7 +40,7 @@ def count(connection: sqlite3.Connection) -> int:
 
 
 def size_bytes(connection: sqlite3.Connection) -> int:
-    """Size of the database, with what still lies in its write-ahead log."""
+    """Size of the database with its write-ahead log."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     return int(pages) * int(page_bytes)
@@ -111,10 +111,10 @@ def _model_term(text: str, path: str, digest: str) -> tuple[str, list[str]]:
 
 
 def require_known(connection: sqlite3.Connection, wanted: Filter) -> None:
-    """Refuse a filter that names what no record has.
+    """Refuse a filter that no record can match.
 
     Raises:
-        UsageError: with what there is.
+        UsageError: it names a kind, device, tag or model that no record has.
     """
     questions = [
         ("kind", wanted.kind, "records", "kind", "kind = ?", [wanted.kind]),
@@ -138,7 +138,7 @@ def find(connection: sqlite3.Connection, text: str) -> Entry:
     """One record by its number, or by the first characters of its digest.
 
     Raises:
-        UsageError: none, or several.
+        UsageError: there is none, or there are several.
     """
     select = f"SELECT {_ENTRY} FROM records WHERE"
     if text.isdecimal() and len(text) < 19:  # beyond that, no number of SQLite's
@@ -168,22 +168,17 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
         "WHERE record = ? ORDER BY figures.rowid",
         (number,),
     )
-    return tuple(_figure(row) for row in rows)
+    found = []
+    for row in rows:
+        checked: Any = _typed(row, _FigureRow)
+        found.append(Figure(*checked[:-1], read_conditions(checked[-1])))
+    return tuple(found)
 
 
 _FigureRow = tuple[str, str, str, str, str | None, float, float | None, float | None, str, str]
 _TrendRow = tuple[int, str, str, str | None, str, str, str, str, float, float | None, float | None,
                   str, str]  # fmt: skip
 _FIGURE = "metric, role, model, model_sha256, device, value, low, high, validity, content"
-
-
-def _figure(row: Sequence[Any]) -> Figure:
-    metric, role, model, digest, device, value, low, high, validity, content = _typed(
-        row, _FigureRow
-    )
-    return Figure(
-        metric, role, model, digest, device, value, low, high, validity, read_conditions(content)
-    )
 
 
 def read_conditions(content: str) -> tuple[Condition, ...]:
@@ -208,14 +203,14 @@ def trend_rows(
         UsageError: an unknown metric.
     """
     if metric not in METRICS:
-        raise UsageError(f"Unknown metric {metric!r}; known are {', '.join(METRICS)}.")
+        raise UsageError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
     terms, values = ["metric = ?"], [metric]
     if wanted.model is not None:
         term, more = _model_term(wanted.model, "f.model", "f.model_sha256")
         terms.append(term)
         values += more
     if wanted.device is not None:
-        # Sizes and accuracies have no device of their own; their records may.
+        # Sizes and accuracies may have no device, and their records have one.
         there = "number IN (SELECT record FROM devices WHERE device = ?)"
         terms.append(f"(f.device = ? OR f.device IS NULL AND {there})")
         values += [wanted.device, wanted.device]

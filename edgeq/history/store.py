@@ -4,7 +4,7 @@
         history.add(["build/compare.json"], tags=["v1.2"])
         trend = history.trend("p50", Filter(model="model.tflite"))
 
-The bytes of every record are kept as they were; what lists and trends need stands in columns.
+The bytes of every record stay as they were; lists and trends use columns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -49,17 +50,13 @@ ALL = Filter()
 OnAdded = Callable[[Addition], None]
 
 
-def _ignore(addition: Addition) -> None:
-    """The library prints nothing."""
-
-
 def open_history(
     path: str | Path | None = None, *, make: bool = True, wait_s: float = WAIT_S
 ) -> History:
     """Open the history at `path`, or where `edgeq history` looks for it.
 
     Args:
-        make: create it when it is not there.
+        make: create it if it does not exist.
         wait_s: how long to wait for a lock that another process holds.
 
     Raises:
@@ -91,7 +88,7 @@ class History:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         self._connection.close()
 
     # ------------------------------------------------------------ writing
@@ -102,22 +99,22 @@ class History:
         *,
         tags: Sequence[str] = (),
         git_commit: str | None = None,
-        on_added: OnAdded = _ignore,
+        on_added: OnAdded | None = None,
     ) -> tuple[Addition, ...]:
-        """Add record files; those that are there already get the tags and the commit.
+        """Add record files; those that the history has already get the tags and the commit.
 
-        What was acknowledged through `on_added` is on the disk. A file that is no record is
-        refused in its `Addition`, and the others are added.
+        A record is on the disk when `on_added` is called. A file that is not a record is refused
+        in its `Addition`, and the others are added.
 
         Raises:
             HistoryError: the database cannot be written.
-            UsageError: a tag makes no sense.
+            UsageError: a tag is empty or has a comma.
         """
         items = (Item(str(path), None, tuple(tags), git_commit, None) for path in paths)
         return self.add_items(items, on_added=on_added)
 
     def add_items(
-        self, items: Iterable[Item], *, on_added: OnAdded = _ignore
+        self, items: Iterable[Item], *, on_added: OnAdded | None = None
     ) -> tuple[Addition, ...]:
         """Add records from elsewhere, in transactions of a few hundred; see `add`."""
         from edgeq.history import writing
@@ -125,7 +122,7 @@ class History:
         return self.add_ready(map(writing.make_ready, items), on_added=on_added)
 
     def add_ready(
-        self, items: Iterable[Ready], *, on_added: OnAdded = _ignore
+        self, items: Iterable[Ready], *, on_added: OnAdded | None = None
     ) -> tuple[Addition, ...]:
         """Add records that were read already; see `add_items`."""
         made: list[Addition] = []
@@ -134,43 +131,40 @@ class History:
         while batch := list(islice(remaining, _BATCH)):
             for addition in self._add_batch(batch):
                 made.append(addition)
-                on_added(addition)
+                if on_added is not None:
+                    on_added(addition)
         return tuple(made)
 
     def _add_batch(self, batch: Sequence[Ready]) -> list[Addition]:
-        if all(item.prepared is None for item in batch):
-            return list(map(_refuse, batch))
-        now = _now()
+        from edgeq.history import writing
+
+        made = [Addition(item.file, None, None, None, False, item.error) for item in batch]
+        found = [(place, item) for place, item in enumerate(batch) if item.prepared is not None]
+        if found:
+            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            with self._writing():
+                for place, item in found:
+                    made[place] = writing.insert(self._connection, item, now)
+        return made
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         with (
             database.explaining(self.path, self._wait_s),
             database.transaction(self._connection, self._wait_s),
         ):
-            return [self._add_one(item, now) for item in batch]
-
-    def _add_one(self, item: Ready, now: str) -> Addition:
-        from edgeq.history import writing
-
-        if item.prepared is None:
-            return _refuse(item)
-        number, is_new = writing.insert(
-            self._connection, item.prepared, now=now, tags=item.tags,
-            git_commit=item.git_commit, added=item.added,
-        )  # fmt: skip
-        return Addition(item.file, number, item.prepared.sha256, item.prepared.kind, is_new)
+            yield
 
     def remove(self, names: Sequence[str]) -> tuple[Entry, ...]:
-        """Forget records, all or none.
+        """Remove records, all or none.
 
         Args:
             names: numbers or beginnings of digests.
 
         Raises:
-            UsageError: one names nothing.
+            UsageError: one names no record.
         """
-        with (
-            database.explaining(self.path, self._wait_s),
-            database.transaction(self._connection, self._wait_s),
-        ):
+        with self._writing():
             found = tuple(dict.fromkeys(reading.find(self._connection, name) for name in names))
             self._connection.executemany(
                 "DELETE FROM records WHERE number = ?", [(entry.number,) for entry in found]
@@ -183,24 +177,23 @@ class History:
         """Records, the newest first.
 
         Raises:
-            UsageError: the filter names what no record has.
+            UsageError: no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
             total = reading.count(self._connection)
             if total:
                 reading.require_known(self._connection, wanted)
             entries = reading.list_entries(self._connection, wanted)
-            is_cut = wanted.last is not None and len(entries) == wanted.last
             matching = len(entries)
-            if is_cut:
+            if matching == wanted.last:  # there may be more
                 matching = reading.count_matching(self._connection, wanted)
             return Listing(total, matching, entries)
 
     def find(self, name: str) -> Entry:
-        """One record by its number or the beginning of its digest.
+        """Find a record by its number or the beginning of its digest.
 
         Raises:
-            UsageError: none, or several.
+            UsageError: there is none, or there are several.
         """
         with database.explaining(self.path, self._wait_s):
             return reading.find(self._connection, name)
@@ -233,7 +226,7 @@ class History:
         """Two records side by side.
 
         Raises:
-            UsageError: one is not there.
+            UsageError: one does not exist.
             RecordError: they have no figure in common.
         """
         with database.explaining(self.path, self._wait_s):
@@ -268,7 +261,7 @@ class History:
                 or digest, and without one, every path is a model.
 
         Raises:
-            UsageError: an unknown metric, or the filter names what no record has.
+            UsageError: an unknown metric, or no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
             reading.require_known(self._connection, wanted)
@@ -286,10 +279,7 @@ class History:
             if self._connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 problems.append("some rows belong to no record")
             entries = reading.list_entries(self._connection, ALL)
-            for entry in reversed(entries):
-                problem = self._check_record(entry)
-                if problem is not None:
-                    problems.append(problem)
+            problems += filter(None, map(self._check_record, reversed(entries)))
             size = reading.size_bytes(self._connection)
             return Check(VERSION, len(entries), size, tuple(problems))
 
@@ -312,10 +302,6 @@ def _refill(connection: sqlite3.Connection, version: int) -> None:
     writing.refill(connection, version)
 
 
-def _refuse(item: Ready) -> Addition:
-    return Addition(item.file, None, None, None, False, item.error)
-
-
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     inflating = zlib.decompressobj()
     try:
@@ -325,9 +311,5 @@ def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     except zlib.error as error:
         raise RecordError(f"Record {number} is damaged in {path}: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise RecordError(f"Record {number} is damaged in {path}: its digest is another one.")
+        raise RecordError(f"Record {number} is damaged in {path}: its digest is different.")
     return content
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
 """Records on the MLflow tracking server that a team already has.
 
-One run for each record: its figures as metrics, what was decided as parameters, digests and
-validity as tags, and the record itself as an artifact.
+One run for each record: its figures as metrics, its options as parameters, digests and validity as
+tags, and the record itself as an artifact.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from edgeq.errors import MissingExtraError, TrackingError
 from edgeq.files import scratch
 from edgeq.history.figures import summarize
-from edgeq.history.values import METRICS, Entry, Figure, Summary
-from edgeq.records.reading import Record
+from edgeq.history.values import METRICS, Entry, Summary
+from edgeq.records.reading import Record, walk
 from edgeq.values import BenchRun, ConvertOptions, DataRef
+from edgeq.wording import file_name
 
 _DIGEST_TAG = "edgeq.record_sha256"
 _MOST_CHARACTERS = 500  # of a parameter, on servers of before MLflow 2.10
@@ -41,7 +41,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where a record is on the server.
+    """The place of a record on the server.
 
     Attributes:
         address: for a browser where the server has a web address, else the run's id.
@@ -57,7 +57,7 @@ class MlflowTracker:
 
     Args:
         uri: as MLflow takes it, e.g. "http://host:5000".
-        experiment: made when it is not there.
+        experiment: created if it does not exist.
 
     Raises:
         MissingExtraError: MLflow is not installed here.
@@ -86,7 +86,7 @@ class MlflowTracker:
             entry: of the history, for its tags and commit.
 
         Raises:
-            TrackingError: the server does not answer, or refuses it; its run is then marked FAILED.
+            TrackingError: the server does not answer or rejects it; its run is then marked FAILED.
         """
         with self._explaining():
             experiment = self._find_experiment()
@@ -113,7 +113,7 @@ class MlflowTracker:
         run = self._client.create_run(
             experiment,
             start_time=moment,
-            run_name=f"{record.kind} {_base(entry.model or '')}".strip(),
+            run_name=f"{record.kind} {file_name(entry.model or '')}".strip(),
         )
         identity = str(run.info.run_id)
         try:
@@ -142,19 +142,19 @@ class MlflowTracker:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        """The server's refusals, and what requests raises on the way there, in our words."""
+        """Raise the server's and the network's errors as `TrackingError`."""
         try:
             yield
         except (self._error, OSError) as error:
             words = " ".join(str(error).split())
             raise TrackingError(
-                f"MLflow at {self._uri} did not take the record: {words[:_MOST_WORDS]}",
+                f"MLflow at {self._uri} rejected the record: {words[:_MOST_WORDS]}",
                 hint="The record is in the history; run the same command again to log it.",
                 details=str(error),
             ) from error
 
 
-# ---------------------------------------------------------------- what a run holds
+# ---------------------------------------------------------------- the contents of a run
 
 
 def metrics_of(summary: Summary) -> dict[str, float]:
@@ -171,25 +171,21 @@ def metrics_of(summary: Summary) -> dict[str, float]:
         name = METRICS[figure.metric].column
         is_main = (figure.model, figure.model_sha256) == summary.model
         if not (is_main and figure.device in (None, summary.device)):
-            name = _NAME.sub("_", "/".join((*_prefix(figure, summary), name)))
+            device = figure.device if len(summary.devices) > 1 else None
+            parts = (device, file_name(figure.model), name)
+            name = _NAME.sub("_", "/".join(part for part in parts if part is not None))
         found.setdefault(name, figure.value)
     return found
 
 
-def _prefix(figure: Figure, summary: Summary) -> Iterator[str]:
-    if len(summary.devices) > 1 and figure.device is not None:
-        yield figure.device
-    yield _base(figure.model)
-
-
 def params_of(record: Record, summary: Summary) -> dict[str, str]:
-    """What was decided: models, data, options, threads, runtime."""
+    """The parameters of a run: models, data, options, threads, runtime."""
     found: dict[str, str] = {"kind": record.kind}
     if summary.model is not None:
         found["model"] = summary.model[0]
     if record.provenance is not None:
         found["edgeq"] = record.provenance.edgeq
-    for item in _walk(record.value):
+    for item in walk(record.value):
         if isinstance(item, DataRef):
             found.setdefault("data", item.source)
         elif isinstance(item, ConvertOptions):
@@ -206,7 +202,7 @@ def params_of(record: Record, summary: Summary) -> dict[str, str]:
 
 
 def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
-    """What identifies the record and says whether to believe it."""
+    """The tags of a run: the record's identity and validity."""
     found = {
         _DIGEST_TAG: record.sha256,
         "edgeq.kind": record.kind,
@@ -219,7 +215,7 @@ def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
         found["edgeq.model_sha256"] = summary.model[1]
     if record.provenance is not None:
         found["edgeq.environment_sha256"] = record.provenance.environment_sha256
-    data = next((item for item in _walk(record.value) if isinstance(item, DataRef)), None)
+    data = next((item for item in walk(record.value) if isinstance(item, DataRef)), None)
     if data is not None:
         found["edgeq.data_sha256"] = data.sha256
     if entry.git_commit is not None:
@@ -227,23 +223,8 @@ def tags_of(record: Record, entry: Entry, summary: Summary) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _walk(value: Any) -> Iterator[Any]:
-    """Every value inside a value, itself first, in the order of the fields."""
-    yield value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for part in dataclasses.fields(value):
-            yield from _walk(getattr(value, part.name))
-    elif isinstance(value, tuple) and value and not isinstance(value[0], (int, float, str)):
-        for item in value:
-            yield from _walk(item)
-
-
 def _milliseconds(moment: str) -> int:
     try:
         return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
     except ValueError:  # a record that somebody else made
         return int(time.time() * 1000)
-
-
-def _base(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

@@ -20,6 +20,7 @@ from edgeq.history.values import (
     TrendSeries,
 )
 from edgeq.values import Issue
+from edgeq.wording import file_name
 
 _Key = tuple[str, str, tuple[Condition, ...]]
 
@@ -31,7 +32,7 @@ def make_trend(
 
     Args:
         rows: of `reading.trend_rows`.
-        name: takes the models of one file name for one model, wherever they lay.
+        name: treats all models of this file name as one, in whatever folder they were.
         last: the newest so many of each series.
     """
     kept = list(rows)
@@ -67,11 +68,11 @@ def _series_keys(
 ) -> dict[tuple[str, str, str], _Key]:
     """The series of each model, role and conditions as the table has them.
 
-    Figures that do not tell their device, as those of older records, go with those of the one
-    device that the others tell; where there are several, or none, they stay among themselves.
+    Figures without a device, as in older records, join those of the only device that the others
+    have; with several devices, or none, they are a separate series.
     """
     found: dict[tuple[str, str, str], _Key] = {}
-    told: dict[_Key, set[tuple[Condition, ...]]] = {}
+    known: dict[_Key, set[tuple[Condition, ...]]] = {}
     for row in rows:
         model, role, content = row[5], row[7], row[-1]
         if (model, role, content) not in found:
@@ -79,9 +80,9 @@ def _series_keys(
             found[model, role, content] = (name or model, role, conditions)
             rest = tuple(item for item in conditions if item.name != "device")
             if rest != conditions:
-                told.setdefault((name or model, role, rest), set()).add(conditions)
+                known.setdefault((name or model, role, rest), set()).add(conditions)
     for place, key in found.items():
-        if len(alike := told.get(key, set())) == 1:
+        if len(alike := known.get(key, set())) == 1:
             found[place] = (key[0], key[1], next(iter(alike)))
     return found
 
@@ -109,21 +110,19 @@ def compare_records(
     Args:
         doubts: about the figures of either.
     """
-    return RecordDifference(before, after, tuple(_changes(ours, theirs)), *doubts)
-
-
-def _changes(ours: Sequence[Figure], theirs: Sequence[Figure]) -> Iterable[FigureChange]:
+    changes = []
     for metric in METRICS:
         for role in ("model", "baseline"):
-            before = _distinct(ours, metric, role)
-            after = _distinct(theirs, metric, role)
-            for first, second in _pair(before, after):
-                yield _change(metric, first, second)
-
-
-def _distinct(figures: Sequence[Figure], metric: str, role: str) -> list[Figure]:
-    found = (figure for figure in figures if (figure.metric, figure.role) == (metric, role))
-    return list(dict.fromkeys(found))
+            sides = [
+                list(
+                    dict.fromkeys(
+                        item for item in side if (item.metric, item.role) == (metric, role)
+                    )
+                )
+                for side in (ours, theirs)
+            ]
+            changes += [_change(metric, first, second) for first, second in _pair(*sides)]
+    return RecordDifference(before, after, tuple(changes), *doubts)
 
 
 def _pair(
@@ -136,7 +135,7 @@ def _pair(
         if own is not None:
             left.remove(own)
             partner[number] = own
-    # Only where there is no choice: which of several is meant, nobody has told.
+    # Only where there is no choice: nothing says which of several is meant.
     alone = [number for number in range(len(before)) if number not in partner]
     if len(alone) == len(left) == 1:
         partner[alone[0]] = left.pop()
@@ -145,7 +144,7 @@ def _pair(
 
 
 def _place(figure: Figure) -> tuple[str, str | None]:
-    return figure.model.rsplit("/", 1)[-1], figure.device
+    return file_name(figure.model), figure.device
 
 
 def _change(metric: str, before: Figure | None, after: Figure | None) -> FigureChange:
@@ -175,7 +174,7 @@ def _obstacle(before: Figure, after: Figure) -> str | None:
     for name in dict.fromkeys((*ours, *theirs)):
         first, second = ours.get(name), theirs.get(name)
         if name == "device" and None in (first, second):
-            continue  # accuracies of older records do not tell it
+            continue  # accuracies of older records do not have it
         if first != second:
             shown = ["none" if item is None else item.shown for item in (first, second)]
             found.append(f"{name} {shown[0]} against {shown[1]}")
@@ -183,7 +182,7 @@ def _obstacle(before: Figure, after: Figure) -> str | None:
 
 
 def _is_clear(metric: str, before: Figure, after: Figure) -> bool | None:
-    """Latencies of two runs differ by more than their intervals tell; a speed-up is of one run."""
+    """Whether the intervals do not touch; latencies of two runs differ beyond their intervals."""
     if before.low is None or before.high is None or after.low is None or after.high is None:
         return None
     apart = 1 + (timing.BETWEEN_RUNS if METRICS[metric].unit == "ms" else 0)

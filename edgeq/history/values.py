@@ -1,4 +1,4 @@
-"""What a history holds and answers, as frozen values."""
+"""The contents and answers of a history, as frozen values."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class Figure:
 
     Attributes:
         metric: a key of `METRICS`.
-        role: "baseline" for the model that others in the record are held against, else "model".
+        role: "baseline" for the model that others in the record are compared with, else "model".
         model: path as the record has it.
         model_sha256: of that file.
-        device: None where the record does not tell.
+        device: None where the record does not have it.
         value: in the metric's unit.
         low, high: its 95 % interval, None where the record has none.
         validity: "valid", "degraded" or "invalid".
@@ -84,7 +84,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a history keeps of a record in columns, beside its bytes.
+    """The columns that a history keeps of a record, beside its bytes.
 
     Attributes:
         model: (path, sha256) of the model it is about; None without one.
@@ -107,7 +107,7 @@ class Entry(NamedTuple):
     Attributes:
         number: in this history, never given twice.
         sha256: of the record's bytes.
-        moment: UTC, when it was made; of records of before 0.1.0, when it was added.
+        moment: UTC, when it was made; for records from before 0.1.0, when it was added.
         added: UTC.
         file: that it was read from.
         model: path of the model it is about.
@@ -144,7 +144,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which records of a history are meant; None does not restrict.
+    """A selection of records; None does not restrict.
 
     Attributes:
         model: file name, path (with a /), or the first 7 or more characters of a digest.
@@ -165,7 +165,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a history lies.
+    """The place of a history.
 
     Attributes:
         reason: why there, e.g. "of this project".
@@ -191,7 +191,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Addition:
-    """What became of one file that was to be added.
+    """The outcome of adding one file.
 
     Attributes:
         file: as it was named.
@@ -240,7 +240,7 @@ class TrendSeries:
     """Points that can be compared with each other, oldest first.
 
     Attributes:
-        model: path, or the file name that was asked for.
+        model: path, or the file name of the filter.
         role: see `Figure`.
         conditions: shared by all points.
     """
@@ -253,7 +253,7 @@ class TrendSeries:
 
 @dataclass(frozen=True)
 class Trend:
-    """One metric over time; what cannot be compared stands in series of its own."""
+    """One metric over time; figures that cannot be compared are in separate series."""
 
     metric: str
     title: str
@@ -273,9 +273,9 @@ class FigureChange:
         change: in the metric's unit.
         change_percent: relative to `before`; None for drops and decibels, which are differences
             themselves, and for a `before` of zero.
-        is_better: None without a change, or when it is none.
-        is_clear: whether their 95 % intervals do not touch, of latencies with what two runs differ
-            by beyond that (`timing.BETWEEN_RUNS`); None where one has none.
+        is_better: None if nothing has changed.
+        is_clear: whether their 95 % intervals do not touch, for latencies with
+            `timing.BETWEEN_RUNS` in addition; None where one has no interval.
     """
 
     metric: str

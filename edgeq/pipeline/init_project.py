@@ -1,4 +1,4 @@
-"""The `edgeq.toml` that `edgeq init` writes for a model: what can be told from it is filled in."""
+"""Write the `edgeq.toml` of a model for `edgeq init`, with all that the model itself shows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import ConvertOptions, TensorSpec
 from edgeq.values.schemes import SCHEMES
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What a model tells about itself.
+    """The properties of a model that its file shows.
 
     Attributes:
         kind: of the file, for people.
@@ -48,12 +49,12 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
         options: how to read it.
 
     Raises:
-        UsageError: `preprocess` means nothing.
+        UsageError: `preprocess` is wrong.
         EdgeqError: it cannot be read.
     """
     kind = identify(model)
     if kind == "tflite":
-        lower.adopt(model, options)  # refuses what is no float model
+        lower.adopt(model, options)  # refuses a file that is not a float model
     with scratch.folder() as folder:
         path = float_tflite(model, folder, options)
         interface = read_interface(path)
@@ -83,11 +84,11 @@ def write_outline(
         model: as the user named it.
         folder: of the file, where its paths start from.
         data: path or "module:function" of the representative dataset, if it is known.
-        test_data: likewise, of the labelled one.
+        test_data: the same of the labelled samples.
         options: how the model is read.
 
     Raises:
-        DataError: data that is not there.
+        DataError: there is no such data.
     """
     lines = [
         "# What edgeq does with this model: edgeq run",
@@ -97,7 +98,7 @@ def write_outline(
         "",
         *_data_lines(outline, _place(data, folder), _place(test_data, folder)),
         "",
-        *_REST.splitlines(),
+        *_REST.format(target=TARGETS[0], others=", ".join(TARGETS[1:])).splitlines(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -105,8 +106,9 @@ def write_outline(
 def _model_lines(outline: Outline, source: str, options: ConvertOptions) -> list[str]:
     lines = [
         f"# {outline.kind}",
-        *(f"#   {side}  {_tell(spec)}" for side, specs in (("input ", outline.inputs),
-          ("output", outline.outputs)) for spec in specs),
+        *(f"#   {side}  {printable(spec.name)}: {show_shape(spec.shape)} {spec.dtype}"
+          for side, specs in (("input ", outline.inputs), ("output", outline.outputs))
+          for spec in specs),
         "[model]",
         f"source = {_quote(source)}",
         f"output = {_quote(f'build/{Path(source).stem}.tflite')}"
@@ -129,7 +131,7 @@ def _model_lines(outline: Outline, source: str, options: ConvertOptions) -> list
 
 
 def _reading_lines(options: ConvertOptions) -> list[str]:
-    """What the user had to say to have the model read."""
+    """The options that the user gave for reading the model."""
     lines = []
     if options.batch is not None:
         lines.append(f"batch = {options.batch or _quote('dynamic')}")
@@ -155,7 +157,7 @@ def _reading_lines(options: ConvertOptions) -> list[str]:
 def _data_lines(outline: Outline, data: str | None, test_data: str | None) -> list[str]:
     needs = "not needed: the model brings its ranges along"
     if outline.trained is None:
-        needs = "some hundred real samples, as they reach the application"
+        needs = "a few hundred real samples, as they reach the application"
     lines = [
         "[data]",
         "# .npz, .npy, .csv, a folder of images (or of class folders), or package.module:function",
@@ -184,10 +186,10 @@ threads = 1
 # [devices.pi4]
 # address = "ssh://pi@raspberrypi.local"
 
-[policy]  # decides over the exit status: 0 kept, 3 missed, 4 cannot be told
+[policy]  # sets the exit status: 0 kept, 3 missed, 4 not known
 max_drop_points = 1.0  # accuracy lost against FP32: its whole 95 % interval must keep this,
                        # which takes about a thousand test samples
-# drop_must_be = "not-disproven"  # a few will do, but a small loss may go unseen
+# drop_must_be = "not-disproven"  # a few are enough, but a small loss can stay hidden
 max_float_islands = 0  # float operators left inside
 # max_size = "300 kB"
 # runs_on = "2.14"  # the oldest TensorFlow Lite that must load it
@@ -196,13 +198,9 @@ max_float_islands = 0  # float operators left inside
 # max_p50_ms = 12
 
 # [package]  # for a release build, when the gate passes
-# targets = ["android"]  # or ios, c, python
+# targets = ["{target}"]  # or {others}
 # release = "1.0.0"
 # labels = "labels.txt"  # names of the classes, one in each line"""
-
-
-def _tell(spec: TensorSpec) -> str:
-    return f"{printable(spec.name)}: {show_shape(spec.shape)} {spec.dtype}"
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -226,7 +224,7 @@ def _quote(text: str) -> str:
         return toml_string(text)
     except ValueError as error:
         raise UsageError(
-            f"{text} is not named in UTF-8, which edgeq.toml is written in.", hint="Rename it."
+            f"The name {text} is not valid UTF-8, as edgeq.toml must be.", hint="Rename it."
         ) from error
 
 

@@ -17,7 +17,7 @@ from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
-# From what stands in the file to a value; ValueError says what was expected, UsageError all.
+# From a value of the file to one of Python; ValueError says what was expected, UsageError all.
 Reader = Callable[[Any], Any]
 
 
@@ -26,8 +26,8 @@ class Key:
     """One key.
 
     Attributes:
-        example: as it would stand in the file.
-        field: of `ConvertOptions`, `TuneOptions` or `BenchOptions`, where it is one.
+        example: as it is written in the file.
+        field: of `ConvertOptions`, `TuneOptions` or `BenchOptions`; None for other keys.
     """
 
     read: Reader
@@ -53,22 +53,20 @@ def _switch(value: Any) -> bool:
     return value
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("a whole number")
-    return value
+def _integer(low: float, high: float, expected: str) -> Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(expected)
+        return value
+
+    return read
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("a whole number above 0")
-    return value
-
-
-def _rounds(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 3:
-        raise ValueError("a whole number of 3 or more")
-    return value
+_whole = _integer(-math.inf, math.inf, "a whole number")
+_count = _integer(1, math.inf, "a whole number above 0")
+_rounds = _integer(3, math.inf, "a whole number of 3 or more")
+_threads = _integer(1, 256, "a whole number from 1 to 256")
+_size = _integer(1, math.inf, 'a whole number above 0, or "dynamic"')
 
 
 def _number(value: Any) -> float:
@@ -76,12 +74,6 @@ def _number(value: Any) -> float:
     if not is_number or not 0 <= value < math.inf:
         raise ValueError("a number that is 0 or more")
     return float(value)
-
-
-def _threads(value: Any) -> int:
-    if _count(value) > 256:
-        raise ValueError("a whole number from 1 to 256")
-    return int(value)
 
 
 def _one_of(names: Iterable[str]) -> Reader:
@@ -106,55 +98,39 @@ def _some_of(names: Iterable[str]) -> Reader:
     return read
 
 
-def _checked(check: Callable[[str], object]) -> Reader:
-    """A text that is checked where its meaning is known, by what raises UsageError."""
+def _checked(read: Reader, check: Callable[[str], object]) -> Reader:
+    """A text, or several, that a function checks; it raises UsageError."""
 
-    def read(value: Any) -> str:
-        text = _text(value)
-        check(text)
-        return text
-
-    return read
-
-
-def _checked_texts(check: Callable[[str], object]) -> Reader:
-    """Texts that are checked one by one, likewise."""
-
-    def read(value: Any) -> tuple[str, ...]:
-        texts = _texts(value)
-        for text in texts:
+    def read_checked(value: Any) -> Any:
+        found = read(value)
+        for text in (found,) if isinstance(found, str) else found:
             check(text)
-        return texts
+        return found
 
-    return read
+    return read_checked
 
 
 def _selectors(name: str) -> Reader:
-    return _checked_texts(lambda text: read_selector(text, name))
+    return _checked(_texts, lambda text: read_selector(text, name))
 
 
 def _batch(value: Any) -> int:
-    if value == "dynamic":
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError('a whole number above 0, or "dynamic"')
-    return value
+    return 0 if value == "dynamic" else int(_size(value))
 
 
 def _shapes(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    if not isinstance(value, dict) or not all(map(_is_shape, value.values())):
+    def is_shape(sizes: Any) -> bool:
+        return isinstance(sizes, list) and all(
+            isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size > 0)
+            for size in sizes
+        )
+
+    if not isinstance(value, dict) or not all(map(is_shape, value.values())):
         raise ValueError("a table from an input's name to its sizes, -1 for a dynamic one")
     return tuple((name, tuple(sizes)) for name, sizes in value.items())
 
 
-def _is_shape(sizes: Any) -> bool:
-    return isinstance(sizes, list) and all(
-        isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size > 0)
-        for size in sizes
-    )
-
-
-# Those of [model] and [data] that `edgeq convert` has too are called as there.
+# Keys of [model] and [data] that `edgeq convert` has too have the same names.
 KEYS: dict[str, dict[str, Key]] = {
     "model": {
         "source": Key(_text, '"model.keras"'),
@@ -166,8 +142,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "granularity": Key(_one_of(GRANULARITIES), '"tensor"', "granularity"),
         "effort": Key(_one_of(EFFORTS), '"fast"', "effort"),
         "calibrator": Key(_one_of(CALIBRATORS), '"tflite"', "calibrator"),
-        "statistic": Key(_checked(check_statistic), '"percentile:99.99"', "statistic"),
-        "corrections": Key(_checked(parse_corrections), '"bias,rounding"', "corrections"),
+        "statistic": Key(_checked(_text, check_statistic), '"percentile:99.99"', "statistic"),
+        "corrections": Key(_checked(_text, parse_corrections), '"bias,rounding"', "corrections"),
         "keep_float": Key(_selectors("keep_float"), '["type:SOFTMAX"]', "keep_float"),
         "int16": Key(_selectors("int16"), '["logits"]', "int16"),
         "allow_float": Key(_switch, "true", "allow_float"),
@@ -183,7 +159,7 @@ KEYS: dict[str, dict[str, Key]] = {
     "data": {
         "calibration": Key(_text, '"samples.npz"'),
         "test": Key(_text, '"test.npz"'),
-        "preprocess": Key(_checked_texts(check_preprocessing), '["scale=1/255"]'),
+        "preprocess": Key(_checked(_texts, check_preprocessing), '["scale=1/255"]'),
         "samples": Key(_count, "200", "samples"),
         "test_samples": Key(_count, "1000"),
         "seed": Key(_whole, "0", "seed"),
@@ -215,7 +191,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "baseline_records": Key(_texts, '["release/compare.json"]'),
     },
     "package": {
-        "targets": Key(_some_of(TARGETS), '["android", "python"]'),
+        "targets": Key(_some_of(TARGETS), f'["{TARGETS[0]}", "{TARGETS[-1]}"]'),
         "name": Key(_text, '"my_model"'),
         "release": Key(_text, '"1.4.0"'),
         "labels": Key(_text, '"labels.txt"'),
@@ -226,7 +202,7 @@ KEYS: dict[str, dict[str, Key]] = {
     },
 }
 
-# What a search decides itself, so that it cannot be asked for beside [tune].
+# Options that a search chooses itself, so that they are not allowed together with [tune].
 TUNED = (
     "scheme", "engine", "granularity", "effort", "calibrator", "statistic", "corrections",
     "keep_float", "int16", "allow_float",

@@ -1,4 +1,4 @@
-"""What an `edgeq run` will do: an `edgeq.toml` as values, checked before any work."""
+"""The plan of an `edgeq run`: an `edgeq.toml` as values, checked before any work."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class PlannedDevice:
     """A device to compare on.
 
     Attributes:
-        name: as the user calls it.
-        address: that the name stands for.
+        name: given by the user.
         python: interpreter there, None for the default.
         programs: that the `edgeq.toml` names for it.
     """
@@ -46,7 +45,7 @@ class PlannedDevice:
     programs: tuple[NamedCode, ...] = field(default=(), compare=False)
 
     def open(self) -> Device:
-        """The device itself.
+        """Open the device.
 
         Raises:
             UsageError: the address has no known form.
@@ -56,11 +55,11 @@ class PlannedDevice:
 
 @dataclass(frozen=True)
 class PlannedPackage:
-    """What to package for.
+    """The packages to make.
 
     Attributes:
         targets: see `packaging.targets`.
-        options: those of all of them, labels apart.
+        options: of all of them, without labels.
         labels: file with the names of the classes, None without.
     """
 
@@ -71,24 +70,22 @@ class PlannedPackage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is to be done.
+    """Everything that a run does.
 
     Attributes:
         file: the `edgeq.toml`.
         source: the trained model.
         baseline: the FP32 model to compare with.
         output: the `.tflite`; everything else is written beside it.
-        calibration: path or "module:function", None without.
-        test: likewise.
-        preprocess: `--preprocess` texts, None for what the model carries.
+        calibration, test: path or "module:function", None without.
+        preprocess: `--preprocess` texts, None for those that the model carries.
         convert: also without a conversion, how the model is read.
         tune: None to convert.
-        tune_device: where the search measures latency.
+        tune_device: measures the latency of the search.
         devices: to compare on.
         latency: whether to measure it.
-        workers: see `compare`.
-        test_samples: likewise.
-        has_policy: whether there is something to judge by.
+        workers, test_samples: see `compare`.
+        has_policy: whether a gate judges the result.
         baseline_records: of the released model, for `[policy.regression]`.
         package: None without packages.
         code: all that the `edgeq.toml` names and the run executes; see `edgeq.pipeline.trust`.
@@ -123,12 +120,12 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     """The plan of an `edgeq.toml`.
 
     Args:
-        overrides: what the command line says instead.
+        overrides: values from the command line.
 
     Raises:
-        UsageError: there is no such file, or something in it means nothing.
-        SourceError: it names a model that is not there.
-        DataError: it names data that is not there.
+        UsageError: there is no such file, or something in it is wrong.
+        SourceError: it names a model that does not exist.
+        DataError: it names data that does not exist.
     """
     project = read_project(path)
     given = read_settings(project, overrides or {})
@@ -180,13 +177,13 @@ def _value(given: Given, section: str, key: str, default: Any = None) -> Any:
 
 
 def _pick(given: Given, section: str, key: str, default: Any) -> tuple[Any, str]:
-    """The value, and where it stands."""
+    """The value, and where it is written."""
     setting = given.get((section, key))
     return (default, "") if setting is None else (setting.value, setting.where)
 
 
 def _read_fields(kind: type[Any], given: Given, sections: tuple[str, ...]) -> Any:
-    """The options whose fields the keys of these sections are."""
+    """Options from the keys of some sections."""
     known = {field.name for field in fields(kind)}
     values = {}
     for (section, key), setting in given.items():
@@ -247,7 +244,7 @@ def _find_baseline(given: Given, source: Path) -> Path:
     compares = ("data", "test") in given
     if baseline is None and compares and trained_granularity(source) is not None:
         raise UsageError(
-            f"{source} was trained quantization-aware, so it is no FP32 model to compare with.",
+            f"{source} was trained quantization-aware, so it is not an FP32 model to compare with.",
             hint='Name the model it was made from: [model] baseline = "original.keras"',
         )
     return baseline or source
@@ -261,11 +258,11 @@ def _find_output(given: Given, folder: Path, models: tuple[Path, ...]) -> Path:
     if path.suffix != ".tflite":
         raise UsageError(
             f"{setting.where}: output must end in .tflite, not {setting.value!r}.",
-            hint='Such as output = "build/model.tflite"; everything else is written beside it.',
+            hint='For example: output = "build/model.tflite"; all other files go to its folder.',
         )
     if path.resolve() in (model.resolve() for model in models):
         raise UsageError(
-            f"{setting.where}: output {path} is what it is made from.", hint="Name another file."
+            f"{setting.where}: output {path} is also an input.", hint="Name another file."
         )
     return path
 
@@ -295,8 +292,8 @@ def _find_records(given: Given, output: Path) -> tuple[Path, ...]:
             raise UsageError(f"{setting.where}: there is no record {path}.")
         if path.resolve().parent == output.resolve().parent and path.name.startswith(output.stem):
             raise UsageError(
-                f"{setting.where}: {path} is what this run itself writes, so that the model would "
-                "be compared with itself.",
+                f"{setting.where}: this run itself writes {path}, so the model would be compared "
+                "with itself.",
                 hint="Keep a copy of the released model's records in another folder.",
             )
     return paths
@@ -307,7 +304,7 @@ def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
     if targets is None:
         raise UsageError(
             f"{project.at('package')}: [package] names no target.",
-            hint=f'Such as targets = ["android"]; known are {", ".join(TARGETS)}.',
+            hint=f'For example: targets = ["{TARGETS[0]}"]; targets are {", ".join(TARGETS)}.',
         )
     options = PackageOptions(
         name=_value(given, "package", "name"),
@@ -337,11 +334,13 @@ def _require_calibration(
     convert: ConvertOptions,
     tune: TuneOptions | None,
 ) -> None:
-    needs = tune is not None or SCHEMES[convert.scheme].needs_data
-    if calibration is None and needs and (tune or trained_granularity(source) is None):
+    if calibration is None and (
+        tune is not None
+        or (SCHEMES[convert.scheme].needs_data and trained_granularity(source) is None)
+    ):
         what = "[tune]" if tune is not None else f"scheme {convert.scheme}"
         raise UsageError(
-            f"{project.at('data')} names no data, and {what} calibrates on some hundred samples.",
+            f"{project.at('data')} names no data, and {what} calibrates on a few hundred samples.",
             hint='Set calibration = "samples.npz" in [data], or pass --data samples.npz.',
         )
 
@@ -352,11 +351,11 @@ def _require_calibration(
 def _find_devices(
     project: ProjectFile, given: Given, named: Mapping[str, NamedDevice]
 ) -> tuple[PlannedDevice, ...]:
-    """Those that are asked for; by default all that the file names, else this machine."""
+    """The devices of [run]; by default all that the file names, else this machine."""
     default = tuple(project.sections.get("devices", ())) or ("local",)
     names, where = _pick(given, "run", "devices", default)
     if not names:
-        raise UsageError(f"{where}: devices names nothing.", hint='Such as devices = ["local"]')
+        raise UsageError(f"{where}: devices is empty.", hint='For example: devices = ["local"]')
     setting = given.get(("run", "devices"))
     return tuple(_find_device(named, name, setting) for name in dict.fromkeys(names))
 
@@ -365,16 +364,11 @@ def _find_device(
     named: Mapping[str, NamedDevice], name: str, setting: Setting | None
 ) -> PlannedDevice:
     entry = named.get(name)
-    programs = programs_on(name, entry, setting)
-    found = (
-        PlannedDevice(name, name, None, programs)
-        if entry is None
-        else PlannedDevice(name, entry.address, entry.python, programs)
-    )
-    where = "" if setting is None else setting.where
+    address, python = (name, None) if entry is None else (entry.address, entry.python)
+    found = PlannedDevice(name, address, python, programs_on(name, entry, setting))
     try:
         found.open()
     except UsageError as error:
-        place = f"{where}: " if where else ""
+        place = "" if setting is None else f"{setting.where}: "
         raise UsageError(f"{place}{error.message}", hint=error.hint) from error
     return found

@@ -1,4 +1,4 @@
-"""The run itself: each stage in turn, its steps at the same time, what is unchanged left alone."""
+"""Run a plan: one stage after the other, its steps in parallel; unchanged results are kept."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     Attributes:
         name: of the step; of the stage where it has none.
         state: MADE, KEPT, LEFT_OUT or FAILED.
-        why: it was made or left out, or how it failed; "" for what was kept.
-        outputs: files that are there now.
+        why: the reason for the state; "" for KEPT.
+        outputs: files that exist now.
     """
 
     name: str
@@ -55,30 +55,39 @@ def run_plan(
     on_progress: OnProgress,
     on_outcome: OnOutcome,
 ) -> tuple[Outcome, ...]:
-    """Do what is to be done.
+    """Do the steps that are not done yet.
 
-    A device that fails leaves a record that says so, and the others go on; any other error ends
-    the run, and the next one goes on there. Devices run at the same time, this machine before them.
+    A device that fails leaves a record of its failure, and the others continue; any other error
+    ends the run, and the next run continues there. Devices run in parallel, this machine before
+    them.
 
     Args:
-        first_again: name of the stage from which on everything is done again, changed or not.
-        is_trusted: whether the user let `plan.code` be executed.
+        first_again: name of the stage from which everything is done again, even if unchanged.
+        is_trusted: whether the user allowed `plan.code` to run.
         on_outcome: called after each step, from several threads.
 
     Raises:
-        UsageError: there is such code, and they did not.
-        EdgeqError: one of its kinds; what was finished before stays.
+        UsageError: there is such code, and the user did not allow it.
+        EdgeqError: a step failed; the results of finished steps stay.
     """
     if plan.code and not is_trusted:
         raise UsageError(f"{plan.code[0].where} names code, and nobody said to trust it.")
-    _make_folder(plan.output.parent)
+    try:
+        plan.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot make the folder {plan.output.parent}: {error.strerror}.",
+            hint="Choose another output.",
+        ) from error
     if any(source and is_function_reference(source) for source in (plan.calibration, plan.test)):
-        _make_functions_importable(plan.file.parent)
+        place = str(plan.file.parent.resolve())  # functions of [data] are imported from there, too
+        if place not in sys.path:
+            sys.path.append(place)
     outcomes: list[Outcome] = []
     with locked(plan.beside("run.lock"), str(plan.output)):
         state = State(plan.beside("run-state"))
         again = False
-        # Of a device or a policy that is no longer asked for, nothing stays to be taken for new.
+        # Results of a device or policy that was removed must not look like new ones.
         state.withdraw(judged_names(plan), plan.output.parent)
         with Tools(verbose=verbose) as tools:
             for stage in STAGES:
@@ -91,7 +100,7 @@ def run_plan(
 
 
 class _StageRunner:
-    """One stage."""
+    """Runs the steps of one stage; `again` makes unchanged ones, too."""
 
     def __init__(
         self,
@@ -99,13 +108,13 @@ class _StageRunner:
         tools: Tools,
         on_progress: OnProgress,
         on_outcome: OnOutcome,
-        is_asked_for: bool,
+        again: bool,
     ):
         self._state = state
         self._tools = tools
         self._on_progress = on_progress
         self._on_outcome = on_outcome
-        self._is_asked_for = is_asked_for
+        self._again = again
         self._digests = Digests()
 
     def run(self, stage: Stage, plan: Plan) -> Sequence[Outcome]:
@@ -120,23 +129,20 @@ class _StageRunner:
         others = [step for step in steps if not step.is_alone]
         results = [self._try(step, self._on_progress) for step in alone]
         if others:
-            results += self._do_at_once(stage, others)
+            by_name = {step.name: step for step in others}
+
+            def work(name: str, on_progress: OnProgress) -> Outcome | EdgeqError:
+                return self._try(by_name[name], on_progress)
+
+            fleet = run_fleet(stage.name, list(by_name), work, self._on_progress)
+            results += [entry.result for entry in fleet.entries]
         for result in results:
             if isinstance(result, EdgeqError):
                 raise result
         return [result for result in results if isinstance(result, Outcome)]
 
-    def _do_at_once(self, stage: Stage, steps: Sequence[Step]) -> list[Outcome | EdgeqError]:
-        by_name = {step.name: step for step in steps}
-
-        def work(name: str, on_progress: OnProgress) -> Outcome | EdgeqError:
-            return self._try(by_name[name], on_progress)
-
-        fleet = run_fleet(stage.name, list(by_name), work, self._on_progress)
-        return [entry.result for entry in fleet.entries]
-
     def _try(self, step: Step, on_progress: OnProgress) -> Outcome | EdgeqError:
-        """An error that is no device's is raised when the other steps have ended."""
+        """Do a step; an error that does not belong to a device is raised after all other steps."""
         try:
             return self._do(step, on_progress)
         except EdgeqError as error:
@@ -147,12 +153,15 @@ class _StageRunner:
         why = self._state.why(step.name, origin, step.outputs)
         if why is None and (code := code_of(step)):
             why = f"{', '.join(code)} is code, which may have changed"
-        if why is None and self._is_asked_for:
-            why = "asked for again"
+        if why is None and self._again:
+            why = "requested again"
         if why is None:
             return self._report(Outcome(step.name, KEPT, "", 0.0, step.outputs))
-        # What is known of the old outputs stays until new ones are there: they are replaced whole.
-        _remove_leftovers(step.outputs)
+        # Unfinished files of a run that was killed; the lock shows that no other process has them.
+        for output in step.outputs:
+            for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
+                left.unlink(missing_ok=True)
+        # The old outputs stay until new ones replace them.
         for path in step.voids:
             path.unlink(missing_ok=True)
         begun = time.monotonic()
@@ -161,7 +170,10 @@ class _StageRunner:
         except DeviceError as error:
             if step.device is None:
                 raise
-            _record_failure(step, error)
+            # A record that a gate cannot overlook, in place of the comparison's.
+            entry = FleetEntry(step.device, None, error.message, error.hint)
+            with storage.replacing(step.outputs[-1]) as temporary:
+                storage.write_record(temporary, "fleet-compare", Fleet("compare", (entry,)))
             seconds = time.monotonic() - begun
             return self._report(Outcome(step.name, FAILED, str(error), seconds, step.outputs))
         self._state.finish(step.name, origin, step.outputs)
@@ -171,34 +183,3 @@ class _StageRunner:
     def _report(self, outcome: Outcome) -> Outcome:
         self._on_outcome(outcome)
         return outcome
-
-
-def _record_failure(step: Step, error: DeviceError) -> None:
-    """A record that a gate cannot overlook, where that of the comparison would be."""
-    assert step.device is not None
-    entry = FleetEntry(step.device, None, error.message, error.hint)
-    with storage.replacing(step.outputs[-1]) as temporary:
-        storage.write_record(temporary, "fleet-compare", Fleet("compare", (entry,)))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot make the folder {folder}: {error.strerror}.", hint="Choose another output."
-        ) from error
-
-
-def _make_functions_importable(folder: Path) -> None:
-    """As data, "module:function" is imported from the folder of the edgeq.toml, too."""
-    place = str(folder.resolve())
-    if place not in sys.path:
-        sys.path.append(place)
-
-
-def _remove_leftovers(outputs: Sequence[Path]) -> None:
-    """Unfinished files of a run that was killed; the lock says that they are nobody's."""
-    for output in outputs:
-        for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-            left.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ class Override:
     """A value from the command line.
 
     Attributes:
-        value: as it would stand in the file.
+        value: as it is written in the file.
         flag: e.g. "--scheme".
     """
 
@@ -32,10 +32,10 @@ class Setting:
     """A value.
 
     Attributes:
-        value: as its key's reader left it.
+        value: as its key's reader returns it.
         where: for messages, e.g. "edgeq.toml, line 3" or "--scheme".
         folder: that a path in it starts from.
-        is_flag: whether the user said it on the command line, so that it is theirs.
+        is_flag: whether it is from the command line, so that it is the user's own.
     """
 
     value: Any
@@ -45,10 +45,10 @@ class Setting:
 
 
 def read_settings(project: ProjectFile, overrides: Mapping[Name, Override]) -> dict[Name, Setting]:
-    """All that is set; what is not is not there.
+    """All keys that are set.
 
     Raises:
-        UsageError: a key that means nothing or cannot stand there, or a value that is none.
+        UsageError: a key is unknown or in a wrong section, or its value is not allowed.
     """
     found = dict(_from_file(project))
     for name, given in overrides.items():
@@ -78,14 +78,16 @@ def _from_file(project: ProjectFile) -> Iterator[tuple[Name, Setting]]:
 
 
 def _misplaced(project: ProjectFile, section: str, key: str) -> UsageError | None:
-    """The error for a key that stands in a wrong section, None for any other name."""
+    """The error for a key in a wrong section, None for any other name."""
     places = [f"[{name}]" for name, known in KEYS.items() if key in known]
     if not places:
         return None
     hint = f"It belongs in {' or '.join(places)}."
     if key in ("max_drop", "min_sqnr"):
         hint += " To judge the result instead of searching, set max_drop_points in [policy]."
-    return UsageError(f"{project.at(section, key)}: {key} cannot stand in [{section}].", hint=hint)
+    return UsageError(
+        f"{project.at(section, key)}: {key} is not allowed in [{section}].", hint=hint
+    )
 
 
 def _read(key: Key, name: str, value: Any, where: str) -> Any:
@@ -94,7 +96,7 @@ def _read(key: Key, name: str, value: Any, where: str) -> Any:
     except ValueError as error:
         raise UsageError(
             f"{where}: {name} must be {error}, not {value!r}.",
-            hint=f"Such as {name} = {key.example}",
+            hint=f"For example: {name} = {key.example}",
         ) from error
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
@@ -104,6 +106,6 @@ def _refuse_tuned(found: Mapping[Name, Setting]) -> None:
     for key in TUNED:
         if (setting := found.get(("model", key))) is not None:
             raise UsageError(
-                f"{setting.where}: {key} cannot stand beside [tune], which finds it.",
-                hint=f"Leave out {key}, or [tune].",
+                f"{setting.where}: {key} is not allowed together with [tune], which chooses it.",
+                hint=f"Remove {key}, or [tune].",
             )

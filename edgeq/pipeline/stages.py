@@ -1,4 +1,4 @@
-"""The stages of a run, as one table: what each reads and writes, and the steps it consists of."""
+"""The stages of a run, as one table: their inputs, their outputs and their steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions
 
 _TENSORFLOW_KINDS = ("keras", "h5", "saved_model")
-# How a model file is read: all of `ConvertOptions` that matters to its float form.
+# Options for reading a model file: those of `ConvertOptions` that its float form depends on.
 _READING = (
     "batch", "input_shapes", "custom_objects", "trusted", "signature", "layout", "torch_python",
     "onnx_python", "seed",
@@ -41,7 +41,7 @@ class Stage:
 
     Attributes:
         reads, writes: for people.
-        plan: its steps, which may run at the same time; or a sentence on why there are none.
+        plan: makes its steps, which can run in parallel; or a sentence why there are none.
         uses_tensorflow: whether it shares one TensorFlow process with its neighbours.
     """
 
@@ -226,7 +226,7 @@ def _comparison_options(plan: Plan, device: PlannedDevice, *, is_here: bool) -> 
         "test_samples": plan.test_samples,
         "seed": plan.convert.seed,
         "latency": plan.latency,
-        # A folder that was copied to another machine holds no figures of this one.
+        # A folder copied from another machine holds that machine's figures.
         "the device": (device.address, device.python, platform.node() if is_here else None),
     }
 
@@ -235,7 +235,7 @@ def _comparison_options(plan: Plan, device: PlannedDevice, *, is_here: bool) -> 
 
 
 def records_of(plan: Plan) -> tuple[Path, ...]:
-    """What the stages before the gate found out about the model."""
+    """The records of the stages before the gate."""
     compared = [comparison_record(plan, device) for device in plan.devices]
     return (model_record(plan), *(compared if plan.test is not None else ()))
 
@@ -265,12 +265,12 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
 
 
 def report_page(plan: Plan) -> Path:
-    """The page on which all of it stands."""
+    """The report."""
     return plan.beside("report.html")
 
 
 def _plan_report(plan: Plan) -> tuple[Step, ...]:
-    # After the gate, so that its verdict stands first on the page.
+    # After the gate, whose verdict is the first on the page.
     records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
     target = report_page(plan)
 
@@ -294,7 +294,7 @@ def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
     if package is None:
         return f"{plan.file} has no [package]"
     if plan.has_policy and (verdict := read_record(gate_record(plan)).value.verdict) != "pass":
-        # What earlier runs packaged is another model, and must not be taken for this one.
+        # Packages of earlier runs hold another model, and must not look like this one's.
         for target in package.targets:
             package_file(plan, target).unlink(missing_ok=True)
         return f"the gate says {verdict.replace('-', ' ')}"
@@ -326,26 +326,27 @@ def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
     return Step(name, reads, options, (output,), work, is_alone=True)
 
 
-# ---------------------------------------------------------------- what must not grow stale
+# ---------------------------------------------------------------- files that can be out of date
 
 
 def verdict_files(plan: Plan) -> tuple[Path, ...]:
-    """What says that the result is good: gone as soon as anything behind it is made again."""
+    """The files that call the result good: removed when one of their inputs is made again."""
     packages = [package_file(plan, target) for target in TARGETS]
     return (gate_record(plan), report_page(plan), *packages)
 
 
 def judged_names(plan: Plan) -> set[str]:
-    """Names of the steps that judge or package, and that this plan has."""
-    names = (
-        {f"compare {device.name}" for device in plan.devices} if plan.test is not None else set()
-    )
-    names |= {"gate"} if plan.has_policy else set()
-    names |= {f"package {target}" for target in plan.package.targets} if plan.package else set()
-    return names
+    """Names of the steps of this plan that judge or package."""
+    devices = plan.devices if plan.test is not None else ()
+    targets = plan.package.targets if plan.package else ()
+    return {
+        *(f"compare {device.name}" for device in devices),
+        *(("gate",) if plan.has_policy else ()),
+        *(f"package {target}" for target in targets),
+    }
 
 
-# In this order; another stage is another entry here.
+# In this order; a new stage is a new entry here.
 STAGES = (
     Stage("baseline", "the FP32 model", "STEM.fp32.tflite", _plan_baseline, uses_tensorflow=True),
     Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,

@@ -1,4 +1,4 @@
-"""What earlier runs left: of each step, what it was made from and what came out, on disk."""
+"""The results of earlier runs: for each step, its inputs and outputs, in a file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from edgeq.files import storage
 
 _SCHEMA = "edgeq.run/1"
 _JUDGING = ("compare", "gate", "package")
-# What a step is made from: plain names to plain values, of which the digest is its key.
+# The inputs of a step: plain names to plain values; their digest is its key.
 Origin = Mapping[str, Any]
 
 
 class State:
     """The steps that are done, by name, in a file that is replaced after each of them.
 
-    A file that cannot be read as one is taken for none: its steps are done again.
+    A file that cannot be read counts as empty: all steps are done again.
 
     Args:
         path: beside the outputs.
@@ -32,18 +32,18 @@ class State:
 
     def __init__(self, path: Path):
         self._path = path
-        self._lock = Lock()  # devices finish in threads of their own
+        self._lock = Lock()  # each device finishes in its own thread
         self._steps = _read(path)
 
     def why(self, name: str, origin: Origin, outputs: Sequence[Path]) -> str | None:
-        """Why a step is to be done; None when it is done already and its outputs are as it left
-        them.
-        """
+        """Why a step must be done; None when it is done and its outputs are unchanged."""
         known = self._steps.get(name)
         if known is None:
             return "not done yet"
         if known["key"] != _key(origin):
-            return _what_changed(known["origin"], origin)
+            before, now = known["origin"], storage.to_plain(dict(origin))
+            changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+            return f"changed: {', '.join(changed)}"
         for path in outputs:
             if not path.is_file():
                 return f"{path.name} is missing"
@@ -52,11 +52,11 @@ class State:
             except OSError as error:
                 return f"{path.name} cannot be read: {error.strerror or error}"
             if digest != known["outputs"].get(path.name):
-                return f"{path.name} is not as it was left"
+                return f"{path.name} was changed"
         return None
 
     def finish(self, name: str, origin: Origin, outputs: Sequence[Path]) -> None:
-        """Keep that a step is done; it is on disk when this returns."""
+        """Note that a step is done; the note is on disk when this returns."""
         digests = {path.name: storage.hash_file(path) for path in outputs}
         step = {"key": _key(origin), "origin": storage.to_plain(dict(origin)), "outputs": digests}
         with self._lock:
@@ -64,7 +64,7 @@ class State:
             self._write()
 
     def withdraw(self, names: Container[str], folder: Path) -> None:
-        """Remove what steps that judge or package left, but for those of these names."""
+        """Remove the outputs of steps that judge or package, except steps of these names."""
         with self._lock:
             old = [
                 name for name in self._steps
@@ -72,23 +72,20 @@ class State:
             ]  # fmt: skip
             for name in old:
                 for output in self._steps.pop(name)["outputs"]:
-                    _remove(folder / output)
+                    try:
+                        (folder / output).unlink(missing_ok=True)
+                    except OSError as error:
+                        raise OutputError(
+                            f"Cannot remove {folder / output}, which the project no longer makes: "
+                            f"{error.strerror or error}.",
+                            hint="Remove it, or choose another output.",
+                        ) from error
             if old:
                 self._write()
 
     def _write(self) -> None:
         text = json.dumps({"schema": _SCHEMA, "steps": self._steps}, indent=2, sort_keys=True)
         storage.write_atomically(self._path, f"{text}\n".encode())
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot remove {path}, which is not asked for any more: {error.strerror or error}.",
-            hint="Remove it, or choose another output.",
-        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def _is_step(value: Any) -> bool:
 
 
 def _is_file_name(text: str) -> bool:
-    """Outputs are removed by these names: none may lead out of the folder."""
+    """Whether a name is safe: outputs are removed by it, so it must not leave the folder."""
     try:
         is_plain = Path(text).name == text and text not in ("", "..")
         return is_plain and b"\0" not in os.fsencode(text)
@@ -126,12 +123,6 @@ def _key(origin: Origin) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _what_changed(before: Origin, now: Origin) -> str:
-    plain = storage.to_plain(dict(now))
-    names = [name for name in {**before, **plain} if before.get(name) != plain.get(name)]
-    return f"changed: {', '.join(names)}"
-
-
 def _unwritten(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.",
@@ -141,11 +132,11 @@ def _unwritten(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock that ends with this process, however that ends.
+    """Hold a lock that ends with this process.
 
     Args:
-        path: of a file that is made for it and stays.
-        what: the lock is for, for the message.
+        path: of the lock file, which stays.
+        what: that the lock is for, for the message.
 
     Raises:
         OutputError: another process holds it, or the file cannot be made.

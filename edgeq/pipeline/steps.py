@@ -1,4 +1,4 @@
-"""One thing that a run does: what it reads and writes, and the work itself."""
+"""A step of a run: its inputs, its outputs, and the work itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Source = str | Path  # a file, a folder, or "module:function"
 
 
 class Tools:
-    """What the work needs beside its files; a context, which ends what was started.
+    """The tools of steps; as a context manager it ends the processes that were started.
 
     Args:
         verbose: show what the libraries print.
@@ -54,15 +54,14 @@ class Step:
 
     Attributes:
         name: unique in the run, e.g. "compare pi4".
-        reads: what it is made from, by the name that messages call it.
-        options: what else decides over its outputs, likewise.
+        reads: its inputs, by the names in messages.
+        options: other values that its outputs depend on, by the names in messages.
         outputs: files; the last one is the record, if there is one.
         work: makes the outputs.
         code: names of functions and classes that take part and are not among `reads`.
-        device: that it measures on, None where it measures nothing.
-        is_alone: whether it must not run beside others, as what measures on this machine.
-        voids: files of later steps that are removed before the work: they say something about the
-            outputs as they were.
+        device: that it measures on, None if it does not measure.
+        is_alone: whether it must run alone, since it measures on this machine.
+        voids: files of later steps that are removed before the work: they judge the old outputs.
     """
 
     name: str
@@ -77,19 +76,19 @@ class Step:
 
 
 def code_of(step: Step) -> tuple[str, ...]:
-    """Code that takes part: nobody can tell without running it whether it does the same again."""
+    """The code that takes part; only running it shows whether it still does the same."""
     functions = [str(source) for source in step.reads.values() if not Path(source).exists()]
     return (*functions, *step.code)
 
 
 class Digests:
-    """Digests of what steps read, each taken once; of files that nobody changes meanwhile."""
+    """Digests of the inputs of steps, each computed once per stage."""
 
     def __init__(self) -> None:
         self._known: dict[Path, str] = {}
 
     def origin(self, step: Step) -> Origin:
-        """All that a step's outputs depend on.
+        """Everything that a step's outputs depend on.
 
         Raises:
             DataError: a file cannot be read.

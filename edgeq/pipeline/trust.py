@@ -1,13 +1,13 @@
-"""What an `edgeq.toml` names and a run executes: all of it is found here, and nothing is executed.
+"""Find the code that an `edgeq.toml` names and a run executes; nothing is executed here.
 
-The file may be somebody else's. `edgeq run` shows what is found and executes it only when the user
-says so (docs/decisions/0012-projects-are-trusted-by-hand.md).
+The file may be somebody else's. `edgeq run` shows the code and executes it only when the user
+agrees (docs/decisions/0012-projects-are-trusted-by-hand.md).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeq.converters.samples.generators import is_function_reference
@@ -16,7 +16,7 @@ from edgeq.pipeline.settings import Name, Setting
 from edgeq.project import NamedCode, ProjectFile
 
 # Keys whose value is always code, or a program, or lets somebody else send code: from the value to
-# what edgeq does with it. The keys of devices and data are told by their values, see below.
+# what edgeq does with it. Keys of devices and data can also have other values, see below.
 _EFFECTS: dict[Name, Callable[[Any], str]] = {
     ("model", "custom_objects"): lambda value: f"imports {_modules(value)}",
     ("model", "unsafe_deserialization"): lambda value: "runs code that is stored in the model file",
@@ -32,10 +32,10 @@ def find_code(
     data: Sequence[str | None],
     programs: Sequence[Sequence[NamedCode]],
 ) -> tuple[NamedCode, ...]:
-    """All of it, in the order of the sections.
+    """All code, in the order of the sections.
 
     Args:
-        given: what is set; what the command line sets is the user's own, and left out.
+        given: all keys that are set; those from the command line are the user's own and left out.
         data: of [data] calibration and test, as found.
         programs: of each device that is used.
     """
@@ -44,7 +44,14 @@ def find_code(
         for name, effect in _EFFECTS.items()
         if (setting := given.get(name)) is not None and not setting.is_flag and setting.value
     ]
-    found += _functions(given, data)
+    for key, source in zip(("calibration", "test"), data, strict=True):
+        setting = given.get(("data", key))
+        if source is None or setting is None or setting.is_flag:
+            continue
+        if is_function_reference(source):
+            module, _, function = source.partition(":")
+            effect = f"imports {module} and calls {function}"
+            found.append(_name(("data", key), setting, effect))
     found += [program for device in programs for program in device]
     return tuple(dict.fromkeys(found))
 
@@ -57,25 +64,15 @@ def _modules(references: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(text.partition(":")[0] for text in references))
 
 
-def _functions(given: Mapping[Name, Setting], data: Sequence[str | None]) -> Iterator[NamedCode]:
-    for key, source in zip(("calibration", "test"), data, strict=True):
-        setting = given.get(("data", key))
-        if source is None or setting is None or setting.is_flag:
-            continue
-        if is_function_reference(source):
-            module, _, function = source.partition(":")
-            yield _name(("data", key), setting, f"imports {module} and calls {function}")
-
-
 def programs_on(
     name: str, entry: NamedDevice | None, setting: Setting | None
 ) -> tuple[NamedCode, ...]:
-    """What the `edgeq.toml` makes a device start.
+    """The programs that the `edgeq.toml` makes a device start.
 
     Args:
         name: of the device, or its address.
-        entry: what the name stands for, None for an address.
-        setting: that has the name; None where it is a default.
+        entry: of the name, None for an address.
+        setting: that has the name; None for a default.
     """
     if entry is not None:
         return programs_of(entry)

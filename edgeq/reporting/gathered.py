@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy.verdict import SMALL_DROP_POINTS
+from edgeq.accuracy.verdict import SMALL_DROP_POINTS, device_of
 from edgeq.records.parts import Part, split
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import Subject, find_subject
@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Measured:
-    """Models measured in turns on one device.
+    """Models whose runs alternate on one device.
 
     Attributes:
         label: the device, and the verb where several measured on it.
@@ -74,7 +74,7 @@ class Gathered:
         return [part for part in self.parts if part.kind == kind and part.value is not None]
 
     def role(self, sha256: str) -> str:
-        """Which of the models a digest is."""
+        """The role of the model with this digest."""
         if self.subject.candidate is not None and sha256 == self.subject.candidate.sha256:
             return CANDIDATE
         return BASELINE if sha256 in self.subject.baseline_digests else OTHER
@@ -107,9 +107,7 @@ class Gathered:
         """All qualities; those of `compare` first, since they come from the machine that counts."""
         found = []
         for part in self.of("compare"):
-            value, bench = part.value, part.value.bench
-            # Records of edgeq 0.1 may not name the device.
-            device = part.device or value.device or (None if bench is None else bench.facts.device)
+            value, device = part.value, part.device or device_of(part.value)
             label = "compare" if device is None else f"compare on {device}"
             samples = f"{value.quality.sample_count} of {file_name(value.data.source)}"
             found.append(Judged(label, samples, value.quality, part))
@@ -173,7 +171,7 @@ def gather(records: Sequence[Record]) -> Gathered:
     """The records of one model.
 
     Raises:
-        RecordError: they are of different models.
+        RecordError: they are about different models.
     """
     parts = split(records)
     return Gathered(tuple(records), parts, find_subject(parts))

@@ -13,7 +13,7 @@ import pytest
 from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet, FleetEntry
 from edgeq.errors import RecordError, UsageError
-from edgeq.gating.absolutes import tail_interval
+from edgeq.gating.figures import tail_interval
 from edgeq.gating.gate import apply_policy, weigh
 from edgeq.gating.intervals import Estimate
 from edgeq.gating.parsing import read_policy
@@ -300,7 +300,7 @@ REGRESSIONS: list[tuple[str, Alter, str, str]] = [
      lambda r: with_quality(r, outputs=(replace(r.value.quality.outputs[0], sqnr_db=9.0),)),
      "fail", "beyond the limit"),
     ("max_sqnr_loss_db = 1", lambda r: with_quality(r, sample_count=400), "cannot-tell",
-     "it is of 400 samples, the baseline's of 500"),
+     "it has 400 samples, the baseline's has 500"),
     ("max_size_percent = 1", same, "pass", "within the limit"),
     ("max_size_percent = 49", half_as_large_again, "fail", "beyond the limit"),
     ("max_size_percent = 1", only_named, "cannot-tell", "no record has such a figure"),
@@ -421,7 +421,7 @@ def in_turns(compared: Record, *factors: float) -> tuple[Record, Record]:
 def test_in_turns_with_the_baselines_file_the_rounds_decide(
     gate: Any, compared: Record, quantile: str
 ) -> None:
-    reason = "the whole interval is {} the limit, measured in turns with the baseline's file"
+    reason = "the whole interval is {} the limit, measured alternating with the baseline's file"
     rule = f"max_{quantile}_percent = 1"
     now, before = in_turns(compared, *[1.02] * 8, 0.5)
     assert held(gate, rule, now, before) == ("fail", reason.format("beyond"))
@@ -531,7 +531,7 @@ def test_an_evaluation_tells_the_accuracy(gate: Any, compared: Record, converted
 def test_an_evaluation_of_another_model_is_refused(gate: Any, compared: Record) -> None:
     other = replace(compared.value.candidate, sha256="0" * 64)
     stranger = replace(compared, value=replace(compared.value, candidate=other))
-    with pytest.raises(RecordError, match=r"^The records are of different models: "):
+    with pytest.raises(RecordError, match=r"^The records are about different models: "):
         gate("[policy]\nmin_accuracy = 90\n", [compared, evaluated(stranger, 464)])
 
 
@@ -578,7 +578,7 @@ def test_records_of_different_models_are_refused(
         gate("[policy]\nmin_sqnr_db = 1\n", [converted, replace(compared, value=other)])
     ours = converted.value.model.file
     assert str(caught.value) == (
-        f"The records are of different models: {converted.path} of {ours.path} "
+        f"The records are about different models: {converted.path} of {ours.path} "
         f"({ours.sha256[:12]}), and {compared.path} of b.tflite (ffffffffffff). Gate each model "
         "with its own records, and make those of a changed model again."
     )
@@ -639,9 +639,9 @@ def only(result: GateResult) -> Any:
 def test_qualities_of_other_samples_are_not_compared(gate: Any, compared: Record) -> None:
     before, policy = sound(compared), "[policy.regression]\nmax_sqnr_loss_db = 1\n"
     result = gate(policy, [with_quality(before, sample_count=400)], [before])
-    assert only(result).reason == "it is of 400 samples, the baseline's of 500"
+    assert only(result).reason == "it has 400 samples, the baseline's has 500"
     result = gate(policy, [before], [with_quality(before, sample_count=400)])
-    assert only(result).reason == "it is of 500 samples, the baseline's of 400"
+    assert only(result).reason == "it has 500 samples, the baseline's has 400"
     fed = replace(before, value=replace(before.value, preprocessing=()))
     assert only(gate(policy, [fed], [before])).reason == (
         "it is with the preprocessing nothing, the baseline's with scale=1/255"
@@ -964,7 +964,7 @@ def test_figures_that_cannot_be_compared_tell_where_they_are(gate: Any, compared
     (found,) = gate(policy, [with_quality(now, sample_count=400)], [before]).rules[0].findings
     path = "$.quality.outputs[0].sqnr_db"
     assert (found.verdict, found.remedy, found.subject, found.origins) == (
-        "cannot-tell", "Measure both alike.", now.value.data.sha256,
+        "cannot-tell", "Measure both in the same way.", now.value.data.sha256,
         (origin(now, path), origin(before, path)),
     )  # fmt: skip
 
@@ -1014,7 +1014,7 @@ def test_whole_outputs_are_compared_where_the_baseline_is_of_0_1(
     now = replace(new.value.quality.outputs[0], sqnr_db=whole.sqnr_db - 0.5)
     found = only(gate(policy, [with_quality(new, outputs=(now,))], [old]))
     assert (found.verdict, found.figure) == ("pass", "+0.50 dB")
-    assert found.reason.endswith(", of whole outputs: a record of edgeq 0.1 tells no parts")
+    assert found.reason.endswith(", of whole outputs: a record of edgeq 0.1 has no parts")
     both = with_parts(sound(compared), 40.0)
     found = only(gate(policy, [with_parts(sound(compared), 38.0)], [both]))
     assert (found.verdict, found.figure) == ("fail", "+2.00 dB")
@@ -1088,7 +1088,7 @@ def test_what_is_missing_of_a_device_is_told(gate: Any, compared: Record) -> Non
     )  # fmt: skip
     (found,) = gate(policy, [failed]).rules[0].findings
     assert (found.subject, found.reason, found.remedy, found.verdict) == (
-        "pi4", "pi4 gave no result: Refused", "Mend the device and measure again.", "cannot-tell"
+        "pi4", "pi4 gave no result: Refused", "Repair the device and measure again.", "cannot-tell"
     )  # fmt: skip
     assert found.origins == (origin(failed, "$.entries[3].error"),)
     sizes = gate("[policy]\nmax_size = '1 MB'\n", [failed]).rules[0].findings

@@ -10,8 +10,8 @@ from edgeq.gating.intervals import (
     Estimate,
     growth_percent,
     growth_since_percent,
-    hold_against,
     increase,
+    judge_estimate,
     lost_db,
 )
 
@@ -44,8 +44,8 @@ def test_a_figure_against_a_limit_of_two(
     proven: tuple[str, str],
     not_disproven: tuple[str, str],
 ) -> None:
-    assert hold_against(figure, 2.0, is_upper=is_upper, proof="proven") == proven
-    assert hold_against(figure, 2.0, is_upper=is_upper, proof="not-disproven") == not_disproven
+    assert judge_estimate(figure, 2.0, is_upper=is_upper, proof="proven") == proven
+    assert judge_estimate(figure, 2.0, is_upper=is_upper, proof="not-disproven") == not_disproven
 
 
 def test_changes_use_the_far_ends() -> None:

@@ -131,12 +131,12 @@ def test_what_is_no_history(tmp_path: Path) -> None:
     )
     path.write_bytes(b"not a database, but long enough to look at" * 100)
     assert refusal(path) == (
-        "H is no history: it is no SQLite database. Name another file with --database."
+        "H is not a history: it is not a SQLite database. Name another file with --database."
     )
     path.unlink()
     run_script(path, "CREATE TABLE songs (name TEXT)")
     assert refusal(path) == (
-        "H is a SQLite database of another program, and no history. Name another file with "
+        "H is a SQLite database of another program, not a history. Name another file with "
         "--database."
     )
     assert refusal(tmp_path) == (
@@ -184,7 +184,7 @@ def test_a_record_that_inflates_to_anything_is_damaged(
 ) -> None:
     with History(tmp_path / "h.sqlite", make=True, wait_s=5) as history:
         history.add([EVAL])
-        monkeypatch.setattr(store, "_MOST_BYTES", 100)
+        monkeypatch.setattr(store, "MOST_BYTES", 100)
         with pytest.raises(RecordError, match="it has no end in 100 bytes"):
             history.content(history.find("1"))
 
@@ -215,7 +215,7 @@ def test_other_bytes_in_the_place_of_a_record_are_refused(tmp_path: Path) -> Non
         connection.execute("UPDATE contents SET content = ? WHERE record = 2", (other,))
         connection.commit()
         connection.close()
-        said = f"Record 2 is damaged in {path}: its digest is another one."
+        said = f"Record 2 is damaged in {path}: its digest is different."
         for read in (history.content, history.read):
             with pytest.raises(RecordError) as caught:
                 read(entry)

@@ -180,11 +180,15 @@ def test_what_cannot_be_imported_or_exported(history: History, tmp_path: Path) -
     broken.mkdir()
     (broken / "history.json").write_text("{}")
     for source, error, sentence in (
-        (tmp_path / "none", UsageError, "none is not there. Name a folder or an archive of"),
+        (tmp_path / "none", UsageError, "none does not exist. Name a folder or an archive of"),
         (tmp_path / "empty", UsageError, "empty has no .json file in it."),
         (tmp_path / "cut.zip", UsageError, "cut.zip has no .json file in it."),
         (tmp_path / "text", UsageError, "text is neither a folder nor a .zip or .tar archive."),
-        (broken, RecordError, "is no index of an export: Object missing required field `schema`."),
+        (
+            broken,
+            RecordError,
+            "is not the index of an export: Object missing required field `schema`.",
+        ),
     ):
         with pytest.raises(error) as caught:
             history.add_items(read_source(source))
@@ -235,7 +239,7 @@ def test_an_index_with_other_types_is_refused(entry: dict[str, object], tmp_path
     (tmp_path / "c.json").write_bytes(COMPARE.read_bytes())
     index = {"schema": "edgeq.history/1", "records": [entry]}
     (tmp_path / "history.json").write_text(json.dumps(index))
-    with pytest.raises(RecordError, match=r"history\.json is no index of an export"):
+    with pytest.raises(RecordError, match=r"history\.json is not the index of an export"):
         list(read_source(tmp_path))
 
 

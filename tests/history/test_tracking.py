@@ -138,7 +138,7 @@ def test_a_server_that_does_not_answer_or_refuses(server: Server) -> None:
         done = server.edgeq("add", COMPARE, "--mlflow", address)
     assert done.returncode == 1
     error, hint = done.stderr.splitlines()
-    assert error.startswith(f"error: MLflow at {address} did not take the record: ")
+    assert error.startswith(f"error: MLflow at {address} rejected the record: ")
     assert hint == "hint:  The record is in the history; run the same command again to log it."
     done = server.edgeq("add", COMPARE, "--mlflow", f"{server.address}/nothing")
     assert "404" in done.stderr and "Traceback" not in done.stderr

@@ -74,7 +74,7 @@ def test_an_unknown_metric(history: History) -> None:
     with pytest.raises(UsageError) as caught:
         history.trend("speed")
     assert str(caught.value) == (
-        "Unknown metric 'speed'; known are accuracy-drop, accuracy, sqnr, size, p50, p90, "
+        "Unknown metric 'speed'; use one of accuracy-drop, accuracy, sqnr, size, p50, p90, "
         "speed-up, peak-memory."
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters.training import learned_ranges
+from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
 from edgeq.errors import DataError, EdgeqError, UsageError
 from edgeq.pipeline.init_project import Outline, write_outline
 from edgeq.pipeline.plan import read_plan
@@ -65,7 +65,7 @@ def test_what_is_not_told_is_to_be_filled_in(here: Path) -> None:
     assert done.stdout.endswith("Fill in calibration and test, then: edgeq run\n")
     done = run(Path())
     assert done.exception.message == (
-        "edgeq.toml, line 14 names no data, and scheme int8 calibrates on some hundred samples."
+        "edgeq.toml, line 14 names no data, and scheme int8 calibrates on a few hundred samples."
     )
 
 
@@ -92,7 +92,7 @@ def test_a_quantization_aware_model_is_told_apart(here: Path) -> None:
     Path("edgeq.toml").write_text(text)
     assert 'granularity = "tensor"\n' in text
     assert '# baseline = "original.keras"\n' in text
-    config = {"registered_name": f"{learned_ranges.PACKAGE}>Layer", "config": {}}
+    config = {"registered_name": f"{QAT_PREFIX}Layer", "config": {}}
     with zipfile.ZipFile("qat.keras", "w") as archive:
         archive.writestr("config.json", json.dumps(config))
     done = run(Path())

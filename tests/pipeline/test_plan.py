@@ -94,40 +94,40 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
     [
         (DATA, "edgeq.toml names no model. Write [model] and below it source = \"model.keras\"; "
          "edgeq init MODEL does."),
-        (HEAD, "edgeq.toml names no data, and scheme int8 calibrates on some hundred samples. Set "
+        (HEAD, "edgeq.toml names no data, and scheme int8 calibrates on a few hundred samples. Set "
          'calibration = "samples.npz" in [data], or pass --data samples.npz.'),
         ('[model]\nsource = "nothere"\n',
          "edgeq.toml, line 2: source: nothere does not exist. Check the path."),
         (HEAD + 'sceme = "int8"\n', "edgeq.toml, line 3: unknown key 'sceme'. Did you mean scheme? "
-         f"Known are {', '.join(KEYS['model'])}."),
+         f"Known: {', '.join(KEYS['model'])}."),
         (HEAD + 'keep-float = ["a"]\n',
          "edgeq.toml, line 3: unknown key 'keep-float'. Did you mean "
-         f"keep_float? Known are {', '.join(KEYS['model'])}."),
+         f"keep_float? Known: {', '.join(KEYS['model'])}."),
         (HEAD + "samples = 3\n",
-         "edgeq.toml, line 3: samples cannot stand in [model]. It belongs in [data]."),
+         "edgeq.toml, line 3: samples is not allowed in [model]. It belongs in [data]."),
         (HEAD + "max_drop = 3\n",
-         "edgeq.toml, line 3: max_drop cannot stand in [model]. It belongs "
+         "edgeq.toml, line 3: max_drop is not allowed in [model]. It belongs "
          "in [tune]. To judge the result instead of searching, set max_drop_points in [policy]."),
         (HEAD + 'io = "int7"\n', "edgeq.toml, line 3: io must be one of int8, uint8, int16, "
-         "float32, not 'int7'. Such as io = \"float32\""),
+         "float32, not 'int7'. For example: io = \"float32\""),
         (HEAD + "corrections = \"bas\"\n",
-         "edgeq.toml, line 3: Unknown correction 'bas'; known are "
-         "auto, none and equalize, saturate, bias, rounding, refit, clip."),
+         "edgeq.toml, line 3: Unknown correction 'bas'; use "
+         "auto, none or some of equalize, saturate, bias, rounding, refit, clip."),
         (HEAD + 'output = "model"\n' + DATA,
          "edgeq.toml, line 3: output must end in .tflite, not 'model'. "
-         'Such as output = "build/model.tflite"; everything else is written beside it.'),
+         'For example: output = "build/model.tflite"; all other files go to its folder.'),
         (HEAD + "batch = 0\n", 'edgeq.toml, line 3: batch must be a whole number above 0, or '
-         '"dynamic", not 0. Such as batch = "dynamic"'),
+         '"dynamic", not 0. For example: batch = "dynamic"'),
         (HEAD + 'io = "int16"\n', "edgeq.toml, line 3: --io int16 cannot be combined with "
          "--scheme int8. Use int8 or uint8 or float32."),
         (HEAD + "allow_float = 1\n",
          "edgeq.toml, line 3: allow_float must be true or false, not 1. "
-         "Such as allow_float = true"),
+         "For example: allow_float = true"),
         (HEAD + 'input_shape = "image=1"\n', "edgeq.toml, line 3: input_shape must be a table from "
-         "an input's name to its sizes, -1 for a dynamic one, not 'image=1'. Such as input_shape = "
-         "{ image = [1, 224, 224, 3] }"),
+         "an input's name to its sizes, -1 for a dynamic one, not 'image=1'. For example: "
+         "input_shape = { image = [1, 224, 224, 3] }"),
         (HEAD + DATA + "preprocess = 'scale=1/255'\n", "edgeq.toml, line 5: preprocess must be a "
-         "list of texts, not 'scale=1/255'. Such as preprocess = [\"scale=1/255\"]"),
+         "list of texts, not 'scale=1/255'. For example: preprocess = [\"scale=1/255\"]"),
         (HEAD + DATA + "preprocess = ['scale=1/255', 'mean=a']\n", "edgeq.toml, line 5: "
          "--preprocess mean=a: 'a' is not a number or fraction such as 1/255."),
         (HEAD + DATA + "preprocess = ['scal=1/255']\n", "edgeq.toml, line 5: --preprocess "
@@ -142,19 +142,19 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "a host of ~/.ssh/config, adb, adb:SERIAL, emulated:arm64. For a board over SSH, add "
          "its user, such as pi@nosuch"),
         (HEAD + DATA + "[run]\nthreads = 0\n", "edgeq.toml, line 6: threads must be a whole number "
-         "above 0, not 0. Such as threads = 4"),
+         "from 1 to 256, not 0. For example: threads = 4"),
         (HEAD + DATA + "[run]\nmin_time = inf\n", "edgeq.toml, line 6: min_time must be a number "
-         "that is 0 or more, not inf. Such as min_time = 1"),
+         "that is 0 or more, not inf. For example: min_time = 1"),
         (HEAD + DATA + "[run]\nbaseline_records = ['r.json']\n",
          "edgeq.toml, line 6: there is no record r.json."),
         (HEAD + DATA + "[tune]\n", "[tune] has no budget. Set max_drop = 0.5 (points), "
          "min_sqnr = 25 (dB), or both."),
         (HEAD + 'effort = "fast"\n' + DATA + "[tune]\nmax_drop = 1\n", "edgeq.toml, line 3: effort "
-         "cannot stand beside [tune], which finds it. Leave out effort, or [tune]."),
+         "is not allowed together with [tune], which chooses it. Remove effort, or [tune]."),
         (HEAD + DATA + "[package]\n", "edgeq.toml, line 5: [package] names no target. "
-         "Such as targets = [\"android\"]; known are android, ios, c, python."),
+         "For example: targets = [\"android\"]; targets are android, ios, c, python."),
         (HEAD + DATA + "[package]\ntargets = ['andriod']\n", "edgeq.toml, line 6: targets must be "
-         "a list of some of android, ios, c, python, not ['andriod']. Such as "
+         "a list of some of android, ios, c, python, not ['andriod']. For example: "
          "targets = [\"android\", \"python\"]"),
         (HEAD + DATA + "[package]\ntargets = ['c']\nlabels = 'no.txt'\n",
          "edgeq.toml, line 7: labels: there is no file no.txt."),

@@ -112,13 +112,13 @@ def test_a_damaged_output_is_made_again_and_what_is_behind_it_kept(project: Path
     (project / "build" / "model.gate.json").unlink()
     done = run(project)
     assert kept(done) == ["baseline", "compare local"]
-    assert "(model.tflite is not as it was left; " in done.stdout
+    assert "(model.tflite was changed; " in done.stdout
     assert output.read_bytes() == content  # the same inputs give the same bytes
 
 
 def test_stages_are_done_again_when_asked_for(project: Path) -> None:
     assert kept(run(project, "--from", "compare")) == ["baseline", "convert"]
-    assert "(asked for again; " in run(project, "--from", "gate").stdout
+    assert "(requested again; " in run(project, "--from", "gate").stdout
 
 
 def test_options_go_before_the_file(project: Path) -> None:
@@ -293,4 +293,4 @@ def test_a_mistake_costs_nothing_that_was_done(project: Path) -> None:
 def test_the_records_of_this_run_are_no_baseline(project: Path) -> None:
     edit(project, "[run]", '[run]\nbaseline_records = ["build/model.tflite.json"]')
     error = run(project).exception
-    assert isinstance(error, UsageError) and "is what this run itself writes" in error.message
+    assert isinstance(error, UsageError) and "this run itself writes" in error.message

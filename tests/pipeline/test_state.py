@@ -33,7 +33,7 @@ def test_a_step_is_done_when_origin_and_outputs_are_as_they_were(
     fewer = {"effort": "fast", "shape": (1, 2)}
     assert again.why("convert", fewer, [output]) == "changed: the model"
     output.write_bytes(b"mad")
-    assert again.why("convert", origin, [output]) == "out.bin is not as it was left"
+    assert again.why("convert", origin, [output]) == "out.bin was changed"
     output.unlink()
     assert again.why("convert", origin, [output]) == "out.bin is missing"
 
@@ -70,7 +70,7 @@ def test_an_output_that_cannot_be_removed_is_told(name: str, tmp_path: Path) -> 
     step = {"key": "", "origin": {}, "outputs": {name: ""}}
     plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
     (tmp_path / "state").write_text(json.dumps(plain))
-    with pytest.raises(OutputError, match=r"Cannot remove .*, which is not asked for any more: "):
+    with pytest.raises(OutputError, match=r"Cannot remove .*, which the project no longer makes: "):
         State(tmp_path / "state").withdraw((), tmp_path)
 
 
