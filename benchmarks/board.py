@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import edgeq
 import edgeq.models
-from edgeq import api
 
 RUNS = 7
 
@@ -57,7 +57,7 @@ def main() -> None:
         model = given.model
         if model is None:
             model = Path(folder) / "mobilenet.tflite"
-            api.convert(
+            edgeq.convert(
                 edgeq.models.path("fmnist_mobilenet.keras"), model, effort="fast",
                 data=edgeq.models.path("fashion_mnist_calibration.npz"),
                 preprocess=["scale=1/255"],

@@ -26,13 +26,13 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgeq import api, timing
+import edgeq
+from edgeq import timing
 from edgeq.files import storage
 from edgeq.gating.gate import apply_policy
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Policy
-from edgeq.inspection.contents import inspect_model
-from edgeq.records.reading import Record, read_record
+from edgeq.records.reading import Record
 from edgeq.values import BenchResult
 
 PRECISE_ROUNDS = 30
@@ -61,7 +61,7 @@ def make_models(folder: Path, layers: int) -> dict[str, Path]:
         inner = [keras.layers.Conv2D(8, 3, padding="same", activation="relu") for _ in range(count)]
         made[name] = folder / f"{name.replace(chr(39), '2')}.tflite"
         model = keras.Sequential([keras.Input((16, 16, 8)), *inner])
-        api.convert(model, made[name], scheme="fp32")
+        edgeq.convert(model, made[name], scheme="fp32")
     return made
 
 
@@ -77,7 +77,7 @@ class Laboratory:
         self.folder, self.models = folder, models
         (folder / "policy.toml").write_text(POLICY)
         self.policy: Policy = read_policy(folder / "policy.toml")
-        self.known = {name: self.keep("inspect", inspect_model(path))
+        self.known = {name: self.keep("inspect", edgeq.inspect_model(path))
                       for name, path in models.items()}  # fmt: skip
         self.pairs: dict[str, list[tuple[float, float]]] = {"A'": [], "B": [], "C": []}
         self.spent: list[tuple[int, int, float]] = []
@@ -87,12 +87,12 @@ class Laboratory:
         """A record as a command writes it."""
         path = self.folder / f"{kind}.json"
         storage.write_record(path, kind, value)
-        return read_record(path)
+        return edgeq.read_record(path)
 
     def bench(self, *names: str, rounds: int | None = None) -> Record:
         """`edgeq bench` of these files."""
         began = time.monotonic()
-        result: BenchResult = api.bench([self.models[name] for name in names], rounds=rounds)
+        result: BenchResult = edgeq.bench([self.models[name] for name in names], rounds=rounds)
         self.spent.append((len(names), len(result.runs[0].rounds), time.monotonic() - began))
         self.doubts.update({issue.code for run in result.runs for issue in run.issues})
         first, *others = map(timing.medians_of_rounds, result.runs)

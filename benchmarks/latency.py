@@ -20,7 +20,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeq import api
+import edgeq
 from edgeq.values import BenchRun, DeviceFacts
 
 MEASURED_S = 1.0  # of inferences per measurement, when --runs is not given
@@ -55,7 +55,7 @@ def theirs_ms(model: Path, runs: int, warmup: int) -> float:
 
 def ours(model: Path, runs: int) -> tuple[BenchRun, DeviceFacts]:
     """One run of edgeq's benchmark."""
-    result = api.bench([model], threads=1, runs=runs, runtime="ai-edge-litert")
+    result = edgeq.bench([model], threads=1, runs=runs, runtime="ai-edge-litert")
     return result.runs[0], result.facts
 
 

@@ -27,12 +27,11 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+import edgeq
 import edgeq.models
-from edgeq import api
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
 from edgeq.conversion import scoring
-from edgeq.converters.proof.certificate import certify
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
@@ -216,13 +215,13 @@ class Bench:
         self.float = folder / "float.tflite"
         np.savez(self.calibration, **case.calibration())
         np.savez(self.test, **case.test())
-        api.convert(case.model, self.float, scheme="fp32")
+        edgeq.convert(case.model, self.float, scheme="fp32")
 
     def own(self, tool: str, **options: object) -> Entry:
         """Convert with edgeq; a file with float operators is measured, and said to be one."""
         target = self.folder / f"{tool}.tflite"
         try:
-            api.convert(
+            edgeq.convert(
                 self.case.model,
                 target,
                 data=self.calibration,
@@ -279,7 +278,7 @@ class Bench:
         }
 
     def _judge(self, tool: str, target: Path) -> Entry:
-        proof = certify(target)
+        proof = edgeq.certify(target)
         left = sum(item.precision in ("float32", "dynamic", "fp16") for item in proof.operators)
         borders = {spec.dtype for spec in (*proof.inputs, *proof.outputs)}
         notes = [f"{left} float operators left"] if left else []
@@ -291,7 +290,7 @@ class Bench:
 
     def _compare(self, baseline: Path, candidate: Path) -> Quality:
         preprocess = self.case.preprocess
-        return api.compare(
+        return edgeq.compare(
             baseline, candidate, self.test, preprocess=preprocess, latency=False
         ).quality
 

@@ -197,7 +197,7 @@ def test_a_search_that_was_cut_short_says_so(tune: Any, tmp_path: Path) -> None:
         " --max-trials 3 ended the search before all was tried. No model was written."
     )
     assert caught.value.hint == (
-        "Give a higher --max-trials, or none: the same command goes on where it was."
+        "Give a higher --max-trials, or none: the same command continues."
     )
 
 
@@ -265,7 +265,7 @@ def test_without_labels_it_is_the_sqnr_that_is_flattered(tune: Any, tmp_path: Pa
     )  # fmt: skip
     (doubt,) = [issue for issue in result.issues if issue.code == "tune.same_samples"]
     assert doubt.message == (
-        "All 200 samples served to choose as well as to measure: the SQNR is flattered."
+        "All 200 samples served to choose as well as to measure: the SQNR is too good."
     )
     assert steps.index("try") < steps.index("measure latency")
     assert "the same that the search looked at" in show_tuning(result)
