@@ -1,3 +1,4 @@
 """The version of edgeq, in a module that imports nothing."""
 
-VERSION = "0.1.0"
+# It names what `verify` can make again: a change of generated code or words needs a new one.
+VERSION = "0.2.0.dev0"

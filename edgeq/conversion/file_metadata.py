@@ -11,6 +11,7 @@ import msgspec
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
@@ -39,19 +40,20 @@ def finish_file(
     return flatbuffer.serialize(tree)
 
 
-def read_preprocessing(path: Path) -> tuple[str, ...]:
+def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:
     """Return the `--preprocess` texts stored in a converted file, () for other tools' files.
 
     Raises:
         SourceError: this metadata is not what edgeq writes.
     """
-    raw = flatbuffer.metadata(flatbuffer.read(path), PREPROCESSING_KEY)
+    model = read_model(model)
+    raw = flatbuffer.metadata(model.tree, PREPROCESSING_KEY)
     if raw is None:
         return ()
     try:
         return msgspec.json.decode(raw, type=tuple[str, ...])
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, PREPROCESSING_KEY, str(error)) from error
+        raise _damaged(model.path, PREPROCESSING_KEY, str(error)) from error
 
 
 def read_layout(path: Path) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
-from edgeq.packaging.targets import TITLES
+from edgeq.packaging.targets import find_target
 from edgeq.render.parts import grid, harmless, heading, render
 from edgeq.wording import show_bytes
 
 if TYPE_CHECKING:
     from edgeq.packaging.assembly.build import Package
-    from edgeq.packaging.assembly.download_size import Delivery
+    from edgeq.packaging.assembly.download_size import DownloadSize
     from edgeq.packaging.verification.verify import Verification
 
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "magenta", "skipped": "yellow"}
@@ -24,18 +24,18 @@ _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped
 
 
 @harmless
-def show_package(package: Package, delivery: Delivery, output: Path) -> str:
-    """What was made, how large it is, and what is missing."""
+def show_package(package: Package, download: DownloadSize, output: Path) -> str:
+    """A new package: its contents, its size, and what is missing."""
     manifest = package.manifest
     model = manifest.contract.model
     total = sum(len(content) for content in package.files.values())
     gate = manifest.gate.word.replace("-", " ")
     rows: list[tuple[str, ...]] = [
-        ("target", f"{manifest.target}: {TITLES[manifest.target]}"),
+        ("target", f"{manifest.target}: {find_target(manifest.target).title}"),
         ("model", f"{model.path}, {show_bytes(model.size_bytes)}, sha256 {model.sha256[:12]}"),
         ("gate", "not judged" if gate == "none" else f"{gate}, by {manifest.gate.policy}"),
         ("files", f"{len(package.files)}, {show_bytes(total)}"),
-        *_delivery_rows(delivery),
+        *(("delivery", line) for line in _download_lines(download)),
     ]  # fmt: skip
     parts: list[RenderableType] = [heading(f"{manifest.name} {manifest.version}"), grid(rows)]
     for warning in package.warnings:
@@ -46,24 +46,23 @@ def show_package(package: Package, delivery: Delivery, output: Path) -> str:
     return render(*parts)
 
 
-def _delivery_rows(delivery: Delivery) -> Iterator[tuple[str, str]]:
-    for part in delivery.parts:
-        text = f"{part.path}: {show_bytes(part.size)}, {show_bytes(part.compressed)} compressed"
-        if delivery.previous is not None:
-            text += _against(part.compressed, part.before, part.patch, delivery)
-        yield "delivery", text
-    for path in delivery.removed:
-        yield "delivery", f"{path} is gone since {delivery.previous}"
-
-
-def _against(now: int, before: int | None, patch: int | None, delivery: Delivery) -> str:
-    if before is None:
-        return f", new since {delivery.previous}"
-    sign = "+" if now >= before else "-"
-    found = f", {sign}{show_bytes(abs(now - before))} since {delivery.previous}"
-    if patch is not None:
-        return f"{found}, a patch of {show_bytes(patch)}"
-    return f"{found} (pip install 'edgeq[patch]' tells the size of a patch)"
+def _download_lines(download: DownloadSize) -> Iterator[str]:
+    previous = download.previous
+    for file in download.files:
+        text = f"{file.path}: {show_bytes(file.size)}, {show_bytes(file.compressed)} compressed"
+        if previous is not None and file.before is None:
+            text += f", new since {previous}"
+        elif previous is not None and file.before is not None:
+            sign = "+" if file.compressed >= file.before else "-"
+            text += f", {sign}{show_bytes(abs(file.compressed - file.before))} since {previous}"
+            text += (
+                " (pip install 'edgeq[patch]' shows the size of a patch)"
+                if file.patch is None
+                else f", a patch of {show_bytes(file.patch)}"
+            )
+        yield text
+    for path in download.removed:
+        yield f"{path} is gone since {previous}"
 
 
 @harmless

@@ -19,6 +19,7 @@ from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch
+from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import ConvertOptions, TensorSpec
 from edgeq.values.schemes import SCHEMES
 
@@ -97,7 +98,7 @@ def write_outline(
         "",
         *_data_lines(outline, _place(data, folder), _place(test_data, folder)),
         "",
-        *_REST.splitlines(),
+        *_REST.format(target=TARGETS[0], others=", ".join(TARGETS[1:])).splitlines(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -197,7 +198,7 @@ max_float_islands = 0  # float operators left inside
 # max_p50_ms = 12
 
 # [package]  # for a release build, when the gate passes
-# targets = ["android"]  # or ios, c, python
+# targets = ["{target}"]  # or {others}
 # release = "1.0.0"
 # labels = "labels.txt"  # names of the classes, one in each line"""
 

@@ -187,7 +187,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "baseline_records": Key(_texts, '["release/compare.json"]'),
     },
     "package": {
-        "targets": Key(_some_of(TARGETS), '["android", "python"]'),
+        "targets": Key(_some_of(TARGETS), f'["{TARGETS[0]}", "{TARGETS[-1]}"]'),
         "name": Key(_text, '"my_model"'),
         "release": Key(_text, '"1.4.0"'),
         "labels": Key(_text, '"labels.txt"'),

@@ -289,7 +289,7 @@ def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
     if targets is None:
         raise UsageError(
             f"{project.at('package')}: [package] names no target.",
-            hint=f'For example: targets = ["android"]; targets are {", ".join(TARGETS)}.',
+            hint=f'For example: targets = ["{TARGETS[0]}"]; targets are {", ".join(TARGETS)}.',
         )
     options = PackageOptions(
         name=_value(given, "package", "name"),

@@ -141,14 +141,24 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: missing, unreadable or damaged.
     """
+    return parse(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a `.tflite` file.
+
+    Raises:
+        SourceError: missing, unreadable or too large.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
-        content = read_file(path, MAX_BYTES)
+            raise SourceError(
+                f"{path} has {size} bytes; the limit of a TensorFlow Lite file is 2 GiB."
+            )
+        return read_file(path, MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
-    return parse(content, str(path))
 
 
 def serialize(model: Any) -> bytes:

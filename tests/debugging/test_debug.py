@@ -174,7 +174,10 @@ def test_logits_that_are_cut_on_purpose_cost_nothing(
 def test_a_quantized_baseline_is_refused(plain: Path) -> None:
     with pytest.raises(DataError) as caught:
         look(plain, plain, TEST)
-    assert caught.value.message == f"{plain} is quantized itself ('image'), so it is no FP32."
+    assert (
+        caught.value.message
+        == f"{plain} is itself quantized ('image'), so it cannot be the FP32 model."
+    )
 
 
 def test_labels_that_are_no_classes_are_refused(float_uneven: FloatModel, plain: Path) -> None:

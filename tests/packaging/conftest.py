@@ -25,8 +25,8 @@ class _Here(Asker):
     """Answers in this process, as the parent of `verify_package` does where nothing is to run."""
 
     def __init__(self) -> None:
-        self.compile_java = tools.HERE.compile_java
-        self.measure_arena = tools.HERE.measure_arena
+        self.compile_java = tools.LOCAL_TOOLS.compile_java
+        self.measure_arena = tools.LOCAL_TOOLS.measure_arena
 
     def infer(self, model: bytes, inputs: Any, device: int) -> Any:
         raise AssertionError("nothing is to run")

@@ -56,9 +56,9 @@ def test_zeros_and_ones_are_no_constant() -> None:
     ("values", "words"),
     [
         (np.linspace(0, 1 / 255, 16), "it looks normalized before the model does it"),
-        (np.full(16, 0.5), "which the model cannot tell apart: they test nothing"),
-        (np.linspace(0, 255, 16), "15 of 16 values of input 'x' are cut off: it is fed 0 to 255, "
-         "and the model's int8 input holds 0 to 1"),
+        (np.full(16, 0.5), "which the model cannot distinguish: they test nothing"),
+        (np.linspace(0, 255, 16), "15 of 16 values of input 'x' saturate: it is fed with 0 to 255, "
+         "and the model's int8 input has the range 0 to 1"),
     ],
 )  # fmt: skip
 def test_samples_that_test_nothing_are_refused(values: np.ndarray, words: str) -> None:
@@ -69,7 +69,7 @@ def test_samples_that_test_nothing_are_refused(values: np.ndarray, words: str) -
 
 def test_half_way_wrong_samples_are_a_doubt() -> None:
     (doubt,) = find_doubts(feed(np.linspace(0, 1.2, 16).reshape(4, 4)), [BYTES])
-    assert doubt.code == "data.range_mismatch" and "are cut off" in doubt.message
+    assert doubt.code == "data.range_mismatch" and "saturate: " in doubt.message
     codes = [doubt.code for doubt in
              find_doubts(feed(np.linspace(0, 0.05, 16).reshape(4, 4)), [BYTES])]  # fmt: skip
     assert codes == ["data.normalized_twice"]
@@ -100,7 +100,9 @@ def test_a_model_that_makes_nan_is_refused(float_file: Path, tmp_path: Path) -> 
             break
     path = tmp_path / "nan.tflite"
     path.write_bytes(flatbuffer.serialize(tree))
-    with pytest.raises(PackageError, match=r"nan\.tflite makes NaN or infinity in output 'class'"):
+    with pytest.raises(
+        PackageError, match=r"nan\.tflite computes NaN or infinity in output 'class'"
+    ):
         make_package(path, "python", data=DATA, preprocess=["scale=1/255"])
 
 
@@ -140,7 +142,7 @@ def test_a_record_of_samples_as_they_were_is_told(
     record = changed(record_files["eval"], tmp_path, [])
     made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, records=[record])
     (warning,) = made.warnings
-    assert "was measured on samples as they were" in warning and "scale=1/255" in warning
+    assert "was measured on samples without preprocessing" in warning and "scale=1/255" in warning
 
 
 def test_a_record_that_knows_the_preprocessing_that_the_package_lacks_is_refused(

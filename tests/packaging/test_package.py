@@ -30,16 +30,19 @@ from edgeq.errors import (
     UsageError,
 )
 from edgeq.packaging import targets
-from edgeq.packaging.assembly.build import Package, collect, make_package
+from edgeq.packaging.assembly import build
+from edgeq.packaging.assembly.build import Package, make_package
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.container.reading import open_package
-from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.verification.verify import Verification, verify_package
 from edgeq.records.reading import parse_record
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.model_file import parse_model
 from tests.packaging.conftest import LABELS, verify_here
 
 DATA = models.path("fashion_mnist_test.npz")
@@ -119,7 +122,7 @@ def test_its_model_card_names_both_files(package: Package, int8_mobilenet: Path)
     measured = hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest()
     assert f"| measured | SHA-256 `{measured}`: this file before TensorFlow Lite metadata" in card
     bare = make_package(int8_mobilenet, "python", data=DATA, vectors=1, has_metadata=False)
-    assert b"| measured | this very file |" in bare.files["MODEL_CARD.md"]
+    assert b"| measured | this file |" in bare.files["MODEL_CARD.md"]
 
 
 def test_its_model_card_keeps_the_doubts_of_records(
@@ -296,13 +299,15 @@ def test_a_device_that_computes_otherwise_is_found(package: Package, tmp_path: P
     changed = replace(vectors.vectors[0], outputs=integers, real=real)
     contents = tuple(package.files[path] for path in manifest.records)
     records = tuple(map(parse_record, contents, manifest.records))
-    files = collect(
-        Parts(
-            "python", manifest.contract, package.files["fashion/fashion.tflite"],
-            manifest.measured_sha256, replace(vectors, vectors=(changed, *vectors.vectors[1:])),
-            Evidence(records, contents, manifest.gate), manifest.warnings, manifest.description,
-            manifest.license, has_records=True, is_signed=False,
-        )
+    files = build.make_files(
+        "python",
+        PackageInputs(
+            manifest.contract, parse_model(package.files["fashion/fashion.tflite"], "m"),
+            replace(vectors, vectors=(changed, *vectors.vectors[1:])), manifest.license,
+            manifest.measured_sha256, Evidence(records, contents, manifest.gate),
+            manifest.warnings, manifest.description,
+        ),
+        LOCAL_TOOLS,
     )  # fmt: skip
     result = verify_package(stored(seal(replace(manifest, files=list_files(files)), files),
                                    tmp_path))  # fmt: skip
@@ -458,7 +463,7 @@ def test_a_package_whose_gate_failed_is_refused_unless_forced(
     made = make_package(
         int8_mobilenet, "python", data=DATA, records=[missed_gate], is_forced=True, vectors=1
     )
-    assert b"packaged all the same" in made.files["MODEL_CARD.md"]
+    assert b"packaged with --force" in made.files["MODEL_CARD.md"]
     result = verify_package(stored(made.files, tmp_path), runs=False)
     assert verdicts(result)["gate"] == "fail"
     bare = make_package(
@@ -541,16 +546,16 @@ def test_another_dynamic_size_is_refused(float_file: Path, tmp_path: Path) -> No
 def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(float_file.read_bytes())
-    with pytest.raises(UsageError, match="No samples are there for golden vectors"):
+    with pytest.raises(UsageError, match="There are no samples for golden vectors"):
         make_package(path, "python")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
-    [("--release", "one", "is no version"), ("--release", "v1.4.0", "Write it as 1.4.0."),
-     ("--release", "01.2.3", "Write it as 1.2.3."), ("--release", "1.4.0-", "is no version"),
+    [("--release", "one", "is not a version"), ("--release", "v1.4.0", "Write it as 1.4.0."),
+     ("--release", "01.2.3", "Write it as 1.2.3."), ("--release", "1.4.0-", "is not a version"),
      ("--release", "1.4.0-rc.1+b5", "Write it as 1.4.0-rc.1."), ("--name", "!?", "has no letter"),
-     ("--name", "a" * 300, "has 300 characters; 100 are possible"),
+     ("--name", "a" * 300, "has 300 characters; at most 100 are possible"),
      ("--name", "Golden", "The name 'golden' is reserved"),
      ("--labels", "none.txt", "cannot be read"),
      ("--license", 'My "Lic" */', "is no SPDX expression"),
@@ -623,7 +628,7 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
     done = run("verify", path)
     assert done.return_value == 0
     assert " ".join(done.stdout.split()).endswith(
-        f"PASS: {path} agrees with itself; it is unsigned, so anybody can have made it. "
+        f"PASS: {path} is consistent; it is unsigned, so anybody can have made it. "
         "Not proven: gate."
     )
     (path / "MODEL_CARD.md").write_text("better")

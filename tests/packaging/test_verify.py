@@ -85,10 +85,10 @@ def test_sealing_anew_changes_nothing(package: Package) -> None:
     [
         (("contract",), {}, "missing required field `name` - at `$.contract`"),
         (("contract", "model"), [], "Expected `object`, got `array` - at `$.contract.model`"),
-        (("contract", "model", "path"), "/tmp/x.tflite", "'/tmp/x.tflite' is no file name"),
-        (("contract", "model", "path"), "../x.tflite", "'../x.tflite' is no file name"),
-        (("contract", "model", "path"), "a/b/c", "'a/b/c' is no file name"),
-        (("contract", "model", "path"), "n\0", r"'n\x00' is no file name"),
+        (("contract", "model", "path"), "/tmp/x.tflite", "'/tmp/x.tflite' is not a file name"),
+        (("contract", "model", "path"), "../x.tflite", "'../x.tflite' is not a file name"),
+        (("contract", "model", "path"), "a/b/c", "'a/b/c' is not a file name"),
+        (("contract", "model", "path"), "n\0", r"'n\x00' is not a file name"),
         (("contract", "model", "path"), "", "no file name"),
         (("contract", "model", "path"), "..", "no file name"),
         (("contract", "model", "size_bytes"), -1, "Expected `int` >= 1"),
@@ -144,7 +144,7 @@ def test_a_manifest_that_is_no_json_is_refused(
     ("check", "edit", "words"),
     [
         ("contract", lambda m: m.update(name="other"), "name in the manifest is not what"),
-        ("contract", lambda m: m.update(version="\x1b[2J"), "is no version"),
+        ("contract", lambda m: m.update(version="\x1b[2J"), "is not a version"),
         ("contract", lambda m: m.update(preprocess=["bogus"]), "unknown preset 'bogus'"),
         ("contract", lambda m: m["contract"].update(operators=[]), "operators in the manifest"),
         ("contract", lambda m: m["contract"]["outputs"][0]["labels"].reverse(),
@@ -152,7 +152,7 @@ def test_a_manifest_that_is_no_json_is_refused(
         ("contract", lambda m: m["contract"]["outputs"][0].update(labels=[]),
          "the labels in the manifest are not those of labels.txt in the model"),
         ("contract", lambda m: m["contract"]["inputs"][0]["spec"].update(scales=[1.5]),
-         "inputs in the manifest is not what the model says"),
+         "inputs in the manifest differs from the model's"),
         ("measured", lambda m: m.update(measured_sha256="0" * 64), "is not what was measured"),
         ("code", lambda m: m.update(license="MIT"), "sbom.cdx.json is not what edgeq"),
         ("code", lambda m: m.update(description="fine"), "MODEL_CARD.md is not what edgeq"),
@@ -183,22 +183,22 @@ def _no_outputs(index: dict[str, Any]) -> None:
         (lambda i: i.pop("vectors"), "missing required field `vectors`"),
         (lambda i: i.pop("tolerances"), "missing required field `tolerances`"),
         (lambda i: i.update(schema="edgeq.golden/9"), "matching regex"),
-        (lambda i: i.update(tolerances={}), "tolerances are of nothing, not of 'class'"),
+        (lambda i: i.update(tolerances={}), "tolerances are for nothing, not for 'class'"),
         (lambda i: i.update(tolerances={"class": 255}), "would accept almost anything"),
         (lambda i: i.update(tolerances={"class": float("inf")}), "JSON is malformed"),
         (lambda i: i.update(tolerances={"class": float("nan")}), "JSON is malformed"),
         (lambda i: i.update(tolerances={"class": -1}), "Expected `float` >= 0"),
-        (_no_outputs, "outputs are of nothing, but the model has 'class'"),
+        (_no_outputs, "outputs are for nothing, but the model has 'class'"),
         (lambda i: i["vectors"][0].pop("inputs"), "missing required field `inputs`"),
-        (lambda i: i["vectors"][0].update(raw={}), "raw are of nothing"),
-        (lambda i: i["vectors"][0].update(real={}), "real are of nothing"),
+        (lambda i: i["vectors"][0].update(raw={}), "raw are for nothing"),
+        (lambda i: i["vectors"][0].update(real={}), "real are for nothing"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(shape=[1, 28, 28]),
          "is int8 1x28x28, not int8 1x28x28x1"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(shape=[1, -28, 28, 1]), ">= 0"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(shape=[7]), "784 bytes|7 bytes"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(dtype="object"), "matching regex"),
         (lambda i: i["vectors"][0]["inputs"]["image"].update(file="../manifest.json"),
-         "is not there with the 784 bytes"),
+         "does not have the 784 bytes"),
         (lambda i: i["vectors"][0].update(index={}), "Expected `int`, got `object`"),
     ],
 )  # fmt: skip
@@ -223,7 +223,7 @@ def test_golden_vectors_that_are_no_json_fail(
 def test_real_values_are_held_against_the_integers(package: Package, tmp_path: Path) -> None:
     files = sealed({**package.files, "golden/00-real-0.bin": bytes(40)})
     found = find(verify(files, tmp_path), "vectors")
-    assert "'class' in real units is not what its integers stand for" in found.detail[0]
+    assert "'class' in real units differs from the dequantized output" in found.detail[0]
 
 
 # ---------------------------------------------------------------- code
@@ -263,7 +263,7 @@ def test_another_model_in_a_corner_is_found(package: Package, tmp_path: Path) ->
         (WHEEL, write_zip({**inside, "fashion/extra.tflite": b"junk"})),
     ):
         found = find(verify(sealed({**package.files, path: content}), tmp_path), "model")
-        assert found.verdict == "fail" and "is another model than the manifest's" in found.detail[0]
+        assert found.verdict == "fail" and "is not the manifest's model: " in found.detail[0]
 
 
 def test_code_of_another_edgeq_is_not_judged_and_the_end_says_so(
@@ -296,7 +296,7 @@ def test_classes_of_another_jdk_are_not_judged(int8_mobilenet: Path, tmp_path: P
     manifest = re.sub(rb"Build-Jdk-Spec: \d+", b"Build-Jdk-Spec: 7", jar["META-INF/MANIFEST.MF"])
     other = changed({"META-INF/MANIFEST.MF": manifest})
     assert other.verdict == "skipped"
-    assert f"{name}!classes.jar: made with JDK 7, and here is JDK" in other.detail[1]
+    assert f"{name}!classes.jar: made with JDK 7, and JDK" in other.detail[1]
 
 
 def test_what_has_the_shape_of_an_image_and_is_none_is_sound(
@@ -418,9 +418,9 @@ def test_a_name_out_of_a_package_writes_nothing(package: Package, tmp_path: Path
 
 def test_what_has_a_wrong_signature_is_not_looked_into(package: Package, tmp_path: Path) -> None:
     for extra, words in (
-        ({KEY: b"junk"}, f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"),
-        ({SIGNATURE: b"junk"}, f"{KEY} is no public key in PEM."),
-        ({KEY: b"junk", SIGNATURE: bytes(64)}, f"{KEY} is no public key in PEM."),
+        ({KEY: b"junk"}, f"{KEY} is inside, but no {SIGNATURE}: the signature was removed"),
+        ({SIGNATURE: b"junk"}, f"{KEY} is not a public key in PEM."),
+        ({KEY: b"junk", SIGNATURE: bytes(64)}, f"{KEY} is not a public key in PEM."),
     ):
         result = verify({**package.files, **extra}, tmp_path)
         assert find(result, "signature").detail == (words,)
@@ -434,9 +434,9 @@ def test_pipes_and_empty_folders_do_not_belong(package: Package, tmp_path: Path)
     found = find(verify_package(path, runs=False), "files")
     assert found.detail == ("empty/, an empty folder, does not belong to the package.",)
     os.mkfifo(path / "empty" / "pipe")
-    with pytest.raises(DamagedPackageError, match="'empty/pipe', which is no file and no folder"):
+    with pytest.raises(DamagedPackageError, match="'empty/pipe', which is neither a file"):
         verify_package(path)
-    with pytest.raises(UnjudgedPackageError, match="is no file and no folder"):
+    with pytest.raises(UnjudgedPackageError, match="is neither a file nor a folder"):
         verify_package(path / "empty" / "pipe")
 
 
@@ -480,7 +480,7 @@ def test_a_file_of_terabytes_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "p.zip"
     with path.open("wb") as stream:
         stream.truncate(1 << 40)  # sparse
-    with pytest.raises(DamagedPackageError, match="holds more than any package does"):
+    with pytest.raises(DamagedPackageError, match="is larger than any package"):
         verify_package(path)
 
 

@@ -247,5 +247,5 @@ def test_the_moment_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as caught:
         storage.record_json("bench", {})
     assert str(caught.value) == (
-        "SOURCE_DATE_EPOCH 'soon' is no number of seconds since 1970. Unset it."
+        "SOURCE_DATE_EPOCH must be a number of seconds since 1970, not 'soon'. Unset it."
     )

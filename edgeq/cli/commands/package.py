@@ -102,7 +102,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
             model, target, data=given["data"], records=given["records"], options=options
         )
     writing.write_package(package.files, place)
-    models = targets.target(target).find_models(package.files)
+    models = targets.find_target(target).find_models(package.files)
     show(show_package(package, download_size.measure(models, previous, before), place))
 
 

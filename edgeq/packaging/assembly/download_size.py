@@ -1,9 +1,9 @@
-"""What a release costs on its way to a device: sizes as stores and updates see them."""
+"""The download size of a release, as stores and updates transfer it."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,13 +14,13 @@ from edgeq.packaging.contract.values import Files
 
 
 @dataclass(frozen=True)
-class Part:
-    """One file that a release build takes in.
+class FileSize:
+    """The size of one file that a release build contains.
 
     Attributes:
         path: in the package, inside of an archive after "!".
         size: in bytes.
-        compressed: as stores compress it for the download (deflate at its best).
+        compressed: in bytes, as stores compress it for the download (deflate, highest level).
         before: compressed size of the same file in the previous release; None when it is new.
         patch: bytes of a binary difference (bsdiff 4) to the previous release; None without one, or
             without the package bsdiff4.
@@ -34,30 +34,30 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """All of them.
+class DownloadSize:
+    """The model's share of a download.
 
     Attributes:
         removed: files of the previous release that are gone.
-        has_patches: whether bsdiff4 is installed.
+        previous: version of the previous release.
     """
 
-    parts: tuple[Part, ...]
+    files: tuple[FileSize, ...]
     removed: tuple[str, ...]
     previous: str | None
-    has_patches: bool
 
 
 def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
     """The model wherever the previous release has it, and that release's version.
 
     Args:
-        target, name: of the package that is held against it.
+        target: of the new package.
+        name: of the new package.
 
     Raises:
-        PackageError: it cannot be read, is no package, or was changed since it was made (which
-            is a DamagedPackageError).
-        UsageError: it is of another model, or for another target.
+        PackageError: it cannot be read, is not a package, or was changed since it was made (the
+            last is a DamagedPackageError).
+        UsageError: it has another model or another target.
     """
     package = open_package(path)
     manifest = package.manifest
@@ -65,27 +65,26 @@ def read_previous(path: Path, target: str, name: str) -> tuple[Files, str]:
         raise UsageError(
             f"--previous {path} is the package of {manifest.name} for {manifest.target}, not of "
             f"{name} for {target}.",
-            hint="Give an earlier release of this very package.",
+            hint="Give an earlier release of the same package.",
         )
     if package.damage:
-        raise DamagedPackageError(f"--previous {path} is not as it was made: {package.damage[0]}")
-    return targets.target(target).find_models(package.files), manifest.version
+        raise DamagedPackageError(f"--previous {path} was changed: {package.damage[0]}")
+    return targets.find_target(target).find_models(package.files), manifest.version
 
 
-def measure(models: Files, previous: Files | None, previous_version: str | None) -> Delivery:
-    """Sizes of the model wherever it ships, alone and against the previous release.
+def measure(models: Files, previous: Files | None, previous_version: str | None) -> DownloadSize:
+    """Sizes of the model wherever it ships, alone and compared with the previous release.
 
     Args:
-        models: path to the model there, as `Target.find_models` gives them.
+        models: path to the model there, from `Target.find_models`.
         previous: the same of the previous release.
     """
-    differ = _bsdiff()
-    old = previous or {}
-    parts = []
+    differ, old = _bsdiff(), previous or {}
+    sizes = []
     for path, content in models.items():
-        before = old.get(path) or _by_end(old, path)
-        parts.append(
-            Part(
+        before = _same_file(old, path)
+        sizes.append(
+            FileSize(
                 path,
                 len(content),
                 _deflated(content),
@@ -93,20 +92,21 @@ def measure(models: Files, previous: Files | None, previous_version: str | None)
                 None if before is None or differ is None else len(differ(before, content)),
             )
         )
-    gone = tuple(path for path in old if path not in models and not _by_end(models, path))
-    return Delivery(tuple(parts), gone, previous_version, differ is not None)
+    gone = tuple(path for path in old if _same_file(models, path) is None)
+    return DownloadSize(tuple(sizes), gone, previous_version)
 
 
-def _by_end(files: Mapping[str, bytes], path: str) -> bytes | None:
-    """The file in the same place of another version, whose archive has another name."""
-    found = [content for name, content in files.items() if _place(name) == _place(path)]
+def _same_file(files: Files, path: str) -> bytes | None:
+    """The file with this path, or in the same place of an archive named after another version."""
+
+    def place(name: str) -> tuple[str, str]:
+        outer, _, inner = name.rpartition("!")
+        return PurePosixPath(outer).suffix, inner
+
+    if path in files:
+        return files[path]
+    found = [content for name, content in files.items() if place(name) == place(path)]
     return found[0] if len(found) == 1 else None
-
-
-def _place(path: str) -> tuple[str, str]:
-    """What a path has in common with its like of another version: "m-1.whl!x" is in a .whl."""
-    outer, _, inner = path.rpartition("!")
-    return PurePosixPath(outer).suffix, inner
 
 
 def _deflated(content: bytes) -> int:

@@ -19,16 +19,16 @@ from edgeq.errors import DamagedPackageError
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 _LEVEL = 9
-# Android's way to align: an extra field with this ID, its alignment, and zeros (zipalign's and
-# apksigner's, see the APK Signature Scheme's ApkSigner sources).
+# How Android aligns: an extra field with this ID, the alignment, and zeros (as zipalign and
+# apksigner write it, see the sources of ApkSigner).
 _ALIGNMENT_ID = 0xD935
 _LOCAL_HEADER = 30
 PAGE_BYTES = 16384
-# What an archive may hold at most; more is no package but an attack on disk and memory.
+# Limits of an archive's contents; more is an attack on disk and memory.
 MOST_BYTES = 4 << 30
 MOST_ENTRIES = 100_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Deflate can make a thousandth of nothing but zeros; models hold something.
+# Deflate makes zeros a thousand times smaller, but no model.
 _MOST_RATIO = 100
 _ALWAYS_BYTES = 256 << 20
 
@@ -45,6 +45,7 @@ def write_zip(
     Args:
         entries: name, with /, to content.
         stored: names that are stored uncompressed, at a multiple of `page`.
+        page: in bytes.
         behind: a file that the archive follows; offsets count from its beginning.
     """
     target = io.BytesIO()
@@ -64,7 +65,7 @@ def write_zip(
 
 
 def _padding(start: int, page: int) -> bytes:
-    """An extra field that moves the content behind it to the next page."""
+    """An extra field that moves the content behind it to the start of the next page."""
     least = 6  # ID, length, alignment
     fill = -(start + least) % page
     return struct.pack("<HHH", _ALIGNMENT_ID, 2 + fill, page) + bytes(fill)
@@ -74,7 +75,7 @@ def list_zip(content: bytes, shown_as: str) -> dict[str, int]:
     """Size in bytes of each file of an archive, by its directory; nothing is inflated.
 
     Raises:
-        DamagedPackageError: see `read_zip`.
+        DamagedPackageError: as for `read_zip`.
     """
     with _opened(content, shown_as) as archive:
         return {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
@@ -83,14 +84,15 @@ def list_zip(content: bytes, shown_as: str) -> dict[str, int]:
 def read_zip(
     content: bytes, shown_as: str, names: Collection[str] | None = None
 ) -> dict[str, bytes]:
-    """Files of an archive, none of them larger than its directory says.
+    """Path to content of an archive's files, none of them larger than its directory states.
 
     Args:
-        names: of those that are wanted; all by default.
+        shown_as: name of the archive in messages.
+        names: of the files to read; all by default.
 
     Raises:
         DamagedPackageError: damaged, encrypted, with two entries of one name, with a name that
-            would leave its folder, or with more inside than any package of this size has.
+            leads out of its folder, or with more inside than any package of this size has.
     """
     with _opened(content, shown_as) as archive:
         return {
@@ -109,7 +111,9 @@ def _opened(content: bytes, shown_as: str) -> Iterator[zipfile.ZipFile]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
             struct.error, ValueError) as error:  # fmt: skip
         reason = str(error).rstrip(".")
-        raise DamagedPackageError(f"{shown_as} is damaged, or no zip archive: {reason}.") from error
+        raise DamagedPackageError(
+            f"{shown_as} is damaged or not a zip archive: {reason}."
+        ) from error
     except RuntimeError as error:  # how zipfile says that an entry is encrypted
         raise DamagedPackageError(
             f"{shown_as} cannot be read: {str(error).rstrip('.')}."
@@ -121,11 +125,11 @@ def _require_sane(infos: list[zipfile.ZipInfo], archive_bytes: int, shown_as: st
     most = min(MOST_BYTES, _ALWAYS_BYTES + _MOST_RATIO * archive_bytes)
     if len(infos) > MOST_ENTRIES or total > most:
         raise DamagedPackageError(
-            f"{shown_as} says that it holds {len(infos):,} files of {total:,} bytes: more than any "
-            "package of its size does."
+            f"{shown_as} states {len(infos):,} files of {total:,} bytes: more than any package of "
+            "its size has."
         )
     if any(info.compress_type not in _METHODS for info in infos):
-        raise DamagedPackageError(f"{shown_as} is compressed as no package is: not by deflate.")
+        raise DamagedPackageError(f"{shown_as} is compressed by another method than deflate.")
     names = [info.filename for info in infos]
     for name in names:
         require_inside(name, shown_as)
@@ -135,7 +139,7 @@ def _require_sane(infos: list[zipfile.ZipInfo], archive_bytes: int, shown_as: st
 
 
 def require_inside(name: str, shown_as: str) -> None:
-    """Refuse a name that means another place than inside its folder.
+    """Refuse a name that leads out of its folder.
 
     Raises:
         DamagedPackageError: it is absolute, has "..", a backslash, a drive or a control character.

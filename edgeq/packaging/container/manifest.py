@@ -1,8 +1,8 @@
-"""What a package says of itself, and the digests that hold it together.
+"""The manifest of a package, and the digests of its files.
 
 `manifest.json` names every other file with its SHA-256; `SHA256SUMS` names those and the manifest,
-in the form that `sha256sum -c` reads. A changed byte in either is found by the other, and a
-signature, where there is one, is over `SHA256SUMS`.
+in the form that `sha256sum -c` reads. A changed byte in either is found by the other. The optional
+signature is over `SHA256SUMS`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 KEY = "signing-key.pub.pem"
-# Those that the manifest does not list.
+# Files that the manifest does not list.
 OUTSIDE = (MANIFEST, SUMS, SIGNATURE, KEY)
 RECORDS = "records"
 
@@ -40,19 +40,22 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What a gate said of the model.
+    """The verdict of a gate on the model.
 
     Attributes:
         word: "pass", "fail", "cannot-tell", or "none" without a gate.
         policy: path of its file, "" without one.
-        reasons: of rules that are not kept.
-        is_forced: whether the package was made all the same.
+        reasons: of rules that did not pass.
+        is_forced: whether the package was made although the gate did not pass.
     """
 
     word: Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell|none)\Z")]
     policy: str
     reasons: tuple[str, ...]
     is_forced: bool
+
+
+NO_GATE = GateVerdict("none", "", (), False)
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,15 @@ class Manifest:
         edgeq: version that made it.
         contract: what generated code was made from.
         preprocess: `--preprocess` texts that the contract was read from.
-        description: of the model, in the words of who packaged it.
-        measured_sha256: of the `.tflite` that records are about; the shipped one is the same but
-            for its metadata.
+        measured_sha256: SHA-256 of the `.tflite` that records are about; the shipped one differs
+            only in its metadata.
         records: paths inside the package.
-        license: SPDX expression, None when nobody named one.
+        license: SPDX expression, None when none was given.
         files: path to (SHA-256, size in bytes).
-        warnings: what to doubt about the package, a sentence each.
-        records_left_out: path that a record would have inside to its SHA-256, see
-            `--without-records`.
+        description: of the model, from `--description`.
+        warnings: doubts about the package, a sentence each.
+        records_left_out: with `--without-records`: the path that a record would have inside, to
+            its SHA-256.
     """
 
     name: str
@@ -93,7 +96,7 @@ class Manifest:
     def __post_init__(self) -> None:
         path = self.contract.model.path
         if not path.isprintable() or "/" in path or path in ("", ".", ".."):
-            raise ValueError(f"contract.model.path {path!r} is no file name")
+            raise ValueError(f"contract.model.path {path!r} is not a file name")
         for own in OUTSIDE:
             if own in self.files:
                 raise ValueError(f"{own} cannot be among the files that it is about")
@@ -103,10 +106,10 @@ class Manifest:
 
 
 def read_gates(records: Sequence[Record]) -> GateVerdict:
-    """What the gates among the records say, the worst of several."""
+    """The verdict of the gates among the records, the worst of several."""
     results = [record.value for record in records if record.kind == "gate"]
     if not results:
-        return GateVerdict("none", "", (), False)
+        return NO_GATE
     words = ("fail", "cannot-tell", "pass")
     worst = min(results, key=lambda result: words.index(result.verdict))
     reasons = tuple(
@@ -114,12 +117,12 @@ def read_gates(records: Sequence[Record]) -> GateVerdict:
         for rule in worst.rules
         if rule.verdict != "pass"
     )
-    policy, told = clean((worst.policy.path, reasons))
-    return GateVerdict(worst.verdict, policy, told, worst.verdict != "pass")
+    policy, reasons = clean((worst.policy.path, reasons))
+    return GateVerdict(worst.verdict, policy, reasons, worst.verdict != "pass")
 
 
 def list_files(files: Files) -> dict[str, tuple[str, int]]:
-    """Digest and size of each."""
+    """Path to SHA-256 and size in bytes."""
     return {
         path: (hashlib.sha256(content).hexdigest(), len(content))
         for path, content in sorted(files.items())
@@ -129,7 +132,7 @@ def list_files(files: Files) -> dict[str, tuple[str, int]]:
 def seal(manifest: Manifest, files: Files) -> dict[str, bytes]:
     """The files with their manifest and sums."""
     whole = {**files, MANIFEST: write_manifest(manifest)}
-    return {**whole, SUMS: _sums(whole)}
+    return {**whole, SUMS: _write_sums({path: own[0] for path, own in list_files(whole).items()})}
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -140,31 +143,30 @@ def write_manifest(manifest: Manifest) -> bytes:
     return (json_printable(text) + "\n").encode()
 
 
-def _sums(files: Files) -> bytes:
-    lines = [f"{digest}  {path}\n" for path, (digest, _) in list_files(files).items()]
-    return "".join(lines).encode()
+def _write_sums(digests: Mapping[str, str]) -> bytes:
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items())).encode()
 
 
 @dataclass(frozen=True)
 class _Envelope:
-    """What every schema has."""
+    """The field that every schema has."""
 
     schema: str
 
 
 def read_manifest(files: Files) -> Manifest:
-    """The manifest of a package, whose files it says nothing of yet; see `find_damage`.
+    """The manifest of a package; `find_damage` compares the files with it.
 
     Raises:
         DamagedPackageError: there is none, or one that edgeq could not have written.
-        UnjudgedPackageError: of a newer schema.
+        UnjudgedPackageError: it has a newer schema.
     """
     if MANIFEST not in files:
-        raise DamagedPackageError(f"There is no {MANIFEST}: this is no package of edgeq.")
+        raise DamagedPackageError(f"There is no {MANIFEST}: this is not a package of edgeq.")
     schema = read_json(files[MANIFEST], _Envelope, MANIFEST).schema
     if schema != SCHEMA:
         raise UnjudgedPackageError(
-            f"{MANIFEST} has the schema {schema!r}, and this edgeq reads {SCHEMA}.",
+            f"{MANIFEST} has the schema {schema!r}, and this version of edgeq reads {SCHEMA}.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
     manifest = read_json(files[MANIFEST], Manifest, MANIFEST)
@@ -174,10 +176,10 @@ def read_manifest(files: Files) -> Manifest:
 
 
 def read_json(content: bytes, kind: type[_Value], shown_as: str) -> _Value:
-    """A value out of a file of a package.
+    """A value from a JSON file of a package.
 
     Raises:
-        DamagedPackageError: it is no JSON, or not of this kind.
+        DamagedPackageError: it is not JSON, or not of this kind.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -186,11 +188,11 @@ def read_json(content: bytes, kind: type[_Value], shown_as: str) -> _Value:
 
 
 def find_damage(files: Files, sizes: Mapping[str, int], manifest: Manifest) -> list[str]:
-    """Every file that is not what the package says, a sentence each.
+    """Every file that differs from what the package states, a sentence each.
 
     Args:
-        files: contents of those that are as large as the manifest says.
-        sizes: in bytes, of all that are there.
+        files: contents of those with the size that the manifest states.
+        sizes: in bytes, of all files.
     """
     problems = []
     if SUMS not in files:
@@ -203,34 +205,22 @@ def find_damage(files: Files, sizes: Mapping[str, int], manifest: Manifest) -> l
         elif sizes[path] != size:
             problems.append(f"{path} was changed: it has {sizes[path]:,} bytes, not {size:,}.")
         elif hashlib.sha256(files[path]).hexdigest() != digest:
-            problems.append(f"{path} was changed: it has another SHA-256 than the manifest says.")
+            problems.append(f"{path} was changed: its SHA-256 is not the one in the manifest.")
     unknown = sorted(set(sizes) - set(manifest.files) - set(OUTSIDE))
-    problems += [f"{path} does not belong to the package." for path in unknown]
-    return problems
+    return problems + [f"{path} does not belong to the package." for path in unknown]
 
 
 def _find_other_sums(files: Files, manifest: Manifest) -> list[str]:
     """Whether the sums or the manifest was changed: both name all other files."""
     listed = {path: digest for path, (digest, _) in manifest.files.items()}
-    expected = "".join(
-        f"{digest}  {path}\n"
-        for path, digest in sorted(
-            {**listed, MANIFEST: hashlib.sha256(files[MANIFEST]).hexdigest()}.items()
-        )
-    ).encode()
-    if files[SUMS] == expected:
+    own_digest = hashlib.sha256(files[MANIFEST]).hexdigest()
+    if files[SUMS] == _write_sums({**listed, MANIFEST: own_digest}):
         return []
-    own = _parse_sums(files[SUMS])
-    blames_manifest = own.get(MANIFEST) != hashlib.sha256(files[MANIFEST]).hexdigest()
-    agree = all(own.get(path) == digest for path, digest in listed.items())
-    if blames_manifest and (not agree or set(own) - {MANIFEST} == set(listed)):
-        return [f"{MANIFEST} or {SUMS} was changed: they do not agree on {MANIFEST}."]
-    return [f"{SUMS} was changed: it does not name what {MANIFEST} names."]
-
-
-def _parse_sums(content: bytes) -> dict[str, str]:
-    found = {}
-    for line in content.decode("utf-8", "replace").splitlines():
+    sums = {}
+    for line in files[SUMS].decode("utf-8", "replace").splitlines():
         digest, _, path = line.partition("  ")
-        found[path] = digest
-    return found
+        sums[path] = digest
+    agree = all(sums.get(path) == digest for path, digest in listed.items())
+    if sums.get(MANIFEST) != own_digest and (not agree or set(sums) - {MANIFEST} == set(listed)):
+        return [f"{MANIFEST} or {SUMS} was changed: they do not agree on {MANIFEST}."]
+    return [f"{SUMS} was changed: it does not name the files that {MANIFEST} names."]

@@ -1,5 +1,7 @@
-"""Packages from the disk, read without trust: what a package says of itself is held against what
-lies there before anything is inflated or taken into memory.
+"""Packages from the disk, read without trust.
+
+The sizes that a package states are compared with those on the disk before anything is inflated or
+taken into memory.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from edgeq.packaging.container.manifest import (
 )
 from edgeq.packaging.contract.values import Files
 
-# No manifest, list of sums, signature or key has this much.
-_MOST_PAPER_BYTES = 64 << 20
+# For manifest, list of sums, signature and key; real ones are far smaller.
+_MOST_OUTSIDE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,8 @@ class Opened:
     """A package in memory.
 
     Attributes:
-        files: path inside to content; only those that are as large as the manifest says.
-        damage: everything that is not as manifest and sums say, a sentence each.
+        files: path inside to content; only those with the size that the manifest states.
+        damage: every difference from manifest and sums, a sentence each.
     """
 
     files: Files
@@ -56,30 +58,30 @@ def open_package(path: Path) -> Opened:
     """A package, a folder or a `.zip`.
 
     Raises:
-        DamagedPackageError: it is none by its form, cannot be inflated, or has no sound manifest.
-        UnjudgedPackageError: it is not there, cannot be read, or is of a newer edgeq.
+        DamagedPackageError: its form is not a package's, it cannot be inflated, or it has no sound
+            manifest.
+        UnjudgedPackageError: it does not exist, cannot be read, or was made by a newer version of
+            edgeq.
     """
     try:
         source = _look_into_folder(path) if path.is_dir() else _look_into_zip(path)
-        return _open(source, path)
+        if MANIFEST not in source.sizes:
+            raise DamagedPackageError(f"{path} has no {MANIFEST}: it is not a package of edgeq.")
+        for name in OUTSIDE:
+            size = source.sizes.get(name, 0)
+            if size > _MOST_OUTSIDE_BYTES:
+                raise DamagedPackageError(
+                    f"{name} of {path} has {size:,} bytes, too many for a package."
+                )
+        manifest = read_manifest(source.read([MANIFEST]))
+        wanted = {
+            name
+            for name, size in source.sizes.items()
+            if name in OUTSIDE or (name in manifest.files and manifest.files[name][1] == size)
+        }
+        files = source.read(wanted)
     except OSError as error:
         raise UnjudgedPackageError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _open(source: _Source, path: Path) -> Opened:
-    if MANIFEST not in source.sizes:
-        raise DamagedPackageError(f"{path} has no {MANIFEST}: it is no package of edgeq.")
-    for name in OUTSIDE:
-        size = source.sizes.get(name, 0)
-        if size > _MOST_PAPER_BYTES:
-            raise DamagedPackageError(f"{name} of {path} has {size:,} bytes: no package's has.")
-    manifest = read_manifest(source.read([MANIFEST]))
-    wanted = {
-        name
-        for name, size in source.sizes.items()
-        if name in OUTSIDE or (name in manifest.files and manifest.files[name][1] == size)
-    }
-    files = source.read(wanted)
     damage = find_damage(files, source.sizes, manifest)
     if len(files) == len(source.sizes):
         damage = [*source.find_oddities(files), *damage]
@@ -88,16 +90,16 @@ def _open(source: _Source, path: Path) -> Opened:
 
 def _look_into_zip(path: Path) -> _Source:
     if path.exists() and not path.is_file():
-        raise UnjudgedPackageError(f"{path} is no file and no folder.")
+        raise UnjudgedPackageError(f"{path} is neither a file nor a folder.")
     if path.stat().st_size > archive.MOST_BYTES:
-        raise DamagedPackageError(f"{path} holds more than any package does.")
+        raise DamagedPackageError(f"{path} is larger than any package.")
     content = path.read_bytes()
 
     def find_oddities(files: Files) -> list[str]:
-        # Bytes between the entries belong to no file, so only the whole can tell of them.
+        # Bytes between the entries belong to no file, so only the whole archive shows them.
         if archive.write_zip(files) == content:
             return []
-        return [f"{path.name}, the archive itself, was changed or packed anew by another program."]
+        return [f"{path.name}, the archive itself, was changed or packed again by another program."]
 
     return _Source(
         archive.list_zip(content, str(path)),
@@ -108,20 +110,20 @@ def _look_into_zip(path: Path) -> _Source:
 
 def _look_into_folder(path: Path) -> _Source:
     if not (path / MANIFEST).is_file():
-        raise DamagedPackageError(f"{path} has no {MANIFEST}: it is no package of edgeq.")
+        raise DamagedPackageError(f"{path} has no {MANIFEST}: it is not a package of edgeq.")
     sizes, empty = {}, []
     for entry in sorted(path.rglob("*")):
         name = entry.relative_to(path).as_posix()
         if entry.is_symlink():
-            raise DamagedPackageError(f"{path} holds {name!r}, a link: packages have none.")
+            raise DamagedPackageError(f"{path} has the link {name!r}: packages have no links.")
         if entry.is_file():
             sizes[name] = entry.stat().st_size
         elif not entry.is_dir():
-            raise DamagedPackageError(f"{path} holds {name!r}, which is no file and no folder.")
+            raise DamagedPackageError(f"{path} has {name!r}, which is neither a file nor a folder.")
         elif not any(entry.iterdir()):
             empty.append(f"{name}/, an empty folder, does not belong to the package.")
     if sum(sizes.values()) > archive.MOST_BYTES:
-        raise DamagedPackageError(f"{path} holds more than any package does.")
+        raise DamagedPackageError(f"{path} is larger than any package.")
     return _Source(
         sizes, lambda names: {name: (path / name).read_bytes() for name in names}, lambda _: empty
     )

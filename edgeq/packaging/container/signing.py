@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -22,6 +21,14 @@ from edgeq.files.reading import read_file
 PASSWORD = "EDGEQ_SIGNING_PASSWORD"
 _MOST_BYTES = 1 << 20
 _HOW = "Make one: openssl genpkey -algorithm ed25519 -out key.pem"
+_HOW_PUBLIC = "Make it from the private one: openssl pkey -in key.pem -pubout -out key.pub.pem"
+
+
+def _read(path: Path, hint: str) -> bytes:
+    try:
+        return read_file(path, _MOST_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
@@ -30,32 +37,25 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         UsageError: unreadable, encrypted without the right password, or another kind of key.
     """
-    try:
-        content = read_file(path, _MOST_BYTES)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=_HOW) from error
-    key = _decrypt(content, os.environ.get(PASSWORD), path)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path} is a {type(key).__name__}, not an Ed25519 key.", hint=_HOW)
-    return key
-
-
-def _decrypt(content: bytes, password: str | None, path: Path) -> PrivateKeyTypes:
-    # Both the new and the old way to encrypt; a password for a key without one is not looked at.
+    content, password = _read(path, _HOW), os.environ.get(PASSWORD)
+    # This finds both the new and the old way to encrypt. A key without a password gets none.
     is_encrypted = b"ENCRYPTED" in content
     if is_encrypted and not password:
         raise UsageError(
             f"{path} has a password, and {PASSWORD} is not set.",
-            hint=f"Type it unseen: read -rs {PASSWORD}; export {PASSWORD}",
+            hint=f"Type it without echo: read -rs {PASSWORD}; export {PASSWORD}",
         )
     try:
-        return load_pem_private_key(
+        key = load_pem_private_key(
             content, password.encode() if is_encrypted and password else None
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if is_encrypted:
             raise UsageError(f"{path} cannot be opened with the password in {PASSWORD}.") from error
-        raise UsageError(f"{path} is no private key in PEM.", hint=_HOW) from error
+        raise UsageError(f"{path} is not a private key in PEM.", hint=_HOW) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UsageError(f"{path} is a {type(key).__name__}, not an Ed25519 key.", hint=_HOW)
+    return key
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
@@ -64,19 +64,19 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     Raises:
         UsageError: unreadable, or another kind of key.
     """
-    hint = "Make it of the private one: openssl pkey -in key.pem -pubout -out key.pub.pem"
-    try:
-        return parse_public_key(read_file(path, _MOST_BYTES), str(path))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
+    return parse_public_key(_read(path, _HOW_PUBLIC), str(path))
 
 
 def parse_public_key(content: bytes, shown_as: str) -> Ed25519PublicKey:
-    """A public key from PEM; see `read_public_key`."""
+    """A public key from PEM.
+
+    Raises:
+        UsageError: another kind of key, or none.
+    """
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{shown_as} is no public key in PEM.") from error
+        raise UsageError(f"{shown_as} is not a public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise UsageError(f"{shown_as} is a {type(key).__name__}, not an Ed25519 key.")
     return key
@@ -94,7 +94,7 @@ def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
 
 
 def is_signed(content: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
-    """Whether the signature is of this content by this key."""
+    """Whether this key made the signature of this content."""
     try:
         key.verify(signature, content)
     except InvalidSignature:
@@ -103,5 +103,5 @@ def is_signed(content: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """How people tell keys apart: the beginning of the SHA-256 of its 32 bytes."""
+    """How people tell keys apart: the first 16 digits of the SHA-256 of its 32 bytes."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from edgeq.errors import OutputError, PackageError
@@ -11,20 +10,26 @@ from edgeq.files import scratch, storage
 from edgeq.packaging.container import archive
 from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.container.reading import open_package
+from edgeq.packaging.contract.values import Files
 
-# Endings that promise a file of another kind than a package can be.
+# Endings of files that cannot be a package.
 _OTHER_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".aar", ".jar",
                   ".apk", ".whl", ".tflite", ".json")  # fmt: skip
 _CHOOSE = "Remove it, or choose another -o."
 
 
-def write_package(files: Mapping[str, bytes], output: Path) -> None:
-    """Write a package; an intact one of the same name and target is replaced, nothing else is.
+def default_output(name: str, version: str, target: str) -> Path:
+    """The place of a package without -o."""
+    return Path(f"{name}-{version}-{target}")
 
-    Where `output` is a symbolic link, the place that it points to is written.
+
+def write_package(files: Files, output: Path) -> None:
+    """Write a package; only an intact one with the same name and target is replaced.
+
+    If `output` is a symbolic link, the file or folder that it points to is written.
 
     Raises:
-        OutputError: the place is taken by something else, or cannot be written.
+        OutputError: the place is taken by something else, or nothing can be written there.
     """
     manifest = read_manifest(files)
     require_replaceable(output, manifest.target, manifest.name)
@@ -34,37 +39,33 @@ def write_package(files: Mapping[str, bytes], output: Path) -> None:
         return
     try:
         with scratch.folder(beside=place) as folder:
-            fresh = folder / "new"
+            fresh, old = folder / "new", folder / "old"
             for path, content in files.items():
                 target = fresh / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            _swap(fresh, place, folder / "old")
+            is_taken = place.exists()
+            if is_taken:
+                place.rename(old)
+            try:
+                fresh.rename(place)
+            except OSError:
+                if is_taken:
+                    old.rename(place)
+                raise
     except OSError as error:
         raise _cannot_write(output, error) from error
 
 
-def _swap(fresh: Path, place: Path, old: Path) -> None:
-    """Put one folder into the place of another, which comes back when that fails."""
-    is_taken = place.exists()
-    if is_taken:
-        place.rename(old)
-    try:
-        fresh.rename(place)
-    except OSError:
-        if is_taken:
-            old.rename(place)
-        raise
-
-
 def require_replaceable(output: Path, target: str, name: str) -> None:
-    """Refuse a place that holds anything but such a package, before any work.
+    """Refuse a place that has anything but an intact package like the new one, before any work.
 
     Args:
-        target, name: of the package that is to be written there.
+        target: of the new package.
+        name: of the new package.
 
     Raises:
-        OutputError: something else is there, or nothing can be written there.
+        OutputError: the place is taken by something else, or nothing can be written there.
     """
     place = Path(os.path.realpath(output))
     try:
@@ -91,7 +92,7 @@ def _cannot_write(output: Path, error: OSError) -> OutputError:
 
 
 def _refuse_kind(output: Path, place: Path) -> None:
-    """A place that no package can take, whatever it holds."""
+    """Refuse a place that can never be a package, whatever it contains."""
     if output.suffix.lower() in _OTHER_ENDINGS:
         raise OutputError(
             f"-o {output} ends in {output.suffix}; a package is a folder or a .zip.",
@@ -99,39 +100,36 @@ def _refuse_kind(output: Path, place: Path) -> None:
         )
     if place.exists() and place.is_file() != _is_zip(output):
         kind = "a file" if place.is_file() else "a folder"
-        raise OutputError(f"{output} is {kind} and no package of edgeq.", hint=_CHOOSE)
+        raise OutputError(f"{output} is {kind} and not a package of edgeq.", hint=_CHOOSE)
     if place.is_symlink():
         raise OutputError(f"{output} is a link that leads back to itself.", hint=_CHOOSE)
     if Path.cwd().is_relative_to(place) or os.path.ismount(place):
         raise OutputError(
-            f"-o {output} is a folder in use, {place}: a package replaces its folder as a whole.",
+            f"-o {output} is a folder in use, {place}: a package replaces its whole folder.",
             hint="Choose a new folder inside: -o release",
         )
 
 
 def _require_own(output: Path, target: str, name: str) -> None:
-    """Whether what is there is a package that nobody worked on, and of the same model."""
+    """Refuse anything but an unchanged package of the same model."""
     try:
         package = open_package(output)
     except PackageError as error:
         raise OutputError(
-            f"{output} is there and is no package of edgeq, so it stays as it is: {error.message}",
+            f"{output} exists and is not a package of edgeq, so it was not replaced: "
+            f"{error.message}",
             hint=_CHOOSE,
         ) from error
     manifest = package.manifest
     if (manifest.target, manifest.name) != (target, name):
         raise OutputError(
             f"{output} is the package of {manifest.name} for {manifest.target}, not of {name} for "
-            f"{target}, so it stays as it is.",
+            f"{target}, so it was not replaced.",
             hint=_CHOOSE,
         )
     if package.damage:
         raise OutputError(
-            f"{output} is no longer as edgeq made it, so it stays: {package.damage[0]}",
+            f"{output} was changed since edgeq made it, so it was not replaced: "
+            f"{package.damage[0]}",
             hint=_CHOOSE,
         )
-
-
-def default_output(name: str, version: str, target: str) -> Path:
-    """Where a package goes without -o."""
-    return Path(f"{name}-{version}-{target}")

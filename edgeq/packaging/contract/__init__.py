@@ -1,1 +1,1 @@
-"""What code around a model must know: tensors, labels, names, preprocessing."""
+"""The contract that generated code follows: tensors, labels, names, preprocessing."""

@@ -1,4 +1,4 @@
-"""From a `.tflite` and what its record tells to the contract of a package."""
+"""From a `.tflite` and what the user states about it to the contract of a package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.samples.input_shapes import show_shape
@@ -19,96 +18,107 @@ from edgeq.packaging.contract.image_inputs import image_size
 from edgeq.packaging.contract.labels import require_names
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import TensorSpec
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
-# What SemVer, Maven, Gradle and (by `pep440`) wheels all take.
+# SemVer, Maven, Gradle and (by `pep440`) wheels all take these.
 _VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}([-+][0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?")
-_LONGEST = 100  # of a name: files and folders have it in theirs, which end at 255 bytes
+_LONGEST = 100  # of a name: it is part of file and folder names, which end at 255 bytes
 # Folders that every package has, beside that of the Python package.
 _FOLDERS = ("golden", "records")
-# What edgeq converts, by how it ends.
+# Endings of files that edgeq converts.
 _SOURCES = (".keras", ".h5", ".hdf5", ".pt2", ".onnx", ".pb")
 
 
+def read_tflite(model: Path) -> ModelFile:
+    """The file to package.
+
+    Raises:
+        SourceError: it is not a `.tflite`, or damaged.
+    """
+    if model.is_dir() or model.suffix.lower() in _SOURCES:
+        raise SourceError(
+            f"{model} is not a .tflite file: only those can be packaged.",
+            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz "
+            "-o model.tflite",
+        )
+    return read_model(model)
+
+
 def make_contract(
-    model: Path,
+    model: Path | ModelFile,
     *,
     name: str | None = None,
     version: str = "1.0.0",
     labels: Mapping[str, Sequence[str]] | None = None,
     preprocess: Sequence[str] | None = None,
 ) -> Contract:
-    """What code around a file has to know.
+    """Make the contract of a file, which generated code follows.
 
     Args:
+        model: the `.tflite`, or the result of `read_tflite`.
         name: of the package; the file's by default.
+        version: of the release.
         labels: output name to the name of each class; "" for the only output.
         preprocess: `--preprocess` texts; None takes what the file carries.
 
     Raises:
-        SourceError: no `.tflite`, or one with a dynamic shape or a dtype that no package holds.
+        SourceError: not a `.tflite`, or one with a dynamic shape or a dtype that no package can
+            have.
         UsageError: a name, a version or labels that do not fit.
     """
-    _require_file(model)
-    tree = flatbuffer.read(model)
-    inputs, outputs = (tuple(map(_settle, specs)) for specs in flatbuffer.interface(tree))
+    file = model if isinstance(model, ModelFile) else read_tflite(model)
+    inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
-            _require_static(model, kind, spec)
-    texts = read_preprocessing(model) if preprocess is None else tuple(preprocess)
+            _require_supported(f"{kind} {spec.name!r} of {file.path}", spec)
+    texts = read_preprocessing(file) if preprocess is None else tuple(preprocess)
     declared = parse_preprocessing(texts, inputs)
     named = _assign_labels(labels or {}, outputs)
-    taken = naming.unique([spec.name for spec in (*inputs, *outputs)], "tensor")
+    identifiers = naming.unique([spec.name for spec in (*inputs, *outputs)], "tensor")
+    operators: dict[str, int] = {}
+    for graph in file.tree.subgraphs:
+        for operator in graph.operators:
+            code = file.tree.operatorCodes[operator.opcodeIndex]
+            own = flatbuffer.operator_name(file.tree, operator)
+            operators[own] = max(operators.get(own, 1), code.version or 1)
     return Contract(
-        name=package_name(name or model.stem),
+        name=package_name(name or file.path.stem),
         version=require_version(version),
-        model=storage.refer(model, model.name),
+        model=storage.refer_bytes(file.content, file.path.name),
         inputs=tuple(
             InputContract(identifier, spec, how, image_size(spec, how))
-            for identifier, spec in zip(taken, inputs, strict=False)
+            for identifier, spec in zip(identifiers, inputs, strict=False)
             for how in [find_preprocessing(declared, spec.name)]
         ),
         outputs=tuple(
             OutputContract(identifier, spec, named.get(spec.name, ()))
-            for identifier, spec in zip(taken[len(inputs) :], outputs, strict=True)
+            for identifier, spec in zip(identifiers[len(inputs) :], outputs, strict=True)
         ),
-        min_runtime_version=flatbuffer.min_runtime_version(tree),
-        operators=_operators(tree),
+        min_runtime_version=file.min_runtime_version,
+        operators=tuple(sorted(operators.items())),
     )
 
 
-def _settle(spec: TensorSpec) -> TensorSpec:
-    """A dynamic batch as the 1 that every runtime takes it for, unless it is told otherwise."""
+def _fix_batch(spec: TensorSpec) -> TensorSpec:
+    """A dynamic batch as 1, which every runtime allocates by default."""
     is_batch = len(spec.shape) > 1 and spec.shape[0] == -1
     return replace(spec, shape=(1, *spec.shape[1:])) if is_batch else spec
 
 
-def _require_static(model: Path, kind: str, spec: TensorSpec) -> None:
+def _require_supported(tensor: str, spec: TensorSpec) -> None:
     if -1 in spec.shape:
-        shown = show_shape(spec.shape)
         raise SourceError(
-            f"{kind} {spec.name!r} of {model} has the dynamic shape {shown}: code around it cannot "
-            "be made.",
+            f"{tensor} has the dynamic shape {show_shape(spec.shape)}: no code can be made for it.",
             hint="Convert with fixed sizes: --input-shape NAME=1,224,224,3",
         )
     if spec.dtype not in _DTYPES:
-        raise SourceError(
-            f"{kind} {spec.name!r} of {model} is {spec.dtype}; packages hold {', '.join(_DTYPES)}."
-        )
+        raise SourceError(f"{tensor} is {spec.dtype}; packages support {', '.join(_DTYPES)}.")
     if len(spec.scales) > 1:
         raise SourceError(
-            f"{kind} {spec.name!r} of {model} has {len(spec.scales)} scales, one for each channel: "
-            "no runtime quantizes such a tensor for its caller."
-        )
-
-
-def _require_file(model: Path) -> None:
-    if model.is_dir() or model.suffix.lower() in _SOURCES:
-        raise SourceError(
-            f"{model} is no .tflite file, and packages are made of those.",
-            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz "
-            "-o model.tflite",
+            f"{tensor} has {len(spec.scales)} scales, one for each channel: no runtime quantizes "
+            "such a tensor for its caller."
         )
 
 
@@ -124,18 +134,18 @@ def package_name(given: str) -> str:
     found = naming.snake(given, "model").strip("_")
     if not naming.words(given):
         raise UsageError(
-            f"{given!r} has no letter that a package's name could be made from.",
-            hint="Name it: --name my_model",
+            f"{given!r} has no letter, so it cannot name a package.", hint="Pass --name my_model"
         )
     if len(found) > _LONGEST:
         raise UsageError(
-            f"The name {given[:20]!r}... has {len(found)} characters; {_LONGEST} are possible.",
-            hint="Name it: --name my_model",
+            f"The name {given[:20]!r}... has {len(found)} characters; at most {_LONGEST} are "
+            "possible.",
+            hint="Pass --name my_model",
         )
     if found in _FOLDERS:
         raise UsageError(
-            f"The name {found!r} is reserved: a folder of every package is called that.",
-            hint=f"Name it otherwise: --name {found}_model",
+            f"The name {found!r} is reserved: every package has a folder with the same name.",
+            hint=f"Pass another one: --name {found}_model",
         )
     return f"{found}_model" if found in naming.RESERVED else found
 
@@ -144,23 +154,20 @@ def require_version(given: str) -> str:
     """A version as every target's build tools take it.
 
     Raises:
-        UsageError: it is none.
+        UsageError: they would not take it.
     """
-    if not _VERSION.fullmatch(given) or len(given) > _LONGEST:
-        raise UsageError(
-            f"--release {given!r} is no version that every target's build tools take: up to three "
-            "numbers without leading zeros, and at most one suffix.",
-            hint=f"Write it as {_nearest_version(given)}.",
-        )
-    return given
-
-
-def _nearest_version(given: str) -> str:
-    """What was probably meant, e.g. 1.4.0-rc.1 for v1.04.0-rc.1+b5."""
+    if _VERSION.fullmatch(given) and len(given) <= _LONGEST:
+        return given
+    # Suggest a version, e.g. 1.4.0-rc.1 for v1.04.0-rc.1+b5.
     found = re.match(r"v?(\d+(?:\.\d+){0,2})([-+][0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?", given, re.I)
-    if found is None or len(given) > _LONGEST:
-        return "1.4.0 or 1.4.0-rc1"
-    return ".".join(str(int(part)) for part in found[1].split(".")) + (found[2] or "")
+    meant = "1.4.0 or 1.4.0-rc1"
+    if found is not None and len(given) <= _LONGEST:
+        meant = ".".join(str(int(part)) for part in found[1].split(".")) + (found[2] or "")
+    raise UsageError(
+        f"--release {given!r} is not a version that every target's build tools take: up to three "
+        "numbers without leading zeros, and at most one suffix.",
+        hint=f"Write it as {meant}.",
+    )
 
 
 def _assign_labels(
@@ -168,16 +175,15 @@ def _assign_labels(
 ) -> dict[str, tuple[str, ...]]:
     """Each list at its output, with as many names as the output has classes."""
     found: dict[str, tuple[str, ...]] = {}
+    names = ", ".join(spec.name for spec in outputs)
     for name, labels in given.items():
         if not name and len(outputs) > 1:
-            names = ", ".join(spec.name for spec in outputs)
             raise UsageError(
-                f"Labels are given for no output in particular; there are {names}.",
+                f"The labels do not name an output; the model has {names}.",
                 hint=f"Write --labels {outputs[0].name}=FILE.",
             )
         spec = next((spec for spec in outputs if name in ("", spec.name)), None)
         if spec is None:
-            names = ", ".join(spec.name for spec in outputs)
             raise UsageError(f"Labels are for the output {name!r}; the model has {names}.")
         if spec.name in found:
             raise UsageError(
@@ -188,17 +194,7 @@ def _assign_labels(
         if len(labels) != classes and not (classes == 1 and len(labels) == 2):
             raise UsageError(
                 f"There are {len(labels)} labels, but output {spec.name!r} has {classes} classes.",
-                hint="One name in each line of the file, in the order of the classes.",
+                hint="Write one name in each line of the file, in the order of the classes.",
             )
         found[spec.name] = tuple(labels)
     return found
-
-
-def _operators(tree: Any) -> tuple[tuple[str, int], ...]:
-    versions: dict[str, int] = {}
-    for graph in tree.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.operator_name(tree, operator)
-            code = tree.operatorCodes[operator.opcodeIndex]
-            versions[name] = max(versions.get(name, 1), code.version or 1)
-    return tuple(sorted(versions.items()))

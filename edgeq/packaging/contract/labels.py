@@ -16,37 +16,33 @@ _NUMBERED = re.compile(r"(\d+)\s*[\s,;:]\s*\S")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The names of classes, one in each line; empty lines at the end are none.
+    """The names of classes, one in each line; empty lines at the end are ignored.
 
     Raises:
-        UsageError: no text file in UTF-8, or one whose lines are no names.
+        UsageError: not a text file in UTF-8, or its lines are not names.
     """
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"The labels {path} cannot be read: {getattr(error, 'strerror', error)}.",
-            hint="A text file in UTF-8 with one class name in each line.",
+            hint="Give a text file in UTF-8 with one class name in each line.",
         ) from error
-    # Not splitlines(): to that, U+2028, form feeds and others end a line too.
+    # Not splitlines(): it also ends a line at U+2028, form feeds and others.
     labels = tuple(line.strip() for line in text.rstrip().replace("\r\n", "\n").split("\n"))
     if labels == ("",):
-        raise UsageError(f"The labels {path} hold no name.", hint="One class name in each line.")
-    _refuse_numbered(labels, path)
-    require_names(labels)
-    return labels
-
-
-def _refuse_numbered(labels: Sequence[str], path: Path) -> None:
-    found = [_NUMBERED.match(label) for label in labels]
-    numbers = [int(match[1]) for match in found if match is not None]
-    first = numbers[0] if numbers else 0
-    if first in (0, 1) and numbers == list(range(first, first + len(labels))):
+        raise UsageError(
+            f"The labels file {path} is empty.", hint="Write one class name in each line."
+        )
+    numbers = [int(match[1]) for label in labels if (match := _NUMBERED.match(label))]
+    if numbers[:1] in ([0], [1]) and numbers == [numbers[0] + i for i in range(len(labels))]:
         raise UsageError(
             f"Every line of {path} begins with its number, as in {labels[0]!r}: it would become "
             "part of the name.",
-            hint="Take the numbers off: sed -E 's/^[0-9]+[ ,;:]+//' labels.txt > names.txt",
+            hint="Remove the numbers: sed -E 's/^[0-9]+[ ,;:]+//' labels.txt > names.txt",
         )
+    require_names(labels)
+    return labels
 
 
 def require_names(labels: Sequence[str]) -> None:
@@ -59,7 +55,7 @@ def require_names(labels: Sequence[str]) -> None:
         if not label.strip():
             raise UsageError(
                 f"Label {number} of {len(labels)} is empty.",
-                hint="Each class needs a name, if only a number.",
+                hint="Give each class a name; a number will do.",
             )
         if any(unicodedata.category(character) == "Cc" for character in label):
             raise UsageError(f"Label {number}, {label!r}, has a control character.")

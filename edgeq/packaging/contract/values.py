@@ -1,4 +1,4 @@
-"""What code around a model has to know, and what a package consists of."""
+"""The contract between a model and its generated code, and golden vectors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.packaging.assembly.tools import HERE, Tools
 from edgeq.values import FileRef, Issue, Preprocessing, TensorSpec
 
 SCHEMA = "edgeq.package/1"
 
 Files = Mapping[str, bytes]  # path inside the package, with /, to content
+Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class InputContract:
     """One input.
 
     Attributes:
-        identifier: of the input in generated code, in snake case; see `naming`.
+        identifier: name in generated code, in snake case; made by `naming.unique`.
         spec: dtype, shape with the batch dimension, scale and zero point.
-        preprocessing: from a raw sample to real values; None when samples go in as they are.
-        image: (height, width, channels) when its shape is that of an image with channels last,
-            else None; `seeing.see_images` asks the samples as well.
+        preprocessing: from a raw sample to real values; None when samples go in unchanged.
+        image: (height, width, channels) when the shape is that of an image with channels last;
+            `image_inputs.confirm_images` also asks the samples.
     """
 
     identifier: str
@@ -39,7 +39,7 @@ class OutputContract:
     """One output.
 
     Attributes:
-        identifier: see `InputContract`.
+        identifier: name in generated code, in snake case.
         labels: name of each class along the last axis; empty without names.
     """
 
@@ -50,13 +50,13 @@ class OutputContract:
 
 @dataclass(frozen=True)
 class Contract:
-    """What code around the model has to know.
+    """The facts that code around the model needs.
 
     Attributes:
-        name: of the package in snake case, e.g. "fmnist_mobilenet".
-        version: of the release, e.g. "1.4.0".
+        name: package name in snake case, e.g. "fmnist_mobilenet".
+        version: release, e.g. "1.4.0".
         model: the `.tflite`.
-        min_runtime_version: TensorFlow Lite release, None when the file does not say.
+        min_runtime_version: TensorFlow Lite release, None when the file does not state it.
         operators: (name, highest version) of every operator in the file, sorted.
     """
 
@@ -68,15 +68,20 @@ class Contract:
     min_runtime_version: str | None
     operators: tuple[tuple[str, int], ...]
 
+    @property
+    def preprocessing(self) -> tuple[Preprocessing, ...]:
+        """The preprocessing of those inputs that have one."""
+        return tuple(item.preprocessing for item in self.inputs if item.preprocessing is not None)
+
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """One real sample and what the model makes of it.
+    """One real sample and the outputs that the model computes from it.
 
     Attributes:
-        index: of the sample in its data set.
+        index: of the sample in its dataset.
         label: None without labels.
-        raw: input name to the sample as it lies in the data set, before preprocessing.
+        raw: input name to the sample as it is in the dataset, before preprocessing.
         inputs: input name to the input tensor [1, ...] in its own dtype.
         outputs: output name to the output tensor [1, ...] in its own dtype.
         real: output name to the same in real units, float32.
@@ -84,23 +89,23 @@ class Vector:
 
     index: int
     label: int | None
-    raw: Mapping[str, NDArray[Any]]
-    inputs: Mapping[str, NDArray[Any]]
-    outputs: Mapping[str, NDArray[Any]]
-    real: Mapping[str, NDArray[Any]]
+    raw: Arrays
+    inputs: Arrays
+    outputs: Arrays
+    real: Arrays
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """Vectors, and how far another machine may be from them.
+    """Golden vectors, and how far another machine may differ from them.
 
     Attributes:
-        data: name of the data set's file.
-        data_sha256: of its contents.
+        data: name of the dataset's file.
+        data_sha256: SHA-256 of its contents.
         tolerances: output name to the largest accepted difference: in steps of an integer output,
-            in its unit of a float one. Measured: what TensorFlow Lite's own kernels differ from
-            XNNPACK on these vectors, and one step (or one part in 100,000) more.
-        doubts: about the samples as the model is fed with them, when they were chosen.
+            in the unit of a float one. Measured: how far TensorFlow Lite's own kernels differ from
+            XNNPACK on these vectors, plus one step (or one part in 100,000).
+        doubts: about the samples, found when they were chosen.
         class_names: as in `DataRef`, when they were chosen.
     """
 
@@ -110,20 +115,3 @@ class Golden:
     tolerances: Mapping[str, float]
     doubts: tuple[Issue, ...] = ()
     class_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Ingredients:
-    """What a target makes its files from.
-
-    Attributes:
-        model: bytes of the `.tflite` as it ships.
-        license: SPDX expression, or None when nobody named one.
-        tools: programs that a target may run.
-    """
-
-    contract: Contract
-    model: bytes
-    golden: Golden
-    license: str | None
-    tools: Tools = HERE

@@ -1,1 +1,1 @@
-"""What a package says about its model: metadata, model card, bill of materials, licence."""
+"""The documents about a model: metadata, model card, bill of materials, licence."""

@@ -1,4 +1,4 @@
-"""Licences as SPDX expressions, which bills of materials and wheels must hold."""
+"""Licences as SPDX expressions, which bills of materials and wheels must have."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def read_license(text: str) -> str:
     """An SPDX expression as SPDX spells it, e.g. "Apache-2.0 OR MIT" for "apache-2.0 or mit".
 
     Raises:
-        UsageError: no expression, or with a licence that SPDX does not list.
+        UsageError: not an expression, or with a licence that SPDX does not list.
     """
     try:
         return str(canonicalize_license_expression(text))
     except InvalidLicenseExpression as error:
         raise UsageError(
-            f"--license {text!r} is no SPDX expression: {str(error).rstrip('.')}.",
-            hint="Type e.g. Apache-2.0 or, for what is nobody else's, LicenseRef-Proprietary.",
+            f"--license {text!r} is not an SPDX expression: {str(error).rstrip('.')}.",
+            hint="Type e.g. Apache-2.0, or LicenseRef-Proprietary for an unlisted licence.",
         ) from error

@@ -1,15 +1,16 @@
 """Standard TensorFlow Lite metadata, so that Android Studio, ML Kit and MediaPipe know the model.
 
-It is a flatbuffer of its own inside the model's, in a buffer that the entry "TFLITE_METADATA"
-names, and the label files are a zip archive behind the model. Tables and slot numbers are those of
+They are a second flatbuffer inside the model's, in a buffer that the entry "TFLITE_METADATA"
+names; the label files are a zip archive behind the model. Tables and slot numbers are those of
 `tensorflow_lite_support/metadata/metadata_schema.fbs` in tensorflow/tflite-support (Apache-2.0),
-version 1.1.0 of the schema: a field's slot is its place in the table, and a union takes two, its
+version 1.1.0 of the schema: a field's slot is its position in the table, and a union takes two, its
 type and its value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,13 +20,14 @@ from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import write_zip
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.model_file import ModelFile, parse_model
 from edgeq.values import Preprocessing, TensorSpec
 
 KEY = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 # Nothing newer than the first version of the schema is written.
 _MIN_PARSER_VERSION = "1.0.0"
-# What readers in C++ map into memory as it lies in the file; they read no deflated entries.
+# Readers in C++ map entries into memory as they are in the file, so none is deflated.
 _ALIGNMENT = 4
 
 # enum AssociatedFileType
@@ -36,7 +38,10 @@ _UNKNOWN, _RGB, _GRAYSCALE = np.int8(0), np.int8(1), np.int8(2)
 _FEATURE, _IMAGE = np.uint8(1), np.uint8(2)
 _NORMALIZATION = np.uint8(1)
 
-# A table is its slots: text, numbers of the field's own width, floats, tables; None is absent.
+# Texts in shipped models, which keep their bytes.
+_CLASSES, _BINARY = "Names of the classes.", "What the values 0 and 1 mean."  # english: quoted
+
+# A table by slot: text, numbers of the field's own width, floats, tables; None is absent.
 Table: TypeAlias = dict[int, Any]
 
 
@@ -48,7 +53,7 @@ def add_metadata(
     author: str = "",
     license: str = "",
 ) -> bytes:
-    """The same model with standard metadata; what it had of that is replaced.
+    """The same model with standard metadata; metadata that it had is replaced.
 
     Args:
         model: a `.tflite` file.
@@ -58,15 +63,36 @@ def add_metadata(
         license: SPDX expression or text.
 
     Raises:
-        PackageError: the contract is of another model, or a label cannot be a line of a file.
+        PackageError: the contract belongs to another model, or a label cannot be a line of a file.
+        SourceError: the model is damaged.
     """
-    shown_as = f"{contract.name}.tflite"
-    tree = flatbuffer.parse(model, shown_as)
-    input_specs, output_specs = flatbuffer.interface(tree)
-    inputs = _in_file_order(contract.inputs, input_specs, shown_as)
-    outputs = _in_file_order(contract.outputs, output_specs, shown_as)
+    parsed = parse_model(model, f"{contract.name}.tflite")
+    return add_to_model(
+        parsed, contract, description=description, author=author, license=license
+    ).content
+
+
+def add_to_model(
+    model: ModelFile,
+    contract: Contract,
+    *,
+    description: str = "",
+    author: str = "",
+    license: str = "",
+) -> ModelFile:
+    """`add_metadata` for a model that is parsed already."""
+    inputs, outputs = (
+        _in_file_order(items, specs, contract.name)
+        for items, specs in zip((contract.inputs, contract.outputs), model.interface, strict=True)
+    )
     for item in outputs:
-        _require_lines(item)
+        for label in item.labels:
+            if not label.strip() or label.splitlines() != [label]:
+                raise PackageError(
+                    f"Label {label!r} of output {item.spec.name!r} cannot be a line of a label "
+                    "file.",
+                    hint="Give every class a name in one line: some readers skip empty lines.",
+                )
     # SubGraphMetadata: name, description, input_tensor_metadata, output_tensor_metadata
     graph: Table = {
         0: contract.name,
@@ -84,6 +110,7 @@ def add_metadata(
         5: license or None,
         7: _MIN_PARSER_VERSION,
     }
+    tree = model.copy_tree()
     flatbuffer.set_metadata(tree, KEY, _pack(whole))
     content = flatbuffer.serialize(tree)
     files = {
@@ -91,15 +118,15 @@ def add_metadata(
         for item in outputs
         if item.labels
     }
-    if not files:
-        return content
-    return write_zip(files, stored=files, page=_ALIGNMENT, behind=content)
+    if files:
+        content = write_zip(files, stored=files, page=_ALIGNMENT, behind=content)
+    return ModelFile(model.path, content, tree)
 
 
 def metadata_limits(contract: Contract) -> tuple[str, ...]:
-    """Which readers of metadata cannot run the model as it was calibrated, a sentence each.
+    """List readers of metadata that cannot run the model as it was calibrated, a sentence each.
 
-    MediaPipe and ML Kit take images as RGB in uint8 or float32 alone, and copy the bytes of an
+    MediaPipe and ML Kit take images only as RGB in uint8 or float32, and copy the bytes of an
     image into a uint8 input without looking at its normalisation or its scale.
     """
     found = []
@@ -112,10 +139,10 @@ def metadata_limits(contract: Contract) -> tuple[str, ...]:
                 " inputs only."
             )
         if _color_space(item) != _RGB:
-            found.append(f"Input {name!r} takes no RGB: MediaPipe and ML Kit give nothing else.")
+            found.append(f"Input {name!r} is not RGB, the only order of MediaPipe and ML Kit.")
         elif dtype == "uint8" and not _takes_bytes(item):
             found.append(
-                f"Input {name!r} does not take the bytes of an image as they are, but MediaPipe "
+                f"Input {name!r} needs other numbers than the bytes of an image, but MediaPipe "
                 "and ML Kit copy them into a uint8 input."
             )
     for output in contract.outputs:
@@ -128,94 +155,72 @@ def metadata_limits(contract: Contract) -> tuple[str, ...]:
 
 
 def _takes_bytes(item: InputContract) -> bool:
-    """Whether preparing and quantizing a byte gives that byte again, or its neighbour."""
+    """Whether preprocessing and quantizing a byte gives that byte again, or its neighbour."""
     every = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
     real = every.astype(np.float32)
     if item.preprocessing is not None:
-        bare = Preprocessing(
-            scale=item.preprocessing.scale,
-            offset=item.preprocessing.offset,
-            mean=item.preprocessing.mean,
-            std=item.preprocessing.std,
-        )
-        real = apply(bare, every)
+        numeric = replace(item.preprocessing, input=None, preset=None, resize=None, channels="rgb")
+        real = apply(numeric, every)
     own = quantmath.quantize(real, item.spec).astype(np.int32)
     return int(np.abs(own - every).max()) <= 1
 
 
-def _in_file_order(items: Sequence[Any], specs: Sequence[TensorSpec], shown_as: str) -> list[Any]:
-    """Readers match metadata to tensors by their place in the subgraph, not by name."""
+def _in_file_order(items: Sequence[Any], specs: Sequence[TensorSpec], name: str) -> list[Any]:
+    """Readers match metadata to tensors by their position in the subgraph, not by name."""
     known = {item.spec.name: item for item in items}
     wanted = [spec.name for spec in specs]
     if sorted(known) != sorted(wanted):
         raise PackageError(
-            f"The contract names {', '.join(known)}, but {shown_as} has {', '.join(wanted)}."
+            f"The contract names {', '.join(known)}, but {name}.tflite has {', '.join(wanted)}."
         )
-    return [known[name] for name in wanted]
-
-
-def _require_lines(item: OutputContract) -> None:
-    for label in item.labels:
-        if not label.strip() or label.splitlines() != [label]:
-            raise PackageError(
-                f"Label {label!r} of output {item.spec.name!r} cannot be a line of a label file.",
-                hint="Give every class a name in one line: some readers skip empty lines.",
-            )
+    return [known[own] for own in wanted]
 
 
 # ---------------------------------------------------------------- tensors
 
 
 def _input(item: InputContract) -> Table:
-    how = item.preprocessing
-    texts = [_show_tensor(item.spec, item.identifier)]
-    if how is not None:
-        texts.append(f"Prepared from raw samples as {format_preprocessing(how)}.")
-    return _tensor(item.identifier, texts, _content(item), _normalization(item), _stats(item))
+    text = _show_tensor(item.spec, item.identifier)
+    if item.preprocessing is not None:
+        text += f" Prepared from raw samples as {format_preprocessing(item.preprocessing)}."
+    content: Table = {0: _FEATURE, 1: {}}
+    if item.image is not None:
+        height, width, _ = item.image
+        # ImageSize: width, height; ImageProperties: color_space, default_size
+        size: Table = {0: np.uint32(width), 1: np.uint32(height)}
+        content = {0: _IMAGE, 1: {0: _color_space(item), 1: size}}
+    normalization = _normalization(item)
+    # ProcessUnit: options_type, options
+    units = None if normalization is None else [{0: _NORMALIZATION, 1: normalization}]
+    # TensorMetadata: name, description, dimension_names, content, process_units, stats,
+    # associated_files
+    return {0: item.identifier, 1: text, 3: content, 4: units, 5: _stats(item, normalization)}
 
 
 def _output(item: OutputContract, count: int) -> Table:
-    texts = [_show_tensor(item.spec, item.identifier)]
-    # Content: content_properties_type, content_properties
-    content: Table = {0: _FEATURE, 1: {}}
-    files = []
+    files = None
     if item.labels:
         is_axis = len(item.labels) == (item.spec.shape[-1] if item.spec.shape else 1)
         # AssociatedFile: name, description, type, locale
-        files.append(
+        files = [
             {
                 0: _labels_name(item, count),
-                1: "Names of the classes." if is_axis else "What the values 0 and 1 mean.",
+                1: _CLASSES if is_axis else _BINARY,
                 2: AXIS_LABELS if is_axis else DESCRIPTIONS,
             }
-        )
-    return _tensor(item.identifier, texts, content, None, _dtype_range(item.spec), files)
-
-
-def _tensor(
-    name: str,
-    texts: Sequence[str],
-    content: Table,
-    normalization: Table | None,
-    stats: Table | None,
-    files: Sequence[Table] = (),
-) -> Table:
-    # ProcessUnit: options_type, options
-    units = [] if normalization is None else [{0: _NORMALIZATION, 1: normalization}]
-    # TensorMetadata: name, description, dimension_names, content, process_units, stats,
-    # associated_files
+        ]
     return {
-        0: name,
-        1: " ".join(texts),
-        3: content,
-        4: units or None,
-        5: stats,
-        6: list(files) or None,
+        0: item.identifier,
+        1: _show_tensor(item.spec, item.identifier),
+        # Content: content_properties_type, content_properties
+        3: {0: _FEATURE, 1: {}},
+        5: _dtype_range(item.spec),
+        6: files,
     }
 
 
 def _show_tensor(spec: TensorSpec, identifier: str) -> str:
-    """What the tensor holds and, in words, how its integers become real values."""
+    """Describe the tensor and, in words, how its integers become real values."""
     shape = "x".join(str(size) for size in spec.shape) or "scalar"
     named = "" if spec.name == identifier else f"Tensor {spec.name!r}, "
     if not spec.scales:
@@ -229,17 +234,8 @@ def _labels_name(item: OutputContract, count: int) -> str:
     return "labels.txt" if count == 1 else f"{item.identifier.rstrip('_')}_labels.txt"
 
 
-def _content(item: InputContract) -> Table:
-    if item.image is None:
-        return {0: _FEATURE, 1: {}}
-    height, width, _ = item.image
-    # ImageSize: width, height; ImageProperties: color_space, default_size
-    size: Table = {0: np.uint32(width), 1: np.uint32(height)}
-    return {0: _IMAGE, 1: {0: _color_space(item), 1: size}}
-
-
 def _color_space(item: InputContract) -> Any:
-    """UNKNOWN for BGR: the schema cannot say it, and a reader that refuses beats a wrong answer."""
+    """UNKNOWN for BGR: the schema has no word for it, and a refusal beats a wrong answer."""
     if item.image is not None and item.image[2] == 1:
         return _GRAYSCALE
     is_bgr = item.preprocessing is not None and item.preprocessing.channels == "bgr"
@@ -249,8 +245,8 @@ def _color_space(item: InputContract) -> Any:
 def _normalization(item: InputContract) -> Table | None:
     """`(x * scale + offset - mean) / std` as the `(x - mean) / std` of the schema.
 
-    An image without preprocessing goes in as it is, and readers that insist on the numbers
-    (MediaPipe for float inputs) are told so: mean 0, std 1.
+    An image without preprocessing goes in unchanged; for readers that require the numbers
+    (MediaPipe for float inputs) these are mean 0, std 1.
     """
     takes_real = bool(item.spec.scales) or item.spec.dtype == "float32"
     if not takes_real or (item.preprocessing is None and item.image is None):
@@ -263,9 +259,8 @@ def _normalization(item: InputContract) -> Table | None:
     return {0: (mean - how.offset) / how.scale, 1: std / how.scale}
 
 
-def _stats(item: InputContract) -> Table | None:
+def _stats(item: InputContract, normalization: Table | None) -> Table | None:
     """Least and largest value of the tensor, where they are certain."""
-    normalization = _normalization(item)
     is_pixels = item.image is not None and item.preprocessing is not None
     if item.spec.dtype != "float32" or normalization is None or not is_pixels:
         return _dtype_range(item.spec)
@@ -293,7 +288,7 @@ def _pack(table: Table) -> bytes:
 
 
 def _write(builder: Any, value: Any) -> Any:
-    """Offset of a value, and of everything inside it, which has to be written before."""
+    """Write a value, after everything inside it; returns its offset."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, np.ndarray):
@@ -304,22 +299,18 @@ def _write(builder: Any, value: Any) -> Any:
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
-    return _write_table(builder, value)
-
-
-def _write_table(builder: Any, table: Mapping[int, Any]) -> Any:
-    kept = {slot: value for slot, value in table.items() if value is not None}
-    offsets = {
-        slot: _write(builder, value)
-        for slot, value in kept.items()
-        if not isinstance(value, np.integer)
+    kept = {slot: item for slot, item in value.items() if item is not None}
+    inside = {
+        slot: _write(builder, item)
+        for slot, item in kept.items()
+        if not isinstance(item, np.integer)
     }
     numbers = {"b": builder.PrependInt8Slot, "B": builder.PrependUint8Slot,
                "I": builder.PrependUint32Slot}  # fmt: skip
     builder.StartObject(max(kept, default=-1) + 1)
-    for slot, value in kept.items():
-        if slot in offsets:
-            builder.PrependUOffsetTRelativeSlot(slot, offsets[slot], 0)
+    for slot, item in kept.items():
+        if slot in inside:
+            builder.PrependUOffsetTRelativeSlot(slot, inside[slot], 0)
         else:
-            numbers[value.dtype.char](slot, int(value), 0)
+            numbers[item.dtype.char](slot, int(item), 0)
     return builder.EndObject()

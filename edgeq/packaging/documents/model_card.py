@@ -1,17 +1,20 @@
-"""The papers of a package: a model card, and what its README says of checking it. Nothing in them
-depends on when or where they are made.
+"""The model card of a package, and what its README says about checking it.
+
+Nothing in them depends on when or where they are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.issues import ISSUE_KINDS
-from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, GateVerdict
-from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS
+from edgeq.packaging.contract.values import Files
+from edgeq.packaging.evidence.inputs import PackageInputs
+from edgeq.packaging.targets.target import Target
 from edgeq.records.reading import Record
 from edgeq.values import TensorSpec
 from edgeq.version import VERSION
@@ -20,57 +23,64 @@ from edgeq.wording import show_bytes, show_db
 CARD = "MODEL_CARD.md"
 
 
-def model_card(parts: Parts, places: Sequence[str]) -> bytes:
-    """Markdown that says what the model is, how good it is, and how that is known.
+def model_card(target: Target, inputs: PackageInputs, places: Sequence[str]) -> bytes:
+    """Markdown that states what the model is, how good it is, and how that is known.
 
     Args:
         places: where the package has the model, e.g. "m.aar!assets/m.tflite".
     """
-    contract = parts.contract
+    contract = inputs.contract
     lines = [f"# {contract.name} {contract.version}", ""]
-    if parts.description:
-        lines += [markdown(parts.description), ""]
-    lines += [f"> **Warning:** {markdown(warning)}\n" for warning in parts.warnings]
-    lines += ["| | |", "|---|---|", *_summary(parts, places), "", "## Inputs and outputs", ""]
+    if inputs.description:
+        lines += [markdown(inputs.description), ""]
+    lines += [f"> **Warning:** {markdown(warning)}\n" for warning in inputs.warnings]
     lines += [
+        "| | |",
+        "|---|---|",
+        *_summary(target, inputs, places),
+        "",
+        "## Inputs and outputs",
+        "",
         "| | tensor | dtype | shape | scale, zero point | from a raw sample |",
         "|---|---|---|---|---|---|",
     ]
     for item in contract.inputs:
-        how = "as it is" if item.preprocessing is None else format_preprocessing(item.preprocessing)
+        how = "unchanged"
+        if item.preprocessing is not None:
+            how = format_preprocessing(item.preprocessing)
         lines.append(f"| input | {_tensor(item.spec)} | {markdown(how)} |")
     for output in contract.outputs:
         count = f"{len(output.labels)} labels" if output.labels else ""
         lines.append(f"| output | {_tensor(output.spec)} | {count} |")
-    lines += ["", *_measured(parts.evidence.records), *_judged(parts.evidence.records)]
-    where = "in this package" if parts.has_records else "whose digests manifest.json has"
+    lines += ["", *_measured(inputs.evidence.records), *_judged(inputs.evidence.records)]
+    where = "in this package" if inputs.has_records else "whose digests manifest.json has"
     lines += ["", f"Made by edgeq {VERSION} from the records {where}."]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _summary(parts: Parts, places: Sequence[str]) -> Iterator[str]:
-    contract = parts.contract
+def _summary(target: Target, inputs: PackageInputs, places: Sequence[str]) -> Iterator[str]:
+    contract, gate = inputs.contract, inputs.evidence.verdict
     shown = ", ".join(f"`{place}`" for place in places)
     yield f"| file | {shown}, {show_bytes(contract.model.size_bytes)} |"
     yield f"| SHA-256 | `{contract.model.sha256}` |"
-    if parts.measured_sha256 == contract.model.sha256:
-        yield "| measured | this very file |"
-    else:
-        yield (
-            f"| measured | SHA-256 `{parts.measured_sha256}`: this file before TensorFlow Lite "
-            "metadata were added to it, which change no result |"
+    measured = "this file"
+    if inputs.measured_sha256 != contract.model.sha256:
+        measured = (
+            f"SHA-256 `{inputs.measured_sha256}`: this file before TensorFlow Lite metadata were "
+            "added to it, which change no result"
         )
-    yield f"| runtime | {_runtime(parts)} |"
-    yield f"| licence | {markdown(parts.license) if parts.license else 'not stated'} |"
-    yield f"| gate | {_gate(parts.evidence.verdict)} |"
-    yield f"| golden vectors | {len(parts.golden.vectors)} of {markdown(parts.golden.data)} |"
-
-
-def _runtime(parts: Parts) -> str:
-    if parts.target == "c":  # whose sources have no releases
-        return "TensorFlow Lite for Microcontrollers"
-    oldest = parts.contract.min_runtime_version
-    return "TensorFlow Lite" if oldest is None else f"TensorFlow Lite {oldest} or newer"
+    yield f"| measured | {measured} |"
+    oldest = contract.min_runtime_version
+    runtime = "TensorFlow Lite" if oldest is None else f"TensorFlow Lite {oldest} or newer"
+    yield f"| runtime | {target.unversioned_runtime or runtime} |"
+    yield f"| licence | {markdown(inputs.license) if inputs.license else 'not stated'} |"
+    judged = "not judged"
+    if gate.word != "none":
+        why = f": {'; '.join(gate.reasons)}" if gate.reasons else ""
+        forced = " - **packaged with --force**" if gate.is_forced else ""
+        judged = f"{gate.word} by {markdown(gate.policy)}{markdown(why)}{forced}"
+    yield f"| gate | {judged} |"
+    yield f"| golden vectors | {len(inputs.golden.vectors)} of {markdown(inputs.golden.data)} |"
 
 
 def _tensor(spec: TensorSpec) -> str:
@@ -79,16 +89,8 @@ def _tensor(spec: TensorSpec) -> str:
     return f"{markdown(spec.name)} | {spec.dtype} | {shape} | {scale}"
 
 
-def _gate(verdict: GateVerdict) -> str:
-    if verdict.word == "none":
-        return "not judged"
-    forced = " - **packaged all the same**" if verdict.is_forced else ""
-    why = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
-    return f"{verdict.word} by {markdown(verdict.policy)}{markdown(why)}{forced}"
-
-
 def _measured(records: Sequence[Record]) -> Iterator[str]:
-    """What the records say of the model's quality."""
+    """The model's quality in the records."""
     yield "## What was measured"
     yield ""
     found = [
@@ -115,7 +117,7 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _judged(records: Sequence[Record]) -> Iterator[str]:
-    """What comparisons concluded, and what every record doubts about its own figures."""
+    """The verdicts of comparisons, and what every record doubts about its own figures."""
     lines = []
     for record in records:
         verdict = getattr(record.value, "verdict", None)
@@ -133,13 +135,8 @@ def _judged(records: Sequence[Record]) -> Iterator[str]:
         yield from ("", "## Verdicts and doubts", "", *lines)
 
 
-# ---------------------------------------------------------------- README
-
-
-def complete_readme(
-    made: Mapping[str, bytes], warnings: Sequence[str], *, is_signed: bool
-) -> dict[str, bytes]:
-    """The target's files, whose README says besides what to doubt and how to check the package."""
+def complete_readme(made: Files, warnings: Sequence[str], *, is_signed: bool) -> dict[str, bytes]:
+    """The target's files; warnings and how to check the package are added to their README."""
     (path,) = [path for path in made if path.split("/")[-1] == "README.md"]
     lines = []
     if warnings:
@@ -155,14 +152,13 @@ def complete_readme(
     ]
     if is_signed:
         lines += [
-            f"openssl pkeyutl -verify -pubin -inkey {KEY} -rawin -in {SUMS} -sigfile {SIGNATURE}"
-        ]
-    lines += ["```"]
-    if is_signed:
-        lines += [
+            f"openssl pkeyutl -verify -pubin -inkey {KEY} -rawin -in {SUMS} -sigfile {SIGNATURE}",
+            "```",
             "",
             "The signature proves who made it only with a key that you have from them: name that "
             f"one instead of `{KEY}`.",
         ]
+    else:
+        lines += ["```"]
     content = made[path].rstrip(b"\n") + ("\n" + "\n".join(lines) + "\n").encode()
     return {**made, path: content}

@@ -1,7 +1,7 @@
 """Whether a package names the classes in the order in which they were scored.
 
-A model answers with numbers. Data whose labels are names (class folders, words in a table) give
-each name a number, and the figures of a record hold for these; other names for the same numbers
+A model outputs numbers. Data whose labels are names (class folders, words in a table) give each
+name a number, and the figures of a record are valid for these; other names for the same numbers
 would show wrong words under right figures.
 """
 
@@ -22,14 +22,14 @@ Scored = tuple[str, Sequence[str]]  # who scored, and its names of the classes
 
 
 def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
-    """What records say of the classes that this model was scored by."""
+    """The class names that records state for the scoring of this model."""
     for part in split(records):
         if part.value is None:
             continue
         if part.kind == "eval":
             refs = [item.data for item in part.value if item.model.sha256 == sha256]
         elif part.kind in ("convert", "tune"):
-            # Held-out samples are those that were scored, where there are any.
+            # If there are held-out samples, those were scored.
             refs = [part.value.test_data or part.value.data]
         else:
             refs = [part.value.data] if part.kind in ("compare", "debug") else []
@@ -39,16 +39,18 @@ def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
 
 
 def find_disorder(contract: Contract, scored: Iterable[Scored]) -> list[str]:
-    """A sentence for each output and each who scored in another order than the labels say."""
-    return [
-        printable(f"class {place} of output {output.spec.name!r} is called {label!r}, but {source} "
-                  f"scored {names[other]!r} as class {other}")
-        for source, names in scored
-        for output in contract.outputs
-        if (found := _first_moved(output.labels, names)) is not None
-        for place, other in [found]
-        for label in [output.labels[place]]
-    ]  # fmt: skip
+    """A sentence for each output and each scoring in another order than that of the labels."""
+    problems = []
+    for source, names in scored:
+        for output in contract.outputs:
+            moved = _first_moved(output.labels, names)
+            if moved is not None:
+                own, other = moved
+                problems.append(
+                    f"class {own} of output {output.spec.name!r} is called {output.labels[own]!r}, "
+                    f"but {source} scored {names[other]!r} as class {other}"
+                )
+    return list(map(printable, problems))
 
 
 def require_order(contract: Contract, scored: Sequence[Scored]) -> None:
@@ -70,19 +72,18 @@ def require_order(contract: Contract, scored: Sequence[Scored]) -> None:
 
 
 def _first_moved(labels: Sequence[str], names: Sequence[str]) -> tuple[int, int] | None:
-    """The first label that is the name of another class than its own, and of which.
+    """The first label that is the name of another class, and the index of that class.
 
     Labels may be spelled for people: "Ankle boot" is the folder ankle_boot.
     """
     if len(labels) != len(names):
         return None
-    ours, theirs = ([_plain(text) for text in side] for side in (labels, names))
-    places = {text: place for place, text in enumerate(theirs)}
-    for place, text in enumerate(ours):
-        if text != theirs[place] and text in places:
-            return place, places[text]
+    ours, theirs = (
+        [re.sub(r"[\W_]+", "", text.casefold()) or text for text in side]
+        for side in (labels, names)
+    )
+    indices = {text: index for index, text in enumerate(theirs)}
+    for index, text in enumerate(ours):
+        if text != theirs[index] and text in indices:
+            return index, indices[text]
     return None
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold()) or text

@@ -1,14 +1,13 @@
 """Whether a package feeds its model as it was fed when it was calibrated and measured.
 
-A model's figures are of the tensors that it was given. A package that prepares samples otherwise
-ships another result under the same figures, so a contradiction is refused, and what nobody can know
-is said.
+A model's figures are valid for the tensors that it was given. A package that prepares samples in
+another way ships another result under the same figures: a contradiction is refused, and what nobody
+can know becomes a warning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +22,29 @@ from edgeq.errors import UsageError
 from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
+from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing, TensorSpec
 
 _RELATIVE = 1e-5  # of a factor: 0.0039216 is 1/255 as people type it
 
 
-def check_feeding(model: Path, contract: Contract, records: Sequence[Record]) -> list[str]:
-    """Hold the contract's preprocessing against the file's own and that of every record.
+def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
+    """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    Resizing and making grey are left out: of samples that were right already they change nothing.
+    Resizing and making grey are left out: they change nothing in samples that already fit.
 
     Returns:
-        What cannot be told, a sentence each.
+        What cannot be known, a sentence each.
 
     Raises:
         UsageError: the file or a record declares another preprocessing.
     """
-    ours = [item.preprocessing for item in contract.inputs if item.preprocessing is not None]
-    specs = [item.spec for item in contract.inputs]
+    ours, specs = contract.preprocessing, [item.spec for item in contract.inputs]
     own = parse_preprocessing(read_preprocessing(model), specs)
     if own and not _are_same(ours, own, specs):
         raise UsageError(
-            f"--preprocess {_show(ours)} contradicts {_show(own)}, which {model} was calibrated "
-            "with and carries.",
+            f"--preprocess {_show(ours)} contradicts {_show(own)}, which {model.path} was "
+            "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one.",
         )
     notes = []
@@ -53,26 +52,27 @@ def check_feeding(model: Path, contract: Contract, records: Sequence[Record]) ->
         try:
             theirs = parse_preprocessing(texts, specs)
         except UsageError as error:
-            notes.append(f"{record.path} does not tell how this model was fed: {error.message}")
+            notes.append(f"{record.path} does not state how this model was fed: {error.message}")
             continue
         if _are_same(ours, theirs, specs):
             continue
         if not theirs:
             notes.append(
-                f"{record.path} was measured on samples as they were, and the package prepares "
-                f"them with {_show(ours)}: its figures hold where those had been prepared so"
+                f"{record.path} was measured on samples without preprocessing, and the package "
+                f"prepares them with {_show(ours)}: its figures are valid only if those samples "
+                "had been prepared like this"
             )
             continue
         raise UsageError(
             f"{record.path} was measured with --preprocess {' '.join(texts)}, but the package "
             f"feeds the model with {_show(ours)}.",
-            hint="Measure again as the package feeds it, or give the package what was measured.",
+            hint="Measure again with the package's preprocessing, or package what was measured.",
         )
     return notes
 
 
 def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, tuple[str, ...]]]:
-    """What records say they fed this model with."""
+    """The preprocessing that records state for this model."""
     for part in split(records):
         if part.value is None:
             continue
@@ -97,7 +97,7 @@ def _are_same(
 
 
 def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
-    """Whether two make the same numbers of one image, however they are spelled."""
+    """Whether two make the same numbers from one image, in whatever way they are written."""
     if (one.channels == "bgr") != (other.channels == "bgr"):
         return False
     (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)

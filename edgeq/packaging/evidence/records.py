@@ -1,4 +1,4 @@
-"""What a package rests on: the records about its model, and the data that they name."""
+"""The records about a package's model, and the data that they name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
-from edgeq.packaging.container.manifest import GateVerdict, read_gates
+from edgeq.packaging.container.manifest import NO_GATE, GateVerdict, read_gates
 from edgeq.records.parts import digests_of
 from edgeq.records.reading import Record, parse_record, read_content
 
@@ -41,31 +41,34 @@ class Evidence:
         }
 
     def digests(self) -> Mapping[str, str]:
-        """The same with their SHA-256."""
+        """Path inside a package to SHA-256."""
         return {path: hashlib.sha256(content).hexdigest() for path, content in self.files().items()}
 
     def gaps(self) -> Iterator[str]:
-        """What a careful engineer would still give."""
+        """Evidence that a careful engineer would still add."""
         if not any(record.kind in ("convert", "tune") for record in self.records):
-            yield "no record says how the model was converted"
+            yield "no record states how the model was converted"
         if self.verdict.word == "none":
             yield "no gate judged it: add its record with --record gate.json"
         if self.verdict.is_forced:
-            yield "FORCED: its gate did not pass, and the package says so"
+            yield "FORCED: its gate did not pass, and the package records that"
+
+
+NO_EVIDENCE = Evidence((), (), NO_GATE)
 
 
 def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]) -> Evidence:
-    """Records about this very file; its conversion's own, `MODEL.json`, is found beside it.
+    """Records about a file; its conversion's own, `MODEL.json`, is found beside it.
 
     Args:
         known: SHA-256 of the file, last, and of it without metadata.
 
     Raises:
-        RecordError: one is of another model.
+        RecordError: one is about another model.
     """
     paths = [Path(path) for path in given]
     beside = model.with_name(f"{model.name}.json")
-    if beside.is_file() and not any(_is_same(beside, path) for path in paths):
+    if beside.is_file() and not any(path.exists() and beside.samefile(path) for path in paths):
         paths.insert(0, beside)
     records, contents = [], []
     for path in paths:
@@ -73,9 +76,10 @@ def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]
         record = parse_record(content, str(path))
         digests = digests_of(record)
         if digests.isdisjoint(known):
+            named = ", ".join(digest[:12] for digest in sorted(digests)) or "none"
             raise RecordError(
-                f"{path} is about another file than {model} (sha256 "
-                f"{known[-1][:12]}): it names {_beginnings(digests)}.",
+                f"{path} is about another file than {model} (sha256 {known[-1][:12]}): it names "
+                f"{named}.",
                 hint="Convert again, or give the records of this file.",
             )
         records.append(record)
@@ -83,16 +87,8 @@ def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]
     return Evidence(tuple(records), tuple(contents), read_gates(records))
 
 
-def _beginnings(digests: set[str]) -> str:
-    return ", ".join(digest[:12] for digest in sorted(digests)) or "none"
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
-
-
 def find_data(records: Sequence[Record]) -> tuple[str, str]:
-    """The data set that a conversion's record names, and its digest then.
+    """The dataset that a conversion's record names, and its SHA-256 at that time.
 
     Raises:
         UsageError: there is none.
@@ -104,4 +100,4 @@ def find_data(records: Sequence[Record]) -> tuple[str, str]:
                 source = Path(ref.source)
                 if source.exists():
                     return str(source), ref.sha256
-    raise UsageError("No samples are there for golden vectors.", hint=NAME_DATA)
+    raise UsageError("There are no samples for golden vectors.", hint=NAME_DATA)

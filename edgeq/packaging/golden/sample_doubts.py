@@ -1,7 +1,7 @@
 """Doubts about golden samples, as the model is fed with them.
 
-The same doubts that `convert` has about calibration samples, in its words; but here the model is
-quantized already, so what its inputs hold is certain.
+They are those that `convert` has about calibration samples. Here the model is quantized already, so
+the range of its inputs is certain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, TensorSpec
 
-# The linter's others are about data sets, not about a few samples.
+# The linter's other issues are about datasets, not about a few samples.
 _CODES = ("data.not_finite", "data.normalized_twice", "data.not_normalized", "data.range_mismatch",
           "data.constant_samples")  # fmt: skip
 _CERTAIN_SHARE = 0.5
@@ -30,17 +30,17 @@ _HINT = (
 
 
 def find_doubts(samples: Sequence[Sample], specs: Sequence[TensorSpec]) -> tuple[Issue, ...]:
-    """What is doubtful about samples, as they are before they are quantized.
+    """Find doubts about samples, before they are quantized.
 
     Raises:
-        DataError: they are not numbers, or what becomes of them tests nothing: most values are
-            beyond what an input holds, or all become one integer or two neighbours.
+        DataError: they are not numbers, or they test nothing: most values are outside an input's
+            range, or all become one integer or two neighbours.
     """
     linter = Linter(specs)
     for sample in samples:
         linter.look(sample)
     hints = [
-        InputHints(spec.name, expects=holds(spec), why=f"what its {spec.dtype} input holds")
+        InputHints(spec.name, expects=real_range(spec), why=f"the range of its {spec.dtype} input")
         for spec in specs
         if spec.scales
     ]
@@ -51,13 +51,19 @@ def find_doubts(samples: Sequence[Sample], specs: Sequence[TensorSpec]) -> tuple
     for spec in specs:
         if spec.scales:
             issues += _lint_saturation(samples, spec)
-    if all(map(_is_flat, specs, [_stack(samples, spec) for spec in specs])):
+    if all(_is_flat(spec, _stack(samples, spec)) for spec in specs):
         why = next((i.message for i in issues if i.code == "data.normalized_twice"), None)
-        raise DataError(why or _flat_sentence(samples, specs[0]), hint=_HINT)
+        values = _stack(samples, specs[0])
+        flat = (
+            f"All {len(samples)} golden samples feed input {specs[0].name!r} with "
+            f"{values.min():g} to {values.max():g}, which the model cannot distinguish: they test "
+            "nothing."
+        )
+        raise DataError(why or flat, hint=_HINT)
     return tuple(issues)
 
 
-def holds(spec: TensorSpec) -> tuple[float, float]:
+def real_range(spec: TensorSpec) -> tuple[float, float]:
     """The least and the largest real value of a quantized tensor."""
     limits = np.iinfo(np.dtype(spec.dtype))
     scale, zero = spec.scales[0], spec.zero_points[0]
@@ -77,23 +83,15 @@ def _is_flat(spec: TensorSpec, values: NDArray[Any]) -> bool:
     return span <= (1.01 * spec.scales[0] if spec.scales else 0.0)
 
 
-def _flat_sentence(samples: Sequence[Sample], spec: TensorSpec) -> str:
-    values = _stack(samples, spec)
-    return (
-        f"All {len(samples)} golden samples feed input {spec.name!r} with {values.min():g} to "
-        f"{values.max():g}, which the model cannot tell apart: they test nothing."
-    )
-
-
 def _lint_saturation(samples: Sequence[Sample], spec: TensorSpec) -> list[Issue]:
     values = _stack(samples, spec)
-    low, high = holds(spec)
+    low, high = real_range(spec)
     half = spec.scales[0] / 2
     beyond = int(np.count_nonzero((values < low - half) | (values > high + half)))
     message = (
-        f"{beyond:,} of {values.size:,} values of input {spec.name!r} are cut off: it is fed "
-        f"{values.min():g} to {values.max():g}, and the model's {spec.dtype} input holds {low:g} "
-        f"to {high:g}."
+        f"{beyond:,} of {values.size:,} values of input {spec.name!r} saturate: it is fed with "
+        f"{values.min():g} to {values.max():g}, and the model's {spec.dtype} input has the range "
+        f"{low:g} to {high:g}."
     )
     if beyond > _CERTAIN_SHARE * values.size:
         raise DataError(message, hint=_HINT)

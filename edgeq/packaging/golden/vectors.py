@@ -1,13 +1,13 @@
-"""Golden vectors: a few real samples with what the model makes of them, chosen, written, read.
+"""Golden vectors as files of a package, and how outputs are compared with them.
 
-In a package they lie as `golden/golden.json` and one little-endian file for each array, so that a
+In a package they are `golden/golden.json` and one little-endian file for each array, so that a
 test in any language reads them without a library.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.escaping import json_text
 from edgeq.packaging.container.manifest import Sha256, read_json
-from edgeq.packaging.contract.values import Contract, Files, Golden, Vector
+from edgeq.packaging.contract.values import Arrays, Contract, Files, Golden, Vector
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import Count, TensorSpec
@@ -28,12 +28,10 @@ from edgeq.values import Count, TensorSpec
 SCHEMA = "edgeq.golden/1"
 FOLDER = "golden"
 INDEX = f"{FOLDER}/golden.json"
-# More than this is a data set, not a few vectors.
+# More vectors would be a dataset.
 MOST = 64
-# Of what an output can be: kernels of a recurrent network were seen 59 steps of 256 apart.
+# Share of an output's range: kernels of a recurrent network were seen 59 steps of 256 apart.
 _MOST_SHARE = 0.25
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def real_values(contract: Contract, outputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -62,9 +60,8 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
                 path = f"{number:02d}-{part}-{place}.bin"
                 little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
                 files[f"{FOLDER}/{path}"] = little.tobytes()
-                entry[part][name] = {
-                    "file": path, "dtype": array.dtype.name, "shape": list(array.shape)
-                }  # fmt: skip
+                shape = list(array.shape)
+                entry[part][name] = {"file": path, "dtype": array.dtype.name, "shape": shape}
         vectors.append(entry)
     index = {
         "schema": SCHEMA,
@@ -73,10 +70,7 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
         "tolerances": dict(golden.tolerances),
         "vectors": vectors,
     }
-    return {
-        INDEX: (json_text(index, indent=1) + "\n").encode(),
-        **files,
-    }
+    return {INDEX: (json_text(index, indent=1) + "\n").encode(), **files}
 
 
 _Dtype = Annotated[str, Meta(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]
@@ -110,24 +104,20 @@ class _Index:
 
 
 def read_golden(files: Files) -> Golden:
-    """The vectors of a package; whether they are of its model, see `find_faults`.
+    """The vectors of a package; `find_faults` tells whether they fit its model.
 
     Raises:
-        DamagedPackageError: they are missing, or not what they say.
+        DamagedPackageError: they are missing, or differ from what the index states.
     """
     if INDEX not in files:
         raise DamagedPackageError(f"{INDEX} is missing.")
     index = read_json(files[INDEX], _Index, INDEX)
-    vectors = tuple(
-        Vector(
-            entry.index,
-            entry.label,
-            *(_read_arrays(part, files)
-              for part in (entry.raw, entry.inputs, entry.outputs, entry.real)),
-        )
-        for entry in index.vectors
-    )  # fmt: skip
-    return Golden(index.data, index.data_sha256, vectors, index.tolerances)
+    vectors = []
+    for entry in index.vectors:
+        parts = (entry.raw, entry.inputs, entry.outputs, entry.real)
+        arrays = (_read_arrays(part, files) for part in parts)
+        vectors.append(Vector(entry.index, entry.label, *arrays))
+    return Golden(index.data, index.data_sha256, tuple(vectors), index.tolerances)
 
 
 def _read_arrays(entries: Mapping[str, _ArrayEntry], files: Files) -> dict[str, NDArray[Any]]:
@@ -138,7 +128,7 @@ def _read_arrays(entries: Mapping[str, _ArrayEntry], files: Files) -> dict[str, 
         size = math.prod(entry.shape) * dtype.itemsize
         if path not in files or len(files[path]) != size:
             raise DamagedPackageError(
-                f"{path} is not there with the {size:,} bytes that {INDEX} says of {name!r}."
+                f"{path} does not have the {size:,} bytes that {INDEX} states for {name!r}."
             )
         little = np.frombuffer(files[path], dtype.newbyteorder("<"))
         arrays[name] = little.astype(dtype).reshape(entry.shape)
@@ -146,7 +136,7 @@ def _read_arrays(entries: Mapping[str, _ArrayEntry], files: Files) -> dict[str, 
 
 
 def find_faults(golden: Golden, contract: Contract) -> list[str]:
-    """Why vectors prove nothing of a model, a sentence each; nothing when they do."""
+    """Why vectors prove nothing about a model, a sentence each; empty when they do."""
     inputs = {item.spec.name: item.spec for item in contract.inputs}
     outputs = {item.spec.name: item.spec for item in contract.outputs}
     wanted: dict[str, Mapping[str, TensorSpec | None]] = {
@@ -162,7 +152,11 @@ def find_faults(golden: Golden, contract: Contract) -> list[str]:
             for part, specs in wanted.items()
             for fault in _compare_with_specs(getattr(vector, part), specs, part)
         ]
-        found = found or _compare_real(contract, vector)
+        found = found or [
+            f"{name!r} in real units differs from the dequantized output"
+            for name, array in real_values(contract, vector.outputs).items()
+            if not np.allclose(vector.real[name], array, rtol=1e-6, atol=0)
+        ]
         problems += [f"sample {vector.index}: {fault}" for fault in found]
     return problems or find_wide_tolerances(golden, contract)
 
@@ -171,7 +165,7 @@ def _compare_with_specs(
     arrays: Arrays, specs: Mapping[str, TensorSpec | None], part: str
 ) -> Iterator[str]:
     if set(arrays) != set(specs):
-        yield f"{part} are of {_names(arrays)}, but the model has {_names(specs)}"
+        yield f"{part} are for {_names(arrays)}, but the model has {_names(specs)}"
         return
     for name, spec in specs.items():
         array = arrays[name]
@@ -188,19 +182,11 @@ def _names(items: Iterable[str]) -> str:
     return ", ".join(map(repr, items)) or "nothing"
 
 
-def _compare_real(contract: Contract, vector: Vector) -> list[str]:
-    return [
-        f"{name!r} in real units is not what its integers stand for"
-        for name, array in real_values(contract, vector.outputs).items()
-        if not np.allclose(vector.real[name], array, rtol=1e-6, atol=0)
-    ]
-
-
 def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
-    """Tolerances that would accept almost anything, or are of other outputs, a sentence each."""
+    """Tolerances that accept almost anything, or belong to other outputs, a sentence each."""
     outputs = {item.spec.name: item.spec for item in contract.outputs}
     if set(golden.tolerances) != set(outputs):
-        return [f"tolerances are of {_names(golden.tolerances)}, not of {_names(outputs)}"]
+        return [f"tolerances are for {_names(golden.tolerances)}, not for {_names(outputs)}"]
     problems = []
     for name, spec in outputs.items():
         if spec.scales:
@@ -216,13 +202,13 @@ def find_wide_tolerances(golden: Golden, contract: Contract) -> list[str]:
         if not golden.tolerances[name] <= most:
             problems.append(
                 f"the tolerance {golden.tolerances[name]:g} of output {name!r} would accept almost "
-                f"anything: at most {most:g} tells something"
+                f"anything: at most {most:g} is useful"
             )
     return problems
 
 
 def check_vector(wanted: Vector, given: Arrays, tolerances: Mapping[str, float]) -> list[str]:
-    """What is wrong with a machine's outputs, a sentence each; nothing when all are within.
+    """Find wrong outputs of a machine, a sentence each; empty when all are within tolerance.
 
     Raises:
         DataError: an output is missing, or has another dtype or shape.
@@ -250,14 +236,9 @@ def prepare(contract: Contract, vector: Vector) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: the raw sample does not fit.
     """
-    specs: Sequence[Any] = [item.spec for item in contract.inputs]
-    declared = tuple(
-        item.preprocessing for item in contract.inputs if item.preprocessing is not None
-    )
-    opened = open_samples(
-        {name: array[np.newaxis] for name, array in vector.raw.items()}, specs, declared
-    )
-    (sample,) = opened.iterate()
+    specs = [item.spec for item in contract.inputs]
+    raw = {name: array[np.newaxis] for name, array in vector.raw.items()}
+    (sample,) = open_samples(raw, specs, contract.preprocessing).iterate()
     return {
         spec.name: quantmath.quantize(sample.inputs[spec.name][np.newaxis], spec) for spec in specs
     }

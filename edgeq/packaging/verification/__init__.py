@@ -1,1 +1,1 @@
-"""`edgeq verify`: whether a package is what was measured."""
+"""`edgeq verify`: check that a package has the measured model."""

@@ -1,5 +1,6 @@
-"""All that `verify` looks at in a package, in turn: a confined child does it, and asks its parent
-for what it may not do itself.
+"""Every check of `verify`, in turn, made by a confined child.
+
+It asks its parent for everything that a confined process cannot do.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edgeq.children import foreign, sandbox
 from edgeq.errors import DataError, DeviceError, EdgeqError, MissingExtraError, UsageError
-from edgeq.packaging.assembly.tools import Tools
 from edgeq.packaging.container import signing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS
 from edgeq.packaging.container.reading import Opened, open_package
 from edgeq.packaging.contract.values import Files, Golden
+from edgeq.packaging.evidence.inputs import PackageInputs
+from edgeq.packaging.evidence.records import Evidence
 from edgeq.packaging.golden.vectors import check_vector
+from edgeq.packaging.targets.tools import Tools
 from edgeq.packaging.verification import contents
-from edgeq.packaging.verification.checks import OF_SIGNATURE, UNSIGNED, Check, outcome, skipped
+from edgeq.packaging.verification.checks import SIGNATURE_CHECK, UNSIGNED, Check, outcome, skipped
 from edgeq.packaging.verification.reproduction import check_code
 from edgeq.packaging.verification.requests import Asker, Job, Judged
 
-_REST = skipped("the rest", "not looked at: what failed comes first")
+_REST = skipped("the rest", "not checked, because of the failure above")
 
 
 def main() -> None:
@@ -35,19 +38,19 @@ def main() -> None:
 
 
 def prove(job: Job, asker: Asker) -> Judged:
-    """Every check, as far as those before allow.
+    """Every check that the previous ones allow.
 
     Raises:
-        EdgeqError: see `verify_package`.
+        EdgeqError: those of `verify_package`.
     """
     key = None if job.key is None else signing.parse_public_key(job.key.encode(), "the key")
     package = open_package(Path(job.path))
     count = len(package.manifest.files)
     checks = [
-        outcome("files", package.damage, f"{count} files are what the manifest says"),
+        outcome("files", package.damage, f"{count} files agree with the manifest"),
         _check_signature(package.files, key),
     ]
-    # What its bytes or its signature belie is not looked into.
+    # A package with wrong bytes or a wrong signature is not read further.
     if any(check.verdict == "fail" for check in checks):
         return Judged(package.manifest, (*checks, _REST))
     is_vouched_for = checks[-1].verdict == "pass"
@@ -79,25 +82,37 @@ def _check_contents(
         yield _REST
         return
     yield contents.check_inputs(contract, golden)
+    inputs = PackageInputs(
+        contract,
+        model,
+        golden,
+        manifest.license,
+        manifest.measured_sha256,
+        Evidence(records, tuple(files[path] for path in manifest.records), manifest.gate),
+        manifest.warnings,
+        manifest.description,
+        has_records=not manifest.records_left_out,
+        is_signed=SIGNATURE in files,
+    )
     tools = Tools(asker.compile_java, asker.measure_arena)
-    runs = devices is not None
-    yield check_code(files, manifest, contract, model, golden, records, tools, runs=runs)
+    yield check_code(files, manifest, inputs, tools, runs=devices is not None)
     if not devices:
-        yield skipped("golden vectors", "not run, as was asked")
-        return
-    for place, name in enumerate(devices):
-        yield _run_golden(model, golden, asker, place, f"golden vectors on {name}")
+        yield skipped("golden vectors", "not run, as requested")
+    for place, name in enumerate(devices or ()):
+        yield _run_golden(model.content, golden, asker, place, f"golden vectors on {name}")
 
 
 def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:
-    signature = files.get(SIGNATURE)
-    if signature is None and KEY in files:
-        told = f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away"
-        return Check(OF_SIGNATURE, "fail", (told,))
+    signature, sums = files.get(SIGNATURE), files.get(SUMS, b"")
     if signature is None:
-        whose = "" if key is None else f"; it should be, by the key {signing.fingerprint(key)}"
-        return Check(OF_SIGNATURE, "skipped" if key is None else "fail", (f"{UNSIGNED}{whose}",))
-    sums = files.get(SUMS, b"")
+        problem = None
+        if KEY in files:
+            problem = f"{KEY} is inside, but no {SIGNATURE}: the signature was removed"
+        elif key is not None:
+            whose = signing.fingerprint(key)
+            problem = f"{UNSIGNED}; a signature by the key {whose} is required"
+        verdict = "skipped" if problem is None else "fail"
+        return Check(SIGNATURE_CHECK, verdict, (problem or UNSIGNED,))
     if key is not None:
         whose = f"the key {signing.fingerprint(key)}"
         problems = []
@@ -105,15 +120,15 @@ def _check_signature(files: Files, key: Ed25519PublicKey | None) -> Check:
             problems.append(f"{SIGNATURE} is not by {whose} over {SUMS}")
         if files.get(KEY) != signing.public_pem(key):
             problems.append(f"{KEY} is not {whose}")
-        return outcome(OF_SIGNATURE, problems, f"by {whose}")
+        return outcome(SIGNATURE_CHECK, problems, f"by {whose}")
     try:
         own = signing.parse_public_key(files.get(KEY, b""), KEY)
     except UsageError as error:
-        return Check(OF_SIGNATURE, "fail", (error.message,))
+        return Check(SIGNATURE_CHECK, "fail", (error.message,))
     if not signing.is_signed(sums, signature, own):
-        return Check(OF_SIGNATURE, "fail", (f"{SIGNATURE} or {KEY} was changed",))
-    told = f"it says to be by {signing.fingerprint(own)}; --public-key KEY.pem proves by whom"
-    return Check(OF_SIGNATURE, "skipped", (told,))
+        return Check(SIGNATURE_CHECK, "fail", (f"{SIGNATURE} or {KEY} was changed",))
+    claim = f"it claims to be by {signing.fingerprint(own)}; --public-key KEY.pem proves by whom"
+    return skipped(SIGNATURE_CHECK, claim)
 
 
 # ---------------------------------------------------------------- golden vectors
@@ -139,9 +154,11 @@ def _run_golden(model: bytes, golden: Golden, asker: Asker, device: int, label: 
         except DataError as error:
             return Check(label, "fail", (error.message,))
     exact = sum(
-        all(np.array_equal(found[key][place : place + 1], array)
-            for key, array in vector.outputs.items())
+        all(
+            np.array_equal(found[key][place : place + 1], array)
+            for key, array in vector.outputs.items()
+        )
         for place, vector in enumerate(golden.vectors)
-    )  # fmt: skip
+    )
     count = len(golden.vectors)
     return outcome(label, problems, f"{count} of {count} within tolerance, {exact} exact")

@@ -1,4 +1,4 @@
-"""What the confined child of `verify` asks for, done outside its sandbox; see `asking.py`."""
+"""The parent's answers to the confined child of `verify`; the requests are in `requests.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeq.children.foreign import Failed, failure
 from edgeq.device_runners.devices.device import Device, OnEvent
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch
-from edgeq.packaging.assembly.tools import HERE
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container.archive import require_inside
 from edgeq.packaging.verification import requests
 
@@ -27,16 +27,18 @@ class Answerer:
     def answer(
         self, request: requests.Request
     ) -> requests.Outputs | requests.Jar | requests.Arena | Failed:
-        """Do it; its `EdgeqError` is an answer, too.
+        """Do what is requested; an `EdgeqError` is an answer, too.
 
         Raises:
-            ValueError: it makes no sense, or nothing is to run.
+            ValueError: the request makes no sense, or nothing is to run.
         """
         try:
             if isinstance(request, requests.CompileJava):
-                return _compile(request)
+                for path in request.sources:
+                    require_inside(path, "The list of classes")
+                return requests.Jar(LOCAL_TOOLS.compile_java(request.sources))
             if self._devices is None:
-                raise ValueError("it wants a model to run, and none is to")
+                raise ValueError("it requests to run a model, and none is to run")
             if isinstance(request, requests.MeasureArena):
                 return _measure(request)
             return self._infer(request, self._devices)
@@ -61,14 +63,10 @@ class Answerer:
         return requests.Outputs(requests.pack(found))
 
 
-def _compile(request: requests.CompileJava) -> requests.Jar:
-    for path in request.sources:
-        require_inside(path, "The list of classes")
-    return requests.Jar(HERE.compile_java(request.sources))
-
-
 def _measure(request: requests.MeasureArena) -> requests.Arena:
     samples = [[item.array() for item in sample] for sample in request.samples]
-    found = HERE.measure_arena(request.model, samples, request.output_count, request.shown_as)
+    found = LOCAL_TOOLS.measure_arena(
+        request.model, samples, request.output_count, request.shown_as
+    )
     outputs = tuple(tuple(map(requests.Tensor.of, sample)) for sample in found.outputs)
     return requests.Arena(found.version, outputs, found.arena_bytes, found.recorded_bytes)

@@ -1,4 +1,4 @@
-"""What one look at a package found."""
+"""The result of one check of a package."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# The check whose result says whether anybody vouches for the rest, and what it says without one.
-OF_SIGNATURE, UNSIGNED = "signature", "not signed"
+# The check that shows whether anyone vouches for the rest, and its detail without a signature.
+SIGNATURE_CHECK, UNSIGNED = "signature", "not signed"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        name: what, e.g. "files".
-        verdict: "pass", "fail", "cannot-tell" (it had to be looked at, and could not be), or
-            "skipped" (it is not proven, and need not be).
-        detail: what was found, in a sentence or several.
+        name: what was checked, e.g. "files".
+        verdict: "pass", "fail", "cannot-tell" (required, but impossible here), or "skipped" (not
+            proven, and not required).
+        detail: what was found, one or more sentences.
     """
 
     name: str
@@ -34,5 +34,5 @@ def outcome(name: str, problems: Sequence[str], good: str) -> Check:
 
 
 def skipped(name: str, *why: str) -> Check:
-    """What is not proven, and why."""
+    """A check that was not made, and why."""
     return Check(name, "skipped", why)

@@ -1,41 +1,34 @@
-"""Whether the code in a package is what edgeq makes: it is made again, and compared.
+"""Make the code of a package again, and compare it with the package.
 
-Making is deterministic, so the same edgeq has to give the same bytes; where it needs another
-program (a JDK, tflite-micro), only that program's same release does.
+The same edgeq makes the same bytes; where it needs another program (a JDK, tflite-micro), only the
+same release of that program does. Another version of edgeq may make other words and other code, so
+its packages are not compared.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from edgeq.errors import EdgeqError
 from edgeq.packaging.assembly import build
-from edgeq.packaging.assembly.tools import Tools
 from edgeq.packaging.container.archive import read_zip
-from edgeq.packaging.container.manifest import (
-    MANIFEST,
-    OUTSIDE,
-    SIGNATURE,
-    Manifest,
-    write_manifest,
-)
-from edgeq.packaging.contract.image_inputs import see_images
-from edgeq.packaging.contract.values import Contract, Files, Golden
+from edgeq.packaging.container.manifest import MANIFEST, OUTSIDE, Manifest, write_manifest
+from edgeq.packaging.contract.image_inputs import confirm_images
+from edgeq.packaging.contract.values import Files
 from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.model_card import CARD
 from edgeq.packaging.documents.sbom import BOM
 from edgeq.packaging.documents.shipping import without_metadata
-from edgeq.packaging.evidence.parts import Parts
-from edgeq.packaging.evidence.records import Evidence
+from edgeq.packaging.evidence.inputs import PackageInputs
+from edgeq.packaging.targets import find_target
+from edgeq.packaging.targets.tools import Tools
 from edgeq.packaging.verification.checks import Check, outcome, skipped
-from edgeq.records.reading import Record
 from edgeq.version import VERSION
 
-_NO_RECORDS = "made from records that are not inside"
 _ARCHIVES = (".aar", ".jar", ".whl")
-# What made a file, as the file says itself, and how to call it.
+# The program that made a file, as the file itself states, and a name for it.
 _MAKERS = (
     (re.compile(rb"^Build-Jdk-Spec: (\S+)", re.MULTILINE), "JDK"),
     (re.compile(rb"\btflite-micro (\d[\w.+-]*)"), "tflite-micro"),
@@ -45,7 +38,7 @@ _JAR_MANIFEST = "META-INF/MANIFEST.MF"
 
 @dataclass(frozen=True)
 class _Difference:
-    """A file that is not as it was made again.
+    """A file that differs from the one made again.
 
     Attributes:
         excuse: why that proves nothing, None when it does.
@@ -56,77 +49,51 @@ class _Difference:
 
 
 def check_code(
-    files: Files,
-    manifest: Manifest,
-    contract: Contract,
-    model: bytes,
-    golden: Golden,
-    records: Sequence[Record],
-    tools: Tools,
-    *,
-    runs: bool,
+    files: Files, manifest: Manifest, inputs: PackageInputs, tools: Tools, *, runs: bool
 ) -> Check:
     """Make every file again from model, contract, golden vectors and records.
 
     Args:
-        runs: whether the model may be run, which `c` needs to measure its arena.
+        runs: whether the model may be run, which some targets need.
     """
     if manifest.edgeq != VERSION:
-        told = f"made by edgeq {manifest.edgeq}, and this is {VERSION}: it cannot be made again"
-        return skipped("code", told)
-    if manifest.target == "c" and not runs:
+        return skipped(
+            "code", f"made by edgeq {manifest.edgeq}; this is {VERSION}, which may make other code"
+        )
+    if find_target(manifest.target).runs_model and not runs:
         return skipped("code", "making it again would run the model, to measure the arena")
-    parts = Parts(
-        manifest.target,
-        contract,
-        model,
-        manifest.measured_sha256,
-        golden,
-        Evidence(tuple(records), tuple(files[path] for path in manifest.records), manifest.gate),
-        manifest.warnings,
-        manifest.description,
-        manifest.license,
-        has_records=not manifest.records_left_out,
-        is_signed=SIGNATURE in files,
-    )
+    model, contract = inputs.model, inputs.contract
+    given = {path: content for path, content in files.items() if path not in OUTSIDE}
+    given[MANIFEST] = files[MANIFEST]
+    differences = []
     try:
-        made = build.collect(parts, tools)
-        # Whether an input is an image, the samples told when the metadata were made.
-        strange = _find_strange_metadata(model, see_images(contract, golden), manifest)
+        made = build.make_files(manifest.target, inputs, tools)
+        made[MANIFEST] = write_manifest(manifest)
+        if contract.model.sha256 != manifest.measured_sha256:
+            # The samples decided which inputs are images when the metadata were made.
+            again = metadata.add_to_model(
+                without_metadata(model),
+                confirm_images(contract, inputs.golden),
+                description=manifest.description,
+                license=manifest.license or "",
+            )
+            if again.content != model.content:
+                differences.append(_Difference("the metadata of the model", None))
     except EdgeqError as error:
         return skipped("code", f"it cannot be made again here: {error.message}")
-    given = {path: content for path, content in files.items() if path not in OUTSIDE}
-    given[MANIFEST], made[MANIFEST] = files[MANIFEST], write_manifest(manifest)
-    differences = [*strange, *_compare(given, made)]
+    differences += _compare(given, made)
     if manifest.records_left_out:
+        excuse = "made from records that are not inside"
         differences = [
-            replace(item, excuse=_NO_RECORDS) if item.path in (CARD, BOM) else item
+            replace(item, excuse=excuse) if item.path in (CARD, BOM) else item
             for item in differences
         ]
-    return _judge(differences, len(given))
-
-
-def _judge(differences: Sequence[_Difference], count: int) -> Check:
-    makes = f"what edgeq {VERSION} makes of this model and its contract"
+    makes = f"what edgeq {VERSION} makes from this model and its contract"
     problems = [f"{item.path} is not {makes}" for item in differences if item.excuse is None]
     if problems or not differences:
-        return outcome("code", problems, f"{count} files are {makes}, byte by byte")
-    return skipped(
-        "code", f"all is {makes}, but for", *(f"{item.path}: {item.excuse}" for item in differences)
-    )
-
-
-def _find_strange_metadata(
-    model: bytes, contract: Contract, manifest: Manifest
-) -> list[_Difference]:
-    """The shipped model is the measured one, with nothing else than edgeq's metadata."""
-    bare = without_metadata(model)
-    if contract.model.sha256 == manifest.measured_sha256:
-        return []
-    made = metadata.add_metadata(
-        bare, contract, description=manifest.description, license=manifest.license or ""
-    )
-    return [] if made == model else [_Difference("the metadata of the model", None)]
+        return outcome("code", problems, f"{len(given)} files are {makes}, byte by byte")
+    excuses = (f"{item.path}: {item.excuse}" for item in differences)
+    return skipped("code", f"everything is {makes}, except", *excuses)
 
 
 def _compare(own: Files, made: Files, inside: str = "") -> Iterator[_Difference]:
@@ -155,10 +122,10 @@ def _compare_archives(path: str, own: bytes, made: bytes) -> Iterator[_Differenc
 
 
 def _excuse(own: bytes, made: bytes) -> str | None:
-    """That another release of a program made it, by its own words."""
+    """Find another release of a program as the maker, as the file itself states."""
     for pattern, name in _MAKERS:
         then, now = pattern.search(own), pattern.search(made)
         if then and now and then.group(1) != now.group(1):
             before, here = (item.group(1).decode("ascii", "replace") for item in (then, now))
-            return f"made with {name} {before}, and here is {name} {here}"
+            return f"made with {name} {before}, and {name} {here} is here"
     return None

@@ -1,7 +1,7 @@
-"""What the confined child that judges a package asks of its parent, and how each is answered.
+"""The requests of the confined child that checks a package, and the answers of its parent.
 
 The child may start no program, so its parent runs the model on devices, the Java compiler and
-tflite-micro for it. Bytes and arrays are all that it hands over: it names no path and no command.
+tflite-micro. The child sends only bytes and arrays, never a path or a command.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 
 from edgeq.children.foreign import Channel
 from edgeq.packaging.container.manifest import Manifest
-from edgeq.packaging.targets.c.tflite_micro import Measured
+from edgeq.packaging.contract.values import Arrays
+from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.packaging.verification.checks import Check
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 class Job(Struct, frozen=True, tag=True):
-    """What the child is told first.
+    """The first message to the child.
 
     Attributes:
+        path: of the package.
         key: public key in PEM that the package must be signed with.
-        devices: names to run the vectors on, which are asked for by their place; None when nothing
-            is to run.
+        devices: names to run the vectors on, requested by index; None when nothing is to run.
     """
 
     path: str
@@ -37,7 +36,7 @@ class Job(Struct, frozen=True, tag=True):
 
 
 class Judged(Struct, frozen=True, tag=True):
-    """What the child tells last."""
+    """The last message of the child."""
 
     manifest: Manifest
     checks: Annotated[tuple[Check, ...], Meta(min_length=1)]
@@ -52,14 +51,14 @@ class Tensor(Struct, frozen=True):
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> Tensor:
-        """An array as a message."""
+        """The message for an array."""
         return cls(array.dtype.name, array.shape, array.tobytes())
 
     def array(self) -> NDArray[Any]:
-        """The same back.
+        """The array of the message.
 
         Raises:
-            ValueError: it has another number of bytes than its shape.
+            ValueError: the number of bytes does not fit the shape.
         """
         if math.prod(self.shape) * np.dtype(self.dtype).itemsize != len(self.content):
             raise ValueError(f"an array of shape {self.shape} has {len(self.content)} bytes")
@@ -70,7 +69,7 @@ Tensors = dict[str, Tensor]
 
 
 class Infer(Struct, frozen=True, tag=True):
-    """Run a model on the device at a place of `Job.devices`; answered by `Outputs`."""
+    """Run a model on the device with this index in `Job.devices`; answered by `Outputs`."""
 
     device: int
     model: bytes
@@ -78,13 +77,13 @@ class Infer(Struct, frozen=True, tag=True):
 
 
 class Outputs(Struct, frozen=True, tag=True):
-    """By name."""
+    """Output tensors by name."""
 
     arrays: Tensors
 
 
 class CompileJava(Struct, frozen=True, tag=True):
-    """See `Tools`; answered by `Jar`."""
+    """Run `Tools.compile_java`; answered by `Jar`."""
 
     sources: dict[str, bytes]
 
@@ -96,7 +95,7 @@ class Jar(Struct, frozen=True, tag=True):
 
 
 class MeasureArena(Struct, frozen=True, tag=True):
-    """See `Tools`; answered by `Arena`."""
+    """Run `Tools.measure_arena`; answered by `Arena`."""
 
     model: bytes
     samples: tuple[tuple[Tensor, ...], ...]
@@ -105,7 +104,7 @@ class MeasureArena(Struct, frozen=True, tag=True):
 
 
 class Arena(Struct, frozen=True, tag=True):
-    """See `micro.Measured`."""
+    """An `ArenaMeasurement`."""
 
     version: str
     outputs: tuple[tuple[Tensor, ...], ...]
@@ -114,25 +113,25 @@ class Arena(Struct, frozen=True, tag=True):
 
 
 Request = Infer | CompileJava | MeasureArena
-Told = Request | Judged
+FromChild = Request | Judged
 
 
 def pack(arrays: Arrays) -> Tensors:
-    """Arrays as messages."""
+    """The messages for arrays."""
     return {name: Tensor.of(array) for name, array in arrays.items()}
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """The same back.
+    """The arrays of messages.
 
     Raises:
-        ValueError: see `Tensor.array`.
+        ValueError: the number of bytes does not fit a shape.
     """
     return {name: tensor.array() for name, tensor in tensors.items()}
 
 
 class Asker:
-    """The child's end: each method asks, and raises the `EdgeqError` that it is answered with."""
+    """The child's end: each method sends a request, and raises the `EdgeqError` in its answer."""
 
     def __init__(self, parent: Channel):
         self._parent = parent
@@ -142,19 +141,19 @@ class Asker:
         return self._parent.receive(kind)
 
     def infer(self, model: bytes, inputs: Arrays, device: int) -> dict[str, NDArray[Any]]:
-        """See `Infer`."""
+        """Output tensors of a model on a device."""
         return unpack(self._ask(Infer(device, model, pack(inputs)), Outputs).arrays)
 
     def compile_java(self, sources: Mapping[str, bytes]) -> bytes:
-        """See `Tools`."""
+        """`Tools.compile_java`."""
         content: bytes = self._ask(CompileJava(dict(sources)), Jar).content
         return content
 
     def measure_arena(
         self, model: bytes, samples: Sequence[Sequence[NDArray[Any]]], outputs: int, shown_as: str
-    ) -> Measured:
-        """See `Tools`."""
+    ) -> ArenaMeasurement:
+        """`Tools.measure_arena`."""
         packed = tuple(tuple(map(Tensor.of, sample)) for sample in samples)
         found = self._ask(MeasureArena(model, packed, outputs, shown_as), Arena)
         arrays = tuple(tuple(item.array() for item in sample) for sample in found.outputs)
-        return Measured(found.version, arrays, found.arena_bytes, found.recorded_bytes)
+        return ArenaMeasurement(found.version, arrays, found.arena_bytes, found.recorded_bytes)

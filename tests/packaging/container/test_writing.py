@@ -63,11 +63,11 @@ def test_a_folder_of_anything_else_is_left_alone(
     path.mkdir()
     if name == "notes":
         (path / "precious.txt").write_text("x")
-        reason = "no package of edgeq"
+        reason = "not a package of edgeq"
     elif name == "web app":
         (path / "manifest.json").write_text('{"name": "shop", "icons": []}')
         (path / "index.html").write_text("x")
-        reason = "no package of edgeq"
+        reason = "not a package of edgeq"
     elif name.startswith("other"):
         changed = {"name": "rival"} if name == "other name" else {"target": "ios"}
         path.rmdir()
@@ -90,7 +90,7 @@ def test_a_folder_of_anything_else_is_left_alone(
             reason = r"README\.md is missing"
         else:
             (path / "link").symlink_to(tmp_path)
-            reason = "holds 'link', a link"
+            reason = "has the link 'link'"
     before = content_of(path)
     with pytest.raises(OutputError, match=reason) as caught:
         writing.write_package(package.files, path)
@@ -114,7 +114,7 @@ def test_an_archive_of_anything_else_is_left_alone(
             if kind == "web app":
                 photos.writestr("manifest.json", json.dumps({"schema": "shop/1"}))
     before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"so it stays as it is"):
+    with pytest.raises(OutputError, match=r"so it was not replaced"):
         writing.write_package(package.files, path)
     assert path.read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(package: Package, tmp_pat
     [(".", "is a folder in use"), ("..", "is a folder in use"), ("out.tar.gz", "ends in .gz"),
      ("model.aar", "ends in .aar"), ("missing/p", "There is no folder"),
      ("missing/p.zip", "There is no folder"), ("n" * 300, "File name too long"),
-     ("file", "is a file and no package"), ("folder.zip", "is a folder and no package"),
+     ("file", "is a file and not a package"), ("folder.zip", "is a folder and not a package"),
      ("m.tflite.zip", "is the input m.tflite.zip itself"), ("loop", "leads back to itself")],
 )  # fmt: skip
 def test_a_place_that_takes_no_package_is_refused_before_any_work(

@@ -18,9 +18,10 @@ from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.manifest import read_manifest
 from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.evidence import class_order
-from edgeq.packaging.targets import target
+from edgeq.packaging.targets import find_target
 from edgeq.packaging.verification import contents
 from edgeq.packaging.verification.checks import Check
+from edgeq.tflite.model_file import parse_model
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import Edit, sealed
 
@@ -53,8 +54,8 @@ def test_one_name_is_one_line(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "hold no name"),
-        (b"\n\n", "hold no name"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
         (b"a\n\nb", "Label 2 of 3 is empty"),
         (b"a\nb\0c", "Label 2, 'b.x00c', has a control character"),
         (b"\xff\xfea\0", "cannot be read"),
@@ -75,12 +76,11 @@ def test_one_name_for_two_classes_is_a_warning(int8_mobilenet: Path) -> None:
     names = (*LABELS[:9], "coat")
     made = make_package(int8_mobilenet, "python", data=DATA, vectors=1, labels={"": names})
     (warning,) = made.warnings
-    assert (
-        warning.startswith("several classes of output 'class' have one name") and "coat" in warning
-    )
+    assert warning.startswith("several classes of output 'class' have the same name")
+    assert "coat" in warning
     assert made.manifest.warnings == (warning,)
     for path in ("README.md", "MODEL_CARD.md"):
-        assert "several classes of output 'class' have one name" in made.files[path].decode()
+        assert "several classes of output 'class' have the same name" in made.files[path].decode()
 
 
 @pytest.mark.parametrize("second", ["{}", "class={}"])
@@ -137,8 +137,8 @@ def test_labels_in_another_order_than_the_data_are_refused(
 
     def judge(edit: Edit) -> Check:
         files = sealed(made.files, edit)
-        (model, *_) = target("python").find_models(files).values()
-        return contents.check_records(model, files, read_manifest(files))[0]
+        (model, *_) = find_target("python").find_models(files).values()
+        return contents.check_records(parse_model(model, "m"), files, read_manifest(files))[0]
 
     def swap(manifest: Any) -> None:
         manifest["contract"]["outputs"][0]["labels"][:2] = ["Bag", "Ankle Boot"]

@@ -23,7 +23,7 @@ from edgeq.conversion import file_metadata
 from edgeq.converters.samples.preprocessing import apply, parse_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.image_inputs import see_images
+from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.documents.metadata import KEY, add_metadata, metadata_limits
 from edgeq.tflite import flatbuffer
@@ -325,7 +325,7 @@ def test_mediapipe_classifies_with_the_file_as_it_is(tmp_path: Path) -> None:
 REFUSED = {
     "int8": (image_mean(INT8, 1 / 255, -128), "scale=1/255", ["is int8", "is int8"]),
     "int8-scores": (uint8_to_int8(), "scale=1/255", ["Output 'scores' is int8"]),
-    "bgr": (image_mean(), "resnet", ["takes no RGB"]),
+    "bgr": (image_mean(), "resnet", ["does not take RGB"]),
 }
 
 
@@ -352,7 +352,7 @@ def test_what_the_readers_refuse_is_what_limits_says(tmp_path: Path) -> None:
         (image_mean(UINT8, 2 / 255, 128), "scale=1/127.5,offset=-1", None),
         (image_mean(UINT8, 1.0), "scale=1/255", "copy them"),
         (image_mean(INT8, 1 / 255, -128), "scale=1/255", "is int8"),
-        (image_mean(), "resnet", "takes no RGB"),
+        (image_mean(), "resnet", "does not take RGB"),
     ],
 )
 def test_limits(tmp_path: Path, content: bytes, text: str, said: str | None) -> None:
@@ -397,7 +397,7 @@ def test_an_image_is_one_by_its_samples(
     path = tmp_path / "m.tflite"
     path.write_bytes(series(shape))
     made = make_contract(path, preprocess=[] if text is None else [text])
-    seen = see_images(made, Golden("", "", (vector(sample),), {}))
+    seen = confirm_images(made, Golden("", "", (vector(sample),), {}))
     assert seen.inputs[0].image == size
     if size is None:
         assert metadata_limits(seen) == ()

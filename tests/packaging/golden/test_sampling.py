@@ -17,7 +17,9 @@ from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.golden import sampling
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import check_vector, read_golden
+from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import TensorSpec
+from tests import tiny_models
 from tests.conftest import make_once
 
 ROWS = "edgeq.models.data:gru_test"
@@ -39,10 +41,10 @@ def test_a_sample_that_hinges_on_a_rounding_is_passed_over(gru: Path) -> None:
     contract, device = make_contract(gru), resolve_device("local")
     specs = [item.spec for item in contract.inputs]
     opened = open_samples(ROWS, specs, ())
-    groups = list(sampling._look_at(opened, specs, gru, device, 8, 0))
-    shaky = [item for group in groups for item in group if item.shakiness > 0.02]
+    groups = list(sampling._look_at(opened, specs, read_model(gru), device, 8, 0))
+    shaky = [item for group in groups for item in group if item.instability > 0.02]
     assert shaky and len(shaky) < sum(map(len, groups)) / 2
-    golden = make_golden(gru, contract, ROWS, device, count=8)
+    golden = make_golden(read_model(gru), contract, ROWS, device, count=8)
     chosen = {vector.index for vector in golden.vectors}
     assert len(chosen) == 8
     assert not chosen & {item.sample.index for item in shaky}
@@ -52,10 +54,10 @@ def test_a_sample_that_hinges_on_a_rounding_is_passed_over(gru: Path) -> None:
 def test_right_kernels_keep_the_tolerances_of_other_kernels(gru: Path) -> None:
     """The reference kernels are not asked about neighbours, as another machine's are not."""
     contract, device = make_contract(gru), resolve_device("local")
-    golden = make_golden(gru, contract, ROWS, device)
+    golden = make_golden(read_model(gru), contract, ROWS, device)
     specs = [item.spec for item in contract.inputs]
     own = {s.name: np.concatenate([v.inputs[s.name] for v in golden.vectors]) for s in specs}
-    found = sampling._run(gru, own, device, "reference")
+    found = sampling._run(read_model(gru), own, device, "reference")
     for place, vector in enumerate(golden.vectors):
         given = {name: values[place : place + 1] for name, values in found.items()}
         assert check_vector(vector, given, golden.tolerances) == []
@@ -63,8 +65,8 @@ def test_right_kernels_keep_the_tolerances_of_other_kernels(gru: Path) -> None:
         assert check_vector(vector, wrong, golden.tolerances) != []
 
 
-def candidate(index: int, shakiness: float) -> sampling._Candidate:
-    return sampling._Candidate(Sample(index, {}, None), {}, {}, shakiness)
+def candidate(index: int, instability: float) -> sampling._Candidate:
+    return sampling._Candidate(Sample(index, {}, None), {}, {}, instability)
 
 
 def test_the_first_sturdy_ones_are_taken_and_the_least_shaky_where_they_are_too_few() -> None:
@@ -146,9 +148,8 @@ def test_neighbours_are_a_step_away() -> None:
 def test_vectors_that_could_prove_nothing_are_refused(package: Package) -> None:
     golden = read_golden(package.files)
     contract = package.manifest.contract
-    sampling._require_telling(Path("m.tflite"), golden, contract)
+    model = parse_model(tiny_models.double_int8(), "m.tflite")
+    sampling._require_useful(model, golden, contract)
     (name,) = golden.tolerances
     with pytest.raises(PackageError, match=r"would prove nothing: the tolerance 100 of output"):
-        sampling._require_telling(
-            Path("m.tflite"), replace(golden, tolerances={name: 100.0}), contract
-        )
+        sampling._require_useful(model, replace(golden, tolerances={name: 100.0}), contract)

@@ -121,10 +121,10 @@ def test_files_that_are_missing_or_of_another_size_are_damage() -> None:
         with pytest.raises(DamagedPackageError) as caught:
             read_golden({**files, name: bytes(size)})
         assert caught.value.message == (
-            "golden/00-real-0.bin is not there with the 8 bytes that golden/golden.json says of "
+            "golden/00-real-0.bin does not have the 8 bytes that golden/golden.json states for "
             "'steps'."
         )
-    with pytest.raises(DamagedPackageError, match=r"00-real-0\.bin is not there"):
+    with pytest.raises(DamagedPackageError, match=r"00-real-0\.bin does not have the"):
         read_golden({path: files[path] for path in files if path != name})
 
 
@@ -154,7 +154,7 @@ def test_an_array_has_a_dtype_and_a_shape_that_numpy_knows(
     index["vectors"][0]["real"]["steps"] |= {"dtype": dtype, "shape": shape}
     files[INDEX] = json.dumps(index).encode()
     if is_known is None:  # but it has not 8 bytes
-        with pytest.raises(DamagedPackageError, match="with the 0 bytes"):
+        with pytest.raises(DamagedPackageError, match="does not have the 0 bytes"):
             read_golden(files)
         return
     if not is_known:
@@ -189,13 +189,13 @@ NAN = math.nan
         ("real", "steps", array([[1.0, np.inf]], "float32"),
          "'steps' of real has values that are not finite"),
         ("real", "steps", array([[1.0, -0.75]], "float32"),
-         "'steps' in real units is not what its integers stand for"),
+         "'steps' in real units differs from the dequantized output"),
         ("real", "steps", array([[1.00001, -0.5]], "float32"),
-         "'steps' in real units is not what its integers stand for"),
+         "'steps' in real units differs from the dequantized output"),
         ("real", "other", array([[1.0]], "float32"),
-         "real are of 'steps', 'score', 'other', but the model has 'steps', 'score'"),
+         "real are for 'steps', 'score', 'other', but the model has 'steps', 'score'"),
         ("raw", "other", array([1], "uint8"),
-         "raw are of 'image', 'other', but the model has 'image'"),
+         "raw are for 'image', 'other', but the model has 'image'"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named_with_its_sample(part: str, name: str, values: Any, fault: str) -> None:
@@ -216,8 +216,8 @@ def test_all_faults_of_all_vectors_are_told() -> None:
     none = replace(VECTOR, index=3, inputs={}, outputs={})
     found = find_faults(replace(GOLDEN, vectors=(VECTOR, none)), CONTRACT)
     assert found == [
-        "sample 3: inputs are of nothing, but the model has 'image'",
-        "sample 3: outputs are of nothing, but the model has 'steps', 'score'",
+        "sample 3: inputs are for nothing, but the model has 'image'",
+        "sample 3: outputs are for nothing, but the model has 'steps', 'score'",
     ]
 
 
@@ -225,11 +225,11 @@ def test_vectors_without_fault_may_have_tolerances_that_are_too_wide() -> None:
     # A quarter of 255 steps and one more.
     wide = replace(GOLDEN, tolerances={"steps": 64.76, "score": 0.5})
     assert find_faults(wide, CONTRACT) == [
-        "the tolerance 64.76 of output 'steps' would accept almost anything: at most 64.75 tells "
-        "something"
+        "the tolerance 64.76 of output 'steps' would accept almost anything: at most 64.75 is "
+        "useful"
     ]
     none = replace(GOLDEN, tolerances={})
-    assert find_faults(none, CONTRACT) == ["tolerances are of nothing, not of 'steps', 'score'"]
+    assert find_faults(none, CONTRACT) == ["tolerances are for nothing, not for 'steps', 'score'"]
 
 
 # ---------------------------------------------------------------- made again
@@ -370,7 +370,7 @@ def test_a_tolerance_beyond_a_quarter_of_the_values_is_too_wide(
     for tolerance in (most * 1.001, INF, NAN):
         (said,) = faults_of(tolerance)
         assert said.startswith(f"the tolerance {tolerance:g} of output 'y' would accept almost ")
-        assert said.endswith(f": at most {most:g} tells something")
+        assert said.endswith(f": at most {most:g} is useful")
 
 
 def test_the_largest_value_is_of_all_vectors() -> None:

@@ -29,15 +29,17 @@ from edgeq import models
 from edgeq.converters.samples.preprocessing import apply
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container.archive import PAGE_BYTES, read_zip, write_zip
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.sampling import make_golden
-from edgeq.packaging.targets import android, target
+from edgeq.packaging.targets import android, find_target
 from edgeq.packaging.targets.android import find_models, make_files
 from edgeq.packaging.targets.android.literals import real, shown, string
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import Preprocessing, TensorSpec
 from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
@@ -98,11 +100,11 @@ def gather(
     count: int = 2,
     license: str | None = None,
     **options: Any,
-) -> Ingredients:
+) -> PackageInputs:
     path.write_bytes(content)
     contract = make_contract(path, **options)
-    golden = make_golden(path, contract, data, LocalDevice(), count=count)
-    return Ingredients(contract, content, golden, license)
+    golden = make_golden(read_model(path), contract, data, LocalDevice(), count=count)
+    return PackageInputs(contract, parse_model(content, "model.tflite"), golden, license)
 
 
 def pixels(*shape: int, seed: int = 0) -> np.ndarray:
@@ -110,23 +112,28 @@ def pixels(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def mobilenet(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
+def mobilenet(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> PackageInputs:
     labels = ["T-shirt", "Trouser", "Pull\u2028over", 'Dr"ess', "Mantel (Übergröße)",
               "\u4eba\U0001f45f", "a\\b", "*/", "${x}", "\\u000a"]  # fmt: skip
     name = {"name": "fmnist mobilenet", "version": "1.4.0-rc1", "labels": {"": labels}}
     contract = make_contract(int8_mobilenet, **name)
     data = models.path("fashion_mnist_test.npz")
-    golden = make_golden(int8_mobilenet, contract, data, LocalDevice(), count=3)
-    return Ingredients(contract, int8_mobilenet.read_bytes(), golden, "Apache-2.0 & <more>")
+    golden = make_golden(read_model(int8_mobilenet), contract, data, LocalDevice(), count=3)
+    return PackageInputs(
+        contract,
+        parse_model(int8_mobilenet.read_bytes(), "model.tflite"),
+        golden,
+        "Apache-2.0 & <more>",
+    )
 
 
 @pytest.fixture(scope="session")
-def mobilenet_files(mobilenet: Ingredients) -> dict[str, bytes]:
+def mobilenet_files(mobilenet: PackageInputs) -> dict[str, bytes]:
     needs("javac")
-    return make_files(mobilenet)
+    return make_files(mobilenet, LOCAL_TOOLS)
 
 
-def images(tmp_path: Path) -> Ingredients:
+def images(tmp_path: Path) -> PackageInputs:
     """A picture that is resized, reordered and normalised; quantized to uint8."""
     content = doubling({"class": ((1, 9, 7, 3), UINT8, (0.02, 114))})
     parts = "resize=9x7,channels=bgr,scale=1/127.5,offset=-1,mean=0.1:0.2:0.3,std=0.9:1.1:0.7"
@@ -134,7 +141,7 @@ def images(tmp_path: Path) -> Ingredients:
     return gather(tmp_path / "for.tflite", content, data, preprocess=[parts])
 
 
-def grey_images(tmp_path: Path) -> Ingredients:
+def grey_images(tmp_path: Path) -> PackageInputs:
     """Names that are keywords, other words of Java, or would end a comment."""
     content = doubling({"*/ \\u002a/ $x": ((1, 12, 10), INT8, (1 / 255, -128))})
     data = {"*/ \\u002a/ $x": pixels(3, 5, 6, 3)}
@@ -142,7 +149,7 @@ def grey_images(tmp_path: Path) -> Ingredients:
     return gather(tmp_path / "Interpreter.tflite", content, data, preprocess=[parts])
 
 
-def several(tmp_path: Path) -> Ingredients:
+def several(tmp_path: Path) -> PackageInputs:
     """Several inputs and outputs of all kinds, without a signature."""
     inputs = {
         "tensors": ((1, 6), FLOAT, None),
@@ -163,7 +170,7 @@ def several(tmp_path: Path) -> Ingredients:
     )  # fmt: skip
 
 
-def signed_by_name(tmp_path: Path) -> Ingredients:
+def signed_by_name(tmp_path: Path) -> PackageInputs:
     """A signature whose names are not the tensors'."""
     inputs = {"a": ((1, 2), FLOAT, None), "b": ((1, 1), FLOAT, None)}
     signature = {"first": 0, "second": 2}, {"twice": 1, "probability": 3}
@@ -174,7 +181,7 @@ def signed_by_name(tmp_path: Path) -> Ingredients:
     )  # fmt: skip
 
 
-def unquantized(tmp_path: Path) -> Ingredients:
+def unquantized(tmp_path: Path) -> PackageInputs:
     """Integers that go in as they are: pixels, resized all the same, and large numbers."""
     tensors = [tensor("image", [1, 4, 5, 3], UINT8), tensor("shape", [2], INT32, buffer=1),
                tensor("flat", [1, 60], UINT8), tensor("ids", [1, 2, 1], INT64),
@@ -192,14 +199,14 @@ def unquantized(tmp_path: Path) -> Ingredients:
     return gather(tmp_path / "2 ids.tflite", content, data, **options)
 
 
-def spectrogram(tmp_path: Path) -> Ingredients:
+def spectrogram(tmp_path: Path) -> PackageInputs:
     """The shape of a grey image, and no image."""
     content = doubling({"mfcc": ((1, 7, 5, 1), INT8, (0.5, 83))})
     data = {"mfcc": np.linspace(-90, 30, 105).reshape(3, 7, 5, 1)}
     return gather(tmp_path / "sound.tflite", content, data)
 
 
-KINDS: list[Callable[[Path], Ingredients]] = [
+KINDS: list[Callable[[Path], PackageInputs]] = [
     images,
     grey_images,
     several,
@@ -290,15 +297,15 @@ def test_the_instrumentation_test_passes_with_the_aars_own_classes(desktop: Desk
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_passes_for_every_kind_of_interface(
-    kind: Callable[[Path], Ingredients], fakes: Path, tmp_path: Path
+    kind: Callable[[Path], PackageInputs], fakes: Path, tmp_path: Path
 ) -> None:
     made = kind(tmp_path)
-    desktop = Desktop(make_files(made), tmp_path / "package", fakes)
+    desktop = Desktop(make_files(made, LOCAL_TOOLS), tmp_path / "package", fakes)
     shown = desktop.java("RunTests", f"edgeq.{made.contract.name}.GoldenTest")
     assert shown.endswith("2 passed\n")
 
 
-def test_a_wrong_vector_fails(mobilenet: Ingredients, fakes: Path, tmp_path: Path) -> None:
+def test_a_wrong_vector_fails(mobilenet: PackageInputs, fakes: Path, tmp_path: Path) -> None:
     vector = mobilenet.golden.vectors[0]
     (name,) = vector.inputs
     for part, word in (("inputs", name), ("outputs", next(iter(vector.outputs)))):
@@ -306,7 +313,9 @@ def test_a_wrong_vector_fails(mobilenet: Ingredients, fakes: Path, tmp_path: Pat
         array.reshape(-1)[0] ^= 0x40
         wrong = replace(vector, **{part: {word: array}})
         golden = replace(mobilenet.golden, vectors=(wrong,))
-        desktop = Desktop(make_files(replace(mobilenet, golden=golden)), tmp_path / part, fakes)
+        desktop = Desktop(
+            make_files(replace(mobilenet, golden=golden), LOCAL_TOOLS), tmp_path / part, fakes
+        )
         with pytest.raises(AssertionError, match=r"java\.lang\.AssertionError"):
             desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest")
 
@@ -345,7 +354,7 @@ def test_each_value_is_held_to_the_tolerance(desktop: Desktop) -> None:
     assert shown.split() == [str(is_near).lower() for *_, is_near in NEAR]
 
 
-def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingredients) -> None:
+def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: PackageInputs) -> None:
     raw = next(iter(mobilenet.golden.vectors[0].raw.values())).reshape(28, 28)
     colors = ", ".join(str(int(v) * 0x10101 - (1 << 24)) for v in raw.reshape(-1))
     best = int(np.argmax(next(iter(mobilenet.golden.vectors[0].real.values()))))
@@ -397,7 +406,7 @@ def test_settings_labels_bitmaps_and_refusals(desktop: Desktop, mobilenet: Ingre
     assert lines[10:13] == ["closed", "b 3.0", "c 3.0"]
     labels = mobilenet.contract.outputs[0].labels
     assert "".join(f"<{label}>\n" for label in labels) in found
-    assert lines[-1] == hashlib.sha256(mobilenet.model).hexdigest()
+    assert lines[-1] == hashlib.sha256(mobilenet.model.content).hexdigest()
 
 
 SIZES = [
@@ -474,7 +483,7 @@ def test_quantizing_rounds_and_saturates_as_numpy_does(desktop: Desktop) -> None
 def named(fakes: Path, tmp_path_factory: pytest.TempPathFactory) -> Desktop:
     """Two float inputs, by name."""
     folder = tmp_path_factory.mktemp("named")
-    return Desktop(make_files(signed_by_name(folder)), folder / "package", fakes)
+    return Desktop(make_files(signed_by_name(folder), LOCAL_TOOLS), folder / "package", fakes)
 
 
 CATCH = "catch (IllegalArgumentException error) { System.out.println(error.getMessage()); }\n"
@@ -579,7 +588,7 @@ def test_threads_that_share_a_model_get_their_own_answers(named: Desktop) -> Non
     assert found.splitlines()[1:-1] == ["80"]
 
 
-def twins(mobilenet: Ingredients) -> dict[str, bytes]:
+def twins(mobilenet: PackageInputs) -> dict[str, bytes]:
     """What is said of files that differ in one tensor's type or quantization, and the files."""
     found = {}
     for side, part, value, words in (
@@ -590,21 +599,21 @@ def twins(mobilenet: Ingredients) -> dict[str, bytes]:
         ("outputs", "zeroPoint", [7], "INT8 .* and zero point 7, not INT8 .* point -128"),
         ("outputs", "type", UINT8, "UINT8 .*, not INT8 "),
     ):
-        tree = flatbuffer.parse(mobilenet.model, "the model")
+        tree = flatbuffer.parse(mobilenet.model.content, "the model")
         main = tree.subgraphs[0]
         own = main.tensors[getattr(main, side)[0]]
         setattr(own if part == "type" else own.quantization, part, value)
         name = getattr(mobilenet.contract, side)[0].spec.name
         found[f"{name} is {words}"] = flatbuffer.serialize(tree)
-    tree = flatbuffer.parse(mobilenet.model, "the model")
+    tree = flatbuffer.parse(mobilenet.model.content, "the model")
     tree.signatureDefs[0].inputs[0].name = b"other"
     return {**found, "is not a valid name": flatbuffer.serialize(tree)}
 
 
 def test_another_model_is_refused_as_the_apps_asset_and_as_a_file(
-    desktop: Desktop, mobilenet: Ingredients, tmp_path: Path
+    desktop: Desktop, mobilenet: PackageInputs, tmp_path: Path
 ) -> None:
-    places = {"own": mobilenet.model, **twins(mobilenet)}
+    places = {"own": mobilenet.model.content, **twins(mobilenet)}
     made = []
     for number, content in enumerate(places.values()):
         (tmp_path / f"{number}.tflite").write_bytes(content)
@@ -632,7 +641,9 @@ def test_another_model_is_refused_as_the_apps_asset_and_as_a_file(
         desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest", archive=swapped)
 
 
-def test_kotlin_compiles_and_runs(desktop: Desktop, mobilenet: Ingredients, tmp_path: Path) -> None:
+def test_kotlin_compiles_and_runs(
+    desktop: Desktop, mobilenet: PackageInputs, tmp_path: Path
+) -> None:
     needs("kotlinc")
     (source,) = (desktop.folder / "module/src/main/kotlin").rglob("*.kt")
     main, identifier = tmp_path / "Main.kt", mobilenet.contract.outputs[0].identifier
@@ -651,12 +662,12 @@ def test_kotlin_compiles_and_runs(desktop: Desktop, mobilenet: Ingredients, tmp_
 
 
 def test_the_aar_holds_the_model_aligned_and_classes_without_stubs(
-    desktop: Desktop, mobilenet: Ingredients
+    desktop: Desktop, mobilenet: PackageInputs
 ) -> None:
     offset, info = stored_at(desktop.aar, "assets/fmnist_mobilenet.tflite")
     assert info.compress_type == zipfile.ZIP_STORED
     assert offset % PAGE_BYTES == 0
-    assert desktop.aar.read_bytes()[offset : offset + info.file_size] == mobilenet.model
+    assert desktop.aar.read_bytes()[offset : offset + info.file_size] == mobilenet.model.content
     inside = read_zip(desktop.aar.read_bytes(), "aar")
     assert {"AndroidManifest.xml", "classes.jar", "R.txt", "proguard.txt"} < set(inside)
     classes = read_zip(inside["classes.jar"], "jar")
@@ -670,7 +681,7 @@ def test_the_aar_holds_the_model_aligned_and_classes_without_stubs(
 
 
 def test_equal_ingredients_make_equal_bytes(
-    mobilenet: Ingredients,
+    mobilenet: PackageInputs,
     mobilenet_files: dict[str, bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -681,15 +692,15 @@ def test_equal_ingredients_make_equal_bytes(
                         ("CLASSPATH", str(tmp_path))):  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", None)
-    assert make_files(mobilenet) == mobilenet_files
+    assert make_files(mobilenet, LOCAL_TOOLS) == mobilenet_files
 
 
 def test_every_copy_of_the_model_is_found(
-    mobilenet: Ingredients, mobilenet_files: dict[str, bytes]
+    mobilenet: PackageInputs, mobilenet_files: dict[str, bytes]
 ) -> None:
-    assert target("android").find_models(mobilenet_files) == {
-        "module/src/main/assets/fmnist_mobilenet.tflite": mobilenet.model,
-        "fmnist_mobilenet-1.4.0-rc1.aar!assets/fmnist_mobilenet.tflite": mobilenet.model,
+    assert find_target("android").find_models(mobilenet_files) == {
+        "module/src/main/assets/fmnist_mobilenet.tflite": mobilenet.model.content,
+        "fmnist_mobilenet-1.4.0-rc1.aar!assets/fmnist_mobilenet.tflite": mobilenet.model.content,
     }
 
 
@@ -717,14 +728,14 @@ def empty_zip() -> bytes:
     return made.getvalue()
 
 
-def test_the_runtime_follows_what_the_model_needs(mobilenet: Ingredients) -> None:
+def test_the_runtime_follows_what_the_model_needs(mobilenet: PackageInputs) -> None:
     needs("javac")
     for release, runtime, sdk in (
         (None, "litert:1.4.2", "23"), ("2.18.0", "litert:1.4.2", "23"),
         ("2.21.0", "litert:2.3.0", "24"),
     ):  # fmt: skip
         contract = replace(mobilenet.contract, min_runtime_version=release)
-        files = make_files(replace(mobilenet, contract=contract))
+        files = make_files(replace(mobilenet, contract=contract), LOCAL_TOOLS)
         gradle = files["module/build.gradle.kts"].decode()
         assert f'api("com.google.ai.edge.litert:{runtime}")' in gradle
         assert f"minSdk = {sdk}" in gradle
@@ -749,16 +760,16 @@ def test_the_pom_is_xml_whatever_the_license_is(mobilenet_files: dict[str, bytes
 
 
 def test_without_a_compiler_it_says_what_to_install(
-    mobilenet: Ingredients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mobilenet: PackageInputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(PackageError, match=r"no javac.*default-jdk-headless"):
-        make_files(mobilenet)
+        make_files(mobilenet, LOCAL_TOOLS)
 
 
 def test_a_compiler_that_fails_is_quoted(
-    mobilenet: Ingredients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mobilenet: PackageInputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler = tmp_path / "bin" / "javac"
     compiler.parent.mkdir()
@@ -766,13 +777,13 @@ def test_a_compiler_that_fails_is_quoted(
     compiler.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(PackageError, match="does not compile") as caught:
-        make_files(mobilenet)
+        make_files(mobilenet, LOCAL_TOOLS)
     assert "too old" in (caught.value.details or "")
 
 
 def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     needs("javac")
-    files = make_files(spectrogram(tmp_path))
+    files = make_files(spectrogram(tmp_path), LOCAL_TOOLS)
     texts = [content for path, content in files.items() if path.endswith((".java", ".md"))]
     texts = [text for text in texts if b"final class Tensors " not in text]
     assert len(texts) == 5
@@ -783,24 +794,24 @@ def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     assert row in files["README.md"]
 
 
-def test_what_does_not_fit_is_refused(mobilenet: Ingredients) -> None:
+def test_what_does_not_fit_is_refused(mobilenet: PackageInputs) -> None:
     (item,) = mobilenet.contract.inputs
     spec = replace(item.spec, shape=(8, *item.spec.shape[1:]))
     contract = replace(mobilenet.contract, inputs=(replace(item, spec=spec),))
     with pytest.raises(PackageError, match="takes 8 samples at a time"):
-        make_files(replace(mobilenet, contract=contract))
+        make_files(replace(mobilenet, contract=contract), LOCAL_TOOLS)
     (item,) = mobilenet.contract.outputs
     contract = replace(mobilenet.contract, outputs=(replace(item, labels=("x",) * 30_001),))
     with pytest.raises(PackageError, match="30000 labels"):
-        make_files(replace(mobilenet, contract=contract))
+        make_files(replace(mobilenet, contract=contract), LOCAL_TOOLS)
 
 
-def test_many_labels_compile(mobilenet: Ingredients) -> None:
+def test_many_labels_compile(mobilenet: PackageInputs) -> None:
     needs("javac")
     (item,) = mobilenet.contract.outputs
     labels = tuple(f"label {number}" for number in range(30_000))
     contract = replace(mobilenet.contract, outputs=(replace(item, labels=labels),))
-    assert make_files(replace(mobilenet, contract=contract))
+    assert make_files(replace(mobilenet, contract=contract), LOCAL_TOOLS)
 
 
 def test_literals() -> None:
@@ -813,7 +824,7 @@ def test_literals() -> None:
 
 
 def test_an_apk_with_the_aars_content_is_built_aligned_signed_and_run(
-    desktop: Desktop, mobilenet: Ingredients, tmp_path: Path
+    desktop: Desktop, mobilenet: PackageInputs, tmp_path: Path
 ) -> None:
     needs("aapt2", "zipalign", "apksigner", "keytool")
     if not FRAMEWORK.is_file():
@@ -842,6 +853,6 @@ def test_an_apk_with_the_aars_content_is_built_aligned_signed_and_run(
         offset, info = stored_at(archive, desktop.asset)
         assert info.compress_type == zipfile.ZIP_STORED
         assert offset % PAGE_BYTES == 0
-        assert archive.read_bytes()[offset : offset + info.file_size] == mobilenet.model
+        assert archive.read_bytes()[offset : offset + info.file_size] == mobilenet.model.content
     found = desktop.java("RunTests", "edgeq.fmnist_mobilenet.GoldenTest", archive=signed)
     assert found.endswith("3 passed\n")

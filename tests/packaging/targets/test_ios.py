@@ -25,31 +25,36 @@ from edgeq import models
 from edgeq.converters.samples.preprocessing import apply
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.values import Ingredients, Vector
+from edgeq.packaging.contract.values import Vector
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden_vectors
 from edgeq.packaging.golden.sampling import make_golden
-from edgeq.packaging.targets import target
+from edgeq.packaging.targets import find_target
 from edgeq.packaging.targets.ios import describing, literals
 from edgeq.tflite import quantmath
+from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import Preprocessing, TensorSpec
 from tests.packaging.documents.test_metadata import UINT8, image_mean
 from tests.packaging.targets.swift_subset import INTEGERS, Program, SwiftError, TrapError
 from tests.tiny_models import BOOL, INT8, Operator, graph, model, operator, tensor
 
-IOS = target("ios")
+IOS = find_target("ios")
 NUMERICS = (Path(describing.__file__).parent / "templates" / "Numerics.swift").read_text()
 LABELS = [f"class {number}" for number in range(9)] + ['Ä "\\(bag)"']
 
 
-def ingredients_of(path: Path, data: Any, *, count: int = 2, **settings: Any) -> Ingredients:
+def ingredients_of(path: Path, data: Any, *, count: int = 2, **settings: Any) -> PackageInputs:
     contract = make_contract(path, **settings)
-    golden = make_golden(path, contract, data, LocalDevice(), count=count)
-    return Ingredients(contract, path.read_bytes(), golden, "Apache-2.0")
+    golden = make_golden(read_model(path), contract, data, LocalDevice(), count=count)
+    return PackageInputs(
+        contract, parse_model(path.read_bytes(), "model.tflite"), golden, "Apache-2.0"
+    )
 
 
 @pytest.fixture(scope="module")
-def fmnist(int8_mobilenet: Path) -> Ingredients:
+def fmnist(int8_mobilenet: Path) -> PackageInputs:
     data = models.path("fashion_mnist_test.npz")
     return ingredients_of(int8_mobilenet, data, name="fmnist_mobilenet", labels={"": LABELS})
 
@@ -92,8 +97,8 @@ def swift_files(files: dict[str, bytes]) -> dict[str, str]:
 # ---------------------------------------------------------------- the package
 
 
-def test_the_package_holds_what_swift_wants_where(fmnist: Ingredients) -> None:
-    files = IOS.make_files(fmnist)
+def test_the_package_holds_what_swift_wants_where(fmnist: PackageInputs) -> None:
+    files = IOS.make_files(fmnist, LOCAL_TOOLS)
     source, tests = "Sources/FmnistMobilenetModel", "Tests/FmnistMobilenetModelTests"
     assert {path for path in files if not path.endswith(".bin")} == {
         "Package.swift", "README.md", f"{source}/FmnistMobilenetPredictor.swift",
@@ -109,18 +114,20 @@ def test_the_package_holds_what_swift_wants_where(fmnist: Ingredients) -> None:
     assert len(copied) == 3
     for path in copied:
         assert any(name.startswith((f"{source}/{path}", f"{tests}/{path}")) for name in files)
-    assert IOS.find_models(files) == {f"{source}/Resources/fmnist_mobilenet.tflite": fmnist.model}
+    assert IOS.find_models(files) == {
+        f"{source}/Resources/fmnist_mobilenet.tflite": fmnist.model.content
+    }
 
 
-def test_equal_ingredients_give_equal_bytes(fmnist: Ingredients) -> None:
-    assert IOS.make_files(fmnist) == IOS.make_files(fmnist)
+def test_equal_ingredients_give_equal_bytes(fmnist: PackageInputs) -> None:
+    assert IOS.make_files(fmnist, LOCAL_TOOLS) == IOS.make_files(fmnist, LOCAL_TOOLS)
 
 
-def test_golden_vectors_are_read_back_from_the_tests_folder(fmnist: Ingredients) -> None:
+def test_golden_vectors_are_read_back_from_the_tests_folder(fmnist: PackageInputs) -> None:
     prefix = "Tests/FmnistMobilenetModelTests/"
     files = {
         path.removeprefix(prefix): content
-        for path, content in IOS.make_files(fmnist).items()
+        for path, content in IOS.make_files(fmnist, LOCAL_TOOLS).items()
         if path.startswith(prefix)
     }
     found = golden_vectors.read_golden(files)
@@ -129,8 +136,8 @@ def test_golden_vectors_are_read_back_from_the_tests_folder(fmnist: Ingredients)
     )
 
 
-def test_a_missing_or_second_model_is_named(fmnist: Ingredients) -> None:
-    files = IOS.make_files(fmnist)
+def test_a_missing_or_second_model_is_named(fmnist: PackageInputs) -> None:
+    files = IOS.make_files(fmnist, LOCAL_TOOLS)
     (path,) = IOS.find_models(files)
     with pytest.raises(PackageError, match="there are 2"):
         IOS.find_models({**files, "Sources/X/Resources/other.tflite": b""})
@@ -139,9 +146,11 @@ def test_a_missing_or_second_model_is_named(fmnist: Ingredients) -> None:
         IOS.find_models(files)
 
 
-def test_the_privacy_manifest_is_a_property_list(fmnist: Ingredients) -> None:
+def test_the_privacy_manifest_is_a_property_list(fmnist: PackageInputs) -> None:
     content = next(
-        content for path, content in IOS.make_files(fmnist).items() if path.endswith(".xcprivacy")
+        content
+        for path, content in IOS.make_files(fmnist, LOCAL_TOOLS).items()
+        if path.endswith(".xcprivacy")
     )
     assert plistlib.loads(content) == {
         "NSPrivacyTracking": False,
@@ -162,12 +171,12 @@ def problems(node: Node) -> list[str]:
     return own + [found for child in node.children for found in problems(child)]
 
 
-def test_every_source_parses(fmnist: Ingredients, tmp_path: Path) -> None:
+def test_every_source_parses(fmnist: PackageInputs, tmp_path: Path) -> None:
     path = tmp_path / "mixed.tflite"
     path.write_bytes(mixed())
     parser = Parser(Language(tree_sitter_swift.language()))
     for ingredients in (fmnist, ingredients_of(path, MIXED_DATA)):
-        sources = swift_files(IOS.make_files(ingredients))
+        sources = swift_files(IOS.make_files(ingredients, LOCAL_TOOLS))
         assert len(sources) == 5
         for name, text in sources.items():
             assert problems(parser.parse(text.encode()).root_node) == [], name
@@ -175,8 +184,8 @@ def test_every_source_parses(fmnist: Ingredients, tmp_path: Path) -> None:
             assert max(map(len, text.splitlines())) <= 110, name
 
 
-def test_a_lock_is_held_from_the_first_input_to_the_last_output(fmnist: Ingredients) -> None:
-    text = swift_files(IOS.make_files(fmnist))[
+def test_a_lock_is_held_from_the_first_input_to_the_last_output(fmnist: PackageInputs) -> None:
+    text = swift_files(IOS.make_files(fmnist, LOCAL_TOOLS))[
         "Sources/FmnistMobilenetModel/FmnistMobilenetPredictor.swift"
     ]
     steps = "lock.lock()", "defer { runtime.lock.unlock() }", ".write(", ".invoke()", ".read("
@@ -188,7 +197,7 @@ def test_a_lock_is_held_from_the_first_input_to_the_last_output(fmnist: Ingredie
 def test_names_that_swift_keeps_are_no_names(tmp_path: Path) -> None:
     path = tmp_path / "array.tflite"
     path.write_bytes(mixed())
-    files = swift_files(IOS.make_files(ingredients_of(path, MIXED_DATA)))
+    files = swift_files(IOS.make_files(ingredients_of(path, MIXED_DATA), LOCAL_TOOLS))
     # Not `Array`, which Swift has, and not a module of that name.
     text = files["Sources/ArrayModel/ArrayPredictor.swift"]
     assert re.findall(r"public var (\w+): (?!Int = |Bool = )(\S+)", text) == [
@@ -199,8 +208,8 @@ def test_names_that_swift_keeps_are_no_names(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_labels_are_literals_that_swift_does_not_interpret(fmnist: Ingredients) -> None:
-    files = swift_files(IOS.make_files(fmnist))
+def test_labels_are_literals_that_swift_does_not_interpret(fmnist: PackageInputs) -> None:
+    files = swift_files(IOS.make_files(fmnist, LOCAL_TOOLS))
     text = files["Sources/FmnistMobilenetModel/FmnistMobilenetPredictor.swift"]
     assert '        "Ä \\"\\\\(bag)\\"",\n' in text
     assert literals.string("a\nb\u202e\\") == '"a\\u{a}b\\u{202e}\\\\"'
@@ -213,15 +222,15 @@ def test_numbers_are_exact_literals(value: float) -> None:
     assert np.float32(float.fromhex(literal)) == float.fromhex(literal) == np.float32(value)
 
 
-def test_what_cannot_be_packaged_is_named(fmnist: Ingredients) -> None:
+def test_what_cannot_be_packaged_is_named(fmnist: PackageInputs) -> None:
     (item,) = fmnist.contract.inputs
     for spec, said in (
         (replace(item.spec, shape=(4, 28, 28, 1)), "takes 4 samples at a time"),
-        (replace(item.spec, dtype="int32"), "is quantized in int32; Swift packages hold int8"),
+        (replace(item.spec, dtype="int32"), "is quantized in int32; Swift packages support int8"),
     ):
         contract = replace(fmnist.contract, inputs=(replace(item, spec=spec),))
         with pytest.raises(PackageError, match=said):
-            IOS.make_files(replace(fmnist, contract=contract))
+            IOS.make_files(replace(fmnist, contract=contract), LOCAL_TOOLS)
 
 
 # ---------------------------------------------------------------- the numbers, run
@@ -256,8 +265,8 @@ def preparing(files: dict[str, bytes]) -> tuple[Program, dict[str, tuple[str, st
     return program, {name: (function, kinds[name]) for function, name in found}
 
 
-def require_same_inputs(ingredients: Ingredients, vectors: tuple[Vector, ...]) -> None:
-    program, functions = preparing(IOS.make_files(ingredients))
+def require_same_inputs(ingredients: PackageInputs, vectors: tuple[Vector, ...]) -> None:
+    program, functions = preparing(IOS.make_files(ingredients, LOCAL_TOOLS))
     items = ingredients.contract.inputs
     assert len(functions) == len(items)
     for vector in vectors:
@@ -267,7 +276,7 @@ def require_same_inputs(ingredients: Ingredients, vectors: tuple[Vector, ...]) -
             np.testing.assert_array_equal(np.array(own, wanted.dtype), wanted.ravel())
 
 
-def test_the_golden_inputs_are_made_bit_for_bit(fmnist: Ingredients) -> None:
+def test_the_golden_inputs_are_made_bit_for_bit(fmnist: PackageInputs) -> None:
     require_same_inputs(fmnist, fmnist.golden.vectors)
 
 
@@ -355,16 +364,16 @@ def test_the_best_classes_come_first_and_ties_in_their_order() -> None:
 
 
 def test_the_readme_tells_of_pixels_where_there_are_any(
-    fmnist: Ingredients, tmp_path: Path
+    fmnist: PackageInputs, tmp_path: Path
 ) -> None:
     path = tmp_path / "mixed.tflite"
     path.write_bytes(mixed())
-    assert b"`Pixels` takes bytes" in IOS.make_files(fmnist)["README.md"]
-    told = IOS.make_files(ingredients_of(path, MIXED_DATA))["README.md"]
+    assert b"`Pixels` takes bytes" in IOS.make_files(fmnist, LOCAL_TOOLS)["README.md"]
+    told = IOS.make_files(ingredients_of(path, MIXED_DATA), LOCAL_TOOLS)["README.md"]
     assert b"Pixels" not in told and b"upright" not in told
-    assert b"image.draw(in: CGRect(" in IOS.make_files(fmnist)["README.md"]
+    assert b"image.draw(in: CGRect(" in IOS.make_files(fmnist, LOCAL_TOOLS)["README.md"]
     assert b"- `class_` is `[Float]`. Real numbers, prepared to 3 and quantized.\n" in told
-    assert b"- `func_` is `[Int32]`. It goes in as it is: 2.\n" in told
+    assert b"- `func_` is `[Int32]`. It goes in unchanged: 2.\n" in told
 
 
 @pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8, 1), (8, 8, 4)])
@@ -373,7 +382,7 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int,
     made = ingredients_of(
         color(tmp_path), {"image": raw.astype(np.uint8)}, preprocess=["scale=1/255"]
     )
-    program, functions = preparing(IOS.make_files(made))
+    program, functions = preparing(IOS.make_files(made, LOCAL_TOOLS))
     ((function, _),) = functions.values()
     with pytest.raises(SwiftError):
         program.call(function, to_pixels(program, np.zeros(shape, np.uint8)))
@@ -383,7 +392,7 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int,
 def test_a_sample_that_is_not_finite_is_refused(tmp_path: Path, wrong: float) -> None:
     path = tmp_path / "mixed.tflite"
     path.write_bytes(mixed())
-    program, functions = preparing(IOS.make_files(ingredients_of(path, MIXED_DATA)))
+    program, functions = preparing(IOS.make_files(ingredients_of(path, MIXED_DATA), LOCAL_TOOLS))
     for name, (count, largest) in {"class_": (3, [127] * 3), "in_": (2, [1e30] * 2)}.items():
         function, _ = functions[name]
         sample = [np.float32(1e30)] * count
@@ -413,8 +422,8 @@ def test_the_subset_is_as_strict_as_swift() -> None:
     assert set(INTEGERS) >= {"Int8", "UInt8", "Int16"}
 
 
-def test_the_index_of_the_vectors_has_what_the_swift_test_decodes(fmnist: Ingredients) -> None:
-    files = IOS.make_files(fmnist)
+def test_the_index_of_the_vectors_has_what_the_swift_test_decodes(fmnist: PackageInputs) -> None:
+    files = IOS.make_files(fmnist, LOCAL_TOOLS)
     test = files["Tests/FmnistMobilenetModelTests/GoldenTests.swift"].decode()
     index = json.loads(files["Tests/FmnistMobilenetModelTests/golden/golden.json"])
     decoded = {

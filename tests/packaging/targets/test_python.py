@@ -40,13 +40,15 @@ from edgeq.device_runners.devices.emulated import VirtualBoard, build, start
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import PackageError
 from edgeq.models import data
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import golden_files
-from edgeq.packaging.targets import python, target
+from edgeq.packaging.targets import find_target, python
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
+from edgeq.tflite.model_file import parse_model, read_model
 
 ROOT = Path(__file__).resolve().parents[3]
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
@@ -128,23 +130,23 @@ CASES = {
 }
 
 
-def make_ingredients(folder: Path, stem: str, case: Case, **changes: Any) -> Ingredients:
+def make_ingredients(folder: Path, stem: str, case: Case, **changes: Any) -> PackageInputs:
     path = folder / f"{stem}.tflite"
     path.write_bytes(case.content)
     contract = make_contract(path, labels=case.labels, preprocess=case.preprocess, **changes)
-    golden = make_golden(path, contract, dict(case.data), LocalDevice(), count=3)
-    return Ingredients(contract, case.content, golden, "Apache-2.0")
+    golden = make_golden(read_model(path), contract, dict(case.data), LocalDevice(), count=3)
+    return PackageInputs(contract, parse_model(case.content, "model.tflite"), golden, "Apache-2.0")
 
 
 @pytest.fixture(scope="module")
-def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ingredients]:
+def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PackageInputs]:
     folder = tmp_path_factory.mktemp("models")
     return {name: make_ingredients(folder, name, case) for name, case in CASES.items()}
 
 
 @pytest.fixture(scope="module")
-def packages(ingredients: dict[str, Ingredients]) -> dict[str, dict[str, bytes]]:
-    return {name: python.make_files(item) for name, item in ingredients.items()}
+def packages(ingredients: dict[str, PackageInputs]) -> dict[str, dict[str, bytes]]:
+    return {name: python.make_files(item, LOCAL_TOOLS) for name, item in ingredients.items()}
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> Path:
@@ -294,7 +296,7 @@ def imported(
         del sys.modules[module]
 
 
-def test_labels_are_ranked(imported: Any, ingredients: dict[str, Ingredients]) -> None:
+def test_labels_are_ranked(imported: Any, ingredients: dict[str, PackageInputs]) -> None:
     """Input "class" and output "def" are keywords."""
     package = imported("signed_io")
     vector = ingredients["signed_io"].golden.vectors[0]
@@ -387,7 +389,7 @@ def test_another_model_is_refused(imported: Any, tmp_path: Path, content: bytes,
             for name, own, raw in (("signed_io", "class", [0, 1, 2]), ("float_io", "x", [0, 1]))
         ),
         ("image", np.zeros((9, 7, 3)), "An image is uint8, height x width x 1 or 3, not float64"),
-        ("bgr", np.zeros((9, 7, 1)), "has not 3 channels last"),
+        ("bgr", np.zeros((9, 7, 1)), "does not have 3 channels last"),
     ],
 )
 def test_a_sample_that_does_not_fit_is_told(imported: Any, name: str, raw: Any, said: str) -> None:
@@ -484,8 +486,13 @@ def test_a_real_model_with_two_uint8_inputs_keeps_its_accuracy(
     )  # fmt: skip
     contract = make_contract(path, labels={"": [str(place) for place in range(10)]})
     assert {item.spec.dtype for item in (*contract.inputs, *contract.outputs)} == {"uint8"}
-    golden = make_golden(path, contract, "edgeq.models.data:two_input_test", LocalDevice())
-    files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
+    golden = make_golden(
+        read_model(path), contract, "edgeq.models.data:two_input_test", LocalDevice()
+    )
+    files = python.make_files(
+        PackageInputs(contract, parse_model(path.read_bytes(), "model.tflite"), golden, None),
+        LOCAL_TOOLS,
+    )
     done = run(write(files, tmp_path), "halves")
     assert done.returncode == 0, done.stdout + done.stderr
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -502,7 +509,7 @@ def test_a_real_model_with_two_uint8_inputs_keeps_its_accuracy(
 
 
 def test_a_file_is_predicted(
-    packages: dict[str, dict[str, bytes]], ingredients: dict[str, Ingredients], tmp_path: Path
+    packages: dict[str, dict[str, bytes]], ingredients: dict[str, PackageInputs], tmp_path: Path
 ) -> None:
     folder = write({**packages["signed_io"], **packages["two_inputs"]}, tmp_path)
     vector = ingredients["signed_io"].golden.vectors[0]
@@ -566,12 +573,13 @@ def test_a_folder_is_watched_and_no_file_stops_that(
     np.save(inbox / "c.npy", [1, 2, 3])
     np.savez(inbox / "c.npz", x=[4, 5, 6])
     bad = {
-        "empty.npy": ("is no whole .npy or .npz file", (inbox / "empty.npy").touch),
+        "empty.npy": ("is not a complete .npy or .npz file", (inbox / "empty.npy").touch),
         "long.npy": ("takes samples of shape", lambda: np.save(inbox / "long.npy", [1, 2])),
         "text.npz": (
-            "is no whole .npy or .npz file", lambda: (inbox / "text.npz").write_text("PK\3\4...")
+            "is not a complete .npy or .npz file",
+            lambda: (inbox / "text.npz").write_text("PK\3\4..."),
         ),
-        "torn.npz": ("is no whole .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
+        "torn.npz": ("is not a complete .npy or .npz file", lambda: broken_zip(inbox / "torn.npz")),
         "pipe.npy": ("is not a file", lambda: os.mkfifo(inbox / "pipe.npy")),
         "bomb.npz": (
             "it takes 300,000,001 bytes, and a sample at most 300,000,000",
@@ -608,7 +616,7 @@ def test_a_file_that_is_no_sample_is_refused_in_a_sentence(
         done = run(folder, "float_io", name)
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = (line for line in done.stderr.splitlines() if "float_io" in line)
-        assert line.startswith(f"float_io: {name} is no whole .npy or .npz file: ")
+        assert line.startswith(f"float_io: {name} is not a complete .npy or .npz file: ")
 
 
 def test_what_is_no_number_of_json_is_null(
@@ -629,7 +637,7 @@ def test_what_is_no_number_of_json_is_null(
 def test_the_readmes_example_runs(
     name: str,
     packages: dict[str, dict[str, bytes]],
-    ingredients: dict[str, Ingredients],
+    ingredients: dict[str, PackageInputs],
     tmp_path: Path,
 ) -> None:
     folder, item = write(packages[name], tmp_path), ingredients[name]
@@ -708,11 +716,11 @@ def test_metadata(packages: dict[str, dict[str, bytes]]) -> None:
 
 
 def test_a_model_that_the_older_runtime_cannot_run_does_not_ask_for_it(
-    ingredients: dict[str, Ingredients],
+    ingredients: dict[str, PackageInputs],
 ) -> None:
     item = ingredients["float_io"]
     newer = replace(item, contract=replace(item.contract, min_runtime_version="2.17.0"))
-    files = python.make_files(newer)
+    files = python.make_files(newer, LOCAL_TOOLS)
     assert files["requirements.txt"] == b"ai-edge-litert>=2.1\nnumpy>=1.21\n"
     assert b"asks for TensorFlow\nLite 2.17.0" in files["README.md"]
 
@@ -772,7 +780,7 @@ def test_a_caller_is_typed(packages: dict[str, dict[str, bytes]], tmp_path: Path
 def test_names_of_packages(name: str, tmp_path: Path) -> None:
     """Those that its own code uses, that are reserved, and a long one."""
     item = make_ingredients(tmp_path, "m", CASES["two_inputs"], name=name)
-    files = python.make_files(item)
+    files = python.make_files(item, LOCAL_TOOLS)
     done = run(write(files, tmp_path), item.contract.name)
     assert done.returncode == 0, done.stdout + done.stderr
     done = run(tmp_path, "ruff", "format", "--diff", "--no-cache", "--config",
@@ -783,16 +791,18 @@ def test_names_of_packages(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["numpy", "json", "test", "tflite_runtime"])
 def test_a_name_that_would_hide_another_module_is_refused(name: str, tmp_path: Path) -> None:
     item = make_ingredients(tmp_path, "m", CASES["float_io"], name=name)
-    with pytest.raises(PackageError, match=f"A Python package '{name}' would stand in the way"):
-        python.make_files(item)
+    with pytest.raises(PackageError, match=f"The name '{name}' is that of another Python module"):
+        python.make_files(item, LOCAL_TOOLS)
 
 
-def test_a_batch_is_refused(ingredients: dict[str, Ingredients]) -> None:
+def test_a_batch_is_refused(ingredients: dict[str, PackageInputs]) -> None:
     item = ingredients["float_io"]
     (one,) = item.contract.inputs
     batch = replace(one, spec=replace(one.spec, shape=(8, 3)))
     with pytest.raises(PackageError, match=r"Input 'x' is \(8, 3\): a runner takes one sample"):
-        python.make_files(replace(item, contract=replace(item.contract, inputs=(batch,))))
+        python.make_files(
+            replace(item, contract=replace(item.contract, inputs=(batch,))), LOCAL_TOOLS
+        )
 
 
 def test_a_few_vectors_travel(tmp_path: Path) -> None:
@@ -800,8 +810,11 @@ def test_a_few_vectors_travel(tmp_path: Path) -> None:
     path.write_bytes(CASES["float_io"].content)
     contract = make_contract(path)
     samples = {"x": np.arange(60, dtype=np.float32).reshape(20, 3)}
-    golden = make_golden(path, contract, samples, LocalDevice(), count=10)
-    files = python.make_files(Ingredients(contract, path.read_bytes(), golden, None))
+    golden = make_golden(read_model(path), contract, samples, LocalDevice(), count=10)
+    files = python.make_files(
+        PackageInputs(contract, parse_model(path.read_bytes(), "model.tflite"), golden, None),
+        LOCAL_TOOLS,
+    )
     assert len(json.loads(files["m/golden/golden.json"])["vectors"]) == 4
     assert len(golden_files(golden)) > sum(1 for path in files if "/golden/" in path)
 
@@ -814,8 +827,8 @@ def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
     code = (
         "import hashlib, json, os, pickle, sys, time; os.umask(int(sys.argv[2], 8))\n"
         "time.time = lambda now=time.time(): now + float(sys.argv[3])\n"
-        "from edgeq.packaging.targets import target\n"
-        "files = target('python').make_files(pickle.load(open(sys.argv[1], 'rb')))\n"
+        "from edgeq.packaging.targets import find_target\n"
+        "files = find_target('python').make_files(pickle.load(open(sys.argv[1], 'rb')), None)\n"
         "print(json.dumps({name: hashlib.sha256(files[name]).hexdigest() for name in files}))\n"
     )
     found = []
@@ -837,13 +850,13 @@ def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_every_copy_of_the_model_is_found(
-    packages: dict[str, dict[str, bytes]], ingredients: dict[str, Ingredients]
+    packages: dict[str, dict[str, bytes]], ingredients: dict[str, PackageInputs]
 ) -> None:
     files = packages["image"]
-    made = target("python")
+    made = find_target("python")
     assert made.find_models(files) == dict.fromkeys(
         ("image/image.tflite", "image-1.0.0-py3-none-any.whl!image/image.tflite"),
-        ingredients["image"].model,
+        ingredients["image"].model.content,
     )
     for path in ("image/image.tflite", wheel_of(files)):
         with pytest.raises(PackageError):
@@ -949,8 +962,13 @@ def test_installed_and_run_on_the_board(shell: Shell, int8_mobilenet: Path) -> N
     labels = {"": [f"c{place}" for place in range(10)]}
     contract = make_contract(int8_mobilenet, name="fmnist", version="1.2.0-rc1", labels=labels)
     test = models.path("fashion_mnist_test.npz")
-    golden = make_golden(int8_mobilenet, contract, test, LocalDevice())
-    files = python.make_files(Ingredients(contract, int8_mobilenet.read_bytes(), golden, None))
+    golden = make_golden(read_model(int8_mobilenet), contract, test, LocalDevice())
+    files = python.make_files(
+        PackageInputs(
+            contract, parse_model(int8_mobilenet.read_bytes(), "model.tflite"), golden, None
+        ),
+        LOCAL_TOOLS,
+    )
     assert wheel_of(files) == "fmnist-1.2.0rc1-py3-none-any.whl"
     assert install_on(shell, files) == ["fmnist", "fmnist-1.2.0rc1.dist-info"]
 

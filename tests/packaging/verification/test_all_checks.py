@@ -17,16 +17,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeq.errors import DeviceError, EdgeqError, MissingExtraError, SourceError
 from edgeq.files import storage
 from edgeq.packaging.assembly import build
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container import signing, writing
 from edgeq.packaging.container.manifest import KEY, SIGNATURE, SUMS, seal
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Golden, Vector
-from edgeq.packaging.evidence.parts import Parts
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import find_evidence
 from edgeq.packaging.verification import all_checks, contents
 from edgeq.packaging.verification.checks import Check
 from edgeq.packaging.verification.requests import Asker, Job
 from edgeq.packaging.verification.verify import Verification
+from edgeq.tflite.model_file import read_model
 from tests import tiny_models
 from tests.packaging.test_verify import find, sealed
 
@@ -49,13 +51,12 @@ def make_files(folder: Path, *, is_signed: bool) -> Files:
     path.write_bytes(tiny_models.double_int8())
     contract = make_contract(path, name="tiny", version="1.0", labels=None, preprocess=None)
     shipped = replace(contract, model=storage.refer_bytes(path.read_bytes(), "tiny.tflite"))
-    parts = Parts(
-        "python", shipped, path.read_bytes(), contract.model.sha256, GOLDEN,
-        find_evidence(path, (), [contract.model.sha256]), (), "", None, has_records=True,
-        is_signed=is_signed,
+    inputs = PackageInputs(
+        shipped, read_model(path), GOLDEN, None, contract.model.sha256,
+        find_evidence(path, (), [contract.model.sha256]), is_signed=is_signed,
     )  # fmt: skip
-    made = build.collect(parts)
-    return seal(build._describe(parts, made), made)
+    made = build.make_files("python", inputs, LOCAL_TOOLS)
+    return seal(build.describe("python", inputs, made), made)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def words(result: Verification) -> list[tuple[str, str]]:
     return [(check.name, check.verdict) for check in result.checks]
 
 
-REST = Check("the rest", "skipped", ("not looked at: what failed comes first",))
+REST = Check("the rest", "skipped", ("not checked, because of the failure above",))
 SOUND = [
     ("files", "pass"), ("signature", "skipped"), ("model", "pass"), ("contract", "pass"),
     ("measured", "skipped"), ("gate", "skipped"), ("vectors", "pass"), ("inputs", "pass"),
@@ -116,7 +117,7 @@ def test_a_sound_package_is_run_on_each_device(verify: Any, files: Files) -> Non
     assert words(result) == [
         *SOUND, ("golden vectors on local", "pass"), ("golden vectors on pi4", "pass")
     ]  # fmt: skip
-    assert find(result, "files").detail == ("40 files are what the manifest says",)
+    assert find(result, "files").detail == ("40 files agree with the manifest",)
     assert find(result, "signature").detail == ("not signed",)
     assert result.checks[-1].detail == ("3 of 3 within tolerance, 3 exact",)
     rows = [[1, 2, 3, 4], [-8, 9, 100, -128], [0, 0, 5, 6]]
@@ -128,7 +129,7 @@ def test_a_sound_package_is_run_on_each_device(verify: Any, files: Files) -> Non
 def test_what_is_not_run_is_not_proven(verify: Any, files: Files, devices: Any) -> None:
     result = verify(files, devices)
     assert words(result) == [*SOUND, ("golden vectors", "skipped")]
-    assert result.checks[-1].detail == ("not run, as was asked",)
+    assert result.checks[-1].detail == ("not run, as requested",)
     assert result.conclusion.endswith(" Not proven: measured, gate, golden vectors.")
 
 
@@ -241,8 +242,8 @@ NOT_BY = f"{SIGNATURE} is not by the key {PRINTS[0]} over {SUMS}"
         (lambda files: signed(files, over=b"other sums"), (NOT_BY,)),
         (lambda files: without(signed(files), KEY), (OTHER_KEY,)),
         (lambda files: without(signed(files), SIGNATURE),
-         (f"{KEY} is inside, but no {SIGNATURE}: the signature was taken away",)),
-        (lambda files: files, (f"not signed; it should be, by the key {PRINTS[0]}",)),
+         (f"{KEY} is inside, but no {SIGNATURE}: the signature was removed",)),
+        (lambda files: files, (f"not signed; a signature by the key {PRINTS[0]} is required",)),
     ],
 )  # fmt: skip
 def test_what_is_not_signed_by_the_key_that_is_asked_for_fails(
@@ -260,13 +261,13 @@ def test_without_a_key_a_signature_is_mentioned_and_held_against_its_own(
     result = verify(signed(unsigned))
     found = find(result, "signature")
     assert (found.verdict, found.detail) == (
-        "skipped", (f"it says to be by {PRINTS[0]}; --public-key KEY.pem proves by whom",)
+        "skipped", (f"it claims to be by {PRINTS[0]}; --public-key KEY.pem proves by whom",)
     )  # fmt: skip
-    assert "; its signature was held against no --public-key, so anybody can have made it." in (
+    assert "; its signature was not checked with a --public-key, so anybody can have made it." in (
         result.conclusion
     )
     found = find(verify({**signed(unsigned), KEY: b"junk"}), "signature")
-    assert (found.verdict, found.detail) == ("fail", (f"{KEY} is no public key in PEM.",))
+    assert (found.verdict, found.detail) == ("fail", (f"{KEY} is not a public key in PEM.",))
     changed = f"{SIGNATURE} or {KEY} was changed"
     for forged in (signed(unsigned, by=1), signed(unsigned, inside=1), signed(unsigned, over=b"")):
         found = find(verify(forged), "signature")

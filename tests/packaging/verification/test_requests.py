@@ -44,7 +44,7 @@ def test_an_option_is_no_source() -> None:
     [requests.Infer(0, b"", {"x": ONE}), requests.MeasureArena(b"", ((ONE,),), 1, "x.tflite")],
 )
 def test_nothing_runs_when_nothing_is_to(request_: requests.Request) -> None:
-    with pytest.raises(ValueError, match="it wants a model to run, and none is to"):
+    with pytest.raises(ValueError, match="it requests to run a model, and none is to run"):
         answer(request_, runs=False)
 
 

@@ -42,7 +42,7 @@ def concluded(manifest: Any, **checks: str) -> tuple[str, bool, str]:
         ({"files": "pass", "code": "cannot-tell", "gate": "skipped"}, "cannot-tell",
          "nothing failed in p, but not judged: code."),
         ({"files": "pass", "signature": "skipped"}, "pass",
-         "p agrees with itself; its signature was held against no --public-key, so anybody can "
+         "p is consistent; its signature was not checked with a --public-key, so anybody can "
          "have made it."),
     ],
 )  # fmt: skip
@@ -55,8 +55,8 @@ def test_the_worst_check_decides(checks: dict[str, str], verdict: str, conclusio
     ("detail", "why"),
     [
         ("not signed", "it is unsigned"),
-        ("a key", "its signature was held against no --public-key"),
-        ("signed by x", "its signature was held against no --public-key"),
+        ("a key", "its signature was not checked with a --public-key"),
+        ("signed by x", "its signature was not checked with a --public-key"),
     ],
 )
 def test_who_signed_and_what_is_open_is_told(before: str, detail: str, why: str) -> None:
@@ -66,7 +66,7 @@ def test_who_signed_and_what_is_open_is_told(before: str, detail: str, why: str)
         Check("zeta", "skipped", ("z",)),
     )
     assert Verification("p", None, checks).conclusion == (  # type: ignore[arg-type]
-        f"p agrees with itself; {why}, so anybody can have made it. Not proven: {before}, zeta."
+        f"p is consistent; {why}, so anybody can have made it. Not proven: {before}, zeta."
     )
 
 
@@ -87,7 +87,7 @@ def test_a_sound_package_runs_here(verify: Any, tmp_path: Path) -> None:
     assert words(result) == [*SOUND, ("golden vectors on local", "pass")]
     assert result.checks[-1].detail == ("3 of 3 within tolerance, 3 exact",)
     assert result.conclusion == (
-        f"{result.path} agrees with itself; it is unsigned, so anybody can have made it. Not "
+        f"{result.path} is consistent; it is unsigned, so anybody can have made it. Not "
         "proven: measured, gate."
     )
 

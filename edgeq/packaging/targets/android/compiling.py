@@ -16,14 +16,14 @@ from edgeq.packaging.contract.values import Files
 
 # Java keeps counters in a file of /tmp, whatever TMPDIR says.
 _QUIET = "-J-XX:-UsePerfData"
-# Release 8 is what every Android runs, and keeps classes from what a newer JDK has added.
+# Every Android runs release 8, and it excludes what a newer JDK has added.
 _OPTIONS = (
     _QUIET,
     *("--release", "8", "-Xlint:-options", "-encoding", "UTF-8", "-proc:none"),
     *("-g:source,lines", "-implicit:none", "-sourcepath", "api", "-d", "classes"),
 )
 _SECONDS = 300
-# The signatures that generated classes are compiled against; none of it gets into a jar.
+# The signatures that generated classes are compiled against; none of them gets into a jar.
 _API = (
     "android/content/Context.java",
     "android/content/res/AssetFileDescriptor.java",
@@ -38,7 +38,7 @@ _FOREIGN = ("JDK_JAVAC_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "CLASSPAT
 
 
 def make_jar(sources: Files) -> bytes:
-    """The classes of sources that call Android and LiteRT, without those two.
+    """A jar with the classes of sources that call Android and LiteRT, without those two.
 
     Args:
         sources: path of a source file from the root of its package, to its text.
@@ -49,7 +49,9 @@ def make_jar(sources: Files) -> bytes:
     compiler = _find_compiler()
     with scratch.folder() as folder:
         _write(folder / "sources", sources)
-        _write(folder / "api", _api())
+        stubs = resources.files("edgeq.packaging.targets.android") / "stubs"
+        api = {path: stubs.joinpath(*path.split("/")).read_bytes() for path in _API}
+        _write(folder / "api", api)
         (folder / "classes").mkdir()
         version = _run([compiler, _QUIET, "-version"], folder)
         _run([compiler, *_OPTIONS, *(f"sources/{path}" for path in sorted(sources))], folder)
@@ -58,20 +60,20 @@ def make_jar(sources: Files) -> bytes:
             for path in (folder / "classes").rglob("*.class")
         }
     number = re.search(r"\d+", version)
-    # Maven's name for it; the patch release is left out, because it does not change classes.
+    # Maven's name for it. The patch release is left out: it does not change classes.
     made_by = f"Build-Jdk-Spec: {number.group() if number else 'unknown'}\r\n"
     manifest = f"Manifest-Version: 1.0\r\nCreated-By: edgeq\r\n{made_by}\r\n"
     return write_zip({"META-INF/MANIFEST.MF": manifest.encode(), **classes})
 
 
 def _find_compiler() -> str:
-    """The JDK that Gradle would take: JAVA_HOME's, or else the one of the PATH."""
+    """The JDK that Gradle would take: that of JAVA_HOME, or else the one on the PATH."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("javac", path=str(Path(home, "bin"))) if home else None
     found = found or shutil.which("javac")
     if found is None:
         raise PackageError(
-            "There is no javac, which compiles the classes of the AAR.",
+            "There is no javac, which is needed to compile the classes of the AAR.",
             hint="Install a JDK, 11 or newer: sudo apt-get install default-jdk-headless",
         )
     return found
@@ -89,7 +91,7 @@ def _run(command: list[str], folder: Path) -> str:
     if done.returncode:
         raise PackageError(
             f"{command[0]} does not compile the generated classes.",
-            hint="It must be of JDK 11 or newer.",
+            hint="Install JDK 11 or newer.",
             details=done.stdout + done.stderr,
         )
     return done.stdout + done.stderr
@@ -99,8 +101,3 @@ def _write(folder: Path, files: Files) -> None:
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-
-
-def _api() -> dict[str, bytes]:
-    folder = resources.files("edgeq.packaging.targets.android") / "stubs"
-    return {path: folder.joinpath(*path.split("/")).read_bytes() for path in _API}

@@ -1,4 +1,4 @@
-"""Python values as source text of Java, with nothing in them that could end a string or comment."""
+"""Python values as source text of Java; nothing in them can end a string or a comment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[^A-Za-z0-9 _.:/\[\]()-]")
 def string(text: str) -> str:
     r"""A string literal in ASCII.
 
-    Java reads \u000a as a line break before it reads strings, hence the octal escapes.
+    Java reads \u000a as a line break before it reads strings, so escapes are octal.
     """
     found = []
     for character in text:
@@ -29,7 +29,7 @@ def string(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A name in a comment or a table: what could end one is replaced."""
+    """A name for a comment or a table: characters that could end one are replaced."""
     return _PLAIN.sub("?", text) or "?"
 
 

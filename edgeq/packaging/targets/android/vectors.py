@@ -1,4 +1,4 @@
-"""Golden vectors as assets of an instrumentation test, and what the test says about each."""
+"""Golden vectors as assets of an instrumentation test, and the code that reads each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
     Raw samples are stored as generated code takes them: 8-bit pixels, or float32, or int64.
 
     Args:
-        names: as `describe` makes them.
+        names: from `describe`.
     """
     assets: dict[str, bytes] = {}
     vectors = []
@@ -34,7 +34,7 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
 
 
 class _Shelf:
-    """Where the arrays of one vector go, under names that count up."""
+    """Stores the arrays of one vector under numbered names."""
 
     def __init__(self, assets: dict[str, bytes], folder: str, number: int):
         self._assets, self._folder, self._number = assets, folder, number
@@ -50,7 +50,10 @@ class _Shelf:
 
 def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
     raw = vector.raw[item["key"]]
-    if _is_pixels(raw, item):
+    has_channels = raw.ndim == 2 or (raw.ndim == 3 and raw.shape[2] in (1, 3))
+    is_image = item["image"] is not None and raw.dtype == np.uint8 and has_channels
+    # An image as the generated code takes one.
+    if is_image and (item["resize"] is not None or raw.shape[:2] == item["image"][:2]):
         height, width, channels = (*raw.shape, 1)[:3]
         arguments = f'bytes("{shelf.put("raw", raw)}"), {height}, {width}, {channels}'
     elif item["is_real"]:
@@ -74,11 +77,3 @@ def _output(item: Names, vector: Vector, tolerance: float, shelf: _Shelf) -> Nam
         "layout": "" if is_float else f", {item['width']}, {item['signed']}",
         "tolerance": repr(float(tolerance)),
     }
-
-
-def _is_pixels(raw: NDArray[Any], item: Names) -> bool:
-    """Whether a sample is an image as the generated code takes one."""
-    if item["image"] is None or raw.dtype != np.uint8:
-        return False
-    has_channels = raw.ndim == 2 or (raw.ndim == 3 and raw.shape[2] in (1, 3))
-    return has_channels and (item["resize"] is not None or raw.shape[:2] == item["image"][:2])

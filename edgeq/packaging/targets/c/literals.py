@@ -21,9 +21,9 @@ _HEX = tuple(f"0x{value:02x}," for value in range(256))
 
 
 def string(text: str) -> str:
-    """A string literal, in UTF-8 whatever the compiler takes the source for.
+    """A string literal in UTF-8, in whatever encoding the compiler reads the source.
 
-    Octal, because it ends after three digits; a hexadecimal escape takes all that follow.
+    Escapes are octal, because they end after three digits; a hexadecimal one does not end.
     """
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
@@ -37,18 +37,15 @@ def number(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, np.integer):
-        return _integer(int(value))
+        whole = int(value)
+        if whole == -(2**63):  # its digits alone fit no type
+            return "(-9223372036854775807LL - 1)"
+        return f"{whole}{'ULL' if whole >= 2**63 else ''}"
     kind, suffix = ("float", "f") if isinstance(value, np.float32) else ("double", "")
     if not np.isfinite(value):
         name = "quiet_NaN" if np.isnan(value) else "infinity"
         return f"{'-' if value < 0 else ''}std::numeric_limits<{kind}>::{name}()"
     return f"{value!s}{suffix}"
-
-
-def _integer(value: int) -> str:
-    if value == -(2**63):  # its digits alone are no number of any type
-        return "(-9223372036854775807LL - 1)"
-    return f"{value}{'ULL' if value >= 2**63 else ''}"
 
 
 def number32(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Which operators TensorFlow Lite for Microcontrollers has, and what adds each to a resolver."""
+"""Operators that TensorFlow Lite for Microcontrollers has, and how each is added to a resolver."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def _method(operator: str) -> str:
     return f"Add{OPERATORS[operator].micro_name or pascal}"
 
 
-# Operator to method, as of the newest tflite-micro; the tests ask it about every one.
+# Operator to method in the newest tflite-micro; a test calls every one there.
 METHODS = {operator: _method(operator) for operator in sorted(having("micro"))}
 
-# What a model can do instead of what there is no kernel for.
+# Replacements for operators without a kernel.
 _REMEDIES = {
     "BIDIRECTIONAL_SEQUENCE_LSTM": "use two one-directional LSTMs, one of them on reversed input",
     "CONV_3D": "use Conv2D with time in the channels",
@@ -36,7 +36,7 @@ _REMEDIES = {
 
 
 def require_supported(operators: Iterable[str]) -> None:
-    """Refuse a model with operators that no microcontroller can run.
+    """Refuse a model with operators that have no kernel for microcontrollers.
 
     Raises:
         PackageError: with the name of each, and what to do instead.
@@ -46,12 +46,9 @@ def require_supported(operators: Iterable[str]) -> None:
         return
     known = [f"for {name}, {_REMEDIES[name]}" for name in missing if name in _REMEDIES]
     advice = "; ".join(known) or "change the layers that make them"
+    names = ", ".join(missing[:-1]) + " and " if missing[1:] else ""
     raise PackageError(
         "TensorFlow Lite for Microcontrollers has no kernel for "
-        f"{_join(missing)}, which the model uses.",
-        hint=f"{advice[0].upper()}{advice[1:]}. edgeq inspect shows where they are.",
+        f"{names}{missing[-1]}, which the model uses.",
+        hint=f"{advice[0].upper()}{advice[1:]}. edgeq inspect lists them.",
     )
-
-
-def _join(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -13,8 +13,12 @@ _BEGIN, _END = "kModel[] = {\n", "\n};\n"
 
 
 def find_models(files: Files) -> dict[str, bytes]:
-    """See `edgeq.packaging.targets.Target`."""
-    # Of a package of edgeq 0.1 whose own name ends in _model, NAME.cc looks like it as well; the
+    """The model in its source file.
+
+    Raises:
+        PackageError: there is not exactly one, or its form is not the one that edgeq writes.
+    """
+    # In a package of edgeq 0.1 whose name ends in _model, NAME.cc matches as well; only the
     # model's file has that one beside it.
     paths = [
         path
@@ -23,19 +27,17 @@ def find_models(files: Files) -> dict[str, bytes]:
         and any(f"{path.removesuffix('_model.cc')}{end}" in files for end in ("_package.cc", ".cc"))
     ]
     if len(paths) != 1:
-        raise PackageError(f"There is not one src/*_model.cc with the model, but {len(paths)}.")
+        raise PackageError(
+            f"There are {len(paths)} files src/*_model.cc with the model instead of one."
+        )
     (path,) = paths
-    return {path: _read_array(files[path].decode("latin-1"), path)}
-
-
-def _read_array(source: str, path: str) -> bytes:
-    _, begin, rest = source.partition(_BEGIN)
+    _, begin, rest = files[path].decode("latin-1").partition(_BEGIN)
     text, end, rest = rest.partition(_END)
     try:
         content = bytes.fromhex(text.replace("0x", "").replace(",", ""))
     except ValueError:
         content = b""
-    # Written again, it shows that a compiler reads the same bytes: no comment, no other spelling.
+    # Writing it again proves that a compiler reads the same bytes: no comment, no other spelling.
     if not (begin and end) or _BEGIN in rest or not content or literals.octets(content) != text:
-        raise PackageError(f"{path} holds no model in the form that edgeq writes.")
-    return content
+        raise PackageError(f"{path} has no model in the form that edgeq writes.")
+    return {path: content}

@@ -1,4 +1,4 @@
-"""Inputs and outputs as the templates want them."""
+"""Inputs and outputs as the templates need them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ _TYPE_NUMBERS = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "i
 
 
 def describe_input(place: int, item: InputContract, vectors: Sequence[Vector]) -> Described:
-    """One input: its struct, what becomes of a raw value, and its golden arrays."""
+    """One input: its struct, how a raw value is prepared, and its golden arrays."""
     spec = item.spec
     declared = item.preprocessing or _NOTHING
     raw = np.stack([_pixels(declared, vector.raw[spec.name]).ravel() for vector in vectors])
     channels = spec.shape[-1] if spec.shape else 1
+    steps = ["swaps red and blue"] if declared.channels == "bgr" else []
+    if replace(declared, input=None, preset=None, resize=None, channels="rgb") != _NOTHING:
+        steps.append("applies the numeric part of the preprocessing")
+    steps += ["quantizes"] if spec.scales else []
     return {
         **_describe(place, spec, naming.pascal(item.identifier) + "Input"),
         "channels": channels,
@@ -41,20 +45,11 @@ def describe_input(place: int, item: InputContract, vectors: Sequence[Vector]) -
         "std": [literals.number32(value) for value in declared.std],
         "is_per_channel": len(declared.mean) > 1 or len(declared.std) > 1,
         "is_real": bool(spec.scales) or spec.dtype == "float32",
-        "filling": _filling(spec, declared),
+        "filling": f"{' and '.join(steps) or 'copies the values'}.",
         "raw_type": literals.TYPES[raw.dtype.name],
         "raw": _rows(raw),
         "golden": _golden(vectors, lambda vector: vector.inputs[spec.name]),
     }
-
-
-def _filling(spec: TensorSpec, declared: Preprocessing) -> str:
-    """What becomes of raw values, in words."""
-    steps = ["swaps red and blue"] if declared.channels == "bgr" else []
-    if replace(declared, input=None, preset=None, resize=None, channels="rgb") != _NOTHING:
-        steps.append("applies the numeric part of the preprocessing")
-    steps += ["quantizes"] if spec.scales else []
-    return f"{' and '.join(steps) or 'copies the values'}."
 
 
 def describe_output(place: int, item: OutputContract, golden: Golden) -> Described:
@@ -87,7 +82,7 @@ def _describe(place: int, spec: TensorSpec, struct: str) -> Described:
 
 
 def _pixels(declared: Preprocessing, raw: NDArray[Any]) -> NDArray[Any]:
-    """A raw sample after resizing and making grey, which the application does there."""
+    """A raw sample after resizing and making grey, which the application does on the board."""
     channels = "gray" if declared.channels == "gray" else "rgb"
     if declared.resize is None and channels == "rgb":
         return raw.astype(np.float32) if raw.dtype == np.float16 else raw

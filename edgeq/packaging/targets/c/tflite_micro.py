@@ -1,14 +1,13 @@
 """TensorFlow Lite for Microcontrollers on this machine: outputs, and the arena it really needs.
 
-It runs in a child process, perhaps of another Python: a model that it does not like may end the
-process it runs in.
+It runs in a child process, perhaps of another Python: a model that it does not support may crash
+the process.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,21 @@ from edgeq.children.child import Child
 from edgeq.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
+from edgeq.packaging.targets.tools import ArenaMeasurement
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"
 
-# No microcontroller has this much; pages that are not touched cost nothing here.
+# Far above any microcontroller's memory; untouched pages cost nothing here.
 MOST_ARENA_BYTES = 256 << 20
 TIME_LIMIT_S = 300.0
 
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 20, 8192
-# Its own words for what a user can change, and how.
+# Parts of its messages, and what a user can do.
 _REMEDIES = (
     (
         "Hybrid",
-        "Its kernels want input and weights of one kind, INT8 or float: convert the model again "
+        "Its kernels need input and weights of one kind, INT8 or float: convert the model again "
         "with --scheme int8.",
     ),
     ("missing:", f"It needs more than {MOST_ARENA_BYTES >> 20} MB: make its input smaller."),
@@ -40,27 +40,8 @@ _REMEDIES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """A model's run.
-
-    Attributes:
-        version: of tflite-micro.
-        outputs: of each sample, in the order of the model's outputs.
-        arena_bytes: the smallest arena with which it runs here, a multiple of 16; some hundred
-            bytes of it are the notes of the allocator that records.
-        recorded_bytes: what the interpreter itself says that it used, which may be less: it does
-            not count what it needs for a while when it prepares the operators.
-    """
-
-    version: str
-    outputs: tuple[tuple[NDArray[Any], ...], ...]
-    arena_bytes: int
-    recorded_bytes: int
-
-
 def find() -> OtherPython:
-    """This Python where it has tflite-micro, else the one that EDGEQ_TFLITE_MICRO_PYTHON names.
+    """Find a Python with tflite-micro: this one, or the one in EDGEQ_TFLITE_MICRO_PYTHON.
 
     Raises:
         MissingExtraError: neither has it; the hint is how to get it.
@@ -72,7 +53,7 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[micro]'; or, in an environment of its own: "
+        hint="Install it with: pip install 'edgeq[micro]'; or, in a separate environment: "
         f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
         f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
     )
@@ -85,20 +66,20 @@ def run(
     *,
     shown_as: str,
     time_limit_s: float = TIME_LIMIT_S,
-) -> Measured:
+) -> ArenaMeasurement:
     """Run samples through a model, each from a fresh state, and measure the arena.
 
     Args:
         content: the `.tflite`.
         samples: at least one; the input tensors in the model's order, each with its batch
             dimension and in its own dtype.
-        output_count: how many outputs the model has.
-        shown_as: the model's name in an error.
-        time_limit_s: for all of it.
+        output_count: number of the model's outputs.
+        shown_as: the model's name in messages.
+        time_limit_s: for the whole run.
 
     Raises:
         MissingExtraError: tflite-micro is not installed.
-        PackageError: it refuses the model, dies of it, or takes too long.
+        PackageError: it refuses the model, crashes, or takes too long.
     """
     runtime = find()
     with scratch.folder() as folder:
@@ -126,7 +107,7 @@ def run(
             tuple(found[f"{number}/{index}"] for index in range(output_count))
             for number in range(len(samples))
         )
-    return Measured(runtime.version, outputs, reply["least"], reply["recorded"])
+    return ArenaMeasurement(runtime.version, outputs, reply["least"], reply["recorded"])
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
@@ -141,18 +122,17 @@ def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float)
         status = child.wait()
         if child.is_late:
             raise PackageError(f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s.")
-        if status != 0:
-            raise _refusal(runtime, child, shown_as)
-
-
-def _refusal(runtime: OtherPython, child: Child, shown_as: str) -> PackageError:
-    """Its own words, and a remedy where there is one."""
-    log = child.log(_LOG_BYTES)
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    said = lines[0][:300] if lines else "it said nothing"
-    if child.wait() < 0:
-        message = f"tflite-micro {runtime.version} {child.ending} on {shown_as}: {said}"
-    else:
-        message = f"tflite-micro {runtime.version} does not run {shown_as}: {said}"
-    hint = next((hint for key, hint in _REMEDIES if any(key in line for line in lines)), None)
-    return PackageError(f"{message.rstrip('.')}.", hint=hint, details=log[-_LOG_TAIL_CHARACTERS:])
+        if status == 0:
+            return
+        log = child.log(_LOG_BYTES)
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        output = lines[0][:300] if lines else "without a message"
+        how = f"{child.ending} on" if status < 0 else "does not run"
+        message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
+        raise PackageError(
+            f"{message.rstrip('.')}.",
+            hint=next(
+                (hint for key, hint in _REMEDIES if any(key in line for line in lines)), None
+            ),
+            details=log[-_LOG_TAIL_CHARACTERS:],
+        )

@@ -1,10 +1,10 @@
-"""The child that runs tflite-micro, perhaps in another environment: it knows nothing of edgeq.
+"""The child that runs tflite-micro, perhaps in another environment without edgeq.
 
-    micro_child.py JOB.json
+    tflite_micro_child.py JOB.json
 
 JOB.json holds `model`, `inputs` (an .npz with "SAMPLE/INPUT" arrays), `samples`, `most` (bytes of
-arena to try at all), `outputs` (where an .npz with "SAMPLE/OUTPUT" arrays goes) and `reply`, where
-the rest of the answer goes as JSON. What tflite-micro itself says goes to stderr.
+arena to try at most), `outputs` (path of the .npz with "SAMPLE/OUTPUT" arrays to write) and `reply`
+(path of the JSON with the rest of the answer). Messages of tflite-micro go to stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tflite_micro
 
-from edgeq.children.sandbox import confine_as_planned  # of the start, which brings it
+from edgeq.children.sandbox import confine_as_planned  # which `launch` brings along
 
 _GRAIN = 16  # the runtime aligns everything in its arena to this
 
@@ -32,7 +32,7 @@ def start(content: bytes, arena_bytes: int) -> Any:
 
 
 def infer(interpreter: Any, sample: list[Any], output_count: int) -> list[Any]:
-    """One sample, with the state that the one before may have left removed."""
+    """Run one sample, after removing the state that the previous one may have left."""
     interpreter.reset()
     for index, array in enumerate(sample):
         interpreter.set_input(array, index)
@@ -41,7 +41,7 @@ def infer(interpreter: Any, sample: list[Any], output_count: int) -> list[Any]:
 
 
 def recorded_bytes(interpreter: Any) -> int:
-    """What the interpreter says that it allocated; it only prints it, from C."""
+    """Bytes that the interpreter reports as allocated; it only prints them, from C."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as capture:
         os.dup2(capture.fileno(), 2)
@@ -54,20 +54,20 @@ def recorded_bytes(interpreter: Any) -> int:
         text = capture.read().decode(errors="replace")
     found = re.search(r"Arena allocation total (\d+) bytes", text)
     if found is None:
-        raise RuntimeError(f"This tflite-micro does not tell its use of the arena: {text[:200]}")
+        raise RuntimeError(f"This tflite-micro does not report its use of the arena: {text[:200]}")
     return int(found.group(1))
 
 
 def least_arena(least: int, works: Callable[[int], bool], most: int) -> int:
     """The smallest size from `least` on that works; a larger one works as well.
 
-    What the interpreter recorded is not always enough: while it prepares the operators it needs
-    room for temporary things, which the record does not count.
+    What the interpreter reports is not always enough: it does not count temporary memory that is
+    used while operators are prepared.
     """
     step, low, high = _GRAIN, 0, -(-least // _GRAIN) * _GRAIN
     while not works(high):
         if high > most:
-            raise RuntimeError("No size of the arena lets it run twice alike")
+            raise RuntimeError("No size of the arena gives the same outputs twice")
         low, high, step = high, high + step, 2 * step
     while high - low > _GRAIN and low:
         middle = (low + high) // 2 // _GRAIN * _GRAIN
@@ -76,7 +76,7 @@ def least_arena(least: int, works: Callable[[int], bool], most: int) -> int:
 
 
 def survives(action: Callable[[], bool]) -> bool:
-    """Whether an action succeeds in a process of its own: too small an arena may be fatal."""
+    """Whether an action succeeds in a separate process: too small an arena may crash it."""
     child = os.fork()
     if child == 0:
         code = 1

@@ -1,4 +1,4 @@
-"""From the ingredients to the files."""
+"""From the inputs of a package to its C++ sources."""
 
 from __future__ import annotations
 
@@ -10,37 +10,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.image_inputs import has_images
-from edgeq.packaging.contract.values import Ingredients
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
-from edgeq.packaging.targets.c.tflite_micro import Measured
-from edgeq.tflite import flatbuffer
+from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
 from edgeq.tflite.operators import having
 
-# More flash than this has no board that runs such models; the text would be six times as long.
+# No board that runs such models has more flash; the source text is six times as long.
 MOST_MODEL_BYTES = 16 << 20
 
-# Names that mean something else in C++, beyond its keywords: namespaces that the code uses, and
-# macros of common headers and of compilers.
-_TAKEN = frozenset(
-    [
-        "std",
-        "tflite",
-        "linux",
-        "unix",
-        "i386",
-        "mips",
-        "sparc",
-        "errno",
-        "stdin",
-        "stdout",
-        "stderr",
-        "near",
-        "far",
-        "small",
-    ]
-)
+# Names with another meaning in C++ that are not keywords: namespaces that the code uses, and macros
+# of common headers and of compilers.
+_TAKEN = {"std", "tflite", "linux", "unix", "i386", "mips", "sparc", "errno", "stdin", "stdout",
+          "stderr", "near", "far", "small"}  # fmt: skip
 
 _WITH_STATE = having("stateful")
 
@@ -58,25 +41,23 @@ _TEMPLATES = {
 }
 
 
-def make_files(ingredients: Ingredients) -> dict[str, bytes]:
-    """See `edgeq.packaging.targets.Target`; it also runs the model, to measure its arena.
+def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
+    """The sources; it runs the model, to measure its arena.
 
     Raises:
         MissingExtraError: tflite-micro, which measures, is not installed.
-        PackageError: the model is too large, has operators without a kernel, or computes something
-            else there.
-        SourceError: it is empty or damaged.
+        PackageError: the model is too large, has operators without a kernel, or has different
+            outputs there.
     """
-    contract = ingredients.contract
-    flatbuffer.parse(ingredients.model, contract.model.path)
-    if len(ingredients.model) > MOST_MODEL_BYTES:
+    contract, size = inputs.contract, len(inputs.model.content)
+    if size > MOST_MODEL_BYTES:
         raise PackageError(
-            f"{contract.model.path} has {len(ingredients.model) / 1e6:.1f} MB; a microcontroller's "
-            f"flash holds no model above {MOST_MODEL_BYTES >> 20} MiB.",
+            f"{contract.model.path} has {size / 1e6:.1f} MB; a microcontroller's flash has room "
+            f"for at most {MOST_MODEL_BYTES >> 20} MiB.",
             hint="Make it smaller: --scheme int8, or fewer and narrower layers.",
         )
     operators.require_supported(name for name, _ in contract.operators)
-    measured = measure(ingredients)
+    measured = measure(inputs, tools)
     environment = Environment(
         loader=PackageLoader("edgeq.packaging.targets.c"),
         autoescape=False,
@@ -85,35 +66,36 @@ def make_files(ingredients: Ingredients) -> dict[str, bytes]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    known = _known(ingredients, measured)
+    names = _describe(inputs, measured)
     return {
-        f"src/{path.format(known['stem'])}": environment.get_template(name).render(known).encode()
+        f"src/{path.format(names['stem'])}": environment.get_template(name).render(names).encode()
         for name, path in _TEMPLATES.items()
     }
 
 
-def measure(ingredients: Ingredients) -> Measured:
-    """Run the golden vectors in the microcontroller's runtime, and hold it to their outputs.
+def measure(inputs: PackageInputs, tools: Tools) -> ArenaMeasurement:
+    """Run the golden vectors in the microcontroller's runtime, and check its outputs.
 
     Raises:
         MissingExtraError: it is not installed.
-        PackageError: it refuses the model, or its outputs are further away than desktop kernels'.
+        PackageError: it refuses the model, or its outputs differ more than those of desktop
+            kernels.
     """
-    contract, vectors = ingredients.contract, ingredients.golden.vectors
+    contract, vectors = inputs.contract, inputs.golden.vectors
     samples = [[vector.inputs[item.spec.name] for item in contract.inputs] for vector in vectors]
-    measured = ingredients.tools.measure_arena(
-        ingredients.model, samples, len(contract.outputs), contract.model.path
+    measured = tools.measure_arena(
+        inputs.model.content, samples, len(contract.outputs), contract.model.path
     )
     names = [item.spec.name for item in contract.outputs]
     problems = []
     for vector, outputs in zip(vectors, measured.outputs, strict=True):
         given = dict(zip(names, outputs, strict=True))
-        problems += golden.check_vector(vector, given, ingredients.golden.tolerances)
+        problems += golden.check_vector(vector, given, inputs.golden.tolerances)
     if problems:
         raise PackageError(
-            f"tflite-micro {measured.version} computes something else from "
+            f"tflite-micro {measured.version} computes other outputs from "
             f"{contract.model.path} than TensorFlow Lite: {problems[0]}.",
-            hint="Convert the model again with --scheme fp32: where that is accepted, one of the "
+            hint="Convert the model again with --scheme fp32: if that is accepted, one of the "
             "integer kernels there is the reason, and --keep-float finds out which.",
             details="\n".join(problems),
         )
@@ -121,21 +103,21 @@ def measure(ingredients: Ingredients) -> Measured:
 
 
 def arena_with_margin(least: int) -> int:
-    """An eighth more than measured, at least 1 KiB, in whole KiB.
+    """An eighth more than measured, at least 1 KiB more, in whole KiB.
 
-    Optimised kernels (CMSIS-NN, ESP-NN) ask for scratch memory that those measured do without.
+    Optimised kernels (CMSIS-NN, ESP-NN) need scratch memory that the measured ones do not.
     """
     return -(-(least + max(least // 8, _KIBIBYTE)) // _KIBIBYTE) * _KIBIBYTE
 
 
 def namespace(name: str) -> str:
-    """The C++ namespace inside `edgeq` for a package of this name."""
+    """The C++ namespace inside `edgeq` for a package."""
     return f"{name}_model" if name in _TAKEN else name
 
 
-def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
-    """What the templates know."""
-    contract, vectors = ingredients.contract, ingredients.golden.vectors
+def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any]:
+    """Everything that the templates name."""
+    contract, vectors = given.contract, given.golden.vectors
     names = [name for name, _ in contract.operators]
     return {
         "name": contract.name,
@@ -143,21 +125,20 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
         "stem": _STEM.format(contract.name),
         "namespace": namespace(contract.name),
         "version": contract.version,
-        "license": " ".join((ingredients.license or "").split()),
+        "license": " ".join((given.license or "").split()),
         "sha256": contract.model.sha256,
-        "model_bytes": len(ingredients.model),
-        "model_text": literals.octets(ingredients.model),
-        "model_crc32": literals.number(np.uint32(zlib.crc32(ingredients.model))),
+        "model_bytes": len(given.model.content),
+        "model_text": literals.octets(given.model.content),
+        "model_crc32": literals.number(np.uint32(zlib.crc32(given.model.content))),
         "string": literals.string,
         "operators": names,
         "methods": [operators.METHODS[name] for name in names],
         "has_variables": "VAR_HANDLE" in names,
         "has_state": bool(_WITH_STATE & set(names)),
         "leaves_camera": any(
-            how is not None and (how.resize is not None or how.channels == "gray")
-            for how in (item.preprocessing for item in contract.inputs)
+            how.resize is not None or how.channels == "gray" for how in contract.preprocessing
         ),
-        "has_images": has_images(contract, ingredients.golden),
+        "has_images": has_images(contract, given.golden),
         "arena_bytes": arena_with_margin(measured.arena_bytes),
         "arena_measured": measured.arena_bytes,
         "arena_recorded": measured.recorded_bytes,
@@ -166,7 +147,7 @@ def _known(ingredients: Ingredients, measured: Measured) -> dict[str, Any]:
             describe_input(place, item, vectors) for place, item in enumerate(contract.inputs)
         ],
         "outputs": [
-            describe_output(place, item, ingredients.golden)
+            describe_output(place, item, given.golden)
             for place, item in enumerate(contract.outputs)
         ],
         "indices": [vector.index for vector in vectors],

@@ -1,8 +1,7 @@
-"""A contract in the words of Swift: what the templates put where."""
+"""A contract as the templates need it: names, types and statements in Swift."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,8 @@ import numpy as np
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
-from edgeq.packaging.contract.values import Golden, Ingredients, InputContract, OutputContract
+from edgeq.packaging.contract.values import Golden, InputContract, OutputContract
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.ios.literals import number, string
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -33,13 +33,13 @@ _TYPES = {
 _QUANTIZED = ("int8", "uint8", "int16")
 
 
-def describe(ingredients: Ingredients) -> dict[str, Any]:
+def describe(inputs: PackageInputs) -> dict[str, Any]:
     """Everything that the templates name.
 
     Raises:
-        PackageError: see `make_files`.
+        PackageError: as for `make_files`.
     """
-    contract = ingredients.contract
+    contract = inputs.contract
     whole = naming.pascal(contract.name)
     stem = whole.removesuffix("Model") or whole
     return {
@@ -48,11 +48,11 @@ def describe(ingredients: Ingredients) -> dict[str, Any]:
         "module": f"{stem}Model",
         "predictor": f"{stem}Predictor",
         "resource": string(contract.name),
-        "model_sha256": hashlib.sha256(ingredients.model).hexdigest(),
+        "model_sha256": inputs.model.sha256,
         "runtime_version": RUNTIME_VERSION,
-        "license": ingredients.license,
-        "vectors": len(ingredients.golden.vectors),
-        "inputs": [_input(item, ingredients.golden) for item in contract.inputs],
+        "license": inputs.license,
+        "vectors": len(inputs.golden.vectors),
+        "inputs": [_input(item, inputs.golden) for item in contract.inputs],
         "outputs": [_output(item) for item in contract.outputs],
     }
 
@@ -61,10 +61,14 @@ def _numbers(values: Sequence[float]) -> str:
     return f"[{', '.join(map(number, values))}]"
 
 
+def _show_size(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes)) or "1"
+
+
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     if spec.scales and spec.dtype not in _QUANTIZED:
         raise PackageError(
-            f"Tensor {spec.name!r} is quantized in {spec.dtype}; Swift packages hold "
+            f"Tensor {spec.name!r} is quantized in {spec.dtype}; Swift packages support "
             f"{', '.join(_QUANTIZED)}."
         )
     element, kind, zero = _TYPES[spec.dtype]
@@ -92,13 +96,12 @@ def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
             "one.",
             hint="Convert with --batch 1.",
         )
-    tensor = _tensor(spec)
-    kind = _kind(item, golden)
-    named = string(spec.name)
-    element, stored = tensor["element"], f"vector.raw[{named}]"
+    tensor, kind = _tensor(spec), _kind(item, golden)
+    element, stored = tensor["element"], f"vector.raw[{tensor['name']}]"
+    cast = "$0 != 0" if spec.dtype == "bool" else f"{element}($0)"
     raw, read = {
         "pixels": ("Pixels", f"pixels({stored})"),
-        "exact": (f"[{element}]", f"integers({stored}).map {{ {_cast(spec)} }}"),
+        "exact": (f"[{element}]", f"integers({stored}).map {{ {cast} }}"),
         "values": ("[Float]", f"numbers({stored})"),
     }[kind]
     return {
@@ -113,11 +116,14 @@ def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
 
 
 def _kind(item: InputContract, golden: Golden) -> str:
-    """What a raw sample is: an image of bytes, values that go in untouched, or real numbers."""
+    """The kind of a raw sample: an image of bytes, values that go in unchanged, or real numbers."""
     how = item.preprocessing
     if item.image is not None:
         raws = [vector.raw[item.spec.name] for vector in golden.vectors]
-        are_bytes = all(raw.dtype == np.uint8 and _is_image(raw.shape) for raw in raws)
+        are_bytes = all(
+            raw.dtype == np.uint8 and (raw.ndim == 2 or (raw.ndim == 3 and raw.shape[2] in (1, 3)))
+            for raw in raws
+        )
         needs_bytes = how is not None and (how.resize is not None or how.channels == "gray")
         if needs_bytes or (raws and are_bytes):
             return "pixels"
@@ -125,25 +131,17 @@ def _kind(item: InputContract, golden: Golden) -> str:
         return "exact"
     if how is not None and how.channels == "bgr":
         raise PackageError(
-            f"Input {item.spec.name!r} swaps red and blue, but its samples are no images of bytes.",
+            f"Input {item.spec.name!r} swaps red and blue, but its samples are not images of "
+            "bytes.",
             hint="Store raw pixels as uint8.",
         )
     return "values"
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-
-
-def _cast(spec: TensorSpec) -> str:
-    return "$0 != 0" if spec.dtype == "bool" else f"{_TYPES[spec.dtype][0]}($0)"
-
-
 def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[str]:
     """The body of the function that makes the tensor."""
-    count, label = tensor["count"], item.identifier
-    shown = " x ".join(str(size) for size in item.spec.shape[1:]) or "1"
-    refused = f'throw ModelError.wrongSample("Input {label} takes {shown} values.")'
+    count, size = tensor["count"], _show_size(item.spec.shape[1:])
+    refused = f'throw ModelError.wrongSample("Input {item.identifier} takes {size} values.")'
     if kind == "exact":
         return [f"guard sample.count == {count} else {{", f"    {refused}", "}", "return sample"]
     lines = []
@@ -166,29 +164,28 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
     ]
     if tensor["element"] == "Float":
         return [*lines, "return real"]
-    # An integer without scale takes the numbers as they are.
+    # An integer without scale takes the numbers unchanged.
     scale = tensor["scale"] if item.spec.scales else number(1.0)
-    zero_point, element = tensor["zero_point"], tensor["element"]
     return [
         *lines,
         "return quantize(",
-        f"    real, scale: {scale}, zeroPoint: {zero_point}, as: {element}.self)",
+        f"    real, scale: {scale}, zeroPoint: {tensor['zero_point']}, as: {tensor['element']}"
+        ".self)",
     ]
 
 
 def _summary(item: InputContract, kind: str) -> str:
-    shown = " x ".join(str(size) for size in item.spec.shape[1:]) or "1"
+    size, how = _show_size(item.spec.shape[1:]), item.preprocessing
     if kind == "exact":
-        return f"It goes in as it is: {shown}."
-    declared = item.preprocessing or Preprocessing()
+        return f"It goes in unchanged: {size}."
     what = "Real numbers"
     if kind == "pixels":
-        what = "An image of any size" if declared.resize else "An image of the tensor's size"
-    # Without the input's name, which could be anything: this stands in a comment.
-    done = None if item.preprocessing is None else replace(item.preprocessing, input=None)
-    how = "" if done is None else f" by {format_preprocessing(done)}"
+        any_size = how is not None and how.resize is not None
+        what = "An image of any size" if any_size else "An image of the tensor's size"
+    # Without the input's name, which could be anything: this text is in a comment.
+    steps = "" if how is None else f" by {format_preprocessing(replace(how, input=None))}"
     and_quantized = " and quantized" if item.spec.scales else ""
-    return f"{what}, prepared to {shown}{how}{and_quantized}."
+    return f"{what}, prepared to {size}{steps}{and_quantized}."
 
 
 # ---------------------------------------------------------------- outputs
@@ -204,7 +201,6 @@ def _output(item: OutputContract) -> dict[str, Any]:
         real = {"float32": "VALUES", "bool": "VALUES.map { $0 ? 1 : 0 }"}.get(
             spec.dtype, "VALUES.map { Float($0) }"
         )
-    shown = " x ".join(str(size) for size in spec.shape) or "1"
     named = f"{len(item.labels)} classes" if item.labels else "values without names"
     return {
         **tensor,
@@ -212,5 +208,5 @@ def _output(item: OutputContract) -> dict[str, Any]:
         "labels_property": f"{naming.camel(item.identifier).rstrip('_')}Labels",
         "labels": [string(label) for label in item.labels],
         "real": real,
-        "summary": f"{shown}, {named}.",
+        "summary": f"{_show_size(spec.shape)}, {named}.",
     }

@@ -3,92 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
+
+from packaging.requirements import Requirement
 
 from edgeq.errors import PackageError
 from edgeq.escaping import json_text
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.contract.image_inputs import has_images
-from edgeq.packaging.contract.values import Contract, Files, Ingredients
+from edgeq.packaging.contract.values import Contract, Files
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.python import code
 from edgeq.packaging.targets.python.wheel import Metadata, pep440, write_wheel
+from edgeq.packaging.targets.target import Target, library
+from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite import flatbuffer
 
 # Names that would hide another module, or be hidden by it.
 _TAKEN = {"ai_edge_litert", "numpy", "pil", "pip", "setuptools", "site", "test", "tflite_runtime"}
-# The newest tflite-runtime there is, and what its releases need.
+# The newest tflite-runtime, and what replaced it.
 _LAST_OLD_RUNTIME = "2.14.0"
 _RUNTIME = "ai-edge-litert>=2.1"
 _MOST_VECTORS = 4  # a smoke test, not an evaluation
-_PARTS = ("command.py", "interpreter.py", "tensors.py")
 
 
-def make_files(ingredients: Ingredients) -> dict[str, bytes]:
-    """See `Target`."""
-    contract = ingredients.contract
-    _require_packable(contract)
-    needs, python = _requirements(contract)
-    module = code.describe(contract, ingredients.model)
-    golden = replace(ingredients.golden, vectors=ingredients.golden.vectors[:_MOST_VECTORS])
-    metadata = Metadata(
-        contract.name,
-        pep440(contract.version),
-        f"The TensorFlow Lite model {contract.name}, with a typed runner",
-        needs,
-        python,
-        ingredients.license,
-        readme="",
-    )
-    readme = code.render(
-        "README.md.j2",
-        **module,
-        needs=_names(needs),
-        wheel=metadata.file_name,
-        golden_count=len(golden.vectors),
-        has_images=has_images(contract, golden),
-        has_old_runtime=python == ">=3.8",
-        min_runtime=contract.min_runtime_version,
-    )
-    inside = {
-        **_sources(contract, module),
-        f"{contract.name}.tflite": ingredients.model,
-        **golden_files(golden),
-    }
-    package = {f"{contract.name}/{path}": content for path, content in inside.items()}
-    wheel = write_wheel(replace(metadata, readme=readme.decode()), package)
-    return {
-        metadata.file_name: wheel,
-        "README.md": readme,
-        "requirements.txt": "".join(f"{item}\n" for item in needs).encode(),
-        f"{contract.name}.service": code.render("service.j2", **module),
-        **package,
-    }
+def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
+    """The wheel, the same as a folder, requirements, a service for systemd and a README.
 
-
-def _sources(contract: Contract, module: Mapping[str, object]) -> dict[str, bytes]:
-    images = ("images.py",) if module["image_steps"] else ()
-    files = {
-        "__init__.py": code.render("init.py.j2", **module),
-        "__main__.py": code.render("main.py.j2", **module),
-        "runner.py": code.render("runner.py.j2", **module),
-        "py.typed": b"",
-        **{name: code.read(name) for name in (*_PARTS, *images)},
-    }
-    labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
-    if labels:
-        files["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
-    return files
-
-
-def _require_packable(contract: Contract) -> None:
+    Raises:
+        PackageError: the name is another module's, or an input takes several samples at a time.
+    """
+    contract = inputs.contract
     if contract.name in _TAKEN or contract.name in sys.stdlib_module_names:
         raise PackageError(
-            f"A Python package {contract.name!r} would stand in the way of another module of that "
-            "name.",
-            hint=f"Name it otherwise: --name {contract.name}_model",
+            f"The name {contract.name!r} is that of another Python module.",
+            hint=f"Pass another one: --name {contract.name}_model",
         )
     for item in contract.inputs:
         if item.spec.shape[:1] != (1,):
@@ -96,6 +49,54 @@ def _require_packable(contract: Contract) -> None:
                 f"Input {item.spec.name!r} is {item.spec.shape}: a runner takes one sample.",
                 hint="Convert with --batch 1.",
             )
+    needs, python = _requirements(contract)
+    names = code.describe(contract, inputs.model)
+    golden = replace(inputs.golden, vectors=inputs.golden.vectors[:_MOST_VECTORS])
+    metadata = Metadata(
+        contract.name,
+        pep440(contract.version),
+        f"The TensorFlow Lite model {contract.name}, with a typed runner",
+        needs,
+        python,
+        inputs.license,
+        readme="",
+    )
+    runtimes = "numpy and ai-edge-litert"
+    if any(item.startswith("tflite-runtime") for item in needs):
+        runtimes += " (or tflite-runtime)"
+    if any(item.startswith("pillow") for item in needs):
+        runtimes = f"{runtimes.replace(' and', ',')}, and Pillow to prepare images"
+    readme = code.render(
+        "README.md.j2",
+        **names,
+        needs=runtimes,
+        wheel=metadata.file_name,
+        golden_count=len(golden.vectors),
+        has_images=has_images(contract, golden),
+        has_old_runtime=python == ">=3.8",
+        min_runtime=contract.min_runtime_version,
+    )
+    modules = ["command.py", "interpreter.py", "tensors.py"]
+    modules += ["images.py"] if names["image_steps"] else []
+    inside = {
+        "__init__.py": code.render("init.py.j2", **names),
+        "__main__.py": code.render("main.py.j2", **names),
+        "runner.py": code.render("runner.py.j2", **names),
+        "py.typed": b"",
+        **{name: code.read(name) for name in modules},
+    }
+    labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
+    if labels:
+        inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
+    inside |= {f"{contract.name}.tflite": inputs.model.content, **golden_files(golden)}
+    package = {f"{contract.name}/{path}": content for path, content in inside.items()}
+    return {
+        metadata.file_name: write_wheel(replace(metadata, readme=readme.decode()), package),
+        "README.md": readme,
+        "requirements.txt": "".join(f"{item}\n" for item in needs).encode(),
+        f"{contract.name}.service": code.render("service.j2", **names),
+        **package,
+    }
 
 
 def _requirements(contract: Contract) -> tuple[list[str], str]:
@@ -114,26 +115,42 @@ def _requirements(contract: Contract) -> tuple[list[str], str]:
     ], ">=3.8"
 
 
-def _names(needs: list[str]) -> str:
-    found = "numpy and ai-edge-litert"
-    if any(item.startswith("tflite-runtime") for item in needs):
-        found += " (or tflite-runtime)"
-    if any(item.startswith("pillow") for item in needs):
-        found = f"{found.replace(' and', ',')}, and Pillow to prepare images"
-    return found
-
-
 def find_models(files: Files) -> dict[str, bytes]:
-    """See `Target`."""
+    """The model in the wheel and in the folder.
+
+    Raises:
+        PackageError: one of them is missing, or there is not exactly one wheel.
+    """
     wheels = [path for path in files if path.endswith(".whl") and "/" not in path]
     if len(wheels) != 1:
-        raise PackageError(f"There are {len(wheels)} wheels, not one.")
+        raise PackageError(f"There are {len(wheels)} wheels instead of one.")
     (wheel,) = wheels
     name = PurePosixPath(wheel).name.split("-")[0]
     path = f"{name}/{name}.tflite"
-    inside = read_zip(files[wheel], wheel)
-    found = {path: files.get(path), f"{wheel}!{path}": inside.get(path)}
-    for place, content in found.items():
-        if content is None:
+    found = {}
+    for place, inside in ((path, files), (f"{wheel}!{path}", read_zip(files[wheel], wheel))):
+        if path not in inside:
             raise PackageError(f"{place} is missing.")
-    return {place: content for place, content in found.items() if content is not None}
+        found[place] = inside[path]
+    return found
+
+
+def _find_libraries(made: Files) -> Iterator[dict[str, Any]]:
+    """Distributions in requirements.txt; of two lines for one, the first is for newer Pythons."""
+    seen = set()
+    for line in made["requirements.txt"].decode().splitlines():
+        requirement = Requirement(line)
+        if requirement.name in seen:
+            continue
+        seen.add(requirement.name)
+        versions = "|".join(sorted(map(str, requirement.specifier)))
+        more = {"versionRange": f"vers:pypi/{versions}", "isExternal": True} if versions else {}
+        yield library(requirement.name, f"pkg:pypi/{requirement.name}", **more)
+
+
+TARGET = Target(
+    title="a wheel and a folder for a Raspberry Pi",
+    make_files=make_files,
+    find_models=find_models,
+    find_libraries=_find_libraries,
+)

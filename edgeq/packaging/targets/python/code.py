@@ -1,8 +1,7 @@
-"""The generated code of a package: what the templates beside this file are filled with."""
+"""The generated code of a package: the templates beside this file, and what fills them."""
 
 from __future__ import annotations
 
-import hashlib
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +17,16 @@ from edgeq.packaging.contract.values import Contract, InputContract, OutputContr
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing, TensorSpec
 
 _WIDTH = 100
-# What the generated module, or a program beside it, imports: a class of that name gets another.
+# Imported by the generated module or a program beside it: a class cannot have these names.
 _TAKEN = {"Array", "ArrayLike", "Image", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
+
+# A number of `Input` in the package to that of `Preprocessing`.
+_NUMBERS = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
+_PLAIN = Preprocessing()
 
 
 def render(template: str, **context: Any) -> bytes:
@@ -39,52 +43,51 @@ def render(template: str, **context: Any) -> bytes:
 
 
 def read(name: str) -> bytes:
-    """A file of this folder that goes into every package as it is."""
+    """A file of this folder that goes into packages unchanged."""
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
-def describe(contract: Contract, model: bytes) -> dict[str, Any]:
-    """All that the templates ask for."""
+def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
+    """Everything that the templates name."""
     class_name = naming.pascal(contract.name)
     if class_name in _TAKEN:
         class_name += "Model"
     inputs = [_describe_input(item) for item in contract.inputs]
     outputs = [_describe_output(place, item) for place, item in enumerate(contract.outputs)]
     steps = {step.split("(")[0] for item in inputs for step in item["step_list"]}
+    has_labels = any(item.labels for item in contract.outputs)
+    # The signature whose names the contract has; see `flatbuffer.interface`.
+    keys = (
+        flatbuffer.text(item.signatureKey)
+        for item in model.tree.signatureDefs or ()
+        if item.subgraphIndex == 0
+    )
     return {
         "name": contract.name,
         "version": contract.version,
         "python_version": pep440(contract.version),
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "signature": _signature(model),
+        "sha256": model.sha256,
+        "signature": next(keys, None),
         "class_name": class_name,
         "inputs": inputs,
         "outputs": outputs,
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
-        "has_labels": any(item.labels for item in contract.outputs),
+        "has_labels": has_labels,
         "image_steps": sorted(steps - {"bgr"}),
-        "tensor_names": _tensor_names(outputs, "bgr" in steps),
+        "tensor_names": [
+            "Array",
+            "Input",
+            "Output",
+            *(["Scores"] if has_labels else []),
+            *(["bgr"] if "bgr" in steps else []),
+        ],
         **_methods(class_name, contract.inputs),
     }
 
 
 def uses_pillow(contract: Contract) -> bool:
-    """Whether an image is resized or made grey, which no numpy does as Pillow does it."""
-    declared = [item.preprocessing for item in contract.inputs]
-    return any(item is not None and (item.resize or item.channels == "gray") for item in declared)
-
-
-def _tensor_names(outputs: Sequence[dict[str, Any]], has_bgr: bool) -> list[str]:
-    scores = ["Scores"] if any(item["is_labelled"] for item in outputs) else []
-    return ["Array", "Input", "Output", *scores, *(["bgr"] if has_bgr else [])]
-
-
-def _signature(model: bytes) -> str | None:
-    """The signature whose names the contract has; see `flatbuffer.interface`."""
-    for item in flatbuffer.parse(model, "the model").signatureDefs or ():
-        if item.subgraphIndex == 0:
-            return flatbuffer.text(item.signatureKey)
-    return None
+    """Whether an image is resized or made grey: numpy cannot do that as Pillow does."""
+    return any(how.resize or how.channels == "gray" for how in contract.preprocessing)
 
 
 # ---------------------------------------------------------------- inputs and outputs
@@ -97,16 +100,20 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
     settings = _settings(item.spec)
     if steps:
         settings["steps"] = f"({', '.join(steps)}{',' if len(steps) == 1 else ''})"
-    plain = Preprocessing()
-    numbers = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
-    for key, attribute in numbers.items():
+    for key, attribute in _NUMBERS.items():
         value = getattr(declared, attribute)
-        if value != getattr(plain, attribute):
+        if value != getattr(_PLAIN, attribute):
             settings[key] = repr(value)
     shown = None
     if item.preprocessing is not None:
         shown = format_preprocessing(replace(item.preprocessing, input=None))
-    sample = _show_sample(item, declared)
+    shape = item.spec.shape[1:]
+    kind = "real values" if item.spec.scales or item.spec.dtype == "float32" else item.spec.dtype
+    sample = f"{kind} of shape {shape}"
+    if item.image is not None and steps:
+        channels = "3, RGB" if item.image[2] == 3 else "3, RGB, or x 1"
+        size = "any size" if declared.resize else f"{shape[0]} x {shape[1]}"
+        sample = f"image of {size} as uint8, height x width x {channels}"
     return {
         "identifier": item.identifier,
         "step_list": steps,
@@ -116,16 +123,6 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
         "steps": shown and f"`{shown}`",
         "text": f"{sample}; {shown or 'no preprocessing'}.",
     }
-
-
-def _show_sample(item: InputContract, declared: Preprocessing) -> str:
-    shape = item.spec.shape[1:]
-    if item.image is not None and (declared.resize or declared.channels != "rgb"):
-        channels = "3, RGB" if item.image[2] == 3 else "3, RGB, or x 1"
-        size = "any size" if declared.resize else f"{shape[0]} x {shape[1]}"
-        return f"image of {size} as uint8, height x width x {channels}"
-    kind = "real values" if item.spec.scales or item.spec.dtype == "float32" else item.spec.dtype
-    return f"{kind} of shape {shape}"
 
 
 def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
@@ -176,25 +173,20 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
     parameters = ["self", *(["*"] if several else []), *(f"{name}: ArrayLike" for name in names)]
     arguments = [f"{name}={name}" if several else name for name in names]
     entries = [f"{string(item.spec.name)}: {item.identifier}" for item in inputs]
-    prepared = _fit(8, "return self.prepare({", entries, "})")
     run = _fit(8, "tensors = self.preprocess(", arguments, ")")
+    result, tensors = f") -> {class_name}Result:", ["self", "tensors: Mapping[str, Array]"]
     return {
         "preprocess": _fit(4, "def preprocess(", parameters, ") -> dict[str, Array]:"),
-        "prepare": prepared,
-        "postprocess": _fit(
-            4,
-            "def postprocess(",
-            ["self", "tensors: Mapping[str, Array]"],
-            f") -> {class_name}Result:",
-        ),
-        "predict": _fit(4, "def predict(", parameters, f") -> {class_name}Result:"),
+        "prepare": _fit(8, "return self.prepare({", entries, "})"),
+        "postprocess": _fit(4, "def postprocess(", tensors, result),
+        "predict": _fit(4, "def predict(", parameters, result),
         "run": f"{run}\n        return self.postprocess(self.run(tensors))",
-        "example": ", ".join(f"{name}={name}" if several else name for name in names),
+        "example": ", ".join(arguments),
     }
 
 
 def _fit(indent: int, start: str, items: Sequence[str], end: str) -> str:
-    """A call or signature on one line where it fits, else an item on each."""
+    """A call or signature on one line if it fits, or with one item on each line."""
     margin = " " * indent
     line = f"{margin}{start}{', '.join(items)}{end}"
     if len(line) <= _WIDTH:

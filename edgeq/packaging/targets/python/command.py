@@ -24,7 +24,7 @@ _GOLDEN = Path(__file__).with_name("golden")
 
 
 def main(model: type[Runner]) -> int:
-    """What the command line asks for; the exit status."""
+    """Do what the command line requests; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {model.NAME}",
         description="Without a file: the smoke test. It runs the samples that came with the model "
@@ -71,10 +71,10 @@ def printable(text: str) -> str:
 
 
 def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
-    """What the model makes of a file: output name to values, or to its top classes.
+    """Run the model on a file: output name to values, or to its top classes.
 
     Raises:
-        OSError: the file is not there, or may not be read.
+        OSError: the file does not exist or cannot be read.
         ValueError: it holds no sample of this model.
         RuntimeError: a kernel refuses the values.
     """
@@ -126,11 +126,11 @@ def _read_arrays(path: Path) -> Array | dict[str, Array]:
     # A broken file ends numpy's parsers in many ways, among them EOFError, zipfile.BadZipFile,
     # zlib.error and MemoryError.
     except Exception as error:
-        raise ValueError(f"{path} is no whole .npy or .npz file: {error}") from error
+        raise ValueError(f"{path} is not a complete .npy or .npz file: {error}") from error
 
 
 def _unpacked_bytes(path: Path) -> int:
-    """What a file takes in memory: a small one may unpack to a very large one."""
+    """Bytes of a file in memory: a small one may unpack to a very large one."""
     size = path.stat().st_size
     if size > _MOST_BYTES or not zipfile.is_zipfile(path):
         return size
@@ -139,7 +139,7 @@ def _unpacked_bytes(path: Path) -> int:
 
 
 def watch(runner: Runner, folder: Path, top: int) -> None:
-    """Predict what appears in a folder, for ever; a file that is no sample is told, and passed by.
+    """Predict what appears in a folder, forever; a file that is not a sample is logged and skipped.
 
     A file has to appear whole: write it under another ending and rename it.
     """
@@ -167,7 +167,7 @@ def watch(runner: Runner, folder: Path, top: int) -> None:
 
 
 def smoke_test(runner: Runner) -> int:
-    """Run the golden vectors; 0 when all are as they were measured, else 1."""
+    """Run the golden vectors; returns 0 when all are as they were measured, otherwise 1."""
     print(
         f"{runner.NAME} {runner.VERSION} on {platform.machine()}: {runner.runtime}, "
         f"Python {platform.python_version()}, numpy {np.__version__}"
@@ -208,7 +208,7 @@ def _check(
 
 
 def _read(item: Mapping[str, Any]) -> Array:
-    """An array; it lies little-endian, and becomes this machine's own."""
+    """An array, from little-endian bytes to this machine's order."""
     dtype = np.dtype(item["dtype"])
     content = (_GOLDEN / item["file"]).read_bytes()
     little = np.frombuffer(content, dtype.newbyteorder("<"))

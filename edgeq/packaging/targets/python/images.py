@@ -18,7 +18,7 @@ def resize(height: int, width: int) -> Callable[[Array], Array]:
     def step(image: Array) -> Array:
         if image.shape[:2] == (height, width):
             return image
-        # Two steps: which one Pillow does first by itself depends on its version.
+        # Two steps: which one Pillow does first depends on its version.
         wide = _pixels(image)
         wide = wide.resize((width, wide.height), Image.Resampling.BILINEAR)
         resized = np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR))

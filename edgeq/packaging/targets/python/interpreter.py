@@ -94,7 +94,7 @@ class Runner:
                 # The runtime would copy the bytes of another order as they are.
                 native = tensor.astype(tensor.dtype.newbyteorder("="), copy=False)
                 interpreter.set_tensor(index, native)
-            interpreter.reset_all_variables()  # no call depends on the one before
+            interpreter.reset_all_variables()  # no call depends on the previous one
             interpreter.invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
@@ -124,5 +124,5 @@ def _import_runtime() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not name.startswith(error.name):
-                raise  # it is there, and lacks something else
+                raise  # it is installed, and lacks something else
     raise ImportError("No runtime is installed: pip install ai-edge-litert (or tflite-runtime).")

@@ -19,7 +19,7 @@ _BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 @dataclass(frozen=True)
 class Input:
-    """What the model takes, and how a raw sample becomes it.
+    """An input of the model, and how a raw sample becomes its tensor.
 
     After the steps the numbers are `(x * factor + offset - mean) / std` in float32.
 
@@ -28,7 +28,7 @@ class Input:
         scale: None when it is not quantized.
         steps: what is done to an image first.
         mean: one for each channel, one for all, or none.
-        std: likewise.
+        std: one for each channel, one for all, or none.
     """
 
     name: str
@@ -154,7 +154,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Output:
-    """What the model gives.
+    """An output of the model.
 
     Attributes:
         shape: with the batch dimension.
@@ -186,8 +186,8 @@ def bgr(image: Array) -> Array:
     """An RGB image with blue first.
 
     Raises:
-        ValueError: it has not 3 channels last.
+        ValueError: its last dimension is not 3 channels.
     """
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"An image of shape {image.shape} has not 3 channels last.")
+        raise ValueError(f"An image of shape {image.shape} does not have 3 channels last.")
     return image[:, :, ::-1]

@@ -17,7 +17,7 @@ _TAG = "py3-none-any"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the wheel says about itself.
+    """The metadata of a wheel.
 
     Attributes:
         name: of the package; letters, digits and underscores.
@@ -38,7 +38,7 @@ class Metadata:
 
     @property
     def file_name(self) -> str:
-        """Of the wheel."""
+        """Name of the wheel's file."""
         return f"{self.name}-{self.version}-{_TAG}.whl"
 
 

@@ -20,22 +20,25 @@ from edgeq.children.other_python import OtherPython
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
+from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import (
     Contract,
     Golden,
-    Ingredients,
     InputContract,
     OutputContract,
     Vector,
 )
+from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import prepare
-from edgeq.packaging.targets import target
+from edgeq.packaging.targets import find_target
 from edgeq.packaging.targets.c import literals, operators, writing
 from edgeq.packaging.targets.c import tflite_micro as micro
+from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import FileRef, TensorSpec
 from tests.tiny_models import add_one, mystery, subtract
 
@@ -50,24 +53,26 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is 
 
 
 @pytest.fixture(scope="session")
-def ingredients(int8_mobilenet: Path) -> Ingredients:
+def ingredients(int8_mobilenet: Path) -> PackageInputs:
     """The MobileNet-like model with four real samples."""
     contract = make_contract(int8_mobilenet, name="fmnist", labels={"": NAMES})
     data = models.path("fashion_mnist_test.npz")
-    golden = make_golden(int8_mobilenet, contract, data, resolve_device("local"))
-    return Ingredients(contract, int8_mobilenet.read_bytes(), golden, "Apache-2.0")
+    golden = make_golden(read_model(int8_mobilenet), contract, data, resolve_device("local"))
+    return PackageInputs(
+        contract, parse_model(int8_mobilenet.read_bytes(), "model.tflite"), golden, "Apache-2.0"
+    )
 
 
 @pytest.fixture(scope="session")
-def files(tflite_micro: OtherPython, ingredients: Ingredients) -> Mapping[str, bytes]:
+def files(tflite_micro: OtherPython, ingredients: PackageInputs) -> Mapping[str, bytes]:
     """Its package."""
-    return target("c").make_files(ingredients)
+    return find_target("c").make_files(ingredients, LOCAL_TOOLS)
 
 
 @pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> micro.Measured:
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> ArenaMeasurement:
     """Tests of what is written around a model need no run of it."""
-    measured = micro.Measured("0.dev1", (), 4640, 3984)
+    measured = ArenaMeasurement("0.dev1", (), 4640, 3984)
     monkeypatch.setattr(writing, "measure", lambda ingredients: measured)
     return measured
 
@@ -112,7 +117,7 @@ def test_what_is_in_it(files: Mapping[str, bytes]) -> None:
 
 
 def test_header_says_what_was_measured(
-    files: Mapping[str, bytes], ingredients: Ingredients, tflite_micro: OtherPython
+    files: Mapping[str, bytes], ingredients: PackageInputs, tflite_micro: OtherPython
 ) -> None:
     header = files["src/edgeq_fmnist_package.h"].decode()
     sizes = dict(re.findall(r"(kArenaBytes\w*) = (\d+);", header))
@@ -126,26 +131,32 @@ def test_header_says_what_was_measured(
         assert f"resolver.{method}()" in header
 
 
-def test_the_model_is_found_again(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
-    assert target("c").find_models(files) == {"src/edgeq_fmnist_model.cc": ingredients.model}
+def test_the_model_is_found_again(files: Mapping[str, bytes], ingredients: PackageInputs) -> None:
+    assert find_target("c").find_models(files) == {
+        "src/edgeq_fmnist_model.cc": ingredients.model.content
+    }
 
 
 def test_the_model_is_found_in_a_package_that_is_called_a_model(
-    files: Mapping[str, bytes], ingredients: Ingredients
+    files: Mapping[str, bytes], ingredients: PackageInputs
 ) -> None:
     renamed = {path.replace("fmnist", "ref_model"): content for path, content in files.items()}
     model = "src/edgeq_ref_model_model.cc"
-    assert target("c").find_models(renamed) == {model: ingredients.model}
+    assert find_target("c").find_models(renamed) == {model: ingredients.model.content}
     # As edgeq 0.1 called them.
     older = {
         path.replace("edgeq_", "").replace("_package", ""): one for path, one in renamed.items()
     }
     assert "src/ref_model.cc" in older
-    assert target("c").find_models(older) == {"src/ref_model_model.cc": ingredients.model}
+    assert find_target("c").find_models(older) == {
+        "src/ref_model_model.cc": ingredients.model.content
+    }
 
 
-def test_same_ingredients_same_bytes(files: Mapping[str, bytes], ingredients: Ingredients) -> None:
-    assert target("c").make_files(ingredients) == files
+def test_same_ingredients_same_bytes(
+    files: Mapping[str, bytes], ingredients: PackageInputs
+) -> None:
+    assert find_target("c").make_files(ingredients, LOCAL_TOOLS) == files
 
 
 @needs_compiler
@@ -205,7 +216,7 @@ def tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
 @needs_compiler
 @pytest.mark.parametrize("layout", ["-DSTUB_NAMESPACE_TFLITE", "-DSTUB_NAMESPACE_MICRO"])
 def test_the_model_runs_in_the_runtimes_interface(
-    files: Mapping[str, bytes], ingredients: Ingredients, tmp_path: Path, layout: str
+    files: Mapping[str, bytes], ingredients: PackageInputs, tmp_path: Path, layout: str
 ) -> None:
     """Compiled against stand-ins of its headers, which answer what tflite-micro answered."""
     program = build(unpack(files, tmp_path), "-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", layout)
@@ -248,7 +259,7 @@ def test_outputs_are_held_to_the_tolerance_wherever_they_differ(tmp_path: Path) 
     real = {one.name: quantmath.dequantize(values[one.name], one) for one in outputs}
     vectors = tuple(replace(own, outputs=values, real=real) for own in made.golden.vectors)
     golden = replace(made.golden, vectors=vectors, tolerances={"real": 0.25, "steps": 2.0})
-    files = target("c").make_files(replace(made, golden=golden))
+    files = find_target("c").make_files(replace(made, golden=golden), LOCAL_TOOLS)
     layout = ("-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", "-DSTUB_NAMESPACE_MICRO")
     program = build(unpack(files, tmp_path), *layout)
     (tmp_path / "tensors").write_text(
@@ -342,22 +353,22 @@ def test_cmake_builds_and_tests_it(files: Mapping[str, bytes], tmp_path: Path) -
 
 
 def test_outputs_that_are_not_the_desktops_are_refused(
-    tflite_micro: OtherPython, ingredients: Ingredients
+    tflite_micro: OtherPython, ingredients: PackageInputs
 ) -> None:
     vectors = [
         replace(vector, outputs={name: ~array for name, array in vector.outputs.items()})
         for vector in ingredients.golden.vectors
     ]
     golden = replace(ingredients.golden, vectors=tuple(vectors), tolerances={"class": 1.0})
-    with pytest.raises(PackageError, match=r"computes something else .*sample \d+, output 'class'"):
-        target("c").make_files(replace(ingredients, golden=golden))
+    with pytest.raises(PackageError, match=r"computes other outputs .*sample \d+, output 'class'"):
+        find_target("c").make_files(replace(ingredients, golden=golden), LOCAL_TOOLS)
 
 
 def test_a_kernel_that_computes_something_else_is_found(
-    tflite_micro: OtherPython, ingredients: Ingredients, monkeypatch: pytest.MonkeyPatch
+    tflite_micro: OtherPython, ingredients: PackageInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runtime gets another model: the same with some weights of its last layer changed."""
-    tree = flatbuffer.parse(ingredients.model, "m")
+    tree = flatbuffer.parse(ingredients.model.content, "m")
     graph = tree.subgraphs[0]
     last = next(
         item for item in reversed(graph.operators)
@@ -369,7 +380,7 @@ def test_a_kernel_that_computes_something_else_is_found(
     buffer.data = weights
     other, run_right = flatbuffer.serialize(tree), micro.run
 
-    def run_wrong(content: bytes, *arguments: Any, **named: Any) -> micro.Measured:
+    def run_wrong(content: bytes, *arguments: Any, **named: Any) -> ArenaMeasurement:
         return run_right(other, *arguments, **named)
 
     monkeypatch.setattr(micro, "run", run_wrong)
@@ -381,7 +392,7 @@ def test_a_kernel_that_computes_something_else_is_found(
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -> None:
+def test_the_readme_tells_what_is_true_of_this_model(ingredients: PackageInputs) -> None:
     def readme(text: str, *operators: str) -> str:
         declared = parse_preprocessing([text], [item.spec])[0] if text else None
         contract = replace(
@@ -389,7 +400,7 @@ def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -
             inputs=(replace(item, preprocessing=declared),),
             operators=(*ingredients.contract.operators, *((name, 1) for name in operators)),
         )
-        files = target("c").make_files(replace(ingredients, contract=contract))
+        files = find_target("c").make_files(replace(ingredients, contract=contract), LOCAL_TOOLS)
         return files["src/README.md"].decode()
 
     (item,) = ingredients.contract.inputs
@@ -406,41 +417,44 @@ def test_the_readme_tells_what_is_true_of_this_model(ingredients: Ingredients) -
 # ---------------------------------------------------------------- models it refuses
 
 
-def with_model(content: bytes, tmp_path: Path) -> Ingredients:
+def with_model(content: bytes, tmp_path: Path) -> PackageInputs:
     path = tmp_path / "odd.tflite"
     path.write_bytes(content)
-    return Ingredients(make_contract(path), content, Golden("", "", (), {}), None)
+    return PackageInputs(
+        make_contract(path), parse_model(content, "model.tflite"), Golden("", "", (), {}), None
+    )
 
 
 def test_missing_operators_are_named(tmp_path: Path) -> None:
     odd = with_model(mystery(), tmp_path)
     with pytest.raises(PackageError, match="no kernel for Mystery, which the model uses"):
-        target("c").make_files(odd)
+        find_target("c").make_files(odd, LOCAL_TOOLS)
     contract = replace(odd.contract, operators=(("GELU", 1), ("CONV_2D", 1), ("TILE", 1)))
     with pytest.raises(PackageError, match="no kernel for GELU and TILE") as caught:
-        target("c").make_files(replace(odd, contract=contract))
+        find_target("c").make_files(replace(odd, contract=contract), LOCAL_TOOLS)
     assert str(caught.value.hint).startswith("For GELU, use ReLU6")
 
 
-def test_an_empty_model(ingredients: Ingredients) -> None:
+def test_an_empty_model(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is empty"):
-        target("c").make_files(replace(ingredients, model=b""))
+        with_model(b"", tmp_path)
 
 
-def test_a_model_that_no_flash_holds(ingredients: Ingredients) -> None:
-    large = replace(ingredients, model=ingredients.model + bytes(17 << 20))
+def test_a_model_that_no_flash_holds(ingredients: PackageInputs) -> None:
+    model = replace(ingredients.model, content=ingredients.model.content + bytes(17 << 20))
+    large = replace(ingredients, model=model)
     with pytest.raises(PackageError, match=r"has 17\.9 MB; a microcontroller's flash"):
-        target("c").make_files(large)
+        find_target("c").make_files(large, LOCAL_TOOLS)
 
 
 def test_without_tflite_micro_nothing_is_guessed(
-    ingredients: Ingredients, monkeypatch: pytest.MonkeyPatch
+    ingredients: PackageInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("tflite_micro") is not None:
         pytest.skip("this Python has tflite-micro itself")
     monkeypatch.delenv(micro.VARIABLE, raising=False)
     with pytest.raises(MissingExtraError, match="measures the arena"):
-        target("c").make_files(ingredients)
+        find_target("c").make_files(ingredients, LOCAL_TOOLS)
 
 
 @pytest.mark.parametrize(
@@ -454,17 +468,17 @@ def test_without_tflite_micro_nothing_is_guessed(
     ],
 )
 def test_a_damaged_array_is_refused(
-    unmeasured: micro.Measured, ingredients: Ingredients, change: Any
+    unmeasured: ArenaMeasurement, ingredients: PackageInputs, change: Any
 ) -> None:
-    files = target("c").make_files(ingredients)
+    files = find_target("c").make_files(ingredients, LOCAL_TOOLS)
     name = "src/edgeq_fmnist_model.cc"
     with pytest.raises(PackageError, match="holds no model"):
-        target("c").find_models({**files, name: change(files[name].decode()).encode()})
+        find_target("c").find_models({**files, name: change(files[name].decode()).encode()})
 
 
 def test_a_missing_array_is_refused() -> None:
-    with pytest.raises(PackageError, match=r"not one src/\*_model\.cc with the model, but 0"):
-        target("c").find_models({"src/fmnist.cc": b""})
+    with pytest.raises(PackageError, match=r"are 0 files src/\*_model\.cc with the model"):
+        find_target("c").find_models({"src/fmnist.cc": b""})
 
 
 # ---------------------------------------------------------------- all kinds of tensors
@@ -482,8 +496,8 @@ def made_of(
     name: str = "tiny",
     preprocess: Sequence[str] = (),
     labels: Mapping[str, Sequence[str]] | None = None,
-) -> Ingredients:
-    """Ingredients around a model that is not looked at; the samples are in `raws`."""
+) -> PackageInputs:
+    """PackageInputs around a model that is not looked at; the samples are in `raws`."""
     declared = parse_preprocessing(preprocess, inputs)
     found = {entry.input or inputs[0].name: entry for entry in declared}
     taken = naming.unique([one.name for one in (*inputs, *outputs)], "tensor")
@@ -511,7 +525,12 @@ def made_of(
         bare = Vector(index, None, raw, {}, out, real)
         vectors.append(replace(bare, inputs=prepare(contract, bare)))
     tolerances = {one.name: 1.0 for one in outputs}
-    return Ingredients(contract, add_one(), Golden("", "", tuple(vectors), tolerances), None)
+    return PackageInputs(
+        contract,
+        parse_model(add_one(), "model.tflite"),
+        Golden("", "", tuple(vectors), tolerances),
+        None,
+    )
 
 
 def draw(drawn: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -557,7 +576,7 @@ def test_several_tensors_of_all_kinds_with_odd_names(tmp_path: Path) -> None:
         name="std",
         labels={"template": ['"quoted" \\', "Größe?", "??/"]},
     )
-    files = target("c").make_files(odd)
+    files = find_target("c").make_files(odd, LOCAL_TOOLS)
     assert b"namespace std_model {" in files["src/edgeq_std_package.h"]
     assert b"struct ClassInput {" in files["src/edgeq_std_package.h"]
     assert b"struct Class2Output {" in files["src/edgeq_std_package.h"]
@@ -592,7 +611,7 @@ def test_preprocessing_is_that_of_the_training(
     made = made_of(
         [image], [spec("y", "float32", (1, 1))], {"image": IMAGES}, preprocess=preprocess
     )
-    assert run(build(unpack(target("c").make_files(made), tmp_path)))[0] == 0
+    assert run(build(unpack(find_target("c").make_files(made, LOCAL_TOOLS), tmp_path)))[0] == 0
 
 
 FIRMWARE = """
@@ -645,7 +664,7 @@ def test_two_models_are_in_one_firmware_of_any_standard(tmp_path: Path) -> None:
         made_of([quantized], [out], x, name="time", labels={"y": ["cat", "dog"]}),
         made_of([real, spec("tokens", "int32", (1, 2))], [out], x | tokens, name="time_model"),
     ):
-        source = unpack(target("c").make_files(made), tmp_path)
+        source = unpack(find_target("c").make_files(made, LOCAL_TOOLS), tmp_path)
     (source / "main.cc").write_text(FIRMWARE)
     for standard in ("c++11", "gnu++14", "c++20"):
         program = build(source, "-DEDGEQ_NO_MAIN", "-O0", "-ffast-math", f"-std={standard}")
@@ -684,7 +703,7 @@ def test_quantizing_rounds_and_saturates_as_edgeq_does(
 ) -> None:
     one = spec("x", dtype, (1, 1), scale, zero)
     made = made_of([one], [spec("y", "float32", (1, 1))], {"x": np.zeros((1, 1), np.float32)})
-    folder = unpack(target("c").make_files(made), tmp_path)
+    folder = unpack(find_target("c").make_files(made, LOCAL_TOOLS), tmp_path)
     (folder / "edgeq_tiny_golden_test.cc").write_text(PROGRAM)
     program = build(folder)
     halves = np.arange(-600, 600, dtype=np.float32) / 2 * np.float32(scale)
@@ -705,8 +724,10 @@ def test_several_inputs_and_outputs_are_measured(tflite_micro: OtherPython, tmp_
     contract = make_contract(path)
     data = {"minuend": np.array([[7, 8], [1, 2]], np.float32),
             "subtrahend": np.array([[1, 1], [5, 5]], np.float32)}  # fmt: skip
-    golden = make_golden(path, contract, data, resolve_device("local"))
-    files = target("c").make_files(Ingredients(contract, subtract(), golden, None))
+    golden = make_golden(read_model(path), contract, data, resolve_device("local"))
+    files = find_target("c").make_files(
+        PackageInputs(contract, parse_model(subtract(), "model.tflite"), golden, None), LOCAL_TOOLS
+    )
     assert b"resolver.AddSub()" in files["src/edgeq_subtract_package.h"]
 
 

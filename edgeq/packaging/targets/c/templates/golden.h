@@ -1,4 +1,4 @@
-{% set what = "Real samples, and what the model makes of them on a desktop." %}
+{% set what = "Real samples, and the model's outputs on a desktop." %}
 {% include "_head.txt" %}
 #ifndef {{ guard }}_GOLDEN_H_
 #define {{ guard }}_GOLDEN_H_
@@ -16,7 +16,7 @@ constexpr std::size_t kCount = {{ indices | length }};
 // CRC-32 of the model that made them.
 constexpr std::uint32_t kModelCrc32 = {{ model_crc32 }};
 
-// Of each sample in its data set.
+// Index of each sample in its dataset.
 const long kIndices[kCount] = { {{- indices | join(", ") -}} };
 {% macro array(type, name, size, rows) %}
 

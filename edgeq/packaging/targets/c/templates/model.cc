@@ -5,12 +5,12 @@
 namespace edgeq {
 namespace {{ namespace }} {
 
-// The runtime reads it in place, and wants it aligned.
+// The runtime reads it in place, and needs it aligned.
 alignas(16) const unsigned char kModel[] = {
 {{ model_text }}
 };
 
-static_assert(sizeof(kModel) == kModelBytes, "the array is cut short");
+static_assert(sizeof(kModel) == kModelBytes, "the array is incomplete");
 
 }  // namespace {{ namespace }}
 }  // namespace edgeq

@@ -11,7 +11,7 @@ namespace {{ namespace }} {
 constexpr std::size_t kModelBytes = {{ model_bytes }};
 alignas(16) extern const unsigned char kModel[kModelBytes];
 
-// Of these bytes; the package's manifest has the same.
+// SHA-256 of these bytes; the package's manifest has the same.
 constexpr char kModelSha256[] = "{{ sha256 }}";
 
 }  // namespace {{ namespace }}

@@ -34,8 +34,8 @@ constexpr char kVersion[] = "{{ version }}";
 // ran the model on a 64-bit machine with its reference kernels.
 constexpr std::size_t kArenaBytesMeasured = {{ arena_measured }};
 
-// An eighth more, at least 1 KiB, in whole KiB: optimised kernels ask for scratch memory of their
-// own. Print MicroInterpreter::arena_used_bytes() on the board before making it smaller.
+// An eighth more, at least 1 KiB, in whole KiB: optimised kernels need additional scratch memory.
+// Print MicroInterpreter::arena_used_bytes() on the board before making it smaller.
 constexpr std::size_t kArenaBytes = {{ arena_bytes }};
 
 // For MicroMutableOpResolver<kOperatorCount>.
@@ -100,7 +100,7 @@ inline bool Convert(Raw raw, Value* value) {
   return static_cast<double>(*value) == real;
 }
 
-// Whether a tensor of an interpreter is of a type (as TfLiteType numbers them), shape and scale.
+// Whether a tensor of an interpreter has a type (as TfLiteType numbers them), shape and scale.
 template <typename Tensor>
 inline bool IsLike(const Tensor* tensor, int type, int rank, const int* shape, float scale,
                    std::int32_t zero_point) {

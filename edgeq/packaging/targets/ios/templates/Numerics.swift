@@ -1,9 +1,9 @@
 // From raw samples to tensors and back: plain Swift, the same on every platform.
 //
-// Every operation on `Float` stands alone, so that it is rounded as it was when the model was
-// calibrated; Swift does not fuse a multiplication and an addition by itself.
+// Every operation on `Float` is a separate statement, so that it is rounded as it was when the model was
+// calibrated; Swift does not fuse a multiplication and an addition.
 
-/// What is wrong with a sample, or with the model that was loaded.
+/// An error in a sample, or in the model that was loaded.
 public enum ModelError: Error, Equatable {
     /// The sample does not fit the input; the text says how.
     case wrongSample(String)
@@ -61,7 +61,7 @@ enum Channels {
 
 /// How a raw sample becomes real values: `(x * scale + offset - mean) / std`.
 struct Preparation {
-    /// Of the resized image; 0 leaves it as it is.
+    /// Size of the resized image; 0 does not resize it.
     let height: Int
     let width: Int
     let channels: Channels

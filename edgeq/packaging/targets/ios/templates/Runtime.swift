@@ -3,7 +3,7 @@
 import Foundation
 import TensorFlowLiteC
 
-/// What the file has to say of one tensor.
+/// The tensor that the file must have.
 struct TensorContract {
     let name: String
     let type: TfLiteType
@@ -72,28 +72,28 @@ final class Runtime {
         else {
             throw ModelError.wrongModel("The model has another number of inputs or outputs.")
         }
-        for (index, wanted) in inputs.enumerated() {
+        for (index, expected) in inputs.enumerated() {
             let tensor = TfLiteInterpreterGetInputTensor(interpreter, Int32(index))
-            try requireTensor(UnsafePointer(tensor), wanted)
+            try requireTensor(UnsafePointer(tensor), expected)
         }
-        for (index, wanted) in outputs.enumerated() {
-            try requireTensor(TfLiteInterpreterGetOutputTensor(interpreter, Int32(index)), wanted)
+        for (index, expected) in outputs.enumerated() {
+            try requireTensor(TfLiteInterpreterGetOutputTensor(interpreter, Int32(index)), expected)
         }
     }
 
     private func requireTensor(
-        _ tensor: UnsafePointer<TfLiteTensor>?, _ wanted: TensorContract
+        _ tensor: UnsafePointer<TfLiteTensor>?, _ expected: TensorContract
     ) throws {
         guard let tensor = tensor else {
-            throw ModelError.wrongModel("Tensor \(wanted.name) is missing.")
+            throw ModelError.wrongModel("Tensor \(expected.name) is missing.")
         }
         let rank = TfLiteTensorNumDims(tensor)
         let shape = (0..<rank).map { Int(TfLiteTensorDim(tensor, $0)) }
         let quantization = TfLiteTensorQuantizationParams(tensor)
-        guard TfLiteTensorType(tensor) == wanted.type, shape == wanted.shape,
-            quantization.scale == wanted.scale, Int(quantization.zero_point) == wanted.zeroPoint
+        guard TfLiteTensorType(tensor) == expected.type, shape == expected.shape,
+            quantization.scale == expected.scale, Int(quantization.zero_point) == expected.zeroPoint
         else {
-            throw ModelError.wrongModel("Tensor \(wanted.name) is not what this code was made for.")
+            throw ModelError.wrongModel("Tensor \(expected.name) is not what this code was made for.")
         }
     }
 
@@ -103,7 +103,7 @@ final class Runtime {
             TfLiteTensorCopyFromBuffer(tensor, bytes.baseAddress, bytes.count)
         }
         guard status == kTfLiteOk else {
-            throw ModelError.wrongSample("Input \(index) does not take \(values.count) values.")
+            throw ModelError.wrongSample("Input \(index) has another size than \(values.count) values.")
         }
     }
 

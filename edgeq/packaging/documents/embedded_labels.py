@@ -1,4 +1,4 @@
-"""The names of classes that a model's standard metadata carry, whoever wrote them."""
+"""The names of classes in a model's standard metadata, whichever tool wrote them."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import read_zip
 from edgeq.packaging.documents import metadata
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import ModelFile
 
-# Places of fields in their tables, see `metadata`.
+# Slots of fields in their tables; the schema is named in `metadata`.
 _SUBGRAPHS, _OUTPUTS, _FILES, _NAME, _TYPE = 3, 3, 6, 0, 2
 
-# Of outputs, and of files of one; damaged metadata may say millions.
+# Limit of outputs, and of files of one; damaged metadata may state millions.
 _MOST = 64
 
 
-def read_label_files(model: bytes) -> dict[str, list[str]]:
+def read_label_files(content: bytes) -> dict[str, list[str]]:
     """Lines of each file in the archive that follows a model."""
-    if not zipfile.is_zipfile(io.BytesIO(model)):
+    if not zipfile.is_zipfile(io.BytesIO(content)):
         return {}
     return {
-        name: content.decode("utf-8", "replace").splitlines()
-        for name, content in read_zip(model, "The archive behind the model").items()
+        name: text.decode("utf-8", "replace").splitlines()
+        for name, text in read_zip(content, "The archive behind the model").items()
     }
 
 
-def read_labels(model: bytes) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Output name to the label file that names its classes, and to these.
+def read_labels(model: ModelFile) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Output name to the label file that names its classes, and these names.
 
-    A list of another length than the output has classes is none of its classes, such as the names
-    of objects that a detector finds.
+    A list of another length than the output has classes names something else, such as the objects
+    that a detector finds.
 
     Raises:
         PackageError: the metadata are damaged.
     """
-    tree = flatbuffer.parse(model, "the model")
-    content = _metadata(tree)
-    files = read_label_files(model)
+    content = flatbuffer.metadata(model.tree, metadata.KEY)
+    files = read_label_files(model.content)
     if content is None or not files:
         return {}
-    _, outputs = flatbuffer.interface(tree)
     try:
         named = list(_output_files(content))
     except Exception as error:  # damaged offsets end flatbuffers' reader in many ways
         raise PackageError(
             "The model's TensorFlow Lite metadata are damaged.",
-            hint="Take them out, or write them again with the tool that made them.",
+            hint="Remove them, or write them again with the tool that made them.",
         ) from error
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for spec, own in zip(outputs, named, strict=False):
+    for spec, own in zip(model.interface[1], named, strict=False):
         classes = spec.shape[-1] if spec.shape else 1
         for name, kind in own:
             labels = tuple(files.get(name, ()))
@@ -63,16 +62,8 @@ def read_labels(model: bytes) -> dict[str, tuple[str, tuple[str, ...]]]:
     return found
 
 
-def _metadata(tree: Any) -> bytes | None:
-    for entry in tree.metadata or ():
-        if flatbuffer.text(entry.name) == metadata.KEY:
-            data = tree.buffers[entry.buffer].data
-            return None if data is None else bytes(data)
-    return None
-
-
 def _output_files(content: bytes) -> Iterator[list[tuple[str, int]]]:
-    """Of each output: name and type of each associated file."""
+    """For each output: name and type of each associated file."""
     from flatbuffers.encode import Get
     from flatbuffers.packer import uoffset
     from flatbuffers.table import Table

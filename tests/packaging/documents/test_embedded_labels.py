@@ -13,11 +13,12 @@ from edgeq import models
 from edgeq.errors import PackageError, UsageError
 from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.contract.contract import make_contract
-from edgeq.packaging.contract.embedded_labels import read_labels
 from edgeq.packaging.documents import metadata
+from edgeq.packaging.documents.embedded_labels import read_labels
 from edgeq.packaging.documents.shipping import measurable, ship
 from edgeq.packaging.verification import contents
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import parse_model, read_model
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import verify
 from tests.tiny_models import add_one
@@ -42,7 +43,7 @@ def test_labels_are_replaced_everywhere(
     )
     assert not any("metadata" in note for note in made.notes)
     shipped = made.files["fashion/fashion.tflite"]
-    assert read_labels(shipped) == {"class": ("labels.txt", OTHERS)}
+    assert read_labels(parse_model(shipped, "m")) == {"class": ("labels.txt", OTHERS)}
     assert made.manifest.contract.outputs[0].labels == OTHERS
     assert json.loads(made.files["fashion/labels.json"]) == {"class": list(OTHERS)}
     # What was measured is the file before there were metadata.
@@ -62,8 +63,9 @@ def test_labels_that_the_file_carries_are_read(taken_out: Path) -> None:
 
 def test_without_metadata_the_measured_file_ships(taken_out: Path, int8_mobilenet: Path) -> None:
     """As for microcontrollers, whose flash has no place for them."""
-    bare, whole = measurable(taken_out.read_bytes())
-    assert (bare, whole) == (int8_mobilenet.read_bytes(), taken_out.read_bytes())
+    bare, whole = measurable(read_model(taken_out))
+    assert bare.content == int8_mobilenet.read_bytes()
+    assert whole.content == taken_out.read_bytes()
     contract = make_contract(taken_out, labels={"": OTHERS})
     assert ship(bare, contract, "", None, has_metadata=False) == (bare, [])
     assert read_labels(bare) == {}
@@ -73,11 +75,11 @@ def test_labels_that_cannot_be_replaced_are_not_contradicted(
     taken_out: Path, package: Package
 ) -> None:
     """A file that was measured with its metadata, or that another tool wrote."""
-    content = taken_out.read_bytes()
+    content = read_model(taken_out)
     own = make_contract(taken_out, labels={"": LABELS})
     other = make_contract(taken_out, labels={"": OTHERS})
     shipped, (note,) = ship(content, own, "", None, has_metadata=True)
-    assert shipped == content and note.startswith("the metadata of the file were kept")
+    assert shipped is content and note.startswith("the metadata of the file were kept")
     with pytest.raises(UsageError, match=r"fashion\.tflite carries labels\.txt, .* output 'class'"):
         ship(content, other, "", None, has_metadata=True)
     manifest = replace(
@@ -94,10 +96,10 @@ def test_lists_that_are_no_classes_of_the_output_are_passed_by(tmp_path: Path) -
     path.write_bytes(add_one())
     contract = make_contract(path, labels={"": ["a", "b", "c"]})
     content = metadata.add_metadata(add_one(), contract)
-    assert read_labels(content) == {"y": ("labels.txt", ("a", "b", "c"))}
+    assert read_labels(parse_model(content, "m")) == {"y": ("labels.txt", ("a", "b", "c"))}
     (output,) = contract.outputs
     longer = replace(contract, outputs=(replace(output, labels=("background", *output.labels)),))
-    assert read_labels(metadata.add_metadata(add_one(), longer)) == {}
+    assert read_labels(parse_model(metadata.add_metadata(add_one(), longer), "m")) == {}
 
 
 def test_damaged_metadata_are_told(taken_out: Path) -> None:
@@ -107,4 +109,4 @@ def test_damaged_metadata_are_told(taken_out: Path) -> None:
     (entry,) = (item for item in tree.metadata if flatbuffer.text(item.name) == metadata.KEY)
     tree.buffers[entry.buffer].data = list(b"\xff" * 40)
     with pytest.raises(PackageError, match="metadata are damaged"):
-        read_labels(flatbuffer.serialize(tree) + tail)
+        read_labels(parse_model(flatbuffer.serialize(tree) + tail, "m"))
