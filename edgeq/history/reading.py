@@ -171,7 +171,7 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
     found = []
     for row in rows:
         checked: Any = _typed(row, _FigureRow)
-        found.append(Figure(*checked[:-1], read_conditions(checked[-1])))
+        found.append(Figure(*(*checked[:-1], read_conditions(checked[-1]))))
     return tuple(found)
 
 

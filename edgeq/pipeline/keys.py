@@ -114,10 +114,6 @@ def _selectors(name: str) -> Reader:
     return _checked(_texts, lambda text: read_selector(text, name))
 
 
-def _batch(value: Any) -> int:
-    return 0 if value == "dynamic" else int(_size(value))
-
-
 def _shapes(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
     def is_shape(sizes: Any) -> bool:
         return isinstance(sizes, list) and all(
@@ -147,7 +143,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "keep_float": Key(_selectors("keep_float"), '["type:SOFTMAX"]', "keep_float"),
         "int16": Key(_selectors("int16"), '["logits"]', "int16"),
         "allow_float": Key(_switch, "true", "allow_float"),
-        "batch": Key(_batch, '"dynamic"', "batch"),
+        "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
         "signature": Key(_text, '"serving_default"', "signature"),
         "custom_objects": Key(_texts, '["layers:Scale"]', "custom_objects"),
