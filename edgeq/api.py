@@ -104,23 +104,18 @@ def tune(
 ) -> Tuning:
     """Find the fastest or smallest model inside an accuracy budget, and prove and write it.
 
-    What was tried goes into a journal beside the output, so that the same call after an
-    interruption goes on where it was; the journal is removed with success.
+    Each trial is written to a journal beside the output, so that the same call continues after an
+    interruption. The journal is removed when the search succeeds.
 
     Args:
-        model: see `convert`.
-        output: see `convert`.
-        data: see `convert`.
-        test_data: see `convert`.
-        preprocess: see `convert`.
-        tensorflow: see `convert`.
+        model, output, data, test_data, preprocess, tensorflow: as in `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
             `max_drop_points=0.5`.
 
     Raises:
-        GateError: nothing keeps the budget.
+        GateError: no model meets the budget.
         EdgeqError: another of its kinds; the output is then as it was before.
     """
     target = resolve_device(device, python=None if python is None else Path(python))
@@ -153,10 +148,10 @@ def bench(
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> BenchResult:
-    """Measure latency and memory of `.tflite` files, in turns, on one device.
+    """Measure latency and memory of `.tflite` files alternately on one device.
 
     Args:
-        models: the first one is what the others' speed-up refers to.
+        models: the speed-up of all others is relative to the first one.
         device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
@@ -195,8 +190,8 @@ def evaluate(
         models: `.tflite` files, or framework models, which are lowered to float first.
         metrics: names from `metrics.METRICS` or "module:function"; chosen from the labels'
             form by default.
-        preprocess: None takes what each file carries.
-        samples: evaluate on a deterministic choice of so many.
+        preprocess: None uses the texts in each file.
+        samples: evaluate on this many samples, chosen deterministically.
         options: `runtime`, `threads`, `workers`.
 
     Raises:
@@ -239,7 +234,7 @@ def compare(
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a `.tflite`.
         metrics: more metrics than the paired top-1.
-        preprocess: None takes what the candidate carries, else what the baseline carries.
+        preprocess: None uses the texts in the candidate, or those in the baseline.
         latency: False leaves the benchmark out.
         options: `runtime`, `threads`, `workers`.
 
@@ -273,14 +268,14 @@ def debug(
     try_remedies: bool = True,
     on_progress: OnProgress = quiet,
 ) -> DebugReport:
-    """Which layers of a quantized model lose accuracy, why, and what helps.
+    """Find the layers of a quantized model that lose accuracy, the causes, and what helps.
 
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
-        candidate: the `.tflite` that anybody made of it.
-        preprocess: None takes what the candidate carries, else what the baseline carries.
-        samples: that everything is measured on.
-        try_remedies: False tells causes only; nothing is advised that was not tried.
+        candidate: a quantized `.tflite` of the same model, from any tool.
+        preprocess: None uses the texts in the candidate, or those in the baseline.
+        samples: number of samples to measure on.
+        try_remedies: False reports the causes only; a remedy is advised only if it was tried.
 
     Raises:
         DataError: two different models, or samples that do not fit.

@@ -8,15 +8,15 @@ EdgeqError                 exit 1
 ├── UnsupportedLayerError  exit 1   quantization-aware training does not know a layer
 ├── DataError              exit 1   the samples do not fit the model
 ├── QuantizationError      exit 1   the quantizer refused or crashed
-├── CertificateError       exit 1   the exported file is not what was asked for
+├── CertificateError       exit 1   the exported file is not what was requested
 ├── DeviceError            exit 1   the run on a device failed
-├── ClusterError           exit 1   the machines that were to help do not answer
+├── ClusterError           exit 1   the cluster does not answer
 ├── OutputError            exit 1   the result cannot be written
 ├── HistoryError           exit 1   the database of records cannot be read or written
 ├── TrackingError          exit 1   a tracking server refused a record or does not answer
 ├── PackageError           exit 1   a package cannot be made from the model
-│   ├── DamagedPackageError   exit 3   a package is damaged, or is none
-│   └── UnjudgedPackageError  exit 4   a package is not there, or of a newer edgeq
+│   ├── DamagedPackageError   exit 3   a package is damaged, or is not a package
+│   └── UnjudgedPackageError  exit 4   a package is missing, or from a newer version
 ├── RecordError            exit 4   a record cannot be read or judged
 └── GateError              exit 3   the model is well-formed and misses a budget
 """
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 
 class EdgeqError(Exception):
-    """What is wrong, with the value; `hint` says what to do, `details` keeps a tool's own words.
+    """States what is wrong; `hint` says what to do, `details` keeps a tool's output.
 
     Args:
         message: one sentence, with the offending value in it.
@@ -76,7 +76,7 @@ class QuantizationError(EdgeqError):
 
 
 class CertificateError(EdgeqError):
-    """Raised when the exported file, read back, is not what was asked for."""
+    """Raised when the exported file, read back, is not what was requested."""
 
 
 class DeviceError(EdgeqError):
@@ -88,7 +88,7 @@ class ClusterError(EdgeqError):
 
 
 class OutputError(EdgeqError):
-    """Raised when a result cannot be written where the user wants it."""
+    """Raised when a result cannot be written to the user's path."""
 
 
 class PackageError(EdgeqError):
@@ -96,13 +96,13 @@ class PackageError(EdgeqError):
 
 
 class DamagedPackageError(PackageError):
-    """Raised when a package is damaged, is none, or could do harm: it must not ship."""
+    """Raised when a package is damaged, is not a package, or could do harm: it must not ship."""
 
     exit_code = 3
 
 
 class UnjudgedPackageError(PackageError):
-    """Raised when nothing can be said of a package: it cannot be opened, or is of a newer edgeq."""
+    """Raised when a package cannot be judged: it cannot be opened, or is from a newer version."""
 
     exit_code = 4
 

@@ -1,8 +1,8 @@
-"""Names from files, made harmless: in a terminal, and in each of the formats that edgeq writes.
+"""Make names from files harmless in a terminal and in the formats that edgeq writes.
 
-A model, a record or a board's answer may name things as it likes: with escape sequences, marks that
-turn the direction of writing, markup, or line breaks. Here is one function for each place where
-such a name may end up; those for source code are the `literals` of each packaging target.
+Names in a model, a record or a board's answer can hold escape sequences, marks that change the
+direction of writing, markup, or line breaks. There is one function for each output format; those
+for source code are the `literals` of each packaging target.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """Text on one line that steers no terminal: what is not printable becomes its escape.
+    """Text on one line that cannot steer a terminal: unprintable characters become escapes.
 
     That is control characters (line breaks, too), marks that turn the direction of writing or have
     no width, and halves of characters.
@@ -33,22 +33,22 @@ def _escape(char: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for output of several lines, which stays on several."""
+    """Printable text of several lines."""
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
-# What GitHub's and Azure's runners execute when they find it in a log: "::" where a line begins,
-# even by folding a long name, and the others anywhere.
+# Text that GitHub's and Azure's runners execute in a log: "::" at the beginning of a line, also of
+# a folded one, and the others anywhere.
 _COMMAND = re.compile(r"(^(?:\s|\x1b\[[0-9;]*m)*)(?=::)|(?<=##)(?=\[)|(?<=##vso)(?=\[)", re.M)
 
 
 def no_command(text: str) -> str:
-    """Lines of which no CI service takes one for a command to it."""
+    """Lines that no CI service takes for a command."""
     return _COMMAND.sub(lambda found: f"{found[1] or ''}\\", text)
 
 
 def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
-    """A value, all of whose texts are `printable`, or whatever `escape` makes of them."""
+    """A value with `escape` applied to all texts in it."""
     if isinstance(value, str):
         return escape(value)
     if isinstance(value, PurePath):
@@ -70,7 +70,7 @@ def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
 
 
 def whole(text: str) -> str:
-    """Text that UTF-8 can hold: halves of characters, as in names that are no text, get escapes."""
+    """Text that UTF-8 can hold: halves of characters, as in invalid names, become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -78,7 +78,7 @@ def whole(text: str) -> str:
 
 
 def json_text(plain: Any, indent: int | None = 2) -> str:
-    """JSON with the letters of all languages as they are, and what is not printable as an escape.
+    """JSON with the letters of all languages, and escapes for unprintable characters.
 
     Raises:
         ValueError: a number is not finite.
@@ -87,7 +87,7 @@ def json_text(plain: Any, indent: int | None = 2) -> str:
 
 
 def json_printable(text: str) -> str:
-    """JSON as it stands, with escapes for what is not printable, all of which is in strings."""
+    """JSON text with escapes for unprintable characters, which are all in strings."""
     return "\n".join(
         line if line.isprintable() else "".join(map(_json_char, line)) for line in text.split("\n")
     )
@@ -117,8 +117,8 @@ def _toml_char(char: str) -> str:
 
 
 _NOTHING = "\N{ZERO WIDTH SPACE}"
-# What GitHub and GitLab make links, mentions, pictures or formulas of, after Markdown is read, so
-# that a backslash does not help: a mark without width parts it.
+# GitHub and GitLab make links, mentions, pictures or formulas of these after Markdown is read, so
+# that a backslash does not help: a mark without width parts them.
 _PARTED = (
     (re.compile(r"([@#!$%&~^])(?=\w)|(\$)"), rf"\1\2{_NOTHING}"),
     (re.compile(r"://"), f":{_NOTHING}//"),

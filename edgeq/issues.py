@@ -14,7 +14,7 @@ from edgeq.values import Issue
 
 @dataclass(frozen=True)
 class IssueKind:
-    """What all issues of one code share.
+    """The severity and title that all issues of one code share.
 
     Attributes:
         severity: "error" (stops the work), "warning" (doubt the numbers) or "note" (know it).
@@ -29,7 +29,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- data: the samples, as they are read and as they are fed
     "data.empty": IssueKind("error", "no samples"),
     "data.not_finite": IssueKind("error", "NaN or infinity in the samples"),
-    "data.one_value": IssueKind("error", "all samples hold one and the same value"),
+    "data.one_value": IssueKind("error", "all samples have the same value"),
     "data.one_sample": IssueKind("warning", "a single calibration sample"),
     "data.too_few": IssueKind("warning", "few calibration samples"),
     "data.constant_samples": IssueKind("warning", "samples of one repeated value"),
@@ -48,10 +48,10 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.reshaped": IssueKind("note", "dimensions of size 1 added or removed"),
     "data.orientation_ignored": IssueKind("note", "EXIF orientation not applied"),
     "data.files_ignored": IssueKind("note", "files that are not images"),
-    # ---- eval and compare: how models were fed and held against each other
+    # ---- eval and compare: how models were fed and compared
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
-    "compare.baseline_quantized": IssueKind("warning", "the baseline is quantized itself"),
-    "compare.fed_otherwise": IssueKind("warning", "fed otherwise than the candidate declares"),
+    "compare.baseline_quantized": IssueKind("warning", "the baseline is itself quantized"),
+    "compare.fed_otherwise": IssueKind("warning", "fed differently than the candidate declares"),
     "compare.other_layers": IssueKind("warning", "the two models' layers differ"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it
@@ -61,7 +61,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "bench.undervoltage": IssueKind("error", "the supply voltage was too low"),
     "bench.emulated": IssueKind("error", "the processor is emulated"),
     "bench.drift": IssueKind("warning", "latency changed during the run"),
-    "bench.few_runs": IssueKind("warning", "too few runs for the interval asked for"),
+    "bench.few_runs": IssueKind("warning", "too few runs for the requested interval"),
     "bench.threads": IssueKind("warning", "more threads than cores"),
     "bench.coarse_clock": IssueKind("warning", "latency is not far above the clock's step"),
     "bench.no_raw_times": IssueKind("warning", "the times of the single runs are not known"),
@@ -83,21 +83,23 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "doctor.throttled_before": IssueKind("note", "the processor was slowed down earlier"),
     "doctor.governor_varies": IssueKind("note", "the clock follows the load"),
     "doctor.no_dot_product": IssueKind("note", "no dot product instructions for INT8"),
-    "doctor.meter_unreadable": IssueKind("note", "an energy meter that may not be read"),
+    "doctor.meter_unreadable": IssueKind("note", "an energy meter that cannot be read"),
     "doctor.no_runtime_yet": IssueKind("note", "no runtime there yet; the first run brings one"),
     "doctor.no_python": IssueKind("note", "no Python: bench alone runs there"),
     "doctor.cannot_convert": IssueKind("note", "TensorFlow is not installed"),
     # ---- profile: what the runtime's clock can tell
     "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),
     # ---- convert: the model and how it was made
-    "convert.fewer_samples": IssueKind("note", "fewer samples than asked for"),
-    "convert.unfolded": IssueKind("note", "constants behind a layer that belong into its weights"),
+    "convert.fewer_samples": IssueKind("note", "fewer samples than requested"),
+    "convert.unfolded": IssueKind(
+        "note", "constants behind a layer that should be part of its weights"
+    ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
-    "convert.not_as_asked": IssueKind("warning", "the file is not entirely what was asked for"),
-    "convert.low_quality": IssueKind("warning", "the result lost much of the quality"),
+    "convert.not_as_asked": IssueKind("warning", "the file differs from what was requested"),
+    "convert.low_quality": IssueKind("warning", "the quality is low"),
     "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
     "convert.few_samples": IssueKind("warning", "too few samples to prove the budget"),
     "convert.not_held_out": IssueKind("warning", "measured on calibration samples"),
@@ -128,13 +130,13 @@ def make_issue(code: str, message: str) -> Issue:
 
 
 def is_known(issue: Issue) -> bool:
-    """Whether the table has it as it is; a newer edgeq may have others."""
+    """Return whether the table has the issue's code with its severity."""
     kind = ISSUE_KINDS.get(issue.code)
     return kind is not None and kind.severity == issue.severity
 
 
 def judge(issues: Iterable[Issue]) -> str:
-    """What the issues of one result make of it.
+    """Return the validity that the issues of a result give it.
 
     Returns:
         "invalid" with any error, "degraded" with any warning, "valid" otherwise.

@@ -1,4 +1,4 @@
-"""How long work reports where it is."""
+"""The callback that reports the progress of long work."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Where and with what a record was made."""
+"""Describe the machine and the versions that made a record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeq.errors import UsageError
 from edgeq.values import Provenance
 from edgeq.version import VERSION
 
-# What decides the bytes of a model and the figures of a run on this machine.
+# Packages that influence the bytes of a model, or the figures of a run on this machine.
 _TOOLS = (
     "ai-edge-litert",
     "keras",
@@ -33,7 +33,7 @@ def describe_here() -> Provenance:
     """This process, now; the moment is `SOURCE_DATE_EPOCH`'s where that is set.
 
     Raises:
-        UsageError: `SOURCE_DATE_EPOCH` is no number.
+        UsageError: `SOURCE_DATE_EPOCH` is not a number.
     """
     return replace(_environment(), created=_now())
 
@@ -46,7 +46,8 @@ def _now() -> str:
         moment = datetime.fromtimestamp(int(text), timezone.utc)
     else:
         raise UsageError(
-            f"SOURCE_DATE_EPOCH {text!r} is no number of seconds since 1970.", hint="Unset it."
+            f"SOURCE_DATE_EPOCH must be a number of seconds since 1970, not {text!r}.",
+            hint="Unset it.",
         )
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 

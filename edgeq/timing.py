@@ -1,9 +1,9 @@
 """Statistics of latencies, and how far they are known: pure functions, the only place for it.
 
-Single inferences of one process are no independent measurements: where it lies in memory, and
-which core it began on, shift all of them alike. So a latency is measured in several rounds, each
-in a fresh process, and its interval is made from one figure for each round. The reasons, and where
-the two constants are from, are in docs/decisions/0014.
+Single inferences of one process are not independent measurements: its place in memory, and the
+core that it began on, shift all of them in the same way. So a latency is measured in several
+rounds, each in a fresh process, and its interval is made from one figure for each round. The
+reasons, and the sources of the two constants, are in docs/decisions/0014.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ def quantile_interval(times: Sequence[float], share: float) -> Interval:
 def middle_of_rounds(figures: Sequence[float]) -> Interval:
     """The median of one positive figure for each round, with a 95 % interval.
 
-    From six rounds on it is of order statistics, which assume no distribution: one process in
-    twenty is some per cent slower than the others, and must neither widen the interval as it
-    widens a standard deviation, nor be taken for the rule. Two to five figures have no such
-    interval of 95 %; theirs is Student's t of their logarithms. One has `ONE_PROCESS`.
+    With six rounds or more, the interval is from order statistics, which assume no distribution:
+    one process in twenty is a few per cent slower than the others, and must not widen the interval
+    as it widens a standard deviation. Two to five figures have no such interval of 95 %; theirs is
+    Student's t of their logarithms. One figure has `ONE_PROCESS`.
 
     Args:
         figures: at least one.
     """
     count, value = len(figures), statistics.median(figures)
-    if count == 1 or min(figures) <= 0:  # a clock that cannot count so little tells no spread
+    if count == 1 or min(figures) <= 0:  # such a clock is too coarse to show a spread
         return Interval(value, value / (1 + ONE_PROCESS), value * (1 + ONE_PROCESS))
     if count not in _T95:
         low, value, high = median_interval(figures)
@@ -90,7 +90,7 @@ def middle_of_rounds(figures: Sequence[float]) -> Interval:
 def summarize(rounds: Sequence[Sequence[float]]) -> Latency:
     """All statistics of one model's measured inferences.
 
-    p50 and p90 are the medians of the rounds' own, the other figures are of all inferences.
+    p50 and p90 are the medians of the rounds' p50 and p90; other figures use all inferences.
 
     Args:
         rounds: at least one inference of each.
@@ -131,11 +131,11 @@ def ratio_of_rounds(first: Sequence[float], second: Sequence[float]) -> Ratio:
     return Ratio(found.value, found.low, found.high)
 
 
-# ---------------------------------------------------------------- of records, old ones too
+# ---------------------------------------------------------------- for records, old ones too
 
 
 def medians_of_rounds(run: BenchRun) -> list[float]:
-    """In ms; none where the program told no times, or a record has no rounds."""
+    """In ms; empty if the program printed no single times, or a record has no rounds."""
     return [own.p50_ms for own in run.rounds if own.p50_ms is not None]
 
 

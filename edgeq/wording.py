@@ -1,4 +1,4 @@
-"""How names, sizes, times and other figures are written, in a terminal and in a report alike."""
+"""The text form of names, sizes, times and other figures, in a terminal and in a report."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def file_name(path: str) -> str:
-    """The last part of a path, which may be from another system."""
+    """The last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -110,7 +110,7 @@ def first_name(name: str, prefix: str = "") -> str:
 
 
 def common_prefix(names: Sequence[str]) -> str:
-    """What the first names of most tensors begin with, up to the first slash: the model's name."""
+    """The beginning of most first names, up to the first slash: the model's name."""
     if len(names) < 2:
         return ""
     shortened = map(first_name, names)

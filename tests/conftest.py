@@ -33,7 +33,12 @@ _LONG = (
     ("test_fuzz.py", "test_example_models.py"),
 )
 # What a change breaks most often, told within seconds: the shape of the code, and its texts.
-_EARLY = ("tests/test_package.py", "tests/test_docs.py", "tests/test_issues.py")
+_EARLY = (
+    "tests/test_package.py",
+    "tests/test_english.py",
+    "tests/test_docs.py",
+    "tests/test_issues.py",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -118,7 +123,7 @@ def _shared_tensorflow() -> Iterator[None]:
     """Conversions in this process share a child with TensorFlow: most of their time is its start.
 
     A child knows files by our paths, so that another current folder has another child, of which
-    one is kept. Commands in processes of their own start theirs.
+    one is kept. Commands in separate processes start another one.
     """
     home = Path.cwd()
     running: dict[Path, TensorFlowProcess] = {}
@@ -205,7 +210,9 @@ def int8_mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: object) -> None:
-    CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+    done = CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+    written = Path(str(arguments[arguments.index("-o") + 1]))
+    assert written.exists(), f"{arguments}: {done.exception!r}\n{done.output}"
 
 
 @pytest.fixture(scope="session")

@@ -190,8 +190,8 @@ def run(command: str, folder: Path, *, alone: bool, brief: bool) -> None:
     """Run a command as it is shown.
 
     Args:
-        alone: in a process of its own.
-        brief: what measures times does so for a short while.
+        alone: in a separate process.
+        brief: measure times for a short while only.
     """
     words = shlex.split(translate(command))
     if words[0] not in ("edgeq", "openssl"):
@@ -220,10 +220,13 @@ def run(command: str, folder: Path, *, alone: bool, brief: bool) -> None:
     "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in RUN]
 )
 def test_examples_run(page: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """README's commands have processes of their own; others do without the start of one."""
+    """README's first command runs in a separate process, and others in this one, which is faster.
+
+    tests/children runs each verb in a separate process.
+    """
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     for command in EXAMPLES[page]:
-        run(command, desk, alone=page == "README.md", brief=page not in JUDGED)
+        run(command, desk, alone=command == CONVERTING, brief=page not in JUDGED)
 
 
 def test_extras_in_pip_commands_exist() -> None:

@@ -56,6 +56,15 @@ def test_no_folder_is_crowded() -> None:
     assert {folder: n for folder, n in folders.items() if n > MAX_FOLDER_FILES} == {}
 
 
+def test_children_are_started_by_one_class() -> None:
+    """Programs of others are run to their end by subprocess.run; a board has its own copy."""
+    starters = {module for module in INSIDE if "Popen(" in SOURCES[module].read_text()}
+    assert {module for module in starters if ".on_board." not in module} == {
+        "edgeq.children.child",
+        "edgeq.device_runners.links.ssh_login",  # the user's ProxyCommand, on a socket
+    }
+
+
 def test_tensorflow_is_imported_in_few_files_only() -> None:
     roots = {"tensorflow", "keras", "tf_keras"}
     importers = {

@@ -71,7 +71,7 @@ def test_a_percentile_lies_between_its_two_neighbours() -> None:
 
 
 def test_summary() -> None:
-    # p50 and p90 are the middle of the rounds' own, the rest is of all: 0, 1, 4, 9... 400.
+    # p50 and p90 are the medians of the rounds' own, the rest is from all: 0, 1, 4, 9... 400.
     squares = [float(root**2) for root in range(20, -1, -1)]
     found = timing.summarize([squares])
     assert found == Latency(
@@ -115,7 +115,7 @@ def test_the_middle_of_rounds(figures: list[float], low: float, value: float, hi
 def simulate(random: np.random.Generator, runs: int, rounds: int, count: int) -> np.ndarray:
     """Times as processes give them: [run, round, inference].
 
-    Each process has a shift of its own (0.4 %, and 5 % more for one in twenty), and its inferences
+    Each process has its own shift (0.4 %, and 5 % more for one in twenty), and its inferences
     follow each other: a change of 1 % lasts for about 20 of them.
     """
     shape = (runs, rounds, 1)
@@ -147,7 +147,7 @@ def test_the_interval_of_rounds_holds_the_true_figure_as_often_as_it_says(
 
 @pytest.mark.parametrize("rounds", [3, 9])
 def test_two_files_of_equal_speed_are_told_apart_as_seldom_as_it_says(rounds: int) -> None:
-    """In turns on a machine that slows down and speeds up by 10 % between the rounds."""
+    """Alternating, on a machine that slows down and speeds up by 10 % between the rounds."""
     random, runs = np.random.default_rng(rounds), 600
     slower = 0
     for one, other in zip(
@@ -291,8 +291,8 @@ def test_either_sign_of_noise_is_noise(half_width: float, off: float, is_noisy: 
     assert [issue.code for issue in found] == (["bench.noisy"] if is_noisy else [])
     if is_noisy:
         assert found[0].message == (
-            f"m.tflite: the median is known to {half_width:.1f} % only, and half of the runs lie "
-            f"more than {off:.1f} % off it{'; pass more --rounds' if half_width > 2 else ''}."
+            f"m.tflite: the median is known only to ±{half_width:.1f} %; half of the runs differ "
+            f"from it by more than {off:.1f} %{'; pass more --rounds' if half_width > 2 else ''}."
         )
 
 
@@ -304,7 +304,10 @@ def test_either_sign_of_noise_is_noise(half_width: float, off: float, is_noisy: 
 def test_getting_faster_is_drift_as_getting_slower_is(last: float, change: str | None) -> None:
     run = make_run([[100.0] * 10] * 3 + [[300.0] * 2] * 3 + [[last] * 10] * 3)
     found = [i.message for i in health.find_issues(run, QUIET) if i.code == "bench.drift"]
-    said = f"m.tflite: the last third of the rounds is {change} % against the first third."
+    said = (
+        "m.tflite: from the first to the last third of the rounds, the latency changed by "
+        f"{change} %."
+    )
     assert found == ([] if change is None else [said])
 
 
@@ -319,7 +322,7 @@ def test_drift_names_the_change() -> None:
     slowing = make_run([[1.0 + 0.02 * number] * 40 for number in range(12)])
     (issue,) = [i for i in health.find_issues(slowing, QUIET) if i.code == "bench.drift"]
     assert issue.message == (
-        "m.tflite: the last third of the rounds is +15.5 % against the first third."
+        "m.tflite: from the first to the last third of the rounds, the latency changed by +15.5 %."
     )
 
 
@@ -392,7 +395,7 @@ def test_a_record_of_one_process_is_known_to_10_per_cent_more() -> None:
         latencies_ms=(tuple(float(time) for time in range(1, 101)),),
     )  # fmt: skip
     assert timing.p50_interval(old) == Interval(2.0, 1.9 / 1.1, 2.1 * 1.1)
-    # Of 100 values the 84th and the 97th enclose the 90th.
+    # The 84th and the 97th of 100 values enclose the 90th.
     assert timing.p90_interval(old) == Interval(4.0, 84 / 1.1, 97 * 1.1)
     told = replace(old, latencies_ms=(), latency=replace(old.latency, p50_low_ms=None,
                                                          p50_high_ms=None))  # fmt: skip

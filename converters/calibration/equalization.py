@@ -72,11 +72,10 @@ def find_pairs(tree: Any) -> tuple[Pair, ...]:
             continue
         consumer = graph.operators[second]
         if _is_layer(tree, graph, consumer, uses):
-            first_name, name = (flatbuffer.operator_name(tree, op) for op in (operator, consumer))
-            (count, width) = (
-                flatbuffer.indices(graph.tensors[op.inputs[1]].shape)[axis]
-                for op, axis in ((operator, CHANNEL_AXIS[first_name]), (consumer, INPUT_AXIS[name]))
-            )
+            pair = (operator, consumer)
+            own, name = (flatbuffer.operator_name(tree, op) for op in pair)
+            made, read = (flatbuffer.indices(graph.tensors[op.inputs[1]].shape) for op in pair)
+            count, width = made[CHANNEL_AXIS[own]], read[INPUT_AXIS[name]]
             # A dense layer may count the channels once per position.
             if width == count or (name == "FULLY_CONNECTED" and width % count == 0):
                 found.append(Pair(position, second, tensors, 6.0 if code == _RELU6 else np.inf))

@@ -341,4 +341,3 @@ _RULES: dict[str, Callable[[_Seen], tuple[float, float]]] = {
     "mse": _mse,
     "entropy": _entropy,
 }
-STATISTICS = ("auto", *_RULES, "percentile:P")

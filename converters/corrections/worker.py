@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,77 +40,78 @@ _TARGETS: dict[str, Callable[[Real, Moments], Real]] = {
 }
 
 
-class Corrector:
-    """A float and a quantized model side by side.
+def correct_tree(
+    real: Any,
+    made: Any,
+    inputs: dict[str, NDArray[Any]],
+    corrections: Sequence[str],
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Correct a quantized model in place, layer by layer in execution order.
 
     Args:
         real: the float model.
-        made: the quantized model, which is changed in place.
+        made: the quantized model.
         inputs: input name to [samples, ...], real units.
         corrections: some of "bias", "rounding", "refit", "clip".
+
+    Returns:
+        Fields of a `LayerCorrection` for each layer that could be corrected.
+
+    Raises:
+        RuntimeError: the interpreter refused an operator.
+        ValueError: the two models' layers are not the same.
     """
+    theirs, ours = layers.find_layers(real), layers.find_layers(made)
+    if [(a.name, a.filter_shape) for a in theirs] != [(b.name, b.filter_shape) for b in ours]:
+        raise ValueError("the quantizer changed the order or the shape of the layers")
+    steppers = Stepper(real, inputs, threads), Stepper(made, inputs, threads)
+    operators = steppers[1].graph.operators
+    uses = Counter(_fingerprint(made, operators[layer.position]) for layer in ours)
+    report = []
+    for pair in zip(theirs, ours, strict=True):
+        for stepper, layer in zip(steppers, pair, strict=True):
+            stepper.run_to(layer.position)
+        is_shared = uses[_fingerprint(made, operators[pair[1].position])] > 1
+        # Shared weights are stored once, so only the biases change.
+        names = frozenset(corrections) & {"bias"} if is_shared else frozenset(corrections)
+        found = _correct(*steppers, *pair, names)
+        if found is not None:
+            report.append({"layer": pair[0].output, "operator": pair[1].name, **found})
+    return report
 
-    def __init__(
-        self,
-        real: Any,
-        made: Any,
-        inputs: dict[str, NDArray[Any]],
-        corrections: Sequence[str],
-        threads: int,
-    ):
-        self._real, self._made = Stepper(real, inputs, threads), Stepper(made, inputs, threads)
-        self._corrections = frozenset(corrections)
-        self._uses = Counter(
-            _fingerprint(made, self._made.graph.operators[layer.position])
-            for layer in layers.find_layers(made)
-        )
 
-    def run(self, pairs: Sequence[tuple[Layer, Layer]]) -> list[dict[str, Any]]:
-        """Correct all layers, in execution order.
-
-        Args:
-            pairs: each layer of the float model, and of the quantized one.
-
-        Returns:
-            What was chosen for each layer that could be corrected.
-        """
-        report = []
-        for theirs, ours in pairs:
-            self._real.run_to(theirs.position)
-            self._made.run_to(ours.position)
-            found = self._correct(theirs, ours)
-            if found is not None:
-                report.append({"layer": theirs.output, "operator": ours.name, **found})
-        return report
-
-    def _correct(self, theirs: Layer, ours: Layer) -> dict[str, Any] | None:
-        operator = self._made.graph.operators[ours.position]
-        stored = _Stored(self._made.tree, ours, operator)
-        if stored.weights.dtype != np.int8 or not stored.input.scales:
-            return None
-        original = self._real.graph.operators[theirs.position]
-        weights = flatbuffer.constant(self._real.tree, self._real.graph.tensors[original.inputs[1]])
-        target_weights = layers.group_weights(theirs, weights)
-        taps = target_weights.shape[-1]
-        rows = layers.choose_rows(ours, operator, self._made.count, _row_count(ours, taps))
-        seen = stored.gather(self._made.values[operator.inputs[0]], rows)
-        wanted = layers.gather(
-            theirs, original, self._real.values[original.inputs[0]], rows, 0
-        ).astype(np.float32)
-        bias = _bias(self._real.tree, self._real.graph, original, theirs)
-        fits = _Fit(wanted, seen, target_weights, bias, rows.sample, layers.clamp(original))
-        is_shared = self._uses[_fingerprint(self._made.tree, operator)] > 1
-        names = self._corrections
-        if is_shared or taps > _MOST_TAPS:
-            names = names & {"bias"}  # shared weights are stored once
-        chosen, errors = fits.choose(stored, names)
-        if chosen.name != "plain":
-            stored.write(chosen)
-        return {
-            "chosen": chosen.name,
-            "plain_db": -_db(errors["plain"]),
-            "corrected_db": -_db(errors[chosen.name]),
-        }
+def _correct(
+    real: Stepper, made: Stepper, theirs: Layer, ours: Layer, names: frozenset[str]
+) -> dict[str, Any] | None:
+    """Correct one layer, before which both models stopped; None where nothing can be done."""
+    operator = made.graph.operators[ours.position]
+    stored = _Stored(made.tree, ours, operator)
+    if stored.weights.dtype != np.int8 or not stored.input.scales:
+        return None
+    original = real.graph.operators[theirs.position]
+    weights = flatbuffer.constant(real.tree, real.graph.tensors[original.inputs[1]])
+    target_weights = layers.group_weights(theirs, weights)
+    taps = target_weights.shape[-1]
+    # As many rows to fit and check on as time and memory allow.
+    affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (ours.groups * taps))
+    most = max(_LEAST_BY_TAPS * taps, min(_MOST_ROWS, affordable))
+    rows = layers.choose_rows(ours, operator, made.count, most)
+    seen = stored.gather(made.values[operator.inputs[0]], rows)
+    values = real.values[original.inputs[0]]
+    wanted = layers.gather(theirs, original, values, rows, 0).astype(np.float32)
+    inputs = flatbuffer.indices(original.inputs)
+    has_bias = len(inputs) > 2 and inputs[2] >= 0
+    bias = flatbuffer.constant(real.tree, real.graph.tensors[inputs[2]]) if has_bias else 0.0
+    own = layers.group_channels(theirs, np.asarray(bias))
+    fit = _Fit(wanted, seen, target_weights, own, rows.sample, layers.clamp(original))
+    chosen, errors = fit.choose(stored, names & {"bias"} if taps > _MOST_TAPS else names)
+    if chosen.name != "plain":
+        stored.write(chosen)
+    plain_db, corrected_db = (
+        -10 * float(np.log10(max(errors[name], 1e-30))) for name in ("plain", chosen.name)
+    )
+    return {"chosen": chosen.name, "plain_db": plain_db, "corrected_db": corrected_db}
 
 
 class _Stored:
@@ -170,11 +171,13 @@ class _Stored:
         self._bias.buffer = flatbuffer.add_buffer(self._tree, whole)
 
 
-class _Candidate:
+class _Candidate(NamedTuple):
     """Integers for a layer: weights [G, O, K], scales [G, O], bias [G, O]."""
 
-    def __init__(self, name: str, weights: Real, scales: Real, bias: Real):
-        self.name, self.weights, self.scales, self.bias = name, weights, scales, bias
+    name: str
+    weights: Real
+    scales: Real
+    bias: Real
 
 
 class _Fit:
@@ -249,55 +252,14 @@ class _Fit:
         return float(np.sum(lost**2) / max(float(np.sum(self._target**2)), 1e-30))
 
 
-def _row_count(layer: Layer, taps: int) -> int:
-    """Rows to fit and check a layer on: as many as time and memory allow."""
-    affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (layer.groups * taps))
-    return max(_LEAST_BY_TAPS * taps, min(_MOST_ROWS, affordable))
-
-
 def _turned(weights: Real) -> NDArray[np.float32]:
     turned: NDArray[np.float32] = weights.transpose(0, 2, 1).astype(np.float32)
     return turned
 
 
-def _bias(tree: Any, graph: Any, operator: Any, layer: Layer) -> Real:
-    inputs = flatbuffer.indices(operator.inputs)
-    if len(inputs) < 3 or inputs[2] < 0:
-        return layers.group_channels(layer, np.zeros(1))
-    return layers.group_channels(layer, flatbuffer.constant(tree, graph.tensors[inputs[2]]))
-
-
 def _fingerprint(tree: Any, operator: Any) -> bytes:
     weights = tree.subgraphs[0].tensors[operator.inputs[1]]
     return hashlib.sha1(flatbuffer.constant(tree, weights).tobytes()).digest()
-
-
-def _db(share: float) -> float:
-    return 10 * float(np.log10(max(share, 1e-30)))
-
-
-def correct_tree(
-    real: Any,
-    made: Any,
-    inputs: dict[str, NDArray[Any]],
-    corrections: Sequence[str],
-    threads: int = 1,
-) -> list[dict[str, Any]]:
-    """Correct a quantized model in place, with the arguments of `Corrector`.
-
-    Returns:
-        Fields of a `LayerCorrection` for each layer that could be corrected.
-
-    Raises:
-        RuntimeError: the interpreter refused an operator.
-        ValueError: the two models' layers are not the same.
-    """
-    theirs, ours = layers.find_layers(real), layers.find_layers(made)
-    alike = [(a.name, a.filter_shape) for a in theirs] == [(b.name, b.filter_shape) for b in ours]
-    if not alike:
-        raise ValueError("the quantizer changed the order or the shape of the layers")
-    corrector = Corrector(real, made, inputs, corrections, threads)
-    return corrector.run(list(zip(theirs, ours, strict=True)))
 
 
 def main() -> None:

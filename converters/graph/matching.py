@@ -63,17 +63,15 @@ def _match(ours: _Keyed, theirs: _Keyed) -> Iterator[tuple[int, int]]:
 
 
 def _keyed(tree: Any) -> _Keyed:
-    return [
-        (position, _key(tree, operator))
-        for position, operator in enumerate(tree.subgraphs[0].operators)
-        if flatbuffer.operator_name(tree, operator) not in CONVERTING
-    ]
-
-
-def _key(tree: Any, operator: Any) -> tuple[str, tuple[int, ...], int]:
-    output = tree.subgraphs[0].tensors[flatbuffer.indices(operator.outputs)[0]]
-    fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
-    return flatbuffer.operator_name(tree, operator), flatbuffer.indices(output.shape), fused
+    """Position and key of each operator that computes: type, output shape, fused activation."""
+    graph, found = tree.subgraphs[0], []
+    for position, operator in enumerate(graph.operators):
+        name = flatbuffer.operator_name(tree, operator)
+        if name not in CONVERTING:
+            output = graph.tensors[flatbuffer.indices(operator.outputs)[0]]
+            fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+            found.append((position, (name, flatbuffer.indices(output.shape), fused)))
+    return found
 
 
 def require_same_layers(real: Any, made: Any) -> None:

@@ -39,8 +39,15 @@ def mix_in(
     """
     if not names:
         return base
-    tree = flatbuffer.parse(base, "the quantized model")
-    chosen = _find(flatbuffer.parse(source, "the float model"), frozenset(names))
+    tree, real = (
+        flatbuffer.parse(base, "the quantized model"),
+        flatbuffer.parse(source, "its source"),
+    )
+    chosen = frozenset(
+        number
+        for number, operator in enumerate(_computing(real))
+        if flatbuffer.tensor_name(real.subgraphs[0], operator.outputs[0]) in names
+    )
     _Splice(tree, flatbuffer.parse(twin, "its twin"), precision).run(chosen)
     if precision == "int16":
         flatbuffer.require_runtime(tree, _OLDEST_RUNTIME)
@@ -58,7 +65,7 @@ class _Splice:
         self._graph, self._twin_graph = tree.subgraphs[0], twin.subgraphs[0]
         self._twin_of = pair_operators(tree, twin)
         self._ends = set(flatbuffer.indices(self._graph.outputs))
-        # A tensor of the twin to the base's; through QUANTIZE and DEQUANTIZE see `_source`.
+        # A tensor of the twin to the base's.
         self._own = dict(
             zip(flatbuffer.indices(self._twin_graph.inputs), _entries(tree), strict=True)
         )
@@ -106,13 +113,19 @@ class _Splice:
 
     def _replace(self, ours: Any, theirs: Any) -> None:
         """Put the twin's operator in, and behind it copies in the precision of ours."""
-        if self._precision == "int16":
-            self._require_kernel(theirs)
+        kind = flatbuffer.operator_name(self._twin, theirs)
+        touched = (*flatbuffer.indices(theirs.inputs), *flatbuffer.indices(theirs.outputs))
+        kinds = {
+            flatbuffer.dtype(self._twin_graph.tensors[index]) for index in touched if index >= 0
+        }
+        if self._precision == "int16" and "float32" in kinds:
+            raise QuantizationError(
+                f"TensorFlow Lite has no 16x8 kernel for {kind} ({self._name(theirs.outputs[0])}).",
+                hint="Remove it from --int16, or keep it in float with --keep-float.",
+            )
         code = self._twin.operatorCodes[theirs.opcodeIndex]
         made = copy.copy(theirs)
-        made.opcodeIndex = flatbuffer.add_opcode(
-            self._tree, flatbuffer.operator_name(self._twin, theirs), code.version
-        )
+        made.opcodeIndex = flatbuffer.add_opcode(self._tree, kind, code.version)
         made.inputs = np.array([self._input(i) for i in flatbuffer.indices(theirs.inputs)], "i4")
         pairs = list(
             zip(flatbuffer.indices(ours.outputs), flatbuffer.indices(theirs.outputs), strict=True)
@@ -120,10 +133,10 @@ class _Splice:
         end_names = {flatbuffer.tensor_name(self._graph, index) for index in self._ends}
         results = []
         for own, other in pairs:
-            name, is_same = self._name(other), self._is_same(own, other)
-            if is_same:
+            if self._is_same(own, other):
                 results.append(own)
                 continue
+            name = self._name(other)
             is_taken = own in self._ends or name in end_names
             results.append(self._adopt(other, f"{name}_{self._precision}" if is_taken else name))
             if not is_taken:
@@ -135,17 +148,6 @@ class _Splice:
                 self._convert(result, own)
                 self._ready[own] = self._original[own] = result
 
-    def _require_kernel(self, operator: Any) -> None:
-        touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
-        kinds = {self._twin_graph.tensors[index].type for index in touched if index >= 0}
-        if flatbuffer.dtype_code("float32") in kinds:
-            name = flatbuffer.operator_name(self._twin, operator)
-            raise QuantizationError(
-                f"TensorFlow Lite has no 16x8 kernel for {name} "
-                f"({self._name(flatbuffer.indices(operator.outputs)[0])}).",
-                hint="Leave it out of --int16, or keep it in float with --keep-float.",
-            )
-
     def _input(self, index: int) -> int:
         """The tensor of the base that an operator of the twin reads, converted if necessary."""
         if index < 0:
@@ -153,7 +155,12 @@ class _Splice:
         tensor = self._twin_graph.tensors[index]
         if flatbuffer.is_constant(self._twin, tensor):
             return self._adopt(index, self._name(index))
-        own = self._own[self._source(index)]
+        # Through any number of conversions, the tensor that this one was made of.
+        origin, maker = index, self._makers.get(index)
+        while maker is not None and _converts(self._twin, maker):
+            origin = flatbuffer.indices(maker.inputs)[0]
+            maker = self._makers.get(origin)
+        own = self._own[origin]
         for candidate in (own, self._ready.get(own, own)):
             if self._is_same(candidate, index):
                 return candidate
@@ -161,14 +168,6 @@ class _Splice:
         self._convert(self._ready.get(own, own), made)
         self._ready.setdefault(own, made)
         return made
-
-    def _source(self, index: int) -> int:
-        """The tensor of the twin that one was converted from, through any number of conversions."""
-        maker = self._makers.get(index)
-        while maker is not None and _converts(self._twin, maker):
-            index = flatbuffer.indices(maker.inputs)[0]
-            maker = self._makers.get(index)
-        return index
 
     def _is_same(self, own: int, other: int) -> bool:
         """Whether a tensor of the base holds the same values as one of the twin."""
@@ -244,16 +243,6 @@ def _computing(tree: Any) -> list[Any]:
     return [op for op in tree.subgraphs[0].operators if not _converts(tree, op)]
 
 
-def _find(tree: Any, names: frozenset[str]) -> frozenset[int]:
-    """Operators by the names of their first outputs, as numbers among those that compute."""
-    tensors = tree.subgraphs[0].tensors
-    return frozenset(
-        number
-        for number, operator in enumerate(_computing(tree))
-        if flatbuffer.text(tensors[flatbuffer.indices(operator.outputs)[0]].name) in names
-    )
-
-
 def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
     """`id` of each operator of a model that computes, to that of its twin.
 
@@ -265,7 +254,7 @@ def pair_operators(tree: Any, twin: Any) -> dict[int, Any]:
     if names != [flatbuffer.operator_name(twin, op) for op in theirs]:
         raise QuantizationError(
             "TensorFlow Lite's quantizer changed the operators, so precisions cannot be mixed.",
-            hint="Leave out --keep-float and --int16, or use --scheme int16x8.",
+            hint="Remove --keep-float and --int16, or use --scheme int16x8.",
         )
     return {id(own): other for own, other in zip(ours, theirs, strict=True)}
 

@@ -38,6 +38,7 @@ def replace_half_used_splits(tree: Any) -> int:
 
 
 def _slices(tree: Any, graph: Any, operator: Any, read: set[int]) -> list[Any] | None:
+    """The operators that replace a half used SPLIT; None for other operators."""
     if flatbuffer.operator_name(tree, operator) != "SPLIT":
         return None
     parts = flatbuffer.indices(operator.outputs)
@@ -47,26 +48,20 @@ def _slices(tree: Any, graph: Any, operator: Any, read: set[int]) -> list[Any] |
         return None
     shape = flatbuffer.indices(graph.tensors[parts[0]].shape)
     axis = int(flatbuffer.constant(tree, axis_tensor).reshape(-1)[0]) % len(shape)
-    return [
-        _slice(tree, graph, whole, part, axis, number * shape[axis])
-        for number, part in enumerate(parts)
-        if part in read
-    ]
-
-
-def _slice(tree: Any, graph: Any, whole: int, part: int, axis: int, start: int) -> Any:
-    """SLICE `whole` from `start` along `axis` into `part`; other dimensions are taken whole."""
-    shape = flatbuffer.indices(graph.tensors[part].shape)
-    begin, sizes = np.zeros(len(shape), np.int32), np.full(len(shape), -1, np.int32)
-    begin[axis], sizes[axis] = start, shape[axis]
-    stem = flatbuffer.tensor_name(graph, part)
-    inputs = [
-        whole,
-        flatbuffer.add_constant(tree, graph, f"{stem}/begin", begin),
-        flatbuffer.add_constant(tree, graph, f"{stem}/size", sizes),
-    ]
-    options = flatbuffer.schema().SliceOptionsT()
-    return flatbuffer.make_operator(tree, "SLICE", inputs, [part], options=options)
+    slices = []
+    for number, part in enumerate(parts):
+        if part in read:
+            begin, sizes = np.zeros(len(shape), np.int32), np.full(len(shape), -1, np.int32)
+            begin[axis], sizes[axis] = number * shape[axis], shape[axis]
+            stem = flatbuffer.tensor_name(graph, part)
+            inputs = [
+                whole,
+                flatbuffer.add_constant(tree, graph, f"{stem}/begin", begin),
+                flatbuffer.add_constant(tree, graph, f"{stem}/size", sizes),
+            ]
+            options = flatbuffer.schema().SliceOptionsT()
+            slices.append(flatbuffer.make_operator(tree, "SLICE", inputs, [part], options=options))
+    return slices
 
 
 def drop_stablehlo_flag(content: bytes) -> bytes:

@@ -30,30 +30,30 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
     tree = flatbuffer.parse(content, "the float model")
     for graph in tree.subgraphs:
         for operator in graph.operators:
-            name = flatbuffer.operator_name(tree, operator)
-            if name in CHANNEL_AXIS and len(flatbuffer.indices(operator.inputs)) > _WEIGHTS:
-                axis = CHANNEL_AXIS[name] if per_channel else None
-                _quantize_filter(tree, graph, operator, axis)
+            name, inputs = (
+                flatbuffer.operator_name(tree, operator),
+                flatbuffer.indices(operator.inputs),
+            )
+            if name not in CHANNEL_AXIS or len(inputs) <= _WEIGHTS:
+                continue
+            tensor = graph.tensors[inputs[_WEIGHTS]]
+            if not _is_float_constant(tree, tensor):
+                continue
+            values = flatbuffer.constant(tree, tensor).astype(np.float32)
+            if values.size < MIN_ELEMENTS:
+                continue
+            axis = CHANNEL_AXIS[name] if per_channel else None
+            quantized, scales = quantmath.quantize_weights(values, axis)
+            tensor.type = flatbuffer.dtype_code("int8")
+            tensor.buffer = flatbuffer.add_buffer(tree, quantized)
+            tensor.quantization = flatbuffer.schema().QuantizationParametersT()
+            tensor.quantization.scale = scales
+            tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
+            tensor.quantization.quantizedDimension = axis or 0
+            if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
+                # Few input ranges are centred on zero; symmetric ones would waste half of the rest.
+                operator.builtinOptions.asymmetricQuantizeInputs = True
     return flatbuffer.serialize(tree)
-
-
-def _quantize_filter(tree: Any, graph: Any, operator: Any, axis: int | None) -> None:
-    tensor = graph.tensors[operator.inputs[_WEIGHTS]]
-    if not _is_float_constant(tree, tensor):
-        return
-    values = flatbuffer.constant(tree, tensor).astype(np.float32)
-    if values.size < MIN_ELEMENTS:
-        return
-    quantized, scales = quantmath.quantize_weights(values, axis)
-    tensor.type = flatbuffer.dtype_code("int8")
-    tensor.buffer = flatbuffer.add_buffer(tree, quantized)
-    tensor.quantization = flatbuffer.schema().QuantizationParametersT()
-    tensor.quantization.scale = scales
-    tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
-    tensor.quantization.quantizedDimension = axis or 0
-    if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
-        # Few input ranges are centred on zero; the symmetric mode would waste half of the others.
-        operator.builtinOptions.asymmetricQuantizeInputs = True
 
 
 def quantize_fp16(content: bytes) -> bytes:
@@ -93,7 +93,7 @@ def _halve(tree: Any, graph: Any, index: int, added: list[Any]) -> int:
     peak = float(np.max(np.abs(values), initial=0.0))
     if peak > float(np.finfo(np.float16).max):
         raise QuantizationError(
-            f"Weight {flatbuffer.text(tensor.name)!r} reaches {peak:g}, beyond FP16's 65504.",
+            f"Weight {flatbuffer.text(tensor.name)!r} reaches {peak:g}; FP16 ends at 65504.",
             hint="Use --scheme fp32 or dynamic for this model.",
         )
     wide = flatbuffer.add_tensor(graph, tensor.name, tensor.shape, "float32")

@@ -36,49 +36,38 @@ class Framework:
     """How a kind of model is read.
 
     Attributes:
+        kind: in `FRAMEWORKS`, and in the names of scripts, options, variables and extras.
         name: in messages.
         package: that the child's Python must have.
-        script: that the child runs.
-        option: that names the Python: on the command line and, with underscores, in
-            `ConvertOptions`.
-        variable: environment variable with the same meaning.
-        extra: that pip installs.
         install: the hint if no Python has the package.
-        simplifier: the script that simplifies the model before it is lowered.
     """
 
+    kind: str
     name: str
     package: str
-    script: str
-    option: str
-    variable: str
-    extra: str
     install: str
-    simplifier: str | None = None
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that names the Python, as the option does."""
+        return f"EDGEQ_{self.kind.upper()}_PYTHON"
 
 
 FRAMEWORKS = {
     "torch": Framework(
+        "torch",
         "PyTorch",
         "litert_torch",
-        "torch_child.py",
-        "torch-python",
-        "EDGEQ_TORCH_PYTHON",
-        "edgeq[torch]",
         "Install it with: pip install 'edgeq[torch]', here or for another Python, which "
         "--torch-python names.",
     ),
     "onnx": Framework(
+        "onnx",
         "ONNX",
         "onnx2tf",
-        "onnx_child.py",
-        "onnx-python",
-        "EDGEQ_ONNX_PYTHON",
-        "edgeq[onnx]",
         # Its pins exclude those of litert-torch, and Python before 3.12.
         "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
         "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
-        "onnxsim_child.py",
     ),
 }
 
@@ -91,9 +80,8 @@ def find_python(kind: str, options: ConvertOptions) -> str:
         MissingExtraError: none is named, and this one does not have the package.
     """
     framework = FRAMEWORKS[kind]
-    chosen = getattr(options, framework.option.replace("-", "_"))
     for origin, path in (
-        (f"--{framework.option}", chosen),
+        (f"--{kind}-python", getattr(options, f"{kind}_python")),
         (framework.variable, os.environ.get(framework.variable)),
     ):
         if path:
@@ -164,7 +152,7 @@ class ExportedReader:
         self._folder = Path()
         self._inputs: list[str] = []
         self._outputs: list[str] = []
-        name, script = self._framework.name, Path(__file__).with_name(self._framework.script)
+        name, script = self._framework.name, Path(__file__).with_name(f"{kind}_child.py")
         try:
             self._process = FrameworkProcess(
                 name, [str(script)], _ENVIRONMENT, verbose=verbose, python=self._python
@@ -199,7 +187,7 @@ class ExportedReader:
         sizes = [list(shape) for shape in shapes.values()]
         given: dict[str, Any] = {}
         failure = None
-        if self._framework.simplifier is not None:
+        if self.kind == "onnx":
             prepared = folder / "prepared.onnx"
             self._process.call("prepare", out=prepared, shapes=sizes)
             given["prepared"], failure = str(prepared), self._simplify(prepared)
@@ -240,7 +228,7 @@ class ExportedReader:
             raise _missing(
                 self._framework,
                 f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install '{self._framework.extra}'",
+                f"Install it with: {self._python} -m pip install 'edgeq[{self.kind}]'",
             ) from error
         warn_of(read["gaps"])
         return dict(read)
@@ -251,8 +239,7 @@ class ExportedReader:
         Returns:
             Why the simplifier could not do it, None if it could.
         """
-        assert self._framework.simplifier is not None
-        script = Path(__file__).with_name(self._framework.simplifier)
+        script = Path(__file__).with_name("onnxsim_child.py")
         with scratch.folder() as folder:
             made = folder / prepared.name
             target = [str(script), str(prepared), str(made)]

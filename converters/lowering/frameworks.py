@@ -52,7 +52,16 @@ def load(
         SourceError: the file is damaged, untrusted, or has layers that cannot be loaded.
         UsageError: a custom object or signature that does not exist.
     """
-    named = dict(_import_object(text) for text in custom_objects)
+    named = {}
+    for text in custom_objects:
+        module, _, name = text.partition(":")
+        try:
+            named[name] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"--custom-objects {text!r} cannot be imported: {error}.",
+                hint="Write module:NAME, with the module importable from the current folder.",
+            ) from error
     # The modules of the user's objects may have registered others.
     objects = {
         name: item
@@ -73,17 +82,6 @@ def load(
         keras_file.refuse_code(file, known)
     with tempfile.TemporaryDirectory() as folder:
         return _load_keras(file, Path(folder), objects, trusted=trusted)
-
-
-def _import_object(text: str) -> tuple[str, Any]:
-    module, _, name = text.partition(":")
-    try:
-        return name, getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"--custom-objects {text!r} cannot be imported: {error}.",
-            hint="Write module:NAME, with the module importable from the current folder.",
-        ) from error
 
 
 def _is_of_keras(item: Any) -> bool:
@@ -261,7 +259,15 @@ def _load_saved_model(
             saved_model.refuse_metadata(path, _metadata(path, message), known)
         refused_by = f"tensorflow {tf.__version__}"
         return _load_with_tf_keras(path, path, objects, refused_by, error, trusted=trusted)
-    function = _choose_signature(path, restored.signatures, signature)
+    names = sorted(restored.signatures)
+    chosen = saved_model.choose_signature(names, signature)
+    if chosen not in names:
+        raise UsageError(
+            f"{path} has no signature {signature or 'serving_default'!r}; it has: "
+            f"{', '.join(names) or 'none'}.",
+            hint="Choose one with --signature NAME." if names else "Export it with signatures.",
+        )
+    function = restored.signatures[chosen]
     loaded = tensorflow_lowering.wrap_function(function, f"tensorflow {tf.__version__}")
     # The variables live as long as the restored object does.
     object.__setattr__(loaded.call, "__wrapped__", restored)
@@ -283,18 +289,6 @@ def _metadata(path: Path, message: Any) -> list[str]:
             raise SourceError(f"{beside} is damaged: {first_line(error)}.") from error
         found += [node.metadata for node in nodes]
     return found
-
-
-def _choose_signature(path: Path, signatures: Any, wanted: str | None) -> Any:
-    names = sorted(signatures)
-    chosen = saved_model.choose_signature(names, wanted)
-    if chosen not in names:
-        raise UsageError(
-            f"{path} has no signature {wanted or 'serving_default'!r}; it has: "
-            f"{', '.join(names) or 'none'}.",
-            hint="Choose one with --signature NAME." if names else "Export it with signatures.",
-        )
-    return signatures[chosen]
 
 
 # ---------------------------------------------------------------- what the model expects

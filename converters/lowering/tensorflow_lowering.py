@@ -63,9 +63,12 @@ def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loade
     structure = getattr(model, "_inputs_struct", None)
     if structure is None:
         structure = getattr(model, "_nested_inputs", model.inputs[0])
-    names = _input_names(model, structure)
+    if isinstance(structure, dict):
+        names = sorted(structure)  # the order of tf.nest
+    else:
+        names = getattr(model, "input_names", None) or [tensor.name for tensor in model.inputs]
     inputs = tuple(
-        TensorSpec(name, _shape(tensor.shape), tf.as_dtype(tensor.dtype).name)
+        TensorSpec(str(name), _shape(tensor.shape), tf.as_dtype(tensor.dtype).name)
         for name, tensor in zip(names, model.inputs, strict=True)
     )
 
@@ -95,13 +98,6 @@ def _layers_in_order(model: Any) -> tuple[Any, ...]:
 
 def _flatten(outputs: Any) -> list[Any]:
     return list(tf.nest.flatten(outputs))
-
-
-def _input_names(model: Any, structure: Any) -> list[str]:
-    if isinstance(structure, dict):
-        return [str(name) for name in sorted(structure)]  # the order tf.nest packs in
-    names = getattr(model, "input_names", None) or [tensor.name for tensor in model.inputs]
-    return [str(name) for name in names]
 
 
 def _output_names(model: Any) -> tuple[str, ...]:
@@ -276,22 +272,21 @@ def run_converter(converter: Any) -> bytes:
     try:
         return bytes(converter.convert())
     except Exception as error:
-        raise _explain_lowering(str(error)) from error
-
-
-def _explain_lowering(text: str) -> LoweringError:
-    names = set(re.findall(r"'tf\.(\w+)' op is neither", text))
-    listed = re.search(r"(?:TF Select|Custom|Flex) ops: ([\w, ]+)", text)
-    if listed:
-        names |= {name.strip() for name in listed.group(1).split(",")}
-    if names:
-        return LoweringError(
-            f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
-            hint="Express them with supported layers, or remove them from the exported model.",
-            details=text,
-        )
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
-    return LoweringError(f"TFLiteConverter refused the model: {first[:300]}", details=text)
+        text = str(error)
+        names = set(re.findall(r"'tf\.(\w+)' op is neither", text))
+        listed = re.search(r"(?:TF Select|Custom|Flex) ops: ([\w, ]+)", text)
+        if listed:
+            names |= {name.strip() for name in listed.group(1).split(",")}
+        if names:
+            raise LoweringError(
+                f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
+                hint="Express them with supported layers, or remove them from the exported model.",
+                details=text,
+            ) from error
+        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+        raise LoweringError(
+            f"TFLiteConverter refused the model: {first[:300]}", details=text
+        ) from error
 
 
 def predict(loaded: Loaded, arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -44,14 +44,14 @@ def find_stretches(
     factors: dict[int, Factors] = {}  # position of the reading layer to those of its input
     for pair in pairs:
         factors[pair.second] = _produced(real, weights[pair.first], pair, factors.get(pair.first))
+    behind = {pair.first: factors[pair.second] for pair in pairs}
     is_taken: dict[int, bool] = {}  # position of the first layer of a pair
-    for pair in reversed(pairs):  # a depthwise layer may hand a stretch on to the layer after it
-        own = factors[pair.second]
-        hands_on = pair.second in is_taken and _name(real, pair.second) == _DEPTHWISE
+    for pair in reversed(pairs):  # a depthwise layer may pass a stretch on to the layer after it
+        passes_on = pair.second in is_taken and _name(real, pair.second) == _DEPTHWISE
         is_taken[pair.first] = (
             is_taken[pair.second]
-            if hands_on and _is_stretched(_after(pairs, factors, pair.second))
-            else _takes_back(real, weights[pair.second], pair.second, own)
+            if passes_on and _is_stretched(behind[pair.second])
+            else _takes_back(real, weights[pair.second], pair.second, factors[pair.second])
         )
     return {
         tensor: factors[pair.second].astype(np.float32)
@@ -59,11 +59,6 @@ def find_stretches(
         if is_taken[pair.first] and _is_stretched(factors[pair.second])
         for tensor in pair.tensors
     }
-
-
-def _after(pairs: list[Pair], factors: Mapping[int, Factors], position: int) -> Factors:
-    (following,) = (pair for pair in pairs if pair.first == position)
-    return factors[following.second]
 
 
 def _produced(

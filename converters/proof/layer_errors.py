@@ -59,9 +59,7 @@ class Step:
     @property
     def own_error(self) -> float:
         """Squared error of the twin alone, relative to the energy; of the worst result."""
-        return max(
-            relative_error(self.expected[index], self.alone[index]) for index in self.expected
-        )
+        return max(relative_error(real, self.alone[i]) for i, real in self.expected.items())
 
     @property
     def accumulated_error(self) -> float:

@@ -76,8 +76,10 @@ def weight_recipe(content: bytes, bits: int, granularity: str, *, is_dynamic: bo
                 continue
             names.add(name)
             if size and takes_blocks(name, weights.shape, size):
+                # It joins the names of an operator's outputs with semicolons.
                 outputs = flatbuffer.indices(operator.outputs)
-                blocked.append(_scope(graph, outputs))
+                own = "".join(f"{flatbuffer.tensor_name(graph, index)};" for index in outputs)
+                blocked.append(f"^{re.escape(own)}$")
     plain = _weight_config(bits, _GRANULARITY.get(granularity, "CHANNELWISE"), is_dynamic)
     found = [_entry(".*", OPERATIONS[name], plain) for name in sorted(names)]
     config = _weight_config(bits, f"BLOCKWISE_{size}", is_dynamic)
@@ -125,12 +127,6 @@ def _weight_config(bits: int, granularity: str, is_dynamic: bool) -> dict[str, A
         "skip_checks": not is_dynamic,
         "min_weight_elements": 0,
     }  # fmt: skip
-
-
-def _scope(graph: Any, outputs: Sequence[int]) -> str:
-    """A regular expression for one operator: it joins the names of its outputs with semicolons."""
-    names = "".join(flatbuffer.tensor_name(graph, index) + ";" for index in outputs)
-    return f"^{re.escape(names)}$"
 
 
 # ---------------------------------------------------------------- running it

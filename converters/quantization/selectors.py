@@ -73,7 +73,12 @@ def select_operators(content: bytes, selectors: Sequence[str], option: str) -> t
     ]
     chosen: set[str] = set()
     for selector in selectors:
-        found = {name for kind, name in operators if _matches(selector, kind, name, option)}
+        pattern, own = read_selector(selector, option), selector.removeprefix(_TYPE).upper()
+        found = {
+            name
+            for kind, name in operators
+            if (kind == own if pattern is None else pattern.search(name))
+        }
         if not found:
             names = ", ".join(repr(name.split(";")[0]) for _, name in operators[:_SHOWN])
             kinds = ", ".join(sorted({kind for kind, _ in operators}))
@@ -99,10 +104,3 @@ def read_selector(selector: str, option: str) -> re.Pattern[str] | None:
         raise UsageError(
             f"{option} {selector!r} cannot be read as a regular expression: {error}."
         ) from error
-
-
-def _matches(selector: str, kind: str, name: str, option: str) -> bool:
-    pattern = read_selector(selector, option)
-    if pattern is None:
-        return selector.removeprefix(_TYPE).upper() == kind
-    return pattern.search(name) is not None

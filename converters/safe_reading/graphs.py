@@ -95,9 +95,10 @@ class _Walk:
             for node in function.nodes:
                 if (what := self._judge(node, origins)) is not None:
                     yield Finding(self.call.where, what)
-                given = origins.files_among(node)
+                is_call = node.op in _CALLS or node.op in self.library
+                given = origins.files_among(node) if is_call else frozenset[int]()
                 passed = given if node.op in _CALLS else frozenset[int]()
-                pending += [(name, passed) for name in node.functions]
+                pending += [(inner, passed) for inner in node.functions]
                 if node.op in self.library:
                     pending.append((node.op, given))
 

@@ -78,11 +78,15 @@ def distill(
         )
     for name, number in (("epochs", epochs), ("batch_size", batch_size)):
         if number < 1:
-            raise UsageError(f"{name}={number} leaves nothing to train.")
+            raise UsageError(f"{name} must be 1 or more, not {number}.")
     if not 0 < learning_rate < float("inf"):
-        raise UsageError(f"learning_rate={learning_rate} is not a positive number.")
+        raise UsageError(f"learning_rate must be a finite number above 0, not {learning_rate}.")
     loaded = tensorflow_lowering.wrap_keras(student, "keras")
-    inputs = _read_inputs(loaded, data, preprocess, samples, seed)
+    texts = [preprocess] if isinstance(preprocess, str) else list(preprocess)
+    opened = open_samples(data, loaded.inputs, parse_preprocessing(texts, loaded.inputs))
+    chosen = None if samples is None else choose(opened, samples, seed)
+    rows = [sample.inputs for sample in opened.iterate(chosen)]
+    inputs = [np.stack([row[spec.name] for row in rows]) for spec in loaded.inputs]
     targets = _ask_teacher(teacher, loaded, inputs, student, batch_size)
     trained = type(student).from_config(student.get_config())
     trained.set_weights(student.get_weights())
@@ -90,21 +94,6 @@ def distill(
     trainee = keras.Model(trained.inputs, tensors)
     _fit(trainee, losses, inputs, targets, epochs, learning_rate, batch_size, seed)
     return trained
-
-
-def _read_inputs(
-    loaded: tensorflow_lowering.Loaded,
-    data: Any,
-    preprocess: Sequence[str],
-    count: int | None,
-    seed: int,
-) -> Arrays:
-    """The samples as one array per input, in the student's order."""
-    texts = [preprocess] if isinstance(preprocess, str) else list(preprocess)
-    opened = open_samples(data, loaded.inputs, parse_preprocessing(texts, loaded.inputs))
-    chosen = None if count is None else choose(opened, count, seed)
-    rows = [sample.inputs for sample in opened.iterate(chosen)]
-    return [np.stack([row[spec.name] for row in rows]) for spec in loaded.inputs]
 
 
 def _ask_teacher(

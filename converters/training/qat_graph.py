@@ -102,19 +102,17 @@ class _Reader:
             if node.is_input or all(id(tensor) in known for tensor in node.outputs):
                 continue
             taken = tuple(known[id(tensor)] for tensor in node.input_tensors)
-            given = self._take(node.operation, taken, node, prefix)
+            layer = node.operation
+            name = f"{prefix}{layer.name}"
+            if isinstance(layer, keras.Model):
+                given = self.read(_functional(layer), taken, f"{name}_")
+            elif len(node.outputs) == 1:
+                given = (self.number(),)
+                self.steps.append(Step(layer, name, taken, *given, len(node.outputs[0].shape)))
+            else:
+                raise UnsupportedLayerError(
+                    f"Layer {name!r} ({type(layer).__name__}) has {len(node.outputs)} outputs.",
+                    hint="Quantization-aware training supports layers with one output.",
+                )
             known |= {id(t): n for t, n in zip(node.outputs, given, strict=True)}
         return tuple(known[id(tensor)] for tensor in functional.outputs)
-
-    def _take(self, layer: Any, inputs: tuple[int, ...], node: Any, prefix: str) -> tuple[int, ...]:
-        name = f"{prefix}{layer.name}"
-        if isinstance(layer, keras.Model):
-            return self.read(_functional(layer), inputs, f"{name}_")
-        if len(node.outputs) != 1:
-            raise UnsupportedLayerError(
-                f"Layer {name!r} ({type(layer).__name__}) has {len(node.outputs)} outputs.",
-                hint="Quantization-aware training knows layers with one output.",
-            )
-        step = Step(layer, name, inputs, self.number(), len(node.outputs[0].shape))
-        self.steps.append(step)
-        return (step.output,)

@@ -17,13 +17,11 @@ from keras import layers
 
 from edgeq.converters.training.qat_graph import Graph, Step
 from edgeq.errors import UnsupportedLayerError
+from edgeq.tflite.operators import facts
 
-# Output ranges that the TensorFlow Lite 8-bit quantization specification prescribes.
-FIXED_RANGES = {
-    "softmax": (0.0, 255 / 256),
-    "sigmoid": (0.0, 255 / 256),
-    "tanh": (-1.0, 127 / 128),
-}
+# Activation function to the range of its INT8 results, where that is prescribed.
+_OPERATORS = {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC", "tanh": "TANH"}
+FIXED_RANGES = {name: facts("result")[operator] for name, operator in _OPERATORS.items()}
 
 LEARNED, SAME, KEPT = "learned", "same", "kept"
 
@@ -119,7 +117,7 @@ def plan_stages(graph: Graph) -> list[Stage]:
         if step.output in planner.fused:
             continue
         handler = _HANDLERS.get(type(step.layer).__name__)
-        if handler is None or not _is_keras_own(step.layer):
+        if handler is None or type(step.layer).__module__.split(".")[0] != "keras":
             raise UnsupportedLayerError(
                 f"Layer {step.name!r} ({type(step.layer).__name__}) is not supported in "
                 "quantization-aware training.",
@@ -127,10 +125,6 @@ def plan_stages(graph: Graph) -> list[Stage]:
             )
         handler(planner, step)
     return planner.stages
-
-
-def _is_keras_own(layer: Any) -> bool:
-    return type(layer).__module__.split(".")[0] == "keras"
 
 
 def _refuse(step: Step, what: str) -> UnsupportedLayerError:

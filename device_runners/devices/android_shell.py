@@ -1,7 +1,7 @@
-"""What an Android device tells through its shell: facts, and looks at clock and temperature.
+"""An Android device without Python, through its shell: facts, and looks at clock and temperature.
 
-The same sources as the agent's, where a Python is missing there. The kernel lets adb's user read
-less on some phones than on others; what it does not let us read is None.
+The sources are the agent's. On some phones the kernel does not let adb's user read all of them;
+the values that it cannot read are None.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ section dumpsys; dumpsys thermalservice 2>/dev/null
 section load; cat /proc/loadavg 2>/dev/null
 [ -n "$1" ] && cd "$1" || exit 0
 child=$(cat child 2>/dev/null)
-# Once the first line of figures is there, everything is loaded and allocated.
+# After the first line of figures, everything is loaded and allocated.
 section peak; [ -n "$child" ] && grep -q count= log && grep VmHWM: "/proc/$child/status" 2>/dev/null
 section state
 state=gone
@@ -72,7 +72,7 @@ section status; cat status 2>/dev/null
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """A script's output: what stands behind each of its headings."""
+    """A script's output: heading to the text below it."""
     found: dict[str, str] = {}
     for part in text.split(f"\n{_SECTION}")[1:]:
         name, _, content = part.partition("\n")
@@ -81,60 +81,72 @@ def read_sections(text: str) -> dict[str, str]:
 
 
 def read_facts(shell: Shell) -> DeviceFacts:
-    """What a device without a Python is.
+    """The facts of a device without a Python.
 
     Raises:
         DeviceError: the link does not come back.
     """
-    told = read_sections(shell.call(_FACTS))
-    kinds = read_core_kinds(told["cores"])
-    memory = _numbers(r"^MemTotal:\s*(\d+) kB", told["/proc/meminfo"])
-    available = _numbers(r"^MemAvailable:\s*(\d+) kB", told["/proc/meminfo"])
-    room = told["room"].split()
-    release = told["ro.build.version.release"]
-    fields = _cpuinfo(told["/proc/cpuinfo"])
+    sections = read_sections(shell.call(_FACTS))
+    kinds = read_core_kinds(sections["cores"])
+    fields: dict[str, list[str]] = {}  # of /proc/cpuinfo: to its values, one per core
+    for line in sections["/proc/cpuinfo"].splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), []).append(value.strip())
+    parts = dict.fromkeys(fields.get("CPU part", []))
+    cpu = " + ".join(facts.ARM_PARTS.get(part, f"ARM {part}") for part in parts)
+    cpu = cpu or (fields.get("model name") or [sections["machine"]])[0]
+    properties = ("ro.product.manufacturer", "ro.product.model", "ro.soc.model")
+    phone = " ".join(sections[key] for key in properties if sections[key])
+    cores = [set(text.split()) for text in (*fields.get("Features", ()), *fields.get("flags", ()))]
+    features = [name for name in facts.CPU_FEATURES if cores and all(name in c for c in cores)]
+    count = sections["count"]
+    memory = dict(re.findall(r"^(\w+):\s*(\d+) kB", sections["/proc/meminfo"], re.MULTILINE))
+    room = sections["room"].split()
+    release = sections["ro.build.version.release"]
+    is_emulated = "1" in (sections["ro.kernel.qemu"], sections["ro.boot.qemu"])
     return DeviceFacts(
         device=shell.name,
-        system=told["system"],
+        system=sections["system"],
         release=f"Android {release}" if release else None,
-        machine=told["machine"],
-        cpu_model=_cpu_model(told, fields),
-        cpu_features=_features(fields),
-        core_count=sum(len(kind.numbers) for kind in kinds) or _count(told, fields),
+        machine=sections["machine"],
+        cpu_model=f"{cpu} ({phone})" if phone else cpu,
+        cpu_features=tuple(features),
+        core_count=sum(len(kind.numbers) for kind in kinds)
+        or (int(count) if count.isdigit() else len(fields.get("processor", [""]))),
         core_kinds=kinds,
-        memory_bytes=1024 * memory[0] if memory else None,
-        available_bytes=1024 * available[0] if available else None,
-        governor=told["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"] or None,
+        memory_bytes=1024 * int(memory["MemTotal"]) if "MemTotal" in memory else None,
+        available_bytes=1024 * int(memory["MemAvailable"]) if "MemAvailable" in memory else None,
+        governor=sections["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"] or None,
         python=None,
         runtimes=(),
-        emulator=_emulator(told),
-        scratch_folder=told["folder"],
+        emulator="Android emulator" if is_emulated else None,
+        scratch_folder=sections["folder"],
         scratch_bytes=1024 * int(room[3]) if len(room) > 3 and room[3].isdigit() else None,
         energy_refusal=_NO_METER,
-        temperature_celsius=_temperature(told),
-        throttling=_throttling(told),
-        benchmark_model=told["binary"] or None,
+        temperature_celsius=_temperature(sections),
+        throttling=_throttling(sections),
+        benchmark_model=sections["binary"] or None,
     )
 
 
 def look(shell: Shell, job: str = "", cores: Sequence[int] = ()) -> tuple[dict[str, Any], Any]:
-    """The device at this moment, as the agent's `health` tells it, and a job there.
+    """The device at this moment, in the form of the agent's `health`, and a job there.
 
     Args:
-        job: folder of the job, nothing without one.
-        cores: whose clock counts; all without any.
+        job: folder of the job, empty without one.
+        cores: their highest clock counts; of all cores if there are none.
 
     Returns:
         The look; and the sections "state", "status" and "peak" of the job.
     """
-    told = read_sections(shell.call(_LOOK, job))
-    clocks = re.findall(r"/cpu(\d+)/.*:(\d+)$", told["clocks"], re.MULTILINE)
+    sections = read_sections(shell.call(_LOOK, job))
+    clocks = re.findall(r"/cpu(\d+)/.*:(\d+)$", sections["clocks"], re.MULTILINE)
     khz = max((int(clock) for core, clock in clocks if not cores or int(core) in cores), default=0)
-    load = told["load"].split()
+    load = sections["load"].split()
     seen = {
         "clock_mhz": khz / 1000 if khz else None,
-        "temperature_celsius": _temperature(told),
-        "throttling": _throttling(told),
+        "temperature_celsius": _temperature(sections),
+        "throttling": _throttling(sections),
         "throttled_before": (),
         "throttle_count": None,
         "busy_s": None,  # our own looks are among the other processes: nothing could be said
@@ -142,42 +154,7 @@ def look(shell: Shell, job: str = "", cores: Sequence[int] = ()) -> tuple[dict[s
         "time_s": time.monotonic(),
         "load_average": float(load[0]) if load else None,
     }
-    return seen, told
-
-
-def _numbers(pattern: str, text: str) -> list[int]:
-    return [int(found) for found in re.findall(pattern, text, re.MULTILINE)]
-
-
-def _cpuinfo(text: str) -> Mapping[str, list[str]]:
-    """/proc/cpuinfo: field to its values, one per core."""
-    fields: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), []).append(value.strip())
-    return fields
-
-
-def _cpu_model(told: Mapping[str, str], fields: Mapping[str, list[str]]) -> str:
-    """The cores' names, with the phone's and its chip's."""
-    parts = list(dict.fromkeys(fields.get("CPU part", [])))
-    names = [facts.ARM_PARTS.get(part, f"ARM {part}") for part in parts]
-    name = " + ".join(names) or (fields.get("model name") or [told["machine"]])[0]
-    device = " ".join(
-        told[key]
-        for key in ("ro.product.manufacturer", "ro.product.model", "ro.soc.model")
-        if told[key]
-    )
-    return f"{name} ({device})" if device else name
-
-
-def _features(fields: Mapping[str, list[str]]) -> tuple[str, ...]:
-    cores = [set(text.split()) for text in (*fields.get("Features", ()), *fields.get("flags", ()))]
-    return tuple(n for n in facts.CPU_FEATURES if cores and all(n in core for core in cores))
-
-
-def _count(told: Mapping[str, str], fields: Mapping[str, list[str]]) -> int:
-    return int(told["count"]) if told["count"].isdigit() else len(fields.get("processor", [""]))
+    return seen, sections
 
 
 def read_core_kinds(text: str) -> tuple[CoreKind, ...]:
@@ -203,19 +180,13 @@ def read_core_kinds(text: str) -> tuple[CoreKind, ...]:
     return tuple(kinds)
 
 
-def _emulator(told: Mapping[str, str]) -> str | None:
-    if "1" in (told["ro.kernel.qemu"], told["ro.boot.qemu"]):
-        return "Android emulator"
-    return None
-
-
-def _temperature(told: Mapping[str, str]) -> float | None:
-    """Of the hottest thermal zone, in the kernel's thousandths; else as Android tells it."""
-    zones = [int(word) for word in told["zones"].split() if word.isdigit() and int(word)]
+def _temperature(sections: Mapping[str, str]) -> float | None:
+    """The hottest thermal zone, in the kernel's thousandths; without one, Android's value."""
+    zones = [int(word) for word in sections["zones"].split() if word.isdigit() and int(word)]
     hottest = max(zones, default=None)
-    return hottest / 1000 if hottest else health.android_heat(told["dumpsys"])
+    return hottest / 1000 if hottest else health.android_heat(sections["dumpsys"])
 
 
-def _throttling(told: Mapping[str, str]) -> tuple[str, ...] | None:
-    states = health.android_states(told["dumpsys"])
+def _throttling(sections: Mapping[str, str]) -> tuple[str, ...] | None:
+    states = health.android_states(sections["dumpsys"])
     return None if states is None else tuple(states)

@@ -1,4 +1,4 @@
-"""A board behind a connection that may break: files go into its cache, the agent runs detached.
+"""A board behind a link that may break: files go into its cache, the agent runs detached.
 
 On the board the keeper (`on_board/keeper/`) answers; it is sent with each connection (`session.py`)
 and leaves nothing running but the job.
@@ -67,10 +67,9 @@ class BoardDevice(Device):
         self._working: set[str] = set()  # names of environments there that have a runtime
 
     def facts(self) -> DeviceFacts:
-        """See `device.Device`; asked once, with the runtimes of all interpreters it may use."""
+        """The agent's facts, with the runtimes of all interpreters that edgeq may use there."""
         if self._facts is None:
-            plain = self._ask_all()
-            self._facts = read_facts(self.name, plain)
+            self._facts = read_facts(self.name, self._ask_all())
         return self._facts
 
     @property
@@ -87,7 +86,7 @@ class BoardDevice(Device):
             return None
 
     def set_up(self, runtime: str | None = None, on_event: OnEvent | None = None) -> str:
-        """See `Device`."""
+        """Make an environment with one of edgeq's runtimes there, unless it exists; its name."""
         self.session.open()
         board = self.session.hello
         chosen = environment.choose(self.name, board, runtime)
@@ -100,25 +99,30 @@ class BoardDevice(Device):
         with scratch.folder() as folder:
             environment.make_archive(chosen, board, folder / f"{name}.tar.gz")
             digest = self.upload(folder / f"{name}.tar.gz", on_event)
-        self.session.call("remove_environment", name=name)  # it was broken, if it was there
+        self.session.call("remove_environment", name=name)  # if it exists, it is broken
         self.session.call("make_environment", name=name, archive=digest)
         self.forget_facts()
-        job = {"protocol": PROTOCOL, "task": "check", "runtime": chosen.name}
+        self._require_import(chosen.name, name)
+        return name
+
+    def _require_import(self, runtime: str, name: str) -> None:
+        """Delete an environment whose runtime cannot be imported, and report why."""
+        job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime}
         with scratch.folder() as folder:
             error = self.run(job, {}, folder, deadline_s=_IMPORT_S)["error"]
         if error is None:
-            return name
+            return
         self.session.call("remove_environment", name=name)
         self.forget_facts()
-        said = str(error["message"]).rstrip(".")
         raise DeviceError(
-            f"{chosen.name} was brought to {self.name}, and cannot be imported there: {said}.",
+            f"{runtime} was brought to {self.name}, and cannot be imported there: "
+            f"{str(error['message']).rstrip('.')}.",
             hint="Install what is missing there; of Python itself, all of the standard library "
             "(Debian: sudo apt install python3; Yocto: python3-modules).",
         )
 
     def works(self, environment: str) -> bool:
-        """Whether one of edgeq's environments is there, and has a runtime."""
+        """Whether one of edgeq's environments exists there, and has a runtime."""
         self.session.open()
         if environment not in self.session.hello["environments"]:
             return False
@@ -138,8 +142,14 @@ class BoardDevice(Device):
         digest = self._send_agent()
         found = []
         for name, python in {} if self.python else own.items():
-            facts = self._ask_environment(python, digest)
-            if facts is not None and facts["runtimes"]:
+            try:
+                facts = self.session.call("facts", python=python, agent=digest)
+            except BoardRefusedError as error:
+                # An upgrade of the board may break an environment; it is made again when needed.
+                if error.code not in ("no_python", "agent_failed"):
+                    raise
+                continue
+            if facts["runtimes"]:
                 found.append((python, facts))
                 self._working.add(name)
         python = self.python or hello["python"]
@@ -154,19 +164,6 @@ class BoardDevice(Device):
         runtimes.sort(key=lambda item: order.index(item["name"]))
         return {**found[0][1], "runtimes": runtimes}
 
-    def _ask_environment(self, python: str, agent: str) -> dict[str, Any] | None:
-        """None for one of edgeq's own that does not work any more.
-
-        An upgrade of the board breaks it; one that is needed is made anew.
-        """
-        try:
-            facts: dict[str, Any] = self.session.call("facts", python=python, agent=agent)
-        except BoardRefusedError as error:
-            if error.code in ("no_python", "agent_failed"):
-                return None
-            raise
-        return facts
-
     def _send_agent(self) -> str:
         with agent_file() as path:
             return self.session.send(path)
@@ -180,7 +177,7 @@ class BoardDevice(Device):
         on_event: OnEvent | None = None,
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
-        """See `device.Device`; the run goes on there when the link breaks, and is found again."""
+        """Run one job of the agent; it continues there while the link is broken."""
         self.facts()
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(6)}"
         try:
@@ -201,7 +198,7 @@ class BoardDevice(Device):
             self.session.lose()  # it may be in the middle of a reply
             raise
         finally:
-            # Where the link is gone for good, the next keeper there deletes the job in a week.
+            # Without a link, a later keeper there deletes the job after a week.
             with contextlib.suppress(DeviceError):
                 self.session.call("finish", _CLEAN_UP_S, job=name)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -241,7 +238,7 @@ class BoardDevice(Device):
 
     def close(self) -> None:
         """End the link."""
-        self.session.close()
+        self.session.lose()
 
 
 def pack_inputs(

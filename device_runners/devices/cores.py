@@ -1,11 +1,11 @@
-"""Which cores a user's text names on a device."""
+"""The choice of cores on a device, from the text of `--cores`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edgeq.errors import UsageError
-from edgeq.values import CoreKind, DeviceFacts
+from edgeq.values import DeviceFacts
 
 
 def choose_cores(facts: DeviceFacts, text: str | None, threads: int) -> tuple[int, ...]:
@@ -13,16 +13,34 @@ def choose_cores(facts: DeviceFacts, text: str | None, threads: int) -> tuple[in
 
     Args:
         text: "big" (the fastest kind), "little" (the slowest), "all", or numbers such as "0-3" or
-            "0,2"; None for none.
-        threads: that are to run there.
+            "0,2"; None leaves it to the scheduler.
+        threads: number of threads that will run there.
 
     Raises:
-        UsageError: unreadable, names a core or a kind that is not there, or has fewer cores than
-            threads.
+        UsageError: unreadable, names a missing core or kind, or has fewer cores than threads.
     """
     if text is None:
         return ()
-    chosen = _named(facts, text)
+    kinds = facts.core_kinds
+    existing = tuple(sorted(number for kind in kinds for number in kind.numbers))
+    if text == "all":
+        chosen = existing
+    elif text not in ("big", "little"):
+        chosen = _read_numbers(text)
+    elif len(kinds) > 1:
+        chosen = kinds[-1 if text == "big" else 0].numbers
+    else:
+        raise UsageError(
+            f"The {_count(existing)} of {facts.device} ({show_cores(existing)}) are all of the "
+            f"same kind, so --cores {text} cannot choose among them.",
+            hint=f"Pass --cores all, or numbers such as --cores {existing[0] if existing else 0}.",
+        )
+    missing = [number for number in chosen if number not in existing]
+    if missing:
+        raise UsageError(
+            f"{facts.device} has no core {missing[0]} for --cores {text}; it has "
+            f"{show_cores(existing)}."
+        )
     if threads > len(chosen):
         raise UsageError(
             f"--threads {threads} are more than the {_count(chosen)} that --cores {text} names on "
@@ -32,52 +50,20 @@ def choose_cores(facts: DeviceFacts, text: str | None, threads: int) -> tuple[in
     return chosen
 
 
-def _named(facts: DeviceFacts, text: str) -> tuple[int, ...]:
-    there = tuple(sorted(number for kind in facts.core_kinds for number in kind.numbers))
-    if text == "all":
-        return there
-    if text in ("big", "little"):
-        return _of_kind(facts, text, there)
-    chosen = _read_numbers(text)
-    missing = [number for number in chosen if number not in there]
-    if missing:
-        raise UsageError(
-            f"{facts.device} has no core {missing[0]} for --cores {text}; it has "
-            f"{show_cores(there)}."
-        )
-    return chosen
-
-
-def _of_kind(facts: DeviceFacts, text: str, there: Sequence[int]) -> tuple[int, ...]:
-    kinds: Sequence[CoreKind] = facts.core_kinds
-    if len(kinds) < 2:
-        raise UsageError(
-            f"The {_count(there)} of {facts.device} ({show_cores(there)}) are of one kind, so "
-            f"--cores {text} names none of them.",
-            hint=f"Pass --cores all, or numbers such as --cores {there[0] if there else 0}.",
-        )
-    return kinds[-1 if text == "big" else 0].numbers
-
-
 def _read_numbers(text: str) -> tuple[int, ...]:
     """Numbers and ranges with commas, in order and once each."""
     chosen: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise _unreadable(text)
-        ends = int(first), int(last or first)
-        if ends[0] > ends[1] or ends[1] > 4095:
-            raise _unreadable(text)
-        chosen.update(range(ends[0], ends[1] + 1))
+        is_number = first.isdecimal() and (last.isdecimal() or not dash)
+        low, high = (int(first), int(last or first)) if is_number else (1, 0)
+        if low > high or high > 4095:
+            raise UsageError(
+                f"--cores {text!r} cannot be read.",
+                hint="Write big, little, all, or numbers such as 0-3 or 0,2.",
+            )
+        chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
-
-
-def _unreadable(text: str) -> UsageError:
-    return UsageError(
-        f"--cores {text!r} cannot be read.",
-        hint="Write big, little, all, or numbers such as 0-3 or 0,2.",
-    )
 
 
 def _count(cores: Sequence[int]) -> str:

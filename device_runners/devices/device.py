@@ -1,4 +1,4 @@
-"""What callers may ask of a device, whatever its kind, and what all kinds share."""
+"""The interface of all devices, and the functions that they share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Device(ABC):
 
     @abstractmethod
     def facts(self) -> DeviceFacts:
-        """What the agent finds there; asked once.
+        """The agent's facts of the machine; the agent runs once.
 
         Raises:
             DeviceError: unreachable, or no usable Python.
@@ -61,7 +61,7 @@ class Device(ABC):
             files: name in the job to a local file elsewhere: the models, which a board keeps in
                 its cache under their digest.
             folder: local folder with the job's other inputs, sent as they are; it receives the
-                outputs. What a broken run left there is not computed again.
+                outputs. Outputs in it from a broken run are not computed again.
             on_event: called with each event of the agent, from this thread.
             deadline_s: the agent and its workers are killed when it passes.
 
@@ -163,7 +163,7 @@ def agent_file() -> Iterator[Path]:
 
 
 def read_event(line: str) -> dict[str, Any] | None:
-    """An event line; None for anything else that was printed, or a line cut short."""
+    """An event line; None for anything else that was printed, or an incomplete line."""
     try:
         event = json.loads(line)
     except ValueError:

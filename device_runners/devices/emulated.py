@@ -78,19 +78,19 @@ class VirtualBoard:
 
     @property
     def port(self) -> int | None:
-        """Where its sshd listens; None when it does not run."""
+        """The port of its sshd; None if it does not run."""
         port, pid = self._running()
         return port if pid is not None and _answers(port) else None
 
     @property
     def pid(self) -> int | None:
-        """The process that all of its own end with; None when it does not run."""
+        """The process that ends all of its processes; None if it does not run."""
         return self._running()[1]
 
     def _running(self) -> tuple[int, int | None]:
-        """Port and process, as written when it was started, if that still is the process.
+        """Port and process as written at its start, if the process is still the same.
 
-        After a restart of this machine the number may be that of any other.
+        After a restart of this machine, the number may belong to another process.
         """
         try:
             port, pid = map(int, (self.folder / "running").read_text().split())
@@ -108,8 +108,8 @@ def open_device(machine: str, name: str, python: str | None) -> BoardDevice:
     """
     kind, _, copy = machine.partition("-")
     if kind not in MACHINES or not (copy == "" or copy.isalnum()):
-        raise UsageError(f"Unknown board 'emulated:{machine}'; known are emulated:arm64 and "
-                         "copies of it, such as emulated:arm64-2.")  # fmt: skip
+        raise UsageError(f"Unknown board 'emulated:{machine}'; use emulated:arm64, or a "
+                         "copy of it such as emulated:arm64-2.")  # fmt: skip
     board = VirtualBoard.of(machine)
 
     def connect() -> ssh.SshLink:
@@ -162,15 +162,11 @@ def build(machine: str) -> None:
             return
         _stop(board)
         shutil.rmtree(board.root, ignore_errors=True)
-        _run_script(board, "build", _BUILD_S, *_twins(board)[:1])
+        # A copy of a built board of the same machine takes seconds.
+        others = board.folder.parent.glob(f"{machine.partition('-')[0]}*")
+        twins = [str(other) for other in sorted(others) if VirtualBoard(other).is_built]
+        _run_script(board, "build", _BUILD_S, *twins[:1])
         (board.folder / "built").write_text("")
-
-
-def _twins(board: VirtualBoard) -> list[str]:
-    """Folders of built boards of the same machine: a copy takes seconds."""
-    machine = board.folder.name.partition("-")[0]
-    others = sorted(board.folder.parent.glob(f"{machine}*"))
-    return [str(other) for other in others if VirtualBoard(other).is_built]
 
 
 def start(board: VirtualBoard) -> int:
@@ -182,7 +178,9 @@ def start(board: VirtualBoard) -> int:
     with _locked(board):
         if (port := board.port) is not None:
             return port
-        port = _free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
         pid = _run_script(board, "start", _START_S, str(port)).split()[-1]
         (board.folder / "running").write_text(f"{port} {pid}")
         end = time.monotonic() + _START_S
@@ -218,12 +216,6 @@ def _run_script(board: VirtualBoard, verb: str, timeout_s: float, *arguments: st
             details=done.stderr,
         )
     return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

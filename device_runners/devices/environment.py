@@ -1,7 +1,7 @@
 """A runtime for a board: wheels for its Python and its processor, fetched here, unpacked there.
 
 The board needs no network, no pip and no venv module. Nothing of the board's own Python changes:
-the environment lies in edgeq's cache there.
+the environment is in edgeq's cache there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgeq.values import RuntimeInfo
 
 _FETCH_S = 900.0
 _PIP_HINT = "This machine needs pip and a package index; the board needs neither."
-# What of its user's configuration says how pip reaches a package index.
+# The part of its user's configuration that says how pip reaches a package index.
 _PIP_KEPT = {
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST",
     "PIP_PROXY", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",
@@ -35,10 +35,10 @@ _PIP_KEPT = {
 
 @dataclass(frozen=True)
 class Wheels:
-    """What a runtime consists of, and where its wheels end.
+    """The wheels of a runtime.
 
     Attributes:
-        release: installed where this machine has none to match.
+        release: to install if this machine has none to match.
         requirements: beside the runtime itself.
         oldest, newest: Python's minor versions that it has wheels for.
         machines: as the board calls them.
@@ -78,7 +78,7 @@ def choose(name: str, board: Mapping[str, Any], runtime: str | None) -> RuntimeI
         DeviceError: there are no wheels for the board.
     """
     if runtime is not None and runtime not in RUNTIMES:
-        raise UsageError(f"Unknown runtime {runtime!r}; known are {', '.join(RUNTIMES)}.")
+        raise UsageError(f"Unknown runtime {runtime!r}; use one of {', '.join(RUNTIMES)}.")
     library = board["libc"][0]
     if library != "glibc":
         raise DeviceError(
@@ -155,27 +155,28 @@ def make_archive(runtime: RuntimeInfo, board: Mapping[str, Any], archive: Path) 
 
 
 def _fetch(requirements: Sequence[str], python: str, tags: Sequence[str], target: Path) -> None:
-    """Wheels for another machine, unpacked into a folder by this machine's pip."""
-    command = [
-        "install", "--quiet", "--no-compile", "--only-binary=:all:", "--no-warn-conflicts",
-        "--implementation", "cp", "--python-version", python, "--target", str(target),
-    ]  # fmt: skip
-    for tag in tags:
-        command += ["--platform", tag]
-    status, _, said = _run_pip([*command, *requirements], _pip_environment())
+    """Fetch wheels for another machine with this machine's pip, and unpack them into a folder."""
+    status, _, errors = _run_pip(
+        [
+            "install", "--quiet", "--no-compile", "--only-binary=:all:", "--no-warn-conflicts",
+            "--implementation", "cp", "--python-version", python, "--target", str(target),
+            *(word for tag in tags for word in ("--platform", tag)), *requirements,
+        ],
+        _pip_environment(),
+    )  # fmt: skip
     if status != 0:
-        last = [line for line in said.splitlines() if line.startswith("ERROR")]
+        last = [line for line in errors.splitlines() if line.startswith("ERROR")]
         raise DeviceError(
             f"pip cannot fetch {requirements[0]} for Python {python}: "
-            f"{(last or said.splitlines() or ['it printed nothing'])[-1]}.",
+            f"{(last or errors.splitlines() or ['it printed nothing'])[-1]}.",
             hint=_PIP_HINT,
-            details=said,
+            details=errors,
         )
 
 
 def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
-    """This machine's pip under its own variables: status, output, errors."""
-    empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # which pip passes over
+    """Run this machine's pip with these variables; status, output, errors."""
+    empty = {name: "" for name in os.environ if name.startswith("PIP_")}  # pip ignores empty ones
     with Child(
         ["-m", "pip", "--disable-pip-version-check", *arguments],
         folders=None,
@@ -190,44 +191,40 @@ def _run_pip(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[in
 
 
 def _pip_environment() -> dict[str, str]:
-    """How pip's user reaches an index, and nothing else of his choice.
+    """The user's settings for reaching an index, and no other ones.
 
-    His files and variables may also say where and how packages are installed on this machine
-    (user, prefix, no-binary, require-virtualenv and more), which pip refuses for another one.
+    The user's files and variables may also say where and how packages are installed on this machine
+    (user, prefix, no-binary, require-virtualenv and more); pip refuses that for another machine.
     """
     own = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     files = configparser.RawConfigParser(strict=False)
     files.read(_pip_files(own.get("PIP_CONFIG_FILE")), "utf-8")
     chosen = {}
     for section in ("global", "install"):  # the later one counts, as for pip
-        if files.has_section(section):
-            chosen.update({f"PIP_{_plain(key)}": value for key, value in files.items(section)})
+        for key, value in files.items(section) if files.has_section(section) else ():
+            chosen["PIP_" + key.removeprefix("--").upper().replace("-", "_")] = value
     kept = {name: value for name, value in {**chosen, **own}.items() if name in _PIP_KEPT}
     return {**kept, "PIP_CONFIG_FILE": os.devnull}
 
 
-def _plain(key: str) -> str:
-    return key.removeprefix("--").upper().replace("-", "_")
-
-
 def _pip_files(file: str | None) -> list[str]:
-    """The configuration files that pip reads, the one that counts most last.
+    """The configuration files that pip reads, by increasing priority.
 
-    Its list of values is of no use: a `user` in a file turns it into a list of the user's file.
+    `pip config list` cannot be used: with `user` in a file, it lists the user's file only.
 
     Args:
-        file: that its variable names.
+        file: named by the variable PIP_CONFIG_FILE.
     """
     if file == os.devnull:
         return []
-    # A file may say that pip is to be quiet.
+    # A file may make pip quiet.
     command, variables = ["config", "debug", "-vvvv"], {"PIP_CONFIG_FILE": file or ""}
     status, printed, said = _run_pip(command, variables)
     if status != 0:
-        # Of a damaged file it says at the end, in lines of one exception, which one that is.
-        told = " ".join(said.splitlines()[-4:]).strip().rstrip(".") or "it printed nothing"
+        # The last lines name the damaged file.
+        last = " ".join(said.splitlines()[-4:]).strip().rstrip(".") or "it printed nothing"
         raise DeviceError(
-            f"pip does not work on this machine: {told}.", hint=_PIP_HINT, details=said
+            f"pip does not work on this machine: {last}.", hint=_PIP_HINT, details=said
         )
     found: dict[str, list[str]] = {}
     kind = ""
@@ -240,7 +237,7 @@ def _pip_files(file: str | None) -> list[str]:
 
 
 def _pack(folder: Path, archive: Path) -> None:
-    """The same content gives the same bytes, so that it is sent once."""
+    """Pack a folder; the same content gives the same bytes, so that it is sent once."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""

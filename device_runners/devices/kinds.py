@@ -18,8 +18,8 @@ class Kind:
         forms: how to write an address, for error messages.
         example: the shortest form that needs no explanation, for help texts.
         module: in this folder. It has `open_device(place, name, python)`, and for virtual devices
-            `build(place)` and `stop(place)`; place is what follows the colon.
-        starts_program: whether what follows the colon is a program on this machine.
+            `build(place)` and `stop(place)`; place is the text behind the colon.
+        starts_program: whether the text behind the colon names a program on this machine.
         is_virtual: whether edgeq builds and stops it.
     """
 

@@ -53,9 +53,9 @@ class LocalDevice(Device):
         self._facts: DeviceFacts | None = None
 
     def facts(self) -> DeviceFacts:
-        """See `device.Device`; asked once."""
+        """The agent's facts; for this interpreter, from this process."""
         if self._facts is None and self._python == sys.executable:
-            self._facts = read_facts(self.name, machine_facts())  # this very interpreter
+            self._facts = read_facts(self.name, machine_facts())
         if self._facts is None:
             lines = self._start(["facts"], None, _FACTS_DEADLINE_S)
             try:
@@ -73,7 +73,7 @@ class LocalDevice(Device):
         on_event: OnEvent | None = None,
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
-        """See `device.Device`; input files are linked into the job's folder, not copied."""
+        """Run one job of the agent; input files are linked into the job's folder, not copied."""
         for name, path in files.items():
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(path.resolve())

@@ -4,8 +4,8 @@
     address = "ssh://pi@raspberrypi.local"
     python = "/usr/bin/python3.11"     # optional
 
-The nearest `edgeq.toml` upwards from the current folder goes before the user's list. It may be
-anybody's: a program that it names for a device is started only when the user said so.
+The nearest `edgeq.toml` upwards from the current folder goes before the user's list. Its author may
+be unknown: a program that it names for a device is started only if the user has agreed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class NamedDevice:
     """An entry.
 
     Attributes:
-        name: what `--device` takes.
+        name: the value of `--device`.
         address: see `kinds.KINDS`.
         python: interpreter there, None for the default.
-        file: where it is written.
+        file: that contains it.
     """
 
     name: str
@@ -54,7 +54,7 @@ _trusted: set[NamedDevice] = set()
 
 
 def user_file() -> Path:
-    """The user's own list, whether it is there or not."""
+    """The path of the user's own list; the file is optional."""
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "edgeq" / "devices.toml"
 
@@ -73,17 +73,18 @@ def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
         project: the `edgeq.toml` that goes before the user's list, by default the nearest one.
 
     Raises:
-        UsageError: a file is no TOML, or an entry makes no sense.
+        UsageError: a file is not TOML, or an entry is wrong.
     """
     found: dict[str, NamedDevice] = {}
     for path in filter(None, (user_file(), project or project_file())):
         if path.is_file():
-            found.update({item.name: item for item in _read_file(path)})
+            for name, entry in _load(path).get("devices", {}).items():
+                found[str(name)] = _read_entry(path, str(name), entry)
     return found
 
 
 def programs_of(device: NamedDevice) -> tuple[NamedCode, ...]:
-    """What somebody's `edgeq.toml` makes a device start; nothing of the user's own list."""
+    """Programs that an `edgeq.toml` makes a device start; none in the user's own list."""
     if device.file == user_file():
         return ()
     word, colon, _ = device.address.partition(":")
@@ -96,28 +97,25 @@ def programs_of(device: NamedDevice) -> tuple[NamedCode, ...]:
     lines = find_lines(device.file.read_text("utf-8-sig")) if found else {}
     return tuple(
         NamedCode(
-            _place(device, lines.get(("devices", device.name, key))),
+            str(device.file) if line is None else f"{device.file}, line {line}",
             f"[devices.{device.name}] {key} = {json.dumps(value)}",
             f"starts this program {place}",
         )
         for key, value, place in found
+        for line in [lines.get(("devices", device.name, key))]
     )
 
 
-def _place(device: NamedDevice, line: int | None) -> str:
-    return str(device.file) if line is None else f"{device.file}, line {line}"
-
-
 def trust(device: NamedDevice) -> None:
-    """Let the programs of this very entry be started, until this process ends."""
+    """Let the programs of exactly this entry be started, until this process ends."""
     _trusted.add(device)
 
 
 def require_trusted(device: NamedDevice) -> None:
-    """Refuse a device with programs that nobody trusted.
+    """Refuse a device with programs that the user has not trusted.
 
     Raises:
-        UsageError: it has some.
+        UsageError: it has such programs.
     """
     programs = programs_of(device)
     if programs and device not in _trusted:
@@ -127,13 +125,6 @@ def require_trusted(device: NamedDevice) -> None:
             hint="If you trust who wrote it, pass --trust-project; from Python, name the address "
             "itself.",
         )
-
-
-def _read_file(path: Path) -> list[NamedDevice]:
-    return [
-        _read_entry(path, str(name), entry)
-        for name, entry in _load(path).get("devices", {}).items()
-    ]
 
 
 def _load(path: Path) -> tomlkit.TOMLDocument:
@@ -147,13 +138,12 @@ def _read_entry(path: Path, name: str, entry: Any) -> NamedDevice:
     check_name(name)
     if not isinstance(entry, Mapping) or not isinstance(entry.get("address"), str):
         raise UsageError(
-            f"Device {name!r} in {path} has no address.",
-            hint='Write: address = "ssh://user@host"',
+            f"Device {name!r} in {path} has no address.", hint='Write: address = "ssh://user@host"'
         )
     unknown = sorted(set(entry) - set(_KEYS))
     if unknown:
         raise UsageError(
-            f"Device {name!r} in {path} has an unknown key {unknown[0]!r}; known are "
+            f"Device {name!r} in {path} has an unknown key {unknown[0]!r}; known keys: "
             f"{', '.join(_KEYS)}."
         )
     python = entry.get("python")
@@ -161,10 +151,10 @@ def _read_entry(path: Path, name: str, entry: Any) -> NamedDevice:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that would read as something else.
+    """Refuse a name that cannot be distinguished from an address.
 
     Raises:
-        UsageError: it does.
+        UsageError: it cannot.
     """
     if not _NAME.fullmatch(name) or name in WORDS:
         *first, last = WORDS
@@ -179,13 +169,13 @@ def add_device(name: str, address: str, python: str | None, *, in_project: bool)
     """Write an entry; comments and other entries stay as they are.
 
     Raises:
-        UsageError: the name is taken or makes no sense.
+        UsageError: the name is used or not possible.
     """
     check_name(name)
     known = read_devices().get(name)
     if known is not None:
         raise UsageError(
-            f"Device {name!r} is there already: {known.address}, in {known.file}.",
+            f"Device {name!r} already exists: {known.address}, in {known.file}.",
             hint=f"Remove it first: edgeq devices remove {name}",
         )
     path = (project_file() or Path.cwd() / PROJECT_FILE) if in_project else user_file()
@@ -205,12 +195,12 @@ def remove_device(name: str) -> NamedDevice:
     """Delete an entry from the file that holds it.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no entry has this name.
     """
     devices = read_devices()
     if name not in devices:
         known = ", ".join(devices) or "none"
-        raise UsageError(f"There is no device {name!r}; known are: {known}.")
+        raise UsageError(f"There is no device {name!r}; known devices: {known}.")
     found = devices[name]
     document = _load(found.file)
     del document["devices"][name]

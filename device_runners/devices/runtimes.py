@@ -1,4 +1,4 @@
-"""Which runtime executes models on a device, and whether it is new enough for them."""
+"""The choice of the runtime that executes models on a device."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def choose_runtime(
     """The runtime that will execute models on a device; a board without one is given one.
 
     Args:
-        models: looked at before the device is, so that nothing is brought there for nothing.
+        models: checked first, so that no runtime is sent for a model that it cannot run.
 
     Raises:
-        DeviceError: there is none, not the one asked for, or one that is too old for a model.
-        SourceError: a model is no `.tflite`.
+        DeviceError: the device has no such runtime, or it is too old for a model.
+        SourceError: a model is not a `.tflite`.
     """
     needed = [(model.min_runtime_version, model.path) for model in map(read_model, models)]
     device.require_python()
@@ -48,20 +48,18 @@ def choose_runtime(
                 hint="Remove --python; then edgeq makes its own environment there.",
             )
         device.set_up(wanted, on_event)
+    name = wanted or "ai-edge-litert"
+    hint = f"Install it there with: pip install {name}"
+    if name == "tflite-runtime":  # pip would remove the numpy that all others need
+        hint = (
+            "It needs Python 3.9 to 3.11 and numpy below 2, so install it in a separate "
+            "environment, pip install tflite-runtime 'numpy<2', and name that one: --python "
+            "ENV/bin/python"
+        )
     there = ", ".join(f"{item.name} {item.version}" for item in found) or "none"
     raise DeviceError(
-        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.",
-        hint=_how_to_install(wanted or "ai-edge-litert"),
+        f"{device.name} has no {wanted or 'TensorFlow Lite runtime'}; it has: {there}.", hint=hint
     )
-
-
-def _how_to_install(runtime: str) -> str:
-    if runtime == "tflite-runtime":  # pip would take the numpy away that all others need
-        return (
-            "It needs Python 3.9 to 3.11 and numpy below 2, so install it in an environment of its "
-            "own, pip install tflite-runtime 'numpy<2', and name that one: --python ENV/bin/python"
-        )
-    return f"Install it there with: pip install {runtime}"
 
 
 def check_runtime(
@@ -74,14 +72,14 @@ def check_runtime(
     TensorFlow's converter writes.
 
     Raises:
-        DeviceError: naming both versions and the way out.
+        DeviceError: with both versions and what to do.
     """
     if min_version is None or runtime.name == "ai-edge-litert":
         return
     if flatbuffer.release(min_version) > flatbuffer.release(runtime.version):
         newer = "Install ai-edge-litert there"
         if device is not None and device.is_remote:
-            newer = "Pass --runtime ai-edge-litert, which edgeq brings there by itself"
+            newer = "Pass --runtime ai-edge-litert, which edgeq brings there"
         raise DeviceError(
             f"{model} needs TensorFlow Lite {min_version} or newer; {runtime.name} there is "
             f"{runtime.version}.",

@@ -27,14 +27,14 @@ unpack() {
 }
 
 copy_from() {
-    # What its user and its runs left there stays there.
+    # Files of its user and of its runs are not copied.
     cp -a --reflink=auto "$1/root" "$root"
     rm -rf "$root"/home/pi "$root"/tmp/* "$root"/var/tmp/*
 }
 
 pretend_hardware() {
     # Plain files, no mounts: XNNPACK asks /proc and /sys for an ARM processor. With this machine's
-    # own ones inside, the runtime crashes; with none, it silently does without XNNPACK.
+    # own files inside, the runtime crashes; without any, it silently does not use XNNPACK.
     mkdir -p "$root"/proc/device-tree "$root"/sys/devices/system/cpu "$root"/run/sshd "$root"/dev/shm
     for file in possible present online; do echo 0-3 >"$root/sys/devices/system/cpu/$file"; done
     for core in 0 1 2 3; do

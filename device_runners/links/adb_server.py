@@ -1,9 +1,9 @@
-"""Talking with the adb server of this machine: which devices it has, and services on them.
+"""The adb server of this machine: its devices, and services on them.
 
 The server's protocol is AOSP's (packages/modules/adb: OVERVIEW.TXT, SERVICES.TXT, SYNC.TXT). A
 request is four hex digits of length and a text; the answer begins with OKAY, or with FAIL and a
 text. After `host:transport:SERIAL` the next request is a service of the device, and the socket is
-that service's. Nothing here calls the `adb` program, so no serial can be taken for an option.
+that service's. Nothing here calls the `adb` program, so no serial can be read as an option.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgeq.errors import DeviceError, UsageError
 _CONNECT_S = 5.0
 _REPLY_S = 20.0  # for the server, or a device, to take a request
 _SETTLE_S = 3.0  # for a device that was plugged in a moment ago
-_PROBE_S = 5.0  # of silence, after which a device is asked whether it is there
+_PROBE_S = 5.0  # of silence, after which a device is probed
 _PROBES = 3  # unanswered, before it counts as lost
 _BLOCK_BYTES = 1 << 16
 _LOOK = "Look which there are with: adb devices"
@@ -41,7 +41,7 @@ def server_address() -> tuple[str, int]:
     """Host and port, from the variables that adb itself reads.
 
     Raises:
-        UsageError: they make no sense.
+        UsageError: they cannot be read.
     """
     text = os.environ.get("ADB_SERVER_SOCKET")
     if text is None:
@@ -73,10 +73,10 @@ class Stream:
         self._buffer = b""
 
     def request(self, text: str) -> None:
-        """Ask for something.
+        """Send one request.
 
         Raises:
-            RefusedError: it says no.
+            RefusedError: the server refused it.
         """
         content = text.encode()
         self.send(f"{len(content):04x}".encode() + content)
@@ -91,10 +91,10 @@ class Stream:
         try:
             return self.read(int(self.read(4), 16)).decode("utf-8", "replace")
         except ValueError as error:
-            raise LinkLostError(f"the adb server answered no length: {error}") from error
+            raise LinkLostError(f"the answer of the adb server has no length: {error}") from error
 
     def read(self, size: int, timeout_s: float = _REPLY_S) -> bytes:
-        """Exactly so many bytes, none later than some seconds after the one before."""
+        """Exactly so many bytes, each block within the timeout."""
         while len(self._buffer) < size:
             block = self.receive(timeout_s)
             if not block:
@@ -103,20 +103,12 @@ class Stream:
         found, self._buffer = self._buffer[:size], self._buffer[size:]
         return found
 
-    def read_line(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """A line with its end, or what is left before the stream's.
+    def read_until(self, mark: bytes, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
+        """Everything before a mark.
 
         Args:
-            is_alive: asked now and then while nothing comes.
+            is_alive: called while the device is silent.
         """
-        end = time.monotonic() + timeout_s
-        while b"\n" not in self._buffer and (block := self._wait(is_alive, end)):
-            self._buffer += block
-        line, mark, self._buffer = self._buffer.partition(b"\n")
-        return line + mark
-
-    def read_until(self, mark: bytes, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """Everything before a mark, which is not waited behind; other arguments as above."""
         end, found = time.monotonic() + timeout_s, bytearray(self._buffer)
         while (place := found.find(mark, max(0, len(found) - 2 * _BLOCK_BYTES))) < 0:
             block = self._wait(is_alive, end)
@@ -127,12 +119,12 @@ class Stream:
         return bytes(found[:place])
 
     def read_some(self, is_alive: Callable[[], bool], timeout_s: float) -> bytes:
-        """What there is, empty at the end; other arguments as above."""
+        """The next bytes, empty at the end; other arguments as in `read_until`."""
         found, self._buffer = self._buffer, b""
         return found or self._wait(is_alive, time.monotonic() + timeout_s)
 
     def _wait(self, is_alive: Callable[[], bool], end: float) -> bytes:
-        """The next bytes, however long a device that is there needs for them."""
+        """The next bytes; the device is probed while it is silent."""
         silent = 0
         while True:
             try:
@@ -143,7 +135,7 @@ class Stream:
                     raise
 
     def receive(self, timeout_s: float) -> bytes:
-        """What comes next; empty at the end."""
+        """The next bytes; empty at the end."""
         if not select.select([self._socket], [], [], timeout_s)[0]:
             raise SilentError(f"no answer within {timeout_s:g} s")
         try:
@@ -162,7 +154,7 @@ class Stream:
             heard = [self._socket] if until_answer else []
             readable, writable, _ = select.select(heard, [self._socket], [], _REPLY_S)
             if not readable and not writable:
-                raise LinkLostError(f"nothing was taken for {_REPLY_S:g} s")
+                raise LinkLostError(f"it accepted no data for {_REPLY_S:g} s")
             if readable:
                 return
             try:
@@ -178,10 +170,10 @@ class Stream:
 
 
 def connect() -> Stream:
-    """A connection to the server, which is not started behind the user's back.
+    """A connection to the server; edgeq does not start one.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: no server answers.
     """
     host, port = server_address()
     try:
@@ -239,7 +231,7 @@ def open_service(serial: str, service: str) -> Stream:
 
 
 def is_alive(serial: str) -> bool:
-    """Whether a device answers within some seconds."""
+    """Whether a device answers within a few seconds."""
     try:
         stream = open_service(serial, "exec:echo alive")
         try:
@@ -260,13 +252,13 @@ def choose_device(serial: str | None) -> str:
         serial: as the user gave it; None for the only one.
 
     Raises:
-        DeviceError: none, several, another one, or one that cannot be used, and what to do.
+        DeviceError: no such device, several devices, or one that cannot be used.
     """
     attached = _list_settled(serial)
     if serial is None and len(attached) > 1:
         names = ", ".join(device.serial for device in attached)
         raise DeviceError(
-            f"adb has {len(attached)} devices, and --device adb names none of them: {names}.",
+            f"adb has {len(attached)} devices, and --device adb does not say which: {names}.",
             hint=f"Name one: --device adb:{attached[0].serial}",
         )
     found = next((item for item in attached if serial in (None, item.serial)), None)
@@ -283,7 +275,7 @@ def choose_device(serial: str | None) -> str:
 
 
 def _list_settled(serial: str | None) -> tuple[Attached, ...]:
-    """All devices, once the one in question is not just being connected."""
+    """All devices; a device that is being connected is waited for."""
     end = time.monotonic() + _SETTLE_S
     while True:
         try:
@@ -304,24 +296,17 @@ def _require_usable(device: Attached) -> None:
     serial, state = device.serial, device.state
     if state == "device":
         return
+    message = f"{serial} is in the state {state!r}, in which no program can be run there."
+    hint = f"Start its system: adb -s {serial} reboot"
     if state in ("unauthorized", "authorizing"):
-        raise DeviceError(
-            f"{serial} is {state}: it has not accepted this machine's adb key.",
-            hint="Unlock it and accept 'Allow USB debugging?'; when it does not ask: "
-            "adb kill-server, and plug it in again.",
-        )
-    if state in ("offline", "connecting"):
-        raise DeviceError(
-            f"{serial} is {state}: adb sees it, and it does not answer.",
-            hint="Plug it in again, or type: adb reconnect offline",
-        )
-    if state.startswith("no permissions"):
-        raise DeviceError(
-            f"This user may not open {serial}: {state}.",
-            hint="Install the udev rules (Debian: sudo apt install "
-            "android-sdk-platform-tools-common) and plug it in again.",
-        )
-    raise DeviceError(
-        f"{serial} is in the state {state!r}, in which no program can be run there.",
-        hint=f"Start its system: adb -s {serial} reboot",
-    )
+        message = f"{serial} is {state}: it has not accepted this machine's adb key."
+        hint = "Unlock it and accept 'Allow USB debugging?'. If it does not ask: adb kill-server, "
+        hint += "and plug it in again."
+    elif state in ("offline", "connecting"):
+        message = f"{serial} is {state}: adb sees it, and it does not answer."
+        hint = "Plug it in again, or type: adb reconnect offline"
+    elif state.startswith("no permissions"):
+        message = f"This user has no permission to open {serial}: {state}."
+        hint = "Install the udev rules (Debian: sudo apt install "
+        hint += "android-sdk-platform-tools-common) and plug it in again."
+    raise DeviceError(message, hint=hint)

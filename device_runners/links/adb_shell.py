@@ -1,4 +1,4 @@
-"""Scripts and files on an adb device that needs nothing but a shell and its usual small tools.
+"""Scripts and files on an adb device that has only a shell and its usual small tools.
 
 A script is a constant of ours; what varies is an argument, quoted for the device's shell. Android's
 tools are toybox, so only options that toybox, busybox and coreutils share are used.
@@ -7,6 +7,7 @@ tools are toybox, so only options that toybox, busybox and coreutils share are u
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shlex
 from collections.abc import Callable
@@ -25,7 +26,7 @@ _PART_BYTES = 4 << 20  # of an upload: what is sent again when the link breaks
 _MOST_LOSSES = 20  # of the link, while one thing is done
 _MOVED = 9  # status of the script below
 
-# A part goes into a file of its own first: a link that breaks leaves the target as it was.
+# A part goes into a separate file first: a link that breaks leaves the target unchanged.
 # $1 target, $2 its size so far, $3 size of the part, $4 a name for it.
 _APPEND = f"""
 trap 'rm -f "$1.$4"' EXIT
@@ -75,17 +76,17 @@ class ScriptError(Exception):
 
 
 def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") -> str:
-    """What a script prints.
+    """Run a script on a device; its output.
 
     Args:
-        content: its standard input, of which it has to know the length: adb cannot end it.
+        content: its standard input. The script must know the length: adb cannot end it.
 
     Raises:
         LinkLostError: the link broke, even where adb itself calls that a success.
         ScriptError: it failed.
     """
-    # What the script prints cannot hold a mark that nobody knew before. It is not the stream's end
-    # that counts: adb ends it without a word, and a process left running may hold it open.
+    # The output ends at a random mark, not at the end of the stream: adb ends a stream without an
+    # error, and a process that is left running may keep it open.
     mark = f"edgeq-{secrets.token_hex(8)}"
     command = shlex.join(["sh", "-c", script, "edgeq", *arguments])
     service = f"exec:{command}; status=$?; echo; echo {mark} $status"
@@ -97,11 +98,9 @@ def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") 
     try:
         stream.send(content, until_answer=True)
         output = stream.read_until(f"\n{mark} ".encode(), is_alive, _SCRIPT_S)
-        status = stream.read_line(is_alive, _SCRIPT_S)
+        status = stream.read_until(b"\n", is_alive, _SCRIPT_S)
     finally:
         stream.close()
-    if not status.endswith(b"\n"):
-        raise LinkLostError("the shell there ended early")
     text = output.decode("utf-8", "replace")
     if int(status) != 0:
         raise ScriptError(int(status), text)
@@ -156,7 +155,7 @@ class Shell:
         return self._root
 
     def call(self, script: str, *arguments: str, patience_s: float | None = None) -> str:
-        """What a script prints that has no reason to fail.
+        """Run a script that should not fail; its output.
 
         Raises:
             DeviceError: it failed, or the link does not come back.
@@ -169,7 +168,7 @@ class Shell:
             ) from error
 
     def attempt(self, script: str, *arguments: str, patience_s: float | None = None) -> str:
-        """What a script prints; it may be started twice when the link breaks.
+        """Run a script; its output. It may be started twice if the link breaks.
 
         Raises:
             DeviceError: the link does not come back.
@@ -188,16 +187,15 @@ class Shell:
                 if not adb_server.is_alive(self.serial):
                     raise lost
 
-            patience_s = self.patience_s if patience_s is None else patience_s
-            insist(reach, self.name, patience_s, "Run the same command again when adb devices "
-                   "shows it.")  # fmt: skip
+            hint = "Run the same command again when adb devices shows it."
+            insist(reach, self.name, self.patience_s if patience_s is None else patience_s, hint)
         raise DeviceError(
             f"The link to {self.name} was lost {_MOST_LOSSES} times in a row.",
             hint="Try another cable or port.",
         )
 
     def upload(self, path: Path, on_bytes: OnBytes) -> str:
-        """Bring a file into the cache, unless it is there; its path there, named by its SHA-256.
+        """Bring a file into the cache, unless it has it; its path there, named by its SHA-256.
 
         Raises:
             DeviceError: the disk there is full, or the link does not come back.
@@ -219,32 +217,28 @@ class Shell:
 
         try:
             self._insist(send)
-            self._accept(incoming, final, digest)
+            found = self.attempt(_ACCEPT, incoming, final).lstrip("\\").partition(" ")[0]
+            if found != digest:
+                self.call('rm -f "$1"', final)
+                raise DeviceError(f"{self.name} failed: {digest} arrived as {found}.")
         except (OSError, ScriptError) as error:
             self._require_room(path)
-            raise DeviceError(f"{self.name} does not take {path.name}: {error}.") from error
+            raise DeviceError(f"{self.name} cannot store {path.name}: {error}.") from error
         finally:
             with contextlib.suppress(DeviceError):
                 self.call(_REMOVE, incoming, patience_s=0)
         return final
-
-    def _accept(self, incoming: str, final: str, digest: str) -> None:
-        """Take a whole upload into the cache, if its digest there is right."""
-        found = self.attempt(_ACCEPT, incoming, final).lstrip("\\").partition(" ")[0]
-        if found != digest:
-            self.call('rm -f "$1"', final)
-            raise DeviceError(f"{self.name} failed: {digest} arrived as {found}.")
 
     def _require_room(self, path: Path) -> None:
         try:
             words = self.attempt(_ROOM, self.root).split()
             room = int(words[3]) * 1024
         except (ScriptError, IndexError, ValueError):
-            return  # it does not tell, and will say so when it is full
+            return  # unknown; if the disk is full, the upload fails
         require_room(self.name, path, room, self.root)
 
     def clean(self) -> int:
-        """Delete all of the cache but what runs; the bytes of its files."""
-        lines = self.call(_FORGET, self.root).splitlines()
-        return sum(int(line.split()[0]) for line in lines if line.split()[:1] and
-                   line.split()[0].isdigit())  # fmt: skip
+        """Delete the cache, except what is running; the bytes of its files."""
+        return sum(
+            map(int, re.findall(r"^\s*(\d+)\b", self.call(_FORGET, self.root), re.MULTILINE))
+        )

@@ -1,4 +1,4 @@
-"""How a keeper is started on a board, and how its answers are found in what comes back.
+"""The start of a keeper on a board, and its answers among other output.
 
 A login prints what it likes before, between and after the keeper's answers: titles, a message of
 the day, text of a program that it left running. An answer comes in parts, each with a mark and its

@@ -1,4 +1,4 @@
-"""What a connection to a board is, and how long a broken one is waited for."""
+"""Links to a keeper: requests, files, and waiting for a new link when one breaks."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Link(ABC):
 
 
 def split(answer: bytes) -> tuple[dict[str, Any], bytes]:
-    """What a keeper's answer says, and the bytes behind it."""
+    """A keeper's answer: the decoded first line, and the bytes behind it."""
     text, _, content = answer.partition(b"\n")
     try:
         return json.loads(text), content

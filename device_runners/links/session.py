@@ -1,6 +1,6 @@
 """Calls to the keeper on a board over links that may break.
 
-What a connection is (SSH, adb) is a `Link`; a `Session` makes a new one when it is lost.
+A `Link` is one connection, over SSH or adb; a `Session` makes a new one when it is lost.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _MOST_LOSSES = 5  # of links in a row that could be made, with nothing done over
 
 
 class BoardRefusedError(DeviceError):
-    """The keeper says no.
+    """The keeper refused a request.
 
     Attributes:
-        code: why, see `keeper.KeeperError`.
+        code: the reason, see `KeeperError` in `on_board/keeper/`.
     """
 
     code = ""
@@ -95,7 +95,7 @@ class Session:
         return self._link
 
     def lose(self) -> None:
-        """Give a link up that broke."""
+        """End the link; the next call makes a new one."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -136,9 +136,9 @@ class Session:
         return reply["ok"]
 
     def send(self, path: Path, on_bytes: OnBytes = lambda size: None) -> str:
-        """Bring a file into the board's cache, unless it is there; its digest.
+        """Bring a file into the board's cache, unless it has it; its digest.
 
-        A broken upload goes on where it broke.
+        A broken upload continues where it broke.
 
         Raises:
             DeviceError: the disk there is full, or the link does not come back.
@@ -163,7 +163,7 @@ class Session:
             self._insist(work, losses=losses)
         except OSError as error:
             self._require_room(path)
-            raise DeviceError(f"{self.name} does not take {path.name}: {error}.") from error
+            raise DeviceError(f"{self.name} cannot store {path.name}: {error}.") from error
         self.call("accept", name=name, digest=digest)
         return digest
 
@@ -183,27 +183,23 @@ class Session:
         try:
             self._insist(work)
         except OSError as error:
-            raise DeviceError(f"{self.name} does not give {path.name}: {error}.") from error
-
-    def close(self) -> None:
-        """End the link."""
-        self.lose()
+            raise DeviceError(f"{self.name} cannot send {path.name}: {error}.") from error
 
 
 class _Losses:
-    """Counts links that broke in a row: one that always breaks is not made for ever."""
+    """Counts links that broke in a row, so that attempts end if every link breaks."""
 
     def __init__(self, name: str):
         self._name = name
         self._count, self._furthest = 0, 0
 
     def note(self, place: int) -> None:
-        """How far it has come; links that break on the way forward are not in a row."""
+        """The progress so far; links that break with progress between them are not in a row."""
         if place > self._furthest:
             self._count, self._furthest = 0, place
 
     def count(self, error: LinkLostError) -> None:
-        """One more; the first is made up for at once.
+        """Count one more, and wait; not after the first.
 
         Raises:
             DeviceError: too many.
@@ -220,34 +216,33 @@ class _Losses:
 
 def _explain(name: str, error: Mapping[str, str]) -> BoardRefusedError:
     """The keeper's error as a sentence."""
-    told = _tell(name, error)
-    told.code = error["code"]
-    return told
-
-
-def _tell(name: str, error: Mapping[str, str]) -> BoardRefusedError:
-    if error["code"] == "no_place":
-        return BoardRefusedError(
-            f"{name} has no folder for edgeq's cache: {error['message']}.",
-            hint="Set XDG_CACHE_HOME there to a folder that can be written to and executed from.",
-        )
-    if error["code"] == "disk_full":
-        return BoardRefusedError(
-            f"The disk of {name} is full: {error['message']}.",
-            hint=f"Make room there, or empty edgeq's cache: edgeq devices clean {name}",
-        )
-    if error["code"] == "busy":
-        return BoardRefusedError(
-            f"A run is going on on {name}, which needs what would be deleted: {error['message']}.",
-            hint="Type it again when that run has ended; Ctrl-C where it was started ends it.",
-        )
-    if error["code"] == "no_python":
-        return BoardRefusedError(
-            f"{name} has no usable Python at {error['message']}.",
-            hint="Name an interpreter of that board with --python, or leave it out, and edgeq "
-            "makes an environment of its own there.",
-        )
-    # A tool's last line says what went wrong, and the ones before say where.
-    lines = error["message"].strip().splitlines() or ["it printed nothing"]
-    message = f"{name} failed: {lines[-1]}.".replace("..", ".")
-    return BoardRefusedError(message, details=error["message"] if lines[1:] else None)
+    said = error["message"]
+    known = {
+        "no_place": (
+            f"{name} has no folder for edgeq's cache: {said}.",
+            "Set XDG_CACHE_HOME there to a folder where files can be written and executed.",
+        ),
+        "disk_full": (
+            f"The disk of {name} is full: {said}.",
+            f"Make room there, or empty edgeq's cache: edgeq devices clean {name}",
+        ),
+        "busy": (
+            f"A run on {name} needs what would be deleted: {said}.",
+            "Try again when that run has ended; Ctrl-C where it was started ends it.",
+        ),
+        "no_python": (
+            f"{name} has no usable Python at {said}.",
+            "Name an interpreter of that board with --python, or remove --python; then edgeq "
+            "makes its own environment there.",
+        ),
+    }
+    if error["code"] in known:
+        message, hint = known[error["code"]]
+        found = BoardRefusedError(message, hint=hint)
+    else:
+        # A tool's last line says what failed, the lines before it say where.
+        lines = said.strip().splitlines() or ["it printed nothing"]
+        message = f"{name} failed: {lines[-1]}.".replace("..", ".")
+        found = BoardRefusedError(message, details=said if lines[1:] else None)
+    found.code = error["code"]
+    return found

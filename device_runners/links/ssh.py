@@ -1,8 +1,7 @@
 """A link over SSH: asyncssh, with the user's own keys, agent, known hosts and configuration.
 
-What the configuration says is in `ssh_config.py`, a login in `ssh_login.py`. One session per
-connection carries everything: the keeper's answers and files. No shell ever sees a word of ours
-unquoted.
+`ssh_config.py` reads the configuration, `ssh_login.py` has the parts of a login. One session per
+connection carries everything: requests, answers and files. Every word for a shell is quoted.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 import contextlib
 import getpass
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,13 +40,13 @@ _CONNECT_S = 20.0
 _START_S = 60.0  # for the board's Python: an SD card is slow
 _KEEPALIVE_S = 5.0
 _KEEPALIVES = 3  # unanswered, before a link counts as lost
-_ANSWER_S = 900.0  # of the keeper: it may have to take a large archive apart
+_ANSWER_S = 900.0  # for the keeper's answer: it may have to unpack a large archive
 _READ_BYTES = 1 << 16
-_KEPT_BYTES = 1 << 13  # of what a login prints to stderr
+_KEPT_BYTES = 1 << 13  # of a login's output to stderr
 
 
 class _Loop:
-    """One event loop in a thread of its own, for all links."""
+    """One event loop in a separate thread, for all links."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -78,37 +77,46 @@ def connect(address: SshAddress) -> SshLink:
         DeviceError: the host is not known, refuses us, or has no Python.
     """
     hops = _hops(address)
+
+    async def work() -> SshLink:
+        chain = _Chain()
+        try:
+            for hop in hops:
+                await chain.extend(hop)
+            return await _start_keeper(address, chain, hops[-1])
+        except BaseException:
+            chain.close()
+            raise
+
     try:
-        return _LOOP.run(_connect(address, hops))
+        return _LOOP.run(work())
     except (asyncssh.Error, ConnectionError) as error:
         raise LinkLostError(short(error)) from error
 
 
 def _hops(address: SshAddress) -> list[Hop]:
     """The board behind its jump hosts."""
-    found: list[Hop] = []
-    *jumps, board = _route(address)
-    for host in jumps:
-        way = SshAddress(host.alias, host.user, None if host.port == SSH_PORT else host.port)
-        previous = found[-1].name if found else None
-        found.append(Hop(host, f"{way} (a jump host)", way.by_hand, previous, is_jump=True))
-    previous = found[-1].name if found else None
-    return [*found, Hop(board, str(address), address.by_hand, previous)]
-
-
-def _route(address: SshAddress) -> list[SshHost]:
     known = [] if address.known_hosts is None else [Path(address.known_hosts)]
     if address.keys:
         port, user = address.port or SSH_PORT, address.user or getpass.getuser()
         keys = tuple(map(Path, address.keys))
-        host = SshHost(address.host, address.host, port, user, keys, only_these=True)
-        return [replace(host, known_hosts=tuple(known or [usual_known_hosts()]))]
-    *jumps, board = ssh_config.route(address.host, address.user, address.port)
-    return [*jumps, replace(board, known_hosts=tuple(known)) if known else board]
+        board = SshHost(address.host, address.host, port, user, keys, only_these=True)
+        route = [replace(board, known_hosts=tuple(known or [usual_known_hosts()]))]
+    else:
+        route = ssh_config.route(address.host, address.user, address.port)
+        if known:
+            route[-1] = replace(route[-1], known_hosts=tuple(known))
+    found: list[Hop] = []
+    for host in route[:-1]:
+        way = SshAddress(host.alias, host.user, None if host.port == SSH_PORT else host.port)
+        previous = found[-1].name if found else None
+        found.append(Hop(host, f"{way} (a jump host)", way.by_hand, previous, is_jump=True))
+    previous = found[-1].name if found else None
+    return [*found, Hop(route[-1], str(address), address.by_hand, previous)]
 
 
 class _Chain:
-    """What a link holds open: logins, each through the one before, and programs that connect."""
+    """Logins of a link, each through the previous one, and programs that connect."""
 
     def __init__(self) -> None:
         self.connections: list[Any] = []
@@ -156,7 +164,7 @@ class _Chain:
                 login_timeout=seconds,
                 keepalive_interval=_KEEPALIVE_S,
                 keepalive_count_max=_KEEPALIVES,
-                preferred_auth=["publickey"],  # a password would have to be asked for
+                preferred_auth=["publickey"],  # edgeq asks for no password
             )
 
     def close(self) -> None:
@@ -169,17 +177,6 @@ class _Chain:
 
 def _patience_s(hop: Hop) -> float:
     return max(_CONNECT_S, hop.host.connect_s or 0)
-
-
-async def _connect(address: SshAddress, hops: Sequence[Hop]) -> SshLink:
-    chain = _Chain()
-    try:
-        for hop in hops:
-            await chain.extend(hop)
-        return await _start_keeper(address, chain, hops[-1])
-    except BaseException:
-        chain.close()
-        raise
 
 
 async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink:
@@ -211,7 +208,7 @@ async def _start_keeper(address: SshAddress, chain: _Chain, hop: Hop) -> SshLink
 
 
 async def _why_none(address: SshAddress, link: SshLink) -> Exception:
-    """Why a login ended before the board's Python answered."""
+    """The reason why a login ended before the board's Python answered."""
     status = await link.end()
     last = last_line(link.printed())
     if status is None:
@@ -240,7 +237,7 @@ class SshLink(Link):
         self._chain, self._process = chain, process
         self._frames = Frames()
         self._errors = bytearray()
-        # Nobody else reads stderr, and a channel whose window it fills stands still.
+        # Unread errors fill the channel's window, and then it sends nothing more.
         self._drain = asyncio.ensure_future(self._read_errors())
 
     async def _read_errors(self) -> None:
@@ -250,7 +247,7 @@ class SshLink(Link):
                 del self._errors[:-_KEPT_BYTES]
 
     def ask(self, request: bytes) -> bytes:
-        """See `Link`. The one place where asyncssh's errors become ours."""
+        """Send one request and read its answer; asyncssh's errors become edgeq's here."""
 
         async def work() -> bytes:
             self._process.stdin.write(request)
@@ -277,7 +274,7 @@ class SshLink(Link):
         return answer
 
     async def end(self) -> int | None:
-        """Wait until it has ended by itself; its status, None where the connection ended."""
+        """Wait until the process has ended; its status, None if the connection ended."""
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
             await asyncio.wait_for(self._process.wait_closed(), _CONNECT_S)
             await self._drain
@@ -285,14 +282,14 @@ class SshLink(Link):
         return status
 
     def printed(self) -> bytes:
-        """The end of what came beside answers: errors last, they say more."""
+        """The end of the output beside answers: errors last, they say more."""
         return self._frames.rest() + b"\n" + bytes(self._errors)
 
     def close(self) -> None:
-        """See `Link`."""
+        """End the connection, and the keeper with it."""
 
         async def work() -> None:
             self._drain.cancel()
-            self._chain.close()  # the keeper ends at the end of its stdin
+            self._chain.close()
 
         _LOOP.run(work())

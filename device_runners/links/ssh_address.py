@@ -1,4 +1,4 @@
-"""Where a board is, and how a user writes it."""
+"""SSH addresses, and their forms in a user's text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SshAddress:
 
 
 def parse(text: str) -> SshAddress | None:
-    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ssh; else None.
+    """`ssh://[user@]host[:port]`, `user@host[:port]`, or an alias of ssh; None for other text.
 
     Raises:
         UsageError: such a form with a part that cannot be.

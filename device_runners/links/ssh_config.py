@@ -1,7 +1,7 @@
-"""What the user's ssh configuration says of a host, as `ssh` itself reads it.
+"""The user's ssh configuration of a host, as `ssh` itself reads it.
 
-`ssh -G` is asked: no other reader knows Include, Match, tokens, defaults and the system's file as
-it does. Where no ssh is installed, asyncssh reads the same files (docs/decisions/0007-boards.md).
+`ssh -G` reads it: no other reader handles Include, Match, tokens, defaults and the system's file as
+ssh does. Without an ssh, asyncssh reads the same files (docs/decisions/0007-boards.md).
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from edgeq.files import scratch
 
 _READ_S = 30.0  # Match exec may start programs
 _MOST_HOPS = 10
-_KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
-# Choices that asyncssh makes as well as ssh, in the words of its own reader of such files. Those
-# of algorithms are passed on only where the user made one: its lists are not those of ssh.
+_USUAL_KEYS = tuple(
+    f"~/.ssh/{name}"
+    for name in ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
+)
+# Options that asyncssh has as well as ssh, with the same names. Those for algorithms are passed on
+# only if the user set them: asyncssh's default lists differ from ssh's.
 _PASSED = ("addressfamily", "bindaddress", "compression")
 _ALGORITHMS = ("ciphers", "kexalgorithms", "macs", "hostkeyalgorithms")
 
-# Where the reader does not say it itself.
+# For a reader that does not report them.
 _USUAL_KNOWN_HOSTS = {
     "userknownhostsfile": "~/.ssh/known_hosts",
     "globalknownhostsfile": "/etc/ssh/ssh_known_hosts",
@@ -46,12 +49,12 @@ class SshHost:
 
     Attributes:
         alias: as the user wrote it.
-        host, port, user: what it stands for.
-        keys, certificates: files, those to try first first; some may not exist.
+        host, port, user: the meaning of the alias.
+        keys, certificates: files, in the order to try them; missing ones are skipped.
         only_these: no other key of the agent.
-        agent: its socket, None for none.
-        known_hosts: files, of which some may not exist.
-        known_as: the name in them, where it is another one.
+        agent: its socket, None without one.
+        known_hosts: files; missing ones are skipped.
+        known_as: the name in them, None if it is `host`.
         jumps: hosts to go through, as `[user@]host[:port]`.
         proxy_command: to a shell, that connects.
         environment: variables to set there.
@@ -125,7 +128,7 @@ def _read(file: Path, host: str, user: str | None, port: int | None, jumps: str 
     pairs = [text.partition("=") for text in found.get("setenv", ())]
     return replace(
         plain,
-        keys=tuple(map(_path, map(expand, found.get("identityfile") or _usual_keys()))),
+        keys=tuple(map(_path, map(expand, found.get("identityfile") or _USUAL_KEYS))),
         certificates=tuple(map(_path, map(expand, found.get("certificatefile", ())))),
         only_these=_one(found, "identitiesonly") == "yes",
         agent=_agent(expand((found.get("identityagent") or ["SSH_AUTH_SOCK"])[0])),
@@ -167,9 +170,9 @@ def _ask_ssh(
         said = re.sub(rf"{re.escape(str(file.parent))}/\d+(?=/)", "",
                       done.stderr.decode("utf-8", "replace")).splitlines()  # fmt: skip
         raise DeviceError(
-            f"ssh refuses its configuration for {host}: {(said or ['it printed nothing'])[0]}."
+            f"ssh cannot read its configuration for {host}: {(said or ['it printed nothing'])[0]}."
             .replace("..", "."),
-            hint=f"Mend it until this works: ssh -G {shlex.quote(host)}",
+            hint=f"Fix it until this works: ssh -G {shlex.quote(host)}",
         )  # fmt: skip
     found: dict[str, list[str]] = {}
     for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
@@ -181,7 +184,7 @@ def _ask_ssh(
 def _ask_asyncssh(
     file: Path, host: str, user: str | None, port: int | None, jumps: str | None
 ) -> dict[str, list[str]]:
-    """The same without an ssh; it knows less of Match, and says so where it does not."""
+    """The same without an ssh; an error if asyncssh cannot read a Match line."""
     import asyncssh
 
     given = {"username": user, "port": port}
@@ -196,8 +199,12 @@ def _ask_asyncssh(
             hint="Install ssh, which edgeq asks where it is there (Debian: apt install "
             "openssh-client).",
         ) from error
+    shown = {None: "none", True: "yes", False: "no"}  # as in the file
     found = {
-        key.lower(): [_text(item) for item in (value if isinstance(value, list) else [value])]
+        key.lower(): [
+            shown[item] if item is None or isinstance(item, bool) else str(item)
+            for item in (value if isinstance(value, list) else [value])
+        ]
         for key, value in options.config.get_options(False).items()
     }
     if jumps is not None:
@@ -205,13 +212,6 @@ def _ask_asyncssh(
     if user is not None:
         found["user"] = [user]
     return found
-
-
-def _text(value: object) -> str:
-    """As it stands in the file."""
-    if value is None:
-        return "none"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 @functools.cache
@@ -229,7 +229,7 @@ def _has_ssh() -> bool:
 
 @functools.cache
 def _usual_choices() -> tuple[tuple[str, str], ...]:
-    """What ssh says of algorithms where nobody has chosen."""
+    """Ssh's default algorithms."""
     done = subprocess.run(["ssh", "-G", "-F", os.devnull, "host"], check=False,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
     pairs = (line.partition(" ")[::2] for line in done.stdout.splitlines())
@@ -242,10 +242,6 @@ def _choices(found: _Found) -> Iterator[str]:
         for value in found.get(key, ()):
             if value.lower() != "none" and value != usual.get(key):
                 yield f"{key} {value}"
-
-
-def _usual_keys() -> list[str]:
-    return [f"~/.ssh/{name}" for name in _KEY_NAMES]
 
 
 def _tokens(host: SshHost) -> dict[str, str]:
@@ -270,7 +266,7 @@ def _path(text: str) -> Path:
 
 
 def _paths(text: str) -> list[Path]:
-    """Of a list as ssh prints it: without quotes, each from the root or the home folder on."""
+    """The paths in a list as ssh prints it: without quotes, each starting with / or ~."""
     parts = re.split(r"\s+(?=[/~])", text)
     return [_path(part) for part in parts if part.lower() not in ("", "none")]
 

@@ -1,4 +1,4 @@
-"""The user's and the system's ssh configuration as files: whom they name, and copies for ssh."""
+"""The ssh configuration files of user and system: the hosts they name, and copies for ssh."""
 
 from __future__ import annotations
 
@@ -23,11 +23,17 @@ _INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.+)", re.IGNORECASE)
 
 def names(word: str) -> bool:
     """Whether a Host or Match line is about this word, not just about every host."""
-    return any(
-        _is_meant(line, word)
-        for path in (user_file(), SYSTEM_FILE)
-        for line in _lines(path, _base(path))
-    )
+    for path in (user_file(), SYSTEM_FILE):
+        for line in _lines(path, _base(path)):
+            kind, *words = _words(line.replace("=", " ", 1)) or [""]
+            if kind.lower() == "host" and _matches(words, word):
+                return True
+            if kind.lower() == "match":
+                for key, value in itertools.pairwise(words):
+                    is_about = key.lower() in ("host", "originalhost")
+                    if is_about and _matches(value.split(","), word):
+                        return True
+    return False
 
 
 def user_file() -> Path:
@@ -36,21 +42,8 @@ def user_file() -> Path:
 
 
 def _base(path: Path) -> Path:
-    """Where relative names in Include start."""
+    """The folder of relative names in Include."""
     return Path("/etc/ssh") if path == SYSTEM_FILE else Path.home() / ".ssh"
-
-
-def _is_meant(line: str, word: str) -> bool:
-    words = _words(line.replace("=", " ", 1))
-    kind = words[0].lower() if words else ""
-    if kind == "host":
-        return _matches(words[1:], word)
-    if kind == "match":
-        about = {"host", "originalhost"}
-        pairs = itertools.pairwise(words)
-        return any(key.lower() in about and _matches(value.split(","), word)
-                   for key, value in pairs)  # fmt: skip
-    return False
 
 
 def _matches(patterns: Sequence[str], word: str) -> bool:
@@ -70,7 +63,7 @@ def _words(text: str) -> list[str]:
 
 
 def _lines(path: Path, base: Path, depth: int = 0) -> Iterator[str]:
-    """Of a file and of all that it includes."""
+    """The lines of a file and of all that it includes."""
     for line in _read_lines(path):
         yield line
         if depth < _MOST_DEPTH:
@@ -102,7 +95,7 @@ def expand_home(text: str) -> Path:
 
 
 def own_home() -> str | None:
-    """The user's folder in the system's list of users, which may not know this user."""
+    """The user's folder in the system's list of users; None if the user is not in it."""
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
@@ -112,8 +105,8 @@ def own_home() -> str | None:
 class Copies:
     """One file that ssh reads in place of the user's and the system's.
 
-    ssh looks for `~` in the system's list of users, and not at HOME. Where the two differ, as in a
-    container or under sudo, HOME is what the user means everywhere else in edgeq.
+    ssh finds `~` in the system's list of users, not in HOME. If the two differ, as in a container
+    or under sudo, the copies contain HOME, as everywhere else in edgeq.
     """
 
     def __init__(self, folder: Path):
@@ -137,7 +130,7 @@ class Copies:
         self._count += 1
         if depth > _MOST_DEPTH or self._count > _MOST_FILES:
             raise DeviceError(f"The ssh configuration includes itself, at {path}.")
-        # The name says in ssh's messages which file is meant; lines keep their numbers.
+        # ssh's messages then contain the file's name; lines keep their numbers.
         target = self._folder / str(self._count) / str(path).lstrip("/")
         target.parent.mkdir(parents=True)
         lines = [self._line(line, base, depth) for line in _read_lines(path)]
@@ -147,9 +140,5 @@ class Copies:
     def _line(self, line: str, base: Path, depth: int) -> str:
         if _INCLUDE.fullmatch(line):
             copies = [self._copy(path, base, depth + 1) for path in _included(line, base)]
-            return f"Include {' '.join(map(_quote, copies))}" if copies else ""
+            return "Include " + " ".join(f'"{path}"' for path in copies) if copies else ""
         return line if self._home is None else re.sub(r'(?<=[\s="])~/', f"{self._home}/", line)
-
-
-def _quote(path: Path) -> str:
-    return f'"{path}"'

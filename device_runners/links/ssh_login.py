@@ -1,7 +1,7 @@
 """One login of a chain: which keys are offered, which host key is trusted, and what went wrong.
 
-A host key has to be known before: nothing is trusted on first use. No password is asked for or
-taken. Each host of a chain has its own errors, so that a hint names the one that it is about.
+Only known host keys are accepted: nothing is trusted on first use. There are no passwords. Each
+host of a chain has its own errors, so that a hint names the right one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Hop:
 
     @property
     def prefix(self) -> str:
-        """Of an error that the board's own name stands before."""
+        """In front of an error of a jump host, since messages begin with the board's name."""
         return f"{self.name}: " if self.is_jump else ""
 
 
@@ -57,12 +57,12 @@ class Hop:
 
 @dataclass
 class Keys:
-    """What is offered, in this order, and what is not.
+    """The keys for a login.
 
     Attributes:
-        pairs: for asyncssh.
+        pairs: offered in this order, for asyncssh.
         locked: files with a passphrase, whose key the agent does not have.
-        unusable: files, and why.
+        unusable: files with the reason.
     """
 
     pairs: list[Any] = field(default_factory=list)
@@ -71,8 +71,12 @@ class Keys:
 
 
 async def collect_keys(host: SshHost, agent: Any) -> Keys:
-    """As ssh orders them: those of the agent that are named, its others, and then files."""
-    held = {} if agent is None else {pair.public_data: pair for pair in await _ask(agent)}
+    """Keys in ssh's order: named ones that the agent has, the agent's others, and then files."""
+    try:
+        pairs: Sequence[Any] = [] if agent is None else await agent.get_keys()
+    except ValueError:  # the agent ended
+        pairs = []
+    held = {pair.public_data: pair for pair in pairs}
     keys, named, files = Keys(), [], []
     for path in host.keys:
         public = _public_parts(path)
@@ -95,16 +99,8 @@ async def open_agent(host: SshHost) -> Any:
         return None
 
 
-async def _ask(agent: Any) -> Sequence[Any]:
-    try:
-        found: Sequence[Any] = await agent.get_keys()
-    except ValueError:  # it went away
-        return []
-    return found
-
-
 def _public_parts(path: Path) -> list[bytes]:
-    """Of the certificate and the key beside a private one, or of a file that is public itself."""
+    """Public keys in a private key's certificate and .pub file, or in a public key's file."""
     found = []
     for read, name in (
         (asyncssh.read_certificate, f"{path}-cert.pub"),
@@ -151,7 +147,7 @@ def usual_known_hosts() -> Path:
 
 
 def known_entries(host: SshHost, address: str) -> list[_Entry]:
-    """As ssh looks: by alias alone, or by name and address with the port, and then without."""
+    """Entries in ssh's order: by alias only, or by name and address with the port, then without."""
     if host.known_as is not None:
         return list(_entries(host, [host.known_as]))
     plain = [name for name in dict.fromkeys((host.host, address)) if name]
@@ -225,7 +221,7 @@ class Proxy:
             )  # fmt: skip
 
     def said(self) -> str:
-        """The last line of what it printed, in front of a full stop."""
+        """The last line of its output, without a full stop."""
         self._said.seek(0)
         return last_line(self._said.read()[-_KEPT_BYTES:])
 
@@ -244,31 +240,30 @@ class Proxy:
 # ---------------------------------------------------------------- errors
 
 
-def explain(hop: Hop, client: Client, keys: Keys, error: Exception) -> Exception:
-    """What asyncssh raised for a login, as a sentence with the host that it is about."""
+def explain(  # noqa: PLR0911 - a row of cases
+    hop: Hop, client: Client, keys: Keys, error: Exception
+) -> Exception:
+    """The error of a login, which asyncssh raised, as a sentence with its host."""
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return _stranger(hop, client, error)
+        return _unknown_host(hop, client, error)
     if isinstance(error, asyncssh.PermissionDenied):
         return _refused(hop, keys, error)
+    reason = error.reason.rstrip(".") if isinstance(error, asyncssh.Error) else str(error)
     if isinstance(error, asyncssh.ChannelOpenError):
         return LinkLostError(
-            f"{hop.previous} opens no connection to {hop.name}: {error.reason.rstrip('.')}",
-            hint=f"See whether it reaches it: ssh {hop.by_hand}",
+            f"{hop.previous} opens no connection to {hop.name}: {reason}",
+            hint=f"Check whether it can connect to it: ssh {hop.by_hand}",
         )
-    return _broken(hop, keys, error)
-
-
-def _broken(hop: Hop, keys: Keys, error: Exception) -> Exception:
-    if isinstance(error, asyncssh.DisconnectError) and "too many auth" in error.reason.lower():
+    if isinstance(error, asyncssh.DisconnectError) and "too many auth" in reason.lower():
         return DeviceError(
-            f"{hop.name} ended the login before it came to the right key of {len(keys.pairs)}: "
-            f"{error.reason.rstrip('.')}.",
+            f"{hop.name} ended the login before edgeq offered the right one of {len(keys.pairs)} "
+            f"keys: {reason}.",
             hint=f'Name the key for it in ~/.ssh/config: "Host {hop.host.alias}", "IdentityFile '
             'KEY" and "IdentitiesOnly yes".',
         )
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return DeviceError(
-            f"{hop.name} and edgeq share no method of encryption: {error.reason.rstrip('.')}.",
+            f"{hop.name} and edgeq have no encryption method in common: {reason}.",
             hint="Update the sshd there, or choose methods that both have in ~/.ssh/config: "
             "KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs.",
         )
@@ -276,12 +271,12 @@ def _broken(hop: Hop, keys: Keys, error: Exception) -> Exception:
         return LinkLostError(f"{hop.prefix}{short(error)}")
     return DeviceError(
         f"The ssh configuration for {hop.name} cannot be used: {error}.".replace("..", "."),
-        hint=f"See what it says: ssh -G {hop.by_hand}",
+        hint=f"Check it: ssh -G {hop.by_hand}",
     )
 
 
 def short(error: Exception) -> str:
-    """Without numbers and names of classes."""
+    """An error's text without error numbers and class names."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.strerror:
@@ -289,8 +284,8 @@ def short(error: Exception) -> str:
     return (str(error) or type(error).__name__).rstrip(".")
 
 
-def _stranger(hop: Hop, client: Client, error: Exception) -> DeviceError:
-    """An unknown host is nothing unusual; another key than before may be an attack."""
+def _unknown_host(hop: Hop, client: Client, error: Exception) -> DeviceError:
+    """An unknown host is usual; a different key than before may be an attack."""
     entries = [entry for entry in known_entries(hop.host, client.address) if entry.keys[0]]
     if not entries or client.shown is None:
         shown = "" if client.shown is None else f", which is {client.shown}"
@@ -302,8 +297,8 @@ def _stranger(hop: Hop, client: Client, error: Exception) -> DeviceError:
         )
     return DeviceError(
         f"{hop.name} shows another host key than the one in known_hosts, {client.shown}: {error}.",
-        hint="Somebody else may answer in its place; only if the board was set up anew, forget the "
-        f"old key: {', and '.join(dict.fromkeys(map(_how_to_forget, entries)))}",
+        hint="Another machine may answer in its place. If the board was installed again, remove "
+        f"the old key: {', and '.join(dict.fromkeys(map(_how_to_forget, entries)))}",
     )
 
 
@@ -321,8 +316,8 @@ def _refused(hop: Hop, keys: Keys, error: Exception) -> DeviceError:
     if unusable and not keys.pairs:
         return DeviceError(
             f"The keys for {hop.name} cannot be used: {unusable}.",
-            hint="A key and its .pub file have to belong together, and `ssh-keygen -y -f KEY` "
-            "prints what has to stand in the latter.",
+            hint="A key and its .pub file must belong together; `ssh-keygen -y -f KEY` prints the "
+            "right content of the .pub file.",
         )
     if keys.locked:
         names = " ".join(shlex.quote(str(path)) for path in keys.locked)

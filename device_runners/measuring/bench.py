@@ -19,14 +19,14 @@ def bench(
     inputs: Mapping[str, run_job.Arrays] | None = None,
     on_event: OnEvent | None = None,
 ) -> BenchResult:
-    """Measure models in turns.
+    """Measure models, alternating between them where the agent runs.
 
     Args:
-        models: the first is what the others' speed-up refers to.
+        models: the others' speed-ups are relative to the first.
         inputs: model path to input name to the exact input tensor; random values by default.
 
     Raises:
-        DeviceError: a model cannot be run there, or there is nothing to run it with.
+        DeviceError: a model cannot be run there, or there is no program to run it.
         UsageError: options that need the agent, without a Python there.
     """
     shell = device.tool_shell(options.benchmark_model)

@@ -1,4 +1,4 @@
-"""What TensorFlow's `benchmark_model` prints, as figures; it keeps the single runs to itself.
+"""Figures in the output of TensorFlow's `benchmark_model`, which prints no single runs.
 
 Times are whole microseconds. Read from its sources and from logs that people published:
 
@@ -10,8 +10,8 @@ Times are whole microseconds. Read from its sources and from logs that people pu
 - `BenchmarkLoggingListener::OnBenchmarkEnd`: `Inference timings in us: Init: 6395, First inference:
   2761, Warmup (avg): 3243.58, Inference (avg): 2942.27`. Old releases: `Average inference timings
   in us: Warmup: 83235, Init: 38467, Inference: 79760.9`, or `no stats:` in place of `Inference:`.
-- LiteRT's program of the same name (litert/tools/benchmark_litert_model.h): the same lines for each
-  stretch, then `========== BENCHMARK RESULTS ==========` and `Model initialization: 3.65 ms`.
+- LiteRT's program with the same name (litert/tools/benchmark_litert_model.h): the same lines for
+  each stretch, then `========== BENCHMARK RESULTS ==========` and `Model initialization: 3.65 ms`.
 - With --report_peak_memory_footprint, `Overall peak memory footprint (MB) via periodic monitoring:
   93.2383`, LiteRT's `Peak memory: 427.64 MB`: of 1024 * 1024 bytes each. We do not ask for it: a
   thread that looks every 50 ms takes part in the measurement.
@@ -22,7 +22,7 @@ Lines may begin with a severity or with logcat's own columns, so they are search
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeq.errors import DeviceError
@@ -50,7 +50,7 @@ class ToolResult:
         init_ms: load, apply the delegate, and allocate.
         first_ms: first inference.
         latency: what it prints of the measured runs.
-        peak_bytes: None unless it was asked for.
+        peak_bytes: None unless it was requested.
     """
 
     init_ms: float
@@ -111,10 +111,33 @@ def read_output(text: str, command: Sequence[str]) -> ToolResult:
             details=text,
         )
     peak = _PEAK_MB.search(text)
+    if (in_us := _INIT_US.search(text)) is not None:
+        init_ms = float(in_us[1]) / 1e3
+    elif (in_ms := _INIT_MS.search(text)) is not None:
+        init_ms = float(in_ms[1])
+    else:
+        raise DeviceError(f"{command[0]} did not print how long loading took.", details=text)
+
+    def ms(name: str) -> float | None:
+        return runs[name] / 1e3 if name in runs else None
+
     return ToolResult(
-        init_ms=_read_init(text, command),
+        init_ms=init_ms,
         first_ms=warmup["first"] / 1e3,
-        latency=_as_latency(runs),
+        latency=Latency(
+            count=int(runs["count"]),
+            min_ms=runs["min"] / 1e3,
+            p50_ms=ms("median"),
+            p50_low_ms=None,
+            p50_high_ms=None,
+            p90_ms=None,
+            p99_ms=None,
+            mean_ms=runs["avg"] / 1e3,
+            stddev_ms=runs["std"] / 1e3,
+            max_ms=runs["max"] / 1e3,
+            p5_ms=ms("p5"),
+            p95_ms=ms("p95"),
+        ),
         peak_bytes=None if peak is None else round(float(peak[1]) * 1024 * 1024),
     )
 
@@ -127,17 +150,8 @@ def _read_stretch(line: str) -> dict[str, float]:
     return found
 
 
-def _read_init(text: str, command: Sequence[str]) -> float:
-    in_us, in_ms = _INIT_US.search(text), _INIT_MS.search(text)
-    if in_us is not None:
-        return float(in_us[1]) / 1e3
-    if in_ms is not None:
-        return float(in_ms[1])
-    raise DeviceError(f"{command[0]} did not print how long loading took.", details=text)
-
-
 def _require_obeyed(text: str, command: Sequence[str], *, is_litert: bool) -> None:
-    """It prints the options that it does not know, and goes on without them.
+    """The program prints the options that it does not know, and continues without them.
 
     LiteRT's has no --use_xnnpack: its CPU kernels are XNNPACK's.
     """
@@ -148,33 +162,13 @@ def _require_obeyed(text: str, command: Sequence[str], *, is_litert: bool) -> No
     if ignored:
         raise DeviceError(
             f"{command[0]} does not know {ignored[0]}, so it measured something else.",
-            hint="Take a newer benchmark_model.",
+            hint="Use a newer benchmark_model.",
             details=text,
         )
 
 
-def _as_latency(runs: Mapping[str, float]) -> Latency:
-    def ms(name: str) -> float | None:
-        return runs[name] / 1e3 if name in runs else None
-
-    return Latency(
-        count=int(runs["count"]),
-        min_ms=runs["min"] / 1e3,
-        p50_ms=ms("median"),
-        p50_low_ms=None,
-        p50_high_ms=None,
-        p90_ms=None,
-        p99_ms=None,
-        mean_ms=runs["avg"] / 1e3,
-        stddev_ms=runs["std"] / 1e3,
-        max_ms=runs["max"] / 1e3,
-        p5_ms=ms("p5"),
-        p95_ms=ms("p95"),
-    )
-
-
 def last_error(text: str) -> str:
-    """The line that says why it failed, as far as one does."""
+    """The line that explains the failure, if there is one."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [found[1] for found in map(_ERROR.search, lines) if found is not None]
     return (errors or lines or ["it printed nothing"])[0].strip().rstrip(".")

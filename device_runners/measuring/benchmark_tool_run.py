@@ -1,7 +1,7 @@
-"""`bench` on an adb device: the agent where a Python is there, else TensorFlow's benchmark_model.
+"""`bench` on a phone without Python: TensorFlow's benchmark_model, started over adb.
 
-The program runs detached, so a link that breaks leaves it running and is made anew. Each look is a
-script of its own over adb; so clock, temperature and throttling are sampled while it runs.
+The program runs detached, so a link that breaks leaves it running, and edgeq connects again. Each
+look is a separate script over adb, so clock, temperature and throttling are sampled during the run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOOK_S = 1.0  # between two looks, at least: each one takes some processor time 
 _SHARE = 0.05  # of the time that looking may take
 _LONGEST_S = 24 * 3600.0
 _CLEAN_UP_S = 10.0
-# Of the field e_machine in an ELF file's header.
+# Processors by the field e_machine in an ELF file's header, and what each machine runs.
 _ELF = {"03": "x86", "28": "arm", "3e": "x86-64", "b7": "arm64", "f3": "RISC-V"}
 _RUNS = {"aarch64": ("arm64", "arm"), "armv8l": ("arm",), "armv7l": ("arm",),
          "x86_64": ("x86-64", "x86"), "i686": ("x86",), "riscv64": ("RISC-V",)}  # fmt: skip
@@ -69,6 +69,7 @@ for pause in 1 2 3; do [ -s child ] && break; sleep 1; done
 for pause in 1 2 3; do [ -e status ] && break; sleep 0.2 2>/dev/null || sleep 1; done
 rm -rf "$1"
 """
+_INSTALL = 'cp "$1" "$2.new" && chmod 755 "$2.new" && mv "$2.new" "$2"'
 
 
 def bench(
@@ -84,7 +85,19 @@ def bench(
         DeviceError: a model cannot be run there, or there is no program to run it.
         UsageError: options that need the agent.
     """
-    _refuse_options(shell, options, inputs)
+    needs_agent = {
+        "--sustained": options.sustained_s,
+        "--data": inputs,
+        f"--rounds {options.rounds}": options.rounds,
+        f"--runtime {options.runtime}": options.runtime,
+    }
+    for option, value in needs_agent.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} needs edgeq's agent, and {shell.name} is measured with benchmark_model.",
+                hint=f"Remove {option.split()[0]}, or name a Python there with --python and "
+                "no --benchmark-model.",
+            )
     for model in models:
         flatbuffer.read(model)
     facts = android_shell.read_facts(shell)
@@ -94,98 +107,26 @@ def bench(
     runs, looks = [], []
     for model in models:
         found, seen = _run(model, shell, options, binary, cores, on_event)
-        runs.append(_as_run(model, runtime, options, facts, cores, found, seen))
+        run = BenchRun(
+            model=storage.refer(model),
+            runtime=runtime,
+            threads=options.threads,
+            init_ms=found.init_ms,
+            first_ms=found.first_ms,
+            warmup_ms=(),
+            latencies_ms=(),
+            latency=found.latency,
+            peak_rss_bytes=found.peak_bytes,
+            arena_bytes=None,
+            load_average=seen[0]["load_average"],
+            validity="valid",
+            issues=(),
+            cores=cores,
+        )
+        issues = health.find_issues(run, seen, facts)
+        runs.append(replace(run, issues=issues, validity=judge(issues)))
         looks += seen
-    return BenchResult(
-        facts=facts, options=options, runs=tuple(runs), speedups=(),
-        looks=run_job.read_looks(looks),
-    )  # fmt: skip
-
-
-def _refuse_options(shell: Shell, options: BenchOptions, inputs: Any) -> None:
-    """What benchmark_model cannot do.
-
-    Raises:
-        UsageError: it was asked for.
-    """
-    wanted = {
-        "--sustained": options.sustained_s is not None,
-        "--data": inputs is not None,
-        f"--rounds {options.rounds}": options.rounds is not None,
-        f"--runtime {options.runtime}": options.runtime is not None,
-    }
-    for option, is_wanted in wanted.items():
-        if is_wanted:
-            why = "is measured with benchmark_model"
-            raise UsageError(
-                f"{option} needs edgeq's agent, and {shell.name} {why}.",
-                hint="Leave it out, or name a Python there with --python and no --benchmark-model.",
-            )
-
-
-# ---------------------------------------------------------------- the program
-
-
-def find_binary(
-    shell: Shell, wanted: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
-) -> str:
-    """The program's path on the device, where it is brought if need be.
-
-    Args:
-        wanted: a file here, or an absolute path there; None for the one that lies there.
-
-    Raises:
-        UsageError: neither.
-        DeviceError: there is none.
-    """
-    if wanted is None and facts.benchmark_model is not None:
-        return facts.benchmark_model
-    if wanted is None:
-        raise DeviceError(
-            f"{shell.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
-            hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
-            "android_aarch64_benchmark_model).",
-        )
-    if Path(wanted).is_file():
-        return shell.upload(Path(wanted), upload_progress(Path(wanted), on_event))
-    if not wanted.startswith("/"):
-        raise UsageError(
-            f"--benchmark-model {wanted} is no file here, and no absolute path on {shell.name}."
-        )
-    try:
-        shell.attempt(_EXECUTABLE, wanted)
-    except ScriptError as error:
-        raise DeviceError(
-            f"--benchmark-model {wanted} is no file here, and no program on {shell.name}.",
-            hint=f"Give a file here, or type: adb -s {shell.serial} shell chmod +x PATH",
-        ) from error
-    return wanted
-
-
-def _identify(shell: Shell, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:
-    """The program by its digest: it does not tell its version.
-
-    Args:
-        shown: how the user calls it.
-
-    Raises:
-        DeviceError: it is built for another processor.
-    """
-    try:
-        words = shell.attempt(_IDENTIFY, binary).split()
-    except ScriptError as error:
-        raise DeviceError(f"{shown} on {shell.name} cannot be read: {error}.") from error
-    head, digest = words[:20], words[20].lstrip("\\")
-    built_for = _ELF.get(head[18], "another processor")
-    if head[:4] == ["7f", "45", "4c", "46"] and built_for not in _RUNS.get(facts.machine, _ELF):
-        raise DeviceError(
-            f"{shown} is built for {built_for}, and {shell.name} is {facts.machine}.",
-            hint="Take the program for its processor, such as android_aarch64_benchmark_model.",
-        )
-    return RuntimeInfo(android_shell.BINARY, f"sha256:{digest[:12]}")
-
-
-# ---------------------------------------------------------------- a run
+    return BenchResult(facts, options, tuple(runs), (), run_job.read_looks(looks))
 
 
 def _run(
@@ -210,10 +151,20 @@ def _run(
         status, peak = _follow(shell, job, cores, looks, on_event)
         text = shell.call(_LOG, job)
     finally:
-        with contextlib.suppress(DeviceError):  # where the link is gone, a later run does it
+        with contextlib.suppress(DeviceError):  # without a link, a run after a week does it
             shell.call(_FINISH, job, patience_s=_CLEAN_UP_S)
     if status != 0:
-        raise _explain(model, shell, status, text)
+        why = last_error(text)
+        if status > 128:
+            name = signal_name(status - 128)
+            lack = ", probably for lack of memory" if name == "SIGKILL" else ""
+            why = f"benchmark_model was killed by {name}{lack}"
+        raise DeviceError(
+            f"{model} cannot be run on {shell.name}: {why}.",
+            hint="-v shows everything that it printed; if the file is too new for it, use a newer "
+            "benchmark_model.",
+            details=text,
+        )
     found = read_output(text, [options.benchmark_model or binary, *command[1:]])
     return replace(found, peak_bytes=found.peak_bytes or peak), looks
 
@@ -225,7 +176,7 @@ def _follow(
     looks: list[dict[str, Any]],
     on_event: OnEvent | None,
 ) -> tuple[int, int | None]:
-    """Look at the device until the program has ended; its status, and its peak memory if told.
+    """Look at the device until the program has ended; its status and, if known, peak memory.
 
     Raises:
         DeviceError: it was killed, does not end, or the link does not come back.
@@ -233,13 +184,13 @@ def _follow(
     end, peak = time.monotonic() + _LONGEST_S, None
     while time.monotonic() < end:
         began = time.monotonic()
-        seen, told = android_shell.look(shell, job, cores)
+        seen, sections = android_shell.look(shell, job, cores)
         looks.append(seen)
-        if told.get("peak"):
-            peak = 1024 * int(told["peak"].split()[1])
-        if told.get("state") == "ended":
-            return int(told["status"]), peak
-        if told.get("state") != "running":
+        if sections.get("peak"):
+            peak = 1024 * int(sections["peak"].split()[1])
+        if sections.get("state") == "ended":
+            return int(sections["status"]), peak
+        if sections.get("state") != "running":
             raise DeviceError(
                 f"The run on {shell.name} was killed, or {shell.name} was restarted.",
                 hint="Run it again.",
@@ -250,58 +201,74 @@ def _follow(
     raise DeviceError(f"The run on {shell.name} did not end within {_LONGEST_S:g} s.")
 
 
-def _explain(model: Path, shell: Shell, status: int, text: str) -> DeviceError:
-    why = last_error(text)
-    if status > 128:
-        name = signal_name(status - 128)
-        lack = ", probably for lack of memory" if name == "SIGKILL" else ""
-        why = f"benchmark_model was killed by {name}{lack}"
-    return DeviceError(
-        f"{model} cannot be run on {shell.name}: {why}.",
-        hint="-v shows all that it printed; a file that is too new for it needs a newer one.",
-        details=text,
-    )
+# ---------------------------------------------------------------- the program
 
 
-def _as_run(
-    model: Path,
-    runtime: RuntimeInfo,
-    options: BenchOptions,
-    facts: DeviceFacts,
-    cores: tuple[int, ...],
-    found: ToolResult,
-    looks: Sequence[health.Look],
-) -> BenchRun:
-    run = BenchRun(
-        model=storage.refer(model),
-        runtime=runtime,
-        threads=options.threads,
-        init_ms=found.init_ms,
-        first_ms=found.first_ms,
-        warmup_ms=(),
-        latencies_ms=(),
-        latency=found.latency,
-        peak_rss_bytes=found.peak_bytes,
-        arena_bytes=None,
-        load_average=looks[0]["load_average"],
-        validity="valid",
-        issues=(),
-        cores=cores,
-    )
-    issues = health.find_issues(run, looks, facts)
-    return replace(run, issues=issues, validity=judge(issues))
+def find_binary(
+    shell: Shell, named: str | None, facts: DeviceFacts, on_event: OnEvent | None = None
+) -> str:
+    """The program's path on the device; a file of this machine is sent there.
+
+    Args:
+        named: a file here, or an absolute path there; None for `facts.benchmark_model`.
+
+    Raises:
+        UsageError: neither a file here nor an absolute path.
+        DeviceError: the program is missing.
+    """
+    if named is None and facts.benchmark_model is not None:
+        return facts.benchmark_model
+    if named is None:
+        raise DeviceError(
+            f"{shell.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
+            hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
+            "android_aarch64_benchmark_model).",
+        )
+    if Path(named).is_file():
+        return shell.upload(Path(named), upload_progress(Path(named), on_event))
+    if not named.startswith("/"):
+        raise UsageError(
+            f"--benchmark-model {named} is neither a file here nor an absolute path on "
+            f"{shell.name}."
+        )
+    try:
+        shell.attempt(_EXECUTABLE, named)
+    except ScriptError as error:
+        raise DeviceError(
+            f"--benchmark-model {named} is neither a file here nor a program on {shell.name}.",
+            hint=f"Give a file here, or type: adb -s {shell.serial} shell chmod +x PATH",
+        ) from error
+    return named
 
 
-# ---------------------------------------------------------------- setting a phone up
+def _identify(shell: Shell, binary: str, facts: DeviceFacts, shown: str) -> RuntimeInfo:
+    """The program by its digest, since it does not report its version.
 
-_INSTALL = 'cp "$1" "$2.new" && chmod 755 "$2.new" && mv "$2.new" "$2"'
+    Args:
+        shown: the user's name for it.
+
+    Raises:
+        DeviceError: it is built for another processor.
+    """
+    try:
+        words = shell.attempt(_IDENTIFY, binary).split()
+    except ScriptError as error:
+        raise DeviceError(f"{shown} on {shell.name} cannot be read: {error}.") from error
+    head, digest = words[:20], words[20].lstrip("\\")
+    built_for = _ELF.get(head[18], "another processor")
+    if head[:4] == ["7f", "45", "4c", "46"] and built_for not in _RUNS.get(facts.machine, _ELF):
+        raise DeviceError(
+            f"{shown} is built for {built_for}, and {shell.name} is {facts.machine}.",
+            hint="Use the program for its processor, such as android_aarch64_benchmark_model.",
+        )
+    return RuntimeInfo(android_shell.BINARY, f"sha256:{digest[:12]}")
 
 
 def install(shell: Shell, binary: Path | None, on_event: OnEvent | None = None) -> str:
     """Bring the program to the place where `bench` looks for it; its path there, and its digest.
 
     Args:
-        binary: a file here; None when it has to be there already.
+        binary: a file here; None if it must already be there.
 
     Raises:
         DeviceError: it is built for another processor, is missing, or cannot be written.

@@ -1,9 +1,9 @@
-"""Was the run sound? Pure functions of raw times and of looks at the machine; see `issues.py`."""
+"""Whether a run can be trusted: pure functions of its times and of looks at the machine."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeq.device_runners.on_board.agent.statistics import MIN_RUNS, TIGHT
@@ -25,36 +25,46 @@ def find_issues(
 ) -> tuple[Issue, ...]:
     """Everything that makes a run's figures less trustworthy, with the numbers.
 
-    What heat does to a sustained run is its result, not a doubt about it.
+    The effect of heat on a sustained run is its result, so it is not an issue.
 
     Args:
         looks: at clock, temperature and processor time: before the models are loaded, after
             warming up, now and then while measuring, after the last round, and at the end.
-        facts: of the device, None where they are not known.
+        facts: of the device, None if they are not known.
     """
     is_burst = run.sustained is None
-    found = (
-        None if facts is None else emulated_issue(facts.emulator),
-        None if facts is None else _threads(run, facts),
-        _undervoltage(looks),
-        _few_runs(run),
-        _no_raw_times(run),
-        _coarse_clock(run),
-        _noisy(run) if is_burst else None,
-        _drift(run) if is_burst else None,
-        _load(looks),
-        _throttled(looks) if is_burst else None,
-    )
+    found = [] if facts is None else [emulated_issue(facts.emulator), _threads(run, facts)]
+    if _LOW_VOLTAGE in _states(looks):
+        found.append(
+            make_issue(
+                "bench.undervoltage",
+                "The supply voltage was too low during the measurement, so the firmware lowered "
+                "the clock; use a stronger power supply and a shorter cable.",
+            )
+        )
+    name, tool, count = run.model.path, run.runtime.name, run.latency.count
+    if count < MIN_RUNS:
+        message = f"{name}: {count} runs; a reliable median needs at least {MIN_RUNS}; "
+        found.append(make_issue("bench.few_runs", f"{message}raise --runs or --max-time."))
+    if not run.latencies_ms:
+        message = f"{name}: {tool} does not report single runs, so the median's interval, noise, "
+        found.append(make_issue("bench.no_raw_times", f"{message}drift and speed-up are unknown."))
+        mean_us = 1e3 * run.latency.mean_ms
+        if mean_us < 1 / _LOOSE:  # benchmark_model cuts times to whole microseconds
+            message = f"{name}: {tool} counts in whole microseconds; an inference takes only "
+            found.append(make_issue("bench.coarse_clock", f"{message}{mean_us:.2g}."))
+    found += [_noisy(run), _drift(run)] if is_burst else []
+    found.append(_load(looks))
+    found += _throttled(looks) if is_burst else ()
     return tuple(issue for issue in found if issue is not None)
 
 
 def emulated_issue(emulator: str | None) -> Issue | None:
-    """That no time measured on an emulated processor means anything."""
+    """The issue that times measured on an emulated processor are meaningless."""
     if emulator is None:
         return None
-    return make_issue(
-        "bench.emulated", f"This device is emulated ({emulator}): its latency means nothing."
-    )
+    message = f"This device is emulated ({emulator}): its latency is meaningless."
+    return make_issue("bench.emulated", message)
 
 
 def _threads(run: BenchRun, facts: DeviceFacts) -> Issue | None:
@@ -70,53 +80,10 @@ def _threads(run: BenchRun, facts: DeviceFacts) -> Issue | None:
 
 
 def _states(looks: Sequence[Look]) -> list[str]:
-    """What slowed the processor: at some look, or between two of them, which the firmware keeps."""
+    """States that slowed the processor, at a look or, as the firmware remembers, between two."""
     seen = [state for look in looks[1:-1] for state in look["throttling"] or ()]
     before = looks[0]["throttled_before"]
     return list(dict.fromkeys(seen + [s for s in looks[-1]["throttled_before"] if s not in before]))
-
-
-def _undervoltage(looks: Sequence[Look]) -> Issue | None:
-    if _LOW_VOLTAGE not in _states(looks):
-        return None
-    return make_issue(
-        "bench.undervoltage",
-        "The supply voltage was too low during the measurement, so the firmware lowered the "
-        "clock; use a stronger power supply and a shorter cable.",
-    )
-
-
-def _few_runs(run: BenchRun) -> Issue | None:
-    count = run.latency.count
-    if count >= MIN_RUNS:
-        return None
-    return make_issue(
-        "bench.few_runs",
-        f"{run.model.path}: {count} runs, at least {MIN_RUNS} make a sound median; "
-        "raise --runs or --max-time.",
-    )
-
-
-def _no_raw_times(run: BenchRun) -> Issue | None:
-    if run.latencies_ms:
-        return None
-    return make_issue(
-        "bench.no_raw_times",
-        f"{run.model.path}: {run.runtime.name} does not tell the single runs, so that neither the "
-        "median's interval nor noise, drift and a speed-up are known.",
-    )
-
-
-def _coarse_clock(run: BenchRun) -> Issue | None:
-    """benchmark_model counts whole microseconds, cut off."""
-    mean_us = 1e3 * run.latency.mean_ms
-    if run.latencies_ms or mean_us >= 1 / _LOOSE:
-        return None
-    return make_issue(
-        "bench.coarse_clock",
-        f"{run.model.path}: {run.runtime.name} counts in whole microseconds, of an inference of "
-        f"{mean_us:.2g}.",
-    )
 
 
 def _noisy(run: BenchRun) -> Issue | None:
@@ -131,8 +98,8 @@ def _noisy(run: BenchRun) -> Issue | None:
     advice = "; pass more --rounds" if width > _LOOSE and run.latencies_ms else ""
     return make_issue(
         "bench.noisy",
-        f"{run.model.path}: the median is known to {100 * width:.1f} % only, and half of the runs "
-        f"lie more than {100 * scatter:.1f} % off it{advice}.",
+        f"{run.model.path}: the median is known only to ±{100 * width:.1f} %; half of the runs "
+        f"differ from it by more than {100 * scatter:.1f} %{advice}.",
     )
 
 
@@ -145,11 +112,8 @@ def _drift(run: BenchRun) -> Issue | None:
     change = last / first - 1
     if abs(change) <= _DRIFT:
         return None
-    return make_issue(
-        "bench.drift",
-        f"{run.model.path}: the last third of the rounds is {100 * change:+.1f} % against the "
-        "first third.",
-    )
+    message = f"{run.model.path}: from the first to the last third of the rounds, the latency "
+    return make_issue("bench.drift", f"{message}changed by {100 * change:+.1f} %.")
 
 
 def _load(looks: Sequence[Look]) -> Issue | None:
@@ -162,43 +126,29 @@ def _load(looks: Sequence[Look]) -> Issue | None:
     others = (last["busy_s"] - first["busy_s"] - (last["own_s"] - first["own_s"])) / spent
     if others <= _OTHERS:
         return None
-    return make_issue(
-        "bench.load",
-        f"Other processes used {others:.1f} cores during the measurement; stop them and repeat.",
-    )
+    message = f"Other processes used {others:.1f} cores during the measurement; stop them and "
+    return make_issue("bench.load", f"{message}repeat.")
 
 
-def _throttled(looks: Sequence[Look]) -> Issue | None:
+def _throttled(looks: Sequence[Look]) -> Iterator[Issue]:
+    """At most one, from the best source: the firmware's states, its counter, or the clock."""
     states = [state for state in _states(looks) if state != _LOW_VOLTAGE]
-    if states:
-        return make_issue(
-            "bench.throttled",
-            f"The processor was slowed down during the measurement ({', '.join(states)})"
-            f"{_warmth(looks)}.",
-        )
-    # At both ends the machine is idle, and its clock may be low for that reason.
-    looks = looks[1:-1]
-    counts = [look["throttle_count"] for look in looks if look["throttle_count"] is not None]
-    if counts and max(counts) > min(counts):
-        heat = _warmth(looks)
-        return make_issue(
-            "bench.throttled",
-            f"The processor slowed itself down during the measurement{heat}.",
-        )
-    clocks = [look["clock_mhz"] for look in looks if look["clock_mhz"]]
+    inside = looks[1:-1]  # at both ends the machine is idle, and its clock may be low
+    counts = [look["throttle_count"] for look in inside if look["throttle_count"] is not None]
+    clocks = [look["clock_mhz"] for look in inside if look["clock_mhz"]]
     third = len(clocks) // 3
-    if third < 1:
-        return None
-    first, last = statistics.median(clocks[:third]), statistics.median(clocks[-third:])
-    if last >= SLOWED * first:
-        return None
-    heat = _warmth(looks)
-    return make_issue(
-        "bench.throttled",
-        f"The clock fell from {first:.0f} to {last:.0f} MHz during the measurement{heat}.",
-    )
-
-
-def _warmth(looks: Sequence[Look]) -> str:
-    found = [look["temperature_celsius"] for look in looks if look["temperature_celsius"]]
-    return f" at {max(found):.0f} degrees Celsius" if found else ""
+    if states:
+        inside = looks
+        what = f"The processor was slowed down during the measurement ({', '.join(states)})"
+    elif counts and max(counts) > min(counts):
+        what = "The processor slowed itself down during the measurement"
+    elif third >= 1:
+        first, last = statistics.median(clocks[:third]), statistics.median(clocks[-third:])
+        if last >= SLOWED * first:
+            return
+        what = f"The clock fell from {first:.0f} to {last:.0f} MHz during the measurement"
+    else:
+        return
+    heat = [look["temperature_celsius"] for look in inside if look["temperature_celsius"]]
+    warmth = f" at {max(heat):.0f} degrees Celsius" if heat else ""
+    yield make_issue("bench.throttled", f"{what}{warmth}.")

@@ -41,7 +41,10 @@ class BatchJournal:
     """
 
     def __init__(self, device: str, models: Sequence[Path], settings: Any):
-        _remove_forgotten()
+        if runs_folder().is_dir():
+            for path in runs_folder().iterdir():
+                if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
+                    shutil.rmtree(path, ignore_errors=True)
         parts = [device, [storage.hash_file(path) for path in models], settings]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self._folder = runs_folder() / name
@@ -63,7 +66,11 @@ class BatchJournal:
     def keep(self, folder: Path, chunks: Sequence[Chunk]) -> None:
         """Note a batch, whole or not at all; not when another run of the same kind just ended."""
         kept = self._folder / _digest(folder, chunks)
-        partial = self._make_partial()
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another run has just removed it
+                partial = Path(tempfile.mkdtemp(dir=self._folder, prefix="part-"))
+                break
         try:
             for name in _names(chunks, "outputs"):
                 shutil.copyfile(folder / name, partial / name)
@@ -74,12 +81,6 @@ class BatchJournal:
             if kept.is_dir() or not self._folder.is_dir():
                 return
             raise error
-
-    def _make_partial(self) -> Path:
-        while True:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # another run has just removed it
-                return Path(tempfile.mkdtemp(dir=self._folder, prefix="part-"))
 
     def remove(self) -> None:
         """The run has ended."""
@@ -93,10 +94,3 @@ def _names(chunks: Sequence[Chunk], side: str) -> list[str]:
 def _digest(folder: Path, chunks: Sequence[Chunk]) -> str:
     parts = [(name, storage.hash_file(folder / name)) for name in _names(chunks, "inputs")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _remove_forgotten() -> None:
-    if runs_folder().is_dir():
-        for path in runs_folder().iterdir():
-            if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
-                shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Push, run, parse, pull: written once for all devices."""
+"""Jobs of the agent: `bench` for times, `infer` for outputs; the same for all devices."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # An odd number of rounds whose interval leaves out one slow process on either side.
 DEFAULT_ROUNDS = 9
-# What a bench takes beside the agent's work, of which as much again may go into rounds.
+# Seconds of a bench without the agent; the agent may spend as much again on rounds.
 _LOCAL_S, _BOARD_S = 0.5, 4.0
 _LONGEST_S = 24 * 3600.0  # a forgotten run ends some day
 _MOST_BYTES = 512 << 20  # of inputs on disk at a time; temporary folders may be memory
@@ -61,20 +61,20 @@ def bench(
     on_event: OnEvent | None = None,
     shown_as: Mapping[Path, str] | None = None,
 ) -> BenchResult:
-    """Measure models in turns.
+    """Measure models with the agent, alternating between them.
 
     Args:
-        models: the first is what the others' speed-up refers to.
+        models: the others' speed-ups are relative to the first.
         inputs: model path to input name to the exact input tensor; random values by default.
-        shown_as: how a temporary file is called in the result.
+        shown_as: the name of a temporary file in the result.
 
     Raises:
         DeviceError: a model cannot be loaded or run there.
-        SourceError: a file is no `.tflite`.
-        UsageError: options that contradict each other, or cores that are not there.
+        SourceError: a file is not a `.tflite`.
+        UsageError: options that contradict each other, or cores that do not exist.
     """
     runtime = choose_runtime(device, options.runtime, on_event, models)
-    settings = _settings(models, device, options)
+    settings = _settings(len(models), device, options)
     with scratch.folder() as folder:
         files, entries = {}, []
         for number, model in enumerate(models):
@@ -90,82 +90,65 @@ def bench(
             "models": entries,
         }
         result = device.run(job, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-    return _read_bench(models, device, options, result, shown_as or {})
+    facts = read_facts(device.name, result["facts"])
+    # The device may know that it is emulated when nothing inside shows it.
+    facts = replace(facts, emulator=facts.emulator or device.facts().emulator)
+    runs = []
+    for model, plain in zip(models, result["models"], strict=True):
+        if "error" in plain:
+            raise _explain(model, device, plain["error"])
+        file = storage.refer(model, (shown_as or {}).get(model))
+        runs.append(_read_run(file, facts, options, plain, result["health"]))
+    first = timing.medians_of_rounds(runs[0])
+    is_sound = all(run.validity != "invalid" for run in runs)
+    return BenchResult(
+        facts=facts,
+        options=options,
+        runs=tuple(runs),
+        speedups=tuple(
+            timing.ratio_of_rounds(first, timing.medians_of_rounds(run))
+            for run in runs[1:]
+            if is_sound
+        ),
+        looks=read_looks(result["health"]),
+    )
 
 
-def _settings(models: Sequence[Path], device: Device, options: BenchOptions) -> dict[str, Any]:
-    """How to measure, as the agent wants it told.
+def _settings(count: int, device: Device, options: BenchOptions) -> dict[str, Any]:
+    """How to measure so many models, in the agent's words.
 
     Raises:
         UsageError: see `bench`.
     """
+    rounds = options.rounds or DEFAULT_ROUNDS
     settings: dict[str, Any] = {
         "threads": options.threads,
         "cores": choose_cores(device.facts(), options.cores, options.threads),
         "runs": options.runs,
         "min_time_s": options.min_time_s,
         "max_time_s": options.max_time_s,
-        "rounds": _rounds(options),
-        # Seconds that a bench takes beside the agent; with so many rounds asked for, all are made.
-        "spare_s": None,
+        # Each round needs a run.
+        "rounds": rounds if options.runs is None else min(rounds, options.runs),
+        # If the user chose the number of rounds, the agent makes all of them.
+        "spare_s": None if options.rounds else _BOARD_S if device.is_remote else _LOCAL_S,
     }
-    if options.rounds is None:
-        settings["spare_s"] = _BOARD_S if device.is_remote else _LOCAL_S
     if options.sustained_s is None:
         return settings
-    if len(models) > 1:
+    if count > 1:
         raise UsageError(
-            f"--sustained measures one model at a time, so that the heat is its own; {len(models)} "
-            "were given."
+            f"--sustained takes one model ({count} given): a second one would start on a hot "
+            "processor."
         )
-    if options.runs is not None:
-        raise UsageError(f"--sustained runs for a time, --runs {options.runs} for a number.")
-    if options.rounds is not None:
-        raise UsageError(
-            f"--sustained runs in one process, --rounds {options.rounds} asks for several."
-        )
+    for option, value in (("--runs", options.runs), ("--rounds", options.rounds)):
+        if value is not None:
+            raise UsageError(f"--sustained runs one process for a time; remove {option} {value}.")
     if not 0 < options.sustained_s <= _LONGEST_S / 2 or options.window_s <= 0:
-        raise UsageError(f"--sustained {options.sustained_s / 60:g} is no time up to 720 minutes.")
+        raise UsageError(
+            "--sustained must be above 0 and at most 720 minutes, not "
+            f"{options.sustained_s / 60:g}."
+        )
     own = {"sustained_s": options.sustained_s, "window_s": window_length(options), "rounds": 1}
     return {**settings, **own}
-
-
-def _rounds(options: BenchOptions) -> int:
-    """At most: each has a run of its own."""
-    wanted = options.rounds or DEFAULT_ROUNDS
-    return wanted if options.runs is None else min(wanted, options.runs)
-
-
-def _read_bench(
-    models: Sequence[Path],
-    device: Device,
-    options: BenchOptions,
-    result: dict[str, Any],
-    shown_as: Mapping[Path, str],
-) -> BenchResult:
-    facts = read_facts(device.name, result["facts"])
-    # Whoever made the device may know of an emulation that its inside does not show.
-    facts = replace(facts, emulator=facts.emulator or device.facts().emulator)
-    runs = []
-    for model, plain in zip(models, result["models"], strict=True):
-        if "error" in plain:
-            raise _explain(model, device, plain["error"])
-        file = storage.refer(model, shown_as.get(model))
-        runs.append(_read_run(file, facts, options, plain, result["health"]))
-    first, is_sound = (
-        timing.medians_of_rounds(runs[0]),
-        all(run.validity != "invalid" for run in runs),
-    )
-    ratios = [
-        timing.ratio_of_rounds(first, timing.medians_of_rounds(run)) for run in runs[1:] if is_sound
-    ]
-    return BenchResult(
-        facts=facts,
-        options=options,
-        runs=tuple(runs),
-        speedups=tuple(ratios),
-        looks=read_looks(result["health"]),
-    )
 
 
 def read_looks(looks: Sequence[health.Look]) -> tuple[MachineLook, ...]:
@@ -208,7 +191,11 @@ def _read_run(
         issues=(),
         cores=choose_cores(facts, options.cores, options.threads),
         energy=_read_energy(plain["energy"], latency.mean_ms),
-        rounds=tuple(map(_read_round, plain["starts"], processes)),
+        rounds=tuple(
+            Round(len(own), known.p50_ms, known.p90_ms, start["init_ms"], start["first_ms"])
+            for own, start in zip(processes, plain["starts"], strict=True)
+            for known in [timing.summarize([own])]
+        ),
     )
     if not is_burst:
         sustained = read_sustained(options, plain, looks)
@@ -216,11 +203,6 @@ def _read_run(
         run = replace(run, sustained=sustained, latency=total)
     issues = health.find_issues(run, looks, facts)
     return replace(run, issues=issues, validity=judge(issues))
-
-
-def _read_round(start: Mapping[str, float], times: Sequence[float]) -> Round:
-    own = timing.summarize([times])
-    return Round(len(times), own.p50_ms, own.p90_ms, start["init_ms"], start["first_ms"])
 
 
 def _read_energy(plain: Mapping[str, Any] | None, mean_ms: float) -> Energy | None:
@@ -235,7 +217,7 @@ def _read_energy(plain: Mapping[str, Any] | None, mean_ms: float) -> Energy | No
 
 
 def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceError:
-    """A coded error of the agent as a sentence with the way out."""
+    """A coded error of the agent as a sentence with a hint."""
     hints = {
         "runtime_too_old": "Install a newer runtime there, e.g. pip install ai-edge-litert.",
         "runtime_missing": "Install it there with pip, or choose another --runtime.",
@@ -245,7 +227,7 @@ def _explain(model: Path, device: Device, error: Mapping[str, Any]) -> DeviceErr
         "hung": "Check the file, or try another --runtime.",
         "runtime_broken": "Reinstall it there; tflite-runtime together with 'numpy<2'.",
         "cores_refused": "Choose other --cores.",
-        "failed": "With dynamic dimensions, --data gives them a size; else check the file.",
+        "failed": "If dimensions are dynamic, pass --data; otherwise check the file.",
     }
     return DeviceError(
         f"{model} cannot be run on {device.name}: {error['message']}.".replace("..", "."),
@@ -268,7 +250,7 @@ def infer(
     kernels: str = "xnnpack",
     on_event: OnEvent | None = None,
 ) -> Iterator[list[dict[str, NDArray[Any]]]]:
-    """Run models side by side over chunks of samples; some wait on disk, never all.
+    """Run models side by side over chunks of samples; only a few chunks at a time are on disk.
 
     Args:
         models: files; one that was parsed before is not read again here.
@@ -281,7 +263,7 @@ def infer(
 
     Raises:
         DeviceError: a model cannot be loaded or run there.
-        SourceError: a file is no `.tflite`.
+        SourceError: a file is not a `.tflite`.
     """
     parsed = [read_model(model) for model in models]
     chosen = choose_runtime(device, runtime, on_event, parsed)
@@ -310,11 +292,16 @@ def infer(
             if not is_known or _damage(folder, written):
                 batch = {**job, "chunks": written}
                 result = device.run(batch, files, folder, on_event=on_event, deadline_s=_LONGEST_S)
-                _require_outputs(result, paths, device, folder, written)
+                if "error" in result:
+                    raise _explain(paths[result["model"]], device, result["error"])
+                if damage := _damage(folder, written):
+                    raise DeviceError(
+                        f"The outputs of {device.name} did not arrive complete: {damage}",
+                        hint="Run the command again.",
+                    )
                 if journal is not None:
                     journal.keep(folder, written)
-            found = ({n: _take(folder / path) for n, path in chunk["outputs"].items()}
-                     for chunk in written)  # fmt: skip
+            found = (_take(folder, chunk["outputs"]) for chunk in written)
             for first in found:
                 yield [first, *islice(found, len(paths) - 1)]
     if journal is not None:
@@ -322,12 +309,11 @@ def infer(
 
 
 def _output_names(model: ModelFile) -> list[str]:
-    """Outputs in order; names must tell inputs and outputs apart."""
-    sides = zip(("inputs", "outputs"), model.interface, strict=True)
-    for side, specs in sides:
+    """Outputs in order; inputs must have different names, and outputs as well."""
+    for side, specs in zip(("inputs", "outputs"), model.interface, strict=True):
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
-            raise UsageError(f"{model.path} has two {side} of the same name: {', '.join(names)}.")
+            raise UsageError(f"{model.path} has two {side} with the same name: {', '.join(names)}.")
     return names
 
 
@@ -337,13 +323,10 @@ def _write_chunks(
     names: Sequence[Sequence[str]],
     most_bytes: int,
 ) -> list[dict[str, Any]]:
-    """As many chunks as may lie on disk at a time, as entries of a job; none at the end."""
+    """Write as many chunks as may be on disk at a time; their entries of a job."""
     written: list[dict[str, Any]] = []
     size = 0
-    while size < most_bytes:
-        chunk = next(chunks, None)
-        if chunk is None:
-            break
+    while size < most_bytes and (chunk := next(chunks, None)) is not None:
         for model, arrays in enumerate(chunk):
             number = len(written)
             size += sum(array.nbytes for array in arrays.values())
@@ -354,7 +337,7 @@ def _write_chunks(
 
 
 def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:
-    """Arrays as `.npy` files; returns input name to file name (names may hold any character)."""
+    """Write `.npy` files; returns input name to file name (names may hold any character)."""
     files = {}
     for number, (name, array) in enumerate(arrays.items()):
         files[name] = f"{prefix}-{number}.npy"
@@ -362,24 +345,8 @@ def _write_arrays(folder: Path, prefix: str, arrays: Arrays) -> dict[str, str]:
     return files
 
 
-def _require_outputs(
-    result: Mapping[str, Any],
-    models: Sequence[Path],
-    device: Device,
-    folder: Path,
-    written: Sequence[Mapping[str, Any]],
-) -> None:
-    if "error" in result:
-        raise _explain(models[result["model"]], device, result["error"])
-    if damage := _damage(folder, written):
-        raise DeviceError(
-            f"What {device.name} computed did not arrive whole: {damage}",
-            hint="Run the command again.",
-        )
-
-
 def _damage(folder: Path, written: Sequence[Mapping[str, Any]]) -> str | None:
-    """What is wrong with the first damaged output, None when all can be read."""
+    """The damage of the first output that cannot be read; None if all can."""
     for name in (name for chunk in written for name in chunk["outputs"].values()):
         try:
             with open_file(folder / name) as stream:
@@ -391,8 +358,10 @@ def _damage(folder: Path, written: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _take(path: Path) -> NDArray[Any]:
-    """Read an output file and free its disk space."""
-    array = npy.load(path)
-    path.unlink()
-    return array
+def _take(folder: Path, outputs: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Read output files and free their disk space."""
+    arrays = {}
+    for name, path in outputs.items():
+        arrays[name] = npy.load(folder / path)
+        (folder / path).unlink()
+    return arrays

@@ -11,12 +11,12 @@ from edgeq import timing
 from edgeq.device_runners.measuring.health import SLOWED, Look
 from edgeq.values import BenchOptions, Latency, Sustained, SustainedWindow
 
+# What shows that a processor is slowed: name in a record, key of a look.
+_SOURCES = (("flags", "throttling"), ("counter", "throttle_count"), ("clock", "clock_mhz"))
+
 
 def window_length(options: BenchOptions) -> float:
-    """Seconds of a window: the length asked for, or a third of a short run.
-
-    Three at least, so that the last third is not the burst itself.
-    """
+    """Seconds of a window; at most a third of the run, so that its last third is not the burst."""
     assert options.sustained_s is not None
     return min(options.window_s, options.sustained_s / 3)
 
@@ -53,7 +53,9 @@ def read_sustained(
         steady=steady,
         slowdown=steady.p50_ms / burst.p50_ms,
         throttled_after_s=_throttled_after(during, began, length),
-        watched=_watched(during),
+        watched=tuple(
+            name for name, key in _SOURCES if any(look[key] is not None for look in during)
+        ),
     )
 
 
@@ -76,21 +78,14 @@ def _read_window(
 
 
 def _latency(plain: Mapping[str, Any], part: slice) -> Latency:
-    """Of some windows together, or of the nearest that has inferences."""
+    """Latency over some windows together, or over the nearest one that has inferences."""
     times = [time / 1e6 for window in plain["rounds_ns"][part] for time in window]
-    if not times:  # one inference takes longer than a window
-        times = next(
-            [time / 1e6 for time in window]
-            for window in (plain["rounds_ns"] if part.start == 0 else plain["rounds_ns"][::-1])
-            if window
-        )
-        return timing.summarize([times])
-    return replace(timing.summarize([times]), count=sum(plain["counts"][part]))
-
-
-def _watched(looks: Sequence[Look]) -> tuple[str, ...]:
-    sources = (("flags", "throttling"), ("counter", "throttle_count"), ("clock", "clock_mhz"))
-    return tuple(name for name, key in sources if any(look[key] is not None for look in looks))
+    if times:
+        return replace(timing.summarize([times]), count=sum(plain["counts"][part]))
+    # One inference takes longer than a window.
+    ordered = plain["rounds_ns"] if part.start == 0 else plain["rounds_ns"][::-1]
+    nearest = next(window for window in ordered if window)
+    return timing.summarize([[time / 1e6 for time in nearest]])
 
 
 def _throttled_after(looks: Sequence[Look], began: float, first_s: float) -> float | None:

@@ -32,10 +32,10 @@ def compare_pair(
     on_progress: OnProgress,
     **options: Any,
 ) -> Comparison:
-    """Hold a candidate against its baseline; see `api.compare`.
+    """Compare a candidate with its baseline; `edgeq.compare` documents the arguments.
 
     Args:
-        options: see `_compare`.
+        options: more arguments of `_compare`.
     """
     with unchanged(baseline, candidate):
         found = _compare(baseline, candidate, data, on_progress=on_progress, **options)
@@ -48,12 +48,12 @@ def compare_pair(
             ) as reconverter:  # fmt: skip
                 return replace(found, ways_out=find_ways_out(reconverter, found.quality))
         except EdgeqError as error:
-            untried = f"no way out could be tried: {error.message}"
+            untried = f"no other conversion could be tried: {error.message}"
             return replace(found, reasons=(*found.reasons, untried))
 
 
 def _has_other_causes(found: Comparison) -> bool:
-    """Whether the two are no counterparts, or were fed otherwise: no conversion mends that."""
+    """Return whether the layers, the inputs or the baseline are wrong: no conversion fixes that."""
     causes = {"compare.other_layers", "compare.fed_otherwise", "compare.baseline_quantized"}
     return any(issue.code in causes for issue in found.issues)
 
@@ -73,11 +73,11 @@ def _compare(
     on_progress: OnProgress,
     **options: Any,
 ) -> Comparison:
-    """The two side by side.
+    """Run both on the same samples.
 
     Args:
-        target: the device that both run on.
-        options: of `measure.infer`.
+        target: the device that runs both.
+        options: options of `run_job.infer`.
     """
     with scratch.folder() as folder:
         first, second, batch = open_pair(baseline, candidate, folder)

@@ -1,8 +1,7 @@
-"""Each operator by itself: do other kernels compute the same from the same inputs?
+"""Compare single operators: do other kernels compute the same from the same inputs?
 
-A model's outputs do not tell: where kernels round otherwise, one step grows from layer to layer. So
-every operator is given what the kernels that are right computed for its inputs, and its own result
-is compared.
+The model's outputs cannot show it: a difference of one step grows from layer to layer. So every
+operator gets the inputs that the reference kernels computed, and only its own result is compared.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from edgeq.tflite.quantmath import difference
 Arrays = Mapping[str, NDArray[Any]]
 Runner = Callable[[bytes, Arrays], Arrays]
 
-# Relative to the largest value: another order of sums; and, where weights are integers and
-# activations are not, other scales to round these to on the way (1.2 % at most was measured).
+# Relative to the largest value: a different order of summation; and, for integer weights with float
+# activations, a different scale for rounding these (1.2 % at most was measured).
 _FLOAT_TOLERANCE, _HYBRID_TOLERANCE = 1e-5, 4 / 127
 _NUMBERS = frozenset(
     {"float16", "float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32",
      "int64", "uint64"}
 )  # fmt: skip
-_MOST_AT_A_TIME = 200  # results: what leads to each of them is in files of its own
+_MOST_AT_A_TIME = 200  # results; the operators before each of them go into separate files
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class OperatorDifference:
     """An operator whose result differs, though its inputs are the same.
 
     Attributes:
-        name: of its result.
+        name: name of its result.
         operator: e.g. "CONV_2D".
-        largest: difference, in steps of an integer result, else in its unit.
+        largest: largest difference, in steps of an integer result, or in the unit of a float one.
     """
 
     name: str
@@ -50,11 +49,11 @@ class OperatorDifference:
 
 @dataclass(frozen=True)
 class Walk:
-    """What the operators compute, each by itself.
+    """The result of comparing all operators one by one.
 
     Attributes:
-        first: whose result differs, in execution order; None when none does.
-        wrong: the first whose result differs by more than rounding; None when none does.
+        first: first operator whose result differs, in execution order; None if none does.
+        wrong: first one whose result differs by more than rounding; None if none does.
     """
 
     first: OperatorDifference | None = None
@@ -63,15 +62,15 @@ class Walk:
 
 @dataclass(frozen=True)
 class Result:
-    """A tensor that an operator computes from what the model is fed with.
+    """A tensor that an operator computes from the model's inputs.
 
     Attributes:
-        position: of the operator, in execution order.
-        index: of the tensor.
-        name: of the tensor.
+        position: the operator's place in execution order.
+        index: index of the tensor.
+        name: name of the tensor.
         operator: e.g. "CONV_2D".
-        is_quantized: in steps of a scale.
-        is_hybrid: float, of integer weights.
+        is_quantized: integers with a scale.
+        is_hybrid: float, computed with integer weights.
     """
 
     position: int
@@ -83,17 +82,17 @@ class Result:
 
     @property
     def output(self) -> str:
-        """The name that it has as an output of the model."""
+        """Its name as an output of the model."""
         return f"result-{self.index}"
 
 
 def rounding(wanted: NDArray[Any], is_quantized: bool, is_hybrid: bool = False) -> float:
-    """How far a result may be off by rounding alone.
+    """Return how much a result may differ by rounding only.
 
     Args:
-        is_quantized: in steps of a scale. Other integers are classes, numbers or flags, of which
-            the next one is another.
-        is_hybrid: float, of integer weights.
+        is_quantized: integers with a scale. Other integers are classes, counts or flags, which must
+            be equal.
+        is_hybrid: float, computed with integer weights.
     """
     if wanted.dtype.kind == "f":
         finite = np.abs(wanted[np.isfinite(wanted)])
@@ -106,13 +105,13 @@ def walk(content: bytes, inputs: Arrays, here: Runner, there: Runner) -> Walk:
     """Compare the operators of the main subgraph.
 
     Args:
-        content: of the `.tflite`.
+        content: bytes of the `.tflite`.
         inputs: name to [samples, ...].
-        here: outputs of a model on the kernels that are right.
-        there: the same on the others.
+        here: runs a model on the reference kernels.
+        there: runs a model on the other kernels.
 
     Raises:
-        EdgeqError: as `here` and `there` do; some runtimes do not take such models.
+        EdgeqError: from `here` and `there`; some runtimes reject such models.
     """
     results = find_results(flatbuffer.parse(content, "the model"))
     expected = here(open_results(content, results), inputs)
@@ -134,10 +133,10 @@ def walk(content: bytes, inputs: Arrays, here: Runner, there: Runner) -> Walk:
 
 
 def find_results(tree: Any) -> tuple[Result, ...]:
-    """Results of the operators, in execution order.
+    """Return the results of the operators, in execution order.
 
-    Not of those that are computed from constants alone: they cannot differ, and XNNPACK, which
-    unpacks such weights by itself, never writes them.
+    Results of constants only are left out: they cannot differ, and XNNPACK, which unpacks such
+    weights itself, never writes them.
     """
     graph = tree.subgraphs[0]
     fed, found = fed_tensors(graph), []

@@ -1,4 +1,4 @@
-"""A float model and its quantized counterpart, opened to be held against each other."""
+"""Open a float model and its quantized counterpart, and check that they can be compared."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from edgeq.values import ConvertOptions, FileRef, Issue
 
 
 def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
-    """Both as `.tflite`, the baseline lowered as the candidate was; and the batch size of that.
+    """Return both as `.tflite`, the baseline lowered like the candidate, and the batch size.
 
     Raises:
-        UsageError: the candidate is no `.tflite`.
+        UsageError: the candidate is not a `.tflite`.
     """
     if (kind := identify(candidate)) != "tflite":
         raise UsageError(
@@ -42,7 +42,7 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
 
 
 def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
-    """The float `.tflite`, by the name of the model it was lowered from."""
+    """Refer to the float `.tflite` by the name of the model it was lowered from."""
     note = "" if lowered == baseline else " (lowered to .tflite)"
     return storage.refer(lowered, f"{baseline}{note}")
 
@@ -54,19 +54,20 @@ def find_differences(
     preprocess: Sequence[str],
     samples: Samples,
 ) -> tuple[Issue, ...]:
-    """Doubts about a baseline that is no FP32 counterpart of a candidate with this batch size.
+    """Return issues if the baseline is not the FP32 counterpart of the candidate.
 
     Args:
+        batch: batch size of the candidate.
         files: both as `.tflite`.
-        preprocess: `--preprocess` texts that both are fed with.
-        samples: what both are fed.
+        preprocess: `--preprocess` texts for both.
+        samples: the samples for both.
     """
     found = _find_beyond(read_interface(files[1], baseline), samples)
     carried = read_preprocessing(files[1])
     fed = tuple(map(format_preprocessing, parse_preprocessing(preprocess, baseline.inputs)))
     if carried and fed != carried:
         message = f"The candidate declares {' '.join(carried)!r} and was fed {' '.join(fed)!r}"
-        found.append(make_issue("compare.fed_otherwise", f"{message}; leave out --preprocess."))
+        found.append(make_issue("compare.fed_otherwise", f"{message}; remove --preprocess."))
     real, made = files[0].read_bytes(), float_twin(files[1].read_bytes())
     try:
         require_same_layers(flatbuffer.parse(real, "FP32"), flatbuffer.parse(made, "it"))
@@ -78,13 +79,16 @@ def find_differences(
         found.append(make_issue("compare.batches_differ", f"{message}: latencies are per run."))
     quantized = [spec.name for spec in (*baseline.inputs, *baseline.outputs) if spec.scales]
     if quantized:
-        message = f"The first model is quantized itself ({quantized[0]!r}), so it is no FP32"
-        found.append(make_issue("compare.baseline_quantized", f"{message}; swap the two?"))
+        message = (
+            f"The first model is itself quantized ({quantized[0]!r}), so it cannot be the FP32 "
+            "baseline; swap the two models?"
+        )
+        found.append(make_issue("compare.baseline_quantized", message))
     return tuple(found)
 
 
 def _find_beyond(candidate: Interface, samples: Samples) -> list[Issue]:
-    """Doubts about samples that reach far beyond what a quantized input can hold."""
+    """Return issues if samples exceed the range of a quantized input by far."""
     found = []
     sample = next(samples.iterate((0,)))
     for spec in candidate.inputs:
@@ -93,12 +97,12 @@ def _find_beyond(candidate: Interface, samples: Samples) -> list[Issue]:
         limits = np.iinfo(spec.dtype)
         ends = (np.array([limits.min, limits.max]) - spec.zero_points[0]) * spec.scales[0]
         values = sample.inputs[candidate.input_names[spec.name]]
-        low, high = np.percentile(values, (5, 95))  # rare values may lie beyond, on purpose
+        low, high = np.percentile(values, (5, 95))  # rare values may exceed it on purpose
         if max(high - ends[1], ends[0] - low) > ends[1] - ends[0]:
             message = (
-                f"Input {spec.name!r} is mostly fed {low:.3g} to {high:.3g}, and the candidate's "
-                f"holds {ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing with "
-                "--preprocess."
+                f"Most values for input {spec.name!r} are {low:.3g} to {high:.3g}, but the "
+                f"candidate's range is {ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing "
+                "with --preprocess."
             )
             found.append(make_issue("data.range_mismatch", message))
     return found

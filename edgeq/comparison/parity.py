@@ -1,8 +1,8 @@
 """Kernel parity: do other kernels and other devices compute what XNNPACK computes here?
 
-The same inputs go through each. INT8 arithmetic is exact but for rounding, so results are compared
-as integers: exact, off by one step, or further apart; with the first operator that differs, and
-whether one alone is off by more than rounding.
+Each gets the same inputs. INT8 arithmetic is exact except for rounding, so results are compared as
+integers: exact, different by one step, or by more; with the first operator that differs, and
+whether a single operator differs by more than rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgeq.values import FileRef
 
 Arrays = Mapping[str, NDArray[Any]]
 
-# XNNPACK is what the default resolver uses; the others are TensorFlow Lite's own kernels.
+# The default resolver uses XNNPACK; the others are TensorFlow Lite's own kernels.
 KERNELS = ("xnnpack", "builtin", "reference")
 
 _WALKED_SAMPLES = 4  # that each operator is compared on
@@ -51,10 +51,10 @@ class ParityRow:
             further apart than one step, and no operator alone is.
         same_samples: samples whose outputs are the same in every value.
         different_share: of all values, 0 to 1.
-        largest: difference, in steps of integer outputs, else in their unit.
-        top1_changes: samples whose largest class is another one.
-        first: operator that differs, given the same inputs: of a wrong row the first that is off
-            by more than rounding; None when none does, or the runtime does not let it be looked at.
+        largest: largest difference, in steps of integer outputs, or in the unit of float ones.
+        top1_changes: samples with a different largest class.
+        first: the operator that differs although its inputs are the same: in a wrong row the first
+            that differs by more than rounding; None if none does, or the runtime cannot show it.
         error: why it failed.
     """
 
@@ -103,7 +103,7 @@ def meaning(row: ParityRow, model: str) -> str | None:
     elif row.verdict != "wrong":
         return None
     elif row.first is None:
-        what = "No operator by itself shows where the difference comes from."
+        what = "No single operator shows where the difference comes from."
     else:
         what = (
             f"{row.first.operator} alone, given the same inputs, is off by more than rounding: one "
@@ -197,8 +197,8 @@ def _compare(
     """The row, and the samples that differ.
 
     Args:
-        quantized: outputs in steps of a scale. Other integers are classes, numbers or flags, of
-            which the next one is another.
+        quantized: outputs that are integers with a scale. Other integers are classes, counts or
+            flags, which must be equal.
     """
     largest, count, total, is_rounding = 0.0, 0, 0, True
     apart: set[int] = set()
@@ -226,7 +226,7 @@ def _walk(
     kernels: str,
     runtime: str | None,
 ) -> Walk:
-    """What the operators alone compute; nothing where a runtime does not take such models."""
+    """Compare the single operators; an empty result if a runtime rejects such models."""
     few = {name: values[list(apart[:_WALKED_SAMPLES])] for name, values in inputs.items()}
     with scratch.folder() as folder:
 

@@ -10,7 +10,7 @@ from edgeq.tflite.operators import having
 from edgeq.values import ConvertOptions
 
 Figures = Mapping[str, Any]
-# Fields of `ConvertOptions` to their values; selectors are added to those that are there.
+# Fields of `ConvertOptions` with their values; selectors are added to the present ones.
 Change = dict[str, Any]
 
 # Eight bits have 48 dB of room. A channel whose range is a sixteenth of the widest one's has four
@@ -20,7 +20,7 @@ _OUTLIER = 8.0
 # Clipping a value costs as much as rounding thousands: one in two hundred is too many.
 _SATURATED = 0.005
 _SHIFTED = 0.5  # of the squared error is a constant that a bias can take away
-_GOOD_DB = 40.0  # of its own: as good as eight bits get
+_GOOD_DB = 40.0  # SQNR of a layer alone: the best that eight bits give
 _CURVED, _JOINS, _NORMALIZES, _SUMS = map(having, ("curved", "joins", "normalizes", "sum"))
 
 _ADDED = ("keep_float", "int16")
@@ -130,7 +130,7 @@ _RULES = (
         _always({"statistic": "mse"}),
     ),
 )
-_HARMLESS = Cause("its error hardly reaches the outputs", ())
+_HARMLESS = Cause("its error has little effect on the outputs", ())
 _PASSED_ON = Cause("its own error is small; it passes on those of the layers before it", ())
 _PLAIN = "rounding to eight bits, nothing unusual"
 

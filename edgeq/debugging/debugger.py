@@ -1,4 +1,4 @@
-"""From two files and some samples to the culprits."""
+"""Find the layers that lose accuracy, from two files and some samples."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from edgeq.progress import OnProgress
 from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 
-# Figures that causes are told from, and reports do without.
+# Figures that the causes need and the report leaves out.
 _FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")
-# All other text is a number that JSON cannot tell.
+# All other text is a number that JSON cannot express.
 _TEXTS = frozenset({"name", "quantized_name", "operator", "selector"})
 
 
@@ -47,7 +47,7 @@ def debug_pair(
     on_progress: OnProgress,
     **options: Any,
 ) -> DebugReport:
-    """Hold two models against each other, layer by layer; see `api.debug`.
+    """Compare two models layer by layer; `edgeq.debug` documents the arguments.
 
     Args:
         options: see `_inspect`.
@@ -82,7 +82,7 @@ def _inspect(
     seed: int,
     on_progress: OnProgress,
 ) -> tuple[DebugReport, tuple[Culprit, ...]]:
-    """What each layer loses and costs, and the causes that there may be."""
+    """Return what each layer loses and costs, with its possible causes."""
     with scratch.folder() as folder:
         first, second, batch = open_pair(baseline, candidate, folder)
         files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
@@ -147,7 +147,7 @@ def _require_float(interface: Interface, path: Path) -> None:
     quantized = [spec for spec in (*interface.inputs, *interface.outputs) if spec.scales]
     if quantized:
         raise DataError(
-            f"{path} is quantized itself ({quantized[0].name!r}), so it is no FP32.",
+            f"{path} is itself quantized ({quantized[0].name!r}), so it cannot be the FP32 model.",
             hint="Name the float model that the other was made from, or swap the two.",
         )
 
@@ -198,7 +198,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         last = child.last_line(f"it {child.ending}")
     if last.startswith("These are two different models"):
         raise DataError(last, hint="Name the float model that the other was made from.")
-    raise DataError(f"The two models cannot be held against each other: {last}", details=log)
+    raise DataError(f"The two models cannot be compared: {last}", details=log)
 
 
 def _read_layers(found: Sequence[dict[str, Any]]) -> list[Culprit]:
@@ -210,7 +210,7 @@ def _read_layers(found: Sequence[dict[str, Any]]) -> list[Culprit]:
 
 
 def _selectors(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """What means an operator, it with its makers, and it with its readers."""
+    """Return the selectors of an operator, of it with its makers, and of it with its readers."""
     own = fields["name"]
     return {
         "selector": selector(own, names),

@@ -1,4 +1,4 @@
-"""What one operator's values and parameters look like: ranges, channels, outliers, shifts."""
+"""Figures of one operator's values and parameters: ranges, channels, outliers, shifts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAIL_PERCENT = 99.9
 
 
 def measure_step(pair: Pair, step: Step) -> dict[str, Any]:
-    """The fields of a `LayerReport` that one operator tells by itself."""
+    """Return the fields of a `LayerReport` that depend on one operator only."""
     name, kind = pair.describe(step.position)
     twin = pair.made.subgraphs[0].operators[step.twin]
     result = pair.made.subgraphs[0].tensors[flatbuffer.indices(twin.outputs)[0]]
@@ -58,7 +58,7 @@ def _neighbours(pair: Pair, step: Step) -> dict[str, list[str]]:
 
 
 def _limits(tensor: Any) -> tuple[float, float]:
-    """What a quantized tensor can hold, half a step more on each side; float holds everything."""
+    """Return the range of a quantized tensor, widened by half a step; of float, everything."""
     spec = flatbuffer.tensor_spec(tensor, "")
     if not spec.scales:
         return -np.inf, np.inf

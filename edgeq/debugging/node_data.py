@@ -11,7 +11,7 @@ import json
 from edgeq.values import DebugReport, ModelProfile
 
 _GRAPH = "main"
-_MOST_DB = 60.0  # beyond it, errors are nobody's concern
+_MOST_DB = 60.0  # errors beyond it do not matter
 _GRADIENT = [{"stop": 0, "bgColor": "#c0392b"}, {"stop": 0.5, "bgColor": "#f5d76e"},
              {"stop": 1, "bgColor": "#ffffff"}]  # fmt: skip
 _HEAT = [{"stop": 0, "bgColor": "#ffffff"}, {"stop": 0.5, "bgColor": "#f5d76e"},
@@ -43,7 +43,7 @@ def node_data(report: DebugReport, field: str = "effect_sqnr_db") -> str:
 def latency_node_data(profile: ModelProfile) -> str:
     """The same with the time of each operator, in milliseconds for one inference.
 
-    An operator that ran as part of another has no time of its own, and no colour.
+    An operator that ran as part of another has no separate time, and no colour.
     """
     results = {
         item.name: {"value": round(item.time_ms, 6)}

@@ -1,4 +1,4 @@
-"""Remedies, each tried by converting the model anew before it is advised."""
+"""Try each remedy by converting the model with it, before it is advised."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edgeq.conversion.ways_out import Reconverter, is_lost, lost_outputs
 from edgeq.debugging.causes import Cause, change_options
 from edgeq.values import ConvertOptions, LayerReport, Quality, Remedy
 
-# Layers whose causes are looked into, and conversions that may be made for them.
+# Layers whose causes are examined, and conversions that may be made for them.
 _LAYERS = 5
 _MOST = 14
-# A remedy that gains less is none; the spread of an SQNR over some dozen samples is about that.
+# A remedy that gains less does not count: the SQNR of a few dozen samples varies by about that.
 LEAST_GAIN_DB = 1.0
 _DEFAULTS = "as edgeq converts by default"
 
@@ -37,7 +37,7 @@ class Tried:
     by_options: dict[ConvertOptions, Remedy]
 
     def ranked(self) -> tuple[Remedy, ...]:
-        """What gained most first."""
+        """Return the remedies, the largest gain first."""
         return tuple(sorted(self.by_options.values(), key=lambda item: -_gain(item)))
 
     def explain(self, culprit: Culprit) -> LayerReport:
@@ -62,8 +62,8 @@ def try_remedies(reconverter: Reconverter, culprits: Sequence[Culprit], quality:
     """Convert with each remedy, and measure what it adds to the outputs' worst part.
 
     Args:
-        culprits: the worst layer first.
-        quality: of the candidate.
+        culprits: the layers that cost most, the worst first.
+        quality: quality of the candidate.
 
     Returns:
         What was tried; the best is measured once more as the user would type it.
@@ -101,14 +101,14 @@ class _Trial:
         if options == reconverter.options or options in self.found or len(self.found) >= _MOST:
             return
         reconverter.ready.job.on_progress("try a remedy", len(self.found), None)
-        # Without the search for the best ranges, unless corrections are what is tried.
+        # Without the search for the best ranges, unless the remedy is a correction.
         is_whole = options.corrections != reconverter.options.corrections
         after = self._measure(options if is_whole else replace(options, effort="fast"))
         flags = changed_flags(reconverter.options, options)
         self.found[options] = Remedy(flags, after, self._above(after), reconverter.command(options))
 
     def confirm(self) -> dict[ConvertOptions, Remedy]:
-        """What was found, the best one measured as it would be typed."""
+        """Return what was found; the best remedy is measured again with its whole command."""
         reconverter, found = self._reconverter, self.found
         best = max(found, key=lambda options: _gain(found[options]), default=reconverter.options)
         is_whole = best in (reconverter.options, replace(best, effort="fast"))

@@ -1,4 +1,4 @@
-"""The child process that holds two models against each other.
+"""The child process that compares two models.
 
 On stdin one line of JSON {"float", "quantized", "inputs", "names", "labels", "result"}: paths of
 both models, input name to `.npy` file, input name of the quantized model to the float model's,
@@ -42,7 +42,7 @@ def inspect(pair: Pair, labels: Array | None) -> list[dict[str, Any]]:
 
 
 def _task_effect(ends: Values, outputs: Values, labels: Array | None) -> dict[str, float]:
-    """What an error does to the classes that the first vector output gives."""
+    """Return how an error changes the classes of the first vector output."""
     index = next((i for i, values in ends.items() if values[0].size == values.shape[-1] > 1), None)
     if index is None:
         return {}

@@ -1,4 +1,4 @@
-"""`edgeq doctor`: whether a machine can run models, and what would make its figures better."""
+"""`edgeq doctor`: whether a machine can run models, and how to improve its figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.device_runners.devices.addresses import resolve_device
-from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.runtimes import check_runtime
 from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.runtimes import distribution_version
@@ -24,7 +23,7 @@ _LITTLE_MEMORY = 256_000_000  # a worker with ai-edge-litert and a small model t
 _LITTLE_DISK = 200_000_000  # a model, and samples that wait on disk
 _HOT_CELSIUS = 80.0  # where a Raspberry Pi's firmware begins to slow the processor
 _DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
-# What ai-edge-litert has wheels for.
+# ai-edge-litert has no wheels for these machines, nor for older Pythons.
 _OLD_ARM = ("armv6l", "armv7l")
 _OLDEST_PYTHON = (3, 10)
 _SEVERITIES = ("error", "warning", "note")
@@ -42,9 +41,9 @@ _PARTS = (
 def doctor(
     device: str = "local", model: str | Path | None = None, *, python: str | Path | None = None
 ) -> Checkup:
-    """Look at a machine: what it is, which runtimes work there, and what is in the way.
+    """Examine a machine: its facts, the runtimes that work there, and problems with remedies.
 
-    Every runtime is imported there in a process of its own. Nothing is changed or installed.
+    Every runtime is imported there in a separate process. Nothing is changed or installed.
 
     Args:
         device: see `bench`.
@@ -53,13 +52,17 @@ def doctor(
 
     Raises:
         DeviceError: the machine cannot be reached, or its Python cannot run the agent.
-        SourceError: the model is no `.tflite`.
+        SourceError: the model is not a `.tflite`.
     """
     path = None if model is None else Path(model)
     needed = None if path is None else flatbuffer.min_runtime_version(flatbuffer.read(path))
     target = resolve_device(device, python=None if python is None else Path(python))
     facts = target.facts()
-    answers = {runtime: _ask_runtime(target, runtime) for runtime in facts.runtimes}
+    answers = {}
+    for runtime in facts.runtimes:  # each may be in a separate environment
+        with scratch.folder() as folder:
+            job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime.name}
+            answers[runtime] = target.run(job, {}, folder, deadline_s=_DEADLINE_S)
     runtimes = tuple(
         RuntimeCheck(
             runtime=runtime,
@@ -72,18 +75,18 @@ def doctor(
     if facts.python is None:
         finds = _phone_problems(facts)
     else:
-        # What edgeq brings to a board by itself, without pip or a network there.
+        # edgeq brings this to a board without pip or a network there.
         brought = target.installable() if target.python is None else None
         finds = _runtime_problems(facts, runtimes, needed, path, brought)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
-    parts = tuple(_look_for(*row) for row in _PARTS) if is_here else ()
+    parts = tuple(
+        Part(names[0], distribution_version(*names), purpose, f"pip install 'edgeq[{extra}]'")
+        for names, purpose, extra in (_PARTS if is_here else ())
+    )
     problems = [
-        *finds,
-        *_machine_problems(facts),
-        *_sandbox_problems(facts.device, gaps or ()),
-        *_speed_problems(facts),
+        *finds, *_machine_problems(facts, gaps or ()), *_speed_problems(facts),
         *_part_problems(parts),
-    ]
+    ]  # fmt: skip
     problems.sort(key=lambda problem: _SEVERITIES.index(problem.severity))
     return Checkup(
         facts=facts,
@@ -104,15 +107,8 @@ def _problem(code: str, message: str, remedy: str | None = None) -> Problem:
 # ---------------------------------------------------------------- runtimes
 
 
-def _ask_runtime(device: Device, runtime: RuntimeInfo) -> dict[str, Any]:
-    """What an agent says that imported it; each may live in an environment of its own."""
-    with scratch.folder() as folder:
-        job = {"protocol": PROTOCOL, "task": "check", "runtime": runtime.name}
-        return device.run(job, {}, folder, deadline_s=_DEADLINE_S)
-
-
 def _why_broken(runtime: RuntimeInfo, result: Mapping[str, Any]) -> str | None:
-    # The two numpys that runtimes fail with only when they are used, or not at all clearly.
+    # With these two numpys, runtimes fail late or with a message that does not help.
     numpy, error = result["facts"]["numpy"], result["error"]
     if numpy is None:
         return f"{runtime.name} needs numpy, which is not installed there"
@@ -143,10 +139,10 @@ def _runtime_problems(
     newer = "convert with --granularity tensor or another --scheme" if is_old else install
     for check in runtimes:
         if check.failure is not None:
-            mend = _mend(check, facts)
+            remedy = _repair(check, facts)
             if brought is not None:  # pip is not in edgeq's own environments
-                mend = f"edgeq devices clean {shlex.quote(facts.device)} && {_set_up(facts)}"
-            yield _problem("doctor.runtime_broken", f"{check.failure}.", mend)
+                remedy = f"edgeq devices clean {shlex.quote(facts.device)} && {_set_up(facts)}"
+            yield _problem("doctor.runtime_broken", f"{check.failure}.", remedy)
         elif check.runs_model is False:
             shown = f"{check.runtime.name} {check.runtime.version}"
             yield _problem(
@@ -172,7 +168,7 @@ def _runtime_problems(
 
 
 def _phone_problems(facts: DeviceFacts) -> Iterator[Problem]:
-    """A phone without Python: benchmark_model alone can run there."""
+    """On a phone without Python, only benchmark_model can run."""
     yield _problem(
         "doctor.no_python",
         f"{facts.device} has no Python: bench runs there with benchmark_model, and eval, compare, "
@@ -186,7 +182,7 @@ def _phone_problems(facts: DeviceFacts) -> Iterator[Problem]:
         )
 
 
-def _mend(check: RuntimeCheck, facts: DeviceFacts) -> str:
+def _repair(check: RuntimeCheck, facts: DeviceFacts) -> str:
     """The command that may make a broken runtime work."""
     if facts.numpy is None:
         return f"{_pip(facts)} numpy"
@@ -206,13 +202,13 @@ def _pip(facts: DeviceFacts) -> str:
 # ---------------------------------------------------------------- the machine
 
 
-def _machine_problems(facts: DeviceFacts) -> Iterator[Problem]:
-    """What a run needs: a processor, memory, disk."""
+def _machine_problems(facts: DeviceFacts, gaps: Sequence[str]) -> Iterator[Problem]:
+    """Problems with the processor, memory, disk, energy meter and sandbox."""
     if facts.emulator is not None:
         yield _problem(
             "doctor.emulated",
             f"The processor is emulated ({facts.emulator}): outputs are right there, latency "
-            "means nothing.",
+            "is meaningless.",
             "measure latency on the board itself",
         )
     if facts.available_bytes is not None and facts.available_bytes < _LITTLE_MEMORY:
@@ -235,20 +231,16 @@ def _machine_problems(facts: DeviceFacts) -> Iterator[Problem]:
         meter = facts.energy_refusal.split(" ", 1)[0]
         message = f"Energy is not measured: {facts.energy_refusal}."
         yield _problem("doctor.meter_unreadable", message, f"sudo chmod a+r {meter}")
-
-
-def _sandbox_problems(device: str, gaps: Sequence[str]) -> Iterator[Problem]:
-    """What a model file that runs code could do there."""
     if gaps:
         yield _problem(
             "doctor.no_sandbox",
-            f"Model files are opened without a whole sandbox on {device}: {'; '.join(gaps)}.",
+            f"Model files are opened without a whole sandbox on {facts.device}: {'; '.join(gaps)}.",
             "open files of strangers on another machine, with Linux 6.2 or newer",
         )
 
 
 def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
-    """What makes latency worse, or other from run to run."""
+    """Problems that make latency worse, or different from run to run."""
     now, before = facts.throttling or (), facts.throttled_before
     if "under-voltage" in (*now, *before):
         when = "is too low" if "under-voltage" in now else "was too low since it was started"
@@ -282,11 +274,6 @@ def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
 
 
 # ---------------------------------------------------------------- edgeq's own parts
-
-
-def _look_for(names: Sequence[str], purpose: str, extra: str) -> Part:
-    version = distribution_version(*names)
-    return Part(names[0], version, purpose, f"pip install 'edgeq[{extra}]'")
 
 
 def _part_problems(parts: Sequence[Part]) -> Iterator[Problem]:

@@ -14,13 +14,13 @@ from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.progress import OnProgress
 
-# One run: the device as the user names it, and where progress goes.
+# One run on a device with this name, and with this progress.
 Work = Callable[[str, OnProgress], Any]
 
 
 @dataclass(frozen=True)
 class FleetEntry:
-    """What one device gave.
+    """The result of one device.
 
     Attributes:
         device: as the user names it.

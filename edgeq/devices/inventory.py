@@ -79,7 +79,7 @@ def set_up(
     """Bring a runtime into edgeq's own cache on a board; a virtual board is built first.
 
     Args:
-        benchmark_model: TensorFlow's program of that name, to bring to a phone behind adb instead.
+        benchmark_model: TensorFlow's benchmark_model, to bring to a phone behind adb instead.
 
     Returns:
         The name of the environment there, or the program's path.

@@ -6,7 +6,7 @@ import gc
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -168,22 +168,17 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
         "WHERE record = ? ORDER BY figures.rowid",
         (number,),
     )
-    return tuple(_figure(row) for row in rows)
+    found = []
+    for row in rows:
+        checked: Any = _typed(row, _FigureRow)
+        found.append(Figure(*checked[:-1], read_conditions(checked[-1])))
+    return tuple(found)
 
 
 _FigureRow = tuple[str, str, str, str, str | None, float, float | None, float | None, str, str]
 _TrendRow = tuple[int, str, str, str | None, str, str, str, str, float, float | None, float | None,
                   str, str]  # fmt: skip
 _FIGURE = "metric, role, model, model_sha256, device, value, low, high, validity, content"
-
-
-def _figure(row: Sequence[Any]) -> Figure:
-    metric, role, model, digest, device, value, low, high, validity, content = _typed(
-        row, _FigureRow
-    )
-    return Figure(
-        metric, role, model, digest, device, value, low, high, validity, read_conditions(content)
-    )
 
 
 def read_conditions(content: str) -> tuple[Condition, ...]:

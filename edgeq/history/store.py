@@ -13,6 +13,7 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -47,10 +48,6 @@ _BATCH = 200
 
 ALL = Filter()
 OnAdded = Callable[[Addition], None]
-
-
-def _ignore(addition: Addition) -> None:
-    """The library prints nothing."""
 
 
 def open_history(
@@ -102,7 +99,7 @@ class History:
         *,
         tags: Sequence[str] = (),
         git_commit: str | None = None,
-        on_added: OnAdded = _ignore,
+        on_added: OnAdded | None = None,
     ) -> tuple[Addition, ...]:
         """Add record files; those that the history has already get the tags and the commit.
 
@@ -117,7 +114,7 @@ class History:
         return self.add_items(items, on_added=on_added)
 
     def add_items(
-        self, items: Iterable[Item], *, on_added: OnAdded = _ignore
+        self, items: Iterable[Item], *, on_added: OnAdded | None = None
     ) -> tuple[Addition, ...]:
         """Add records from elsewhere, in transactions of a few hundred; see `add`."""
         from edgeq.history import writing
@@ -125,7 +122,7 @@ class History:
         return self.add_ready(map(writing.make_ready, items), on_added=on_added)
 
     def add_ready(
-        self, items: Iterable[Ready], *, on_added: OnAdded = _ignore
+        self, items: Iterable[Ready], *, on_added: OnAdded | None = None
     ) -> tuple[Addition, ...]:
         """Add records that were read already; see `add_items`."""
         made: list[Addition] = []
@@ -134,29 +131,29 @@ class History:
         while batch := list(islice(remaining, _BATCH)):
             for addition in self._add_batch(batch):
                 made.append(addition)
-                on_added(addition)
+                if on_added is not None:
+                    on_added(addition)
         return tuple(made)
 
     def _add_batch(self, batch: Sequence[Ready]) -> list[Addition]:
-        if all(item.prepared is None for item in batch):
-            return list(map(_refuse, batch))
-        now = _now()
+        from edgeq.history import writing
+
+        made = [Addition(item.file, None, None, None, False, item.error) for item in batch]
+        found = [(place, item) for place, item in enumerate(batch) if item.prepared is not None]
+        if found:
+            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            with self._writing():
+                for place, item in found:
+                    made[place] = writing.insert(self._connection, item, now)
+        return made
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         with (
             database.explaining(self.path, self._wait_s),
             database.transaction(self._connection, self._wait_s),
         ):
-            return [self._add_one(item, now) for item in batch]
-
-    def _add_one(self, item: Ready, now: str) -> Addition:
-        from edgeq.history import writing
-
-        if item.prepared is None:
-            return _refuse(item)
-        number, is_new = writing.insert(
-            self._connection, item.prepared, now=now, tags=item.tags,
-            git_commit=item.git_commit, added=item.added,
-        )  # fmt: skip
-        return Addition(item.file, number, item.prepared.sha256, item.prepared.kind, is_new)
+            yield
 
     def remove(self, names: Sequence[str]) -> tuple[Entry, ...]:
         """Remove records, all or none.
@@ -167,10 +164,7 @@ class History:
         Raises:
             UsageError: one names no record.
         """
-        with (
-            database.explaining(self.path, self._wait_s),
-            database.transaction(self._connection, self._wait_s),
-        ):
+        with self._writing():
             found = tuple(dict.fromkeys(reading.find(self._connection, name) for name in names))
             self._connection.executemany(
                 "DELETE FROM records WHERE number = ?", [(entry.number,) for entry in found]
@@ -190,14 +184,13 @@ class History:
             if total:
                 reading.require_known(self._connection, wanted)
             entries = reading.list_entries(self._connection, wanted)
-            is_cut = wanted.last is not None and len(entries) == wanted.last
             matching = len(entries)
-            if is_cut:
+            if matching == wanted.last:  # there may be more
                 matching = reading.count_matching(self._connection, wanted)
             return Listing(total, matching, entries)
 
     def find(self, name: str) -> Entry:
-        """One record by its number or the beginning of its digest.
+        """Find a record by its number or the beginning of its digest.
 
         Raises:
             UsageError: there is none, or there are several.
@@ -286,10 +279,7 @@ class History:
             if self._connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 problems.append("some rows belong to no record")
             entries = reading.list_entries(self._connection, ALL)
-            for entry in reversed(entries):
-                problem = self._check_record(entry)
-                if problem is not None:
-                    problems.append(problem)
+            problems += filter(None, map(self._check_record, reversed(entries)))
             size = reading.size_bytes(self._connection)
             return Check(VERSION, len(entries), size, tuple(problems))
 
@@ -312,10 +302,6 @@ def _refill(connection: sqlite3.Connection, version: int) -> None:
     writing.refill(connection, version)
 
 
-def _refuse(item: Ready) -> Addition:
-    return Addition(item.file, None, None, None, False, item.error)
-
-
 def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     inflating = zlib.decompressobj()
     try:
@@ -327,7 +313,3 @@ def _unpack(packed: bytes, number: int, sha256: str, path: Path) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RecordError(f"Record {number} is damaged in {path}: its digest is different.")
     return content
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

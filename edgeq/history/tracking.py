@@ -19,7 +19,7 @@ from datetime import datetime
 from edgeq.errors import MissingExtraError, TrackingError
 from edgeq.files import scratch
 from edgeq.history.figures import summarize
-from edgeq.history.values import METRICS, Entry, Figure, Summary
+from edgeq.history.values import METRICS, Entry, Summary
 from edgeq.records.reading import Record, walk
 from edgeq.values import BenchRun, ConvertOptions, DataRef
 from edgeq.wording import file_name
@@ -171,15 +171,11 @@ def metrics_of(summary: Summary) -> dict[str, float]:
         name = METRICS[figure.metric].column
         is_main = (figure.model, figure.model_sha256) == summary.model
         if not (is_main and figure.device in (None, summary.device)):
-            name = _NAME.sub("_", "/".join((*_prefix(figure, summary), name)))
+            device = figure.device if len(summary.devices) > 1 else None
+            parts = (device, file_name(figure.model), name)
+            name = _NAME.sub("_", "/".join(part for part in parts if part is not None))
         found.setdefault(name, figure.value)
     return found
-
-
-def _prefix(figure: Figure, summary: Summary) -> Iterator[str]:
-    if len(summary.devices) > 1 and figure.device is not None:
-        yield figure.device
-    yield file_name(figure.model)
 
 
 def params_of(record: Record, summary: Summary) -> dict[str, str]:

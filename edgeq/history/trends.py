@@ -110,21 +110,19 @@ def compare_records(
     Args:
         doubts: about the figures of either.
     """
-    return RecordDifference(before, after, tuple(_changes(ours, theirs)), *doubts)
-
-
-def _changes(ours: Sequence[Figure], theirs: Sequence[Figure]) -> Iterable[FigureChange]:
+    changes = []
     for metric in METRICS:
         for role in ("model", "baseline"):
-            before = _distinct(ours, metric, role)
-            after = _distinct(theirs, metric, role)
-            for first, second in _pair(before, after):
-                yield _change(metric, first, second)
-
-
-def _distinct(figures: Sequence[Figure], metric: str, role: str) -> list[Figure]:
-    found = (figure for figure in figures if (figure.metric, figure.role) == (metric, role))
-    return list(dict.fromkeys(found))
+            sides = [
+                list(
+                    dict.fromkeys(
+                        item for item in side if (item.metric, item.role) == (metric, role)
+                    )
+                )
+                for side in (ours, theirs)
+            ]
+            changes += [_change(metric, first, second) for first, second in _pair(*sides)]
+    return RecordDifference(before, after, tuple(changes), *doubts)
 
 
 def _pair(

@@ -7,7 +7,6 @@ import sqlite3
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -15,8 +14,9 @@ from edgeq.errors import RecordError, UsageError
 from edgeq.history.figures import summarize
 from edgeq.history.item import Item
 from edgeq.history.migrations import REFILLED_FROM
-from edgeq.history.values import METRICS, Condition, Summary
+from edgeq.history.values import METRICS, Addition, Condition, Summary
 from edgeq.records.reading import parse_record
+from edgeq.wording import file_name
 
 _COLUMNS = tuple(metric.column for metric in METRICS.values())
 
@@ -67,43 +67,31 @@ def make_ready(item: Item) -> Ready:
             raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
     prepared, refusal = None, None
     try:
-        prepared = _prepare(item.read(), item.file)
+        content = item.read()
+        record = parse_record(content, item.file)
+        made = record.provenance
+        prepared = Prepared(
+            record.sha256, record.kind, None if made is None else made.created, record.validity,
+            record.path, summarize(record), zlib.compress(content, 6),
+        )  # fmt: skip
     except RecordError as error:
         refusal = str(error)
     return Ready(item.file, item.tags, item.git_commit, item.added, prepared, refusal)
 
 
-def _prepare(content: bytes, shown_as: str) -> Prepared:
-    record = parse_record(content, shown_as)
-    made = record.provenance
-    return Prepared(
-        record.sha256, record.kind, None if made is None else made.created, record.validity,
-        record.path, summarize(record), zlib.compress(content, 6),
-    )  # fmt: skip
-
-
-def insert(
-    connection: sqlite3.Connection,
-    prepared: Prepared,
-    *,
-    now: str,
-    tags: Sequence[str] = (),
-    git_commit: str | None = None,
-    added: str | None = None,
-) -> tuple[int, bool]:
+def insert(connection: sqlite3.Connection, item: Ready, now: str) -> Addition:
     """Add a record, or the tags and commit to one that the history has already.
 
     Args:
+        item: that is not refused.
         now: UTC.
-        added: when another history got it.
-
-    Returns:
-        Its number, and whether it is new.
     """
+    prepared = item.prepared
+    assert prepared is not None
     done = connection.execute(
         "INSERT OR IGNORE INTO records (sha256, kind, moment, added, validity, file) "
         "VALUES (?, ?, ?, ?, ?, ?)",
-        (prepared.sha256, prepared.kind, prepared.moment or now, added or now,
+        (prepared.sha256, prepared.kind, prepared.moment or now, item.added or now,
          prepared.validity, prepared.file),
     )  # fmt: skip
     is_new = done.rowcount == 1
@@ -115,13 +103,12 @@ def insert(
         select = "SELECT number FROM records WHERE sha256 = ?"
         (number,) = connection.execute(select, (prepared.sha256,)).fetchone()
     connection.executemany(
-        "INSERT OR IGNORE INTO tags VALUES (?, ?)", [(number, tag) for tag in tags]
+        "INSERT OR IGNORE INTO tags VALUES (?, ?)", [(number, tag) for tag in item.tags]
     )
-    if git_commit is not None:
-        connection.execute(
-            "UPDATE records SET git_commit = ? WHERE number = ?", (git_commit, number)
-        )
-    return number, is_new
+    if item.git_commit is not None:
+        update = "UPDATE records SET git_commit = ? WHERE number = ?"
+        connection.execute(update, (item.git_commit, number))
+    return Addition(item.file, number, prepared.sha256, prepared.kind, is_new)
 
 
 def _fill(connection: sqlite3.Connection, number: int, summary: Summary) -> None:
@@ -140,7 +127,7 @@ def _fill(connection: sqlite3.Connection, number: int, summary: Summary) -> None
     )  # fmt: skip
     connection.executemany(
         "INSERT INTO models VALUES (?, ?, ?, ?)",
-        [(number, path, sha256, base_name(path)) for path, sha256 in summary.models],
+        [(number, path, sha256, file_name(path)) for path, sha256 in summary.models],
     )
     connection.executemany(
         "INSERT INTO devices VALUES (?, ?)", [(number, device) for device in summary.devices]
@@ -148,7 +135,7 @@ def _fill(connection: sqlite3.Connection, number: int, summary: Summary) -> None
     connection.executemany(
         f"INSERT INTO figures VALUES ({', '.join('?' * 12)})",
         [
-            (number, item.metric, item.role, item.model, base_name(item.model), item.model_sha256,
+            (number, item.metric, item.role, item.model, file_name(item.model), item.model_sha256,
              item.device, item.value, item.low, item.high, item.validity,
              _conditions(connection, item.conditions))
             for item in summary.figures
@@ -163,11 +150,6 @@ def _conditions(connection: sqlite3.Connection, conditions: Sequence[Condition])
     select = "SELECT id FROM conditions WHERE content = ?"
     (found,) = connection.execute(select, (content,)).fetchone()
     return int(found)
-
-
-def base_name(path: str) -> str:
-    """File name of a model's path, also of one that was written on another system."""
-    return Path(path).name or path
 
 
 def refill(connection: sqlite3.Connection, version: int) -> None:

@@ -1,4 +1,4 @@
-"""What is inside a `.tflite`, read from its bytes alone; nothing is run."""
+"""List the content of a `.tflite` from its bytes; nothing is run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _size(tree: Any, buffer: int) -> int:
 
 def _constant_sizes(tree: Any) -> tuple[tuple[int, ...], int]:
     """Bytes of the constants of each operator, and of those that none reads."""
-    # Metadata lies in buffers, too, and is no constant.
+    # Metadata is in buffers, too, and is not a constant.
     seen = {int(entry.buffer) for entry in tree.metadata or ()}
     total = sum(_size(tree, n) for n in range(len(tree.buffers)) if n not in seen)
     sizes = []

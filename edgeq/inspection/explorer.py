@@ -31,7 +31,7 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 def node_data_of(records: Sequence[Record], model: FileRef) -> tuple[str, ...]:
     """Node data for a model from records of debug and profile, the most telling last.
 
-    The last is what Model Explorer colours the graph with at first; a click changes it.
+    Model Explorer first colours the graph with the last one; a click changes it.
 
     Raises:
         UsageError: a record of another kind, or of another model.
@@ -65,7 +65,8 @@ def _require_model(record: Record, model: FileRef, known: Sequence[FileRef]) -> 
     if all(item.sha256 != model.sha256 for item in known):
         named = ", ".join(f"{item.path} ({item.sha256[:7]})" for item in known)
         raise UsageError(
-            f"{record.path} is of another model than {model.path} ({model.sha256[:7]}): {named}.",
+            f"{record.path} is the record of a different model than {model.path} "
+            f"({model.sha256[:7]}): {named}.",
             hint=f"Make it again: edgeq {record.kind} ... -o {record.path}",
         )
 
@@ -101,7 +102,7 @@ def serve(
 
     Raises:
         UsageError: the port is taken.
-        DeviceError: Model Explorer ended by itself.
+        DeviceError: Model Explorer ended unexpectedly.
     """
     chosen = _free_port(port)
     require_explorer()
@@ -155,7 +156,7 @@ def _follow(child: Child, opens_browser: bool, on_ready: Callable[[str, bool], N
     if child.wait() != 0 or said:
         raise DeviceError(
             f"Model Explorer {child.ending}.",
-            hint="See what it said with -v, or renew it: pip install -U 'edgeq[explorer]'",
+            hint="Show its output with -v, or update it: pip install -U 'edgeq[explorer]'",
             details="".join(said),
         )
 

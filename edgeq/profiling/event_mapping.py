@@ -1,7 +1,7 @@
-"""Which operator of a `.tflite` each piece of work of the runtime belongs to.
+"""From events of the runtime to operators of a `.tflite`.
 
-TensorFlow Lite tells the operator's index. XNNPACK gets groups of operators, numbers its own nodes
-and names only their kind: they are matched by order and kind.
+TensorFlow Lite reports the operator's index. XNNPACK gets groups of operators, numbers its own
+nodes and names only their kind: they are matched by order and kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REPEATED, _USUAL, _STRANGE = 1, 2, 10
 
 
 def map_events(tree: Any, events: Sequence[dict[str, Any]]) -> list[int | None]:
-    """Index of each event's operator in the main subgraph, None where it belongs to none.
+    """Index of each event's operator in the main subgraph, None if it belongs to no operator.
 
     Args:
         events: of the main subgraph, as `on_board/agent/profiler` reports them.
@@ -36,7 +36,9 @@ def map_events(tree: Any, events: Sequence[dict[str, Any]]) -> list[int | None]:
     places = [number for number, event in enumerate(events) if event["kind"] == "delegate"]
     delegated = delegated_order(graph, own) if places else []
     names = [flatbuffer.operator_name(tree, graph.operators[index]) for index in delegated]
-    found = _align(names, [_kind(events[place]["name"]) for place in places])
+    # CONVOLUTION for "Convolution (NHWC, F32) DWConv".
+    kinds = [events[p]["name"].partition("(")[0].strip().upper().replace(" ", "_") for p in places]
+    found = _align(names, kinds)
     mapped: list[int | None] = [
         event["operator"] if event["kind"] == "builtin" else None for event in events
     ]
@@ -48,8 +50,8 @@ def map_events(tree: Any, events: Sequence[dict[str, Any]]) -> list[int | None]:
 def delegated_order(graph: Any, own: set[int]) -> list[int]:
     """Operators that a delegate computes, in its order.
 
-    TensorFlow Lite gathers operators of one side, the delegate's or its own, for as long as their
-    inputs are there, then those of the other side, and so on.
+    TensorFlow Lite collects operators of one side, the delegate's or its own, while their inputs
+    are available, then those of the other side, and so on.
 
     Args:
         own: operators that TensorFlow Lite computes itself.
@@ -78,15 +80,6 @@ def delegated_order(graph: Any, own: set[int]) -> list[int]:
             break
         left = [index for index in left if index not in taken]
     return order
-
-
-def _kind(name: str) -> str:
-    """What a node computes: CONVOLUTION for "Convolution (NHWC, F32) DWConv"."""
-    return name.partition("(")[0].strip().upper().replace(" ", "_")
-
-
-def _computes(kind: str, operator: str) -> bool:
-    return operator in _COMPUTES.get(kind, (kind,))
 
 
 def _align(operators: Sequence[str], nodes: Sequence[str]) -> list[int | None]:
@@ -118,10 +111,10 @@ def _cheapest_steps(operators: Sequence[str], nodes: Sequence[str]) -> list[list
         gone = _USUAL if operator in _VANISHING else _STRANGE
         row, line = [costs[0] + gone], ["vanished"]
         for column, node in enumerate(nodes, 1):
-            # Of equal costs the first: a helper stands right before the node that it helps.
+            # The first of equal costs wins: a helper is right before the node that it helps.
             helper = ("before", _USUAL) if node in _BEFORE else ("stranger", _STRANGE)
             choices = [(costs[column] + gone, "vanished"), (row[-1] + helper[1], helper[0])]
-            if _computes(node, operator):
+            if operator in _COMPUTES.get(node, (node,)):
                 choices.append((costs[column - 1], "match"))
                 if node != "STATIC_RESHAPE":  # two in a row belong to two operators
                     choices.append((row[-1] + _REPEATED, "repeated"))

@@ -1,10 +1,10 @@
-"""Where the time of a `.tflite` goes, operator by operator, on the machine that will run it."""
+"""Time of each operator of a `.tflite`, on the machine that will run it."""
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from edgeq.progress import OnProgress, quiet
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CONVERTING
 from edgeq.values import (
-    FileRef,
     Issue,
     MemorySpeed,
     ModelProfile,
@@ -61,20 +60,20 @@ def profile(
 ) -> Profile:
     """Measure the time of each operator of one `.tflite`, or of two side by side.
 
-    LiteRT's own profiler tells the times. An operator's time is the mean of its times without the
-    lowest and the highest tenth (trimmed mean), which a moment's disturbance does not move. XNNPACK
-    cuts its times to whole microseconds: half of one is added to each, or less where the measured
+    The times are from LiteRT's own profiler. An operator's time is the mean of its times without
+    the lowest and the highest tenth (trimmed mean), which short disturbances do not change. XNNPACK
+    cuts its times to whole microseconds: half of one is added to each, or less if the measured
     latency leaves less room.
 
     Args:
         models: one, or two of the same network, such as INT8 and FP32 in either order.
         device: as for `bench`.
         python: interpreter that runs the agent, this one by default.
-        runs: inferences to measure of each model, in turns.
+        runs: inferences to measure of each model, alternating between them.
 
     Raises:
-        UsageError: not one or two models, or not a positive number of runs or threads.
-        SourceError: a file is no `.tflite`.
+        UsageError: more than two models, or a number of runs or threads below 1.
+        SourceError: a file is not a `.tflite`.
         DataError: two different networks.
         DeviceError: no LiteRT of release 2.3 or newer there, or a model cannot be run.
     """
@@ -82,7 +81,7 @@ def profile(
     if not 1 <= len(paths) <= 2:
         raise UsageError(f"profile takes one model or two, not {len(paths)}.")
     if runs < 1 or threads < 1:
-        raise UsageError(f"{runs} runs on {threads} threads cannot be measured.")
+        raise UsageError(f"profile needs at least 1 run and 1 thread, not {runs} and {threads}.")
     reports = {path: certify(path).operators for path in paths}
     if len(paths) == 2 and not _is_quantized(reports[paths[0]]):
         paths.reverse()
@@ -91,20 +90,29 @@ def profile(
     if len(paths) == 2:
         pairs = tuple(sorted(pair_layers(*trees).items()))
     target = resolve_device(device, python=None if python is None else Path(python))
-    emulator = _require_litert(target, on_progress)
     result = _run(paths, target, threads, runs, on_progress)
     found = tuple(
         _read_model(path, tree, reports[path], _require(path, target, plain))
         for path, tree, plain in zip(paths, trees, result["models"], strict=True)
     )
     facts = read_facts(target.name, result["facts"])
-    facts = replace(facts, emulator=facts.emulator or emulator)
-    memory = _read_memory(result["models"])
+    facts = replace(facts, emulator=facts.emulator or target.facts().emulator)
+    # The best of all processes: other work can only have slowed it.
+    speeds = [turn["memory"] for model in result["models"] for turn in model["turns"]]
+    best = max(speeds, key=lambda memory: float(memory["bytes_per_s"]))
+    memory = MemorySpeed(best["bytes_per_s"], best["cache_bytes"])
     unreal = health.emulated_issue(facts.emulator)
-    issues = (
-        *(() if unreal is None else (unreal,)),
-        *(issue for model in found for issue in _find_issues(model)),
-    )
+    issues: tuple[Issue, ...] = () if unreal is None else (unreal,)
+    for model in found:
+        cut = sum(op.is_delegated or False for op in (*model.operators, *model.unmapped))
+        added_ms = cut * model.resolution_ms
+        if added_ms >= _MOST_ADDED * model.operators_ms:
+            message = (
+                f"XNNPACK reports whole microseconds: {added_ms:.4f} of the "
+                f"{model.operators_ms:.4f} ms of {model.model.path} are its estimated loss, so "
+                "the times of single operators are rough."
+            )
+            issues += (make_issue("profile.too_short", message),)
     is_mixed = len(paths) == 2 and not _is_quantized(reports[paths[1]])
     baseline = found[1] if is_mixed else None
     return Profile(
@@ -123,50 +131,22 @@ def _is_quantized(operators: Sequence[OperatorReport]) -> bool:
     return any(operator.precision in QUANTIZED for operator in operators)
 
 
-def _find_issues(model: ModelProfile) -> tuple[Issue, ...]:
-    """A doubt about times that are mostly below what the runtime's clock tells."""
-    cut = sum(op.is_delegated or False for op in (*model.operators, *model.unmapped))
-    added_ms = cut * model.resolution_ms
-    if added_ms < _MOST_ADDED * model.operators_ms:
-        return ()
-    message = (
-        f"XNNPACK tells whole microseconds: {added_ms:.4f} of the {model.operators_ms:.4f} ms of "
-        f"{model.model.path} are its estimated loss, so the times of single operators are rough."
-    )
-    return (make_issue("profile.too_short", message),)
-
-
-def _require_litert(device: Device, on_progress: OnProgress) -> str | None:
-    """Refuse a device without LiteRT's C API before a model is sent; who emulates the device.
+def _run(
+    paths: Sequence[Path], device: Device, threads: int, runs: int, on_progress: OnProgress
+) -> dict[str, Any]:
+    """The agent's result.
 
     Raises:
-        DeviceError: names what is there instead.
+        DeviceError: no LiteRT there whose C API reports the time of each operator.
     """
     chosen = choose_runtime(device, _RUNTIME, events_as_progress(on_progress))
     release = flatbuffer.release(chosen.version)
     if release and release < OLDEST:
         raise DeviceError(
-            f"{_RUNTIME} {chosen.version} on {device.name} does not tell the time of each "
+            f"{_RUNTIME} {chosen.version} on {device.name} does not report the time of each "
             f"operator; {_OLDEST} does.",
             hint=_INSTALL,
         )
-    return device.facts().emulator
-
-
-def _read_memory(models: Sequence[Mapping[str, Any]]) -> MemorySpeed:
-    """The best of all processes: what else ran can only have slowed it."""
-    found = [turn["memory"] for model in models for turn in model["turns"]]
-    best = max(found, key=lambda memory: float(memory["bytes_per_s"]))
-    return MemorySpeed(best["bytes_per_s"], best["cache_bytes"])
-
-
-def _run(
-    paths: Sequence[Path],
-    device: Device,
-    threads: int,
-    runs: int,
-    on_progress: OnProgress,
-) -> dict[str, Any]:
     names = [f"model-{number}.tflite" for number in range(len(paths))]
     files = dict(zip(names, paths, strict=True))
     job = {
@@ -187,17 +167,13 @@ def _run(
 
 
 def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any]:
-    """A model's result.
-
-    Raises:
-        DeviceError: it is an error.
-    """
+    """A model's result; an error in it is raised."""
     if "error" not in plain:
         return plain
     error = plain["error"]
     hints = {
-        "bad_model": "edgeq bench says whether the model runs there at all.",
-        "crashed": "edgeq bench says whether the model runs there at all.",
+        "bad_model": "Check with edgeq bench whether the model runs there at all.",
+        "crashed": "Check with edgeq bench whether the model runs there at all.",
         "runtime_missing": _INSTALL,
         "runtime_too_old": _INSTALL,
     }
@@ -221,19 +197,56 @@ def _read_model(
     latency_ms = statistics.median(ns for turn in turns for ns in turn["latency_ns"]) / 1e6
     # Work of other subgraphs is inside the time of the operator that runs them.
     events = [event for event in _merge(turns) if event["subgraph"] == 0]
-    times = [_typical(event["durations_us"]) / 1000 for event in events]
+    times = [_trimmed_mean(event["durations_us"]) / 1000 for event in events]
     is_delegated = [event["kind"] == "delegate" for event in events]
     room_ms = (latency_ms - sum(times)) / max(1, sum(is_delegated))
     added_ms = min(_CUT_MS, max(0.0, room_ms))
     times = [time + added_ms * cut for time, cut in zip(times, is_delegated, strict=True)]
-    return _gather(
-        storage.refer(path),
-        RuntimeInfo(plain["runtime"]["name"], plain["runtime"]["version"]),
-        sum(len(turn["latency_ns"]) for turn in turns),
-        (latency_ms, added_ms),
-        list(zip(events, times, map_events(tree, events), strict=True)),
-        tree,
-        reports,
+    timed = list(zip(events, times, map_events(tree, events), strict=True))
+    total = sum(times)
+    is_quantized = _is_quantized(reports)
+    graph = tree.subgraphs[0]
+    operators = []
+    for report, operator in zip(reports, graph.operators, strict=False):  # other subgraphs follow
+        own = [(event, time) for event, time, index in timed if index == report.index]
+        constants = [
+            tree.buffers[graph.tensors[i].buffer].data
+            for i in flatbuffer.indices(operator.inputs)
+            if i >= 0
+        ]
+        time = sum(time for _, time in own)
+        operators.append(
+            OperatorTime(
+                index=report.index,
+                name=report.output,
+                operator=report.name,
+                precision=report.precision,
+                kernels=tuple(event["name"] for event, _ in own),
+                is_delegated=any(e["kind"] == "delegate" for e, _ in own) if own else None,
+                time_ms=time if own else None,
+                share=time / total,
+                is_island=is_quantized and report.precision == "float32",
+                constant_bytes=sum(len(data) for data in constants if data is not None),
+            )
+        )
+    unmapped = tuple(
+        OperatorTime(None, event["name"], event["name"], "", (event["name"],), True, time,
+                     time / total, False, 0)
+        for event, time, index in timed
+        if index is None
+    )  # fmt: skip
+    return ModelProfile(
+        model=storage.refer(path),
+        runtime=RuntimeInfo(plain["runtime"]["name"], plain["runtime"]["version"]),
+        runs=sum(len(turn["latency_ns"]) for turn in turns),
+        latency_ms=latency_ms,
+        operators_ms=total,
+        resolution_ms=added_ms,
+        operators=tuple(operators),
+        unmapped=unmapped,
+        types=_by_type(operators, total),
+        conversion_ms=_sum(op for op in operators if op.operator in CONVERTING),
+        island_ms=_sum(op for op in operators if op.is_island),
     )
 
 
@@ -245,97 +258,29 @@ def _merge(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     merged: list[dict[str, Any]] = [dict(event, durations_us=[]) for event in turns[0]["events"]]
     for turn in turns:
-        names = [event["name"] for event in turn["events"]]
-        if names != [event["name"] for event in merged]:
+        if [event["name"] for event in turn["events"]] != [event["name"] for event in merged]:
             raise DeviceError("The runtime split the model differently from one turn to the next.")
         for event, own in zip(merged, turn["events"], strict=True):
             event["durations_us"] += own["durations_us"]
     return merged
 
 
-def _typical(durations: Sequence[int]) -> float:
-    """Trimmed mean: finer than the median of whole numbers, deaf to outliers."""
+def _trimmed_mean(durations: Sequence[int]) -> float:
+    """Finer than the median of whole numbers, and insensitive to outliers."""
     ordered = sorted(durations)
     tenth = len(ordered) // 10
     return statistics.fmean(ordered[tenth : len(ordered) - tenth])
 
 
-def _gather(
-    file: FileRef,
-    runtime: RuntimeInfo,
-    runs: int,
-    overall_ms: tuple[float, float],
-    events: Sequence[tuple[dict[str, Any], float, int | None]],
-    tree: Any,
-    reports: Sequence[OperatorReport],
-) -> ModelProfile:
-    total = sum(time for _, time, _ in events)
-    is_quantized = _is_quantized(reports)
-    weights = [_constant_bytes(tree, operator) for operator in tree.subgraphs[0].operators]
-    operators = tuple(
-        replace(
-            _operator_time(report, [e for e in events if e[2] == report.index], total),
-            is_island=is_quantized and report.precision == "float32",
-            constant_bytes=size,
-        )
-        for report, size in zip(reports, weights, strict=False)  # other subgraphs' come later
-    )
-    unmapped = tuple(
-        OperatorTime(
-            None, event["name"], event["name"], "", (event["name"],), True, time,
-            time / total, False, 0,
-        )
-        for event, time, index in events
-        if index is None
-    )  # fmt: skip
-    return ModelProfile(
-        model=file,
-        runtime=runtime,
-        runs=runs,
-        latency_ms=overall_ms[0],
-        operators_ms=total,
-        resolution_ms=overall_ms[1],
-        operators=operators,
-        unmapped=unmapped,
-        types=_by_type(operators, total),
-        conversion_ms=_sum(op for op in operators if op.operator in CONVERTING),
-        island_ms=_sum(op for op in operators if op.is_island),
-    )
-
-
-def _constant_bytes(tree: Any, operator: Any) -> int:
-    tensors = [tree.subgraphs[0].tensors[i] for i in flatbuffer.indices(operator.inputs) if i >= 0]
-    found = [tree.buffers[tensor.buffer].data for tensor in tensors]
-    return sum(len(data) for data in found if data is not None)
-
-
-def _operator_time(
-    report: OperatorReport, events: Sequence[tuple[dict[str, Any], float, int | None]], total: float
-) -> OperatorTime:
-    time = sum(time for _, time, _ in events)
-    return OperatorTime(
-        index=report.index,
-        name=report.output,
-        operator=report.name,
-        precision=report.precision,
-        kernels=tuple(event["name"] for event, _, _ in events),
-        is_delegated=any(e["kind"] == "delegate" for e, _, _ in events) if events else None,
-        time_ms=time if events else None,
-        share=time / total,
-        is_island=False,
-        constant_bytes=0,
-    )
-
-
-def _sum(operators: Any) -> float:
+def _sum(operators: Iterable[OperatorTime]) -> float:
     return float(sum(operator.time_ms or 0.0 for operator in operators))
 
 
 def _by_type(operators: Sequence[OperatorTime], total: float) -> tuple[TypeTime, ...]:
-    timed = [operator for operator in operators if operator.time_ms is not None]
     groups: dict[str, list[OperatorTime]] = {}
-    for operator in timed:
-        groups.setdefault(operator.operator, []).append(operator)
+    for operator in operators:
+        if operator.time_ms is not None:
+            groups.setdefault(operator.operator, []).append(operator)
     found = [
         TypeTime(name, len(group), _sum(group), _sum(group) / total)
         for name, group in groups.items()

@@ -32,7 +32,7 @@ class Part:
     error: str | None = None
 
     def origin(self, path: str = "") -> Origin:
-        """Where a field of the value is written, such as ".latency.p50_ms"."""
+        """The place of a field in the record, such as ".latency.p50_ms"."""
         return Origin(self.record.path, self.record.sha256, self.path + path)
 
     @property

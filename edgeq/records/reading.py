@@ -1,9 +1,8 @@
-"""Records: what every measuring verb writes, read back as the values they were.
+"""Read records, the JSON files of all measuring commands, back into values.
 
-A record is a JSON object. Its envelope says what it is (`schema`, `kind`), where it comes from
-(`provenance`) and whether it can be trusted (`validity`, `reason_codes`); the rest is the verb's
-result, field by field as in `edgeq.values`. The JSON Schema of all of it, `record.schema.json`, is
-made from those classes.
+The envelope of a record has its type (`schema`, `kind`), its origin (`provenance`) and its
+trustworthiness (`validity`, `reason_codes`); the rest is the command's result, field by field as in
+`edgeq.values`. The JSON Schema of records, `record.schema.json`, is made from those classes.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What `edgeq eval` found, model by model."""
+    """The result of `edgeq eval`, model by model."""
 
     evaluations: Annotated[tuple[Evaluation, ...], msgspec.Meta(min_length=1)]
 
 
-# What a record of each kind holds.
+# The class of each kind of record.
 KINDS: dict[str, type] = {
     "convert": Conversion,
     "tune": Tuning,
@@ -98,8 +97,8 @@ def read_record(path: Path) -> Record:
     """Read a record file.
 
     Raises:
-        RecordError: unreadable, cut short, no record, of a schema newer than this edgeq knows, or
-            with a field that is missing or of another type.
+        RecordError: unreadable, truncated, not a record, of a newer schema than this edgeq
+            knows, or with a field that is missing or of another type.
     """
     return parse_record(read_content(path), str(path))
 
@@ -117,7 +116,7 @@ def read_content(path: Path) -> bytes:
 
 
 def parse_record(content: bytes, shown_as: str) -> Record:
-    """A record from its bytes; see `read_record`."""
+    """Parse the bytes of a record; raises as `read_record`."""
     plain = _parse_json(content, shown_as)
     _require_schema(plain, shown_as)
     kind = str(plain.get("kind"))
@@ -128,9 +127,9 @@ def parse_record(content: bytes, shown_as: str) -> Record:
         value = _read_body(kind, plain)
         _require_64_bits(value)
         provenance = msgspec.convert(plain.get("provenance"), Provenance | None)
-    except ValueError as error:  # also texts that are none, as "\\ud800"
+    except ValueError as error:  # also invalid texts such as "\\ud800"
         raise RecordError(
-            f"{shown_as} is no {kind} record that this edgeq can read: {error}.",
+            f"{shown_as} is not a {kind} record that this edgeq can read: {error}.",
             hint="Make it again with this edgeq, or upgrade edgeq when the record is newer.",
         ) from error
     issues = storage.find_issues(value)
@@ -155,21 +154,21 @@ def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
     try:
         plain = json.loads(content)
     except UnicodeDecodeError as error:
-        raise RecordError(f"{shown_as} is no record: it is no text.") from error
+        raise RecordError(f"{shown_as} is not an edgeq record: it is not text.") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(
-            f"{shown_as} is no record: it is no JSON, or was cut short ({error})."
+            f"{shown_as} is not an edgeq record: it is not JSON, or is truncated ({error})."
         ) from error
     if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA_PREFIX):
         raise RecordError(
-            f"{shown_as} is no edgeq record: it has no schema {SCHEMA_PREFIX}N.",
-            hint="Records are what convert writes beside the model and -o writes elsewhere.",
+            f"{shown_as} is not an edgeq record: it has no schema {SCHEMA_PREFIX}N.",
+            hint="convert writes a record beside the model, other commands write one with -o.",
         )
     return plain
 
 
 def _require_64_bits(value: Any) -> None:
-    """JSON has whole numbers of any length, which neither a float nor a database would take.
+    """Refuse whole numbers that neither a float nor a database can hold.
 
     Raises:
         ValueError: there is one.
@@ -190,7 +189,7 @@ def _require_64_bits(value: Any) -> None:
 def _require_schema(plain: Mapping[str, Any], shown_as: str) -> None:
     number = str(plain["schema"]).removeprefix(SCHEMA_PREFIX)
     if not re.fullmatch(r"[1-9]\d{0,5}", number):
-        raise RecordError(f"{shown_as} has the schema {plain['schema']!r}, which is none.")
+        raise RecordError(f"{shown_as} has the unknown schema {plain['schema']!r}.")
     if int(number) > NEWEST:
         raise RecordError(
             f"{shown_as} has the schema {plain['schema']}, and this edgeq reads "

@@ -54,7 +54,7 @@ def facts_line(facts: DeviceFacts, run: BenchRun) -> Text:
 
 
 def _run_parts(run: BenchRun) -> list[RenderableType]:
-    """What a program reported that keeps single runs to itself, energy, and the sustained run."""
+    """Figures of a program that reports no single runs, the energy, and the sustained run."""
     parts: list[RenderableType] = []
     name, latency, energy = file_name(run.model.path), run.latency, run.energy
     if not run.latencies_ms:

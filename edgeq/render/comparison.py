@@ -48,7 +48,7 @@ def show_evaluations(results: Sequence[Evaluation]) -> str:
 
 
 def _place_parts(result: Evaluation | Comparison) -> list[RenderableType]:
-    """Where the samples ran; nothing for records of edgeq 0.1, which do not have it."""
+    """The device that the samples ran on; nothing for records of edgeq 0.1, which have none."""
     return [] if result.device is None else [Text(f"{result.device}: {result.processor}"), ""]
 
 

@@ -28,8 +28,8 @@ _WORST = 10
 _EXPLAINED = 3
 _REMEDIES = 5
 _LEGEND = (
-    "SQNR in dB: of the outputs (before a final activation) with this layer's error alone, of its "
-    "own result, and of its result in the quantized model (so far). An error may happen to help: "
+    "SQNR in dB: of the outputs (before a final activation) with this layer's error alone, of the "
+    "layer's result, and of its result in the quantized model (so far). An error can also help: "
     "lost points below 0 are gained."
 )
 
@@ -60,7 +60,11 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         parts.append(Text(f"  and {plural(left, 'layer')} that cost less: --all", style="dim"))
     parts.append("")
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
-        parts += _explanation(number, layer)
+        lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
+        parts += [Text(f"  {number}. {lines[0]}"), *(Text(f"     {line}") for line in lines[1:])]
+        if layer.remedy:
+            gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
+            parts.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
     parts += _remedy_parts(report)
     if report.unmatched:
         shown_names = ", ".join(first_name(name) for name in report.unmatched[:5])
@@ -72,7 +76,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
 def _verdict(report: DebugReport) -> str:
     worst = report.layers[0]
     if worst.effect_sqnr_db is None:
-        return f"{first_name(worst.name)} ({worst.operator}) has the largest error of its own."
+        return f"{first_name(worst.name)} ({worst.operator}) has the largest error itself."
     text = (
         f"{first_name(worst.name)} ({worst.operator}) costs most: alone it leaves the outputs "
         f"{show_db(worst.effect_sqnr_db)}"
@@ -113,19 +117,8 @@ def _number(decibel: float | None) -> str:
     return "same" if decibel == math.inf else f"{decibel:.1f}"
 
 
-def _explanation(number: int, layer: LayerReport) -> list[RenderableType]:
-    lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
-    shown: list[RenderableType] = [
-        Text(f"  {number}. {line}" if n == 0 else f"     {line}") for n, line in enumerate(lines)
-    ]
-    if layer.remedy:
-        gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
-        shown.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
-    return shown
-
-
 def _remedy_parts(report: DebugReport) -> list[RenderableType]:
-    """What was tried, what it gained, and what to type for the best."""
+    """The remedies that were tried, their gains, and the command of the best."""
     if report.untried is not None:
         return ["", Text(f"No remedy could be tried: {report.untried}")]
     if not report.remedies:
@@ -144,6 +137,6 @@ def _remedy_parts(report: DebugReport) -> list[RenderableType]:
         heading("Tried on this model: SQNR of the outputs' worst part, and what is gained"),
         *(Text(f"  {sqnr:>9}  {gain:>9}  {options}") for sqnr, gain, options in rows),
         "",
-        heading("The best, to be typed"),
+        heading("The best command"),
         Text(f"  {best.command}"),
     ]

@@ -24,7 +24,7 @@ def show_devices(found: Sequence[NamedDevice]) -> str:
 
 @harmless
 def show_checks(found: Sequence[DeviceCheck]) -> str:
-    """What each device is, or why it does not answer."""
+    """The properties of each device, or why it does not answer."""
     return render(grid([(item.device, *_answer(item)) for item in found]))
 
 

@@ -19,9 +19,12 @@ def show_difference(found: RecordDifference) -> str:
     sides = [f">{entry.number} ({entry.sha256[:7]})" for entry in (found.before, found.after)]
     table = make_table("", *sides, ">change", "")
     notes: list[str] = []
-    has_several = _count_models(found) > 1
+    counts = [
+        len({item.model for item in side if item is not None and item.role == "model"})
+        for side in ([c.before for c in found.changes], [c.after for c in found.changes])
+    ]
     for change in found.changes:
-        table.add_row(*_change_cells(change, notes, has_several))
+        table.add_row(*_change_cells(change, notes, max(counts) > 1))
     heads = [
         Text(f"{entry.number}  {show_moment(entry.moment)}  {entry.kind}  {entry.file}")
         for entry in (found.before, found.after)
@@ -38,15 +41,6 @@ def show_difference(found: RecordDifference) -> str:
     return render(*parts)
 
 
-def _count_models(found: RecordDifference) -> int:
-    """The most models of one record that are not its baseline."""
-    sides = ([c.before for c in found.changes], [c.after for c in found.changes])
-    return max(
-        len({item.model for item in side if item is not None and item.role == "model"})
-        for side in sides
-    )
-
-
 def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> tuple[Text, ...]:
     metric = change.metric
     named = change.before or change.after
@@ -59,7 +53,9 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     values = [_marked(metric, figure) for figure in (change.before, change.after)]
     shown = show_change(change.change, METRICS[metric].unit)
     if change.change and change.change_percent is not None:
-        shown = f"{shown} ({_percent(change.change_percent)})"
+        percent = f"{change.change_percent:+.1f} %"
+        is_small = float(percent.removesuffix(" %")) == 0
+        shown = f"{shown} ({'below 0.1 %' if is_small else percent})"
     verdict = Text()
     if change.obstacle is not None and change.before is not None and change.after is not None:
         if change.obstacle not in notes:
@@ -70,13 +66,8 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     return Text(label), *values, Text(shown), verdict
 
 
-def _percent(value: float) -> str:
-    text = f"{value:+.1f} %"
-    return "below 0.1 %" if float(f"{value:.1f}") == 0 else text
-
-
 def _verdict(change: FigureChange) -> Text:
-    """What may be said of a change: nothing of doubted figures, and nothing within intervals."""
+    """Whether a change is better; not for doubted figures, nor inside the intervals."""
     if any(side is not None and side.validity != "valid" for side in (change.before, change.after)):
         return Text("doubted", "yellow")
     if change.is_clear is False:

@@ -46,18 +46,14 @@ def _lines(result: GateResult) -> Iterator[Text]:
     rows = [("", "rule", "figure (95 % interval)", "limit", "from")]
     for rule in result.rules:
         first = rule.findings[0]
-        rows.append(
-            (_WORDS[rule.verdict], rule.rule, first.figure or "-", rule.limit, _records(first))
-        )
+        records = ", ".join(dict.fromkeys(origin.record for origin in first.origins)) or "-"
+        word = _WORDS[rule.verdict]
+        rows.append((word, rule.rule, first.figure or "-", rule.limit, records))
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     styles = ["dim", *(_STYLES[rule.verdict] for rule in result.rules)]
     for row, style in zip(rows, styles, strict=True):
         cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)]
         yield Text.assemble((cells[0], style), "  ", "  ".join(cells[1:]).rstrip())
-
-
-def _records(finding: Finding) -> str:
-    return ", ".join(dict.fromkeys(origin.record for origin in finding.origins)) or "-"
 
 
 def _explain(rule: RuleVerdict) -> Iterator[Text]:
@@ -97,20 +93,17 @@ def gate_markdown(result: GateResult) -> str:
     for rule in result.rules:
         first = rule.findings[0]
         why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
-        cells = (rule.rule, first.figure, rule.limit, why, _places(first))
+        places = ", ".join(f"{origin.record}: {origin.json_path}" for origin in first.origins)
+        cells = (rule.rule, first.figure, rule.limit, why, places)
         lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines) + "\n"
-
-
-def _places(finding: Finding) -> str:
-    return ", ".join(f"{origin.record}: {origin.json_path}" for origin in finding.origins)
 
 
 @harmless
 def gate_junit(result: GateResult) -> str:
     """JUnit XML: a test case for each rule, a failure where one is missed, else skipped.
 
-    What is printable, XML can hold, escaped where it has to be.
+    XML can hold all printable text; it is escaped where necessary.
     """
     counts = {name: sum(rule.verdict == name for rule in result.rules) for name in _WORDS}
     suite = ET.Element(

@@ -61,7 +61,7 @@ def show_addition(addition: Addition) -> str:
 
 @harmless
 def show_additions(additions: Sequence[Addition], place: Place) -> str:
-    """What became of all of them."""
+    """How many records were added, known already and refused."""
     new = sum(item.is_new for item in additions)
     refused = sum(item.number is None for item in additions)
     parts = [f"{new} added"]
@@ -73,7 +73,7 @@ def show_additions(additions: Sequence[Addition], place: Place) -> str:
 
 
 def show_place(place: Place) -> str:
-    """Where the history lies, and why there."""
+    """The place of the history, and the reason for it."""
     return f"{place.path} ({place.reason})"
 
 
@@ -82,12 +82,7 @@ _remember = lru_cache(maxsize=4096)
 
 
 @_remember
-def _short_model(path: str | None) -> str:
-    return "" if path is None else printable(file_name(path))
-
-
-@_remember
-def _counted(name: str | None, count: int) -> str:
+def _counted(name: str | None, count: int = 1) -> str:
     return "" if name is None else printable(name) + (f" +{count - 1}" if count > 1 else "")
 
 
@@ -104,7 +99,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
     ("id", lambda item: item.sha256[:7], False),
     ("made (UTC)", lambda item: printable(show_moment(item.moment)), False),
     ("kind", lambda item: printable(item.kind), False),
-    ("model", lambda item: _short_model(item.model), False),
+    ("model", lambda item: _counted(item.model and file_name(item.model)), False),
     ("device", lambda item: _counted(item.device, item.device_count), False),
     ("drop", lambda item: _cell("accuracy-drop", item.accuracy_drop_points), True),
     ("accuracy", lambda item: _cell("accuracy", item.accuracy_percent), True),
@@ -119,36 +114,32 @@ _COLUMNS: tuple[tuple[str, Callable[[Entry], str], bool], ...] = (
 
 
 def show_listing(listing: Listing, place: Place) -> str:
-    """Where the history lies, then a line for each record; columns that all leave empty are not
-    shown. Plain text instead of a rich table, which takes seconds for 100,000 rows.
+    """The place of the history, then a line for each record, without empty columns.
+
+    Plain text instead of a rich table, which takes seconds for 100,000 rows.
     """
     head = f"{printable(show_place(place))}: {plural(listing.total, 'record')}"
     if not listing.entries:
         return f"{head}, none of them matches" if listing.total else head
+    titles, columns, forms = [], [], []
     with collector_at_rest():
-        titles, rows = _listing_rows(listing.entries)
-    lines = [click.style(head, dim=True), "", click.style(titles, dim=True), *rows]
+        for title, cell, is_right in _COLUMNS:
+            cells = list(map(cell, listing.entries))
+            if width := max(map(len, cells)):
+                titles.append(title)
+                columns.append(cells)
+                forms.append(f"{{:{'>' if is_right else '<'}{max(width, len(title))}}}")
+        form = "  ".join(forms).format
+        rows = [row.rstrip() for row in map(form, *columns)]
+    lines = [click.style(head, dim=True), "", click.style(form(*titles).rstrip(), dim=True), *rows]
     if listing.matching > len(listing.entries):
         shown = f"the newest {len(listing.entries)} of {listing.matching}; --all shows them"
         lines += ["", click.style(shown, dim=True)]
     return "\n".join(lines)
 
 
-def _listing_rows(entries: Sequence[Entry]) -> tuple[str, list[str]]:
-    """The titles and each record's line."""
-    titles, columns, forms = [], [], []
-    for title, cell, is_right in _COLUMNS:
-        cells = list(map(cell, entries))
-        if width := max(map(len, cells)):
-            titles.append(title)
-            columns.append(cells)
-            forms.append(f"{{:{'>' if is_right else '<'}{max(width, len(title))}}}")
-    form = "  ".join(forms).format
-    return form(*titles).rstrip(), [row.rstrip() for row in map(form, *columns)]
-
-
 def listing_json(listing: Listing, place: Place) -> bytes:
-    """The same for programs, a record in each line."""
+    """A listing as JSON, a record in each line."""
     head = {
         "schema": SCHEMA,
         "database": str(place.path),
@@ -170,21 +161,11 @@ def _plain_entry(item: Entry) -> dict[str, Any]:
 
 
 def history_json(name: str, value: Any, place: Place) -> str:
-    """An answer of a history for programs."""
-    plain = {"schema": SCHEMA, "database": str(place.path), name: _plain(value)}
-    return json_text(plain) + "\n"
-
-
-def _plain(value: Any) -> Any:
+    """An answer of a history as JSON."""
+    plain = storage.to_plain(value)
     if isinstance(value, RecordDifference):
-        return {
-            "before": _plain_entry(value.before),
-            "after": _plain_entry(value.after),
-            "changes": storage.to_plain(value.changes),
-            "doubts_before": storage.to_plain(value.doubts_before),
-            "doubts_after": storage.to_plain(value.doubts_after),
-        }
-    return storage.to_plain(value)
+        plain |= {"before": _plain_entry(value.before), "after": _plain_entry(value.after)}
+    return json_text({"schema": SCHEMA, "database": str(place.path), name: plain}) + "\n"
 
 
 # ---------------------------------------------------------------- trend
@@ -264,7 +245,7 @@ def show_sparks(points: Sequence[TrendPoint]) -> str:
 
 @harmless
 def show_check(check: Check, place: Place) -> str:
-    """What was read through, and what is wrong."""
+    """The history that was checked, and its problems."""
     rows = [
         ("history", show_place(place)),
         ("version", str(check.version)),

@@ -1,4 +1,4 @@
-"""What is inside a `.tflite`, as terminal text."""
+"""The contents of a `.tflite` as terminal text."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Pa
 
 
 def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[RenderableType]:
-    """Operators, the largest only unless all are asked for."""
+    """Operators, by default only the largest."""
     rows = list(zip(result.certificate.operators, result.operator_bytes, strict=True))
     chosen = rows
     if not show_all:
@@ -119,9 +119,8 @@ def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
 def _named_parts(result: Inspection) -> list[RenderableType]:
     rows = []
     for signature in result.signatures:
-        given, made = (
-            ", ".join(name for name, _ in side) for side in (signature.inputs, signature.outputs)
-        )
+        sides = (signature.inputs, signature.outputs)
+        given, made = (", ".join(name for name, _ in side) for side in sides)
         rows.append(("signature", f"{signature.key}({given}) -> {made}"))
     for entry in result.metadata:
         text = f": {entry.text}" if entry.text else ""

@@ -31,7 +31,7 @@ def render(*parts: RenderableType) -> str:
     width = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
     console = Console(
         width=width, force_terminal=True, color_system="standard", highlight=False,
-        markup=False, emoji=False,  # which are for texts of edgeq's own; names may look like them
+        markup=False, emoji=False,  # names can look like both
     )  # fmt: skip
     with console.capture() as capture:
         for part in parts:
@@ -47,10 +47,10 @@ def render(*parts: RenderableType) -> str:
 
 
 class _Harmless:
-    """What rich shows, without what would steer the terminal but its own colours.
+    """A part with only rich's own control sequences.
 
-    `harmless` comes first: it knows names from their surroundings, so that also a line break in one
-    is seen. This here holds for whatever did not go through that.
+    `harmless` comes first and sees single names, also a line break in one. This class catches text
+    that did not go through it.
     """
 
     def __init__(self, part: RenderableType):
@@ -62,7 +62,7 @@ class _Harmless:
 
 
 def harmless(show: Show) -> Show:
-    """A function that shows values as text: it is given them with all their texts printable."""
+    """Decorate a function that shows values: all texts in them are made printable first."""
 
     @functools.wraps(show)
     def shown(*values: Any, **options: Any) -> str:
@@ -119,7 +119,7 @@ def tensor_rows(proof: Certificate) -> list[tuple[str, str]]:
 
 
 def operator_counts(proof: Certificate) -> str:
-    """How many operators there are of each precision."""
+    """The number of operators of each precision."""
     counts = Counter(operator.precision for operator in proof.operators)
     return ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
 
@@ -130,7 +130,7 @@ def runtime_row(proof: Certificate) -> tuple[str, str]:
 
 
 def show_output(output: OutputQuality) -> str:
-    """The SQNR of its parts, the worst first; of the whole in records of edgeq 0.1."""
+    """The SQNR of an output's parts, the worst first; of the whole in records of edgeq 0.1."""
     if not output.parts:
         return show_db(output.sqnr_db)
     if output.not_finite:
@@ -191,7 +191,7 @@ def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
 
 
 def way_out_parts(tried: Sequence[WayOut]) -> list[RenderableType]:
-    """What to type so that nothing is lost, or that nothing of what was tried helps."""
+    """The command that loses nothing, or a sentence that none of those tried helps."""
     if not tried:
         return []
     found = tried[-1]

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgeq.render.parts import grid, harmless, heading, indented, issue_parts, make_table, render
-from edgeq.values import DeviceFacts, ModelProfile, OperatorTime, Profile
+from edgeq.values import OperatorTime, Profile
 from edgeq.wording import file_name, first_name, plural, show_ms
 
 _LONGEST = 10
@@ -30,7 +30,10 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
     shown = timed if show_all else timed[:_LONGEST]
     parts: list[RenderableType] = [
         heading(f"{names}, {plural(model.runs, 'inference')} of each"),
-        _facts_line(profile.facts, model, profile.threads),
+        Text(
+            f"{profile.facts.device}: {profile.facts.processor}; {model.runtime.name} "
+            f"{model.runtime.version}, {plural(profile.threads, 'thread')}"
+        ),
         "",
         grid(_total_rows(profile)),
         "",
@@ -44,22 +47,13 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
     parts += _remarks(profile)
     if profile.reasons:
         parts += ["", heading("Why INT8 gains no more")]
-        parts += [Text(f"  why: {line}") for line in map(_wrap, profile.reasons)]
+        for reason in profile.reasons:
+            parts.append(Text("  why: " + "\n       ".join(textwrap.wrap(reason, 92))))
     return render(*parts, *issue_parts(profile.issues))
 
 
-def _wrap(sentence: str) -> str:
-    return "\n       ".join(textwrap.wrap(sentence, 92))
-
-
-def _facts_line(facts: DeviceFacts, model: ModelProfile, threads: int) -> Text:
-    runtime = f"{model.runtime.name} {model.runtime.version}"
-    where = f"{facts.device}: {facts.processor}"
-    return Text(f"{where}; {runtime}, {plural(threads, 'thread')}")
-
-
 def _total_rows(profile: Profile) -> list[tuple[str, str]]:
-    """Whole inference, operators, and what lies between, of each model."""
+    """Whole inference, operators, and the time between them, for each model."""
     rows = []
     for model in profile.models:
         between = round(max(0.0, model.latency_ms - model.operators_ms), 6)
@@ -133,7 +127,7 @@ def _against(own: float | None, other: float | None) -> list[str]:
 
 
 def _kernel(op: OperatorTime, room: int) -> str:
-    """The runtime's names without the dtypes in them, and what is special about them."""
+    """The runtime's names without their dtypes, marked if float or not of a delegate."""
     names = dict.fromkeys(re.sub(r" *\(.*\)", "", kernel) for kernel in op.kernels)
     text = " + ".join(names) if op.is_delegated else "TensorFlow Lite's own"
     return _cut(f"float: {text}" if op.is_island else text, room)
@@ -150,10 +144,14 @@ def _short(op: OperatorTime) -> str:
 
 
 def _remarks(profile: Profile) -> list[RenderableType]:
-    """What the figures do not tell."""
+    """Facts that the figures do not show."""
     model, lines = profile.models[0], []
     if len(profile.models) == 2:
-        lines.append(_paired(model, [ours for ours, _ in profile.pairs]))
+        paired = [ours for ours, _ in profile.pairs]
+        alone = [op.operator for op in model.operators if op.index not in paired]
+        rest = f"; without a counterpart: {', '.join(dict.fromkeys(alone))}" if alone else ""
+        count = plural(len(model.operators), "operator")
+        lines.append(f"{len(paired)} of {count} paired with the second model's{rest}")
     gone = [op for op in model.operators if op.time_ms is None]
     if gone:
         kinds = ", ".join(dict.fromkeys(op.operator for op in gone))
@@ -163,15 +161,5 @@ def _remarks(profile: Profile) -> list[RenderableType]:
         kinds = ", ".join(dict.fromkeys(op.operator for op in model.unmapped))
         count = plural(len(model.unmapped), "step")
         lines.append(f"{count} of the runtime that belong to no operator of the file: {kinds}")
-    return ["", *(Text(f"  {_indent(line)}", "dim") for line in lines)] if lines else []
-
-
-def _paired(model: ModelProfile, paired: Sequence[int]) -> str:
-    count = plural(len(model.operators), "operator")
-    alone = [op.operator for op in model.operators if op.index not in paired]
-    rest = f"; without a counterpart: {', '.join(dict.fromkeys(alone))}" if alone else ""
-    return f"{len(paired)} of {count} paired with the second model's{rest}"
-
-
-def _indent(line: str) -> str:
-    return "\n  ".join(textwrap.wrap(line, 98))
+    wrapped = ("\n  ".join(textwrap.wrap(line, 98)) for line in lines)
+    return ["", *(Text(f"  {line}", "dim") for line in wrapped)] if lines else []

@@ -26,7 +26,7 @@ FORMATS = ("html", "md", "json")
 
 
 def format_of(path: Path | None) -> str:
-    """What a file's ending asks for.
+    """The format of a file's ending.
 
     Raises:
         UsageError: no format has such an ending.
@@ -36,13 +36,13 @@ def format_of(path: Path | None) -> str:
     if found not in FORMATS:
         raise UsageError(
             f"-o {path} has an ending that no report has.",
-            hint="Name a file that ends in .html, .md or .json, or say --format.",
+            hint="Name a file that ends in .html, .md or .json, or pass --format.",
         )
     return found
 
 
 def write_report(report: Report, path: str | Path, form: str | None = None) -> None:
-    """Write it, whole or not at all.
+    """Write a report, whole or not at all.
 
     Args:
         form: one of `FORMATS`; by default the file's ending decides.
@@ -56,7 +56,7 @@ def write_report(report: Report, path: str | Path, form: str | None = None) -> N
 
 
 def render_report(report: Report, form: str) -> str:
-    """In one of `FORMATS`."""
+    """A report in one of `FORMATS`."""
     if form == "json":
         return json_text(storage.to_plain(report)) + "\n"
     return report_markdown(report) if form == "md" else report_html(report)
@@ -68,7 +68,7 @@ def report_markdown(report: Report) -> str:
     if len(text) <= _LONGEST:
         return text
     cut = text[:_LONGEST].rsplit("\n", 1)[0]
-    return f"{cut}\n\nCut here: the whole of it is in the HTML report.\n"
+    return f"{cut}\n\nCut here: the HTML report has all of it.\n"
 
 
 def _lines(report: Report) -> Iterator[str]:

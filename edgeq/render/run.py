@@ -1,4 +1,4 @@
-"""What a stage of `edgeq run` left, as half a line."""
+"""The result of a stage of `edgeq run`, as half a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.files.storage import find_issues
 from edgeq.records.reading import Record
 from edgeq.render.parts import harmless
-from edgeq.values import BenchResult, Quality
+from edgeq.values import Quality
 from edgeq.wording import show_bytes, show_db, show_ms
 
 
@@ -21,34 +21,24 @@ def sum_up(record: Record) -> str:
         if value.quality is not None:
             parts += _quality(value.quality)
     elif record.kind == "compare":
-        parts = [value.verdict.upper(), *_quality(value.quality), *_latency(value.bench)]
+        parts, bench = [value.verdict.upper(), *_quality(value.quality)], value.bench
+        if bench is not None:
+            parts.append(f"p50 {show_ms(bench.runs[-1].latency.p50_ms)}")
+            parts += [f"speed-up {ratio.value:.2f}x" for ratio in bench.speedups[:1]]
     elif record.kind == "gate":
         parts = [value.verdict.upper().replace("-", " ")]
-    return ", ".join([*parts, *_warnings(record)])
-
-
-def _warnings(record: Record) -> list[str]:
-    """Codes of everything that makes the figures less trustworthy."""
-    found = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]
-    return [f"DOUBTED: {', '.join(dict.fromkeys(found))}"] if found else []
+    codes = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]
+    if codes:
+        parts.append(f"DOUBTED: {', '.join(dict.fromkeys(codes))}")
+    return ", ".join(parts)
 
 
 def _quality(quality: Quality) -> list[str]:
-    worst = worst_sqnr_db(quality)
-    parts = [f"SQNR {show_db(worst)}"]
+    parts = [f"SQNR {show_db(worst_sqnr_db(quality))}"]
     if quality.drop_points is not None:
         parts.append(
             f"accuracy {quality.baseline_accuracy_percent:.2f} % -> "
             f"{quality.candidate_accuracy_percent:.2f} %, drop "
             f"{quality.drop_points.value:+.2f} points"
         )
-    return parts
-
-
-def _latency(bench: BenchResult | None) -> list[str]:
-    if bench is None:
-        return []
-    parts = [f"p50 {show_ms(bench.runs[-1].latency.p50_ms)}"]
-    if bench.speedups:
-        parts.append(f"speed-up {bench.speedups[0].value:.2f}x")
     return parts

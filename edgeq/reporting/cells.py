@@ -64,7 +64,7 @@ def times(value: float | None, tone: str = "") -> Cell:
 
 
 def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:
-    """Lost accuracy with its interval; `limit` is what may be lost."""
+    """Lost accuracy with its interval; `limit` is the most that may be lost."""
     if drop is None:
         return Cell("-")
     tone = "good" if drop.high <= limit else "bad" if drop.low > limit else "doubt"

@@ -35,8 +35,9 @@ def find_distrust(gathered: Gathered) -> str:
     kinds = [f"{counts[word]} {word}" for word in ("invalid", "degraded") if counts[word]]
     failed = sum(part.error is not None for part in gathered.parts)
     count = plural(len(gathered.records), "record")
-    parts = [f"Of {count}, {' and '.join(kinds)}"] if kinds else []
+    parts = [f"of {count}, {' and '.join(kinds)}"] if kinds else []
     parts += [f"{plural(failed, 'device')} gave no result"] if failed else []
     if not parts:
         return ""
-    return f"{'; '.join(parts)}: what is in doubt, and why, is listed under Doubts."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}: what is in doubt, and why, is listed under Doubts."

@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Measured:
-    """Models measured in turns on one device.
+    """Models whose runs alternate on one device.
 
     Attributes:
         label: the device, and the verb where several measured on it.
@@ -74,7 +74,7 @@ class Gathered:
         return [part for part in self.parts if part.kind == kind and part.value is not None]
 
     def role(self, sha256: str) -> str:
-        """Which of the models a digest is."""
+        """The role of the model with this digest."""
         if self.subject.candidate is not None and sha256 == self.subject.candidate.sha256:
             return CANDIDATE
         return BASELINE if sha256 in self.subject.baseline_digests else OTHER
@@ -171,7 +171,7 @@ def gather(records: Sequence[Record]) -> Gathered:
     """The records of one model.
 
     Raises:
-        RecordError: they are of different models.
+        RecordError: they are about different models.
     """
     parts = split(records)
     return Gathered(tuple(records), parts, find_subject(parts))

@@ -58,8 +58,8 @@ def make_report(
         history: its database; None for the one that `edgeq history` uses.
 
     Raises:
-        RecordError: there is no record, or they are of different models.
-        HistoryError: the history is not there, or cannot be read.
+        RecordError: there is no record, or they are about different models.
+        HistoryError: the history does not exist, or cannot be read.
     """
     gathered = gather(read_all([Path(path) for path in paths]))
     sections = [made for make in _SECTIONS if (made := make(gathered)) is not None]

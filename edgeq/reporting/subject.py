@@ -1,4 +1,4 @@
-"""Which model the records are about, and whether they are about the same one."""
+"""The model that the records are about; all must be about the same one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_subject(parts: Sequence[Part]) -> Subject:
     """The model that all parts are about.
 
     Raises:
-        RecordError: they are of different models.
+        RecordError: they are about different models.
     """
     known = [part for part in parts if part.value is not None]
     made = ("convert", "tune", "compare", "debug", "gate")
@@ -82,7 +82,7 @@ def _find_alone(known: Sequence[Part]) -> Subject:
 
 @dataclass
 class _FloatModel:
-    """Files that records say are one float model; `formats` are of those that a user named."""
+    """Files that records call one float model, and the formats of those that a user named."""
 
     shown: FileRef
     part: Part
@@ -128,6 +128,6 @@ def _different(one: tuple[Part, FileRef], other: tuple[Part, FileRef]) -> Record
         for part, file in (one, other)
     ]
     return RecordError(
-        f"The records are of different models: {names[0]}, and {names[1]}.",
+        f"The records are about different models: {names[0]}, and {names[1]}.",
         hint="Make one report for each model, from the records of that file.",
     )

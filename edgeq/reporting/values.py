@@ -1,4 +1,4 @@
-"""What a report consists of: sections of blocks, each a frozen value that any renderer can show.
+"""The parts of a report: sections of blocks, each a frozen value that any renderer can show.
 
 Text is finished here (units, digits, signs); beside it, `value` keeps the number for sorting and
 for readers of the JSON form. Nothing in a block is markup.
@@ -60,7 +60,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        meaning: a sentence for whoever wonders.
+        meaning: a sentence that explains it.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Labels with what they stand for."""
+    """Labels with their values."""
 
     caption: str
     rows: tuple[tuple[str, Cell], ...]
@@ -114,14 +114,6 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """Everything that makes figures less trustworthy."""
-
-    items: tuple[Doubt, ...]
-    kind: str = "doubts"
-
-
-@dataclass(frozen=True)
 class Culprit:
     """A layer that costs much.
 
@@ -135,14 +127,6 @@ class Culprit:
     figures: str
     cause: str
     remedy: str
-
-
-@dataclass(frozen=True)
-class Culprits:
-    """The worst layers, with what to do."""
-
-    items: tuple[Culprit, ...]
-    kind: str = "culprits"
 
 
 # ---------------------------------------------------------------- plots
@@ -297,9 +281,7 @@ class XYPlot:
     kind: str = "xy"
 
 
-Block = (
-    Table | Facts | Prose | Doubts | Culprits | IntervalPlot | DistributionPlot | BarPlot | XYPlot
-)
+Block = Table | Facts | Prose | IntervalPlot | DistributionPlot | BarPlot | XYPlot
 
 # ---------------------------------------------------------------- the whole
 
@@ -335,7 +317,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say about shipping.
+    """A verdict on shipping the model.
 
     Attributes:
         word: "ship", "check", "no", or "open" when nothing in the records judges accuracy.
@@ -357,7 +339,7 @@ class Report:
     Attributes:
         title: of the page.
         candidate: path of the model that is reported on, "" without one.
-        baseline: path of the float model it was held against, "" when no record names one.
+        baseline: path of the float model it was compared with, "" when no record names one.
         comparison: rows of (label, FP32, candidate, difference), the gist of the comparison.
         distrust: a sentence when records are degraded or invalid, "" when all are valid.
         edgeq: version that made it.

@@ -1,4 +1,4 @@
-"""What the records say about shipping the model."""
+"""The verdict of the records on shipping the model."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _compared(gathered: Gathered) -> Verdict:
             for reason in part.value.reasons
         ]
         verdict = Verdict(word, _HEADLINES[word], tuple(dict.fromkeys(reasons)), "edgeq compare")
-        # What the record of the conversion says against a comparison that was fed alike.
+        # Doubts of the conversion that apply to a comparison with the same preprocessing.
         doubts = [
             ("check", f"{issue.message.rstrip('.')} [{issue.code}]")
             for part in comparisons

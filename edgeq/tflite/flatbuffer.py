@@ -153,7 +153,9 @@ def read_content(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise SourceError(f"{path} has {size} bytes; a TensorFlow Lite file ends at 2 GiB.")
+            raise SourceError(
+                f"{path} has {size} bytes; the limit of a TensorFlow Lite file is 2 GiB."
+            )
         return read_file(path, MAX_BYTES)
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error

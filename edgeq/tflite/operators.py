@@ -51,6 +51,7 @@ class Operator:
         input_axis: axis of its filter that counts the input channels.
         saturates: magnitude of the input beyond which 8-bit outputs (steps of 1/256, of TANH
             1/128) change by a tenth of a step at most.
+        result: range of an INT8 result that the 8-bit quantization specification prescribes.
         reads: (dtype that it reads, with "/channel" where it has a scale per channel; version that
             reads it), from TensorFlow's op_version.cc.
         litert: name by which litert-quantizer quantizes its weights.
@@ -64,6 +65,7 @@ class Operator:
     channel_axis: int | None = None
     input_axis: int | None = None
     saturates: float | None = None
+    result: tuple[float, float] | None = None
     reads: tuple[tuple[str, int], ...] = ()
     litert: str | None = None
     micro_name: str | None = None
@@ -139,7 +141,8 @@ LOGICAL_AND micro
 LOGICAL_NOT micro
 LOGICAL_OR micro
 LOGISTIC 1.14 1.14 2.3
-    saturates=8 xnnpack=INVALID_UNARY_OP,SIGMOID fixed_range curved elementwise micro
+    saturates=8 result=0,0.99609375 xnnpack=INVALID_UNARY_OP,SIGMOID fixed_range curved elementwise
+    micro
 LOG_SOFTMAX 1.14 1.14 micro
 LSTM 1.7 1.10 1.14 2.3 recurrent
 MAXIMUM 1.14 1.14 2.3 2.3 elementwise micro
@@ -181,7 +184,7 @@ SHAPE 1.10 micro
 SIGN 2.11 2.12
 SIN no_int8 micro
 SLICE 1.14 1.14 1.14 2.4 2.5 2.14 xnnpack=SLICE layout passes micro
-SOFTMAX 1.5 1.14 2.3 saturates=8 rowwise fixed_range curved micro
+SOFTMAX 1.5 1.14 2.3 saturates=8 result=0,0.99609375 rowwise fixed_range curved micro
 SPACE_TO_BATCH_ND 1.6 1.14 2.3 2.12 micro
 SPACE_TO_DEPTH 1.5 1.14 micro
 SPARSE_TO_DENSE 1.9 1.14 1.15
@@ -195,7 +198,8 @@ STRIDED_SLICE 1.6 1.14 2.1 2.2 2.5 2.6 2.14 2.14 xnnpack=SLICE layout passes mic
 SUB 1.6 1.14 2.3 2.4 2.4 xnnpack=INVALID_UNARY_OP,SUBTRACT elementwise arithmetic sum masks micro
 SUM 1.10 1.15 normalizes micro
 SVDF 1.5 1.14 2.2 2.3 recurrent stateful micro
-TANH 1.14 1.14 2.3 saturates=4 xnnpack=INVALID_UNARY_OP fixed_range curved elementwise micro
+TANH 1.14 1.14 2.3
+    saturates=4 result=-1,0.9921875 xnnpack=INVALID_UNARY_OP fixed_range curved elementwise micro
 TFLite_Detection_PostProcess micro_name=DetectionPostprocess micro
 TILE 1.10.1 2.2 2.8
 TOPK_V2 1.7 1.14 2.13
@@ -218,6 +222,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "channel_axis": int,
     "input_axis": int,
     "saturates": float,
+    "result": lambda text: tuple(map(float, text.split(","))),
     "reads": lambda text: tuple(
         (dtype, int(version)) for dtype, version in (part.split(":") for part in text.split(","))
     ),

@@ -1,6 +1,7 @@
 """The quantization schemes, as a table: what each needs, and what it promises.
 
-All that edgeq does for a scheme follows from these fields.
+All that edgeq does for a scheme follows from these fields. The table is beside the values because
+records name schemes.
 """
 
 from __future__ import annotations

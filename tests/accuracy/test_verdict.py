@@ -289,7 +289,7 @@ def test_a_warning_about_the_comparison_is_no_ship() -> None:
     doubt = make_issue("compare.baseline_quantized", "The first model is quantized itself.")
     verdict, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), None, [doubt])
     assert verdict == "check"
-    assert reasons[-1] == "the baseline is quantized itself [compare.baseline_quantized]"
+    assert reasons[-1] == "the baseline is itself quantized [compare.baseline_quantized]"
 
 
 def test_two_models_that_guess_prove_nothing() -> None:
@@ -371,7 +371,7 @@ def test_latencies_of_different_conditions_are_refused(other: BenchResult, diffe
 
 
 EMULATED = make_issue(
-    "bench.emulated", "This device is emulated (QEMU): its latency means nothing."
+    "bench.emulated", "This device is emulated (QEMU): its latency is meaningless."
 )
 
 
@@ -417,7 +417,7 @@ def test_an_emulated_latency_is_compared_with_nothing() -> None:
         require_comparable(with_run(issues=(EMULATED,), validity="invalid"))
     assert str(caught.value) == (
         "Latencies measured on local cannot be compared: This device is emulated (QEMU): its "
-        "latency means nothing. [bench.emulated] Measure on a healthy board; size and accuracy "
+        "latency is meaningless. [bench.emulated] Measure on a healthy board; size and accuracy "
         "need no latency (tune --objective size, compare --no-latency)."
     )
 

@@ -1,4 +1,4 @@
-"""The commands as a user types them, the wrong ways included; some in processes of their own."""
+"""The commands as a user types them, the wrong ways included; some in separate processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST = ("--effort", "fast")
 
 
 def edgeq_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
+    """In a separate process."""
     command = [sys.executable, "-c", "from edgeq.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -211,13 +211,13 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     beyond, _ = raw.issues
     assert beyond.code == "data.range_mismatch"
     assert beyond.message == (
-        "Input 'image' is mostly fed 0 to 220, and the candidate's holds 0 to 1: declare the "
-        "preprocessing with --preprocess."
+        "Most values for input 'image' are 0 to 220, but the candidate's range is 0 to 1: declare "
+        "the preprocessing with --preprocess."
     )
     fed, layers = other.issues
     assert fed.code == "compare.fed_otherwise"
     assert fed.message == (
-        "The candidate declares 'scale=1/255' and was fed 'scale=0.005'; leave out --preprocess."
+        "The candidate declares 'scale=1/255' and was fed 'scale=0.005'; remove --preprocess."
     )
     assert layers.code == "compare.other_layers"
     assert layers.message.startswith("These are two different models: layer ")

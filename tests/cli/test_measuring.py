@@ -111,12 +111,12 @@ def test_a_sustained_run_is_shown_by_window(model: str) -> None:
         (["--cores", "x"], "error: --cores 'x' cannot be read.\nhint:  Write big, little, all, or "
          "numbers such as 0-3 or 0,2.\n"),
         (["--sustained", "1", "--runs", "5"],
-         "error: --sustained runs for a time, --runs 5 for a number.\n"),
+         "error: --sustained runs one process for a time; remove --runs 5.\n"),
         (["--sustained", "1", "--rounds", "5"],
-         "error: --sustained runs in one process, --rounds 5 asks for several.\n"),
+         "error: --sustained runs one process for a time; remove --rounds 5.\n"),
         (["{model}", "--sustained", "1"],
-         "error: --sustained measures one model at a time, so that the heat is its own; 2 were "
-         "given.\n"),
+         "error: --sustained takes one model (2 given): a second one would start on a hot "
+         "processor.\n"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_followed(model: str, options: list[str], message: str) -> None:

@@ -204,7 +204,7 @@ def test_what_the_outputs_mean_is_said() -> None:
         "kernels is wrong, or computes it in another way. Where these kernels will run, measure "
         "the accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
     ) in shown
-    assert shown.count("No operator by itself shows where the difference comes from.") == 1
+    assert shown.count("No single operator shows where the difference comes from.") == 1
     assert shown.count("edgeq eval") == 3
 
 

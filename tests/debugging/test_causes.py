@@ -31,7 +31,7 @@ EQUALIZE = {"corrections": "equalize,bias,rounding,refit"}
     ("figures", "cause", "changes"),
     [
         ({}, "rounding to eight bits", (INT16,)),
-        ({"effect_sqnr_db": 45.0, "input_spread": 40.0}, "its error hardly reaches", ()),
+        ({"effect_sqnr_db": 45.0, "input_spread": 40.0}, "its error has little effect on", ()),
         ({"own_sqnr_db": 45.0, "effect_sqnr_db": None}, "its own error is small", ()),
         (
             {"is_per_channel": False, "weight_spread": 30.0},

@@ -174,7 +174,10 @@ def test_logits_that_are_cut_on_purpose_cost_nothing(
 def test_a_quantized_baseline_is_refused(plain: Path) -> None:
     with pytest.raises(DataError) as caught:
         look(plain, plain, TEST)
-    assert caught.value.message == f"{plain} is quantized itself ('image'), so it is no FP32."
+    assert (
+        caught.value.message
+        == f"{plain} is itself quantized ('image'), so it cannot be the FP32 model."
+    )
 
 
 def test_labels_that_are_no_classes_are_refused(float_uneven: FloatModel, plain: Path) -> None:
@@ -211,7 +214,7 @@ def test_the_text_names_the_worst_layer_and_what_to_type(report: DebugReport) ->
     worst = report.layers[0]
     assert f"{worst.name.split(';')[0]} ({worst.operator}) costs most" in text
     assert f"     {worst.remedy}  ({worst.gain_db:+.1f} dB)" in text
-    assert "The best, to be typed" in text
+    assert "The best command" in text
     assert f"  {report.remedies[0].command}" in text.splitlines()
     assert f"  1. {worst.name.split(';')[0]}: " in text
     assert "Names begin with fmnist_mobilenet_1/, which is left out." in text

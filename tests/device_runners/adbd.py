@@ -128,7 +128,7 @@ class Peer:
 
 
 class Device:
-    """What is behind the endpoint."""
+    """The device behind the endpoint."""
 
     def __init__(self, root: Path | None, variables: dict[str, str], never_authorize: bool):
         self.root, self.variables, self.never_authorize = root, variables, never_authorize

@@ -78,7 +78,7 @@ class Board:
         return (self.folder / "log").read_text().count("Accepted publickey")
 
     def host_key(self) -> str:
-        """As a line of known hosts has it."""
+        """Its host key, in the form of a line of known hosts."""
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     def know(self, port: int) -> None:
@@ -116,13 +116,13 @@ def start_sshd(
 
     Args:
         settings: lines of its configuration, before those that every board has.
-        wrapper: words in front of its own: a program that starts it.
+        wrapper: words in front of its command: a program that starts it.
         environment: of what it starts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it wants to separate privileges
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # needed to separate privileges
     make_key(folder / "key")
     make_key(folder / "host_key")
     shutil.copy(folder / "key.pub", folder / "authorized_keys")

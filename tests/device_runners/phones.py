@@ -1,4 +1,4 @@
-"""A real adb server on a port of its own, and endpoints on loopback as its devices."""
+"""A real adb server on a separate port, and endpoints on loopback as its devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.device_runners.boards import answers, free_port, wait_until
 
 HERE = Path(__file__).parent
 STAND_IN = HERE / "stand_in_benchmark_model.py"
-# What a phone's shell has, and no more; toybox and mksh are Android's own where they are installed.
+# All tools of a phone's shell; toybox and mksh are Android's own if they are installed.
 TOOLS = (
     "cat", "chmod", "cp", "df", "find", "grep", "head", "id", "kill", "mkdir", "mv", "nproc", "od",
     "rm", "sha256sum", "sleep", "tail", "taskset", "uname", "wc",
@@ -71,11 +71,11 @@ class Endpoint:
         return self.folder / f"edgeq-{os.getuid()}"
 
     def left(self) -> list[Path]:
-        """What runs left behind there."""
+        """Files that runs left behind there."""
         return [path for name in ("jobs", "incoming") for path in (self.root / name).glob("*")]
 
     def thermal(self, status: int) -> None:
-        """What its thermal service tells from now on."""
+        """Set the status that its thermal service reports."""
         text = THERMAL.format(status=status)
         program(self.folder / "programs" / "dumpsys", f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
 
@@ -95,7 +95,7 @@ class AdbServer:
     endpoints: list[Endpoint] = field(default_factory=list)
 
     def adb(self, *words: str) -> str:
-        """What adb answers; it would start a server of its own where ours has ended."""
+        """The answer of adb, which would start another server if ours has ended."""
         if self.process.poll() is not None:
             return ""
         done = subprocess.run(
@@ -163,7 +163,7 @@ class AdbServer:
 
 
 def start_server(folder: Path) -> AdbServer:
-    """An adb server of our own; the user's, on 5037, is left alone."""
+    """Start a separate adb server; the user's, on 5037, is left alone."""
     if shutil.which("adb") is None:
         pytest.skip("adb is not installed")
     port = free_port()

@@ -13,7 +13,7 @@ import pytest
 from edgeq.device_runners.devices import environment
 from edgeq.errors import DeviceError
 
-# Each is right for somebody's own machine, and wrong for wheels of another one.
+# Each is right for the user's machine, and wrong for wheels of another one.
 OPTIONS = {
     "user": "true", "target": "elsewhere", "prefix": "elsewhere", "root": "elsewhere",
     "no-binary": ":all:", "require-virtualenv": "true", "constraint": "missing.txt",

@@ -1,4 +1,4 @@
-"""What a phone's shell tells, read; the texts are as kernel and Android spell them."""
+"""Facts from the output of a phone's shell, in the spelling of kernel and Android."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def behind(folder: Path, script: str) -> str:
-    """A line for sshd_config: a login that runs this script, and then what was asked for."""
+    """A line for sshd_config: a login that runs this script, and then the command."""
     path = folder / "login"
     path.write_text(f'{script}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
     return f"ForceCommand /bin/sh {path}"
@@ -85,12 +85,12 @@ def refuses(device: BoardDevice) -> DeviceError:
 NOISE = {
     "a title without a line's end": r"printf '\033]0;pi@board\007'",
     "a message of the day": "echo Welcome; echo; echo to the board",
-    "bytes that are no text": r"printf '\377\376\000\200\n\303'",
+    "bytes that are not text": r"printf '\377\376\000\200\n\303'",
     "carriage returns": r"printf 'loading 1%%\rloading 2%%\r\r\n'",
     "a megabyte in one line": "head -c 1000000 /dev/zero | tr '\\0' x",
     "a megabyte of lines": "yes 'a line of the message of the day' | head -c 1000000",
     "a megabyte of warnings": "yes warning | head -c 1000000 >&2",
-    "a mark that is none": "printf '\\nedgeq-keeper-'",
+    "an incomplete mark": "printf '\\nedgeq-keeper-'",
     "text of a program left running": "(while sleep 0.05; do echo tick; done) & sleep 0.1",
 }
 
@@ -222,7 +222,7 @@ def test_answers_are_found_wherever_they_are_cut(size: int) -> None:
     content = bytes(range(256)) * 40
     parts = [*keeper_frames({"ok": 1}, b""), *keeper_frames({"ok": 2}, content)]
     assert len(parts) == 4
-    assert max(map(len, parts)) <= 4096  # what a pipe takes in one go
+    assert max(map(len, parts)) <= 4096  # the most that a pipe writes at once
     stream = b"a\nb" + b"\n\nedgeq-keep".join(parts) + b"c"
     frames, found = keeper_link.Frames(), []
     for start in range(0, len(stream), size):
@@ -367,7 +367,7 @@ def test_an_environment_that_an_upgrade_broke_is_passed_over(start: Start, tmp_p
     make_environment(device, tmp_path, "old-1-cp311", "tflite_runtime")
     assert device.works("old-1-cp311")
     with pytest.raises(DeviceError) as caught:
-        environment._require_import(device, "tflite-runtime", "old-1-cp311")
+        device._require_import("tflite-runtime", "old-1-cp311")
     assert caught.value.message.startswith(
         "tflite-runtime was brought to board, and cannot be imported there: "
     )
@@ -400,7 +400,7 @@ def test_a_shell_of_another_kind_starts_it(start: Start, tmp_path: Path, shell: 
 def test_a_tmp_that_runs_nothing_is_no_matter(
     start: Start, tmp_path: Path, tiny: Any, save: Any
 ) -> None:
-    """Mounts of its own, so that /tmp here stays as it is; the cache lies below, too."""
+    """Its own mounts, so that /tmp here stays as it is; the cache is below, too."""
     # The libraries of these tests may lie below /tmp themselves; a board's do not.
     script = (
         "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && "
@@ -437,7 +437,7 @@ def test_a_disk_that_fills_up_in_an_upload_is_told(tmp_path: Path) -> None:
         link = device.session.link()
         with pytest.raises(OSError, match="No space left on device"):
             link.send(path, f"{device.session.hello['root']}/incoming/x", 0, lambda size: None)
-        assert device.session.call("missing", files={"x": 1}) == ["x"]  # and it goes on answering
+        assert device.session.call("missing", files={"x": 1}) == ["x"]  # and it still answers
         device.close()
     finally:
         board.stop()
@@ -452,7 +452,7 @@ DROPBEAR = shutil.which("dropbear")
 @needs_root
 @pytest.mark.skipif(DROPBEAR is None, reason="dropbear is not installed")
 def test_a_dropbear_without_sftp(start: Start, tmp_path: Path, tiny: Any, save: Any) -> None:
-    """As Yocto and buildroot have it. It reads the keys of the user's home: of another, mounted."""
+    """The ssh server of Yocto and buildroot; it reads keys in the user's home, which is mounted."""
     plain = start()  # for its keys
     keys = tmp_path / "ssh"
     keys.mkdir(mode=0o700)

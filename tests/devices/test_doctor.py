@@ -35,7 +35,7 @@ OLD = {"name": "tflite-runtime", "version": "2.14.0"}
 
 @pytest.fixture
 def examine(tmp_path: Path) -> Answer:
-    """A machine that answers as told: a script in the place of its Python."""
+    """A machine with these answers: a script in the place of its Python."""
 
     def look(
         errors: dict[str, Any] | None = None,
@@ -189,8 +189,8 @@ def test_a_model_too_new_for_every_runtime(
         ({"cpu_features": ["asimd"]}, "no_dot_product",
          "The processor has no dot product instructions: INT8 gains less speed there.", None),
         ({"emulator": "QEMU user mode"}, "emulated",
-         "The processor is emulated (QEMU user mode): outputs are right there, latency means "
-         "nothing.", "measure latency on the board itself"),
+         "The processor is emulated (QEMU user mode): outputs are right there, latency is "
+         "meaningless.", "measure latency on the board itself"),
     ],
 )  # fmt: skip
 def test_each_problem_comes_with_what_mends_it(

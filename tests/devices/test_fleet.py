@@ -1,4 +1,4 @@
-"""Two boards (a real sshd each, on this machine) and one that is not there, at the same time."""
+"""Two boards (a real sshd each, on this machine) and one that does not exist, at the same time."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_upload_tells_how_far_it_is() -> None:
 def test_where_path_has_no_python_the_one_that_is_named_serves(
     names: list[str], tmp_path: Path
 ) -> None:
-    bare = tmp_path / "bare"  # a home without a .bashrc, which might mend PATH
+    bare = tmp_path / "bare"  # a home without a .bashrc, which might repair PATH
     board = start_sshd(bare, bare / "cache", PATH="/none", HOME=str(bare))
     try:
         ssh = tmp_path / ".ssh"

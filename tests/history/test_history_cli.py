@@ -161,7 +161,9 @@ def test_refused_files_give_status_4(database: Path, tmp_path: Path) -> None:
     cut.write_bytes(COMPARE.read_bytes()[:500])
     done = edgeq("add", cut, COMPARE, database=database)
     assert done.returncode == 4
-    assert done.stderr.startswith(f"refused: {cut} is no record: it is no JSON, or was cut short")
+    assert done.stderr.startswith(
+        f"refused: {cut} is not an edgeq record: it is not JSON, or is truncated"
+    )
     assert "1 added, 1 refused: " in done.stdout
 
 

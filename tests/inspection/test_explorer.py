@@ -86,7 +86,7 @@ def test_records_that_do_not_fit(
     with pytest.raises(UsageError) as caught:
         node_data_of([read_record(measured[1])], file)
     assert str(caught.value).startswith(
-        f"{measured[1]} is of another model than {other} ({file.sha256[:7]}): "
+        f"{measured[1]} is the record of a different model than {other} ({file.sha256[:7]}): "
     )
     record = tmp_path / "inspect.json"
     run("inspect", int8_mobilenet, "-o", record)

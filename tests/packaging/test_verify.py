@@ -372,7 +372,7 @@ def test_one_record_of_another_model_among_good_ones_is_named(
 def test_a_record_that_nests_too_deep_fails(package: Package, tmp_path: Path) -> None:
     content = b'{"schema": "edgeq.record/1", "kind": "convert", "x": ' + b"[" * 100_000
     result = verify(sealed({**package.files, CONVERT: content}), tmp_path)
-    assert "is no record: it is no JSON" in find(result, "measured").detail[0]
+    assert "is not an edgeq record: it is not JSON" in find(result, "measured").detail[0]
 
 
 @pytest.mark.parametrize("limit", ["1 MB", "1 kB"])

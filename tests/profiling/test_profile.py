@@ -36,7 +36,7 @@ MEMORY = MemorySpeed(bytes_per_s=10e9, cache_bytes=1 << 20)
 
 @pytest.fixture(scope="module")
 def both(float_file: Path, int8_mobilenet: Path) -> Profile:
-    """The float file is given first, and comes second all the same."""
+    """The float file is given first, and comes second anyway."""
     return profile_models([float_file, int8_mobilenet], runs=RUNS)
 
 
@@ -258,7 +258,7 @@ def test_wrong_models_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"profile takes one model or two, not 3"):
         profile_models([float_file] * 3)
-    with pytest.raises(UsageError, match=r"0 runs on 1 threads cannot be measured"):
+    with pytest.raises(UsageError, match=r"profile needs at least 1 run and 1 thread, not 0 and 1"):
         profile_models(float_file, runs=0)
     with pytest.raises(DataError):
         profile_models([int8_mobilenet, island], runs=1)
@@ -273,7 +273,7 @@ def test_a_model_that_the_runtime_refuses_is_told(int8_mobilenet: Path, tmp_path
     with pytest.raises(DeviceError) as caught:
         profile_models(broken, runs=1)
     assert caught.value.message.startswith(f"{broken} cannot be profiled on local: ")
-    assert caught.value.hint == "edgeq bench says whether the model runs there at all."
+    assert caught.value.hint == "Check with edgeq bench whether the model runs there at all."
 
 
 def test_a_reason_is_the_runtimes_own(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_an_old_litert_is_refused(int8_mobilenet: Path, monkeypatch: pytest.Monk
     with pytest.raises(DeviceError) as caught:
         profile_models(int8_mobilenet)
     assert caught.value.message == (
-        "ai-edge-litert 1.4.0 on local does not tell the time of each operator; 2.3 does."
+        "ai-edge-litert 1.4.0 on local does not report the time of each operator; 2.3 does."
     )
 
 

@@ -107,19 +107,19 @@ def broken(content: str, tmp_path: Path) -> str:
 def test_what_is_no_record_is_said(tmp_path: Path) -> None:
     for content in ("[]", '{"a": 1}'):
         assert broken(content, tmp_path) == (
-            "R is no edgeq record: it has no schema edgeq.record/N. Records are what convert "
-            "writes beside the model and -o writes elsewhere."
+            "R is not an edgeq record: it has no schema edgeq.record/N. convert writes a record "
+            "beside the model, other commands write one with -o."
         )
     assert broken('{"schema": "edgeq.rec', tmp_path) == (
-        "R is no record: it is no JSON, or was cut short (Unterminated string starting at: line 1 "
-        "column 12 (char 11))."
+        "R is not an edgeq record: it is not JSON, or is truncated (Unterminated string starting "
+        "at: line 1 column 12 (char 11))."
     )
     assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
         "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
         "edgeq: pip install -U edgeq"
     )
     assert broken('{"schema": "edgeq.record/x"}', tmp_path) == (
-        "R has the schema 'edgeq.record/x', which is none."
+        "R has the unknown schema 'edgeq.record/x'."
     )
     assert broken('{"schema": "edgeq.record/1", "kind": "poem"}', tmp_path).startswith(
         "R is a record of the unknown kind 'poem'; known: convert, tune, bench, "
@@ -130,7 +130,7 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
     plain = json.loads(record_files["bench"].read_text())
     plain["runs"][0]["latency"]["p50_ms"] = "fast"
     assert broken(json.dumps(plain), tmp_path) == (
-        "R is no bench record that this edgeq can read: Expected `float | null`, got `str` - "
+        "R is not a bench record that this edgeq can read: Expected `float | null`, got `str` - "
         "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
         "record is newer."
     )
@@ -187,7 +187,7 @@ def test_what_no_verb_writes_is_refused(
     for part in above:
         place = place[part]
     place[last] = value
-    start = f"R is no {kind} record that this edgeq can read: "
+    start = f"R is not a {kind} record that this edgeq can read: "
     assert broken(json.dumps(plain), tmp_path).removeprefix(start).startswith(message)
 
 
@@ -247,5 +247,5 @@ def test_the_moment_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as caught:
         storage.record_json("bench", {})
     assert str(caught.value) == (
-        "SOURCE_DATE_EPOCH 'soon' is no number of seconds since 1970. Unset it."
+        "SOURCE_DATE_EPOCH must be a number of seconds since 1970, not 'soon'. Unset it."
     )

@@ -292,7 +292,7 @@ def test_an_invalid_latency_gives_no_speed_up(one_model: dict[str, Path], tmp_pa
 def test_records_of_different_models_are_refused(
     one_model: dict[str, Path], record_files: dict[str, Path]
 ) -> None:
-    with pytest.raises(RecordError, match="records are of different models") as caught:
+    with pytest.raises(RecordError, match="records are about different models") as caught:
         make_report([one_model["compare"], record_files["convert"]])
     assert caught.value.exit_code == 4
     assert "compare.json is about" in caught.value.message

@@ -102,7 +102,10 @@ def test_facts_that_belong_together_stand_together() -> None:
     assert having("quantizes") < having("converts") < having("elementwise")
     assert having("passes") < having("layout") == set(columns._LAYOUTS)
     assert having("sum") < having("arithmetic") < having("masks")
-    assert having("rowwise") < set(facts("saturates")) < having("fixed_range")
+    assert having("rowwise") < set(facts("saturates")) == set(facts("result"))
+    assert set(facts("result")) < having("fixed_range")
+    assert facts("result")["SOFTMAX"] == facts("result")["LOGISTIC"] == (0, 255 / 256)
+    assert facts("result")["TANH"] == (-1, 127 / 128)
 
 
 def test_unknown_words_are_refused() -> None:

@@ -15,7 +15,7 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.cli.trust import trust_option, trusting
-from edgeq.profiling import profile
+from edgeq.profiling.profile import profile
 from edgeq.render.profile import show_profile
 
 
@@ -46,7 +46,7 @@ def command(model: Path, second: Path | None, **given: Any) -> None:
     models = [model] if second is None else [model, second]
     guard_output(given["output"], *models)
     with progress_display() as show:
-        result = profile.profile(
+        result = profile(
             models,
             device=given["device"],
             python=given["python"],

@@ -1,7 +1,7 @@
 """The page: a template filled in, with its style sheet and script inside.
 
-The content security policy lets the page load nothing and run nothing but those scripts, so a
-name in a record that got past the escaping could still do nothing.
+The content security policy lets the page load nothing and run only those scripts, so that a name
+in a record is harmless even if it gets past the escaping.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from edgeq.render.page import plots
-from edgeq.reporting.values import Cell, Report, Share, Spark
+from edgeq.reporting.values import Cell, Report
 
-# Rows that are laid out before a reader asks for all: a page of 300 layers opens at once.
+# Rows that are shown before a click shows all: a page of 300 layers opens at once.
 _MOST_ROWS = 50
-# Before anything is shown, so that what only the page's script can unfold is folded only with it.
+# Runs first: parts that only the page's script can unfold are folded only with scripts.
 _EARLY_SCRIPT = 'document.documentElement.classList.add("js");'
 _WORDS = {"ship": "SHIP", "check": "CHECK", "no": "NO", "open": "OPEN"}
 _SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "": ""}
@@ -31,6 +31,8 @@ _DRAW: dict[str, Callable[[Any], Markup]] = {
     "distributions": plots.distributions,
     "bars": plots.bars,
     "xy": plots.lines,
+    "spark": plots.spark,
+    "share": plots.share,
 }
 
 
@@ -53,8 +55,12 @@ def report_html(report: Report) -> str:
         script=Markup(script),
         early_script=Markup(_EARLY_SCRIPT),
         most_rows=_MOST_ROWS,
-        policy=_policy(style, script),
-        draw=_draw,
+        policy=(
+            f"default-src 'none'; style-src 'sha256-{_digest(style)}'; "
+            f"script-src 'sha256-{_digest(_EARLY_SCRIPT)}' 'sha256-{_digest(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        draw=lambda plot: _DRAW[plot.kind](plot),
         figure=_figure,
         breakable=breakable,
         legend=plots.legend_of,
@@ -66,31 +72,15 @@ def _read(name: str) -> str:
     return resources.files("edgeq.render.page").joinpath(name).read_text("utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; "
-        f"script-src 'sha256-{_digest(_EARLY_SCRIPT)}' 'sha256-{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def breakable(text: str) -> Markup:
-    """A name that may be broken where its parts end, rather than anywhere."""
+    """A name that a browser breaks only at the end of its parts."""
     parts = re.split(r"(?<=[/;])(?=\w)", text)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
-def _draw(plot: Any) -> Markup:
-    return _DRAW[plot.kind](plot)
-
-
 def _figure(cell: Cell) -> Markup:
-    if isinstance(cell.figure, Spark):
-        return plots.spark(cell.figure)
-    if isinstance(cell.figure, Share):
-        return plots.share(cell.figure)
-    return Markup("")
+    return Markup("") if cell.figure is None else _DRAW[cell.figure.kind](cell.figure)

@@ -18,7 +18,6 @@ from edgeq.reporting.values import (
     DistributionPlot,
     DistributionRow,
     IntervalPlot,
-    IntervalRow,
     Panel,
     Series,
     Share,
@@ -118,22 +117,21 @@ def _intervals(plot: IntervalPlot, width: int) -> tuple[Markup, float]:
         anchor = "end" if x > width / 2 else "start"
         parts.append(_label(plot.limit_label, x, top - 5, text_anchor=anchor, class_="limit-name"))
     for number, row in enumerate(plot.rows):
-        parts.append(_interval(row, axis, top + number * row_height, width))
+        above, low, high = top + number * row_height, axis.at(row.low), axis.at(row.high)
+        y = above + 30
+        parts.append(
+            tag(
+                "g",
+                _label(fit(row.label, width - 2 * _EDGE), _EDGE, above + 15, class_="row-name"),
+                _line(low, y, high, y, "whisker candidate"),
+                _line(low, y - 5, low, y + 5, "whisker candidate"),
+                _line(high, y - 5, high, y + 5, "whisker candidate"),
+                tag("circle", cx=axis.at(row.value), cy=y, r=5, class_="candidate fill"),
+                class_="pt",
+                data_tip=f"{row.label}: {row.text}",
+            )
+        )
     return Markup("").join(parts), bottom + 40
-
-
-def _interval(row: IntervalRow, axis: Scale, top: float, width: int) -> Markup:
-    y = top + 30
-    return tag(
-        "g",
-        _label(fit(row.label, width - 2 * _EDGE), _EDGE, top + 15, class_="row-name"),
-        _line(axis.at(row.low), y, axis.at(row.high), y, "whisker candidate"),
-        _line(axis.at(row.low), y - 5, axis.at(row.low), y + 5, "whisker candidate"),
-        _line(axis.at(row.high), y - 5, axis.at(row.high), y + 5, "whisker candidate"),
-        tag("circle", cx=axis.at(row.value), cy=y, r=5, class_="candidate fill"),
-        class_="pt",
-        data_tip=f"{row.label}: {row.text}",
-    )
 
 
 # ---------------------------------------------------------------- distributions
@@ -276,22 +274,15 @@ def _panel(panel: Panel, axis: Scale, up: Scale) -> list[Markup]:
         parts.append(
             _label(panel.limit_label, axis.end, y - 5, text_anchor="end", class_="limit-name")
         )
-    parts += [_path(series, axis, up) for series in panel.series if series.shape == "line"]
+    for series in panel.series:
+        if series.shape == "line":
+            points = " ".join(f"{axis.at(point.x)},{up.at(point.y)}" for point in series.points)
+            parts.append(tag("polyline", points=points, class_=f"{series.role} stroke"))
     if panel.tips:
         return [*parts, *_joined(panel, axis, up)]
-    return [
-        *parts,
-        *(
-            _mark(series, axis.at(point.x), up.at(point.y), point.tip)
-            for series in panel.series
-            for point in series.points
-        ),
-    ]
-
-
-def _path(series: Series, axis: Scale, up: Scale) -> Markup:
-    points = " ".join(f"{axis.at(point.x)},{up.at(point.y)}" for point in series.points)
-    return tag("polyline", points=points, class_=f"{series.role} stroke")
+    for series in panel.series:
+        parts += [_mark(series, axis.at(p.x), up.at(p.y), p.tip) for p in series.points]
+    return parts
 
 
 def _joined(panel: Panel, axis: Scale, up: Scale) -> Iterable[Markup]:

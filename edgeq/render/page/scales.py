@@ -1,4 +1,4 @@
-"""From values to places on a plot, and where the marks of an axis stand: pure functions."""
+"""From values to places on a plot, and the marks of an axis: pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Scale:
     Attributes:
         low, high: values at its ends.
         start, end: pixels at its ends; `end` may be the smaller, as on a vertical axis.
-        marks: values where marks stand, ascending.
+        marks: the values of the marks, ascending.
         warp: from a value to something linear.
     """
 
@@ -30,7 +30,7 @@ class Scale:
     warp: Callable[[float], float] = float
 
     def at(self, value: float) -> float:
-        """The pixel of a value; what lies beyond the axis is put at its end."""
+        """The pixel of a value; values beyond the axis are put at its end."""
         inside = min(max(value, self.low), self.high)
         first, last = self.warp(self.low), self.warp(self.high)
         share = (self.warp(inside) - first) / (last - first)
@@ -43,7 +43,7 @@ def linear(
     """From mark to mark around all values, which may be one alone.
 
     Args:
-        are_whole: the values count something, so that no mark stands between two of them.
+        are_whole: the values count something, so that no mark is between two of them.
     """
     found = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(found), max(found)
@@ -85,7 +85,7 @@ def logarithmic(low: float, high: float, start: float, end: float, marks: int) -
 
 
 def stretched(values: Iterable[float], start: float, end: float, limit: float | None) -> Scale:
-    """Linear around zero and logarithmic beyond, so that values of unlike size can be told apart.
+    """Linear around zero and logarithmic beyond, so that small and large values can be seen.
 
     Args:
         limit: a value that must lie on the axis.

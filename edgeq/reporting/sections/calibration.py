@@ -23,7 +23,7 @@ def section(gathered: Gathered) -> Section | None:
             blocks.append(_correction_table(model))
     if not blocks:
         return None
-    lead = "What the representative dataset showed, and the range that was chosen for each tensor."
+    lead = "The values of the representative dataset, and the range chosen for each tensor."
     return Section("calibration", "Calibration", lead, tuple(blocks))
 
 
@@ -41,7 +41,7 @@ def _range_table(model: TfliteModel, ranges: Ranges) -> Table:
         ),
         (
             "values",
-            "Histogram of what calibration saw; what lies between the two lines is kept.",
+            "Histogram of what calibration saw; values between the two lines are kept.",
         ),
     )
     histograms = {item.index: item for item in model.histograms}
@@ -89,7 +89,7 @@ def cut_share(seen: Histogram, low: float, high: float) -> float:
 def _candidate_table(model: TfliteModel) -> Table:
     titles = cells.columns(
         "statistic", "channels stretched", "layers corrected",
-        (">SQNR dB", "Of the outputs' worst part, on calibration samples kept apart."),
+        (">SQNR dB", "SQNR of the outputs' worst part, on calibration samples kept apart."),
     )  # fmt: skip
     rows = tuple(
         (
@@ -107,7 +107,7 @@ def _correction_table(model: TfliteModel) -> Table:
     prefix = common_prefix([item.layer for item in model.corrections])
     titles = cells.columns(
         "layer", "operator", "correction",
-        (">before dB", "SQNR of its own output as quantized."), ">after dB",
+        (">before dB", "SQNR of the layer's output as quantized."), ">after dB",
     )  # fmt: skip
     rows = tuple(
         (

@@ -1,4 +1,4 @@
-"""What the exported file is, from its bytes."""
+"""The certificate of the exported file, from its bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def section(gathered: Gathered) -> Section | None:
     if proof is None:
         return None
     blocks: list[Block] = [
-        Prose(f"Not what was asked for: {problem}", "bad") for problem in proof.problems
+        Prose(f"Not as requested: {problem}", "bad") for problem in proof.problems
     ]
     counts = Counter((op.name, op.precision) for op in proof.operators)
     kinds = tuple(

@@ -23,7 +23,7 @@ def section(gathered: Gathered, history: Path | None) -> Section | None:
         history: the database; None for the one that `edgeq history` uses.
 
     Raises:
-        HistoryError: it is not there, or cannot be read.
+        HistoryError: it does not exist, or cannot be read.
     """
     candidate = gathered.subject.candidate
     if candidate is None:
@@ -34,14 +34,14 @@ def section(gathered: Gathered, history: Path | None) -> Section | None:
         for metric in _SHOWN:
             try:
                 trend = opened.trend(metric, Filter(model=name, last=_LAST))
-            except UsageError as error:  # it knows no such model: what it says is shown
+            except UsageError as error:  # no such model is in it
                 blocks = [Prose(error.message)]
                 break
             plot = _plot(trend)
             if plot is not None:
                 blocks.append(plot)
         where = opened.path
-    lead = f"Records of {name} in {where}; what cannot be compared is a line of its own."
+    lead = f"Records of {name} in {where}; records that cannot be compared are separate lines."
     return Section("history", "Over time", lead, tuple(blocks))
 
 

@@ -28,7 +28,7 @@ def section(gathered: Gathered) -> Section | None:
             plot = _distributions(item)
             blocks += [] if plot is None else [plot]
     blocks.append(_runs_table(measured))
-    lead = "Single inferences, measured in turns; how they scatter, not just their middle."
+    lead = "Single inferences, the models alternating; their spread, not only their median."
     return Section("latency", "Latency and memory", lead, tuple(blocks))
 
 

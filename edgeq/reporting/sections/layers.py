@@ -83,7 +83,7 @@ def _error_plot(report: DebugReport, prefix: str) -> XYPlot:
     series = tuple(
         Series(name, role, shape, points)
         for name, role, shape, field in (
-            ("of its own result", "candidate", "dots", "own_sqnr_db"),
+            ("of the layer's result", "candidate", "dots", "own_sqnr_db"),
             ("so far", "baseline", "line", "accumulated_sqnr_db"),
             ("of the outputs, its error alone", "accent", "diamonds", "effect_sqnr_db"),
         )

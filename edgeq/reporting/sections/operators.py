@@ -1,4 +1,4 @@
-"""Where the time of an inference goes."""
+"""The time of each operator in an inference."""
 
 from __future__ import annotations
 
@@ -108,10 +108,10 @@ def _operator_table(
     titles = (
         *cells.columns(
             "layer", (">#", "Position in execution order."), "operator", "precision", ">ms",
-            (">share", "Of the sum of all operators' times."),
+            (">share", "Share of the sum of all operators' times."),
         ),
         *others,
-        *cells.columns(("kernel", "What the runtime computed it with.")),
+        *cells.columns(("kernel", "The kernel that the runtime used.")),
     )  # fmt: skip
     caption = f"Operators of {file_name(own.model.path)} on {profile.facts.device}"
     note = f"{left_out(prefix)} {plural(own.runs, 'inference')}.".strip()

@@ -1,4 +1,4 @@
-"""Where everything comes from: records, files, data, options and tools."""
+"""The origin of all figures: records, files, data, options and tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `edgeq tune` tried."""
+"""The recipes that `edgeq tune` tried."""
 
 from __future__ import annotations
 

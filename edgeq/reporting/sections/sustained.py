@@ -38,7 +38,7 @@ def section(gathered: Gathered) -> Section | None:
             blocks.append(Table(f"{label}, {plural(len(rows), 'window')}", _TITLES, rows))
     if not blocks:
         return None
-    lead = "What becomes of the latency when the model runs on and on and the processor warms up."
+    lead = "How the latency changes when the model runs for minutes and the processor warms up."
     return Section("sustained", "Sustained run", lead, tuple(blocks))
 
 
@@ -66,7 +66,7 @@ def _time_plot(label: str, item: Measured, sustained: Sustained, role: str) -> X
     elif sustained.watched:
         throttled = f"It was never throttled, by {', '.join(sustained.watched)}."
     else:
-        throttled = "Whether it was throttled is not known: nothing there tells."
+        throttled = "Whether it was throttled is not known: the device does not show it."
     burst, steady = show_ms(sustained.burst.p50_ms), show_ms(sustained.steady.p50_ms)
     description = (
         f"Burst p50 {burst}, steady state p50 {steady}: {sustained.slowdown:.2f} times the burst's."

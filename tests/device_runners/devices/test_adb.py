@@ -159,7 +159,7 @@ def test_two_are_attached_and_none_is_named(server: AdbServer, tmp_path: Path) -
     ]
     found = refusal(None)
     assert found.message in (
-        f"adb has 2 devices, and --device adb names none of them: {first}, {second}."
+        f"adb has 2 devices, and --device adb does not say which: {first}, {second}."
         for first, second in (serials, serials[::-1])
     )
     assert str(found.hint).startswith("Name one: --device adb:127.0.0.1:")
@@ -180,7 +180,7 @@ def test_an_unauthorized_device_is_told(server: AdbServer, tmp_path: Path) -> No
         f"{serial} is unauthorized: it has not accepted this machine's adb key."
     )
     assert found.hint == (
-        "Unlock it and accept 'Allow USB debugging?'; when it does not ask: adb kill-server, and "
+        "Unlock it and accept 'Allow USB debugging?'. If it does not ask: adb kill-server, and "
         "plug it in again."
     )
 

@@ -137,16 +137,18 @@ def test_what_has_no_python_says_so(phone: Endpoint, int8_mobilenet: Path) -> No
     device = open_phone(phone)
     found = refusal(lambda: next(run_job.infer([int8_mobilenet], iter([]), device)))
     assert found.message == (
-        f"{device.name} has no Python 3.8 or newer (python3), which all but bench needs."
+        f"{device.name} has no Python 3.8 or newer (python3), "
+        "which every command except bench needs."
     )
     assert found.hint == (
-        "bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. Where a "
-        "Python lies elsewhere there, name it: --python PATH"
+        "bench runs there with TensorFlow's benchmark_model: --benchmark-model PATH. If its "
+        "Python is elsewhere, name it: --python PATH"
     )
     named = open_phone(phone, python="/no/python3")  # and is not replaced by benchmark_model
     found = refusal(lambda: measuring.bench([int8_mobilenet], named, QUICK))
     assert found.message == (
-        f"{device.name} has no Python 3.8 or newer (/no/python3), which all but bench needs."
+        f"{device.name} has no Python 3.8 or newer (/no/python3), "
+        "which every command except bench needs."
     )
     data = ["--data", models.path("fashion_mnist_test.npz")]
     for verb, more in (("eval", data), ("profile", [])):
@@ -181,10 +183,10 @@ def test_without_a_program_it_says_what_to_type(phone: Endpoint, tiny: Any, save
         "android_aarch64_benchmark_model)."
     )
     assert refusal(lambda: bench(phone, path, benchmark_model="/no/such")).message == (
-        f"--benchmark-model /no/such is no file here, and no program on {name}."
+        f"--benchmark-model /no/such is neither a file here nor a program on {name}."
     )
     assert refusal(lambda: bench(phone, path, benchmark_model="no-such")).message == (
-        f"--benchmark-model no-such is no file here, and no absolute path on {name}."
+        f"--benchmark-model no-such is neither a file here nor an absolute path on {name}."
     )
     found = refusal(
         lambda: measuring.bench([path], LocalDevice(), BenchOptions(benchmark_model="no-such"))
@@ -341,7 +343,7 @@ def test_a_full_disk_is_told(
         )
         monkeypatch.setattr(link, "_FEWEST_FREE_BYTES", -100_000_000)  # filled meanwhile
         found = refusal(lambda: bench(phone, path))
-        assert found.message.startswith(f"adb:{phone.serial} does not take {path.name}: head: ")
+        assert found.message.startswith(f"adb:{phone.serial} cannot store {path.name}: head: ")
         assert found.message.endswith("No space left on device.")
         assert phone.left() == []
     finally:

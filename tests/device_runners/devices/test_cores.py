@@ -35,7 +35,8 @@ def test_cores_by_kind_and_number(text: str | None, cores: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("text", "threads", "message"),
     [
-        ("big", 1, "The 4 cores of pi (0-3) are of one kind, so --cores big names none of them. "
+        ("big", 1, "The 4 cores of pi (0-3) are all of the same kind, so --cores big cannot choose "
+         "among them. "
          "Pass --cores all, or numbers such as --cores 0."),
         ("2-5", 1, "pi has no core 4 for --cores 2-5; it has 0-3."),
         ("0,2", 3, "--threads 3 are more than the 2 cores that --cores 0,2 names on pi (0, 2). "

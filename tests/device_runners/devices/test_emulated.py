@@ -213,7 +213,7 @@ def test_operators_are_timed_and_the_times_mean_nothing(board: str, int8_mobilen
 
 @pytest.mark.slow
 def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> None:
-    """The second is a copy with keys of its own, and nothing of what the first was sent."""
+    """The second is a copy with its own keys, and without the files that were sent to the first."""
     second = VirtualBoard.of("arm64-2")
     build("arm64-2")
     shutil.rmtree(second.root / "home/pi/.cache", ignore_errors=True)
@@ -272,7 +272,7 @@ def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(
 
 
 def test_an_unknown_machine_is_told() -> None:
-    with pytest.raises(UsageError, match=r"Unknown board 'emulated:riscv'; known are emulated:arm"):
+    with pytest.raises(UsageError, match=r"Unknown board 'emulated:riscv'; use emulated:arm"):
         resolve_device("emulated:riscv")
 
 

@@ -55,7 +55,10 @@ def test_a_project_gets_its_file_here(home: Path) -> None:
     [
         ("devices = 3 4", "cannot be read as TOML: "),
         ("[devices.pi]\npython = 'x'", "Device 'pi' in "),
-        ("[devices.pi]\naddress = 'ssh://a@b'\nport = 1", "has an unknown key 'port'; known are "),
+        (
+            "[devices.pi]\naddress = 'ssh://a@b'\nport = 1",
+            "an unknown key 'port'; known keys: ",
+        ),
         ("[devices.local]\naddress = 'ssh://a@b'", "'local' cannot be a device's name."),
     ],
 )
@@ -68,9 +71,9 @@ def test_a_broken_file_is_told(home: Path, text: str, message: str) -> None:
 
 def test_a_taken_name_and_an_unknown_one() -> None:
     registry.add_device("pi", "ssh://pi@here", None, in_project=False)
-    with pytest.raises(UsageError, match="Device 'pi' is there already: ssh://pi@here, in "):
+    with pytest.raises(UsageError, match="Device 'pi' already exists: ssh://pi@here, in "):
         registry.add_device("pi", "ssh://pi@there", None, in_project=False)
-    with pytest.raises(UsageError, match=r"There is no device 'po'; known are: pi\."):
+    with pytest.raises(UsageError, match=r"There is no device 'po'; known devices: pi\."):
         registry.remove_device("po")
     for name in ("-o", "a b", "adb", ""):
         with pytest.raises(UsageError, match="cannot be a device's name"):

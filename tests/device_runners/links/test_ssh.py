@@ -43,7 +43,7 @@ QUICK = BenchOptions(runs=30, rounds=2)
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """Its cache lies in a folder whose name a shell would take apart."""
+    """The name of its cache's folder would be several words for a shell."""
     folder = tmp_path_factory.mktemp("sshd")
     made = start_sshd(folder, folder / "it's a; $HOME board")
     yield made
@@ -67,7 +67,7 @@ def cable(board: Board) -> Iterator[Cable]:
 
 @pytest.fixture
 def large_model(tiny: Any, save: Any, tmp_path: Path) -> Path:
-    """A model with some megabytes behind it, so that an upload can be cut."""
+    """A model with a few megabytes behind it, so that an upload can be cut."""
     path: Path = save(tiny.add_one())
     noise = np.random.default_rng(0).bytes(6 << 20)
     path.write_bytes(path.read_bytes() + noise)
@@ -129,7 +129,7 @@ def test_a_wrong_host_key_is_refused(board: Board, tmp_path: Path) -> None:
         "is not trusted for host 127.0.0.1."
     )
     assert caught.value.hint == (
-        "Somebody else may answer in its place; only if the board was set up anew, forget the old "
+        "Another machine may answer in its place. If the board was installed again, remove the old "
         f"key: ssh-keygen -f {known} -R '[127.0.0.1]:{board.port}'"
     )
 
@@ -302,7 +302,7 @@ def test_nothing_is_deleted_under_a_run(board: Board, int8_mobilenet: Path) -> N
     options = BenchOptions(min_time_s=2, max_time_s=2)
     result = run_job.bench([int8_mobilenet], device, options, on_event=clean)
     assert result.runs[0].latency.count > 0
-    assert told == ["A run is going on on board, which needs what would be deleted: JOB."]
+    assert told == ["A run on board needs what would be deleted: JOB."]
 
 
 def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> None:
@@ -323,7 +323,7 @@ def test_two_runs_at_once_do_not_collide(board: Board, int8_mobilenet: Path) -> 
 
 
 def strike(board: Board, wanted: str) -> Any:
-    """Called with each event: once the model runs, kill what is wanted."""
+    """Called with each event: once the model runs, kill these processes."""
     done = threading.Event()
 
     def act(event: dict[str, Any]) -> None:
@@ -414,7 +414,7 @@ def test_a_full_disk_is_told(mounted: Any, board_in: Any, large_model: Path) -> 
     with pytest.raises(DeviceError) as caught:
         run_job.bench([large_model], board.device(), QUICK)
     assert caught.value.message.startswith("The disk of board is too full for ")
-    assert "MB free in " in caught.value.message
+    assert "MB are free in " in caught.value.message
     assert caught.value.hint == (
         "Make room there, or empty edgeq's cache: edgeq devices clean board"
     )

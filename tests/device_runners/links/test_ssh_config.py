@@ -126,7 +126,7 @@ def test_tokens_and_lists(
 
 
 def test_a_comment_behind_a_value(configure: Configure) -> None:
-    """Older readers take it for one more value."""
+    """Older readers treat it as one more value."""
     configure("Host pi4\n  Port 7 # of the second one\n")
     assert read("pi4").port == 7
 
@@ -161,7 +161,7 @@ def test_a_mistake_is_told_with_its_file_and_line(configure: Configure) -> None:
     with pytest.raises(DeviceError) as caught:
         ssh_config.route("a")
     assert f"{folder}/config.d/mine line 2: " in caught.value.message
-    assert caught.value.hint == "Mend it until this works: ssh -G a"
+    assert caught.value.hint == "Fix it until this works: ssh -G a"
 
 
 def test_the_systems_file_counts_after_the_users(
@@ -230,14 +230,14 @@ def board(tmp_path: Path) -> Iterator[Board]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Board]:
-    """A jump host with keys of its own."""
+    """A jump host with its own keys."""
     made = start_sshd(tmp_path / "gate", tmp_path / "gate-cache")
     yield made
     made.stop()
 
 
 def block(name: str, board: Board, *lines: str, port: int | None = None) -> str:
-    """Of a configuration, for a board under an alias."""
+    """The lines of a configuration for a board under an alias."""
     usual = (
         "HostName 127.0.0.1",
         f"Port {port or board.port}",
@@ -445,8 +445,8 @@ def test_a_named_key_comes_before_all_others_of_the_agent(
         configure(block("pi4", board, f"IdentityFile {home / 'none'}"))
         told = refused("pi4")
         assert told.message == (
-            "pi4 ended the login before it came to the right key of 4: Too many authentication "
-            "failures."
+            "pi4 ended the login before edgeq offered the right one of 4 keys: Too many "
+            "authentication failures."
         )
         assert told.hint == (
             'Name the key for it in ~/.ssh/config: "Host pi4", "IdentityFile KEY" and '

@@ -1,4 +1,4 @@
-"""What benchmark_model prints, in the forms that people published over the years."""
+"""Output of benchmark_model, in the forms that people published over the years."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SAME = """INFO: count=2 curr=12(all same) p5=12 median=12 p95=12
 INFO: count=30 curr=11(all same) p5=11 median=11 p95=11
 INFO: Inference timings in us: Init: 90, First inference: 12, Warmup (avg): 12, Inference (avg): 11
 """
-# LiteRT's program: without --use_xnnpack, which is told.
+# LiteRT's program: without --use_xnnpack, which it reports.
 LITERT = """WARN: Unconsumed cmdline flags: --use_xnnpack=true
 INFO: Initialized session in 3.65ms.
 INFO: count=9 first=81913 curr=55502 min=55502 max=81913 avg=58984.7 std=8115 p5=55502 median=56000 p95=81913

@@ -37,7 +37,7 @@ def test_threads_without_cores_are_named(threads: int, cores: int, shown: str | 
 def looks(
     *now: list[str] | None, before: list[str] | None = None, clock: float | None = None
 ) -> list[dict[str, Any]]:
-    """Looks with these states, the last of which is kept by the firmware."""
+    """Looks with these states; the firmware remembers the states of `before`."""
     quiet = {"busy_s": None, "own_s": 0.0, "throttle_count": None, "load_average": 0.0,
              "temperature_celsius": 82.4, "clock_mhz": clock}  # fmt: skip
     return [{**quiet, "time_s": float(at), "throttling": states, "throttled_before": before or []}
@@ -84,7 +84,9 @@ def test_too_low_a_voltage_is_invalid() -> None:
 def test_an_emulated_processor_is_invalid() -> None:
     (issue,) = health.find_issues(STEADY, looks([], [], []), facts(emulator="QEMU user mode"))
     assert (issue.code, judge([issue])) == ("bench.emulated", "invalid")
-    assert issue.message == ("This device is emulated (QEMU user mode): its latency means nothing.")
+    assert issue.message == (
+        "This device is emulated (QEMU user mode): its latency is meaningless."
+    )
 
 
 def test_heat_is_the_result_of_a_sustained_run() -> None:
@@ -95,7 +97,7 @@ def test_heat_is_the_result_of_a_sustained_run() -> None:
     assert len(health.find_issues(STEADY, seen)) == 1
 
 
-# ---------------------------------------------------------------- the clock, and what is not told
+# ---------------------------------------------------------------- the clock, and missing values
 
 
 def said(run: BenchRun, seen: list[dict[str, Any]] | None = None) -> list[str]:
@@ -117,14 +119,14 @@ def without_raw_times(mean_ms: float, p50_ms: float | None = None) -> BenchRun:
 @pytest.mark.parametrize("p50_ms", [None, 0.05])
 def test_a_run_without_raw_times_says_what_is_not_known(p50_ms: float | None) -> None:
     untold = (
-        "m.tflite: ai-edge-litert does not tell the single runs, so that neither the median's "
-        "interval nor noise, drift and a speed-up are known."
+        "m.tflite: ai-edge-litert does not report single runs, so the median's interval, "
+        "noise, drift and speed-up are unknown."
     )
     assert said(without_raw_times(0.05, p50_ms)) == [untold]
     # A microsecond of 49.96 is more than the 2 % that make a run noisy.
     assert said(without_raw_times(0.04996, p50_ms)) == [
         untold,
-        "m.tflite: ai-edge-litert counts in whole microseconds, of an inference of 50.",
+        "m.tflite: ai-edge-litert counts in whole microseconds; an inference takes only 50.",
     ]
     assert said(run_of([[0.001] * 15] * 2)) == []  # its clock is finer
 

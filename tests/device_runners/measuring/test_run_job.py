@@ -63,8 +63,8 @@ class Damaging(LocalDevice):
 def test_outputs_that_did_not_arrive_whole_are_told(tiny: Any, save: Save) -> None:
     chunks = iter([[{"x": np.ones((2, 3), np.float32)}]])
     message = (
-        r"^What local computed did not arrive whole: out-0-0\.npy has version 0\.0 of the \.npy "
-        r"format, which edgeq does not know\. Run the command again\.$"
+        r"^The outputs of local did not arrive complete: out-0-0\.npy has version 0\.0 of the "
+        r"\.npy format, which edgeq does not know\. Run the command again\.$"
     )
     with pytest.raises(DeviceError, match=message):
         list(run_job.infer([save(tiny.add_one(), "one.tflite")], chunks, Damaging()))
@@ -178,7 +178,7 @@ def test_versions_are_compared_as_numbers(
 
 @pytest.fixture
 def old_runtime() -> LocalDevice:
-    """tflite-runtime 2.14 in an environment of its own, as scripts/test makes it."""
+    """tflite-runtime 2.14 in a separate environment, as scripts/test makes it."""
     python = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
     if python is None:
         pytest.skip("EDGEQ_TFLITE_RUNTIME_PYTHON names no Python with tflite-runtime")

@@ -54,7 +54,7 @@ def test_each_window_has_its_own_clock_and_heat() -> None:
 def test_the_first_look_at_a_lower_clock_is_the_time_to_throttle() -> None:
     clocks = [(0, 900.0), (5, 1500.0), (50, 1400.0), (130, 1340.0), (200, 1000.0)]
     found = read([look(at, clock_mhz=clock) for at, clock in clocks])
-    assert found.throttled_after_s == 130  # a clock on its way up at the start is none
+    assert found.throttled_after_s == 130  # a clock that still rises is not throttled
     assert found.watched == ("clock",)
 
 
@@ -65,7 +65,7 @@ def test_the_first_look_at_a_lower_clock_is_the_time_to_throttle() -> None:
         ([(0, 1500.0), (90, 1349.0)], 90),
         ([(0, 1000.0), (30, 1500.0), (90, 1400.0)], None),  # it rose before
         ([(0, 1000.0), (59, 1500.0), (60, 1300.0)], 60),
-        # The fastest of the first minute counts: what came later is no promise.
+        # The fastest of the first minute counts: later ones do not.
         ([(0, 1500.0), (60, 2000.0), (120, 1500.0)], None),
         ([(61, 2000.0), (120, 1000.0)], None),  # of the first minute nothing is known
     ],
