@@ -42,7 +42,7 @@ def test_a_model_within_its_budgets_passes(
     done = gate(converted.path, compared.path, "--policy", policy,
                 "--junit", paths[0], "--markdown", paths[1], "-o", paths[2])  # fmt: skip
     assert done.exception is None and done.return_value == 0
-    assert done.stdout.splitlines()[-1] == "PASS: Every rule is kept."
+    assert done.stdout.splitlines()[-1] == "PASS: Every rule is met."
     suite = ET.parse(paths[0]).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "0", "0")
     assert paths[1].read_text().startswith("### :white_check_mark: edgeq gate: pass\n")
