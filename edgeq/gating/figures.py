@@ -81,7 +81,7 @@ def find_drops(facts: Facts, device: str | None) -> Iterator[Figure]:
 
 
 def find_accuracies(facts: Facts, device: str | None) -> Iterator[Figure]:
-    """Top-1 accuracy on each data set: of `compare` and `eval`, without any of `convert` or `tune`."""
+    """Top-1 accuracy on each data set, of `compare` and `eval`, or of `convert` and `tune`."""
     for fact in _qualities(facts):
         pairs = fact.quality.paired
         if pairs is not None and (fact.is_compared or not facts.evaluations):

@@ -325,7 +325,8 @@ def _require_calibration(
     ):
         what = "[tune]" if tune is not None else f"scheme {convert.scheme}"
         raise UsageError(
-            f"{project.at('data')} does not name data, and {what} calibrates on a few hundred samples.",
+            f"{project.at('data')} does not name data, and {what} calibrates on a few hundred "
+            "samples.",
             hint='Set calibration = "samples.npz" in [data], or pass --data samples.npz.',
         )
 

@@ -66,7 +66,7 @@ def test_what_is_no_record_is_status_4(policy: Path, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"schema": "edgeq.rec')
     done = gate(tmp_path / "r.json", "--policy", policy)
     assert done.exception.exit_code == 4
-    assert "is no JSON, or was cut short" in str(done.exception)
+    assert "is not JSON, or is truncated" in str(done.exception)
 
 
 def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> None:

@@ -95,8 +95,8 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
         (DATA, "edgeq.toml does not name a model. "
          "Write [model] and below it source = \"model.keras\"; "
          "edgeq init MODEL does."),
-        (HEAD, "edgeq.toml does not name data, and scheme int8 calibrates on a few hundred samples. "
-         "Set "
+        (HEAD, "edgeq.toml does not name data, and scheme int8 calibrates on a few hundred "
+         "samples. Set "
          'calibration = "samples.npz" in [data], or pass --data samples.npz.'),
         ('[model]\nsource = "nothere"\n',
          "edgeq.toml, line 2: source: nothere does not exist. Check the path."),
