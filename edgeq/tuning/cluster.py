@@ -1,7 +1,8 @@
 """Trials on a Dask cluster that the user already has.
 
-What tasks need is content-addressed, so each worker receives a file once. A worker that dies loses
-nothing: Dask gives its tasks to another, and what only it held is sent again.
+Tasks name their files by digest, so each worker receives a file once. If a worker dies, nothing is
+lost: Dask gives its tasks to another worker, and files that only the dead worker had are sent
+again.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from edgeq.tuning.trial import Task, read_task
 from edgeq.version import VERSION
 
 _ANSWER_S = 10  # for a scheduler to answer
-_FRUITLESS_ROUNDS = 5  # in which every task was lost, before they are given up
-_PAUSE_S = 1  # after such a round, and one more after each: the scheduler is still sorting it out
+_FRUITLESS_ROUNDS = 5  # rounds in a row that lose every task, before the search stops
+_PAUSE_S = 1  # after such a round, one more second each time, for the scheduler to recover
 
 _worker = threading.local()  # one store and one child for each thread of a Dask worker
 
@@ -40,7 +41,7 @@ def run_remote(version: str, plain: Mapping[str, Any], files: Mapping[str, bytes
         files: digest to content of all it needs.
 
     Returns:
-        The fields of its `Trial`; {"version": ...} when this worker has another edgeq.
+        The fields of its `Trial`; {"version": ...} if this worker has a different version of edgeq.
     """
     if version != VERSION:
         return {"version": VERSION}
@@ -109,7 +110,7 @@ class DaskCluster:
         """Try them all, as they finish.
 
         Raises:
-            ClusterError: the scheduler is gone, or a worker has another edgeq.
+            ClusterError: the scheduler is gone, or a worker has a different version of edgeq.
         """
         try:
             yield from self._run(tasks)
@@ -162,13 +163,13 @@ class DaskCluster:
     def _gone(self) -> ClusterError:
         return ClusterError(
             f"The Dask scheduler at {self._address} is gone.",
-            hint="What was tried is kept: run the same command again, with or without --cluster, "
-            "to go on.",
+            hint="The trials are kept: run the same command again, with or without --cluster, to "
+            "continue.",
         )
 
 
 def _outcome_of(future: Any) -> dict[str, Any] | None:
-    """None where it was lost, which may happen even after it was told to be finished."""
+    """Return None if the result was lost, which is possible even after the task finished."""
     if future.status != "finished":
         return None
     try:

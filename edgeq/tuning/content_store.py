@@ -12,7 +12,7 @@ class Store:
     """A folder of files that are named by the SHA-256 of their content.
 
     Args:
-        folder: made when it is not there.
+        folder: created if it does not exist.
     """
 
     def __init__(self, folder: Path):
@@ -37,7 +37,7 @@ class Store:
         return digest
 
     def path(self, digest: str) -> Path:
-        """Where a file is, or will be."""
+        """Return the path of a file in the store."""
         return self.folder / digest
 
     def read(self, digest: str) -> bytes:

@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recording:
-    """What trials run on.
+    """The samples that trials run on, with the float model's outputs.
 
     Attributes:
         fits: input name to digest of calibration samples.
@@ -54,7 +54,7 @@ class Recording:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the choice is confirmed on samples of its own."""
+        """Return whether separate samples confirm the selected trial."""
         return self.search != self.proof
 
 

@@ -1,4 +1,4 @@
-"""What was tried, line by line on disk, so that an interrupted search goes on where it was."""
+"""The journal of a search: one line for each trial, so that an interrupted search continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEMA = "edgeq.journal/2"
 
 
 def journal_path(output: Path) -> Path:
-    """Where the journal of a search for this output is."""
+    """Return the path of the journal of a search for this output."""
     return output.with_name(f"{output.name}.tuning")
 
 
@@ -29,8 +29,9 @@ class Journal:
     Each line has its own digest: from the first on that is torn or damaged, all are dropped.
 
     Args:
-        path: beside the output; begun anew when it tells of another search.
-        identity: what all outcomes depend on: digests of model and data, options, versions.
+        path: beside the output; the journal of a different search there is replaced.
+        identity: everything that the trials depend on: digests of model and data, options,
+            versions.
 
     Raises:
         OutputError: it cannot be written, or another search is writing it.
@@ -85,17 +86,17 @@ class Journal:
             raise self._unwritten(error) from error
 
     def doubts(self) -> list[Issue]:
-        """That another search's journal was in the way, whose trials are gone."""
+        """Return a note if the journal of a different search was replaced."""
         if not self._is_replaced:
             return []
         message = (
-            f"{self._path} told of a search with another model, other data or options, or another "
-            "release, and was begun anew; another -o keeps both."
+            f"{self._path} was the journal of a search with a different model, data, options or "
+            "release, and was replaced; a different -o keeps both."
         )
         return [make_issue("tune.journal_replaced", message)]
 
     def close(self) -> None:
-        """Close the file, which stays; what could not be written was told before."""
+        """Close the file and keep it; a failed write was reported before."""
         with suppress(OSError):
             self._stream.close()
 
@@ -138,7 +139,7 @@ class Journal:
 
 
 def _read_entry(line: bytes) -> dict[str, Any] | None:
-    """What `Journal.add` wrote, None for anything else."""
+    """Return what `Journal.add` wrote; None for any other line."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

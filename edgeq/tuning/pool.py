@@ -25,7 +25,7 @@ Outcome = tuple[Task, dict[str, Any]]
 
 
 class Executor(Protocol):
-    """Whoever tries recipes."""
+    """The interface for trying recipes: local processes, or a cluster."""
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Try them all, in any order."""

@@ -1,4 +1,4 @@
-"""What recipes are made from: float models, ranges and plain INT8 files, each made once."""
+"""The files that recipes start from: float models, ranges and plain INT8 files, made once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Workshop:
 
     @property
     def later_corrections(self) -> tuple[str, ...]:
-        """Those made after quantization."""
+        """The corrections that are made after quantization."""
         return tuple(name for name in self.corrections if name not in BEFORE)
 
     def plain_recipes(self) -> tuple[Recipe, ...]:
@@ -75,7 +75,7 @@ class Workshop:
         return tuple(Recipe(*key) for key in self._bases)
 
     def task(self, recipe: Recipe, part: Part) -> Task:
-        """What it takes to try a recipe on some samples."""
+        """Return the task that tries a recipe on some samples."""
         key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
         base = self._bases[key]
         return Task(
@@ -96,7 +96,7 @@ class Workshop:
         return self._bases[recipe.statistic, recipe.is_equalized, recipe.granularity].ranges
 
     def histograms(self, recipe: Recipe) -> tuple[Histogram, ...]:
-        """Of the tensors of the float model that a recipe starts from."""
+        """Return the histograms of the float model that a recipe starts from."""
         return compact(self._statistics[recipe.is_equalized], self.ranges(recipe))
 
     def names(self, recipe: Recipe) -> list[str]:

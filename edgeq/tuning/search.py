@@ -1,9 +1,9 @@
-"""Which recipes to try, in which order: plain INT8 first, then the cheapest mix that is enough.
+"""The order of recipes to try: plain INT8 first, then the cheapest mix that meets the budget.
 
-First every set of ranges, then corrections of the best of them. If no INT8 file keeps the budget,
-operators are ranked by what quantizing each alone costs; the worst 1, 2, 4, 8... get INT16
-activations or stay float, the smallest number that is enough is found between two of these, and of
-that set each operator that is not needed goes back to INT8.
+First every set of ranges is tried, then corrections of the best ones. If no INT8 file meets the
+budget, operators are ranked by what quantizing each one alone costs. The worst 1, 2, 4, 8... get
+INT16 activations or stay float; the smallest number that suffices is found between two of these;
+then each operator of that set that is not needed returns to INT8.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Search:
             self._narrow(start, side, ladder)
 
     def inside(self) -> list[Trial]:
-        """Trials that keep the budget, those with the best quality first."""
+        """Return the trials that meet the budget, the best quality first."""
         return self._ranked(trial for trial in self.trials if self.keeps_budget(trial))
 
     def keeps_budget(self, trial: Trial) -> bool:
@@ -142,11 +142,11 @@ class Search:
         return trial.recipe in self._rejected
 
     def proof_against(self, trial: Trial) -> Trial | None:
-        """What the samples kept apart gave, where they did not confirm it."""
+        """The quality on the separate samples, if they did not confirm the trial."""
         return self._rejected.get(trial.recipe)
 
     def confirm(self, trial: Trial) -> bool:
-        """Whether it keeps the budget on the samples kept apart; if not, it does no more at all."""
+        """Return whether it meets the budget on the separate samples; if not, it is rejected."""
         (confirmed,) = self._evaluate("proof", [trial.recipe], self.workshop.recording.proof)
         is_inside = self.keeps_budget(confirmed)
         if not is_inside:
@@ -246,7 +246,7 @@ def badness(trial: Trial) -> tuple[float, float]:
 
 
 def miss(trial: Trial, budget: ConvertOptions) -> str | None:
-    """What a trial with a file misses the budget by, None when it keeps it."""
+    """Return by how much a trial misses the budget; None if it meets it."""
     least, most, drop = budget.min_sqnr_db, budget.max_drop_points, trial.drop_points
     if least is not None and trial.sqnr_db < least:
         return f"an SQNR of {trial.sqnr_db:.1f} dB is below {least:g}"

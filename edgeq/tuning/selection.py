@@ -1,4 +1,4 @@
-"""Which trial wins: inside the budget, fastest or smallest, and confirmed on samples kept apart."""
+"""Select the trial: inside the budget, fastest or smallest, confirmed on separate samples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Choice:
         """The best trial inside the budget.
 
         Raises:
-            GateError: there is none; the message says how near it came and what is in the way.
+            GateError: no trial meets the budget; the message gives the nearest one and its cause.
             DeviceError: latency cannot be measured.
         """
         self._search.run_plain()
@@ -61,7 +61,7 @@ class Choice:
     def table(self, chosen: Trial) -> tuple[Trial, ...]:
         """All trials with what was measured, the chosen one first, and why the others are not it.
 
-        A trial that the samples kept apart rejected is as good as none: it beats no other.
+        A trial that the separate samples rejected never beats another one.
         """
         is_refuted = self._search.is_rejected
         timed = [
@@ -95,7 +95,7 @@ class Choice:
         return self._behind(trial, chosen) or _worse(trial, chosen)
 
     def _behind(self, trial: Trial, chosen: Trial) -> str | None:
-        """In what the user wants the smallest or the fastest of."""
+        """Return the figure to minimise: latency or size."""
         if self._search.options.objective == "size":
             return _larger(trial, chosen)
         if trial.latency_ms is None or chosen.latency_ms is None:
@@ -105,14 +105,14 @@ class Choice:
         return f"slower by {100 * (trial.latency_ms / chosen.latency_ms - 1):.0f} %"
 
     def doubts(self, chosen: Trial, quality: Quality, *, is_apart: bool) -> list[Issue]:
-        """What is worth knowing about the result."""
+        """Return the notes about the result."""
         found = self._gains(chosen)
         budget = self._search.options.convert.max_drop_points
         if not is_apart:
             message = f"All {quality.sample_count} samples served to choose as well as to measure"
             flattered = "SQNR" if quality.drop_points is None else "drop"
             found.append(
-                make_issue("tune.same_samples", f"{message}: the {flattered} is flattered.")
+                make_issue("tune.same_samples", f"{message}: the {flattered} is too good.")
             )
         if (chance := chance_doubt(quality)) is not None:
             found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
@@ -137,7 +137,7 @@ class Choice:
         return [make_issue("tune.no_gain", message)]
 
     def _pick(self, *, even_float: bool = False) -> Trial | None:
-        """The best of those measured that is confirmed; the others are rejected for good."""
+        """Return the best confirmed trial of those measured; the others are rejected."""
         inside = [t for t in self._search.inside() if even_float or not self._search.is_float(t)]
         # Small mixes are the fast ones, so they come first where not all can be measured.
         self._measure(sorted(inside, key=_mixed_count), _MOST_MEASURED)
@@ -216,17 +216,17 @@ class Choice:
             limit = f"--max-trials {self._search.options.max_trials}"
             return GateError(
                 f"{message}. {limit} ended the search before all was tried. No model was written.",
-                hint="Give a higher --max-trials, or none: the same command goes on where it was.",
+                hint="Give a higher --max-trials, or none: the same command continues.",
             )
         return GateError(
             f"{message}. No model was written.",
-            hint="What was tried is kept: the same command with a wider budget decides at once. "
+            hint="The trials are kept: the same command with a wider budget decides at once. "
             "Quantization-aware training may reach this one (docs/quantization.md).",
         )
 
 
 def _worse(trial: Trial, chosen: Trial) -> str:
-    """Which figure decides against a trial where the objective does not."""
+    """Return the figure that decides if the objective does not."""
     ours, theirs = chosen.drop_points, trial.drop_points
     if ours is not None and theirs is not None and theirs.value > ours.value:
         return f"it loses {theirs.value - ours.value:.2f} points more"

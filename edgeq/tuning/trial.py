@@ -50,7 +50,7 @@ class Task:
         outputs: output name to the float model's results for them.
         labels: for them; "" without.
         preprocessing: texts that the file is to carry.
-        layout: likewise.
+        layout: the value of `--layout`, stored in the file.
     """
 
     recipe: Recipe

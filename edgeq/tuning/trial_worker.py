@@ -1,7 +1,7 @@
 """The child process that tries recipes; its argument is the folder of the store.
 
 One JSON line {"task", "want"} in, one line {"ok": ...} or {"failure": ...} out, until stdin closes.
-What is wanted is a name of `_ANSWERS`. What the libraries print goes to stderr.
+The request names an entry of `_ANSWERS`. Output of libraries goes to stderr.
 """
 
 from __future__ import annotations

@@ -57,15 +57,15 @@ def tune_model(
     """Search; see `api.tune` for the arguments.
 
     Raises:
-        GateError: nothing keeps the budget.
-        EdgeqError: another of its kinds. What was tried is in the journal, then.
+        GateError: no model meets the budget.
+        EdgeqError: another of its kinds; the journal then has all trials so far.
     """
     _check(options)
     scheme, io = resolve("int8", options.convert.io, "channel")
     with ExitStack() as stack:
         target, record_path = open_outputs(stack, output, (model, data, test_data))
         stack.enter_context(unchanged(model))
-        runtimes.choose_runtime(device, None)  # a device that is not there is told before the work
+        runtimes.choose_runtime(device, None)  # a missing device is reported before the work
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
             options=options.convert, verbose=verbose, on_progress=on_progress,
@@ -97,7 +97,7 @@ def tune_model(
 
 
 def _check(options: TuneOptions) -> None:
-    """Refuse what means nothing, before any work."""
+    """Refuse options without effect, before any work."""
     budget = options.convert
     if budget.max_drop_points is None and budget.min_sqnr_db is None:
         raise UsageError(
@@ -107,11 +107,11 @@ def _check(options: TuneOptions) -> None:
     require_budgets(budget)
     if options.objective not in OBJECTIVES:
         known = ", ".join(OBJECTIVES)
-        raise UsageError(f"Unknown objective {options.objective!r}; known are {known}.")
+        raise UsageError(f"Unknown objective {options.objective!r}; known: {known}.")
 
 
 def _identity(ready: Prepared, options: TuneOptions) -> dict[str, Any]:
-    """What the outcome of a recipe depends on; the budget is not part of it."""
+    """Return everything that the outcome of a recipe depends on, without the budget."""
     settings = replace(options.convert, max_drop_points=None, min_sqnr_db=None)
     plan = ready.plan
     return {
@@ -174,7 +174,9 @@ def _write(search: Search, chosen: Trial, target: Path) -> None:
     workshop = search.workshop
     made = search.local.make(workshop.task(chosen.recipe, workshop.recording.search))
     if made != chosen.sha256 and search.options.cluster is None:
-        raise QuantizationError("The chosen file could not be made a second time, bit by bit.")
+        raise QuantizationError(
+            "The selected file could not be made a second time with the same bytes."
+        )
     target.write_bytes(workshop.store.read(made))
 
 
