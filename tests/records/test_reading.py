@@ -115,8 +115,8 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
         "at: line 1 column 12 (char 11))."
     )
     assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
-        "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
-        "edgeq: pip install -U edgeq"
+        "R has the schema edgeq.record/9, and this version of edgeq reads edgeq.record/1 and "
+        "older. Upgrade edgeq: pip install -U edgeq"
     )
     assert broken('{"schema": "edgeq.record/x"}', tmp_path) == (
         "R has the unknown schema 'edgeq.record/x'."
@@ -130,9 +130,9 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
     plain = json.loads(record_files["bench"].read_text())
     plain["runs"][0]["latency"]["p50_ms"] = "fast"
     assert broken(json.dumps(plain), tmp_path) == (
-        "R is not a bench record that this edgeq can read: Expected `float | null`, got `str` - "
-        "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
-        "record is newer."
+        "R is not a bench record that this version of edgeq can read: Expected `float | null`, "
+        "got `str` - at `$.runs[0].latency.p50_ms`. Make it again with this version, or upgrade "
+        "edgeq if the record is newer."
     )
     plain = json.loads(record_files["bench"].read_text())
     del plain["facts"]
@@ -187,7 +187,7 @@ def test_what_no_verb_writes_is_refused(
     for part in above:
         place = place[part]
     place[last] = value
-    start = f"R is not a {kind} record that this edgeq can read: "
+    start = f"R is not a {kind} record that this version of edgeq can read: "
     assert broken(json.dumps(plain), tmp_path).removeprefix(start).startswith(message)
 
 
