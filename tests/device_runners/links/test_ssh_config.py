@@ -377,7 +377,7 @@ def test_only_the_right_entry_is_to_be_forgotten(
         "pattern": f"line 3 of {file}, which is about other hosts as well",
         "another file": f"ssh-keygen -f '{own}' -R {quoted}",
     }.get(kind, f"ssh-keygen -R {quoted}")
-    assert str(told.hint).endswith(f"forget the old key: {expected}")
+    assert str(told.hint).endswith(f"remove the old key: {expected}")
 
 
 # ---------------------------------------------------------------- keys
