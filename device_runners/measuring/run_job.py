@@ -310,8 +310,7 @@ def infer(
 
 def _output_names(model: ModelFile) -> list[str]:
     """Outputs in order; inputs must have different names, and outputs as well."""
-    sides = zip(("inputs", "outputs"), model.interface, strict=True)
-    for side, specs in sides:
+    for side, specs in zip(("inputs", "outputs"), model.interface, strict=True):
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise UsageError(f"{model.path} has two {side} with the same name: {', '.join(names)}.")

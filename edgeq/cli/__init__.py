@@ -34,41 +34,47 @@ _VERBS = {
     "bench": ("edgeq.cli.commands.bench", "Measure latency and memory of .tflite files."),
     "profile": (
         "edgeq.cli.commands.profile",
-        "Time per operator of .tflite files, INT8 beside FP32.",
+        "Measure the time per operator of .tflite files, INT8 beside FP32.",
     ),
     "eval": ("edgeq.cli.commands.evaluate", "Measure accuracy on labelled data."),
     "compare": (
         "edgeq.cli.commands.compare",
-        "FP32 against INT8: accuracy, outputs, size, latency.",
+        "Compare FP32 and INT8: accuracy, outputs, size, latency.",
     ),
     "debug": (
         "edgeq.cli.commands.debug",
-        "Which layers of a quantized model lose accuracy, and why.",
+        "Find the layers of a quantized model that lose accuracy, and why.",
     ),
-    "parity": ("edgeq.cli.commands.parity", "Whether kernels and devices compute the same values."),
+    "parity": (
+        "edgeq.cli.commands.parity",
+        "Check whether kernels and devices compute the same values.",
+    ),
     "inspect": (
         "edgeq.cli.commands.inspect",
-        "What is inside a .tflite: operators, tensors, bytes.",
+        "List the content of a .tflite: operators, tensors, bytes.",
     ),
     "report": (
         "edgeq.cli.commands.report",
-        "One page from the records of a model, the verdict first.",
+        "Make one page from the records of a model, the verdict first.",
     ),
     "gate": (
         "edgeq.cli.commands.gate",
-        "Hold records against a policy, for CI: exit status 0, 3 or 4.",
+        "Check records against a policy, for CI: exit status 0, 3 or 4.",
     ),
     "package": ("edgeq.cli.commands.package", "Package a .tflite for Android, iOS, C or Python."),
-    "verify": ("edgeq.cli.commands.verify", "Prove that a package is what was measured."),
-    "show": ("edgeq.cli.commands.show", "Print records that other verbs wrote."),
+    "verify": ("edgeq.cli.commands.verify", "Prove that a package contains the measured model."),
+    "show": ("edgeq.cli.commands.show", "Print the records of other commands."),
     "history": (
         "edgeq.cli.commands.history",
         "Keep records, compare them, and see figures over time.",
     ),
-    "devices": ("edgeq.cli.commands.devices", "Name boards, ask whether they answer, set them up."),
+    "devices": (
+        "edgeq.cli.commands.devices",
+        "Name boards, check whether they answer, set them up.",
+    ),
     "doctor": (
         "edgeq.cli.commands.doctor",
-        "Whether a machine can run models, and what would mend it.",
+        "Check whether a machine can run models, and how to fix it.",
     ),
     "demo": ("edgeq.cli.commands.demo", "Convert and compare the model that ships with edgeq."),
 }
@@ -152,7 +158,7 @@ def _is_verbose() -> bool:
 
 
 def _refused(error: OSError) -> EdgeqError:
-    """What the system refuses where nobody expected it; -v shows where that was."""
+    """Report an unexpected error of the system; -v shows where it happened."""
     what = "Something" if error.filename is None else os.fsdecode(error.filename)
     return OutputError(
         f"{what} cannot be used: {error.strerror or error}.",
@@ -162,12 +168,12 @@ def _refused(error: OSError) -> EdgeqError:
 
 
 def _is_of_printing(error: OSError) -> bool:
-    """Whether what failed is a write to the terminal, by us or a library, not one to a file."""
+    """Return whether a write to the terminal failed, and no write to a file."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     name = frame.f_globals.get("__name__", "")
     return name == say.__module__ or name.partition(".")[0] in ("click", "rich")
 
 
 def _drop_stdout() -> None:
-    """What is left in the buffer goes nowhere, instead of failing again at exit."""
+    """Discard the rest of the buffer, which would fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

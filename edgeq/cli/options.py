@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how a verb shows progress and its result."""
+"""Options that several commands share, and how a command shows its progress and result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ data_options = _stack(
         "channels=bgr, or a keras.applications family such as mobilenet_v2. Repeat with "
         "NAME:SPEC for several inputs.",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of the choice of samples."),
+    click.option("--seed", default=0, show_default=True, help="Seed for choosing samples."),
 )
 
 source_options = _stack(
@@ -57,7 +57,9 @@ source_options = _stack(
         metavar="NAME=D,D,...",
         help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
     ),
-    click.option("--signature", metavar="NAME", help="Of a SavedModel that has several."),
+    click.option(
+        "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
+    ),
     click.option(
         "--custom-objects",
         multiple=True,
@@ -74,7 +76,8 @@ source_options = _stack(
         type=click.Choice(LAYOUTS),
         default="source",
         show_default=True,
-        help="Of images from .pt2 and .onnx files: as there (channels first), or channels last.",
+        help="Layout of images in .pt2 and .onnx models: as in the file (channels first), or "
+        "channels last.",
     ),
     click.option(
         "--torch-python", metavar="PATH", help="The Python that has litert-torch, for .pt2."
@@ -175,7 +178,7 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def progress_display() -> Iterator[OnProgress]:
-    """A progress line on stderr while long work runs; now and then one more in a log."""
+    """Show a progress line on stderr during long work; in a log, one line from time to time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -200,7 +203,7 @@ def progress_display() -> Iterator[OnProgress]:
 
 
 def _progress_in_lines() -> OnProgress:
-    """A line every ten seconds, and none of what is done sooner."""
+    """Print a line every ten seconds, and none for work that ends sooner."""
     last = time.monotonic()
 
     def tell(step: str, done: int, total: int | None) -> None:
@@ -213,7 +216,7 @@ def _progress_in_lines() -> OnProgress:
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
-    """Write the record where it is wanted, and show the result as text or as the record."""
+    """Write the record to the user's path, and show the result as text or as the record."""
     if output is not None:
         with storage.replacing(output) as target:
             storage.write_record(target, kind, value)

@@ -1,4 +1,4 @@
-"""What commands print: all of it goes through here, so that no name steers terminal or CI."""
+"""All output of commands: no name in it can control the terminal or the CI system."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def show(text: str) -> None:
 
 
 def show_above(line: str) -> None:
-    """Such a line above the progress display; click's own echo would write into that."""
+    """Print a line above the progress display; click's own echo would write into it."""
     plain = no_command(line)
     print(plain if sys.stdout.isatty() else click.unstyle(plain), flush=True)
 
 
 def show_json(text: str | bytes) -> None:
-    """JSON, or lines of it."""
+    """Print JSON, or lines of JSON."""
     plain = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
     quiet = re.sub(r"(##|##vso)\[", r"\1\\u005b", plain)  # which is in strings alone
     click.echo(json_printable(quiet), nl=False)
 
 
 def hand_over(content: str | bytes) -> None:
-    """A file that goes to stdout instead of to a place of its own, as it is."""
+    """Print the content of a file without changes."""
     click.echo(content, nl=False)
 
 
 def show_error(error: EdgeqError, *, in_full: bool) -> None:
-    """The sentence and the hint; in full with the words of the tool that failed."""
+    """Print the sentence and the hint; in full also the output of the tool that failed."""
     _print(f"{click.style('error:', fg='red', bold=True)} {printable(error.message)}", err=True)
     if error.hint:
         hint = click.style("hint:", fg="cyan", bold=True)
@@ -56,11 +56,11 @@ def show_error(error: EdgeqError, *, in_full: bool) -> None:
 
 
 def show_usage(error: click.ClickException) -> None:
-    """What click has to say about a command line, which may hold names that a shell put there."""
+    """Print click's message about a command line, which may contain hostile file names."""
     text = io.StringIO()
     error.show(file=text)
     usage, mark, message = text.getvalue().rstrip("\n").partition("Error: ")
-    # Of a missing parameter, which quotes nothing, click lists the choices in lines.
+    # For a missing parameter, which quotes nothing, click lists the choices in lines.
     is_list = isinstance(error, click.MissingParameter)
     shown = printable_lines(message) if is_list else printable(message)
     _print(f"{usage}{mark}{shown}", err=True)

@@ -1,4 +1,4 @@
-"""Code that somebody's `edgeq.toml` names: shown, and executed only when the user says so.
+"""Code that an `edgeq.toml` names: it is shown, and executed only if the user allows it.
 
 Trust is not kept: what a file names changes with every pull, and what the named code does changes
 without a change of the file.
@@ -38,7 +38,7 @@ trust_option = click.option(
 
 
 def require_trust(code: Sequence[NamedCode]) -> None:
-    """Say what would be executed, and go on only when --trust-project or an answer allows it.
+    """List the code, and continue only if --trust-project or an answer allows it.
 
     Raises:
         UsageError: neither does.

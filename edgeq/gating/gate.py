@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from edgeq.gating.facts import Facts, FailedDevice, gather
 from edgeq.gating.judges import Scene, cannot_tell
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Limit, Policy
-from edgeq.gating.rules import RULES, Rule
+from edgeq.gating.rules import RULES
 from edgeq.records.reading import Record, read_all
 from edgeq.values import Finding, GateResult, RuleVerdict
 
@@ -86,7 +86,9 @@ def _named(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
 def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
     rule = RULES[limit.rule]
     findings = list(rule.judge(limit, scene)) or [_missing(limit, scene.now)]
-    findings += _unmeasured(rule, findings, scene.now)
+    if rule.place == "any":  # a rule about every device, so also about those that failed
+        there = {finding.subject for finding in findings}
+        findings += [_failed(item) for item in scene.now.failures if item.device not in there]
     findings = [
         replace(item, remedy=rule.improve) if item.verdict == "fail" else item for item in findings
     ]
@@ -115,14 +117,6 @@ def _missing(limit: Limit, facts: Facts) -> Finding:
         reason = f"no record has such a figure of {limit.device}{others}"
         return cannot_tell(limit.device, reason, rule.missing)
     return cannot_tell("", "no record has such a figure", rule.missing)
-
-
-def _unmeasured(rule: Rule, findings: Sequence[Finding], facts: Facts) -> Iterator[Finding]:
-    """Devices that failed, for rules about every device."""
-    there = {finding.subject for finding in findings}
-    for failure in facts.failures if rule.place == "any" else ():
-        if failure.device not in there:
-            yield _failed(failure)
 
 
 def _failed(failure: FailedDevice) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
         if key in SETTINGS:
             continue
         if key == "devices":
-            for device, own in _tables(project, keys, value):
+            for device, rules in _table(project, keys, value).items():
+                own = _table(project, (*keys, device), rules)
                 yield from _own_limits(project, (*keys, device), own, "devices", device)
         elif key == "regression":
             own = _table(project, keys, value)
@@ -62,11 +64,6 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
                 names = [*known, *SETTINGS, *(f"[{name}]" for name in _TABLES)]
                 raise _elsewhere(project, keys) or unknown_key(project, "rule", keys, names)
             yield _limit(project, keys, value, known[key], None, key)
-
-
-def _tables(project: ProjectFile, keys: Keys, value: Any) -> Iterator[tuple[str, Any]]:
-    for name, own in _table(project, keys, value).items():
-        yield name, _table(project, (*keys, name), own)
 
 
 def _table(project: ProjectFile, keys: Keys, value: Any) -> Mapping[str, Any]:
@@ -123,20 +120,18 @@ def _limit(
     project: ProjectFile, keys: Keys, value: Any, rule: Rule, device: str | None, name: str
 ) -> Limit:
     try:
-        number, text = rule.read(value)
+        found = rule.read(value)
     except ValueError as error:
         raise UsageError(
             f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
             hint=f"For example: {rule.key} = {rule.example}",
         ) from error
-    key = next(key for key, known in RULES.items() if known is rule)
-    return Limit(key, device, name, number, text, _show(rule, value), project.lines.get(keys))
-
-
-def _show(rule: Rule, value: Any) -> str:
     side = "at least" if rule.key.startswith("min_") else "at most"
     unit = rule.unit.removesuffix("s") if value == 1 and rule.unit == " points" else rule.unit
-    return f"{side} {value}{unit}"
+    shown = f"{side} {value}{unit}"
+    line = project.lines.get(keys)
+    number, text = (math.nan, found) if isinstance(found, str) else (found, "")
+    return Limit((rule.place, rule.key), device, name, number, text, shown, line)
 
 
 def _proof(project: ProjectFile, table: Mapping[str, Any], key: str, default: str) -> str:

@@ -33,12 +33,6 @@ def _typed(value: Any, kind: Any) -> Any:
         raise sqlite3.DatabaseError(f"database disk image is malformed: {error}") from error
 
 
-def count(connection: sqlite3.Connection) -> int:
-    """Records in the history."""
-    (found,) = connection.execute("SELECT count(*) FROM records").fetchone()
-    return int(found)
-
-
 def size_bytes(connection: sqlite3.Connection) -> int:
     """Size of the database with its write-ahead log."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -46,8 +40,8 @@ def size_bytes(connection: sqlite3.Connection) -> int:
     return int(pages) * int(page_bytes)
 
 
-def count_matching(connection: sqlite3.Connection, wanted: Filter) -> int:
-    """Records that a filter lets through, without its `last`."""
+def count(connection: sqlite3.Connection, wanted: Filter) -> int:
+    """The number of records that a filter lets through, without its `last`."""
     where, values = _where(wanted)
     (found,) = connection.execute(f"SELECT count(*) FROM records{where}", values).fetchone()
     return int(found)
@@ -171,7 +165,7 @@ def figures_of_entry(connection: sqlite3.Connection, number: int) -> tuple[Figur
     found = []
     for row in rows:
         checked: Any = _typed(row, _FigureRow)
-        found.append(Figure(*checked[:-1], read_conditions(checked[-1])))
+        found.append(Figure(*(*checked[:-1], read_conditions(checked[-1]))))
     return tuple(found)
 
 

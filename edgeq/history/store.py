@@ -180,13 +180,13 @@ class History:
             UsageError: no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
-            total = reading.count(self._connection)
+            total = reading.count(self._connection, ALL)
             if total:
                 reading.require_known(self._connection, wanted)
             entries = reading.list_entries(self._connection, wanted)
             matching = len(entries)
             if matching == wanted.last:  # there may be more
-                matching = reading.count_matching(self._connection, wanted)
+                matching = reading.count(self._connection, wanted)
             return Listing(total, matching, entries)
 
     def find(self, name: str) -> Entry:

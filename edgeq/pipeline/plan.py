@@ -129,8 +129,19 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     """
     project = read_project(path)
     given = read_settings(project, overrides or {})
-    source = _find_source(project, given)
-    baseline = _find_baseline(given, source)
+    source = _find_model(given, "source")
+    if source is None:
+        raise UsageError(
+            f"{project.at('model')} names no model.",
+            hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
+        )
+    baseline = _find_model(given, "baseline") or source
+    is_compared = ("data", "test") in given
+    if ("model", "baseline") not in given and is_compared and trained_granularity(source):
+        raise UsageError(
+            f"{source} was trained quantization-aware, so it is not an FP32 model to compare with.",
+            hint='Name the model it was made from: [model] baseline = "original.keras"',
+        )
     if "policy" in project.sections:
         read_policy(path)
     convert = _read_convert(project, given)
@@ -141,9 +152,8 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     named = read_devices(path)
     output = _find_output(given, path.parent, (source, baseline))
     test = _find_data(given, "test")
-    tune_device = _find_device(
-        named, _value(given, "tune", "device", "local"), given.get(("tune", "device"))
-    )
+    searching = _value(given, "tune", "device", "local")
+    tune_device = _find_device(named, searching, given.get(("tune", "device")))
     devices = _find_devices(project, given, named)
     used = [*([tune_device] if tune else []), *(devices if test is not None else ())]
     return Plan(
@@ -173,13 +183,8 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
 
 
 def _value(given: Given, section: str, key: str, default: Any = None) -> Any:
-    return _pick(given, section, key, default)[0]
-
-
-def _pick(given: Given, section: str, key: str, default: Any) -> tuple[Any, str]:
-    """The value, and where it is written."""
     setting = given.get((section, key))
-    return (default, "") if setting is None else (setting.value, setting.where)
+    return default if setting is None else setting.value
 
 
 def _read_fields(kind: type[Any], given: Given, sections: tuple[str, ...]) -> Any:
@@ -198,7 +203,8 @@ def _read_convert(project: ProjectFile, given: Given) -> ConvertOptions:
     try:
         resolve(options.scheme, options.io, options.granularity)
     except UsageError as error:
-        where = _pick(given, "model", "io", None)[1] or project.file.path
+        setting = given.get(("model", "io"))
+        where = project.file.path if setting is None else setting.where
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
     return options
 
@@ -227,27 +233,6 @@ def _find_model(given: Given, key: str) -> Path | None:
     except SourceError as error:
         raise SourceError(f"{setting.where}: {key}: {error.message}", hint=error.hint) from error
     return path
-
-
-def _find_source(project: ProjectFile, given: Given) -> Path:
-    source = _find_model(given, "source")
-    if source is None:
-        raise UsageError(
-            f"{project.at('model')} names no model.",
-            hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
-        )
-    return source
-
-
-def _find_baseline(given: Given, source: Path) -> Path:
-    baseline = _find_model(given, "baseline")
-    compares = ("data", "test") in given
-    if baseline is None and compares and trained_granularity(source) is not None:
-        raise UsageError(
-            f"{source} was trained quantization-aware, so it is not an FP32 model to compare with.",
-            hint='Name the model it was made from: [model] baseline = "original.keras"',
-        )
-    return baseline or source
 
 
 def _find_output(given: Given, folder: Path, models: tuple[Path, ...]) -> Path:
@@ -352,11 +337,13 @@ def _find_devices(
     project: ProjectFile, given: Given, named: Mapping[str, NamedDevice]
 ) -> tuple[PlannedDevice, ...]:
     """The devices of [run]; by default all that the file names, else this machine."""
-    default = tuple(project.sections.get("devices", ())) or ("local",)
-    names, where = _pick(given, "run", "devices", default)
-    if not names:
-        raise UsageError(f"{where}: devices is empty.", hint='For example: devices = ["local"]')
     setting = given.get(("run", "devices"))
+    names = tuple(project.sections.get("devices", ())) or ("local",)
+    if setting is not None:
+        names = setting.value
+        if not names:
+            hint = 'For example: devices = ["local"]'
+            raise UsageError(f"{setting.where}: devices is empty.", hint=hint)
     return tuple(_find_device(named, name, setting) for name in dict.fromkeys(names))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,31 +50,33 @@ def read_settings(project: ProjectFile, overrides: Mapping[Name, Override]) -> d
     Raises:
         UsageError: a key is unknown or in a wrong section, or its value is not allowed.
     """
-    found = dict(_from_file(project))
-    for name, given in overrides.items():
-        key = KEYS[name[0]][name[1]]
-        value = _read(key, name[1], given.value, given.flag)
-        found[name] = Setting(value, given.flag, Path(), is_flag=True)
+    found: dict[Name, Setting] = {}
+    folder = Path(project.file.path).parent
+    for section, known in KEYS.items():
+        for name, value in project.sections.get(section, {}).items():
+            if name not in known:
+                raise _misplaced(project, section, name) or unknown_key(
+                    project, "key", (section, name), known
+                )
+            where = project.at(section, name)
+            found[section, name] = Setting(_read(known[name], name, value, where), where, folder)
+    for (section, name), given in overrides.items():
+        value = _read(KEYS[section][name], name, given.value, given.flag)
+        found[section, name] = Setting(value, given.flag, Path(), is_flag=True)
     if "tune" in project.sections:
-        _refuse_tuned(found)
-    elif wrong := [setting for name, setting in found.items() if name[0] == "tune"]:
+        for key in TUNED:
+            if (setting := found.get(("model", key))) is not None:
+                raise UsageError(
+                    f"{setting.where}: {key} is not allowed together with [tune], which chooses "
+                    "it.",
+                    hint=f"Remove {key}, or [tune].",
+                )
+    elif wrong := [setting for (section, _), setting in found.items() if section == "tune"]:
         raise UsageError(
             f"{wrong[0].where} is the budget of a search, and {project.file.path} has no [tune].",
             hint="Add [tune] to search, or max_drop_points to [policy] to judge the result.",
         )
     return found
-
-
-def _from_file(project: ProjectFile) -> Iterator[tuple[Name, Setting]]:
-    folder = Path(project.file.path).parent
-    for section, known in KEYS.items():
-        for key, value in project.sections.get(section, {}).items():
-            if key not in known:
-                raise _misplaced(project, section, key) or unknown_key(
-                    project, "key", (section, key), known
-                )
-            where = project.at(section, key)
-            yield (section, key), Setting(_read(known[key], key, value, where), where, folder)
 
 
 def _misplaced(project: ProjectFile, section: str, key: str) -> UsageError | None:
@@ -100,12 +102,3 @@ def _read(key: Key, name: str, value: Any, where: str) -> Any:
         ) from error
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
-
-
-def _refuse_tuned(found: Mapping[Name, Setting]) -> None:
-    for key in TUNED:
-        if (setting := found.get(("model", key))) is not None:
-            raise UsageError(
-                f"{setting.where}: {key} is not allowed together with [tune], which chooses it.",
-                hint=f"Remove {key}, or [tune].",
-            )

@@ -57,8 +57,8 @@ class Stage:
 
 def float_file(plan: Plan) -> Path:
     """The float `.tflite` that the result is compared with."""
-    is_there = identify(plan.baseline) == "tflite"
-    return plan.baseline if is_there else plan.beside("fp32.tflite")
+    is_lowered = identify(plan.baseline) == "tflite"
+    return plan.baseline if is_lowered else plan.beside("fp32.tflite")
 
 
 def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
@@ -67,7 +67,8 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
         return f"{target} is a .tflite already"
     if plan.test is None:
         return "[data] names no test data to compare on"
-    options = _reading_options(plan.convert)
+    shown = {name: getattr(plan.convert, name) for name in _READING}
+    options = ConvertOptions(**shown)
 
     def work(tools: Tools, on_progress: OnProgress) -> None:
         on_progress("lower", 0, None)
@@ -76,18 +77,11 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
             made = float_tflite(plan.baseline, folder, options, tools.verbose, process)
             storage.write_atomically(target, made.read_bytes())
 
-    shown = {name: getattr(options, name) for name in _READING}
     reads: dict[str, Source] = {"the model": plan.baseline}
     voids = verdict_files(plan)
-    return (Step("baseline", reads, shown, (target,), work, _code(plan), voids=voids),)
-
-
-def _reading_options(options: ConvertOptions) -> ConvertOptions:
-    return ConvertOptions(**{name: getattr(options, name) for name in _READING})
-
-
-def _code(plan: Plan) -> tuple[str, ...]:
-    return plan.convert.custom_objects
+    return (
+        Step("baseline", reads, shown, (target,), work, plan.convert.custom_objects, voids=voids),
+    )
 
 
 # ---------------------------------------------------------------- the quantized model
@@ -117,7 +111,9 @@ def _plan_convert(plan: Plan) -> tuple[Step, ...]:
     options = {**_plain(plan.convert), "preprocess": plan.preprocess}
     outputs = (plan.output, model_record(plan))
     voids = verdict_files(plan)
-    return (Step("convert", reads, options, outputs, work, _code(plan), voids=voids),)
+    return (
+        Step("convert", reads, options, outputs, work, plan.convert.custom_objects, voids=voids),
+    )
 
 
 def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
@@ -145,7 +141,7 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
         "device": (device.address, device.python),
     }
     outputs, voids = (plan.output, model_record(plan)), verdict_files(plan)
-    return Step("tune", reads, options, outputs, work, _code(plan), voids=voids)
+    return Step("tune", reads, options, outputs, work, plan.convert.custom_objects, voids=voids)
 
 
 def _conversion_arguments(plan: Plan, tools: Tools, on_progress: OnProgress) -> dict[str, Any]:
@@ -174,10 +170,9 @@ def comparison_record(plan: Plan, device: PlannedDevice) -> Path:
 
 
 def _plan_compare(plan: Plan) -> tuple[Step, ...] | str:
-    test = plan.test
-    if test is None:
+    if plan.test is None:
         return "[data] names no test data"
-    return tuple(_plan_device(plan, device, test) for device in plan.devices)
+    return tuple(_plan_device(plan, device, plan.test) for device in plan.devices)
 
 
 def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
@@ -210,25 +205,21 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
             "the converted model": plan.output,
             "the test data": test,
         },
-        options=_comparison_options(plan, device, is_here=is_here),
+        options={
+            **_plain(plan.bench),
+            "preprocess": plan.preprocess,
+            "test_samples": plan.test_samples,
+            "seed": plan.convert.seed,
+            "latency": plan.latency,
+            # A folder copied from another machine holds that machine's figures.
+            "the device": (device.address, device.python, platform.node() if is_here else None),
+        },
         outputs=(target,),
         work=work,
         device=device.name,
         is_alone=is_here,
         voids=verdict_files(plan),
     )
-
-
-def _comparison_options(plan: Plan, device: PlannedDevice, *, is_here: bool) -> dict[str, Any]:
-    return {
-        **_plain(plan.bench),
-        "preprocess": plan.preprocess,
-        "test_samples": plan.test_samples,
-        "seed": plan.convert.seed,
-        "latency": plan.latency,
-        # A folder copied from another machine holds that machine's figures.
-        "the device": (device.address, device.python, platform.node() if is_here else None),
-    }
 
 
 # ---------------------------------------------------------------- the verdict
@@ -243,6 +234,10 @@ def records_of(plan: Plan) -> tuple[Path, ...]:
 def gate_record(plan: Plan) -> Path:
     """The gate's own record."""
     return plan.beside("gate.json")
+
+
+def _all_records(plan: Plan) -> tuple[Path, ...]:
+    return (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
 
 
 def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
@@ -271,8 +266,7 @@ def report_page(plan: Plan) -> Path:
 
 def _plan_report(plan: Plan) -> tuple[Step, ...]:
     # After the gate, whose verdict is the first on the page.
-    records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
-    target = report_page(plan)
+    records, target = _all_records(plan), report_page(plan)
 
     def work(tools: Tools, on_progress: OnProgress) -> None:
         write_report(make_report(records), target)
@@ -302,8 +296,7 @@ def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
 
 
 def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
-    records = (*records_of(plan), *((gate_record(plan),) if plan.has_policy else ()))
-    output = package_file(plan, target)
+    records, output = _all_records(plan), package_file(plan, target)
 
     def work(tools: Tools, on_progress: OnProgress) -> None:
         labels = {} if package.labels is None else {"": read_labels(package.labels)}

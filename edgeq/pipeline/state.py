@@ -96,17 +96,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         return {}
     steps = plain.get("steps")
-    return {} if not isinstance(steps, dict) else {k: v for k, v in steps.items() if _is_step(v)}
-
-
-def _is_step(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("key"), str)
-        and isinstance(value.get("origin"), dict)
-        and isinstance(value.get("outputs"), dict)
-        and all(map(_is_file_name, value["outputs"]))
-    )
+    return {
+        name: step
+        for name, step in (steps.items() if isinstance(steps, dict) else ())
+        if isinstance(step, dict)
+        and isinstance(step.get("key"), str)
+        and isinstance(step.get("origin"), dict)
+        and isinstance(step.get("outputs"), dict)
+        and all(map(_is_file_name, step["outputs"]))
+    }
 
 
 def _is_file_name(text: str) -> bool:

@@ -18,7 +18,9 @@ from edgeq.project import NamedCode, ProjectFile
 # Keys whose value is always code, or a program, or lets somebody else send code: from the value to
 # what edgeq does with it. Keys of devices and data can also have other values, see below.
 _EFFECTS: dict[Name, Callable[[Any], str]] = {
-    ("model", "custom_objects"): lambda value: f"imports {_modules(value)}",
+    ("model", "custom_objects"): lambda value: (
+        "imports " + ", ".join(dict.fromkeys(text.partition(":")[0] for text in value))
+    ),
     ("model", "unsafe_deserialization"): lambda value: "runs code that is stored in the model file",
     ("model", "torch_python"): lambda value: "starts this program on this machine",
     ("model", "onnx_python"): lambda value: "starts this program on this machine",
@@ -58,10 +60,6 @@ def find_code(
 
 def _name(name: Name, setting: Setting, effect: str) -> NamedCode:
     return NamedCode(setting.where, f"[{name[0]}] {name[1]} = {json.dumps(setting.value)}", effect)
-
-
-def _modules(references: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(text.partition(":")[0] for text in references))
 
 
 def programs_on(

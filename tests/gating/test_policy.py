@@ -48,8 +48,8 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
          "F, line 2: max_drop_points must be a number that is 0 or more, not -1. For example: "
          "max_drop_points = 0.5"),
         ("[policy]\nruns_on = 2.1\n",
-         'F, line 2: runs_on must be a TensorFlow release in quotes, such as "2.14", not 2.1. Such '
-         'as runs_on = "2.14"'),
+         'F, line 2: runs_on must be a TensorFlow release in quotes, such as "2.14", not 2.1. For '
+         'example: runs_on = "2.14"'),
         ("[policy.devices.pi4]\nmax_p55_ms = 1\n",
          "F, line 2: unknown rule 'max_p55_ms'. Did you mean max_p50_ms? Known: max_p50_ms, "
          "max_p90_ms, max_p99_ms, max_init_ms, min_speedup, max_peak_memory, max_arena."),

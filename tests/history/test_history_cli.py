@@ -184,7 +184,7 @@ def test_wrong_usage(database: Path) -> None:
         "--last and --all contradict each other. Leave one out."
     )
     assert run("trend", "sqnr", status=2) == (
-        "No record here that is asked for has the figure SQNR of the outputs' worst part."
+        "None of these records has the figure SQNR of the outputs' worst part."
     )
     assert run("list", "--since", "2027-01-01").endswith("1 record, none of them matches\n")
     assert "--mlflow needs MLflow" in run("add", EVAL, "--mlflow", "http://127.0.0.1:1", status=1)
@@ -197,7 +197,7 @@ def test_since() -> None:
     with pytest.raises(UsageError) as caught:
         parse_since("soon")
     assert str(caught.value) == (
-        "--since 'soon' is no date. Write 2026-11-01, 2026-11-01T12:00:00Z, or 36h, 30d, 4w."
+        "--since 'soon' is not a date. Write 2026-11-01, 2026-11-01T12:00:00Z, or 36h, 30d, 4w."
     )
 
 

@@ -43,7 +43,7 @@ def test_a_broken_file_is_refused_and_the_others_are_kept(history: History, tmp_
     cut.write_bytes(COMPARE.read_bytes()[:900])
     found = history.add([cut, COMPARE, tmp_path / "none.json"])
     assert [item.number for item in found] == [None, 1, None]
-    assert found[0].error is not None and "is no JSON, or was cut short" in found[0].error
+    assert found[0].error is not None and "is not JSON, or is truncated" in found[0].error
     assert found[2].error == f"{tmp_path}/none.json cannot be read: No such file or directory."
 
 

@@ -107,12 +107,12 @@ def test_a_file_that_is_there_stays(here: Path) -> None:
     done = edgeq("init", "model.fp32.tflite")
     assert isinstance(done.exception, UsageError)
     assert str(done.exception) == (
-        "edgeq.toml is there already. Replace it with --force, or choose another -o."
+        "edgeq.toml already exists. Replace it with --force, or choose another -o."
     )
     path.write_text('[devices.pi]\naddress = "pi@board"\n')
     done = edgeq("init", "model.fp32.tflite")
     assert done.exception.hint == (
-        "It has [devices] alone; add the rest: edgeq init model.fp32.tflite -o - >> edgeq.toml"
+        "It has only [devices]; add the rest: edgeq init model.fp32.tflite -o - >> edgeq.toml"
     )
     rest = edgeq("init", "model.fp32.tflite", "--data", "samples.npz", "-o", "-").stdout
     path.write_text(path.read_text() + rest)

@@ -160,7 +160,7 @@ def test_ctrl_c_says_that_what_is_done_stays(project: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate()
     assert child.returncode == 130
-    assert errors == "Interrupted; what is done stays, and the same command goes on there.\n"
+    assert errors == "Interrupted; finished steps are kept, and the same command continues.\n"
     assert kept(run(project))[0] == "baseline"
 
 
@@ -212,7 +212,7 @@ def test_without_test_data_and_policy_that_is_said(project: Path) -> None:
     assert "compare local" not in done.stdout
     assert "compare        left out: [data] names no test data" in done.stdout
     assert f"gate           left out: {project}/edgeq.toml has no [policy]" in done.stdout
-    assert "Nothing was judged: add a [policy] to be told pass or fail." in done.stdout
+    assert "Nothing was judged: add a [policy] for a verdict of pass or fail." in done.stdout
 
 
 def test_a_search_instead_of_a_conversion(project: Path) -> None:

@@ -88,7 +88,8 @@ def test_another_search_in_the_way_is_told(tmp_path: Path) -> None:
     with closing(Journal(tmp_path / "j", {**SEARCH, "model": "other"})) as journal:
         (doubt,) = journal.doubts()
     assert doubt.code == "tune.journal_replaced"
-    assert doubt.message.startswith(f"{tmp_path}/j was the journal of a search with a different model, ")
+    start = f"{tmp_path}/j was the journal of a search with a different model, "
+    assert doubt.message.startswith(start)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

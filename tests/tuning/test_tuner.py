@@ -196,9 +196,7 @@ def test_a_search_that_was_cut_short_says_so(tune: Any, tmp_path: Path) -> None:
     assert caught.value.message.endswith(
         " --max-trials 3 ended the search before all was tried. No model was written."
     )
-    assert caught.value.hint == (
-        "Give a higher --max-trials, or none: the same command continues."
-    )
+    assert caught.value.hint == ("Give a higher --max-trials, or none: the same command continues.")
 
 
 def test_a_file_that_gains_nothing_is_told(
@@ -216,8 +214,8 @@ def test_a_file_that_gains_nothing_is_told(
     ("settings", "kind", "message"),
     [
         ({}, UsageError, "tune needs a budget."),
-        ({"max_drop_points": float("nan")}, UsageError, "--max-drop nan is no number to hold"),
-        ({"max_drop_points": -1}, UsageError, "--max-drop -1 is no number to hold"),
+        ({"max_drop_points": float("nan")}, UsageError, "--max-drop must be 0 or more, not nan"),
+        ({"max_drop_points": -1}, UsageError, "--max-drop must be 0 or more, not -1"),
         ({"min_sqnr_db": 20, "python": "/nope"}, DeviceError, "Cannot start /nope"),
         ({"min_sqnr_db": 20, "objective": "beauty"}, UsageError, "Unknown objective 'beauty'"),
         ({"min_sqnr_db": 20, "device": "toaster"}, UsageError, "Unknown device 'toaster'"),
@@ -324,8 +322,8 @@ def test_ctrl_c_says_where_the_trials_are(
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert stderr.endswith(
-        f"Interrupted; no model was written. What was tried is in {journal}, and the same command "
-        "goes on there.\n"
+        f"Interrupted; no model was written. {journal} has the trials, and the same command "
+        "continues.\n"
     )
     assert list(tmp_path.iterdir()) == [journal]
 

@@ -24,10 +24,12 @@ from edgeq.values import BenchOptions, BenchResult
 latency_options = (
     click.option(
         "--rounds", type=click.IntRange(min=3), metavar="N",
-        help="Fresh processes per model, whose medians make the intervals: 30 tell a change of 1 % "
-        "on a quiet machine.  [default: 9, fewer where they would take over twice as long as one]",
+        help="Fresh processes per model; their medians give the intervals. 30 detect a change of "
+        "1 % on a quiet machine.  [default: 9, or fewer if they took over twice as long as one]",
     ),
-    click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Exactly so many runs."),
+    click.option(
+        "--runs", type=click.IntRange(min=1), metavar="N", help="Run exactly this many times."
+    ),
     click.option(
         "--min-time", type=click.FloatRange(min=0), default=1.0, show_default=True,
         metavar="SECONDS", help="Measure each model at least this long (200,000 runs at most).",
@@ -54,12 +56,14 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
     """The parsed options as a value.
 
     Raises:
-        UsageError: a time that is none.
+        UsageError: a time is not a number.
     """
     minutes = given.get("sustained")
     for name in ("min_time", "max_time"):
         if not math.isfinite(given[name]):
-            raise UsageError(f"--{name.replace('_', '-')} {given[name]} is no number of seconds.")
+            raise UsageError(
+                f"--{name.replace('_', '-')} must be a number of seconds, not {given[name]}."
+            )
     return BenchOptions(
         threads=given["threads"],
         runs=given["runs"],
@@ -79,23 +83,23 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
 @click.option(
     "--benchmark-model",
     metavar="PATH",
-    help="On adb devices, measure with TensorFlow's program of that name: a file here, or an "
-    "absolute path there.  [default: edgeq's agent; on phones without Python "
+    help="On adb devices, measure with TensorFlow's benchmark_model: a file on this machine, or an "
+    "absolute path on the device.  [default: edgeq's agent; on phones without Python "
     "/data/local/tmp/benchmark_model]",
 )
 @click.option(
     "--sustained",
     type=click.FloatRange(0, 720, min_open=True),
     metavar="MINUTES",
-    help="Run one model for so long: latency, clock and temperature per minute, time to throttle, "
-    "and the steady state beside the burst.",
+    help="Run one model for this many minutes: latency, clock and temperature per minute, time to "
+    "throttle, and the steady state beside the burst.",
 )
 @add_latency_options
 @run_options
 @record_option
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
-    """Measure latency and memory of .tflite MODELS, in turns, so that their ratio is fair."""
+    """Measure latency and memory of .tflite MODELS alternately, so that their ratio is fair."""
     guard_output(given["output"], *models, given["data"])
     options = bench_options(given)
 

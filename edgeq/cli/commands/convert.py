@@ -51,7 +51,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
-    required=True, help="Where the result goes; its record goes beside it as OUT.tflite.json.",
+    required=True, help="The .tflite to write; its record is written beside it as OUT.tflite.json.",
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA",
@@ -87,12 +87,12 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--statistic", default="auto", show_default=True, metavar="NAME",
     help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (P from 50 to 100, "
-    "such as 99.99), mse, entropy, or auto, which keeps what gives the best outputs.",
+    "such as 99.99), mse, entropy, or auto, which keeps the one with the best outputs.",
 )  # fmt: skip
 @click.option(
     "--corrections", default="auto", show_default=True, metavar="NAMES",
-    help="Made after quantization without labels, each kept only where it lowers the error: none, "
-    "auto, or some of " + ",".join(CORRECTIONS) + ".",
+    help="Corrections after quantization, without labels, each kept only if it lowers the error: "
+    "none, auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
     "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
@@ -101,7 +101,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @source_options
 @click.option(
     "--keep-float", multiple=True, metavar="SELECTOR",
-    help="Leave operators in float: a regular expression on their names (layer names begin them), "
+    help="Keep operators in float: a regular expression on their names (layer names begin them), "
     "or type:CONV_2D. Repeat for several.",
 )  # fmt: skip
 @click.option(
@@ -112,7 +112,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
-    help="Fail when accuracy drops by more percentage points than this (exit 3).",
+    help="Fail if accuracy drops by more percentage points than this (exit 3).",
 )  # fmt: skip
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:

@@ -32,7 +32,7 @@ from edgeq.render.debugging import show_debug
 @data_options
 @click.option(
     "--try/--no-try", "try_remedies", default=True, show_default=True,
-    help="Convert FP32 anew with each remedy, and tell what it gains.",
+    help="Convert FP32 again with each remedy, and report what it gains.",
 )  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="Show all layers, not the worst only.")
 @click.option(
@@ -42,9 +42,9 @@ from edgeq.render.debugging import show_debug
 @record_option
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
-    """Hold INT8 against FP32 layer by layer: what each loses, what it costs, why, and what helps.
+    """Compare INT8 with FP32 layer by layer: the loss of each layer, its cause, and what helps.
 
-    FP32 is a Keras file or a float .tflite, INT8 the .tflite that any tool made of it.
+    FP32 is a Keras file or a float .tflite, INT8 is the .tflite that any tool made from it.
     """
     for target in (given["output"], given["explorer"]):
         guard_output(target, baseline, candidate, given["data"])

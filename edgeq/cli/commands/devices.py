@@ -23,13 +23,17 @@ def command() -> None:
     """Name boards, ask whether they answer, and set them up."""
 
 
-@command.command("add", help=f"Let NAME stand for ADDRESS.\n\nADDRESS is one of: {FORMS}.")
+@command.command(
+    "add", help=f"Name a device: NAME is then short for ADDRESS.\n\nADDRESS is one of: {FORMS}."
+)
 @click.argument("name")
 @click.argument("address")
-@click.option("--python", metavar="PATH", help="Interpreter there that runs the models.")
-@click.option("--project", is_flag=True, help="Write to edgeq.toml of this project, not to yours.")
+@click.option("--python", metavar="PATH", help="Interpreter on the device that runs the models.")
+@click.option(
+    "--project", is_flag=True, help="Write to the project's edgeq.toml instead of your list."
+)
 def add(name: str, address: str, python: str | None, project: bool) -> None:
-    """Add an entry; `help` above is what the user reads."""
+    """Add an entry; the user reads the `help` above."""
     resolve_address(address, name, python)
     entry = add_device(name, address, python, in_project=project)
     say(f"{entry.name} is {entry.address}, written to {entry.file}")
@@ -38,7 +42,7 @@ def add(name: str, address: str, python: str | None, project: bool) -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print the record alone, as JSON.")
 def list_(as_json: bool) -> None:
-    """Show the devices that have names."""
+    """List the named devices."""
     found = tuple(read_devices().values())
     emit("devices", {"devices": found}, show_devices(found), as_json=as_json)
 
@@ -76,12 +80,12 @@ def remove(name: str) -> None:
 @trust_option
 @click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
 def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose: bool) -> None:
-    """Bring a runtime to DEVICE, into a private environment in edgeq's cache there.
+    """Install a runtime on DEVICE, in a private environment in edgeq's cache.
 
-    To a phone behind adb without Python, TensorFlow's benchmark_model is brought instead.
+    A phone behind adb without Python gets TensorFlow's benchmark_model instead.
 
-    The wheels are fetched on this machine, so the board needs neither internet nor pip, and
-    nothing of its own Python changes. emulated:arm64 is built first, as root.
+    The wheels are downloaded on this machine, so the board needs neither internet nor pip, and
+    its own Python does not change. emulated:arm64 is built first, as root.
     """
     with progress_display() as show:
         found = inventory.set_up(
@@ -94,7 +98,7 @@ def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose:
 @click.argument("name", metavar="DEVICE", callback=trusting)
 @trust_option
 def clean(name: str) -> None:
-    """Delete all that edgeq keeps on DEVICE: models, environments, what broken runs left."""
+    """Delete all files of edgeq on DEVICE: models, environments, rests of failed runs."""
     freed = inventory.clean(name)
     say(f"{name}: {freed / 1e6:.1f} MB freed")
 

@@ -30,7 +30,7 @@ from edgeq.render.doctor import show_checkup
 @record_option
 @output_options
 def command(device: str, **given: Any) -> int:
-    """What DEVICE (by default this machine) is, which runtimes work there, and what to mend.
+    """Describe DEVICE (by default this machine), the runtimes that work on it, and what to fix.
 
     Exit status: 0 when a run is possible there, 1 when it is not.
     """  # fmt: skip

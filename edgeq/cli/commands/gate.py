@@ -36,8 +36,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(paths: tuple[Path, ...], **given: Any) -> int:
     """Hold the RECORDs of one model against a policy.
 
-    Exit status: 0 when every rule is kept, 3 when one is missed, 4 when none is missed and one
-    cannot be judged: its figure is missing, doubted or not comparable.
+    Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
+    its figure is missing, unreliable or not comparable.
     """
     outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
     for number, output in enumerate(outputs):

@@ -34,11 +34,11 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 database_options = (
     click.option(
         "--database", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
-        help="The history to use; else EDGEQ_HISTORY, this project's, or yours.",
+        help="The history to use.  [default: EDGEQ_HISTORY, this project's, or yours]",
     ),
     click.option(
         "--wait", default=WAIT_S, show_default=True, type=click.FloatRange(0, 3600),
-        metavar="SECONDS", help="For a lock that another process holds.",
+        metavar="SECONDS", help="Wait this long for another process.",
     ),
 )  # fmt: skip
 filter_options = (
@@ -48,7 +48,7 @@ filter_options = (
     click.option("--tag", help="Records with this tag."),
     click.option(
         "--since", metavar="DATE|AGO",
-        help="Made since then: 2026-11-01, 2026-11-01T12:00:00Z (UTC), or 36h, 30d, 4w ago.",
+        help="Records since then: 2026-11-01, 2026-11-01T12:00:00Z (UTC), or 36h, 30d, 4w ago.",
     ),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
@@ -93,7 +93,7 @@ def parse_since(text: str) -> str:
             moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         except ValueError as error:
             raise UsageError(
-                f"--since {text!r} is no date.",
+                f"--since {text!r} is not a date.",
                 hint="Write 2026-11-01, 2026-11-01T12:00:00Z, or 36h, 30d, 4w.",
             ) from error
         if moment.tzinfo is None:
@@ -108,21 +108,25 @@ def parse_since(text: str) -> str:
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Such as v1.2. Repeatable.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TEXT", help="A tag, for example v1.2. Repeatable."
+)
 @click.option(
     "--commit", metavar="SHA|auto",
-    help="Git commit they belong to; auto takes GITHUB_SHA, CI_COMMIT_SHA, GIT_COMMIT, or the one "
-    "checked out here.",
+    help="Git commit of the records; auto takes GITHUB_SHA, CI_COMMIT_SHA, GIT_COMMIT, or the "
+    "commit of this checkout.",
 )  # fmt: skip
 @click.option("--mlflow", metavar="URI", help="Log them to this MLflow server, too.")
-@click.option("--experiment", default="edgeq", show_default=True, metavar="NAME", help="Of MLflow.")
-@click.option("-v", "--verbose", is_flag=True, help="Show all that a server answers.")
+@click.option(
+    "--experiment", default="edgeq", show_default=True, metavar="NAME", help="Experiment in MLflow."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show all answers of the server.")
 @_with(*database_options, json_option)
 def add(paths: tuple[Path, ...], **given: Any) -> None:
     """Keep records: those that convert and tune write beside a model, and -o elsewhere.
 
-    A record that is there already is not added again, and gets the tags and the commit. A file that
-    is no record is refused, the others are kept, and the status is 4.
+    A record that the history has is not added again, but gets the tags and the commit. A file that
+    is not a record is refused, the others are kept, and the status is 4.
     """
     commit = find_commit() if given["commit"] == AUTO else given["commit"]
     log = _tracker(given)
@@ -135,7 +139,7 @@ def add(paths: tuple[Path, ...], **given: Any) -> None:
 
 
 def _tracker(given: dict[str, Any]) -> Callable[[History, tuple[Addition, ...]], None] | None:
-    """What logs to MLflow; made first, so that nothing is added when it is not installed."""
+    """Open MLflow first, so that nothing is added if it is not installed."""
     if given["mlflow"] is None:
         return None
     from edgeq.history.tracking import MlflowTracker
@@ -159,8 +163,9 @@ def _tracker(given: dict[str, Any]) -> Callable[[History, tuple[Addition, ...]],
 def import_(source: Path, **given: Any) -> None:
     """Keep every record of a folder, or of a .zip or .tar archive, such as export has made.
 
-    What is there already stays as it is; files that are no record are refused, and the status is 4.
-    What opens the archive can start no program, open no socket, and write no file of yours.
+    Records that the history has do not change; files that are not records are refused, and the
+    status is 4. The process that opens the archive cannot start programs, open sockets or write
+    your files.
     """
     from edgeq.history import importing
 
@@ -187,7 +192,7 @@ def _add(
     try:
         additions = add_all(on_added=tell)
     except KeyboardInterrupt:
-        # What was written a moment ago may not have been told yet.
+        # The last records may be written, but not reported yet.
         say(f"Interrupted; at least {shown.show_additions(seen, place)}", err=True)
         raise SystemExit(128 + signal.SIGINT) from None
     if as_json:
@@ -215,7 +220,7 @@ def _end(additions: tuple[Addition, ...]) -> None:
 def list_(last: int | None, show_all: bool, **given: Any) -> None:
     """Show records, the newest first."""
     if last is not None and show_all:
-        raise UsageError("--last and --all contradict each other.", hint="Leave one out.")
+        raise UsageError("--last and --all contradict each other.", hint="Remove one of them.")
     with _opened(given) as (history, place):
         listing = history.list(_filter(given, None if show_all else last or _DEFAULT_LAST))
     if given["as_json"]:
@@ -228,7 +233,7 @@ def list_(last: int | None, show_all: bool, **given: Any) -> None:
 @click.argument("name", metavar="ID")
 @_with(*database_options, json_option)
 def show_one(name: str, **given: Any) -> None:
-    """Print a record as the verb that wrote it did; with --json its bytes.
+    """Print a record as the command that wrote it did; with --json its bytes.
 
     ID is its number or the first 7 or more characters of its digest.
     """
@@ -252,7 +257,7 @@ def show_one(name: str, **given: Any) -> None:
 @click.argument("after", metavar="ID")
 @_with(*database_options, json_option)
 def diff(before: str, after: str, **given: Any) -> None:
-    """Put the figures of two records side by side.
+    """Show the figures of two records side by side.
 
     Figures of other devices, runtimes, threads or data are shown and not compared. Status 4 when
     nothing can be compared.
@@ -273,10 +278,10 @@ def diff(before: str, after: str, **given: Any) -> None:
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="The newest N of a series.")
 @_with(*database_options, json_option)
 def trend(metric: str, last: int | None, **given: Any) -> None:
-    """Show a figure over time; what cannot be compared stands in series of its own.
+    """Show a figure over time; figures that cannot be compared are separate series.
 
     METRIC is accuracy-drop, accuracy, sqnr, size, p50, p90, speed-up or peak-memory. --model NAME
-    takes all files of that name for one model, wherever they lay.
+    treats all files with this name as one model, in any folder.
     """
     with _opened(given) as (history, place):
         found = history.trend(metric, _filter(given, last))
@@ -285,7 +290,7 @@ def trend(metric: str, last: int | None, **given: Any) -> None:
         return
     if not found.series:
         title = METRICS[metric].title
-        raise UsageError(f"No record here that is asked for has the figure {title}.")
+        raise UsageError(f"None of these records has the figure {title}.")
     show(shown.show_trend(found))
 
 
@@ -303,7 +308,7 @@ def export(folder: Path, **given: Any) -> None:
 @click.argument("names", metavar="ID...", nargs=-1, required=True)
 @_with(*database_options)
 def remove(names: tuple[str, ...], **given: Any) -> None:
-    """Forget records, all that are named or none; their files stay where they are."""
+    """Remove records from the history, all named ones or none; their files stay."""
     with _opened(given) as (history, _):
         for entry in history.remove(names):
             say(f"removed {entry.number:>5}  {entry.sha256[:7]}  {entry.kind}  {entry.file}")
@@ -312,7 +317,7 @@ def remove(names: tuple[str, ...], **given: Any) -> None:
 @command.command("check")
 @_with(*database_options, json_option)
 def check(**given: Any) -> None:
-    """Read everything through. Status 1 when something is damaged."""
+    """Read everything. The status is 1 if something is damaged."""
     with _opened(given) as (history, place):
         found = history.check()
     if given["as_json"]:

@@ -32,12 +32,12 @@ STDOUT = Path("-")
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path(PROJECT_FILE),
     show_default=True, metavar="FILE", help="Where to write; - is stdout.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @source_options
 def command(model: Path, output: Path, force: bool, **given: Any) -> None:
-    """Write an edgeq.toml for MODEL, commented and ready for edgeq run but for the data.
+    """Write a commented edgeq.toml for MODEL, ready for edgeq run except for the data.
 
-    MODEL is what convert reads; it is looked at for its inputs and outputs.
+    MODEL is a model for convert; its inputs and outputs are read.
     """
     if output != STDOUT:
         _guard(output, model, force)
@@ -75,6 +75,6 @@ def _guard(output: Path, model: Path, force: bool) -> None:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
             typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
-            hint = f"It has [devices] alone; add the rest: {typed}"
-        raise UsageError(f"{output} is there already.", hint=hint)
+            hint = f"It has only [devices]; add the rest: {typed}"
+        raise UsageError(f"{output} already exists.", hint=hint)
     storage.require_writable(output)

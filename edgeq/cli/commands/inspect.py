@@ -20,10 +20,10 @@ from edgeq.render.inspection import show_inspection
 @click.option("--explorer", is_flag=True, help="Open the graph in Model Explorer.")
 @click.option(
     "--with", "records", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
-    help="Of debug or profile: colour the graph with it. Repeatable.",
+    help="Record of debug or profile: colour the graph with it. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Of Model Explorer.  [default: a free one]"
+    "--port", type=click.IntRange(1, 65535), help="Port of Model Explorer.  [default: a free one]"
 )
 @click.option("--no-browser", is_flag=True, help="Print Model Explorer's address only.")
 @record_option

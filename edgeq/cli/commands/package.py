@@ -18,14 +18,16 @@ from edgeq.packaging.targets import NAMES
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", type=click.Choice(NAMES), required=True, help="What it is for.")
+@click.option(
+    "--target", type=click.Choice(NAMES), required=True, help="The platform of the package."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip",
-    help="Where it goes.  [default: NAME-RELEASE-TARGET]",
+    help="Folder or zip file to write.  [default: NAME-RELEASE-TARGET]",
 )  # fmt: skip
 @click.option(
     "--record", "records", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
-    help="Of this model, e.g. of compare and gate; MODEL.json is found by itself. Repeat.",
+    help="Record of this model, e.g. from compare and gate; MODEL.json is used without it. Repeat.",
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA",
@@ -41,32 +43,34 @@ from edgeq.packaging.targets import NAMES
     "--labels", multiple=True, metavar="[OUTPUT=]FILE",
     help="Names of the classes, one in each line. Repeat with OUTPUT= for several outputs.",
 )  # fmt: skip
-@click.option("--name", help="Of the package and its classes.  [default: the model's]")
+@click.option("--name", help="Name of the package and its classes.  [default: the model's]")
 @click.option(
     "--release", default="1.0.0", show_default=True, help="Version, e.g. 1.4.0 or 1.4.0-rc1."
 )
 @click.option(
-    "--license", metavar="SPDX", help="Of the model, e.g. Apache-2.0, LicenseRef-Proprietary."
+    "--license",
+    metavar="SPDX",
+    help="Licence of the model, e.g. Apache-2.0, LicenseRef-Proprietary.",
 )
 @click.option("--description", default="", help="A sentence for model card and metadata.")
 @click.option("--no-metadata", is_flag=True, help="Ship the file without standard metadata.")
 @click.option(
     "--without-records", is_flag=True,
-    help="Leave the records out, and put their digests alone into the manifest.",
+    help="Leave the records out; the manifest has their digests only.",
 )  # fmt: skip
 @click.option(
     "--previous", type=click.Path(path_type=Path), metavar="PACKAGE",
-    help="The release before, for the difference in size.",
+    help="The previous release, for the difference in size.",
 )  # fmt: skip
 @click.option(
     "--sign-with", "key", type=click.Path(path_type=Path), metavar="KEY.pem",
     help="Sign it with this Ed25519 private key; its password: EDGEQ_SIGNING_PASSWORD.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Package a model that its gate did not pass.")
+@click.option("--force", is_flag=True, help="Package a model that did not pass its gate.")
 def command(model: Path, target: str, output: Path | None, **given: Any) -> None:
     """Package MODEL.tflite for a release build, with code around it and golden vectors.
 
-    The same inputs give the same bytes. A package whose gate did not pass is refused.
+    The same inputs give the same bytes. A model that did not pass its gate is refused.
     """
     from edgeq.packaging import targets
     from edgeq.packaging.assembly import download_size

@@ -32,7 +32,7 @@ from edgeq.render.profile import show_profile
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option(
     "--runs", default=60, show_default=True, type=click.IntRange(1, 10000), metavar="N",
-    help="Inferences of each model, in turns.",
+    help="Inferences of each model, alternating between the models.",
 )  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="Show all operators, not the longest only.")
 @record_option

@@ -20,12 +20,12 @@ FORMATS = ("html", "md", "json")
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where the report goes, - for stdout; Markdown and JSON are printed without it.",
+    help="File to write, - for stdout; without it, Markdown and JSON are printed.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(FORMATS),
     help="A page, a comment for a pull request, or its content as JSON.  [default: by the ending "
-    "of -o, else html]",
+    "of -o, or html]",
 )  # fmt: skip
 @click.option("--trends", is_flag=True, help="Add figures over time from the history.")
 @click.option(

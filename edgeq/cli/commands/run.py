@@ -30,7 +30,7 @@ from edgeq.values.schemes import IO_DTYPES, SCHEMES
 from edgeq.wording import show_bytes
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
-# What stands in the file and may be said otherwise for once.
+# Keys of the file that a flag can override for one run.
 _FLAGS: dict[str, tuple[Name, str]] = {
     "output": (("model", "output"), "--output"),
     "scheme": (("model", "scheme"), "--scheme"),
@@ -91,10 +91,10 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 def command(path: Path, first: str | None, **given: Any) -> int:
     """Do what edgeq.toml describes: convert or tune, compare on each device, gate, report.
 
-    What is unchanged since the last run is kept, told by the contents of all files; what was cut
-    goes on.
+    Steps whose files have not changed since the last run are skipped; an interrupted step
+    continues.
 
-    Exit status: the gate's, 0, 3 or 4; else 1 when a device failed.
+    Exit status: that of the gate, 0, 3 or 4; without a gate, 1 if a device failed.
     """
     if not path.exists():
         raise _no_file(path)
@@ -122,7 +122,7 @@ def command(path: Path, first: str | None, **given: Any) -> int:
                 on_outcome=tell,
             )
     except KeyboardInterrupt:
-        say("Interrupted; what is done stays, and the same command goes on there.", err=True)
+        say("Interrupted; finished steps are kept, and the same command continues.", err=True)
         return 128 + signal.SIGINT
     return _conclude(plan, outcomes, shows_steps)
 
@@ -151,7 +151,7 @@ def _overrides(given: dict[str, Any]) -> dict[Name, Override]:
 
 
 def _line(outcome: Outcome, width: int) -> str:
-    """What a step gave, then what was done for it."""
+    """Return the result of a step, then how it was made."""
     head, why = f"{printable(outcome.name):{width}}  ", printable(outcome.why)
     if outcome.state == FAILED:
         return f"{head}{click.style('FAILED', fg='red')}: {why}"
@@ -184,7 +184,7 @@ def _conclude(plan: Plan, outcomes: Sequence[Outcome], is_text: bool) -> int:
         plain = {"output": plan.output, "verdict": verdict, "steps": steps}
         show_json(json.dumps(plain, indent=2, default=str) + "\n")
     else:
-        nothing = "Nothing was judged: add a [policy] to be told pass or fail."
+        nothing = "Nothing was judged: add a [policy] for a verdict of pass or fail."
         say()
         show(nothing if judged is None else show_gate(judged))
         say()

@@ -38,8 +38,8 @@ def _keep_going(output: Path) -> Iterator[None]:
         if not journal.exists():
             raise
         say(
-            f"Interrupted; no model was written. What was tried is in {journal}, and the same "
-            "command goes on there.",
+            f"Interrupted; no model was written. {journal} has the trials, and the same command "
+            "continues.",
             err=True,
         )
         sys.exit(128 + signal.SIGINT)
@@ -49,24 +49,24 @@ def _keep_going(output: Path) -> Iterator[None]:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
-    required=True, help="Where the result goes; its record goes beside it as OUT.tflite.json.",
+    required=True, help="The .tflite to write; its record is written beside it as OUT.tflite.json.",
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA", required=True,
-    help="Representative dataset, see convert; without --test-data its labelled rest judges.",
+    help="Representative dataset, see convert; without --test-data, the rest of it measures.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to judge trials on.")
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
-    help="The budget: accuracy may drop by so many percentage points.",
+    help="The budget: accuracy may drop by at most this many percentage points.",
 )  # fmt: skip
 @click.option(
     "--min-sqnr", type=float, metavar="DB",
-    help="The budget: SQNR of the outputs' worst part; without labels, or beside --max-drop.",
+    help="The budget: lowest SQNR of the outputs' worst part; with or without --max-drop.",
 )  # fmt: skip
 @click.option(
     "--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
-    help="What is best inside the budget.",
+    help="The figure to minimise inside the budget.",
 )  # fmt: skip
 @click.option(
     "--io", type=click.Choice(SCHEMES["int8"].io),
@@ -93,13 +93,15 @@ def _keep_going(output: Path) -> Iterator[None]:
     "--cluster", metavar="tcp://HOST:PORT",
     help="Scheduler of a Dask cluster, whose workers have edgeq, to try on.",
 )  # fmt: skip
-@click.option("--max-trials", type=click.IntRange(min=1), metavar="N", help="Try at most so many.")
+@click.option(
+    "--max-trials", type=click.IntRange(min=1), metavar="N", help="Try at most this many."
+)
 @source_options
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:
-    """Find the fastest (or smallest) INT8 or mixed .tflite of MODEL that keeps a budget.
+    """Find the fastest (or smallest) INT8 or mixed .tflite of MODEL that meets a budget.
 
-    MODEL is what convert reads. Interrupted, the same command goes on where it was.
+    MODEL is a model for convert. After an interruption, the same command continues.
     """
     options = TuneOptions(
         convert=ConvertOptions(

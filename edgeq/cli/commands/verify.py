@@ -26,21 +26,21 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 )  # fmt: skip
 @trust_option
 @click.option("--python", type=click.Path(path_type=Path), help="Interpreter on this machine.")
-@click.option("--no-run", is_flag=True, help="Do not run the model: check the files alone.")
+@click.option("--no-run", is_flag=True, help="Do not run the model: check the files only.")
 @click.option(
     "--public-key", type=click.Path(path_type=Path), metavar="KEY.pem",
-    help="That it must be signed with.",
+    help="The package must be signed with this key.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def command(package: Path, devices: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """Prove that a PACKAGE is what was measured, and run its golden vectors on devices.
+    """Prove that a PACKAGE contains the measured model, and run its golden vectors on devices.
 
-    Nothing in it is executed but the model, by the TensorFlow Lite interpreter. What opens it can
-    start no program, open no socket, and write no file of yours.
+    Only the model in it is executed, by the TensorFlow Lite interpreter. The process that opens the
+    package cannot start programs, open sockets or write your files.
 
-    Exit status: 0 when no check fails (the last line says what is not proven), 3 when one does or
-    the package is damaged, 4 when it cannot be judged: a device does not answer, or the package
-    cannot be opened or is of a newer edgeq.
+    Exit status: 0 if no check fails (the last line says what is not proven), 3 if a check fails or
+    the package is damaged, 4 if it cannot be judged: a device does not answer, or the package
+    cannot be opened or needs a newer version of edgeq.
     """
     from edgeq.devices.fleet import split_names
     from edgeq.files import storage

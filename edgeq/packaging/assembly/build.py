@@ -138,7 +138,7 @@ def make_package(
     manifest = describe(target, inputs, files)
     sealed = seal(manifest, files)
     if key is not None:
-        sealed |= {SIGNATURE: signing.sign(sealed[SUMS], key), KEY: signing.public_pem(key)}
+        sealed |= {SIGNATURE: key.sign(sealed[SUMS]), KEY: signing.public_pem(key)}
     return Package(manifest, sealed, notes)
 
 

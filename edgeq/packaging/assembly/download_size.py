@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -79,8 +78,11 @@ def measure(models: Files, previous: Files | None, previous_version: str | None)
         models: path to the model there, from `Target.find_models`.
         previous: the same of the previous release.
     """
-    differ, old = _bsdiff(), previous or {}
-    sizes = []
+    try:
+        from bsdiff4 import diff
+    except ImportError:
+        diff = None
+    sizes, old = [], previous or {}
     for path, content in models.items():
         before = _same_file(old, path)
         sizes.append(
@@ -89,7 +91,7 @@ def measure(models: Files, previous: Files | None, previous_version: str | None)
                 len(content),
                 _deflated(content),
                 None if before is None else _deflated(before),
-                None if before is None or differ is None else len(differ(before, content)),
+                None if before is None or diff is None else len(diff(before, content)),
             )
         )
     gone = tuple(path for path in old if _same_file(models, path) is None)
@@ -111,12 +113,3 @@ def _same_file(files: Files, path: str) -> bytes | None:
 
 def _deflated(content: bytes) -> int:
     return len(zlib.compress(content, 9))
-
-
-def _bsdiff() -> Callable[[bytes, bytes], bytes] | None:
-    try:
-        from bsdiff4 import diff
-    except ImportError:
-        return None
-    found: Callable[[bytes, bytes], bytes] = diff
-    return found

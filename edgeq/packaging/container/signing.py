@@ -82,11 +82,6 @@ def parse_public_key(content: bytes, shown_as: str) -> Ed25519PublicKey:
     return key
 
 
-def sign(content: bytes, key: Ed25519PrivateKey) -> bytes:
-    """64 bytes, the same for the same content and key."""
-    return key.sign(content)
-
-
 def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
     """The public key as PEM."""
     public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key

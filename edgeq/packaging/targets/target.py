@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from edgeq.packaging.contract.values import Files
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.tools import Tools
@@ -42,6 +44,17 @@ class Target:
     has_metadata_readers: bool = False
     runs_model: bool = False
     unversioned_runtime: str | None = None
+
+
+def templates(package: str, folder: str = "templates") -> Environment:
+    """The templates in a folder of a target's package; an undefined name is an error."""
+    return Environment(
+        loader=PackageLoader(package, folder),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
 
 
 def library(name: str, purl: str, **more: Any) -> dict[str, Any]:

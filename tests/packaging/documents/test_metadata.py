@@ -325,7 +325,7 @@ def test_mediapipe_classifies_with_the_file_as_it_is(tmp_path: Path) -> None:
 REFUSED = {
     "int8": (image_mean(INT8, 1 / 255, -128), "scale=1/255", ["is int8", "is int8"]),
     "int8-scores": (uint8_to_int8(), "scale=1/255", ["Output 'scores' is int8"]),
-    "bgr": (image_mean(), "resnet", ["does not take RGB"]),
+    "bgr": (image_mean(), "resnet", ["is not RGB"]),
 }
 
 
@@ -352,7 +352,7 @@ def test_what_the_readers_refuse_is_what_limits_says(tmp_path: Path) -> None:
         (image_mean(UINT8, 2 / 255, 128), "scale=1/127.5,offset=-1", None),
         (image_mean(UINT8, 1.0), "scale=1/255", "copy them"),
         (image_mean(INT8, 1 / 255, -128), "scale=1/255", "is int8"),
-        (image_mean(), "resnet", "does not take RGB"),
+        (image_mean(), "resnet", "is not RGB"),
     ],
 )
 def test_limits(tmp_path: Path, content: bytes, text: str, said: str | None) -> None:

@@ -193,7 +193,7 @@ PRINTS = [signing.fingerprint(key.public_key()) for key in KEYS]
 def signed(files: Files, by: int = 0, inside: int = 0, over: bytes | None = None) -> Files:
     """Signed by one key, with one inside."""
     content = files[SUMS] if over is None else over
-    return {**files, SIGNATURE: signing.sign(content, KEYS[by]),
+    return {**files, SIGNATURE: KEYS[by].sign(content),
             KEY: signing.public_pem(KEYS[inside])}  # fmt: skip
 
 

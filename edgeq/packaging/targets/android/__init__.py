@@ -11,15 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgeq.errors import PackageError
 from edgeq.packaging.container.archive import read_zip, write_zip
 from edgeq.packaging.contract.values import Files
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.android.describing import describe
 from edgeq.packaging.targets.android.vectors import golden_assets
-from edgeq.packaging.targets.target import APACHE, Target, library
+from edgeq.packaging.targets.target import APACHE, Target, library, templates
 from edgeq.packaging.targets.tools import Tools
 
 _MODULE_ASSETS = "module/src/main/assets/"
@@ -39,13 +37,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     """
     names = describe(inputs)
     names["vectors"], test_assets = golden_assets(inputs.golden, names)
-    environment = Environment(
-        loader=PackageLoader("edgeq.packaging.targets.android", "templates"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates("edgeq.packaging.targets.android")
 
     def render(template: str) -> bytes:
         return environment.get_template(f"{template}.jinja").render(names).encode()

@@ -6,7 +6,6 @@ import zlib
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.image_inputs import has_images
@@ -14,6 +13,7 @@ from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals, operators
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
+from edgeq.packaging.targets.target import templates
 from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
 from edgeq.tflite.operators import having
 
@@ -58,14 +58,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         )
     operators.require_supported(name for name, _ in contract.operators)
     measured = measure(inputs, tools)
-    environment = Environment(
-        loader=PackageLoader("edgeq.packaging.targets.c"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates("edgeq.packaging.targets.c")
     names = _describe(inputs, measured)
     return {
         f"src/{path.format(names['stem'])}": environment.get_template(name).render(names).encode()

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.values import Files
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets.ios.describing import describe
-from edgeq.packaging.targets.target import Target, library
+from edgeq.packaging.targets.target import Target, library, templates
 from edgeq.packaging.targets.tools import Tools
 
 _PACKAGE = "edgeq.packaging.targets.ios"
@@ -34,13 +32,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
             that no sample could be converted to.
     """
     names = describe(inputs)
-    environment = Environment(
-        loader=PackageLoader(_PACKAGE, "templates"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates(_PACKAGE)
 
     def render(template: str) -> bytes:
         return environment.get_template(f"{template}.jinja").render(names).encode()

@@ -8,14 +8,13 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
+from edgeq.packaging.targets.target import templates
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing, TensorSpec
@@ -31,13 +30,7 @@ _PLAIN = Preprocessing()
 
 def render(template: str, **context: Any) -> bytes:
     """A template of this folder, filled in."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates(__package__, ".")
     environment.globals.update(literal=string, document=document)
     return environment.get_template(template).render(**context).encode()
 
