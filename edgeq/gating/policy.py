@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.values import FileRef
 
-# How certain a figure must be: shown to keep the limit, or only not shown to miss it.
+# How certain a figure must be: shown to be within the limit, or only not shown to exceed it.
 PROVEN = "proven"
 NOT_DISPROVEN = "not-disproven"
 PROOFS = (PROVEN, NOT_DISPROVEN)

@@ -18,7 +18,7 @@ from edgeq.history.values import METRICS, Condition, Entry, Figure, Filter
 _TAGS = "(SELECT group_concat(tag) FROM tags WHERE record = number)"
 _ENTRY = ", ".join(f"coalesce({_TAGS}, '')" if name == "tags" else name for name in Entry._fields)
 _DIGEST = re.compile(r"[0-9a-f]{7,64}")
-_SHORTEST = 7  # characters of a digest that are taken for one
+_SHORTEST = 7  # characters of a digest that identify one
 
 
 def _typed(value: Any, kind: Any) -> Any:
@@ -95,7 +95,7 @@ def _terms(wanted: Filter) -> tuple[list[str], list[Any]]:
 
 
 def _model_term(text: str, path: str, digest: str) -> tuple[str, list[str]]:
-    """A path with its folder, else a file name, also without its .tflite, else a digest."""
+    """A path with its folder, or a file name, also without its .tflite, or a digest."""
     if "/" in text:
         return f"{path} = ?", [text]
     term, values = "name IN (?, ?)", [text, f"{text}.tflite"]

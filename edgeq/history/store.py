@@ -162,7 +162,7 @@ class History:
             names: numbers or beginnings of digests.
 
         Raises:
-            UsageError: one names no record.
+            UsageError: one does not name a record.
         """
         with self._writing():
             found = tuple(dict.fromkeys(reading.find(self._connection, name) for name in names))
@@ -257,7 +257,7 @@ class History:
 
         Args:
             metric: a key of `METRICS`.
-            wanted: a model given by file name counts as one model wherever it lay; given by path
+            wanted: a model given by file name counts as one model in any folder; given by path
                 or digest, and without one, every path is a model.
 
         Raises:

@@ -44,7 +44,7 @@ class TrackedRun:
     """The place of a record on the server.
 
     Attributes:
-        address: for a browser where the server has a web address, else the run's id.
+        address: for a browser if the server has a web address, otherwise the run's id.
         is_new: False when the server had this record already.
     """
 

@@ -149,7 +149,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         except OSError as error:
             owner = os.read(handle, 20).decode("ascii", "replace").strip()
             raise OutputError(
-                f"Another edgeq run (process {owner or 'unknown'}) is making {what}.",
+                f"Another `edgeq run` (process {owner or 'unknown'}) is making {what}.",
                 hint="Wait until it has ended, or name another output.",
             ) from error
         try:

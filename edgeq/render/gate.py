@@ -16,7 +16,7 @@ from edgeq.values import Finding, GateResult, RuleVerdict
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL"}
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "yellow"}
 _ENDS = {
-    "pass": "Every rule is kept.",
+    "pass": "Every rule is met.",
     "fail": "A rule is missed: this model does not ship.",
     "cannot-tell": "A rule cannot be judged, so nothing is proven.",
 }
@@ -97,7 +97,7 @@ def gate_markdown(result: GateResult) -> str:
 
 @harmless
 def gate_junit(result: GateResult) -> str:
-    """JUnit XML: a test case for each rule, a failure where one is missed, else skipped.
+    """JUnit XML: a test case for each rule: passed, failed, or skipped if it cannot be judged.
 
     XML can hold all printable text; it is escaped where necessary.
     """

@@ -93,7 +93,7 @@ def test_sealing_anew_changes_nothing(package: Package) -> None:
         (("contract", "model", "path"), "..", "no file name"),
         (("contract", "model", "size_bytes"), -1, "Expected `int` >= 1"),
         (("contract", "outputs"), None, "Expected `array`, got `null`"),
-        (("contract", "outputs", 0, "spec", "scales"), [], "as many scales as zero points"),
+        (("contract", "outputs", 0, "spec", "scales"), [], "scales and zero points must be equal"),
         (("preprocess",), [3], "Expected `str`, got `int` - at `$.preprocess[0]`"),
         (("edgeq",), "\x1b[2J", "Expected `str` matching regex"),
         (("target",), None, "Expected `str`, got `null` - at `$.target`"),

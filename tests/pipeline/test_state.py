@@ -96,7 +96,7 @@ def test_a_lock_names_its_owner_and_ends_with_it(tmp_path: Path) -> None:
         assert child.stdout.readline() == b"held\n"
         with pytest.raises(OutputError) as caught, locked(path, "it"):
             pass
-        assert caught.value.message == f"Another edgeq run (process {child.pid}) is making it."
+        assert caught.value.message == f"Another `edgeq run` (process {child.pid}) is making it."
         child.kill()
     with locked(path, "it"):
         pass
