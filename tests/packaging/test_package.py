@@ -506,7 +506,9 @@ def test_data_that_was_changed_since_is_not_taken_for_the_records(
 def test_a_wrong_number_of_labels_is_refused(int8_mobilenet: Path) -> None:
     with pytest.raises(UsageError, match="There are 3 labels, but output 'class' has 10 classes"):
         make_package(int8_mobilenet, "python", data=DATA, labels={"": ("a", "b", "c")})
-    with pytest.raises(UsageError, match="Labels are for the output 'x'; the model has class"):
+    with pytest.raises(
+        UsageError, match="--labels names the output 'x'; the model's outputs are class"
+    ):
         make_package(int8_mobilenet, "python", data=DATA, labels={"x": LABELS})
 
 
