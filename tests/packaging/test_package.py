@@ -560,7 +560,7 @@ def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Pat
      ("--name", "a" * 300, "has 300 characters; at most 100 are possible"),
      ("--name", "Golden", "The name 'golden' is reserved"),
      ("--labels", "none.txt", "cannot be read"),
-     ("--license", 'My "Lic" */', "is no SPDX expression"),
+     ("--license", 'My "Lic" */', "is not an SPDX expression"),
      ("--license", "Proprietary", "LicenseRef-Proprietary"),
      ("--preprocess", "scale=1/127.5,offset=-1", "contradicts scale=1/255, which")],
 )  # fmt: skip
