@@ -85,11 +85,13 @@ def children() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return sorted(
+    own = [
         module
         for module, path in SOURCES.items()
         if (module in named and "\ndef main(" in path.read_text()) or path.stem.endswith("_child")
-    )
+    ]
+    agent = "edgeq.device_runners.on_board.agent"  # it starts its own children
+    return sorted([*own, f"{agent}.worker", f"{agent}.profiler"])
 
 
 def corner(name: str) -> tuple[int, int]:
@@ -108,7 +110,10 @@ def draw_box(name: str) -> Iterator[str]:
     if package:
         yield f'<text class="says" x="{x + CELL - 29}" y="{y + 17}" text-anchor="end">'
         yield f"{package}</text>"
-    for number, line in enumerate(wrap(says(name), 32)[:3]):
+    lines = wrap(says(name), 32)
+    if len(lines) > 3:
+        lines[2] += " …"
+    for number, line in enumerate(lines[:3]):
         yield f'<text class="says" x="{x + 9}" y="{y + 32 + 12 * number}">{escape(line)}</text>'
     yield "</g>"
 
@@ -172,7 +177,7 @@ def draw() -> str:
         )
     x = LEFT
     for name, (color, _, stops) in FLOWS.items():
-        text = f"the way of a {name}: {' → '.join(stop.split('.')[-1] for stop in stops)}"
+        text = f"the path of a {name}: {' → '.join(stop.split('.')[-1] for stop in stops)}"
         out.append(f'<line x1="{x}" y1="30" x2="{x + 26}" y2="30" stroke="{color}" '
                    'stroke-width="3"/>')  # fmt: skip
         out.append(f'<text class="key" x="{x + 34}" y="34">{text}</text>')
@@ -187,7 +192,11 @@ def draw() -> str:
         out += draw_flow(number, name)
     y = height - 235
     room_on_board = "device_runners.on_board"
-    travels = [name for name in INSIDE if room(name) == room_on_board and "__init__" not in name]
+    travels = [
+        name
+        for name in INSIDE
+        if room(name) == room_on_board and "__init__" not in name and not name.endswith(".bundle")
+    ]
     for left, title, names in (
         (LEFT, "Child processes, each in a sandbox",
          [name.removeprefix("edgeq.") for name in children()]),

@@ -10,7 +10,7 @@ from typing import Any
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.gating.policy import read_number

@@ -76,8 +76,8 @@ class State:
                         (folder / output).unlink(missing_ok=True)
                     except OSError as error:
                         raise OutputError(
-                            f"Cannot remove {folder / output}, which the project no longer makes: "
-                            f"{error.strerror or error}.",
+                            f"Cannot remove {folder / output}, an old output that edgeq.toml no "
+                            f"longer has: {error.strerror or error}.",
                             hint="Remove it, or choose another output.",
                         ) from error
             if old:

@@ -68,7 +68,7 @@ def report_markdown(report: Report) -> str:
     if len(text) <= _LONGEST:
         return text
     cut = text[:_LONGEST].rsplit("\n", 1)[0]
-    return f"{cut}\n\nCut here: the HTML report has all of it.\n"
+    return f"{cut}\n\nThe rest is left out here; the HTML report is complete.\n"
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -70,7 +70,9 @@ def test_an_output_that_cannot_be_removed_is_told(name: str, tmp_path: Path) -> 
     step = {"key": "", "origin": {}, "outputs": {name: ""}}
     plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
     (tmp_path / "state").write_text(json.dumps(plain))
-    with pytest.raises(OutputError, match=r"Cannot remove .*, which the project no longer makes: "):
+    with pytest.raises(
+        OutputError, match=r"Cannot remove .*, an old output that edgeq.toml no longer has: "
+    ):
         State(tmp_path / "state").withdraw((), tmp_path)
 
 
