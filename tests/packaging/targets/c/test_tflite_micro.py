@@ -124,7 +124,7 @@ def test_without_it_the_hint_is_how_to_install_it(without: pytest.MonkeyPatch) -
 
 def test_the_variable_names_no_program(without: pytest.MonkeyPatch) -> None:
     without.setenv(micro.VARIABLE, "no-such-python")
-    with pytest.raises(MissingExtraError, match="=no-such-python is no program"):
+    with pytest.raises(MissingExtraError, match="=no-such-python is not a program"):
         micro.find()
 
 
