@@ -30,7 +30,7 @@ BANDS = {
     "Convert": 1,
     "Measure": 3,
     "Ship": 5,
-    "What all rooms use": 7,
+    "Shared by all": 7,
 }
 PLACES = {
     "cli": (0, 0), "pipeline": (1, 0), "api": (2, 0), "models": (3, 0),
@@ -85,11 +85,13 @@ def children() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return sorted(
+    own = [
         module
         for module, path in SOURCES.items()
         if (module in named and "\ndef main(" in path.read_text()) or path.stem.endswith("_child")
-    )
+    ]
+    agent = "edgeq.device_runners.on_board.agent"  # it starts its own children
+    return sorted([*own, f"{agent}.worker", f"{agent}.profiler"])
 
 
 def corner(name: str) -> tuple[int, int]:
@@ -108,7 +110,10 @@ def draw_box(name: str) -> Iterator[str]:
     if package:
         yield f'<text class="says" x="{x + CELL - 29}" y="{y + 17}" text-anchor="end">'
         yield f"{package}</text>"
-    for number, line in enumerate(wrap(says(name), 34)[:3]):
+    lines = wrap(says(name), 32)
+    if len(lines) > 3:
+        lines[2] += " …"
+    for number, line in enumerate(lines[:3]):
         yield f'<text class="says" x="{x + 9}" y="{y + 32 + 12 * number}">{escape(line)}</text>'
     yield "</g>"
 
@@ -172,7 +177,7 @@ def draw() -> str:
         )
     x = LEFT
     for name, (color, _, stops) in FLOWS.items():
-        text = f"the way of a {name}: {' → '.join(stop.split('.')[-1] for stop in stops)}"
+        text = f"the path of a {name}: {' → '.join(stop.split('.')[-1] for stop in stops)}"
         out.append(f'<line x1="{x}" y1="30" x2="{x + 26}" y2="30" stroke="{color}" '
                    'stroke-width="3"/>')  # fmt: skip
         out.append(f'<text class="key" x="{x + 34}" y="34">{text}</text>')
@@ -186,19 +191,24 @@ def draw() -> str:
     for number, name in enumerate(FLOWS):
         out += draw_flow(number, name)
     y = height - 235
-    travels = [SOURCES[module] for module in INSIDE if room(module) == "device_runners.on_board"]
-    for number, (title, names) in enumerate((
-        ("Children: each opens foreign files or native code in a sandbox", children()),
-        ("Travels to a board as one file",
-         [path.relative_to(ROOT).as_posix() for path in travels]),
-    )):  # fmt: skip
-        left = LEFT + 690 * number
+    room_on_board = "device_runners.on_board"
+    travels = [
+        name
+        for name in INSIDE
+        if room(name) == room_on_board and "__init__" not in name and not name.endswith(".bundle")
+    ]
+    for left, title, names in (
+        (LEFT, "Child processes, each in a sandbox",
+         [name.removeprefix("edgeq.") for name in children()]),
+        (LEFT + 520, "Travels to a board: the agent and the keeper, each as one file",
+         [name.removeprefix(f"edgeq.{room_on_board}.") for name in travels
+          if not SOURCES[name].name.startswith("__init__")]),
+    ):  # fmt: skip
         out.append(f'<text class="name" x="{left}" y="{y}">{escape(title)}</text>')
-        half = 14
         for index, item in enumerate(names):
-            column, line = divmod(index, half)
-            out.append(f'<text class="says" x="{left + 330 * column}" y="{y + 16 + 14 * line}">'
-                       f"{escape(item.removeprefix('edgeq.'))}</text>")  # fmt: skip
+            column, line = divmod(index, 14)
+            out.append(f'<text class="says" x="{left + 170 * column}" y="{y + 16 + 14 * line}">'
+                       f"{escape(item)}</text>")  # fmt: skip
     return "\n".join([*out, "</svg>", ""])
 
 

@@ -1,4 +1,4 @@
-"""The main path on one screen: what the command line calls, and what Python callers use.
+"""The main path: the functions behind convert, tune, bench, eval, compare and debug.
 
 import edgeq
 result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -89,3 +90,9 @@ def test_pictures_fetch_nothing(picture: Path) -> None:
     for element in root.iter():
         assert not re.search(r"https?://|url\((?!#)", " ".join(element.attrib.values()))
         assert "://" not in (element.text or "") and "@import" not in (element.text or "")
+
+
+def test_the_picture_of_the_architecture_follows_the_code() -> None:
+    script = runpy.run_path(str(DOCS / "architecture.py"))
+    shown = (DOCS / "architecture.svg").read_text()
+    assert shown == script["draw"](), "run python docs/architecture.py"

@@ -7,7 +7,7 @@ ReLU, pooling and zero padding commute with positive factors. After M. Nagel et 
 Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.1; the factors
 here come from the calibrated activations, because weights have a scale per channel in any case.
 
-A ReLU6 stays one: a channel is stretched up to 6 at most. INT8 clips where it would have clipped.
+A ReLU6 stays one: a channel is scaled up to 6 at most. INT8 clips where it would have clipped.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _follow(
 def equalize(
     content: bytes, channels: Mapping[int, NDArray[np.float32]], strength: float = 0.5
 ) -> tuple[bytes, int]:
-    """The float model with its channels stretched to their activation's range.
+    """The float model with its channels scaled to their activation's range.
 
     Args:
         content: the float flatbuffer.

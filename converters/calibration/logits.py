@@ -15,10 +15,10 @@ from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CONVERTING, facts
 
-_SQUASHING = frozenset(facts("saturates"))
+_FINAL = frozenset(facts("saturates"))
 
 
-def unsquash(content: bytes) -> bytes:
+def expose_logits(content: bytes) -> bytes:
     """The model with each output taken before its final SOFTMAX, LOGISTIC or TANH.
 
     Inputs and outputs keep their names.
@@ -40,7 +40,7 @@ def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:
         seen: tensor index to the range that its softmax needs, see `saturation.needed`.
 
     Returns:
-        Ranges of the outputs that `unsquash` moves; values beyond one count as its ends.
+        Ranges of the outputs that `expose_logits` moves; values beyond one count as its ends.
     """
     tree = flatbuffer.parse(content, "the float model")
     _, outputs = flatbuffer.interface(tree)
@@ -71,7 +71,7 @@ def _before(tree: Any, graph: Any, output: int) -> int:
     for operator in reversed(graph.operators):
         if current in flatbuffer.indices(operator.outputs):
             name = flatbuffer.operator_name(tree, operator)
-            if name in _SQUASHING:
+            if name in _FINAL:
                 return flatbuffer.indices(operator.inputs)[0]
             if name not in CONVERTING:
                 break

@@ -93,7 +93,8 @@ def _halve(tree: Any, graph: Any, index: int, added: list[Any]) -> int:
     peak = float(np.max(np.abs(values), initial=0.0))
     if peak > float(np.finfo(np.float16).max):
         raise QuantizationError(
-            f"Weight {flatbuffer.text(tensor.name)!r} reaches {peak:g}; FP16 ends at 65504.",
+            f"Weight {flatbuffer.text(tensor.name)!r} has the value {peak:g}, above the "
+            "maximum of FP16, 65504.",
             hint="Use --scheme fp32 or dynamic for this model.",
         )
     wide = flatbuffer.add_tensor(graph, tensor.name, tensor.shape, "float32")

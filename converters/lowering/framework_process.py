@@ -130,5 +130,5 @@ class TensorFlowProcess(FrameworkProcess):
                 "Converting needs TensorFlow, which is not installed here.",
                 hint="Install it with: pip install 'edgeq[convert]'",
             )
-        target = ["edgeq.converters.lowering.lean_start"]
+        target = ["edgeq.converters.lowering.tensorflow_child"]
         super().__init__("TensorFlow", target, _ENVIRONMENT, verbose=verbose)

@@ -56,8 +56,8 @@ class Session:
         except Exception as error:
             raise CallError(
                 "SourceError",
-                f"{path} is not a whole ONNX model: {first_line(error)}.",
-                "Export it again; weights in files beside it must lie there.",
+                f"{path} is incomplete or is not an ONNX model: {first_line(error)}.",
+                "Export it again; weights in separate files must be in the same folder.",
             ) from error
         self._refuse_weights()
         onnxruntime.set_default_logger_severity(3)

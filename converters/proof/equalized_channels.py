@@ -1,9 +1,9 @@
 """Whether a quantized model computes some activations in other units than the float one.
 
-Cross-layer equalization (see `equalization`) stretches the channels of an activation and takes it
-back in the layer that reads it. Compared with the float model such an activation looks wrong, but
-is not. The weights of the two layers decide: a stretch that the reader does not undo is an error of
-the first layer.
+Cross-layer equalization (see `equalization`) scales the channels of an activation and undoes it in
+the layer that reads it. Compared with the float model such an activation looks wrong, but is not.
+The weights of the two layers decide: a factor that the reader does not undo is an error of the
+first layer.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 
-_STRETCHED = np.log(1.25)  # no quantization error makes a whole channel so much larger or smaller
+# No quantization error makes a whole channel so much larger or smaller.
+_LEAST_CHANGE = np.log(1.25)
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 
 
-def find_stretches(
+def find_equalized(
     real: Any, made: Any, matches: Mapping[int, int]
 ) -> dict[int, NDArray[np.float32]]:
     """Tensor index in the float model to the factors of its channels in the other, [C].
@@ -46,17 +47,17 @@ def find_stretches(
         factors[pair.second] = _produced(real, weights[pair.first], pair, factors.get(pair.first))
     behind = {pair.first: factors[pair.second] for pair in pairs}
     is_taken: dict[int, bool] = {}  # position of the first layer of a pair
-    for pair in reversed(pairs):  # a depthwise layer may pass a stretch on to the layer after it
+    for pair in reversed(pairs):  # a depthwise layer may pass factors on to the layer after it
         passes_on = pair.second in is_taken and _name(real, pair.second) == _DEPTHWISE
         is_taken[pair.first] = (
             is_taken[pair.second]
-            if passes_on and _is_stretched(behind[pair.second])
+            if passes_on and _is_equalized(behind[pair.second])
             else _takes_back(real, weights[pair.second], pair.second, factors[pair.second])
         )
     return {
         tensor: factors[pair.second].astype(np.float32)
         for pair in pairs
-        if is_taken[pair.first] and _is_stretched(factors[pair.second])
+        if is_taken[pair.first] and _is_equalized(factors[pair.second])
         for tensor in pair.tensors
     }
 
@@ -78,7 +79,7 @@ def _produced(
 def _takes_back(
     tree: Any, weights: tuple[Factors, Factors], position: int, factors: Factors
 ) -> bool:
-    """Whether a layer's weights are nearer to the float ones with the stretch undone."""
+    """Whether a layer's weights are nearer to the float ones with the factors undone."""
     own, other = weights
     axis = CHANNEL_AXIS[_name(tree, position)]
     is_own = _name(tree, position) == _DEPTHWISE  # its output channels are its input channels
@@ -98,15 +99,15 @@ def _distance(own: Factors, other: Factors, axis: int | None) -> float:
 
 
 def _undone(tree: Any, values: Factors, position: int, factors: Factors) -> Factors:
-    """A layer's weights for an input without the stretch; dense ones may count it per position."""
+    """A layer's weights for an input without the factors; dense ones may count it per position."""
     axis = INPUT_AXIS[_name(tree, position)]
     shape = [1] * values.ndim
     shape[axis] = -1
     return values * np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
 
 
-def _is_stretched(factors: Factors) -> bool:
-    return bool(np.max(np.abs(np.log(factors)), initial=0.0) > _STRETCHED)
+def _is_equalized(factors: Factors) -> bool:
+    return bool(np.max(np.abs(np.log(factors)), initial=0.0) > _LEAST_CHANGE)
 
 
 def _weights(tree: Any, position: int) -> Factors:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from edgeq.accuracy.columns import find_columns
 from edgeq.accuracy.parts import PartMeter
-from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.saturation import Limit, find_limits, needed_rows, read_by_softmax
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.graph.operator_stepper import Stepper, run_operators
-from edgeq.converters.proof.equalized_channels import find_stretches
+from edgeq.converters.proof.equalized_channels import find_equalized
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import LayerEffect
 
@@ -93,9 +93,9 @@ class Pair:
         names: Mapping[str, str] | None = None,
         threads: int = 1,
     ):
-        self.tree = flatbuffer.parse(unsquash(real), "the float model")
+        self.tree = flatbuffer.parse(expose_logits(real), "the float model")
         # In FP16 and weight-only files, weights are the results of DEQUANTIZE operators.
-        self.made = flatbuffer.parse(unsquash(float_twin(made)), "the quantized model")
+        self.made = flatbuffer.parse(expose_logits(float_twin(made)), "the quantized model")
         before = flatbuffer.parse(made, "the quantized model")
         sides = (before.subgraphs[0].tensors, self.made.subgraphs[0].tensors)
         # Computed from constants alone in the file, constants here.
@@ -113,7 +113,7 @@ class Pair:
         ends = zip(outputs, flatbuffer.indices(self.tree.subgraphs[0].outputs), strict=True)
         self.columns = {index: by_name[spec.name] for spec, index in ends if spec.name in by_name}
         # An equalized tensor has other units in the quantized model: by channel, over ours.
-        self._units: Values = find_stretches(self.tree, self.made, self.matches)
+        self._units: Values = find_equalized(self.tree, self.made, self.matches)
         self._limits: dict[int, Limit] = find_limits(self._whole, {})
         self._by_softmax = read_by_softmax(self._whole)
 

@@ -34,7 +34,7 @@ def refuse_outside(path: Path) -> None:
     """Check that weights in other files are in the folder of the model.
 
     Raises:
-        SourceError: they are not, or the file is not a whole ONNX model.
+        SourceError: they are not, or the file is incomplete or is not an ONNX model.
     """
     try:
         with (
@@ -49,7 +49,8 @@ def refuse_outside(path: Path) -> None:
                     )
     except (ValueError, IndexError) as error:
         raise SourceError(
-            f"{path} is not a whole ONNX model: {error}.", hint="Export or copy it again."
+            f"{path} is incomplete or is not an ONNX model: {error}.",
+            hint="Export or copy it again.",
         ) from error
 
 

@@ -170,7 +170,9 @@ def _check_header(header: Sequence[str], name: str) -> None:
     if not header:
         raise DataError(f"{name} is empty.", hint="The first line must name the columns.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise DataError(f"{name} does not separate its columns by commas: {shorten(header[0])}.")
+        raise DataError(
+            f"{name} has columns that are not separated by commas: {shorten(header[0])}."
+        )
     if all(_is_number(text) for text in header):
         raise DataError(
             f"{name} has no header: its first line is all numbers.",

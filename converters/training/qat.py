@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.converters.training.qat_graph import Graph, read_graph
 from edgeq.converters.training.qat_layers import (
     FakeQuantize,

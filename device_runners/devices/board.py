@@ -137,11 +137,10 @@ class BoardDevice(Device):
     def _ask_all(self) -> dict[str, Any]:
         self.session.open()
         hello = self.session.hello
-        root = hello["root"]
-        own = {name: f"{root}/environments/{name}/bin/python3" for name in hello["environments"]}
         digest = self._send_agent()
         found = []
-        for name, python in {} if self.python else own.items():
+        for name in () if self.python else hello["environments"]:
+            python = f"{hello['root']}/environments/{name}/bin/python3"
             try:
                 facts = self.session.call("facts", python=python, agent=digest)
             except BoardRefusedError as error:
@@ -184,7 +183,7 @@ class BoardDevice(Device):
             digests = {item: self.upload(path, on_event) for item, path in files.items()}
             plain = complete(job, deadline_s)
             with scratch.folder() as place:
-                pack_inputs(folder, plain, files, place / "inputs.tar")
+                _pack_inputs(folder, plain, files, place / "inputs.tar")
                 inputs = self.upload(place / "inputs.tar", on_event)
             python = self._pythons.get(job["runtime"], self.python or self.session.hello["python"])
             self.session.call(
@@ -212,7 +211,7 @@ class BoardDevice(Device):
         """Pass events on until the job has ended.
 
         Raises:
-            DeviceError: it ended before its time.
+            DeviceError: it ended early.
         """
         offset, last = 0, None
         while True:
@@ -241,10 +240,10 @@ class BoardDevice(Device):
         self.session.lose()
 
 
-def pack_inputs(
+def _pack_inputs(
     folder: Path, job: Mapping[str, Any], files: Mapping[str, Path], archive: Path
 ) -> None:
-    """The job and all files in its folder but those that the cache has, as a tar file."""
+    """Pack the job and all files in its folder, except those that the cache has, as a tar file."""
     with tarfile.open(archive, "w") as tar:
         content = json.dumps(job).encode()
         entry = tarfile.TarInfo("job.json")
@@ -256,7 +255,7 @@ def pack_inputs(
 
 
 def _post_mortem(name: str, reply: Mapping[str, Any]) -> DeviceError:
-    """Why a job ended before its time."""
+    """The error for a job that ended early."""
     errors = str(reply.get("errors") or "")
     status = reply.get("returncode")
     if reply["state"] == "unknown" or (reply["state"] == "gone" and reply.get("rebooted")):

@@ -254,7 +254,19 @@ def choose_device(serial: str | None) -> str:
     Raises:
         DeviceError: no such device, several devices, or one that cannot be used.
     """
-    attached = _list_settled(serial)
+    end = time.monotonic() + _SETTLE_S
+    while True:  # a device that is being connected is waited for
+        try:
+            attached = list_attached()
+        except LinkLostError as error:
+            raise DeviceError(
+                f"The adb server does not answer: {error}.",
+                hint="Start it again: adb kill-server; adb start-server",
+            ) from error
+        states = {item.state for item in attached if serial in (None, item.serial)}
+        if not states & {"authorizing", "connecting"} or time.monotonic() > end:
+            break
+        time.sleep(0.1)
     if serial is None and len(attached) > 1:
         names = ", ".join(device.serial for device in attached)
         raise DeviceError(
@@ -272,23 +284,6 @@ def choose_device(serial: str | None) -> str:
         "adb has no device." if serial is None else f"adb has no device {serial!r}, and no other.",
         hint="Plug it in with USB debugging switched on, or type: adb connect HOST:5555",
     )
-
-
-def _list_settled(serial: str | None) -> tuple[Attached, ...]:
-    """All devices; a device that is being connected is waited for."""
-    end = time.monotonic() + _SETTLE_S
-    while True:
-        try:
-            attached = list_attached()
-        except LinkLostError as error:
-            raise DeviceError(
-                f"The adb server does not answer: {error}.",
-                hint="Start it again: adb kill-server; adb start-server",
-            ) from error
-        states = [item.state for item in attached if serial in (None, item.serial)]
-        if not set(states) & {"authorizing", "connecting"} or time.monotonic() > end:
-            return attached
-        time.sleep(0.1)
 
 
 def _require_usable(device: Attached) -> None:

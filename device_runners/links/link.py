@@ -77,11 +77,15 @@ class Link(ABC):
                 offset += len(block)
 
     def _call(self, call: str, content: bytes = b"", **arguments: Any) -> bytes:
-        request = json.dumps({"call": call, "arguments": arguments}).encode()
-        reply, block = split(self.ask(request + b"\n" + content))
+        reply, block = self.call(call, content, **arguments)
         if "error" in reply:
             raise OSError(reply["error"]["message"])
         return block
+
+    def call(self, call: str, content: bytes = b"", /, **arguments: Any) -> tuple[Any, bytes]:
+        """One call of the keeper: its reply, with "ok" or "error", and the bytes behind it."""
+        request = json.dumps({"call": call, "arguments": arguments}).encode()
+        return split(self.ask(request + b"\n" + content))
 
 
 def split(answer: bytes) -> tuple[dict[str, Any], bytes]:

@@ -5,7 +5,6 @@ A `Link` is one connection, over SSH or adb; a `Session` makes a new one when it
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -72,27 +71,11 @@ class Session:
     def _start(self) -> None:
         link = self._connect()
         try:
-            self.hello = self._ask(link, "hello", {})
+            self.hello = self._ask(link, "hello")
         except BaseException:
             link.close()
             raise
         self._link = link
-
-    def link(self, patience_s: float | None = None) -> Link:
-        """A link that was there a moment ago.
-
-        Raises:
-            DeviceError: it was lost, and does not come back.
-        """
-        if self._link is None:
-            insist(
-                self._start,
-                self.name,
-                self._patience_s if patience_s is None else patience_s,
-                "Run the same command again when the board can be reached.",
-            )
-        assert self._link is not None
-        return self._link
 
     def lose(self) -> None:
         """End the link; the next call makes a new one."""
@@ -106,7 +89,7 @@ class Session:
         Raises:
             DeviceError: the keeper cannot do it, or the link does not come back.
         """
-        return self._insist(lambda link: self._ask(link, call, arguments), patience_s)
+        return self._insist(lambda link: self._ask(link, call, **arguments), patience_s)
 
     def _insist(
         self,
@@ -120,17 +103,20 @@ class Session:
             DeviceError: too many links broke, or none comes back.
         """
         losses = losses or _Losses(self.name)
+        patience_s = self._patience_s if patience_s is None else patience_s
+        hint = "Run the same command again when the board can be reached."
         while True:
-            link = self.link(patience_s)
+            if self._link is None:
+                insist(self._start, self.name, patience_s, hint)
+            assert self._link is not None
             try:
-                return work(link)
+                return work(self._link)
             except LinkLostError as error:
                 self.lose()
                 losses.count(error)
 
-    def _ask(self, link: Link, name: str, arguments: Mapping[str, Any]) -> Any:
-        line = json.dumps({"call": name, "arguments": arguments}).encode() + b"\n"
-        reply = json.loads(link.ask(line))
+    def _ask(self, link: Link, call: str, /, **arguments: Any) -> Any:
+        reply, _ = link.call(call, **arguments)
         if "error" in reply:
             raise _explain(self.name, reply["error"])
         return reply["ok"]
@@ -155,7 +141,7 @@ class Session:
             on_bytes(sent)
 
         def work(link: Link) -> None:
-            offset = self._ask(link, "received", {"name": name})
+            offset = self._ask(link, "received", name=name)
             losses.note(offset)
             link.send(path, f"{self.hello['root']}/incoming/{name}", offset, count)
 

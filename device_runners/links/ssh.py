@@ -261,7 +261,7 @@ class SshLink(Link):
         except (TimeoutError, asyncio.TimeoutError) as error:
             raise DeviceError(
                 f"The board did not answer within {_ANSWER_S:g} s, though its link holds.",
-                hint="See whether its memory or its disk is full, and restart it.",
+                hint="Check whether the board's memory or disk is full, then restart the board.",
             ) from error
 
     async def receive(self) -> bytes:

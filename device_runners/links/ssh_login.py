@@ -322,9 +322,11 @@ def _refused(hop: Hop, keys: Keys, error: Exception) -> DeviceError:
     if keys.locked:
         names = " ".join(shlex.quote(str(path)) for path in keys.locked)
         beside = f"; {names}, which has a passphrase, was not tried, as the agent does not have it"
-        hint = f"Give the agent the key: ssh-add {names}; and if it is not known there: {give}"
+        hint = (
+            f"Add the key to ssh-agent: ssh-add {names}. If the board does not have it yet: {give}"
+        )
     elif not keys.pairs:
         hint = f"There is no key here to offer; make one with ssh-keygen. {hint}"
     if unusable:
         beside += f"; not usable is {unusable}"
-    return DeviceError(f"{hop.name} accepts none of our keys: {error}{beside}.", hint=hint)
+    return DeviceError(f"{hop.name} accepts none of your SSH keys: {error}{beside}.", hint=hint)

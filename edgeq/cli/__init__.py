@@ -1,4 +1,4 @@
-"""The command line: each verb is one call of `edgeq.api`; verbs are imported when they are run."""
+"""The command line: one file for each command in `commands/`, imported when it is run."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ source_options = _stack(
         type=click.Choice(LAYOUTS),
         default="source",
         show_default=True,
-        help="Layout of images in .pt2 and .onnx models: as in the file (channels first), or "
-        "channels last.",
+        help="Image layout of .pt2 and .onnx inputs. source: as in the file (channels first); "
+        "nhwc: channels last.",
     ),
     click.option(
         "--torch-python", metavar="PATH", help="The Python that has litert-torch, for .pt2."
@@ -113,7 +113,7 @@ run_options = _stack(
 
 output_options = _stack(
     click.option("--json", "as_json", is_flag=True, help="Print the record alone, as JSON."),
-    click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too."),
+    click.option("-v", "--verbose", is_flag=True, help="Also show the output of the libraries."),
 )
 
 record_option = click.option(

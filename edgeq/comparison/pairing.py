@@ -33,7 +33,7 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     if (kind := identify(candidate)) != "tflite":
         raise UsageError(
             f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
-            hint="Convert it first, or swap the two: FP32 comes first.",
+            hint="Convert it first, or swap the arguments: the FP32 model is the first one.",
         )
     batch = batch_size(read_interface(candidate).inputs)
     layout = read_layout(candidate) if identify(baseline) in FRAMEWORKS else "source"

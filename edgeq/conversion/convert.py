@@ -29,7 +29,7 @@ from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage

@@ -13,7 +13,7 @@ from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
-from edgeq.converters.calibration.logits import seen_limits, unsquash
+from edgeq.converters.calibration.logits import expose_logits, seen_limits
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import FloatModel
 
@@ -41,7 +41,7 @@ def score_files(
     limits = seen_limits(source, run.statistics.needed)
     paths = [job.folder / f"candidate-{number}.tflite" for number in range(len(contents) + 1)]
     for path, content in zip(paths, (source, *contents), strict=True):
-        path.write_bytes(unsquash(content))
+        path.write_bytes(expose_logits(content))
     leader = read_interface(paths[0])
     models = [(path, read_interface(path, leader)) for path in paths]
     meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]

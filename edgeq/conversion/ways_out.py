@@ -20,7 +20,7 @@ from edgeq.conversion.prepare import Prepared, prepare
 from edgeq.conversion.proof import measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.remedies import propose
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.samples.open_samples import choose
 from edgeq.errors import CertificateError, QuantizationError, UsageError
 from edgeq.files import storage

@@ -158,7 +158,7 @@ def _read_rows(opened: Samples, leader: Interface, most: int, seed: int) -> list
     size = batch_size(leader.inputs)
     count = len(rows) // size * size
     if count == 0:
-        raise DataError(f"There are {len(rows)} samples, and the model takes {size} at a time.")
+        raise DataError(f"{len(rows)} samples are too few: the model's batch size is {size}.")
     return rows[:count]
 
 

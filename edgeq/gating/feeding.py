@@ -45,6 +45,6 @@ def inherited_doubts(
             yield from (issue for issue in value.issues if issue.code == "tune.same_samples")
         if data.sha256 == value.data.sha256:
             text = (
-                f"{data.source} is the representative dataset itself: the drop is too optimistic."
+                f"{data.source} is the calibration data: the drop measured on it is too optimistic."
             )
             yield make_issue("convert.not_held_out", text)

@@ -64,7 +64,7 @@ def show(estimate: Estimate, form: str) -> str:
 
 
 def _qualities(facts: Facts) -> Sequence[QualityFact]:
-    """The qualities of `compare`, else of `convert`: data for `compare` was chosen for it."""
+    """The qualities of `compare`, whose data was chosen for it; without any, of `convert`."""
     return [fact for fact in facts.qualities if fact.is_compared] or facts.qualities
 
 
@@ -81,7 +81,7 @@ def find_drops(facts: Facts, device: str | None) -> Iterator[Figure]:
 
 
 def find_accuracies(facts: Facts, device: str | None) -> Iterator[Figure]:
-    """Top-1 accuracy on each data set: of `compare` and `eval`, else of `convert` or `tune`."""
+    """Top-1 accuracy on each data set, of `compare` and `eval`, or of `convert` and `tune`."""
     for fact in _qualities(facts):
         pairs = fact.quality.paired
         if pairs is not None and (fact.is_compared or not facts.evaluations):

@@ -28,12 +28,12 @@ def judge_estimate(
 ) -> tuple[str, str]:
     """Compare a figure with a limit.
 
-    Both ends of a 95 % interval are looked at, so a figure is wrongly passed as proven, or wrongly
+    Both ends of a 95 % interval count, so a figure is wrongly passed as proven, or wrongly
     failed, in at most 2.5 % of cases each.
 
     Args:
         is_upper: whether the limit is the most that is allowed, or the least.
-        proof: "proven": the whole interval must keep the limit; "not-disproven": a part of it.
+        proof: "proven": the whole interval must be within the limit; "not-disproven": a part of it.
 
     Returns:
         "pass", "fail" or "cannot-tell", and why.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _limit(
     project: ProjectFile, keys: Keys, value: Any, rule: Rule, device: str | None, name: str
 ) -> Limit:
     try:
-        number, text = rule.read(value)
+        found = rule.read(value)
     except ValueError as error:
         raise UsageError(
             f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
@@ -129,6 +130,7 @@ def _limit(
     unit = rule.unit.removesuffix("s") if value == 1 and rule.unit == " points" else rule.unit
     shown = f"{side} {value}{unit}"
     line = project.lines.get(keys)
+    number, text = (math.nan, found) if isinstance(found, str) else (found, "")
     return Limit((rule.place, rule.key), device, name, number, text, shown, line)
 
 

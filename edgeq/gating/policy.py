@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from edgeq.values import FileRef
 
-# How certain a figure must be: shown to keep the limit, or only not shown to miss it.
+# How certain a figure must be: shown to be within the limit, or only not shown to exceed it.
 PROVEN = "proven"
 NOT_DISPROVEN = "not-disproven"
 PROOFS = (PROVEN, NOT_DISPROVEN)
@@ -74,11 +73,12 @@ class Policy:
 
 # ---------------------------------------------------------------- reading one number
 
-# From a value of the file to (number, text); ValueError says what was expected.
-Reader = Callable[[Any], tuple[float, str]]
+# From a value of the file to a number, or to the text of a version; ValueError says what was
+# expected.
+Reader = Callable[[Any], float | str]
 
 
-def read_number(value: Any) -> tuple[float, str]:
+def read_number(value: Any) -> float:
     """Zero or more.
 
     Raises:
@@ -88,34 +88,34 @@ def read_number(value: Any) -> tuple[float, str]:
         raise ValueError("a number")
     if not 0 <= value <= _MOST:
         raise ValueError("a number that is 0 or more")
-    return float(value), ""
+    return float(value)
 
 
-def read_positive(value: Any) -> tuple[float, str]:
+def read_positive(value: Any) -> float:
     """More than zero.
 
     Raises:
         ValueError: something else.
     """
-    number, text = read_number(value)
+    number = read_number(value)
     if number == 0:
         raise ValueError("a number above 0")
-    return number, text
+    return number
 
 
-def read_percent(value: Any) -> tuple[float, str]:
+def read_percent(value: Any) -> float:
     """Per cent; a share such as 0.9 would be a limit that every model keeps.
 
     Raises:
         ValueError: something else.
     """
-    number, text = read_number(value)
+    number = read_number(value)
     if not 1 < number <= 100:
         raise ValueError("per cent, above 1 and at most 100")
-    return number, text
+    return number
 
 
-def read_count(value: Any) -> tuple[float, str]:
+def read_count(value: Any) -> float:
     """A whole number.
 
     Raises:
@@ -123,10 +123,10 @@ def read_count(value: Any) -> tuple[float, str]:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
         raise ValueError("a whole number that is 0 or more")
-    return float(value), ""
+    return float(value)
 
 
-def read_size(value: Any) -> tuple[float, str]:
+def read_size(value: Any) -> float:
     """A size with its unit, in bytes.
 
     Raises:
@@ -135,10 +135,10 @@ def read_size(value: Any) -> tuple[float, str]:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2] not in _UNITS or not 0 < float(match[1]) <= _MOST:
         raise ValueError(f'a size in quotes with one of {", ".join(_UNITS)}, such as "300 kB"')
-    return float(match[1]) * _UNITS[match[2]], ""
+    return float(match[1]) * _UNITS[match[2]]
 
 
-def read_version(value: Any) -> tuple[float, str]:
+def read_version(value: Any) -> str:
     """A release; as a number 2.10 would be 2.1.
 
     Raises:
@@ -146,4 +146,4 @@ def read_version(value: Any) -> tuple[float, str]:
     """
     if not isinstance(value, str) or not _VERSION.fullmatch(value):
         raise ValueError('a TensorFlow release in quotes, such as "2.14"')
-    return math.nan, value
+    return value

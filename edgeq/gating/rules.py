@@ -78,7 +78,7 @@ _RULES = (
          "latency of nine in ten inferences", "15", at_most(figures.find_p90s, _SPEED), _BENCH,
          _PROFILE),
     Rule("max_p99_ms", "devices", reading.read_positive, " ms",
-         "latency of 99 in a hundred inferences", "20",
+         "latency of 99 in 100 inferences", "20",
          at_most(figures.find_tails, _SPEED), _BENCH, _PROFILE),
     Rule("max_init_ms", "devices", reading.read_positive, " ms", "time to load the model", "50",
          at_most(figures.find_inits, _SPEED), _BENCH, _SMALLER),

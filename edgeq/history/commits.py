@@ -15,7 +15,7 @@ _GIT_S = 10
 
 
 def find_commit() -> str:
-    """The commit that a CI service names, else the one that is checked out here.
+    """The commit that a CI service names, or the one that is checked out here.
 
     Raises:
         UsageError: there is neither.

@@ -58,7 +58,7 @@ def _whole(value: Any) -> Any:
 def open_database(
     path: Path, *, wait_s: float, make: bool, on_migrate: Callable[[sqlite3.Connection, int], None]
 ) -> sqlite3.Connection:
-    """A connection to a history of this edgeq's version.
+    """A connection to a history of this version of edgeq.
 
     Args:
         wait_s: how long to wait for a lock that another process holds.
@@ -136,8 +136,8 @@ def _read_version(connection: sqlite3.Connection, path: Path, deadline: float) -
         )
     if version > VERSION:
         raise HistoryError(
-            f"{path} is a history of version {version}, and this edgeq reads version {VERSION} "
-            f"and older.",
+            f"{path} is a history of version {version}, and this version of edgeq reads "
+            f"version {VERSION} and older.",
             hint="Upgrade edgeq: pip install -U edgeq; or name another file with --database.",
         )
     return int(version)

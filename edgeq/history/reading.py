@@ -18,7 +18,7 @@ from edgeq.history.values import METRICS, Condition, Entry, Figure, Filter
 _TAGS = "(SELECT group_concat(tag) FROM tags WHERE record = number)"
 _ENTRY = ", ".join(f"coalesce({_TAGS}, '')" if name == "tags" else name for name in Entry._fields)
 _DIGEST = re.compile(r"[0-9a-f]{7,64}")
-_SHORTEST = 7  # characters of a digest that are taken for one
+_SHORTEST = 7  # characters of a digest that identify one
 
 
 def _typed(value: Any, kind: Any) -> Any:
@@ -33,12 +33,6 @@ def _typed(value: Any, kind: Any) -> Any:
         raise sqlite3.DatabaseError(f"database disk image is malformed: {error}") from error
 
 
-def count(connection: sqlite3.Connection) -> int:
-    """Records in the history."""
-    (found,) = connection.execute("SELECT count(*) FROM records").fetchone()
-    return int(found)
-
-
 def size_bytes(connection: sqlite3.Connection) -> int:
     """Size of the database with its write-ahead log."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -46,8 +40,8 @@ def size_bytes(connection: sqlite3.Connection) -> int:
     return int(pages) * int(page_bytes)
 
 
-def count_matching(connection: sqlite3.Connection, wanted: Filter) -> int:
-    """Records that a filter lets through, without its `last`."""
+def count(connection: sqlite3.Connection, wanted: Filter) -> int:
+    """The number of records that a filter lets through, without its `last`."""
     where, values = _where(wanted)
     (found,) = connection.execute(f"SELECT count(*) FROM records{where}", values).fetchone()
     return int(found)
@@ -101,7 +95,7 @@ def _terms(wanted: Filter) -> tuple[list[str], list[Any]]:
 
 
 def _model_term(text: str, path: str, digest: str) -> tuple[str, list[str]]:
-    """A path with its folder, else a file name, also without its .tflite, else a digest."""
+    """A path with its folder, or a file name, also without its .tflite, or a digest."""
     if "/" in text:
         return f"{path} = ?", [text]
     term, values = "name IN (?, ?)", [text, f"{text}.tflite"]

@@ -162,7 +162,7 @@ class History:
             names: numbers or beginnings of digests.
 
         Raises:
-            UsageError: one names no record.
+            UsageError: one does not name a record.
         """
         with self._writing():
             found = tuple(dict.fromkeys(reading.find(self._connection, name) for name in names))
@@ -180,13 +180,13 @@ class History:
             UsageError: no record can match the filter.
         """
         with database.explaining(self.path, self._wait_s):
-            total = reading.count(self._connection)
+            total = reading.count(self._connection, ALL)
             if total:
                 reading.require_known(self._connection, wanted)
             entries = reading.list_entries(self._connection, wanted)
             matching = len(entries)
             if matching == wanted.last:  # there may be more
-                matching = reading.count_matching(self._connection, wanted)
+                matching = reading.count(self._connection, wanted)
             return Listing(total, matching, entries)
 
     def find(self, name: str) -> Entry:
@@ -257,7 +257,7 @@ class History:
 
         Args:
             metric: a key of `METRICS`.
-            wanted: a model given by file name counts as one model wherever it lay; given by path
+            wanted: a model given by file name counts as one model in any folder; given by path
                 or digest, and without one, every path is a model.
 
         Raises:

@@ -44,7 +44,7 @@ class TrackedRun:
     """The place of a record on the server.
 
     Attributes:
-        address: for a browser where the server has a web address, else the run's id.
+        address: for a browser if the server has a web address, otherwise the run's id.
         is_new: False when the server had this record already.
     """
 
@@ -89,7 +89,12 @@ class MlflowTracker:
             TrackingError: the server does not answer or rejects it; its run is then marked FAILED.
         """
         with self._explaining():
-            experiment = self._find_experiment()
+            found = self._client.get_experiment_by_name(self._experiment)
+            experiment = str(
+                self._client.create_experiment(self._experiment)
+                if found is None
+                else found.experiment_id
+            )
             known = self._client.search_runs(
                 [experiment],
                 f"tags.`{_DIGEST_TAG}` = '{record.sha256}' and attributes.status = 'FINISHED'",
@@ -99,12 +104,6 @@ class MlflowTracker:
                 return TrackedRun(self._address(experiment, known[0].info.run_id), False)
             run = self._log(experiment, record, content, entry)
             return TrackedRun(self._address(experiment, run), True)
-
-    def _find_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._experiment)
-        if found is None:
-            return str(self._client.create_experiment(self._experiment))
-        return str(found.experiment_id)
 
     def _log(self, experiment: str, record: Record, content: bytes, entry: Entry) -> str:
         from mlflow.entities import Metric, Param, RunTag

@@ -128,7 +128,7 @@ def compare_records(
 def _pair(
     before: list[Figure], after: list[Figure]
 ) -> Iterable[tuple[Figure | None, Figure | None]]:
-    """The same model on the same device first, else those in the same place."""
+    """Pair the same model on the same device; a single rest on either side is a pair, too."""
     left, partner = list(after), {}
     for number, first in enumerate(before):
         own = next((item for item in left if _place(item) == _place(first)), None)

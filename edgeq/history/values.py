@@ -60,7 +60,7 @@ class Figure:
 
     Attributes:
         metric: a key of `METRICS`.
-        role: "baseline" for the model that others in the record are compared with, else "model".
+        role: "baseline" for the model that others in the record are compared with, or "model".
         model: path as the record has it.
         model_sha256: of that file.
         device: None where the record does not have it.

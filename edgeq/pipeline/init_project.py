@@ -140,16 +140,12 @@ def _reading_lines(options: ConvertOptions) -> list[str]:
             f"{_quote(name)} = {list(sizes)}" for name, sizes in options.input_shapes
         )
         lines.append(f"input_shape = {{ {shapes} }}")
-    if options.signature is not None:
-        lines.append(f"signature = {_quote(options.signature)}")
     if options.custom_objects:
         lines.append(f"custom_objects = {_quote_all(options.custom_objects)}")
     if options.trusted:
         lines.append("unsafe_deserialization = true")
-    if options.layout != "source":
-        lines.append(f"layout = {_quote(options.layout)}")
-    for key in ("torch_python", "onnx_python"):
-        if (value := getattr(options, key)) is not None:
+    for key in ("signature", "layout", "torch_python", "onnx_python"):
+        if (value := getattr(options, key)) != getattr(ConvertOptions, key):
             lines.append(f"{key} = {_quote(value)}")
     return lines
 

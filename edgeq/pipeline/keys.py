@@ -10,9 +10,10 @@ from typing import Any
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
+from edgeq.gating.policy import read_number
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, OBJECTIVES
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
@@ -67,13 +68,6 @@ _count = _integer(1, math.inf, "a whole number above 0")
 _rounds = _integer(3, math.inf, "a whole number of 3 or more")
 _threads = _integer(1, 256, "a whole number from 1 to 256")
 _size = _integer(1, math.inf, 'a whole number above 0, or "dynamic"')
-
-
-def _number(value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < math.inf:
-        raise ValueError("a number that is 0 or more")
-    return float(value)
 
 
 def _one_of(names: Iterable[str]) -> Reader:
@@ -161,8 +155,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "seed": Key(_whole, "0", "seed"),
     },
     "tune": {
-        "max_drop": Key(_number, "0.5", "max_drop_points"),
-        "min_sqnr": Key(_number, "25", "min_sqnr_db"),
+        "max_drop": Key(read_number, "0.5", "max_drop_points"),
+        "min_sqnr": Key(read_number, "25", "min_sqnr_db"),
         "objective": Key(_one_of(OBJECTIVES), '"size"', "objective"),
         "device": Key(_text, '"pi4"'),
         "jobs": Key(_threads, "2", "jobs"),
@@ -180,8 +174,8 @@ KEYS: dict[str, dict[str, Key]] = {
         ),
         "rounds": Key(_rounds, "30", "rounds"),
         "runs": Key(_count, "100", "runs"),
-        "min_time": Key(_number, "1", "min_time_s"),
-        "max_time": Key(_number, "10", "max_time_s"),
+        "min_time": Key(read_number, "1", "min_time_s"),
+        "max_time": Key(read_number, "10", "max_time_s"),
         "cores": Key(_text, '"big"', "cores"),
         "workers": Key(_threads, "4"),
         "baseline_records": Key(_texts, '["release/compare.json"]'),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.model_kinds import identify
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.addresses import resolve_address
@@ -132,7 +132,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
     source = _find_model(given, "source")
     if source is None:
         raise UsageError(
-            f"{project.at('model')} names no model.",
+            f"{project.at('model')} does not name a model.",
             hint='Write [model] and below it source = "model.keras"; edgeq init MODEL does.',
         )
     baseline = _find_model(given, "baseline") or source
@@ -288,7 +288,7 @@ def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
     targets = _value(given, "package", "targets")
     if targets is None:
         raise UsageError(
-            f"{project.at('package')}: [package] names no target.",
+            f"{project.at('package')}: [package] does not name a target.",
             hint=f'For example: targets = ["{TARGETS[0]}"]; targets are {", ".join(TARGETS)}.',
         )
     options = PackageOptions(
@@ -325,7 +325,8 @@ def _require_calibration(
     ):
         what = "[tune]" if tune is not None else f"scheme {convert.scheme}"
         raise UsageError(
-            f"{project.at('data')} names no data, and {what} calibrates on a few hundred samples.",
+            f"{project.at('data')} does not name data, and {what} calibrates on a few hundred "
+            "samples.",
             hint='Set calibration = "samples.npz" in [data], or pass --data samples.npz.',
         )
 
@@ -336,7 +337,7 @@ def _require_calibration(
 def _find_devices(
     project: ProjectFile, given: Given, named: Mapping[str, NamedDevice]
 ) -> tuple[PlannedDevice, ...]:
-    """The devices of [run]; by default all that the file names, else this machine."""
+    """The devices of [run]; by default all that the file names, or this machine."""
     setting = given.get(("run", "devices"))
     names = tuple(project.sections.get("devices", ())) or ("local",)
     if setting is not None:

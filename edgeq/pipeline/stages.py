@@ -66,7 +66,7 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
     if target == plan.baseline:
         return f"{target} is a .tflite already"
     if plan.test is None:
-        return "[data] names no test data to compare on"
+        return "[data] does not name test data to compare on"
     shown = {name: getattr(plan.convert, name) for name in _READING}
     options = ConvertOptions(**shown)
 
@@ -171,7 +171,7 @@ def comparison_record(plan: Plan, device: PlannedDevice) -> Path:
 
 def _plan_compare(plan: Plan) -> tuple[Step, ...] | str:
     if plan.test is None:
-        return "[data] names no test data"
+        return "[data] does not name test data"
     return tuple(_plan_device(plan, device, plan.test) for device in plan.devices)
 
 

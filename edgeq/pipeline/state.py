@@ -76,8 +76,8 @@ class State:
                         (folder / output).unlink(missing_ok=True)
                     except OSError as error:
                         raise OutputError(
-                            f"Cannot remove {folder / output}, which the project no longer makes: "
-                            f"{error.strerror or error}.",
+                            f"Cannot remove {folder / output}, an old output that edgeq.toml no "
+                            f"longer has: {error.strerror or error}.",
                             hint="Remove it, or choose another output.",
                         ) from error
             if old:
@@ -96,17 +96,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         return {}
     steps = plain.get("steps")
-    return {} if not isinstance(steps, dict) else {k: v for k, v in steps.items() if _is_step(v)}
-
-
-def _is_step(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("key"), str)
-        and isinstance(value.get("origin"), dict)
-        and isinstance(value.get("outputs"), dict)
-        and all(map(_is_file_name, value["outputs"]))
-    )
+    return {
+        name: step
+        for name, step in (steps.items() if isinstance(steps, dict) else ())
+        if isinstance(step, dict)
+        and isinstance(step.get("key"), str)
+        and isinstance(step.get("origin"), dict)
+        and isinstance(step.get("outputs"), dict)
+        and all(map(_is_file_name, step["outputs"]))
+    }
 
 
 def _is_file_name(text: str) -> bool:
@@ -151,7 +149,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         except OSError as error:
             owner = os.read(handle, 20).decode("ascii", "replace").strip()
             raise OutputError(
-                f"Another edgeq run (process {owner or 'unknown'}) is making {what}.",
+                f"Another `edgeq run` (process {owner or 'unknown'}) is making {what}.",
                 hint="Wait until it has ended, or name another output.",
             ) from error
         try:

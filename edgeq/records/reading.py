@@ -97,8 +97,8 @@ def read_record(path: Path) -> Record:
     """Read a record file.
 
     Raises:
-        RecordError: unreadable, truncated, not a record, of a newer schema than this edgeq
-            knows, or with a field that is missing or of another type.
+        RecordError: unreadable, truncated, not a record, of a newer schema than this
+            version knows, or with a field that is missing or of another type.
     """
     return parse_record(read_content(path), str(path))
 
@@ -129,14 +129,14 @@ def parse_record(content: bytes, shown_as: str) -> Record:
         provenance = msgspec.convert(plain.get("provenance"), Provenance | None)
     except ValueError as error:  # also invalid texts such as "\\ud800"
         raise RecordError(
-            f"{shown_as} is not a {kind} record that this edgeq can read: {error}.",
-            hint="Make it again with this edgeq, or upgrade edgeq when the record is newer.",
+            f"{shown_as} is not a {kind} record that this version of edgeq can read: {error}.",
+            hint="Make it again with this version, or upgrade edgeq if the record is newer.",
         ) from error
     issues = storage.find_issues(value)
     unknown = next((issue.code for issue in issues if not is_known(issue)), None)
     if unknown is not None:
         raise RecordError(
-            f"{shown_as} has the code {unknown!r}, which this edgeq does not know.",
+            f"{shown_as} has the code {unknown!r}, which this version of edgeq does not know.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
     return Record(
@@ -192,8 +192,8 @@ def _require_schema(plain: Mapping[str, Any], shown_as: str) -> None:
         raise RecordError(f"{shown_as} has the unknown schema {plain['schema']!r}.")
     if int(number) > NEWEST:
         raise RecordError(
-            f"{shown_as} has the schema {plain['schema']}, and this edgeq reads "
-            f"{storage.RECORD_SCHEMA} and older.",
+            f"{shown_as} has the schema {plain['schema']}, and this version of "
+            f"edgeq reads {storage.RECORD_SCHEMA} and older.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
 

@@ -45,7 +45,7 @@ def make_schema() -> dict[str, Any]:
         "allOf": [
             {
                 "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
-                "then": {"$ref": f"#/$defs/{_body(kind)}"},
+                "then": {"$ref": f"#/$defs/{KINDS.get(kind, Fleet).__name__}"},
             }
             for kind in (*KINDS, *FLEET_KINDS)
         ],
@@ -53,16 +53,16 @@ def make_schema() -> dict[str, Any]:
     }
 
 
-def _body(kind: str) -> str:
-    return "Fleet" if kind in FLEET_KINDS else KINDS[kind].__name__
-
-
 def _describe(name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
     """A class with its docstring's sentences at the fields they describe."""
     text = inspect.cleandoc(str(definition.get("description", "")))
     summary, _, attributes = text.partition("Attributes:\n")
     made = {**definition, "title": name, "description": " ".join(summary.split())}
-    meanings = _read_attributes(attributes)
+    meanings = {}
+    for part in _ATTRIBUTE.split(attributes)[1:]:
+        names, _, meaning = part.partition(":")
+        for field in names.split(","):
+            meanings[field.strip()] = " ".join(meaning.split())
     properties = {}
     for field, schema in definition.get("properties", {}).items():
         described = _with_infinity(schema)
@@ -70,16 +70,6 @@ def _describe(name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
             described = {**described, "description": meanings[field]}
         properties[field] = described
     return {**made, "properties": properties}
-
-
-def _read_attributes(text: str) -> dict[str, str]:
-    """Field name to sentence, from the "Attributes" section of a docstring."""
-    found = {}
-    for part in _ATTRIBUTE.split(text)[1:]:
-        names, _, meaning = part.partition(":")
-        for name in names.split(","):
-            found[name.strip()] = " ".join(meaning.split())
-    return found
 
 
 def _with_infinity(schema: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The culprits of a quantized model as terminal text."""
+"""The layers of a quantized model that cost most, as terminal text."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from edgeq.values import Finding, GateResult, RuleVerdict
 _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL"}
 _STYLES = {"pass": "green", "fail": "red", "cannot-tell": "yellow"}
 _ENDS = {
-    "pass": "Every rule is kept.",
+    "pass": "Every rule is met.",
     "fail": "A rule is missed: this model does not ship.",
     "cannot-tell": "A rule cannot be judged, so nothing is proven.",
 }
@@ -31,18 +31,7 @@ def show_gate(result: GateResult) -> str:
         heading(f"{model.path} ({model.sha256[:12]}) by {result.policy.path}{against}"),
         "",
     ]
-    parts += _lines(result)
-    for rule in result.rules:
-        if rule.verdict != "pass" or any(finding.accepted for finding in rule.findings):
-            parts += ["", *_explain(rule)]
-    if result.unused:
-        parts += ["", Text(f"Not used: {', '.join(result.unused)}", "dim")]
-    last = f"{_WORDS[result.verdict]}: {_ENDS[result.verdict]}"
-    return render(*parts, "", Text(last, _STYLES[result.verdict]))
-
-
-def _lines(result: GateResult) -> Iterator[Text]:
-    """One line per rule, in columns; left whole, since a table would fold names and paths."""
+    # Lines are left whole, since a table would fold names and paths.
     rows = [("", "rule", "figure (95 % interval)", "limit", "from")]
     for rule in result.rules:
         first = rule.findings[0]
@@ -53,7 +42,14 @@ def _lines(result: GateResult) -> Iterator[Text]:
     styles = ["dim", *(_STYLES[rule.verdict] for rule in result.rules)]
     for row, style in zip(rows, styles, strict=True):
         cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)]
-        yield Text.assemble((cells[0], style), "  ", "  ".join(cells[1:]).rstrip())
+        parts.append(Text.assemble((cells[0], style), "  ", "  ".join(cells[1:]).rstrip()))
+    for rule in result.rules:
+        if rule.verdict != "pass" or any(finding.accepted for finding in rule.findings):
+            parts += ["", *_explain(rule)]
+    if result.unused:
+        parts += ["", Text(f"Not used: {', '.join(result.unused)}", "dim")]
+    last = f"{_WORDS[result.verdict]}: {_ENDS[result.verdict]}"
+    return render(*parts, "", Text(last, _STYLES[result.verdict]))
 
 
 def _explain(rule: RuleVerdict) -> Iterator[Text]:
@@ -101,7 +97,7 @@ def gate_markdown(result: GateResult) -> str:
 
 @harmless
 def gate_junit(result: GateResult) -> str:
-    """JUnit XML: a test case for each rule, a failure where one is missed, else skipped.
+    """JUnit XML: a test case for each rule: passed, failed, or skipped if it cannot be judged.
 
     XML can hold all printable text; it is escaped where necessary.
     """

@@ -51,7 +51,15 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
     parts += _operator_parts(result, prefix, show_all)
     if show_all:
         parts += ["", _tensor_table(result.tensors, prefix)]
-    parts += _named_parts(result)
+    named = []
+    for signature in result.signatures:
+        sides = (signature.inputs, signature.outputs)
+        given, made = (", ".join(name for name, _ in side) for side in sides)
+        named.append(("signature", f"{signature.key}({given}) -> {made}"))
+    for entry in result.metadata:
+        text = f": {entry.text}" if entry.text else ""
+        named.append(("metadata", f"{entry.name}, {show_bytes(entry.size_bytes)}{text}"))
+    parts += ["", grid(named)] if named else []
     return render(*parts)
 
 
@@ -114,15 +122,3 @@ def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
         )
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return indented(table)
-
-
-def _named_parts(result: Inspection) -> list[RenderableType]:
-    rows = []
-    for signature in result.signatures:
-        sides = (signature.inputs, signature.outputs)
-        given, made = (", ".join(name for name, _ in side) for side in sides)
-        rows.append(("signature", f"{signature.key}({given}) -> {made}"))
-    for entry in result.metadata:
-        text = f": {entry.text}" if entry.text else ""
-        rows.append(("metadata", f"{entry.name}, {show_bytes(entry.size_bytes)}{text}"))
-    return ["", grid(rows)] if rows else []

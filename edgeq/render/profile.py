@@ -92,7 +92,11 @@ def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
         if len(profile.models) == 2:
             twin = twins.get(op.index)
             cells += _against(op.time_ms, None if twin is None else twin.time_ms)
-        cells.append(_kernel(op, 40 - 16 * (len(profile.models) - 1)))
+        # The runtime's names without their dtypes, marked if float or not of a delegate.
+        names = dict.fromkeys(re.sub(r" *\(.*\)", "", kernel) for kernel in op.kernels)
+        kernel = " + ".join(names) if op.is_delegated else "TensorFlow Lite's own"
+        room = 40 - 16 * (len(profile.models) - 1)
+        cells.append(_cut(f"float: {kernel}" if op.is_island else kernel, room))
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return indented(table)
 
@@ -124,13 +128,6 @@ def _against(own: float | None, other: float | None) -> list[str]:
     if own is None or other is None:
         return ["-", "-"]
     return [f"{other:.4f}", f"{other / own:.2f}x" if own else "-"]
-
-
-def _kernel(op: OperatorTime, room: int) -> str:
-    """The runtime's names without their dtypes, marked if float or not of a delegate."""
-    names = dict.fromkeys(re.sub(r" *\(.*\)", "", kernel) for kernel in op.kernels)
-    text = " + ".join(names) if op.is_delegated else "TensorFlow Lite's own"
-    return _cut(f"float: {text}" if op.is_island else text, room)
 
 
 def _cut(text: str, room: int) -> str:

@@ -63,12 +63,12 @@ def render_report(report: Report, form: str) -> str:
 
 
 def report_markdown(report: Report) -> str:
-    """The verdict, the comparison, the culprits and the doubts; names cannot become markup."""
+    """The verdict, the comparison, the worst layers and the doubts; names cannot become markup."""
     text = "\n".join(_lines(report)) + "\n"
     if len(text) <= _LONGEST:
         return text
     cut = text[:_LONGEST].rsplit("\n", 1)[0]
-    return f"{cut}\n\nCut here: the HTML report has all of it.\n"
+    return f"{cut}\n\nThe rest is left out here; the HTML report is complete.\n"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _lines(report: Report) -> Iterator[str]:
                 if isinstance(block, Table):
                     yield from ("", *_table(block))
     if report.culprits:
-        yield from ("", "**Culprits**", "")
+        yield from ("", "**Layers that cost most**", "")
         for number, item in enumerate(report.culprits, 1):
             name = f"{markdown(item.name)} ({markdown(item.operator)})"
             cause = markdown(f"{item.cause}; {item.figures}")

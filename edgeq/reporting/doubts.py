@@ -30,7 +30,7 @@ def find_doubts(gathered: Gathered) -> tuple[Doubt, ...]:
 
 
 def find_distrust(gathered: Gathered) -> str:
-    """A sentence when records are degraded or invalid, or devices gave no result; else ""."""
+    """A sentence when records are degraded or invalid, or devices gave no result; "" otherwise."""
     counts = Counter(record.validity for record in gathered.records)
     kinds = [f"{counts[word]} {word}" for word in ("invalid", "degraded") if counts[word]]
     failed = sum(part.error is not None for part in gathered.parts)

@@ -85,7 +85,7 @@ class Gathered:
         return [part.value for part in found if not part.is_float_copy]
 
     def drop_limit(self) -> float:
-        """Points that may be lost: by the policy of a gate, else what `compare` calls small."""
+        """Points that may be lost: by a gate's policy, without one what `compare` calls small."""
         for part in self.of("gate"):
             for rule in part.value.rules:
                 number = re.search(r"[\d.]+", rule.limit)

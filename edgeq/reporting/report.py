@@ -31,7 +31,7 @@ from edgeq.reporting.verdict import find_verdict
 from edgeq.version import VERSION
 from edgeq.wording import file_name
 
-# In the order of the page; a section without figures is left out.
+# In the order of the page; a section without blocks is left out.
 _SECTIONS = (
     gate.section,
     accuracy.section,
@@ -62,7 +62,7 @@ def make_report(
         HistoryError: the history does not exist, or cannot be read.
     """
     gathered = gather(read_all([Path(path) for path in paths]))
-    sections = [made for make in _SECTIONS if (made := make(gathered)) is not None]
+    sections = [made for make in _SECTIONS if (made := make(gathered)).blocks]
     if trends:
         trend = over_time.section(gathered, None if history is None else Path(history))
         sections += [] if trend is None else [trend]

@@ -22,7 +22,7 @@ _GATE_WORDS = {"pass": "ship", "fail": "no", "cannot-tell": "check"}
 
 
 def find_verdict(gathered: Gathered) -> Verdict:
-    """The verdict of the gate, else of the comparison, else of the conversion.
+    """The verdict of the gate; without one of the comparison, or of the conversion.
 
     It is never better than what the page shows beside it: failed devices, comparisons that no gate
     has judged.

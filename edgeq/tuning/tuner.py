@@ -20,7 +20,7 @@ from edgeq.conversion.prepare import (
 )
 from edgeq.conversion.proof import prove
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.addresses import resolve_device

@@ -1,12 +1,11 @@
 """The vocabulary: every value that travels through edgeq, in the order data flows:
 files, data, conversion, running, judging; then tuning, debugging, profiling, inspecting, gating.
 
-All are frozen and hold no arrays (tuples and `FileRef` instead), so they compare, hash and
-serialise. `None` means "not measured" or "not declared", never zero.
+All are frozen and have tuples and `FileRef` instead of arrays, so they can be compared, hashed and
+serialised. `None` means "not measured" or "not declared", never zero.
 
-What a record that was damaged could hold and no code could use is refused where it is read back:
-by the bounds in the annotations (msgspec applies them, the JSON Schema shows them), and by
-`__post_init__` where one field depends on another.
+A damaged record is refused when it is read: by the bounds in the annotations (msgspec applies them,
+the JSON Schema shows them), and by `__post_init__` if one field depends on another.
 """
 
 from edgeq.values.bounds import (

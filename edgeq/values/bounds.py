@@ -12,7 +12,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-# In Python, $ alone would take a line break behind the word.
+# In Python, $ alone also matches before a line break at the end.
 Judgement = Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell)$(?!\n)")]
 SchemeName = Annotated[str, Meta(pattern=rf"^({'|'.join(SCHEMES)})$(?!\n)")]
 Severity = Annotated[str, Meta(pattern=r"^(error|warning|note)$(?!\n)")]

@@ -1,4 +1,4 @@
-"""From a float model through ranges to a proven `.tflite`."""
+"""A conversion: the float model, ranges, the exported `.tflite` and its certificate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class FloatModel:
 
     Attributes:
         file: the float flatbuffer.
-        source: the model it came from; the same file when the user gave a float `.tflite`.
+        source: the model it was made from; the same file when the user gave a float `.tflite`.
         source_kind: "keras", "h5", "saved_model", "tflite", "torch", "onnx" or "python".
-        framework: who read it, e.g. "keras 3.15.1", "tf_keras 2.21.0".
+        framework: the framework that read it, e.g. "keras 3.15.1", "tf_keras 2.21.0".
         inputs: by signature name.
         outputs: by signature name.
         unrolled_layers: recurrent layers whose loop was unrolled.
         max_deviation: largest |float .tflite - source model| relative to the largest output
             magnitude, over the check samples; None for a `.tflite` source.
-        notes: sentences a user must know about how it was read.
+        notes: sentences that the user must know about how it was read.
     """
 
     file: FileRef
@@ -49,7 +49,7 @@ class TensorRange:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Where the values of one calibrated float tensor lie.
+    """Distribution of the values of one calibrated float tensor.
 
     Attributes:
         index: of the tensor, as in `TensorRange`.
@@ -66,16 +66,16 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What calibration saw.
+    """The ranges that calibration found.
 
     Attributes:
         calibrator: "edgeq" (own, on XNNPACK), "tflite" (stock TFLiteConverter) or "litert"
             (litert-quantizer).
         statistic: a value of `--statistic`; then "-shared" when operands have their result's range
-            (see `converters.calibration.shared_ranges`), "-saturated" when ranges end where
-            operators saturate (see `converters.calibration.saturation`).
+            (see `edgeq.converters.calibration.shared_ranges`), "-saturated" when ranges end
+            where operators saturate (see `edgeq.converters.calibration.saturation`).
         sample_count: samples run through the float model.
-        tensors: empty when the stock calibrator kept them to itself.
+        tensors: empty when the stock calibrator does not report them.
         sha256: digest of the ranges, for comparing two conversions.
     """
 
@@ -88,14 +88,14 @@ class Ranges:
 
 @dataclass(frozen=True)
 class LayerCorrection:
-    """What was done to one layer after quantization.
+    """The correction of one layer after quantization.
 
     Attributes:
         layer: name of its output in the float model.
         operator: e.g. "CONV_2D".
-        chosen: "plain" (left as it was), or what it got, e.g. "rounding+bias".
-        plain_db: SQNR of its own output on calibration samples kept apart, as quantized.
-        corrected_db: the same, as chosen.
+        chosen: "plain" (unchanged), or the corrections, e.g. "rounding+bias".
+        plain_db: SQNR of its output on held-out calibration samples, without corrections.
+        corrected_db: the same with the chosen corrections.
     """
 
     layer: str
@@ -111,10 +111,11 @@ class Candidate:
 
     Attributes:
         statistic: of the ranges, see `Ranges`.
-        is_equalized: whether channels were stretched before, see `converters.equalization`.
+        is_equalized: whether channels were equalized first, see
+            `edgeq.converters.calibration.equalization`.
         is_corrected: whether layers were corrected afterwards.
-        sqnr_db: of the outputs' worst part as its final activation sees it (see
-            `converters.squashing`), on calibration samples kept apart.
+        sqnr_db: of the outputs' worst part before its final activation (see
+            `edgeq.converters.calibration.logits`), on held-out calibration samples.
     """
 
     statistic: str
@@ -129,7 +130,7 @@ class OperatorReport:
 
     Attributes:
         index: position in execution order.
-        name: builtin operator name, e.g. "CONV_2D"; of a custom or Flex op its own name.
+        name: builtin operator name, e.g. "CONV_2D", or the name of a custom or Flex operator.
         output: name of its first output tensor.
         precision: "int8", "int16x8", "float32", "dynamic" (float activations, int8 weights),
             "fp16" (float activations, fp16 weights), "weight-only" (the same with integer weights
@@ -138,7 +139,7 @@ class OperatorReport:
         weight_dtype: numpy name, None when it has no weights.
         is_per_channel: None when it has no quantized weights.
         version: operator version, which decides the oldest runtime that can run it.
-        weight_shape: as the operator sees its weights, which a file may store in another shape.
+        weight_shape: as the operator uses its weights, which a file may store in a different shape.
         granularity: of its quantized weights, by their number of scales: "tensor" (one),
             "channel" or "block:N"; None when it has none.
         is_symmetric: whether the zero points of its quantized weights are all 0 (128 when
@@ -159,27 +160,27 @@ class OperatorReport:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What an exported `.tflite` really is, from its bytes alone.
+    """The contents of an exported `.tflite`, from its bytes only.
 
     Attributes:
         inputs: dtypes, scales and zero points as exported.
-        outputs: likewise.
+        outputs: the same of the outputs.
         operators: every operator of every subgraph.
         float_islands: runs of adjacent float compute operators.
-        quantize_ops: QUANTIZE operators, those at the border included.
-        dequantize_ops: likewise.
+        quantize_ops: number of QUANTIZE operators, including those at inputs and outputs.
+        dequantize_ops: number of DEQUANTIZE operators, counted in the same way.
         flex_ops: names of operators that need the Flex delegate.
         custom_ops: names of custom operators.
         is_per_channel: None when no weights are quantized.
-        unquantized_weights: names of float weights of operators that could have them quantized.
-        min_runtime_version: from the file's metadata, None when it carries none.
+        unquantized_weights: names of float weights that could be quantized.
+        min_runtime_version: from the file's metadata, None when it states none.
         size_bytes: of the file.
-        problems: reasons why it is not what was asked for; empty when it is.
+        problems: reasons why it is not as requested; empty when it is.
         weights_symmetric: whether all quantized weights have zero point 0 (128 when unsigned);
             None when none are quantized.
-        activations_symmetric: the same for computed tensors.
+        activations_symmetric: the same of computed tensors.
         activation_dtypes: of quantized computed tensors.
-        symmetric_activation_dtypes: those of them whose zero points are all 0.
+        symmetric_activation_dtypes: those `activation_dtypes` whose zero points are all 0.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -207,15 +208,16 @@ class TfliteModel:
 
     Attributes:
         file: the `.tflite`.
-        scheme: see `converters.schemes`.
-        io: dtype of inputs and outputs asked for.
+        scheme: a value of `--scheme`.
+        io: requested dtype of inputs and outputs.
         granularity: "channel", "tensor" or "block:N".
         ranges: None for schemes without calibration.
-        candidates: the ways that were tried, the chosen one first; empty without a choice.
+        candidates: the ways that were tried, the chosen one first; empty if there was no choice.
         corrections: by layer, in execution order; empty when none were made.
-        correction_samples: that they were made on, three quarters, and checked on, the last.
-        histograms: of the tensors that `ranges` cut most, in their order; empty where calibration
-            kept extremes only, as with `--effort fast`.
+        correction_samples: samples for the corrections: three quarters to make them, the rest to
+            check them.
+        histograms: of the tensors that `ranges` clip most, in the order of `ranges`; empty if
+            calibration recorded extremes only, as with `--effort fast`.
     """
 
     file: FileRef
@@ -239,23 +241,25 @@ class ConvertOptions:
     """Everything the user decided about a conversion.
 
     Attributes:
-        scheme: see `converters.schemes`.
+        scheme: a value of `--scheme`.
         io: dtype of inputs and outputs, None for the scheme's default.
-        engine: "edgeq" or "litert", see `converters.engines`.
+        engine: "edgeq" or "litert", see `edgeq.converters.quantization.engines`.
         granularity: "channel", "tensor" or "block:N".
         effort: "fast", "balanced" or "best".
         calibrator: "edgeq" or "tflite".
-        statistic: from values to a range, "auto" to try several; see `converters.statistics`.
-        corrections: "auto", "none", or names with commas; see `converters.corrections`.
+        statistic: how values give a range, "auto" to try several; see
+            `edgeq.converters.calibration.statistics`.
+        corrections: "auto", "none", or names with commas; see `edgeq.converters.corrections`.
         samples: calibration samples, None for up to 256 with some held out.
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
         input_shapes: (input name, whole shape, -1 for dynamic).
         custom_objects: "module:NAME" each.
-        trusted: run code that the model file carries.
-        signature: of a SavedModel with several.
-        allow_float: accept a file that is not entirely what was asked for.
-        keep_float: selectors of operators that stay float, see `converters.selectors`.
+        trusted: run code that the model file contains.
+        signature: name of the signature, for a SavedModel with several.
+        allow_float: accept a file that is not entirely as requested.
+        keep_float: selectors of operators that stay float, see
+            `edgeq.converters.quantization.selectors`.
         int16: selectors of operators that get INT16 activations.
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.

@@ -1,4 +1,4 @@
-"""What samples are, and where a record was made."""
+"""Data sets, preprocessing, and the provenance of a record."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where and with what a record was made; models and data have their digests in its body.
+    """Time, versions and machine of a record; digests of models and data are in its body.
 
     Attributes:
-        created: UTC, as 2026-11-25T22:10:00Z.
+        created: UTC, e.g. 2026-11-25T22:10:00Z.
         edgeq: version.
         python: version of the interpreter that ran edgeq.
-        system: e.g. "Linux 6.1.0"; of the machine edgeq ran on, not of the device.
+        system: of the machine that edgeq ran on, not of the device, e.g. "Linux 6.1.0".
         machine: e.g. "x86_64".
-        tools: installed there, (name, version).
-        environment_sha256: digest of all of these but the moment: equal in equal environments.
+        tools: those installed there, (name, version).
+        environment_sha256: digest of all of these except `created`: equal in equal environments.
     """
 
     created: str
@@ -30,19 +30,19 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a raw sample becomes a model input; applied in the order of the attributes.
+    """How a raw sample is turned into a model input, in the order of the attributes.
 
     The numeric part computes `(x * scale + offset - mean) / std` in float32.
 
     Attributes:
         input: name of the model input, or None for the only one.
-        preset: the name it came from, for the record.
+        preset: name of the preset that gave these values, for the record.
         resize: (height, width) for images, or None.
         channels: "rgb", "bgr" or "gray"; raw images are RGB.
         scale: factor.
         offset: added after scaling.
-        mean: per channel or a single value; empty for none.
-        std: per channel or a single value; empty for none.
+        mean: per channel or a single value; empty to subtract nothing.
+        std: per channel or a single value; empty to divide by nothing.
     """
 
     input: str | None = None
@@ -60,14 +60,14 @@ class DataRef:
     """A data set as it was read.
 
     Attributes:
-        source: what the user named.
+        source: as the user named it.
         kind: "npz", "npy", "images", "csv", "function" or "arrays" (from Python).
-        sha256: digest of the files; for functions and arrays, of the samples consumed.
-        sample_count: number of samples there, None when only iteration can tell.
-        has_labels: whether each sample carries a label.
+        sha256: digest of the files; for functions and arrays, of the samples that were read.
+        sample_count: number of samples, None when it is known only after iteration.
+        has_labels: whether each sample has a label.
         preprocessing: one entry per input that declares any.
-        class_names: of the class folders or the labels, where these are names: class i of the model
-            was scored as the i-th. Empty for plain numbers, and in records of before this field.
+        class_names: of the class folders or of labels that are names: class i of the model is the
+            i-th. Empty for labels that are numbers, and in records older than this field.
     """
 
     source: str

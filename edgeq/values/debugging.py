@@ -1,4 +1,4 @@
-"""What each layer costs, and what would help."""
+"""The accuracy that each layer loses, and remedies."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from edgeq.values.judging import Quality
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One operator of a quantized model held against its float twin.
+    """One operator of a quantized model, compared with its float twin.
 
     Attributes:
-        name: of its first result in the float model.
-        quantized_name: in the quantized model.
+        name: of its first output in the float model.
+        quantized_name: the same in the quantized model.
         operator: e.g. "CONV_2D".
-        own_sqnr_db: of its result, run on the float model's inputs, quantized as it wants them.
-        accumulated_sqnr_db: of its result in the quantized model.
-        effect_sqnr_db: of the model's outputs, before a final activation, with its error alone;
-            None where that was not tried.
-        changed_percent: samples whose top-1 class its error alone changes; None without classes.
-        lost_points: accuracy that its error alone costs; None without class labels.
-        range_use: share of its results' quantized range that float values fill.
-        saturation_share: share of float results beyond that range.
-        weight_spread: range of the widest channel of the weights over the median channel's.
+        own_sqnr_db: of its output when it runs on the float model's inputs, which are quantized for
+            it.
+        accumulated_sqnr_db: of its output in the quantized model.
+        effect_sqnr_db: of the model's outputs, before a final activation, with only its error;
+            None when that was not tried.
+        changed_percent: samples whose top-1 class changes with only its error; None without
+            classes.
+        lost_points: accuracy lost with only its error, in percentage points; None without class
+            labels.
+        range_use: share of its output's quantized range that the float values use.
+        saturation_share: share of the float output's values beyond that range.
+        weight_spread: range of the widest channel of the weights divided by the median channel's.
         is_per_channel: whether its weights have one scale per channel; None without scales.
         input_spread: the same of the input's channels, which share one scale.
         output_spread: of the output's channels.
-        outlier_ratio: largest magnitude of the input over its 99.9th percentile.
-        bias_share: share of its own squared error that is a constant shift of each channel.
-        cause: why, in half a sentence.
-        remedy: options that helped most when they were tried; empty where none did.
-        position: in execution order, from 0; None in records of before it was kept.
-        gain_db: what the remedy added to the outputs' worst part; None where none did, and in
-            records of edgeq 0.1, whose remedies were not tried.
+        outlier_ratio: largest magnitude of the input divided by the 99.9th percentile.
+        bias_share: share of its squared error that is a constant shift of each channel.
+        cause: the reason for its error, in half a sentence.
+        remedy: options that helped most when they were tried; empty when none helped.
+        position: in execution order, from 0; None in records older than this field.
+        gain_db: SQNR that the remedy adds to the outputs' worst part; None without a remedy, and
+            in records of edgeq 0.1, which did not try remedies.
     """
 
     name: str
@@ -62,13 +65,13 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A conversion with other options, tried against the same one without them.
+    """A conversion with other options, compared with the same conversion without them.
 
     Attributes:
-        options: what is changed, as flags.
-        sqnr_db: of the outputs' worst part; None where no file came of it.
-        gain_db: what the change added to that; None where no file came of it.
-        command: what to type for the whole conversion.
+        options: the changed options, as flags.
+        sqnr_db: of the outputs' worst part; None when it gave no file.
+        gain_db: SQNR that the change adds to it; None when it gave no file.
+        command: the command line of the whole conversion.
     """
 
     options: str
@@ -79,17 +82,17 @@ class Remedy:
 
 @dataclass(frozen=True)
 class DebugReport:
-    """The culprits of a quantized model.
+    """The layers of a quantized model that lose accuracy.
 
     Attributes:
         baseline: the float model.
         candidate: the quantized one.
-        sample_count: samples that everything is measured on.
-        quality: of the whole candidate on them.
+        sample_count: samples that all figures are measured on.
+        quality: of the whole candidate on these samples.
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
-        remedies: those tried, what gained most first.
-        untried: why none was tried; None where some were, or none was wanted.
+        remedies: those that were tried, the largest gain first.
+        untried: why no remedy could be tried; None when some were tried, or none was requested.
     """
 
     baseline: FileRef

@@ -1,4 +1,4 @@
-"""Files, tensors, and doubts about them."""
+"""Files, tensors, and issues with them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TensorSpec:
     """One input or output of a model.
 
     Attributes:
-        name: the signature's name where there is one, the tensor's otherwise.
-        shape: with the batch dimension; -1 where it is dynamic.
+        name: from the signature, or the tensor's name without one.
+        shape: with the batch dimension; -1 for a dynamic size.
         dtype: numpy name, e.g. "int8", "float32".
         scales: one value when quantized per tensor, empty when not quantized.
         zero_points: as many as scales.
@@ -42,18 +42,19 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         require(
-            len(self.scales) == len(self.zero_points), "as many scales as zero points are needed"
+            len(self.scales) == len(self.zero_points),
+            "scales and zero points must be equal in number",
         )
 
 
 @dataclass(frozen=True)
 class Issue:
-    """A coded doubt; `issues.py` holds the table of codes.
+    """A problem with a code from the table in `edgeq.issues`.
 
     Attributes:
         code: stable and dotted, e.g. "data.not_finite".
         severity: "error" (stops the work), "warning" or "note".
-        message: one sentence with the numbers in it.
+        message: one sentence with the figures in it.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Rules, and what records say about them."""
+"""The result of a policy: rules and the figures of records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgeq.values.files import FileRef
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a figure stands.
+    """The place of a figure in a record.
 
     Attributes:
         record: path of the record, as the user wrote it.
         sha256: of the record's bytes.
-        json_path: inside it, e.g. "$.quality.drop_points".
+        json_path: of the figure, e.g. "$.quality.drop_points".
     """
 
     record: str
@@ -26,21 +26,21 @@ class Origin:
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure held against its limit.
+    """One figure compared with its limit.
 
     Attributes:
-        subject: what was measured, so that a rule needs one sound figure of each: a device, or the
-            digest of a data set; "" where there is one only.
+        subject: the measured device, or the digest of the data set; a rule needs one reliable
+            figure for each subject; "" when there is only one.
         verdict: "pass", "fail" or "cannot-tell".
-        reason: half a sentence.
+        reason: of the verdict, half a sentence.
         figure: as text with its unit; "" without one.
-        value: None without a figure, or when it is no number.
+        value: None without a figure, or when it is not a number.
         low, high: 95 % interval, None without one.
         unit: "points", "dB", "bytes", "ms", "x" (times), "percent", "count" or "version".
         origins: of the figure; of a regression the candidate's first, then the baseline's.
-        accepted: codes of doubts that the policy accepts.
+        accepted: codes of issues that the policy accepts.
         remedy: what to do, None when the finding passes.
-        is_sound: False when the figure is missing, doubted or not comparable.
+        is_sound: False when the figure is missing, has an issue or is not comparable.
     """
 
     subject: str
@@ -59,14 +59,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class RuleVerdict:
-    """What the records say about one rule of a policy.
+    """The verdict on one rule of a policy, from the records.
 
     Attributes:
-        rule: its name, with its table, e.g. "devices.pi4.max_p50_ms".
+        rule: its name with its table, e.g. "devices.pi4.max_p50_ms".
         limit: as text, e.g. "at most 12 ms".
-        line: of the policy's file; None when it is not known.
-        verdict: "pass", "fail" or "cannot-tell": the worst of the sound findings.
-        findings: the one that decides first; those that others outweigh are among them.
+        line: in the policy's file; None when it is unknown.
+        verdict: "pass", "fail" or "cannot-tell": the worst of the reliable findings.
+        findings: all of them, the one that decides first.
     """
 
     rule: str
@@ -82,14 +82,14 @@ class GateResult:
 
     Attributes:
         policy: the file with the rules.
-        candidate: the model that is judged.
-        records: path and digest of those that were read.
-        baseline: the model that regressions are against, None without `--baseline`.
-        baseline_records: likewise.
+        candidate: the model that the policy is applied to.
+        records: path and digest of the records that were read.
+        baseline: the model that regressions are measured against, None without `--baseline`.
+        baseline_records: path and digest of the baseline's records.
         unused: paths of records without a figure that a gate reads.
-        verdict: "fail" when a rule fails, else "cannot-tell" when one cannot be judged, else
-            "pass".
-        rules: in the policy's order.
+        verdict: "fail" when a rule fails, otherwise "cannot-tell" when one cannot be judged,
+            otherwise "pass".
+        rules: in the order of the policy.
     """
 
     policy: FileRef

@@ -1,4 +1,4 @@
-"""What a file contains."""
+"""The contents of a `.tflite` file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from edgeq.values.files import FileRef
 
 @dataclass(frozen=True)
 class TensorReport:
-    """A tensor of a `.tflite`, as the file has it.
+    """A tensor of a `.tflite`, as it is in the file.
 
     Attributes:
-        subgraph: its number.
+        subgraph: number of its subgraph.
         index: in the subgraph.
-        shape: -1 where dynamic.
-        scales: how many; 0 when it is not quantized.
+        shape: -1 for a dynamic size.
+        scales: number of scales; 0 when it is not quantized.
         lowest_scale, highest_scale: None without scales.
         zero_points: the distinct ones, ascending.
-        constant_bytes: of its stored values, None when an operator or the caller makes it.
+        constant_bytes: of its stored values, None when it is computed or an input.
     """
 
     subgraph: int
@@ -54,7 +54,7 @@ class MetadataReport:
     """An entry of a file's metadata.
 
     Attributes:
-        text: its content where it is short and readable, else None.
+        text: its content when it is short and readable, otherwise None.
     """
 
     name: str
@@ -64,13 +64,13 @@ class MetadataReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is inside a `.tflite`.
+    """Operators, tensors, signatures, metadata and sizes of a `.tflite`.
 
     Attributes:
-        description: that the tool which made it left there.
-        operator_bytes: of the constants that each operator of the certificate reads, in its order;
-            a constant counts where it is read first.
-        unused_bytes: constants that no operator reads.
+        description: text that the tool which made the file wrote into it.
+        operator_bytes: size of the constants that each operator of the certificate reads, in its
+            order; a constant counts for the first operator that reads it.
+        unused_bytes: size of the constants that no operator reads.
         structure_bytes: the rest of the file: operators, names, scales, metadata.
     """
 

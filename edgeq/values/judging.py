@@ -1,4 +1,4 @@
-"""Accuracy and output quality, compared in pairs."""
+"""Accuracy and output quality of a candidate and its baseline."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ class Evaluation:
     Attributes:
         interval: of the first metric when it is a share of samples (Wilson), in the metric's
             unit; None otherwise.
-        preprocessing: `--preprocess` texts it was fed with.
-        device: that the samples ran on, as the user named it; None in records of before this field.
-        processor: of that device, see `DeviceFacts`; likewise.
+        preprocessing: `--preprocess` texts for its samples.
+        device: that the samples ran on, as the user named it; None in records older than this
+            field.
+        processor: of that device, see `DeviceFacts`; None in records older than this field.
     """
 
     model: FileRef
@@ -59,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """Samples by who got them right: the baseline (FP32) and the candidate (INT8)."""
+    """Samples by which model was right: the baseline (FP32), the candidate (INT8), both or none."""
 
     both_right: int
     only_baseline: int
@@ -69,11 +70,11 @@ class PairedCounts:
 
 @dataclass(frozen=True)
 class LostColumn:
-    """A column of a part, or a slice of it, that the candidate no longer tells.
+    """A column of a part, or a slice of it, whose variation the candidate has lost.
 
     Attributes:
-        where: as Python would index the output, e.g. "scores[:, 3]"; the batch goes first.
-        sqnr_db: about the column's mean, see `PartQuality`.
+        where: the output, indexed as in Python, e.g. "scores[:, 3]"; the batch is the first axis.
+        sqnr_db: around the column's mean, see `PartQuality`.
         spread: standard deviation of the baseline's values, in the output's units.
     """
 
@@ -84,16 +85,17 @@ class LostColumn:
 
 @dataclass(frozen=True)
 class PartQuality:
-    """How far values that mean the same and have a like range are from the baseline's.
+    """Error of a part: values of one output that mean the same and have a similar range.
 
     Attributes:
-        where: as Python would index the output, e.g. "pred[:, 4:7]"; its name alone for all of it.
+        where: the output, indexed as in Python, e.g. "pred[:, 4:7]"; only its name for the whole
+            output.
         sqnr_db: 10 log10(S / E), where S is the sum of squared deviations of the baseline from the
-            mean of each column, E that of squared errors; inf when identical, None where the
+            mean of each column, E that of squared errors; inf when identical, None when the
             baseline does not vary.
         spread: root mean square of those deviations, in the output's units.
-        step: of an 8-bit tensor that holds this part alone, likewise.
-        is_known: False where a column has too few values to know its spread.
+        step: of an 8-bit tensor with only this part, in the output's units.
+        is_known: False when a column has too few values to know its spread.
         lost: columns and slices that vary by more than a step and are lost, the worst first.
     """
 
@@ -107,16 +109,17 @@ class PartQuality:
 
 @dataclass(frozen=True)
 class OutputQuality:
-    """How far one output of the candidate is from the baseline's, over all samples.
+    """Error of one output of the candidate against the baseline's, over all samples.
 
     Attributes:
         sqnr_db: 10 log10(sum of squares of the baseline / sum of squares of the error) over all
-            values; inf when identical. It is blind to small parts: `parts` are what is judged.
+            values; inf when identical. Errors of small parts do not show in it: the verdict is
+            based on `parts`.
         mse: mean squared error in the output's units squared.
         max_error: largest absolute error.
-        parts: see `edgeq.accuracy.parts`; none in records of edgeq 0.1.
-        steps_used, step_count: different values that the candidate gave, and that its integers
-            could give; None where they are floats, and in records of 0.1.
+        parts: see `edgeq.accuracy.parts`; empty in records of edgeq 0.1.
+        steps_used, step_count: number of different values that the candidate gave, and that its
+            integers can have; None for float outputs, and in records of 0.1.
         not_finite: values of the baseline that are NaN or infinite.
     """
 
@@ -137,11 +140,12 @@ class Quality:
     Attributes:
         sample_count: samples compared.
         is_held_out: False when the samples also served for calibration.
-        outputs: per output.
-        agreement_percent: share of samples with the same top-1; None where it does not apply.
-        baseline_accuracy_percent, candidate_accuracy_percent: top-1, when there are labels.
-        paired: when there are labels.
-        drop_points: accuracy lost in percentage points, with its paired interval.
+        outputs: one entry per output.
+        agreement_percent: share of samples with the same top-1; None when it does not apply.
+        baseline_accuracy_percent, candidate_accuracy_percent: top-1; None without labels.
+        paired: samples by which model was right; None without labels.
+        drop_points: accuracy lost in percentage points, with its paired interval; None without
+            labels.
         scored_output: name of the output that accuracy was measured on.
         class_count: of that output.
     """
@@ -164,7 +168,7 @@ class Quality:
         )  # fmt: skip
         require(
             len({part is None for part in labelled}) == 1,
-            "with labels there are two accuracies, their pairs and a drop, without none of them",
+            "both accuracies, their pairs and the drop must all be present or all be missing",
         )
 
 
@@ -173,9 +177,9 @@ class WayOut:
     """A conversion that was tried because a result had lost a part of the outputs.
 
     Attributes:
-        command: what to type for it.
-        sqnr_db: of the outputs' worst part with it; None where no file came of it.
-        keeps: whether nothing is lost with it.
+        command: its command line.
+        sqnr_db: of the outputs' worst part with it; None when it gave no file.
+        keeps: whether no part of the outputs is lost with it.
     """
 
     command: str
@@ -185,16 +189,16 @@ class WayOut:
 
 @dataclass(frozen=True)
 class Comparison:
-    """FP32 against INT8: the seed of every report.
+    """FP32 compared with INT8; reports are made from it.
 
     Attributes:
-        bench: baseline first, then candidate; None when latency was not asked for.
-        verdict: "ship", "check" or "no", see `judging.judge_comparison`.
-        reasons: sentences behind the verdict.
-        preprocessing: `--preprocess` texts that both were fed with.
+        bench: baseline first, then candidate; None when latency was not requested.
+        verdict: "ship", "check" or "no", see `edgeq.accuracy.verdict.judge_comparison`.
+        reasons: for the verdict, sentences.
+        preprocessing: `--preprocess` texts for the samples of both.
         device, processor: that the samples ran on, see `Evaluation`.
         ways_out: conversions that were tried because a part of the outputs is lost, in the order
-            tried; the last one keeps everything, or none does.
+            tried; only the last one can keep everything.
     """
 
     baseline: FileRef
@@ -223,11 +227,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished conversion: what was asked, what came out, and how good it is.
+    """A finished conversion: its options, its result and the quality of the result.
 
     Attributes:
         source: the float model it was made from.
-        data: the representative dataset, None for schemes without.
+        data: the representative dataset, None for schemes that need none.
         test_data: the separate data set that quality was measured on, if any.
         quality: None without data.
         validity: "valid" or "degraded", from the issues.

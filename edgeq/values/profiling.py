@@ -1,4 +1,4 @@
-"""Where the time goes, operator by operator."""
+"""Time per operator of a model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class OperatorTime:
 
     Attributes:
         index: in the file's main subgraph; None for work that belongs to no operator of the file.
-        name: of its first output; the runtime's own name where there is no index.
+        name: of its first output; the runtime's name without an index.
         operator: e.g. "CONV_2D".
-        precision: see `OperatorReport`; "" where there is no index.
-        kernels: what the runtime calls the pieces that computed it; empty when it ran as part of
-            another operator or was dropped.
+        precision: see `OperatorReport`; "" without an index.
+        kernels: the runtime's names of the kernels that computed it; empty when it ran as part of
+            another operator or was removed.
         is_delegated: whether XNNPACK computed it; None without kernels.
         time_ms: per inference; None without kernels.
         share: of the sum of all operators' times, 0 to 1.
@@ -42,11 +42,11 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class TypeTime:
-    """All operators of one type together.
+    """Sum over all operators of one type.
 
     Attributes:
         operator: e.g. "CONV_2D".
-        count: operators with a time of their own.
+        count: operators that have their own time.
         time_ms: per inference.
         share: of the sum of all operators' times, 0 to 1.
     """
@@ -59,18 +59,18 @@ class TypeTime:
 
 @dataclass(frozen=True)
 class ModelProfile:
-    """Where the time of one model goes.
+    """Time per operator of one model.
 
     Attributes:
         runs: inferences that were measured.
-        latency_ms: median of whole inferences, the profiler at rest.
+        latency_ms: median of whole inferences without the profiler.
         operators_ms: sum of all operators' times.
-        resolution_ms: added to each of XNNPACK's times, which are cut to whole microseconds.
+        resolution_ms: added to each of XNNPACK's times, which are truncated to microseconds.
         operators: in the file's order.
         unmapped: the runtime's work that belongs to no operator of the file.
         types: longest first.
-        conversion_ms: of QUANTIZE and DEQUANTIZE.
-        island_ms: of float operators in a file that has quantized ones.
+        conversion_ms: time of QUANTIZE and DEQUANTIZE.
+        island_ms: time of float operators in a file that has quantized ones.
     """
 
     model: FileRef
@@ -88,11 +88,11 @@ class ModelProfile:
 
 @dataclass(frozen=True)
 class MemorySpeed:
-    """What lies between a processor and its weights.
+    """Speed of a machine's memory, and size of its last cache.
 
     Attributes:
         bytes_per_s: read and written in a copy, by as many threads as the model had.
-        cache_bytes: of the last cache before the memory; None when the machine does not tell.
+        cache_bytes: of the last cache before the memory; None when the machine does not report it.
     """
 
     bytes_per_s: float
@@ -104,10 +104,10 @@ class Profile:
     """Time per operator of one model, or of two side by side.
 
     Attributes:
-        models: the quantized one first, where just one is; else as given.
-        pairs: operators that are the same layer in both, as their indices in each.
-        reasons: what the figures say about where quantization gains nothing.
-        memory: how fast it was beside the models.
+        models: the quantized one first if only one is quantized, otherwise as given.
+        pairs: indices of the operators that are the same layer in both.
+        reasons: why quantization gains nothing in places, from the figures; sentences.
+        memory: its speed, measured in the same run.
         validity: "valid", "degraded" or "invalid", from the issues.
     """
 
@@ -125,5 +125,5 @@ class Profile:
         found = [set(side) for side in zip(*self.pairs, strict=True)]
         require(
             all(own <= there for own, there in zip(found, known, strict=False)),
-            "pairs are of operators that are there",
+            "pairs must be indices of operators of the models",
         )

@@ -1,4 +1,4 @@
-"""Machines, and what models do on them: latency, memory, energy, health."""
+"""Machines, and measurements on them: latency, memory, energy, health."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CoreKind:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What the agent found on the machine it ran on; None where it could not tell.
+    """Facts that the agent found on the machine it ran on; None for unknown ones.
 
     Attributes:
         device: the name the user gave, e.g. "local".
@@ -45,23 +45,23 @@ class DeviceFacts:
         memory_bytes: physical memory.
         governor: CPU frequency governor of core 0.
         python: version of the interpreter that ran the agent; None for a phone without one, whose
-            shell told the rest.
+            facts come from its shell.
         runtimes: those importable there.
         release: name and release of the operating system, e.g. "Debian GNU/Linux 12 (bookworm)".
-        emulator: who emulates the processor, None when nothing tells of one.
-        cpu_features: those that inference gains from, as the kernel names them.
+        emulator: the program that emulates the processor, None when none was found.
+        cpu_features: those that make inference faster, as the kernel names them.
         core_kinds: the cores this process may use, the slowest kind first.
         available_bytes: memory that a new process can have without swapping.
-        scratch_folder: where temporary files go.
+        scratch_folder: folder for temporary files.
         scratch_bytes: free space there.
         energy_meter: "RAPL" or "PMIC", None without one.
-        energy_refusal: why there is none.
+        energy_refusal: why there is no meter.
         python_path: the interpreter that ran the agent.
         numpy: its version.
         temperature_celsius: of the hottest sensor of the processor.
-        throttling: what slows the processor now; None where nobody tells.
-        throttled_before: what has slowed it since it was started.
-        benchmark_model: path there of TensorFlow's program of that name, of a phone without Python.
+        throttling: reasons why the processor is slowed now; None when this is unknown.
+        throttled_before: reasons why it was slowed since it was started.
+        benchmark_model: path of TensorFlow's program `benchmark_model` on a phone without Python.
     """
 
     device: str
@@ -91,7 +91,7 @@ class DeviceFacts:
 
     @property
     def processor(self) -> str:
-        """Its model, else the kind of machine."""
+        """Its model, or the kind of machine if the model is unknown."""
         return self.cpu_model or self.machine
 
 
@@ -104,18 +104,21 @@ class BenchOptions:
         runs: fixed number of measured inferences per model, or None to run until the interval
             of the median is tight.
         min_time_s: measure each model at least this long (ignored with `runs`).
-        max_time_s: give up tightening after this long per model (ignored with `runs`).
+        max_time_s: stop after this time per model, however wide the interval is (ignored with
+            `runs`).
         runtime: force one of the runtime names, or None for the first importable.
         cores: "big", "little", "all", or numbers such as "0-3" or "0,2", to bind the model's
             threads to; None leaves them to the scheduler.
-        sustained_s: run one model for so long, and say what becomes of its latency; `runs`,
-            `min_time_s` and `max_time_s` do not count then.
-        window_s: stretch of a sustained run that has its own figures; a third of the run at most.
-        rounds: fresh processes per model, in turns; None for `DEFAULT_ROUNDS`, or as many as take
-            at most twice the time of one. A sustained run has one.
+        sustained_s: run one model for this time, and report how its latency changes; `runs`,
+            `min_time_s` and `max_time_s` are ignored then.
+        window_s: length of the windows of a sustained run, each with its figures; a third of the
+            run at most.
+        rounds: fresh processes per model, alternating between the models; None for
+            `DEFAULT_ROUNDS`, or as many as take at most twice the time of one. A sustained run
+            has one.
         benchmark_model: TensorFlow's program to measure with on an adb device, a file here or an
-            absolute path there; None uses the agent, or without a Python there the program that
-            lies there.
+            absolute path there; None uses the agent, or if the device has no Python, the program
+            that is already on it.
     """
 
     threads: int = 1
@@ -132,14 +135,14 @@ class BenchOptions:
 
 @dataclass(frozen=True)
 class Latency:
-    """Statistics of measured inferences in milliseconds: pure functions of the raw times, or what
-    a program that keeps those to itself prints; None is what it does not print.
+    """Statistics of measured inferences in milliseconds, computed from the raw times, or printed
+    by a program that does not give them; None when it does not print a figure.
 
     Attributes:
-        p50_ms, p90_ms: medians of the rounds' own.
-        p50_low_ms, p50_high_ms, p90_low_ms, p90_high_ms: 95 % intervals from the rounds; of a
-            record that has no rounds, made by edgeq 0.1, from the inferences of one process as if
-            they were independent, which is too narrow.
+        p50_ms, p90_ms: medians of the rounds' percentiles.
+        p50_low_ms, p50_high_ms, p90_low_ms, p90_high_ms: 95 % intervals from the rounds; in a
+            record of edgeq 0.1, without rounds, from the inferences of one process as if they were
+            independent, which gives intervals that are too narrow.
     """
 
     count: int
@@ -160,11 +163,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Round:
-    """What one process of a measurement gave.
+    """The figures of one process of a measurement.
 
     Attributes:
         count: inferences.
-        p50_ms, p90_ms: of them; None where the program does not tell.
+        p50_ms, p90_ms: of these inferences; None when the program does not print them.
         init_ms, first_ms: as in `BenchRun`.
     """
 
@@ -177,7 +180,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Energy:
-    """What the board's meter counted while a model ran, idle parts of the board included.
+    """Energy that the board's meter counted while a model ran, including idle parts of the board.
 
     Attributes:
         meter: "RAPL" (the processor packages) or "PMIC" (all metered rails of a Raspberry Pi 5).
@@ -192,13 +195,13 @@ class Energy:
 
 @dataclass(frozen=True)
 class MachineLook:
-    """The machine at one moment of a measurement; None where it does not tell.
+    """The machine at one moment of a measurement; None for facts that it does not report.
 
     Attributes:
         elapsed_s: since the first look, before the models were loaded.
         clock_mhz: of the fastest core in use.
         temperature_celsius: of the hottest sensor.
-        throttling: what slows the processor at this moment.
+        throttling: reasons why the processor is slowed at this moment.
     """
 
     elapsed_s: float
@@ -209,15 +212,15 @@ class MachineLook:
 
 @dataclass(frozen=True)
 class SustainedWindow:
-    """A stretch of a sustained run.
+    """A window of a sustained run.
 
     Attributes:
         began_s: since the run began.
         count: inferences.
         p50_ms, p90_ms: None when no inference began in it.
-        clock_mhz: median of the looks.
-        temperature_celsius: highest.
-        throttling: everything that slowed the processor.
+        clock_mhz: median of the looks at the machine in it.
+        temperature_celsius: the highest.
+        throttling: all reasons why the processor was slowed.
     """
 
     began_s: float
@@ -231,16 +234,17 @@ class SustainedWindow:
 
 @dataclass(frozen=True)
 class Sustained:
-    """What becomes of a model's latency when it runs on and on.
+    """Latency of a model that runs without pauses for a long time.
 
     Attributes:
-        duration_s: asked for.
+        duration_s: as requested.
         window_s: length of a window.
         burst: the first window.
         steady: the last third of the windows.
-        slowdown: median of the steady state over that of the burst (above 1: slower).
-        throttled_after_s: when the first look saw the processor slowed; None when none did.
-        watched: what could have told: "flags", "counter", "clock"; empty when nothing could.
+        slowdown: median of the steady state divided by that of the burst (above 1: slower).
+        throttled_after_s: time of the first look that found the processor slowed; None without one.
+        watched: the sources that report throttling: "flags", "counter", "clock"; empty when the
+            machine has none.
     """
 
     duration_s: float
@@ -259,24 +263,24 @@ class BenchRun:
 
     Attributes:
         model: the file.
-        runtime: that executed it.
+        runtime: the runtime that executed it.
         threads: interpreter threads.
         init_ms: load and allocate, median of the rounds.
         first_ms: first inference, median of the rounds.
-        warmup_ms: raw warm-up inferences of the first round, kept apart.
-        latencies_ms: raw measured inferences, one tuple per round; of a sustained run one per
+        warmup_ms: raw warm-up inferences of the first round, which no statistic contains.
+        latencies_ms: raw measured inferences, one tuple per round; in a sustained run one per
             window, a uniform sample of the window's inferences.
-        latency: statistics of latencies_ms.
-        peak_rss_bytes: high-water mark of the processes that ran this model alone.
-        arena_bytes: activation memory as TFLite's planner lays it out without delegates.
+        latency: statistics of `latencies_ms`.
+        peak_rss_bytes: peak memory of the processes that ran only this model.
+        arena_bytes: activation memory that TFLite's planner needs without delegates.
         load_average: one-minute load just before the run.
         validity: "valid", "degraded" or "invalid".
-        issues: why.
-        cores: that its threads were bound to; empty when the scheduler chose.
-        energy: None without a meter, or when too little ran to be metered.
-        sustained: None for a run that was not to be sustained.
-        rounds: the fresh processes that it was measured in, in turns with the other models;
-            empty in records of edgeq 0.1, which measured in one.
+        issues: reasons for the validity.
+        cores: numbers of the cores that its threads were bound to; empty when the scheduler chose.
+        energy: None without a meter, or when the run was too short for it.
+        sustained: None for a run without `--sustained`.
+        rounds: the fresh processes that it was measured in, alternating with the other models;
+            empty in records of edgeq 0.1, which measured in one process.
     """
 
     model: FileRef
@@ -300,7 +304,7 @@ class BenchRun:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio with its 95 % interval, from rounds in which the models take turns."""
+    """A ratio with its 95 % interval, from rounds that alternate between the models."""
 
     value: float
     low: float
@@ -309,12 +313,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Several models measured in turns on one device.
+    """Several models, measured alternately on one device.
 
     Attributes:
-        speedups: latency of the first model over that of each later one (above 1: faster); empty
-            when a run is invalid.
-        looks: at the machine, from before the models were loaded to after the last inference.
+        speedups: latency of the first model divided by that of each later one (above 1: faster);
+            empty when a run is invalid.
+        looks: states of the machine, from before the models were loaded to after the last
+            inference.
     """
 
     facts: DeviceFacts
@@ -326,13 +331,13 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Problem:
-    """A coded trouble of a machine, with what mends it.
+    """A problem of a machine with its code and remedy.
 
     Attributes:
-        code: of `issues.ISSUE_KINDS`, e.g. "doctor.governor".
+        code: a key of `edgeq.issues.ISSUE_KINDS`, e.g. "doctor.governor".
         severity: "error" (no run is possible), "warning" (the figures suffer) or "note".
         message: one sentence with the values in it.
-        remedy: a command to type on that machine, or what to do; None when nothing helps.
+        remedy: a command for that machine, or what to do; None when nothing helps.
     """
 
     code: str
@@ -346,7 +351,8 @@ class RuntimeCheck:
     """A runtime that is installed on a device.
 
     Attributes:
-        failure: why it does not work there, None when it was imported and fits its numpy.
+        failure: why it does not work there, None when it was imported and is compatible with the
+            numpy there.
         runs_model: whether it is new enough for the model; None without a model.
     """
 
@@ -373,18 +379,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkup:
-    """Whether a device can run models, and what would make its figures better.
+    """Whether a device can run models, and what would improve its figures.
 
     Attributes:
-        runtimes: those installed there, the one that edgeq takes first.
-        parts: of edgeq itself; empty for another machine than this one.
-        model: that was asked about.
-        min_runtime_version: that the model needs, in TensorFlow releases; None when it does not
-            say, or without a model.
+        runtimes: those installed there, the one that edgeq uses first.
+        parts: optional parts of edgeq; empty for a machine other than this one.
+        model: the model that was checked.
+        min_runtime_version: TensorFlow release that the model needs; None when it does not state
+            one, or without a model.
         problems: the worst first.
         can_run: whether a run is possible there.
-        sandbox_gaps: what the sandbox lacks in which models are opened there, a phrase each; None
-            where no runtime could be asked.
+        sandbox_gaps: parts that the sandbox for models lacks there, a phrase each; None when no
+            runtime could be asked.
     """
 
     facts: DeviceFacts

@@ -1,6 +1,6 @@
-"""The quantization schemes, as a table: what each needs, and what it promises.
+"""The table of quantization schemes: what each needs, and what its files contain.
 
-All that edgeq does for a scheme follows from these fields. The table is beside the values because
+Everything that edgeq does for a scheme depends on these fields. The table is in this room because
 records name schemes.
 """
 
@@ -18,17 +18,18 @@ class Scheme:
         summary: half a sentence for `--help` and the terminal.
         weights: dtype of the stored weights.
         activations: dtype of the computed tensors; integers need a representative dataset.
-        precision: what its operators with weights compute in, see `OperatorReport.precision`.
+        precision: of its operators with weights, see `OperatorReport.precision`.
         io: dtypes that inputs and outputs may have, the default first.
         needs_data: whether it calibrates activations on a representative dataset.
         needs_tensorflow: whether a step of its quantization runs in TensorFlow.
         takes_blocks: whether weights can have a scale per block.
-        oldest_runtime: TensorFlow Lite release whose kernels it needs, where the quantizer
-            leaves the float model's figure in the file. The releases are those of TensorFlow's
+        oldest_runtime: TensorFlow Lite release whose kernels it needs, if the quantizer leaves
+            the float model's release in the file. The releases are those of TensorFlow's
             table of operator versions (runtime_version.cc): DEQUANTIZE 3 for FP16 weights,
             ADD 4 for the youngest common INT16 kernel.
-        engines: which can make it, the default first; see `converters.quantization.engines`.
-        more_bits: schemes to try where this one loses too much, the cheapest first.
+        engines: those that can make it, the default first; see
+            `edgeq.converters.quantization.engines`.
+        more_bits: schemes to try if this one loses too much, the cheapest first.
     """
 
     name: str

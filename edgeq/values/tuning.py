@@ -21,10 +21,11 @@ class TuneOptions:
     Attributes:
         convert: how the model is read, lowered and calibrated, and the budget
             (`max_drop_points`, `min_sqnr_db`).
-        objective: what is best inside the budget, "latency" or "size".
+        objective: what to minimize within the budget, "latency" or "size".
         jobs: trials at the same time on this machine; None for one per core.
-        cluster: address of a Dask scheduler whose workers try instead, e.g. "tcp://host:8786".
-        max_trials: an end for the search; None for as many as it takes.
+        cluster: address of a Dask scheduler whose workers run the trials instead, e.g.
+            "tcp://host:8786".
+        max_trials: largest number of trials; None for no limit.
     """
 
     convert: ConvertOptions = ConvertOptions()  # noqa: RUF009 -- it is frozen
@@ -40,11 +41,11 @@ class Recipe:
 
     Attributes:
         statistic: of the ranges, see `Ranges`.
-        is_equalized: whether channels were stretched before.
+        is_equalized: whether channels are equalized first.
         granularity: "channel" or "tensor".
-        corrections: made afterwards, in the order of `converters.corrections.CORRECTIONS`.
-        keep_float: names of first outputs of operators in float.
-        int16: likewise, with INT16 activations.
+        corrections: made afterwards, in the order of `edgeq.converters.corrections.CORRECTIONS`.
+        keep_float: operators that stay float, by the names of their first outputs.
+        int16: operators with INT16 activations, in the same way.
     """
 
     statistic: str
@@ -62,16 +63,16 @@ class Trial:
     Attributes:
         sha256: of the file; None when it could not be made or run.
         structure: digest of operators, dtypes and shapes; files that share it are equally fast.
-        sqnr_db: of the outputs' worst part, on the samples that the search looks at.
+        sqnr_db: of the outputs' worst part, on the samples of the search.
         paired: accuracy against the float model on the same samples, when there are labels.
         drop_points: accuracy lost in percentage points, with its paired interval.
-        speedup: against the float model on the device; None where it was not measured.
-        latency_ms: median on the device; likewise.
+        speedup: against the float model on the device; None when it was not measured.
+        latency_ms: median on the device; None when it was not measured.
         is_pareto: whether no other trial is at least as good in quality, speed (if measured) and
-            size, and better in one of them; of those that the samples kept apart did not reject.
-        failure: why there is no file, in one sentence.
-        rejected: why it was not chosen; None of the chosen one, and in records of edgeq 0.1.
-        is_refuted: whether it kept the budget in the search, and not on the samples kept apart.
+            size, and better in one of them; trials with `is_refuted` do not count.
+        failure: why it gave no file, in one sentence.
+        rejected: why it was not chosen; None for the chosen one, and in records of edgeq 0.1.
+        is_refuted: whether it was within the budget in the search, but not on the held-out samples.
     """
 
     recipe: Recipe
@@ -91,12 +92,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class LayerEffect:
-    """What quantizing one operator alone costs.
+    """The error from quantizing only this operator.
 
     Attributes:
         name: of its first output in the float model.
         operator: e.g. "CONV_2D".
-        sqnr_db: of the model's outputs (before a final softmax) with its error alone.
+        sqnr_db: of the model's outputs (before a final softmax) with only its error.
     """
 
     name: str
@@ -112,14 +113,14 @@ class Tuning:
         source: the float model.
         model: the chosen file and how it was made.
         certificate: of the chosen file.
-        quality: of the chosen file, on samples that the search did not look at where there were
-            enough of them (`is_confirmed`).
-        trials: all that was tried, the chosen one first.
+        quality: of the chosen file; on samples that the search did not use if there were enough
+            of them (`is_confirmed`).
+        trials: all of them, the chosen one first.
         layers: the operators that cost most, worst first; empty when the search needed no mix.
         search_samples: how many samples each trial ran on.
-        elapsed_s: of the trials alone.
-        resumed_trials: taken over from an interrupted run's journal.
-        facts: of the device that latency was measured on.
+        elapsed_s: time of the trials only.
+        resumed_trials: number of trials taken from an interrupted run's journal.
+        facts: the device that latency was measured on.
     """
 
     options: TuneOptions

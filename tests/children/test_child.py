@@ -384,7 +384,7 @@ def watch(
         (
             ["convert", models.path("fmnist_cnn.keras"), "-o", "{made}", *_CALIBRATION,
              "--statistic", "minmax", "--corrections", "bias"],
-            {"edgeq.converters.lowering.lean_start", "edgeq.converters.calibration.worker",
+            {"edgeq.converters.lowering.tensorflow_child", "edgeq.converters.calibration.worker",
              "edgeq.converters.corrections.worker", "agent.pyz worker"},
         ),
         (["bench", "{int8}", "--runs", 3], {"agent.pyz worker"}),
@@ -393,7 +393,7 @@ def watch(
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
              "--max-trials", 1, "--min-sqnr", 1],
-            {"edgeq.tuning.trial_worker", "edgeq.converters.lowering.lean_start"},
+            {"edgeq.tuning.trial_worker", "edgeq.converters.lowering.tensorflow_child"},
         ),
     ],
     ids=["convert", "bench", "profile", "debug", "tune"],

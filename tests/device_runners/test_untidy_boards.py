@@ -434,7 +434,9 @@ def test_a_disk_that_fills_up_in_an_upload_is_told(tmp_path: Path) -> None:
         device = board.device()
         path = tmp_path / "large"
         path.write_bytes(bytes(3 << 20))
-        link = device.session.link()
+        device.session.open()
+        link = device.session._link
+        assert link is not None
         with pytest.raises(OSError, match="No space left on device"):
             link.send(path, f"{device.session.hello['root']}/incoming/x", 0, lambda size: None)
         assert device.session.call("missing", files={"x": 1}) == ["x"]  # and it still answers

@@ -42,7 +42,7 @@ def test_a_model_within_its_budgets_passes(
     done = gate(converted.path, compared.path, "--policy", policy,
                 "--junit", paths[0], "--markdown", paths[1], "-o", paths[2])  # fmt: skip
     assert done.exception is None and done.return_value == 0
-    assert done.stdout.splitlines()[-1] == "PASS: Every rule is kept."
+    assert done.stdout.splitlines()[-1] == "PASS: Every rule is met."
     suite = ET.parse(paths[0]).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "0", "0")
     assert paths[1].read_text().startswith("### :white_check_mark: edgeq gate: pass\n")
@@ -66,7 +66,7 @@ def test_what_is_no_record_is_status_4(policy: Path, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"schema": "edgeq.rec')
     done = gate(tmp_path / "r.json", "--policy", policy)
     assert done.exception.exit_code == 4
-    assert "is no JSON, or was cut short" in str(done.exception)
+    assert "is not JSON, or is truncated" in str(done.exception)
 
 
 def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> None:

@@ -115,8 +115,9 @@ def test_a_version_of_the_future(tmp_path: Path) -> None:
     History(path, make=True, wait_s=5).close()
     run_script(path, f"PRAGMA user_version = {VERSION + 1}")
     assert refusal(path) == (
-        f"H is a history of version {VERSION + 1}, and this edgeq reads version {VERSION} and "
-        "older. Upgrade edgeq: pip install -U edgeq; or name another file with --database."
+        f"H is a history of version {VERSION + 1}, and this version of edgeq reads "
+        f"version {VERSION} and older. Upgrade edgeq: "
+        "pip install -U edgeq; or name another file with --database."
     )
 
 

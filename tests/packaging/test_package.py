@@ -506,7 +506,9 @@ def test_data_that_was_changed_since_is_not_taken_for_the_records(
 def test_a_wrong_number_of_labels_is_refused(int8_mobilenet: Path) -> None:
     with pytest.raises(UsageError, match="There are 3 labels, but output 'class' has 10 classes"):
         make_package(int8_mobilenet, "python", data=DATA, labels={"": ("a", "b", "c")})
-    with pytest.raises(UsageError, match="Labels are for the output 'x'; the model has class"):
+    with pytest.raises(
+        UsageError, match="--labels names the output 'x'; the model's outputs are class"
+    ):
         make_package(int8_mobilenet, "python", data=DATA, labels={"x": LABELS})
 
 
@@ -558,7 +560,7 @@ def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Pat
      ("--name", "a" * 300, "has 300 characters; at most 100 are possible"),
      ("--name", "Golden", "The name 'golden' is reserved"),
      ("--labels", "none.txt", "cannot be read"),
-     ("--license", 'My "Lic" */', "is no SPDX expression"),
+     ("--license", 'My "Lic" */', "is not an SPDX expression"),
      ("--license", "Proprietary", "LicenseRef-Proprietary"),
      ("--preprocess", "scale=1/127.5,offset=-1", "contradicts scale=1/255, which")],
 )  # fmt: skip

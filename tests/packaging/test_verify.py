@@ -89,11 +89,11 @@ def test_sealing_anew_changes_nothing(package: Package) -> None:
         (("contract", "model", "path"), "../x.tflite", "'../x.tflite' is not a file name"),
         (("contract", "model", "path"), "a/b/c", "'a/b/c' is not a file name"),
         (("contract", "model", "path"), "n\0", r"'n\x00' is not a file name"),
-        (("contract", "model", "path"), "", "no file name"),
-        (("contract", "model", "path"), "..", "no file name"),
+        (("contract", "model", "path"), "", "not a file name"),
+        (("contract", "model", "path"), "..", "not a file name"),
         (("contract", "model", "size_bytes"), -1, "Expected `int` >= 1"),
         (("contract", "outputs"), None, "Expected `array`, got `null`"),
-        (("contract", "outputs", 0, "spec", "scales"), [], "as many scales as zero points"),
+        (("contract", "outputs", 0, "spec", "scales"), [], "scales and zero points must be equal"),
         (("preprocess",), [3], "Expected `str`, got `int` - at `$.preprocess[0]`"),
         (("edgeq",), "\x1b[2J", "Expected `str` matching regex"),
         (("target",), None, "Expected `str`, got `null` - at `$.target`"),
@@ -143,7 +143,7 @@ def test_a_manifest_that_is_no_json_is_refused(
 @pytest.mark.parametrize(
     ("check", "edit", "words"),
     [
-        ("contract", lambda m: m.update(name="other"), "name in the manifest is not what"),
+        ("contract", lambda m: m.update(name="other"), "name in the manifest differs"),
         ("contract", lambda m: m.update(version="\x1b[2J"), "is not a version"),
         ("contract", lambda m: m.update(preprocess=["bogus"]), "unknown preset 'bogus'"),
         ("contract", lambda m: m["contract"].update(operators=[]), "operators in the manifest"),
@@ -153,7 +153,7 @@ def test_a_manifest_that_is_no_json_is_refused(
          "the labels in the manifest are not those of labels.txt in the model"),
         ("contract", lambda m: m["contract"]["inputs"][0]["spec"].update(scales=[1.5]),
          "inputs in the manifest differs from the model's"),
-        ("measured", lambda m: m.update(measured_sha256="0" * 64), "is not what was measured"),
+        ("measured", lambda m: m.update(measured_sha256="0" * 64), "is not the measured one"),
         ("code", lambda m: m.update(license="MIT"), "sbom.cdx.json is not what edgeq"),
         ("code", lambda m: m.update(description="fine"), "MODEL_CARD.md is not what edgeq"),
         ("code", lambda m: m.update(surprise=1), "manifest.json is not what edgeq"),
@@ -271,7 +271,9 @@ def test_code_of_another_edgeq_is_not_judged_and_the_end_says_so(
 ) -> None:
     result = verify(sealed(package.files, lambda m: m.update(edgeq="0.0.1")), tmp_path)
     found = find(result, "code")
-    assert found.verdict == "skipped" and found.detail[0].startswith("made by edgeq 0.0.1, and")
+    assert found.verdict == "skipped" and found.detail[0].startswith(
+        "made by edgeq 0.0.1; this is "
+    )
     assert "it is unsigned, so anybody can have made it. Not proven: gate, code, golden vectors." \
         in result.conclusion  # fmt: skip
 
@@ -460,7 +462,7 @@ def test_what_inflates_beyond_reason_is_not_inflated(
     path = tmp_path / "bomb.zip"
     path.write_bytes(target.getvalue())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DamagedPackageError, match="more than any package of its size does"):
+    with pytest.raises(DamagedPackageError, match="more than any package of its size has"):
         verify_package(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 

@@ -65,7 +65,8 @@ def test_what_is_not_told_is_to_be_filled_in(here: Path) -> None:
     assert done.stdout.endswith("Fill in calibration and test, then: edgeq run\n")
     done = run(Path())
     assert done.exception.message == (
-        "edgeq.toml, line 14 names no data, and scheme int8 calibrates on a few hundred samples."
+        "edgeq.toml, line 14 does not name data, and scheme int8 calibrates on a few hundred "
+        "samples."
     )
 
 

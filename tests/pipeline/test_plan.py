@@ -92,9 +92,11 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (DATA, "edgeq.toml names no model. Write [model] and below it source = \"model.keras\"; "
+        (DATA, "edgeq.toml does not name a model. "
+         "Write [model] and below it source = \"model.keras\"; "
          "edgeq init MODEL does."),
-        (HEAD, "edgeq.toml names no data, and scheme int8 calibrates on a few hundred samples. Set "
+        (HEAD, "edgeq.toml does not name data, and scheme int8 calibrates on a few hundred "
+         "samples. Set "
          'calibration = "samples.npz" in [data], or pass --data samples.npz.'),
         ('[model]\nsource = "nothere"\n',
          "edgeq.toml, line 2: source: nothere does not exist. Check the path."),
@@ -151,7 +153,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "min_sqnr = 25 (dB), or both."),
         (HEAD + 'effort = "fast"\n' + DATA + "[tune]\nmax_drop = 1\n", "edgeq.toml, line 3: effort "
          "is not allowed together with [tune], which chooses it. Remove effort, or [tune]."),
-        (HEAD + DATA + "[package]\n", "edgeq.toml, line 5: [package] names no target. "
+        (HEAD + DATA + "[package]\n", "edgeq.toml, line 5: [package] does not name a target. "
          "For example: targets = [\"android\"]; targets are android, ios, c, python."),
         (HEAD + DATA + "[package]\ntargets = ['andriod']\n", "edgeq.toml, line 6: targets must be "
          "a list of some of android, ios, c, python, not ['andriod']. For example: "

@@ -30,7 +30,7 @@ def test_everything_is_done_and_said(finished: Path) -> None:
     assert [line.partition("  ")[0] for line in lines[2:7]] == ALL
     assert "INT8, 50.3 kB, SQNR " in lines[3]
     assert ", p50 " in lines[4]
-    assert "PASS: Every rule is kept." in lines
+    assert "PASS: Every rule is met." in lines
     assert lines[-1] == (
         f"In {finished}/build: model.fp32.tflite, model.tflite, model.tflite.json, "
         "model.compare-local.json, model.gate.json, model.report.html"
@@ -55,7 +55,7 @@ def test_what_is_unchanged_is_kept(project: Path) -> None:
     done = run(project)
     assert kept(done) == ALL
     assert done.return_value == 0
-    assert "PASS: Every rule is kept." in done.stdout
+    assert "PASS: Every rule is met." in done.stdout
     unlocked = {path: moment for path, moment in before.items() if path.suffix != ".lock"}
     assert all(path.stat().st_mtime_ns == moment for path, moment in unlocked.items())
 
@@ -169,7 +169,7 @@ def test_of_two_runs_for_one_output_the_second_refuses(project: Path) -> None:
         done = run(project)
     assert isinstance(done.exception, OutputError)
     assert "is making " in done.exception.message
-    assert done.exception.message.startswith("Another edgeq run (process ")
+    assert done.exception.message.startswith("Another `edgeq run` (process ")
     assert run(project).return_value == 0  # the lock went with its owner
 
 
@@ -210,7 +210,7 @@ def test_without_test_data_and_policy_that_is_said(project: Path) -> None:
     done = run(project)
     assert done.return_value == 0
     assert "compare local" not in done.stdout
-    assert "compare        left out: [data] names no test data" in done.stdout
+    assert "compare        left out: [data] does not name test data" in done.stdout
     assert f"gate           left out: {project}/edgeq.toml has no [policy]" in done.stdout
     assert "Nothing was judged: add a [policy] for a verdict of pass or fail." in done.stdout
 

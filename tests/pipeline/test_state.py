@@ -70,7 +70,9 @@ def test_an_output_that_cannot_be_removed_is_told(name: str, tmp_path: Path) -> 
     step = {"key": "", "origin": {}, "outputs": {name: ""}}
     plain = {"schema": "edgeq.run/1", "steps": {"gate": step}}
     (tmp_path / "state").write_text(json.dumps(plain))
-    with pytest.raises(OutputError, match=r"Cannot remove .*, which the project no longer makes: "):
+    with pytest.raises(
+        OutputError, match=r"Cannot remove .*, an old output that edgeq.toml no longer has: "
+    ):
         State(tmp_path / "state").withdraw((), tmp_path)
 
 
@@ -96,7 +98,7 @@ def test_a_lock_names_its_owner_and_ends_with_it(tmp_path: Path) -> None:
         assert child.stdout.readline() == b"held\n"
         with pytest.raises(OutputError) as caught, locked(path, "it"):
             pass
-        assert caught.value.message == f"Another edgeq run (process {child.pid}) is making it."
+        assert caught.value.message == f"Another `edgeq run` (process {child.pid}) is making it."
         child.kill()
     with locked(path, "it"):
         pass

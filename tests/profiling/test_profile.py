@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from edgeq import api, models
-from edgeq import profile as profile_models
 from edgeq.cli import cli
 from edgeq.converters.graph.matching import pair_layers
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.profiling.event_mapping import map_events
+from edgeq.profiling.profile import profile as profile_models
 from edgeq.profiling.reasons import find_reasons
 from edgeq.render.profile import show_profile
 from edgeq.tflite import flatbuffer

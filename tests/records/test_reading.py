@@ -115,8 +115,8 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
         "at: line 1 column 12 (char 11))."
     )
     assert broken('{"schema": "edgeq.record/9"}', tmp_path) == (
-        "R has the schema edgeq.record/9, and this edgeq reads edgeq.record/1 and older. Upgrade "
-        "edgeq: pip install -U edgeq"
+        "R has the schema edgeq.record/9, and this version of edgeq reads edgeq.record/1 and "
+        "older. Upgrade edgeq: pip install -U edgeq"
     )
     assert broken('{"schema": "edgeq.record/x"}', tmp_path) == (
         "R has the unknown schema 'edgeq.record/x'."
@@ -130,9 +130,9 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
     plain = json.loads(record_files["bench"].read_text())
     plain["runs"][0]["latency"]["p50_ms"] = "fast"
     assert broken(json.dumps(plain), tmp_path) == (
-        "R is not a bench record that this edgeq can read: Expected `float | null`, got `str` - "
-        "at `$.runs[0].latency.p50_ms`. Make it again with this edgeq, or upgrade edgeq when the "
-        "record is newer."
+        "R is not a bench record that this version of edgeq can read: Expected `float | null`, "
+        "got `str` - at `$.runs[0].latency.p50_ms`. Make it again with this version, or upgrade "
+        "edgeq if the record is newer."
     )
     plain = json.loads(record_files["bench"].read_text())
     del plain["facts"]
@@ -144,7 +144,12 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
     [
         ("convert", "certificate.size_bytes", 0, "Expected `int` >= 1 - at `$.certificate.size_by"),
         ("convert", "model.scheme", "int7", "Expected `str` matching regex '^(int8|dynamic|fp16|"),
-        ("convert", "certificate.inputs.0.zero_points", [], "as many scales as zero points are"),
+        (
+            "convert",
+            "certificate.inputs.0.zero_points",
+            [],
+            "scales and zero points must be equal in number",
+        ),
         ("bench", "runs", [], "Expected `array` of length >= 1 - at `$.runs`"),
         (
             "bench",
@@ -152,7 +157,12 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
             "inf",
             "Expected `float` <= 1000000000.0 - at `$.runs[",
         ),
-        ("compare", "quality.baseline_accuracy_percent", None, "with labels there are two accura"),
+        (
+            "compare",
+            "quality.baseline_accuracy_percent",
+            None,
+            "both accuracies, their pairs and the drop must all be present or all be missing",
+        ),
         ("compare", "quality.candidate_accuracy_percent", "nan", "Expected `float` >= 0.0"),
         ("compare", "metrics_baseline", [], "the two models need the same metrics"),
         (
@@ -172,8 +182,8 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
         ),
         ("bench", "runs.0.model.size_bytes", 1 << 63, "a whole number has more than 64 bits"),
         ("bench", "runs.0.model.size_bytes", "9" * 400, "a whole number has more than 64 bits"),
-        ("profile", "pairs", [[0, 999]], "pairs are of operators that are there"),
-        ("profile", "pairs", [[-1, 0]], "pairs are of operators that are there"),
+        ("profile", "pairs", [[0, 999]], "pairs must be indices of operators of"),
+        ("profile", "pairs", [[-1, 0]], "pairs must be indices of operators of"),
         ("parity", "rows", [], "as many lists of samples as rows are needed"),
         ("fleet-eval", "entries.0.result", None, "a device has either a result or an error"),
     ],
@@ -187,7 +197,7 @@ def test_what_no_verb_writes_is_refused(
     for part in above:
         place = place[part]
     place[last] = value
-    start = f"R is not a {kind} record that this edgeq can read: "
+    start = f"R is not a {kind} record that this version of edgeq can read: "
     assert broken(json.dumps(plain), tmp_path).removeprefix(start).startswith(message)
 
 

@@ -396,7 +396,9 @@ def test_a_code_of_a_newer_edgeq_is_an_error(one_model: dict[str, Path], tmp_pat
         plain["issues"] = [{"code": "data.new", "severity": "warning", "message": "New."}]
 
     path = edited(one_model["compare"], tmp_path / "r.json", newer)
-    with pytest.raises(RecordError, match=r"the code 'data\.new', which this edgeq does not know"):
+    with pytest.raises(
+        RecordError, match=r"the code 'data\.new', which this version of edgeq does not know"
+    ):
         make_report([path])
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeq import models
 from edgeq.conversion.prepare import Prepared, prepare
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Recording, record
 from edgeq.tuning.recipe_files import Workshop

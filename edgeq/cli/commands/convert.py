@@ -20,7 +20,7 @@ from edgeq.cli.options import (
 from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.schemes import GRANULARITIES
+from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 

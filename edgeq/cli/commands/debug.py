@@ -27,14 +27,14 @@ from edgeq.render.debugging import show_debug
 @click.option("--data", required=True, metavar="DATA", help="Samples, best labelled; see convert.")
 @click.option(
     "--samples", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
-    help="Measure on so many.",
+    help="Number of samples to measure on.",
 )  # fmt: skip
 @data_options
 @click.option(
     "--try/--no-try", "try_remedies", default=True, show_default=True,
     help="Convert FP32 again with each remedy, and report what it gains.",
 )  # fmt: skip
-@click.option("--all", "show_all", is_flag=True, help="Show all layers, not the worst only.")
+@click.option("--all", "show_all", is_flag=True, help="Show all layers instead of only the worst.")
 @click.option(
     "--explorer", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json",
     help="Write node data for Model Explorer.",

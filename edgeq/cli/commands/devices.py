@@ -24,7 +24,7 @@ def command() -> None:
 
 
 @command.command(
-    "add", help=f"Name a device: NAME is then short for ADDRESS.\n\nADDRESS is one of: {FORMS}."
+    "add", help=f"Save a device: `--device NAME` then means ADDRESS.\n\nADDRESS is one of: {FORMS}."
 )
 @click.argument("name")
 @click.argument("address")
@@ -78,7 +78,7 @@ def remove(name: str) -> None:
     metavar="PATH", help="TensorFlow's program, for a phone without Python.",
 )  # fmt: skip
 @trust_option
-@click.option("-v", "--verbose", is_flag=True, help="Show what the tools print, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the output of the tools.")
 def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose: bool) -> None:
     """Install a runtime on DEVICE, in a private environment in edgeq's cache.
 

@@ -25,7 +25,7 @@ from edgeq.render.doctor import show_checkup
 @click.option(
     "--python",
     type=click.Path(path_type=Path),
-    help="Interpreter to look with, e.g. of an environment with tflite-runtime.",
+    help="Interpreter to check, e.g. of an environment with tflite-runtime.",
 )
 @record_option
 @output_options

@@ -87,7 +87,7 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     help="Print the verdict, and each step with its files, as JSON.",
 )  # fmt: skip
 @trust_option
-@click.option("-v", "--verbose", is_flag=True, help="Show what the libraries print, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the output of the libraries.")
 def command(path: Path, first: str | None, **given: Any) -> int:
     """Do what edgeq.toml describes: convert or tune, compare on each device, gate, report.
 

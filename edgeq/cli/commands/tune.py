@@ -53,7 +53,7 @@ def _keep_going(output: Path) -> Iterator[None]:
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA", required=True,
-    help="Representative dataset, see convert; without --test-data, the rest of it measures.",
+    help="Representative dataset (see convert). Without --test-data, its other samples measure.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to judge trials on.")
 @click.option(

@@ -106,7 +106,7 @@ def _refuse_kind(output: Path, place: Path) -> None:
     if Path.cwd().is_relative_to(place) or os.path.ismount(place):
         raise OutputError(
             f"-o {output} is a folder in use, {place}: a package replaces its whole folder.",
-            hint="Choose a new folder inside: -o release",
+            hint="Name a new folder inside it, such as -o release.",
         )
 
 

@@ -184,7 +184,9 @@ def _assign_labels(
             )
         spec = next((spec for spec in outputs if name in ("", spec.name)), None)
         if spec is None:
-            raise UsageError(f"Labels are for the output {name!r}; the model has {names}.")
+            raise UsageError(
+                f"--labels names the output {name!r}; the model's outputs are {names}."
+            )
         if spec.name in found:
             raise UsageError(
                 f"Labels are given twice for output {spec.name!r}.", hint="Give one file for it."

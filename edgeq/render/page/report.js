@@ -12,7 +12,7 @@
     const [a, b] = [one.cells[column], other.cells[column]];
     if (!isNumber) return sign * a.textContent.localeCompare(b.textContent, "en", { numeric: true });
     const [x, y] = [number(a), number(b)];
-    // What was not measured stays at the end, whichever way the rest goes.
+    // Figures that were not measured stay at the end in both orders.
     if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
     return x === y ? 0 : sign * (x < y ? -1 : 1);
   };
@@ -52,15 +52,15 @@
   // ---- layers: what is typed in one table filters all of them, and fades the plots' other points
   const inputs = [...document.querySelectorAll(".filter input")];
   const filter = (text) => {
-    const wanted = text.trim().toLowerCase();
+    const phrase = text.trim().toLowerCase();
     for (const table of document.querySelectorAll(".by-layer")) {
-      table.classList.toggle("filtering", wanted !== "");
+      table.classList.toggle("filtering", phrase !== "");
     }
     for (const row of document.querySelectorAll(".by-layer tbody tr")) {
-      row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+      row.hidden = !row.cells[0].textContent.toLowerCase().includes(phrase);
     }
     for (const point of document.querySelectorAll("#layers .pt, #operators .pt")) {
-      const fades = wanted !== "" && !point.dataset.tip.toLowerCase().includes(wanted);
+      const fades = phrase !== "" && !point.dataset.tip.toLowerCase().includes(phrase);
       point.classList.toggle("off", fades);
     }
   };

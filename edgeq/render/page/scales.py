@@ -113,7 +113,7 @@ def stretched(values: Iterable[float], start: float, end: float, limit: float | 
 
 
 def show_mark(value: float) -> str:
-    """A mark's label, without needless digits."""
+    """A mark's label, with no more digits than it needs."""
     if value and (abs(value) >= 1e6 or abs(value) < 1e-4):
         return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
     return f"{value:.10g}"

@@ -10,7 +10,7 @@ from edgeq.reporting.values import Block, Cell, IntervalPlot, IntervalRow, Secti
 from edgeq.wording import file_name, show_metric
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Drops with their intervals, counts in pairs, outputs, metrics."""
     judged = gathered.judged()
     blocks: list[Block] = []
@@ -22,8 +22,6 @@ def section(gathered: Gathered) -> Section | None:
     if metrics := tuple(_metric_rows(gathered)):
         titles = cells.columns("metric", "model", ">value", "measured by")
         blocks.append(Table("Metrics", titles, metrics))
-    if not blocks:
-        return None
     lead = "The same samples through both models; pairs tell a real loss from chance."
     return Section("accuracy", "Accuracy", lead, tuple(blocks))
 

@@ -10,7 +10,7 @@ from edgeq.values import Histogram, Ranges, TfliteModel
 from edgeq.wording import common_prefix, left_out, plural
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """A table each for the ranges, the candidates and the corrections."""
     blocks: list[Block] = []
     for value in gathered.made():
@@ -21,8 +21,6 @@ def section(gathered: Gathered) -> Section | None:
             blocks.append(_candidate_table(model))
         if model.corrections:
             blocks.append(_correction_table(model))
-    if not blocks:
-        return None
     lead = "The values of the representative dataset, and the range chosen for each tensor."
     return Section("calibration", "Calibration", lead, tuple(blocks))
 

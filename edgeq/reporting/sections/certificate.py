@@ -14,11 +14,12 @@ from edgeq.values import Certificate
 from edgeq.wording import common_prefix, describe_tensor, left_out, plural
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Facts about the file, its operators by type, and each of them."""
+    lead = "Read back from the exported file, whatever made it."
     proof = gathered.certificate()
     if proof is None:
-        return None
+        return Section("certificate", "Certificate", lead, ())
     blocks: list[Block] = [
         Prose(f"Not as requested: {problem}", "bad") for problem in proof.problems
     ]
@@ -30,7 +31,6 @@ def section(gathered: Gathered) -> Section | None:
     caption = f"{plural(len(proof.operators), 'operator')} by type"
     by_type = Table(caption, cells.columns("type", "precision", ">operators"), kinds)
     blocks += [_file_facts(proof), by_type, _operator_table(proof)]
-    lead = "Read back from the exported file, whatever made it."
     return Section("certificate", "Certificate", lead, tuple(blocks))
 
 

@@ -7,7 +7,7 @@ from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Block, Cell, Section, Table
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Every machine, and what `edgeq doctor` found on it."""
     rows = []
     for name, item in gathered.facts().items():
@@ -25,12 +25,10 @@ def section(gathered: Gathered) -> Section | None:
                 Cell(", ".join(f"{run.name} {run.version}" for run in item.runtimes) or "-"),
             )
         )
-    if not rows:
-        return None
     titles = cells.columns(
         "device", "processor", ">cores", ">memory", "system", "governor", ">temperature", "runtimes"
     )
-    blocks: list[Block] = [Table("Where it ran", titles, tuple(rows))]
+    blocks: list[Block] = [Table("Where it ran", titles, tuple(rows))] if rows else []
     for part in gathered.of("doctor"):
         problems = tuple(
             (Cell(item.severity), Cell(item.message), Cell(item.remedy or "-"))

@@ -10,7 +10,7 @@ from edgeq.values import GateResult
 _TONES = {"pass": "good", "cannot-tell": "doubt", "fail": "bad"}
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Each rule with its figure."""
     blocks: list[Block] = []
     for part in gathered.of("gate"):
@@ -26,6 +26,4 @@ def section(gathered: Gathered) -> Section | None:
             rows.append((Cell(rule.rule), word, figure, Cell(rule.limit), Cell(why)))
         titles = columns("rule", "verdict", "figure", "limit", "why")
         blocks.append(Table(f"By {gate.policy.path}{against}", titles, tuple(rows)))
-    if not blocks:
-        return None
     return Section("gate", "Gate", "The policy, rule by rule.", tuple(blocks))

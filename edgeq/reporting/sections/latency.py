@@ -17,17 +17,16 @@ _BINS = 60
 _MOST_TIMES = 3  # the slowest model's p90 is a third of the axis, or more
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Every device's runs."""
     measured = gathered.measured()
-    if not measured:
-        return None
     blocks: list[Block] = []
     for item in measured:
         if all(run.sustained is None for run in item.result.runs):
             plot = _distributions(item)
             blocks += [] if plot is None else [plot]
-    blocks.append(_runs_table(measured))
+    if measured:
+        blocks.append(_runs_table(measured))
     lead = "Single inferences, the models alternating; their spread, not only their median."
     return Section("latency", "Latency and memory", lead, tuple(blocks))
 

@@ -58,7 +58,7 @@ def _db(value: float | None) -> str:
     return f"{cells.db(value).text} dB"
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Each debugged layer, in execution order and in a table."""
     blocks: list[Block] = []
     for part in gathered.of("debug"):
@@ -70,8 +70,6 @@ def section(gathered: Gathered) -> Section | None:
             names = ", ".join(short(name) for name in report.unmatched[:10])
             count = plural(len(report.unmatched), "operator")
             blocks.append(Prose(f"{count} of the FP32 model have no quantized twin: {names}."))
-    if not blocks:
-        return None
     lead = "Where the error is made, and where it has piled up; low is bad."
     return Section("layers", "Error by layer", lead, tuple(blocks))
 

@@ -24,7 +24,7 @@ _BARS = 12
 Twins = dict[int | None, OperatorTime]  # the second model's operators, by the first one's positions
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """Each profile: bars of the longest operators, all of them in a table, and why."""
     blocks: list[Block] = []
     for part in gathered.of("profile"):
@@ -44,8 +44,6 @@ def section(gathered: Gathered) -> Section | None:
             _type_table(profile),
         ]
         blocks += [Prose(reason) for reason in profile.reasons]
-    if not blocks:
-        return None
     lead = "Time per operator of one inference, the profiler's own cost apart."
     return Section("operators", "Latency by operator", lead, tuple(blocks))
 

@@ -15,7 +15,7 @@ _TITLES = cells.columns(
 _TONES = {"exact": "good", "wrong": "bad", "failed": "bad"}
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """A row for each device and its kernels."""
     blocks: list[Block] = []
     for part in gathered.of("parity"):
@@ -36,7 +36,5 @@ def section(gathered: Gathered) -> Section | None:
                 notes.append(f"{row.device}, {row.kernels}: {note}")
         caption = f"{file_name(model)} against XNNPACK on this machine"
         blocks.append(Table(caption, _TITLES, tuple(rows), "\n".join(notes)))
-    if not blocks:
-        return None
     lead = "The same inputs through each kernel and device."
     return Section("parity", "Same values everywhere", lead, tuple(blocks))

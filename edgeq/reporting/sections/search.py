@@ -11,13 +11,11 @@ from edgeq.values import Trial, Tuning
 from edgeq.wording import describe_recipe, plural, show_bytes, show_ms
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """A plot of quality against cost, and a table of all trials."""
     blocks: list[Block] = []
     for part in gathered.of("tune"):
         blocks += [_pareto(part.value), _trial_table(part.value)]
-    if not blocks:
-        return None
     lead = "Every recipe that was tried; the Pareto ones are beaten by no other in all respects."
     return Section("search", "What tune tried", lead, tuple(blocks))
 

@@ -14,7 +14,7 @@ _TITLES = cells.columns(
 )
 
 
-def section(gathered: Gathered) -> Section | None:
+def section(gathered: Gathered) -> Section:
     """A plot and a table for each sustained run."""
     blocks: list[Block] = []
     for item in gathered.measured():
@@ -36,8 +36,6 @@ def section(gathered: Gathered) -> Section | None:
                 for window in run.sustained.windows
             )
             blocks.append(Table(f"{label}, {plural(len(rows), 'window')}", _TITLES, rows))
-    if not blocks:
-        return None
     lead = "How the latency changes when the model runs for minutes and the processor warms up."
     return Section("sustained", "Sustained run", lead, tuple(blocks))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeq.converters.calibration.logits import seen_limits, unsquash
+from edgeq.converters.calibration.logits import expose_logits, seen_limits
 from edgeq.converters.calibration.saturation import (
     find_limits,
     limit_ranges,
@@ -137,7 +137,7 @@ def test_ranges_within_the_limits_stay_the_same_object() -> None:
 
 def test_outputs_are_taken_before_the_softmax(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    tree, before = flatbuffer.parse(content, "it"), flatbuffer.parse(unsquash(content), "it")
+    tree, before = flatbuffer.parse(content, "it"), flatbuffer.parse(expose_logits(content), "it")
     assert [i.name for i in flatbuffer.interface(tree)[1]] == [
         i.name for i in flatbuffer.interface(before)[1]
     ]
@@ -154,5 +154,5 @@ def test_outputs_are_taken_before_the_softmax(float_cnn: FloatModel) -> None:
 
 
 def test_a_model_without_a_final_activation_stays_as_it_is() -> None:
-    tree = flatbuffer.parse(unsquash(gate(Operator.RELU, is_output=True)), "it")
+    tree = flatbuffer.parse(expose_logits(gate(Operator.RELU, is_output=True)), "it")
     assert flatbuffer.indices(tree.subgraphs[0].outputs) == (2, 5, 3)

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.graph import layers
@@ -117,7 +117,7 @@ def test_the_mean_of_each_channel_becomes_the_float_models(
 
 
 def logits(content: bytes, images: Images) -> np.ndarray:
-    return run(unsquash(content), images)[:, 0]
+    return run(expose_logits(content), images)[:, 0]
 
 
 def test_nothing_but_weights_and_biases_changes(quantized: bytes, corrected: Corrected) -> None:

@@ -85,6 +85,7 @@ def test_a_weight_beyond_fp16_is_an_error(float_cnn: FloatModel) -> None:
     with pytest.raises(QuantizationError) as caught:
         weight_only.quantize_fp16(flatbuffer.serialize(tree))
     assert str(caught.value) == (
-        f"Weight {flatbuffer.text(tensor.name)!r} reaches 1e+06; FP16 ends at 65504. "
+        f"Weight {flatbuffer.text(tensor.name)!r} has the value 1e+06, above the maximum of "
+        "FP16, 65504. "
         "Use --scheme fp32 or dynamic for this model."
     )

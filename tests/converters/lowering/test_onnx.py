@@ -106,5 +106,5 @@ def test_weights_in_a_file_beside_it(onnx_models: Path, read_exported: Read) -> 
 def test_a_damaged_file(tmp_path: Path, onnx_models: Path, read_exported: Read) -> None:
     cut = tmp_path / "cut.onnx"
     cut.write_bytes((onnx_models / "cnn.onnx").read_bytes()[:2000])
-    with pytest.raises(SourceError, match=r"cut\.onnx is not a whole ONNX model: "):
+    with pytest.raises(SourceError, match=r"cut\.onnx is incomplete or is not an ONNX model: "):
         read_exported(cut)

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq.converters.calibration.equalization import equalize, find_pairs
 from edgeq.converters.graph.matching import match_operators
-from edgeq.converters.proof.equalized_channels import find_stretches
+from edgeq.converters.proof.equalized_channels import find_equalized
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
@@ -31,7 +31,7 @@ def channels(source: bytes) -> dict[int, np.ndarray]:
 
 def stretches(source: bytes, made: Any) -> dict[int, np.ndarray]:
     real = flatbuffer.parse(source, "it")
-    return find_stretches(real, made, match_operators(real, made))
+    return find_equalized(real, made, match_operators(real, made))
 
 
 def halve(tree: Any, position: int) -> None:

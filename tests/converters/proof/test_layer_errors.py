@@ -8,7 +8,7 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.logits import unsquash
+from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
@@ -114,7 +114,7 @@ def test_an_effect_is_that_of_the_file_with_this_layer_alone(
     pair = Pair(source, spoiled, inputs)
     list(pair.walk())
     (wanted,) = pair.ends.values()
-    (given,) = pair.clip(dict.fromkeys(pair.ends, run(unsquash(mixed))), pair.ends).values()
+    (given,) = pair.clip(dict.fromkeys(pair.ends, run(expose_logits(mixed))), pair.ends).values()
     varying = wanted - wanted.mean(axis=0)
     expected = 10 * np.log10(np.sum(varying**2) / np.sum((wanted - given) ** 2))
     effects = measure_effects(source, spoiled, inputs)

@@ -4,7 +4,7 @@ import pytest
 
 from edgeq.converters.quantization import litert_engine
 from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.schemes import resolve
+from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.values import ConvertOptions
 

@@ -177,5 +177,5 @@ def test_a_damaged_file(tmp_path: Path, content: bytes, what: str) -> None:
     with pytest.raises(SourceError) as caught:
         refuse_outside(path)
     assert str(caught.value) == (
-        f"{path} is not a whole ONNX model: {what}. Export or copy it again."
+        f"{path} is incomplete or is not an ONNX model: {what}. Export or copy it again."
     )

@@ -170,7 +170,9 @@ def test_what_a_wrong_interpreter_prints_is_kept_for_later(board: Board) -> None
 
 
 def test_a_refused_key_is_told(board: Board, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="accepts none of our keys: Permission denied") as caught:
+    with pytest.raises(
+        DeviceError, match="accepts none of your SSH keys: Permission denied"
+    ) as caught:
         board.device(keys=(str(make_key(tmp_path / "stranger")),)).facts()
     where = board.address()
     assert caught.value.hint == f"Give it yours: ssh-copy-id -p {board.port} {where.user}@127.0.0.1"

@@ -305,10 +305,10 @@ def test_each_host_of_a_chain_has_its_own_errors(
 
     jump, way = f"{USER}@gate:{gate.port} (a jump host)", f"-p {gate.port} {USER}@gate"
     told = say(gate_lines=(f"IdentityFile {stranger}", "IdentitiesOnly yes"))
-    assert told.startswith(f"{jump} accepts none of our keys: ")
+    assert told.startswith(f"{jump} accepts none of your SSH keys: ")
     assert told.endswith(f"\nGive it yours: ssh-copy-id {way}")
     told = say(f"IdentityFile {stranger}", "IdentitiesOnly yes")
-    assert told.startswith("pi4 accepts none of our keys: ")
+    assert told.startswith("pi4 accepts none of your SSH keys: ")
     assert told.endswith("\nGive it yours: ssh-copy-id pi4")
     told = say(gate_lines=("UserKnownHostsFile /dev/null",))
     assert told.startswith(f"The host key of {jump}, which is SHA256:")
@@ -377,7 +377,7 @@ def test_only_the_right_entry_is_to_be_forgotten(
         "pattern": f"line 3 of {file}, which is about other hosts as well",
         "another file": f"ssh-keygen -f '{own}' -R {quoted}",
     }.get(kind, f"ssh-keygen -R {quoted}")
-    assert str(told.hint).endswith(f"forget the old key: {expected}")
+    assert str(told.hint).endswith(f"remove the old key: {expected}")
 
 
 # ---------------------------------------------------------------- keys
@@ -415,7 +415,8 @@ def test_a_key_with_a_passphrase_is_named(configure: Configure, board: Board) ->
         f"; {key}, which has a passphrase, was not tried, as the agent does not have it."
     )
     assert told.hint == (
-        f"Give the agent the key: ssh-add {key}; and if it is not known there: ssh-copy-id pi4"
+        f"Add the key to ssh-agent: ssh-add {key}. If the board does not have it yet: "
+        "ssh-copy-id pi4"
     )
 
 

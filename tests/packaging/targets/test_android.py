@@ -790,7 +790,7 @@ def test_sound_is_no_bitmap(tmp_path: Path) -> None:
     assert not any(b"itmap" in text or b"pixels" in text for text in texts)
     assert b"SoundResult result = model.run(values);" in files["README.md"]
     assert b"upright" not in files["README.md"]
-    row = b"| mfcc | int8 1x7x5x1. 35 real values. Made ready here: quantized. |"
+    row = b"| mfcc | int8 1x7x5x1. 35 real values. Prepared here: quantized. |"
     assert row in files["README.md"]
 
 

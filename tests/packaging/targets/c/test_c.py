@@ -73,7 +73,7 @@ def files(tflite_micro: OtherPython, ingredients: PackageInputs) -> Mapping[str,
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> ArenaMeasurement:
     """Tests of what is written around a model need no run of it."""
     measured = ArenaMeasurement("0.dev1", (), 4640, 3984)
-    monkeypatch.setattr(writing, "measure", lambda ingredients: measured)
+    monkeypatch.setattr(writing, "measure", lambda inputs, tools: measured)
     return measured
 
 
@@ -220,7 +220,7 @@ def test_the_model_runs_in_the_runtimes_interface(
 ) -> None:
     """Compiled against stand-ins of its headers, which answer what tflite-micro answered."""
     program = build(unpack(files, tmp_path), "-DEDGEQ_RUN_MODEL", f"-I{HEADERS}", layout)
-    outputs = writing.measure(ingredients).outputs
+    outputs = writing.measure(ingredients, LOCAL_TOOLS).outputs
     (given,), (found,) = (
         [item.spec for item in side]
         for side in (ingredients.contract.inputs, ingredients.contract.outputs)
@@ -385,9 +385,9 @@ def test_a_kernel_that_computes_something_else_is_found(
 
     monkeypatch.setattr(micro, "run", run_wrong)
     with pytest.raises(
-        PackageError, match=r"something else .*sample \d+, output 'class'"
+        PackageError, match=r"computes other outputs .*sample \d+, output 'class'"
     ) as caught:
-        writing.measure(ingredients)
+        writing.measure(ingredients, LOCAL_TOOLS)
     assert "--scheme fp32" in str(caught.value.hint)
 
 
