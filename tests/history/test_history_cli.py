@@ -181,7 +181,7 @@ def test_wrong_usage(database: Path) -> None:
     assert run("list", status=1).startswith(f"There is no history at {database}.")
     run("add", EVAL)
     assert run("list", "--last", 3, "--all", status=2) == (
-        "--last and --all contradict each other. Leave one out."
+        "--last and --all contradict each other. Remove one of them."
     )
     assert run("trend", "sqnr", status=2) == (
         "None of these records has the figure SQNR of the outputs' worst part."
