@@ -20,8 +20,8 @@ from typing import Any
 def printable(text: str) -> str:
     """Text on one line that cannot steer a terminal: unprintable characters become escapes.
 
-    That is control characters (line breaks, too), marks that turn the direction of writing or have
-    no width, and halves of characters.
+    These are control characters (line breaks, too), marks that change the direction of writing or
+    have no width, and lone surrogates.
     """
     if text.isprintable():
         return text
@@ -35,13 +35,13 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
-# Text that GitHub's and Azure's runners execute in a log: "::" at the beginning of a line, also of
-# a folded one, and the others anywhere.
+# Commands that GitHub's and Azure's runners execute when they are in a log: "::" at the beginning
+# of a line, also of a folded one; "##[" and "##vso[" anywhere.
 _COMMAND = re.compile(r"(^(?:\s|\x1b\[[0-9;]*m)*)(?=::)|(?<=##)(?=\[)|(?<=##vso)(?=\[)", re.M)
 
 
 def no_command(text: str) -> str:
-    """Lines that no CI service takes for a command."""
+    """Text whose lines no CI service executes as a command."""
     return _COMMAND.sub(lambda found: f"{found[1] or ''}\\", text)
 
 
@@ -68,7 +68,7 @@ def clean(value: Any, escape: Callable[[str], str] = printable) -> Any:
 
 
 def whole(text: str) -> str:
-    """Text that UTF-8 can hold: halves of characters, as in invalid names, become escapes."""
+    """Text that UTF-8 can encode: lone surrogates, as in invalid names, become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -99,14 +99,14 @@ def toml_string(text: str) -> str:
     """A TOML string.
 
     Raises:
-        ValueError: it holds halves of characters, which TOML cannot.
+        ValueError: it contains lone surrogates, which TOML cannot contain.
     """
     return f'"{"".join(map(_toml_char, text))}"'
 
 
 def _toml_char(char: str) -> str:
     if "\ud800" <= char <= "\udfff":
-        raise ValueError("halves of characters")
+        raise ValueError("lone surrogates")
     if char in '"\\':
         return f"\\{char}"
     if char.isprintable():
@@ -115,8 +115,8 @@ def _toml_char(char: str) -> str:
 
 
 _NOTHING = "\N{ZERO WIDTH SPACE}"
-# GitHub and GitLab make links, mentions, pictures or formulas of these after Markdown is read, so
-# that a backslash does not help: a mark without width parts them.
+# GitHub and GitLab turn these into links, mentions, pictures or formulas after they parse Markdown,
+# so a backslash has no effect: a zero-width space inside breaks them.
 _PARTED = (
     (re.compile(r"([@#!$%&~^])(?=\w)|(\$)"), rf"\1\2{_NOTHING}"),
     (re.compile(r"://"), f":{_NOTHING}//"),
@@ -125,12 +125,12 @@ _PARTED = (
     (re.compile(r":(?=[\w+-]+:)"), f":{_NOTHING}"),
 )
 _MARKS = re.compile(r"([\\`*_\[\]|~#$])")
-# At the beginning of a line these make a list, a heading or a rule.
+# At the beginning of a line, these start a list, a heading or a rule.
 _FIRST = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=](?:[-+=\s]|$)))")
 
 
 def markdown(text: str) -> str:
-    """Text that stays text: no cell ends, no markup, no HTML, no link, no mention."""
+    """Text without effect in Markdown: it ends no cell and makes no markup, link or mention."""
     flat = printable(" ".join(text.split()))
     for pattern, parted in _PARTED:
         flat = pattern.sub(parted, flat)

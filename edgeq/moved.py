@@ -16,7 +16,7 @@ converters.fitting converters.samples.input_shapes
 converters.preprocessing converters.samples.preprocessing
 converters.qat converters.training.qat
 converters.qat_layers converters.training.qat_layers
-converters.schemes converters.quantization.schemes
+converters.schemes values.schemes
 converters.statistics converters.calibration.statistics
 device_runners.device device_runners.devices.device
 device_runners.local device_runners.devices.local

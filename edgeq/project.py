@@ -72,7 +72,9 @@ def read_project(path: Path) -> ProjectFile:
         UsageError: unreadable, not TOML, or a section that edgeq does not know.
     """
     try:
-        text = read_file(path, _MOST_BYTES).decode("utf-8-sig")  # some editors put a mark first
+        text = read_file(path, _MOST_BYTES).decode(
+            "utf-8-sig"
+        )  # some editors begin with a byte order mark
         sections = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -62,7 +62,7 @@ def test_json_says_the_same_in_printable_characters(name: str) -> None:
     assert steering(text) == []
     assert json.loads(text) == {name: [name]}
     assert json.loads(json_printable(json.dumps(name, ensure_ascii=False))) == name
-    text.encode()  # halves of characters are escapes
+    text.encode()  # lone surrogates are escapes
 
 
 @pytest.mark.parametrize("name", WHOLE.values(), ids=WHOLE)
@@ -72,8 +72,8 @@ def test_toml_reads_the_same(name: str) -> None:
     assert steering(text) == []
 
 
-def test_toml_has_no_halves_of_characters() -> None:
-    with pytest.raises(ValueError, match="halves"):
+def test_toml_has_no_lone_surrogates() -> None:
+    with pytest.raises(ValueError, match="lone surrogates"):
         toml_string(NASTY["half"])
 
 

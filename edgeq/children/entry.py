@@ -48,7 +48,7 @@ def main() -> None:
     elif confine is not None:
         sandbox.confine(confine["folders"], sockets=confine["sockets"])
     if target.startswith("edgeq."):
-        # The same edgeq as the parent's, even if another one is installed.
+        # The same edgeq as the parent's, even if a different one is installed.
         edgeq = os.path.dirname(HERE)  # noqa: PTH120
         load("edgeq", os.path.join(edgeq, "__init__.py"), [edgeq])  # noqa: PTH118
         sys.argv = [target, *arguments]

@@ -1,7 +1,7 @@
 """A confined child that opens a foreign file, and the messages between it and its parent.
 
-A message is one line of JSON, which is read as a value of given classes and of no other. A child
-that a file has taken over can send false values, and nothing else.
+A message is one line of JSON, which is read as a value of given classes only. So a child that runs
+code of a malicious file can send false values, but no other messages.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from edgeq.errors import EdgeqError, OutputError
 from edgeq.files import scratch
 
 _MOST_BYTES = 4 << 30  # of a line
-_FAREWELL_S = 5  # from the end of its messages to its own end
-_AGAIN = "Run it again; a file with which that happens twice is damaged, or made to do harm."
+_FAREWELL_S = 5  # from the end of its messages to its end
+_AGAIN = "Run it again; if it happens twice, the file is damaged or malicious."
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -70,7 +70,7 @@ class Channel:
         try:
             message = msgspec.convert(json.loads(line), kind | Failed)
         except RecursionError as error:
-            raise ValueError("it nests too deep") from error
+            raise ValueError("it is nested too deeply") from error
         if isinstance(message, Failed):
             raise _error(message)
         return message
@@ -92,7 +92,7 @@ class Reader(Channel):
     Args:
         module: of edgeq; its `main` uses `to_parent`.
         opens: the file or folder, for messages.
-        error: what to raise when the child dies or sends nonsense.
+        error: class to raise when the child dies or sends invalid data.
 
     Raises:
         EdgeqError: of that class, the child cannot be started.
@@ -144,8 +144,8 @@ class Reader(Channel):
             raise self.nonsense(error) from error
 
     def nonsense(self, why: ValueError) -> EdgeqError:
-        """The error for a message that makes no sense."""
-        return self._trouble("does not send what it should", str(why))
+        """The error for an invalid message."""
+        return self._trouble("sends invalid data", str(why))
 
     def _death(self) -> EdgeqError:
         self._child.end(_FAREWELL_S)

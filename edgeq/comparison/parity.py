@@ -89,7 +89,7 @@ class Parity:
 
 
 def meaning(row: ParityRow, model: str) -> str | None:
-    """What outputs further apart than one step mean, and what to do; None for other rows.
+    """Explain outputs that differ by more than one step; return None for other rows.
 
     Args:
         model: its path, for the command.

@@ -85,7 +85,7 @@ def read_header(stream: IO[bytes], where: str, size: int) -> Header:
     header = _parse(text, start, where)
     if min(header.shape, default=0) < 0:
         shown = shorten(header.shape)
-        raise DataError(f"{where} states the shape {shown}, which no array has.", hint=_AGAIN)
+        raise DataError(f"{where} states the invalid shape {shown}.", hint=_AGAIN)
     if header.size > size - start:
         raise DataError(
             f"{where} states {header.size:,} bytes of values, but {max(size - start, 0):,} follow.",
@@ -202,7 +202,7 @@ def _parse(text: str, start: int, where: str) -> Header:
 
 
 def _unreadable(text: str, where: str) -> DataError:
-    return DataError(f"{where} has a header that makes no sense: {shorten(text)}.", hint=_AGAIN)
+    return DataError(f"{where} has an invalid header: {shorten(text)}.", hint=_AGAIN)
 
 
 def _read_dtype(descr: Any, where: str) -> np.dtype[Any]:

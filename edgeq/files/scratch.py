@@ -44,7 +44,7 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
     try:
         with _folder(Path(tempfile.gettempdir()), f"edgeq-{os.getuid()}-") as fresh:
             is_made = True
-            with _telling(fresh):
+            with _reporting(fresh):
                 yield fresh
     except OSError as error:
         if is_made:
@@ -53,7 +53,7 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def _telling(made: Path) -> Iterator[None]:
+def _reporting(made: Path) -> Iterator[None]:
     """Turn errors of a full or removed temporary folder into an OutputError."""
     try:
         yield

@@ -93,7 +93,7 @@ _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeE
 
 
 def _check_references(model: Any) -> None:
-    """Refuse indices that point at nothing, so that later readers need no checks.
+    """Refuse indices out of range, so that later readers need no checks.
 
     Raises:
         ValueError: one does.
@@ -303,10 +303,10 @@ def make_operator(
 
 
 def min_runtime_version(model: Any) -> str | None:
-    """Oldest TensorFlow Lite release that can run the file; None where the file states none.
+    """Oldest TensorFlow Lite release that can run the file; None when the file states none.
 
-    Some quantizers leave the float model's figure in the file: then it is the release that its
-    operators need.
+    Some quantizers leave the float model's release in the file: then the result is the release that
+    the operators need.
     """
     raw = metadata(model, "min_runtime_version")
     stated = (raw or b"").rstrip(b"\0").decode("ascii", "replace") or None
@@ -324,7 +324,7 @@ def require_runtime(tree: Any, version: str) -> None:
 
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:
-    """A tensor's shape (-1 where dynamic), dtype and quantization as a value."""
+    """A tensor's shape (-1 for a dynamic size), dtype and quantization as a value."""
     parameters = tensor.quantization
     scales = () if parameters is None or parameters.scale is None else parameters.scale
     zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint

@@ -1,7 +1,7 @@
 """The table of builtin operators: what edgeq knows of each, in one place.
 
-Other modules ask for the operators that have a trait (`having`) or a fact (`facts`). A quirk of an
-operator is a change here, not there.
+Other modules get the operators that have a trait (`having`) or a fact (`facts`). A new quirk of an
+operator is added here, not in those modules.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 TRAITS = {
     "arithmetic": "adds, subtracts, multiplies or divides two operands",
     "blocks": "its weights can have a scale per block of inputs",
-    "commutes": "multiplying a channel by a positive factor before it or behind it is the same",
+    "commutes": "multiplying a channel by a positive factor before or after it is the same",
     "converts": "changes the dtype of its input and nothing else",
-    "curved": "bends its input, so that small steps of it matter",
+    "curved": "is nonlinear, so that small steps of its input matter",
     "elementwise": "computes each value from the operands' values at the same place",
-    "fixed_range": "all its values share one range, whatever the model",
+    "fixed_range": "its values have the same range in every model",
     "joins": "joins operands under one scale",
-    "layout": "arranges values in another way and computes nothing",
-    "masks": "may compute with a constant infinity on purpose, as masks do",
+    "layout": "arranges values differently and computes nothing",
+    "masks": "may use a constant infinity on purpose, as masks do",
     "micro": "TensorFlow Lite for Microcontrollers has a kernel",
     "no_int8": "has no kernel in TensorFlow Lite's INT8 specification",
     "normalizes": "is part of a normalization",
-    "passes": "hands values on as they are, with one scale for input and output",
+    "passes": "returns its input's values unchanged, with one scale for both",
     "product": "multiplies its input with a matrix or a filter",
     "quantizes": "converts between real values and integers with a scale",
     "recurrent": "fused recurrent layer: keeps tensors that only the stock calibrator records",
@@ -43,7 +43,7 @@ class Operator:
 
     Attributes:
         releases: TensorFlow Lite release since which each version exists, the first version's
-            first; "-" where there was none. From TensorFlow's tools/versioning/runtime_version.cc.
+            first; "-" for unreleased ones. From TensorFlow's tools/versioning/runtime_version.cc.
         traits: words that `TRAITS` explains.
         weights: number of the input that quantizers are expected to quantize as weights.
         channel_axis: axis of its filter that counts the output channels, of operators with a
@@ -52,11 +52,11 @@ class Operator:
         saturates: magnitude of the input beyond which 8-bit outputs (steps of 1/256, of TANH
             1/128) change by a tenth of a step at most.
         result: range of an INT8 result that the 8-bit quantization specification prescribes.
-        reads: (dtype that it reads, with "/channel" where it has a scale per channel; version that
-            reads it), from TensorFlow's op_version.cc.
+        reads: (dtype that it reads, with "/channel" for a scale per channel; version that reads
+            it), from TensorFlow's op_version.cc.
         litert: name by which litert-quantizer quantizes its weights.
-        micro_name: of its MicroMutableOpResolver method, where that is not its name in Pascal case.
-        xnnpack: XNNPACK's kinds of nodes that compute it, where they are not called as it is.
+        micro_name: of its MicroMutableOpResolver method, if that is not its name in Pascal case.
+        xnnpack: XNNPACK's types of nodes that compute it, if their names differ from its name.
     """
 
     releases: tuple[str, ...] = ()
@@ -275,7 +275,7 @@ def reading_version(operator: str, dtype: str, *, per_channel: bool = False) -> 
     """The oldest version of an operator that reads a dtype.
 
     Raises:
-        KeyError: it is not known that any does.
+        KeyError: no such version is known.
     """
     return dict(OPERATORS[operator].reads)[f"{dtype}/channel" if per_channel else dtype]
 
@@ -289,13 +289,13 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def at_least(stated: str, operators: Iterable[tuple[str, int]]) -> str:
-    """The newest of a release and of those that (operator, version) pairs need."""
+    """The newest of a stated release and the releases that (operator, version) pairs need."""
     found = [first_release(name, version) for name, version in operators]
     return max([stated, *(item for item in found if item is not None)], key=release)
 
 
 def first_release(operator: str, version: int) -> str | None:
-    """The first release that has a version of an operator; None where the table has none."""
+    """The first release that has a version of an operator; None when the table does not have it."""
     known = OPERATORS[operator].releases if operator in OPERATORS else ()
     found = known[version - 1] if 1 <= version <= len(known) else "-"
     if found == "-":

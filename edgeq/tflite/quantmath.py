@@ -1,4 +1,4 @@
-"""The arithmetic of affine quantization in plain numpy, tested against the interpreter bit for bit.
+"""The arithmetic of affine quantization in plain numpy, bit-identical to the interpreter's.
 
 Real and quantized values are related by `real = scale * (quantized - zero_point)`, the scheme of
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -31,7 +31,7 @@ def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]
         the QUANTIZE kernel does), saturated to the dtype's range.
 
     Raises:
-        DataError: a value is NaN, which no integer can stand for.
+        DataError: a value is NaN, which no integer can represent.
     """
     dtype = np.dtype(spec.dtype)
     if not spec.scales:

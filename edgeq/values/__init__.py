@@ -19,6 +19,7 @@ from edgeq.values.bounds import (
     Validity,
     Verdict,
 )
+from edgeq.values.checking import Checkup, Part, Problem, RuntimeCheck
 from edgeq.values.conversion import (
     CALIBRATORS,
     EFFORTS,
@@ -57,17 +58,13 @@ from edgeq.values.running import (
     BenchOptions,
     BenchResult,
     BenchRun,
-    Checkup,
     CoreKind,
     DeviceFacts,
     Energy,
     Latency,
     MachineLook,
-    Part,
-    Problem,
     Ratio,
     Round,
-    RuntimeCheck,
     RuntimeInfo,
     Sustained,
     SustainedWindow,

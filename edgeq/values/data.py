@@ -41,8 +41,8 @@ class Preprocessing:
         channels: "rgb", "bgr" or "gray"; raw images are RGB.
         scale: factor.
         offset: added after scaling.
-        mean: per channel or a single value; empty to subtract nothing.
-        std: per channel or a single value; empty to divide by nothing.
+        mean: per channel or a single value; empty for no subtraction.
+        std: per channel or a single value; empty for no division.
     """
 
     input: str | None = None

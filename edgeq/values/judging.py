@@ -60,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """Samples by which model was right: the baseline (FP32), the candidate (INT8), both or none."""
+    """Samples by which model was right: baseline (FP32), candidate (INT8), both or neither."""
 
     both_right: int
     only_baseline: int

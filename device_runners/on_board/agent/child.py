@@ -87,7 +87,7 @@ class Child:
                 return reply["ok"]
 
     def poll(self, patience_s: float) -> dict[str, Any] | None:
-        """{"ok": result} if it comes within `patience_s`, else None; raises as `receive` does."""
+        """{"ok": result} if it comes within `patience_s`, or None; raises as `receive` does."""
         now = time.monotonic()
         left = min(patience_s, math.inf if self.deadline is None else self.deadline - now)
         ready, _, _ = select.select([self.replies], [], [], max(0.0, left))

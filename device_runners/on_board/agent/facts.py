@@ -87,7 +87,7 @@ def emulator() -> str | None:
 
 
 def core_kinds() -> list[dict[str, Any]]:
-    """Cores by kind, the slowest first: by the kernel's capacity, else by the highest clock."""
+    """Cores by kind, the slowest first: by the kernel's capacity, or by the highest clock."""
     cores = own_cores()
     base = "/sys/devices/system/cpu/cpu{}/"
     capacities = [read_number(base.format(core) + "cpu_capacity") for core in cores]

@@ -38,7 +38,7 @@ def find_runtimes() -> list[tuple[str, str]]:
 
 
 def import_runtime(wanted: str | None) -> tuple[Any, Any, dict[str, str]]:
-    """The wanted or best runtime: its Interpreter, its OpResolverType, its name and version.
+    """The requested or best runtime: its Interpreter, its OpResolverType, its name and version.
 
     Raises:
         JobError: it is not installed, or cannot be imported.

@@ -64,7 +64,7 @@ REFUSED = {
     "print": f"signature 'serving_default' runs the operator 'PrintV2' to 'file://MARKER' "
     f"('PrintV2'), {NO_OPERATOR}",
     "version_1": "its loading fills the table 'text_file_init/InitializeTableFromTextFileV2' from "
-    "a file that is outside the folder's assets",
+    "a file outside the folder's assets",
     "table": "its asset '../le.txt' is outside its folder 'assets'",
 }
 

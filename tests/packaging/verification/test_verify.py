@@ -129,7 +129,7 @@ def test_an_answer_that_makes_no_sense_is_no_verdict(
         raise ValueError("nonsense")
 
     monkeypatch.setattr(Answerer, "answer", answer)
-    with pytest.raises(UnjudgedPackageError, match="does not send what it should"):
+    with pytest.raises(UnjudgedPackageError, match="sends invalid data"):
         verify(make_files(tmp_path, is_signed=False))
 
 
