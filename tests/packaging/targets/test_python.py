@@ -888,7 +888,7 @@ def test_the_service_is_one(packages: dict[str, dict[str, bytes]], tmp_path: Pat
 
 def why_not() -> str | None:
     """Why no virtual board can run here; as the board's own tests ask."""
-    path = ROOT / "tests" / "device_runners" / "test_emulated.py"
+    path = ROOT / "tests" / "device_runners" / "devices" / "test_emulated.py"
     reason: str | None = load("emulated_tests", path).why_not()
     return reason
 

@@ -472,7 +472,7 @@ def test_a_damaged_array_is_refused(
 ) -> None:
     files = find_target("c").make_files(ingredients, LOCAL_TOOLS)
     name = "src/edgeq_fmnist_model.cc"
-    with pytest.raises(PackageError, match="holds no model"):
+    with pytest.raises(PackageError, match="has no model in the form that edgeq writes"):
         find_target("c").find_models({**files, name: change(files[name].decode()).encode()})
 
 
