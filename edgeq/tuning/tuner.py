@@ -73,7 +73,7 @@ def tune_model(
         )  # fmt: skip
         if (reason := why_stock(ready.job, ready.model)) is not None:
             raise UsageError(
-                f"tune needs edgeq's own calibrator, which cannot be used here: {reason}."
+                f"tune needs edgeq's own calibrator, which cannot be used: {reason}."
             )
         store = Store(ready.job.folder / "store")
         local = stack.enter_context(LocalPool(store, options.jobs))

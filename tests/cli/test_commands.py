@@ -482,7 +482,7 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
         ),
         (
             ["--statistic", "mse", "--calibrator", "tflite"],
-            "which cannot be used here: --calibrator tflite was given.\n",
+            "which cannot be used: --calibrator tflite was given.\n",
         ),
         (["--preprocess", "scal=1/255"], "has the unknown key 'scal'."),
         (["--scheme", "fp16", "--min-sqnr", "9"], ""),

@@ -146,10 +146,10 @@ def test_a_percentile_needs_samples(convert: Any) -> None:
         ({"scheme": "fp16", "corrections": "bias"},
          "--corrections bias has no effect with --scheme fp16."),
         ({"calibrator": "tflite", "statistic": "mse"},
-         "--statistic needs edgeq's own calibrator, which cannot be used here: --calibrator tflite "
+         "--statistic needs edgeq's own calibrator, which cannot be used: --calibrator tflite "
          "was given."),
         ({"calibrator": "tflite", "corrections": "bias"},
-         "--corrections needs edgeq's own calibrator, which cannot be used here: --calibrator "
+         "--corrections needs edgeq's own calibrator, which cannot be used: --calibrator "
          "tflite was given."),
     ],
 )  # fmt: skip

@@ -789,7 +789,7 @@ def test_a_comparison_on_the_calibration_data_proves_nothing(
     same = replace(compared, value=replace(value, data=converted.value.data))
     result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
     assert result.verdict == "cannot-tell"
-    assert "the representative dataset itself" in result.rules[0].findings[0].reason
+    assert "is the calibration data" in result.rules[0].findings[0].reason
 
 
 # ---------------------------------------------------------------- all that a finding tells
