@@ -72,9 +72,7 @@ def tune_model(
             tensorflow=tensorflow,
         )  # fmt: skip
         if (reason := why_stock(ready.job, ready.model)) is not None:
-            raise UsageError(
-                f"tune needs edgeq's own calibrator, which cannot be used: {reason}."
-            )
+            raise UsageError(f"tune needs edgeq's own calibrator, which cannot be used: {reason}.")
         store = Store(ready.job.folder / "store")
         local = stack.enter_context(LocalPool(store, options.jobs))
         recording = record(ready, store, needs_labels=options.convert.max_drop_points is not None)

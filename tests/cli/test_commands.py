@@ -515,7 +515,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )  # fmt: skip
-    while not list(scratch.glob("edgeq-*/child.log")):  # the child process is started
+    started = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    while not started.read_text():  # until its first child process has started
         assert child.poll() is None, child.communicate()
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)

@@ -151,10 +151,15 @@ class AdbServer:
         return made
 
     def forget(self) -> None:
-        """Take all devices away."""
-        self.adb("disconnect")
+        """Take all devices away; the server may still be connecting to one that was cut off."""
         while self.endpoints:
             self.endpoints.pop().stop()
+
+        def is_empty() -> bool:
+            self.adb("disconnect")
+            return "\t" not in self.adb("devices")
+
+        wait_until(is_empty)
 
     def stop(self) -> None:
         self.forget()

@@ -196,7 +196,7 @@ def test_a_comparison_on_the_calibration_data_is_no_proof(
 
     path = edited(one_model["compare"], tmp_path / "r.json", same)
     verdict = make_report([path, one_model["convert"]]).verdict
-    assert verdict.word == "check" and "the representative dataset itself" in verdict.reasons[1]
+    assert verdict.word == "check" and "is the calibration data" in verdict.reasons[1]
 
 
 def test_the_cards_show_the_worst_device(one_model: dict[str, Path], tmp_path: Path) -> None:
