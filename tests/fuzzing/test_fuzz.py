@@ -18,7 +18,7 @@ from tests.fuzzing.kinds import KINDS, RECORDS, damaged
 if shutil.which("strace") is None:
     pytest.skip("strace is not installed", allow_module_level=True)
 
-EACH = 3
+EACH = 2
 _OWN = [kind.name for kind in KINDS.values() if not kind.is_framework and kind.needs is None]
 _RECORDS = [f"record-{kind}" for kind in RECORDS]
 _PACKAGES = [name for name in _OWN if name.startswith("package")]
