@@ -234,8 +234,8 @@ def _percentile(
     most = int(statistics.histogram.sum(axis=1).max(initial=0))
     if most * tail < 1:
         raise DataError(
-            f"{text} needs more than {statistics.sample_count} samples: none of the {most} values "
-            "seen of the largest tensor is beyond it.",
+            f"{text} cuts nothing with {statistics.sample_count} samples: the largest tensor has "
+            f"only {most} values.",
             hint="Pass more samples, or use --statistic minmax or a lower percentile.",
         )
 

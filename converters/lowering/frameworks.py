@@ -139,8 +139,8 @@ def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
         explained.hint = explained.hint or "Upgrade Keras (3.13 and newer need Python 3.11)."
         raise explained from error
     note = (
-        f"Saved with Keras {file.version}; {here} read it without arguments that are new and "
-        "unused."
+        f"The model was saved with Keras {file.version}; Keras {here} ignored newer arguments of "
+        "layers that the model does not use."
     )
     return tensorflow_lowering.wrap_keras(model, f"keras {here}", (note,))
 

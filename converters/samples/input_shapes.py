@@ -14,7 +14,7 @@ from edgeq.values import TensorSpec
 Array = NDArray[Any]
 
 CHANNELS_LAST_HINT = (
-    "A model from .pt2 or .onnx takes channels last after edgeq convert --layout nhwc."
+    "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels last."
 )
 
 

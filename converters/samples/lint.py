@@ -298,14 +298,14 @@ def _lint_statistics(hint: InputHints) -> list[Issue]:
     ratio, shift = hint.observed_over_expected_std, hint.mean_shift_in_std
     parts = []
     if ratio is not None and not 1 / _STD_FACTOR <= ratio <= _STD_FACTOR:
-        parts.append(f"spread {ratio:.3g} times as wide")
+        parts.append(f"have {ratio:.3g} times the standard deviation")
     if shift is not None and abs(shift) > _MEAN_SHIFT:
         parts.append(f"are shifted by {shift:.3g} standard deviations")
     if not parts:
         return []
     message = (
-        f"Samples of input {hint.name!r} {' and '.join(parts)} at the model's first batch "
-        "normalization, compared with what it learned; check the preprocessing."
+        f"At the model's first batch normalization, the samples of input {hint.name!r} "
+        f"{' and '.join(parts)}, compared with the training data; check the preprocessing."
     )
     return [make_issue("data.statistics_shifted", message)]
 

@@ -163,7 +163,7 @@ class Session:
         def work(link: Link) -> None:
             link.fetch(source, partial)
             if storage.hash_file(partial) != digest:
-                raise LinkLostError(f"{path.name} arrived as another file")
+                raise LinkLostError(f"{path.name} arrived with a wrong checksum")
             partial.replace(path)
 
         try:

@@ -221,7 +221,7 @@ def find_binary(
     if named is None:
         raise DeviceError(
             f"{shell.name} has neither Python nor {facts.scratch_folder}/{android_shell.BINARY}.",
-            hint="Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
+            hint="Pass TensorFlow Lite's benchmark tool: --benchmark-model PATH (for most phones, "
             "android_aarch64_benchmark_model).",
         )
     if Path(named).is_file():

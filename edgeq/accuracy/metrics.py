@@ -261,7 +261,8 @@ class Custom:
         except Exception as error:  # the user's code may raise anything
             raise UsageError(
                 f"--metric {self.name} failed: {type(error).__name__}: {error}.",
-                hint="It is called with a dict of outputs and the labels, and returns one number.",
+                hint="It must take (outputs, labels), where outputs is a dict of arrays, and "
+                "return one number.",
             ) from error
         return MetricValue(self.name, result, "", True)
 

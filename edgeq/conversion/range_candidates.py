@@ -177,8 +177,8 @@ def _range_sets(
             issues.append(
                 make_issue(
                     "convert.constant_tensors",
-                    f"{len(estimated)} tensors stayed at zero over all samples "
-                    f"({estimated[0]} first); their range is an estimate from their operands",
+                    f"{len(estimated)} tensors, e.g. {estimated[0]}, were zero in all samples; "
+                    "their ranges are estimated from the inputs of their operators",
                 )
             )
     sets = list(found.values())

@@ -218,7 +218,7 @@ def _different(what: str, one: tuple[str, FileRef], other: tuple[str, FileRef]) 
     names = [f"{record} of {model.path} ({model.sha256[:12]})" for record, model in (one, other)]
     return RecordError(
         f"The {what} are about different models: {names[0]}, and {names[1]}.",
-        hint="Gate each model with its own records, and make those of a changed model again.",
+        hint="Pass records of one model only. If the model has changed, make its records again.",
     )
 
 

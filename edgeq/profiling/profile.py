@@ -259,7 +259,10 @@ def _merge(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     merged: list[dict[str, Any]] = [dict(event, durations_us=[]) for event in turns[0]["events"]]
     for turn in turns:
         if [event["name"] for event in turn["events"]] != [event["name"] for event in merged]:
-            raise DeviceError("The runtime split the model differently from one turn to the next.")
+            raise DeviceError(
+                "The operators differ between two profiling runs of the same model.",
+                hint="Run the command again.",
+            )
         for event, own in zip(merged, turn["events"], strict=True):
             event["durations_us"] += own["durations_us"]
     return merged

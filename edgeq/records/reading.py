@@ -136,7 +136,8 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     unknown = next((issue.code for issue in issues if not is_known(issue)), None)
     if unknown is not None:
         raise RecordError(
-            f"{shown_as} has the code {unknown!r}, which this version of edgeq does not know.",
+            f"{shown_as} has an issue with the code {unknown!r}, which this version of edgeq does "
+            "not know.",
             hint="Upgrade edgeq: pip install -U edgeq",
         )
     return Record(

@@ -48,7 +48,7 @@ def _quality_cards(judged: Sequence[Judged], limit: float) -> list[Card]:
     outputs = plural(len(item.quality.outputs), "output")
     agreement = item.quality.agreement_percent
     same = "" if agreement is None else f"; top-1 {agreement:.1f} % the same"
-    detail = f"of the worst of {outputs}{same}; {item.label}{_of_several(len(compared))}"
+    detail = f"lowest of {outputs}{same}; {item.label}{_of_several(len(compared))}"
     cards.append(Card("SQNR", show_db(worst_sqnr_db(item.quality)), detail))
     return cards
 

@@ -397,7 +397,7 @@ def test_a_code_of_a_newer_edgeq_is_an_error(one_model: dict[str, Path], tmp_pat
 
     path = edited(one_model["compare"], tmp_path / "r.json", newer)
     with pytest.raises(
-        RecordError, match=r"the code 'data\.new', which this version of edgeq does not know"
+        RecordError, match=r"an issue with the code 'data\.new', which this version of edgeq"
     ):
         make_report([path])
 

@@ -77,7 +77,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N",
-    help="Calibration samples; by default up to 256, with some held out to measure on.",
+    help="Number of calibration samples.  [default: up to 256; others are held out to measure on]",
 )  # fmt: skip
 @data_options
 @click.option(

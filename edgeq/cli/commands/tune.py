@@ -74,7 +74,7 @@ def _keep_going(output: Path) -> Iterator[None]:
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N",
-    help="Calibration samples; by default up to 256.",
+    help="Number of calibration samples.  [default: up to 256]",
 )  # fmt: skip
 @data_options
 @click.option(
@@ -91,7 +91,7 @@ def _keep_going(output: Path) -> Iterator[None]:
 )  # fmt: skip
 @click.option(
     "--cluster", metavar="tcp://HOST:PORT",
-    help="Scheduler of a Dask cluster, whose workers have edgeq, to try on.",
+    help="Run the trials on a Dask cluster with this scheduler; its workers need edgeq.",
 )  # fmt: skip
 @click.option(
     "--max-trials", type=click.IntRange(min=1), metavar="N", help="Try at most this many."

@@ -60,8 +60,12 @@ class Tensor(Struct, frozen=True):
         Raises:
             ValueError: the number of bytes does not fit the shape.
         """
-        if math.prod(self.shape) * np.dtype(self.dtype).itemsize != len(self.content):
-            raise ValueError(f"an array of shape {self.shape} has {len(self.content)} bytes")
+        expected = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        if expected != len(self.content):
+            raise ValueError(
+                f"an array of {self.shape} {self.dtype} needs {expected} bytes, not "
+                f"{len(self.content)}"
+            )
         return np.frombuffer(self.content, self.dtype).reshape(self.shape)
 
 

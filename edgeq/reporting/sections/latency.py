@@ -117,5 +117,9 @@ def _runs_table(measured: Sequence[Measured]) -> Table:
                 )
             )  # fmt: skip
     has_energy = any(run.energy is not None for item in measured for run in item.result.runs)
-    note = "" if has_energy else "No device here has an energy meter that edgeq may read."
+    note = (
+        ""
+        if has_energy
+        else "Energy was not measured: no device has an energy meter that edgeq can read."
+    )
     return Table("Every run", titles, tuple(rows), note)

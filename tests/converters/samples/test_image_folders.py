@@ -159,7 +159,7 @@ def test_images_do_not_fit_channels_first(tmp_path):
     with raises(
         "Input 'image' takes 3x8x8 (channels first), but image a.png is 8x8x3 (channels last). "
         "Store the samples as x.transpose(0, 3, 1, 2). "
-        "A model from .pt2 or .onnx takes channels last after edgeq convert --layout nhwc."
+        "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels last."
     ):
         open_samples(tmp_path, [TensorSpec("image", (1, 3, 8, 8), "float32")])
 

@@ -140,16 +140,16 @@ SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
             PIXELS + 0.5,
             InputHints("x", observed_over_expected_std=127.5, mean_shift_in_std=230.25),
             "data.statistics_shifted",
-            "Samples of input 'x' spread 128 times as wide and are shifted by 230 standard "
-            "deviations at the model's first batch normalization, compared with what it learned; "
-            "check the preprocessing.",
+            "At the model's first batch normalization, the samples of input 'x' have 128 times the "
+            "standard deviation and are shifted by 230 standard deviations, compared with the "
+            "training data; check the preprocessing.",
         ),
         (
             PIXELS / 255,
             InputHints("x", observed_over_expected_std=0.5, mean_shift_in_std=0.9),
             "data.statistics_shifted",
-            "Samples of input 'x' spread 0.5 times as wide at the model's first batch "
-            "normalization, compared with what it learned; check the preprocessing.",
+            "At the model's first batch normalization, the samples of input 'x' have 0.5 times the "
+            "standard deviation, compared with the training data; check the preprocessing.",
         ),
     ],
 )

@@ -155,7 +155,8 @@ def test_a_quantized_input_is_fed_as_float():
             TensorSpec("image", (1, 3, 4, 5), "float32"),
             "Input 'image' takes 3x4x5 (channels first), but sample 0 of <arrays> is 4x5x3 "
             "(channels last). Store the samples as x.transpose(0, 3, 1, 2). "
-            "A model from .pt2 or .onnx takes channels last after edgeq convert --layout nhwc.",
+            "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels "
+            "last.",
         ),
         (
             np.zeros((4, 5, 3)),

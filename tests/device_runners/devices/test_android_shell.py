@@ -179,7 +179,7 @@ def test_without_a_program_it_says_what_to_type(phone: Endpoint, tiny: Any, save
     found = refusal(lambda: bench(phone, path))
     assert found.message == f"{name} has neither Python nor {phone.folder}/benchmark_model."
     assert found.hint == (
-        "Pass TensorFlow's program for it: --benchmark-model PATH (for most phones, "
+        "Pass TensorFlow Lite's benchmark tool: --benchmark-model PATH (for most phones, "
         "android_aarch64_benchmark_model)."
     )
     assert refusal(lambda: bench(phone, path, benchmark_model="/no/such")).message == (
