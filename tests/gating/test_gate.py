@@ -579,8 +579,8 @@ def test_records_of_different_models_are_refused(
     ours = converted.value.model.file
     assert str(caught.value) == (
         f"The records are about different models: {converted.path} of {ours.path} "
-        f"({ours.sha256[:12]}), and {compared.path} of b.tflite (ffffffffffff). Gate each model "
-        "with its own records, and make those of a changed model again."
+        f"({ours.sha256[:12]}), and {compared.path} of b.tflite (ffffffffffff). Pass records "
+        "of one model only. If the model has changed, make its records again."
     )
 
 
