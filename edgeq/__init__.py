@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeq.packaging.contract.contract import make_contract
     from edgeq.packaging.documents.metadata import add_metadata, metadata_limits
     from edgeq.packaging.verification.verify import verify_package
-    from edgeq.profiling.profile import profile
+    from edgeq.profiling.operator_times import profile
     from edgeq.records.reading import read_record
     from edgeq.render.report import write_report
     from edgeq.reporting.report import make_report
@@ -69,7 +69,7 @@ _MODULES = {
     "make_package": "edgeq.packaging.assembly.build",
     "make_report": "edgeq.reporting.report",
     "metadata_limits": "edgeq.packaging.documents.metadata",
-    "profile": "edgeq.profiling.profile",
+    "profile": "edgeq.profiling.operator_times",
     "read_record": "edgeq.records.reading",
     "verify_package": "edgeq.packaging.verification.verify",
     "write_report": "edgeq.render.report",

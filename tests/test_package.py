@@ -147,6 +147,8 @@ def test_modules_that_have_moved_are_named() -> None:
         assert new in SOURCES
     with pytest.raises(ImportError, match=r"inspect_model is now edgeq\.inspect_model: use that"):
         from edgeq.inspection import inspect_model  # noqa: F401
+    with pytest.raises(ImportError, match=r"profile is now edgeq\.profile: use that"):
+        from edgeq.profiling import profile  # noqa: F401
     with pytest.raises(ModuleNotFoundError, match=r"No module named .edgeq\.other."):
         importlib.import_module("edgeq.other")
 

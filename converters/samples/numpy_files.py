@@ -213,8 +213,8 @@ def _read_column(archive: zipfile.ZipFile, key: str, file: DataFile) -> _Column:
     packed = min(info.compress_size, file.size)
     if info.file_size > ratio * packed:
         raise DataError(
-            f"{where} states {info.file_size:,} bytes, but the {packed:,} that it takes in the "
-            "file cannot hold so many.",
+            f"{where} states {info.file_size:,} bytes; its {packed:,} bytes in the file cannot "
+            "expand to that.",
             hint=_SAVE_AGAIN,
         )
     with archive.open(info) as stream:

@@ -108,7 +108,7 @@ def run_script(serial: str, script: str, *arguments: str, content: bytes = b"") 
 
 
 def append_file(serial: str, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-    """Append a file's content behind an offset to a file there that has so many bytes.
+    """Append a file's content behind an offset to a file that already has this many bytes.
 
     Raises:
         LinkLostError: the link broke, or the file there has another size by now.

@@ -49,7 +49,7 @@ class Link(ABC):
         """End it; the keeper ends with it."""
 
     def send(self, path: Path, target: str, offset: int, on_bytes: OnBytes) -> None:
-        """Write a file's content from an offset on to a file there that has so many bytes.
+        """Write a file's content from an offset on to a file that already has this many bytes.
 
         Args:
             on_bytes: called with the number of bytes of each block that arrived.

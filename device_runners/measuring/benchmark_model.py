@@ -66,7 +66,7 @@ def command_line(
     """The program with its arguments.
 
     Args:
-        runs: exactly so many; None for at least `least_runs`.
+        runs: the exact number; None for at least `least_runs`.
         times_s: without `runs`, at least and at most.
     """
     least_s, most_s = (0.0, 86400.0) if runs is not None else times_s

@@ -115,7 +115,7 @@ def bench(
 
 
 def _settings(count: int, device: Device, options: BenchOptions) -> dict[str, Any]:
-    """How to measure so many models, in the agent's words.
+    """How to measure this many models, in the agent's words.
 
     Raises:
         UsageError: see `bench`.

@@ -48,6 +48,13 @@ data_options = _stack(
     click.option("--seed", default=0, show_default=True, help="Seed for choosing samples."),
 )
 
+samples_option = click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default."
+)
+
 source_options = _stack(
     click.option("--batch", metavar="N|dynamic", help="Fix the batch size.  [default: 1]"),
     click.option(

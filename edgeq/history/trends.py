@@ -33,7 +33,7 @@ def make_trend(
     Args:
         rows: of `reading.trend_rows`.
         name: treats all models of this file name as one, in whatever folder they were.
-        last: the newest so many of each series.
+        last: number of newest points of each series.
     """
     kept = list(rows)
     series: dict[_Key, list[TrendPoint]] = {}

@@ -152,7 +152,7 @@ class Filter:
         kind: of the record.
         tag: that it carries.
         since: UTC, e.g. "2026-11-01T00:00:00Z".
-        last: the newest so many.
+        last: number of newest entries.
     """
 
     model: str | None = None

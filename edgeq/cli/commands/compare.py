@@ -16,6 +16,8 @@ from edgeq.cli.options import (
     record_option,
     run_on_devices,
     run_options,
+    samples_option,
+    workers_option,
 )
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_comparison
@@ -26,17 +28,19 @@ from edgeq.values import Comparison
 @click.argument("baseline", metavar="FP32", type=click.Path(path_type=Path))
 @click.argument("candidate", metavar="INT8", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="See eval.")
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="Further metric; see eval."
+)
+@samples_option
 @data_options
 @click.option("--latency/--no-latency", default=True, help="Measure latency as well.")
 @add_latency_options
 @run_options
-@click.option("--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default.")
+@workers_option
 @record_option
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
-    """FP32 (a Keras file or a float .tflite) against INT8 on the same samples, with a verdict."""
+    """Compare INT8 with FP32 (a Keras file or float .tflite) on the same samples, with a verdict."""
     guard_output(given["output"], baseline, candidate, given["data"])
     options = bench_options(given)
 

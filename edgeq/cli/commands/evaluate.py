@@ -16,6 +16,8 @@ from edgeq.cli.options import (
     record_option,
     run_on_devices,
     run_options,
+    samples_option,
+    workers_option,
 )
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_evaluations
@@ -29,10 +31,10 @@ from edgeq.values import Evaluation
     "--metric", "metrics", multiple=True, metavar="NAME",
     help=f"{', '.join(METRICS)} or module:function; chosen from the labels by default.",
 )  # fmt: skip
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use only so many.")
+@samples_option
 @data_options
 @run_options
-@click.option("--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default.")
+@workers_option
 @record_option
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:

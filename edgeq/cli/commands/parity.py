@@ -28,7 +28,7 @@ from edgeq.render.parity import show_parity
 @click.option(
     "--devices", "--device", "devices", multiple=True, default=("local",), show_default=True,
     metavar="DEVICE,...", callback=trusting,
-    help="Beside this machine's own kernels; see bench --device.",
+    help="Devices to check besides this machine; see bench --device.",
 )  # fmt: skip
 @trust_option
 @click.option("--runtime", help="Runtime to use; the first one found by default.")
@@ -40,7 +40,7 @@ from edgeq.render.parity import show_parity
 @record_option
 @output_options
 def command(model: Path, **given: Any) -> None:
-    """Whether other kernels and devices compute what XNNPACK computes here, value by value.
+    """Check whether other kernels and devices compute the same values as XNNPACK here.
 
     Status 1 when a device fails or its outputs are more than one step apart; kernels of this
     machine alone do not decide.

@@ -15,7 +15,7 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.cli.trust import trust_option, trusting
-from edgeq.profiling.profile import profile
+from edgeq.profiling.operator_times import profile
 from edgeq.render.profile import show_profile
 
 

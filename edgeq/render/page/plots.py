@@ -44,7 +44,7 @@ def tag(name: str, *content: Any, **attributes: Any) -> Markup:
 
 
 def fit(text: str, width: float) -> str:
-    """A label cut in its middle to so many pixels."""
+    """Cut a label in its middle to this width in pixels."""
     room = max(int(width / _LETTER), 8)
     if len(text) <= room:
         return text

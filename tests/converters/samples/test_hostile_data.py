@@ -233,8 +233,8 @@ def test_an_archive_may_state_what_it_cannot_hold(tmp_path: Path) -> None:
     with (
         few_bytes(),
         raises(
-            f"'x' in {path} states 3,000,000,000,100 bytes, but the {packed} that it takes in the "
-            f"file cannot hold so many. {ZIP_AGAIN}"
+            f"'x' in {path} states 3,000,000,000,100 bytes; its {packed} bytes in the file "
+            f"cannot expand to that. {ZIP_AGAIN}"
         ),
     ):
         open_samples(path, [VECTOR])

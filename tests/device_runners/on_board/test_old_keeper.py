@@ -91,7 +91,7 @@ def test_a_run_of_the_old_keeper_is_followed_to_its_end(keeper: Keeper) -> None:
     while not (reply := keeper.poll("old", 0, wait_s=1))["events"]:
         pass
     assert (reply["state"], reply["events"]) == ("running", '{"event": "progress"}\n')
-    (keeper.root / "jobs/old/work/end").write_text("")
+    (keeper.root / "jobs" / "old" / "work" / "end").write_text("")
     reply = follow(keeper, reply["offset"])
     assert (reply["state"], reply["returncode"], reply["rebooted"]) == ("ended", 0, False)
     assert set(keeper.outputs("old")) == {"end", "result.json"}

@@ -16,7 +16,7 @@ from edgeq.cli import cli
 from edgeq.converters.graph.matching import pair_layers
 from edgeq.errors import DataError, DeviceError, UsageError
 from edgeq.profiling.event_mapping import map_events
-from edgeq.profiling.profile import profile as profile_models
+from edgeq.profiling.operator_times import profile as profile_models
 from edgeq.profiling.reasons import find_reasons
 from edgeq.render.profile import show_profile
 from edgeq.tflite import flatbuffer
@@ -308,10 +308,10 @@ def test_intermediate_tensors_are_hidden_from_the_reader(shared: Path) -> None:
 
 
 def test_an_old_litert_is_refused(int8_mobilenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeq.profiling import profile
+    from edgeq.profiling import operator_times
 
     old = RuntimeInfo("ai-edge-litert", "1.4.0")
-    monkeypatch.setattr(profile, "choose_runtime", lambda *given: old)
+    monkeypatch.setattr(operator_times, "choose_runtime", lambda *given: old)
     with pytest.raises(DeviceError) as caught:
         profile_models(int8_mobilenet)
     assert caught.value.message == (
