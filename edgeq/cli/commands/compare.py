@@ -40,7 +40,7 @@ from edgeq.values import Comparison
 @record_option
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
-    """Compare INT8 with FP32 (a Keras file or float .tflite) on the same samples, with a verdict."""
+    """Compare INT8 with FP32 (Keras or float .tflite) on the same samples, with a verdict."""
     guard_output(given["output"], baseline, candidate, given["data"])
     options = bench_options(given)
 
