@@ -40,7 +40,7 @@ from edgeq.render.profile import show_profile
 def command(model: Path, second: Path | None, **given: Any) -> None:
     """Measure the time of each operator of a .tflite MODEL.
 
-    With a SECOND one of the same network, such as FP32 beside INT8 (in either order), layers stand
+    With a SECOND one of the same network, such as FP32 beside INT8 (in either order), layers are
     side by side, and the figures say where INT8 gains nothing.
     """
     models = [model] if second is None else [model, second]
