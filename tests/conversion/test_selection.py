@@ -134,7 +134,7 @@ def test_too_few_samples_are_not_judged_on(convert: Any) -> None:
 
 
 def test_a_percentile_needs_samples(convert: Any) -> None:
-    with pytest.raises(DataError, match=r"^percentile:99.99999 needs more than 2 samples"):
+    with pytest.raises(DataError, match=r"^percentile:99.99999 cuts nothing with 2 samples: "):
         convert(2, statistic="percentile:99.99999")
 
 

@@ -43,7 +43,7 @@ max_drop_points = 60
 drop_must_be = "not-disproven"
 
 [package]
-targets = ["c"]
+targets = ["python"]
 release = "1.2.0"
 """
 POLICY = """\
