@@ -9,7 +9,7 @@ from edgeq.converters.rewrites import branches, cleaning, folding, simplifying, 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 
-# What a record says of a rewrite, and the function that makes it and returns in how many places.
+# The name of a rewrite in a record, and the function that makes it and returns the number of places.
 Rewrite = tuple[str, Callable[[Editor], int]]
 
 UNPACKING: tuple[Rewrite, ...] = (
@@ -33,7 +33,7 @@ class Rewritten:
     """A float model after its rewrites.
 
     Attributes:
-        content: the flatbuffer; the very same bytes if nothing was to do.
+        content: the flatbuffer; the very same bytes if nothing changed.
         names: the rewrites that were made and in how many places, e.g.
             "FP16 weights unpacked (31)".
     """

@@ -67,7 +67,7 @@ def join_branches(editor: Editor) -> int:
 
 
 def _may_be_outputs(editor: Editor, operator: Any, graph: Any) -> bool:
-    """Whether the branch computes a tensor of its own for each output of the model."""
+    """Whether the branch computes a separate tensor for each output of the model."""
     made = [index for item in graph.operators for index in editor.outputs(item)]
     ends = flatbuffer.indices(graph.outputs)
     return all(

@@ -113,7 +113,7 @@ class Editor:
         return flatbuffer.indices(operator.outputs)
 
     def activation(self, operator: Any) -> int:
-        """Code of its fused activation, 0 for none."""
+        """Code of its fused activation; 0 if it has none."""
         return int(getattr(operator.builtinOptions, "fusedActivationFunction", 0) or 0)
 
     def of_kind(self, *kinds: str) -> list[Any]:
@@ -129,7 +129,7 @@ class Editor:
         return list(self._readers.get(index, ()))
 
     def only_reader(self, index: int) -> Any | None:
-        """The operator that alone reads a tensor, which is no output of the model."""
+        """The operator that alone reads a tensor, which is not an output of the model."""
         found = self._readers.get(index, ())
         return found[0] if len(found) == 1 and index not in self.model_outputs else None
 
@@ -171,7 +171,7 @@ class Editor:
         data = self.tree.buffers[tensor.buffer].data
         raw = np.asarray([] if data is None else data, np.uint8)
         if raw.size != np.prod(shape, dtype=np.float64) * np.dtype(dtype).itemsize:
-            return None  # no constant, or a damaged one: the interpreter will say so
+            return None  # a computed tensor, or damaged: the interpreter will report it
         return raw.view(dtype).reshape(shape)
 
     def scalar(self, index: int) -> float | None:

@@ -15,7 +15,7 @@ from edgeq.tflite import flatbuffer
 Array = NDArray[Any]
 _Function = Callable[[Any, Sequence[Any]], Any]
 
-# A result may be larger than its inputs by so many bytes: FILL and TILE make files larger.
+# Limit in bytes, because results of FILL and TILE make the file larger.
 _MOST_GROWTH = 1 << 22
 # An operator that cannot be computed, such as a RESHAPE to another number of values, stays.
 _REFUSALS = (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, AttributeError)
@@ -102,7 +102,7 @@ def _divide(one: Array, other: Array) -> Array:
 
 
 def _whole(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Of a division whose kernel refuses zeros."""
+    """A division whose kernel refuses zeros."""
 
     def compute(one: Array, other: Array) -> Array:
         if not other.all():
