@@ -58,7 +58,13 @@ class Forms:
         return self.wanted.get((node, tensor), self.own.get(tensor))
 
 
-def propagate(nodes: Sequence[Node], ranges: Mapping[int, Affine], constants: set[int]) -> Forms:
+def propagate(
+    nodes: Sequence[Node],
+    ranges: Mapping[int, Affine],
+    constants: set[int],
+    *,
+    pulls_back: bool = True,
+) -> Forms:
     """Parameters of the tensors that some operators of one precision read and make.
 
     Args:
@@ -66,13 +72,15 @@ def propagate(nodes: Sequence[Node], ranges: Mapping[int, Affine], constants: se
         ranges: tensor to the parameters of its calibrated range.
         constants: tensors that are stored; those that same-scale operators read are quantized with
             what these share, so every reader has its own copy.
+        pulls_back: let the operands of a same-scale operator be made with the scale of its result,
+            as the INT8 quantizer does; the 16x8 quantizer puts a QUANTIZE in between.
     """
-    kept = _ranges_that_count(nodes, ranges)
+    kept = _ranges_that_count(nodes, ranges, pulls_back)
     return _Driver(nodes, kept, constants).run()
 
 
 def _ranges_that_count(
-    nodes: Sequence[Node], ranges: Mapping[int, Affine]
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], pulls_back: bool
 ) -> dict[int, Affine]:
     """The ranges without those of tensors whose parameters follow from others."""
     maker = {index: node for node in nodes for index in node.makes}
@@ -91,13 +99,15 @@ def _ranges_that_count(
                 found = [item for item in node.makes if item in ranges and item not in redundant]
                 redundant.update(found)
                 pending += found
-    pending = [index for index in ranges if index not in redundant]
+    pending = [index for index in ranges if index not in redundant] if pulls_back else []
+    seen: set[int] = set()
     while pending:  # backward, through those with several
         index = pending.pop()
         if index in maker and maker[index].is_same_scale:
-            found = [item for item in maker[index].reads if item in ranges]
-            pending += [item for item in found if item not in redundant]
+            found = [item for item in maker[index].reads if item in ranges and item not in seen]
+            pending += found
             redundant.update(found)
+            seen.update(found)
     return {index: own for index, own in ranges.items() if index not in redundant}
 
 
