@@ -66,7 +66,7 @@ def prepare(
         EdgeqError: any of its kinds.
     """
     folder = stack.enter_context(scratch.folder())
-    process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
+    process = _start_tensorflow(stack, model, options, verbose, tensorflow)
     runner = stack.enter_context(FloatRunner(folder))
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
@@ -97,17 +97,16 @@ def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tupl
 def _start_tensorflow(
     stack: ExitStack,
     model: Any,
-    scheme: Scheme,
     options: ConvertOptions,
     verbose: bool,
     started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
-    """Start TensorFlow if a step needs it: reading Keras files, or TFLite's quantizer."""
+    """Start TensorFlow if a step needs it: reading Keras files, or the stock calibrator."""
     is_file = isinstance(model, (str, Path))
     kind = model_kinds.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before anything is started
-    if not scheme.needs_tensorflow and kind in ("tflite", "python", *FRAMEWORKS):
+    if options.calibrator != "tflite" and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
