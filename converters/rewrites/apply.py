@@ -9,7 +9,7 @@ from edgeq.converters.rewrites import branches, cleaning, folding, simplifying, 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 
-# The name of a rewrite in a record, and the function that makes it and returns the number of places.
+# Its name in a record, and the function that makes it and returns the number of places.
 Rewrite = tuple[str, Callable[[Editor], int]]
 
 UNPACKING: tuple[Rewrite, ...] = (

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
@@ -74,6 +75,7 @@ def prepare(
         float_model = lower.adopt(Path(model), options)
     else:
         float_model = reader.lower(options, folder)
+    float_model = adapt(float_model, scheme, options, folder)
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
@@ -153,10 +155,11 @@ def open_reader(
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
-    """Return the source as a record shows it: the file of a lowered model is temporary."""
-    if model.source_kind == "tflite":
+    """Return the source as a record shows it: the file of a lowered or rewritten one is temporary."""
+    if model.source_kind == "tflite" and not model.rewrites:
         return model
-    return replace(model, file=replace(model.file, path="(lowered float model)"))
+    how = "rewritten" if model.rewrites else "lowered"
+    return replace(model, file=replace(model.file, path=f"({how} float model)"))
 
 
 def versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:
