@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeq.converters.rewrites.editor import Editor
 
@@ -18,6 +17,7 @@ MASK = 1000.0
 
 _LAYOUT = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "TILE", "SLICE",
            "STRIDED_SLICE", "CONCATENATION", "PACK", "PAD", "GATHER"}  # fmt: skip
+_JOINTS = {"CONCATENATION", "PACK"}
 _SELECTS = {"SELECT", "SELECT_V2"}
 _JOINING = {"ADD", "SUB", "MAXIMUM", "MINIMUM"}
 
@@ -62,8 +62,11 @@ def masked_scores(editor: Editor) -> set[int]:
     for operator in reversed(editor.operators):
         for index in {*editor.inputs(operator), *editor.outputs(operator)} - found:
             readers = editor.readers(index)
-            if index >= 0 and readers and index not in editor.model_outputs and all(
-                _leads(editor, reader, index, found) for reader in readers
+            if (
+                index >= 0
+                and readers
+                and index not in editor.model_outputs
+                and all(_leads(editor, reader, index, found) for reader in readers)
             ):
                 found.add(index)
     return found
@@ -97,20 +100,17 @@ def mask_operands(editor: Editor, operator: Any) -> list[tuple[int, int]]:
 
 def _is_mask(editor: Editor, index: int, depth: int = 8) -> bool:
     """Whether a tensor holds zeros and ones, or minus ones, judged by how it is made."""
-    operator, kind = editor.producer(index), editor.kind(editor.producer(index))
-    values = editor.value(index)
+    values, operator = editor.value(index), editor.producer(index)
     if values is not None:
         return bool(np.isin(values, (0, 1)).all())
-    if operator is None:
-        return index in editor.model_inputs  # nothing else can be known of it
-    inputs = editor.inputs(operator)
-    if kind == "CAST":
-        return editor.dtype(inputs[0]) == "bool" or _is_mask(editor, inputs[0], depth - 1)
-    if depth == 0:
-        return False
+    if operator is None or depth == 0:
+        return index in editor.model_inputs  # of which nothing else is known
+    kind, inputs = editor.kind(operator), editor.inputs(operator)
+    if kind == "CAST" and editor.dtype(inputs[0]) == "bool":
+        return True
     if kind == "SUB":
-        one = [editor.scalar(item) == 1 for item in inputs]
-        return any(one) and _is_mask(editor, inputs[one.index(True) - 1], depth - 1)
-    if kind == "MUL":
+        ones = [place for place in (0, 1) if editor.scalar(inputs[place]) == 1]
+        return bool(ones) and _is_mask(editor, inputs[1 - ones[0]], depth - 1)
+    if kind == "MUL" or kind in _JOINTS:
         return all(_is_mask(editor, item, depth - 1) for item in inputs)
-    return kind in _LAYOUT and _is_mask(editor, inputs[0], depth - 1)
+    return (kind == "CAST" or kind in _LAYOUT) and _is_mask(editor, inputs[0], depth - 1)

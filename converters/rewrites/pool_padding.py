@@ -23,7 +23,7 @@ _LOWEST = {"RELU": 0.0, "RELU6": 0.0, "RELU_0_TO_1": 0.0, "RELU_N1_TO_1": -1.0, 
            "SOFTMAX": 0.0, "EXP": 0.0, "ABS": 0.0, "SQUARE": 0.0, "SQRT": 0.0, "TANH": -1.0,
            "ELU": -1.0, "HARD_SWISH": -0.375, "GELU": -0.171}  # fmt: skip
 _FUSED_LOWEST = {1: 0.0, 2: -1.0, 3: 0.0, 4: -1.0}  # RELU, RELU_N1_TO_1, RELU6, TANH
-_KEEPING = {"RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "SLICE", "STRIDED_SLICE",
+_KEEPING = {"CONCATENATION", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "SLICE", "STRIDED_SLICE",
             "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "SQUEEZE", "EXPAND_DIMS"}  # fmt: skip
 
 
@@ -110,16 +110,11 @@ def find_lowest(editor: Editor, index: int, depth: int = 8) -> float | None:
     if operator is None or depth == 0:
         return None
     kind, fused = editor.kind(operator), editor.activation(operator)
-    if fused in _FUSED_LOWEST:
-        return _FUSED_LOWEST[fused]
-    if fused:
+    if fused or kind in _LOWEST:
+        return _FUSED_LOWEST.get(fused) if fused else _LOWEST[kind]
+    if kind not in _KEEPING:
         return None
-    if kind in _LOWEST:
-        return _LOWEST[kind]
-    if kind in _KEEPING:
-        return find_lowest(editor, editor.inputs(operator)[0], depth - 1)
-    if kind == "CONCATENATION":
-        found = [find_lowest(editor, item, depth - 1) for item in editor.inputs(operator)]
-        known = [item for item in found if item is not None]
-        return min(known) if known and len(known) == len(found) else None
-    return None
+    sources = editor.inputs(operator)[: None if kind == "CONCATENATION" else 1]
+    found = [find_lowest(editor, item, depth - 1) for item in sources]
+    known = [item for item in found if item is not None]
+    return min(known) if known and len(known) == len(found) else None

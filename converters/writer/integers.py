@@ -18,7 +18,7 @@ from edgeq.converters.writer.parameters import Affine, round_array
 _NARROWEST = 1e-6  # a channel whose range is below it gets this range
 BIAS_PEAK = (2**31 - 1) // 2  # leaves the accumulator room
 
-Real = NDArray[np.float32]
+Real = NDArray[Any]  # float32
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def round_weights(
         shape[axis or 0] = len(scales)
         inverses = (1.0 / scales.astype(np.float64)).astype(np.float32)
         scaled = weights * inverses.reshape(shape)
-    return np.clip(round_array(scaled), -peak, peak).astype(np.int8)
+    return np.asarray(np.clip(round_array(scaled), -peak, peak), np.int8)
 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:
