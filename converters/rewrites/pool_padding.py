@@ -23,8 +23,9 @@ _LOWEST = {"RELU": 0.0, "RELU6": 0.0, "RELU_0_TO_1": 0.0, "RELU_N1_TO_1": -1.0, 
            "SOFTMAX": 0.0, "EXP": 0.0, "ABS": 0.0, "SQUARE": 0.0, "SQRT": 0.0, "TANH": -1.0,
            "ELU": -1.0, "HARD_SWISH": -0.375, "GELU": -0.171}  # fmt: skip
 _FUSED_LOWEST = {1: 0.0, 2: -1.0, 3: 0.0, 4: -1.0}  # RELU, RELU_N1_TO_1, RELU6, TANH
-_KEEPING = {"CONCATENATION", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "SLICE", "STRIDED_SLICE",
-            "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "SQUEEZE", "EXPAND_DIMS"}  # fmt: skip
+_KEEPING = {"AVERAGE_POOL_2D", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS", "MAX_POOL_2D",
+            "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SQUEEZE", "STRIDED_SLICE",
+            "TRANSPOSE"}  # fmt: skip
 
 
 def soften_paddings(editor: Editor) -> int:
