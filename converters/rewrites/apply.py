@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeq.converters.rewrites import cleaning, unpacking
+from edgeq.converters.rewrites import branches, cleaning, folding, simplifying, unpacking
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 
-# What a record says of a rewrite, and the function that makes it and returns in how many places.
+# A rewrite's name in a record, and the function that makes it and returns the number of places.
 Rewrite = tuple[str, Callable[[Editor], int]]
 
-UNPACKING: tuple[Rewrite, ...] = (("FP16 weights unpacked", unpacking.unpack_half),)
-REWRITES: tuple[Rewrite, ...] = UNPACKING
+UNPACKING: tuple[Rewrite, ...] = (
+    ("sparse weights unpacked", unpacking.unpack_sparse),
+    ("FP16 weights unpacked", unpacking.unpack_half),
+)
+REWRITES: tuple[Rewrite, ...] = (
+    *UNPACKING,
+    ("constants folded", folding.fold_constants),
+    ("SELECT with a constant condition resolved", simplifying.resolve_selects),
+    ("IF with a constant condition resolved", branches.resolve_ifs),
+    ("IF replaced by both branches and SELECT", branches.join_branches),
+    ("operators without effect removed", simplifying.remove_identities),
+)
 # One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
 _MOST_ROUNDS = 100
 
@@ -23,7 +33,7 @@ class Rewritten:
     """A float model after its rewrites.
 
     Attributes:
-        content: the flatbuffer; the very same bytes if nothing was to do.
+        content: the flatbuffer; the very same bytes if nothing changed.
         names: the rewrites that were made and in how many places, e.g.
             "FP16 weights unpacked (31)".
     """

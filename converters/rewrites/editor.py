@@ -17,6 +17,19 @@ _READABLE = {"float16", "float32", "float64", "bool", "int8", "int16", "int32", 
 # Operators that do something beside computing their results.
 ACTING = {"ASSIGN_VARIABLE", "CALL", "CALL_ONCE", "HASHTABLE_IMPORT", "IF", "VAR_HANDLE",
           "WHILE"}  # fmt: skip
+# An operator with fewer inputs is damaged.
+_TWO = (
+    "ADD", "BATCH_MATMUL", "BROADCAST_TO", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "EQUAL",
+    "FLOOR_DIV", "FLOOR_MOD", "FULLY_CONNECTED", "GATHER", "GREATER", "GREATER_EQUAL", "LESS",
+    "LESS_EQUAL", "LOGICAL_AND", "LOGICAL_OR", "MAXIMUM", "MEAN", "MINIMUM", "MIRROR_PAD", "MUL",
+    "NOT_EQUAL", "PAD", "POW", "SQUARED_DIFFERENCE", "SUB", "SUM", "TILE", "TRANSPOSE",
+)  # fmt: skip
+_THREE = ("PADV2", "SELECT", "SELECT_V2", "SLICE")
+_LEAST_INPUTS = dict.fromkeys(_TWO, 2) | dict.fromkeys(_THREE, 3) | {"STRIDED_SLICE": 4}
+# Others have inputs that may be absent, or none.
+_ONE = ("ABS", "ADD_N", "CAST", "CONCATENATION", "DENSIFY", "DEQUANTIZE", "EXPAND_DIMS", "EXP",
+        "MAX_POOL_2D", "NEG", "RESHAPE", "SHAPE", "SOFTMAX", "SQUEEZE")  # fmt: skip
+_LEAST_INPUTS |= dict.fromkeys(_ONE, 1)
 
 
 class Editor:
@@ -30,7 +43,8 @@ class Editor:
         number: of the subgraph.
 
     Raises:
-        SourceError: a tensor is computed twice, or read before it is computed.
+        SourceError: a tensor is computed twice, or read before it is computed, or an operator has
+            too few inputs.
     """
 
     def __init__(self, tree: Any, number: int = 0) -> None:
@@ -48,7 +62,7 @@ class Editor:
         self._readers: dict[int, list[Any]] = {}
         for operator in self.operators:
             self._register(operator)
-        self._check_order()
+        self._check_operators()
 
     def _register(self, operator: Any) -> None:
         for index in self.outputs(operator):
@@ -61,9 +75,10 @@ class Editor:
         for index in self.inputs(operator):
             self._readers.setdefault(index, []).append(operator)
 
-    def _check_order(self) -> None:
+    def _check_operators(self) -> None:
         computed: set[int] = set()
         for operator in self.operators:
+            self._check_ends(operator)
             for index in self.inputs(operator):
                 if index in self._producers and index not in computed:
                     raise SourceError(
@@ -71,6 +86,17 @@ class Editor:
                         "it is computed."
                     )
             computed |= set(self.outputs(operator))
+
+    def _check_ends(self, operator: Any) -> None:
+        kind = self.kind(operator)
+        least = _LEAST_INPUTS.get(kind, 0)
+        read = sum(index >= 0 for index in self.inputs(operator)[:least])
+        made = sum(index >= 0 for index in self.outputs(operator)[:1])
+        if read < least or made < (least > 0):
+            raise SourceError(
+                f"The model is damaged: an operator {kind} has {read} inputs and {made} outputs; "
+                f"at least {least} and 1 are needed."
+            )
 
     # ------------------------------------------------------------ operators
 
@@ -87,7 +113,7 @@ class Editor:
         return flatbuffer.indices(operator.outputs)
 
     def activation(self, operator: Any) -> int:
-        """Code of its fused activation, 0 for none."""
+        """Code of its fused activation; 0 if it has none."""
         return int(getattr(operator.builtinOptions, "fusedActivationFunction", 0) or 0)
 
     def of_kind(self, *kinds: str) -> list[Any]:
@@ -103,7 +129,7 @@ class Editor:
         return list(self._readers.get(index, ()))
 
     def only_reader(self, index: int) -> Any | None:
-        """The operator that alone reads a tensor, which is no output of the model."""
+        """The operator that alone reads a tensor, which is not an output of the model."""
         found = self._readers.get(index, ())
         return found[0] if len(found) == 1 and index not in self.model_outputs else None
 
@@ -118,11 +144,13 @@ class Editor:
         return flatbuffer.tensor_name(self.graph, index)
 
     def dtype(self, index: int) -> str:
-        """Its dtype, numpy's name."""
-        return flatbuffer.dtype(self.graph.tensors[index])
+        """Its dtype, numpy's name; "" for an absent tensor."""
+        return "" if index < 0 else flatbuffer.dtype(self.graph.tensors[index])
 
     def shape(self, index: int) -> tuple[int, ...] | None:
-        """Its shape; None if a size is dynamic or the file does not state it."""
+        """Its shape; None if a size is dynamic, the file does not state it, or it is absent."""
+        if index < 0:
+            return None
         tensor = self.graph.tensors[index]
         shape = flatbuffer.indices(tensor.shape)
         if min((*flatbuffer.indices(tensor.shapeSignature), *shape), default=0) < 0:
@@ -143,7 +171,7 @@ class Editor:
         data = self.tree.buffers[tensor.buffer].data
         raw = np.asarray([] if data is None else data, np.uint8)
         if raw.size != np.prod(shape, dtype=np.float64) * np.dtype(dtype).itemsize:
-            return None  # no constant, or a damaged one: the interpreter will say so
+            return None  # a computed tensor, or damaged: the interpreter will report it
         return raw.view(dtype).reshape(shape)
 
     def scalar(self, index: int) -> float | None:
@@ -201,10 +229,14 @@ class Editor:
         operator = flatbuffer.make_operator(
             self.tree, kind, inputs, outputs, version=version, options=options
         )
+        self.put(before, operator)
+        return operator
+
+    def put(self, before: Any, operator: Any) -> None:
+        """Put an operator of the schema before another one; `insert` makes one first."""
         place = len(self.operators) if before is None else self.operators.index(before)
         self.operators.insert(place, operator)
         self._register(operator)
-        return operator
 
     def set_inputs(self, operator: Any, inputs: Sequence[int]) -> None:
         """Let an operator read other tensors."""
@@ -213,6 +245,11 @@ class Editor:
         operator.inputs = np.array(inputs, np.int32)
         for index in self.inputs(operator):
             self._readers.setdefault(index, []).append(operator)
+
+    def replace_input(self, operator: Any, old: int, new: int) -> None:
+        """Let one operator read another tensor wherever it reads the old one."""
+        inputs = self.inputs(operator)
+        self.set_inputs(operator, [new if index == old else index for index in inputs])
 
     def replace(self, old: int, new: int) -> bool:
         """Let everything that reads a tensor read another one, which is computed before.
@@ -240,9 +277,8 @@ class Editor:
         return True
 
     def _move_readers(self, old: int, new: int) -> None:
-        for operator in set(self.readers(old)):
-            inputs = self.inputs(operator)
-            self.set_inputs(operator, [new if index == old else index for index in inputs])
+        for operator in dict.fromkeys(self.readers(old)):
+            self.replace_input(operator, old, new)
 
     def _set_output(self, operator: Any, old: int, new: int) -> None:
         outputs = [new if index == old else index for index in self.outputs(operator)]

@@ -12,15 +12,18 @@ from typing import Any
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.rewrites.apply import unpack
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
 
@@ -71,7 +74,7 @@ def prepare(
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
-        float_model = lower.adopt(Path(model), options)
+        float_model = unpack_weights(lower.adopt(Path(model), options), folder)
     else:
         float_model = reader.lower(options, folder)
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -81,6 +84,22 @@ def prepare(
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
     return Prepared(job, float_model, texts, plan, run, issues)
+
+
+def unpack_weights(model: FloatModel, folder: Path) -> FloatModel:
+    """A `.tflite` with its FP16 and sparse weights as plain ones, as a file in `folder`.
+
+    Raises:
+        SourceError: it is damaged, or these weights hold NaN or infinity.
+    """
+    content = Path(model.file.path).read_bytes()
+    made = unpack(content).content
+    if made is content:
+        return model
+    require_finite_constants(flatbuffer.parse(made, model.source.path))
+    target = folder / "unpacked.tflite"
+    target.write_bytes(made)
+    return replace(model, file=storage.refer(target))
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Float models of a few operators, built by hand, and what the interpreter makes of them."""
+"""Float models of a few operators, built by hand, and their results in the interpreter."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Builder:
 
 
 def _options(kind: str) -> Any:
-    """Empty options: many kernels read them without asking whether they are there."""
+    """Empty options: many kernels read them without a check."""
     special = {"SELECT_V2": "SelectV2", "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
                "MAX_POOL_2D": "Pool2D", "AVERAGE_POOL_2D": "Pool2D", "PADV2": "PadV2",
                "MEAN": "Reducer", "SUM": "Reducer", "BATCH_MATMUL": "BatchMatMul",
