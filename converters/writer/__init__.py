@@ -1,0 +1,1 @@
+"""From a float model and ranges to the quantized flatbuffer, in numpy."""

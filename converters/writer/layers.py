@@ -1,0 +1,47 @@
+"""Where operators with a filter hold their input, weights and bias."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from edgeq.tflite import flatbuffer
+
+
+class Slots(NamedTuple):
+    """Numbers of an operator's inputs, and the axis of its weights that counts output channels."""
+
+    data: int
+    weights: int
+    bias: int
+    axis: int
+
+
+SLOTS = {
+    "CONV_2D": Slots(0, 1, 2, 0),
+    "DEPTHWISE_CONV_2D": Slots(0, 1, 2, 3),
+    "FULLY_CONNECTED": Slots(0, 1, 2, 0),
+    "TRANSPOSE_CONV": Slots(2, 1, 3, 0),
+}
+
+
+class Filter(NamedTuple):
+    """An operator's constants: tensors, -1 for what it does not have or computes."""
+
+    data: int
+    weights: int
+    bias: int
+    axis: int
+
+
+def find_filter(tree: Any, operator: Any, name: str) -> Filter | None:
+    """The constants of an operator with a filter; None for other operators."""
+    slots = SLOTS.get(name)
+    if slots is None:
+        return None
+    graph, inputs = tree.subgraphs[0], flatbuffer.indices(operator.inputs)
+
+    def constant(slot: int) -> int:
+        index = inputs[slot] if slot < len(inputs) else -1
+        return index if index >= 0 and flatbuffer.is_constant(tree, graph.tensors[index]) else -1
+
+    return Filter(inputs[slots.data], constant(slots.weights), constant(slots.bias), slots.axis)

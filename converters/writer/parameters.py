@@ -1,0 +1,90 @@
+"""Scales and zero points, with the rounding of TensorFlow Lite's own quantizers.
+
+INT8 follows `mlir_quantize` with its legacy float scales (TensorFlow, quantization_utils.cc,
+`DownCastScale`), INT16 the 16x8 quantizer (tools/optimize/quantization_utils.cc,
+`GetSymmetricQuantizationParams`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.tflite import flatbuffer
+
+_NARROWEST = 1e-6  # a range below it is widened
+INT16_PEAK = 32767
+
+
+class Affine(NamedTuple):
+    """How a computed tensor is stored; real = scale * (stored - zero_point).
+
+    Attributes:
+        dtype: "int8", "int16", "uint8", or "float32", which has neither scale nor zero point.
+        scale: exactly a float32.
+        zero_point: in the dtype.
+    """
+
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+REAL = Affine("float32")
+
+
+def from_range(low: float, high: float, dtype: str) -> Affine:
+    """The parameters of a computed tensor.
+
+    Args:
+        low, high: its range in real units; widened to contain 0.
+        dtype: "int8" (asymmetric) or "int16" (symmetric, zero point 0).
+    """
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    if dtype == "int16":
+        peak = max(-low, high)
+        return Affine("int16", float(np.float32(peak) / np.float32(INT16_PEAK)) or 1.0)
+    if high - low < _NARROWEST:
+        low, high = low - _NARROWEST, high + _NARROWEST
+    scale = (np.float32(high) - np.float32(low)) / np.float32(255)
+    zero = float(np.float32(-128 - low / float(scale)))
+    return Affine("int8", float(scale), min(127, max(-128, round_half_away(zero))))
+
+
+def as_uint8(own: Affine) -> Affine:
+    """The UINT8 form of INT8 parameters: the same scale, every integer 128 higher."""
+    return Affine("uint8", own.scale, own.zero_point + 128)
+
+
+def round_half_away(value: float) -> int:
+    """The nearest integer; halves away from zero, as C's `round`."""
+    return int(np.trunc(value + np.copysign(0.5, value)))
+
+
+def round_array(values: NDArray[Any]) -> NDArray[Any]:
+    """The nearest integers, halves away from zero, in the dtype of the values.
+
+    Adding 0.5 would round the number before 0.5 up, so the number before 0.5 is added.
+    """
+    half = np.nextafter(values.dtype.type(0.5), values.dtype.type(0))
+    return np.asarray(np.trunc(values + np.copysign(half, values)))
+
+
+def set_parameters(tensor: Any, own: Affine) -> None:
+    """Give a schema tensor the dtype, scale and zero point; its stored values do not change."""
+    tensor.type = flatbuffer.dtype_code(own.dtype)
+    tensor.quantization = None
+    if own.dtype != "float32":
+        set_scales(tensor, np.array([own.scale], np.float32), np.array([own.zero_point], np.int64))
+
+
+def set_scales(
+    tensor: Any, scales: NDArray[np.float32], zero_points: NDArray[np.int64], axis: int = 0
+) -> None:
+    """Give a schema tensor scales [1] or [channels] with their zero points."""
+    tensor.quantization = flatbuffer.schema().QuantizationParametersT()
+    tensor.quantization.scale = scales
+    tensor.quantization.zeroPoint = zero_points
+    tensor.quantization.quantizedDimension = axis

@@ -1,0 +1,91 @@
+"""Which precision each operator of the main subgraph gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer, kernels
+
+_SHOWN = 4
+
+
+def real_tensors(tree: Any, operator: Any) -> tuple[int, ...]:
+    """The tensors of an operator that hold real values: float inputs, then float results."""
+    tensors = tree.subgraphs[0].tensors
+    touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+    return tuple(i for i in touched if i >= 0 and flatbuffer.dtype(tensors[i]) == "float32")
+
+
+def name_of(tree: Any, operator: Any) -> str:
+    """The name by which users select an operator: that of its first result."""
+    outputs = flatbuffer.indices(operator.outputs)
+    return flatbuffer.tensor_name(tree.subgraphs[0], outputs[0]) if outputs else ""
+
+
+def choose_precisions(
+    tree: Any, activations: str, keep_float: Collection[str] = (), int16: Collection[str] = ()
+) -> list[str | None]:
+    """The precision of each operator of the main subgraph.
+
+    Args:
+        tree: a float model.
+        activations: "int8" or "int16", of all operators that nothing else is said of.
+        keep_float: names of operators that stay float.
+        int16: names of operators with INT16 activations.
+
+    Returns:
+        "int8", "int16" or "float32", which an operator without an integer kernel gets, too; None
+        for operators that touch no real values.
+
+    Raises:
+        QuantizationError: an operator in `int16` has no kernel for it.
+    """
+    found: list[str | None] = []
+    for operator in tree.subgraphs[0].operators:
+        kind, name = flatbuffer.operator_name(tree, operator), name_of(tree, operator)
+        wanted = "float32" if name in keep_float else "int16" if name in int16 else activations
+        if not real_tensors(tree, operator):
+            found.append(None)
+        elif wanted == "float32" or kernels.takes(kind, wanted):
+            found.append(wanted)
+        elif name in int16:
+            raise QuantizationError(
+                f"TensorFlow Lite has no 16x8 kernel for {kind} ({name}).",
+                hint="Remove it from --int16, or keep it in float with --keep-float.",
+            )
+        else:
+            found.append("float32")
+    return found
+
+
+def refuse_islands(
+    tree: Any, precisions: Sequence[str | None], keep_float: Collection[str], activations: str
+) -> None:
+    """Refuse a model with operators that would stay float without having been asked for.
+
+    Raises:
+        QuantizationError: names them, and the ways out.
+    """
+    islands = [
+        (flatbuffer.operator_name(tree, operator), name)
+        for operator, precision in zip(tree.subgraphs[0].operators, precisions, strict=True)
+        if precision == "float32" and (name := name_of(tree, operator)) not in keep_float
+    ]
+    if not islands:
+        return
+    kinds = Counter(kind for kind, _ in islands)
+    listed = ", ".join(
+        kind if count == 1 else f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN)
+    )
+    more = f" and {len(kinds) - _SHOWN} other kinds" if len(kinds) > _SHOWN else ""
+    selectors = " ".join(f"--keep-float type:{kind}" for kind in kinds)
+    what = "an INT8" if activations == "int8" else "a 16x8"
+    raise QuantizationError(
+        f"TensorFlow Lite has no {what.split(' ', 1)[1]} kernel for {listed}{more} "
+        f"({islands[0][1].split(';')[0]!r} first), so the model cannot be fully quantized.",
+        hint=f"Pass --allow-float to leave them in float, or {selectors} to name them, "
+        "or use --scheme dynamic or fp16.",
+    )

@@ -1,0 +1,318 @@
+"""The writer: a float flatbuffer and ranges become the quantized flatbuffer.
+
+The arithmetic is that of the TensorFlow Lite 8-bit quantization specification.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.writer import integers
+from edgeq.converters.writer.integers import Stored
+from edgeq.converters.writer.layers import Filter, find_filter
+from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
+from edgeq.converters.writer.precisions import choose_precisions, real_tensors
+from edgeq.converters.writer.propagation import Forms, Node, propagate
+from edgeq.converters.writer.rebuilding import Rebuilding
+from edgeq.converters.writer.versions import set_min_runtime, set_version
+from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer, kernels
+from edgeq.tflite.compacting import drop_unused
+from edgeq.values import Ranges
+
+INTEGERS = ("int8", "int16")
+_PEAKS = {"int8": 127, "int4": 7}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the quantized model has to be.
+
+    Attributes:
+        activations: "int8" or "int16", of operators without another precision.
+        io: dtype of the inputs and outputs: "int8", "uint8", "int16" or "float32".
+        per_channel: scales of the weights per output channel.
+        weights: "int8" or "int4", of fully connected and convolution operators.
+        keep_float: names of operators that stay float.
+        int16: names of operators with INT16 activations.
+        int4: names of operators with INT4 weights.
+    """
+
+    activations: str
+    io: str
+    per_channel: bool = True
+    weights: str = "int8"
+    keep_float: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
+
+
+class Writer:
+    """Writes one float model with many ranges; weights are rounded once.
+
+    Args:
+        content: the float flatbuffer.
+        target: what its files have to be.
+
+    Raises:
+        QuantizationError: an operator has no kernel for what `target` wants.
+    """
+
+    def __init__(self, content: bytes, target: Target):
+        self._tree = flatbuffer.parse(content, "the float model")
+        self._target = target
+        self._graph = self._tree.subgraphs[0]
+        self._precisions = choose_precisions(
+            self._tree, target.activations, target.keep_float, target.int16
+        )
+        self._constants = {
+            index
+            for index, tensor in enumerate(self._graph.tensors)
+            if flatbuffer.is_constant(self._tree, tensor)
+        }
+        self._names = [flatbuffer.operator_name(self._tree, op) for op in self._graph.operators]
+        places = range(len(self._names))
+        self._filters = [
+            find_filter(self._tree, self._graph.operators[place], self._names[place])
+            for place in places
+        ]
+        self._nodes = [self._node(place) for place in places]
+        self._weights: dict[tuple[object, ...], Stored] = {}
+
+    def _node(self, place: int) -> Node:
+        """An integer operator as the propagation sees it; others read and make nothing."""
+        precision, operator = self._precisions[place], self._graph.operators[place]
+        if precision not in INTEGERS:
+            return Node((), ())
+        name, filter_ = self._names[place], self._filters[place]
+        rule = kernels.rule(name, precision)
+        is_same = rule in ("input", "all")
+        real = real_tensors(self._tree, operator)
+        makes = tuple(index for index in flatbuffer.indices(operator.outputs) if index in real)
+        stored = () if filter_ is None else (filter_.weights, filter_.bias)
+        reads = tuple(
+            index
+            for index in real
+            if index not in (*makes, *stored) and (is_same or index not in self._constants)
+        )
+        fixed = Affine(precision, *kernels.FIXED[name, precision]) if rule == "fixed" else None
+        return Node(reads, makes, len(flatbuffer.indices(operator.inputs)), is_same, fixed)
+
+    @property
+    def precisions(self) -> list[str | None]:
+        """As `choose_precisions` gives them."""
+        return list(self._precisions)
+
+    def write(self, ranges: Ranges) -> bytes:
+        """The quantized flatbuffer.
+
+        Args:
+            ranges: of every float tensor that an integer operator reads or makes.
+
+        Raises:
+            QuantizationError: a tensor has no range.
+        """
+        return _Run(self, ranges).run()
+
+
+class _Run:
+    """One file in the making."""
+
+    def __init__(self, writer: Writer, ranges: Ranges):
+        self._source, self._target, self._graph = writer._tree, writer._target, writer._graph
+        self._names, self._precisions = writer._names, writer._precisions
+        self._filters, self._weights = writer._filters, writer._weights
+        self._nodes, self._constants = writer._nodes, writer._constants
+        self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
+        self._forms = {dtype: self._propagate(dtype) for dtype in INTEGERS}
+        self._new = Rebuilding(self._source)
+
+    def run(self) -> bytes:
+        new, graph = self._new, self._graph
+        for index in flatbuffer.indices(graph.inputs):
+            new.make(index, self._interface_form(index, is_input=True))
+        for place, operator in enumerate(graph.operators):
+            self._add(place, operator)
+        moved = {
+            index: new.finish(index, self._interface_form(index, is_input=False))
+            for index in flatbuffer.indices(graph.outputs)
+        }
+        new.graph.outputs = np.array([moved[i] for i in flatbuffer.indices(graph.outputs)], "i4")
+        new.tree.signatureDefs = _move_outputs(self._source.signatureDefs, moved)
+        drop_unused(new.tree)
+        set_min_runtime(new.tree)
+        return flatbuffer.serialize(new.tree)
+
+    # ------------------------------------------------------------ parameters
+
+    def _propagate(self, dtype: str) -> Forms:
+        """The parameters of the tensors of the operators with one precision."""
+        nodes = [
+            node if precision == dtype else Node((), ())
+            for node, precision in zip(self._nodes, self._precisions, strict=True)
+        ]
+        if dtype not in self._precisions:
+            return Forms()
+        own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
+        forms = propagate(nodes, own, self._constants, pulls_back=dtype == "int8")
+        self._fold(nodes, forms)
+        return forms
+
+    def _fold(self, nodes: list[Node], forms: Forms) -> None:
+        """Let an operator that can choose its scale make what all of its readers want."""
+        readers = defaultdict(list)
+        others = set(flatbuffer.indices(self._graph.outputs))  # read otherwise, too
+        for place, (node, operator) in enumerate(zip(nodes, self._graph.operators, strict=True)):
+            for index in dict.fromkeys(node.reads):
+                readers[index].append(place)
+            others.update(i for i in flatbuffer.indices(operator.inputs) if i not in node.reads)
+        for node in nodes:
+            is_free = not node.is_same_scale and node.fixed is None
+            for index in node.makes if is_free else ():
+                wanted = {forms.of_operand(place, index) for place in readers[index]}
+                if index not in others and len(wanted) == 1:
+                    (only,) = wanted
+                    if only is not None:
+                        forms.own[index] = only
+
+    def _interface_form(self, index: int, *, is_input: bool) -> Affine:
+        """The form in which the model takes an input or returns an output."""
+        io = self._target.io
+        if flatbuffer.dtype(self._graph.tensors[index]) != "float32" or io == "float32":
+            return REAL
+        dtype = "int16" if io == "int16" else "int8"
+        own = self._forms[dtype].own.get(index) or self._of_range(index, dtype)
+        return as_uint8(own) if io == "uint8" else own
+
+    def _of_range(self, index: int, dtype: str) -> Affine:
+        if index not in self._ranges:
+            name = flatbuffer.tensor_name(self._graph, index)
+            raise QuantizationError(f"Calibration found no range for the tensor {name!r}.")
+        return from_range(*self._ranges[index], dtype)
+
+    # ------------------------------------------------------------ operators
+
+    def _add(self, place: int, operator: Any) -> None:
+        """Add an operator in its precision, behind the conversions that it needs."""
+        precision, name, new = self._precisions[place], self._names[place], self._new
+        made = copy.copy(operator)
+        inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
+        real = set(real_tensors(self._source, operator))
+        if precision in INTEGERS:
+            stored = self._store(place, precision)
+            forms = self._forms[precision]
+            made.inputs = [
+                stored[index] if index in stored
+                else new.read(index, self._operand(forms, place, index, precision))
+                if index in real else index
+                for index in inputs
+            ]  # fmt: skip
+            for index in outputs:
+                if index in real:
+                    new.make(index, forms.of_result(index) or self._of_range(index, precision))
+        else:
+            made.inputs = [
+                new.read(index, REAL) if index in real and index not in self._constants else index
+                for index in inputs
+            ]
+            for index in outputs:
+                if index in real:
+                    new.make(index, REAL)
+        made.inputs = np.array(made.inputs, np.int32)
+        if precision == "int16" and hasattr(made.builtinOptions, "potScaleInt16"):
+            made.builtinOptions = copy.copy(made.builtinOptions)
+            made.builtinOptions.potScaleInt16 = False  # scales are not powers of two
+        new.graph.operators.append(made)
+        if precision in INTEGERS:
+            set_version(new.tree, new.graph, made, name, self._weights_dtype(place) or precision)
+
+    def _operand(self, forms: Forms, place: int, index: int, dtype: str) -> Affine:
+        return forms.of_operand(place, index) or self._of_range(index, dtype)
+
+    def _weights_dtype(self, place: int) -> str | None:
+        """Dtype of INT4 weights; None for others."""
+        if self._filters[place] is None or self._precisions[place] != "int8":
+            return None
+        outputs = flatbuffer.indices(self._graph.operators[place].outputs)
+        name = flatbuffer.tensor_name(self._graph, outputs[0])
+        is_narrow = self._target.weights == "int4" or name in self._target.int4
+        return "int4" if is_narrow and kernels.takes(self._names[place], "int4") else None
+
+    def _store(self, place: int, dtype: str) -> dict[int, int]:
+        """The constants of an integer operator: tensor of the float model to the new one."""
+        operator, filter_, new = self._graph.operators[place], self._filters[place], self._new
+        forms, found = self._forms[dtype], {}
+        if filter_ is not None and filter_.weights >= 0:
+            found = self._store_filter(place, filter_, forms, dtype)
+        for index in real_tensors(self._source, operator):
+            if index in found or index not in self._constants:
+                continue
+            values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            own = forms.wanted.get((place, index))
+            if own is None:
+                own = from_range(*integers.constant_range(values), dtype)
+            found[index] = new.constant(index, integers.store_constant(values, own), own)
+        return found
+
+    def _store_filter(
+        self, place: int, filter_: Filter, forms: Forms, dtype: str
+    ) -> dict[int, int]:
+        """The weights and the bias of an operator."""
+        new, graph = self._new, self._graph
+        given = self._operand(forms, place, filter_.data, dtype)
+        kind = self._weights_dtype(place) or "int8"
+        bias = None
+        if filter_.bias >= 0:
+            bias = flatbuffer.constant(self._source, graph.tensors[filter_.bias])
+        stored = self._round(filter_, kind, bias, given if dtype == "int8" else None)
+        key = (kind, filter_.axis, stored.scales.tobytes())
+        found = {filter_.weights: new.constant(filter_.weights, stored, key)}
+        if bias is not None:
+            steps = integers.bias_scales(given, stored.scales)
+            wide = "int64" if dtype == "int16" else "int32"
+            found[filter_.bias] = new.constant(
+                filter_.bias, integers.store_bias(bias, steps, wide), (wide, steps.tobytes())
+            )
+        return found
+
+    def _round(self, filter_: Filter, kind: str, bias: Any, given: Affine | None) -> Stored:
+        """An operator's weights as integers, rounded once for all ranges unless a bias is large.
+
+        Args:
+            given: the parameters of the input, if its bias has to fit into INT32.
+        """
+        axis = filter_.axis if self._target.per_channel else None
+        peak = _PEAKS[kind]
+        key = (filter_.weights, kind, axis)
+        weights = flatbuffer.constant(self._source, self._graph.tensors[filter_.weights])
+        plain = self._weights.get(key)
+        if plain is None:
+            scales = integers.weight_scales(weights, axis, peak)
+            values = integers.round_weights(weights, scales, axis, peak)
+            plain = self._weights[key] = Stored(values, kind, scales, axis=axis or 0)
+        if bias is None or given is None:
+            return plain
+        fitting = integers.fit_bias(bias, given, plain.scales)
+        if np.array_equal(fitting, plain.scales):
+            return plain
+        values = integers.round_weights(weights, fitting, axis, peak)
+        return Stored(values, kind, fitting, axis=axis or 0)
+
+
+def _move_outputs(signatures: Any, moved: Mapping[int, int]) -> Any:
+    """The signatures with the numbers that the main subgraph's outputs have now."""
+    made = []
+    for signature in signatures or ():
+        own = copy.copy(signature)
+        if own.subgraphIndex == 0:
+            own.outputs = [copy.copy(entry) for entry in own.outputs or ()]
+            for entry in own.outputs:
+                entry.tensorIndex = moved.get(entry.tensorIndex, entry.tensorIndex)
+        made.append(own)
+    return made
