@@ -1,4 +1,4 @@
-"""Which models become full INT8, and how near they are to float: the table of docs/coverage.md.
+"""Convert every kind of layer and model to INT8, and compare with float: docs/coverage.md.
 
     python benchmarks/coverage.py [--only NAME] [--cache DIR] [--effort EFFORT] [--write]
 
@@ -153,10 +153,10 @@ def convert(
 
 
 def _faults(error: EdgeqError, steps: Sequence[str]) -> Iterator[str]:
-    """What is wrong with a refusal."""
+    """Find what a refusal lacks."""
     words = set(re.findall(r"\w+", error.message))
     if not words & OPERATORS.keys() and "no operator for:" not in error.message:
-        yield "the refusal names no operator"
+        yield "the refusal does not name an operator"
     if error.hint is None:
         yield "the refusal has no way out"
     if "calibrate" in steps:
@@ -267,7 +267,7 @@ def summary(rows: Sequence[Row]) -> tuple[str, bool]:
     made = [row for row in lowered if row.db is not None]
     share = len(made) / len(lowered) if lowered else 0.0
     text = (
-        f"Of {len(rows)} models, TensorFlow Lite can express {len(lowered)}; {len(made)} of them "
+        f"TensorFlow Lite can express {len(lowered)} of {len(rows)} models; {len(made)} of these "
         f"({share:.1%}) are full INT8."
     )
     return text, share >= LEAST_SHARE and not any(row.missed for row in rows)

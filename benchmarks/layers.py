@@ -29,7 +29,7 @@ KINDS = {
 CLASSES = 6
 _RAW = ("pixels", "tokens", "wave")  # no Dense layer before the layer
 
-# Classes that are no part of a model of their own.
+# Classes without a model around them, and why.
 EXCLUDED = {
     "Layer": "base class",
     "Wrapper": "base class",
@@ -291,7 +291,7 @@ def set_weights(model: Any) -> None:
 
 
 def samples(kind: str, count: int, seed: int) -> Arrays:
-    """Return values for one kind of input: neighbours are alike, as in real data."""
+    """Return values for one kind of input: neighbours are similar, as in real data."""
     random, shape = np.random.default_rng(seed), KINDS[kind]
     if kind == "tokens":
         return {"x": random.integers(0, 20, (count, *shape)).astype(np.int32)}

@@ -138,7 +138,7 @@ class Inputs:
     def _balanced(
         self, name: str, found: np.ndarray, count: int, random: np.random.Generator
     ) -> np.ndarray:
-        """Choose inputs, half of which make the model hear its word, if there are so many."""
+        """Choose inputs: the model hears its word in half of them, if there are enough."""
         (scores,) = run(self._models[name], found)
         order = random.permutation(len(found))
         heard = scores.reshape(-1)[order] > 0.1

@@ -1,4 +1,4 @@
-"""Two small transformers with GELU, trained for some minutes: pictures, and spoken words.
+"""Two small transformers with GELU, trained for a few minutes: pictures, and spoken words.
 
 The vision transformer (Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021) normalizes before
 each part of a block; the keyword transformer (Berg et al., "Keyword Transformer", 2021; its size
@@ -55,7 +55,7 @@ def train(shared: Path, folder: Path) -> None:
 
 
 def _pictures(shared: Path) -> Arrays:
-    """All of Fashion-MNIST's training pictures if they are there, or half of those that ship."""
+    """All of Fashion-MNIST's training pictures if the folder exists, or half of those that ship."""
     if shared.is_dir():
         arrays = read_idx(shared / "fashion_mnist", "train")
     else:

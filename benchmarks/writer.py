@@ -29,17 +29,18 @@ from ai_edge_litert.interpreter import Interpreter
 from cases import SHARED, Case, other_cases, shared_cases, shipped_cases, unlabelled_cases
 from differences import change_one_bias, differences, float_operators
 from families import family_cases
-from ours import written
 
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
+from edgeq.converters.quantization.quantize import quantize
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import Ranges, TensorRange
+from edgeq.values.schemes import SCHEMES
 
 CALIBRATED = 32  # samples
 COMPARED = 4  # samples whose outputs are compared
@@ -48,7 +49,7 @@ _SHOWN = 12  # differences of one model
 
 @dataclass(frozen=True)
 class Variant:
-    """What is compared: a scheme, the dtype of inputs and outputs, the granularity of weights."""
+    """The options of the compared files: a scheme, the dtype of inputs and outputs, the granularity of weights."""
 
     scheme: str
     io: str
@@ -216,7 +217,8 @@ def compare(case: Case, variant: Variant, folder: Path, *, only_check: bool) -> 
         )
         return None
     try:
-        ours = written(prepared.content, prepared.ranges, variant)
+        scheme = SCHEMES[variant.scheme]
+        ours = quantize(prepared.content, prepared.ranges, scheme, variant.io, variant.granularity)
     except EdgeqError as error:
         found = [f"edgeq refuses it: {error}"]
     else:
