@@ -49,7 +49,7 @@ _SHOWN = 12  # differences of one model
 
 @dataclass(frozen=True)
 class Variant:
-    """The options of the compared files: a scheme, the dtype of inputs and outputs, the granularity of weights."""
+    """The options of both files: scheme, dtype of inputs and outputs, granularity of weights."""
 
     scheme: str
     io: str
