@@ -18,7 +18,7 @@ from edgeq.converters.writer.parameters import Affine, round_array
 _NARROWEST = 1e-6  # a channel whose range is below it gets this range
 BIAS_PEAK = (2**31 - 1) // 2  # leaves the accumulator room
 
-Real = NDArray[np.float32]
+Real = NDArray[Any]  # float32
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def round_weights(
         inverses = (1.0 / scales.astype(np.float64)).astype(np.float32)
         scaled = weights * inverses.reshape(shape)
     dtype = np.int8 if peak <= 127 else np.int16
-    return np.clip(round_array(scaled), -peak, peak).astype(dtype)
+    return np.asarray(np.clip(round_array(scaled), -peak, peak), dtype)
 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:

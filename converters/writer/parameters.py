@@ -69,7 +69,7 @@ def round_array(values: NDArray[Any]) -> NDArray[Any]:
     Adding 0.5 would round the number before 0.5 up, so the number before 0.5 is added.
     """
     half = np.nextafter(values.dtype.type(0.5), values.dtype.type(0))
-    return np.trunc(values + np.copysign(half, values))
+    return np.asarray(np.trunc(values + np.copysign(half, values)))
 
 
 def set_parameters(tensor: Any, own: Affine) -> None:

@@ -109,27 +109,34 @@ def why_float(tree: Any, operator: Any) -> str | None:
     The integer kernel always applies tanh, and multiplies whole matrices
     (tensorflow/lite/kernels/lstm_eval.cc).
     """
-    own, graph = read(tree, operator), tree.subgraphs[0]
-    if own is None:
+    own, options = read(tree, operator), operator.builtinOptions
+    if own is None or options is None:
         return "it has neither 20 nor 24 inputs"
-    if operator.builtinOptions is None or operator.builtinOptions.fusedActivationFunction != _TANH:
-        return "its activation is not tanh"
     needed = (*own.weights[1:], *own.recurrent[1:], *own.biases[1:], own.data, own.hidden, own.cell)
     if min(needed) < 0:
         return "it lacks weights, biases or a state"
-    stored = [graph.tensors[index] for index in own.constants()]
-    if any(not flatbuffer.is_constant(tree, tensor) for tensor in stored):
-        return "some of its weights are computed"
-    if any(flatbuffer.dtype(tensor) != "float32" for tensor in stored):
-        return "its weights are not float"
-    shapes = [flatbuffer.indices(graph.tensors[index].shape) for index in own.recurrent[1:]]
-    if any(len(shape) != 2 for shape in shapes):
-        return "its recurrent weights are diagonal"
+    tensors = tree.subgraphs[0].tensors
+    stored = [tensors[index] for index in own.constants()]
+    recurrent = [flatbuffer.indices(tensors[index].shape) for index in own.recurrent[1:]]
+    doubts = {
+        "its activation is not tanh": options.fusedActivationFunction != _TANH,
+        "its weights are not stored as float32": any(
+            not flatbuffer.is_constant(tree, tensor) or flatbuffer.dtype(tensor) != "float32"
+            for tensor in stored
+        ),
+        "its recurrent weights are diagonal": any(len(shape) != 2 for shape in recurrent),
+        "its input or its state is shared or constant": not _has_own_states(tree, own),
+    }
+    return next((reason for reason, holds in doubts.items() if holds), None)
+
+
+def _has_own_states(tree: Any, own: FusedLstm) -> bool:
+    """Whether the input is computed, and the states are variables of this operator alone."""
+    graph = tree.subgraphs[0]
     made = {index for item in graph.operators for index in flatbuffer.indices(item.outputs)}
-    if own.data not in made | set(flatbuffer.indices(graph.inputs)):
-        return "its input is a constant"
+    made |= set(flatbuffer.indices(graph.inputs))
     uses = Counter(index for item in graph.operators for index in flatbuffer.indices(item.inputs))
-    states = (own.hidden, own.cell)
-    if any(uses[i] > 1 or i in made or not graph.tensors[i].isVariable for i in states):
-        return "its state is not its own variable"
-    return None
+    return own.data in made and all(
+        uses[index] == 1 and index not in made and graph.tensors[index].isVariable
+        for index in (own.hidden, own.cell)
+    )
