@@ -77,14 +77,15 @@ class LstmSteps:
 
     def _gate(self, sums: dict[int, Values], gate: int, cell: Values) -> Values:
         """A gate before its activation; its sum gets the peephole's part."""
-        if self._peepholes[gate] is not None:
-            sums[gate] = sums[gate] + cell * self._peepholes[gate]
+        peephole, norm, bias = self._peepholes[gate], self._norms[gate], self._biases[gate]
+        if peephole is not None:
+            sums[gate] = sums[gate] + cell * peephole
         total = sums[gate]
-        if self._norms[gate] is not None:
+        if norm is not None:
             centred = total - total.mean(axis=1, keepdims=True)
             variance = np.mean(centred**2, axis=1, keepdims=True)
-            total = centred / np.sqrt(variance + _EPSILON) * self._norms[gate]
-        return total + self._biases[gate]
+            total = centred / np.sqrt(variance + _EPSILON) * norm
+        return total if bias is None else total + bias
 
 
 def find_lstms(tree: Any) -> list[LstmSteps]:
