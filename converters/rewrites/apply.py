@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeq.converters.rewrites import branches, folding, masks, pool_padding, simplifying, unpacking
+from edgeq.converters.rewrites import (
+    branches,
+    folding,
+    masks,
+    pool_padding,
+    recurrent,
+    simplifying,
+    unpacking,
+)
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.subgraphs import drop_uncalled
 from edgeq.tflite import flatbuffer
@@ -27,6 +35,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("operators without effect removed", simplifying.remove_identities),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
+    ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 # One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
 _MOST_ROUNDS = 100
