@@ -9,16 +9,20 @@ from edgeq.converters.rewrites import (
     activations,
     arithmetic,
     branches,
-    cleaning,
     folding,
+    masks,
     normalization,
+    pool_padding,
+    recurrent,
     simplifying,
     unpacking,
 )
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.subgraphs import drop_uncalled
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import drop_unused
 
-# A rewrite's name in a record, and the function that makes it and returns the number of places.
+# Its name in a record, and the function that makes it and returns the number of places.
 Rewrite = tuple[str, Callable[[Editor], int]]
 
 UNPACKING: tuple[Rewrite, ...] = (
@@ -38,6 +42,9 @@ REWRITES: tuple[Rewrite, ...] = (
     ("normalization", normalization.rewrite_normalizations),
     ("NEG as MUL", arithmetic.negate_by_product),
     ("SQUARE as MUL", arithmetic.square_by_product),
+    ("mask constants made milder", masks.soften_masks),
+    ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
+    ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 # One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
 _MOST_ROUNDS = 100
@@ -98,6 +105,7 @@ def _run(content: bytes, rewrites: Sequence[Rewrite]) -> Rewritten:
             break
     if not any(counts.values()):
         return Rewritten(content, ())
-    cleaning.drop_unused(tree)
+    drop_uncalled(tree)
+    drop_unused(tree)
     names = tuple(f"{name} ({count})" for name, count in counts.items() if count)
     return Rewritten(flatbuffer.serialize(tree), names)

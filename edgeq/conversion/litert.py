@@ -11,7 +11,7 @@ from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.conversion.selection import Quantized
 from edgeq.converters.graph import dequantized, widening
 from edgeq.converters.lowering import lower
-from edgeq.converters.quantization import litert_engine, quantize
+from edgeq.converters.quantization import litert_engine
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import CertificateError
 from edgeq.values import ConvertOptions, FloatModel, Ranges
@@ -41,8 +41,6 @@ def quantize_with_litert(job: Job, model: FloatModel, plan: SamplePlan) -> Quant
     if scheme.precision == "weight-only":
         made = widening.prepare(made)
         check_weights(made, model, job.options, job.folder)
-    else:
-        made = quantize.refresh_versions(made, job.process, job.folder)
     if mode is None:
         return Quantized(made)
     statistic = "moving-average" if mode == "tensors" else "moving-average-profiler"

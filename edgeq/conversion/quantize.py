@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 from edgeq.conversion.calibration_pass import feed, why_stock
 from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Quantized, quantize_best
 from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
@@ -28,13 +32,14 @@ def quantize_model(
         QuantizationError: the quantizer or a correction failed.
     """
     job.on_progress("quantize", 0, None)
-    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    shape = (job.scheme, job.io, job.options.granularity)
     if learned_ranges.is_learned(job.scheme, model):
         return Quantized(*learned_ranges.quantize_learned(model, *shape))
     if job.options.engine == "litert":
         return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
-        return Quantized(quantize.quantize(model, None, *shape))
+        content = Path(model.file.path).read_bytes()
+        return Quantized(quantize.quantize(content, None, *shape))
     reason = why_stock(job, model)
     if reason is None:
         return quantize_best(job, model, plan, run, issues)
@@ -51,5 +56,7 @@ def quantize_model(
             )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
-    content = quantize.quantize_with_stock(model, fed, *shape)
+    with ExitStack() as stack:
+        process = job.process or stack.enter_context(TensorFlowProcess())
+        content = quantize.quantize_with_stock(model, fed, *shape, process, job.folder)
     return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

@@ -21,7 +21,6 @@ class Scheme:
         precision: of its operators with weights, see `OperatorReport.precision`.
         io: dtypes that inputs and outputs may have, the default first.
         needs_data: whether it calibrates activations on a representative dataset.
-        needs_tensorflow: whether a step of its quantization runs in TensorFlow.
         takes_blocks: whether weights can have a scale per block.
         oldest_runtime: TensorFlow Lite release whose kernels it needs, if the quantizer leaves
             the float model's release in the file. The releases are those of TensorFlow's
@@ -39,7 +38,6 @@ class Scheme:
     precision: str
     io: tuple[str, ...] = ("float32",)
     needs_data: bool = False
-    needs_tensorflow: bool = False
     takes_blocks: bool = False
     oldest_runtime: str | None = None
     engines: tuple[str, ...] = ("edgeq",)
@@ -63,7 +61,6 @@ SCHEMES = {
             precision="int8",
             io=("int8", "uint8", "float32"),
             needs_data=True,
-            needs_tensorflow=True,
             engines=("edgeq", "litert"),
             more_bits=("int16x8", "dynamic", "fp16"),
         ),
@@ -73,7 +70,6 @@ SCHEMES = {
             weights="int8",
             activations="float32",
             precision="dynamic",
-            needs_tensorflow=True,
             engines=("edgeq", "litert"),
         ),
         Scheme(
@@ -92,7 +88,6 @@ SCHEMES = {
             precision="int16x8",
             io=("int16", "float32"),
             needs_data=True,
-            needs_tensorflow=True,
             oldest_runtime="2.6.0",
             more_bits=("dynamic", "fp16"),
         ),

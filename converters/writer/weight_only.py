@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.operators import CHANNEL_AXIS, reading_version
@@ -25,7 +26,7 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
         per_channel: one scale per output channel, not one per tensor.
 
     Returns:
-        The flatbuffer; operator versions are those of the float model (see `refresh_versions`).
+        The flatbuffer.
     """
     tree = flatbuffer.parse(content, "the float model")
     for graph in tree.subgraphs:
@@ -53,6 +54,8 @@ def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:
             if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
                 # Few input ranges are centred on zero; symmetric ones would waste half of the rest.
                 operator.builtinOptions.asymmetricQuantizeInputs = True
+            set_version(tree, graph, operator, name, "dynamic")
+    set_min_runtime(tree)
     return flatbuffer.serialize(tree)
 
 

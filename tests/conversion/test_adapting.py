@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.conversion.prepare import unpack_weights
+from edgeq.conversion.adapting import adapt
 from edgeq.converters.lowering import lower
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel
+from edgeq.values.schemes import SCHEMES
 from tests.tiny_models import dense
 
 
@@ -19,10 +20,12 @@ def adopt(folder: Path, dtype: str, last_weight: float | None = None) -> FloatMo
     return lower.adopt(path, ConvertOptions())
 
 
-def test_a_file_with_half_weights_is_a_float_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["int8", "dynamic"])
+def test_a_file_with_half_weights_is_a_float_model(scheme: str, tmp_path: Path) -> None:
     model = adopt(tmp_path, "float16")
-    made = unpack_weights(model, tmp_path)
+    made = adapt(model, SCHEMES[scheme], ConvertOptions(), tmp_path)
     assert (made.source, made.inputs, made.outputs) == (model.source, model.inputs, model.outputs)
+    assert made.rewrites == ("FP16 weights unpacked (2)",)
     tree = flatbuffer.read(Path(made.file.path))
     names = [flatbuffer.operator_name(tree, item) for item in tree.subgraphs[0].operators]
     assert names == ["RESHAPE", "FULLY_CONNECTED", "FULLY_CONNECTED"]
@@ -30,10 +33,10 @@ def test_a_file_with_half_weights_is_a_float_model(tmp_path: Path) -> None:
 
 def test_a_file_with_plain_weights_is_used_as_it_is(tmp_path: Path) -> None:
     model = adopt(tmp_path, "float32")
-    assert unpack_weights(model, tmp_path) is model
+    assert adapt(model, SCHEMES["int8"], ConvertOptions(), tmp_path) is model
 
 
 def test_half_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     model = adopt(tmp_path, "float16", np.nan)
     with pytest.raises(SourceError, match="The weights of layer 'y' hold NaN"):
-        unpack_weights(model, tmp_path)
+        adapt(model, SCHEMES["int8"], ConvertOptions(), tmp_path)
