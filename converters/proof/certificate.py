@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.graph import layout
-from edgeq.converters.graph.weight_only import MIN_ELEMENTS
 from edgeq.converters.proof.weight_proof import judge_weight_only
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
+from edgeq.converters.writer.storage import MIN_ELEMENTS
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import batches, write_ranges
-from edgeq.converters.graph import weight_only
 from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
+from edgeq.converters.writer import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
 from edgeq.values.schemes import Scheme
@@ -35,7 +35,7 @@ def quantize(
     Args:
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
-        granularity: "channel" or "tensor".
+        granularity: "channel", "tensor" or "block:N".
         mix: operators of an INT8 model that get another precision.
 
     Returns:
@@ -49,10 +49,11 @@ def quantize(
     if scheme.precision == "float32":
         return content
     if scheme.precision == "fp16":
-        return weight_only.quantize_fp16(content)
+        return storage.store_fp16(content)
+    if scheme.precision == "weight-only":
+        return storage.store_weight_only(content, scheme.weights, granularity)
     if scheme.precision == "dynamic":
-        hybrid = weight_only.quantize_dynamic(content, per_channel=per_channel)
-        return _through(process, folder, hybrid, "refresh_versions")
+        return storage.store_dynamic(content, per_channel=per_channel)
     assert ranges is not None, "calibrated schemes come with ranges"
     calibrated = write_ranges(content, ranges)
     shape: dict[str, Any] = {"io": io, "per_channel": per_channel}
@@ -124,11 +125,6 @@ def quantize_with_stock(
         tree, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
     )
     return flatbuffer.serialize(tree)
-
-
-def refresh_versions(content: bytes, process: TensorFlowProcess | None, folder: Path) -> bytes:
-    """The flatbuffer with the operator versions and the minimum runtime that it really needs."""
-    return _through(process, folder, content, "refresh_versions")
 
 
 def _through(

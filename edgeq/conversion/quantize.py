@@ -1,11 +1,11 @@
-"""Quantize a prepared float model with the chosen engine and calibrator."""
+"""Quantize a prepared float model with the chosen calibrator."""
 
 from __future__ import annotations
 
 from edgeq.conversion.calibration_pass import feed, why_stock
-from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Quantized, quantize_best
+from edgeq.conversion.weight_check import check_weights
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
@@ -31,10 +31,11 @@ def quantize_model(
     shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
     if learned_ranges.is_learned(job.scheme, model):
         return Quantized(*learned_ranges.quantize_learned(model, *shape))
-    if job.options.engine == "litert":
-        return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
-        return Quantized(quantize.quantize(model, None, *shape))
+        made = quantize.quantize(model, None, *shape)
+        if job.scheme.precision == "weight-only":
+            check_weights(made, model, job.options.seed, job.folder)
+        return Quantized(made)
     reason = why_stock(job, model)
     if reason is None:
         return quantize_best(job, model, plan, run, issues)

@@ -23,12 +23,6 @@ class Scheme:
         needs_data: whether it calibrates activations on a representative dataset.
         needs_tensorflow: whether a step of its quantization runs in TensorFlow.
         takes_blocks: whether weights can have a scale per block.
-        oldest_runtime: TensorFlow Lite release whose kernels it needs, if the quantizer leaves
-            the float model's release in the file. The releases are those of TensorFlow's
-            table of operator versions (runtime_version.cc): DEQUANTIZE 3 for FP16 weights,
-            ADD 4 for the youngest common INT16 kernel.
-        engines: those that can make it, the default first; see
-            `edgeq.converters.quantization.engines`.
         more_bits: schemes to try if this one loses too much, the cheapest first.
     """
 
@@ -41,8 +35,6 @@ class Scheme:
     needs_data: bool = False
     needs_tensorflow: bool = False
     takes_blocks: bool = False
-    oldest_runtime: str | None = None
-    engines: tuple[str, ...] = ("edgeq",)
     more_bits: tuple[str, ...] = ("fp16",)
 
     @property
@@ -64,7 +56,6 @@ SCHEMES = {
             io=("int8", "uint8", "float32"),
             needs_data=True,
             needs_tensorflow=True,
-            engines=("edgeq", "litert"),
             more_bits=("int16x8", "dynamic", "fp16"),
         ),
         Scheme(
@@ -73,8 +64,6 @@ SCHEMES = {
             weights="int8",
             activations="float32",
             precision="dynamic",
-            needs_tensorflow=True,
-            engines=("edgeq", "litert"),
         ),
         Scheme(
             "fp16",
@@ -82,7 +71,6 @@ SCHEMES = {
             weights="float16",
             activations="float32",
             precision="fp16",
-            oldest_runtime="1.15.0",
         ),
         Scheme(
             "int16x8",
@@ -93,7 +81,6 @@ SCHEMES = {
             io=("int16", "float32"),
             needs_data=True,
             needs_tensorflow=True,
-            oldest_runtime="2.6.0",
             more_bits=("dynamic", "fp16"),
         ),
         *(
@@ -104,7 +91,6 @@ SCHEMES = {
                 activations="float32",
                 precision="weight-only",
                 takes_blocks=True,
-                engines=("litert",),
             )
             for dtype in ("int8", "int4")
         ),
