@@ -14,35 +14,28 @@ the last lines compare the two choices. This is a measurement, not a gate.
 from __future__ import annotations
 
 import argparse
-import gzip
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from PIL import Image
+from cases import SAMPLES, SHARED, Arrays, Case, shared_cases, shipped_cases, unlabelled_cases
 
 import edgeq
-import edgeq.models
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import total_sqnr_db, worst_sqnr_db
 from edgeq.conversion import scoring
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
-from edgeq.models import data as shipped
 from edgeq.values import Quality
 
-Arrays = dict[str, np.ndarray]
-
 WHOLE = "edgeq, whole"
-SAMPLES = 200  # for calibration
-UNLABELLED = 200
 SLACK_DB = 0.05
 
 # litert-quantizer with its own static INT8 recipe, fed with the samples in argv[2]. Its default way
@@ -70,137 +63,12 @@ tool.quantize(calibration).export_model(target, overwrite=True)
 
 
 @dataclass(frozen=True)
-class Case:
-    """A model, its samples (inputs by name, classes as "y") and their preprocessing."""
-
-    name: str
-    model: Path
-    calibration: Callable[[], Arrays]
-    test: Callable[[], Arrays]
-    preprocess: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Entry:
     """The file that one tool made from a model; `quality` is None if there is no file."""
 
     tool: str
     quality: Quality | None
     note: str = ""
-
-
-# ---------------------------------------------------------------- models and samples
-
-
-def shipped_cases(root: Path) -> Iterator[Case]:
-    """The models inside edgeq: 200 of their 300 training samples, and all 10,000 test images.
-
-    Where the whole Fashion-MNIST is not beside the project, the 2,000 of them that ship.
-    """
-    whole = root / "fashion_mnist"
-    judged = (lambda: _read_idx(whole, "t10k")) if whole.is_dir() else (lambda: _shipped("test"))
-    for name, form, preprocess in (
-        ("fmnist_cnn", _as_images, ()),
-        ("fmnist_mobilenet", _as_images, ("scale=1/255",)),
-        ("fmnist_uneven", _as_images, ("scale=1/255",)),
-        ("fmnist_two_input", shipped.split_halves, ()),
-        ("fmnist_gru", _as_rows, ()),
-    ):
-        yield Case(
-            name,
-            edgeq.models.path(f"{name}.keras"),
-            lambda form=form: _formed(form, _head(_shipped("calibration"), SAMPLES)),
-            lambda form=form: _formed(form, judged()),
-            preprocess,
-        )
-
-
-def _as_images(images: np.ndarray) -> Arrays:
-    return {"x": images}
-
-
-def _as_rows(images: np.ndarray) -> Arrays:
-    return {"x": shipped.drop_channel(images)}
-
-
-def _formed(form: Callable[[np.ndarray], Arrays], arrays: Arrays) -> Arrays:
-    return {**form(arrays["x"]), "y": arrays["y"]}
-
-
-def _shipped(part: str) -> Arrays:
-    return dict(np.load(edgeq.models.path(f"fashion_mnist_{part}.npz")))
-
-
-def shared_cases(root: Path) -> Iterator[Case]:
-    """The real models beside the project."""
-    folder = root / "fashion_mnist"
-    yield Case(
-        "shared fmnist_cnn",
-        folder / "fmnist_cnn.keras",
-        lambda: _head(_read_idx(folder, "train"), SAMPLES),
-        lambda: _read_idx(folder, "t10k"),
-    )
-    for name, clips in (("kws_dscnn", "mfcc49x10"), ("kws_gru_s", "gru25x10")):
-        path = root / "kws" / f"speech_commands_500_{clips}.npz"
-        yield Case(
-            name,
-            root / "kws" / f"{name}.keras",
-            lambda path=path: _head(dict(np.load(path)), SAMPLES),
-            lambda path=path: {key: value[SAMPLES:] for key, value in np.load(path).items()},
-        )
-    digits = root / "mnist_lstm" / "mnist_small.npz"
-    yield Case(
-        "mnist_lstm",
-        root / "mnist_lstm" / "mnist_lstm.keras",
-        lambda: _head(_part(digits, "train"), SAMPLES),
-        lambda: _part(digits, "test"),
-        ("scale=1/255",),
-    )
-
-
-def unlabelled_cases(root: Path) -> Iterator[Case]:
-    """Models without labelled data here, fed with garments enlarged, tinted and lit: SQNR only."""
-    for name, path, size, preprocess in (
-        ("mobilenet_v1_025", root / "mobilenet_v1_025" / "mobilenet_v1_025_224.keras", 224,
-         ("scale=1/127.5", "offset=-1")),
-        ("resnet8", root / "mlperf_tiny" / "pretrainedResnet.h5", 32, ()),
-        ("vww_96", root / "mlperf_tiny" / "vww_96.h5", 96, ("scale=1/255",)),
-    ):  # fmt: skip
-        yield Case(
-            f"{name}, unlabelled",
-            path,
-            lambda size=size: {"x": _tinted(_shipped("calibration")["x"][:SAMPLES], size)},
-            lambda size=size: {"x": _tinted(_shipped("test")["x"][:UNLABELLED], size)},
-            preprocess,
-        )
-
-
-def _tinted(images: np.ndarray, size: int) -> np.ndarray:
-    """Grey images [N, 28, 28, 1] as colour images [N, size, size, 3], uint8."""
-    random = np.random.default_rng(0)
-    found = []
-    for image in images[..., 0]:
-        large = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-        tint, light = random.uniform(0.3, 1, 3), random.uniform(0, 100, 3)
-        found.append(np.clip(np.asarray(large)[..., np.newaxis] * tint + light, 0, 255))
-    return np.array(found, np.uint8)
-
-
-def _head(arrays: Arrays, count: int) -> Arrays:
-    return {name: array[:count] for name, array in arrays.items()}
-
-
-def _part(path: Path, part: str) -> Arrays:
-    with np.load(path) as arrays:
-        return {name: arrays[f"{name}_{part}"] for name in ("x", "y")}
-
-
-def _read_idx(folder: Path, part: str) -> Arrays:
-    """Images [N, 28, 28, 1] and classes from the two gzipped IDX files of a part."""
-    pixels = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
-    labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
-    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28, 1)
-    return {"x": images, "y": np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)}
 
 
 # ---------------------------------------------------------------- one model
@@ -396,9 +264,8 @@ def gains(found: dict[str, dict[str, float]]) -> Iterator[str]:
 
 def main() -> None:
     """Measure and print."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=beside, metavar="DIR")
+    parser.add_argument("--shared", type=Path, default=SHARED, metavar="DIR")
     parser.add_argument("--litert-quantizer-python", type=Path, metavar="PATH")
     parser.add_argument("--only", default="", help="models whose name contains this")
     given = parser.parse_args()

@@ -32,7 +32,12 @@ FLOORS = (
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
     ("device_runners.devices",),
     ("converters.samples", "converters.graph", "device_runners.measuring"),
-    ("converters.lowering", "converters.calibration", "converters.writer"),
+    (
+        "converters.lowering",
+        "converters.calibration",
+        "converters.rewrites",
+        "converters.writer",
+    ),
     ("converters.corrections", "converters.quantization", "accuracy", "devices"),
     ("converters.proof", "converters.training"),
     ("conversion", "profiling"),

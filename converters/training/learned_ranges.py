@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
-from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize as quantization
 from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
@@ -101,8 +100,6 @@ def quantize_learned(
     scheme: Scheme,
     io: str,
     granularity: str,
-    process: TensorFlowProcess | None,
-    folder: Path,
 ) -> tuple[bytes, Ranges]:
     """Quantize a lowered model with the ranges that it holds, by `quantization.quantize`.
 
@@ -111,10 +108,7 @@ def quantize_learned(
     """
     content, ranges = take_ranges(Path(model.file.path).read_bytes())
     ranges, _ = estimate_ranges(content, ranges)
-    bare = folder / "bare.tflite"
-    bare.write_bytes(content)
-    stripped = replace(model, file=replace(model.file, path=str(bare)))
-    return quantization.quantize(stripped, ranges, scheme, io, granularity, process, folder), ranges
+    return quantization.quantize(content, ranges, scheme, io, granularity), ranges
 
 
 def take_ranges(content: bytes) -> tuple[bytes, Ranges]:

@@ -50,7 +50,7 @@ def _keep_better(
 
 def round_rows(rows: Real, scales: Real, low: int, high: int) -> Real:
     """The nearest integers; rows [channels, K], scales [channels] or [1]."""
-    return np.clip(np.rint(rows / scales[:, np.newaxis]), low, high)
+    return np.asarray(np.clip(np.rint(rows / scales[:, np.newaxis]), low, high))
 
 
 def round_keeping_sums(rows: Real, scales: Real, low: int, high: int) -> Real:

@@ -58,6 +58,11 @@ def as_uint8(own: Affine) -> Affine:
     return Affine("uint8", own.scale, own.zero_point + 128)
 
 
+def as_int8(own: Affine) -> Affine:
+    """The INT8 form of UINT8 parameters."""
+    return Affine("int8", own.scale, own.zero_point - 128)
+
+
 def round_half_away(value: float) -> int:
     """The nearest integer; halves away from zero, as C's `round`."""
     return int(np.trunc(value + np.copysign(0.5, value)))
@@ -69,7 +74,7 @@ def round_array(values: NDArray[Any]) -> NDArray[Any]:
     Adding 0.5 would round the number before 0.5 up, so the number before 0.5 is added.
     """
     half = np.nextafter(values.dtype.type(0.5), values.dtype.type(0))
-    return np.trunc(values + np.copysign(half, values))
+    return np.asarray(np.trunc(values + np.copysign(half, values)))
 
 
 def set_parameters(tensor: Any, own: Affine) -> None:

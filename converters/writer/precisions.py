@@ -7,16 +7,23 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from edgeq.errors import QuantizationError
-from edgeq.tflite import flatbuffer, kernels
+from edgeq.tflite import flatbuffer, kernels, lstm
 
 _SHOWN = 4
 
 
 def real_tensors(tree: Any, operator: Any) -> tuple[int, ...]:
-    """The tensors of an operator that hold real values: float inputs, then float results."""
+    """The tensors of an operator that hold real values: float inputs, then float results.
+
+    Variables are part of their operator, which alone knows their form.
+    """
     tensors = tree.subgraphs[0].tensors
     touched = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
-    return tuple(i for i in touched if i >= 0 and flatbuffer.dtype(tensors[i]) == "float32")
+    return tuple(
+        i
+        for i in touched
+        if i >= 0 and flatbuffer.dtype(tensors[i]) == "float32" and not tensors[i].isVariable
+    )
 
 
 def name_of(tree: Any, operator: Any) -> str:
@@ -49,7 +56,7 @@ def choose_precisions(
         wanted = "float32" if name in keep_float else "int16" if name in int16 else activations
         if not real_tensors(tree, operator):
             found.append(None)
-        elif wanted == "float32" or kernels.takes(kind, wanted):
+        elif wanted == "float32" or _takes(tree, operator, kind, wanted):
             found.append(wanted)
         elif name in int16:
             raise QuantizationError(
@@ -59,6 +66,13 @@ def choose_precisions(
         else:
             found.append("float32")
     return found
+
+
+def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
+    """Whether there is an integer kernel for this very operator."""
+    if not kernels.takes(kind, dtype):
+        return False
+    return kind != lstm.NAME or lstm.why_float(tree, operator) is None
 
 
 def refuse_islands(

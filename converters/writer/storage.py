@@ -123,7 +123,7 @@ def store_weight_only(content: bytes, dtype: str, granularity: str) -> bytes:
             index = _weights(tree, graph, operator, name)
             if index < 0:
                 continue
-            values = flatbuffer.constant(tree, graph.tensors[index])
+            values = flatbuffer.constant(tree, graph.tensors[index]).astype(np.float32)
             axis, kept = channel_axis(operator, name, values.ndim), granularity
             if not takes_blocks(name, values.shape, block_size(granularity)):
                 kept = granularity if granularity == "tensor" else "channel"

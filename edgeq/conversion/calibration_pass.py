@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,16 @@ def run_float(
     if not first and linter is not None:
         _judge(linter, (), issues)
     # Not at the same time as the float model: both would use all cores and slow each other down.
-    expected, hints = (None, ()) if reader is None else _ask_source(reader, model, first, linter)
+    expected: Arrays | None = None
+    hints: tuple[lint.InputHints, ...] = ()
+    if reader is not None:
+        expected, hints = _ask_source(reader, model, first, linter)
+    elif model.rewrites:
+        source = replace(model, file=model.source)
+        before = calibrate.run_float_model(
+            source, iter(first), job.folder, CHECK_SAMPLES, "nothing"
+        )
+        expected = before.outputs
     run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
     if linter is not None:
         _judge(linter, hints, issues)

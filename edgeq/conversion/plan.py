@@ -91,15 +91,22 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
+    """Return the operators of a float model that the job's options select."""
+    return select_options(Path(model.file.path).read_bytes(), job.options)
+
+
+def select_options(content: bytes, options: ConvertOptions) -> Mix:
     """Return the operators that `--keep-float` and `--int16` select.
+
+    Args:
+        content: the float flatbuffer.
 
     Raises:
         UsageError: a selector matches no operator, or two contradict each other.
     """
-    keep_float, int16 = job.options.keep_float, job.options.int16
-    if not keep_float and not int16:
+    if not options.keep_float and not options.int16:
         return NO_MIX
-    return select_mix(Path(model.file.path).read_bytes(), keep_float, int16)
+    return select_mix(content, options.keep_float, options.int16)
 
 
 def plan_samples(

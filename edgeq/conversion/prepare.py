@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
@@ -66,7 +67,7 @@ def prepare(
         EdgeqError: any of its kinds.
     """
     folder = stack.enter_context(scratch.folder())
-    process = _start_tensorflow(stack, model, scheme, options, verbose, tensorflow)
+    process = _start_tensorflow(stack, model, options, verbose, tensorflow)
     runner = stack.enter_context(FloatRunner(folder))
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
@@ -74,6 +75,7 @@ def prepare(
         float_model = lower.adopt(Path(model), options)
     else:
         float_model = reader.lower(options, folder)
+    float_model = adapt(float_model, scheme, options, folder)
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
@@ -97,17 +99,16 @@ def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tupl
 def _start_tensorflow(
     stack: ExitStack,
     model: Any,
-    scheme: Scheme,
     options: ConvertOptions,
     verbose: bool,
     started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
-    """Start TensorFlow if a step needs it: reading Keras files, or TFLite's quantizer."""
+    """Start TensorFlow if a step needs it: reading Keras files, or the stock calibrator."""
     is_file = isinstance(model, (str, Path))
     kind = model_kinds.identify(Path(model)) if is_file else "python"
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before anything is started
-    if not scheme.needs_tensorflow and kind in ("tflite", "python", *FRAMEWORKS):
+    if options.calibrator != "tflite" and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
@@ -154,10 +155,11 @@ def open_reader(
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
-    """Return the source as a record shows it: the file of a lowered model is temporary."""
-    if model.source_kind == "tflite":
+    """Return the source as a record shows it, without the path of a temporary file."""
+    if model.source_kind == "tflite" and not model.rewrites:
         return model
-    return replace(model, file=replace(model.file, path="(lowered float model)"))
+    how = "rewritten" if model.rewrites else "lowered"
+    return replace(model, file=replace(model.file, path=f"({how} float model)"))
 
 
 def versions(process: TensorFlowProcess | None) -> tuple[tuple[str, str], ...]:

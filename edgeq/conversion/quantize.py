@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 from edgeq.conversion.calibration_pass import feed, why_stock
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Quantized, quantize_best
 from edgeq.conversion.weight_check import check_weights
 from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
@@ -28,11 +32,12 @@ def quantize_model(
         QuantizationError: the quantizer or a correction failed.
     """
     job.on_progress("quantize", 0, None)
-    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
+    shape = (job.scheme, job.io, job.options.granularity)
     if learned_ranges.is_learned(job.scheme, model):
         return Quantized(*learned_ranges.quantize_learned(model, *shape))
     if not job.scheme.needs_data:
-        made = quantize.quantize(model, None, *shape)
+        content = Path(model.file.path).read_bytes()
+        made = quantize.quantize(content, None, *shape)
         if job.scheme.precision == "weight-only":
             check_weights(made, model, job.options.seed, job.folder)
         return Quantized(made)
@@ -52,5 +57,7 @@ def quantize_model(
             )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
     fed = feed(job, model, plan, "calibrate (stock)")
-    content = quantize.quantize_with_stock(model, fed, *shape)
+    with ExitStack() as stack:
+        process = job.process or stack.enter_context(TensorFlowProcess())
+        content = quantize.quantize_with_stock(model, fed, *shape, process, job.folder)
     return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

@@ -17,7 +17,7 @@ from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
-from edgeq.converters.quantization import quantize
+from edgeq.converters.quantization.quantize import make_writer
 from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.issues import make_issue
@@ -155,11 +155,16 @@ def make_candidates(
     issues: list[Issue],
 ) -> list[RangeCandidate]:
     """Make one file for each distinct set of ranges."""
-    return [
-        RangeCandidate(item.model, ranges, item.is_equalized, _quantize(job, item.model, ranges))
-        for item in models
-        for ranges in _range_sets(item, statistics, names, issues)
-    ]
+    found = []
+    for item in models:
+        shape = (job.scheme, job.io, job.options.granularity, choose_mix(job, item.model))
+        writer = make_writer(Path(item.model.file.path).read_bytes(), *shape)
+        job.on_progress("quantize", 0, None)
+        found += [
+            RangeCandidate(item.model, ranges, item.is_equalized, writer.write(ranges))
+            for ranges in _range_sets(item, statistics, names, issues)
+        ]
+    return found
 
 
 def _range_sets(
@@ -197,12 +202,6 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
         if is_asked:
             raise
         return None
-
-
-def _quantize(job: Job, model: FloatModel, ranges: Ranges) -> bytes:
-    job.on_progress("quantize", 0, None)
-    shape = (job.scheme, job.io, job.options.granularity, job.process, job.folder)
-    return quantize.quantize(model, ranges, *shape, choose_mix(job, model))
 
 
 def activation_bytes(model: FloatModel) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,22 +18,26 @@ from edgeq.conversion.range_candidates import (
 )
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import BEFORE
-from edgeq.converters.graph.mixed_precision import pair_operators
-from edgeq.converters.quantization import quantize
+from edgeq.converters.writer.precisions import choose_precisions, name_of
+from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Part, Recording
 from edgeq.tuning.trial import Task
-from edgeq.values import FloatModel, Histogram, Ranges, Recipe
+from edgeq.values import Histogram, Ranges, Recipe
 
 _Key = tuple[str, bool, str]
 
 
 @dataclass(frozen=True)
 class _Base:
-    """An INT8 file to start from."""
+    """What a recipe starts from.
 
-    model: FloatModel
+    Attributes:
+        source: digest of the float model in the store.
+        digest: of its ranges.
+    """
+
     ranges: Ranges
     source: str
     digest: str
@@ -51,7 +56,6 @@ class Workshop:
 
     def __init__(self, ready: Prepared, store: Store, recording: Recording):
         self._ready, self.store, self.recording = ready, store, recording
-        self._wides: dict[_Key, str] = {}
         self._bases: dict[_Key, _Base] = {}
         self.corrections = self._allowed()
         models = calibrated_models(
@@ -81,8 +85,8 @@ class Workshop:
         return Task(
             recipe=recipe,
             source=base.source,
-            base=base.digest,
-            wide=self._wide(key) if recipe.int16 else "",
+            ranges=base.digest,
+            io=self._ready.job.io,
             fits=self.recording.fits,
             inputs=part.inputs,
             outputs=part.outputs,
@@ -113,13 +117,11 @@ class Workshop:
         """Names of the operators that have 16x8 kernels."""
         key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
         real = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
-        wide = flatbuffer.parse(self.store.read(self._wide(key)), "the 16x8 model")
-        int16, graph = flatbuffer.dtype_code("int16"), wide.subgraphs[0]
-        twins = pair_operators(real, wide)
+        wide = choose_precisions(real, "int16")
         return frozenset(
-            flatbuffer.text(real.subgraphs[0].tensors[operator.outputs[0]].name)
-            for operator in real.subgraphs[0].operators
-            if id(operator) in twins and graph.tensors[twins[id(operator)].outputs[0]].type == int16
+            name_of(real, operator)
+            for operator, precision in zip(real.subgraphs[0].operators, wide, strict=True)
+            if precision == "int16"
         )
 
     def _allowed(self) -> tuple[str, ...]:
@@ -135,15 +137,8 @@ class Workshop:
 
     def _base(self, variant: RangeCandidate) -> _Base:
         source = self.store.put(Path(variant.model.file.path).read_bytes())
-        digest = self.store.put(variant.content)
-        return _Base(variant.model, variant.ranges, source, digest)
-
-    def _wide(self, key: _Key) -> str:
-        if key not in self._wides:
-            base, job = self._bases[key], self._ready.job
-            made = quantize.quantize_twin(base.model, base.ranges, key[2], job.process, job.folder)
-            self._wides[key] = self.store.put(made)
-        return self._wides[key]
+        ranges = json.dumps(to_plain(variant.ranges)).encode()
+        return _Base(variant.ranges, source, self.store.put(ranges))
 
 
 def _with_granularity(job: Job, granularity: str) -> Job:

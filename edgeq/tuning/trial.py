@@ -7,6 +7,7 @@ child process here as well as on a machine of a cluster.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.converters.corrections.worker import correct_tree
-from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.proof.layer_errors import measure_effects
+from edgeq.converters.quantization.quantize import quantize
+from edgeq.converters.quantization.selectors import Mix
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.content_store import Store
-from edgeq.values import Recipe
+from edgeq.values import Ranges, Recipe, TensorRange
 from edgeq.values.schemes import SCHEMES
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -43,8 +45,8 @@ class Task:
 
     Attributes:
         source: the float model that the recipe starts from.
-        base: the INT8 file with the recipe's ranges and granularity.
-        wide: its 16x8 twin, "" for recipes without INT16.
+        ranges: of the recipe's statistic, as JSON.
+        io: dtype of the inputs and outputs.
         fits: input name to samples [n, ...] that corrections are fitted on.
         inputs: input name to samples [n, ...] in real units.
         outputs: output name to the float model's results for them.
@@ -55,8 +57,8 @@ class Task:
 
     recipe: Recipe
     source: str
-    base: str
-    wide: str
+    ranges: str
+    io: str
     fits: dict[str, str]
     inputs: dict[str, str]
     outputs: dict[str, str]
@@ -67,7 +69,7 @@ class Task:
     @property
     def digests(self) -> frozenset[str]:
         """Everything it needs from the store."""
-        own = {self.source, self.base, self.wide, self.labels}
+        own = {self.source, self.ranges, self.labels}
         arrays = (self.fits, self.inputs, self.outputs)
         return frozenset(own.union(*(item.values() for item in arrays)) - {""})
 
@@ -91,10 +93,11 @@ def make_file(task: Task, store: Store) -> bytes:
         RuntimeError, ValueError: the interpreter refused an operator.
     """
     recipe, source = task.recipe, store.read(task.source)
-    made = store.read(task.base)
-    if recipe.int16:
-        made = mix_in(made, store.read(task.wide), "int16", source, recipe.int16)
-    made = mix_in(made, source, "float32", source, recipe.keep_float)
+    stored = json.loads(store.read(task.ranges))
+    tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
+    ranges = Ranges(**stored, tensors=tensors)
+    mix = Mix(recipe.keep_float, recipe.int16)
+    made = quantize(source, ranges, SCHEMES["int8"], task.io, recipe.granularity, mix)
     if recipe.corrections:
         tree = flatbuffer.parse(made, "the quantized model")
         fits = {name: _load(store.path(digest)) for name, digest in task.fits.items()}

@@ -22,8 +22,9 @@ class FloatModel:
         outputs: by signature name.
         unrolled_layers: recurrent layers whose loop was unrolled.
         max_deviation: largest |float .tflite - source model| relative to the largest output
-            magnitude, over the check samples; None for a `.tflite` source.
+            magnitude, over the check samples; None for a `.tflite` that was not rewritten.
         notes: sentences that the user must know about how it was read.
+        rewrites: what was rewritten before quantization, each with the number of places.
     """
 
     file: FileRef
@@ -35,6 +36,7 @@ class FloatModel:
     unrolled_layers: tuple[str, ...] = ()
     max_deviation: float | None = None
     notes: tuple[str, ...] = ()
+    rewrites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

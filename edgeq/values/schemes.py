@@ -21,7 +21,6 @@ class Scheme:
         precision: of its operators with weights, see `OperatorReport.precision`.
         io: dtypes that inputs and outputs may have, the default first.
         needs_data: whether it calibrates activations on a representative dataset.
-        needs_tensorflow: whether a step of its quantization runs in TensorFlow.
         takes_blocks: whether weights can have a scale per block.
         more_bits: schemes to try if this one loses too much, the cheapest first.
     """
@@ -33,7 +32,6 @@ class Scheme:
     precision: str
     io: tuple[str, ...] = ("float32",)
     needs_data: bool = False
-    needs_tensorflow: bool = False
     takes_blocks: bool = False
     more_bits: tuple[str, ...] = ("fp16",)
 
@@ -55,7 +53,6 @@ SCHEMES = {
             precision="int8",
             io=("int8", "uint8", "float32"),
             needs_data=True,
-            needs_tensorflow=True,
             more_bits=("int16x8", "dynamic", "fp16"),
         ),
         Scheme(
@@ -80,7 +77,6 @@ SCHEMES = {
             precision="int16x8",
             io=("int16", "float32"),
             needs_data=True,
-            needs_tensorflow=True,
             more_bits=("dynamic", "fp16"),
         ),
         *(

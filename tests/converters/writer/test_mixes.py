@@ -9,17 +9,13 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgeq import models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.graph.mixed_precision import mix_in
-from edgeq.converters.lowering import lower
-from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization import quantize as quantization
 from edgeq.converters.quantization.selectors import Mix, select_mix
 from edgeq.errors import QuantizationError, UsageError
-from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.values import ConvertOptions, FloatModel, Ranges
+from edgeq.values import FloatModel, Ranges
 from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
 
@@ -39,17 +35,10 @@ def ranges(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def quantize(
-    float_mobilenet: FloatModel,
-    ranges: Ranges,
-    tensorflow: TensorFlowProcess,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Quantize:
-    folder = tmp_path_factory.mktemp("mixed")
-
+def quantize(float_mobilenet: FloatModel, ranges: Ranges) -> Quantize:
     def make(scheme: str, io: str, mix: Mix) -> bytes:
-        settings = (SCHEMES[scheme], io, "channel", tensorflow, folder)
-        return quantization.quantize(float_mobilenet, ranges, *settings, mix)
+        source = content(float_mobilenet)
+        return quantization.quantize(source, ranges, SCHEMES[scheme], io, "channel", mix)
 
     return make
 
@@ -148,26 +137,16 @@ def test_both_for_one_operator_contradict_each_other(float_mobilenet: FloatModel
     )
 
 
-def test_an_operator_without_a_16x8_kernel_is_named(
-    tensorflow: TensorFlowProcess, tmp_path: Path
-) -> None:
+def test_an_operator_without_a_16x8_kernel_is_named(tmp_path: Path) -> None:
     path = tmp_path / "swish.tflite"
     graph = tiny_models.graph(
         [tiny_models.tensor("image", (1, 4)), tiny_models.tensor("swish", (1, 4))],
         [0], [1], [tiny_models.operator(0, [0], [1], tiny_models.schema.HardSwishOptionsT())],
     )  # fmt: skip
     path.write_bytes(tiny_models.model([graph], [(tiny_models.Operator.HARD_SWISH, 1)]))
-    model = lower.adopt(path, ConvertOptions())
-    samples = ({"image": np.array([-4, 0, 1, 4 + n], np.float32)} for n in range(4))
-    seen = calibrate.run_float_model(model, samples, tmp_path, 1)
-    settings = (SCHEMES["int8"], "int8", "channel", tensorflow, tmp_path, Mix(int16=("swish",)))
+    ranges = make_ranges("minmax", 1, ())
     with pytest.raises(QuantizationError) as caught:
-        quantization.quantize(model, choose_ranges(seen.statistics, "minmax"), *settings)
+        quantization.quantize(
+            path.read_bytes(), ranges, SCHEMES["int8"], "int8", "channel", Mix(int16=("swish",))
+        )
     assert caught.value.message == "TensorFlow Lite has no 16x8 kernel for HARD_SWISH (swish)."
-    assert storage.refer(path).sha256 == model.file.sha256
-
-
-def test_different_models_are_no_twins(float_mobilenet: FloatModel, float_cnn: FloatModel) -> None:
-    source = content(float_mobilenet)
-    with pytest.raises(QuantizationError, match="changed the operators, so precisions cannot"):
-        mix_in(source, content(float_cnn), "float32", source, ("a",))

@@ -1,0 +1,89 @@
+"""TensorFlow's part of the oracle: lower a model, and quantize it with TensorFlow's own quantizers.
+
+TensorFlow runs in the benchmark's own process, and is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cases import Case
+
+from edgeq.converters.lowering import lower, model_kinds
+from edgeq.files import storage
+from edgeq.values import ConvertOptions, FileRef, FloatModel
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def lower_case(case: Case, folder: Path) -> FloatModel:
+    """Lower the model of a case to a float `.tflite` in `folder`, as `edgeq convert` does.
+
+    Raises:
+        EdgeqError: it cannot be lowered.
+    """
+    options = ConvertOptions()
+    if isinstance(case.model, Path) and model_kinds.identify(case.model) == "tflite":
+        return lower.adopt(case.model, options)
+    from edgeq.converters.lowering import frameworks, tensorflow_lowering
+
+    if isinstance(case.model, Path):
+        kind = model_kinds.identify(case.model)
+        loaded, source = frameworks.load(case.model, kind), storage.refer(case.model)
+    else:
+        loaded, kind = tensorflow_lowering.wrap_live(case.model()), "python"
+        source = FileRef(case.name, hashlib.sha256(case.name.encode()).hexdigest(), 1)
+    inputs = tensorflow_lowering.fix_shapes(loaded.inputs, 1, {})
+    traced, unrolled = tensorflow_lowering.trace(loaded, inputs)
+    return lower.finish(
+        tensorflow_lowering.lower(traced),
+        folder,
+        source=source,
+        source_kind=kind,
+        framework=loaded.framework,
+        input_names=[spec.name for spec in inputs],
+        output_names=loaded.output_names,
+        unrolled=unrolled,
+        notes=loaded.notes,
+    )
+
+
+def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
+    """Quantize a float flatbuffer whose tensors have `min` and `max` with `mlir_quantize`.
+
+    Raises:
+        Exception: it refused the model; TensorFlow has no narrower type for it.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    made = mlir_quantize(
+        calibrated,
+        disable_per_channel=not per_channel,
+        disable_per_channel_for_dense_layers=not per_channel,
+        input_data_type=tf.as_dtype(io),
+        output_data_type=tf.as_dtype(io),
+    )
+    return bytes(made)
+
+
+def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
+    """Quantize a float flatbuffer whose tensors have `min` and `max` with the stock `Calibrator`.
+
+    Raises:
+        Exception: an operator has no 16x8 kernel; TensorFlow has no narrower type for it.
+    """
+    from tensorflow.lite.python.optimize import calibrator
+
+    kind, code = np.dtype(io).num, np.dtype
+    keeper: Any = calibrator.Calibrator(calibrated)
+    made = keeper._calibrator.QuantizeModel(
+        kind, kind, False, code("int16").num, code("int64").num, not per_channel, not per_channel
+    )
+    return bytes(made)

@@ -1,0 +1,102 @@
+"""The rewrites of a float model, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgeq.converters.rewrites import (
+    branches,
+    folding,
+    masks,
+    pool_padding,
+    recurrent,
+    simplifying,
+    unpacking,
+)
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.subgraphs import drop_uncalled
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import drop_unused
+
+# Its name in a record, and the function that makes it and returns the number of places.
+Rewrite = tuple[str, Callable[[Editor], int]]
+
+UNPACKING: tuple[Rewrite, ...] = (
+    ("sparse weights unpacked", unpacking.unpack_sparse),
+    ("FP16 weights unpacked", unpacking.unpack_half),
+)
+REWRITES: tuple[Rewrite, ...] = (
+    *UNPACKING,
+    ("constants folded", folding.fold_constants),
+    ("SELECT with a constant condition resolved", simplifying.resolve_selects),
+    ("IF with a constant condition resolved", branches.resolve_ifs),
+    ("IF replaced by both branches and SELECT", branches.join_branches),
+    ("operators without effect removed", simplifying.remove_identities),
+    ("mask constants made milder", masks.soften_masks),
+    ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
+    ("intermediates of LSTM added", recurrent.add_intermediates),
+)
+# One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
+_MOST_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A float model after its rewrites.
+
+    Attributes:
+        content: the flatbuffer; the very same bytes if nothing changed.
+        names: the rewrites that were made and in how many places, e.g.
+            "FP16 weights unpacked (31)".
+    """
+
+    content: bytes
+    names: tuple[str, ...]
+
+
+def unpack(content: bytes) -> Rewritten:
+    """Turn FP16 and sparse weights into plain float32 constants, for every scheme.
+
+    Args:
+        content: a float flatbuffer.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    return _run(content, UNPACKING)
+
+
+def rewrite(content: bytes) -> Rewritten:
+    """Simplify a float model and replace what does not survive integers, before calibration.
+
+    Args:
+        content: a float flatbuffer.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    return _run(content, REWRITES)
+
+
+def _run(content: bytes, rewrites: Sequence[Rewrite]) -> Rewritten:
+    tree = flatbuffer.parse(content, "the float model")
+    counts = dict.fromkeys((name for name, _ in rewrites), 0)
+    editors = [Editor(tree, number) for number in range(len(tree.subgraphs))]
+    for _ in range(_MOST_ROUNDS):
+        changed = 0
+        for name, make in rewrites:
+            for editor in editors:
+                made = make(editor)
+                if made:
+                    editor.remove_unread()
+                counts[name] += made
+                changed += made
+        if not changed:
+            break
+    if not any(counts.values()):
+        return Rewritten(content, ())
+    drop_uncalled(tree)
+    drop_unused(tree)
+    names = tuple(f"{name} ({count})" for name, count in counts.items() if count)
+    return Rewritten(flatbuffer.serialize(tree), names)

@@ -1,0 +1,107 @@
+"""Operators without effect go, and conditions that are known are resolved. All exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.folding import strided_slices
+
+# The operand that changes nothing: (as the first one, as the second one); None where none does.
+_NEUTRAL: dict[str, tuple[float | None, float | None]] = {
+    "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
+    "MAXIMUM": (-math.inf, -math.inf), "MINIMUM": (math.inf, math.inf),
+}  # fmt: skip
+
+
+def remove_identities(editor: Editor) -> int:
+    """Remove operators that return one of their inputs unchanged."""
+    done = 0
+    for operator in list(editor.operators):
+        kind, outputs = editor.kind(operator), editor.outputs(operator)
+        if len(outputs) != 1:
+            continue
+        kept = _neutral_operand(editor, operator, kind)
+        if kept is None and kind in _UNCHANGED and _UNCHANGED[kind](editor, operator):
+            kept = editor.inputs(operator)[0]
+        if kept is not None and _is_alike(editor, kept, outputs[0]):
+            done += editor.replace(outputs[0], kept)
+    return done
+
+
+def _is_alike(editor: Editor, one: int, other: int) -> bool:
+    """Whether two tensors have the same dtype and the same shape, which is static."""
+    shape = editor.shape(one)
+    return shape is not None and (shape, editor.dtype(one)) == (
+        editor.shape(other), editor.dtype(other),
+    )  # fmt: skip
+
+
+def _neutral_operand(editor: Editor, operator: Any, kind: str) -> int | None:
+    """The operand that an operation with a neutral constant returns."""
+    if kind not in _NEUTRAL or editor.activation(operator):
+        return None
+    pair = editor.inputs(operator)
+    for place, neutral in enumerate(_NEUTRAL[kind]):
+        if neutral is not None and editor.scalar(pair[place]) == neutral:
+            return pair[1 - place]
+    return None
+
+
+def _always(editor: Editor, operator: Any) -> bool:
+    return True
+
+
+def _is_alone(editor: Editor, operator: Any) -> bool:
+    return len(editor.inputs(operator)) == 1 and not editor.activation(operator)
+
+
+def _has_zeros(editor: Editor, operator: Any) -> bool:
+    return editor.scalar(editor.inputs(operator)[1]) == 0
+
+
+def _keeps_order(editor: Editor, operator: Any) -> bool:
+    order = editor.value(editor.inputs(operator)[1])
+    return order is not None and (order == np.arange(order.size)).all()
+
+
+def _takes_all(editor: Editor, operator: Any) -> bool:
+    """Whether a STRIDED_SLICE walks along its input, which has the shape of its result."""
+    inputs = editor.inputs(operator)
+    values = [value for value in map(editor.value, inputs[1:]) if value is not None]
+    shape = editor.shape(inputs[0])
+    if shape is None or len(values) != 3 or (values[2] != 1).any():
+        return False
+    try:
+        found = strided_slices(operator.builtinOptions, values, len(shape))
+    except (ValueError, AttributeError):  # or it has no options
+        return False
+    return all(isinstance(item, slice) for item in found)
+
+
+# Kinds that may return their first input, and whether one does whose result has the same shape.
+_UNCHANGED: dict[str, Callable[[Editor, Any], bool]] = {
+    "RESHAPE": _always, "SQUEEZE": _always, "EXPAND_DIMS": _always, "BROADCAST_TO": _always,
+    "TILE": _always, "SLICE": _always, "CAST": _always, "TRANSPOSE": _keeps_order,
+    "STRIDED_SLICE": _takes_all, "PAD": _has_zeros, "PADV2": _has_zeros,
+    "MIRROR_PAD": _has_zeros, "CONCATENATION": _is_alone, "ADD_N": _is_alone,
+}  # fmt: skip
+
+
+def resolve_selects(editor: Editor) -> int:
+    """Replace each SELECT with a constant condition by the operand that it always takes."""
+    done = 0
+    for operator in editor.of_kind("SELECT", "SELECT_V2"):
+        (condition, one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
+        value = editor.scalar(condition)
+        if value is not None:
+            taken = one if value else other
+            if _is_alike(editor, taken, result):
+                done += editor.replace(result, taken)
+        elif one == other and _is_alike(editor, one, result):
+            done += editor.replace(result, one)
+    return done

@@ -1,0 +1,48 @@
+"""Adapt a lowered float model to integers: rewrite it, and refuse it before any calibration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeq.conversion.plan import select_options
+from edgeq.converters.calibration.calibrate import why_stock
+from edgeq.converters.graph.finite_weights import require_finite_constants
+from edgeq.converters.rewrites.apply import rewrite, unpack
+from edgeq.converters.training.learned_ranges import is_learned
+from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
+from edgeq.files import storage
+from edgeq.tflite import flatbuffer
+from edgeq.values import ConvertOptions, FloatModel
+from edgeq.values.schemes import Scheme
+
+
+def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Path) -> FloatModel:
+    """Rewrite what does not survive the scheme's dtypes.
+
+    Args:
+        model: as it was lowered.
+        folder: where a rewritten model is stored.
+
+    Returns:
+        The same model, or the rewritten one, which computes the same.
+
+    Raises:
+        SourceError: it is damaged, or its FP16 or sparse weights hold NaN or infinity.
+        QuantizationError: operators would stay float, and the user has not allowed that.
+    """
+    content = Path(model.file.path).read_bytes()
+    is_ours = scheme.activations != "float32" and options.calibrator != "tflite"
+    is_ours = is_ours and options.engine == "edgeq" and not is_learned(scheme, model)
+    made = rewrite(content) if is_ours else unpack(content)
+    if made.names:
+        require_finite_constants(flatbuffer.parse(made.content, model.source.path))  # unpacked ones
+        path = folder / "rewritten.tflite"
+        path.write_bytes(made.content)
+        model = replace(model, file=storage.refer(path), rewrites=made.names)
+    if is_ours and not options.allow_float and why_stock(made.content) is None:
+        mix = select_options(made.content, options)
+        tree = flatbuffer.parse(made.content, "the float model")
+        precisions = choose_precisions(tree, scheme.activations, mix.keep_float, mix.int16)
+        refuse_islands(tree, precisions, mix.keep_float, scheme.activations)
+    return model
