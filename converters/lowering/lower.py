@@ -177,7 +177,7 @@ def finish(
 
 
 def adopt(path: Path, options: ConvertOptions) -> FloatModel:
-    """Take a float `.tflite` of the user as the source.
+    """Take a float `.tflite` of the user as the source; its weights may be FP16 or sparse.
 
     Raises:
         SourceError: it is damaged, already quantized, or its weights hold NaN or infinity.
@@ -202,17 +202,13 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
 
 
 def _quantized_tensors(tree: Any) -> list[str]:
-    small = {"int8", "uint8", "int16", "int4", "float16"}
+    """Names of tensors that hold integers with a scale; FP16 weights are float weights."""
+    small = {"int8", "uint8", "int16", "int4"}
     return [
         flatbuffer.text(tensor.name)
         for graph in tree.subgraphs
         for tensor in graph.tensors
-        if flatbuffer.dtype(tensor) in small
-        and (tensor.quantization is not None or flatbuffer.is_constant(tree, tensor))
-        and (
-            flatbuffer.dtype(tensor) == "float16"
-            or (tensor.quantization is not None and tensor.quantization.scale is not None)
-        )
+        if flatbuffer.dtype(tensor) in small and flatbuffer.tensor_spec(tensor, "").scales
     ]
 
 

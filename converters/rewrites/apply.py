@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeq.converters.rewrites import branches, cleaning, folding, recurrent, simplifying, unpacking
+from edgeq.converters.rewrites import (
+    branches,
+    folding,
+    masks,
+    pool_padding,
+    recurrent,
+    simplifying,
+    unpacking,
+)
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.subgraphs import drop_uncalled
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import drop_unused
 
 # Its name in a record, and the function that makes it and returns the number of places.
 Rewrite = tuple[str, Callable[[Editor], int]]
@@ -23,6 +33,8 @@ REWRITES: tuple[Rewrite, ...] = (
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),
     ("operators without effect removed", simplifying.remove_identities),
+    ("mask constants made milder", masks.soften_masks),
+    ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 # One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
@@ -84,6 +96,7 @@ def _run(content: bytes, rewrites: Sequence[Rewrite]) -> Rewritten:
             break
     if not any(counts.values()):
         return Rewritten(content, ())
-    cleaning.drop_unused(tree)
+    drop_uncalled(tree)
+    drop_unused(tree)
     names = tuple(f"{name} ({count})" for name, count in counts.items() if count)
     return Rewritten(flatbuffer.serialize(tree), names)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.rewrites.cleaning import called
 from edgeq.converters.rewrites.editor import ACTING, Editor
+from edgeq.converters.rewrites.subgraphs import called
 from edgeq.tflite import flatbuffer
 
 # Computing these although their branch is not taken may be seen, or fail.

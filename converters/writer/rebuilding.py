@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.writer.integers import Stored
-from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, set_parameters, set_scales
+from edgeq.converters.writer.parameters import (
+    REAL,
+    Affine,
+    as_int8,
+    as_uint8,
+    set_parameters,
+    set_scales,
+)
 from edgeq.tflite import flatbuffer, kernels
 
 
@@ -46,9 +53,11 @@ class Rebuilding:
         if found is not None:
             return found
         made = self._made[index]
+        # Kernels convert between UINT8 and INT8 of the same scale only.
         if made.dtype == "uint8" and as_uint8(form) != made:
-            # There is a kernel from UINT8 to INT8 of the same scale only.
-            made = Affine("int8", made.scale, made.zero_point - 128)
+            made = as_int8(made)
+        elif form.dtype == "uint8" and made.dtype != "float32":
+            made = as_int8(form)
         source = self.read(index, made)
         suffix = "float" if form == REAL else form.dtype
         target = self._copy(index, f"{flatbuffer.tensor_name(self.graph, index)}_{suffix}", form)
@@ -99,13 +108,8 @@ class Rebuilding:
         before, after = (flatbuffer.dtype(self.graph.tensors[i]) for i in (source, target))
         name = "DEQUANTIZE" if after == "float32" else "QUANTIZE"
         number = kernels.version(name, before)
-        kit = flatbuffer.schema()
-        options = kit.DequantizeOptionsT() if name == "DEQUANTIZE" else kit.QuantizeOptionsT()
-        self.graph.operators.append(
-            flatbuffer.make_operator(
-                self.tree, name, [source], [target], version=number, options=options
-            )
-        )
+        made = flatbuffer.make_operator(self.tree, name, [source], [target], version=number)
+        self.graph.operators.append(made)
 
 
 def pack_int4(values: Any) -> Any:

@@ -28,6 +28,8 @@ from edgeq.tflite.compacting import drop_unused
 from edgeq.values import Ranges
 
 INTEGERS = ("int8", "int16")
+# Release with most INT16 kernels; their operator versions do not tell. See `schemes`.
+_OLDEST_INT16 = "2.6.0"
 _PEAKS = {"int8": 127, "int4": 7}
 
 
@@ -152,6 +154,8 @@ class _Run:
         new.tree.signatureDefs = _move_outputs(self._source.signatureDefs, moved)
         drop_unused(new.tree)
         set_min_runtime(new.tree)
+        if "int16" in self._precisions:
+            flatbuffer.require_runtime(new.tree, _OLDEST_INT16)
         return flatbuffer.serialize(new.tree)
 
     # ------------------------------------------------------------ parameters

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeq.conversion.plan import select_options
 from edgeq.converters.calibration.calibrate import why_stock
+from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.rewrites.apply import rewrite, unpack
 from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
@@ -27,6 +28,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         The same model, or the rewritten one, which computes the same.
 
     Raises:
+        SourceError: it is damaged, or its FP16 or sparse weights hold NaN or infinity.
         QuantizationError: operators would stay float, and the user has not allowed that.
     """
     content = Path(model.file.path).read_bytes()
@@ -34,6 +36,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
     is_ours = is_ours and options.engine == "edgeq" and not is_learned(scheme, model)
     made = rewrite(content) if is_ours else unpack(content)
     if made.names:
+        require_finite_constants(flatbuffer.parse(made.content, model.source.path))  # unpacked ones
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
         model = replace(model, file=storage.refer(path), rewrites=made.names)

@@ -155,7 +155,7 @@ def open_reader(
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
-    """Return the source as a record shows it: the file of a lowered or rewritten one is temporary."""
+    """Return the source as a record shows it, without the path of a temporary file."""
     if model.source_kind == "tflite" and not model.rewrites:
         return model
     how = "rewritten" if model.rewrites else "lowered"

@@ -51,6 +51,9 @@ def show_conversion(result: Conversion) -> str:
     if source.unrolled_layers:
         names = ", ".join(source.unrolled_layers)
         notes.append(Issue("", "note", f"recurrent layers unrolled into single steps: {names}"))
+    if source.rewrites:
+        text = f"rewritten before quantization: {', '.join(source.rewrites)}"
+        notes.append(Issue("", "note", text))
     parts += issue_parts([*notes, *result.issues])
     parts += way_out_parts(result.ways_out)
     return render(*parts, "", f"Wrote {path} and {path}.json")

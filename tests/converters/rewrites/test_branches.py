@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.rewrites.apply import rewrite
-from edgeq.converters.rewrites.cleaning import drop_unused
+from edgeq.converters.rewrites.subgraphs import drop_uncalled
 from edgeq.tflite import flatbuffer
 from tests import tiny_models
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
@@ -87,7 +87,7 @@ def test_subgraphs_that_are_called_stay() -> None:
     tree.subgraphs.insert(1, tree.subgraphs[2])  # nothing calls the first one now
     options = tree.subgraphs[0].operators[2].builtinOptions
     options.thenSubgraphIndex, options.elseSubgraphIndex = 2, 3
-    drop_unused(tree)
+    drop_uncalled(tree)
     assert (options.thenSubgraphIndex, options.elseSubgraphIndex) == (1, 2)
     made = flatbuffer.serialize(tree)
     assert [kinds(made, number) for number in (1, 2)] == [kinds(content, 1), kinds(content, 2)]

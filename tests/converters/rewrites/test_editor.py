@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeq.converters.rewrites.cleaning import drop_unused
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.compacting import drop_unused
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run
 
 
