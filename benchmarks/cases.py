@@ -46,7 +46,7 @@ def shipped_cases(root: Path) -> Iterator[Case]:
     Where the whole Fashion-MNIST is not beside the project, the 2,000 of them that ship.
     """
     whole = root / "fashion_mnist"
-    judged = (lambda: _read_idx(whole, "t10k")) if whole.is_dir() else (lambda: _shipped("test"))
+    judged = (lambda: read_idx(whole, "t10k")) if whole.is_dir() else (lambda: _shipped("test"))
     for name, form, preprocess in (
         ("fmnist_cnn", _as_images, ()),
         ("fmnist_mobilenet", _as_images, ("scale=1/255",)),
@@ -85,8 +85,8 @@ def shared_cases(root: Path) -> Iterator[Case]:
     yield Case(
         "shared fmnist_cnn",
         folder / "fmnist_cnn.keras",
-        lambda: _head(_read_idx(folder, "train"), SAMPLES),
-        lambda: _read_idx(folder, "t10k"),
+        lambda: _head(read_idx(folder, "train"), SAMPLES),
+        lambda: read_idx(folder, "t10k"),
     )
     for name, clips in (("kws_dscnn", "mfcc49x10"), ("kws_gru_s", "gru25x10")):
         path = root / "kws" / f"speech_commands_500_{clips}.npz"
@@ -148,7 +148,7 @@ def _part(path: Path, part: str) -> Arrays:
         return {name: arrays[f"{name}_{part}"] for name in ("x", "y")}
 
 
-def _read_idx(folder: Path, part: str) -> Arrays:
+def read_idx(folder: Path, part: str) -> Arrays:
     """Images [N, 28, 28, 1] and classes from the two gzipped IDX files of a part."""
     pixels = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
@@ -182,7 +182,7 @@ def other_cases(root: Path) -> Iterator[Case]:
     for name, path, samples, preprocess in (
         ("ad01", tiny / "ad01.h5", sounds["ad01"], ()),
         ("ad01.tflite", tiny / "ad01_fp32.tflite", sounds["ad01"], ()),
-        ("str_ww", tiny / "str_ww_ref_model.h5", sounds["str_ww"], ()),
+        ("str_ww", tiny / "str_ww_ref_model.h5", sounds["str_ww"], ("scale=1/60", "offset=1")),
         ("kws_ref_model", tiny / "kws_ref_model", words, ()),
         ("resnet8.tflite", tiny / "pretrainedResnet.tflite", pictures["resnet8"], ()),
         ("mobilenet_v1_025.h5", root / "mobilenet_v1_025" / "mobilenet_v1_025_224.h5",

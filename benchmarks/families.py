@@ -2,7 +2,7 @@
 
 Nothing is downloaded. Kernels have Keras's random values from a seed, biases and the scales and
 offsets of normalizations random ones too. The statistics of batch normalization are measured on
-pictures: without that, the values of most layers would hardly vary.
+pictures: without that, the values of most layers would be almost constant.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, lstm
 from edgeq.tflite.operators import having
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
@@ -33,7 +33,7 @@ Inputs = Mapping[str, NDArray[Any]]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
-_OPAQUE = having("recurrent")
+_OPAQUE = having("recurrent") - {lstm.NAME}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edgeq.children import sandbox
 from edgeq.children.framing import read_sample
 from edgeq.converters.calibration.equalization import find_pairs
+from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
 from edgeq.tflite import flatbuffer
@@ -147,6 +148,7 @@ class Lane:
         inputs: tensor indices.
         outputs: tensor indices.
         watched: indices of the tensors to observe.
+        fused: LSTMs whose inner tensors are observed, too; those that they read are watched.
         observer: of those tensors, this lane's own.
     """
 
@@ -157,10 +159,12 @@ class Lane:
         inputs: Sequence[int],
         outputs: Sequence[int],
         watched: Sequence[int],
+        fused: Sequence[LstmSteps],
         observer: Observer,
     ):
         self._interpreter = Interpreter(model_content=content, num_threads=threads)
         self._inputs, self._outputs, self._watched = inputs, outputs, watched
+        self._fused = fused
         self._shapes: list[tuple[int, ...]] = []
         self.observer = observer
         self.count = 0
@@ -188,7 +192,9 @@ class Lane:
             for place, index in enumerate(self._outputs):
                 self.kept[f"output_{place}_{number}"] = self._interpreter.get_tensor(index)
         # Views: the interpreter refuses to run while one of them is alive.
-        self.observer.look(number, [self._interpreter.tensor(i)() for i in self._watched])
+        views = {index: self._interpreter.tensor(index)() for index in self._watched}
+        inner = [values for item in self._fused for values in item.run(views[item.own.data])]
+        self.observer.look(number, [*views.values(), *inner])
         self.count += 1
 
 
@@ -255,19 +261,21 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     graph = tree.subgraphs[0]
     inputs, outputs = flatbuffer.indices(graph.inputs), flatbuffer.indices(graph.outputs)
     watched = observable(tree) if observe != "nothing" else []
+    fused = find_lstms(tree) if observe != "nothing" else []
+    seen = [*watched, *(index for item in fused for index in item.inner)]
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
         paired, read = {pair.tensors[0] for pair in find_pairs(tree)}, read_by_softmax(tree)
         channelwise = frozenset(place for place, index in enumerate(watched) if index in paired)
         rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
     content = expose(tree, watched) if watched else path.read_bytes()
-    names = [flatbuffer.tensor_name(graph, index) for index in watched]
-    sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in watched]
+    names = [flatbuffer.tensor_name(graph, index) for index in seen]
+    sizes = [math.prod(flatbuffer.indices(graph.tensors[index].shape)) for index in seen]
     count, threads = share_cores(4 * sum(sizes) + len(content))
     observers = [
         Observer(names, channelwise, rowwise, has_histogram=observe == "all") for _ in range(count)
     ]
-    lanes = [Lane(content, threads, inputs, outputs, watched, own) for own in observers]
+    lanes = [Lane(content, threads, inputs, outputs, watched, fused, own) for own in observers]
     queue = Queue(samples)
     with ThreadPoolExecutor(count) as pool:
         failures = [
@@ -282,13 +290,13 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     samples_seen = sum(lane.count for lane in lanes)
     found: dict[str, Any] = {
         "count": samples_seen,
-        "indices": np.array(watched, np.int32),
+        "indices": np.array(seen, np.int32),
         "names": np.array(names, np.str_),
         "halves": total.halves,
         "means": np.stack([item.totals() for item in total.sums]) / max(samples_seen, 1),
         "histogram": total.histogram,
         "needed": total.needed,
-        **{f"channels_{watched[place]}": own for place, own in total.channels.items()},
+        **{f"channels_{seen[place]}": own for place, own in total.channels.items()},
     }
     np.savez(result, **found, **kept)
 

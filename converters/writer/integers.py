@@ -46,7 +46,7 @@ def weight_scales(weights: Real, axis: int | None, peak: int = 127) -> NDArray[n
     Args:
         weights: any shape.
         axis: of the channels; None for one scale in all.
-        peak: 127 for INT8, 7 for INT4.
+        peak: 127 for INT8, 7 for INT4, 32767 for INT16.
 
     Returns:
         float32, [channels] or [1].
@@ -61,7 +61,7 @@ def weight_scales(weights: Real, axis: int | None, peak: int = 127) -> NDArray[n
 
 def round_weights(
     weights: Real, scales: NDArray[np.float32], axis: int | None, peak: int = 127
-) -> NDArray[np.int8]:
+) -> NDArray[Any]:
     """The integers of symmetric weights, -`peak`..`peak`; halves away from zero."""
     if len(scales) == 1:
         # From the magnitude and not from the scale, which is rounded.
@@ -74,7 +74,8 @@ def round_weights(
         shape[axis or 0] = len(scales)
         inverses = (1.0 / scales.astype(np.float64)).astype(np.float32)
         scaled = weights * inverses.reshape(shape)
-    return np.asarray(np.clip(round_array(scaled), -peak, peak), np.int8)
+    dtype = np.int8 if peak <= 127 else np.int16
+    return np.asarray(np.clip(round_array(scaled), -peak, peak), dtype)
 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -58,6 +58,11 @@ def as_uint8(own: Affine) -> Affine:
     return Affine("uint8", own.scale, own.zero_point + 128)
 
 
+def as_int8(own: Affine) -> Affine:
+    """The INT8 form of UINT8 parameters."""
+    return Affine("int8", own.scale, own.zero_point - 128)
+
+
 def round_half_away(value: float) -> int:
     """The nearest integer; halves away from zero, as C's `round`."""
     return int(np.trunc(value + np.copysign(0.5, value)))

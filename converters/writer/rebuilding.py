@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from edgeq.converters.writer.integers import Stored
-from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, set_parameters, set_scales
+from edgeq.converters.writer.parameters import (
+    REAL,
+    Affine,
+    as_int8,
+    as_uint8,
+    set_parameters,
+    set_scales,
+)
 from edgeq.tflite import flatbuffer, kernels
 
 
@@ -46,9 +53,11 @@ class Rebuilding:
         if found is not None:
             return found
         made = self._made[index]
+        # Kernels convert between UINT8 and INT8 of the same scale only.
         if made.dtype == "uint8" and as_uint8(form) != made:
-            # There is a kernel from UINT8 to INT8 of the same scale only.
-            made = Affine("int8", made.scale, made.zero_point - 128)
+            made = as_int8(made)
+        elif form.dtype == "uint8" and made.dtype != "float32":
+            made = as_int8(form)
         source = self.read(index, made)
         suffix = "float" if form == REAL else form.dtype
         target = self._copy(index, f"{flatbuffer.tensor_name(self.graph, index)}_{suffix}", form)
@@ -78,13 +87,7 @@ class Rebuilding:
             is_first = not any(known[0] == index for known in self._constants)
             name = flatbuffer.tensor_name(self.graph, index)
             own = self._copy(index, name if is_first else f"{name}_{len(self._constants)}", REAL)
-            tensor, values = self.graph.tensors[own], stored.values
-            if stored.dtype == "int4":
-                values = pack_int4(values)
-            tensor.type = flatbuffer.dtype_code(stored.dtype)
-            tensor.buffer = flatbuffer.add_buffer(self.tree, values)
-            zeros = np.full(len(stored.scales), stored.zero_point, np.int64)
-            set_scales(tensor, stored.scales, zeros, stored.axis)
+            put_constant(self.tree, self.graph.tensors[own], stored)
             self._constants[key] = own
         return self._constants[key]
 
@@ -99,13 +102,17 @@ class Rebuilding:
         before, after = (flatbuffer.dtype(self.graph.tensors[i]) for i in (source, target))
         name = "DEQUANTIZE" if after == "float32" else "QUANTIZE"
         number = kernels.version(name, before)
-        kit = flatbuffer.schema()
-        options = kit.DequantizeOptionsT() if name == "DEQUANTIZE" else kit.QuantizeOptionsT()
-        self.graph.operators.append(
-            flatbuffer.make_operator(
-                self.tree, name, [source], [target], version=number, options=options
-            )
-        )
+        made = flatbuffer.make_operator(self.tree, name, [source], [target], version=number)
+        self.graph.operators.append(made)
+
+
+def put_constant(tree: Any, tensor: Any, stored: Stored) -> None:
+    """Give a schema tensor integers in a new buffer, with their dtype and scales."""
+    values = pack_int4(stored.values) if stored.dtype == "int4" else stored.values
+    tensor.type = flatbuffer.dtype_code(stored.dtype)
+    tensor.buffer = flatbuffer.add_buffer(tree, values)
+    zeros = np.full(len(stored.scales), stored.zero_point, np.int64)
+    set_scales(tensor, stored.scales, zeros, stored.axis)
 
 
 def pack_int4(values: Any) -> Any:

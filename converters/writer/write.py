@@ -16,17 +16,20 @@ import numpy as np
 from edgeq.converters.writer import integers
 from edgeq.converters.writer.integers import Stored
 from edgeq.converters.writer.layers import Filter, find_filter
+from edgeq.converters.writer.lstm import write_lstm
 from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
 from edgeq.converters.writer.precisions import choose_precisions, real_tensors
 from edgeq.converters.writer.propagation import Forms, Node, propagate
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
-from edgeq.tflite import flatbuffer, kernels
+from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.tflite.compacting import drop_unused
 from edgeq.values import Ranges
 
 INTEGERS = ("int8", "int16")
+# Release with most INT16 kernels; their operator versions do not tell. See `schemes`.
+_OLDEST_INT16 = "2.6.0"
 _PEAKS = {"int8": 127, "int4": 7}
 
 
@@ -82,6 +85,7 @@ class Writer:
             find_filter(self._tree, self._graph.operators[place], self._names[place])
             for place in places
         ]
+        self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
         self._weights: dict[tuple[object, ...], Stored] = {}
 
@@ -90,6 +94,8 @@ class Writer:
         precision, operator = self._precisions[place], self._graph.operators[place]
         if precision not in INTEGERS:
             return Node((), ())
+        if (own := self._lstms[place]) is not None:
+            return Node((own.data,), (own.result,))
         name, filter_ = self._names[place], self._filters[place]
         rule = kernels.rule(name, precision)
         is_same = rule in ("input", "all")
@@ -128,6 +134,7 @@ class _Run:
         self._source, self._target, self._graph = writer._tree, writer._target, writer._graph
         self._names, self._precisions = writer._names, writer._precisions
         self._filters, self._weights = writer._filters, writer._weights
+        self._lstms = writer._lstms
         self._nodes, self._constants = writer._nodes, writer._constants
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
         self._forms = {dtype: self._propagate(dtype) for dtype in INTEGERS}
@@ -147,6 +154,8 @@ class _Run:
         new.tree.signatureDefs = _move_outputs(self._source.signatureDefs, moved)
         drop_unused(new.tree)
         set_min_runtime(new.tree)
+        if "int16" in self._precisions:
+            flatbuffer.require_runtime(new.tree, _OLDEST_INT16)
         return flatbuffer.serialize(new.tree)
 
     # ------------------------------------------------------------ parameters
@@ -201,6 +210,9 @@ class _Run:
     def _add(self, place: int, operator: Any) -> None:
         """Add an operator in its precision, behind the conversions that it needs."""
         precision, name, new = self._precisions[place], self._names[place], self._new
+        if precision == "int8" and self._lstms[place] is not None:
+            self._add_lstm(place, operator)
+            return
         made = copy.copy(operator)
         inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
         real = set(real_tensors(self._source, operator))
@@ -231,6 +243,15 @@ class _Run:
         new.graph.operators.append(made)
         if precision in INTEGERS:
             set_version(new.tree, new.graph, made, name, self._weights_dtype(place) or precision)
+
+    def _add_lstm(self, place: int, operator: Any) -> None:
+        own, forms = self._lstms[place], self._forms["int8"]
+        assert own is not None
+        given = self._operand(forms, place, own.data, "int8")
+        result = forms.of_result(own.result) or self._of_range(own.result, "int8")
+        made = write_lstm(self._new, self._source, operator, own, given, result, self._ranges)
+        self._new.graph.operators.append(made)
+        set_version(self._new.tree, self._new.graph, made, lstm.NAME, "int8")
 
     def _operand(self, forms: Forms, place: int, index: int, dtype: str) -> Affine:
         return forms.of_operand(place, index) or self._of_range(index, dtype)

@@ -13,7 +13,6 @@ from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
-from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
@@ -33,18 +32,13 @@ def fed(images: Images) -> Iterator[dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def quantized(
-    float_mobilenet: FloatModel,
-    tensorflow: TensorFlowProcess,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> bytes:
+def quantized(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """INT8 by min-max, per tensor, so that there is something to correct."""
     folder = tmp_path_factory.mktemp("quantized")
     run = calibrate.run_float_model(float_mobilenet, fed(load("calibration", 100)), folder, 1)
     ranges = choose_ranges(run.statistics, "minmax")
-    return quantize.quantize(
-        float_mobilenet, ranges, SCHEMES["int8"], "int8", "tensor", tensorflow, folder
-    )
+    content = Path(float_mobilenet.file.path).read_bytes()
+    return quantize.quantize(content, ranges, SCHEMES["int8"], "int8", "tensor")
 
 
 Corrected = dict[str, tuple[bytes, tuple[LayerCorrection, ...]]]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,13 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.graph.mixed_precision import mix_in
 from edgeq.converters.graph.operator_stepper import Stepper
-from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.layer_errors import Pair, decibel, measure_effects, relative_error
-from edgeq.converters.quantization import quantize
+from edgeq.converters.quantization.quantize import quantize
+from edgeq.converters.quantization.selectors import Mix
 from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel
+from edgeq.values import FloatModel, Ranges
 from edgeq.values.schemes import SCHEMES
 
 IMAGES = np.load(models.path("fashion_mnist_test.npz"))["x"][:16].astype(np.float32) / 255
@@ -50,17 +48,16 @@ def test_the_error_of_what_is_not_finite_has_no_bounds(
 
 
 @pytest.fixture(scope="module")
-def quantized(
-    float_mobilenet: FloatModel,
-    tensorflow: TensorFlowProcess,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[float], bytes]:
+def ranges(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactory) -> Ranges:
     folder = tmp_path_factory.mktemp("quantized")
     fed = ({"image": image} for image in IMAGES)
     run = calibrate.run_float_model(float_mobilenet, fed, folder, 1)
-    ranges = choose_ranges(run.statistics, "minmax")
-    settings = (SCHEMES["int8"], "int8", "channel", tensorflow, folder)
-    return quantize.quantize(float_mobilenet, ranges, *settings)
+    return choose_ranges(run.statistics, "minmax")
+
+
+@pytest.fixture(scope="module")
+def quantized(float_mobilenet: FloatModel, ranges: Ranges) -> bytes:
+    return quantize(content(float_mobilenet), ranges, SCHEMES["int8"], "int8", "channel")
 
 
 def content(model: FloatModel) -> bytes:
@@ -86,6 +83,14 @@ def spoil(quantized: bytes, position: int) -> tuple[bytes, str]:
     return flatbuffer.serialize(tree), flatbuffer.text(graph.tensors[operator.outputs[0]].name)
 
 
+def place_of(quantized: bytes, name: str) -> int:
+    """Position of the operator that makes a tensor, or its INT8 form."""
+    tree = flatbuffer.parse(quantized, "it")
+    graph = tree.subgraphs[0]
+    names = [flatbuffer.tensor_name(graph, op.outputs[0]) for op in graph.operators]
+    return names.index(name)
+
+
 def test_the_spoiled_layer_costs_most(float_mobilenet: FloatModel, quantized: bytes) -> None:
     inputs = {"image": IMAGES[:, np.newaxis]}
     before = measure_effects(content(float_mobilenet), quantized, inputs)
@@ -101,7 +106,7 @@ def test_the_spoiled_layer_costs_most(float_mobilenet: FloatModel, quantized: by
 
 
 def test_an_effect_is_that_of_the_file_with_this_layer_alone(
-    float_mobilenet: FloatModel, quantized: bytes
+    float_mobilenet: FloatModel, quantized: bytes, ranges: Ranges
 ) -> None:
     """The same by another way: all other operators in float, run as one file."""
     inputs = {"image": IMAGES[:, np.newaxis]}
@@ -110,7 +115,9 @@ def test_an_effect_is_that_of_the_file_with_this_layer_alone(
     tree = flatbuffer.parse(source, "it")
     graph = tree.subgraphs[0]
     names = [flatbuffer.text(graph.tensors[op.outputs[0]].name) for op in graph.operators]
-    mixed = mix_in(spoiled, source, "float32", source, [own for own in names if own != name])
+    others = Mix(keep_float=tuple(own for own in names if own != name))
+    mixed = quantize(source, ranges, SCHEMES["int8"], "float32", "channel", others)
+    mixed, _ = spoil(mixed, place_of(mixed, name))
     pair = Pair(source, spoiled, inputs)
     list(pair.walk())
     (wanted,) = pair.ends.values()
