@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeq.converters.rewrites import (
+    absorbing,
     activations,
     arithmetic,
     branches,
@@ -37,6 +38,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),
     ("operators without effect removed", simplifying.remove_identities),
+    ("constants made part of weights", absorbing.absorb_constants),
     ("activation as one operator", activations.restore_activations),
     ("DIV by a constant as MUL", arithmetic.divide_by_product),
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),

@@ -25,7 +25,7 @@ _INPUTS = dict.fromkeys(_ONE.split(), (1, 1)) | dict.fromkeys(_TWO.split(), (2, 
 
 
 def find_wrong_ends(kind: str, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> str | None:
-    """What is wrong with the number of an operator's inputs and outputs; None if nothing is known.
+    """The flaw in the number of an operator's inputs and outputs; None if there is none.
 
     Args:
         inputs: tensors, -1 for an absent one.
