@@ -143,11 +143,14 @@ class _Run:
     def run(self) -> bytes:
         new, graph = self._new, self._graph
         for index in flatbuffer.indices(graph.inputs):
-            new.make(index, self._interface_form(index, is_input=True))
+            if self._is_float(index):
+                new.make(index, self._interface_form(index, is_input=True))
         for place, operator in enumerate(graph.operators):
             self._add(place, operator)
         moved = {
             index: new.finish(index, self._interface_form(index, is_input=False))
+            if self._is_float(index)
+            else index
             for index in flatbuffer.indices(graph.outputs)
         }
         new.graph.outputs = np.array([moved[i] for i in flatbuffer.indices(graph.outputs)], "i4")
@@ -190,10 +193,14 @@ class _Run:
                     if only is not None:
                         forms.own[index] = only
 
+    def _is_float(self, index: int) -> bool:
+        """Whether a tensor can be quantized; integers and booleans stay as they are."""
+        return flatbuffer.dtype(self._graph.tensors[index]) == "float32"
+
     def _interface_form(self, index: int, *, is_input: bool) -> Affine:
         """The form in which the model takes an input or returns an output."""
         io = self._target.io
-        if flatbuffer.dtype(self._graph.tensors[index]) != "float32" or io == "float32":
+        if io == "float32":
             return REAL
         dtype = "int16" if io == "int16" else "int8"
         own = self._forms[dtype].own.get(index) or self._of_range(index, dtype)
