@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.masks import MASK
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS
 
@@ -49,6 +50,8 @@ def _absorb(editor: Editor, layer: Any) -> bool:
     if constant is None or bias is None or bias.shape != (channels,):
         return False
     if kind in ("ADD", "SUB"):
+        if np.abs(constant).max(initial=0.0) >= MASK / 2:
+            return False  # a mask: in a bias, it would widen the steps of the weights
         bias = bias + (constant if kind == "ADD" else -constant)
     else:
         factor = constant if kind == "MUL" else 1 / constant

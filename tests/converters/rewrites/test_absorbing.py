@@ -78,6 +78,7 @@ def test_other_arithmetic(kind: str, value: Any) -> None:
         ({}, {"kind": "SUB", "value": ROW, "first": True}),
         ({}, {"kind": "ADD", "value": [[1.0], [2.0]]}),  # a constant for each row
         ({}, {"kind": "ADD", "value": [np.inf, 0, 0]}),
+        ({}, {"kind": "ADD", "value": [0, -1e9, 0]}),  # a mask
         ({}, {"kind": "ADD", "value": ROW, "activation": 4}),  # TANH
     ],
 )
