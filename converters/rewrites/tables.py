@@ -60,7 +60,7 @@ def find_tables(tree: Any, takes: Callable[[str, str], bool] = kernels.takes) ->
             continue
         own = operators_between(editor, source, result) or []
         if _needs_table(editor, own, takes):
-            positions = tuple(places[id(operator)] for operator in own)
+            positions = tuple(sorted(places[id(operator)] for operator in own))
             found.append(Table(source, result, positions))
     return tuple(found)
 
@@ -111,7 +111,7 @@ def fill_table(tree: Any, table: Table, source: TensorSpec, result: TensorSpec) 
     editor = Editor(tree)
     points = quantmath.dequantize(np.arange(-128, 128).astype(np.int8), source)
     own = [editor.operators[place] for place in table.operators]
-    values = run_chain(editor, own, table.source, points.astype(np.float64))
+    values = run_chain(editor, own, {table.source: points.astype(np.float64)})
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         name = flatbuffer.tensor_name(tree.subgraphs[0], table.result)
