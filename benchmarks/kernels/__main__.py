@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.kernels import measure
 from benchmarks.kernels.cases import CASES
@@ -51,7 +50,7 @@ def main() -> None:
         "# operator[/variant] form rule version=of the operator, then runtime=SQNR in dB against",
         "# float, of runtimes that compute it right, and fuses=activations. 99 stands for equal.",
     ]
-    Path(kernels.__file__).with_name("kernels.txt").write_text("\n".join([*head, *lines]) + "\n")
+    kernels.TABLE.write_text("\n".join([*head, *lines]) + "\n")
 
 
 def _version(runtime: str, package: str) -> str:

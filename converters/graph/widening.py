@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from edgeq.tflite import flatbuffer
-from edgeq.tflite.operators import first_release, reading_version
+from edgeq.tflite.operators import first_release
+from edgeq.tflite.versions import version
 
 
 def prepare(content: bytes) -> bytes:
@@ -33,9 +34,9 @@ def prepare(content: bytes) -> bytes:
                 _store_rows(tree, graph, operator, tensor)
             if flatbuffer.is_constant(tree, tensor):
                 dtype, scales = flatbuffer.dtype(tensor), tensor.quantization.scale
-                version = reading_version("DEQUANTIZE", dtype, per_channel=len(scales) > 1)
-                operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", version)
-                release = first_release("DEQUANTIZE", version)
+                number = version("DEQUANTIZE", dtype, ("channel",) if len(scales) > 1 else ())
+                operator.opcodeIndex = flatbuffer.add_opcode(tree, "DEQUANTIZE", number)
+                release = first_release("DEQUANTIZE", number)
                 assert release is not None
                 flatbuffer.require_runtime(tree, release)
     return flatbuffer.serialize(tree)

@@ -9,13 +9,14 @@ import numpy as np
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tflite.operators import CHANNEL_AXIS, reading_version
+from edgeq.tflite.operators import CHANNEL_AXIS
+from edgeq.tflite.versions import version
 
 # Smaller filters stay float, as in TFLiteConverter: little to save, accuracy to lose.
 MIN_ELEMENTS = 1024
 
 _WEIGHTS = 1  # input index of the filter in all operators of CHANNEL_AXIS
-_WIDENING = reading_version("DEQUANTIZE", "float16")
+_WIDENING = version("DEQUANTIZE", "float16")
 
 
 def quantize_dynamic(content: bytes, *, per_channel: bool) -> bytes:

@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 from edgeq.tflite.versions import version
 
-__all__ = ["FIXED", "fuses", "measured", "missing", "rule", "takes", "version"]
+__all__ = [
+    "FIXED",
+    "TABLE",
+    "fixed_range",
+    "fuses",
+    "measured",
+    "missing",
+    "rule",
+    "takes",
+    "version",
+]
+
+TABLE = Path(__file__).parent / "kernels.txt"
 
 
 class Kernel(NamedTuple):
@@ -34,7 +46,7 @@ class Kernel(NamedTuple):
 def measured() -> dict[tuple[str, str], Kernel]:
     """(operator or "operator/variant", form) to its row."""
     rows = {}
-    for line in (Path(__file__).parent / "kernels.txt").read_text().splitlines():
+    for line in TABLE.read_text().splitlines():
         if line.startswith("#"):
             continue
         name, form, kept, *found = line.split()
@@ -110,6 +122,21 @@ def fuses(operator: str, dtype: str) -> tuple[str, ...]:
     """
     found = measured().get((operator, dtype))
     return () if found is None else found.fuses
+
+
+def fixed_range(operator: str, dtype: str) -> tuple[float, float]:
+    """The lowest and highest value of a result with the rule "fixed", in real units.
+
+    Args:
+        operator: name in the schema.
+        dtype: "int8" or "int16".
+
+    Raises:
+        KeyError: the kernel prescribes nothing.
+    """
+    scale, zero_point = FIXED[operator, dtype]
+    half = {"int8": 128, "int16": 32768}[dtype]
+    return scale * (-half - zero_point), scale * (half - 1 - zero_point)
 
 
 # (scale, zero point) of the results that kernels prescribe.
