@@ -50,7 +50,6 @@ class Operator:
         input_axis: axis of its filter that counts the input channels.
         saturates: magnitude of the input beyond which 8-bit outputs (steps of 1/256, of TANH
             1/128) change by a tenth of a step at most.
-        litert: name by which litert-quantizer quantizes its weights.
         micro_name: of its MicroMutableOpResolver method, if that is not its name in Pascal case.
         xnnpack: XNNPACK's types of nodes that compute it, if their names differ from its name.
     """
@@ -61,7 +60,6 @@ class Operator:
     channel_axis: int | None = None
     input_axis: int | None = None
     saturates: float | None = None
-    litert: str | None = None
     micro_name: str | None = None
     xnnpack: tuple[str, ...] = ()
 
@@ -77,7 +75,7 @@ ASSIGN_VARIABLE 2.6 micro
 ATAN2 2.10
 AVERAGE_POOL_2D 1.5 1.14 2.3 xnnpack=AVERAGE_POOLING,GLOBAL_AVERAGE_POOLING commutes micro
 BATCH_MATMUL 2.3 2.3 2.4 2.5
-    weights=1 micro_name=BatchMatMul litert=BATCH_MATMUL
+    weights=1 micro_name=BatchMatMul
     xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED product work micro
 BATCH_TO_SPACE_ND 1.6 1.14 2.3 2.12 micro
 BIDIRECTIONAL_SEQUENCE_LSTM 1.14 1.14 1.14 recurrent
@@ -90,7 +88,7 @@ CAST 1.5 2.7 2.8 2.9 2.12 2.15 2.17 xnnpack=CONVERT elementwise converts micro
 CEIL 1.14 elementwise micro
 CONCATENATION 1.5 1.14 2.3 2.14 xnnpack=COPY layout joins micro
 CONV_2D 1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15
-    weights=1 channel_axis=0 input_axis=3 litert=CONV_2D xnnpack=CONVOLUTION,FULLY_CONNECTED product
+    weights=1 channel_axis=0 input_axis=3 xnnpack=CONVOLUTION,FULLY_CONNECTED product
     work micro
 CONV_3D 2.5 weights=1 product work
 CONV_3D_TRANSPOSE 2.6
@@ -98,7 +96,7 @@ COS 1.14 micro
 CUMSUM 2.4 micro_name=CumSum micro
 DENSIFY 2.2
 DEPTHWISE_CONV_2D 1.5 1.12 1.14 2.2 2.3 2.3 2.11
-    weights=1 channel_axis=3 input_axis=3 litert=DEPTHWISE_CONV_2D xnnpack=CONVOLUTION product work
+    weights=1 channel_axis=3 input_axis=3 xnnpack=CONVOLUTION product work
     micro
 DEPTH_TO_SPACE 2.1 2.5 micro
 DEQUANTIZE 1.13.1 1.14 1.15 2.2 2.7 2.18
@@ -107,7 +105,7 @@ DILATE 2.15
 DIV 1.6 2.3 xnnpack=DIVIDE normalizes elementwise arithmetic masks micro
 DYNAMIC_UPDATE_SLICE 2.9 2.17 2.19 2.20 micro
 ELU 1.14 curved elementwise micro
-EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 litert=EMBEDDING_LOOKUP masks micro
+EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 masks micro
 EQUAL 1.14 1.14 2.3 2.13 micro
 EXP 1.7 2.12 curved elementwise micro
 EXPAND_DIMS 1.10 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
@@ -117,7 +115,7 @@ FLOOR 1.9 elementwise micro
 FLOOR_DIV 1.14 1.14 2.13 micro
 FLOOR_MOD 1.13 2.13 micro
 FULLY_CONNECTED 1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18
-    weights=1 channel_axis=0 input_axis=1 litert=FULLY_CONNECTED
+    weights=1 channel_axis=0 input_axis=1
     xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED,FULLY_CONNECTED product work blocks micro
 GATHER 1.6 1.14 1.15 2.4 2.5 2.13 2.15 weights=0 masks layout micro
 GATHER_ND 1.14 2.3 2.5 2.13 2.16 micro
@@ -209,7 +207,7 @@ TILE 1.10.1 2.2 2.8
 TOPK_V2 1.7 1.14 2.13
 TRANSPOSE 1.6 1.14 1.15 2.3 2.4 2.12 2.14.4 layout micro
 TRANSPOSE_CONV 1.9 2.2 2.3 2.13 2.15
-    weights=1 litert=CONV_2D_TRANSPOSE xnnpack=DECONVOLUTION product work micro
+    weights=1 xnnpack=DECONVOLUTION product work micro
 UNIDIRECTIONAL_SEQUENCE_LSTM 1.13.1 1.14 2.3 2.12
     weights=1 micro_name=UnidirectionalSequenceLSTM recurrent work stateful micro
 UNIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent work
@@ -230,7 +228,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "channel_axis": int,
     "input_axis": int,
     "saturates": float,
-    "litert": str,
     "micro_name": str,
     "xnnpack": lambda text: tuple(text.split(",")),
 }

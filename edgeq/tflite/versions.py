@@ -14,7 +14,8 @@ from typing import Any
 from edgeq.tflite import flatbuffer
 
 # Each row: operators, then form:version pairs. The first pair whose words all describe the form
-# counts, and version 1 if none does.
+# counts, and version 1 if none does. INT4 comes first: TensorFlow writes the lower versions of
+# grouped convolutions and of dense layers without bias, which older runtimes do not refuse.
 _VERSIONS = """
 ABS int16:3 int8:2
 ADD int16:3 int8:2
@@ -25,7 +26,7 @@ BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND int16:4 rank3:3 int8:2
 BROADCAST_TO int8:3 int16:3 float32:2
 CAST int8:3
 CONCATENATION int16:3 int8:2
-CONV_2D int16+bias_type:8 grouped:6 int16:4 int8:3 int4:7 dynamic+channel:5 dynamic:2
+CONV_2D int4:7 int16+bias_type:8 grouped:6 int16:4 int8:3 dynamic+channel:5 dynamic:2
 DEPTHWISE_CONV_2D dynamic+channel:6 int16:5 dynamic:4 int8:3 int4:7 dilated:2
 DEQUANTIZE int4:6 int16:3 float16:3 int8+channel:5 int8:2
 DIV broadcast+rank5:2
@@ -34,8 +35,8 @@ EXP LOG REDUCE_PROD int8:2 int16:2
 FILL float16:4 int8:3 int16:3
 FLOOR_DIV int16:3 int8:3 float32:2
 FLOOR_MOD int16:2 int8:2
-FULLY_CONNECTED dynamic+channel:12 int16+bias_type:11 sparse:8 int16:7 no_bias:6
-    keep_num_dims:5 int8:4 int4:10 dynamic+asymmetric:9 dynamic:3
+FULLY_CONNECTED int4:10 dynamic+channel:12 int16+bias_type:11 sparse:8 int16:7 no_bias:6
+    keep_num_dims:5 int8:4 dynamic+asymmetric:9 dynamic:3
 GATHER int4:7 int16_index:6 batch_dims:5 int16:4 int8:2
 GATHER_ND int16_index:4 int16:3
 GELU SPLIT_V SUM SQUARED_DIFFERENCE SQRT int8:2 int16:2
