@@ -6,18 +6,18 @@ It builds one tiny float model per operator, or several where its kernels differ
 ai-edge-litert. It writes the model in every form of `forms.FORMS`, under each rule for the scale
 of the results, and runs it in every runtime of `measure.RUNTIMES`. A form is right if its results
 have at least 20 dB of SQNR against float. `--write` writes edgeq/tflite/kernels.txt, which edgeq
-reads; without it, the rows are printed. EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON
-name the Pythons of tflite-runtime and tflite-micro, which must be set.
+reads, or replaces the rows of the named operators; without it, the rows are printed.
+EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON name the Pythons of tflite-runtime and
+tflite-micro; both must be set.
 
-The operators of StableHLO, custom operators, recurrent ones, random ones and control flow are not
-measured.
+The operators of StableHLO, custom operators, recurrent ones but the fused LSTM,
+random ones and control flow are not measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 
 from benchmarks.kernels import measure
 from benchmarks.kernels.cases import CASES
@@ -41,8 +41,13 @@ def main() -> None:
     if not options.write:
         print(*lines, sep="\n")
         return
-    if options.operators:
-        sys.exit("--write measures every operator: name none.")
+    old = kernels.TABLE.read_text().splitlines() if options.operators else []
+    lines += [
+        line
+        for line in old
+        if not line.startswith("#") and line.split()[0].split("/")[0] not in options.operators
+    ]
+    lines.sort(key=lambda line: line.split()[:2])
     found = (f"{package} {_version(runtime, package)}" for runtime, package in PACKAGES.items())
     head = [
         "# Written by `python -m benchmarks.kernels --write`: edit nothing here.",

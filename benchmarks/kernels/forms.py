@@ -161,9 +161,12 @@ def _scales(
     floats = [item for item in results if item.dtype == np.float32]
     low = min((float(item.min()) for item in floats), default=0.0)
     high = max((float(item.max()) for item in floats), default=1.0)
-    if rule == "all":
-        low = min(low, *(item[0] for item in ranges.values()), 0)
-        high = max(high, *(item[1] for item in ranges.values()), 0)
+    if (
+        rule == "all"
+    ):  # the results' range, as TensorFlow does; without float results, the operands'
+        if not floats:
+            low = min(item[0] for item in ranges.values())
+            high = max(item[1] for item in ranges.values())
         ranges = dict.fromkeys(ranges, (low, high))
     specs = {number: _spec(low, high, dtype) for number, (low, high) in ranges.items()}
     if rule == "fixed":

@@ -148,6 +148,8 @@ class _Run:
             self._add(place, operator)
         moved = {
             index: new.finish(index, self._interface_form(index, is_input=False))
+            if flatbuffer.dtype(graph.tensors[index]) == "float32"
+            else index
             for index in flatbuffer.indices(graph.outputs)
         }
         new.graph.outputs = np.array([moved[i] for i in flatbuffer.indices(graph.outputs)], "i4")

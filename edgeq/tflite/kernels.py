@@ -33,7 +33,7 @@ class Kernel(NamedTuple):
         rule: see `rule`; "none" if no runtime has a kernel.
         sqnr_db: runtime to the SQNR against float, only of runtimes that compute the form right.
             "litert" is without delegates, "litert-reference" with reference kernels,
-            "litert-xnnpack" with the default delegate; tflite-runtime likewise.
+            "litert-xnnpack" with the default delegate. tflite-runtime has the same three.
         fuses: see `fuses`.
     """
 
@@ -94,7 +94,7 @@ def missing(operator: str, dtype: str, runtime: str) -> bool:
 
 
 def rule(operator: str, dtype: str) -> str:
-    """Where the scale and zero point of an integer form's results come from.
+    """The source of the scale and zero point of an integer form's results.
 
     Args:
         operator: name in the schema.

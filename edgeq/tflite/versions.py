@@ -72,7 +72,7 @@ WHERE bool:1 float32:2 int8:2
 """
 
 
-# What a version depends on besides the dtypes.
+# Word to the property of a form, besides the dtypes, that a version depends on.
 FORM = {
     "activation": "has a fused activation",
     "align_corners": "resizes with alignCorners",
