@@ -10,8 +10,8 @@ reads, or replaces the rows of the named operators; without it, the rows are pri
 EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON name the Pythons of tflite-runtime and
 tflite-micro; both must be set.
 
-The operators of StableHLO, custom operators, recurrent ones but the fused LSTM,
-random ones and control flow are not measured.
+It does not measure the operators of StableHLO, custom and random operators, spectra, suppression of
+boxes, variables, control flow, and recurrent operators except for the fused LSTM.
 """
 
 from __future__ import annotations

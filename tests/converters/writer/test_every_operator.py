@@ -13,7 +13,7 @@ TARGETS = {
     "int16": Target("int16", "float32"),
     "int4": Target("int8", "float32", weights="int4"),
 }
-# They exist in integer models only; the LSTM has tests of its own.
+# They exist in integer models only; other tests write the LSTM.
 NOT_IN_FLOAT = ("QUANTIZE", "DEQUANTIZE", lstm.NAME)
 
 
