@@ -169,9 +169,9 @@ ZeroPadding2D image padding=1
 ZeroPadding3D volume padding=1
 """
 _ACTIVATIONS = """
-celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear
+celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear
 log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign
-sparse_plus sparse_sigmoid squareplus tanh tanh_shrink threshold
+sparse_plus sparse_sigmoid squareplus tanh tanh_shrink
 """
 
 Make = Callable[[Any, list[Any]], Any]  # keras.layers, results of Dense layers -> result
@@ -293,7 +293,7 @@ def set_weights(model: Any) -> None:
 
 
 def samples(kind: str, count: int, seed: int) -> Arrays:
-    """Return values for one kind of input: neighbours are similar, as in real data."""
+    """Return values for one kind of input: bounded and smooth, as real data are."""
     random, shape = np.random.default_rng(seed), KINDS[kind]
     if kind == "tokens":
         return {"x": random.integers(0, 20, (count, *shape)).astype(np.int32)}
@@ -302,7 +302,7 @@ def samples(kind: str, count: int, seed: int) -> Arrays:
     if kind == "pixels":
         part = "calibration" if seed == 0 else "test"
         return {"x": tinted(garments(part)[:count], shape[0]).astype(np.float32)}
-    values = random.normal(0, 1, (count, *shape))
+    values = random.uniform(-1, 1, (count, *shape))
     for axis in range(1, len(shape)):
-        values = values + np.roll(values, 1, axis)
+        values = (values + np.roll(values, 1, axis)) / np.sqrt(2)
     return {"x": values.astype(np.float32)}
