@@ -286,7 +286,7 @@ def run_converter(converter: Any) -> bytes:
         changing = re.search(r"node (\S+)/AssignVariableOp", text)
         if changing:
             raise LoweringError(
-                f"AssignVariableOp in {changing.group(1)!r} changes a variable when the model runs, "
+                f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
                 "which is lost in a .tflite.",
                 hint="Random layers keep such a state: remove the layer from the exported model.",
                 details=text,
