@@ -18,14 +18,14 @@ _CLAMPS = {0: None, 1: (0, np.inf), 2: (-1, 1), 3: (0, 6)}
 
 
 def gelu(x: Array, approximate: bool = False) -> Array:
-    """x times the normal distribution function, or its formula with tanh."""
+    """X times the normal distribution function, or its formula with tanh."""
     if approximate:
         return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
     return np.asarray(0.5 * x * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))))
 
 
 def hard_swish(x: Array) -> Array:
-    """x times a sigmoid of three straight lines."""
+    """X times a sigmoid of three straight lines."""
     return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
 
@@ -73,6 +74,17 @@ def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
     if not kernels.takes(kind, dtype):
         return False
     return kind != lstm.NAME or lstm.why_float(tree, operator) is None
+
+
+def narrow_layers(tree: Any) -> dict[str, bool]:
+    """The operators with stored weights by name, and whether a kernel takes them in INT4."""
+    found = {}
+    for operator in tree.subgraphs[0].operators:
+        kind = flatbuffer.operator_name(tree, operator)
+        own = find_filter(tree, operator, kind)
+        if own is not None and own.weights >= 0:
+            found[name_of(tree, operator)] = kernels.takes(kind, "int4")
+    return found
 
 
 def refuse_islands(
