@@ -106,7 +106,7 @@ def refit(weights: Real, moments: Moments) -> Real:
     return np.asarray(solved.transpose(0, 2, 1))
 
 
-def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int) -> Real:
+def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int = 127) -> Real:
     """Round weights one input at a time, the error of each carried over to those still to come.
 
     Minimizes the error of the outputs on the samples, not of the weights: E. Frantar et al.,
@@ -139,13 +139,13 @@ def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int
     return rounded
 
 
-def round_plainly(weights: Real, scales: Real, most: int) -> Real:
+def round_plainly(weights: Real, scales: Real, most: int = 127) -> Real:
     """Each weight to the nearest integer, -most..most; weights and scales of the same shape."""
     whole: Real = np.clip(np.rint(weights / scales), -most, most)
     return whole
 
 
-def clip_scales(weights: Real, moments: Moments, scales: Real, most: int) -> Real:
+def clip_scales(weights: Real, moments: Moments, scales: Real, most: int = 127) -> Real:
     """Other scales where clipping a channel's largest weights lowers the outputs' error.
 
     Each weight's error counts with the variance of its input, as if inputs were independent.
