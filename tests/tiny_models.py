@@ -140,20 +140,62 @@ def dense(weights_dtype: str, last_weight: float | None = None) -> bytes:
     return model([graph(tensors, [0], [1], operators)], codes, [*constants, reshape])
 
 
-def fused_lstm() -> bytes:
-    """A float UNIDIRECTIONAL_SEQUENCE_LSTM of two cells, [1, 4, 3] to [1, 4, 2], with its state."""
-    shapes = [[2, 3]] * 4 + [[2, 2]] * 4 + [[2]] * 4
-    generator = np.random.default_rng(0)
-    constants = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
-    stored = [tensor(f"weights-{n}", shape, buffer=n + 1) for n, shape in enumerate(shapes)]
-    state = [tensor("output state", [1, 2]), tensor("cell state", [1, 2])]
-    for item in state:
-        item.isVariable = True
-    ends = [tensor("x", [1, 4, 3]), tensor("y", [1, 4, 2])]
-    inputs = [12, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, 8, 9, 10, 11, -1, -1, 14, 15, *[-1] * 4]
+def fused_lstm(
+    *,
+    cells: int = 2,
+    batch: int = 1,
+    time_major: bool = False,
+    coupled: bool = False,
+    peepholes: bool = False,
+    projected: int = 0,
+    normalized: bool = False,
+    gain: float = 1.0,
+) -> bytes:
+    """A float UNIDIRECTIONAL_SEQUENCE_LSTM with its state, [batch, 4, 3] to [batch, 4, cells].
+
+    Args:
+        time_major: steps come before the batch.
+        coupled: the input gate is 1 - the forget gate.
+        projected: size of the projected result, 0 for none.
+        normalized: with layer normalization.
+        gain: of all weights but those of the normalization.
+    """
+    generator, size = np.random.default_rng(0), projected or cells
+    tensors: list[Any] = []
+    constants: list[np.ndarray] = []
+
+    def stored(name: str, *shape: int, is_there: bool = True, middle: float = 0.0) -> int:
+        if not is_there:
+            return -1
+        values = generator.normal(middle, gain if middle == 0 else 0.3, size=shape)
+        constants.append(values.astype(np.float32))
+        tensors.append(tensor(f"{name}-{len(tensors)}", shape, buffer=len(constants)))
+        return len(tensors) - 1
+
+    def computed(name: str, *shape: int) -> int:
+        tensors.append(tensor(name, shape))
+        return len(tensors) - 1
+
+    gates = (not coupled, True, True, True)
+    inputs = [
+        *(stored("weights", cells, 3, is_there=gate) for gate in gates),
+        *(stored("weights", cells, size, is_there=gate) for gate in gates),
+        *(stored("peephole", cells, is_there=peepholes and gates[n]) for n in (0, 1, 3)),
+        *(stored("bias", cells, is_there=gate) for gate in gates),
+        stored("projection", size, cells, is_there=projected > 0),
+        stored("projection-bias", size, is_there=projected > 0),
+    ]
+    norms = [stored("norm", cells, is_there=normalized and gate, middle=1.0) for gate in gates]
+    first = (4, batch) if time_major else (batch, 4)
+    x, y = computed("x", *first, 3), computed("y", *first, size)
+    states = [computed("output state", batch, size), computed("cell state", batch, cells)]
+    for index in states:
+        tensors[index].isVariable = True
     options = schema.UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = schema.ActivationFunctionType.TANH
-    main = graph([*stored, *ends, *state], [12], [13], [operator(0, inputs, [13], options)])
+    options.timeMajor = time_major
+    made = operator(0, [x, *inputs, *states, *norms], [y], options)
+    main = graph(tensors, [x], [y], [made])
     return model([main], [(Operator.UNIDIRECTIONAL_SEQUENCE_LSTM, 1)], constants)
 
 

@@ -19,6 +19,7 @@ from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
+from tests.tiny_models import endless, fused_lstm
 
 
 def pictures(model: FloatModel, count: int, scale: float = 1.0) -> Iterator[calibrate.Inputs]:
@@ -139,9 +140,9 @@ def test_a_model_that_crashes_the_interpreter_is_an_error_message(
         run_float_model(model, pictures(float_cnn, 2), tmp_path, keep=1)
 
 
-def test_recurrent_loops_need_the_stock_calibrator(shared: Path) -> None:
-    fused = (shared / "mnist_lstm" / "trained_lstm.tflite").read_bytes()
-    assert why_stock(fused) == ("it has fused recurrent operators (UNIDIRECTIONAL_SEQUENCE_LSTM)")
+def test_loops_need_the_stock_calibrator_and_fused_lstms_do_not() -> None:
+    assert why_stock(endless()) == "it has 3 subgraphs (control flow)"
+    assert why_stock(fused_lstm()) is None
 
 
 def test_plain_models_do_not(float_cnn: FloatModel) -> None:
