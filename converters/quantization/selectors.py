@@ -60,7 +60,7 @@ def select_mix(
         return mix
     others = {*mix.keep_float, *mix.int16}
     layers = narrow_layers(flatbuffer.parse(content, "the float model"))
-    chosen = tuple(name for name, takes in layers.items() if takes and name not in others)
+    chosen = tuple(name for name in layers if name not in others)
     if not chosen:
         raise UsageError(
             "--weights int4 has no effect: the model has no convolution or fully connected layer "
@@ -76,7 +76,7 @@ def _select_narrow(content: bytes, selectors: Sequence[str]) -> tuple[str, ...]:
     chosen = []
     for selector in selectors:
         names = select_operators(content, [selector], "--int4")
-        found = [name for name in names if layers.get(name)]
+        found = [name for name in names if name in layers]
         if not found:
             raise UsageError(
                 f"--int4 {selector!r} matches no layer that can have INT4 weights, such as "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -76,14 +77,15 @@ def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
     return kind != lstm.NAME or lstm.why_float(tree, operator) is None
 
 
-def narrow_layers(tree: Any) -> dict[str, bool]:
-    """The operators with stored weights by name, and whether a kernel takes them in INT4."""
-    found = {}
-    for operator in tree.subgraphs[0].operators:
+def narrow_layers(tree: Any) -> dict[str, int]:
+    """The layers that can have INT4 weights, by name, with the number of their weights."""
+    graph, found = tree.subgraphs[0], {}
+    for operator in graph.operators:
         kind = flatbuffer.operator_name(tree, operator)
         own = find_filter(tree, operator, kind)
-        if own is not None and own.weights >= 0:
-            found[name_of(tree, operator)] = kernels.takes(kind, "int4")
+        if own is not None and own.weights >= 0 and kernels.takes(kind, "int4"):
+            shape = flatbuffer.indices(graph.tensors[own.weights].shape)
+            found[name_of(tree, operator)] = math.prod(shape)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -81,7 +81,8 @@ def prepare(
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
-    issues = [*plan.issues, *_unfolded(float_model), *_slower(float_model, options)]
+    mix = select_options(Path(float_model.file.path).read_bytes(), options)
+    issues = [*plan.issues, *_unfolded(float_model), *warn_of_int4(float_model, mix.int4)]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
     return Prepared(job, float_model, texts, plan, run, issues)
@@ -127,11 +128,13 @@ def _unfolded(model: FloatModel) -> list[Issue]:
     return [make_issue("convert.unfolded", message)]
 
 
-def _slower(model: FloatModel, options: ConvertOptions) -> list[Issue]:
-    """Warn before the work that INT4 weights of convolutions have a price."""
-    content = Path(model.file.path).read_bytes()
-    narrow = select_options(content, options).int4
-    tree = flatbuffer.parse(content, "the float model")
+def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:
+    """Return the note that INT4 weights of convolutions cost time.
+
+    Args:
+        narrow: names of the operators with INT4 weights.
+    """
+    tree = flatbuffer.read(Path(model.file.path))
     names = [
         name
         for operator in tree.subgraphs[0].operators
@@ -143,7 +146,7 @@ def _slower(model: FloatModel, options: ConvertOptions) -> list[Issue]:
     message = (
         f"{len(names)} convolutions get INT4 weights ({names[0].split(';')[0]!r} first): XNNPACK "
         "cannot run them, so they take 3 times as long as in INT8 on a CPU, and depthwise ones "
-        "still longer; --int4 type:FULLY_CONNECTED leaves them in INT8"
+        "still longer; fully connected layers cost no time: convert --int4 type:FULLY_CONNECTED"
     )
     return [make_issue("convert.int4_convolutions", message)]
 
