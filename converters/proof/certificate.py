@@ -183,6 +183,9 @@ def judge(
 
 
 def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list[str]:
+    narrow = {op.output for op in certificate.operators if op.weight_dtype == "int4"}
+    if lost := sorted(set(mix.int4) - narrow):
+        return [f"{len(lost)} layers have no INT4 weights, as requested: {lost[0]}."]
     asked = {**dict.fromkeys(mix.keep_float, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
     given = {(op.output, op.precision) for op in certificate.operators}
     if missing := sorted(asked.items() - given):

@@ -236,6 +236,7 @@ class TfliteModel:
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
 LAYOUTS = ("source", "nhwc")
+WEIGHTS = ("int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,9 @@ class ConvertOptions:
         keep_float: selectors of operators that stay float, see
             `edgeq.converters.quantization.selectors`.
         int16: selectors of operators that get INT16 activations.
+        weights: "int8", or "int4" for INT4 weights in every layer of an INT8 model that can have
+            them.
+        int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
@@ -288,6 +292,8 @@ class ConvertOptions:
     allow_float: bool = False
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
+    weights: str = "int8"
+    int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
     layout: str = "source"
