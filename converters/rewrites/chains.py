@@ -87,5 +87,7 @@ def is_closed(editor: Editor, operators: Collection[Any], result: int) -> bool:
 
 
 PROBES = np.unique(
-    np.concatenate([np.linspace(-12, 12, 2401), np.geomspace(12, 1000, 40), -np.geomspace(12, 1000, 40)])
+    np.concatenate(
+        [np.linspace(-12, 12, 2401), np.geomspace(12, 1000, 40), -np.geomspace(12, 1000, 40)]
+    )
 )

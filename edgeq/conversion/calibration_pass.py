@@ -73,6 +73,24 @@ def run_float(
     return run, model if expected is None else lower.check(model, expected, run.outputs)
 
 
+def run_other(
+    job: Job, model: FloatModel, plan: SamplePlan, first: FloatRun
+) -> tuple[FloatRun, FloatModel]:
+    """Run the calibration samples through another form of a model that was run before.
+
+    Args:
+        first: the run of the model that was checked against the source.
+
+    Raises:
+        LoweringError: the two forms compute different functions.
+        QuantizationError: see `run_float`.
+    """
+    fed = feed(job, model, plan, "calibrate")
+    observe = _what_to_observe(job, model)
+    run = calibrate.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe)
+    return run, lower.check(model, first.outputs, run.outputs)
+
+
 def _what_to_observe(job: Job, model: FloatModel) -> str:
     """Return what the pass keeps of each tensor: histograms only if a later step needs them."""
     options = job.options

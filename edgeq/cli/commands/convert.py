@@ -21,7 +21,7 @@ from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.engines import ENGINES
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, EFFORTS, ConvertOptions
+from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -42,6 +42,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         allow_float=given["allow_float"],
         keep_float=given["keep_float"],
         int16=given["int16"],
+        lstm=given["lstm"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
     )
@@ -107,6 +108,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--int16", multiple=True, metavar="SELECTOR",
     help="Give operators INT16 activations; selectors as for --keep-float.",
+)  # fmt: skip
+@click.option(
+    "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
+    help="Form of a Keras model's LSTM layers with INT8: fused: one operator each, with INT16 cell "
+    "state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
