@@ -21,13 +21,15 @@ KINDS = {
     "volume": (6, 6, 6, 4),
     "vector": (16,),
     "tokens": (10,),
+    "text": (1,),
     "frames": (4, 8, 8, 2),
     "frames1": (4, 8, 2),
     "frames3": (3, 4, 4, 4, 2),
     "wave": (256,),
+    "wave1": (256, 1),
 }
 CLASSES = 6
-_RAW = ("pixels", "tokens", "wave")  # no Dense layer before the layer
+_RAW = ("pixels", "text", "tokens", "wave", "wave1")  # no Dense layer before the layer
 
 # Classes without a model around them, and why.
 EXCLUDED = {
@@ -86,7 +88,7 @@ DepthwiseConv2D image kernel_size=3,depth_multiplier=2
 Discretization pixels bin_boundaries=[50.0,100.0,150.0]
 Dropout vector rate=0.5
 ELU vector alpha=0.7
-EinsumDense sequence equation='abc,cd->abd',output_shape=(None,12),bias_axes='d'
+EinsumDense sequence equation='abc,cd->abd',output_shape=(12,12),bias_axes='d'
 Embedding tokens input_dim=20,output_dim=8
 Equalization pixels
 Flatten image
@@ -100,7 +102,6 @@ GlobalMaxPooling1D sequence
 GlobalMaxPooling2D image
 GlobalMaxPooling3D volume
 GroupNormalization image groups=2
-HashedCrossing tokens num_bins=5
 Hashing tokens num_bins=5
 Identity vector
 IntegerLookup tokens vocabulary=[1,3,5,7,9]
@@ -147,7 +148,7 @@ Reshape image target_shape=(24,24)
 Resizing image height=24,width=24
 Resizing image height=24,width=24,interpolation='nearest'
 ReversibleEmbedding tokens input_dim=20,output_dim=8
-STFTSpectrogram wave frame_length=64,frame_step=32,fft_length=64
+STFTSpectrogram wave1 frame_length=64,frame_step=32,fft_length=64,window=None
 SeparableConv1D sequence filters=6,kernel_size=3
 SeparableConv2D image filters=6,kernel_size=3
 SimpleRNN sequence units=8
@@ -156,8 +157,8 @@ Solarization pixels
 SpatialDropout1D sequence rate=0.5
 SpatialDropout2D image rate=0.5
 SpatialDropout3D volume rate=0.5
-StringLookup tokens vocabulary=['a','b']
-TextVectorization tokens max_tokens=5
+StringLookup text vocabulary=['a','b']
+TextVectorization text max_tokens=5,output_sequence_length=4
 UnitNormalization vector
 UpSampling1D sequence size=2
 UpSampling2D image size=2
@@ -192,6 +193,7 @@ _JOINED: dict[str, tuple[str, Make]] = {
         "sequence",
         lambda k, x: k.GroupQueryAttention(4, 4, 2)(x[0], x[1]),
     ),
+    "HashedCrossing": ("tokens", lambda k, x: k.HashedCrossing(5)([x[0][:, :1], x[1][:, 1:2]])),
     "LSTMCell": ("sequence", lambda k, x: k.RNN(k.LSTMCell(6))(x[0])),
     "Lambda": ("vector", lambda k, x: k.Lambda(lambda value: value * 2.0)(x[0])),
     "MultiHeadAttention": ("sequence", lambda k, x: k.MultiHeadAttention(2, 4)(x[0], x[1])),
@@ -257,10 +259,10 @@ def build(kind: str, make: Make) -> Any:
 
     keras.utils.set_random_seed(0)
     shape = KINDS[kind]
-    dtype = "int32" if kind == "tokens" else "float32"
+    dtype = {"tokens": "int32", "text": "string"}.get(kind, "float32")
     entry = keras.Input(shape, dtype=dtype, name="x")
     if kind in _RAW:
-        read = [entry]
+        read = [entry, entry]
     else:
         read = [keras.layers.Dense(shape[-1], name=f"before_{n}")(entry) for n in range(2)]
     result = make(keras.layers, read)
@@ -295,6 +297,8 @@ def samples(kind: str, count: int, seed: int) -> Arrays:
     random, shape = np.random.default_rng(seed), KINDS[kind]
     if kind == "tokens":
         return {"x": random.integers(0, 20, (count, *shape)).astype(np.int32)}
+    if kind == "text":
+        return {"x": random.choice(["a", "b"], (count, *shape))}
     if kind == "pixels":
         part = "calibration" if seed == 0 else "test"
         return {"x": tinted(garments(part)[:count], shape[0]).astype(np.float32)}

@@ -18,7 +18,6 @@ from edgeq.version import VERSION
 _TOOLS = (
     "ai-edge-litert",
     "keras",
-    "litert-quantizer",
     "litert-torch",
     "numpy",
     "onnx2tf",

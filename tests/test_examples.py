@@ -38,7 +38,6 @@ REPLACED = {
     "local,pi4": "local",
     "--sustained 10": "--sustained 0.05",
     "labelled.npz": "test.npz",
-    "~/litert/bin/python": os.environ.get("EDGEQ_LITERT_PYTHON", ""),
     "torch-env/bin/python": os.environ.get("EDGEQ_TORCH_PYTHON", ""),
     "onnx-env/bin/python": os.environ.get("EDGEQ_ONNX_PYTHON", ""),
     "old-env/bin/python": os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON", ""),
@@ -48,7 +47,6 @@ REPLACED = {
 NEEDS = {
     "net.pt2": "EDGEQ_TORCH_PYTHON",
     "net.onnx": "EDGEQ_ONNX_PYTHON",
-    "--engine litert": "EDGEQ_LITERT_PYTHON",
     "--target c ": "EDGEQ_TFLITE_MICRO_PYTHON",
     "signed.zip": "EDGEQ_TFLITE_MICRO_PYTHON",
     "firmware": "EDGEQ_TFLITE_MICRO_PYTHON",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.graph.widening import block_details
+from edgeq.converters.graph.layout import block_details
 from edgeq.tflite import flatbuffer
 
 

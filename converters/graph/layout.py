@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeq.converters.graph.widening import block_details
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import WEIGHT_INPUT
 
@@ -68,6 +67,13 @@ def stored_weights(tree: Any, graph: Any, operator: Any, name: str) -> StoredWei
     if not flatbuffer.is_constant(tree, graph.tensors[index]):
         return None
     return StoredWeights(graph.tensors[index], shape, is_widened)
+
+
+def block_details(tensor: Any) -> Any:
+    """The `BlockwiseQuantization` of a tensor, None when it has none."""
+    kit = flatbuffer.schema()
+    own, blockwise = tensor.quantization, kit.QuantizationDetails.BlockwiseQuantization
+    return own.details if own is not None and own.detailsType == blockwise else None
 
 
 def is_symmetric(tensors: Sequence[Any]) -> bool | None:

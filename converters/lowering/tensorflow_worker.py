@@ -76,12 +76,6 @@ class Session:
             made = tflite_quantizer.quantize_int8(content, io, **options)
         tensorflow_lowering.write(Path(out), made)
 
-    def refresh_versions(self, path: str, out: str) -> None:
-        """Set operator versions with `tflite_quantizer.refresh_versions`."""
-        tensorflow_lowering.write(
-            Path(out), tflite_quantizer.refresh_versions(Path(path).read_bytes())
-        )
-
     def stock_calibrate(self, path: str, samples: str, out: str) -> None:
         """Calibrate a float flatbuffer file with TFLite's own calibrator."""
         source = _read_samples(Path(samples))

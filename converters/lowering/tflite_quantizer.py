@@ -82,16 +82,6 @@ def quantize_int16x8(
         raise explained from error
 
 
-def refresh_versions(content: bytes) -> bytes:
-    """Pass a flatbuffer through MLIR, which sets operator versions and the minimum runtime."""
-    from tensorflow.lite.python.convert import mlir_quantize
-
-    try:
-        return bytes(mlir_quantize(content))
-    except Exception as error:
-        raise _explain_quantization(error) from error
-
-
 def _explain_quantization(error: Exception) -> QuantizationError:
     text = str(error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")

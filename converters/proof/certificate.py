@@ -11,7 +11,7 @@ from typing import Any
 from edgeq.converters.graph import layout
 from edgeq.converters.proof.weight_proof import judge_weight_only
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
-from edgeq.converters.writer.weight_only import MIN_ELEMENTS
+from edgeq.converters.writer.storage import MIN_ELEMENTS
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec

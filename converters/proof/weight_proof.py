@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeq.converters.quantization.litert_engine import BLOCK_OPERATIONS, OPERATIONS, takes_blocks
+from edgeq.converters.writer.storage import BLOCK_OPERATORS, takes_blocks
 from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Certificate, OperatorReport
 from edgeq.values.schemes import Scheme
@@ -35,11 +35,10 @@ def judge_weight_only(certificate: Certificate, scheme: Scheme, granularity: str
 def _why_not(operator: OperatorReport, dtype: str, granularity: str) -> str | None:
     """The fault of one operator's weights; None if there is none."""
     if operator.weight_dtype != dtype:
-        reason = "" if operator.name in OPERATIONS else ": litert-quantizer does not know the kind"
-        return f"has {operator.weight_dtype} weights instead of {dtype}{reason}"
+        return f"has {operator.weight_dtype} weights instead of {dtype}"
     if operator.precision != "weight-only":
         return f"computes in {operator.precision} instead of float"
-    shape, is_matrix = operator.weight_shape, operator.name in BLOCK_OPERATIONS
+    shape, is_matrix = operator.weight_shape, operator.name in BLOCK_OPERATORS
     has_one_channel = shape[CHANNEL_AXIS.get(operator.name, 0)] == 1
     if (
         operator.granularity == granularity

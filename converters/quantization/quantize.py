@@ -14,7 +14,7 @@ from edgeq.converters.calibration.calibrate import batches
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
-from edgeq.converters.writer import weight_only
+from edgeq.converters.writer import storage
 from edgeq.converters.writer.write import Target, Writer
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
@@ -35,7 +35,7 @@ def quantize(
         content: the float flatbuffer.
         ranges: from calibration; None for schemes without.
         io: dtype of inputs and outputs.
-        granularity: "channel" or "tensor".
+        granularity: "channel", "tensor" or "block:N".
         mix: operators of an INT8 model that get another precision.
 
     Returns:
@@ -48,9 +48,11 @@ def quantize(
     if scheme.precision == "float32":
         return content
     if scheme.precision == "fp16":
-        return weight_only.quantize_fp16(content)
+        return storage.store_fp16(content)
+    if scheme.precision == "weight-only":
+        return storage.store_weight_only(content, scheme.weights, granularity)
     if scheme.precision == "dynamic":
-        return weight_only.quantize_dynamic(content, per_channel=granularity == "channel")
+        return storage.store_dynamic(content, per_channel=granularity == "channel")
     assert ranges is not None, "calibrated schemes come with ranges"
     return make_writer(content, scheme, io, granularity, mix).write(ranges)
 

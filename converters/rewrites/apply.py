@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeq.converters.rewrites import (
+    activations,
+    arithmetic,
     branches,
     folding,
     masks,
+    normalization,
     pool_padding,
     recurrent,
     simplifying,
@@ -33,6 +36,12 @@ REWRITES: tuple[Rewrite, ...] = (
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),
     ("operators without effect removed", simplifying.remove_identities),
+    ("activation as one operator", activations.restore_activations),
+    ("DIV by a constant as MUL", arithmetic.divide_by_product),
+    ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
+    ("normalization", normalization.rewrite_normalizations),
+    ("NEG as MUL", arithmetic.negate_by_product),
+    ("SQUARE as MUL", arithmetic.square_by_product),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("intermediates of LSTM added", recurrent.add_intermediates),

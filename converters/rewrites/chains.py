@@ -6,30 +6,31 @@ one tensor several times, but a value of the result depends on one value of one 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
-from edgeq.converters.rewrites.functions import is_elementwise
+from edgeq.converters.rewrites.functions import Array, evaluate, is_elementwise
 from edgeq.tflite import flatbuffer
 
 
-def find_sources(editor: Editor, ends: Collection[int] = ()) -> dict[int, int]:
+def find_sources(editor: Editor, skipped: Collection[int] = ()) -> dict[int, int]:
     """Tensors that are a function of one tensor, to the first tensor of which that is true.
 
     Args:
-        ends: tensors at which a function has to begin anew.
+        skipped: results of operators that belong to something else.
     """
     found: dict[int, int] = {}
     for operator in editor.operators:
         if not is_elementwise(editor, operator):
             continue
         (result,) = editor.outputs(operator)
-        reads = varying(editor, operator)
-        sources = {i if i in ends else found.get(i, i) for i in reads or ()}
-        if len(sources) != 1 or editor.dtype(result) not in ("float32", "bool"):
+        reads = _varying(editor, operator)
+        sources = {found.get(index, index) for index in reads or ()}
+        is_value = editor.dtype(result) in ("float32", "bool")
+        if len(sources) != 1 or result in skipped or not is_value:
             continue
         (source,) = sources
         alike = {_shape(editor, index) for index in (*(reads or ()), source, result)}
@@ -38,7 +39,7 @@ def find_sources(editor: Editor, ends: Collection[int] = ()) -> dict[int, int]:
     return found
 
 
-def varying(editor: Editor, operator: Any) -> tuple[int, ...] | None:
+def _varying(editor: Editor, operator: Any) -> tuple[int, ...] | None:
     """The inputs of an operator that are not constants; None if a constant has several values."""
     inputs = editor.inputs(operator)
     reads = tuple(index for index in inputs if editor.value(index) is None)
@@ -86,8 +87,18 @@ def is_closed(editor: Editor, operators: Collection[Any], result: int) -> bool:
     )
 
 
-PROBES = np.unique(
-    np.concatenate(
-        [np.linspace(-12, 12, 2401), np.geomspace(12, 1000, 40), -np.geomspace(12, 1000, 40)]
-    )
-)
+def run_chain(editor: Editor, operators: Sequence[Any], source: int, points: Array) -> Array:
+    """The result of the last operator of a chain, for some values of its source.
+
+    Args:
+        operators: those between the source and the result, in execution order.
+        points: [n], float64.
+
+    Returns:
+        [n], float64.
+    """
+    inputs = {index for operator in operators for index in editor.inputs(operator)}
+    scalars = {index: editor.scalar(index) for index in inputs}
+    given = {index: np.array(number) for index, number in scalars.items() if number is not None}
+    (result,) = editor.outputs(operators[-1])
+    return evaluate(editor, operators, {**given, source: points})[0][result]

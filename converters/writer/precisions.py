@@ -78,28 +78,36 @@ def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
 def refuse_islands(
     tree: Any, precisions: Sequence[str | None], keep_float: Collection[str], activations: str
 ) -> None:
-    """Refuse a model with operators that would stay float without having been asked for.
+    """Refuse a model with operators that would stay float although the user has not named them.
+
+    Args:
+        precisions: of all operators, from `choose_precisions`.
+        keep_float: names of the operators that the user wants in float.
+        activations: the dtype that the others should have.
 
     Raises:
-        QuantizationError: names them, and the ways out.
+        QuantizationError: names the kinds of operators, and the ways out that work.
     """
+    operators = tree.subgraphs[0].operators
     islands = [
         (flatbuffer.operator_name(tree, operator), name)
-        for operator, precision in zip(tree.subgraphs[0].operators, precisions, strict=True)
+        for operator, precision in zip(operators, precisions, strict=True)
         if precision == "float32" and (name := name_of(tree, operator)) not in keep_float
     ]
     if not islands:
         return
     kinds = Counter(kind for kind, _ in islands)
-    listed = ", ".join(
-        kind if count == 1 else f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN)
-    )
+    listed = [kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items()]
     more = f" and {len(kinds) - _SHOWN} other kinds" if len(kinds) > _SHOWN else ""
-    selectors = " ".join(f"--keep-float type:{kind}" for kind in kinds)
-    what = "an INT8" if activations == "int8" else "a 16x8"
+    ways = ["--allow-float leaves them in float"]
+    if len(kinds) <= _SHOWN:
+        selectors = " ".join(f"--keep-float type:{kind}" for kind in kinds)
+        ways.append(f"{selectors} does, too, and names them")
+    if activations == "int8" and "float32" not in choose_precisions(tree, "int16", keep_float):
+        ways.append("--scheme int16x8 has kernels for all of them")
+    ways.append("--scheme dynamic and fp16 keep all activations in float")
     raise QuantizationError(
-        f"TensorFlow Lite has no {what.split(' ', 1)[1]} kernel for {listed}{more} "
-        f"({islands[0][1].split(';')[0]!r} first), so the model cannot be fully quantized.",
-        hint=f"Pass --allow-float to leave them in float, or {selectors} to name them, "
-        "or use --scheme dynamic or fp16.",
+        f"TensorFlow Lite has no {'INT8' if activations == 'int8' else '16x8'} kernel for "
+        f"{', '.join(listed[:_SHOWN])}{more} (first: {islands[0][1].split(';')[0]!r}).",
+        hint=f"{'; '.join(ways)}.",
     )

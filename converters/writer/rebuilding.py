@@ -87,13 +87,7 @@ class Rebuilding:
             is_first = not any(known[0] == index for known in self._constants)
             name = flatbuffer.tensor_name(self.graph, index)
             own = self._copy(index, name if is_first else f"{name}_{len(self._constants)}", REAL)
-            tensor, values = self.graph.tensors[own], stored.values
-            if stored.dtype == "int4":
-                values = pack_int4(values)
-            tensor.type = flatbuffer.dtype_code(stored.dtype)
-            tensor.buffer = flatbuffer.add_buffer(self.tree, values)
-            zeros = np.full(len(stored.scales), stored.zero_point, np.int64)
-            set_scales(tensor, stored.scales, zeros, stored.axis)
+            put_constant(self.tree, self.graph.tensors[own], stored)
             self._constants[key] = own
         return self._constants[key]
 
@@ -110,6 +104,15 @@ class Rebuilding:
         number = kernels.version(name, before)
         made = flatbuffer.make_operator(self.tree, name, [source], [target], version=number)
         self.graph.operators.append(made)
+
+
+def put_constant(tree: Any, tensor: Any, stored: Stored) -> None:
+    """Give a schema tensor integers in a new buffer, with their dtype and scales."""
+    values = pack_int4(stored.values) if stored.dtype == "int4" else stored.values
+    tensor.type = flatbuffer.dtype_code(stored.dtype)
+    tensor.buffer = flatbuffer.add_buffer(tree, values)
+    zeros = np.full(len(stored.scales), stored.zero_point, np.int64)
+    set_scales(tensor, stored.scales, zeros, stored.axis)
 
 
 def pack_int4(values: Any) -> Any:

@@ -36,7 +36,7 @@ def _form(tree: Any, graph: Any, operator: Any, name: str) -> set[str]:
         "rank6": ranks[0] > 5,
         "channel": any(_channels(tensor) > 1 for tensor in weights),
         "bias": name == "TRANSPOSE_CONV" and len(inputs) == 4,
-        "no_bias": name == "FULLY_CONNECTED" and len(inputs) == 2,
+        "no_bias": name == "FULLY_CONNECTED" and len(operator.inputs) == 2,
         "keep_num_dims": bool(getattr(options, "keepNumDims", False)),
         "dilated": max(getattr(options, "dilationWFactor", 1),
                        getattr(options, "dilationHFactor", 1)) > 1,

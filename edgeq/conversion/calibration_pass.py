@@ -94,8 +94,7 @@ def run_other(
 def _what_to_observe(job: Job, model: FloatModel) -> str:
     """Return what the pass keeps of each tensor: histograms only if a later step needs them."""
     options = job.options
-    is_elsewhere = options.engine == "litert" or why_stock(job, model) is not None
-    if not job.scheme.needs_data or is_elsewhere:
+    if not job.scheme.needs_data or why_stock(job, model) is not None:
         return "nothing"
     is_fast = options.effort == "fast"
     wants_least = options.statistic in (("auto", "minmax") if is_fast else ("minmax",))

@@ -10,7 +10,6 @@ from typing import Any
 
 from edgeq.conversion.command_line import convert_command
 from edgeq.conversion.file_metadata import finish_file
-from edgeq.conversion.litert import engine_versions
 from edgeq.conversion.plan import CHECK_SAMPLES, choose_mix, require_budgets
 from edgeq.conversion.prepare import (
     open_outputs,
@@ -28,8 +27,7 @@ from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.engines import check_engine
-from edgeq.converters.quantization.resolve_scheme import resolve
+from edgeq.converters.quantization.resolve_scheme import check_engine, resolve
 from edgeq.converters.training import learned_ranges
 from edgeq.errors import UsageError
 from edgeq.files import storage
@@ -109,7 +107,7 @@ def convert_model(
             quality=quality,
             validity=judge(issues),
             issues=tuple(dict.fromkeys(issues)),
-            versions=engine_versions(options) + versions(job.process),
+            versions=versions(job.process),
             ways_out=ways_out,
         )
         check_gates(finished)
@@ -123,8 +121,8 @@ def convert_model(
 def _resolve_options(
     model: Any, options: ConvertOptions, data: Any, test_data: Any
 ) -> tuple[Scheme, str]:
+    check_engine(options.engine)
     scheme, io = resolve(options.scheme, options.io, options.granularity)
-    check_engine(options, scheme, io)
     scheme = learned_ranges.fit_scheme(scheme, options, learned_ranges.trained_granularity(model))
     for name, value, known in (
         ("effort", options.effort, EFFORTS),

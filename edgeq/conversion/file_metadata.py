@@ -30,8 +30,8 @@ def finish_file(
     """
     tree = flatbuffer.parse(content, "the quantized model")
     compact(tree)
-    if scheme.oldest_runtime is not None:
-        flatbuffer.require_runtime(tree, scheme.oldest_runtime)
+    if (oldest := flatbuffer.min_runtime_version(tree)) is not None:
+        flatbuffer.require_runtime(tree, oldest)
     if preprocessing:
         texts = json.dumps(list(preprocessing))
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())

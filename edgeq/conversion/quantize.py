@@ -1,4 +1,4 @@
-"""Quantize a prepared float model with the chosen engine and calibrator."""
+"""Quantize a prepared float model with the chosen calibrator."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgeq.conversion.calibration_pass import feed, why_stock
-from edgeq.conversion.litert import quantize_with_litert
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.selection import Quantized, quantize_best
+from edgeq.conversion.weight_check import check_weights
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
@@ -35,11 +35,12 @@ def quantize_model(
     shape = (job.scheme, job.io, job.options.granularity)
     if learned_ranges.is_learned(job.scheme, model):
         return Quantized(*learned_ranges.quantize_learned(model, *shape))
-    if job.options.engine == "litert":
-        return quantize_with_litert(job, model, plan)
     if not job.scheme.needs_data:
         content = Path(model.file.path).read_bytes()
-        return Quantized(quantize.quantize(content, None, *shape))
+        made = quantize.quantize(content, None, *shape)
+        if job.scheme.precision == "weight-only":
+            check_weights(made, model, job.options.seed, job.folder)
+        return Quantized(made)
     reason = why_stock(job, model)
     if reason is None:
         return quantize_best(job, model, plan, run, issues)

@@ -59,8 +59,7 @@ def propose(
 def _spare(
     content: bytes, lost: Collection[str], options: ConvertOptions
 ) -> Iterator[ConvertOptions]:
-    is_own = options.engine == "edgeq" and options.calibrator == "edgeq"
-    if SCHEMES[options.scheme].activations != "int8" or not is_own:
+    if SCHEMES[options.scheme].activations != "int8" or options.calibrator != "edgeq":
         return
     tree = flatbuffer.parse(content, "the float model")
     graph = _Graph(tree)
@@ -75,7 +74,7 @@ def _spare(
 
 def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
     whole = replace(
-        options, io=None, keep_float=(), int16=(), engine="edgeq", calibrator="edgeq",
+        options, io=None, keep_float=(), int16=(), calibrator="edgeq",
         granularity="channel",
     )  # fmt: skip
     plain = replace(whole, statistic="auto", corrections="auto")

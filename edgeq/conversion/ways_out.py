@@ -167,7 +167,8 @@ def open_reconverter(
             tested = choose(ready.plan.test, most, options.seed)
             ready = replace(ready, plan=replace(ready.plan, tested=tested))
         typed = partial(convert_command, baseline, candidate, data=used, preprocess=preprocess)
-        yield Reconverter(ready, options, typed, made is not None)
+        is_own = made is not None and made.options.engine == "edgeq"
+        yield Reconverter(ready, options, typed, is_own)
 
 
 def _read_record(candidate: Path) -> _Made | None:
@@ -182,8 +183,11 @@ def _read_record(candidate: Path) -> _Made | None:
 
 
 def _plain(options: ConvertOptions) -> ConvertOptions:
-    """Remove the options that would run code or read other files: the record is not trusted."""
+    """Remove the options that would run code or read other files: the record is not trusted.
+
+    Records of edgeq 0.1 may name another engine, which no longer exists.
+    """
     return replace(
-        options, trusted=False, custom_objects=(), torch_python=None, onnx_python=None,
-        min_sqnr_db=None, max_drop_points=None,
+        options, engine="edgeq", trusted=False, custom_objects=(), torch_python=None,
+        onnx_python=None, min_sqnr_db=None, max_drop_points=None,
     )  # fmt: skip

@@ -34,7 +34,6 @@ _PARTS = (
     (("tf_keras",), "Keras files that only Keras 2 reads", "convert"),
     (("litert-torch",), "PyTorch files, here or with --torch-python", "torch"),
     (("onnx2tf",), "ONNX files, here or with --onnx-python", "onnx"),
-    (("litert-quantizer",), "--engine litert", "litert"),
 )
 
 

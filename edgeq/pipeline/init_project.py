@@ -121,7 +121,7 @@ def _model_lines(outline: Outline, source: str, options: ConvertOptions) -> list
             f"granularity = {_quote(outline.trained)}",
         ]
     else:
-        others = [name for name, scheme in SCHEMES.items() if "edgeq" in scheme.engines][1:]
+        others = [name for name in SCHEMES if name != "int8"]
         lines += [
             f'scheme = "int8"      # or {", ".join(others)}',
             'effort = "balanced"  # or fast, best',

@@ -9,8 +9,7 @@ from typing import Any
 
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.corrections.correct import parse_corrections
-from edgeq.converters.quantization.engines import ENGINES
-from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
+from edgeq.converters.quantization.resolve_scheme import GRANULARITIES, check_engine
 from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.gating.policy import read_number
@@ -128,7 +127,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "baseline": Key(_text, '"original.keras"'),
         "scheme": Key(_one_of(SCHEMES), '"int8"', "scheme"),
         "io": Key(_one_of(IO_DTYPES), '"float32"', "io"),
-        "engine": Key(_one_of(ENGINES), '"litert"', "engine"),
+        "engine": Key(_checked(_text, check_engine), '"edgeq"', "engine"),
         "granularity": Key(_one_of(GRANULARITIES), '"tensor"', "granularity"),
         "effort": Key(_one_of(EFFORTS), '"fast"', "effort"),
         "calibrator": Key(_one_of(CALIBRATORS), '"tflite"', "calibrator"),

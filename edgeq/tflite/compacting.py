@@ -91,8 +91,8 @@ def drop_unused(tree: Any) -> None:
                 read.add(own.details.scales)  # of blocks
         for signature in tree.signatureDefs or ():
             if signature.subgraphIndex == number:
-                entries = (*(signature.inputs or ()), *(signature.outputs or ()))
-                read.update(int(entry.tensorIndex) for entry in entries)
+                named = (*(signature.inputs or ()), *(signature.outputs or ()))
+                read.update(int(entry.tensorIndex) for entry in named)
         kept = [index for index in range(len(graph.tensors)) if index in read]
         place = {-1: -1, **{index: new for new, index in enumerate(kept)}}
         graph.tensors = [graph.tensors[index] for index in kept]

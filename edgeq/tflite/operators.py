@@ -54,7 +54,6 @@ class Operator:
         result: range of an INT8 result that the 8-bit quantization specification prescribes.
         reads: (dtype that it reads, with "/channel" for a scale per channel; version that reads
             it), from TensorFlow's op_version.cc.
-        litert: name by which litert-quantizer quantizes its weights.
         micro_name: of its MicroMutableOpResolver method, if that is not its name in Pascal case.
         xnnpack: XNNPACK's types of nodes that compute it, if their names differ from its name.
     """
@@ -67,7 +66,6 @@ class Operator:
     saturates: float | None = None
     result: tuple[float, float] | None = None
     reads: tuple[tuple[str, int], ...] = ()
-    litert: str | None = None
     micro_name: str | None = None
     xnnpack: tuple[str, ...] = ()
 
@@ -83,7 +81,7 @@ ASSIGN_VARIABLE 2.6 micro
 ATAN2 2.10 no_int8
 AVERAGE_POOL_2D 1.5 1.14 2.3 xnnpack=AVERAGE_POOLING,GLOBAL_AVERAGE_POOLING commutes micro
 BATCH_MATMUL 2.3 2.3 2.4 2.5
-    weights=1 micro_name=BatchMatMul litert=BATCH_MATMUL
+    weights=1 micro_name=BatchMatMul
     xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED product work micro
 BATCH_TO_SPACE_ND 1.6 1.14 2.3 2.12 micro
 BIDIRECTIONAL_SEQUENCE_LSTM 1.14 1.14 1.14 recurrent
@@ -95,14 +93,14 @@ CAST 1.5 2.7 2.8 2.9 2.12 2.15 2.17 xnnpack=CONVERT elementwise converts micro
 CEIL 1.14 elementwise no_int8 micro
 CONCATENATION 1.5 1.14 2.3 2.14 xnnpack=COPY layout joins micro
 CONV_2D 1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15
-    weights=1 channel_axis=0 input_axis=3 litert=CONV_2D xnnpack=CONVOLUTION,FULLY_CONNECTED product
+    weights=1 channel_axis=0 input_axis=3 xnnpack=CONVOLUTION,FULLY_CONNECTED product
     work micro
 CONV_3D 2.5 weights=1 product work no_int8
 COS 1.14 no_int8 micro
 CUMSUM 2.4 micro_name=CumSum no_int8 micro
 DENSIFY 2.2
 DEPTHWISE_CONV_2D 1.5 1.12 1.14 2.2 2.3 2.3 2.11
-    weights=1 channel_axis=3 input_axis=3 litert=DEPTHWISE_CONV_2D xnnpack=CONVOLUTION product work
+    weights=1 channel_axis=3 input_axis=3 xnnpack=CONVOLUTION product work
     micro
 DEPTH_TO_SPACE 2.1 2.5 micro
 DEQUANTIZE 1.13.1 1.14 1.15 2.2 2.7 2.18
@@ -111,7 +109,7 @@ DEQUANTIZE 1.13.1 1.14 1.15 2.2 2.7 2.18
 DIV 1.6 2.3 xnnpack=DIVIDE normalizes elementwise arithmetic masks micro
 DYNAMIC_UPDATE_SLICE 2.9 2.17 2.19 2.20 micro
 ELU 1.14 curved elementwise no_int8 micro
-EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 litert=EMBEDDING_LOOKUP masks micro
+EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 masks micro
 EQUAL 1.14 1.14 2.3 2.13 micro
 EXP 1.7 2.12 curved elementwise micro
 EXPAND_DIMS 1.10 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
@@ -121,7 +119,7 @@ FLOOR 1.9 elementwise no_int8 micro
 FLOOR_DIV 1.14 1.14 2.13 no_int8 micro
 FLOOR_MOD 1.13 2.13 micro
 FULLY_CONNECTED 1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18
-    weights=1 channel_axis=0 input_axis=1 litert=FULLY_CONNECTED
+    weights=1 channel_axis=0 input_axis=1
     xnnpack=BATCH_MATRIX_MULTIPLY,DYNAMIC_FULLY_CONNECTED,FULLY_CONNECTED product work blocks micro
 GATHER 1.6 1.14 1.15 2.4 2.5 2.13 2.15 weights=0 masks layout micro
 GATHER_ND 1.14 2.3 2.5 2.13 2.16 micro
@@ -205,7 +203,7 @@ TILE 1.10.1 2.2 2.8
 TOPK_V2 1.7 1.14 2.13
 TRANSPOSE 1.6 1.14 1.15 2.3 2.4 2.12 2.14.4 layout micro
 TRANSPOSE_CONV 1.9 2.2 2.3 2.13 2.15
-    weights=1 litert=CONV_2D_TRANSPOSE xnnpack=DECONVOLUTION product work micro
+    weights=1 xnnpack=DECONVOLUTION product work micro
 UNIDIRECTIONAL_SEQUENCE_LSTM 1.13.1 1.14 2.3 2.12
     weights=1 micro_name=UnidirectionalSequenceLSTM recurrent work stateful micro
 UNIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent work
@@ -226,7 +224,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "reads": lambda text: tuple(
         (dtype, int(version)) for dtype, version in (part.split(":") for part in text.split(","))
     ),
-    "litert": str,
     "micro_name": str,
     "xnnpack": lambda text: tuple(text.split(",")),
 }

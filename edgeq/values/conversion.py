@@ -73,8 +73,8 @@ class Ranges:
     """The ranges that calibration found.
 
     Attributes:
-        calibrator: "edgeq" (own, on XNNPACK), "tflite" (stock TFLiteConverter) or "litert"
-            (litert-quantizer).
+        calibrator: "edgeq" (own, on XNNPACK), "tflite" (stock TFLiteConverter), or in records
+            of edgeq 0.1 "litert" (litert-quantizer).
         statistic: a value of `--statistic`; then "-shared" when operands have their result's range
             (see `edgeq.converters.calibration.shared_ranges`), "-saturated" when ranges end
             where operators saturate (see `edgeq.converters.calibration.saturation`).
@@ -248,7 +248,7 @@ class ConvertOptions:
     Attributes:
         scheme: a value of `--scheme`.
         io: dtype of inputs and outputs, None for the scheme's default.
-        engine: "edgeq" or "litert", see `edgeq.converters.quantization.engines`.
+        engine: "edgeq"; records of edgeq 0.1 may have "litert" (litert-quantizer).
         granularity: "channel", "tensor" or "block:N".
         effort: "fast", "balanced" or "best".
         calibrator: "edgeq" or "tflite".

@@ -22,12 +22,6 @@ class Scheme:
         io: dtypes that inputs and outputs may have, the default first.
         needs_data: whether it calibrates activations on a representative dataset.
         takes_blocks: whether weights can have a scale per block.
-        oldest_runtime: TensorFlow Lite release whose kernels it needs, if the quantizer leaves
-            the float model's release in the file. The releases are those of TensorFlow's
-            table of operator versions (runtime_version.cc): DEQUANTIZE 3 for FP16 weights,
-            ADD 4 for the youngest common INT16 kernel.
-        engines: those that can make it, the default first; see
-            `edgeq.converters.quantization.engines`.
         more_bits: schemes to try if this one loses too much, the cheapest first.
     """
 
@@ -39,8 +33,6 @@ class Scheme:
     io: tuple[str, ...] = ("float32",)
     needs_data: bool = False
     takes_blocks: bool = False
-    oldest_runtime: str | None = None
-    engines: tuple[str, ...] = ("edgeq",)
     more_bits: tuple[str, ...] = ("fp16",)
 
     @property
@@ -61,7 +53,6 @@ SCHEMES = {
             precision="int8",
             io=("int8", "uint8", "float32"),
             needs_data=True,
-            engines=("edgeq", "litert"),
             more_bits=("int16x8", "dynamic", "fp16"),
         ),
         Scheme(
@@ -70,7 +61,6 @@ SCHEMES = {
             weights="int8",
             activations="float32",
             precision="dynamic",
-            engines=("edgeq", "litert"),
         ),
         Scheme(
             "fp16",
@@ -78,7 +68,6 @@ SCHEMES = {
             weights="float16",
             activations="float32",
             precision="fp16",
-            oldest_runtime="1.15.0",
         ),
         Scheme(
             "int16x8",
@@ -88,7 +77,6 @@ SCHEMES = {
             precision="int16x8",
             io=("int16", "float32"),
             needs_data=True,
-            oldest_runtime="2.6.0",
             more_bits=("dynamic", "fp16"),
         ),
         *(
@@ -99,7 +87,6 @@ SCHEMES = {
                 activations="float32",
                 precision="weight-only",
                 takes_blocks=True,
-                engines=("litert",),
             )
             for dtype in ("int8", "int4")
         ),

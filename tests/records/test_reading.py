@@ -46,6 +46,17 @@ def test_what_was_written_is_what_is_read(record_files: dict[str, Path], kind: s
     )
 
 
+def test_a_record_of_the_removed_engine_is_read_and_shown(tmp_path: Path) -> None:
+    plain = json.loads((ROOT / "tests" / "gating" / "convert.json").read_text())
+    plain["options"]["engine"] = plain["model"]["ranges"]["calibrator"] = "litert"
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(plain))
+    assert reading.read_record(path).value.options.engine == "litert"
+    shown = run("show", path)
+    assert shown.exception is None
+    assert "full integer" in shown.output
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_each_kind_fulfils_the_schema(record_files: dict[str, Path], kind: str) -> None:
     schema = json.loads((ROOT / "edgeq" / "record.schema.json").read_text())

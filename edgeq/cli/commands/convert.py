@@ -19,7 +19,6 @@ from edgeq.cli.options import (
 )
 from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.engines import ENGINES
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
@@ -68,10 +67,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "--io", type=click.Choice(IO_DTYPES),
     help="Dtype of inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
-@click.option(
-    "--engine", type=click.Choice(ENGINES), default="edgeq", show_default=True,
-    help="edgeq's own quantizer, or litert-quantizer (weight-only schemes, blocks).",
-)  # fmt: skip
+@click.option("--engine", default="edgeq", hidden=True)  # of edgeq 0.1
 @click.option(
     "--granularity", default="channel", show_default=True, metavar="|".join(GRANULARITIES),
     help="One scale of the weights per output channel, per tensor, or per block of inputs.",

@@ -1,0 +1,66 @@
+"""Measures which runtime computes which operator right in which integer form.
+
+    python -m benchmarks.kernels [OPERATOR...] [--write]
+
+It builds one tiny float model per operator, or several where its kernels differ, and runs it with
+ai-edge-litert. It writes the model in every form of `forms.FORMS`, under each rule for the scale
+of the results, and runs it in every runtime of `measure.RUNTIMES`. A form is right if its results
+have at least 20 dB of SQNR against float. `--write` writes edgeq/tflite/kernels.txt, which edgeq
+reads; without it, the rows are printed. EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON
+name the Pythons of tflite-runtime and tflite-micro, which must be set.
+
+The operators of StableHLO, custom operators, recurrent ones, random ones and control flow are not
+measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.kernels import measure
+from benchmarks.kernels.cases import CASES
+from benchmarks.kernels.table import rows
+from edgeq.tflite import kernels
+
+PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "micro": "tflite-micro"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("operators", nargs="*")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    wanted = {
+        name: item
+        for name, item in CASES.items()
+        if not options.operators or item.operator in options.operators
+    }
+    lines = rows(wanted, tuple(measure.RUNTIMES))
+    if not options.write:
+        print(*lines, sep="\n")
+        return
+    if options.operators:
+        sys.exit("--write measures every operator: name none.")
+    found = (f"{package} {_version(runtime, package)}" for runtime, package in PACKAGES.items())
+    head = [
+        "# Written by `python -m benchmarks.kernels --write`: edit nothing here.",
+        f"# Measured with {', '.join(found)}.",
+        "# operator[/variant] form rule version=of the operator, then runtime=SQNR in dB against",
+        "# float, of runtimes that compute it right, and fuses=activations. 99 stands for equal.",
+    ]
+    Path(kernels.__file__).with_name("kernels.txt").write_text("\n".join([*head, *lines]) + "\n")
+
+
+def _version(runtime: str, package: str) -> str:
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    done = subprocess.run(
+        [measure.python(runtime), "-c", code], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Layer, RMS, group and instance normalization in the form that keeps most in integers.
+
+The new form is (docs/decisions/0019):
+
+    d = x - sum(x) / N               (not for RMS normalization)
+    e = sum(d * d) + N * epsilon
+    r = rsqrt(e), then r * rsqrt(e * r * r)
+    y = d * r * (gamma * sqrt(N)) + beta
+
+`e * r * r` is 1: in integers it corrects the error of the first rsqrt, a table with interpolation
+that is off by up to 90 % for small e. The writer computes these operators in INT16 (`find_inner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.rewrites.chains import operators_between
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.probing import ROOTS, Normalization, recognise
+from edgeq.tflite import flatbuffer
+
+# A value whose group varies this many times less than the widest one is lost in INT8 anyway.
+_WIDEST = 256
+
+
+def rewrite_normalizations(editor: Editor) -> int:
+    """Write every normalization in the form above: equal to 1e-5 of the largest value."""
+    done = 0
+    inner = find_inner(editor).operators
+    old = [op for place, op in enumerate(editor.operators) if place not in inner]
+    for anchor in [operator for operator in old if editor.kind(operator) in ROOTS]:
+        found = recognise(editor, anchor)
+        if found is not None:
+            _write(editor, found)
+            editor.remove_unread()
+            done += 1
+    return done
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _write(editor: Editor, found: Normalization) -> None:
+    """Insert the new form, and let it compute the result."""
+    last = editor.producer(found.result)
+    count = int(np.prod([found.shape[axis] for axis in found.axes]))
+    small = [1 if axis in found.axes else size for axis, size in enumerate(found.shape)]
+    stem = editor.tensor_name(found.result)
+
+    def add(kind: str, *inputs: Any, name: str, shape: Sequence[int], activation: int = 0) -> int:
+        made = editor.new_tensor(f"{stem}/{name}", shape, "float32")
+        indices = [
+            item if isinstance(item, int) else editor.new_constant(f"{stem}/{name}_with", item)
+            for item in inputs
+        ]
+        editor.insert(last, kind, indices, [made], options=_options(kind, activation))
+        return made
+
+    def total(index: int, name: str) -> int:
+        return add("SUM", index, np.array(found.axes, np.int32), name=name, shape=small)
+
+    source = found.source
+    if found.shape != editor.shape(source):
+        source = add(
+            "RESHAPE", source, np.array(found.shape, np.int32), name="groups", shape=found.shape
+        )
+    centred = source
+    if found.is_centred:
+        share = np.array(1 / count, np.float32)
+        mean = add("MUL", total(source, "sum"), share, name="mean", shape=small)
+        centred = add("SUB", source, mean, name="centred", shape=found.shape)
+    energy = total(add("MUL", centred, centred, name="squares", shape=found.shape), "energy")
+    # One positive factor for all values becomes part of the energy.
+    gamma, beta = found.gamma * np.sqrt(count), found.beta
+    weight, is_one = 1.0, gamma.size == 1 and gamma.item() > 0
+    if is_one:
+        weight = gamma.item() ** -2
+        energy = add("MUL", energy, np.array(weight, np.float32), name="weighed", shape=small)
+    least = np.array(count * found.epsilon * weight, np.float32)
+    energy = add("ADD", energy, least, name="positive", shape=small)
+    root = add("RSQRT", energy, name="first_root", shape=small)
+    part = add("MUL", energy, root, name="part", shape=small)
+    unity = add("MUL", part, root, name="unity", shape=small)
+    correction = add("RSQRT", unity, name="correction", shape=small)
+    factor = add("MUL", root, correction, name="factor", shape=small)
+    steps = [("MUL", factor, "normalized")]
+    if not is_one:
+        steps.append(("MUL", gamma.astype(np.float32), "scaled"))
+    if beta.any():
+        steps.append(("ADD", beta.astype(np.float32), "shifted"))
+    result = centred
+    for number, (kind, other, name) in enumerate(steps, 1):
+        activation = editor.activation(last) if number == len(steps) else 0
+        result = add(kind, result, other, name=name, shape=found.shape, activation=activation)
+    shape = editor.shape(found.result) or ()
+    if found.shape != shape:
+        result = add("RESHAPE", result, np.array(shape, np.int32), name="whole", shape=shape)
+    editor.replace(found.result, result)
+
+
+def _options(kind: str, activation: int) -> Any:
+    kit = flatbuffer.schema()
+    if kind == "SUM":
+        options = kit.ReducerOptionsT()
+        options.keepDims = True
+        return options
+    names = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub"}
+    if kind not in names:
+        return None
+    options = getattr(kit, f"{names[kind]}OptionsT")()
+    options.fusedActivationFunction = activation
+    return options
+
+
+# ---------------------------------------------------------------- for the writer
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The inside of a model's normalizations, which an INT8 file computes in INT16.
+
+    Attributes:
+        operators: positions in the subgraph.
+        roots: tensor of the reciprocal of a root to that of its energy.
+        unities: tensors around the second rsqrt, to the range that they need: in float they are
+            exactly 1, in integers they correct up to a factor of 4.
+    """
+
+    operators: frozenset[int]
+    roots: dict[int, int]
+    unities: dict[int, tuple[float, float]]
+
+    def widen(self, spans: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+        """The ranges that differ from the calibrated ones.
+
+        Args:
+            spans: tensor to lowest and highest value.
+        """
+        found = dict(self.unities)
+        for root, energy in self.roots.items():
+            if root in spans and energy in spans and spans[energy][1] > 0:
+                most = _WIDEST / np.sqrt(spans[energy][1])
+                found[root] = (0.0, float(min(spans[root][1], most)))
+        return found
+
+
+def find_inner(editor: Editor) -> Inner:
+    """The operators of normalizations in the form that `rewrite_normalizations` writes."""
+    operators: list[Any] = []
+    roots: dict[int, int] = {}
+    unities: dict[int, tuple[float, float]] = {}
+    for second in editor.of_kind("RSQRT"):
+        (unity,), (correction,) = editor.inputs(second), editor.outputs(second)
+        part, root = _factors(editor, unity)
+        energy, again = _factors(editor, part)
+        first, product = editor.producer(root), editor.only_reader(correction)
+        is_form = root >= 0 and root == again and editor.kind(first) == "RSQRT"
+        if not is_form or editor.inputs(first) != (energy,) or editor.kind(product) != "MUL":
+            continue
+        (factor,) = editor.outputs(product)
+        scaling = editor.only_reader(factor)
+        if editor.kind(scaling) != "MUL":
+            continue
+        centred, _ = editor.inputs(scaling)
+        operators += operators_between(editor, centred, factor) or []
+        operators += [*_centring(editor, centred), scaling, *_affine(editor, scaling)]
+        roots |= {root: energy, factor: energy}
+        unities |= {unity: (0.0, 2.0), correction: (0.0, 4.0)}
+    places = {id(operator): place for place, operator in enumerate(editor.operators)}
+    return Inner(frozenset(places[id(operator)] for operator in operators), roots, unities)
+
+
+def _factors(editor: Editor, index: int) -> tuple[int, int]:
+    """The operands of the MUL that computes a tensor; -1 for another operator."""
+    operator = editor.producer(index) if index >= 0 else None
+    return editor.inputs(operator) if editor.kind(operator) == "MUL" else (-1, -1)  # type: ignore[return-value]
+
+
+def _centring(editor: Editor, index: int) -> list[Any]:
+    """The operators that subtract the mean from a tensor."""
+    operator = editor.producer(index)
+    if editor.kind(operator) != "SUB":
+        return []
+    whole, mean = editor.inputs(operator)
+    return [*(operators_between(editor, whole, mean) or []), operator]
+
+
+def _affine(editor: Editor, operator: Any) -> list[Any]:
+    """The MUL and the ADD of constants behind an operator."""
+    found = []
+    for kind in ("MUL", "ADD"):
+        reader = editor.only_reader(editor.outputs(operator)[0])
+        if editor.kind(reader) == kind and editor.value(editor.inputs(reader)[1]) is not None:
+            found.append(reader)
+            operator = reader
+    return found

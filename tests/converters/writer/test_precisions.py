@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
+from edgeq.errors import QuantizationError
+from edgeq.tflite import flatbuffer
+from tests import tiny_models
+from tests.tiny_models import Operator
+
+
+def chain(*kinds: int) -> Any:
+    """A model whose operators, of these kinds, read one another's results."""
+    tensors = [tiny_models.tensor(f"t{number}", (1, 4)) for number in range(len(kinds) + 1)]
+    operators = [tiny_models.operator(n, [n], [n + 1]) for n in range(len(kinds))]
+    graph = tiny_models.graph(tensors, [0], [len(kinds)], operators)
+    return flatbuffer.parse(tiny_models.model([graph], [(kind, 1) for kind in kinds]), "it")
+
+
+def test_only_operators_with_a_kernel_become_integers() -> None:
+    tree = chain(Operator.LOGISTIC, Operator.SIN, Operator.TANH)
+    assert choose_precisions(tree, "int8") == ["int8", "float32", "int8"]
+    assert choose_precisions(tree, "int8", ("t1",), ("t3",)) == ["float32", "float32", "int16"]
+
+
+def test_islands_are_refused_by_kind_with_the_ways_that_work() -> None:
+    tree = chain(Operator.SIN, Operator.LOGISTIC, Operator.COS, Operator.SIN)
+    with pytest.raises(QuantizationError) as caught:
+        refuse_islands(tree, choose_precisions(tree, "int8"), (), "int8")
+    assert caught.value.message == (
+        "TensorFlow Lite has no INT8 kernel for 2 SIN, COS (first: 't1')."
+    )
+    assert caught.value.hint == (
+        "--allow-float leaves them in float; --keep-float type:SIN --keep-float type:COS does, "
+        "too, and names them; --scheme dynamic and fp16 keep all activations in float."
+    )
+
+
+def test_16x8_is_a_way_out_where_it_has_the_kernels() -> None:
+    tree = chain(Operator.LOGISTIC, Operator.GATHER_ND)
+    wanted = choose_precisions(tree, "int16")
+    without = ["float32", *choose_precisions(tree, "int8")[1:]]
+    with pytest.raises(QuantizationError) as caught:
+        refuse_islands(tree, without, (), "int8")
+    assert ("--scheme int16x8 has kernels for all of them" in str(caught.value.hint)) == (
+        "float32" not in wanted
+    )
+
+
+def test_what_the_user_named_is_not_refused() -> None:
+    tree = chain(Operator.SIN)
+    refuse_islands(tree, choose_precisions(tree, "int8", ("t1",)), ("t1",), "int8")
+
+
+def test_operators_on_integers_have_no_precision() -> None:
+    tree = chain(Operator.SIN)
+    tree.subgraphs[0].tensors[0].type = tree.subgraphs[0].tensors[1].type = flatbuffer.dtype_code(
+        "int32"
+    )
+    assert choose_precisions(tree, "int8") == [None]
