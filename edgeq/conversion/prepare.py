@@ -73,9 +73,9 @@ def prepare(
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
-        forms = (adapt(lower.adopt(Path(model), options), scheme, options, folder),)
+        forms = [adapt(lower.adopt(Path(model), options), scheme, options, folder)]
     else:
-        forms = lower_forms(reader, scheme, options, folder)
+        forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
