@@ -73,22 +73,20 @@ def run_float(
     return run, model if expected is None else lower.check(model, expected, run.outputs)
 
 
-def run_other(
-    job: Job, model: FloatModel, plan: SamplePlan, first: FloatRun
-) -> tuple[FloatRun, FloatModel]:
-    """Run the calibration samples through another form of a model that was run before.
+def run_again(
+    job: Job, model: FloatModel, plan: SamplePlan, observe: str | None = None
+) -> FloatRun:
+    """Run samples that were read and checked before through another form of the model.
 
     Args:
-        first: the run of the model that was checked against the source.
+        observe: see `FloatRunner.run`; None for what the job needs.
 
     Raises:
-        LoweringError: the two forms compute different functions.
         QuantizationError: see `run_float`.
     """
     fed = feed(job, model, plan, "calibrate")
-    observe = _what_to_observe(job, model)
-    run = calibrate.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe)
-    return run, lower.check(model, first.outputs, run.outputs)
+    observe = observe or _what_to_observe(job, model)
+    return calibrate.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe)
 
 
 def _what_to_observe(job: Job, model: FloatModel) -> str:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.conversion.adapting import adapt
-from edgeq.conversion.calibration_pass import run_other
+from edgeq.conversion.calibration_pass import run_again
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
 from edgeq.conversion.scoring import score_files
 from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.issues import make_issue
@@ -95,11 +96,15 @@ def choose_form(
         run: the calibration pass over the first, the fused one.
         forms: as `lower_forms` returns them.
         issues: receives a note about the choice.
+
+    Raises:
+        LoweringError: the two forms compute different functions.
     """
     fused, unrolled = forms
-    other_run, unrolled = run_other(job, unrolled, plan, run)
+    other = run_again(job, unrolled, plan, "extremes")
+    unrolled = lower.check(unrolled, run.outputs, other.outputs)
     scores = []
-    for model, own in ((fused, run), (unrolled, other_run)):
+    for model, own in ((fused, run), (unrolled, other)):
         calibrated = CalibratedModel(model, own, False, {})
         (file,) = make_candidates(job, [calibrated], ("minmax",), (), [])
         judges = choose_judges(job, model, plan)
@@ -112,4 +117,4 @@ def choose_form(
         f"{scores[0]:.1f} dB on calibration samples, unrolled {scores[1]:.1f} dB"
     )
     issues.append(make_issue("convert.lstm_form", message))
-    return (run, fused) if is_fused else (other_run, unrolled)
+    return (run, fused) if is_fused else (run_again(job, unrolled, plan), unrolled)
