@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.calibration.statistics import Statistics
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
 
@@ -46,6 +47,9 @@ class Pair:
     second: int
     tensors: tuple[int, ...]
     ceiling: float
+
+
+Scaled = tuple[Pair, NDArray[np.float64]]
 
 
 def find_pairs(tree: Any) -> tuple[Pair, ...]:
@@ -128,7 +132,7 @@ def _follow(
 
 def equalize(
     content: bytes, channels: Mapping[int, NDArray[np.float32]], strength: float = 0.5
-) -> tuple[bytes, int]:
+) -> tuple[bytes, tuple[Scaled, ...]]:
     """The float model with its channels scaled to their activation's range.
 
     Args:
@@ -139,12 +143,12 @@ def equalize(
             has a scale per channel, so it is always 1 there.
 
     Returns:
-        A float flatbuffer that computes the same on calibrated values, and the number of pairs
-        changed.
+        A float flatbuffer that computes the same on calibrated values, and the pairs that were
+        changed with the factors [C] of their channels.
     """
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
-    changed = 0
+    changed: list[Scaled] = []
     for pair in find_pairs(tree):
         if pair.tensors[0] in channels:
             first, second = graph.operators[pair.first], graph.operators[pair.second]
@@ -156,8 +160,31 @@ def equalize(
                 for tensor, axis in zip(first.inputs[1:], (own, 0), strict=False):
                     _scale(tree, graph, tensor, axis, factors)
                 _scale(tree, graph, second.inputs[1], INPUT_AXIS[name], 1.0 / factors)
-                changed += 1
-    return (flatbuffer.serialize(tree), changed) if changed else (content, 0)
+                changed.append((pair, factors))
+    return (flatbuffer.serialize(tree) if changed else content), tuple(changed)
+
+
+def scale_statistics(seen: Statistics, changed: Sequence[Scaled]) -> Statistics:
+    """The statistics of the equalized model, from those of the plain one.
+
+    Extremes are exact. Of the tensors whose channels were scaled there is no histogram, so every
+    statistic that needs one gives their extremes.
+
+    Args:
+        changed: what `equalize` returned.
+    """
+    low, high = seen.minimum.copy(), seen.maximum.copy()
+    histogram = None if seen.histogram is None else seen.histogram.copy()
+    place = {index: number for number, index in enumerate(seen.indices)}
+    for pair, factors in changed:
+        for index in pair.tensors:
+            extremes = seen.channels[index].astype(np.float64)
+            scaled = extremes * np.tile(factors, extremes.shape[1] // len(factors))
+            low[place[index]] = scaled[0].min()
+            high[place[index]] = min(scaled[1].max(), pair.ceiling)
+            if histogram is not None:
+                histogram[place[index]] = 0
+    return replace(seen, minimum=low, maximum=high, histogram=histogram)
 
 
 def _factors(channels: NDArray[np.float32], ceiling: float, exponent: float) -> NDArray[np.float64]:

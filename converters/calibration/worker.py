@@ -265,7 +265,8 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     seen = [*watched, *(index for item in fused for index in item.inner)]
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
-        paired, read = {pair.tensors[0] for pair in find_pairs(tree)}, read_by_softmax(tree)
+        paired = {index for pair in find_pairs(tree) for index in pair.tensors}
+        read = read_by_softmax(tree)
         channelwise = frozenset(place for place, index in enumerate(watched) if index in paired)
         rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
     content = expose(tree, watched) if watched else path.read_bytes()

@@ -27,7 +27,6 @@ from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer, quantmath
 
 _CHECKED = 4  # every fourth sample is kept apart to check
-_MOST_ROWS = 8192
 _LEAST_BY_TAPS = 2  # rows for each tap, or the moments say nothing
 _MOST_PRODUCTS = 1 << 29  # of all moments of a layer
 _MOST_VALUES = 1 << 24  # gathered for a layer
@@ -46,6 +45,7 @@ def correct_tree(
     inputs: dict[str, NDArray[Any]],
     corrections: Sequence[str],
     threads: int = 1,
+    most_rows: int = 8192,
 ) -> list[dict[str, Any]]:
     """Correct a quantized model in place, layer by layer in execution order.
 
@@ -54,6 +54,7 @@ def correct_tree(
         made: the quantized model.
         inputs: input name to [samples, ...], real units.
         corrections: some of "bias", "rounding", "refit", "clip".
+        most_rows: positions of a layer to fit and check on.
 
     Returns:
         Fields of a `LayerCorrection` for each layer that could be corrected.
@@ -75,14 +76,19 @@ def correct_tree(
         is_shared = uses[_fingerprint(made, operators[pair[1].position])] > 1
         # Shared weights are stored once, so only the biases change.
         names = frozenset(corrections) & {"bias"} if is_shared else frozenset(corrections)
-        found = _correct(*steppers, *pair, names)
+        found = _correct(*steppers, *pair, names, most_rows)
         if found is not None:
             report.append({"layer": pair[0].output, "operator": pair[1].name, **found})
     return report
 
 
 def _correct(
-    real: Stepper, made: Stepper, theirs: Layer, ours: Layer, names: frozenset[str]
+    real: Stepper,
+    made: Stepper,
+    theirs: Layer,
+    ours: Layer,
+    names: frozenset[str],
+    most_rows: int,
 ) -> dict[str, Any] | None:
     """Correct one layer, before which both models stopped; None where nothing can be done."""
     operator = made.graph.operators[ours.position]
@@ -95,7 +101,7 @@ def _correct(
     taps = target_weights.shape[-1]
     # As many rows to fit and check on as time and memory allow.
     affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (ours.groups * taps))
-    most = max(_LEAST_BY_TAPS * taps, min(_MOST_ROWS, affordable))
+    most = max(_LEAST_BY_TAPS * taps, min(most_rows, affordable))
     rows = layers.choose_rows(ours, operator, made.count, most)
     seen = stored.gather(made.values[operator.inputs[0]], rows)
     values = real.values[original.inputs[0]]

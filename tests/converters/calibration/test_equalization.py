@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.calibration import calibrate, equalization
-from edgeq.converters.calibration.equalization import equalize, find_pairs
-from edgeq.converters.calibration.statistics import Statistics
+from edgeq.converters.calibration.equalization import equalize, find_pairs, scale_statistics
+from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.graph.operator_stepper import Stepper
+from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
 
@@ -62,8 +64,8 @@ def test_the_equalized_model_computes_the_same(
     float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray]
 ) -> None:
     content = Path(float_mobilenet.file.path).read_bytes()
-    changed, count = equalize(content, seen.channels)
-    assert count == len(find_pairs(flatbuffer.parse(content, "it")))
+    changed, pairs = equalize(content, seen.channels)
+    assert len(pairs) == len(find_pairs(flatbuffer.parse(content, "it")))
     np.testing.assert_allclose(outputs(changed, samples), outputs(content, samples), atol=1e-4)
 
 
@@ -91,6 +93,27 @@ def test_channels_use_more_of_their_tensors_range(
             assert use(changed, pair.tensors[0]) > max(0.85, use(tree, pair.tensors[0]) - 0.01)
 
 
+def test_scaled_statistics_are_those_of_a_second_pass(
+    float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    changed, pairs = equalize(Path(float_mobilenet.file.path).read_bytes(), seen.channels)
+    path = tmp_path / "changed.tflite"
+    path.write_bytes(changed)
+    other = replace(float_mobilenet, file=storage.refer(path))
+    fed = ({"image": image} for image in samples["image"])
+    again = calibrate.run_float_model(other, fed, tmp_path, 1).statistics
+    scaled = scale_statistics(seen, pairs)
+    for ours, theirs in ((scaled.minimum, again.minimum), (scaled.maximum, again.maximum)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(seen.maximum, again.maximum, rtol=0.01)
+    # Without a histogram, every statistic gives the extremes of what was scaled.
+    touched = {index for pair, _ in pairs for index in pair.tensors}
+    for item, extremes in zip(
+        choose_ranges(scaled, "mse").tensors, choose_ranges(scaled, "minmax").tensors, strict=True
+    ):
+        assert item.index not in touched or item == extremes
+
+
 @pytest.mark.parametrize(
     ("peaks", "ceiling", "exponent", "expected"),
     [
@@ -111,4 +134,4 @@ def test_factors(
 
 def test_without_calibrated_channels_nothing_changes(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    assert equalize(content, {}) == (content, 0)
+    assert equalize(content, {}) == (content, ())

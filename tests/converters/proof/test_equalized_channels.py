@@ -43,10 +43,10 @@ def halve(tree: Any, position: int) -> None:
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_every_stretch_is_found(source: bytes, channels: Any, strength: float) -> None:
-    made, count = equalize(source, channels, strength)
+    made, made_pairs = equalize(source, channels, strength)
     found = stretches(source, flatbuffer.parse(made, "it"))
     pairs = find_pairs(flatbuffer.parse(source, "it"))
-    assert count == len(pairs)
+    assert len(made_pairs) == len(pairs)
     assert set(found) == {tensor for pair in pairs for tensor in pair.tensors}
     for pair in pairs:
         peaks = channels[pair.tensors[0]][1]
