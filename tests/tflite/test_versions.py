@@ -101,7 +101,7 @@ def test_forms_read_from_a_flatbuffer(name: str, written: str, dtype: str, words
 
 
 def read_form(name: str, written: str, peak: float = 0, activation: int = 0) -> object:
-    """What `form` finds in a case's file, with results of 0 and `peak`."""
+    """The result of `form` for a case's file with the results 0 and `peak`."""
     results = tuple(np.array([[0, peak]], np.float32) for _ in CASES[name].outputs)
     content = build(CASES[name], written, "all", results, activation).content
     graph = flatbuffer.parse(content, name).subgraphs[0]
