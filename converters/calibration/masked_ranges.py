@@ -41,6 +41,8 @@ def fit_masks(content: bytes, ranges: Ranges) -> Ranges:
     Args:
         content: the float flatbuffer that was calibrated.
     """
+    if all(item.minimum > -MASKED for item in ranges.tensors):
+        return ranges
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     spans = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}

@@ -59,6 +59,8 @@ def _limits(kind: str, place: int) -> tuple[float, float]:
 def masked_scores(editor: Editor) -> set[int]:
     """Tensors that only softmaxes read, perhaps after masks were added and values rearranged."""
     found: set[int] = set()
+    if not editor.of_kind("SOFTMAX"):
+        return found
     for operator in reversed(editor.operators):
         for index in {*editor.inputs(operator), *editor.outputs(operator)} - found:
             readers = editor.readers(index)
