@@ -50,8 +50,8 @@ def soften_masks(editor: Editor) -> int:
 
 
 def _limits(kind: str, place: int) -> tuple[float, float]:
-    """Within these a constant operand hides values; only a factor may have either sign."""
-    if kind == "MUL":
+    """The limits of a constant operand that hides values."""
+    if kind in ("MUL", "MINIMUM"):  # MINIMUM(scores, FLT_MAX) shows a score
         return -MASK, MASK
     return (-np.inf, MASK) if kind == "SUB" and place == 1 else (-MASK, np.inf)
 

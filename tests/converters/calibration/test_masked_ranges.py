@@ -66,3 +66,13 @@ def test_other_ranges_stay_the_same_object() -> None:
     narrow = measured({one: (-5, 7), other: (-3, 3), total: (-8, 7)})
     for ranges in (wide, narrow):
         assert fit_masks(content, ranges) is ranges
+
+
+def test_a_minimum_hides_as_well_and_int16_needs_a_longer_reach() -> None:
+    build = Builder()
+    scores = build.input([1, 3, 4])
+    mask = build.constant(np.where(np.triu(np.ones((3, 4), bool), 1), -1000, 1000))
+    hidden = build.add("MINIMUM", [scores, mask], [1, 3, 4])
+    content = build.content(build.add("SOFTMAX", [hidden], [1, 3, 4]))
+    ranges = measured({scores: (-5, 7), hidden: (-1000, 7)})
+    assert found(fit_masks(content, ranges, 16.0)) == {scores: (-5, 7), hidden: (-21, 7)}

@@ -31,6 +31,12 @@ def constant_sum(value: float, kind: str = "ADD") -> Make:
     return make
 
 
+def lowered(build: Builder, scores: int) -> int:
+    """The minimum of scores and a causal mask."""
+    mask = np.where(CAUSAL, -LARGEST, LARGEST).astype(np.float32)
+    return build.add("MINIMUM", [scores, build.constant(mask)], [1, 3, 4])
+
+
 def computed(value: float, *, turned: bool = False) -> Make:
     """`scores + (1 - flags) * value`, of flags that are the model's second input."""
 
@@ -82,7 +88,7 @@ def largest_constant(content: bytes) -> float:
 @pytest.mark.parametrize("make", [
     constant_sum(-1e9), constant_sum(-LARGEST), constant_sum(-np.inf), constant_sum(1e9, "SUB"),
     computed(-1e9), computed(1e9, turned=True), computed(-LARGEST), selected(-1e9),
-    selected(-np.inf), selected(-LARGEST, kind="SELECT"),
+    selected(-np.inf), selected(-LARGEST, kind="SELECT"), lowered,
 ])  # fmt: skip
 def test_a_milder_mask_gives_the_same_probabilities(make: Make) -> None:
     content, samples = model(make)
