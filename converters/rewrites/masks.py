@@ -113,6 +113,7 @@ def _is_mask(editor: Editor, index: int, depth: int = 8) -> bool:
     if kind == "SUB":
         ones = [place for place in (0, 1) if editor.scalar(inputs[place]) == 1]
         return bool(ones) and _is_mask(editor, inputs[1 - ones[0]], depth - 1)
-    if kind == "MUL" or kind in _JOINTS:
-        return all(_is_mask(editor, item, depth - 1) for item in inputs)
+    if kind == "MUL" or kind in _JOINTS or kind in _SELECTS:
+        parts = inputs[1:] if kind in _SELECTS else inputs
+        return all(_is_mask(editor, item, depth - 1) for item in parts)
     return (kind == "CAST" or kind in _LAYOUT) and _is_mask(editor, inputs[0], depth - 1)
