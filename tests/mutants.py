@@ -75,6 +75,14 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
     "versions": ("edgeq/tflite/versions.py", ("tests/tflite/test_versions.py",)),
+    **{
+        name: (f"converters/rewrites/{name}.py", (f"tests/converters/rewrites/test_{name}.py",))
+        for name in ("absorbing", "conditions", "masks", "pool_padding", "unpacking")
+    },
+    "masked_ranges": (
+        "converters/calibration/masked_ranges.py",
+        ("tests/converters/calibration/test_masked_ranges.py",),
+    ),
     "rounding": (
         "converters/corrections/rounding.py",
         ("tests/converters/corrections/test_rounding.py",),
