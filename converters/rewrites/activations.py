@@ -25,7 +25,7 @@ from edgeq.converters.rewrites.functions import Array
 from edgeq.tflite import flatbuffer
 
 _TOLERANCE = 1e-5
-# Dense where activations bend, and far out, where formulas may switch to another branch.
+# Dense where activations bend; to 1000, because formulas may have another branch there.
 _FAR = np.geomspace(12, 1000, 40)
 _PROBES = np.concatenate([-_FAR[::-1], np.linspace(-12, 12, 2401), _FAR])
 _MINUS_ONE = int(np.argmin(np.abs(_PROBES + 1)))

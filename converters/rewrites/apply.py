@@ -41,7 +41,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("DIV by a constant as MUL", arithmetic.divide_by_product),
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
     ("normalization", normalization.rewrite_normalizations),
-    ("mean folded into the layer before", centring.fold_means),
+    ("mean folded into the previous layer", centring.fold_means),
     ("NEG as MUL", arithmetic.negate_by_product),
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("mask constants made milder", masks.soften_masks),

@@ -29,7 +29,7 @@ def negate_by_product(editor: Editor) -> int:
 
 
 def square_by_product(editor: Editor) -> int:
-    """SQUARE becomes MUL of a tensor by itself: exact."""
+    """SQUARE becomes MUL with the same operand twice: exact."""
     found = [operator for operator in editor.of_kind("SQUARE") if _is_real(editor, operator)]
     for operator in found:
         (source,) = editor.inputs(operator)

@@ -26,7 +26,7 @@ from edgeq.converters.rewrites.functions import (
     reduced_axes,
 )
 
-# What normalizations consist of.
+# Operators in normalizations.
 _PARTS = frozenset({"ABS", "ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "NEG", "POW", "RSQRT", "SQRT",
                     "SQUARE", "SQUARED_DIFFERENCE", "SUB", *REDUCTIONS, *LAYOUT})  # fmt: skip
 ROOTS = ("RSQRT", "SQRT")
@@ -102,7 +102,7 @@ def _parts_before(editor: Editor, variance: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Which values of a tensor are normalized together.
+    """The values of a tensor that are normalized together.
 
     Attributes:
         numbers: the group of each value, in the tensor's order.
@@ -204,7 +204,7 @@ def _merge(
 
 @dataclass(frozen=True)
 class _Probe:
-    """Random inputs of a normalization, and what it has to make of them.
+    """Random inputs of a normalization, and its expected results.
 
     Attributes:
         groups: of the source.

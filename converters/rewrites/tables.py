@@ -1,7 +1,7 @@
 """Functions of one tensor without an INT8 kernel: a table of the 256 values that INT8 can have.
 
 Kernels exist everywhere (LiteRT, tflite-runtime, tflite-micro): CAST to INT32, ADD 128, GATHER from
-the table. Only the result is rounded, so a table is as good as INT8 can be. While the model is
+the table. Only the result is rounded, so no INT8 kernel could be better. While the model is
 float, its operators stay: calibration needs the ranges. The writer replaces them.
 """
 

@@ -233,7 +233,7 @@ def test_the_layer_before_subtracts_the_mean(kind: str) -> None:
     x, result = _layer(build, kind)
     content = build.content(_normalize(build, result))
     made = rewrite(content)
-    assert "mean folded into the layer before (1)" in made.names
+    assert "mean folded into the previous layer (1)" in made.names
     assert kinds(made.content) == [kind, *_STATISTICS, "MUL", "MUL"]
     shape = build.graph.tensors[x].shape
     given = np.random.default_rng(1).standard_normal(shape)
