@@ -26,15 +26,15 @@ WIDTHS = (32, 64, 192, 768)
 # Parts of forms: result, operator, operands. "x" is the input, g gamma, b beta, N the width.
 _PARTS = {
     "mean": "mu MEAN x; d SUB x mu",
-    "sum": "sum SUM x; mu MUL sum 1/N; d SUB x mu",
     "difference": "mu MEAN x; s SQUARED_DIFFERENCE x mu; v MEAN s; e ADD v eps; r RSQRT e",
     "squares": "mu MEAN x; t MUL x x; w MEAN t; z MUL mu mu; v SUB w z; e ADD v eps; r RSQRT e",
     "variance": "s MUL d d; v MEAN s; e ADD v eps; r RSQRT e",
     "divisor": "s MUL d d; v MEAN s; e ADD v eps; r SQRT e; n DIV d r",
     "l2": "n L2_NORMALIZATION d",
-    "energy": "s MUL d d; v SUM s; e ADD v N*eps; r RSQRT e",
-    "corrected": "s MUL d d; v SUM s; e ADD v N*eps; r0 RSQRT e; p MUL e r0; u MUL p r0; "
-    "c RSQRT u; r MUL r0 c",
+    "squared": "s MUL d d; v MEAN s; e ADD v eps",
+    "product": "v BATCH_MATMUL d d; e ADD v N*eps",
+    "root": "r RSQRT e",
+    "corrected": "r0 RSQRT e; p MUL e r0; u MUL p r0; c RSQRT u; r MUL r0 c",
     "normal": "n MUL d r",
     "affine": "h MUL n g; y ADD h b",
     "affine*": "h MUL n g*root; y ADD h b",
@@ -47,18 +47,20 @@ FORMS = {
     "centred, INT8": "int8 mean variance normal affine",
     "centred, SQRT and DIV, INT8": "int8 mean divisor affine",
     "L2_NORMALIZATION, INT8": "int8 mean l2 affine*",
-    "statistics INT16, the rest INT8": "int8 mean int16 corrected int8 normal affine*",
-    "gamma and beta INT8, the rest INT16": "int16 sum corrected normal int8 affine*",
+    "statistics INT16, the rest INT8": "int8 mean int16 product corrected int8 normal affine*",
+    "gamma and beta INT8, the rest INT16": "int16 mean product corrected normal int8 affine*",
     "as Keras writes it, INT16": "int16 mean variance keras",
-    "centred, INT16": "int16 sum energy normal affine*",
-    "centred and corrected, INT16": "int16 sum corrected normal affine*",
+    "centred, INT16": "int16 mean squared root normal affine",
+    "centred, corrected, INT16": "int16 mean squared corrected normal affine",
+    "centred, BATCH_MATMUL, INT16": "int16 mean product root normal affine*",
+    "centred, BATCH_MATMUL, corrected, INT16": "int16 mean product corrected normal affine*",
 }
 # Ranges that the float model does not show: u and c are 1 in it.
 _ROOM = {"u": 2.0, "c": 4.0}
 _FUNCTIONS: dict[str, Any] = {
     "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "SQRT": np.sqrt,
     "MEAN": lambda x: x.mean(-1, keepdims=True),
-    "SUM": lambda x: x.sum(-1, keepdims=True),
+    "BATCH_MATMUL": lambda x, y: (x * y).sum(-1, keepdims=True),
     "RSQRT": lambda x: 1 / np.sqrt(x),
     "SQUARED_DIFFERENCE": lambda x, y: (x - y) ** 2,
     "L2_NORMALIZATION": lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True)),
@@ -112,7 +114,10 @@ class Form:
         self.values[result] = _FUNCTIONS[operator](*(self.values[name] for name in operands))
         output = self._tensor(result, dtype, operator)
         options = None
-        if operator in ("MEAN", "SUM"):
+        if operator == "BATCH_MATMUL":
+            self._multiply(inputs[0], output, dtype)
+            return
+        if operator == "MEAN":
             inputs.append(self.axes)
             options = flatbuffer.schema().ReducerOptionsT()
             options.keepDims = True
@@ -125,6 +130,23 @@ class Form:
                 flatbuffer.schema(), f"{names.get(operator, operator.title())}OptionsT"
             )()
         self._operator(operator, inputs, output, dtype, options)
+
+    def _multiply(self, rows: int, output: int, dtype: str) -> None:
+        """The product of each row with itself: [1, tokens, N] to [1, tokens, 1]."""
+        tensors, (_, tokens, width) = self.graph.tensors, self.values["x"].shape
+        made = []
+        for source, shape in ((rows, (tokens, 1, width)), (output, (tokens, 1, 1))):
+            made.append(flatbuffer.add_tensor(self.graph, "rows", shape, dtype))
+            tensors[made[-1]].quantization = tensors[source].quantization
+        shapes = [
+            flatbuffer.add_constant(self.tree, self.graph, "shape", np.array(shape, np.int32))
+            for shape in ((tokens, 1, width), (1, tokens, 1))
+        ]
+        options = flatbuffer.schema().BatchMatMulOptionsT()
+        options.adjY = True
+        self._operator("RESHAPE", [rows, shapes[0]], made[0], dtype, None)
+        self._operator("BATCH_MATMUL", [made[0], made[0]], made[1], dtype, options)
+        self._operator("RESHAPE", [made[1], shapes[1]], output, dtype, None)
 
     def _operator(
         self, name: str, inputs: list[int], output: int, dtype: str, options: Any
@@ -186,7 +208,7 @@ def sample(kind: str, tokens: int, width: int) -> tuple[Any, Any, dict[str, Any]
     gamma, beta = random.uniform(0.5, 1.5, width), random.normal(0, 0.3, width)
     constants = {
         "g": gamma, "b": beta, "g*root": gamma * np.sqrt(width), "eps": np.array(EPSILON),
-        "N*eps": np.array(EPSILON * width), "1/N": np.array(1 / width),
+        "N*eps": np.array(EPSILON * width),
     }  # fmt: skip
     scale, zero_point = parameters(x, "int8")
     stored = quantize(x, "int8", scale, zero_point)

@@ -21,12 +21,14 @@ from tests.converters.rewrites.normal_forms import (
 )
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
 
-_STATISTICS = ["MUL", "SUM", "ADD", "RSQRT", "MUL", "MUL", "RSQRT", "MUL"]
-_LAYER = ["SUM", "MUL", "SUB", *_STATISTICS, "MUL", "MUL", "ADD"]
+_ROOT = ["ADD", "RSQRT", "MUL", "MUL", "RSQRT", "MUL"]
+_STATISTICS = ["RESHAPE", "BATCH_MATMUL", "RESHAPE", *_ROOT]
+_LAYER = ["MEAN", "SUB", *_STATISTICS, "MUL", "MUL", "ADD"]
+_GROUPS = ["RESHAPE", "MEAN", "SUB", "MUL", "MEAN", *_ROOT, "MUL", "MUL", "ADD", "RESHAPE"]
 _EXPECTED = {
     "root_mean_square": [*_STATISTICS, "MUL", "MUL"],
     "unit": [*_STATISTICS, "MUL"],
-    "keras_groups": ["RESHAPE", *_LAYER, "RESHAPE"],
+    "keras_groups": _GROUPS,
     "torch_groups": ["RESHAPE", *_LAYER, "RESHAPE"],
 }
 
