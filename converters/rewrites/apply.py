@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeq.converters.rewrites import (
+    absorbing,
     activations,
     arithmetic,
     branches,
     centring,
+    conditions,
     folding,
     masks,
     normalization,
@@ -37,6 +39,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),
     ("operators without effect removed", simplifying.remove_identities),
+    ("constants made part of weights", absorbing.absorb_constants),
     ("activation as one operator", activations.restore_activations),
     ("DIV by a constant as MUL", arithmetic.divide_by_product),
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
@@ -44,6 +47,9 @@ REWRITES: tuple[Rewrite, ...] = (
     ("mean folded into the previous layer", centring.fold_means),
     ("NEG as MUL", arithmetic.negate_by_product),
     ("SQUARE as MUL", arithmetic.square_by_product),
+    ("comparison of integers instead of floats", conditions.compare_integers),
+    ("product with a mask as SELECT_V2", conditions.select_by_mask),
+    ("wrapping of negative indices removed", conditions.drop_index_wrapping),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("intermediates of LSTM added", recurrent.add_intermediates),
