@@ -45,6 +45,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
     ("normalization", normalization.rewrite_normalizations),
     ("mean folded into the previous layer", centring.fold_means),
+    ("DIV as MUL by a reciprocal", arithmetic.divide_by_reciprocal),
     ("NEG as MUL", arithmetic.negate_by_product),
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("comparison of integers instead of floats", conditions.compare_integers),

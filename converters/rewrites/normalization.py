@@ -86,7 +86,8 @@ def _write(editor: Editor, found: Normalization) -> None:
     gamma, beta = found.gamma * np.sqrt(count), found.beta
     weight, is_one = 1.0, gamma.size == 1 and 1e-3 < gamma.item() < 1e3
     if is_one:
-        weight = gamma.item() ** -2
+        weight = float(np.float32(gamma.item() ** -2))
+    if weight != 1:
         energy = add("MUL", energy, np.array(weight, np.float32), name="weighed", shape=small)
     least = np.array(count * found.epsilon * weight, np.float32)
     energy = add("ADD", energy, least, name="positive", shape=small)
