@@ -21,6 +21,7 @@ from edgeq.converters.rewrites.chains import (
     run_chain,
 )
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.folding import REFUSALS
 from edgeq.converters.rewrites.functions import Array
 from edgeq.tflite import flatbuffer
 
@@ -69,7 +70,10 @@ def _recognise(
         if not values.keys() >= set(reads):
             continue
         (result,) = editor.outputs(operator)
-        values[result] = run_chain(editor, [operator], values)
+        try:
+            values[result] = run_chain(editor, [operator], values)
+        except REFUSALS:  # a damaged file: the interpreter will report it
+            return found
         if editor.kind(operator) in _LAST and editor.dtype(result) == "float32":
             known = _name(values[result])
             own = operators_between(editor, source, result, operators) if known else None

@@ -156,6 +156,32 @@ def test_a_dynamic_batch_stays() -> None:
     assert "normalization (1)" not in rewrite(build.content(result)).names
 
 
+@pytest.mark.parametrize("damage", ["shape", "axis", "options", "constant"])
+def test_a_damaged_file_stays(damage: str) -> None:
+    build = Builder()
+    result = keras(build, build.input([1, 6, 8]))
+    mean, squares = build.graph.operators[0], build.graph.operators[2]
+    if damage == "shape":
+        build.graph.tensors[squares.outputs[0]].shape = [1, 6, 9]
+    if damage == "axis":
+        mean.inputs = [mean.inputs[0], build.constant([3], "int32")]
+    if damage == "options":
+        mean.builtinOptions = None
+    if damage == "constant":
+        build.graph.operators[4].inputs[1] = build.constant(np.ones((1, 7, 1)))
+    assert "normalization (1)" not in rewrite(build.content(result)).names
+
+
+def test_a_very_large_tensor_stays() -> None:
+    build = Builder()
+    x = build.input([1, 1 << 20, 8])
+    centred = build.add("SUB", [x, reduce(build, "MEAN", x, [2], [1, 1 << 20, 1])], [1, 1 << 20, 8])
+    square = build.add("MUL", [centred, centred], [1, 1 << 20, 8])
+    root = build.add("RSQRT", [reduce(build, "MEAN", square, [2], [1, 1 << 20, 1])],
+                     [1, 1 << 20, 1])  # fmt: skip
+    assert rewrite(build.content(build.add("MUL", [centred, root], [1, 1 << 20, 8]))).names == ()
+
+
 # ---------------------------------------------------------------- the inside, in INT16
 
 
