@@ -40,7 +40,7 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
         loaded, kind = tensorflow_lowering.wrap_live(case.model()), "python"
         source = FileRef(case.name, hashlib.sha256(case.name.encode()).hexdigest(), 1)
     inputs = tensorflow_lowering.fix_shapes(loaded.inputs, 1, {})
-    traced, unrolled = tensorflow_lowering.trace(loaded, inputs)
+    traced = tensorflow_lowering.trace(loaded, inputs)
     return lower.finish(
         tensorflow_lowering.lower(traced),
         folder,
@@ -49,7 +49,7 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
         framework=loaded.framework,
         input_names=[spec.name for spec in inputs],
         output_names=loaded.output_names,
-        unrolled=unrolled,
+        unrolled=traced.unrolled,
         notes=loaded.notes,
     )
 

@@ -77,6 +77,7 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
     assert importers == {
         "edgeq.converters.lowering.tensorflow_lowering",
         "edgeq.converters.lowering.tflite_quantizer",
+        "edgeq.converters.lowering.lstm_layers",
         "edgeq.converters.lowering.frameworks",
         # Quantization-aware training works on the caller's live Keras model.
         "edgeq.converters.training.qat",

@@ -26,7 +26,7 @@ from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
-from edgeq.values import LAYOUTS, ConvertOptions, FloatModel
+from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
 
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -111,6 +111,13 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
     """
     if options.layout not in LAYOUTS:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
+    if options.lstm not in LSTM_FORMS:
+        raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
+    if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
+        raise UsageError(
+            f"--lstm {options.lstm} is for Keras models only.",
+            hint="The LSTM layers of other models stay what the file or its converter made them.",
+        )
     if kind not in FRAMEWORKS:
         if options.layout != "source":
             raise UsageError(

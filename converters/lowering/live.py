@@ -34,7 +34,8 @@ class LiveReader:
         declared = {spec.name: spec.shape for spec in self._loaded.inputs}
         shapes = check_shapes(options, declared)
         inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
-        traced, unrolled = tensorflow_lowering.trace(self._loaded, inputs)
+        fuses = options.lstm == "fused"
+        traced = tensorflow_lowering.trace(self._loaded, inputs, fuses=fuses)
         content = tensorflow_lowering.lower(traced)
         # A live object has no file; the digest is that of the lowered model.
         digest = hashlib.sha256(content).hexdigest()
@@ -46,7 +47,8 @@ class LiveReader:
             framework=self._loaded.framework,
             input_names=list(declared),
             output_names=self._loaded.output_names,
-            unrolled=unrolled,
+            unrolled=traced.unrolled,
+            fused=traced.fused,
             notes=self._loaded.notes,
         )
 

@@ -58,6 +58,7 @@ class FileReader:
     def __init__(self, path: Path, kind: str, process: TensorFlowProcess):
         self.path, self.kind, self._process = path, kind, process
         self._folder = Path()
+        self._read: Any = None
         self._input_names: list[str] = []
         self._output_names: list[str] = []
         self._rescaling: tuple[float, float] | None = None
@@ -69,16 +70,7 @@ class FileReader:
             SourceError, LoweringError, UsageError: the child refused the model or an option.
         """
         self._folder = folder
-        read = self._process.call(
-            "load",
-            path=str(self.path),
-            kind=self.kind,
-            custom_objects=list(options.custom_objects),
-            trusted=options.trusted,
-            signature=options.signature,
-        )
-        warn_of(read["gaps"])
-        self._rescaling = read["rescaling"]
+        read = self._read = self._read or self._load(options)
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
         self._input_names = list(declared)
         lowered = self._process.call(
@@ -86,6 +78,7 @@ class FileReader:
             out=folder / "lowered.tflite",
             batch=traced_batch(options),
             shapes=check_shapes(options, declared),
+            fuses=options.lstm == "fused",
         )
         self._output_names = lowered["output_names"]
         return finish(
@@ -97,8 +90,22 @@ class FileReader:
             input_names=list(declared),
             output_names=lowered["output_names"],
             unrolled=lowered["unrolled"],
+            fused=lowered["fused"],
             notes=read["notes"],
         )
+
+    def _load(self, options: ConvertOptions) -> Any:
+        read = self._process.call(
+            "load",
+            path=str(self.path),
+            kind=self.kind,
+            custom_objects=list(options.custom_objects),
+            trusted=options.trusted,
+            signature=options.signature,
+        )
+        warn_of(read["gaps"])
+        self._rescaling = read["rescaling"]
+        return read
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of the model, name to [batch, ...]."""
@@ -141,6 +148,7 @@ def finish(
     output_names: Sequence[str],
     unrolled: Sequence[str],
     notes: Sequence[str],
+    fused: Sequence[str] = (),
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
 
@@ -172,6 +180,7 @@ def finish(
         inputs=inputs,
         outputs=outputs,
         unrolled_layers=tuple(unrolled),
+        fused_layers=tuple(fused),
         notes=tuple(notes),
     )
 

@@ -19,10 +19,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgeq.converters.graph import finite_weights
+from edgeq.converters.graph.marked_lstm import replace_markers
+from edgeq.converters.lowering.lstm_layers import marked
 from edgeq.errors import LoweringError
 from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
+
+_GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,22 @@ def fix_shapes(
     return tuple(fixed)
 
 
-def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Traced:
+    """A traced model.
+
+    Attributes:
+        concrete: the function.
+        unrolled: names of recurrent layers that were unrolled.
+        fused: names of LSTM layers that become one operator each.
+    """
+
+    concrete: Any
+    unrolled: tuple[str, ...]
+    fused: tuple[str, ...] = ()
+
+
+def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) -> Traced:
     """Trace with the given shapes.
 
     This gives the same flatbuffer as exporting a SavedModel and loading it again, in a fraction of
@@ -207,9 +226,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
     Args:
         loaded: the model.
         inputs: with the shapes to trace, -1 for dynamic.
-
-    Returns:
-        The concrete function, and the names of recurrent layers that were unrolled.
+        fuses: make one operator of each LSTM layer for which that is possible.
 
     Raises:
         SourceError: weights hold NaN or infinity.
@@ -223,7 +240,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
         )
         for index, spec in enumerate(inputs)
     ]
-    with _unrolled(loaded.layers) as names:
+    with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
         try:
             concrete = _trace(loaded, signature)
         except ValueError:
@@ -232,8 +249,9 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec]) -> tuple[Any, tuple[str,
             concrete = None
     if concrete is None:  # the number of time steps is unknown, so the loop must stay
         names, concrete = (), _trace(loaded, signature)
+        fused.clear()
     finite_weights.require_finite_variables(concrete.variables, loaded.layers)
-    return concrete, tuple(names)
+    return Traced(concrete, tuple(name for name in names if name not in fused), tuple(fused))
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -245,22 +263,31 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
 def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
     """Unroll recurrent layers while tracing: TensorFlow Lite's quantizer cannot enter a loop."""
     loops = [layer for layer in layers if getattr(layer, "unroll", None) is False]
+    kernels = [layer for layer in loops if getattr(layer, _GPU_KERNEL, False)]
     for layer in loops:
         layer.unroll = True
+    for layer in kernels:
+        setattr(layer, _GPU_KERNEL, False)
     try:
         yield tuple(layer.name for layer in loops)
     finally:
         for layer in loops:
             layer.unroll = False
+        for layer in kernels:
+            setattr(layer, _GPU_KERNEL, True)
 
 
-def lower(concrete: Any) -> bytes:
-    """Convert a concrete function to a float `.tflite`.
+def lower(traced: Traced) -> bytes:
+    """Convert a traced model to a float `.tflite`.
 
     Raises:
         LoweringError: TensorFlow Lite does not have some operators.
     """
-    return run_converter(tf.lite.TFLiteConverter.from_concrete_functions([concrete]))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.concrete])
+    if not traced.fused:
+        return run_converter(converter)
+    converter.allow_custom_ops = True
+    return replace_markers(run_converter(converter))
 
 
 def run_converter(converter: Any) -> bytes:
@@ -281,6 +308,14 @@ def run_converter(converter: Any) -> bytes:
             raise LoweringError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
                 hint="Express them with supported layers, or remove them from the exported model.",
+                details=text,
+            ) from error
+        changing = re.search(r"node (\S+)/AssignVariableOp", text)
+        if changing:
+            raise LoweringError(
+                f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
+                "which is lost in a .tflite.",
+                hint="Random layers keep such a state: remove the layer from the exported model.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")

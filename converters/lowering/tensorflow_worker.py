@@ -41,14 +41,18 @@ class Session:
             "rescaling": frameworks.first_rescaling(self.loaded),
         }
 
-    def lower(self, out: str, batch: int | None, shapes: dict[str, list[int]]) -> dict[str, Any]:
-        """Trace and lower the loaded model into `out`."""
+    def lower(
+        self, out: str, batch: int | None, shapes: dict[str, list[int]], fuses: bool = False
+    ) -> dict[str, Any]:
+        """Trace and lower the loaded model into `out`; see `tensorflow_lowering.trace`."""
         model = self._model()
         inputs = tensorflow_lowering.fix_shapes(model.inputs, batch, shapes)
-        self.traced, unrolled = tensorflow_lowering.trace(model, inputs)
-        tensorflow_lowering.write(Path(out), tensorflow_lowering.lower(self.traced))
+        traced = tensorflow_lowering.trace(model, inputs, fuses=fuses)
+        self.traced = traced.concrete
+        tensorflow_lowering.write(Path(out), tensorflow_lowering.lower(traced))
         return {
-            "unrolled": unrolled,
+            "unrolled": traced.unrolled,
+            "fused": traced.fused,
             "input_names": [spec.name for spec in inputs],
             "output_names": model.output_names,
         }

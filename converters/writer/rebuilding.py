@@ -101,7 +101,7 @@ class Rebuilding:
     def _convert(self, source: int, target: int) -> None:
         before, after = (flatbuffer.dtype(self.graph.tensors[i]) for i in (source, target))
         name = "DEQUANTIZE" if after == "float32" else "QUANTIZE"
-        number = kernels.version(name, before)
+        number = kernels.version(name, before if name == "DEQUANTIZE" else after)
         made = flatbuffer.make_operator(self.tree, name, [source], [target], version=number)
         self.graph.operators.append(made)
 

@@ -20,7 +20,7 @@ from edgeq.converters.samples.preprocessing import format_preprocessing, parse_p
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
 from edgeq.issues import make_issue
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue
 
 
@@ -37,7 +37,11 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
         )
     batch = batch_size(read_interface(candidate).inputs)
     layout = read_layout(candidate) if identify(baseline) in FRAMEWORKS else "source"
-    options = ConvertOptions(batch=batch, layout=layout)
+    tree = flatbuffer.read(candidate)
+    operators = tree.subgraphs[0].operators
+    is_fused = any(flatbuffer.operator_name(tree, item) == lstm.NAME for item in operators)
+    form = "fused" if is_fused else "unrolled"
+    options = ConvertOptions(batch=batch, layout=layout, lstm=form)
     return float_tflite(baseline, folder, options), candidate, batch
 
 

@@ -73,6 +73,22 @@ def run_float(
     return run, model if expected is None else lower.check(model, expected, run.outputs)
 
 
+def run_again(
+    job: Job, model: FloatModel, plan: SamplePlan, observe: str | None = None
+) -> FloatRun:
+    """Run samples that were read and checked before through another form of the model.
+
+    Args:
+        observe: see `FloatRunner.run`; None for what the job needs.
+
+    Raises:
+        QuantizationError: see `run_float`.
+    """
+    fed = feed(job, model, plan, "calibrate")
+    observe = observe or _what_to_observe(job, model)
+    return calibrate.run_float_model(model, fed, job.folder, CHECK_SAMPLES, observe)
+
+
 def _what_to_observe(job: Job, model: FloatModel) -> str:
     """Return what the pass keeps of each tensor: histograms only if a later step needs them."""
     options = job.options

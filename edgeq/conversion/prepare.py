@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.forms import choose_form, lower_forms
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.graph.folding import find_unfolded
@@ -74,16 +75,18 @@ def prepare(
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
-        float_model = lower.adopt(Path(model), options)
+        forms = [adapt(lower.adopt(Path(model), options), scheme, options, folder)]
     else:
-        float_model = reader.lower(options, folder)
-    float_model = adapt(float_model, scheme, options, folder)
+        forms = list(lower_forms(reader, scheme, options, folder))
+    float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
     issues = [*plan.issues, *_unfolded(float_model), *warn_of_int4(float_model, mix.int4)]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
+    if len(forms) > 1:
+        run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     texts = tuple(format_preprocessing(item) for item in declared)
     return Prepared(job, float_model, texts, plan, run, issues)
 

@@ -14,7 +14,7 @@ from edgeq.tflite import flatbuffer
 NAME = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 GATES = ("input", "forget", "cell", "output")
 INPUTS, _OLD_INPUTS = 24, 20  # files without layer normalization may have 20
-_TANH = 4  # code of ActivationFunctionType
+TANH = 4  # code of ActivationFunctionType
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def why_float(tree: Any, operator: Any) -> str | None:
     stored = [tensors[index] for index in own.constants()]
     recurrent = [flatbuffer.indices(tensors[index].shape) for index in own.recurrent[1:]]
     doubts = {
-        "its activation is not tanh": options.fusedActivationFunction != _TANH,
+        "its activation is not tanh": options.fusedActivationFunction != TANH,
         "its weights are not stored as float32": any(
             not flatbuffer.is_constant(tree, tensor) or flatbuffer.dtype(tensor) != "float32"
             for tensor in stored

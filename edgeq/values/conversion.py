@@ -25,6 +25,7 @@ class FloatModel:
             magnitude, over the check samples; None for a `.tflite` that was not rewritten.
         notes: sentences that the user must know about how it was read.
         rewrites: what was rewritten before quantization, each with the number of places.
+        fused_layers: LSTM layers of the source that are one operator each.
     """
 
     file: FileRef
@@ -37,6 +38,7 @@ class FloatModel:
     max_deviation: float | None = None
     notes: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
+    fused_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class TfliteModel:
 
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
+LSTM_FORMS = ("auto", "fused", "unrolled")
 LAYOUTS = ("source", "nhwc")
 WEIGHTS = ("int8", "int4")
 
@@ -269,6 +272,8 @@ class ConvertOptions:
         int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.
+        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+            operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
         onnx_python: interpreter that has onnx2tf, None for this one.
@@ -296,6 +301,7 @@ class ConvertOptions:
     int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    lstm: str = "auto"
     layout: str = "source"
     torch_python: str | None = None
     onnx_python: str | None = None

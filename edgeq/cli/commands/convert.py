@@ -20,7 +20,7 @@ from edgeq.cli.options import (
 from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, EFFORTS, WEIGHTS, ConvertOptions
+from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -43,6 +43,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         int16=given["int16"],
         weights=given["weights"],
         int4=given["int4"],
+        lstm=given["lstm"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
     )
@@ -114,6 +115,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--int4", multiple=True, metavar="SELECTOR",
     help="Store the weights of some layers in INT4; selectors as for --keep-float.",
+)  # fmt: skip
+@click.option(
+    "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
+    help="Form of a Keras model's LSTM layers with INT8: fused: one operator each, with INT16 cell "
+    "state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")

@@ -1,0 +1,120 @@
+"""Choose the form of a Keras model's LSTM layers: one operator each, or those of every step.
+
+The fused operator has INT8 weights and an INT16 cell state. On a microcontroller it needs a tenth
+of the flash and a thirtieth of the memory of the unrolled steps, so it is kept unless these are
+clearly nearer to the float model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeq.conversion.adapting import adapt
+from edgeq.conversion.calibration_pass import run_again
+from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
+from edgeq.conversion.scoring import score_files
+from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.lowering import lower
+from edgeq.converters.lowering.lower import Reader
+from edgeq.errors import QuantizationError, UsageError
+from edgeq.issues import make_issue
+from edgeq.values import ConvertOptions, FloatModel, Issue
+from edgeq.values.schemes import Scheme
+
+FUSED, UNROLLED = "fused", "unrolled"
+_CLEARLY_DB = 0.5
+
+
+def lower_forms(
+    reader: Reader, scheme: Scheme, options: ConvertOptions, folder: Path
+) -> tuple[FloatModel, ...]:
+    """Lower a source in the forms of its LSTM layers that come into question.
+
+    Args:
+        folder: receives the float models.
+
+    Returns:
+        One model, or the fused and the unrolled one, of which `choose_form` keeps the better;
+        rewritten for the scheme.
+
+    Raises:
+        UsageError: `--lstm fused` is not possible.
+        LoweringError, SourceError, QuantizationError: the model cannot be converted.
+    """
+    wanted = _wanted(scheme, options)
+    if wanted == UNROLLED:
+        return (_lower(reader, scheme, replace(options, lstm=UNROLLED), folder),)
+    try:
+        fused = _lower(reader, scheme, replace(options, lstm=FUSED), folder)
+    except QuantizationError:
+        if wanted == FUSED:
+            raise
+        return (_lower(reader, scheme, replace(options, lstm=UNROLLED), folder),)
+    if wanted == FUSED and not fused.fused_layers:
+        raise UsageError(
+            "--lstm fused is not possible: the model has no LSTM layer that can be one operator.",
+            hint="That takes tanh and sigmoid, zero initial states, fixed shapes and no mask.",
+        )
+    if wanted == FUSED or options.effort == "fast" or not fused.fused_layers:
+        return (fused,)
+    other = folder / UNROLLED
+    other.mkdir()
+    return fused, _lower(reader, scheme, replace(options, lstm=UNROLLED), other)
+
+
+def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
+    """The form that the options ask for, "auto" to measure both."""
+    is_stock = options.calibrator == "tflite" or options.engine != "edgeq"
+    if options.lstm == FUSED and is_stock:
+        raise UsageError(
+            "--lstm fused needs edgeq's own calibrator.", hint="Remove --calibrator or --engine."
+        )
+    # Selectors name operators, which differ between the forms.
+    is_named = bool(options.keep_float or options.int16)
+    if options.lstm == "auto" and (is_stock or is_named or scheme.activations != "int8"):
+        return UNROLLED
+    return options.lstm
+
+
+def _lower(reader: Reader, scheme: Scheme, options: ConvertOptions, folder: Path) -> FloatModel:
+    return adapt(reader.lower(options, folder), scheme, options, folder)
+
+
+def choose_form(
+    job: Job,
+    plan: SamplePlan,
+    run: FloatRun,
+    forms: Sequence[FloatModel],
+    issues: list[Issue],
+) -> tuple[FloatRun, FloatModel]:
+    """Quantize both forms with their plain ranges and keep the one with the better outputs.
+
+    Args:
+        run: the calibration pass over the first, the fused one.
+        forms: as `lower_forms` returns them.
+        issues: receives a note about the choice.
+
+    Raises:
+        LoweringError: the two forms compute different functions.
+    """
+    fused, unrolled = forms
+    other = run_again(job, unrolled, plan, "extremes")
+    unrolled = lower.check(unrolled, run.outputs, other.outputs)
+    scores = []
+    for model, own in ((fused, run), (unrolled, other)):
+        calibrated = CalibratedModel(model, own, False, {})
+        (file,) = make_candidates(job, [calibrated], ("minmax",), (), [])
+        judges = choose_judges(job, model, plan)
+        scores += score_files(job, model, plan, own, [file.content], judges)
+    is_fused = scores[0] >= scores[1] - _CLEARLY_DB
+    names = ", ".join(fused.fused_layers)
+    kept = "one operator each" if is_fused else "unrolled"
+    message = (
+        f"LSTM layers ({names}) are {kept}: with plain ranges, one operator each gives "
+        f"{scores[0]:.1f} dB on calibration samples, unrolled {scores[1]:.1f} dB"
+    )
+    issues.append(make_issue("convert.lstm_form", message))
+    return (run, fused) if is_fused else (run_again(job, unrolled, plan), unrolled)
