@@ -37,8 +37,7 @@ def lower_forms(
         folder: receives the float models.
 
     Returns:
-        One model, or the fused and the unrolled one, of which `choose_form` keeps the better;
-        rewritten for the scheme.
+        One model, or the fused and the unrolled one for `choose_form`; rewritten for the scheme.
 
     Raises:
         UsageError: `--lstm fused` is not possible.
@@ -114,7 +113,8 @@ def choose_form(
     kept = "one operator each" if is_fused else "unrolled"
     message = (
         f"LSTM layers ({names}) are {kept}: with plain ranges, one operator each gives "
-        f"{scores[0]:.1f} dB on calibration samples, unrolled {scores[1]:.1f} dB"
+        f"{scores[0]:.1f} dB on calibration samples, unrolled {scores[1]:.1f} dB (larger, faster "
+        "with XNNPACK)"
     )
     issues.append(make_issue("convert.lstm_form", message))
     return (run, fused) if is_fused else (run_again(job, unrolled, plan), unrolled)

@@ -1,4 +1,4 @@
-"""The fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM: which of its tensors is what.
+"""The tensors of the fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM.
 
 Order of the inputs and intermediates: tensorflow/lite/kernels/lstm_shared.h.
 """
@@ -36,7 +36,7 @@ class FusedLstm:
         sums: intermediates: the gates before layer normalization; empty if the file has none.
         unprojected: intermediate: the hidden state before the projection.
         is_time_major: whether steps come before the batch.
-        cell_clip, projection_clip: limits of magnitudes, 0 for none.
+        cell_clip, projection_clip: limits of magnitudes; 0 means no limit.
     """
 
     data: int
