@@ -124,7 +124,7 @@ RandomBrightness pixels factor=0.2
 RandomColorDegeneration pixels factor=0.2
 RandomColorJitter pixels brightness_factor=0.2
 RandomContrast pixels factor=0.2
-RandomCrop pixels height=8,width=8
+RandomCrop pixels height=16,width=16
 RandomElasticTransform pixels
 RandomErasing pixels
 RandomFlip pixels
@@ -137,7 +137,7 @@ RandomPosterization pixels factor=4
 RandomRotation pixels factor=0.2
 RandomSaturation pixels factor=0.2
 RandomSharpness pixels factor=0.2
-RandomShear pixels x_factor=0.2
+RandomShear pixels x_factor=[0.0,0.2]
 RandomTranslation pixels height_factor=0.2,width_factor=0.2
 RandomZoom pixels height_factor=0.2
 ReLU vector max_value=6.0
@@ -158,7 +158,7 @@ SpatialDropout1D sequence rate=0.5
 SpatialDropout2D image rate=0.5
 SpatialDropout3D volume rate=0.5
 StringLookup text vocabulary=['a','b']
-TextVectorization text max_tokens=5,output_sequence_length=4
+TextVectorization text vocabulary=['a','b'],output_sequence_length=4
 UnitNormalization vector
 UpSampling1D sequence size=2
 UpSampling2D image size=2
@@ -169,9 +169,9 @@ ZeroPadding2D image padding=1
 ZeroPadding3D volume padding=1
 """
 _ACTIVATIONS = """
-celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear
+celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear
 log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign
-sparse_plus sparse_sigmoid squareplus tanh tanh_shrink threshold
+sparse_plus sparse_sigmoid squareplus tanh tanh_shrink
 """
 
 Make = Callable[[Any, list[Any]], Any]  # keras.layers, results of Dense layers -> result
@@ -240,12 +240,17 @@ def recipes() -> dict[str, tuple[str, Make]]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
+def layer_classes() -> set[str]:
+    """Return the names of the layer classes that have a recipe or a reason to have none."""
+    known = {part.strip() for name in recipes() for part in name.partition("(")[0].split("+")}
+    return known | EXCLUDED.keys()
+
+
 def missing_classes() -> list[str]:
     """Return the layer classes of this Keras without a recipe and without a reason for that."""
     import keras
 
-    known = {part.strip() for name in recipes() for part in name.partition("(")[0].split("+")}
-    known |= EXCLUDED.keys()
+    known = layer_classes()
     classes: dict[type, set[str]] = {}
     for name, item in vars(keras.layers).items():
         if isinstance(item, type) and issubclass(item, keras.layers.Layer):
@@ -293,7 +298,7 @@ def set_weights(model: Any) -> None:
 
 
 def samples(kind: str, count: int, seed: int) -> Arrays:
-    """Return values for one kind of input: neighbours are similar, as in real data."""
+    """Return values for one kind of input: bounded and smooth, as real data are."""
     random, shape = np.random.default_rng(seed), KINDS[kind]
     if kind == "tokens":
         return {"x": random.integers(0, 20, (count, *shape)).astype(np.int32)}
@@ -302,7 +307,7 @@ def samples(kind: str, count: int, seed: int) -> Arrays:
     if kind == "pixels":
         part = "calibration" if seed == 0 else "test"
         return {"x": tinted(garments(part)[:count], shape[0]).astype(np.float32)}
-    values = random.normal(0, 1, (count, *shape))
+    values = random.uniform(-1, 1, (count, *shape))
     for axis in range(1, len(shape)):
-        values = values + np.roll(values, 1, axis)
+        values = (values + np.roll(values, 1, axis)) / np.sqrt(2)
     return {"x": values.astype(np.float32)}

@@ -95,6 +95,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
         "note", "constants behind a layer that should be part of its weights"
     ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
+    "convert.int4_convolutions": IssueKind("note", "convolutions with INT4 weights are slower"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.lstm_form": IssueKind("note", "form of the LSTM layers chosen by measuring"),

@@ -142,5 +142,6 @@ def describe_recipe(recipe: Recipe) -> str:
         "+".join(recipe.corrections),
         f"{len(recipe.keep_float)} in float" if recipe.keep_float else "",
         f"{len(recipe.int16)} in INT16" if recipe.int16 else "",
+        f"{len(recipe.int4)} with INT4 weights" if recipe.int4 else "",
     ]
     return ", ".join(filter(None, parts))

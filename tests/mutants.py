@@ -74,6 +74,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "device_runners/measuring/health.py",
         ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
+    "versions": ("edgeq/tflite/versions.py", ("tests/tflite/test_versions.py",)),
     "rounding": (
         "converters/corrections/rounding.py",
         ("tests/converters/corrections/test_rounding.py",),

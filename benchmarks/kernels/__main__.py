@@ -6,19 +6,18 @@ It builds one tiny float model per operator, or several where its kernels differ
 ai-edge-litert. It writes the model in every form of `forms.FORMS`, under each rule for the scale
 of the results, and runs it in every runtime of `measure.RUNTIMES`. A form is right if its results
 have at least 20 dB of SQNR against float. `--write` writes edgeq/tflite/kernels.txt, which edgeq
-reads; without it, the rows are printed. EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON
-name the Pythons of tflite-runtime and tflite-micro, which must be set.
+reads, or replaces the rows of the named operators; without it, the rows are printed.
+EDGEQ_TFLITE_RUNTIME_PYTHON and EDGEQ_TFLITE_MICRO_PYTHON name the Pythons of tflite-runtime and
+tflite-micro; both must be set.
 
-The operators of StableHLO, custom operators, recurrent ones, random ones and control flow are not
-measured.
+It does not measure the operators of StableHLO, custom and random operators, spectra, suppression of
+boxes, variables, control flow, and recurrent operators except for the fused LSTM.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
-from pathlib import Path
 
 from benchmarks.kernels import measure
 from benchmarks.kernels.cases import CASES
@@ -42,8 +41,13 @@ def main() -> None:
     if not options.write:
         print(*lines, sep="\n")
         return
-    if options.operators:
-        sys.exit("--write measures every operator: name none.")
+    old = kernels.TABLE.read_text().splitlines() if options.operators else []
+    lines += [
+        line
+        for line in old
+        if not line.startswith("#") and line.split()[0].split("/")[0] not in options.operators
+    ]
+    lines.sort(key=lambda line: line.split()[:2])
     found = (f"{package} {_version(runtime, package)}" for runtime, package in PACKAGES.items())
     head = [
         "# Written by `python -m benchmarks.kernels --write`: edit nothing here.",
@@ -51,7 +55,7 @@ def main() -> None:
         "# operator[/variant] form rule version=of the operator, then runtime=SQNR in dB against",
         "# float, of runtimes that compute it right, and fuses=activations. 99 stands for equal.",
     ]
-    Path(kernels.__file__).with_name("kernels.txt").write_text("\n".join([*head, *lines]) + "\n")
+    kernels.TABLE.write_text("\n".join([*head, *lines]) + "\n")
 
 
 def _version(runtime: str, package: str) -> str:

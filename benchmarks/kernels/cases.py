@@ -95,6 +95,10 @@ def case(name: str, *operands: Operand | None, options: str = "", outputs: str =
         drawn = generator.uniform(low, high, item.shape)
         if item.grid:
             drawn = (np.floor(drawn / item.grid) + 0.5) * item.grid
+        if item.kind == "weights":  # INT4 represents them exactly
+            drawn = generator.integers(-7, 8, item.shape) * 0.13
+            first = (0,) * (drawn.ndim - 1)
+            np.moveaxis(drawn, item.axis or 0, 0)[(slice(None), *first)] = 7 * 0.13
         values.append(drawn.astype(np.float32))
     chosen = (options, fields) if options else None
     return Case(name, operands, chosen, tuple(outputs.split()), identity, tuple(values))
@@ -217,6 +221,7 @@ def _reducing_cases() -> list[Case]:
         case("L2_NORMALIZATION", x(6, 4), options="L2Norm"),
         case("LOCAL_RESPONSE_NORMALIZATION", x(1, 4, 4, 8), options="LocalResponseNormalization",
              radius=2, bias=1.0, alpha=0.5, beta=0.5),
+        case("UNIDIRECTIONAL_SEQUENCE_LSTM", x(1, 7, 5)),
         case("SEGMENT_SUM", x(6, 4), i([0, 0, 1, 1, 1, 2])),
         case("UNSORTED_SEGMENT_SUM", x(6, 4), i([0, 2, 1, 1, 0, 2]), i(3)),
         case("UNSORTED_SEGMENT_PROD", x(6, 4), i([0, 2, 1, 1, 0, 2]), i(3)),

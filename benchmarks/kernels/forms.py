@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kernels import recurrent
 from benchmarks.kernels.cases import Case, Operand
-from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite import flatbuffer, lstm, quantmath
 from edgeq.tflite.kernels import FIXED
 from edgeq.tflite.versions import needed_version
 from edgeq.values import TensorSpec
@@ -41,6 +42,8 @@ class Built:
 def exists(case: Case, form: str, rule: str) -> bool:
     """Whether a form differs from the other forms of a case, and can be written."""
     kinds = {item.kind for item in case.operands if item is not None}
+    if case.operator == lstm.NAME:
+        return (form, rule) == ("int8", "own")
     if rule == "fixed" and (case.operator, form.partition("/")[0]) not in FIXED:
         return False
     if form == "int16/bias32":
@@ -65,6 +68,8 @@ def build(
         results: of the float model; none if it is not known yet, for the float model itself.
         activation: the fused one.
     """
+    if case.operator == lstm.NAME:
+        return _lstm(case, form, rule, results)
     kit = flatbuffer.schema()
     tree, graph = kit.ModelT(), kit.SubGraphT()
     tree.version, tree.operatorCodes, tree.buffers = 3, [], [kit.BufferT()]
@@ -107,6 +112,15 @@ def build(
     return Built(flatbuffer.serialize(tree), tuple(inputs), tuple(specs), version)
 
 
+def _lstm(case: Case, form: str, rule: str, results: tuple[NDArray[Any], ...]) -> Built:
+    given, result = _scales(case, FORMS[form][0], rule, results)
+    data, made = case.values[0], result or TensorSpec("", (), "float32")
+    shape = results[0].shape if results else ()
+    tree, version = recurrent.model(case, given.get(0), made, shape)
+    stored = quantmath.quantize(data, given[0]) if given else data
+    return Built(flatbuffer.serialize(tree), (stored,), (made,), version)
+
+
 def _is_input(tensor: Any) -> bool:
     return tensor.buffer == 0 and tensor.name.startswith("in")
 
@@ -147,9 +161,12 @@ def _scales(
     floats = [item for item in results if item.dtype == np.float32]
     low = min((float(item.min()) for item in floats), default=0.0)
     high = max((float(item.max()) for item in floats), default=1.0)
-    if rule == "all":
-        low = min(low, *(item[0] for item in ranges.values()), 0)
-        high = max(high, *(item[1] for item in ranges.values()), 0)
+    if (
+        rule == "all"
+    ):  # the results' range, as TensorFlow does; without float results, the operands'
+        if not floats:
+            low = min(item[0] for item in ranges.values())
+            high = max(item[1] for item in ranges.values())
         ranges = dict.fromkeys(ranges, (low, high))
     specs = {number: _spec(low, high, dtype) for number, (low, high) in ranges.items()}
     if rule == "fixed":

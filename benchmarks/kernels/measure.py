@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.kernels.forms import Built
 from edgeq.tflite import quantmath
 
-LIMIT_DB = 20.0  # a form below this computes something else
+LIMIT_DB = 20.0  # below this, a kernel is wrong
 MOST_DB = 99.0  # stands for equal values
 
 # Runtime to the variable with its Python; None is this one.

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tflite.operators import reading_version
+from edgeq.tflite.versions import version
 
 
 def round_input(content: bytes, index: int, limit: Limit) -> bytes:
@@ -25,16 +25,16 @@ def round_input(content: bytes, index: int, limit: Limit) -> bytes:
         operator.inputs = np.array([first + 1 if i == index else i for i in read], np.int32)
     scale, zero_point = quantmath.range_to_scale(*limit)
     steps = []
-    for name, source, before, after in (
-        ("QUANTIZE", index, "float32", "int8"),
-        ("DEQUANTIZE", first, "int8", "float32"),
+    for name, source, after in (
+        ("QUANTIZE", index, "int8"),
+        ("DEQUANTIZE", first, "float32"),
     ):
         made = flatbuffer.add_tensor(
             graph, f"{name.lower()}_{index}", graph.tensors[index].shape, after
         )
         graph.tensors[made].shapeSignature = graph.tensors[index].shapeSignature
-        version = reading_version(name, before)
-        steps.append(flatbuffer.make_operator(tree, name, [source], [made], version=version))
+        number = version(name, "int8")
+        steps.append(flatbuffer.make_operator(tree, name, [source], [made], version=number))
     graph.tensors[first].quantization = flatbuffer.schema().QuantizationParametersT()
     graph.tensors[first].quantization.scale = np.array([scale], np.float32)
     graph.tensors[first].quantization.zeroPoint = np.array([zero_point], np.int64)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.calibration.masked_ranges import MASKED
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import facts, having
@@ -54,6 +55,7 @@ def needed_rows(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     """The lower and upper limit of each row, [..., 1], see `needed`.
 
     In a row whose largest value is far above the second, the largest may come down to 8 above it.
+    A row with masked values needs all of its other ones: below the range, they are masked, too.
 
     Args:
         values: [..., classes].
@@ -61,8 +63,14 @@ def needed_rows(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     if values.shape[-1] < 2:
         return values, values
     ordered = np.partition(values, -2, axis=-1)
-    top = np.minimum(ordered[..., -1:], ordered[..., -2:-1] + np.float32(_SOFTMAX_REACH))
-    return top - np.float32(_SOFTMAX_REACH), top
+    largest, second = ordered[..., -1:], ordered[..., -2:-1]
+    shown = values > largest - np.float32(MASKED)
+    lowest = np.min(values, axis=-1, keepdims=True, initial=np.inf, where=shown)
+    is_masked = ~shown.all(axis=-1, keepdims=True)
+    top = np.minimum(largest, second + np.float32(_SOFTMAX_REACH))
+    top = np.where(is_masked, largest, top)
+    low = top - np.float32(_SOFTMAX_REACH)
+    return np.where(is_masked, np.minimum(low, lowest), low), top
 
 
 def limit_ranges(content: bytes, ranges: Ranges, seen: Mapping[int, Limit]) -> Ranges:

@@ -20,7 +20,12 @@ Real = NDArray[np.float64]
 _DAMPING = 0.01
 _DAMPING_BY_ROWS = 0.1
 _BLOCK = 64
-_MOST = 127
+# Parts of a scale that clipping tries. Those of INT4 weights clip already where that lowers the
+# error of the weights, so wider ones are tried, too.
+_SHARES = {
+    127: (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7),
+    7: (1.4, 1.3, 1.2, 1.15, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6),
+}
 
 
 @dataclass(frozen=True)
@@ -101,19 +106,20 @@ def refit(weights: Real, moments: Moments) -> Real:
     return np.asarray(solved.transpose(0, 2, 1))
 
 
-def round_with_feedback(weights: Real, moments: Moments, scales: Real) -> Real:
+def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int = 127) -> Real:
     """Round weights one input at a time, the error of each carried over to those still to come.
 
     Minimizes the error of the outputs on the samples, not of the weights: E. Frantar et al.,
     "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"
-    (ICLR 2023), section 3, with per-channel INT8 scales.
+    (ICLR 2023), section 3, with per-channel scales.
 
     Args:
         weights: [G, O, K] in real units.
         scales: [G, O].
+        most: the largest integer, 127 for INT8 or 7 for INT4.
 
     Returns:
-        Integers -127..127 as float, [G, O, K].
+        Integers -most..most as float, [G, O, K].
     """
     left, size = weights.copy(), weights.shape[-1]
     upper = moments.feedback
@@ -123,7 +129,7 @@ def round_with_feedback(weights: Real, moments: Moments, scales: Real) -> Real:
         errors = np.empty((*left.shape[:2], end - start))
         for column in range(start, end):
             current = left[..., column]
-            rounded[..., column] = round_plainly(current, scales)
+            rounded[..., column] = round_plainly(current, scales, most)
             error = current - rounded[..., column] * scales
             error /= upper[:, column, column, np.newaxis]
             row = upper[:, column, np.newaxis, column + 1 : end]
@@ -133,30 +139,32 @@ def round_with_feedback(weights: Real, moments: Moments, scales: Real) -> Real:
     return rounded
 
 
-def round_plainly(weights: Real, scales: Real) -> Real:
-    """Each weight to the nearest integer; weights [...], scales of the same shape."""
-    whole: Real = np.clip(np.rint(weights / scales), -_MOST, _MOST)
+def round_plainly(weights: Real, scales: Real, most: int = 127) -> Real:
+    """Each weight to the nearest integer, -most..most; weights and scales of the same shape."""
+    whole: Real = np.clip(np.rint(weights / scales), -most, most)
     return whole
 
 
-def clip_scales(weights: Real, moments: Moments, scales: Real) -> Real:
-    """Smaller scales where clipping a channel's largest weights lowers the outputs' error.
+def clip_scales(weights: Real, moments: Moments, scales: Real, most: int = 127) -> Real:
+    """Other scales where clipping a channel's largest weights lowers the outputs' error.
 
     Each weight's error counts with the variance of its input, as if inputs were independent.
 
     Args:
         weights: [G, O, K] in real units.
-        scales: [G, O] that cover the largest weight.
+        scales: [G, O]; of INT8 they cover the largest weight.
+        most: the largest integer, 127 for INT8 or 7 for INT4.
 
     Returns:
-        [G, O], each between 0.7 and 1 times what it was.
+        [G, O], each between 0.7 and 1 times what it was, for INT4 between 0.6 and 1.4 times.
     """
     best: Real = scales.copy()
     least: Real = np.full(scales.shape, np.inf)
     energy = np.diagonal(moments.quantized, axis1=1, axis2=2)
-    for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7):
+    for share in _SHARES[most]:
         tried = scales * share
-        lost = weights - round_plainly(weights, tried[..., np.newaxis]) * tried[..., np.newaxis]
+        steps = tried[..., np.newaxis]
+        lost = weights - round_plainly(weights, steps, most) * steps
         error = np.einsum("gok,gk->go", lost**2, energy)
         # A tie keeps the larger scale, which clips nothing.
         is_better = error < least * (1 - 1e-9)

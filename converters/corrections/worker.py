@@ -136,6 +136,8 @@ class _Stored:
         has_bias = len(inputs) > 2 and inputs[2] >= 0
         self._bias = graph.tensors[inputs[2]] if has_bias else None
         self.has_bias = self._bias is not None
+        self.is_narrow = flatbuffer.dtype(self._weights) == "int4"
+        self.most = 7 if self.is_narrow else 127
         self.is_per_channel = len(flatbuffer.tensor_spec(self._weights, "").scales) > 1
 
     @property
@@ -162,7 +164,9 @@ class _Stored:
     def write(self, chosen: _Candidate) -> None:
         """Store other integers in the file."""
         integers = layers.ungroup_weights(self._layer, chosen.weights)
-        self._weights.buffer = flatbuffer.add_buffer(self._tree, integers.astype(np.int8))
+        stored = integers.astype(np.int8)
+        content = quantmath.pack_int4(stored) if self.is_narrow else stored
+        self._weights.buffer = flatbuffer.add_buffer(self._tree, content)
         is_rescaled = not np.array_equal(chosen.scales, self.scales)
         if is_rescaled:
             self._weights.quantization.scale = chosen.scales.reshape(-1).astype(np.float32)
@@ -222,13 +226,14 @@ class _Fit:
         moments = rounding.measure_moments(*self._fitted)
         made, scales = [("", plain.weights, plain.scales)], stored.scales
         if "clip" in names and stored.is_per_channel:
-            scales = rounding.clip_scales(self._weights, moments, scales)
-            clipped = rounding.round_plainly(self._weights, scales[..., np.newaxis])
+            scales = rounding.clip_scales(self._weights, moments, scales, stored.most)
+            clipped = rounding.round_plainly(self._weights, scales[..., np.newaxis], stored.most)
             made.append(("clip", clipped, scales))
         for name, target in _TARGETS.items():
             if name in names:
                 real = target(self._weights, moments)
-                made.append((name, rounding.round_with_feedback(real, moments, scales), scales))
+                whole = rounding.round_with_feedback(real, moments, scales, stored.most)
+                made.append((name, whole, scales))
         results = [plain]
         fits_bias = "bias" in names and stored.has_bias
         for name, weights, scales in made:

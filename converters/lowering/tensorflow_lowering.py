@@ -310,6 +310,14 @@ def run_converter(converter: Any) -> bytes:
                 hint="Express them with supported layers, or remove them from the exported model.",
                 details=text,
             ) from error
+        changing = re.search(r"node (\S+)/AssignVariableOp", text)
+        if changing:
+            raise LoweringError(
+                f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
+                "which is lost in a .tflite.",
+                hint="Random layers keep such a state: remove the layer from the exported model.",
+                details=text,
+            ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
         raise LoweringError(
             f"TFLiteConverter refused the model: {first[:300]}", details=text

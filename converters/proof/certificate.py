@@ -12,12 +12,12 @@ from edgeq.converters.graph import layout
 from edgeq.converters.proof.weight_proof import judge_weight_only
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.writer.storage import MIN_ELEMENTS
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, kernels
 from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 from edgeq.values.schemes import Scheme
 
-_NO_INT8_KERNEL, _CONVERTS = having("no_int8"), having("converts")
+_CONVERTS = having("converts")
 _MOST_LISTED = 5  # operators named in one sentence
 
 
@@ -183,6 +183,9 @@ def judge(
 
 
 def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list[str]:
+    narrow = {op.output for op in certificate.operators if op.weight_dtype == "int4"}
+    if lost := sorted(set(mix.int4) - narrow):
+        return [f"{len(lost)} layers have no INT4 weights, as requested: {lost[0]}."]
     asked = {**dict.fromkeys(mix.keep_float, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
     given = {(op.output, op.precision) for op in certificate.operators}
     if missing := sorted(asked.items() - given):
@@ -196,7 +199,8 @@ def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list
     if not wrong:
         return []
     kinds = {op.name for op in wrong}
-    lacking = sorted(kinds & _NO_INT8_KERNEL)
+    known = {kind for kind in kinds if (kind, "int8") in kernels.measured()}
+    lacking = sorted(kind for kind in known if not kernels.takes(kind, "int8"))
     reason = (
         f"TensorFlow Lite has no INT8 kernel for {', '.join(lacking)}"
         if lacking

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,9 @@ def quantize(
 
 def make_writer(content: bytes, scheme: Scheme, io: str, granularity: str, mix: Mix) -> Writer:
     """The writer of a calibrated scheme, for several files with different ranges."""
-    target = Target(scheme.activations, io, granularity == "channel")
-    return Writer(content, replace(target, keep_float=mix.keep_float, int16=mix.int16))
+    per_channel = granularity == "channel"
+    mixed = (mix.keep_float, mix.int16, mix.int4)
+    return Writer(content, Target(scheme.activations, io, per_channel, *mixed))
 
 
 def quantize_with_stock(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgeq.converters.writer.precisions import narrow_layers
 from edgeq.errors import UsageError
 from edgeq.tflite import flatbuffer
 
@@ -15,38 +16,90 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Mix:
-    """Operators that do not become INT8, by the names of their first outputs.
+    """Operators that do not become INT8 alone, by the names of their first outputs.
 
     Attributes:
         keep_float: those that stay float.
         int16: those with INT16 activations.
+        int4: those with INT8 activations and INT4 weights.
     """
 
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
 
 
 NO_MIX = Mix()
 
 
-def select_mix(content: bytes, keep_float: Sequence[str], int16: Sequence[str]) -> Mix:
-    """The operators that `--keep-float` and `--int16` select, see `select_operators`.
+def select_mix(
+    content: bytes,
+    keep_float: Sequence[str],
+    int16: Sequence[str],
+    int4: Sequence[str] = (),
+    weights: str = "int8",
+) -> Mix:
+    """The operators that `--keep-float`, `--int16` and `--int4` select, see `select_operators`.
+
+    Args:
+        weights: "int4" selects every layer with a kernel for INT4 weights that has no other
+            precision.
 
     Raises:
-        UsageError: also if both select the same operator.
+        UsageError: also if two select the same operator, or no layer of `int4` takes INT4 weights.
     """
     mix = Mix(
         select_operators(content, keep_float, "--keep-float"),
         select_operators(content, int16, "--int16"),
+        _select_narrow(content, int4),
     )
-    both = [name for name in mix.int16 if name in set(mix.keep_float)]
+    _refuse_both("--keep-float", mix.keep_float, "--int16", mix.int16)
+    _refuse_both("--keep-float", mix.keep_float, "--int4", mix.int4)
+    _refuse_both("--int16", mix.int16, "--int4", mix.int4)
+    if weights != "int4":
+        return mix
+    others = {*mix.keep_float, *mix.int16}
+    layers = narrow_layers(flatbuffer.parse(content, "the float model"))
+    chosen = tuple(name for name in layers if name not in others)
+    if not chosen:
+        raise UsageError(
+            "--weights int4 has no effect: the model has no convolution or fully connected layer "
+            "with stored weights in INT8.",
+            hint="Remove --weights int4.",
+        )
+    return replace(mix, int4=chosen)
+
+
+def _select_narrow(content: bytes, selectors: Sequence[str]) -> tuple[str, ...]:
+    """The layers that `--int4` selects; operators without weights that it selects do not count."""
+    layers = narrow_layers(flatbuffer.parse(content, "the float model")) if selectors else {}
+    chosen = []
+    for selector in selectors:
+        names = select_operators(content, [selector], "--int4")
+        found = [name for name in names if name in layers]
+        if not found:
+            raise UsageError(
+                f"--int4 {selector!r} matches no layer that can have INT4 weights, such as "
+                f"{names[0].split(';')[0]!r}.",
+                hint="CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED with stored weights can.",
+            )
+        chosen += found
+    return tuple(dict.fromkeys(chosen))
+
+
+def _refuse_both(one: str, ours: Sequence[str], other: str, theirs: Sequence[str]) -> None:
+    """Refuse operators that two options select.
+
+    Raises:
+        UsageError: names the first.
+    """
+    both = [name for name in theirs if name in set(ours)]
     if both:
         raise UsageError(
-            f"--keep-float and --int16 contradict each other: both select {both[0].split(';')[0]!r}"
+            f"{one} and {other} contradict each other: both select {both[0].split(';')[0]!r}"
             + (f" and {len(both) - 1} more." if len(both) > 1 else "."),
             hint="Make one of the selectors narrower.",
         )
-    return mix
 
 
 def select_operators(content: bytes, selectors: Sequence[str], option: str) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ differ by 1e-6. The two forms of GELU differ from each other by 4.7e-4 and are t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,59 +28,85 @@ _TOLERANCE = 1e-5
 # Dense where activations bend, and far out, where formulas may switch to another branch.
 _FAR = np.geomspace(12, 1000, 40)
 _PROBES = np.concatenate([-_FAR[::-1], np.linspace(-12, 12, 2401), _FAR])
+_MINUS_ONE = int(np.argmin(np.abs(_PROBES + 1)))
+# A formula has at most 30 operators, with erf as a polynomial.
+_LONGEST = 32
 _LAST = frozenset({"ADD", "MAXIMUM", "MUL", "SELECT", "SELECT_V2", "SUB"})
 
 
 def restore_activations(editor: Editor) -> int:
     """Replace the operators of GELU, HARD_SWISH, ELU and LEAKY_RELU by that operator."""
+    chains: dict[int, list[Any]] = {}
+    for result, source in find_sources(editor).items():
+        chains.setdefault(source, []).append(editor.producer(result))
     done = 0
-    sources = find_sources(editor)
-    for last in editor.of_kind(*_LAST):
-        (result,) = editor.outputs(last)
-        found = _recognise(editor, sources[result], result) if result in sources else None
-        if found is not None:
-            source, kind, options = found
-            made = editor.new_like(result)
-            editor.insert(last, kind, [source], [made], options=options)
-            editor.replace(result, made)
-            editor.remove_unread()
-            sources = find_sources(editor)
-            done += 1
+    for first, operators in chains.items():
+        sources = [first, *(index for item in operators for index in editor.outputs(item))]
+        place = 0
+        while place < len(operators):
+            behind = operators[place : place + _LONGEST]
+            found = _recognise(editor, sources[place], behind)
+            place += 1
+            if found is not None:
+                count, kind, options = found
+                (result,) = editor.outputs(behind[count])
+                made = editor.new_like(result)
+                editor.insert(behind[count], kind, [sources[place - 1]], [made], options=options)
+                editor.replace(result, made)
+                done += 1
+                place += count
     return done
 
 
-def _recognise(editor: Editor, first: int, result: int) -> tuple[int, str, Any] | None:
-    """The source, name and options of the activation that ends in `result`."""
-    whole = operators_between(editor, first, result) or []
-    candidates = dict.fromkeys([first, *(i for op in whole for i in editor.outputs(op))])
-    for source in candidates:
-        own = operators_between(editor, source, result)
-        if own is None or len(own) < 2 or not is_closed(editor, own, result):
+def _recognise(
+    editor: Editor, source: int, operators: Sequence[Any]
+) -> tuple[int, str, Any] | None:
+    """The longest formula that begins at a tensor: number of its last operator, name, options."""
+    found = None
+    values = {source: _PROBES}
+    for number, operator in enumerate(operators):
+        reads = [index for index in editor.inputs(operator) if editor.value(index) is None]
+        if not values.keys() >= set(reads):
             continue
-        if editor.dtype(source) != "float32" or editor.dtype(result) != "float32":
-            continue
-        known = _name(run_chain(editor, own, source, _PROBES))
-        if known is not None:
-            return source, *known
-    return None
+        (result,) = editor.outputs(operator)
+        values[result] = run_chain(editor, [operator], values)
+        if editor.kind(operator) in _LAST and editor.dtype(result) == "float32":
+            known = _name(values[result])
+            own = operators_between(editor, source, result, operators) if known else None
+            if known and own and len(own) > 1 and is_closed(editor, own, result):
+                found = (number, *known)
+    return found
 
 
 def _name(values: Array) -> tuple[str, Any] | None:
     """The operator that has these values at `_PROBES`, with its options."""
     kit = flatbuffer.schema()
-    plain, approximate, leaky = kit.GeluOptionsT(), kit.GeluOptionsT(), kit.LeakyReluOptionsT()
-    approximate.approximate = True
-    leaky.alpha = float(-np.interp(-1, _PROBES, values))
-    known = [
-        ("GELU", plain, functions.gelu(_PROBES)),
-        ("GELU", approximate, functions.gelu(_PROBES, approximate=True)),
-        ("HARD_SWISH", kit.HardSwishOptionsT(), functions.hard_swish(_PROBES)),
-        ("ELU", None, functions.elu(_PROBES)),
-    ]
-    if 0 < leaky.alpha < 1:
-        known.append(("LEAKY_RELU", leaky, np.where(_PROBES < 0, leaky.alpha * _PROBES, _PROBES)))
-    margin = _TOLERANCE * np.maximum(1, np.abs(_PROBES))
-    for kind, options, expected in known:
-        if (np.abs(values - expected) <= margin).all():
-            return kind, options
+    for kind, is_approximate, expected in _known():
+        if _is_near(values, expected):
+            options = kit.GeluOptionsT() if kind == "GELU" else kit.HardSwishOptionsT()
+            if kind == "GELU":
+                options.approximate = is_approximate
+            return kind, None if kind == "ELU" else options
+    slope = float(-values[_MINUS_ONE])
+    if 0 < slope < 1 and _is_near(values, np.where(_PROBES < 0, slope * _PROBES, _PROBES)):
+        leaky = kit.LeakyReluOptionsT()
+        leaky.alpha = slope
+        return "LEAKY_RELU", leaky
     return None
+
+
+@cache
+def _known() -> tuple[tuple[str, bool, Array], ...]:
+    return (
+        ("GELU", False, functions.gelu(_PROBES)),
+        ("GELU", True, functions.gelu(_PROBES, approximate=True)),
+        ("HARD_SWISH", False, functions.hard_swish(_PROBES)),
+        ("ELU", False, functions.elu(_PROBES)),
+    )
+
+
+def _is_near(values: Array, expected: Array) -> bool:
+    if not abs(values[_MINUS_ONE] - expected[_MINUS_ONE]) < _TOLERANCE:  # most differ here
+        return False
+    margin = _TOLERANCE * np.maximum(1, np.abs(_PROBES))
+    return bool((np.abs(values - expected) <= margin).all())

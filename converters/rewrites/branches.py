@@ -131,6 +131,7 @@ def _inline(editor: Editor, operator: Any, graph: Any) -> list[int]:
             place[index] = len(editor.graph.tensors) - 1
     for item in graph.operators:
         made = copy.copy(item)
+        made.builtinOptions = copy.copy(item.builtinOptions)  # rewrites may change them
         for side in ("inputs", "outputs", "intermediates"):
             vector = getattr(item, side)
             if vector is not None:

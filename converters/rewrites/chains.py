@@ -6,7 +6,7 @@ one tensor several times, but a value of the result depends on one value of one 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,29 +53,36 @@ def _shape(editor: Editor, index: int) -> tuple[tuple[int, ...], ...]:
     return flatbuffer.indices(tensor.shape), flatbuffer.indices(tensor.shapeSignature)
 
 
-def operators_between(editor: Editor, source: int, result: int) -> list[Any] | None:
-    """The operators that compute a tensor from another one, in execution order.
+def operators_between(
+    editor: Editor, source: int, result: int, within: Sequence[Any] | None = None
+) -> list[Any] | None:
+    """The operators that compute a tensor from another one, each behind those that it reads.
 
-    None if it depends on anything else that is not constant, or not on `source`.
+    Args:
+        within: the operators that may be among them; all by default.
+
+    Returns:
+        None if the tensor depends on anything else that is not constant.
     """
-    needed: list[Any] = []
-    pending, seen = [result], {source}
+    allowed = None if within is None else {id(operator) for operator in within}
+    found: dict[int, Any] = {}
+    seen = {source}
+    pending = [result]
     while pending:
-        index = pending.pop()
-        if index in seen or editor.value(index) is not None:
-            continue
-        seen.add(index)
+        index = pending[-1]
         operator = editor.producer(index)
-        if operator is None:
+        if index in seen or editor.value(index) is not None:
+            pending.pop()
+        elif operator is None or (allowed is not None and id(operator) not in allowed):
             return None
-        needed.append(operator)
-        pending += editor.inputs(operator)
-    places = {id(operator): place for place, operator in enumerate(editor.operators)}
-    return sorted(_unique(needed), key=lambda operator: places[id(operator)])
-
-
-def _unique(operators: list[Any]) -> list[Any]:
-    return list({id(operator): operator for operator in operators}.values())
+        elif waiting := [i for i in editor.inputs(operator) if i not in seen and i >= 0
+                         and editor.value(i) is None]:  # fmt: skip
+            pending += waiting
+        else:
+            found[id(operator)] = operator
+            seen.update(editor.outputs(operator))
+            pending.pop()
+    return list(found.values())
 
 
 def is_closed(editor: Editor, operators: Collection[Any], result: int) -> bool:
@@ -87,18 +94,18 @@ def is_closed(editor: Editor, operators: Collection[Any], result: int) -> bool:
     )
 
 
-def run_chain(editor: Editor, operators: Sequence[Any], source: int, points: Array) -> Array:
+def run_chain(editor: Editor, operators: Sequence[Any], values: Mapping[int, Array]) -> Array:
     """The result of the last operator of a chain, for some values of its source.
 
     Args:
-        operators: those between the source and the result, in execution order.
-        points: [n], float64.
+        operators: each behind those that it reads.
+        values: [n], float64 or bool, of the tensors that they read and do not compute.
 
     Returns:
-        [n], float64.
+        [n].
     """
     inputs = {index for operator in operators for index in editor.inputs(operator)}
     scalars = {index: editor.scalar(index) for index in inputs}
     given = {index: np.array(number) for index, number in scalars.items() if number is not None}
     (result,) = editor.outputs(operators[-1])
-    return evaluate(editor, operators, {**given, source: points})[0][result]
+    return evaluate(editor, operators, {**given, **values})[0][result]

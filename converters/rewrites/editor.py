@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.rewrites.arity import find_wrong_ends
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 
@@ -17,19 +18,6 @@ _READABLE = {"float16", "float32", "float64", "bool", "int8", "int16", "int32", 
 # Operators that do something beside computing their results.
 ACTING = {"ASSIGN_VARIABLE", "CALL", "CALL_ONCE", "HASHTABLE_IMPORT", "IF", "VAR_HANDLE",
           "WHILE"}  # fmt: skip
-# An operator with fewer inputs is damaged.
-_TWO = (
-    "ADD", "BATCH_MATMUL", "BROADCAST_TO", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "EQUAL",
-    "FLOOR_DIV", "FLOOR_MOD", "FULLY_CONNECTED", "GATHER", "GREATER", "GREATER_EQUAL", "LESS",
-    "LESS_EQUAL", "LOGICAL_AND", "LOGICAL_OR", "MAXIMUM", "MEAN", "MINIMUM", "MIRROR_PAD", "MUL",
-    "NOT_EQUAL", "PAD", "POW", "SQUARED_DIFFERENCE", "SUB", "SUM", "TILE", "TRANSPOSE",
-)  # fmt: skip
-_THREE = ("PADV2", "SELECT", "SELECT_V2", "SLICE")
-_LEAST_INPUTS = dict.fromkeys(_TWO, 2) | dict.fromkeys(_THREE, 3) | {"STRIDED_SLICE": 4}
-# Others have inputs that may be absent, or none.
-_ONE = ("ABS", "ADD_N", "CAST", "CONCATENATION", "DENSIFY", "DEQUANTIZE", "EXPAND_DIMS", "EXP",
-        "MAX_POOL_2D", "NEG", "RESHAPE", "SHAPE", "SOFTMAX", "SQUEEZE")  # fmt: skip
-_LEAST_INPUTS |= dict.fromkeys(_ONE, 1)
 
 
 class Editor:
@@ -44,7 +32,7 @@ class Editor:
 
     Raises:
         SourceError: a tensor is computed twice, or read before it is computed, or an operator has
-            too few inputs.
+            too few or too many inputs or outputs.
     """
 
     def __init__(self, tree: Any, number: int = 0) -> None:
@@ -89,14 +77,9 @@ class Editor:
 
     def _check_ends(self, operator: Any) -> None:
         kind = self.kind(operator)
-        least = _LEAST_INPUTS.get(kind, 0)
-        read = sum(index >= 0 for index in self.inputs(operator)[:least])
-        made = sum(index >= 0 for index in self.outputs(operator)[:1])
-        if read < least or made < (least > 0):
-            raise SourceError(
-                f"The model is damaged: an operator {kind} has {read} inputs and {made} outputs; "
-                f"at least {least} and 1 are needed."
-            )
+        flaw = find_wrong_ends(kind, self.inputs(operator), self.outputs(operator))
+        if flaw is not None:
+            raise SourceError(f"The model is damaged: of an operator {kind}, {flaw}.")
 
     # ------------------------------------------------------------ operators
 

@@ -30,8 +30,9 @@ def fold_constants(editor: Editor) -> int:
     for operator in list(editor.operators):
         kind, outputs = editor.kind(operator), editor.outputs(operator)
         if kind == "SHAPE":
-            shape = editor.shape(editor.inputs(operator)[0])
-            results = None if shape is None else [np.array(shape, editor.dtype(outputs[0]))]
+            shape, dtype = editor.shape(editor.inputs(operator)[0]), editor.dtype(outputs[0])
+            is_known = shape is not None and dtype in ("int32", "int64")
+            results = [np.array(shape, dtype)] if is_known else None
         elif kind in FUNCTIONS:
             results = _compute(editor, operator, FUNCTIONS[kind])
         else:

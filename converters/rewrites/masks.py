@@ -104,7 +104,7 @@ def _is_mask(editor: Editor, index: int, depth: int = 8) -> bool:
     if values is not None:
         return bool(np.isin(values, (0, 1)).all())
     if operator is None or depth == 0:
-        return index in editor.model_inputs  # of which nothing else is known
+        return index in editor.model_inputs  # nothing else is known of it
     kind, inputs = editor.kind(operator), editor.inputs(operator)
     if kind == "CAST" and editor.dtype(inputs[0]) == "bool":
         return True

@@ -66,9 +66,8 @@ def _write(editor: Editor, found: Normalization) -> None:
 
     source = found.source
     if found.shape != editor.shape(source):
-        source = add(
-            "RESHAPE", source, np.array(found.shape, np.int32), name="groups", shape=found.shape
-        )
+        sizes = np.array(found.shape, np.int32)
+        source = add("RESHAPE", source, sizes, name="groups", shape=found.shape)
     centred = source
     if found.is_centred:
         share = np.array(1 / count, np.float32)
@@ -77,7 +76,7 @@ def _write(editor: Editor, found: Normalization) -> None:
     energy = total(add("MUL", centred, centred, name="squares", shape=found.shape), "energy")
     # One positive factor for all values becomes part of the energy.
     gamma, beta = found.gamma * np.sqrt(count), found.beta
-    weight, is_one = 1.0, gamma.size == 1 and gamma.item() > 0
+    weight, is_one = 1.0, gamma.size == 1 and 1e-3 < gamma.item() < 1e3
     if is_one:
         weight = gamma.item() ** -2
         energy = add("MUL", energy, np.array(weight, np.float32), name="weighed", shape=small)
@@ -88,7 +87,7 @@ def _write(editor: Editor, found: Normalization) -> None:
     unity = add("MUL", part, root, name="unity", shape=small)
     correction = add("RSQRT", unity, name="correction", shape=small)
     factor = add("MUL", root, correction, name="factor", shape=small)
-    steps = [("MUL", factor, "normalized")]
+    steps: list[tuple[str, Any, str]] = [("MUL", factor, "normalized")]
     if not is_one:
         steps.append(("MUL", gamma.astype(np.float32), "scaled"))
     if beta.any():

@@ -31,7 +31,7 @@ _KEEPING = {"AVERAGE_POOL_2D", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS",
 def soften_paddings(editor: Editor) -> int:
     """Replace each such padding by the pooling's own, by a value within the range, or by a mirror.
 
-    A mirrored value lies in the same window as its original, so it does not change the maximum.
+    A mirrored value is in the same window as its original, so it does not change the maximum.
     """
     done = 0
     for operator in editor.of_kind("PADV2"):
@@ -63,7 +63,7 @@ def _hides(editor: Editor, pool: Any, widths: NDArray[Any]) -> bool:
     if editor.kind(pool) != "MAX_POOL_2D" or options is None or options.padding != _VALID:
         return False
     sizes = options.filterHeight, options.filterWidth
-    is_inside = not widths[[0, 3]].any() and (widths >= 0).all()
+    is_inside = not widths[[0, 3]].any() and bool((widths >= 0).all())
     return is_inside and all(
         2 * int(pair.max()) <= size for pair, size in zip(widths[1:3], sizes, strict=True)
     )

@@ -63,9 +63,13 @@ class Normalization:
 def recognise(editor: Editor, anchor: Any) -> Normalization | None:
     """The normalization whose square root is `anchor`."""
     (variance,) = editor.inputs(anchor)
-    for source in _candidates(editor, variance):
-        between = operators_between(editor, source, variance)
-        if between is None or not all(_is_part(editor, operator) for operator in between):
+    parts = _parts_before(editor, variance)
+    read = dict.fromkeys(index for operator in parts for index in editor.inputs(operator))
+    for source in read:
+        if editor.value(source) is not None or editor.dtype(source) != "float32":
+            continue
+        between = operators_between(editor, source, variance, parts)
+        if between is None or editor.shape(source) is None:
             continue
         groups = _find_groups(editor, source, variance, between)
         if groups is None:
@@ -84,21 +88,16 @@ def _is_part(editor: Editor, operator: Any) -> bool:
     return kind in LAYOUT or kind in REDUCTIONS or is_elementwise(editor, operator)
 
 
-def _candidates(editor: Editor, variance: int) -> list[int]:
-    """Tensors from which parts of a normalization compute a variance, the first ones first."""
-    found: dict[int, None] = {}
+def _parts_before(editor: Editor, variance: int) -> list[Any]:
+    """Parts of a normalization from which a tensor is computed, in execution order."""
+    found: dict[int, Any] = {}
     pending = [variance]
     while pending:
         operator = editor.producer(pending.pop())
-        if operator is None or not _is_part(editor, operator):
-            continue
-        for index in editor.inputs(operator):
-            is_new = index not in found and editor.value(index) is None
-            if is_new and editor.dtype(index) == "float32" and editor.shape(index) is not None:
-                found[index] = None
-                pending.append(index)
-    places = {id(operator): place for place, operator in enumerate(editor.operators)}
-    return sorted(found, key=lambda index: places.get(id(editor.producer(index)), -1))
+        if operator is not None and id(operator) not in found and _is_part(editor, operator):
+            found[id(operator)] = operator
+            pending += [index for index in editor.inputs(operator) if index >= 0]
+    return [operator for operator in editor.operators if id(operator) in found]
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ def _find_result(editor: Editor, anchor: Any, source: int, probe: _Probe) -> Nor
     ]
     for operator in reversed(behind):
         (result,) = editor.outputs(operator)
-        own = operators_between(editor, source, result) or []
+        own = operators_between(editor, source, result, behind) or []
         is_whole = any(anchor is item for item in own) and is_closed(editor, own, result)
         if not is_whole or _size(editor, result) != len(probe.groups.numbers):
             continue

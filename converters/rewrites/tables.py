@@ -25,7 +25,6 @@ from edgeq.values import TensorSpec
 # Their results may span many powers of ten, or have a pole, so 8 bits between two operators ruin
 # what follows. DIV even stops the inference where its INT8 divisor is zero.
 _STEEP = frozenset({"DIV", "EXP", "LOG", "POW", "RSQRT", "SQRT"})
-_FINITE = (np.finfo(np.float32).min, np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def find_tables(tree: Any, takes: Callable[[str, str], bool] = kernels.takes) ->
             continue
         own = operators_between(editor, source, result) or []
         if _needs_table(editor, own, takes):
-            positions = tuple(places[id(operator)] for operator in own)
+            positions = tuple(sorted(places[id(operator)] for operator in own))
             found.append(Table(source, result, positions))
     return tuple(found)
 
@@ -112,7 +111,7 @@ def fill_table(tree: Any, table: Table, source: TensorSpec, result: TensorSpec) 
     editor = Editor(tree)
     points = quantmath.dequantize(np.arange(-128, 128).astype(np.int8), source)
     own = [editor.operators[place] for place in table.operators]
-    values = run_chain(editor, own, table.source, points.astype(np.float64))
+    values = run_chain(editor, own, {table.source: points.astype(np.float64)})
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         name = flatbuffer.tensor_name(tree.subgraphs[0], table.result)
@@ -121,7 +120,9 @@ def fill_table(tree: Any, table: Table, source: TensorSpec, result: TensorSpec) 
             hint="Pass a representative dataset with realistic values.",
         )
     nearest = known[np.abs(np.arange(256)[:, None] - known).argmin(axis=1)]
-    real = np.clip(values[nearest], *_FINITE).astype(np.float32)
+    # Infinity becomes a value that is out of range.
+    limits = (np.array([-256, 256]) - result.zero_points[0]) * result.scales[0]
+    real = np.clip(values[nearest], *limits).astype(np.float32)
     return quantmath.quantize(real, result).astype(np.int8)
 
 

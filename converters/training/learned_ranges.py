@@ -71,6 +71,8 @@ def fit_scheme(scheme: Scheme, options: ConvertOptions, granularity: str | None)
         "--calibrator tflite": options.calibrator == "tflite",
         "--keep-float": bool(options.keep_float),
         "--int16": bool(options.int16),
+        "--int4": bool(options.int4),
+        "--weights int4": options.weights == "int4",
         f"--statistic {options.statistic}": options.statistic != "auto",
         f"--corrections {options.corrections}": options.corrections not in ("auto", "none"),
     }

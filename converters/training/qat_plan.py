@@ -17,11 +17,11 @@ from keras import layers
 
 from edgeq.converters.training.qat_graph import Graph, Step
 from edgeq.errors import UnsupportedLayerError
-from edgeq.tflite.operators import facts
+from edgeq.tflite import kernels
 
 # Activation function to the range of its INT8 results, where that is prescribed.
 _OPERATORS = {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC", "tanh": "TANH"}
-FIXED_RANGES = {name: facts("result")[operator] for name, operator in _OPERATORS.items()}
+FIXED_RANGES = {name: kernels.fixed_range(kind, "int8") for name, kind in _OPERATORS.items()}
 
 LEARNED, SAME, KEPT = "learned", "same", "kept"
 

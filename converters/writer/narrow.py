@@ -5,12 +5,48 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.writer.integers import weight_scales
+from edgeq.converters.writer.integers import Stored, weight_scales
 
 _SHARES = np.arange(1.0, 0.29, -0.025)  # of the scale that covers the largest magnitude
 _REFITS = 2
 
 Real = NDArray[np.float32]
+
+
+def store_weights(
+    values: Real,
+    dtype: str,
+    limits: tuple[int, int],
+    axis: int,
+    *,
+    per_channel: bool = True,
+    block: int = 0,
+    is_summed: bool = True,
+) -> Stored:
+    """Weights as integers; INT4 with the scales that have the least error.
+
+    Args:
+        values: the weights.
+        dtype: "int8" or "int4".
+        limits: the lowest and the highest integer.
+        axis: of the output channels.
+        per_channel: one scale per channel, not one for all.
+        block: weights of a channel that share a scale, which become a row each; 0 for all of it.
+        is_summed: whether the operator adds up products with a channel's weights.
+    """
+    turned = np.moveaxis(values, axis, 0)
+    rows = values.reshape(-1, block) if block else turned.reshape(len(turned), -1)
+    sharing = rows if per_channel else rows.reshape(1, -1)
+    if dtype == "int4":
+        scales = search_scales(sharing, *limits)
+    else:
+        scales = weight_scales(sharing, 0, limits[1])
+    rounded = (round_keeping_sums if is_summed else round_rows)(rows, scales, *limits)
+    whole = rounded.astype(np.int8)
+    if block:
+        return Stored(whole, dtype, scales)
+    whole = np.ascontiguousarray(np.moveaxis(whole.reshape(turned.shape), 0, axis))
+    return Stored(whole, dtype, scales, axis=axis if per_channel else 0)
 
 
 def search_scales(rows: Real, low: int, high: int) -> Real:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
 
@@ -73,6 +75,18 @@ def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
     if not kernels.takes(kind, dtype):
         return False
     return kind != lstm.NAME or lstm.why_float(tree, operator) is None
+
+
+def narrow_layers(tree: Any) -> dict[str, int]:
+    """The layers that can have INT4 weights, by name, with the number of their weights."""
+    graph, found = tree.subgraphs[0], {}
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(tree, operator)
+        own = find_filter(tree, operator, kind)
+        if own is not None and own.weights >= 0 and kernels.takes(kind, "int4"):
+            shape = flatbuffer.indices(graph.tensors[own.weights].shape)
+            found[name_of(tree, operator)] = math.prod(shape)
+    return found
 
 
 def refuse_islands(

@@ -16,7 +16,7 @@ from edgeq.converters.writer.parameters import (
     set_parameters,
     set_scales,
 )
-from edgeq.tflite import flatbuffer, kernels
+from edgeq.tflite import flatbuffer, kernels, quantmath
 
 
 class Rebuilding:
@@ -101,28 +101,15 @@ class Rebuilding:
     def _convert(self, source: int, target: int) -> None:
         before, after = (flatbuffer.dtype(self.graph.tensors[i]) for i in (source, target))
         name = "DEQUANTIZE" if after == "float32" else "QUANTIZE"
-        number = kernels.version(name, before)
+        number = kernels.version(name, before if name == "DEQUANTIZE" else after)
         made = flatbuffer.make_operator(self.tree, name, [source], [target], version=number)
         self.graph.operators.append(made)
 
 
 def put_constant(tree: Any, tensor: Any, stored: Stored) -> None:
     """Give a schema tensor integers in a new buffer, with their dtype and scales."""
-    values = pack_int4(stored.values) if stored.dtype == "int4" else stored.values
+    values = quantmath.pack_int4(stored.values) if stored.dtype == "int4" else stored.values
     tensor.type = flatbuffer.dtype_code(stored.dtype)
     tensor.buffer = flatbuffer.add_buffer(tree, values)
     zeros = np.full(len(stored.scales), stored.zero_point, np.int64)
     set_scales(tensor, stored.scales, zeros, stored.axis)
-
-
-def pack_int4(values: Any) -> Any:
-    """INT4 values two to a byte, the first in the low half.
-
-    Args:
-        values: int8 of -8..7, any shape.
-    """
-    flat = values.reshape(-1)
-    if len(flat) % 2:
-        flat = np.append(flat, np.int8(0))
-    halves = flat.view(np.uint8) & 0xF
-    return halves[::2] | halves[1::2] << 4

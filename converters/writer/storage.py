@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeq.converters.writer.integers import Stored, weight_scales
-from edgeq.converters.writer.narrow import round_keeping_sums, round_rows, search_scales
+from edgeq.converters.writer.integers import Stored
+from edgeq.converters.writer.narrow import store_weights
 from edgeq.converters.writer.rebuilding import put_constant
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
@@ -29,9 +28,7 @@ MIN_ELEMENTS = 1024
 BLOCK_OPERATORS = having("blocks")
 _PRODUCTS = having("product")
 _FP16_MOST = float(np.finfo(np.float16).max)
-_FORMS = {"int8": (-127, 127), "int4": (-8, 7)}  # what a DEQUANTIZE may read
-
-Real = NDArray[np.float32]
+_LIMITS = {"int8": (-127, 127), "int4": (-8, 7)}  # what a DEQUANTIZE may read
 
 
 def block_size(granularity: str) -> int:
@@ -129,7 +126,10 @@ def store_weight_only(content: bytes, dtype: str, granularity: str) -> bytes:
                 kept = granularity if granularity == "tensor" else "channel"
             key = (index, axis, kept)
             if key not in widened:
-                stored = _round(values, dtype, axis, kept, is_summed=name in _PRODUCTS)
+                stored = store_weights(
+                    values, dtype, _LIMITS[dtype], axis, per_channel=kept != "tensor",
+                    block=block_size(kept), is_summed=name in _PRODUCTS,
+                )  # fmt: skip
                 new = _add(tree, graph, index, stored, dtype)
                 widened[key] = _widen(tree, graph, index, new, added)
             _replace(operator, WEIGHT_INPUT[name], widened[key])
@@ -142,31 +142,6 @@ def channel_axis(operator: Any, name: str, rank: int) -> int:
     if name == "BATCH_MATMUL":
         return rank - 2 if operator.builtinOptions.adjY else rank - 1
     return rank - 1 if name == "CONV_3D" else CHANNEL_AXIS.get(name, 0)
-
-
-def _round(values: Real, dtype: str, axis: int, granularity: str, *, is_summed: bool) -> Stored:
-    """Weights as integers; as rows, if they have blocks.
-
-    Args:
-        axis: of the output channels.
-        granularity: "channel", "tensor" or "block:N".
-        is_summed: whether the operator adds up products with a channel's weights.
-    """
-    low, high = _FORMS[dtype]
-    block = block_size(granularity)
-    turned = np.moveaxis(values, axis, 0)
-    rows = values.reshape(-1, block) if block else turned.reshape(len(turned), -1)
-    sharing = rows.reshape(1, -1) if granularity == "tensor" else rows
-    if dtype == "int4":
-        scales = search_scales(sharing, low, high)
-    else:
-        scales = weight_scales(sharing, 0, high)
-    rounded = (round_keeping_sums if is_summed else round_rows)(rows, scales, low, high)
-    whole = rounded.astype(np.int8)
-    if block:
-        return Stored(whole, dtype, scales)
-    whole = np.moveaxis(whole.reshape(turned.shape), 0, axis)
-    return Stored(np.ascontiguousarray(whole), dtype, scales, axis=axis if len(scales) > 1 else 0)
 
 
 # ---------------------------------------------------------------- the graph

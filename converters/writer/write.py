@@ -17,8 +17,9 @@ from edgeq.converters.writer import integers
 from edgeq.converters.writer.integers import Stored
 from edgeq.converters.writer.layers import Filter, find_filter
 from edgeq.converters.writer.lstm import write_lstm
+from edgeq.converters.writer.narrow import store_weights
 from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
-from edgeq.converters.writer.precisions import choose_precisions, real_tensors
+from edgeq.converters.writer.precisions import choose_precisions, name_of, real_tensors
 from edgeq.converters.writer.propagation import Forms, Node, propagate
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.converters.writer.versions import set_min_runtime, set_version
@@ -41,16 +42,14 @@ class Target:
         activations: "int8" or "int16", of operators without another precision.
         io: dtype of the inputs and outputs: "int8", "uint8", "int16" or "float32".
         per_channel: scales of the weights per output channel.
-        weights: "int8" or "int4", of fully connected and convolution operators.
         keep_float: names of operators that stay float.
         int16: names of operators with INT16 activations.
-        int4: names of operators with INT4 weights.
+        int4: names of operators with INT4 weights, see `precisions.narrow_layers`.
     """
 
     activations: str
     io: str
     per_channel: bool = True
-    weights: str = "int8"
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
@@ -143,11 +142,14 @@ class _Run:
     def run(self) -> bytes:
         new, graph = self._new, self._graph
         for index in flatbuffer.indices(graph.inputs):
-            new.make(index, self._interface_form(index, is_input=True))
+            if self._is_float(index):
+                new.make(index, self._interface_form(index, is_input=True))
         for place, operator in enumerate(graph.operators):
             self._add(place, operator)
         moved = {
             index: new.finish(index, self._interface_form(index, is_input=False))
+            if self._is_float(index)
+            else index
             for index in flatbuffer.indices(graph.outputs)
         }
         new.graph.outputs = np.array([moved[i] for i in flatbuffer.indices(graph.outputs)], "i4")
@@ -190,10 +192,14 @@ class _Run:
                     if only is not None:
                         forms.own[index] = only
 
+    def _is_float(self, index: int) -> bool:
+        """Whether a tensor can be quantized; integers and booleans stay as they are."""
+        return flatbuffer.dtype(self._graph.tensors[index]) == "float32"
+
     def _interface_form(self, index: int, *, is_input: bool) -> Affine:
         """The form in which the model takes an input or returns an output."""
         io = self._target.io
-        if flatbuffer.dtype(self._graph.tensors[index]) != "float32" or io == "float32":
+        if io == "float32":
             return REAL
         dtype = "int16" if io == "int16" else "int8"
         own = self._forms[dtype].own.get(index) or self._of_range(index, dtype)
@@ -260,10 +266,8 @@ class _Run:
         """Dtype of INT4 weights; None for others."""
         if self._filters[place] is None or self._precisions[place] != "int8":
             return None
-        outputs = flatbuffer.indices(self._graph.operators[place].outputs)
-        name = flatbuffer.tensor_name(self._graph, outputs[0])
-        is_narrow = self._target.weights == "int4" or name in self._target.int4
-        return "int4" if is_narrow and kernels.takes(self._names[place], "int4") else None
+        name = name_of(self._source, self._graph.operators[place])
+        return "int4" if name in self._target.int4 else None
 
     def _store(self, place: int, dtype: str) -> dict[int, int]:
         """The constants of an integer operator: tensor of the float model to the new one."""
@@ -311,12 +315,17 @@ class _Run:
         axis = filter_.axis if self._target.per_channel else None
         peak = _PEAKS[kind]
         key = (filter_.weights, kind, axis)
-        weights = flatbuffer.constant(self._source, self._graph.tensors[filter_.weights])
+        tensor = self._graph.tensors[filter_.weights]
+        weights = flatbuffer.constant(self._source, tensor).astype(np.float32)
         plain = self._weights.get(key)
-        if plain is None:
+        if plain is None and kind == "int4":
+            is_own, limits = axis is not None, (-peak, peak)
+            plain = store_weights(weights, kind, limits, filter_.axis, per_channel=is_own)
+        elif plain is None:
             scales = integers.weight_scales(weights, axis, peak)
             values = integers.round_weights(weights, scales, axis, peak)
-            plain = self._weights[key] = Stored(values, kind, scales, axis=axis or 0)
+            plain = Stored(values, kind, scales, axis=axis or 0)
+        self._weights[key] = plain
         if bias is None or given is None:
             return plain
         fitting = integers.fit_bias(bias, given, plain.scales)

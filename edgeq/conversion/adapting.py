@@ -33,7 +33,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
     """
     content = Path(model.file.path).read_bytes()
     is_ours = scheme.activations != "float32" and options.calibrator != "tflite"
-    is_ours = is_ours and options.engine == "edgeq" and not is_learned(scheme, model)
+    is_ours = is_ours and not is_learned(scheme, model)
     made = rewrite(content) if is_ours else unpack(content)
     if made.names:
         require_finite_constants(flatbuffer.parse(made.content, model.source.path))  # unpacked ones

@@ -48,8 +48,9 @@ def changed_flags(before: ConvertOptions, after: ConvertOptions) -> str:
         after,
         keep_float=tuple(item for item in after.keep_float if item not in before.keep_float),
         int16=tuple(item for item in after.int16 if item not in before.int16),
+        int4=tuple(item for item in after.int4 if item not in before.int4),
     )
-    return shlex.join(_words_of(own, replace(before, keep_float=(), int16=())))
+    return shlex.join(_words_of(own, replace(before, keep_float=(), int16=(), int4=())))
 
 
 def _words_of(options: ConvertOptions, other: ConvertOptions) -> list[str]:

@@ -37,6 +37,7 @@ from edgeq.progress import OnProgress
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
+    WEIGHTS,
     Conversion,
     ConvertOptions,
     TfliteModel,
@@ -127,11 +128,17 @@ def _resolve_options(
     for name, value, known in (
         ("effort", options.effort, EFFORTS),
         ("calibrator", options.calibrator, CALIBRATORS),
+        ("weights", options.weights, WEIGHTS),
     ):
         if value not in known:
             raise UsageError(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
-    for option, selectors in (("--keep-float", options.keep_float), ("--int16", options.int16)):
-        if selectors and (scheme.activations != "int8" or options.calibrator == "tflite"):
+    for option, is_given in (
+        ("--keep-float", options.keep_float),
+        ("--int16", options.int16),
+        ("--int4", options.int4),
+        ("--weights int4", options.weights == "int4"),
+    ):
+        if is_given and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(
                 f"{option} requires --scheme int8 and edgeq's own calibrator.",
                 hint=f"Remove {option}, --scheme or --calibrator.",

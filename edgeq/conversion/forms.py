@@ -72,7 +72,7 @@ def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
             "--lstm fused needs edgeq's own calibrator.", hint="Remove --calibrator or --engine."
         )
     # Selectors name operators, which differ between the forms.
-    is_named = bool(options.keep_float or options.int16)
+    is_named = bool(options.keep_float or options.int16 or options.int4)
     if options.lstm == "auto" and (is_stock or is_named or scheme.activations != "int8"):
         return UNROLLED
     return options.lstm

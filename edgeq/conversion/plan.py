@@ -96,7 +96,7 @@ def choose_mix(job: Job, model: FloatModel) -> Mix:
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:
-    """Return the operators that `--keep-float` and `--int16` select.
+    """Return the operators that `--keep-float`, `--int16`, `--int4` and `--weights` select.
 
     Args:
         content: the float flatbuffer.
@@ -104,9 +104,10 @@ def select_options(content: bytes, options: ConvertOptions) -> Mix:
     Raises:
         UsageError: a selector matches no operator, or two contradict each other.
     """
-    if not options.keep_float and not options.int16:
+    given = (options.keep_float, options.int16, options.int4)
+    if not any(given) and options.weights == "int8":
         return NO_MIX
-    return select_mix(content, options.keep_float, options.int16)
+    return select_mix(content, *given, options.weights)
 
 
 def plan_samples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from typing import Any
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import Job, SamplePlan, plan_samples
+from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds
@@ -20,9 +20,11 @@ from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.writer.precisions import name_of
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
+from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
 
@@ -80,7 +82,8 @@ def prepare(
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
-    issues = [*plan.issues, *_unfolded(float_model)]
+    mix = select_options(Path(float_model.file.path).read_bytes(), options)
+    issues = [*plan.issues, *_unfolded(float_model), *warn_of_int4(float_model, mix.int4)]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
@@ -126,6 +129,29 @@ def _unfolded(model: FloatModel) -> list[Issue]:
         "they cost time and accuracy"
     )
     return [make_issue("convert.unfolded", message)]
+
+
+def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:
+    """Return the note that INT4 weights of convolutions cost time.
+
+    Args:
+        narrow: names of the operators with INT4 weights.
+    """
+    tree = flatbuffer.read(Path(model.file.path))
+    names = [
+        name
+        for operator in tree.subgraphs[0].operators
+        if flatbuffer.operator_name(tree, operator) != "FULLY_CONNECTED"
+        and (name := name_of(tree, operator)) in narrow
+    ]
+    if not names:
+        return []
+    message = (
+        f"{len(names)} convolutions get INT4 weights ({names[0].split(';')[0]!r} first): XNNPACK "
+        "cannot run them, so they take 3 times as long as in INT8 on a CPU, and depthwise ones "
+        "still longer; fully connected layers cost no time: convert --int4 type:FULLY_CONNECTED"
+    )
+    return [make_issue("convert.int4_convolutions", message)]
 
 
 def open_reader(

@@ -47,6 +47,8 @@ def quantize_model(
     for name, is_given in (
         ("--keep-float", bool(job.options.keep_float)),
         ("--int16", bool(job.options.int16)),
+        ("--int4", bool(job.options.int4)),
+        ("--weights int4", job.options.weights == "int4"),
         ("--statistic", job.options.statistic not in ("auto", "minmax")),
         ("--corrections", job.options.corrections not in ("auto", "none")),
     ):

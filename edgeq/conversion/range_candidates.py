@@ -12,6 +12,7 @@ from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.converters.calibration import calibrate, equalization
 from edgeq.converters.calibration.calibrate import FloatRun
+from edgeq.converters.calibration.masked_ranges import fit_masks
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
@@ -191,6 +192,7 @@ def _range_sets(
                 )
             )
     sets = list(found.values())
+    sets = [fit_masks(content, ranges) for ranges in sets]
     if "saturate" in names:
         sets = [limit_ranges(content, ranges, seen.needed) for ranges in sets]
     if len(statistics) > 1 and (shared := share_ranges(content, sets[0])) is not None:

@@ -50,7 +50,8 @@ def propose(
         options: options of the conversion that lost it.
     """
     seen = {options}
-    for found in (*_spare(content, lost, options), *_with_more_bits(options)):
+    wide = replace(options, weights="int8", int4=())
+    for found in (wide, *_spare(content, lost, wide), *_with_more_bits(options)):
         if found not in seen:
             seen.add(found)
             yield found
@@ -74,7 +75,8 @@ def _spare(
 
 def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
     whole = replace(
-        options, io=None, keep_float=(), int16=(), calibrator="edgeq",
+        options, io=None, keep_float=(), int16=(), int4=(), weights="int8",
+        calibrator="edgeq",
         granularity="channel",
     )  # fmt: skip
     plain = replace(whole, statistic="auto", corrections="auto")

@@ -19,6 +19,8 @@ from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration.calibrate import batch_size
+from edgeq.converters.graph.matching import match_operators
+from edgeq.converters.rewrites.apply import rewrite
 from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
@@ -88,6 +90,7 @@ def _inspect(
         files = refer_baseline(first, baseline), storage.refer(second, str(candidate))
         first = _fix_batch(first, folder / "first.tflite")
         second = _fix_batch(second, folder / "second.tflite")
+        first = _rewrite_alike(first, second, folder / "rewritten.tflite")
         leader = read_interface(first)
         follower = read_interface(second, leader)
         _require_fixed(leader)
@@ -131,6 +134,24 @@ def _fix_batch(path: Path, target: Path) -> Path:
         for tensor in graph.tensors:
             tensor.shapeSignature = None
     target.write_bytes(flatbuffer.serialize(tree))
+    return target
+
+
+def _rewrite_alike(first: Path, second: Path, target: Path) -> Path:
+    """The float model, rewritten as before quantization unless fewer operators match then."""
+    content, candidate = first.read_bytes(), flatbuffer.read(second)
+    made = rewrite(content)
+    shares = []
+    for one in (content, made.content):
+        tree = flatbuffer.parse(one, str(first))
+        try:
+            found = len(match_operators(tree, candidate))
+        except DataError:  # these are two different models
+            found = 0
+        shares.append(found / max(len(tree.subgraphs[0].operators), 1))
+    if not made.names or shares[1] < shares[0]:
+        return first
+    target.write_bytes(made.content)
     return target
 
 

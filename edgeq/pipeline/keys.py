@@ -14,7 +14,7 @@ from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.gating.policy import read_number
 from edgeq.packaging.targets import NAMES as TARGETS
-from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, LSTM_FORMS, OBJECTIVES
+from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, LSTM_FORMS, OBJECTIVES, WEIGHTS
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
@@ -135,6 +135,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "corrections": Key(_checked(_text, parse_corrections), '"bias,rounding"', "corrections"),
         "keep_float": Key(_selectors("keep_float"), '["type:SOFTMAX"]', "keep_float"),
         "int16": Key(_selectors("int16"), '["logits"]', "int16"),
+        "weights": Key(_one_of(WEIGHTS), '"int4"', "weights"),
+        "int4": Key(_selectors("int4"), '["type:FULLY_CONNECTED"]', "int4"),
         "lstm": Key(_one_of(LSTM_FORMS), '"unrolled"', "lstm"),
         "allow_float": Key(_switch, "true", "allow_float"),
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
@@ -195,5 +197,5 @@ KEYS: dict[str, dict[str, Key]] = {
 # Options that a search chooses itself, so that they are not allowed together with [tune].
 TUNED = (
     "scheme", "engine", "granularity", "effort", "calibrator", "statistic", "corrections",
-    "keep_float", "int16", "allow_float",
+    "keep_float", "int16", "weights", "int4", "allow_float",
 )  # fmt: skip

@@ -60,8 +60,10 @@ def show_conversion(result: Conversion) -> str:
 
 
 def _scheme_line(result: Conversion) -> str:
-    counts = Counter(operator.precision for operator in result.certificate.operators)
-    if not (result.options.keep_float or result.options.int16):
+    operators, options = result.certificate.operators, result.options
+    counts = Counter(operator.precision for operator in operators)
+    narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in operators)
+    if not (options.keep_float or options.int16 or narrow):
         return SCHEMES[result.model.scheme].summary
     parts = [
         f"{plural(counts[precision], 'operator')} {words}"
@@ -72,6 +74,7 @@ def _scheme_line(result: Conversion) -> str:
         )
         if counts[precision]
     ]
+    parts[:1] = [f"{parts[0]}, {narrow} of them with INT4 weights" if narrow else parts[0]]
     return f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0]
 
 

@@ -75,6 +75,7 @@ def _choice_rows(result: Tuning) -> list[tuple[str, ...]]:
         ("recipe", describe_recipe(chosen.recipe)),
         *_name_rows("in float", chosen.recipe.keep_float),
         *_name_rows("in INT16", chosen.recipe.int16),
+        *_name_rows("INT4 weights", chosen.recipe.int4),
         ("size", f"{show_bytes(before)} -> {show_bytes(proof.size_bytes)}, "
                  f"{show_sizes(before / proof.size_bytes)}"),
     ]  # fmt: skip

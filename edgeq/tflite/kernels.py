@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 from edgeq.tflite.versions import version
 
-__all__ = ["FIXED", "fuses", "measured", "missing", "rule", "takes", "version"]
+__all__ = [
+    "FIXED",
+    "TABLE",
+    "fixed_range",
+    "fuses",
+    "measured",
+    "missing",
+    "rule",
+    "takes",
+    "version",
+]
+
+TABLE = Path(__file__).parent / "kernels.txt"
 
 
 class Kernel(NamedTuple):
@@ -21,7 +33,7 @@ class Kernel(NamedTuple):
         rule: see `rule`; "none" if no runtime has a kernel.
         sqnr_db: runtime to the SQNR against float, only of runtimes that compute the form right.
             "litert" is without delegates, "litert-reference" with reference kernels,
-            "litert-xnnpack" with the default delegate; tflite-runtime likewise.
+            "litert-xnnpack" with the default delegate. tflite-runtime has the same three.
         fuses: see `fuses`.
     """
 
@@ -34,7 +46,7 @@ class Kernel(NamedTuple):
 def measured() -> dict[tuple[str, str], Kernel]:
     """(operator or "operator/variant", form) to its row."""
     rows = {}
-    for line in (Path(__file__).parent / "kernels.txt").read_text().splitlines():
+    for line in TABLE.read_text().splitlines():
         if line.startswith("#"):
             continue
         name, form, kept, *found = line.split()
@@ -82,7 +94,7 @@ def missing(operator: str, dtype: str, runtime: str) -> bool:
 
 
 def rule(operator: str, dtype: str) -> str:
-    """Where the scale and zero point of an integer form's results come from.
+    """The source of the scale and zero point of an integer form's results.
 
     Args:
         operator: name in the schema.
@@ -110,6 +122,21 @@ def fuses(operator: str, dtype: str) -> tuple[str, ...]:
     """
     found = measured().get((operator, dtype))
     return () if found is None else found.fuses
+
+
+def fixed_range(operator: str, dtype: str) -> tuple[float, float]:
+    """The lowest and highest value of a result with the rule "fixed", in real units.
+
+    Args:
+        operator: name in the schema.
+        dtype: "int8" or "int16".
+
+    Raises:
+        KeyError: the kernel prescribes nothing.
+    """
+    scale, zero_point = FIXED[operator, dtype]
+    half = {"int8": 128, "int16": 32768}[dtype]
+    return scale * (-half - zero_point), scale * (half - 1 - zero_point)
 
 
 # (scale, zero point) of the results that kernels prescribe.

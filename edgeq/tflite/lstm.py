@@ -36,7 +36,7 @@ class FusedLstm:
         sums: intermediates: the gates before layer normalization; empty if the file has none.
         unprojected: intermediate: the hidden state before the projection.
         is_time_major: whether steps come before the batch.
-        cell_clip, projection_clip: limits of magnitudes; 0 means no limit.
+        cell_clip, projection_clip: limits of magnitudes; 0 for unlimited.
     """
 
     data: int

@@ -23,7 +23,6 @@ TRAITS = {
     "layout": "arranges values differently and computes nothing",
     "masks": "may use a constant infinity on purpose, as masks do",
     "micro": "TensorFlow Lite for Microcontrollers has a kernel",
-    "no_int8": "has no kernel in TensorFlow Lite's INT8 specification",
     "normalizes": "is part of a normalization",
     "passes": "returns its input's values unchanged, with one scale for both",
     "product": "multiplies its input with a matrix or a filter",
@@ -51,9 +50,6 @@ class Operator:
         input_axis: axis of its filter that counts the input channels.
         saturates: magnitude of the input beyond which 8-bit outputs (steps of 1/256, of TANH
             1/128) change by a tenth of a step at most.
-        result: range of an INT8 result that the 8-bit quantization specification prescribes.
-        reads: (dtype that it reads, with "/channel" for a scale per channel; version that reads
-            it), from TensorFlow's op_version.cc.
         micro_name: of its MicroMutableOpResolver method, if that is not its name in Pascal case.
         xnnpack: XNNPACK's types of nodes that compute it, if their names differ from its name.
     """
@@ -64,8 +60,6 @@ class Operator:
     channel_axis: int | None = None
     input_axis: int | None = None
     saturates: float | None = None
-    result: tuple[float, float] | None = None
-    reads: tuple[tuple[str, int], ...] = ()
     micro_name: str | None = None
     xnnpack: tuple[str, ...] = ()
 
@@ -78,7 +72,7 @@ ADD_N 1.14 micro
 ARG_MAX 1.9 1.14 2.9 micro
 ARG_MIN 1.9 1.14 2.9 micro
 ASSIGN_VARIABLE 2.6 micro
-ATAN2 2.10 no_int8
+ATAN2 2.10
 AVERAGE_POOL_2D 1.5 1.14 2.3 xnnpack=AVERAGE_POOLING,GLOBAL_AVERAGE_POOLING commutes micro
 BATCH_MATMUL 2.3 2.3 2.4 2.5
     weights=1 micro_name=BatchMatMul
@@ -88,35 +82,37 @@ BIDIRECTIONAL_SEQUENCE_LSTM 1.14 1.14 1.14 recurrent
 BIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent
 BROADCAST_ARGS 2.6 micro
 BROADCAST_TO - 2.5 2.5 micro
+BUCKETIZE 2.8
 CALL_ONCE 2.5 micro
 CAST 1.5 2.7 2.8 2.9 2.12 2.15 2.17 xnnpack=CONVERT elementwise converts micro
-CEIL 1.14 elementwise no_int8 micro
+CEIL 1.14 elementwise micro
 CONCATENATION 1.5 1.14 2.3 2.14 xnnpack=COPY layout joins micro
 CONV_2D 1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15
     weights=1 channel_axis=0 input_axis=3 xnnpack=CONVOLUTION,FULLY_CONNECTED product
     work micro
-CONV_3D 2.5 weights=1 product work no_int8
-COS 1.14 no_int8 micro
-CUMSUM 2.4 micro_name=CumSum no_int8 micro
+CONV_3D 2.5 weights=1 product work
+CONV_3D_TRANSPOSE 2.6
+COS 1.14 micro
+CUMSUM 2.4 micro_name=CumSum micro
 DENSIFY 2.2
 DEPTHWISE_CONV_2D 1.5 1.12 1.14 2.2 2.3 2.3 2.11
     weights=1 channel_axis=3 input_axis=3 xnnpack=CONVOLUTION product work
     micro
 DEPTH_TO_SPACE 2.1 2.5 micro
 DEQUANTIZE 1.13.1 1.14 1.15 2.2 2.7 2.18
-    xnnpack=CONVERT reads=uint8:1,int8:2,int16:3,float16:3,int8/channel:5,int4:6,int4/channel:6
-    elementwise converts quantizes vanishes micro
+    xnnpack=CONVERT elementwise converts quantizes vanishes micro
+DILATE 2.15
 DIV 1.6 2.3 xnnpack=DIVIDE normalizes elementwise arithmetic masks micro
 DYNAMIC_UPDATE_SLICE 2.9 2.17 2.19 2.20 micro
-ELU 1.14 curved elementwise no_int8 micro
+ELU 1.14 curved elementwise micro
 EMBEDDING_LOOKUP 1.13 1.14 1.14 2.18 weights=1 masks micro
 EQUAL 1.14 1.14 2.3 2.13 micro
 EXP 1.7 2.12 curved elementwise micro
 EXPAND_DIMS 1.10 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
 FAKE_QUANT 1.5 1.10
 FILL 1.13 2.3 2.5 2.12 micro
-FLOOR 1.9 elementwise no_int8 micro
-FLOOR_DIV 1.14 1.14 2.13 no_int8 micro
+FLOOR 1.9 elementwise micro
+FLOOR_DIV 1.14 1.14 2.13 micro
 FLOOR_MOD 1.13 2.13 micro
 FULLY_CONNECTED 1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18
     weights=1 channel_axis=0 input_axis=1
@@ -129,20 +125,22 @@ GREATER_EQUAL 1.14 1.14 2.13 micro
 HARD_SWISH 1.15 xnnpack=HARDSWISH,INVALID_UNARY_OP curved elementwise micro
 IF 1.15 micro
 L2_NORMALIZATION 1.5 1.14 fixed_range micro
-L2_POOL_2D no_int8 micro
+L2_POOL_2D 1.5 micro
 LEAKY_RELU 1.13.1 2.3 elementwise micro
 LESS 1.14 1.14 2.13 micro
 LESS_EQUAL 1.14 1.14 micro
-LOCAL_RESPONSE_NORMALIZATION no_int8
+LOCAL_RESPONSE_NORMALIZATION 1.5
 LOG 1.14 2.15 elementwise micro
-LOGICAL_AND micro
-LOGICAL_NOT micro
-LOGICAL_OR micro
+LOGICAL_AND 1.11 micro
+LOGICAL_NOT 1.11 micro
+LOGICAL_OR 1.11 micro
 LOGISTIC 1.14 1.14 2.3
-    saturates=8 result=0,0.99609375 xnnpack=INVALID_UNARY_OP,SIGMOID fixed_range curved elementwise
+    saturates=8 xnnpack=INVALID_UNARY_OP,SIGMOID fixed_range curved elementwise
     micro
 LOG_SOFTMAX 1.14 1.14 micro
 LSTM 1.7 1.10 1.14 2.3 recurrent
+MATRIX_DIAG 1.14
+MATRIX_SET_DIAG 1.14
 MAXIMUM 1.14 1.14 2.3 2.3 elementwise micro
 MAX_POOL_2D 1.5 1.14 2.3 xnnpack=MAX_POOLING commutes micro
 MEAN 1.6 1.14 2.4 xnnpack=GLOBAL_AVERAGE_POOLING normalizes commutes micro
@@ -150,46 +148,52 @@ MINIMUM 1.14 1.14 2.3 2.3 elementwise micro
 MIRROR_PAD 1.13.1 2.3 2.12 micro
 MUL 1.5 1.14 1.15 2.3 2.6 2.11 2.13
     xnnpack=INVALID_UNARY_OP,MULTIPLY elementwise arithmetic masks micro
-NEG xnnpack=NEGATE elementwise micro
+NEG 1.9 xnnpack=NEGATE elementwise micro
 NOT_EQUAL 1.14 1.14 2.3 micro
+ONE_HOT 1.11
 PACK 1.11 1.14 2.3 2.13 xnnpack=COPY layout micro
 PAD 1.5 1.14 2.4 2.6 xnnpack=CONSTANT_PAD commutes vanishes micro
 PADV2 1.9 1.14 2.4 2.6 micro_name=PadV2 xnnpack=CONSTANT_PAD micro
-POW elementwise no_int8
-PRELU masks micro
+POW 1.10 elementwise
+PRELU 1.8 masks micro
 QUANTIZE 1.14 1.15 2.7
-    xnnpack=CONVERT reads=float32:1,int8:2,int16:2 elementwise converts quantizes vanishes micro
+    xnnpack=CONVERT elementwise converts quantizes vanishes micro
 RANGE 1.13 2.14
+RANK 1.14
 READ_VARIABLE 2.6 micro
 REDUCE_ALL 2.6 micro
+REDUCE_ANY 1.11
 REDUCE_MAX 1.11 1.14 2.5 micro
 REDUCE_MIN 1.11 1.14 2.5 micro
 REDUCE_PROD 1.11 2.6
 RELU 1.5 2.1 2.5 xnnpack=CLAMP elementwise micro
 RELU6 1.5 1.14 2.5 xnnpack=CLAMP elementwise micro
 RELU_0_TO_1 2.10 xnnpack=CLAMP elementwise
-RELU_N1_TO_1 xnnpack=CLAMP fixed_range elementwise
-RESHAPE xnnpack=COPY,STATIC_RESHAPE layout passes commutes vanishes micro
+RELU_N1_TO_1 1.5 xnnpack=CLAMP fixed_range elementwise
+RESHAPE 1.5 xnnpack=COPY,STATIC_RESHAPE layout passes commutes vanishes micro
 RESIZE_BILINEAR 1.7 1.14 2.2 2.5 micro
 RESIZE_NEAREST_NEIGHBOR 1.13.1 1.14 2.3 2.4 micro
+REVERSE_SEQUENCE 1.14
 REVERSE_V2 1.14 2.2 2.5 micro
 RNN 1.5 1.14 2.3 recurrent
-ROUND 1.14 elementwise no_int8 micro
+ROUND 1.14 elementwise micro
 RSQRT 1.10 2.5 2.15 xnnpack=RECIPROCAL_SQUARE_ROOT normalizes elementwise micro
+SCATTER_ND 2.1
+SEGMENT_SUM 2.2
 SELECT 1.14 1.14 2.12 2.12
 SELECT_V2 2.2 2.12 micro
 SHAPE 1.10 micro
 SIGN 2.11 2.12
-SIN no_int8 micro
+SIN 1.9 micro
 SLICE 1.14 1.14 1.14 2.4 2.5 2.14 xnnpack=SLICE layout passes micro
-SOFTMAX 1.5 1.14 2.3 saturates=8 result=0,0.99609375 rowwise fixed_range curved micro
+SOFTMAX 1.5 1.14 2.3 saturates=8 rowwise fixed_range curved micro
 SPACE_TO_BATCH_ND 1.6 1.14 2.3 2.12 micro
 SPACE_TO_DEPTH 1.5 1.14 micro
 SPARSE_TO_DENSE 1.9 1.14 1.15
 SPLIT 1.5 1.14 1.14 2.3 xnnpack=COPY,SLICE layout passes vanishes micro
 SPLIT_V 1.13.1 2.3 layout micro
-SQRT xnnpack=SQUARE_ROOT normalizes elementwise micro
-SQUARE elementwise micro
+SQRT 1.10 2.21 xnnpack=SQUARE_ROOT normalizes elementwise micro
+SQUARE 1.12 elementwise micro
 SQUARED_DIFFERENCE 1.13.1 2.5 normalizes micro
 SQUEEZE 1.6 2.5 xnnpack=COPY,STATIC_RESHAPE layout vanishes micro
 STRIDED_SLICE 1.6 1.14 2.1 2.2 2.5 2.6 2.14 2.14 xnnpack=SLICE layout passes micro
@@ -197,7 +201,7 @@ SUB 1.6 1.14 2.3 2.4 2.4 xnnpack=INVALID_UNARY_OP,SUBTRACT elementwise arithmeti
 SUM 1.10 1.15 normalizes micro
 SVDF 1.5 1.14 2.2 2.3 recurrent stateful micro
 TANH 1.14 1.14 2.3
-    saturates=4 result=-1,0.9921875 xnnpack=INVALID_UNARY_OP fixed_range curved elementwise micro
+    saturates=4 xnnpack=INVALID_UNARY_OP fixed_range curved elementwise micro
 TFLite_Detection_PostProcess micro_name=DetectionPostprocess micro
 TILE 1.10.1 2.2 2.8
 TOPK_V2 1.7 1.14 2.13
@@ -208,10 +212,14 @@ UNIDIRECTIONAL_SEQUENCE_LSTM 1.13.1 1.14 2.3 2.12
     weights=1 micro_name=UnidirectionalSequenceLSTM recurrent work stateful micro
 UNIDIRECTIONAL_SEQUENCE_RNN 1.14 1.14 2.3 recurrent work
 UNPACK 1.11 1.14 2.2 2.3 layout passes micro
+UNSORTED_SEGMENT_MAX 2.10
+UNSORTED_SEGMENT_MIN 2.11
+UNSORTED_SEGMENT_PROD 2.10
+UNSORTED_SEGMENT_SUM 2.10
 VAR_HANDLE 2.6 stateful micro
 WHERE 1.14 2.8
 WHILE 1.15 work micro
-ZEROS_LIKE micro
+ZEROS_LIKE 1.12 micro
 """
 
 
@@ -220,10 +228,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "channel_axis": int,
     "input_axis": int,
     "saturates": float,
-    "result": lambda text: tuple(map(float, text.split(","))),
-    "reads": lambda text: tuple(
-        (dtype, int(version)) for dtype, version in (part.split(":") for part in text.split(","))
-    ),
     "micro_name": str,
     "xnnpack": lambda text: tuple(text.split(",")),
 }
@@ -266,15 +270,6 @@ CHANNEL_AXIS: dict[str, int] = facts("channel_axis")
 INPUT_AXIS: dict[str, int] = facts("input_axis")
 WEIGHT_INPUT: dict[str, int] = facts("weights")
 CONVERTING = having("quantizes")
-
-
-def reading_version(operator: str, dtype: str, *, per_channel: bool = False) -> int:
-    """The oldest version of an operator that reads a dtype.
-
-    Raises:
-        KeyError: no such version is known.
-    """
-    return dict(OPERATORS[operator].reads)[f"{dtype}/channel" if per_channel else dtype]
 
 
 # ---------------------------------------------------------------- releases

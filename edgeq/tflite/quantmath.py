@@ -130,6 +130,19 @@ def sqnr_db(signal_energy: float, error_energy: float) -> float:
     return 10.0 * math.log10(signal_energy / error_energy)
 
 
+def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """INT4 values two to a byte, the first in the low half; the inverse of `unpack_int4`.
+
+    Args:
+        values: -8..7, any shape; 0 fills the last byte up.
+    """
+    flat = values.reshape(-1)
+    if len(flat) % 2:
+        flat = np.append(flat, np.int8(0))
+    halves = flat.view(np.uint8) & 0xF
+    return np.asarray(halves[::2] | halves[1::2] << 4)
+
+
 def unpack_int4(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Two values a byte, the first in the low half, as int8 of -8..7 (read-only)."""
     halves = np.stack([packed << 4, packed], axis=-1).view(np.int8) >> 4

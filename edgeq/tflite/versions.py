@@ -1,6 +1,8 @@
 """The version that an operator needs in a form, after TensorFlow's converter.
 
-The facts are from tensorflow/lite/tools/versioning/op_version.cc and op_signature.cc.
+The facts are from tensorflow/lite/tools/versioning/op_version.cc and op_signature.cc. INT16 forms
+have the version that names them there, or the INT8 one if none does. TensorFlow's `Calibrator`
+gives them the INT8 version, with which an older runtime takes the file and then fails.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ ADD int16:3 int8:2
 ARG_MAX ARG_MIN int8:2
 AVERAGE_POOL_2D MAX_POOL_2D int16:3 int8:2
 BATCH_MATMUL int16:3 int8:2 dynamic+asymmetric:4
-BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND int16:4 not_rank4:3 int8:2
+BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND int16:4 rank3:3 int8:2
 BROADCAST_TO int8:3 int16:3 float32:2
 CAST int8:3
 CONCATENATION int16:3 int8:2
-CONV_2D int4:7 int16+bias_type:8 grouped:6 int8:3 dynamic+channel:5 dynamic:2
-DEPTHWISE_CONV_2D dynamic+channel:6 dynamic:4 int8:3 int4:7 dilated:2
+CONV_2D int4:7 int16+bias_type:8 grouped:6 int16:4 int8:3 dynamic+channel:5 dynamic:2
+DEPTHWISE_CONV_2D dynamic+channel:6 int16:5 dynamic:4 int8:3 int4:7 dilated:2
 DEQUANTIZE int4:6 int16:3 float16:3 int8+channel:5 int8:2
 DIV broadcast+rank5:2
 EQUAL int16:4 int8:2
@@ -33,12 +35,12 @@ EXP LOG REDUCE_PROD int8:2 int16:2
 FILL float16:4 int8:3 int16:3
 FLOOR_DIV int16:3 int8:3 float32:2
 FLOOR_MOD int16:2 int8:2
-FULLY_CONNECTED int4:10 dynamic+channel:12 int16+bias_type:11 sparse:8 no_bias:6 keep_num_dims:5
-    int8:4 dynamic+asymmetric:9 dynamic:3
+FULLY_CONNECTED int4:10 dynamic+channel:12 int16+bias_type:11 sparse:8 int16:7 no_bias:6
+    keep_num_dims:5 int8:4 dynamic+asymmetric:9 dynamic:3
 GATHER int4:7 int16_index:6 batch_dims:5 int16:4 int8:2
 GATHER_ND int16_index:4 int16:3
-GELU int8:2
-GREATER LESS_EQUAL DEPTH_TO_SPACE SPACE_TO_DEPTH SPLIT_V SUM LOG_SOFTMAX SQUARED_DIFFERENCE int8:2
+GELU SPLIT_V SUM SQUARED_DIFFERENCE SQRT int8:2 int16:2
+DEPTH_TO_SPACE GREATER LESS_EQUAL LOG_SOFTMAX SPACE_TO_DEPTH int8:2
 GREATER_EQUAL LESS int16:3 int8:2
 L2_NORMALIZATION NOT_EQUAL int8:2
 LEAKY_RELU int16:2
@@ -48,26 +50,54 @@ MEAN MIRROR_PAD REDUCE_MAX REDUCE_MIN RELU RELU6 RSQRT SOFTMAX int16:3 int8:2
 MUL int16:4 rescaled:3 int8:2
 PACK int8:2 int16:3
 PAD PADV2 rank5:4 int16:3 int8:2
-QUANTIZE int4:4 channel:3 int16:2
+QUANTIZE channel:3 int16:2
 RESIZE_BILINEAR int16:4 half_pixel:3 int8:2
 RESIZE_NEAREST_NEIGHBOR int16:4 half_pixel:3 align_corners:3 int8:2
-REVERSE_V2 int8:3
+REVERSE_V2 TILE int8:3 int16:3
 SELECT exactly_rank5:3
 SLICE rank5:5 int16:4 int8:2
+SPARSE_TO_DENSE int8:3
 SPLIT int16:4 int8:2
-STRIDED_SLICE offset:8 new_axis:6 rank5:4 int8:2
+STRIDED_SLICE offset:8 new_axis:6 rank5:4 int8:2 int16:2
 SUB int16:5 broadcast+rank5:3 int8:2
 SVDF int8:3 dynamic+asymmetric:4 dynamic:2
-TILE int8:3
 TOPK_V2 int16:3 int8:2
 TRANSPOSE rank6:6 int16:5 rank5:4 int8:2
-TRANSPOSE_CONV activation:4 bias:3 int8:2 int16:2 dynamic:2
-UNIDIRECTIONAL_SEQUENCE_LSTM int16:5 diagonal:4 dynamic+asymmetric:3 dynamic:2
+TRANSPOSE_CONV int16+bias_type:5 activation:4 bias:3 int16:3 int8:2 dynamic:2
+UNIDIRECTIONAL_SEQUENCE_LSTM diagonal:4 dynamic+asymmetric:3 dynamic:2
 BIDIRECTIONAL_SEQUENCE_LSTM dynamic+asymmetric:3 dynamic:2
 RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN dynamic+asymmetric:3 dynamic:2
 UNPACK int8:2 int16:4
 WHERE bool:1 float32:2 int8:2
 """
+
+
+# Word to the property of a form, besides the dtypes, that a version depends on.
+FORM = {
+    "activation": "has a fused activation",
+    "align_corners": "resizes with alignCorners",
+    "asymmetric": "quantizes its float inputs asymmetrically",
+    "batch_dims": "gathers with batchDims",
+    "bias": "TRANSPOSE_CONV with a bias",
+    "bias_type": "states quantizedBiasType",
+    "broadcast": "its first two inputs have different shapes",
+    "channel": "has a scale per channel, of its weights or of the tensor that it converts",
+    "diagonal": "LSTM with diagonal recurrent tensors",
+    "dilated": "has a dilation",
+    "exactly_rank5": "one of its first three inputs has five dimensions",
+    "grouped": "its filter reads fewer channels than its input has",
+    "half_pixel": "resizes with halfPixelCenters",
+    "int16_index": "its second input has dtype int16",
+    "keep_num_dims": "FULLY_CONNECTED with keepNumDims",
+    "new_axis": "slices with a new axis or an ellipsis",
+    "no_bias": "has two inputs",
+    "rank3": "its first input does not have four dimensions",
+    "offset": "slices with ends relative to the begins",
+    "rank5": "an input has more than four dimensions",
+    "rank6": "an input has more than five dimensions",
+    "rescaled": "the product of its two scales is at least its result's scale",
+    "sparse": "its weights are sparse",
+}
 
 
 @cache
@@ -95,35 +125,8 @@ def version(operator: str, dtype: str, form: Collection[str] = ()) -> int:
     return next(found, 1)
 
 
-# What a version depends on besides the dtypes.
-FORM = {
-    "activation": "has a fused activation",
-    "align_corners": "resizes with alignCorners",
-    "asymmetric": "quantizes its float inputs asymmetrically",
-    "batch_dims": "gathers with batchDims",
-    "bias": "TRANSPOSE_CONV with a bias",
-    "bias_type": "states quantizedBiasType",
-    "broadcast": "its first two inputs have different shapes",
-    "channel": "has a scale per channel, of its weights or of the tensor that it converts",
-    "diagonal": "LSTM with diagonal recurrent tensors",
-    "dilated": "has a dilation",
-    "exactly_rank5": "one of its first three inputs has five dimensions",
-    "grouped": "its filter reads fewer channels than its input has",
-    "half_pixel": "resizes with halfPixelCenters",
-    "int16_index": "its second input has dtype int16",
-    "keep_num_dims": "FULLY_CONNECTED with keepNumDims",
-    "new_axis": "slices with a new axis or an ellipsis",
-    "no_bias": "has two inputs",
-    "not_rank4": "its first input does not have four dimensions",
-    "offset": "slices with ends relative to the begins",
-    "rank5": "an input has more than four dimensions",
-    "rank6": "an input has more than five dimensions",
-    "rescaled": "the product of its two scales is at least its result's scale",
-    "sparse": "its weights are sparse",
-}
-
 # Position of the input whose dtype counts, if it is not the first.
-_DATA = {"SPLIT": 1, "FILL": 1, "TRANSPOSE_CONV": 2, "DYNAMIC_UPDATE_SLICE": 0, "QUANTIZE": 0}
+_DATA = {"SPLIT": 1, "FILL": 1, "SPARSE_TO_DENSE": 2, "TRANSPOSE_CONV": 2}
 # Option of the schema to the word that it means, if it is set.
 _OPTIONS = {
     "alignCorners": "align_corners", "asymmetricQuantizeInputs": "asymmetric",
@@ -162,7 +165,7 @@ def form(graph: Any, operator: Any, name: str) -> tuple[str, frozenset[str]]:
         "rank5": max(ranks, default=0) > 4,
         "rank6": max(ranks, default=0) > 5,
         "exactly_rank5": 5 in ranks[:3],
-        "not_rank4": ranks[:1] != [4],
+        "rank3": ranks[:1] != [4],
         "no_bias": len(inputs) == 2,
         "bias": len(inputs) == 4 and inputs[3] is not None,
         "sparse": weights is not None and weights.sparsity is not None,

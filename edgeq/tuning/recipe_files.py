@@ -18,7 +18,7 @@ from edgeq.conversion.range_candidates import (
 )
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import BEFORE
-from edgeq.converters.writer.precisions import choose_precisions, name_of
+from edgeq.converters.writer.precisions import choose_precisions, name_of, narrow_layers
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store
@@ -123,6 +123,12 @@ class Workshop:
             for operator, precision in zip(real.subgraphs[0].operators, wide, strict=True)
             if precision == "int16"
         )
+
+    def narrow_layers(self, recipe: Recipe) -> dict[str, int]:
+        """Names of the layers that can have INT4 weights, and the number of those weights."""
+        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
+        real = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        return narrow_layers(real)
 
     def _allowed(self) -> tuple[str, ...]:
         job = self._ready.job

@@ -3,7 +3,8 @@
 First every set of ranges is tried, then corrections of the best ones. If no INT8 file meets the
 budget, operators are ranked by what quantizing each one alone costs. The worst 1, 2, 4, 8... get
 INT16 activations or stay float; the smallest number that suffices is found between two of these;
-then each operator of that set that is not needed returns to INT8.
+then each operator of that set that is not needed returns to INT8. If an INT8 file meets it and the
+smallest file is wanted, layers get INT4 weights, first those that lose least for what they save.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Search:
             trial
             for trial in self.trials
             if trial.recipe.granularity == "channel"
-            and not (trial.recipe.keep_float or trial.recipe.int16)
+            and not (trial.recipe.keep_float or trial.recipe.int16 or trial.recipe.int4)
         ]
         ranked = self._ranked(plain)
         if not ranked:
@@ -112,6 +113,38 @@ class Search:
         )
         for start, side, ladder in starts:
             self._narrow(start, side, ladder)
+
+    def run_narrow(self) -> None:
+        """INT8 with INT4 weights in as many layers as the budget allows.
+
+        Raises:
+            QuantizationError: the layers cannot be ranked.
+        """
+        inside = [item for item in self.inside() if item.recipe.granularity == "channel"]
+        if not inside:
+            return
+        # Corrections matter most with four bits.
+        base = replace(inside[0].recipe, corrections=self.workshop.later_corrections)
+        counts = self.workshop.narrow_layers(base)
+        whole = _mixed(base, "int4", list(counts))
+        lost = {
+            layer.name: 10 ** (-layer.sqnr_db / 10) for layer in self._rank_layers(whole)
+        }  # of those that are not in it, nothing
+        ladder = sorted(counts, key=lambda name: lost.get(name, 0.0) / counts[name])
+        self._try(_mixed(base, "int4", ladder[:count]) for count in _rungs(len(ladder)))
+        kept = [
+            count for count in _rungs(len(ladder))
+            if self._keeps(_mixed(base, "int4", ladder[:count]))
+        ]  # fmt: skip
+        most = max(kept, default=0)
+        above = min((count for count in _rungs(len(ladder)) if count > most), default=most)
+        while above - most > 1:
+            middle = (most + above) // 2
+            self._try([tried := _mixed(base, "int4", ladder[:middle])])
+            most, above = (middle, above) if self._keeps(tried) else (most, middle)
+
+    def _keeps(self, recipe: Recipe) -> bool:
+        return any(item.recipe == recipe and self.keeps_budget(item) for item in self.trials)
 
     def inside(self) -> list[Trial]:
         """Return the trials that meet the budget, the best quality first."""
@@ -265,7 +298,8 @@ def _rungs(most: int) -> list[int]:
 
 def _mixed(base: Recipe, side: str, names: Sequence[str]) -> Recipe:
     chosen = tuple(sorted(names))
-    return replace(base, int16=chosen) if side == "int16" else replace(base, keep_float=chosen)
+    own: dict[str, Any] = {side: chosen}
+    return replace(base, **own)
 
 
 def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:

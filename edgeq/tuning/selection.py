@@ -48,6 +48,8 @@ class Choice:
             DeviceError: latency cannot be measured.
         """
         self._search.run_plain()
+        if self._search.options.objective == "size":
+            self._search.run_narrow()
         chosen = self._pick()
         for _ in range(_MOST_ROUNDS):
             if chosen is None:

@@ -96,7 +96,7 @@ def make_file(task: Task, store: Store) -> bytes:
     stored = json.loads(store.read(task.ranges))
     tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
     ranges = Ranges(**stored, tensors=tensors)
-    mix = Mix(recipe.keep_float, recipe.int16)
+    mix = Mix(recipe.keep_float, recipe.int16, recipe.int4)
     made = quantize(source, ranges, SCHEMES["int8"], task.io, recipe.granularity, mix)
     if recipe.corrections:
         tree = flatbuffer.parse(made, "the quantized model")

@@ -16,6 +16,7 @@ from edgeq.conversion.prepare import (
     open_outputs,
     prepare,
     versions,
+    warn_of_int4,
     without_temporary_path,
 )
 from edgeq.conversion.proof import prove
@@ -135,10 +136,12 @@ def _finish(
     _write(search, chosen, target)
     granularity = replace(search.options.convert, granularity=recipe.granularity)
     job = replace(ready.job, options=granularity)
-    proof = prove(job, target, ready.model, Mix(recipe.keep_float, recipe.int16), ready.issues)
+    mix = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    proof = prove(job, target, ready.model, mix, ready.issues)
     quality = _measure_quality(ready, target, recording)
     issues = [
         *ready.issues,
+        *warn_of_int4(ready.model, recipe.int4),
         *search.journal.doubts(),
         *choice.doubts(chosen, quality, is_apart=recording.is_apart),
     ]

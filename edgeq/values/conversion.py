@@ -239,6 +239,7 @@ EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
 LSTM_FORMS = ("auto", "fused", "unrolled")
 LAYOUTS = ("source", "nhwc")
+WEIGHTS = ("int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,9 @@ class ConvertOptions:
         keep_float: selectors of operators that stay float, see
             `edgeq.converters.quantization.selectors`.
         int16: selectors of operators that get INT16 activations.
+        weights: "int8", or "int4" for INT4 weights in every layer of an INT8 model that can have
+            them.
+        int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.
         lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
@@ -293,6 +297,8 @@ class ConvertOptions:
     allow_float: bool = False
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
+    weights: str = "int8"
+    int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
     lstm: str = "auto"

@@ -46,6 +46,7 @@ class Recipe:
         corrections: made afterwards, in the order of `edgeq.converters.corrections.CORRECTIONS`.
         keep_float: operators that stay float, by the names of their first outputs.
         int16: operators with INT16 activations, in the same way.
+        int4: layers with INT4 weights, in the same way.
     """
 
     statistic: str
@@ -54,6 +55,7 @@ class Recipe:
     corrections: tuple[str, ...] = ()
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

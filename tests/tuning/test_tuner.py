@@ -104,6 +104,7 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
     assert chosen.latency_ms <= 1.03 * min(trial.latency_ms for trial in inside)
     kinds = {(t.recipe.granularity, bool(t.recipe.corrections)) for t in result.trials}
     assert kinds == {(g, c) for g in ("channel", "tensor") for c in (False, True)}
+    assert not any(t.recipe.int4 for t in result.trials)  # it makes no file faster
     record = json.loads((tmp_path / "tuned.tflite.json").read_text())
     assert record["kind"] == "tune"
     assert len(record["trials"]) == len(result.trials)
@@ -143,6 +144,25 @@ def test_no_trial_dominates_a_pareto_one(
             assert merits[0] == merits[1] or any(a > b for a, b in zip(*merits, strict=True))
     inside = [trial for trial in result.trials if trial.drop_points.value <= 1.0]
     assert result.trials[0].size_bytes <= sorted(trial.size_bytes for trial in inside)[2]
+
+
+def test_the_smallest_file_has_int4_weights_where_the_budget_allows_it(
+    tune: Any, tried: tuple[Path, GateError], tmp_path: Path
+) -> None:
+    result = tune(tmp_path / "tuned.tflite", tried[0], min_sqnr_db=27.0, objective="size")
+    chosen = result.trials[0]
+    narrow = {op.output for op in result.certificate.operators if op.weight_dtype == "int4"}
+    layers = [op for op in result.certificate.operators if op.weight_dtype]
+    assert narrow == set(chosen.recipe.int4)
+    assert 0 < len(narrow) < len(layers)
+    assert chosen.sqnr_db >= 27
+    plain = [item for item in result.trials if not item.recipe.int4 and item.sqnr_db >= 27]
+    assert chosen.size_bytes < min(item.size_bytes for item in plain)
+    # One layer more was tried and misses the budget.
+    more = {len(item.recipe.int4) for item in result.trials if item.sqnr_db < 27}
+    assert len(narrow) + 1 in more
+    assert "convert.int4_convolutions" in {item.code for item in result.issues}
+    assert f"{len(narrow)} with INT4 weights" in show_tuning(result)
 
 
 def test_a_mix_is_found_when_int8_alone_is_not_enough(

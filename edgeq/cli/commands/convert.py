@@ -20,7 +20,7 @@ from edgeq.cli.options import (
 from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, ConvertOptions
+from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -41,6 +41,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         allow_float=given["allow_float"],
         keep_float=given["keep_float"],
         int16=given["int16"],
+        weights=given["weights"],
+        int4=given["int4"],
         lstm=given["lstm"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
@@ -104,6 +106,15 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--int16", multiple=True, metavar="SELECTOR",
     help="Give operators INT16 activations; selectors as for --keep-float.",
+)  # fmt: skip
+@click.option(
+    "--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True,
+    help="With --scheme int8: int4 stores the weights of all convolutions and fully connected "
+    "layers in INT4. Such convolutions are slower on CPUs.",
+)  # fmt: skip
+@click.option(
+    "--int4", multiple=True, metavar="SELECTOR",
+    help="Store the weights of some layers in INT4; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option(
     "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,

@@ -32,6 +32,9 @@ def softmax(values: np.ndarray) -> np.ndarray:
         ([30.0, 1.0, -20.0], (1.0, 9.0)),  # and the largest may come down to 8 above the second
         ([[3.0, 1.0], [5.0, 4.0]], (-5.0, 5.0)),
         ([[2.0]], (2.0, 2.0)),
+        ([3.0, 1.0, -1000.0], (-5.0, 3.0)),  # masked values need nothing
+        ([3.0, -20.0, -1000.0], (-20.0, 3.0)),  # but may not meet the others
+        ([30.0, -1000.0, -1000.0], (22.0, 30.0)),
     ],
 )
 def test_what_a_softmax_needs(row: list[float], expected: tuple[float, float]) -> None:

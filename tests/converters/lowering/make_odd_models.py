@@ -37,6 +37,8 @@ def main(folder: Path) -> None:
         keras.Model(vector, layers.Lambda(lambda t: t * 2, name="twice")(vector)).save(
             folder / name
         )
+    image = keras.Input((4, 4, 3), name="x")
+    keras.Model(image, layers.RandomGrayscale(name="grey")(image)).save(folder / "random.keras")
     dense.save_weights(folder / "only.weights.h5")
     hidden = keras.Input((4,), name="_in")
     keras.Model(hidden, layers.Dense(3, name="_out")(hidden)).save(folder / "underscore.keras")

@@ -214,6 +214,14 @@ def test_an_operator_without_a_tflite_form_is_named(
     assert str(caught.value).startswith("TensorFlow Lite has no operator for: Erfinv.")
 
 
+def test_a_layer_that_changes_a_variable_is_named(
+    odd: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(LoweringError, match=r"AssignVariableOp in '\S*grey\S*' changes") as caught:
+        read_and_check(odd / "random.keras", tensorflow, tmp_path)
+    assert "remove the layer from the exported model" in str(caught.value)
+
+
 def test_a_weights_file_is_told_from_a_model(
     odd: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:

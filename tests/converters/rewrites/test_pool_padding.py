@@ -42,7 +42,7 @@ def model(
     [
         ({"before": "RELU"}, ["RELU", "PAD", "MAX_POOL_2D", "ABS"]),
         ({"before": "TANH"}, ["TANH", "PADV2", "MAX_POOL_2D", "ABS"]),
-        ({"before": "NEG"}, ["NEG", "MIRROR_PAD", "MAX_POOL_2D", "ABS"]),
+        ({"before": "COS"}, ["COS", "MIRROR_PAD", "MAX_POOL_2D", "ABS"]),
         ({"value": -LARGEST}, ["MIRROR_PAD", "MAX_POOL_2D", "ABS"]),
         ({"window": 5, "pad": (2, 2), "size": 8}, ["MIRROR_PAD", "MAX_POOL_2D", "ABS"]),
         ({"window": 5, "pad": (2, 2), "stride": 1, "size": 2}, ["MAX_POOL_2D", "ABS"]),

@@ -1,0 +1,153 @@
+"""Masks and indices stay booleans and integers, instead of a way through floats.
+
+A CAST to float has no integer result: in an INT8 model it is a float island with a QUANTIZE behind.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.tflite import flatbuffer
+
+_TURNED = {"LESS": "GREATER", "GREATER": "LESS", "LESS_EQUAL": "GREATER_EQUAL",
+           "GREATER_EQUAL": "LESS_EQUAL", "EQUAL": "EQUAL", "NOT_EQUAL": "NOT_EQUAL"}  # fmt: skip
+_OPTIONS = {"LESS": "Less", "GREATER": "Greater", "LESS_EQUAL": "LessEqual",
+            "GREATER_EQUAL": "GreaterEqual", "EQUAL": "Equal", "NOT_EQUAL": "NotEqual"}  # fmt: skip
+_INTEGERS = ("int32", "int64")
+_EXACT = 2.0**24  # float32 holds all integers below
+_MOST_DIMENSIONS = 4  # of a SELECT_V2 that broadcasts
+
+
+def compare_integers(editor: Editor) -> int:
+    """Compare integers and booleans themselves, instead of casting them to float before.
+
+    Exact for integers whose magnitude is below 2**24, which float32 can hold.
+    """
+    done = 0
+    for operator in editor.of_kind(*_TURNED):
+        kind, (one, other) = editor.kind(operator), editor.inputs(operator)[:2]
+        if editor.scalar(one) is not None:
+            kind, one, other = _TURNED[kind], other, one
+        source, value = _uncast(editor, one), editor.scalar(other)
+        if source is None or value is None or not abs(value) < _EXACT:  # or it is NaN
+            continue
+        result = editor.outputs(operator)[0]
+        if editor.shape(source) is None or editor.shape(source) != editor.shape(result):
+            continue
+        if editor.dtype(source) == "bool":
+            done += _compare_boolean(editor, operator, kind, source, value)
+        elif kind in ("EQUAL", "NOT_EQUAL") and value != math.floor(value):
+            continue
+        else:
+            up = kind in ("LESS", "GREATER_EQUAL")
+            whole = math.ceil(value) if up else math.floor(value)
+            values = np.array(whole, editor.dtype(source))
+            limit = editor.new_constant(editor.tensor_name(other), values)
+            made = editor.new_like(result)
+            options = getattr(flatbuffer.schema(), f"{_OPTIONS[kind]}OptionsT")()
+            editor.insert(operator, kind, [source, limit], [made], options=options)
+            done += editor.replace(result, made)
+    return done
+
+
+def _uncast(editor: Editor, index: int) -> int | None:
+    """The integers or booleans from which CAST makes a float32 tensor."""
+    producer = editor.producer(index)
+    if editor.kind(producer) != "CAST" or editor.dtype(index) != "float32":
+        return None
+    source = editor.inputs(producer)[0]
+    return source if editor.dtype(source) in (*_INTEGERS, "bool") else None
+
+
+def _compare_boolean(editor: Editor, operator: Any, kind: str, source: int, value: float) -> bool:
+    """Replace a comparison of zeros and ones by the booleans, or by their opposite."""
+    compare = {"LESS": np.less, "GREATER": np.greater, "LESS_EQUAL": np.less_equal,
+               "GREATER_EQUAL": np.greater_equal, "EQUAL": np.equal,
+               "NOT_EQUAL": np.not_equal}[kind]  # fmt: skip
+    if_false, if_true = bool(compare(0.0, value)), bool(compare(1.0, value))
+    result = editor.outputs(operator)[0]
+    if if_false == if_true:
+        return False
+    if if_true:
+        return editor.replace(result, source)
+    made = editor.new_like(result)
+    editor.insert(operator, "LOGICAL_NOT", [source], [made],
+                  options=flatbuffer.schema().LogicalNotOptionsT())  # fmt: skip
+    return editor.replace(result, made)
+
+
+def select_by_mask(editor: Editor) -> int:
+    """Replace products with a boolean mask, or with one minus it, by SELECT_V2.
+
+    Exact for finite values.
+    """
+    done = 0
+    for operator in editor.of_kind("MUL"):
+        pair, result = editor.inputs(operator)[:2], editor.outputs(operator)[0]
+        shape = editor.shape(result)
+        if editor.activation(operator) or editor.dtype(result) != "float32" or shape is None:
+            continue
+        masks = [_find_mask(editor, index) for index in pair]
+        place = 0 if masks[0] is not None else 1
+        mask, value = masks[place], pair[1 - place]
+        if mask is None or len(shape) > _MOST_DIMENSIONS:
+            continue
+        flags, is_turned = mask
+        zero = editor.new_constant("zero", np.zeros((), np.float32))
+        choice = [flags, zero, value] if is_turned else [flags, value, zero]
+        made = editor.new_like(result)
+        options = flatbuffer.schema().SelectV2OptionsT()
+        editor.insert(operator, "SELECT_V2", choice, [made], options=options)
+        done += editor.replace(result, made)
+    return done
+
+
+def _find_mask(editor: Editor, index: int) -> tuple[int, bool] | None:
+    """The booleans from which a tensor of zeros and ones is made, and whether they are turned."""
+    source = _uncast(editor, index)
+    if source is not None and editor.dtype(source) == "bool":
+        return source, False
+    producer = editor.producer(index)
+    if editor.kind(producer) != "SUB" or editor.activation(producer):
+        return None
+    one, other = editor.inputs(producer)[:2]
+    flags = _uncast(editor, other) if editor.scalar(one) == 1 else None
+    is_alike = flags is not None and editor.shape(flags) == editor.shape(index) is not None
+    if flags is None or not is_alike or editor.dtype(flags) != "bool":
+        return None
+    return flags, True
+
+
+def drop_index_wrapping(editor: Editor) -> int:
+    """Read tables without `index < 0 ? index + rows : index` before, which Keras 3 puts there.
+
+    The bound: the indices of embeddings are not negative.
+    """
+    done = 0
+    for operator in editor.of_kind("SELECT", "SELECT_V2"):
+        (test, wrapped, index), result = editor.inputs(operator)[:3], editor.outputs(operator)[0]
+        less, add = editor.producer(test), editor.producer(wrapped)
+        if editor.kind(less) != "LESS" or editor.kind(add) != "ADD":
+            continue
+        low, limit = editor.inputs(less)[:2]
+        terms = set(editor.inputs(add)) - {index}
+        if low != index or editor.scalar(limit) != 0 or len(terms) != 1:
+            continue
+        rows, readers = editor.scalar(terms.pop()), editor.readers(result)
+        is_index = readers and result not in editor.model_outputs
+        if is_index and all(_reads_rows(editor, reader, result, rows) for reader in readers):
+            done += editor.replace(result, index)
+    return done
+
+
+def _reads_rows(editor: Editor, reader: Any, index: int, rows: float | None) -> bool:
+    """Whether an operator reads a table with this number of rows at these indices."""
+    inputs = editor.inputs(reader)[:2]
+    if editor.kind(reader) != "GATHER" or inputs[1] != index or reader.builtinOptions is None:
+        return False
+    shape, axis = editor.shape(inputs[0]), int(reader.builtinOptions.axis)
+    return shape is not None and -len(shape) <= axis < len(shape) and shape[axis] == rows

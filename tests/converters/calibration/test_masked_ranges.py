@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeq.converters.calibration.masked_ranges import fit_masks, mild_mask
+from edgeq.values import Ranges, TensorRange
+from tests.converters.rewrites.tiny_graphs import Builder
+
+
+def measured(spans: dict[int, tuple[float, float]]) -> Ranges:
+    tensors = tuple(TensorRange(i, f"t{i}", low, high) for i, (low, high) in spans.items())
+    return Ranges("edgeq", "minmax", 9, tensors, "digest")
+
+
+def found(ranges: Ranges) -> dict[int, tuple[float, float]]:
+    return {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
+
+
+def test_a_mask_that_is_computed_ends_where_it_hides_the_highest_score() -> None:
+    build = Builder()
+    scores, flags = build.input([1, 3, 4]), build.input([4], name="flags")
+    mask = build.add("MUL", [flags, build.constant(-1000.0)], [4])
+    row = build.add("RESHAPE", [mask, build.constant([1, 1, 4], "int32")], [1, 1, 4])
+    total = build.add("ADD", [scores, row], [1, 3, 4])
+    again = build.add("ADD", [total, row], [1, 3, 4])  # as a second mask
+    content = build.content(build.add("SOFTMAX", [again], [1, 3, 4]))
+    hidden = (-1000.0, 0.0)
+    ranges = measured({
+        scores: (-5, 7), flags: (0, 1), mask: hidden, row: hidden, total: (-1005, 7),
+        again: (-2005, 7),
+    })  # fmt: skip
+    made = fit_masks(content, ranges)
+    assert found(made) == {
+        scores: (-5, 7), flags: (0, 1), total: (-13, 7), again: (-21, 7),
+        mask: (-28, 0), row: (-28, 0),  # the second sum has scores from -13 to 7
+    }  # fmt: skip
+    assert made.sha256 != ranges.sha256
+    assert mild_mask((-13, 7)) == -28
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "SELECT_V2"])
+def test_a_constant_mask(kind: str) -> None:
+    build = Builder()
+    scores = build.input([1, 3, 4])
+    flags = np.triu(np.ones((3, 4), bool), 1)
+    if kind == "SELECT_V2":
+        inputs = [build.constant(flags, "bool"), build.constant(-1000.0), scores]
+    else:
+        value = 1000 if kind == "SUB" else -1000
+        inputs = [scores, build.constant(np.where(flags, value, 0))]
+    masked = build.add(kind, inputs, [1, 3, 4])
+    moved = build.add("RESHAPE", [masked, build.constant([3, 4], "int32")], [3, 4])
+    content = build.content(build.add("SOFTMAX", [moved], [3, 4]))
+    ranges = measured({scores: (-5, 7), masked: (-1005, 7), moved: (-1005, 7)})
+    expected = {scores: (-5, 7), masked: (-13, 7), moved: (-13, 7)}
+    assert found(fit_masks(content, ranges)) == expected
+
+
+def test_other_ranges_stay_the_same_object() -> None:
+    build = Builder()
+    one, other = build.input([1, 4]), build.input([1, 4], name="y")
+    total = build.add("ADD", [one, other], [1, 4])
+    content = build.content(build.add("SOFTMAX", [total], [1, 4]))
+    wide = measured({one: (-600, 7), other: (-600, 3), total: (-1100, 7)})  # two masks, no scores
+    narrow = measured({one: (-5, 7), other: (-3, 3), total: (-8, 7)})
+    for ranges in (wide, narrow):
+        assert fit_masks(content, ranges) is ranges
