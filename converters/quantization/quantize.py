@@ -12,7 +12,7 @@ from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import batches
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.selectors import NO_MIX, Mix
+from edgeq.converters.quantization.selectors import NO_MIX, Mix, with_inner
 from edgeq.converters.writer import storage
 from edgeq.converters.writer.write import Target, Writer
 from edgeq.tflite import flatbuffer
@@ -59,6 +59,8 @@ def quantize(
 def make_writer(content: bytes, scheme: Scheme, io: str, granularity: str, mix: Mix) -> Writer:
     """The writer of a calibrated scheme, for several files with different ranges."""
     per_channel = granularity == "channel"
+    if scheme.activations == "int8":
+        mix = with_inner(content, mix)
     mixed = (mix.keep_float, mix.int16, mix.int4)
     return Writer(content, Target(scheme.activations, io, per_channel, *mixed))
 

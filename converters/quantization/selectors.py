@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgeq.converters.writer.precisions import narrow_layers
+from edgeq.converters.writer.precisions import inner_names, narrow_layers
 from edgeq.errors import UsageError
 from edgeq.tflite import flatbuffer
 
@@ -68,6 +68,17 @@ def select_mix(
             hint="Remove --weights int4.",
         )
     return replace(mix, int4=chosen)
+
+
+def with_inner(content: bytes, mix: Mix) -> Mix:
+    """The mix of an INT8 model with the inside of its normalizations in INT16.
+
+    Args:
+        content: the float flatbuffer.
+    """
+    names = inner_names(flatbuffer.parse(content, "the float model"))
+    known = {*mix.keep_float, *mix.int16}
+    return replace(mix, int16=(*mix.int16, *(name for name in names if name not in known)))
 
 
 def _select_narrow(content: bytes, selectors: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.normalization import find_inner
+from edgeq.converters.rewrites.tables import Table, find_replaced, find_tables
 from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
@@ -53,11 +56,15 @@ def choose_precisions(
         QuantizationError: an operator in `int16` has no kernel for it.
     """
     found: list[str | None] = []
-    for operator in tree.subgraphs[0].operators:
+    tables = choose_tables(tree, activations, {*keep_float, *int16})
+    in_tables = find_replaced(tree, tables)
+    for place, operator in enumerate(tree.subgraphs[0].operators):
         kind, name = flatbuffer.operator_name(tree, operator), name_of(tree, operator)
         wanted = "float32" if name in keep_float else "int16" if name in int16 else activations
         if not real_tensors(tree, operator):
             found.append(None)
+        elif place in in_tables:
+            found.append("int8")
         elif wanted == "float32" or _takes(tree, operator, kind, wanted):
             found.append(wanted)
         elif name in int16:
@@ -68,6 +75,30 @@ def choose_precisions(
         else:
             found.append("float32")
     return found
+
+
+def choose_tables(tree: Any, activations: str, named: Collection[str] = ()) -> tuple[Table, ...]:
+    """The functions of one tensor that an INT8 file computes with a table of 256 values.
+
+    Args:
+        named: names of operators that the user wants in another precision.
+    """
+    if activations != "int8":
+        return ()
+    operators = tree.subgraphs[0].operators
+    return tuple(
+        table
+        for table in find_tables(tree)
+        if not any(name_of(tree, operators[place]) in named for place in table.operators)
+    )
+
+
+def inner_names(tree: Any) -> tuple[str, ...]:
+    """Names of the operators inside normalizations, which an INT8 file computes in INT16."""
+    operators = tree.subgraphs[0].operators
+    return tuple(
+        name_of(tree, operators[place]) for place in sorted(find_inner(Editor(tree)).operators)
+    )
 
 
 def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:

@@ -13,20 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.normalization import find_inner
+from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, look_up
 from edgeq.converters.writer import integers
 from edgeq.converters.writer.integers import Stored
 from edgeq.converters.writer.layers import Filter, find_filter
 from edgeq.converters.writer.lstm import write_lstm
 from edgeq.converters.writer.narrow import store_weights
 from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
-from edgeq.converters.writer.precisions import choose_precisions, name_of, real_tensors
+from edgeq.converters.writer.precisions import (
+    choose_precisions,
+    choose_tables,
+    name_of,
+    real_tensors,
+)
 from edgeq.converters.writer.propagation import Forms, Node, propagate
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.tflite.compacting import drop_unused
-from edgeq.values import Ranges
+from edgeq.values import Ranges, TensorSpec
 
 INTEGERS = ("int8", "int16")
 # Release with most INT16 kernels; their operator versions do not tell. See `schemes`.
@@ -84,6 +92,11 @@ class Writer:
             find_filter(self._tree, self._graph.operators[place], self._names[place])
             for place in places
         ]
+        named = {*target.keep_float, *target.int16}
+        tables = choose_tables(self._tree, target.activations, named)
+        self._tables = {table.operators[-1]: table for table in tables}
+        self._replaced = find_replaced(self._tree, tables)
+        self._inner = find_inner(Editor(self._tree))
         self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
         self._weights: dict[tuple[object, ...], Stored] = {}
@@ -91,7 +104,9 @@ class Writer:
     def _node(self, place: int) -> Node:
         """An integer operator as the propagation sees it; others read and make nothing."""
         precision, operator = self._precisions[place], self._graph.operators[place]
-        if precision not in INTEGERS:
+        if (table := self._tables.get(place)) is not None:
+            return Node((table.source,), (table.result,))
+        if precision not in INTEGERS or place in self._replaced:
             return Node((), ())
         if (own := self._lstms[place]) is not None:
             return Node((own.data,), (own.result,))
@@ -133,9 +148,10 @@ class _Run:
         self._source, self._target, self._graph = writer._tree, writer._target, writer._graph
         self._names, self._precisions = writer._names, writer._precisions
         self._filters, self._weights = writer._filters, writer._weights
-        self._lstms = writer._lstms
+        self._lstms, self._tables, self._replaced = writer._lstms, writer._tables, writer._replaced
         self._nodes, self._constants = writer._nodes, writer._constants
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
+        self._ranges |= writer._inner.widen(self._ranges)
         self._forms = {dtype: self._propagate(dtype) for dtype in INTEGERS}
         self._new = Rebuilding(self._source)
 
@@ -219,6 +235,10 @@ class _Run:
         if precision == "int8" and self._lstms[place] is not None:
             self._add_lstm(place, operator)
             return
+        if place in self._tables:
+            self._add_table(place, self._tables[place])
+        if place in self._replaced:
+            return
         made = copy.copy(operator)
         inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
         real = set(real_tensors(self._source, operator))
@@ -258,6 +278,16 @@ class _Run:
         made = write_lstm(self._new, self._source, operator, own, given, result, self._ranges)
         self._new.graph.operators.append(made)
         set_version(self._new.tree, self._new.graph, made, lstm.NAME, "int8")
+
+    def _add_table(self, place: int, table: Table) -> None:
+        """Add the operators that look up a function of one tensor."""
+        forms, new = self._forms["int8"], self._new
+        given = self._operand(forms, place, table.source, "int8")
+        result = forms.of_result(table.result) or self._of_range(table.result, "int8")
+        source = new.read(table.source, given)
+        new.make(table.result, result)
+        entries = fill_table(self._source, table, _spec(given), _spec(result))
+        new.graph.operators += look_up(new.tree, new.graph, source, table.result, entries)
 
     def _operand(self, forms: Forms, place: int, index: int, dtype: str) -> Affine:
         return forms.of_operand(place, index) or self._of_range(index, dtype)
@@ -333,6 +363,10 @@ class _Run:
             return plain
         values = integers.round_weights(weights, fitting, axis, peak)
         return Stored(values, kind, fitting, axis=axis or 0)
+
+
+def _spec(own: Affine) -> TensorSpec:
+    return TensorSpec("", (), own.dtype, (own.scale,), (own.zero_point,))
 
 
 def _move_outputs(signatures: Any, moved: Mapping[int, int]) -> Any:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix
+from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix, with_inner
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
-from edgeq.values.schemes import Scheme
+from edgeq.values.schemes import SCHEMES, Scheme
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
 DEFAULT_SAMPLES = 256
@@ -96,7 +96,10 @@ def choose_mix(job: Job, model: FloatModel) -> Mix:
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:
-    """Return the operators that `--keep-float`, `--int16`, `--int4` and `--weights` select.
+    """Return the operators with another precision than the scheme's.
+
+    These are the operators that `--keep-float`, `--int16`, `--int4` and `--weights` select, and
+    the inside of an INT8 model's normalizations.
 
     Args:
         content: the float flatbuffer.
@@ -105,9 +108,11 @@ def select_options(content: bytes, options: ConvertOptions) -> Mix:
         UsageError: a selector matches no operator, or two contradict each other.
     """
     given = (options.keep_float, options.int16, options.int4)
-    if not any(given) and options.weights == "int8":
-        return NO_MIX
-    return select_mix(content, *given, options.weights)
+    mix = NO_MIX
+    if any(given) or options.weights != "int8":
+        mix = select_mix(content, *given, options.weights)
+    is_int8 = SCHEMES[options.scheme].activations == "int8" and options.calibrator != "tflite"
+    return with_inner(content, mix) if is_int8 else mix
 
 
 def plan_samples(

@@ -22,7 +22,7 @@ from edgeq.conversion.prepare import (
 from edgeq.conversion.proof import prove
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import resolve
-from edgeq.converters.quantization.selectors import Mix
+from edgeq.converters.quantization.selectors import Mix, with_inner
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device
@@ -136,7 +136,8 @@ def _finish(
     _write(search, chosen, target)
     granularity = replace(search.options.convert, granularity=recipe.granularity)
     job = replace(ready.job, options=granularity)
-    mix = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    asked = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    mix = with_inner(Path(ready.model.file.path).read_bytes(), asked)
     proof = prove(job, target, ready.model, mix, ready.issues)
     quality = _measure_quality(ready, target, recording)
     issues = [

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.kernels import forms, measure, table
 from benchmarks.kernels.cases import CASES
+from edgeq.converters.writer.precisions import narrow_layers
 from edgeq.converters.writer.write import Target, Writer
 from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.values import Ranges, TensorRange
@@ -11,7 +14,7 @@ from edgeq.values import Ranges, TensorRange
 TARGETS = {
     "int8": Target("int8", "float32"),
     "int16": Target("int16", "float32"),
-    "int4": Target("int8", "float32", weights="int4"),
+    "int4": Target("int8", "float32"),
 }
 # They exist in integer models only; other tests write the LSTM.
 NOT_IN_FLOAT = ("QUANTIZE", "DEQUANTIZE", lstm.NAME)
@@ -29,7 +32,8 @@ def written(name: str, form: str, results: table.Results) -> forms.Built:
         for index, tensor in enumerate(tree.subgraphs[0].tensors)
         if (known := flatbuffer.text(tensor.name)) and flatbuffer.dtype(tensor) == "float32"
     ]
-    content = Writer(plain.content, TARGETS[form]).write(
+    narrow = tuple(narrow_layers(tree)) if form == "int4" else ()
+    content = Writer(plain.content, replace(TARGETS[form], int4=narrow)).write(
         Ranges("edgeq", "minmax", 1, tuple(found), "")
     )
     made = flatbuffer.parse(content, name)

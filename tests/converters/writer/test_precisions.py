@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
+from edgeq.converters.writer.precisions import choose_precisions, choose_tables, refuse_islands
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
 from tests import tiny_models
 from tests.tiny_models import Operator
+
+_POOL, _NORM = Operator.L2_POOL_2D, Operator.LOCAL_RESPONSE_NORMALIZATION
 
 
 def chain(*kinds: int) -> Any:
@@ -20,33 +22,41 @@ def chain(*kinds: int) -> Any:
 
 
 def test_only_operators_with_a_kernel_become_integers() -> None:
-    tree = chain(Operator.LOGISTIC, Operator.SIN, Operator.TANH)
+    tree = chain(Operator.LOGISTIC, Operator.L2_POOL_2D, Operator.TANH)
     assert choose_precisions(tree, "int8") == ["int8", "float32", "int8"]
     assert choose_precisions(tree, "int8", ("t1",), ("t3",)) == ["float32", "float32", "int16"]
 
 
 def test_islands_are_refused_by_kind_with_the_ways_that_work() -> None:
-    tree = chain(Operator.SIN, Operator.LOGISTIC, Operator.COS, Operator.SIN)
+    tree = chain(*(_POOL, Operator.LOGISTIC, _NORM, _POOL))
     with pytest.raises(QuantizationError) as caught:
         refuse_islands(tree, choose_precisions(tree, "int8"), (), "int8")
     assert caught.value.message == (
-        "TensorFlow Lite has no INT8 kernel for 2 SIN, COS (first: 't1')."
+        "TensorFlow Lite has no INT8 kernel for 2 L2_POOL_2D, LOCAL_RESPONSE_NORMALIZATION "
+        "(first: 't1')."
     )
     assert caught.value.hint == (
-        "--allow-float leaves them in float; --keep-float type:SIN --keep-float type:COS does, "
-        "too, and names them; --scheme dynamic and fp16 keep all activations in float."
+        "--allow-float leaves them in float; --keep-float type:L2_POOL_2D "
+        "--keep-float type:LOCAL_RESPONSE_NORMALIZATION does, too, and names them; "
+        "--scheme dynamic and fp16 keep all activations in float."
     )
 
 
 def test_16x8_is_a_way_out_where_it_has_the_kernels() -> None:
-    tree = chain(Operator.LOGISTIC, Operator.GATHER_ND)
-    wanted = choose_precisions(tree, "int16")
-    without = ["float32", *choose_precisions(tree, "int8")[1:]]
-    with pytest.raises(QuantizationError) as caught:
-        refuse_islands(tree, without, (), "int8")
-    assert ("--scheme int16x8 has kernels for all of them" in str(caught.value.hint)) == (
-        "float32" not in wanted
-    )
+    hints = []
+    for tree in (chain(Operator.LOGISTIC), chain(_POOL)):
+        with pytest.raises(QuantizationError) as caught:
+            refuse_islands(tree, ["float32"], (), "int8")
+        hints.append("--scheme int16x8 has kernels for all of them" in str(caught.value.hint))
+    assert hints == [True, False]
+
+
+def test_a_function_of_one_tensor_becomes_a_table_unless_it_is_named() -> None:
+    tree = chain(Operator.SIN)
+    assert choose_precisions(tree, "int8") == ["int8"]
+    assert len(choose_tables(tree, "int8")) == 1
+    assert choose_tables(tree, "int8", ("t1",)) == choose_tables(tree, "int16") == ()
+    assert choose_precisions(tree, "int16") == ["float32"]
 
 
 def test_what_the_user_named_is_not_refused() -> None:
