@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
+from edgeq.converters.rewrites.soundness import empty_tensors
 from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, look_up
 from edgeq.converters.writer import integers
 from edgeq.converters.writer.integers import Stored
@@ -81,10 +82,11 @@ class Writer:
         self._precisions = choose_precisions(
             self._tree, target.activations, target.keep_float, target.int16
         )
+        empty = empty_tensors(self._graph)
         self._constants = {
             index
             for index, tensor in enumerate(self._graph.tensors)
-            if flatbuffer.is_constant(self._tree, tensor)
+            if flatbuffer.is_constant(self._tree, tensor) or index in empty
         }
         self._names = [flatbuffer.operator_name(self._tree, op) for op in self._graph.operators]
         places = range(len(self._names))
@@ -152,6 +154,12 @@ class _Run:
         self._nodes, self._constants = writer._nodes, writer._constants
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
         self._ranges |= writer._inner.widen(self._ranges)
+        self._stored = self._constants & {
+            index for index in flatbuffer.indices(self._graph.outputs) if self._is_float(index)
+        }
+        for index in self._stored:
+            values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            self._ranges[index] = integers.constant_range(values)
         self._forms = {dtype: self._propagate(dtype) for dtype in INTEGERS}
         self._new = Rebuilding(self._source)
 
@@ -160,6 +168,8 @@ class _Run:
         for index in flatbuffer.indices(graph.inputs):
             if self._is_float(index):
                 new.make(index, self._interface_form(index, is_input=True))
+        for index in self._stored:
+            new.make(index, REAL)
         for place, operator in enumerate(graph.operators):
             self._add(place, operator)
         moved = {
@@ -325,6 +335,7 @@ class _Run:
         bias = None
         if filter_.bias >= 0:
             bias = flatbuffer.constant(self._source, graph.tensors[filter_.bias])
+            self._require_channels(filter_, bias.size)
         stored = self._round(filter_, kind, bias, given if dtype == "int8" else None)
         key = (kind, filter_.axis, stored.scales.tobytes())
         found = {filter_.weights: new.constant(filter_.weights, stored, key)}
@@ -335,6 +346,14 @@ class _Run:
                 filter_.bias, integers.store_bias(bias, steps, wide), (wide, steps.tobytes())
             )
         return found
+
+    def _require_channels(self, filter_: Filter, count: int) -> None:
+        shape = flatbuffer.indices(self._graph.tensors[filter_.weights].shape)
+        if filter_.axis >= len(shape) or shape[filter_.axis] != count:
+            name = flatbuffer.tensor_name(self._graph, filter_.bias)
+            raise QuantizationError(
+                f"The bias {name!r} has {count} values, which do not fit a filter of {shape}."
+            )
 
     def _round(self, filter_: Filter, kind: str, bias: Any, given: Affine | None) -> Stored:
         """An operator's weights as integers, rounded once for all ranges unless a bias is large.
