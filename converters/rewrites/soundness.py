@@ -1,4 +1,4 @@
-"""Damage of a graph that rewrites and the writer take for impossible; interpreters crash on some."""
+"""Damage of a graph that rewrites and the writer do not expect; interpreters crash on some."""
 
 from __future__ import annotations
 
