@@ -145,3 +145,15 @@ def describe_recipe(recipe: Recipe) -> str:
         f"{len(recipe.int4)} with INT4 weights" if recipe.int4 else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def ask_for_sizes(spec: TensorSpec) -> str:
+    """Return what to type for an input with dynamic sizes.
+
+    Args:
+        spec: the input; -1 is a dynamic size.
+    """
+    usual = 224 if len(spec.shape) == 4 else 128
+    example = (1, *[usual] * (len(spec.shape) - 1))
+    sizes = (own if own > 0 else new for own, new in zip(spec.shape, example, strict=True))
+    return f"Set the sizes, e.g. --input-shape {spec.name}={','.join(map(str, sizes))}"

@@ -27,6 +27,7 @@ from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorSpec
+from edgeq.wording import ask_for_sizes
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -113,6 +114,14 @@ class FloatRunner:
                 details=child.log(),
             )
         if status != 0:
+            for spec in model.inputs:
+                if -1 in spec.shape[1:]:
+                    raise QuantizationError(
+                        f"The input {spec.name!r} has dynamic sizes, {list(spec.shape)}, and the "
+                        "model cannot be run with those of the samples.",
+                        hint=ask_for_sizes(spec),
+                        details=child.log(),
+                    )
             raise QuantizationError(
                 f"The float model cannot be run: {child.last_line('no message')}",
                 details=child.log(),

@@ -190,13 +190,8 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
 
     Raises:
         SourceError: it is damaged, already quantized, or its weights hold NaN or infinity.
-        UsageError: options that need a model that is traced.
+        UsageError: `--input-shape` does not fit the model's inputs.
     """
-    if options.batch is not None or options.input_shapes:
-        raise UsageError(
-            "--batch and --input-shape cannot change a .tflite, whose shapes are fixed in it.",
-            hint="Convert from the Keras model, or leave the option out.",
-        )
     tree = flatbuffer.read(path)
     quantized = _quantized_tensors(tree)
     if quantized:
@@ -207,6 +202,12 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
     require_finite_constants(tree)
     inputs, outputs = flatbuffer.interface(tree)
     _require_interface(path, tree, inputs, outputs)
+    check_shapes(options, {spec.name: spec.shape for spec in inputs})
+    if options.batch and not any(spec.shape[:1] == (-1,) for spec in inputs):
+        raise UsageError(
+            f"--batch {options.batch} has no effect: no input of {path} has a dynamic batch.",
+            hint="Leave the option out.",
+        )
     file = storage.refer(path)
     return FloatModel(file, file, "tflite", "TensorFlow Lite file", inputs, outputs)
 

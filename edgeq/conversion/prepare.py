@@ -15,7 +15,7 @@ from edgeq.conversion.forms import choose_form, lower_forms
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.graph.folding import find_unfolded
-from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
@@ -75,7 +75,8 @@ def prepare(
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
-        forms = [adapt(lower.adopt(Path(model), options), scheme, options, folder)]
+        adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
+        forms = [adapt(adopted, scheme, options, folder)]
     else:
         forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
@@ -185,7 +186,7 @@ def open_reader(
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
     """Return the source as a record shows it, without the path of a temporary file."""
-    if model.source_kind == "tflite" and not model.rewrites:
+    if model.source_kind == "tflite" and model.file == model.source:
         return model
     how = "rewritten" if model.rewrites else "lowered"
     return replace(model, file=replace(model.file, path=f"({how} float model)"))

@@ -475,7 +475,7 @@ def test_a_drop_over_the_budget_writes_nothing_though_its_interval_reaches_insid
     [
         (["--io", "int16"], "--io int16 cannot be combined with --scheme int8."),
         (["--batch", "many"], "--batch 'many' is neither a positive number nor 'dynamic'."),
-        (["--batch", "4"], "--batch and --input-shape cannot change a .tflite"),
+        (["--batch", "4"], "--batch 4 has no effect: no input of "),
         (
             ["--corrections", "none,bias"],
             "--corrections none,bias combines 'none' with other corrections.",
