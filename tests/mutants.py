@@ -281,7 +281,9 @@ def import_others(names: Sequence[str]) -> None:
     """What tests import and nobody mutates is imported once, before each mutant is a fork."""
     for name in names:
         # pytest must import its plugins itself.
-        is_ours = re.match(r"(edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name)
+        is_ours = re.match(
+            r"(benchmarks|edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
+        )
         if not is_ours and name not in sys.modules:
             with contextlib.suppress(ImportError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
