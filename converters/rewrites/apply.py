@@ -50,6 +50,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("comparison of integers instead of floats", conditions.compare_integers),
     ("product with a mask as SELECT_V2", conditions.select_by_mask),
+    ("EMBEDDING_LOOKUP as GATHER", conditions.gather_embeddings),
     ("wrapping of negative indices removed", conditions.drop_index_wrapping),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),

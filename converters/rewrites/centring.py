@@ -37,7 +37,9 @@ def fold_means(editor: Editor) -> int:
 def _is_mean(editor: Editor, mean: int, whole: int, operator: Any) -> bool:
     """Whether a tensor is the mean over the last axis of another one, which has no other use."""
     reduction, shape = editor.producer(mean), editor.shape(whole)
-    if editor.kind(reduction) != "MEAN" or editor.inputs(reduction)[0] != whole or not shape:
+    if reduction is None or editor.kind(reduction) != "MEAN" or not shape:
+        return False
+    if editor.inputs(reduction)[0] != whole:
         return False
     readers = {id(reader) for reader in editor.readers(whole)} | {id(reduction), id(operator)}
     return (
