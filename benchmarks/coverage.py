@@ -50,11 +50,11 @@ from edgeq.tflite import flatbuffer
 LEAST_DB = 20.0
 SLACK_DB = 0.5  # of families, below TensorFlow's file
 LEAST_SHARE = 0.95
-# Of families the ranges must be those of TensorFlow's file: the extremes, without corrections.
+# Families need the ranges of TensorFlow's file: the extremes, without corrections.
 _EFFORTS = {"layers": "fast", "transformers": "balanced", "families": "fast"}
 _STEPPED = 4  # samples for the operators alone
 _CALIBRATED, _TESTED = 300, 100
-# What precedes and what is the name of an operator that only TensorFlow has.
+# Words of a refusal that names an operator of TensorFlow, which TensorFlow Lite does not have.
 _ELSEWHERE = ("no operator for: ", "AssignVariableOp")
 _STOCK = Variant("int8", "int8", "channel")
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "coverage.md"
