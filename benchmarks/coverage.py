@@ -244,9 +244,9 @@ def table(rows: Sequence[Row]) -> str:
     lines = []
     for group in dict.fromkeys(row.group for row in rows):
         own = [row for row in rows if row.group == group]
-        lines += ["", f"### {group.capitalize()}", "", "| model | SQNR, dB | |", "|---|--:|---|"]
+        lines += ["", f"## {group.capitalize()}", "", "| model | SQNR, dB | |", "|---|--:|---|"]
         lines += [
-            f"| `{row.name}` | {row.db:.1f} | {'; '.join(filter(None, (row.note, *row.missed)))} |"
+            f"| `{row.name}` | {row.db:.1f} | {'; '.join(filter(None, (row.note, _bad(row))))} |"
             for row in own
             if row.db is not None
         ]
@@ -254,10 +254,14 @@ def table(rows: Sequence[Row]) -> str:
             lines += ["", "| refused | seconds | reason |", "|---|--:|---|"]
             lines += [
                 f"| `{row.name}` | {row.seconds:.1f} | "
-                f"{'; '.join((_cell(row.reason), *row.missed))} |"
+                f"{'; '.join(filter(None, (_cell(row.reason), _bad(row))))} |"
                 for row in refused
             ]
     return "\n".join(lines).strip()
+
+
+def _bad(row: Row) -> str:
+    return f"**not met**: {'; '.join(row.missed)}" if row.missed else ""
 
 
 def _cell(text: str) -> str:
