@@ -25,15 +25,15 @@ from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
-from edgeq.tflite import flatbuffer, lstm
-from edgeq.tflite.operators import having
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorSpec
 
 Inputs = Mapping[str, NDArray[Any]]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
-_OPAQUE = having("recurrent") - {lstm.NAME}
+# Those that TensorFlow's quantizer knows (operator_property.cc), and the writer does not.
+_OPAQUE = {"LSTM", "SVDF"}
 
 
 @dataclass(frozen=True)

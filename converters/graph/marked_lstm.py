@@ -9,7 +9,7 @@ from edgeq.tflite import flatbuffer, lstm
 from edgeq.tflite.compacting import drop_unused
 
 MARKER = "BlockLSTMV2"
-MARK = -20141216  # its first operand, so that an operator of the user is not taken for a marker
+MARK = -20141216  # its first operand; an operator of the user's model has another one
 _LENGTH, _DATA, _WEIGHTS, _BIAS = 0, 1, 4, 8  # operands of BlockLSTMV2
 _RESULT = 6
 

@@ -51,7 +51,7 @@ def is_fusable(layer: Any) -> bool:
 
 
 def _marking_call(layer: Any, names: list[str]) -> Any:
-    """The layer's `call`, but for a mask, a given state or a dynamic shape, which unroll it."""
+    """A `call` that leaves a marker, or unrolls for a mask, a given state or a dynamic shape."""
     original, cell = layer.call, layer.cell
     kernel, recurrent = np.asarray(cell.kernel), np.asarray(cell.recurrent_kernel)
     bias = np.asarray(cell.bias) if cell.use_bias else np.zeros(4 * layer.units, np.float32)
@@ -63,7 +63,7 @@ def _marking_call(layer: Any, names: list[str]) -> Any:
         names.append(layer.name)
         steps = tf.reverse(sequences, [1]) if layer.go_backwards else sequences
         state, peephole = tf.zeros([1, layer.units]), tf.zeros([layer.units])
-        # The operator wants the steps first; where the batch is does not change the shapes.
+        # The operator expects the steps first; the order does not change the shapes.
         result = tf.raw_ops.BlockLSTMV2(
             seq_len_max=tf.constant(MARK, tf.int64),
             x=steps,

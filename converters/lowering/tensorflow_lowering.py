@@ -315,7 +315,7 @@ def run_converter(converter: Any) -> bytes:
             raise LoweringError(
                 f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
                 "which is lost in a .tflite.",
-                hint="Random layers keep such a state: remove the layer from the exported model.",
+                hint="Random layers and stateful=True keep such a state: leave them out.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")

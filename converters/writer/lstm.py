@@ -1,7 +1,8 @@
 """The fused LSTM in integers: INT8 weights, input and hidden state, INT16 cell state.
 
-The rules are those of TensorFlow's quantizer (prepare_quantize_lstm.h, operator_property.cc), but
-for the cell state: the kernel computes its tanh only for scales of 2**-15 to 2**-9.
+The rules are those of TensorFlow's quantizer (prepare_quantize_lstm.h, operator_property.cc),
+with one exception: the scale of the cell state stays between 2**-15 and 2**-9, because the kernel
+computes no other tanh.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class _Maker:
     def sums(self, own: FusedLstm) -> list[int]:
         """The intermediates with the parameters of the gates before layer normalization.
 
-        The kernel wants parameters for an absent input gate, too, and computes nothing without.
+        The kernel needs parameters of an absent input gate, too, and computes nonsense without.
         """
         found = []
         for gate, name in enumerate(GATES):

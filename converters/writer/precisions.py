@@ -135,13 +135,15 @@ def refuse_islands(
     """
     operators = tree.subgraphs[0].operators
     islands = [
-        (flatbuffer.operator_name(tree, operator), name)
+        (flatbuffer.operator_name(tree, operator), name, operator)
         for operator, precision in zip(operators, precisions, strict=True)
         if precision == "float32" and (name := name_of(tree, operator)) not in keep_float
     ]
     if not islands:
         return
-    kinds = Counter(kind for kind, _ in islands)
+    kinds = Counter(kind for kind, *_ in islands)
+    (kind, first, operator), *_ = islands
+    reason = lstm.why_float(tree, operator) if (kind, activations) == (lstm.NAME, "int8") else None
     listed = [kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items()]
     more = f" and {len(kinds) - _SHOWN} other kinds" if len(kinds) > _SHOWN else ""
     ways = ["--allow-float leaves them in float"]
@@ -153,6 +155,7 @@ def refuse_islands(
     ways.append("--scheme dynamic and fp16 keep all activations in float")
     raise QuantizationError(
         f"TensorFlow Lite has no {'INT8' if activations == 'int8' else '16x8'} kernel for "
-        f"{', '.join(listed[:_SHOWN])}{more} (first: {islands[0][1].split(';')[0]!r}).",
+        f"{', '.join(listed[:_SHOWN])}{more} (first: {first.split(';')[0]!r})"
+        + ("." if reason is None else f": {reason}."),
         hint=f"{'; '.join(ways)}.",
     )

@@ -1,4 +1,4 @@
-"""The fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM: which of its tensors is what.
+"""The tensors of the fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM.
 
 Order of the inputs and intermediates: tensorflow/lite/kernels/lstm_shared.h.
 """
@@ -36,7 +36,7 @@ class FusedLstm:
         sums: intermediates: the gates before layer normalization; empty if the file has none.
         unprojected: intermediate: the hidden state before the projection.
         is_time_major: whether steps come before the batch.
-        cell_clip, projection_clip: limits of magnitudes, 0 for none.
+        cell_clip, projection_clip: limits of magnitudes; 0 for unlimited.
     """
 
     data: int
@@ -74,6 +74,12 @@ class FusedLstm:
         return (self.cell, *sums, *hidden)
 
 
+def count(tree: Any) -> int:
+    """The number of fused LSTMs in the main subgraph."""
+    operators = tree.subgraphs[0].operators
+    return sum(flatbuffer.operator_name(tree, operator) == NAME for operator in operators)
+
+
 def read(tree: Any, operator: Any) -> FusedLstm | None:
     """A fused LSTM's tensors; None for other operators and for damaged ones."""
     found, results = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
@@ -82,7 +88,7 @@ def read(tree: Any, operator: Any) -> FusedLstm | None:
     if len(found) not in (_OLD_INPUTS, INPUTS):
         return None
     inputs = (*found, *(-1,) * (INPUTS - len(found)))
-    between, options = flatbuffer.indices(operator.intermediates), operator.builtinOptions
+    between, options = flatbuffer.indices(operator.intermediates), _options(operator)
     return FusedLstm(
         data=inputs[0],
         weights=inputs[1:5],
@@ -109,9 +115,9 @@ def why_float(tree: Any, operator: Any) -> str | None:
     The integer kernel always applies tanh, and multiplies whole matrices
     (tensorflow/lite/kernels/lstm_eval.cc).
     """
-    own, options = read(tree, operator), operator.builtinOptions
+    own, options = read(tree, operator), _options(operator)
     if own is None or options is None:
-        return "it has neither 20 nor 24 inputs"
+        return "it has neither 20 nor 24 inputs, or no options"
     needed = (*own.weights[1:], *own.recurrent[1:], *own.biases[1:], own.data, own.hidden, own.cell)
     if min(needed) < 0:
         return "it lacks weights, biases or a state"
@@ -128,6 +134,12 @@ def why_float(tree: Any, operator: Any) -> str | None:
         "its input or its state is shared or constant": not _has_own_states(tree, own),
     }
     return next((reason for reason, holds in doubts.items() if holds), None)
+
+
+def _options(operator: Any) -> Any:
+    """The options of a fused LSTM; None if a damaged file has those of another operator."""
+    options, kind = operator.builtinOptions, flatbuffer.schema().UnidirectionalSequenceLSTMOptionsT
+    return options if isinstance(options, kind) else None
 
 
 def _has_own_states(tree: Any, own: FusedLstm) -> bool:

@@ -27,7 +27,7 @@ TRAITS = {
     "passes": "returns its input's values unchanged, with one scale for both",
     "product": "multiplies its input with a matrix or a filter",
     "quantizes": "converts between real values and integers with a scale",
-    "recurrent": "fused recurrent layer: keeps tensors that only the stock calibrator records",
+    "recurrent": "fused recurrent layer: has tensors that are neither inputs nor results",
     "rowwise": "`saturates` counts down from the largest value of each row",
     "stateful": "keeps values from one inference to the next",
     "sum": "adds or subtracts two operands",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,34 @@ def test_gates_may_share_a_bias_and_biases_may_be_large(tmp_path: Path) -> None:
     source = flatbuffer.serialize(tree)
     content, ranges = calibrated(source, tmp_path)
     assert decibel(source, Writer(content, INT8).write(ranges)) > 35
+
+
+def test_states_have_the_scale_that_a_joined_result_gets(tmp_path: Path) -> None:
+    """As in a bidirectional layer: both results share the scale of what joins them."""
+    tree = flatbuffer.parse(fused_lstm(), "the model")
+    graph = tree.subgraphs[0]
+    first, second = graph.operators[0], copy.copy(graph.operators[0])
+    quiet = (np.asarray(tree.buffers[1].data).view(np.float32) * 0.1).reshape(2, 3)
+    result = flatbuffer.add_tensor(graph, "second", [1, 4, 2], "float32")
+    states = [flatbuffer.add_tensor(graph, name, [1, 2], "float32") for name in ("h", "c")]
+    for index in states:
+        graph.tensors[index].isVariable = True
+    second.inputs, second.outputs = np.array(first.inputs), np.array([result])
+    second.inputs[4] = flatbuffer.add_constant(tree, graph, "quiet", quiet)
+    second.inputs[18:20] = states
+    joined = flatbuffer.add_tensor(graph, "joined", [1, 4, 4], "float32")
+    options = flatbuffer.schema().ConcatenationOptionsT()
+    options.axis = 2
+    both = [int(first.outputs[0]), result]
+    join = flatbuffer.make_operator(tree, "CONCATENATION", both, [joined], options=options)
+    graph.operators, graph.outputs = [first, second, join], np.array([joined], np.int32)
+    source = flatbuffer.serialize(tree)
+    content, ranges = calibrated(source, tmp_path)
+    written = Writer(content, INT8).write(ranges)
+    made = flatbuffer.parse(written, "it").subgraphs[0]
+    kinds = [len(flatbuffer.indices(item.intermediates)) for item in made.operators]
+    assert kinds == [5, 5, 0]  # no QUANTIZE in between
+    assert decibel(source, written) > 35
 
 
 def test_a_float_lstm_keeps_its_state(tmp_path: Path) -> None:
