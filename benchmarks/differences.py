@@ -26,12 +26,14 @@ _MOST_NAME = 60  # characters of a tensor's name
 _NO_TENSOR = -1
 
 
-def differences(ours: bytes, theirs: bytes) -> list[str]:
+def differences(ours: bytes, theirs: bytes, *, same_versions: bool = True) -> list[str]:
     """Compare dtypes, constants, scales, zero points, operators and their versions.
 
     Args:
         ours: the file to check.
         theirs: the file that it must equal.
+        same_versions: False if our operators may be newer, as theirs keep the float model's
+            versions.
 
     Returns:
         One sentence for each difference, in the order in which `ours` executes.
@@ -41,7 +43,7 @@ def differences(ours: bytes, theirs: bytes) -> list[str]:
     if len(one.subgraphs) != len(other.subgraphs):
         return [*found, f"{len(one.subgraphs)} subgraphs instead of {len(other.subgraphs)}"]
     for number in range(len(one.subgraphs)):
-        found += _Pairs(one, other, number).differences()
+        found += _Pairs(one, other, number, same_versions).differences()
     return [*found, *_operator_lists(one, other)]
 
 
@@ -107,19 +109,19 @@ def _interfaces(one: Any, other: Any) -> Iterator[str]:
 
 
 def _operator_lists(one: Any, other: Any) -> Iterator[str]:
-    """Compare how many operators of each version there are: the pairs miss unread ones."""
+    """Compare how many operators of each kind there are: the pairs miss unread ones."""
     counts = [
         Counter(
-            (flatbuffer.operator_name(tree, item), tree.operatorCodes[item.opcodeIndex].version)
+            flatbuffer.operator_name(tree, item)
             for graph in tree.subgraphs
             for item in graph.operators
         )
         for tree in (one, other)
     ]
-    for name, version in sorted(counts[0].keys() | counts[1].keys()):
-        own, wanted = (count[name, version] for count in counts)
+    for name in sorted(counts[0].keys() | counts[1].keys()):
+        own, wanted = (count[name] for count in counts)
         if own != wanted:
-            yield f"{own} operators {name} of version {version} instead of {wanted}"
+            yield f"{own} operators {name} instead of {wanted}"
 
 
 def _shown(tree: Any, graph: Any, operator: Any) -> str:
@@ -138,8 +140,8 @@ def _shown(tree: Any, graph: Any, operator: Any) -> str:
 class _Pairs:
     """The paired operators and tensors of one subgraph of two files."""
 
-    def __init__(self, one: Any, other: Any, number: int):
-        self.trees = one, other
+    def __init__(self, one: Any, other: Any, number: int, same_versions: bool):
+        self.trees, self._same_versions = (one, other), same_versions
         self.graphs = one.subgraphs[number], other.subgraphs[number]
         self._makers = tuple(
             {
@@ -256,7 +258,9 @@ class _Pairs:
         ]
         if names[0] != names[1]:
             yield f"{names[0]} instead of {names[1]}"
-        elif codes[0].version != codes[1].version:
+        elif codes[0].version < codes[1].version or (
+            self._same_versions and codes[0].version != codes[1].version
+        ):
             yield f"version {codes[0].version} instead of {codes[1].version}"
         options = [_plain(item.builtinOptions) for item in (own, wanted)]
         for field in sorted(options[0].keys() | options[1].keys()):

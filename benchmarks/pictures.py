@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 _SIZE = 256  # drawn so large, then scaled
 # (centre x, centre y, half the width) in the portrait of 512x600 pixels.
-_CUTS = {"face": (256, 190, 130), "person": (256, 300, 300), "eye": (250, 200, 40)}
+_CUTS = {"face": (256, 190, 130), "person": (256, 300, 240), "eye": (216, 197, 30)}
 KINDS = (*_CUTS, "hand", "background")
 # Fingers: angle in degrees, offset from the middle of the palm, length, width.
 _FINGERS = ((-14, -30, 75, 16), (-4, -10, 88, 17), (5, 10, 82, 17), (16, 30, 62, 14))
-_SHARE = 0.7  # of the pictures that show the subject; the others, any kind
+_SHARE = 0.8  # of the pictures that show the subject; the others, any kind
 
 
 def draw(subject: str, count: int, size: tuple[int, int], portrait: Path, seed: int) -> np.ndarray:
@@ -63,9 +63,12 @@ def _background(random: np.random.Generator) -> Image.Image:
 def _cut(
     random: np.random.Generator, person: Image.Image, x: float, y: float, half: float
 ) -> Image.Image:
-    half *= random.uniform(0.8, 1.3)
-    x, y = x + random.normal(0, 0.08) * half, y + random.normal(0, 0.08) * half
-    turned = person.rotate(random.normal(0, 8), center=(x, y))
+    # Inside the portrait: detectors answer to black bars with values a hundred times as large.
+    half = min(half * random.uniform(0.6, 1.6), person.width / 2)
+    x = np.clip(x + random.normal(0, 0.2) * half, half, person.width - half)
+    y = np.clip(y + random.normal(0, 0.2) * half, half, person.height - half)
+    wall = tuple(np.asarray(person).reshape(-1, 3).mean(axis=0).astype(int))
+    turned = person.rotate(random.normal(0, 20), center=(x, y), fillcolor=wall)
     cut = turned.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     if random.random() < 0.5:
         cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -77,7 +80,7 @@ def _hand(random: np.random.Generator) -> Image.Image:
     """A flat hand with five fingers in front of a blurred background."""
     picture = _background(random).filter(ImageFilter.GaussianBlur(8))
     layer = Image.new("RGBA", (_SIZE, _SIZE))
-    pen, scale, x, y = ImageDraw.Draw(layer), random.uniform(0.8, 1.1), _SIZE / 2, _SIZE * 0.62
+    pen, scale, x, y = ImageDraw.Draw(layer), random.uniform(0.6, 1.1), _SIZE / 2, _SIZE * 0.62
     skin = np.clip(np.array([224, 172, 140]) * random.uniform(0.6, 1.1), 0, 255)
     colour, crease = (*map(int, skin), 255), (*map(int, skin * 0.8), 255)
     box = [x - 38 * scale, y - 40 * scale, x + 38 * scale, y + 45 * scale]
@@ -97,8 +100,8 @@ def _hand(random: np.random.Generator) -> Image.Image:
     _finger(pen, begin, thumb, 58 * scale, 19 * scale, colour)
     if random.random() < 0.5:
         layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    layer = layer.rotate(random.normal(0, 15), center=(x, y)).filter(ImageFilter.GaussianBlur(1))
-    picture.paste(layer, (0, 0), layer)
+    layer = layer.rotate(random.normal(0, 30), center=(x, y)).filter(ImageFilter.GaussianBlur(1))
+    picture.paste(layer, tuple(random.integers(-30, 30, 2).tolist()), layer)
     return picture
 
 

@@ -6,6 +6,7 @@ TensorFlow runs in the benchmark's own process, and is imported when it is first
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,33 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
         unrolled=traced.unrolled,
         notes=loaded.notes,
     )
+
+
+def quantize_apart(scheme: str, calibrated: Path, io: str, granularity: str, target: Path) -> str:
+    """Quantize in a process of its own, because the stock `Calibrator` crashes on some models.
+
+    Returns:
+        Why there is no file, empty if there is one.
+    """
+    arguments = scheme, calibrated, io, granularity, target
+    process = multiprocessing.get_context("spawn").Process(target=_quantize, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode == 0:
+        return ""
+    if process.exitcode < 0:
+        return f"TensorFlow ended by signal {-process.exitcode}"
+    return target.with_suffix(".txt").read_text()
+
+
+def _quantize(scheme: str, calibrated: Path, io: str, granularity: str, target: Path) -> None:
+    call = quantize_int16x8 if scheme == "int16x8" else quantize_int8
+    try:
+        made = call(calibrated.read_bytes(), io, per_channel=granularity == "channel")
+    except Exception as error:
+        target.with_suffix(".txt").write_text(" ".join(str(error).split())[:300])
+        raise SystemExit(1) from error
+    target.write_bytes(made)
 
 
 def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:

@@ -75,6 +75,14 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
     ),
     "versions": ("edgeq/tflite/versions.py", ("tests/tflite/test_versions.py",)),
+    **{
+        name: (f"converters/rewrites/{name}.py", (f"tests/converters/rewrites/test_{name}.py",))
+        for name in ("absorbing", "conditions", "masks", "pool_padding", "unpacking")
+    },
+    "masked_ranges": (
+        "converters/calibration/masked_ranges.py",
+        ("tests/converters/calibration/test_masked_ranges.py",),
+    ),
     "rounding": (
         "converters/corrections/rounding.py",
         ("tests/converters/corrections/test_rounding.py",),
@@ -273,7 +281,9 @@ def import_others(names: Sequence[str]) -> None:
     """What tests import and nobody mutates is imported once, before each mutant is a fork."""
     for name in names:
         # pytest must import its plugins itself.
-        is_ours = re.match(r"(edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name)
+        is_ours = re.match(
+            r"(benchmarks|edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
+        )
         if not is_ours and name not in sys.modules:
             with contextlib.suppress(ImportError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")

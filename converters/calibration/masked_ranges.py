@@ -3,7 +3,7 @@
 Masks of rewritten models add -1000 to scores before a softmax, or put it in their place (see
 `edgeq.converters.rewrites.masks`). In a range that reaches down to that, the scores share a few
 steps. A range that ends 8 below the lowest score hides values as well: their probability is below
-exp(-8), a tenth of an INT8 step.
+exp(-8), a tenth of an INT8 step. INT16 needs twice that.
 """
 
 from __future__ import annotations
@@ -19,28 +19,32 @@ from edgeq.values import Ranges
 
 MASKED = 500.0  # scores of one row differ by less, and masks lie lower
 REACH: float = facts("saturates")["SOFTMAX"]
-_CHOICES = ("SELECT", "SELECT_V2")
+_CHOICES = {"SELECT": 1, "SELECT_V2": 1, "MINIMUM": 0}  # and the first of their operands
 _SUMS, _LAYOUT = having("sum"), having("layout") | having("passes")
 
 Span = tuple[float, float]
 
 
-def mild_mask(scores: Span) -> float:
-    """The mildest value that hides any score in INT8 when it is added.
+def mild_mask(scores: Span, reach: float = REACH) -> float:
+    """The mildest value that hides any score when it is added.
 
     Args:
         scores: the lowest and the highest score.
+        reach: see `fit_masks`.
     """
     low, high = scores
-    return low - high - REACH
+    return low - high - reach
 
 
-def fit_masks(content: bytes, ranges: Ranges) -> Ranges:
+def fit_masks(content: bytes, ranges: Ranges, reach: float = REACH) -> Ranges:
     """The ranges, with those of masked scores and of masks cut to what hides a value.
 
     Args:
         content: the float flatbuffer that was calibrated.
+        reach: how far below the lowest score a value is hidden: `REACH` for INT8.
     """
+    if all(item.minimum > -MASKED for item in ranges.tensors):
+        return ranges
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     spans = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
@@ -53,15 +57,14 @@ def fit_masks(content: bytes, ranges: Ranges) -> Ranges:
         if name in _LAYOUT and read[0] in spans:
             spans[made[0]] = spans[read[0]]
         elif name in _SUMS or name in _CHOICES:
-            operands = read[1:] if name in _CHOICES else read
-            scores, masks = _sort(tree, spans, operands)
+            scores, masks = _sort(tree, spans, read[_CHOICES.get(name, 0) :])
             if len(scores) != 1:
                 continue
             low, high = scores[0]
-            spans[made[0]] = low - REACH, high
+            spans[made[0]] = low - reach, high
             if name in _SUMS:
                 for index in masks:
-                    widths[index] = max(widths.get(index, 0.0), -mild_mask((low, high)))
+                    widths[index] = max(widths.get(index, 0.0), -mild_mask((low, high), reach))
     for operator in reversed(graph.operators):  # from a mask to what it is made from
         read, made = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
         is_layout = flatbuffer.operator_name(tree, operator) in _LAYOUT

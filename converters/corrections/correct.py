@@ -18,6 +18,8 @@ from edgeq.values import FloatModel, LayerCorrection
 BEFORE = ("equalize", "saturate")
 CORRECTIONS = (*BEFORE, "bias", "rounding", "refit", "clip")
 
+MOST_ROWS = 8192  # positions of a layer to fit and check on
+
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -50,6 +52,7 @@ def correct(
     corrections: Sequence[str],
     folder: Path,
     threads: int = 1,
+    most_rows: int = MOST_ROWS,
 ) -> tuple[bytes, tuple[LayerCorrection, ...]]:
     """Give each layer the integers that reproduce the float model's outputs best.
 
@@ -64,6 +67,7 @@ def correct(
             together with the activations of the layers at work.
         corrections: names in `CORRECTIONS` that are not in `BEFORE`.
         threads: of the child process.
+        most_rows: positions of a layer to fit and check on.
 
     Returns:
         The flatbuffer, and what was done to each layer.
@@ -75,7 +79,13 @@ def correct(
     paths["quantized"].write_bytes(quantized)
     job = {name: str(path) for name, path in paths.items()}
     job_line = json.dumps(
-        {**job, "float": model.file.path, "corrections": list(corrections), "threads": threads}
+        {
+            **job,
+            "float": model.file.path,
+            "corrections": list(corrections),
+            "threads": threads,
+            "rows": most_rows,
+        }
     )
     with Child(
         ["edgeq.converters.corrections.worker"],

@@ -1,8 +1,9 @@
 """The child process that corrects models.
 
-On stdin, one line of JSON {"float", "quantized", "result", "report", "corrections", "threads"} and
-then samples to the end. The float and the quantized model advance side by side, operator by
-operator; each layer is corrected on the outputs of the corrected layers before it, and then run.
+On stdin, one line of JSON {"float", "quantized", "result", "report", "corrections", "threads",
+"rows"} and then samples to the end. The float and the quantized model advance side by side,
+operator by operator; each layer is corrected on the outputs of the corrected layers before it, and
+then run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgeq.children.framing import read_sample
 from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.correct import MOST_ROWS
 from edgeq.converters.corrections.rounding import Moments, Real
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.layers import Layer
@@ -45,7 +47,7 @@ def correct_tree(
     inputs: dict[str, NDArray[Any]],
     corrections: Sequence[str],
     threads: int = 1,
-    most_rows: int = 8192,
+    most_rows: int = MOST_ROWS,
 ) -> list[dict[str, Any]]:
     """Correct a quantized model in place, layer by layer in execution order.
 
@@ -284,7 +286,7 @@ def main() -> None:
         specs, _ = flatbuffer.interface(real)
         columns = zip(specs, zip(*samples, strict=True), strict=True)
         inputs = {spec.name: np.stack(column) for spec, column in columns}
-        report = correct_tree(real, made, inputs, job["corrections"], job["threads"])
+        report = correct_tree(real, made, inputs, job["corrections"], job["threads"], job["rows"])
         Path(job["result"]).write_bytes(flatbuffer.serialize(made))
         Path(job["report"]).write_text(json.dumps(report))
     except (RuntimeError, ValueError) as error:

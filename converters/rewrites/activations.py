@@ -21,11 +21,12 @@ from edgeq.converters.rewrites.chains import (
     run_chain,
 )
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.folding import REFUSALS
 from edgeq.converters.rewrites.functions import Array
 from edgeq.tflite import flatbuffer
 
 _TOLERANCE = 1e-5
-# Dense where activations bend, and far out, where formulas may switch to another branch.
+# Dense where activations bend; to 1000, because formulas may have another branch there.
 _FAR = np.geomspace(12, 1000, 40)
 _PROBES = np.concatenate([-_FAR[::-1], np.linspace(-12, 12, 2401), _FAR])
 _MINUS_ONE = int(np.argmin(np.abs(_PROBES + 1)))
@@ -69,7 +70,10 @@ def _recognise(
         if not values.keys() >= set(reads):
             continue
         (result,) = editor.outputs(operator)
-        values[result] = run_chain(editor, [operator], values)
+        try:
+            values[result] = run_chain(editor, [operator], values)
+        except REFUSALS:  # a damaged file: the interpreter will report it
+            return found
         if editor.kind(operator) in _LAST and editor.dtype(result) == "float32":
             known = _name(values[result])
             own = operators_between(editor, source, result, operators) if known else None

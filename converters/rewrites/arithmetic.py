@@ -1,7 +1,7 @@
-"""Arithmetic in operators that have integer kernels: all of it becomes MUL, SQRT or RSQRT.
+"""Arithmetic in operators that have integer kernels: it becomes MUL, SQRT or RSQRT.
 
-INT8 kernels of NEG ignore scales, SQUARE and POW have none, and DIV by a constant is a slower MUL.
-Each rewrite is exact up to the rounding of float32.
+NEG, SQUARE and POW have no INT8 kernels. That of DIV stops the inference where a divisor is zero as
+an integer. Each rewrite is exact up to the rounding of float32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def negate_by_product(editor: Editor) -> int:
 
 
 def square_by_product(editor: Editor) -> int:
-    """SQUARE becomes MUL of a tensor by itself: exact."""
+    """SQUARE becomes MUL with the same operand twice: exact."""
     found = [operator for operator in editor.of_kind("SQUARE") if _is_real(editor, operator)]
     for operator in found:
         (source,) = editor.inputs(operator)
@@ -75,6 +75,26 @@ def divide_by_product(editor: Editor) -> int:
         if not np.isfinite(factors).all() or (np.abs(factors) < tiny).any():
             continue
         made = editor.new_constant(f"{editor.tensor_name(divisor)}/reciprocal", factors)
+        _replace(editor, operator, "MUL", [dividend, made], editor.activation(operator))
+        done += 1
+    return done
+
+
+def divide_by_reciprocal(editor: Editor) -> int:
+    """DIV by a tensor becomes MUL by its reciprocal, which can be a table of 256 values.
+
+    Off by a rounding of float32. A number divided by a tensor stays: it is such a reciprocal.
+    """
+    done = 0
+    for operator in editor.of_kind("DIV"):
+        dividend, divisor = editor.inputs(operator)
+        is_number = editor.scalar(dividend) is not None and editor.shape(dividend) in ((), (1,))
+        if is_number or editor.value(divisor) is not None or not _is_real(editor, operator):
+            continue
+        one = editor.new_constant("one", np.array(1, np.float32))
+        made = editor.new_like(divisor, f"{editor.tensor_name(divisor)}/reciprocal")
+        options = flatbuffer.schema().DivOptionsT()
+        editor.insert(operator, "DIV", [one, divisor], [made], options=options)
         _replace(editor, operator, "MUL", [dividend, made], editor.activation(operator))
         done += 1
     return done

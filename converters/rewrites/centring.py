@@ -36,19 +36,17 @@ def fold_means(editor: Editor) -> int:
 
 def _is_mean(editor: Editor, mean: int, whole: int, operator: Any) -> bool:
     """Whether a tensor is the mean over the last axis of another one, which has no other use."""
-    product = editor.producer(mean)
-    if editor.kind(product) != "MUL":
+    reduction, shape = editor.producer(mean), editor.shape(whole)
+    if reduction is None or editor.kind(reduction) != "MEAN" or not shape:
         return False
-    sum_index, share = editor.inputs(product)
-    total, shape = editor.producer(sum_index), editor.shape(whole)
-    if editor.kind(total) != "SUM" or editor.inputs(total)[0] != whole or not shape:
+    if editor.inputs(reduction)[0] != whole:
         return False
-    readers = {id(reader) for reader in editor.readers(whole)} | {id(total), id(operator)}
+    readers = {id(reader) for reader in editor.readers(whole)} | {id(reduction), id(operator)}
     return (
         len(readers) == 2
         and whole not in editor.model_outputs
-        and reduced_axes(editor, total) == (len(shape) - 1,)
-        and editor.scalar(share) == np.float32(1 / shape[-1])
+        and bool(reduction.builtinOptions.keepDims)
+        and reduced_axes(editor, reduction) == (len(shape) - 1,)
     )
 
 

@@ -17,7 +17,7 @@ from edgeq.tflite import flatbuffer
 
 
 def find_sources(editor: Editor, skipped: Collection[int] = ()) -> dict[int, int]:
-    """Tensors that are a function of one tensor, to the first tensor of which that is true.
+    """Map each tensor that is a function of one tensor to the first such tensor.
 
     Args:
         skipped: results of operators that belong to something else.

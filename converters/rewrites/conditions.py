@@ -122,6 +122,20 @@ def _find_mask(editor: Editor, index: int) -> tuple[int, bool] | None:
     return flags, True
 
 
+def gather_embeddings(editor: Editor) -> int:
+    """Replace EMBEDDING_LOOKUP, which has no integer kernel, by GATHER: exact."""
+    done = 0
+    for operator in editor.of_kind("EMBEDDING_LOOKUP"):
+        (index, table), result = editor.inputs(operator), editor.outputs(operator)[0]
+        if editor.dtype(table) != "float32" or editor.dtype(result) != "float32":
+            continue
+        made = editor.new_like(result)
+        options = flatbuffer.schema().GatherOptionsT()
+        editor.insert(operator, "GATHER", [table, index], [made], options=options)
+        done += editor.replace(result, made)
+    return done
+
+
 def drop_index_wrapping(editor: Editor) -> int:
     """Read tables without `index < 0 ? index + rows : index` before, which Keras 3 puts there.
 

@@ -18,7 +18,7 @@ _Function = Callable[[Any, Sequence[Any]], Any]
 # Limit in bytes, because results of FILL and TILE make the file larger.
 _MOST_GROWTH = 1 << 22
 # An operator that cannot be computed, such as a RESHAPE to another number of values, stays.
-_REFUSALS = (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, AttributeError)
+REFUSALS = (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, AttributeError)
 
 
 def fold_constants(editor: Editor) -> int:
@@ -60,7 +60,7 @@ def _compute(editor: Editor, operator: Any, function: _Function) -> list[Array] 
     try:
         with np.errstate(all="ignore"):
             made = function(operator.builtinOptions, values)
-    except _REFUSALS:
+    except REFUSALS:
         return None
     return list(made) if isinstance(made, list) else [made]
 

@@ -98,6 +98,9 @@ def evaluate(
     Returns:
         Tensor index to values, of all tensors that were given and computed; and the same of the
         results before their fused activation.
+
+    Raises:
+        one of folding.REFUSALS: the file is damaged, for example its shapes do not fit each other.
     """
     found, bare = dict(values), {}
     with np.errstate(all="ignore"):

@@ -50,8 +50,8 @@ def soften_masks(editor: Editor) -> int:
 
 
 def _limits(kind: str, place: int) -> tuple[float, float]:
-    """Within these a constant operand hides values; only a factor may have either sign."""
-    if kind == "MUL":
+    """The limits of a constant operand that hides values."""
+    if kind in ("MUL", "MINIMUM"):  # MINIMUM(scores, FLT_MAX) shows a score
         return -MASK, MASK
     return (-np.inf, MASK) if kind == "SUB" and place == 1 else (-MASK, np.inf)
 
@@ -59,6 +59,8 @@ def _limits(kind: str, place: int) -> tuple[float, float]:
 def masked_scores(editor: Editor) -> set[int]:
     """Tensors that only softmaxes read, perhaps after masks were added and values rearranged."""
     found: set[int] = set()
+    if not editor.of_kind("SOFTMAX"):
+        return found
     for operator in reversed(editor.operators):
         for index in {*editor.inputs(operator), *editor.outputs(operator)} - found:
             readers = editor.readers(index)
@@ -111,6 +113,7 @@ def _is_mask(editor: Editor, index: int, depth: int = 8) -> bool:
     if kind == "SUB":
         ones = [place for place in (0, 1) if editor.scalar(inputs[place]) == 1]
         return bool(ones) and _is_mask(editor, inputs[1 - ones[0]], depth - 1)
-    if kind == "MUL" or kind in _JOINTS:
-        return all(_is_mask(editor, item, depth - 1) for item in inputs)
+    if kind == "MUL" or kind in _JOINTS or kind in _SELECTS:
+        parts = inputs[1:] if kind in _SELECTS else inputs
+        return all(_is_mask(editor, item, depth - 1) for item in parts)
     return (kind == "CAST" or kind in _LAYOUT) and _is_mask(editor, inputs[0], depth - 1)

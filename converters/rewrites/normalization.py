@@ -2,10 +2,12 @@
 
 The new form is (docs/decisions/0019):
 
-    d = x - sum(x) / N               (not for RMS normalization)
-    e = sum(d * d) + N * epsilon
+    d = x - mean(x)                  (not for RMS normalization)
+    e = d . d + N * epsilon          (a BATCH_MATMUL, if N values are along the last axis)
     r = rsqrt(e), then r * rsqrt(e * r * r)
     y = d * r * (gamma * sqrt(N)) + beta
+
+or, along other axes, with `e = mean(d * d) + epsilon` and gamma.
 
 `e * r * r` is 1: in integers it corrects the error of the first rsqrt, a table with interpolation
 that is off by up to 90 % for small e. The writer computes these operators in INT16 (`find_inner`).
@@ -48,7 +50,6 @@ def rewrite_normalizations(editor: Editor) -> int:
 def _write(editor: Editor, found: Normalization) -> None:
     """Insert the new form, and let it compute the result."""
     last = editor.producer(found.result)
-    count = int(np.prod([found.shape[axis] for axis in found.axes]))
     small = [1 if axis in found.axes else size for axis, size in enumerate(found.shape)]
     stem = editor.tensor_name(found.result)
 
@@ -61,24 +62,32 @@ def _write(editor: Editor, found: Normalization) -> None:
         editor.insert(last, kind, indices, [made], options=_options(kind, activation))
         return made
 
-    def total(index: int, name: str) -> int:
-        return add("SUM", index, np.array(found.axes, np.int32), name=name, shape=small)
+    def mean(index: int, name: str) -> int:
+        return add("MEAN", index, np.array(found.axes, np.int32), name=name, shape=small)
+
+    def reshape(index: int, name: str, shape: Sequence[int]) -> int:
+        return add("RESHAPE", index, np.array(shape, np.int32), name=name, shape=shape)
 
     source = found.source
     if found.shape != editor.shape(source):
-        sizes = np.array(found.shape, np.int32)
-        source = add("RESHAPE", source, sizes, name="groups", shape=found.shape)
+        source = reshape(source, "groups", found.shape)
     centred = source
     if found.is_centred:
-        share = np.array(1 / count, np.float32)
-        mean = add("MUL", total(source, "sum"), share, name="mean", shape=small)
-        centred = add("SUB", source, mean, name="centred", shape=found.shape)
-    energy = total(add("MUL", centred, centred, name="squares", shape=found.shape), "energy")
+        centred = add("SUB", source, mean(source, "mean"), name="centred", shape=found.shape)
+    if found.axes == (len(found.shape) - 1,):
+        count, rows = found.shape[-1], int(np.prod(small))
+        row = reshape(centred, "rows", [rows, 1, count])
+        product = add("BATCH_MATMUL", row, row, name="products", shape=[rows, 1, 1])
+        energy = reshape(product, "energy", small)
+    else:
+        count = 1
+        energy = mean(add("MUL", centred, centred, name="squares", shape=found.shape), "energy")
     # One positive factor for all values becomes part of the energy.
     gamma, beta = found.gamma * np.sqrt(count), found.beta
     weight, is_one = 1.0, gamma.size == 1 and 1e-3 < gamma.item() < 1e3
     if is_one:
-        weight = gamma.item() ** -2
+        weight = float(np.float32(gamma.item() ** -2))
+    if weight != 1:
         energy = add("MUL", energy, np.array(weight, np.float32), name="weighed", shape=small)
     least = np.array(count * found.epsilon * weight, np.float32)
     energy = add("ADD", energy, least, name="positive", shape=small)
@@ -98,15 +107,19 @@ def _write(editor: Editor, found: Normalization) -> None:
         result = add(kind, result, other, name=name, shape=found.shape, activation=activation)
     shape = editor.shape(found.result) or ()
     if found.shape != shape:
-        result = add("RESHAPE", result, np.array(shape, np.int32), name="whole", shape=shape)
+        result = reshape(result, "whole", shape)
     editor.replace(found.result, result)
 
 
 def _options(kind: str, activation: int) -> Any:
     kit = flatbuffer.schema()
-    if kind == "SUM":
+    if kind == "MEAN":
         options = kit.ReducerOptionsT()
         options.keepDims = True
+        return options
+    if kind == "BATCH_MATMUL":
+        options = kit.BatchMatMulOptionsT()
+        options.adjY = True
         return options
     names = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub"}
     if kind not in names:

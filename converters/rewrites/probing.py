@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeq.converters.rewrites.chains import is_closed, operators_between
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.folding import REFUSALS
 from edgeq.converters.rewrites.functions import (
     LAYOUT,
     REDUCTIONS,
@@ -26,7 +27,7 @@ from edgeq.converters.rewrites.functions import (
     reduced_axes,
 )
 
-# What normalizations consist of.
+# Operators in normalizations.
 _PARTS = frozenset({"ABS", "ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "NEG", "POW", "RSQRT", "SQRT",
                     "SQUARE", "SQUARED_DIFFERENCE", "SUB", *REDUCTIONS, *LAYOUT})  # fmt: skip
 ROOTS = ("RSQRT", "SQRT")
@@ -34,7 +35,10 @@ ROOTS = ("RSQRT", "SQRT")
 _SAME = 1e-6
 # At zero variance some formulas limit the factor instead of adding an epsilon.
 _LEAST_EPSILON = 1e-12
-_SAMPLES = 5
+# Small samples show the epsilon, large ones the rest.
+_SCALES = (0.02, 1.0, 10.0)
+# Larger tensors stay as they are: some 20 copies in float64 would need more than a gigabyte.
+_MOST_VALUES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,21 @@ class Normalization:
 
 def recognise(editor: Editor, anchor: Any) -> Normalization | None:
     """The normalization whose square root is `anchor`."""
+    try:
+        return _search(editor, anchor)
+    except REFUSALS:  # shapes do not fit each other: the interpreter will report the damage
+        return None
+
+
+def _search(editor: Editor, anchor: Any) -> Normalization | None:
     (variance,) = editor.inputs(anchor)
     parts = _parts_before(editor, variance)
     read = dict.fromkeys(index for operator in parts for index in editor.inputs(operator))
     for source in read:
-        if editor.value(source) is not None or editor.dtype(source) != "float32":
+        if source < 0 or editor.value(source) is not None or editor.dtype(source) != "float32":
             continue
         between = operators_between(editor, source, variance, parts)
-        if between is None or editor.shape(source) is None:
+        if between is None or not 1 < _size(editor, source) <= _MOST_VALUES:
             continue
         groups = _find_groups(editor, source, variance, between)
         if groups is None:
@@ -102,7 +113,7 @@ def _parts_before(editor: Editor, variance: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Which values of a tensor are normalized together.
+    """The values of a tensor that are normalized together.
 
     Attributes:
         numbers: the group of each value, in the tensor's order.
@@ -204,7 +215,7 @@ def _merge(
 
 @dataclass(frozen=True)
 class _Probe:
-    """Random inputs of a normalization, and what it has to make of them.
+    """Random inputs of a normalization, and its expected results.
 
     Attributes:
         groups: of the source.
@@ -226,10 +237,9 @@ class _Probe:
         """Find out what a variance is: None if it is neither a variance nor a mean square."""
         shape, count = editor.shape(source) or (), len(groups.numbers)
         random = np.random.default_rng(0)
-        scales = np.array([0.02, 0.1, 1, 3, 10])[:_SAMPLES, None]
-        samples = scales * (
-            random.standard_normal((_SAMPLES, count)) + random.normal(size=(_SAMPLES, 1))
-        )
+        scales = np.array(_SCALES)[:, None]
+        means = random.normal(size=scales.shape)
+        samples = scales * (random.standard_normal((len(scales), count)) + means)
 
         def run(values: Array) -> Array:
             found = evaluate(editor, between, {source: values.reshape(shape)})[0]
@@ -255,14 +265,16 @@ def _find_result(editor: Editor, anchor: Any, source: int, probe: _Probe) -> Nor
     """The last tensor that is a normalized one times gamma plus beta."""
     behind = _operators_behind(editor, source)
     shape = editor.shape(source) or ()
-    runs = [
-        evaluate(editor, behind, {source: values.reshape(shape)})[1] for values in probe.samples
-    ]
+    count = len(probe.groups.numbers)
+    runs = []
+    for values in probe.samples:
+        found = evaluate(editor, behind, {source: values.reshape(shape)})[1]
+        runs.append({index: item for index, item in found.items() if item.size == count})
     for operator in reversed(behind):
         (result,) = editor.outputs(operator)
         own = operators_between(editor, source, result, behind) or []
         is_whole = any(anchor is item for item in own) and is_closed(editor, own, result)
-        if not is_whole or _size(editor, result) != len(probe.groups.numbers):
+        if not is_whole or result not in runs[0]:
             continue
         values = np.array([run[result].reshape(-1) for run in runs])
         fitted = _fit(values, probe.normalized)

@@ -1,7 +1,7 @@
 """Functions of one tensor without an INT8 kernel: a table of the 256 values that INT8 can have.
 
 Kernels exist everywhere (LiteRT, tflite-runtime, tflite-micro): CAST to INT32, ADD 128, GATHER from
-the table. Only the result is rounded, so a table is as good as INT8 can be. While the model is
+the table. Only the result is rounded, so no INT8 kernel could be better. While the model is
 float, its operators stay: calibration needs the ranges. The writer replaces them.
 """
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeq.converters.rewrites.chains import find_sources, operators_between, run_chain
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.folding import REFUSALS
 from edgeq.converters.rewrites.normalization import find_inner
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, quantmath
@@ -111,10 +112,13 @@ def fill_table(tree: Any, table: Table, source: TensorSpec, result: TensorSpec) 
     editor = Editor(tree)
     points = quantmath.dequantize(np.arange(-128, 128).astype(np.int8), source)
     own = [editor.operators[place] for place in table.operators]
-    values = run_chain(editor, own, {table.source: points.astype(np.float64)})
+    name = flatbuffer.tensor_name(tree.subgraphs[0], table.result)
+    try:
+        values = run_chain(editor, own, {table.source: points.astype(np.float64)})
+    except REFUSALS as error:
+        raise QuantizationError(f"The model is damaged: {name!r} cannot be computed.") from error
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
-        name = flatbuffer.tensor_name(tree.subgraphs[0], table.result)
         raise QuantizationError(
             f"{name!r} is not a number for any input from {points[0]:g} to {points[-1]:g}.",
             hint="Pass a representative dataset with realistic values.",

@@ -50,7 +50,8 @@ def changed_flags(before: ConvertOptions, after: ConvertOptions) -> str:
         int16=tuple(item for item in after.int16 if item not in before.int16),
         int4=tuple(item for item in after.int4 if item not in before.int4),
     )
-    return shlex.join(_words_of(own, replace(before, keep_float=(), int16=(), int4=())))
+    flags = shlex.join(_words_of(own, replace(before, keep_float=(), int16=(), int4=())))
+    return f"{flags} (without --int4)".strip() if before.int4 and not after.int4 else flags
 
 
 def _words_of(options: ConvertOptions, other: ConvertOptions) -> list[str]:

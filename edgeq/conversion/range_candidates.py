@@ -12,7 +12,7 @@ from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.converters.calibration import calibrate, equalization
 from edgeq.converters.calibration.calibrate import FloatRun
-from edgeq.converters.calibration.masked_ranges import fit_masks
+from edgeq.converters.calibration.masked_ranges import REACH, fit_masks
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
 from edgeq.converters.calibration.shared_ranges import share_ranges
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
@@ -24,10 +24,16 @@ from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
+from edgeq.values.schemes import Scheme
 
 # The statistics that "auto" tries; the others are used on request only.
 _TRIED = ("minmax", "mse", "percentile:99.99", "percentile:99.999")
 _TRIED_LARGE = _TRIED[:2]
+
+# On the few samples that a large model's correction can hold, these two gain nothing over rounding
+# and bias alone, and take more than half of the time.
+_LEFT_OUT_LARGE = ("refit", "clip")
+LARGE_ROWS = 2048  # positions of a layer that a large model's correction fits on
 
 _JUDGES = 2  # every second calibration sample scores the candidates
 _MOST_JUDGES = 128
@@ -84,6 +90,8 @@ def choose_corrections(
     if names and reason is not None:
         issues.append(make_issue("convert.no_corrections", f"no corrections made: {reason}"))
         return ()
+    if asked == "auto" and is_large(job, model):
+        return tuple(name for name in names if name not in _LEFT_OUT_LARGE)
     return names
 
 
@@ -167,13 +175,17 @@ def make_candidates(
         job.on_progress("quantize", 0, None)
         found += [
             RangeCandidate(item.model, ranges, item.is_equalized, writer.write(ranges))
-            for ranges in _range_sets(item, statistics, names, issues)
+            for ranges in _range_sets(job.scheme, item, statistics, names, issues)
         ]
     return found
 
 
 def _range_sets(
-    item: CalibratedModel, statistics: Sequence[str], names: Sequence[str], issues: list[Issue]
+    scheme: Scheme,
+    item: CalibratedModel,
+    statistics: Sequence[str],
+    names: Sequence[str],
+    issues: list[Issue],
 ) -> list[Ranges]:
     content, seen = Path(item.model.file.path).read_bytes(), item.run.statistics
     found: dict[str, Ranges] = {}
@@ -192,7 +204,8 @@ def _range_sets(
                 )
             )
     sets = list(found.values())
-    sets = [fit_masks(content, ranges) for ranges in sets]
+    reach = REACH if scheme.activations == "int8" else 2 * REACH
+    sets = [fit_masks(content, ranges, reach) for ranges in sets]
     if "saturate" in names:
         sets = [limit_ranges(content, ranges, seen.needed) for ranges in sets]
     if len(statistics) > 1 and (shared := share_ranges(content, sets[0])) is not None:

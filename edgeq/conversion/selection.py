@@ -19,6 +19,7 @@ from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.range_candidates import (
     FEWEST,
     LARGE_BYTES,
+    LARGE_ROWS,
     CalibratedModel,
     RangeCandidate,
     activation_bytes,
@@ -32,7 +33,7 @@ from edgeq.conversion.range_candidates import (
 from edgeq.conversion.scoring import score_files
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
-from edgeq.converters.corrections.correct import BEFORE, correct
+from edgeq.converters.corrections.correct import BEFORE, MOST_ROWS, correct
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
@@ -193,9 +194,12 @@ def _correct(
         item = chosen[number]
         folder = Path(tempfile.mkdtemp(prefix="correction-", dir=job.folder))
         threads = max(1, (os.cpu_count() or 1) // at_once)
-        content, done = correct(item.model, item.content, samples, names, folder, threads)
+        content, done = correct(
+            item.model, item.content, samples, names, folder, threads, most_rows
+        )
         return replace(item, content=content, corrections=done, correction_samples=count)
 
+    most_rows = LARGE_ROWS if is_large(job, chosen[0].model) else MOST_ROWS
     job.on_progress("correct", 0, None)
     at_once = min(len(chosen), _AT_ONCE)
     with ThreadPoolExecutor(at_once) as pool:

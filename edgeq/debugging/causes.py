@@ -65,6 +65,11 @@ _EQUALIZED = {"corrections": "equalize,bias,rounding,refit"}
 
 _RULES = (
     _Rule(
+        lambda f: f["is_narrow"] and not f["is_float"],
+        "its weights have four bits only",
+        _always({"weights": "int8", "int4": ()}),
+    ),
+    _Rule(
         lambda f: f["is_per_channel"] is False and (f["weight_spread"] or 0) > _WIDE / 2,
         "its weights share one scale, and their channels' ranges differ {weight_spread:.0f}-fold",
         _always({"granularity": "channel"}),
@@ -139,8 +144,9 @@ def explain(figures: Figures) -> tuple[Cause, ...]:
     """The causes that apply, the most telling first; there is always one.
 
     Args:
-        figures: fields of a `LayerReport`; "operand_ratio" and "is_float"; "selector", which means
-            the operator alone; and "before" and "behind", selectors of it and its neighbours.
+        figures: fields of a `LayerReport`; "operand_ratio", "is_float" and "is_narrow"
+            (INT4 weights); "selector", which means the operator alone; and "before" and "behind",
+            selectors of it and its neighbours.
     """
     effect = figures.get("effect_sqnr_db")
     if effect is not None and effect >= _GOOD_DB:
@@ -168,4 +174,5 @@ def change_options(options: ConvertOptions, change: Change) -> ConvertOptions:
         fields["io"] = "float32"
     if "scheme" in fields:
         fields |= {"io": None, "statistic": "auto", "corrections": "auto"}
+        fields |= {"weights": "int8", "int4": ()}
     return replace(options, **fields)

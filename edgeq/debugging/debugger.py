@@ -35,7 +35,9 @@ from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, LayerReport
 
 # Figures that the causes need and the report leaves out.
-_FOR_CAUSES = ("operand_ratio", "is_float", "makers", "readers", "selector", "before", "behind")
+_FOR_CAUSES = (
+    "operand_ratio", "is_float", "is_narrow", "makers", "readers", "selector", "before", "behind"
+)  # fmt: skip
 # All other text is a number that JSON cannot express.
 _TEXTS = frozenset({"name", "quantized_name", "operator", "selector"})
 

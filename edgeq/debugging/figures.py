@@ -41,6 +41,10 @@ def measure_step(pair: Pair, step: Step) -> dict[str, Any]:
         "bias_share": _bias_share(wanted, next(iter(step.alone.values()))),
         "operand_ratio": _operand_ratio(list(step.inputs.values())),
         "is_float": result.quantization is None or not np.isfinite(high),
+        "is_narrow": any(
+            index >= 0 and flatbuffer.dtype(pair.made.subgraphs[0].tensors[index]) == "int4"
+            for index in flatbuffer.indices(twin.inputs)
+        ),
         **_neighbours(pair, step),
     }
 

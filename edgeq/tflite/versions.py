@@ -181,9 +181,8 @@ def form(graph: Any, operator: Any, name: str) -> tuple[str, frozenset[str]]:
     if name == "QUANTIZE":
         dtype = flatbuffer.dtype(outputs[0])
     kind = "" if weights is None else flatbuffer.dtype(weights)
-    if kind in ("int8", "int4") and dtype != kind:
-        dtype = {"int8int4": "int4", "float32int8": "dynamic"}.get(dtype + kind, dtype)
-    return dtype, frozenset(words)
+    both = {("int8", "int4"): "int4", ("float32", "int8"): "dynamic"}
+    return both.get((dtype, kind), dtype), frozenset(words)
 
 
 def _scales(tensor: Any) -> tuple[float, ...]:

@@ -120,27 +120,30 @@ class Search:
         Raises:
             QuantizationError: the layers cannot be ranked.
         """
-        inside = [item for item in self.inside() if item.recipe.granularity == "channel"]
-        if not inside:
-            return
-        # Corrections matter most with four bits.
-        base = replace(inside[0].recipe, corrections=self.workshop.later_corrections)
+        inside = self.inside()
+        for granularity in ("channel", "tensor"):
+            own = (item.recipe for item in inside if item.recipe.granularity == granularity)
+            if (best := next(own, None)) is not None:
+                # Corrections matter most with four bits.
+                self._narrow_weights(replace(best, corrections=self.workshop.later_corrections))
+
+    def _narrow_weights(self, base: Recipe) -> None:
+        """Give more and more layers of a recipe INT4 weights, as long as the budget is kept."""
         counts = self.workshop.narrow_layers(base)
-        whole = _mixed(base, "int4", list(counts))
-        lost = {
-            layer.name: 10 ** (-layer.sqnr_db / 10) for layer in self._rank_layers(whole)
-        }  # of those that are not in it, nothing
+        ranked = self._rank_layers(_mixed(base, "int4", list(counts))) if counts else ()
+        lost = {layer.name: 10 ** (-layer.sqnr_db / 10) for layer in ranked}  # others lose nothing
         ladder = sorted(counts, key=lambda name: lost.get(name, 0.0) / counts[name])
-        self._try(_mixed(base, "int4", ladder[:count]) for count in _rungs(len(ladder)))
-        kept = [
-            count for count in _rungs(len(ladder))
-            if self._keeps(_mixed(base, "int4", ladder[:count]))
-        ]  # fmt: skip
-        most = max(kept, default=0)
-        above = min((count for count in _rungs(len(ladder)) if count > most), default=most)
+        rungs = _rungs(len(ladder))
+        self._try(_mixed(base, "int4", ladder[:count]) for count in rungs)
+        most, above = 0, 0
+        for above in rungs:
+            if not self._keeps(_mixed(base, "int4", ladder[:above])):
+                break
+            most = above
         while above - most > 1:
             middle = (most + above) // 2
-            self._try([tried := _mixed(base, "int4", ladder[:middle])])
+            tried = _mixed(base, "int4", ladder[:middle])
+            self._try([tried])
             most, above = (middle, above) if self._keeps(tried) else (most, middle)
 
     def _keeps(self, recipe: Recipe) -> bool:

@@ -18,7 +18,8 @@ OTHER: dict[str, Any] = {
     "corrections": "bias,refit", "samples": 77, "seed": 5, "batch": 0,
     "input_shapes": (("a b", (1, -1, 3)), ("c", (2,))), "custom_objects": ("m:A", "m:B"),
     "trusted": True, "signature": "serve it", "allow_float": True,
-    "keep_float": ("^a(;|$)", "type:ADD"), "int16": ("$HOME",), "min_sqnr_db": 12.5,
+    "keep_float": ("^a(;|$)", "type:ADD"), "int16": ("$HOME",), "weights": "int4",
+    "int4": ("dense .*",), "min_sqnr_db": 12.5,
     "max_drop_points": 0.0, "layout": "nhwc", "torch_python": "/a b/python",
     "onnx_python": "/c/python",
 }  # fmt: skip

@@ -17,7 +17,7 @@ PLAIN: dict[str, Any] = {
     "name": "a/b", "operator": "CONV_2D", "own_sqnr_db": 20.0, "effect_sqnr_db": 20.0,
     "range_use": 0.9, "saturation_share": 0.0, "weight_spread": 2.0, "is_per_channel": True,
     "input_spread": 2.0, "output_spread": 2.0, "outlier_ratio": 2.0, "bias_share": 0.1,
-    "operand_ratio": 1.0, "is_float": False, "selector": "^a/b(;|$)",
+    "operand_ratio": 1.0, "is_float": False, "is_narrow": False, "selector": "^a/b(;|$)",
     "before": ("^a/a(;|$)", "^a/b(;|$)"), "behind": ("^a/b(;|$)", "^a/c(;|$)"),
 }  # fmt: skip
 
@@ -37,6 +37,11 @@ EQUALIZE = {"corrections": "equalize,bias,rounding,refit"}
             {"is_per_channel": False, "weight_spread": 30.0},
             "its weights share one scale, and their channels' ranges differ 30-fold",
             ({"granularity": "channel"},),
+        ),
+        (
+            {"is_narrow": True},
+            "its weights have four bits only",
+            ({"weights": "int8", "int4": ()},),
         ),
         ({"saturation_share": 0.02}, "2.0% of its results lie beyond", ({"statistic": "minmax"},)),
         (
@@ -155,3 +160,11 @@ def test_a_shell_takes_a_selector_for_one_word(name: str, tmp_path: Path) -> Non
     assert option == "--int16"
     assert re.search(word, name) is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_weights_are_typed_as_flags() -> None:
+    wide = {"weights": "int8", "int4": ()}
+    whole, some = ConvertOptions(weights="int4"), ConvertOptions(int4=("a", "b"))
+    assert changed_flags(whole, change_options(whole, wide)) == "--weights int8"
+    assert changed_flags(some, change_options(some, wide)) == "(without --int4)"
+    assert change_options(some, {"scheme": "fp16"}) == ConvertOptions(scheme="fp16")

@@ -158,9 +158,10 @@ def test_the_smallest_file_has_int4_weights_where_the_budget_allows_it(
     assert chosen.sqnr_db >= 27
     plain = [item for item in result.trials if not item.recipe.int4 and item.sqnr_db >= 27]
     assert chosen.size_bytes < min(item.size_bytes for item in plain)
-    # One layer more was tried and misses the budget.
-    more = {len(item.recipe.int4) for item in result.trials if item.sqnr_db < 27}
-    assert len(narrow) + 1 in more
+    # Smaller ones were tried, and miss the budget in the search or on the samples kept apart.
+    smaller = [item for item in result.trials if item.size_bytes < chosen.size_bytes]
+    assert smaller
+    assert all(item.sqnr_db < 27 or item.is_refuted for item in smaller)
     assert "convert.int4_convolutions" in {item.code for item in result.issues}
     assert f"{len(narrow)} with INT4 weights" in show_tuning(result)
 

@@ -25,27 +25,31 @@ def test_a_mask_that_is_computed_ends_where_it_hides_the_highest_score() -> None
     total = build.add("ADD", [scores, row], [1, 3, 4])
     again = build.add("ADD", [total, row], [1, 3, 4])  # as a second mask
     content = build.content(build.add("SOFTMAX", [again], [1, 3, 4]))
+    both = build.add("ADD", [mask, mask], [4])  # of masks alone
+    build.graph.operators.insert(1, build.graph.operators.pop())
     hidden = (-1000.0, 0.0)
     ranges = measured({
         scores: (-5, 7), flags: (0, 1), mask: hidden, row: hidden, total: (-1005, 7),
-        again: (-2005, 7),
+        again: (-2005, 7), both: (-2000, 0),
     })  # fmt: skip
     made = fit_masks(content, ranges)
     assert found(made) == {
         scores: (-5, 7), flags: (0, 1), total: (-13, 7), again: (-21, 7),
-        mask: (-28, 0), row: (-28, 0),  # the second sum has scores from -13 to 7
+        both: (-2000, 0), mask: (-28, 0), row: (-28, 0),  # the second sum has scores from -13 to 7
     }  # fmt: skip
     assert made.sha256 != ranges.sha256
     assert mild_mask((-13, 7)) == -28
 
 
-@pytest.mark.parametrize("kind", ["ADD", "SUB", "SELECT_V2"])
-def test_a_constant_mask(kind: str) -> None:
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "SELECT", "SELECT_V2"])
+def test_a_constant_mask(kind: str, turned: bool) -> None:
     build = Builder()
-    scores = build.input([1, 3, 4])
+    scores = build.add("RELU", [build.input([1, 3, 4])], [1, 3, 4])
     flags = np.triu(np.ones((3, 4), bool), 1)
-    if kind == "SELECT_V2":
-        inputs = [build.constant(flags, "bool"), build.constant(-1000.0), scores]
+    if kind.startswith("SELECT"):
+        pair = [build.constant(-1000.0), scores]
+        inputs = [build.constant(flags, "bool"), *(pair[::-1] if turned else pair)]
     else:
         value = 1000 if kind == "SUB" else -1000
         inputs = [scores, build.constant(np.where(flags, value, 0))]
@@ -66,3 +70,13 @@ def test_other_ranges_stay_the_same_object() -> None:
     narrow = measured({one: (-5, 7), other: (-3, 3), total: (-8, 7)})
     for ranges in (wide, narrow):
         assert fit_masks(content, ranges) is ranges
+
+
+def test_a_minimum_hides_as_well_and_int16_needs_a_longer_reach() -> None:
+    build = Builder()
+    scores = build.input([1, 3, 4])
+    mask = build.constant(np.where(np.triu(np.ones((3, 4), bool), 1), -1000, 1000))
+    hidden = build.add("MINIMUM", [scores, mask], [1, 3, 4])
+    content = build.content(build.add("SOFTMAX", [hidden], [1, 3, 4]))
+    ranges = measured({scores: (-5, 7), hidden: (-1000, 7)})
+    assert found(fit_masks(content, ranges, 16.0)) == {scores: (-5, 7), hidden: (-21, 7)}

@@ -24,7 +24,7 @@ class Formula(Builder):
 
 
 def gelu_with_tanh(build: Formula, x: int) -> int:
-    """As onnx2tf writes it."""
+    """The operators that onnx2tf writes."""
     cube = build.of("MUL", build.of("MUL", x, x), x)
     inner = build.of("ADD", x, build.of("MUL", cube, 0.044715))
     tanh = build.of("TANH", build.of("MUL", inner, math.sqrt(2 / math.pi)))
@@ -45,14 +45,14 @@ def gelu_with_erf(build: Formula, x: int) -> int:
 
 
 def hard_swish(build: Formula, x: int) -> int:
-    """As onnx2tf and litert-torch write it."""
+    """The operators that onnx2tf and litert-torch write."""
     shifted = build.of("ADD", x, 3.0)
     build.graph.operators[-1].builtinOptions.fusedActivationFunction = 3
     return build.of("MUL", x, build.of("MUL", shifted, 1 / 6))
 
 
 def elu(build: Formula, x: int) -> int:
-    """As litert-torch writes it."""
+    """The operators that litert-torch writes."""
     below = build.of("SUB", build.of("EXP", x), 1.0)
     is_above = build.of("GREATER_EQUAL", x, 0.0, dtype="bool")
     return build.of("SELECT", is_above, x, below)
@@ -105,7 +105,7 @@ def _quick_gelu(build: Formula, x: int) -> int:
 
 
 def _other_number(build: Formula, x: int) -> int:
-    """HARD_SWISH, but for 1 / 5 instead of 1 / 6."""
+    """HARD_SWISH with 1 / 5 instead of 1 / 6."""
     shifted = build.of("MINIMUM", build.of("RELU", build.of("ADD", x, 3.0)), 6.0)
     return build.of("MUL", x, build.of("MUL", shifted, 0.2))
 

@@ -68,7 +68,23 @@ def test_a_division_without_a_reciprocal_stays(divisor: object) -> None:
     assert rewrite(binary("DIV", divisor)).names == ()
 
 
-def test_a_division_by_a_tensor_stays() -> None:
+@pytest.mark.parametrize("is_constant", [True, False])
+def test_a_division_by_a_tensor_is_a_product_with_its_reciprocal(is_constant: bool) -> None:
+    build = Builder()
+    divisor = build.input([1, 6])
+    dividend = build.constant(VALUES) if is_constant else build.add("ABS", [divisor], [1, 6])
+    options = schema.DivOptionsT()
+    options.fusedActivationFunction = 3
+    content = build.content(build.add("DIV", [dividend, divisor], [1, 6], options=options))
+    made = rewrite(content)
+    assert made.names == ("DIV as MUL by a reciprocal (1)",)
+    assert kinds(made.content)[-2:] == ["DIV", "MUL"]
+    found = run(made.content, POSITIVE)[0]
+    assert found.max() <= 6
+    np.testing.assert_allclose(found, run(content, POSITIVE)[0], rtol=1e-6)
+
+
+def test_a_number_divided_by_a_tensor_stays() -> None:
     build = Builder()
     content = build.content(build.add("DIV", [build.constant(2.0), build.input([1, 6])], [1, 6]))
     assert rewrite(content).names == ()

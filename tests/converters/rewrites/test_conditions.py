@@ -129,3 +129,13 @@ def test_indices_of_embeddings_are_not_wrapped(kind: str) -> None:
 def test_other_choices_of_indices_stay(options: dict[str, Any]) -> None:
     content = lookup(**options)
     assert rewrite(content).content is content
+
+
+def test_an_embedding_of_pytorch_is_a_gather() -> None:
+    build = Builder()
+    index, table = build.input([3], "int32"), build.constant(np.arange(30).reshape(5, 2, 3))
+    content = build.content(build.add("EMBEDDING_LOOKUP", [index, table], [3, 2, 3]))
+    made = rewrite(content)
+    assert made.names == ("EMBEDDING_LOOKUP as GATHER (1)",)
+    assert kinds(made.content) == ["GATHER"]
+    np.testing.assert_array_equal(run(made.content, [4, 0, 4])[0], run(content, [4, 0, 4])[0])

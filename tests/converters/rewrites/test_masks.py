@@ -31,6 +31,12 @@ def constant_sum(value: float, kind: str = "ADD") -> Make:
     return make
 
 
+def lowered(build: Builder, scores: int) -> int:
+    """The minimum of scores and a causal mask."""
+    mask = np.where(CAUSAL, -LARGEST, LARGEST).astype(np.float32)
+    return build.add("MINIMUM", [scores, build.constant(mask)], [1, 3, 4])
+
+
 def computed(value: float, *, turned: bool = False) -> Make:
     """`scores + (1 - flags) * value`, of flags that are the model's second input."""
 
@@ -45,8 +51,8 @@ def computed(value: float, *, turned: bool = False) -> Make:
     return make
 
 
-def selected(value: float, *, kind: str = "SELECT_V2") -> Make:
-    """Scores where flags are above 0, a constant elsewhere."""
+def selected(value: float, *, kind: str = "SELECT_V2", turned: bool = False) -> Make:
+    """Scores where flags are above 0, a constant elsewhere, or the other way round."""
 
     def make(build: Builder, scores: int) -> int:
         flags = build.input([1, 4], name="flags")
@@ -56,9 +62,60 @@ def selected(value: float, *, kind: str = "SELECT_V2") -> Make:
         shown = build.add("GREATER", [flags, build.constant(0.0)],
                           shape if kind == "SELECT" else [1, 4], "bool")  # fmt: skip
         hidden = build.constant(np.full(shape if kind == "SELECT" else (), value))
-        return build.add(kind, [shown, scores, hidden], shape)
+        pair = [hidden, scores] if turned else [scores, hidden]
+        return build.add(kind, [shown, *pair], shape)
 
     return make
+
+
+def cast(build: Builder, index: int, shape: list[int], source: int) -> int:
+    options = schema.CastOptionsT()
+    options.inDataType, options.outDataType = source, schema.TensorType.FLOAT32
+    return build.add("CAST", [index], shape, options=options)
+
+
+def counted(build: Builder, shape: list[int]) -> int:
+    """Flags that come as whole numbers."""
+    index = build.input(shape, "int32", "flags")
+    return cast(build, index, shape, schema.TensorType.INT32)
+
+
+def multiplied(build: Builder, shape: list[int]) -> int:
+    """Two kinds of flags, one of them stored."""
+    stored = build.constant(np.resize([1, 1, 0, 1], shape))
+    return build.add("MUL", [build.input(shape, name="flags"), stored], shape)
+
+
+def decided(build: Builder, shape: list[int]) -> int:
+    """Flags that were compared, and others."""
+    flags = build.input(shape, name="flags")
+    shown = build.add("GREATER", [flags, build.constant(0.5)], shape, "bool")
+    return build.add("MUL", [cast(build, shown, shape, schema.TensorType.BOOL), flags], shape)
+
+
+def joined(build: Builder, shape: list[int]) -> int:
+    """Flags of the samples, and of what is always shown."""
+    options = schema.ConcatenationOptionsT()
+    options.axis = 1
+    flags = build.input([1, 3], name="flags")
+    return build.add("CONCATENATION", [flags, build.constant([[1.0]])], shape, options=options)
+
+
+@pytest.mark.parametrize("flags", [counted, multiplied, decided, joined])
+def test_a_mask_of_flags_from_elsewhere(flags: Callable[[Builder, list[int]], int]) -> None:
+    build = Builder()
+    scores = build.input([1, 3, 4])
+    mask = build.add("SUB", [flags(build, [1, 4]), build.constant(1.0)], [1, 4])
+    hidden = build.add("MUL", [build.constant(1e9), mask], [1, 4])
+    total = build.add("ADD", [hidden, scores], [1, 3, 4])
+    content = build.content(build.add("SOFTMAX", [total], [1, 3, 4]))
+    made = rewrite(content)
+    assert NAMES[0] in made.names
+    assert largest_constant(made.content) == MASK
+    samples = [SCORES, FLAGS[:, :3] if flags is joined else FLAGS]
+    expected = run(content, *samples)[0]
+    assert (expected == 0).any()
+    np.testing.assert_array_equal(run(made.content, *samples)[0], expected)
 
 
 def model(make: Make, *, shared: bool = False, last: str = "SOFTMAX") -> tuple[bytes, list[Any]]:
@@ -82,7 +139,8 @@ def largest_constant(content: bytes) -> float:
 @pytest.mark.parametrize("make", [
     constant_sum(-1e9), constant_sum(-LARGEST), constant_sum(-np.inf), constant_sum(1e9, "SUB"),
     computed(-1e9), computed(1e9, turned=True), computed(-LARGEST), selected(-1e9),
-    selected(-np.inf), selected(-LARGEST, kind="SELECT"),
+    selected(-np.inf), selected(-LARGEST, kind="SELECT"), lowered,
+    selected(-1e9, turned=True),
 ])  # fmt: skip
 def test_a_milder_mask_gives_the_same_probabilities(make: Make) -> None:
     content, samples = model(make)
@@ -102,6 +160,20 @@ def test_a_milder_mask_gives_the_same_probabilities(make: Make) -> None:
 ])  # fmt: skip
 def test_other_constants_stay(make: Make) -> None:
     content, _ = model(make)
+    assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize("kind", ["ADD", "MUL"])
+def test_a_mask_with_an_activation_stays(kind: str) -> None:
+    build = Builder()
+    scores, flags = build.input([1, 3, 4]), build.input([1, 4], name="flags")
+    options = getattr(schema, f"{kind.capitalize()}OptionsT")()
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    own = {kind: options}
+    value = build.constant(-1e9)
+    mask = build.add("MUL", [flags, value], [1, 4], options=own.get("MUL"))
+    total = build.add("ADD", [scores, mask], [1, 3, 4], options=own.get("ADD"))
+    content = build.content(build.add("SOFTMAX", [total], [1, 3, 4]))
     assert rewrite(content).content is content
 
 

@@ -21,12 +21,14 @@ from tests.converters.rewrites.normal_forms import (
 )
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
 
-_STATISTICS = ["MUL", "SUM", "ADD", "RSQRT", "MUL", "MUL", "RSQRT", "MUL"]
-_LAYER = ["SUM", "MUL", "SUB", *_STATISTICS, "MUL", "MUL", "ADD"]
+_ROOT = ["ADD", "RSQRT", "MUL", "MUL", "RSQRT", "MUL"]
+_STATISTICS = ["RESHAPE", "BATCH_MATMUL", "RESHAPE", *_ROOT]
+_LAYER = ["MEAN", "SUB", *_STATISTICS, "MUL", "MUL", "ADD"]
+_GROUPS = ["RESHAPE", "MEAN", "SUB", "MUL", "MEAN", *_ROOT, "MUL", "MUL", "ADD", "RESHAPE"]
 _EXPECTED = {
     "root_mean_square": [*_STATISTICS, "MUL", "MUL"],
     "unit": [*_STATISTICS, "MUL"],
-    "keras_groups": ["RESHAPE", *_LAYER, "RESHAPE"],
+    "keras_groups": _GROUPS,
     "torch_groups": ["RESHAPE", *_LAYER, "RESHAPE"],
 }
 
@@ -154,6 +156,32 @@ def test_a_dynamic_batch_stays() -> None:
     assert "normalization (1)" not in rewrite(build.content(result)).names
 
 
+@pytest.mark.parametrize("damage", ["shape", "axis", "options", "constant"])
+def test_a_damaged_file_stays(damage: str) -> None:
+    build = Builder()
+    result = keras(build, build.input([1, 6, 8]))
+    mean, squares = build.graph.operators[0], build.graph.operators[2]
+    if damage == "shape":
+        build.graph.tensors[squares.outputs[0]].shape = [1, 6, 9]
+    if damage == "axis":
+        mean.inputs = [mean.inputs[0], build.constant([3], "int32")]
+    if damage == "options":
+        mean.builtinOptions = None
+    if damage == "constant":
+        build.graph.operators[4].inputs[1] = build.constant(np.ones((1, 7, 1)))
+    assert "normalization (1)" not in rewrite(build.content(result)).names
+
+
+def test_a_very_large_tensor_stays() -> None:
+    build = Builder()
+    x = build.input([1, 1 << 20, 8])
+    centred = build.add("SUB", [x, reduce(build, "MEAN", x, [2], [1, 1 << 20, 1])], [1, 1 << 20, 8])
+    square = build.add("MUL", [centred, centred], [1, 1 << 20, 8])
+    root = build.add("RSQRT", [reduce(build, "MEAN", square, [2], [1, 1 << 20, 1])],
+                     [1, 1 << 20, 1])  # fmt: skip
+    assert rewrite(build.content(build.add("MUL", [centred, root], [1, 1 << 20, 8]))).names == ()
+
+
 # ---------------------------------------------------------------- the inside, in INT16
 
 
@@ -233,7 +261,7 @@ def test_the_layer_before_subtracts_the_mean(kind: str) -> None:
     x, result = _layer(build, kind)
     content = build.content(_normalize(build, result))
     made = rewrite(content)
-    assert "mean folded into the layer before (1)" in made.names
+    assert "mean folded into the previous layer (1)" in made.names
     assert kinds(made.content) == [kind, *_STATISTICS, "MUL", "MUL"]
     shape = build.graph.tensors[x].shape
     given = np.random.default_rng(1).standard_normal(shape)
