@@ -68,7 +68,13 @@ class Reconverter:
         try:
             made = quantize_model(job, ready.model, ready.plan, ready.run, [])
             target.write_bytes(
-                finish_file(made.content, scheme, ready.preprocessing, options.layout)
+                finish_file(
+                    made.content,
+                    scheme,
+                    ready.preprocessing,
+                    options.layout,
+                    ready.model.rewrites,
+                )
             )
             prove(job, target, ready.model, choose_mix(job, ready.model), [])
         except (QuantizationError, CertificateError, UsageError):
