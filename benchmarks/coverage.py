@@ -50,7 +50,7 @@ from edgeq.tflite import flatbuffer
 LEAST_DB = 20.0
 SLACK_DB = 0.5  # of families, below TensorFlow's file
 LEAST_SHARE = 0.95
-# Layers are many, and small; families need the ranges of TensorFlow's file: the extremes, without corrections.
+# Layers are many; families need the ranges of TensorFlow's file: extremes without corrections.
 _EFFORTS = {"layers": "fast", "transformers": "balanced", "families": "fast"}
 _STEPPED = 4  # samples for the operators alone
 _CALIBRATED, _TESTED = 300, 100
