@@ -12,16 +12,13 @@ from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
 _LAYOUTS = ("source", "nhwc")
 
 
-def finish_file(
-    content: bytes, scheme: Scheme, preprocessing: Sequence[str], layout: str = "source"
-) -> bytes:
+def finish_file(content: bytes, preprocessing: Sequence[str], layout: str = "source") -> bytes:
     """Compact the file, and store preprocessing and layout in it for eval and compare.
 
     Args:
@@ -30,8 +27,6 @@ def finish_file(
     """
     tree = flatbuffer.parse(content, "the quantized model")
     compact(tree)
-    if (oldest := flatbuffer.min_runtime_version(tree)) is not None:
-        flatbuffer.require_runtime(tree, oldest)
     if preprocessing:
         texts = json.dumps(list(preprocessing))
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
