@@ -48,6 +48,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("normalization", normalization.rewrite_normalizations),
     ("mean folded into the previous layer", centring.fold_means),
     ("DIV as MUL by a reciprocal", arithmetic.divide_by_reciprocal),
+    ("ZEROS_LIKE as MUL", arithmetic.zeros_by_product),
     ("NEG as MUL", arithmetic.negate_by_product),
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("comparison of integers instead of floats", conditions.compare_integers),
