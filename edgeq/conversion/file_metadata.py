@@ -12,7 +12,6 @@ from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
@@ -22,7 +21,6 @@ _LAYOUTS = ("source", "nhwc")
 
 def finish_file(
     content: bytes,
-    scheme: Scheme,
     preprocessing: Sequence[str],
     layout: str = "source",
     rewrites: Sequence[str] = (),
@@ -36,8 +34,6 @@ def finish_file(
     """
     tree = flatbuffer.parse(content, "the quantized model")
     compact(tree)
-    if (oldest := flatbuffer.min_runtime_version(tree)) is not None:
-        flatbuffer.require_runtime(tree, oldest)
     if preprocessing:
         texts = json.dumps(list(preprocessing))
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())

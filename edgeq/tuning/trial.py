@@ -108,8 +108,7 @@ def make_file(task: Task, store: Store) -> bytes:
         batched = {name: _batches(values, _batch(real)) for name, values in fits.items()}
         correct_tree(real, tree, batched, recipe.corrections)
         made = flatbuffer.serialize(tree)
-    carried = (task.preprocessing, task.layout, task.rewrites)
-    return finish_file(made, SCHEMES["int8"], *carried)
+    return finish_file(made, task.preprocessing, task.layout, task.rewrites)
 
 
 def try_task(task: Task, store: Store) -> dict[str, Any]:
