@@ -43,7 +43,7 @@ def lower_forms(
         UsageError: `--lstm fused` is not possible.
         EdgeqError: other kinds, if the model cannot be converted.
     """
-    wanted = _wanted(scheme, options)
+    wanted = wanted_form(scheme, options)
     unrolled = replace(options, lstm=UNROLLED)
     if wanted == UNROLLED:
         return (adapt(reader.lower(unrolled, folder), scheme, options, folder),)
@@ -61,8 +61,12 @@ def lower_forms(
     return fused, adapt(reader.lower(unrolled, other), scheme, options, other)
 
 
-def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
-    """The form that the options ask for, "auto" to measure both."""
+def wanted_form(scheme: Scheme, options: ConvertOptions) -> str:
+    """Return the form that the options ask for, "auto" to measure both.
+
+    Raises:
+        UsageError: `--lstm fused` is not possible.
+    """
     is_elsewhere = options.calibrator == "tflite" or options.engine != "edgeq"
     is_elsewhere = is_elsewhere or (scheme.activations == "int8" and not scheme.needs_data)
     if options.lstm == FUSED and is_elsewhere:
