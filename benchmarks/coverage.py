@@ -50,11 +50,11 @@ from edgeq.tflite import flatbuffer
 LEAST_DB = 20.0
 SLACK_DB = 0.5  # of families, below TensorFlow's file
 LEAST_SHARE = 0.95
-# Of families the ranges must be those of TensorFlow's file: the extremes, without corrections.
+# Families need the ranges of TensorFlow's file: the extremes, without corrections.
 _EFFORTS = {"layers": "fast", "transformers": "balanced", "families": "fast"}
 _STEPPED = 4  # samples for the operators alone
 _CALIBRATED, _TESTED = 300, 100
-# What precedes and what is the name of an operator that only TensorFlow has.
+# Words of a refusal that names an operator of TensorFlow, which TensorFlow Lite does not have.
 _ELSEWHERE = ("no operator for: ", "AssignVariableOp")
 _STOCK = Variant("int8", "int8", "channel")
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "coverage.md"
@@ -244,9 +244,9 @@ def table(rows: Sequence[Row]) -> str:
     lines = []
     for group in dict.fromkeys(row.group for row in rows):
         own = [row for row in rows if row.group == group]
-        lines += ["", f"### {group.capitalize()}", "", "| model | SQNR, dB | |", "|---|--:|---|"]
+        lines += ["", f"## {group.capitalize()}", "", "| model | SQNR, dB | |", "|---|--:|---|"]
         lines += [
-            f"| `{row.name}` | {row.db:.1f} | {'; '.join(filter(None, (row.note, *row.missed)))} |"
+            f"| `{row.name}` | {row.db:.1f} | {'; '.join(filter(None, (row.note, _bad(row))))} |"
             for row in own
             if row.db is not None
         ]
@@ -254,10 +254,14 @@ def table(rows: Sequence[Row]) -> str:
             lines += ["", "| refused | seconds | reason |", "|---|--:|---|"]
             lines += [
                 f"| `{row.name}` | {row.seconds:.1f} | "
-                f"{'; '.join((_cell(row.reason), *row.missed))} |"
+                f"{'; '.join(filter(None, (_cell(row.reason), _bad(row))))} |"
                 for row in refused
             ]
     return "\n".join(lines).strip()
+
+
+def _bad(row: Row) -> str:
+    return f"**not met**: {'; '.join(row.missed)}" if row.missed else ""
 
 
 def _cell(text: str) -> str:

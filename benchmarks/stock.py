@@ -57,7 +57,7 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
 
 
 def quantize_apart(scheme: str, calibrated: Path, io: str, granularity: str, target: Path) -> str:
-    """Quantize in a process of its own, because the stock `Calibrator` crashes on some models.
+    """Quantize in a separate process, because the stock `Calibrator` crashes on some models.
 
     Returns:
         Why there is no file, empty if there is one.

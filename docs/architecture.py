@@ -33,11 +33,11 @@ BANDS = {
     "Shared by all": 7,
 }
 PLACES = {
-    "cli": (0, 0), "pipeline": (1, 0), "api": (2, 0), "models": (3, 0),
-    "converters.samples": (0, 1), "converters.lowering": (1, 1), "converters.calibration": (2, 1),
-    "converters.quantization": (3, 1), "converters.corrections": (4, 1),
-    "conversion": (0, 2), "converters.safe_reading": (1, 2), "converters.graph": (2, 2),
-    "converters.training": (3, 2), "converters.proof": (4, 2),
+    "cli": (0, 0), "pipeline": (1, 0), "api": (2, 0), "models": (3, 0), "converters.graph": (4, 0),
+    "converters.samples": (0, 1), "converters.lowering": (1, 1), "converters.rewrites": (2, 1),
+    "converters.calibration": (3, 1), "converters.writer": (4, 1),
+    "conversion": (0, 2), "converters.safe_reading": (1, 2), "converters.quantization": (2, 2),
+    "converters.corrections": (3, 2), "converters.proof": (4, 2),
     "device_runners.devices": (0, 3), "device_runners.links": (1, 3),
     "device_runners.on_board": (2, 3),
     "device_runners.measuring": (3, 3), "accuracy": (4, 3),
@@ -45,7 +45,7 @@ PLACES = {
     "comparison": (4, 4),
     "gating": (0, 5), "history": (1, 5), "reporting": (2, 5), "render": (3, 5),
     "records": (4, 5),
-    "packaging": (0, 6), "inspection": (1, 6),
+    "packaging": (0, 6), "inspection": (1, 6), "converters.training": (2, 6),
     "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
     "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),
@@ -55,8 +55,8 @@ PLACES = {
 # The rooms that a model and a sample pass, in order; the second value is the room that calls them.
 FLOWS = {
     "model": ("#0b7285", "conversion", (
-        "converters.lowering", "converters.calibration", "converters.quantization",
-        "converters.corrections", "converters.proof", "accuracy")),
+        "converters.lowering", "converters.rewrites", "converters.calibration",
+        "converters.writer", "converters.corrections", "converters.proof", "accuracy")),
     "sample": ("#c2255c", "conversion", (
         "converters.samples", "converters.calibration", "accuracy")),
 }  # fmt: skip

@@ -37,8 +37,11 @@ from edgeq.tflite.compacting import drop_unused
 from edgeq.values import Ranges, TensorSpec
 
 INTEGERS = ("int8", "int16")
-# Release with most INT16 kernels; their operator versions do not tell. See `schemes`.
+# Release of ADD 4, the youngest common INT16 kernel; operator versions do not always tell.
 _OLDEST_INT16 = "2.6.0"
+# Release since which dense layers with float inputs may have a scale per channel (version 12);
+# tflite-runtime 2.14 refuses those with INT4 weights, too (benchmarks/kernels).
+_OLDEST_INT4_CHANNELS = "2.17.0"
 _PEAKS = {"int8": 127, "int4": 7}
 
 
@@ -174,6 +177,9 @@ class _Run:
         set_min_runtime(new.tree)
         if "int16" in self._precisions:
             flatbuffer.require_runtime(new.tree, _OLDEST_INT16)
+        dense = [i for i, name in enumerate(self._names) if name == "FULLY_CONNECTED"]
+        if self._target.per_channel and any(map(self._weights_dtype, dense)):
+            flatbuffer.require_runtime(new.tree, _OLDEST_INT4_CHANNELS)
         return flatbuffer.serialize(new.tree)
 
     # ------------------------------------------------------------ parameters

@@ -68,7 +68,7 @@ _KNOWN = [(gelu_with_tanh, "GELU"), (gelu_with_erf, "GELU"), (hard_swish, "HARD_
           (elu, "ELU"), (leaky_relu, "LEAKY_RELU")]  # fmt: skip
 
 
-@pytest.mark.parametrize(("formula", "expected"), _KNOWN, ids=str)
+@pytest.mark.parametrize(("formula", "expected"), _KNOWN)
 def test_a_formula_becomes_its_operator(
     formula: Callable[[Formula, int], int], expected: str
 ) -> None:

@@ -269,6 +269,21 @@ def test_the_layer_before_subtracts_the_mean(kind: str) -> None:
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_a_convolution_in_groups_keeps_its_mean() -> None:
+    build = Builder()
+    options = schema.Conv2DOptionsT()
+    options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+    weights = build.constant(np.random.default_rng(2).standard_normal((8, 1, 1, 1)))
+    inputs = [build.input([1, 6, 1, 8]), weights, build.constant(BETA)]
+    result = build.add("CONV_2D", inputs, [1, 6, 1, 8], options=options)
+    content = build.content(_normalize(build, result))
+    made = rewrite(content)
+    assert "normalization (1)" in made.names
+    assert not any(name.startswith("mean") for name in made.names)
+    given = np.random.default_rng(1).standard_normal((1, 6, 1, 8))
+    np.testing.assert_allclose(run(made.content, given)[0], run(content, given)[0], rtol=1e-4)
+
+
 @pytest.mark.parametrize("reason", ["activation", "another reader", "an output"])
 def test_the_layer_before_keeps_its_mean(reason: str) -> None:
     build = Builder()

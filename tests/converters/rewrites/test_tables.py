@@ -54,7 +54,7 @@ _FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[Any], Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("steps", "function"), _FUNCTIONS, ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(("steps", "function"), _FUNCTIONS)
 def test_a_chain_becomes_a_table_that_is_only_rounded_once(
     steps: tuple[Any, ...], function: Callable[[Any], Any]
 ) -> None:
