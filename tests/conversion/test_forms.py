@@ -59,6 +59,14 @@ def test_a_fast_conversion_takes_the_operator_unmeasured(
     assert not [item for item in made.issues if item.code == "convert.lstm_form"]
 
 
+def test_selectors_may_name_operators_of_one_form(shared: Path, rows: Path, tmp_path: Path) -> None:
+    for selector, fused in (("type:MUL", False), (f"type:{NAME}", True)):
+        made = convert(shared, rows, tmp_path, **PLAIN, keep_float=(selector,), allow_float=True)
+        kinds = {item.name for item in made.certificate.operators if item.precision == "float32"}
+        assert kinds == {selector.removeprefix("type:")}
+        assert bool(made.source.fused_layers) == fused
+
+
 @pytest.mark.parametrize(
     ("options", "form"),
     [
@@ -69,9 +77,6 @@ def test_a_fast_conversion_takes_the_operator_unmeasured(
         ({"scheme": "int16x8"}, "unrolled"),
         ({"scheme": "fp32"}, "unrolled"),
         ({"scheme": "fp32", "lstm": "fused"}, "fused"),
-        # These name operators of the single steps.
-        ({"keep_float": ("type:MUL",)}, "unrolled"),
-        ({"int16": ("type:MUL",), "lstm": "fused"}, "fused"),
     ],
 )
 def test_options_select_the_form(options: dict[str, Any], form: str) -> None:
