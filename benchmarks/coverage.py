@@ -50,7 +50,7 @@ from edgeq.tflite import flatbuffer
 LEAST_DB = 20.0
 SLACK_DB = 0.5  # of families, below TensorFlow's file
 LEAST_SHARE = 0.95
-# Families need the ranges of TensorFlow's file: the extremes, without corrections.
+# Layers are many; families need the ranges of TensorFlow's file: extremes without corrections.
 _EFFORTS = {"layers": "fast", "transformers": "balanced", "families": "fast"}
 _STEPPED = 4  # samples for the operators alone
 _CALIBRATED, _TESTED = 300, 100
@@ -121,7 +121,9 @@ def _refusal(case: Case) -> Path:
 # ---------------------------------------------------------------- converting, in the second
 
 
-def convert(group: str, case: Case, folder: Path, tensorflow: TensorFlowProcess) -> Row:
+def convert(
+    group: str, case: Case, folder: Path, effort: str, tensorflow: TensorFlowProcess
+) -> Row:
     """Convert one model and judge the result, or the refusal."""
     calibration, test = folder / "calibration.npz", folder / "test.npz"
     np.savez(calibration, **case.calibration())
@@ -135,7 +137,7 @@ def convert(group: str, case: Case, folder: Path, tensorflow: TensorFlowProcess)
             data=calibration,
             test_data=test,
             preprocess=case.preprocess,
-            effort=_EFFORTS[group],
+            effort=effort,
             tensorflow=tensorflow,
             on_progress=lambda step, done, total: steps.append(step),
         )
@@ -230,7 +232,10 @@ def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
                             name: array[:CALIBRATED] for name, array in case.calibration().items()
                         },
                     )
-                row = convert(group, used, folder, tensorflow)
+                row = convert(group, used, folder, _EFFORTS[group], tensorflow)
+                if group == "layers" and row.db is not None and row.db < LEAST_DB:
+                    row = convert(group, used, folder, "balanced", tensorflow)
+                    row = replace(row, note="`--effort balanced`")
                 if group == "families":
                     row = judge_family(row, case, folder, cache)
             yield row

@@ -1,4 +1,4 @@
-"""Metadata that edgeq adds to a quantized flatbuffer: preprocessing, layout, oldest runtime."""
+"""Metadata that edgeq adds to a quantized file: preprocessing, layout, runtime, rewrites."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from edgeq.tflite.model_file import ModelFile, read_model
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
+REWRITES_KEY = "edgeq.rewrites"
 _LAYOUTS = ("source", "nhwc")
 
 
-def finish_file(content: bytes, preprocessing: Sequence[str], layout: str = "source") -> bytes:
-    """Compact the file, and store preprocessing and layout in it for eval and compare.
+def finish_file(
+    content: bytes,
+    preprocessing: Sequence[str],
+    layout: str = "source",
+    rewrites: Sequence[str] = (),
+) -> bytes:
+    """Compact the file, and store in it what eval, compare and inspect read.
 
     Args:
         preprocessing: `--preprocess` texts.
         layout: the value of `--layout`.
+        rewrites: what was rewritten before quantization.
     """
     tree = flatbuffer.parse(content, "the quantized model")
     compact(tree)
@@ -32,6 +39,8 @@ def finish_file(content: bytes, preprocessing: Sequence[str], layout: str = "sou
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
     if layout != "source":
         flatbuffer.set_metadata(tree, LAYOUT_KEY, layout.encode())
+    if rewrites:
+        flatbuffer.set_metadata(tree, REWRITES_KEY, ", ".join(rewrites).encode())
     return flatbuffer.serialize(tree)
 
 
