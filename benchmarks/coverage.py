@@ -222,7 +222,7 @@ def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
                 continue
             if group == "layers" and _refusal(case).exists():
                 reason = f"Keras cannot build the model: {_refusal(case).read_text()[:200]}"
-                yield Row(group, case.name, None, reason, False, 0.0)
+                yield Row(group, case.name, None, reason, False, 0.0, "", ("no model to convert",))
                 continue
             with tempfile.TemporaryDirectory(prefix="edgeq-coverage-") as scratch:
                 folder, used = Path(scratch), case
