@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeq.converters.rewrites import (
     absorbing,
     activations,
+    affine,
     arithmetic,
     branches,
     centring,
@@ -47,6 +48,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
     ("normalization", normalization.rewrite_normalizations),
     ("mean folded into the previous layer", centring.fold_means),
+    ("gamma and beta folded into the next layer", affine.fold_affine),
     ("DIV as MUL by a reciprocal", arithmetic.divide_by_reciprocal),
     ("ZEROS_LIKE as MUL", arithmetic.zeros_by_product),
     ("NEG as MUL", arithmetic.negate_by_product),

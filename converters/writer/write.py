@@ -38,7 +38,7 @@ from edgeq.values import Ranges, TensorSpec
 
 INTEGERS = ("int8", "int16")
 # Release of ADD 4, the youngest common INT16 kernel; operator versions do not always tell.
-_OLDEST_INT16 = "2.6.0"
+OLDEST_INT16 = "2.6.0"
 # Release since which dense layers with float inputs may have a scale per channel (version 12);
 # tflite-runtime 2.14 refuses those with INT4 weights, too (benchmarks/kernels).
 _OLDEST_INT4_CHANNELS = "2.17.0"
@@ -176,7 +176,7 @@ class _Run:
         drop_unused(new.tree)
         set_min_runtime(new.tree)
         if "int16" in self._precisions:
-            flatbuffer.require_runtime(new.tree, _OLDEST_INT16)
+            flatbuffer.require_runtime(new.tree, OLDEST_INT16)
         dense = [i for i, name in enumerate(self._names) if name == "FULLY_CONNECTED"]
         if self._target.per_channel and any(map(self._weights_dtype, dense)):
             flatbuffer.require_runtime(new.tree, _OLDEST_INT4_CHANNELS)

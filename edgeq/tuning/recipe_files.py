@@ -93,6 +93,7 @@ class Workshop:
             labels=part.labels,
             preprocessing=self._ready.preprocessing,
             layout=self._ready.job.options.layout,
+            rewrites=self._ready.model.rewrites,
         )
 
     def ranges(self, recipe: Recipe) -> Ranges:
