@@ -123,10 +123,9 @@ class _Maker:
         if bias < 0:
             return self._store(weights, stored), -1
         values = self._values(bias)
-        fitting = integers.fit_bias(values, given, stored.scales)
+        fitting, steps = integers.fit_bias(values, given, stored.scales)
         if fitting != stored.scales:
             stored = self._rounded(weights, peak, fitting)
-        steps = integers.bias_scales(given, stored.scales)
         return (
             self._store(weights, stored),
             self._store(bias, integers.store_bias(values, steps)),

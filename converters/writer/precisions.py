@@ -1,4 +1,4 @@
-"""Which precision each operator of the main subgraph gets."""
+"""The precision that each operator of the main subgraph gets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def choose_precisions(
 
     Args:
         tree: a float model.
-        activations: "int8" or "int16", of all operators that nothing else is said of.
+        activations: "int8" or "int16", of all operators that the other arguments do not name.
         keep_float: names of operators that stay float.
         int16: names of operators with INT16 activations.
 
@@ -81,7 +81,7 @@ def choose_tables(tree: Any, activations: str, named: Collection[str] = ()) -> t
     """The functions of one tensor that an INT8 file computes with a table of 256 values.
 
     Args:
-        named: names of operators that the user wants in another precision.
+        named: names of operators that have another precision.
     """
     if activations != "int8":
         return ()
@@ -102,7 +102,7 @@ def inner_names(tree: Any) -> tuple[str, ...]:
 
 
 def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
-    """Whether there is an integer kernel for this very operator."""
+    """Whether there is an integer kernel for an operator with its options."""
     if not kernels.takes(kind, dtype):
         return False
     return kind != lstm.NAME or lstm.why_float(tree, operator) is None
@@ -127,7 +127,7 @@ def refuse_islands(
 
     Args:
         precisions: of all operators, from `choose_precisions`.
-        keep_float: names of the operators that the user wants in float.
+        keep_float: names of the operators that the user keeps in float.
         activations: the dtype that the others should have.
 
     Raises:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
@@ -47,7 +48,7 @@ _PEAKS = {"int8": 127, "int4": 7}
 
 @dataclass(frozen=True)
 class Target:
-    """What the quantized model has to be.
+    """The properties that the quantized model has to have.
 
     Attributes:
         activations: "int8" or "int16", of operators without another precision.
@@ -74,7 +75,7 @@ class Writer:
         target: what its files have to be.
 
     Raises:
-        QuantizationError: an operator has no kernel for what `target` wants.
+        QuantizationError: an operator has no kernel that `target` requires.
     """
 
     def __init__(self, content: bytes, target: Target):
@@ -129,7 +130,7 @@ class Writer:
 
     @property
     def precisions(self) -> list[str | None]:
-        """As `choose_precisions` gives them."""
+        """The precision of each operator, see `choose_precisions`."""
         return list(self._precisions)
 
     def write(self, ranges: Ranges) -> bytes:
@@ -328,47 +329,50 @@ class _Run:
         new, graph = self._new, self._graph
         given = self._operand(forms, place, filter_.data, dtype)
         kind = self._weights_dtype(place) or "int8"
-        bias = None
+        stored = self._round(filter_, kind)
+        bias, steps = None, integers.bias_scales(given, stored.scales)
         if filter_.bias >= 0:
             bias = flatbuffer.constant(self._source, graph.tensors[filter_.bias])
-        stored = self._round(filter_, kind, bias, given if dtype == "int8" else None)
+            if dtype == "int8":
+                fitting, steps = integers.fit_bias(bias, given, stored.scales)
+                stored = self._round_again(filter_, stored, fitting)
         key = (kind, filter_.axis, stored.scales.tobytes())
         found = {filter_.weights: new.constant(filter_.weights, stored, key)}
         if bias is not None:
-            steps = integers.bias_scales(given, stored.scales)
             wide = "int64" if dtype == "int16" else "int32"
             found[filter_.bias] = new.constant(
                 filter_.bias, integers.store_bias(bias, steps, wide), (wide, steps.tobytes())
             )
         return found
 
-    def _round(self, filter_: Filter, kind: str, bias: Any, given: Affine | None) -> Stored:
-        """An operator's weights as integers, rounded once for all ranges unless a bias is large.
-
-        Args:
-            given: the parameters of the input, if its bias has to fit into INT32.
-        """
-        axis = filter_.axis if self._target.per_channel else None
-        peak = _PEAKS[kind]
-        key = (filter_.weights, kind, axis)
+    def _real_weights(self, filter_: Filter) -> NDArray[np.float32]:
         tensor = self._graph.tensors[filter_.weights]
-        weights = flatbuffer.constant(self._source, tensor).astype(np.float32)
-        plain = self._weights.get(key)
-        if plain is None and kind == "int4":
-            is_own, limits = axis is not None, (-peak, peak)
-            plain = store_weights(weights, kind, limits, filter_.axis, per_channel=is_own)
-        elif plain is None:
-            scales = integers.weight_scales(weights, axis, peak)
-            values = integers.round_weights(weights, scales, axis, peak)
-            plain = Stored(values, kind, scales, axis=axis or 0)
-        self._weights[key] = plain
-        if bias is None or given is None:
-            return plain
-        fitting = integers.fit_bias(bias, given, plain.scales)
-        if np.array_equal(fitting, plain.scales):
-            return plain
-        values = integers.round_weights(weights, fitting, axis, peak)
-        return Stored(values, kind, fitting, axis=axis or 0)
+        return flatbuffer.constant(self._source, tensor).astype(np.float32)
+
+    def _round(self, filter_: Filter, kind: str) -> Stored:
+        """An operator's weights as integers, rounded once for all ranges."""
+        axis = filter_.axis if self._target.per_channel else None
+        key, peak = (filter_.weights, kind, axis), _PEAKS[kind]
+        if key not in self._weights:
+            weights = self._real_weights(filter_)
+            if kind == "int4":
+                per_channel, limits = axis is not None, (-peak, peak)
+                made = store_weights(weights, kind, limits, filter_.axis, per_channel=per_channel)
+            else:
+                scales = integers.weight_scales(weights, axis, peak)
+                values = integers.round_weights(weights, scales, axis, peak)
+                made = Stored(values, kind, scales, axis=axis or 0)
+            self._weights[key] = made
+        return self._weights[key]
+
+    def _round_again(self, filter_: Filter, stored: Stored, scales: NDArray[np.float32]) -> Stored:
+        """The weights with scales that were widened for a large bias."""
+        if np.array_equal(scales, stored.scales):
+            return stored
+        axis = filter_.axis if self._target.per_channel else None
+        peak = _PEAKS[stored.dtype]
+        values = integers.round_weights(self._real_weights(filter_), scales, axis, peak)
+        return replace(stored, values=values, scales=scales)
 
 
 def _spec(own: Affine) -> TensorSpec:

@@ -31,7 +31,7 @@ _Key = tuple[str, bool, str]
 
 @dataclass(frozen=True)
 class _Base:
-    """What a recipe starts from.
+    """The float model and the ranges that a recipe starts from.
 
     Attributes:
         source: digest of the float model in the store.
