@@ -73,7 +73,7 @@ def test_weights_are_stored_along_their_channels() -> None:
     np.testing.assert_allclose(made.scales, [0.01, 0.002], rtol=1e-6)
     np.testing.assert_array_equal(made.values, [[127, -127], [64, 50], [0, 64]])
     assert (made.dtype, made.axis, made.zero_point, made.values.dtype) == ("int8", 1, 0, np.int8)
-    # 191 and 13.55 steps: -127 + 50 + 63.55 is what the second channel's integers add up to.
+    # 191 and 13.55 steps: -127 + 50 + 63.55 rounds to the sum of the second channel's integers.
     summed = narrow.store_weights(WEIGHTS, "int8", (-127, 127), 1)
     np.testing.assert_array_equal(summed.values.sum(axis=0), [191, -13])
 
