@@ -59,6 +59,12 @@ def test_a_scale_is_fitted_to_its_integers() -> None:
     scales = narrow.search_scales(rows, -7, 7)
     whole = narrow.round_rows(rows, scales, -7, 7)
     np.testing.assert_allclose(whole * scales[:, np.newaxis], rows, rtol=1e-6)
+    # In general, to what minimizes the squared error with them.
+    rows = np.random.default_rng(5).normal(size=(40, 100)).astype(np.float32)
+    scales = narrow.search_scales(rows, -7, 7)
+    whole = narrow.round_rows(rows, scales, -7, 7)
+    best = (rows * whole).sum(axis=1) / (whole**2).sum(axis=1)
+    assert np.mean(np.abs(scales / best - 1)) < 0.002
     # One value of 14 among ones, which a scale of 2 would round to 0 or 2.
     outlier = np.array([[14.0, *[1.0] * 400]], np.float32)
     (scale,) = narrow.search_scales(outlier, -7, 7)
