@@ -42,6 +42,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.proof.layer_errors import Pair
+from edgeq.converters.rewrites.apply import rewrite
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError, LoweringError, SourceError
@@ -202,7 +203,8 @@ def lowest_alone(
     opened = open_samples(data, inputs, parse_preprocessing(preprocess, inputs))
     fed = [item.inputs for item in opened.iterate(range(_STEPPED))]
     arrays = {spec.name: np.stack([item[spec.name][None] for item in fed]) for spec in inputs}
-    pair = Pair(lowered.read_bytes(), made.read_bytes(), arrays)
+    # The file was made from the rewritten model, and its operators have their twins there.
+    pair = Pair(rewrite(lowered.read_bytes()).content, made.read_bytes(), arrays)
     found = [(-10 * math.log10(max(step.own_error, 1e-12)), step.position) for step in pair.walk()]
     lowest, position = min(found)
     tensor = pair.tree.subgraphs[0].operators[position].outputs[0]
@@ -220,7 +222,7 @@ def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
                 continue
             if group == "layers" and _refusal(case).exists():
                 reason = f"Keras cannot build the model: {_refusal(case).read_text()[:200]}"
-                yield Row(group, case.name, None, reason, False, 0.0)
+                yield Row(group, case.name, None, reason, False, 0.0, "", ("no model to convert",))
                 continue
             with tempfile.TemporaryDirectory(prefix="edgeq-coverage-") as scratch:
                 folder, used = Path(scratch), case

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_again
-from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.plan import Job, SamplePlan, select_options
 from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
 from edgeq.conversion.scoring import score_files
 from edgeq.converters.calibration.calibrate import FloatRun
@@ -43,7 +43,7 @@ def lower_forms(
         UsageError: `--lstm fused` is not possible.
         EdgeqError: other kinds, if the model cannot be converted.
     """
-    wanted = _wanted(scheme, options)
+    wanted = wanted_form(scheme, options)
     unrolled = replace(options, lstm=UNROLLED)
     if wanted == UNROLLED:
         return (adapt(reader.lower(unrolled, folder), scheme, options, folder),)
@@ -53,16 +53,37 @@ def lower_forms(
             "--lstm fused is not possible: the model has no LSTM layer that can be one operator.",
             hint="That takes tanh and sigmoid, zero initial states, fixed shapes and no mask.",
         )
-    fused = adapt(lowered, scheme, options, folder)
-    if wanted == FUSED or options.effort == "fast" or not lowered.fused_layers:
+    if wanted == FUSED or not lowered.fused_layers:
+        return (adapt(lowered, scheme, options, folder),)
+    fused = _adapt_if_named(lowered, scheme, options, folder)
+    if fused is None:
+        return (adapt(reader.lower(unrolled, folder), scheme, options, folder),)
+    if options.effort == "fast":
         return (fused,)
     other = folder / UNROLLED
     other.mkdir()
-    return fused, adapt(reader.lower(unrolled, other), scheme, options, other)
+    plain = _adapt_if_named(reader.lower(unrolled, other), scheme, options, other)
+    return (fused,) if plain is None else (fused, plain)
 
 
-def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
-    """The form that the options ask for, "auto" to measure both."""
+def _adapt_if_named(
+    model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Path
+) -> FloatModel | None:
+    """Return the model rewritten for the scheme; None if it lacks operators that options name."""
+    try:
+        adapted = adapt(model, scheme, options, folder)
+        select_options(Path(adapted.file.path).read_bytes(), options)
+    except UsageError:
+        return None
+    return adapted
+
+
+def wanted_form(scheme: Scheme, options: ConvertOptions) -> str:
+    """Return the form that the options ask for, "auto" to measure both.
+
+    Raises:
+        UsageError: `--lstm fused` is not possible.
+    """
     is_elsewhere = options.calibrator == "tflite" or options.engine != "edgeq"
     is_elsewhere = is_elsewhere or (scheme.activations == "int8" and not scheme.needs_data)
     if options.lstm == FUSED and is_elsewhere:
@@ -70,9 +91,7 @@ def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
             "--lstm fused needs edgeq's own calibrator.",
             hint="Remove --lstm: other calibrators and trained ranges do not know the operator.",
         )
-    # Selectors name operators, which differ between the forms.
-    is_named = bool(options.keep_float or options.int16 or options.int4)
-    if options.lstm == "auto" and (is_elsewhere or is_named or scheme.activations != "int8"):
+    if options.lstm == "auto" and (is_elsewhere or scheme.activations != "int8"):
         return UNROLLED
     return options.lstm
 
