@@ -59,6 +59,12 @@ def test_a_scale_is_fitted_to_its_integers() -> None:
     scales = narrow.search_scales(rows, -7, 7)
     whole = narrow.round_rows(rows, scales, -7, 7)
     np.testing.assert_allclose(whole * scales[:, np.newaxis], rows, rtol=1e-6)
+    # In general, to what minimizes the squared error with them.
+    rows = np.random.default_rng(5).normal(size=(40, 100)).astype(np.float32)
+    scales = narrow.search_scales(rows, -7, 7)
+    whole = narrow.round_rows(rows, scales, -7, 7)
+    best = (rows * whole).sum(axis=1) / (whole**2).sum(axis=1)
+    assert np.mean(np.abs(scales / best - 1)) < 0.002
     # One value of 14 among ones, which a scale of 2 would round to 0 or 2.
     outlier = np.array([[14.0, *[1.0] * 400]], np.float32)
     (scale,) = narrow.search_scales(outlier, -7, 7)
@@ -73,7 +79,7 @@ def test_weights_are_stored_along_their_channels() -> None:
     np.testing.assert_allclose(made.scales, [0.01, 0.002], rtol=1e-6)
     np.testing.assert_array_equal(made.values, [[127, -127], [64, 50], [0, 64]])
     assert (made.dtype, made.axis, made.zero_point, made.values.dtype) == ("int8", 1, 0, np.int8)
-    # 191 and 13.55 steps: -127 + 50 + 63.55 is what the second channel's integers add up to.
+    # 191 and 13.55 steps: -127 + 50 + 63.55 rounds to the sum of the second channel's integers.
     summed = narrow.store_weights(WEIGHTS, "int8", (-127, 127), 1)
     np.testing.assert_array_equal(summed.values.sum(axis=0), [191, -13])
 
