@@ -19,6 +19,9 @@ from edgeq.values import Ranges, TensorRange
 # XNNPACK needs input_scale * weight_scale / output_scale below 256; with 8-bit steps on all three
 # that is a range of at least 1/32512 of peak input times peak weight. A factor 4 stays clear of it.
 _NARROWEST = 1 / 8192
+# Where operands cancel each other, kernels abort the process if a step of the result is less than
+# 2**-19 of a step of an operand (2**-12 of its square); with the exponent of the operand.
+_DIFFERENCES = {"ADD": 1, "SUB": 1, "SQUARED_DIFFERENCE": 2}
 
 
 def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, ...]]:
@@ -35,6 +38,7 @@ def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, 
     known = {item.index: item for item in ranges.tensors}
     estimated = []
     for operator in graph.operators:
+        kind = flatbuffer.operator_name(tree, operator)
         reach = _reach(tree, graph, operator, known)
         for index in flatbuffer.indices(operator.outputs):
             if (item := known.get(index)) is None:
@@ -42,8 +46,8 @@ def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, 
             peak, floor = _peak(item), 0.0  # the peak that it should have at least
             if peak == 0:
                 floor = reach or 1.0
-            elif flatbuffer.operator_name(tree, operator) in CHANNEL_AXIS:
-                floor = reach * _NARROWEST
+            elif kind in CHANNEL_AXIS or kind in _DIFFERENCES:
+                floor = reach ** _DIFFERENCES.get(kind, 1) * _NARROWEST
             if peak < floor:
                 low, high = min(item.minimum, -floor), max(item.maximum, floor)
                 known[index] = replace(item, minimum=low, maximum=high)

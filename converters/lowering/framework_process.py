@@ -114,6 +114,11 @@ class FrameworkProcess:
         return reply["ok"]
 
 
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed in this environment; it is not imported."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
 class TensorFlowProcess(FrameworkProcess):
     """A child that has TensorFlow loaded and answers the calls of `tensorflow_worker.Session`.
 
@@ -125,7 +130,7 @@ class TensorFlowProcess(FrameworkProcess):
     """
 
     def __init__(self, *, verbose: bool = False):
-        if importlib.util.find_spec("tensorflow") is None:
+        if not has_tensorflow():
             raise MissingExtraError(
                 "Converting needs TensorFlow, which is not installed here.",
                 hint="Install it with: pip install 'edgeq[convert]'",

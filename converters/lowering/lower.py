@@ -206,8 +206,34 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
         )
     require_finite_constants(tree)
     inputs, outputs = flatbuffer.interface(tree)
+    _require_interface(path, tree, inputs, outputs)
     file = storage.refer(path)
     return FloatModel(file, file, "tflite", "TensorFlow Lite file", inputs, outputs)
+
+
+def _require_interface(
+    path: Path, tree: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> None:
+    """Refuse a model without inputs or outputs, and outputs that nobody can compare.
+
+    Raises:
+        SourceError: names what is wrong.
+    """
+    for what, found in (("inputs", inputs), ("outputs", outputs)):
+        if not found:
+            raise SourceError(f"{path} has no {what}.", hint="Export the model again.")
+    own = flatbuffer.indices(tree.subgraphs[0].outputs)
+    for place, spec in enumerate(outputs):
+        if 0 in spec.shape:
+            raise SourceError(
+                f"Output {spec.name!r} of {path} has no values: its shape is {list(spec.shape)}.",
+                hint="Leave this output out of the model.",
+            )
+        if own[place] in own[:place]:
+            raise SourceError(
+                f"{path} returns the tensor {spec.name!r} twice.",
+                hint="Leave the second output out of the model.",
+            )
 
 
 def _quantized_tensors(tree: Any) -> list[str]:

@@ -61,6 +61,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("intermediates of LSTM added", recurrent.add_intermediates),
 )
+_UNCALLED = "subgraphs that nothing calls removed"
 # One rewrite may enable another; more rounds than this are a rewrite that undoes another one.
 _MOST_ROUNDS = 100
 
@@ -105,7 +106,9 @@ def rewrite(content: bytes) -> Rewritten:
 
 def _run(content: bytes, rewrites: Sequence[Rewrite]) -> Rewritten:
     tree = flatbuffer.parse(content, "the float model")
-    counts = dict.fromkeys((name for name, _ in rewrites), 0)
+    counts = {_UNCALLED: len(tree.subgraphs), **dict.fromkeys((name for name, _ in rewrites), 0)}
+    drop_uncalled(tree)
+    counts[_UNCALLED] -= len(tree.subgraphs)
     editors = [Editor(tree, number) for number in range(len(tree.subgraphs))]
     for _ in range(_MOST_ROUNDS):
         changed = 0

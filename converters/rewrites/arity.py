@@ -37,5 +37,5 @@ def find_wrong_ends(kind: str, inputs: tuple[int, ...], outputs: tuple[int, ...]
     needed = inputs[:least] if kind in _OPTIONAL else inputs
     is_right = least <= len(inputs) <= most and min(needed) >= 0
     if is_right and (len(outputs) == 1 or (kind == "FULLY_CONNECTED" and len(outputs) == 2)):
-        return None if outputs[0] >= 0 else "its output is absent"
-    return f"it has {sum(index >= 0 for index in inputs)} inputs and {len(outputs)} outputs"
+        return None if outputs[0] >= 0 else "no output"
+    return f"{sum(index >= 0 for index in inputs)} inputs and {len(outputs)} outputs"

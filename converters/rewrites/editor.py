@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.rewrites.arity import find_wrong_ends
-from edgeq.errors import SourceError
+from edgeq.converters.rewrites.soundness import READABLE, require_sound
 from edgeq.tflite import flatbuffer
 
-# Constants of other types (strings, resources, INT4, bfloat16) are left as they are.
-_READABLE = {"float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64",
-             "uint8", "uint16", "uint32", "uint64"}  # fmt: skip
 # Operators that do something beside computing their results.
 ACTING = {"ASSIGN_VARIABLE", "CALL", "CALL_ONCE", "HASHTABLE_IMPORT", "IF", "VAR_HANDLE",
           "WHILE"}  # fmt: skip
@@ -31,8 +27,7 @@ class Editor:
         number: of the subgraph.
 
     Raises:
-        SourceError: a tensor is computed twice, or read before it is computed, or an operator has
-            too few or too many inputs or outputs.
+        SourceError: it is damaged, see `require_sound`.
     """
 
     def __init__(self, tree: Any, number: int = 0) -> None:
@@ -48,38 +43,16 @@ class Editor:
         self._names = {flatbuffer.text(tensor.name) for tensor in self.graph.tensors}
         self._producers: dict[int, Any] = {}
         self._readers: dict[int, list[Any]] = {}
+        require_sound(tree, self.graph)
         for operator in self.operators:
             self._register(operator)
-        self._check_operators()
 
     def _register(self, operator: Any) -> None:
         for index in self.outputs(operator):
-            if index in self._producers or index in self.model_inputs:
-                raise SourceError(
-                    f"The model is damaged: tensor {self.tensor_name(index)!r} is computed twice."
-                )
             if index >= 0:
                 self._producers[index] = operator
         for index in self.inputs(operator):
             self._readers.setdefault(index, []).append(operator)
-
-    def _check_operators(self) -> None:
-        computed: set[int] = set()
-        for operator in self.operators:
-            self._check_ends(operator)
-            for index in self.inputs(operator):
-                if index in self._producers and index not in computed:
-                    raise SourceError(
-                        f"The model is damaged: tensor {self.tensor_name(index)!r} is read before "
-                        "it is computed."
-                    )
-            computed |= set(self.outputs(operator))
-
-    def _check_ends(self, operator: Any) -> None:
-        kind = self.kind(operator)
-        flaw = find_wrong_ends(kind, self.inputs(operator), self.outputs(operator))
-        if flaw is not None:
-            raise SourceError(f"The model is damaged: of an operator {kind}, {flaw}.")
 
     # ------------------------------------------------------------ operators
 
@@ -149,7 +122,7 @@ class Editor:
         if tensor.isVariable or tensor.sparsity is not None or shape is None:
             return None
         dtype = flatbuffer.dtype(tensor)
-        if dtype not in _READABLE:
+        if dtype not in READABLE:
             return None
         data = self.tree.buffers[tensor.buffer].data
         raw = np.asarray([] if data is None else data, np.uint8)

@@ -15,10 +15,10 @@ def called(tree: Any, numbers: Iterable[int]) -> set[int]:
     found: set[int] = set()
     new = set(numbers)
     while new:
-        calls = {int(getattr(options, field)) for number in new
-                 for options, field in _calls(tree.subgraphs[number])}  # fmt: skip
-        new = {number for number in calls if 0 <= number < len(tree.subgraphs)} - found
-        found |= calls
+        reached = {int(getattr(options, field)) for number in new
+                   for options, field in calls(tree.subgraphs[number])}  # fmt: skip
+        new = {number for number in reached if 0 <= number < len(tree.subgraphs)} - found
+        found |= reached
     return found
 
 
@@ -33,19 +33,19 @@ def drop_uncalled(tree: Any) -> None:
     if not used <= set(range(len(tree.subgraphs))):
         return  # a damaged call: the interpreter will report it
     place = {old: new for new, old in enumerate(sorted(used))}
-    calls = {
+    fields = {
         (id(options), field): (options, field)  # operators may share options
         for number in used
-        for options, field in _calls(tree.subgraphs[number])
+        for options, field in calls(tree.subgraphs[number])
     }
-    for options, field in calls.values():
+    for options, field in fields.values():
         setattr(options, field, place[int(getattr(options, field))])
     for signature in tree.signatureDefs or ():
         signature.subgraphIndex = place[int(signature.subgraphIndex)]
     tree.subgraphs = [tree.subgraphs[number] for number in sorted(used)]
 
 
-def _calls(graph: Any) -> list[tuple[Any, str]]:
+def calls(graph: Any) -> list[tuple[Any, str]]:
     """The options that hold a subgraph's number, with the name of the field."""
     return [
         (item.builtinOptions, field)

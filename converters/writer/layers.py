@@ -33,6 +33,23 @@ class Filter(NamedTuple):
     axis: int
 
 
+def why_float(tree: Any, operator: Any, name: str) -> str | None:
+    """The reason why an operator with a filter has no integer kernel; None if it has one.
+
+    Integer kernels of convolutions read one zero point, 0, for all filters, and take a bias in
+    INT32, which no operator computes from real values.
+    """
+    slots, inputs = SLOTS.get(name), flatbuffer.indices(operator.inputs)
+    if slots is None:
+        return None
+    own = find_filter(tree, operator, name)
+    assert own is not None
+    if own.weights < 0 and name != "FULLY_CONNECTED":
+        return "its filter is computed, and not a constant"
+    has_bias = slots.bias < len(inputs) and inputs[slots.bias] >= 0
+    return "its bias is computed, and not a constant" if has_bias and own.bias < 0 else None
+
+
 def find_filter(tree: Any, operator: Any, name: str) -> Filter | None:
     """The constants of an operator with a filter; None for other operators."""
     slots = SLOTS.get(name)

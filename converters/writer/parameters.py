@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeq.tflite import flatbuffer
 
 _NARROWEST = 1e-6  # a range below it is widened
+_WIDEST = float(np.finfo(np.float32).max)
 INT16_PEAK = 32767
 
 
@@ -48,7 +49,10 @@ def from_range(low: float, high: float, dtype: str) -> Affine:
         return Affine("int16", float(np.float32(peak) / np.float32(INT16_PEAK)) or 1.0)
     if high - low < _NARROWEST:
         low, high = low - _NARROWEST, high + _NARROWEST
-    scale = (np.float32(high) - np.float32(low)) / np.float32(255)
+    if high - low > _WIDEST:  # the difference has no float32
+        scale = np.float32(high / 255 - low / 255)
+    else:
+        scale = (np.float32(high) - np.float32(low)) / np.float32(255)
     zero = float(np.float32(-128 - low / float(scale)))
     return Affine("int8", float(scale), min(127, max(-128, round_half_away(zero))))
 

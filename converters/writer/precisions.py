@@ -10,6 +10,7 @@ from typing import Any
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
 from edgeq.converters.rewrites.tables import Table, find_replaced, find_tables
+from edgeq.converters.writer import layers
 from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
@@ -103,9 +104,14 @@ def inner_names(tree: Any) -> tuple[str, ...]:
 
 def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
     """Whether there is an integer kernel for an operator with its options."""
-    if not kernels.takes(kind, dtype):
-        return False
-    return kind != lstm.NAME or lstm.why_float(tree, operator) is None
+    return kernels.takes(kind, dtype) and _why_float(tree, operator, kind) is None
+
+
+def _why_float(tree: Any, operator: Any, kind: str) -> str | None:
+    """The reason why an operator has no integer kernel although others of its kind do."""
+    if kind == lstm.NAME:
+        return lstm.why_float(tree, operator)
+    return layers.why_float(tree, operator, kind)
 
 
 def narrow_layers(tree: Any) -> dict[str, int]:
@@ -143,7 +149,7 @@ def refuse_islands(
         return
     kinds = Counter(kind for kind, *_ in islands)
     (kind, first, operator), *_ = islands
-    reason = lstm.why_float(tree, operator) if (kind, activations) == (lstm.NAME, "int8") else None
+    reason = _why_float(tree, operator, kind) if kernels.takes(kind, activations) else None
     listed = [kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items()]
     more = f" and {len(kinds) - _SHOWN} other kinds" if len(kinds) > _SHOWN else ""
     ways = ["--allow-float leaves them in float"]

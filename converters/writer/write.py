@@ -8,20 +8,19 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
+from edgeq.converters.rewrites.soundness import empty_tensors
 from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, look_up
 from edgeq.converters.writer import integers
-from edgeq.converters.writer.integers import Stored
-from edgeq.converters.writer.layers import Filter, find_filter
+from edgeq.converters.writer.filters import FilterStore
+from edgeq.converters.writer.layers import find_filter
 from edgeq.converters.writer.lstm import write_lstm
-from edgeq.converters.writer.narrow import store_weights
 from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
 from edgeq.converters.writer.precisions import (
     choose_precisions,
@@ -43,7 +42,6 @@ OLDEST_INT16 = "2.6.0"
 # Release since which dense layers with float inputs may have a scale per channel (version 12);
 # tflite-runtime 2.14 refuses those with INT4 weights, too (benchmarks/kernels).
 _OLDEST_INT4_CHANNELS = "2.17.0"
-_PEAKS = {"int8": 127, "int4": 7}
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,11 @@ class Writer:
         self._precisions = choose_precisions(
             self._tree, target.activations, target.keep_float, target.int16
         )
+        empty = empty_tensors(self._graph)
         self._constants = {
             index
             for index, tensor in enumerate(self._graph.tensors)
-            if flatbuffer.is_constant(self._tree, tensor)
+            if flatbuffer.is_constant(self._tree, tensor) or index in empty
         }
         self._names = [flatbuffer.operator_name(self._tree, op) for op in self._graph.operators]
         places = range(len(self._names))
@@ -103,7 +102,7 @@ class Writer:
         self._inner = find_inner(Editor(self._tree))
         self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
-        self._weights: dict[tuple[object, ...], Stored] = {}
+        self._store = FilterStore(self._tree, per_channel=target.per_channel)
 
     def _node(self, place: int) -> Node:
         """An integer operator as the propagation sees it; others read and make nothing."""
@@ -151,11 +150,17 @@ class _Run:
     def __init__(self, writer: Writer, ranges: Ranges):
         self._source, self._target, self._graph = writer._tree, writer._target, writer._graph
         self._names, self._precisions = writer._names, writer._precisions
-        self._filters, self._weights = writer._filters, writer._weights
+        self._filters, self._filter_store = writer._filters, writer._store
         self._lstms, self._tables, self._replaced = writer._lstms, writer._tables, writer._replaced
         self._nodes, self._constants = writer._nodes, writer._constants
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
         self._ranges |= writer._inner.widen(self._ranges)
+        self._stored = self._constants & {
+            index for index in flatbuffer.indices(self._graph.outputs) if self._is_float(index)
+        }
+        for index in self._stored:
+            values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            self._ranges[index] = integers.constant_range(values)
         self._forms = {dtype: self._propagate(dtype) for dtype in INTEGERS}
         self._new = Rebuilding(self._source)
 
@@ -164,6 +169,8 @@ class _Run:
         for index in flatbuffer.indices(graph.inputs):
             if self._is_float(index):
                 new.make(index, self._interface_form(index, is_input=True))
+        for index in self._stored:
+            new.make(index, REAL)
         for place, operator in enumerate(graph.operators):
             self._add(place, operator)
         moved = {
@@ -311,7 +318,9 @@ class _Run:
         operator, filter_, new = self._graph.operators[place], self._filters[place], self._new
         forms, found = self._forms[dtype], {}
         if filter_ is not None and filter_.weights >= 0:
-            found = self._store_filter(place, filter_, forms, dtype)
+            given = self._operand(forms, place, filter_.data, dtype)
+            kind = self._weights_dtype(place) or "int8"
+            found = self._filter_store.store(new, filter_, kind, given)
         for index in real_tensors(self._source, operator):
             if index in found or index not in self._constants:
                 continue
@@ -321,58 +330,6 @@ class _Run:
                 own = from_range(*integers.constant_range(values), dtype)
             found[index] = new.constant(index, integers.store_constant(values, own), own)
         return found
-
-    def _store_filter(
-        self, place: int, filter_: Filter, forms: Forms, dtype: str
-    ) -> dict[int, int]:
-        """The weights and the bias of an operator."""
-        new, graph = self._new, self._graph
-        given = self._operand(forms, place, filter_.data, dtype)
-        kind = self._weights_dtype(place) or "int8"
-        stored = self._round(filter_, kind)
-        bias, steps = None, integers.bias_scales(given, stored.scales)
-        if filter_.bias >= 0:
-            bias = flatbuffer.constant(self._source, graph.tensors[filter_.bias])
-            if dtype == "int8":
-                fitting, steps = integers.fit_bias(bias, given, stored.scales)
-                stored = self._round_again(filter_, stored, fitting)
-        key = (kind, filter_.axis, stored.scales.tobytes())
-        found = {filter_.weights: new.constant(filter_.weights, stored, key)}
-        if bias is not None:
-            wide = "int64" if dtype == "int16" else "int32"
-            found[filter_.bias] = new.constant(
-                filter_.bias, integers.store_bias(bias, steps, wide), (wide, steps.tobytes())
-            )
-        return found
-
-    def _real_weights(self, filter_: Filter) -> NDArray[np.float32]:
-        tensor = self._graph.tensors[filter_.weights]
-        return flatbuffer.constant(self._source, tensor).astype(np.float32)
-
-    def _round(self, filter_: Filter, kind: str) -> Stored:
-        """An operator's weights as integers, rounded once for all ranges."""
-        axis = filter_.axis if self._target.per_channel else None
-        key, peak = (filter_.weights, kind, axis), _PEAKS[kind]
-        if key not in self._weights:
-            weights = self._real_weights(filter_)
-            if kind == "int4":
-                per_channel, limits = axis is not None, (-peak, peak)
-                made = store_weights(weights, kind, limits, filter_.axis, per_channel=per_channel)
-            else:
-                scales = integers.weight_scales(weights, axis, peak)
-                values = integers.round_weights(weights, scales, axis, peak)
-                made = Stored(values, kind, scales, axis=axis or 0)
-            self._weights[key] = made
-        return self._weights[key]
-
-    def _round_again(self, filter_: Filter, stored: Stored, scales: NDArray[np.float32]) -> Stored:
-        """The weights with scales that were widened for a large bias."""
-        if np.array_equal(scales, stored.scales):
-            return stored
-        axis = filter_.axis if self._target.per_channel else None
-        peak = _PEAKS[stored.dtype]
-        values = integers.round_weights(self._real_weights(filter_), scales, axis, peak)
-        return replace(stored, values=values, scales=scales)
 
 
 def _spec(own: Affine) -> TensorSpec:

@@ -138,14 +138,13 @@ class _Walk:
         self, name: str, operator: Any, index: int, shape: tuple[int, ...]
     ) -> Labels | None:
         """Return the labels that an operator passes on; None if it computes new values."""
-        inputs = indices(operator.inputs)
-        if name in _ELEMENTWISE:
-            made = self._of_operand(inputs, shape)
-            return self._scaled(made, inputs) if name in ("MUL", "DIV") else made
-        lay_out = _LAYOUTS.get(name)
-        if lay_out is None:
-            return None
+        inputs, lay_out = indices(operator.inputs), _LAYOUTS.get(name)
         try:
+            if name in _ELEMENTWISE:
+                made = self._of_operand(inputs, shape)
+                return self._scaled(made, inputs) if name in ("MUL", "DIV") else made
+            if lay_out is None:
+                return None
             return lay_out(self, operator, inputs, index, shape)
         except (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError):
             return None  # its parameters are not constants, or malformed: a new head
@@ -190,7 +189,8 @@ class _Walk:
         first = len(self.heads)
         self.heads += [len(self.names)] * count
         self.names.append(self._name(index))
-        return np.broadcast_to(first + np.arange(count), shape)
+        labels = first + np.arange(count)
+        return np.broadcast_to(labels if shape else labels[0], shape)
 
     def _shared(self, labels: Labels, index: int) -> Labels:
         """Return the same columns as a new head whose values share one range."""

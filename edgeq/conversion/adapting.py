@@ -8,9 +8,11 @@ from pathlib import Path
 from edgeq.conversion.plan import select_options
 from edgeq.converters.calibration.calibrate import why_stock
 from edgeq.converters.graph.finite_weights import require_finite_constants
+from edgeq.converters.lowering.framework_process import has_tensorflow
 from edgeq.converters.rewrites.apply import rewrite, unpack
 from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
+from edgeq.errors import MissingExtraError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel
@@ -29,6 +31,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
 
     Raises:
         SourceError: it is damaged, or its FP16 or sparse weights hold NaN or infinity.
+        MissingExtraError: the model needs the stock calibrator, and TensorFlow is not installed.
         QuantizationError: operators would stay float, and the user has not allowed that.
     """
     content = Path(model.file.path).read_bytes()
@@ -40,7 +43,15 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
         model = replace(model, file=storage.refer(path), rewrites=made.names)
-    if is_ours and not options.allow_float and why_stock(made.content) is None:
+    reason = why_stock(made.content) if is_ours else None
+    if reason is not None and not has_tensorflow():
+        raise MissingExtraError(
+            f"--scheme {scheme.name} needs TensorFlow for this model, because {reason}; TensorFlow "
+            "is not installed here.",
+            hint="Install it with: pip install 'edgeq[convert]'; --scheme dynamic and fp16 do "
+            "without it.",
+        )
+    if is_ours and not options.allow_float and reason is None:
         mix = select_options(made.content, options)
         tree = flatbuffer.parse(made.content, "the float model")
         precisions = choose_precisions(tree, scheme.activations, mix.keep_float, mix.int16)

@@ -13,7 +13,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
-from edgeq.errors import UsageError
+from edgeq.errors import QuantizationError, UsageError
 from edgeq.issues import make_issue
 from edgeq.values import FloatModel, Issue, Ranges
 
@@ -61,5 +61,14 @@ def quantize_model(
     fed = feed(job, model, plan, "calibrate (stock)")
     with ExitStack() as stack:
         process = job.process or stack.enter_context(TensorFlowProcess())
-        content = quantize.quantize_with_stock(model, fed, *shape, process, job.folder)
+        try:
+            content = quantize.quantize_with_stock(model, fed, *shape, process, job.folder)
+        except QuantizationError as error:
+            if job.options.calibrator == "tflite":
+                raise
+            raise QuantizationError(
+                f"TensorFlow Lite's quantizer cannot convert this model, because {reason}.",
+                hint="--scheme dynamic and fp16 keep all activations in float.",
+                details=f"{error}\n{error.details or ''}",
+            ) from error
     return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))

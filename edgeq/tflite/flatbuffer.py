@@ -200,7 +200,8 @@ def is_constant(model: Any, tensor: Any) -> bool:
 
 def constant(model: Any, tensor: Any) -> NDArray[np.generic]:
     """The stored values of a constant tensor, in its shape and dtype (read-only); INT4 as int8."""
-    raw, shape = np.asarray(model.buffers[tensor.buffer].data, np.uint8), indices(tensor.shape)
+    data, shape = model.buffers[tensor.buffer].data, indices(tensor.shape)
+    raw = np.asarray([] if data is None else data, np.uint8)  # none of a tensor of size 0
     if dtype(tensor) == "int4":
         return quantmath.unpack_int4(raw)[: math.prod(shape)].reshape(shape)
     return raw.view(np.dtype(dtype(tensor))).reshape(shape)
