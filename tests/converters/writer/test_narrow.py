@@ -44,13 +44,22 @@ def test_the_weights_nearest_to_the_middle_are_rounded_the_other_way() -> None:
             [2.6, 0.3, 0.3, -0.1],  # 2.6 was rounded up, so it cannot go further up
             [7.45, 7.4, 0.2, 0.1],  # what is at the limit stays there; 1.15 is missing
             [0.1, 0.1, 0.1, 0.1],  # less than half a step
+            [9.5, -0.3, 0.2, -0.1],  # only one can make up for what is beyond the limit
         ],
         np.float32,
     )
     found = narrow.round_keeping_sums(rows * 2, np.array([2.0], np.float32), -7, 7)
     np.testing.assert_array_equal(
         found,
-        [[0, 0, 1, 0], [0, 0, -1, 0], [0, 1, 1, 0], [3, 0, 0, 0], [7, 7, 1, 0], [0, 0, 0, 0]],
+        [
+            [0, 0, 1, 0],
+            [0, 0, -1, 0],
+            [0, 1, 1, 0],
+            [3, 0, 0, 0],
+            [7, 7, 1, 0],
+            [0, 0, 0, 0],
+            [7, 0, 1, 0],
+        ],
     )
 
 
