@@ -1,4 +1,4 @@
-"""Checks a graph for damage that rewrites and the writer take for impossible."""
+"""Damage of a graph that rewrites and the writer do not expect; interpreters crash on some."""
 
 from __future__ import annotations
 

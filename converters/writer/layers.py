@@ -25,7 +25,7 @@ SLOTS = {
 
 
 class Filter(NamedTuple):
-    """An operator's constants: tensors, -1 for what it does not have or computes."""
+    """An operator's constants: tensors, -1 for what is not a float32 constant."""
 
     data: int
     weights: int
@@ -45,9 +45,9 @@ def why_float(tree: Any, operator: Any, name: str) -> str | None:
     own = find_filter(tree, operator, name)
     assert own is not None
     if own.weights < 0 and name != "FULLY_CONNECTED":
-        return "its filter is computed, and not a constant"
+        return "its filter is not a float32 constant"
     has_bias = slots.bias < len(inputs) and inputs[slots.bias] >= 0
-    return "its bias is computed, and not a constant" if has_bias and own.bias < 0 else None
+    return "its bias is not a float32 constant" if has_bias and own.bias < 0 else None
 
 
 def find_filter(tree: Any, operator: Any, name: str) -> Filter | None:
@@ -59,6 +59,7 @@ def find_filter(tree: Any, operator: Any, name: str) -> Filter | None:
 
     def constant(slot: int) -> int:
         index = inputs[slot] if slot < len(inputs) else -1
-        return index if index >= 0 and flatbuffer.is_constant(tree, graph.tensors[index]) else -1
+        is_there = index >= 0 and flatbuffer.is_constant(tree, graph.tensors[index])
+        return index if is_there and flatbuffer.dtype(graph.tensors[index]) == "float32" else -1
 
     return Filter(inputs[slots.data], constant(slots.weights), constant(slots.bias), slots.axis)

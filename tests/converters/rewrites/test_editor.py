@@ -41,11 +41,12 @@ def test_the_view_of_a_graph() -> None:
     assert editor.value(-1) is None
 
 
-def test_a_constant_of_the_wrong_size_is_none() -> None:
+def test_a_constant_of_the_wrong_size_is_refused() -> None:
     build = Builder()
     constant = build.constant([1.0, 2.0])
     build.graph.tensors[constant].shape = np.array([3], np.int32)
-    assert editor_of(build.content(constant)).value(constant) is None
+    with pytest.raises(SourceError, match=r"in 8 bytes instead of 12 \(float32 \[3\]\)"):
+        editor_of(build.content(constant))
 
 
 def test_an_output_keeps_its_name_when_it_is_replaced() -> None:

@@ -1,4 +1,4 @@
-"""Float models that a converter may stumble over, each built by one function in microseconds."""
+"""Float models that converters may stumble over, each built by one function in microseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the path of `edgeq convert` for a float `.tflite` inside the test's process."""
+"""Runs the path of `edgeq convert` for a float `.tflite` in the process of the test."""
 
 from __future__ import annotations
 

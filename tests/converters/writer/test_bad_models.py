@@ -56,11 +56,12 @@ REFUSED |= {
     (name, scheme): sentence
     for scheme in ("int8", "int16x8")
     for name, sentence in {
-        "computed_filter_of_conv_2d": "CONV_2D (first: 't3'): its filter is computed",
+        "computed_filter_of_conv_2d": "CONV_2D (first: 't3'): its filter is not a float32 constant",
         "computed_filter_of_depthwise_conv_2d":
-            "DEPTHWISE_CONV_2D (first: 't3'): its filter is computed",
-        "computed_filter_of_transpose_conv": "TRANSPOSE_CONV (first: 't4'): its filter is computed",
-        "computed_bias": "FULLY_CONNECTED (first: 't3'): its bias is computed",
+            "DEPTHWISE_CONV_2D (first: 't3'): its filter is not a float32 constant",
+        "computed_filter_of_transpose_conv":
+            "TRANSPOSE_CONV (first: 't4'): its filter is not a float32 constant",
+        "computed_bias": "FULLY_CONNECTED (first: 't3'): its bias is not a float32 constant",
         "float64_inside": "kernel for 2 CAST (first: 't1').",
         "float16_input": "kernel for CAST (first: 't1').",
     }.items()

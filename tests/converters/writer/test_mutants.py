@@ -1,4 +1,4 @@
-"""Random damage to small float models: a file is made, or an EdgeqError is raised."""
+"""Random damage to small float models: the writer makes a file or raises an EdgeqError."""
 
 from __future__ import annotations
 
@@ -130,11 +130,5 @@ def outcome(number: int) -> str:
 
 
 def test_mutants_are_refused_or_written() -> None:
-    found, failures = [], {}
-    for number in range(COUNT):
-        try:
-            found.append(outcome(number))
-        except Exception as error:  # noqa: BLE001 - every one of them, to show them all at once
-            failures[number] = repr(error)
-    assert not failures
+    found = [outcome(number) for number in range(COUNT)]
     assert min(found.count("refused"), found.count("written")) > COUNT // 10
