@@ -16,6 +16,7 @@ from cases import Case
 
 from edgeq.converters.lowering import lower, model_kinds
 from edgeq.files import storage
+from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -56,7 +57,7 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
 
 
 def quantize_apart(scheme: str, calibrated: Path, io: str, granularity: str, target: Path) -> str:
-    """Quantize in a process of its own, because the stock `Calibrator` crashes on some models.
+    """Quantize in a separate process, because the stock `Calibrator` crashes on some models.
 
     Returns:
         Why there is no file, empty if there is one.
@@ -82,6 +83,24 @@ def _quantize(scheme: str, calibrated: Path, io: str, granularity: str, target: 
     target.write_bytes(made)
 
 
+def complete_lstms(calibrated: bytes) -> bytes:
+    """Give fused LSTMs what `mlir_quantize` reads of them, as TensorFlow's `Calibrator` does.
+
+    These are intermediates, and the result's range for the hidden state, which is the same.
+    """
+    tree = flatbuffer.parse(calibrated, "the calibrated model")
+    graph = tree.subgraphs[0]
+    for operator in graph.operators:
+        own = lstm.read(tree, operator)
+        if own is None or own.projection >= 0 or own.sums:
+            continue
+        made = [flatbuffer.add_tensor(graph, f"inner{n}", [0], "float32") for n in range(5)]
+        operator.intermediates = np.array(made, np.int32)
+        for index in (own.hidden, made[-1]):
+            graph.tensors[index].quantization = graph.tensors[own.result].quantization
+    return flatbuffer.serialize(tree)
+
+
 def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
     """Quantize a float flatbuffer whose tensors have `min` and `max` with `mlir_quantize`.
 
@@ -92,7 +111,7 @@ def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
     made = mlir_quantize(
-        calibrated,
+        complete_lstms(calibrated),
         disable_per_channel=not per_channel,
         disable_per_channel_for_dense_layers=not per_channel,
         input_data_type=tf.as_dtype(io),

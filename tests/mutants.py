@@ -83,6 +83,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "converters/calibration/masked_ranges.py",
         ("tests/converters/calibration/test_masked_ranges.py",),
     ),
+    "narrow": (
+        "converters/writer/narrow.py",
+        ("tests/converters/writer/test_narrow.py",),
+    ),
     "rounding": (
         "converters/corrections/rounding.py",
         ("tests/converters/corrections/test_rounding.py",),

@@ -14,7 +14,7 @@ from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, with_inner
 from edgeq.converters.writer import storage
-from edgeq.converters.writer.write import Target, Writer
+from edgeq.converters.writer.write import OLDEST_INT16, Target, Writer
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges
 from edgeq.values.schemes import Scheme
@@ -88,23 +88,20 @@ def quantize_with_stock(
             write_sample(stream, [arrays[spec.name] for spec in model.inputs])
     per_channel = granularity == "channel"
     options = {"activations": scheme.activations, "io": io, "per_channel": per_channel}
-    if model.source_kind not in ("keras", "h5", "saved_model"):
-        calibrated = folder / "calibrated.tflite"
-        process.call("stock_calibrate", path=model.file.path, samples=str(recorded), out=calibrated)
-        return _quantize_by_stock(process, folder, calibrated.read_bytes(), **options)
     out = folder / "quantized.tflite"
-    process.call("stock_convert", samples=str(recorded), out=out, **options)
+    is_lowered = model.source_kind in ("keras", "h5", "saved_model")
+    if is_lowered:
+        process.call("stock_convert", samples=str(recorded), out=out, **options)
+    else:
+        calibrated, source = folder / "calibrated.tflite", folder / "to-quantize.tflite"
+        process.call("stock_calibrate", path=model.file.path, samples=str(recorded), out=calibrated)
+        source.write_bytes(drop_stablehlo_flag(calibrated.read_bytes()))
+        process.call("quantize", path=str(source), out=out, **options)
     tree = flatbuffer.parse(out.read_bytes(), "the converted model")
-    flatbuffer.set_interface(
-        tree, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
-    )
+    if is_lowered:
+        flatbuffer.set_interface(
+            tree, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
+        )
+    if scheme.activations == "int16":
+        flatbuffer.require_runtime(tree, OLDEST_INT16)
     return flatbuffer.serialize(tree)
-
-
-def _quantize_by_stock(
-    process: TensorFlowProcess, folder: Path, calibrated: bytes, **options: Any
-) -> bytes:
-    source, out = folder / "to-quantize.tflite", folder / "quantized.tflite"
-    source.write_bytes(drop_stablehlo_flag(calibrated))
-    process.call("quantize", path=str(source), out=out, **options)
-    return out.read_bytes()

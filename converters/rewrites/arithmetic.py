@@ -28,6 +28,16 @@ def negate_by_product(editor: Editor) -> int:
     return len(found)
 
 
+def zeros_by_product(editor: Editor) -> int:
+    """ZEROS_LIKE of a tensor becomes MUL by 0: exact for finite values."""
+    found = [operator for operator in editor.of_kind("ZEROS_LIKE") if _is_real(editor, operator)]
+    for operator in found:
+        (source,) = editor.inputs(operator)
+        zero = editor.new_constant("zero", np.array(0, np.float32))
+        _replace(editor, operator, "MUL", [source, zero])
+    return len(found)
+
+
 def square_by_product(editor: Editor) -> int:
     """SQUARE becomes MUL with the same operand twice: exact."""
     found = [operator for operator in editor.of_kind("SQUARE") if _is_real(editor, operator)]

@@ -53,6 +53,10 @@ def _is_mean(editor: Editor, mean: int, whole: int, operator: Any) -> bool:
 def _centre(editor: Editor, layer: Any) -> bool:
     """Subtract the mean from a layer's weights and bias; False if they are not constants."""
     inputs = list(editor.inputs(layer))
+    data, weights = editor.shape(inputs[0]), editor.shape(inputs[1])
+    if editor.kind(layer) == "CONV_2D" and (data is None or weights is None
+                                            or data[-1] != weights[-1]):  # fmt: skip
+        return False  # in groups: the mean over all channels depends on all inputs
     for place in range(1, len(inputs)):
         values = editor.value(inputs[place])
         if inputs[place] >= 0 and (values is None or values.dtype != np.float32):

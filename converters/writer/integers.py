@@ -1,8 +1,8 @@
 """The integers of weights, biases and other constants.
 
 They equal those that TensorFlow's `mlir_quantize` stores (quantization_utils.cc, `QuantizeLegacy`),
-but for two cases, in which its integers do not fit its scales: a scale per tensor that was widened
-for a large bias, and a bias beyond INT32.
+except where its integers do not fit its scales: with a scale per tensor that was widened for a
+large bias.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float
     return np.asarray(np.float64(given.scale) * weights.astype(np.float64), np.float32)
 
 
-def fit_bias(bias: Real, given: Affine, scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weight scales that are wide enough for a bias.
+def fit_bias(
+    bias: Real, given: Affine, scales: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight scales that are wide enough for a bias, and the scales of the bias.
 
     A bias has the scale of the accumulator. Where its integer would exceed half of INT32, the
     weights get a wider scale.
@@ -95,15 +97,16 @@ def fit_bias(bias: Real, given: Affine, scales: NDArray[np.float32]) -> NDArray[
         scales: of the weights, [1] or [channels].
 
     Returns:
-        float32, in the shape of `scales`.
+        Both float32, in the shape of `scales`.
     """
-    steps = bias_scales(given, scales).astype(np.float64)
+    steps = bias_scales(given, scales)
     most = np.abs(bias.astype(np.float64)).reshape(-1)
     if len(scales) == 1:
         most = most.max(initial=0.0, keepdims=True)
-    too_large = most / steps > BIAS_PEAK
-    wider = most / BIAS_PEAK / given.scale
-    return np.where(too_large, wider, scales).astype(np.float32)
+    is_large = most / steps.astype(np.float64) > BIAS_PEAK
+    wider = most / BIAS_PEAK
+    fitting = np.where(is_large, wider / given.scale, scales).astype(np.float32)
+    return fitting, np.where(is_large, wider, steps).astype(np.float32)
 
 
 def store_bias(bias: Real, steps: NDArray[np.float32], dtype: str = "int32") -> Stored:

@@ -1,4 +1,4 @@
-"""Where operators with a filter hold their input, weights and bias."""
+"""The inputs of operators with a filter: data, weights and bias."""
 
 from __future__ import annotations
 

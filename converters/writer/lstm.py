@@ -58,7 +58,8 @@ def write_lstm(
     if own.projection >= 0:
         hidden = from_range(*maker.span(own.unprojected), "int8")
         inputs[16:18] = maker.store_product(own.projection, own.projection_bias, hidden)
-    inputs[0], inputs[18], inputs[19] = new.read(own.data, given), own.hidden, own.cell
+    inputs[0] = new.read(own.data, given)
+    inputs[18:20] = own.hidden, own.cell
     new.make(own.hidden, made)
     new.make(own.cell, cell_form(*maker.span(own.cell)))
     new.make(own.result, made)
@@ -122,10 +123,9 @@ class _Maker:
         if bias < 0:
             return self._store(weights, stored), -1
         values = self._values(bias)
-        fitting = integers.fit_bias(values, given, stored.scales)
+        fitting, steps = integers.fit_bias(values, given, stored.scales)
         if fitting != stored.scales:
             stored = self._rounded(weights, peak, fitting)
-        steps = integers.bias_scales(given, stored.scales)
         return (
             self._store(weights, stored),
             self._store(bias, integers.store_bias(values, steps)),

@@ -109,7 +109,7 @@ def round_keeping_sums(rows: Real, scales: Real, low: int, high: int) -> Real:
     toward = np.sign(sums)
     gain = left * toward
     moved = whole + toward
-    is_open = (gain > 0) & (gain <= 0.5) & (moved >= low) & (moved <= high)
+    is_open = (gain > 0) & (moved >= low) & (moved <= high)
     order = np.argsort(np.where(is_open, -gain, 1), axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
     return np.where(is_open & (rank < np.rint(np.abs(sums))), moved, whole)

@@ -1,4 +1,4 @@
-"""Which precision each operator of the main subgraph gets."""
+"""The precision that each operator of the main subgraph gets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def choose_precisions(
 
     Args:
         tree: a float model.
-        activations: "int8" or "int16", of all operators that nothing else is said of.
+        activations: "int8" or "int16", of all operators that the other arguments do not name.
         keep_float: names of operators that stay float.
         int16: names of operators with INT16 activations.
 
@@ -82,7 +82,7 @@ def choose_tables(tree: Any, activations: str, named: Collection[str] = ()) -> t
     """The functions of one tensor that an INT8 file computes with a table of 256 values.
 
     Args:
-        named: names of operators that the user wants in another precision.
+        named: names of operators that have another precision.
     """
     if activations != "int8":
         return ()
@@ -103,12 +103,12 @@ def inner_names(tree: Any) -> tuple[str, ...]:
 
 
 def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
-    """Whether there is an integer kernel for this very operator."""
+    """Whether there is an integer kernel for an operator with its options."""
     return kernels.takes(kind, dtype) and _why_float(tree, operator, kind) is None
 
 
 def _why_float(tree: Any, operator: Any, kind: str) -> str | None:
-    """The reason why this very operator has no integer kernel although others of its kind do."""
+    """The reason why an operator has no integer kernel although others of its kind do."""
     if kind == lstm.NAME:
         return lstm.why_float(tree, operator)
     return layers.why_float(tree, operator, kind)
@@ -133,7 +133,7 @@ def refuse_islands(
 
     Args:
         precisions: of all operators, from `choose_precisions`.
-        keep_float: names of the operators that the user wants in float.
+        keep_float: names of the operators that the user keeps in float.
         activations: the dtype that the others should have.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which operators share scales: from ranges to the parameters of every computed tensor.
+"""From ranges to the parameters of every computed tensor: some operators share scales.
 
 The result is that of TensorFlow's quantization driver (quantization_driver.cc and
 `RemoveRedundantStatsOps` in quantization_utils.cc): a range counts where an operator can choose the
@@ -147,7 +147,7 @@ class _Driver:
         return self._forms
 
     def _operand(self, place: int, index: int) -> Affine | None:
-        """The state that an operator's operand has, of its own for a constant."""
+        """The state of an operand; each reader of a constant has a separate one."""
         if index in self._constants:
             return self._forms.wanted.get((place, index))
         return self._forms.own.get(index)

@@ -199,7 +199,7 @@ def _widen(tree: Any, graph: Any, index: int, stored: int, added: list[Any]) -> 
     Returns:
         The number of the float tensor.
     """
-    kit, source, first = flatbuffer.schema(), graph.tensors[index], graph.tensors[stored]
+    source, first = graph.tensors[index], graph.tensors[stored]
     form = {"channel"} if _count_scales(first) > 1 else ()
     number = kernels.version("DEQUANTIZE", flatbuffer.dtype(first), form)
     shape = flatbuffer.indices(source.shape)
@@ -209,14 +209,10 @@ def _widen(tree: Any, graph: Any, index: int, stored: int, added: list[Any]) -> 
     made = wide
     if not is_shaped:
         made = flatbuffer.add_tensor(graph, f"{name}_wide", first.shape, "float32")
-    options = kit.DequantizeOptionsT()
-    added.append(
-        flatbuffer.make_operator(
-            tree, "DEQUANTIZE", [stored], [made], version=number, options=options
-        )
-    )
+    widening = flatbuffer.make_operator(tree, "DEQUANTIZE", [stored], [made], version=number)
+    added.append(widening)
     if not is_shaped:
-        options = kit.ReshapeOptionsT()
+        options = flatbuffer.schema().ReshapeOptionsT()
         options.newShape = np.array(shape, np.int32)
         target = flatbuffer.add_constant(tree, graph, f"{name}_shape", options.newShape)
         added.append(

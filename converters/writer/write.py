@@ -18,10 +18,9 @@ from edgeq.converters.rewrites.normalization import find_inner
 from edgeq.converters.rewrites.soundness import empty_tensors
 from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, look_up
 from edgeq.converters.writer import integers
-from edgeq.converters.writer.integers import Stored
-from edgeq.converters.writer.layers import Filter, find_filter
+from edgeq.converters.writer.filters import FilterStore
+from edgeq.converters.writer.layers import find_filter
 from edgeq.converters.writer.lstm import write_lstm
-from edgeq.converters.writer.narrow import store_weights
 from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_range
 from edgeq.converters.writer.precisions import (
     choose_precisions,
@@ -38,14 +37,16 @@ from edgeq.tflite.compacting import drop_unused
 from edgeq.values import Ranges, TensorSpec
 
 INTEGERS = ("int8", "int16")
-# Release with most INT16 kernels; their operator versions do not tell. See `schemes`.
-_OLDEST_INT16 = "2.6.0"
-_PEAKS = {"int8": 127, "int4": 7}
+# Release of ADD 4, the youngest common INT16 kernel; operator versions do not always tell.
+OLDEST_INT16 = "2.6.0"
+# Release since which dense layers with float inputs may have a scale per channel (version 12);
+# tflite-runtime 2.14 refuses those with INT4 weights, too (benchmarks/kernels).
+_OLDEST_INT4_CHANNELS = "2.17.0"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the quantized model has to be.
+    """The properties that the quantized model has to have.
 
     Attributes:
         activations: "int8" or "int16", of operators without another precision.
@@ -72,7 +73,7 @@ class Writer:
         target: what its files have to be.
 
     Raises:
-        QuantizationError: an operator has no kernel for what `target` wants.
+        QuantizationError: an operator has no kernel that `target` requires.
     """
 
     def __init__(self, content: bytes, target: Target):
@@ -101,7 +102,7 @@ class Writer:
         self._inner = find_inner(Editor(self._tree))
         self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
-        self._weights: dict[tuple[object, ...], Stored] = {}
+        self._store = FilterStore(self._tree, per_channel=target.per_channel)
 
     def _node(self, place: int) -> Node:
         """An integer operator as the propagation sees it; others read and make nothing."""
@@ -128,7 +129,7 @@ class Writer:
 
     @property
     def precisions(self) -> list[str | None]:
-        """As `choose_precisions` gives them."""
+        """The precision of each operator, see `choose_precisions`."""
         return list(self._precisions)
 
     def write(self, ranges: Ranges) -> bytes:
@@ -149,7 +150,7 @@ class _Run:
     def __init__(self, writer: Writer, ranges: Ranges):
         self._source, self._target, self._graph = writer._tree, writer._target, writer._graph
         self._names, self._precisions = writer._names, writer._precisions
-        self._filters, self._weights = writer._filters, writer._weights
+        self._filters, self._filter_store = writer._filters, writer._store
         self._lstms, self._tables, self._replaced = writer._lstms, writer._tables, writer._replaced
         self._nodes, self._constants = writer._nodes, writer._constants
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
@@ -183,7 +184,10 @@ class _Run:
         drop_unused(new.tree)
         set_min_runtime(new.tree)
         if "int16" in self._precisions:
-            flatbuffer.require_runtime(new.tree, _OLDEST_INT16)
+            flatbuffer.require_runtime(new.tree, OLDEST_INT16)
+        dense = [i for i, name in enumerate(self._names) if name == "FULLY_CONNECTED"]
+        if self._target.per_channel and any(map(self._weights_dtype, dense)):
+            flatbuffer.require_runtime(new.tree, _OLDEST_INT4_CHANNELS)
         return flatbuffer.serialize(new.tree)
 
     # ------------------------------------------------------------ parameters
@@ -314,7 +318,9 @@ class _Run:
         operator, filter_, new = self._graph.operators[place], self._filters[place], self._new
         forms, found = self._forms[dtype], {}
         if filter_ is not None and filter_.weights >= 0:
-            found = self._store_filter(place, filter_, forms, dtype)
+            given = self._operand(forms, place, filter_.data, dtype)
+            kind = self._weights_dtype(place) or "int8"
+            found = self._filter_store.store(new, filter_, kind, given)
         for index in real_tensors(self._source, operator):
             if index in found or index not in self._constants:
                 continue
@@ -324,64 +330,6 @@ class _Run:
                 own = from_range(*integers.constant_range(values), dtype)
             found[index] = new.constant(index, integers.store_constant(values, own), own)
         return found
-
-    def _store_filter(
-        self, place: int, filter_: Filter, forms: Forms, dtype: str
-    ) -> dict[int, int]:
-        """The weights and the bias of an operator."""
-        new, graph = self._new, self._graph
-        given = self._operand(forms, place, filter_.data, dtype)
-        kind = self._weights_dtype(place) or "int8"
-        bias = None
-        if filter_.bias >= 0:
-            bias = flatbuffer.constant(self._source, graph.tensors[filter_.bias])
-            self._require_channels(filter_, bias.size)
-        stored = self._round(filter_, kind, bias, given if dtype == "int8" else None)
-        key = (kind, filter_.axis, stored.scales.tobytes())
-        found = {filter_.weights: new.constant(filter_.weights, stored, key)}
-        if bias is not None:
-            steps = integers.bias_scales(given, stored.scales)
-            wide = "int64" if dtype == "int16" else "int32"
-            found[filter_.bias] = new.constant(
-                filter_.bias, integers.store_bias(bias, steps, wide), (wide, steps.tobytes())
-            )
-        return found
-
-    def _require_channels(self, filter_: Filter, count: int) -> None:
-        shape = flatbuffer.indices(self._graph.tensors[filter_.weights].shape)
-        if filter_.axis >= len(shape) or shape[filter_.axis] != count:
-            name = flatbuffer.tensor_name(self._graph, filter_.bias)
-            raise QuantizationError(
-                f"The bias {name!r} has {count} values, which do not fit a filter of {shape}."
-            )
-
-    def _round(self, filter_: Filter, kind: str, bias: Any, given: Affine | None) -> Stored:
-        """An operator's weights as integers, rounded once for all ranges unless a bias is large.
-
-        Args:
-            given: the parameters of the input, if its bias has to fit into INT32.
-        """
-        axis = filter_.axis if self._target.per_channel else None
-        peak = _PEAKS[kind]
-        key = (filter_.weights, kind, axis)
-        tensor = self._graph.tensors[filter_.weights]
-        weights = flatbuffer.constant(self._source, tensor).astype(np.float32)
-        plain = self._weights.get(key)
-        if plain is None and kind == "int4":
-            is_own, limits = axis is not None, (-peak, peak)
-            plain = store_weights(weights, kind, limits, filter_.axis, per_channel=is_own)
-        elif plain is None:
-            scales = integers.weight_scales(weights, axis, peak)
-            values = integers.round_weights(weights, scales, axis, peak)
-            plain = Stored(values, kind, scales, axis=axis or 0)
-        self._weights[key] = plain
-        if bias is None or given is None:
-            return plain
-        fitting = integers.fit_bias(bias, given, plain.scales)
-        if np.array_equal(fitting, plain.scales):
-            return plain
-        values = integers.round_weights(weights, fitting, axis, peak)
-        return Stored(values, kind, fitting, axis=axis or 0)
 
 
 def _spec(own: Affine) -> TensorSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,12 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
             hint="Convert it first, or swap the arguments: the FP32 model is the first one.",
         )
     batch = batch_size(read_interface(candidate).inputs)
-    layout = read_layout(candidate) if identify(baseline) in FRAMEWORKS else "source"
-    form = "fused" if lstm.count(flatbuffer.read(candidate)) else "unrolled"
-    options = ConvertOptions(batch=batch, layout=layout, lstm=form)
+    options = ConvertOptions(batch=batch)
+    if (source := identify(baseline)) in FRAMEWORKS:
+        options = replace(options, layout=read_layout(candidate))
+    elif source != "tflite":
+        is_fused = lstm.count(flatbuffer.read(candidate)) > 0
+        options = replace(options, lstm="fused" if is_fused else "unrolled")
     return float_tflite(baseline, folder, options), candidate, batch
 
 

@@ -1,4 +1,4 @@
-"""Metadata that edgeq adds to a quantized flatbuffer: preprocessing, layout, oldest runtime."""
+"""Metadata that edgeq adds to a quantized file: preprocessing, layout, runtime, rewrites."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values.schemes import Scheme
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
+REWRITES_KEY = "edgeq.rewrites"
 _LAYOUTS = ("source", "nhwc")
 
 
 def finish_file(
-    content: bytes, scheme: Scheme, preprocessing: Sequence[str], layout: str = "source"
+    content: bytes,
+    preprocessing: Sequence[str],
+    layout: str = "source",
+    rewrites: Sequence[str] = (),
 ) -> bytes:
-    """Compact the file, and store preprocessing and layout in it for eval and compare.
+    """Compact the file, and store in it what eval, compare and inspect read.
 
     Args:
         preprocessing: `--preprocess` texts.
         layout: the value of `--layout`.
+        rewrites: what was rewritten before quantization.
     """
     tree = flatbuffer.parse(content, "the quantized model")
     compact(tree)
-    if (oldest := flatbuffer.min_runtime_version(tree)) is not None:
-        flatbuffer.require_runtime(tree, oldest)
     if preprocessing:
         texts = json.dumps(list(preprocessing))
         flatbuffer.set_metadata(tree, PREPROCESSING_KEY, texts.encode())
     if layout != "source":
         flatbuffer.set_metadata(tree, LAYOUT_KEY, layout.encode())
+    if rewrites:
+        flatbuffer.set_metadata(tree, REWRITES_KEY, ", ".join(rewrites).encode())
     return flatbuffer.serialize(tree)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_again
-from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.plan import Job, SamplePlan, select_options
 from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
 from edgeq.conversion.scoring import score_files
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
-from edgeq.errors import QuantizationError, UsageError
+from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
@@ -41,45 +41,59 @@ def lower_forms(
 
     Raises:
         UsageError: `--lstm fused` is not possible.
-        LoweringError, SourceError, QuantizationError: the model cannot be converted.
+        EdgeqError: other kinds, if the model cannot be converted.
     """
-    wanted = _wanted(scheme, options)
+    wanted = wanted_form(scheme, options)
+    unrolled = replace(options, lstm=UNROLLED)
     if wanted == UNROLLED:
-        return (_lower(reader, scheme, replace(options, lstm=UNROLLED), folder),)
-    try:
-        fused = _lower(reader, scheme, replace(options, lstm=FUSED), folder)
-    except QuantizationError:
-        if wanted == FUSED:
-            raise
-        return (_lower(reader, scheme, replace(options, lstm=UNROLLED), folder),)
-    if wanted == FUSED and not fused.fused_layers:
+        return (adapt(reader.lower(unrolled, folder), scheme, options, folder),)
+    lowered = reader.lower(replace(options, lstm=FUSED), folder)
+    if wanted == FUSED and not lowered.fused_layers:
         raise UsageError(
             "--lstm fused is not possible: the model has no LSTM layer that can be one operator.",
             hint="That takes tanh and sigmoid, zero initial states, fixed shapes and no mask.",
         )
-    if wanted == FUSED or options.effort == "fast" or not fused.fused_layers:
+    if wanted == FUSED or not lowered.fused_layers:
+        return (adapt(lowered, scheme, options, folder),)
+    fused = _adapt_if_named(lowered, scheme, options, folder)
+    if fused is None:
+        return (adapt(reader.lower(unrolled, folder), scheme, options, folder),)
+    if options.effort == "fast":
         return (fused,)
     other = folder / UNROLLED
     other.mkdir()
-    return fused, _lower(reader, scheme, replace(options, lstm=UNROLLED), other)
+    plain = _adapt_if_named(reader.lower(unrolled, other), scheme, options, other)
+    return (fused,) if plain is None else (fused, plain)
 
 
-def _wanted(scheme: Scheme, options: ConvertOptions) -> str:
-    """The form that the options ask for, "auto" to measure both."""
-    is_stock = options.calibrator == "tflite" or options.engine != "edgeq"
-    if options.lstm == FUSED and is_stock:
+def _adapt_if_named(
+    model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Path
+) -> FloatModel | None:
+    """Return the model rewritten for the scheme; None if it lacks operators that options name."""
+    try:
+        adapted = adapt(model, scheme, options, folder)
+        select_options(Path(adapted.file.path).read_bytes(), options)
+    except UsageError:
+        return None
+    return adapted
+
+
+def wanted_form(scheme: Scheme, options: ConvertOptions) -> str:
+    """Return the form that the options ask for, "auto" to measure both.
+
+    Raises:
+        UsageError: `--lstm fused` is not possible.
+    """
+    is_elsewhere = options.calibrator == "tflite" or options.engine != "edgeq"
+    is_elsewhere = is_elsewhere or (scheme.activations == "int8" and not scheme.needs_data)
+    if options.lstm == FUSED and is_elsewhere:
         raise UsageError(
-            "--lstm fused needs edgeq's own calibrator.", hint="Remove --calibrator or --engine."
+            "--lstm fused needs edgeq's own calibrator.",
+            hint="Remove --lstm: other calibrators and trained ranges do not know the operator.",
         )
-    # Selectors name operators, which differ between the forms.
-    is_named = bool(options.keep_float or options.int16 or options.int4)
-    if options.lstm == "auto" and (is_stock or is_named or scheme.activations != "int8"):
+    if options.lstm == "auto" and (is_elsewhere or scheme.activations != "int8"):
         return UNROLLED
     return options.lstm
-
-
-def _lower(reader: Reader, scheme: Scheme, options: ConvertOptions, folder: Path) -> FloatModel:
-    return adapt(reader.lower(options, folder), scheme, options, folder)
 
 
 def choose_form(

@@ -67,9 +67,8 @@ class Reconverter:
         target = job.folder / "way-out.tflite"
         try:
             made = quantize_model(job, ready.model, ready.plan, ready.run, [])
-            target.write_bytes(
-                finish_file(made.content, scheme, ready.preprocessing, options.layout)
-            )
+            carried = (ready.preprocessing, options.layout, ready.model.rewrites)
+            target.write_bytes(finish_file(made.content, *carried))
             prove(job, target, ready.model, choose_mix(job, ready.model), [])
         except (QuantizationError, CertificateError, UsageError):
             return None  # a missing kernel, or an operator that stays float

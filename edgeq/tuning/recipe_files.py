@@ -31,7 +31,7 @@ _Key = tuple[str, bool, str]
 
 @dataclass(frozen=True)
 class _Base:
-    """What a recipe starts from.
+    """The float model and the ranges that a recipe starts from.
 
     Attributes:
         source: digest of the float model in the store.
@@ -93,6 +93,7 @@ class Workshop:
             labels=part.labels,
             preprocessing=self._ready.preprocessing,
             layout=self._ready.job.options.layout,
+            rewrites=self._ready.model.rewrites,
         )
 
     def ranges(self, recipe: Recipe) -> Ranges:

@@ -4,7 +4,7 @@ First every set of ranges is tried, then corrections of the best ones. If no INT
 budget, operators are ranked by what quantizing each one alone costs. The worst 1, 2, 4, 8... get
 INT16 activations or stay float; the smallest number that suffices is found between two of these;
 then each operator of that set that is not needed returns to INT8. If an INT8 file meets it and the
-smallest file is wanted, layers get INT4 weights, first those that lose least for what they save.
+smallest file is the objective, layers get INT4 weights, those that lose least per byte first.
 """
 
 from __future__ import annotations

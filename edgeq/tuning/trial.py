@@ -53,6 +53,7 @@ class Task:
         labels: for them; "" without.
         preprocessing: texts that the file is to carry.
         layout: the value of `--layout`, stored in the file.
+        rewrites: of the float model, stored in the file.
     """
 
     recipe: Recipe
@@ -65,6 +66,7 @@ class Task:
     labels: str
     preprocessing: tuple[str, ...]
     layout: str
+    rewrites: tuple[str, ...]
 
     @property
     def digests(self) -> frozenset[str]:
@@ -81,7 +83,8 @@ def read_task(plain: Mapping[str, Any]) -> Task:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.pop("recipe").items()
     }
-    fields["preprocessing"] = tuple(fields["preprocessing"])
+    for name in ("preprocessing", "rewrites"):
+        fields[name] = tuple(fields[name])
     return Task(Recipe(**recipe), **fields)
 
 
@@ -105,7 +108,7 @@ def make_file(task: Task, store: Store) -> bytes:
         batched = {name: _batches(values, _batch(real)) for name, values in fits.items()}
         correct_tree(real, tree, batched, recipe.corrections)
         made = flatbuffer.serialize(tree)
-    return finish_file(made, SCHEMES["int8"], task.preprocessing, task.layout)
+    return finish_file(made, task.preprocessing, task.layout, task.rewrites)
 
 
 def try_task(task: Task, store: Store) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import edgeq
 from edgeq.conversion import forms
 from edgeq.errors import UsageError
 from edgeq.tflite.lstm import NAME
-from edgeq.values import Conversion
+from edgeq.values import Conversion, ConvertOptions
+from edgeq.values.schemes import SCHEMES
 
 PLAIN = {"statistic": "minmax", "corrections": "none"}
 
@@ -50,17 +51,37 @@ def test_the_better_form_is_kept_and_reported(
     assert any("are unrolled: with plain ranges" in item.message for item in other.issues)
 
 
-def test_the_user_may_choose_the_form(shared: Path, rows: Path, tmp_path: Path) -> None:
-    for options, fused in (
-        ({"lstm": "fused"}, True),
-        ({"effort": "fast"}, True),
-        ({"effort": "fast", "lstm": "unrolled"}, False),
-        # These operators are those of the single steps.
-        ({"effort": "fast", "keep_float": ("type:SOFTMAX",)}, False),
-    ):
-        made = convert(shared, rows, tmp_path, **{**PLAIN, **options})
-        assert is_fused(made) == fused, options
-        assert not [item for item in made.issues if item.code == "convert.lstm_form"]
+def test_a_fast_conversion_takes_the_operator_unmeasured(
+    shared: Path, rows: Path, tmp_path: Path
+) -> None:
+    made = convert(shared, rows, tmp_path, effort="fast")
+    assert is_fused(made)
+    assert not [item for item in made.issues if item.code == "convert.lstm_form"]
+
+
+def test_selectors_may_name_operators_of_one_form(shared: Path, rows: Path, tmp_path: Path) -> None:
+    for selector, fused in (("type:MUL", False), (f"type:{NAME}", True)):
+        made = convert(shared, rows, tmp_path, **PLAIN, keep_float=(selector,), allow_float=True)
+        kinds = {item.name for item in made.certificate.operators if item.precision == "float32"}
+        assert kinds == {selector.removeprefix("type:")}
+        assert bool(made.source.fused_layers) == fused
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        ({}, "auto"),
+        ({"lstm": "fused"}, "fused"),
+        ({"lstm": "unrolled"}, "unrolled"),
+        ({"calibrator": "tflite"}, "unrolled"),
+        ({"scheme": "int16x8"}, "unrolled"),
+        ({"scheme": "fp32"}, "unrolled"),
+        ({"scheme": "fp32", "lstm": "fused"}, "fused"),
+    ],
+)
+def test_options_select_the_form(options: dict[str, Any], form: str) -> None:
+    given = ConvertOptions(**options)
+    assert forms.wanted_form(SCHEMES[given.scheme], given) == form
 
 
 @pytest.mark.parametrize(

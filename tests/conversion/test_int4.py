@@ -68,11 +68,11 @@ def weights(result: Conversion) -> dict[str, str | None]:
 
 
 def test_all_layers_get_int4_weights_and_convolutions_a_warning(convert: Any) -> None:
-    result = convert(weights="int4")
+    result = convert(weights="int4", statistic="minmax", corrections="rounding,bias")
     assert weights(result) == dict.fromkeys(("conv", "depth", "dense"), "int4")
     assert {op.precision for op in result.certificate.operators} == {"int8"}
     assert {op.version for op in result.certificate.operators if op.weight_dtype} == {7, 10}
-    assert result.certificate.min_runtime_version == "2.11.0"
+    assert result.certificate.min_runtime_version == "2.17.0"
     (note,) = [item for item in result.issues if item.code == "convert.int4_convolutions"]
     assert note.message.startswith("2 convolutions get INT4 weights ('conv' first)")
     shown = show_conversion(result)
@@ -92,6 +92,8 @@ def test_a_selector_gives_some_layers_int4_weights(convert: Any) -> None:
     result = convert(int4=("type:FULLY_CONNECTED",), effort="fast")
     assert weights(result) == {"conv": "int8", "depth": "int8", "dense": "int4"}
     assert not [item for item in result.issues if item.code == "convert.int4_convolutions"]
+    tensor = convert(int4=("type:FULLY_CONNECTED",), effort="fast", granularity="tensor")
+    assert tensor.certificate.min_runtime_version == "2.11.0"
     mixed = convert(weights="int4", keep_float=("^depth",), int16=("^conv",), effort="fast")
     assert weights(mixed) == {"conv": "int8", "depth": "float32", "dense": "int4"}
     assert "INT16 activations" in show_conversion(mixed)

@@ -19,7 +19,8 @@ OTHER: dict[str, Any] = {
     "input_shapes": (("a b", (1, -1, 3)), ("c", (2,))), "custom_objects": ("m:A", "m:B"),
     "trusted": True, "signature": "serve it", "allow_float": True,
     "keep_float": ("^a(;|$)", "type:ADD"), "int16": ("$HOME",), "weights": "int4",
-    "int4": ("dense .*",), "min_sqnr_db": 12.5,
+    "int4": ("dense .*",), "lstm": "unrolled",
+    "min_sqnr_db": 12.5,
     "max_drop_points": 0.0, "layout": "nhwc", "torch_python": "/a b/python",
     "onnx_python": "/c/python",
 }  # fmt: skip

@@ -52,17 +52,17 @@ def test_a_killed_worker_is_replaced_and_its_task_done_again(bench: Bench) -> No
 def test_a_recipe_that_cannot_be_made_is_an_answer(bench: Bench) -> None:
     recipe = replace(bench.workshop.plain_recipes()[0], keep_float=("image",))
     base = bench.task(recipe)
-    other = replace(base, base=bench.store.put(b"no flatbuffer at all"))
+    other = replace(base, source=bench.store.put(b"no flatbuffer at all"))
     with LocalPool(bench.store, 1) as pool:
         ((_, outcome),) = pool.run([other])
-        assert "the quantized model" in outcome["failure"]
+        assert "the float model" in outcome["failure"]
         with pytest.raises(QuantizationError, match="The file cannot be made"):
             pool.make(other)
         assert pool.ask(base)["sha256"]  # the worker lives on
 
 
 def test_a_task_without_its_data_kills_no_one_silently(bench: Bench) -> None:
-    missing = replace(bench.task(), base="0" * 64)
+    missing = replace(bench.task(), ranges="0" * 64)
     with LocalPool(bench.store, 1) as pool:
         ((_, outcome),) = pool.run([missing])
     assert outcome["failure"].startswith("the worker ended with status 1 (FileNotFoundError: ")

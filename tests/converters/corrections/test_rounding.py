@@ -181,6 +181,30 @@ def test_each_smaller_scale_is_tried_and_the_best_one_wins() -> None:
     np.testing.assert_allclose(found[0], [1, 0.85])
 
 
+def test_four_bits_saturate_at_seven_and_their_scales_grow_where_that_helps(inputs: Real) -> None:
+    weights = np.random.default_rng(4).normal(size=(2, 6, 24))
+    moments = moments_of(inputs, inputs)
+    narrow = np.abs(weights).max(axis=-1) / 14  # half of what covers the largest weight
+    found = rounding.clip_scales(weights, moments, narrow, 7)
+    np.testing.assert_allclose(found, 1.4 * narrow)
+    for made in (
+        rounding.round_with_feedback(weights, moments, found, 7),
+        rounding.round_plainly(weights, found[..., np.newaxis], 7),
+    ):
+        assert np.abs(made).max() == 7
+    wide = 2 * narrow
+    found = rounding.clip_scales(weights, moments, wide, 7)
+    assert (found >= 0.6 * wide).all() and (found < wide).any()
+    errors = [
+        output_error(weights, f(weights, *rest) * wide[..., np.newaxis], inputs)
+        for f, rest in (
+            (rounding.round_with_feedback, (moments, wide, 7)),
+            (rounding.round_plainly, (wide[..., np.newaxis], 7)),
+        )
+    ]
+    assert errors[0] < 0.75 * errors[1]
+
+
 @pytest.mark.parametrize(("energy", "share"), [([400.0, 1.0], 0.95), ([1.0, 400.0], 0.7)])
 def test_an_error_counts_as_much_as_its_input_varies(energy: list[float], share: float) -> None:
     # With scale 1, 0.95 and 0.7 are off by 0.05 and 0.3; with 0.95, by 0 and 0.25; with 0.7, by

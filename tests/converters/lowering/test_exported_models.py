@@ -188,9 +188,7 @@ def test_a_file_marked_as_litert_torch_marks_it_is_quantized_whole(
     assert {operator.precision for operator in result.certificate.operators} == {"int8"}
 
 
-@pytest.mark.parametrize(
-    "script", ["lowering/torch", "lowering/onnx", "lowering/onnxsim", "quantization/litert"]
-)
+@pytest.mark.parametrize("script", ["lowering/torch", "lowering/onnx", "lowering/onnxsim"])
 def test_a_child_needs_of_edgeq_only_what_its_start_brings(script: str) -> None:
     import edgeq.converters as package
 

@@ -25,7 +25,7 @@ def binary(kind: str, constant: object, activation: int = 0) -> bytes:
     return build.content(build.add(kind, inputs, [1, 6], options=options))
 
 
-@pytest.mark.parametrize("kind", ["NEG", "SQUARE"])
+@pytest.mark.parametrize("kind", ["NEG", "SQUARE", "ZEROS_LIKE"])
 def test_signs_and_squares_are_products(kind: str) -> None:
     content = unary(kind)
     made = rewrite(content)

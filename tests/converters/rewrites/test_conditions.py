@@ -139,3 +139,22 @@ def test_an_embedding_of_pytorch_is_a_gather() -> None:
     assert made.names == ("EMBEDDING_LOOKUP as GATHER (1)",)
     assert kinds(made.content) == ["GATHER"]
     np.testing.assert_array_equal(run(made.content, [4, 0, 4])[0], run(content, [4, 0, 4])[0])
+
+
+def test_one_comparison_that_stays_does_not_keep_others() -> None:
+    build = Builder()
+    index, numbers = build.input([1, 5], "int32"), build.input([1, 5], name="y")
+    number = cast(build, index, [1, 5], schema.TensorType.INT32)
+    tests = [
+        build.add(kind, [source, build.constant(value)], [1, 5], "bool")
+        for kind, source, value in (
+            ("LESS", numbers, 0.0), ("EQUAL", number, 0.5), ("LESS", number, np.nan),
+            ("LESS", number, 1.0),
+        )
+    ]  # fmt: skip
+    content = build.content(*tests)
+    made = rewrite(content)
+    assert made.names == ("comparison of integers instead of floats (1)",)
+    samples = IDS, np.array([[-1, 0, 1, 2, 3]])
+    for own, expected in zip(run(made.content, *samples), run(content, *samples), strict=True):
+        np.testing.assert_array_equal(own, expected)

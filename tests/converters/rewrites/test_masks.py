@@ -156,7 +156,7 @@ def test_a_milder_mask_gives_the_same_probabilities(make: Make) -> None:
 @pytest.mark.parametrize("make", [
     constant_sum(-3.5),  # a bias of positions
     constant_sum(1e9),  # shows, instead of hiding
-    constant_sum(-1e9, "SUB"),
+    constant_sum(-1e9, "SUB"), constant_sum(np.nan),
 ])  # fmt: skip
 def test_other_constants_stay(make: Make) -> None:
     content, _ = model(make)

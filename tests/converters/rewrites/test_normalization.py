@@ -269,6 +269,21 @@ def test_the_layer_before_subtracts_the_mean(kind: str) -> None:
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_a_convolution_in_groups_keeps_its_mean() -> None:
+    build = Builder()
+    options = schema.Conv2DOptionsT()
+    options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+    weights = build.constant(np.random.default_rng(2).standard_normal((8, 1, 1, 1)))
+    inputs = [build.input([1, 6, 1, 8]), weights, build.constant(BETA)]
+    result = build.add("CONV_2D", inputs, [1, 6, 1, 8], options=options)
+    content = build.content(_normalize(build, result))
+    made = rewrite(content)
+    assert "normalization (1)" in made.names
+    assert not any(name.startswith("mean") for name in made.names)
+    given = np.random.default_rng(1).standard_normal((1, 6, 1, 8))
+    np.testing.assert_allclose(run(made.content, given)[0], run(content, given)[0], rtol=1e-4)
+
+
 @pytest.mark.parametrize("reason", ["activation", "another reader", "an output"])
 def test_the_layer_before_keeps_its_mean(reason: str) -> None:
     build = Builder()
@@ -281,3 +296,46 @@ def test_the_layer_before_keeps_its_mean(reason: str) -> None:
     made = rewrite(build.content(*outputs))
     assert "normalization (1)" in made.names
     assert not any(name.startswith("mean") for name in made.names)
+
+
+# ---------------------------------------------------------------- gamma and beta of a layer
+
+
+def _dense(build: Builder, x: int, *, has_bias: bool = True) -> int:
+    random = np.random.default_rng(5)
+    options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = True
+    bias = build.constant(random.standard_normal(4)) if has_bias else -1
+    inputs = [x, build.constant(random.standard_normal((4, 8))), bias]
+    return build.add("FULLY_CONNECTED", inputs, [1, 6, 4], options=options)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_the_layers_behind_take_gamma_and_beta(has_bias: bool) -> None:
+    build = Builder()
+    normal = keras(build, build.input([1, 6, 8]))
+    content = build.content(_dense(build, normal, has_bias=has_bias), _dense(build, normal))
+    made = rewrite(content)
+    assert made.names == ("normalization (1)", "gamma and beta folded into the next layer (2)")
+    assert kinds(made.content) == [*_LAYER[:-2], "FULLY_CONNECTED", "FULLY_CONNECTED"]
+    check_equal(content, made.content)
+    inner = find_inner(Editor(flatbuffer.parse(made.content, "m")))
+    assert inner.operators == set(range(len(_LAYER) - 2))
+
+
+@pytest.mark.parametrize("reason", ["another reader", "an output", "an activation", "no norm"])
+def test_the_layers_behind_stay(reason: str) -> None:
+    build = Builder()
+    x = build.input([1, 6, 8])
+    normal = keras(build, x)
+    if reason == "an activation":
+        build.graph.operators[-1].builtinOptions.fusedActivationFunction = 1
+    if reason == "no norm":
+        normal = build.add("MUL", [x, build.constant(GAMMA)], [1, 6, 8])
+    outputs = [_dense(build, normal)]
+    if reason == "another reader":
+        outputs.append(build.add("ABS", [normal], [1, 6, 8]))
+    if reason == "an output":
+        outputs.append(normal)
+    made = rewrite(build.content(*outputs))
+    assert not any(name.startswith("gamma") for name in made.names)

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgeq.converters.graph import dequantized, layout
 from edgeq.converters.proof.certificate import certify
-from edgeq.converters.writer import narrow, storage
+from edgeq.converters.writer import storage
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.quantmath import quantize_weights
@@ -154,36 +154,3 @@ def test_convolutions_have_scales_along_their_own_axis(
         found = certify(tmp_path / "a.tflite")
         assert {op.granularity for op in found.operators if op.granularity} == {"channel"}
         run(made, np.zeros((1, 28, 28, 1), np.float32))
-
-
-# ---------------------------------------------------------------- integers without samples
-
-
-def test_searched_scales_have_less_error_than_those_that_clip_nothing() -> None:
-    rows = np.random.default_rng(0).normal(size=(6, 400)).astype(np.float32)
-    rows[0, 0] = 30  # one large weight: to keep it would ruin the others or be the lesser evil
-    rows[1] = 0
-    scales = narrow.search_scales(rows, -8, 7)
-
-    def errors(chosen: np.ndarray) -> np.ndarray:
-        whole = narrow.round_rows(rows, chosen, -8, 7)
-        return ((rows - whole * chosen[:, np.newaxis]) ** 2).sum(axis=1)
-
-    widest = np.abs(rows).max(axis=1).clip(1e-6) / 7
-    assert np.all(errors(scales) <= errors(widest))
-    assert np.all(errors(scales)[2:] < 0.7 * errors(widest)[2:])
-    # A finer search around each finds little that is better.
-    for share in np.linspace(0.8, 1.2, 41, dtype=np.float32):
-        assert np.all(errors(scales) <= errors(scales * share) * 1.02)
-
-
-def test_sums_of_a_channel_are_kept_within_half_a_step() -> None:
-    generator = np.random.default_rng(0)
-    rows = (generator.normal(size=(50, 64)) + 0.3).astype(np.float32)
-    scales = np.full(50, 0.5, np.float32)
-    plain, kept = (f(rows, scales, -7, 7) for f in (narrow.round_rows, narrow.round_keeping_sums))
-    sums = [np.abs((rows / 0.5 - whole).sum(axis=1)) for whole in (plain, kept)]
-    assert np.max(sums[0]) > 2
-    assert np.max(sums[1]) <= 0.5001
-    assert np.max(np.abs(rows / 0.5 - kept)) < 1  # up or down, never further
-    assert np.max(np.abs(kept)) == 7
