@@ -16,14 +16,14 @@ from tests.converters.writer.bad_models import dense
 # Found instead of TensorFlow by every process that has our PYTHONPATH.
 TRAP = """
 import pathlib
-pathlib.Path({told!r}).write_text("imported")
+pathlib.Path({marker!r}).write_text("imported")
 raise ImportError("TensorFlow was imported")
 """
 
 
 def convert(folder: Path, *arguments: str) -> tuple[int, bool]:
     """Convert a model of two layers; the exit status, and whether TensorFlow was imported."""
-    model, told = Builder(), folder / "told"
+    model, marker = Builder(), folder / "imported"
     x = model.input([1, 40])
     content = model.content(dense(model, dense(model, x, 40, 40), 4, 40))
     (folder / "model.tflite").write_bytes(content)
@@ -31,7 +31,7 @@ def convert(folder: Path, *arguments: str) -> tuple[int, bool]:
     np.savez(folder / "data.npz", x=values)
     trap = folder / "path" / "tensorflow" / "__init__.py"
     trap.parent.mkdir(parents=True)
-    trap.write_text(TRAP.format(told=str(told)))
+    trap.write_text(TRAP.format(marker=str(marker)))
     paths = [str(trap.parents[1]), str(Path(__file__).resolve().parents[2])]
     command = [sys.executable, "-c", "from edgeq.cli import main; main()", "convert"]
     ended = subprocess.run(
@@ -42,7 +42,7 @@ def convert(folder: Path, *arguments: str) -> tuple[int, bool]:
         capture_output=True,
     )
     assert (folder / "out.tflite").exists() == (ended.returncode == 0), ended.stderr
-    return ended.returncode, told.exists()
+    return ended.returncode, marker.exists()
 
 
 @pytest.mark.parametrize("arguments", [

@@ -1,4 +1,4 @@
-"""A float `.tflite` with dynamic sizes: asked for in one sentence, and set by --input-shape."""
+"""A float `.tflite` with dynamic sizes: requested in one sentence, and set by --input-shape."""
 
 from __future__ import annotations
 
