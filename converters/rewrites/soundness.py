@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.rewrites.arity import find_wrong_ends
 from edgeq.converters.rewrites.subgraphs import calls
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.arity import find_wrong_ends
 
 # Types that numpy reads; constants of others (strings, resources, INT4, bfloat16) stay as they are.
 READABLE = {"float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64",
