@@ -393,7 +393,7 @@ def watch(
         (
             ["tune", "{real}", "-o", "{made}", *_CALIBRATION, "--test-data", _DATA[1],
              "--max-trials", 1, "--min-sqnr", 1],
-            {"edgeq.tuning.trial_worker", "edgeq.converters.lowering.tensorflow_child"},
+            {"edgeq.tuning.trial_worker", "edgeq.converters.calibration.worker"},
         ),
     ],
     ids=["convert", "bench", "profile", "debug", "tune"],
