@@ -537,7 +537,7 @@ def test_bench_of_a_keras_file(tmp_path: Path) -> None:
     assert "is not a TensorFlow Lite model" in complaint(edgeq("bench", MOBILENET))
 
 
-def test_a_missing_extra_names_the_command(float_file: str, tmp_path: Path) -> None:
+def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
     """Without TensorFlow: the finder that would locate it is told to find nothing."""
     code = (
         "import importlib.util as u; find = u.find_spec\n"
@@ -545,8 +545,8 @@ def test_a_missing_extra_names_the_command(float_file: str, tmp_path: Path) -> N
         "from edgeq.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "convert", float_file, "--data", str(CALIBRATION),
-         "-o", str(tmp_path / "o.tflite")],
+        [sys.executable, "-c", code, "convert", str(models.path("fmnist_cnn.keras")),
+         "--data", str(CALIBRATION), "-o", str(tmp_path / "o.tflite")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert complaint(done) == (

@@ -42,12 +42,22 @@ def _diagonal(tree: Any, operator: Any) -> None:
     tree.subgraphs[0].tensors[operator.inputs[6]].shape = [4]
 
 
+def _feed(tree: Any, index: int) -> None:
+    """Make a tensor an input of the model."""
+    graph = tree.subgraphs[0]
+    graph.tensors[index].buffer, graph.tensors[index].isVariable = 0, False
+    graph.inputs = np.array([*graph.inputs, index], np.int32)
+
+
 def _computed(tree: Any, operator: Any) -> None:
-    tree.subgraphs[0].tensors[operator.inputs[2]].buffer = 0
+    _feed(tree, operator.inputs[2])
 
 
 def _half(tree: Any, operator: Any) -> None:
-    tree.subgraphs[0].tensors[operator.inputs[2]].type = flatbuffer.dtype_code("float16")
+    tensor = tree.subgraphs[0].tensors[operator.inputs[2]]
+    values = flatbuffer.constant(tree, tensor).astype(np.float16)
+    tensor.type = flatbuffer.dtype_code("float16")
+    tensor.buffer = flatbuffer.add_buffer(tree, values)
 
 
 def _no_bias(tree: Any, operator: Any) -> None:
@@ -55,7 +65,7 @@ def _no_bias(tree: Any, operator: Any) -> None:
 
 
 def _given_state(tree: Any, operator: Any) -> None:
-    tree.subgraphs[0].tensors[operator.inputs[19]].isVariable = False
+    _feed(tree, operator.inputs[19])
 
 
 def _constant_input(tree: Any, operator: Any) -> None:
