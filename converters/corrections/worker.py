@@ -8,6 +8,7 @@ then run.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import sys
@@ -174,6 +175,7 @@ class _Stored:
             self._weights.quantization.scale = chosen.scales.reshape(-1).astype(np.float32)
         if self._bias is None:
             return
+        self._separate_bias()
         if is_rescaled:
             steps = self.bias_scales(chosen.scales.astype(np.float32))
             self._bias.quantization.scale = steps.reshape(-1).astype(np.float32)
@@ -181,6 +183,18 @@ class _Stored:
         limits = np.iinfo(dtype)
         whole = np.clip(chosen.bias.reshape(-1), limits.min, limits.max).astype(dtype)
         self._bias.buffer = flatbuffer.add_buffer(self._tree, whole)
+
+    def _separate_bias(self) -> None:
+        """Give the operator a separate bias: the steps of a recurrent layer share theirs."""
+        graph, inputs = self._tree.subgraphs[0], list(flatbuffer.indices(self._operator.inputs))
+        read = [index for item in graph.operators for index in flatbuffer.indices(item.inputs)]
+        if read.count(inputs[2]) > 1:
+            own = copy.copy(graph.tensors[inputs[2]])
+            own.quantization = copy.copy(own.quantization)
+            graph.tensors.append(own)
+            self._bias = own
+            inputs[2] = len(graph.tensors) - 1
+            self._operator.inputs = np.array(inputs, np.int32)
 
 
 class _Candidate(NamedTuple):
