@@ -106,7 +106,7 @@ def build_all(only: str, cache: Path, shared: Path) -> None:
         if only in case.name and not (case.model.exists() or _refusal(case).exists()):
             try:
                 build(kind, make).save(case.model)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - why Keras cannot build it is a row of the table
                 _refusal(case).write_text(" ".join(f"{type(error).__name__}: {error}".split()))
     if any(only in case.name for case in transformer_cases(shared, cache)):
         train(shared, cache)

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import stock
 from ai_edge_litert.interpreter import Interpreter
+from calibrated import write_ranges
 from cases import SHARED, Case, other_cases, shared_cases, shipped_cases, unlabelled_cases
 from differences import change_one_bias, differences, float_operators
 from families import family_cases
@@ -142,7 +143,7 @@ def theirs(prepared: Prepared, variant: Variant, folder: Path) -> bytes:
     if not made.exists() and not refused.exists():
         calibrated = folder / "calibrated.tflite"
         content = drop_stablehlo_flag(prepared.content)
-        calibrated.write_bytes(calibrate.write_ranges(content, prepared.ranges))
+        calibrated.write_bytes(write_ranges(content, prepared.ranges))
         options = variant.scheme, calibrated, variant.io, variant.granularity
         if reason := stock.quantize_apart(*options, made):
             refused.write_text(reason)

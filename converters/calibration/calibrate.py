@@ -26,7 +26,7 @@ from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel, Ranges, TensorSpec
+from edgeq.values import FloatModel, TensorSpec
 from edgeq.wording import ask_for_sizes
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -211,15 +211,3 @@ def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
         },
     )
     return FloatRun(found, halves, outputs)
-
-
-def write_ranges(content: bytes, ranges: Ranges) -> bytes:
-    """The float flatbuffer with each tensor's `min` and `max`, as the quantizer reads them."""
-    kit, tree = flatbuffer.schema(), flatbuffer.parse(content, "the float model")
-    tensors = tree.subgraphs[0].tensors
-    for item in ranges.tensors:
-        tensor = tensors[item.index]
-        tensor.quantization = tensor.quantization or kit.QuantizationParametersT()
-        tensor.quantization.min = np.array([item.minimum], np.float32)
-        tensor.quantization.max = np.array([item.maximum], np.float32)
-    return flatbuffer.serialize(tree)

@@ -58,8 +58,8 @@ class LstmSteps:
         seen: dict[int, list[Values]] = {index: [] for index in self.inner}
         # One product for all steps; a sum in another order than the kernel's.
         given = steps @ self._weights.T
-        for now in given:
-            both = now + hidden @ self._recurrent.T
+        for step in given:
+            both = step + hidden @ self._recurrent.T
             sums = dict(zip(self._gates, np.split(both, len(self._gates), axis=1), strict=True))
             found = {gate: self._gate(sums, gate, cell) for gate in self._gates[:-1]}
             forget = _sigmoid(found[1])

@@ -45,16 +45,13 @@ def quantize_int8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
         raise _explain_quantization(error) from error
 
 
-def quantize_int16x8(
-    calibrated: bytes, io: str, *, per_channel: bool, allow_float: bool = False
-) -> bytes:
+def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
     """Quantize a float flatbuffer that has `min` and `max` to INT16 activations, INT8 weights.
 
     Args:
         calibrated: the flatbuffer.
         per_channel: scales of the weights per channel, not per tensor.
         io: "int16" or "float32".
-        allow_float: leave operators without a 16x8 kernel in float instead of refusing them.
 
     Raises:
         QuantizationError: an operator has no 16x8 kernel, or the quantizer refused the model.
@@ -68,7 +65,7 @@ def quantize_int16x8(
             keeper._calibrator.QuantizeModel(
                 number,
                 number,
-                allow_float,
+                False,  # refuse operators without a 16x8 kernel
                 np.dtype("int16").num,
                 np.dtype("int64").num,
                 not per_channel,

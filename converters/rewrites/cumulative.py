@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
@@ -19,7 +21,7 @@ def sum_by_product(editor: Editor) -> int:
     return sum(_rewrite(editor, operator) for operator in editor.of_kind("CUMSUM"))
 
 
-def _rewrite(editor: Editor, operator: object) -> bool:
+def _rewrite(editor: Editor, operator: Any) -> bool:
     source, axis_index = editor.inputs(operator)
     (result,) = editor.outputs(operator)
     shape, where = editor.shape(source), editor.scalar(axis_index)
@@ -29,7 +31,7 @@ def _rewrite(editor: Editor, operator: object) -> bool:
     size = shape[axis]
     if not 0 < size <= _LONGEST or min(shape) == 0:
         return False
-    options = operator.builtinOptions  # type: ignore[attr-defined]
+    options = operator.builtinOptions
     ones = np.tri(size, k=-1 if options.exclusive else 0, dtype=np.float32)
     weights = editor.new_constant("running_sum", ones.T.copy() if options.reverse else ones)
     order = [place for place in range(len(shape)) if place != axis] + [axis]

@@ -190,7 +190,10 @@ def find_inner(editor: Editor) -> Inner:
 def _factors(editor: Editor, index: int) -> tuple[int, int]:
     """The operands of the MUL that computes a tensor; -1 for another operator."""
     operator = editor.producer(index) if index >= 0 else None
-    return editor.inputs(operator) if editor.kind(operator) == "MUL" else (-1, -1)  # type: ignore[return-value]
+    if operator is None or editor.kind(operator) != "MUL":
+        return -1, -1
+    one, other = editor.inputs(operator)
+    return one, other
 
 
 def _centring(editor: Editor, index: int) -> list[Any]:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.writer.parameters import Affine, round_array
+from edgeq.converters.writer.parameters import Affine
+from edgeq.tflite.quantmath import round_half_away
 
 _NARROWEST = 1e-6  # a channel whose range is below it gets this range
 BIAS_PEAK = (2**31 - 1) // 2  # leaves the accumulator room
@@ -75,7 +76,7 @@ def round_weights(
         inverses = (1.0 / scales.astype(np.float64)).astype(np.float32)
         scaled = weights * inverses.reshape(shape)
     dtype = np.int8 if peak <= 127 else np.int16
-    return np.asarray(np.clip(round_array(scaled), -peak, peak), dtype)
+    return np.asarray(np.clip(round_half_away(scaled), -peak, peak), dtype)
 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -120,7 +121,7 @@ def store_bias(bias: Real, steps: NDArray[np.float32], dtype: str = "int32") -> 
     inverse = (1.0 / steps.astype(np.float64)).astype(np.float32)
     scaled = bias.reshape(-1).astype(np.float32) * inverse
     most = np.iinfo(dtype).max
-    whole = np.clip(round_array(scaled).astype(np.float64), -float(most), float(most))
+    whole = np.clip(round_half_away(scaled).astype(np.float64), -float(most), float(most))
     # float64 has no 2**63 - 1: the cast saturates there.
     values = np.where(whole >= most, most, whole.astype(dtype)).astype(dtype)
     return Stored(values.reshape(bias.shape), dtype, steps)
@@ -135,5 +136,5 @@ def store_constant(values: Real, own: Affine) -> Stored:
     """A constant operand in the parameters of a tensor; what is beyond them saturates."""
     limits = np.iinfo(own.dtype)
     scaled = values.astype(np.float64) / own.scale + own.zero_point
-    whole = np.clip(round_array(scaled), limits.min, limits.max).astype(own.dtype)
+    whole = np.clip(round_half_away(scaled), limits.min, limits.max).astype(own.dtype)
     return Stored(whole, own.dtype, np.array([own.scale], np.float32), own.zero_point)

@@ -1,8 +1,7 @@
 """Scales and zero points, with the rounding of TensorFlow Lite's own quantizers.
 
-INT8 follows `mlir_quantize` with its legacy float scales (TensorFlow, quantization_utils.cc,
-`DownCastScale`), INT16 the 16x8 quantizer (tools/optimize/quantization_utils.cc,
-`GetSymmetricQuantizationParams`).
+INT8 follows `mlir_quantize` (see `quantmath.range_to_scale`), INT16 the 16x8 quantizer
+(tools/optimize/quantization_utils.cc, `GetSymmetricQuantizationParams`).
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, quantmath
 
 _NARROWEST = 1e-6  # a range below it is widened
-_WIDEST = float(np.finfo(np.float32).max)
 INT16_PEAK = 32767
 
 
@@ -49,12 +47,7 @@ def from_range(low: float, high: float, dtype: str) -> Affine:
         return Affine("int16", float(np.float32(peak) / np.float32(INT16_PEAK)) or 1.0)
     if high - low < _NARROWEST:
         low, high = low - _NARROWEST, high + _NARROWEST
-    if high - low > _WIDEST:  # the difference has no float32
-        scale = np.float32(high / 255 - low / 255)
-    else:
-        scale = (np.float32(high) - np.float32(low)) / np.float32(255)
-    zero = float(np.float32(-128 - low / float(scale)))
-    return Affine("int8", float(scale), min(127, max(-128, round_half_away(zero))))
+    return Affine("int8", *quantmath.range_to_scale(low, high))
 
 
 def as_uint8(own: Affine) -> Affine:
@@ -65,20 +58,6 @@ def as_uint8(own: Affine) -> Affine:
 def as_int8(own: Affine) -> Affine:
     """The INT8 form of UINT8 parameters."""
     return Affine("int8", own.scale, own.zero_point - 128)
-
-
-def round_half_away(value: float) -> int:
-    """The nearest integer; halves away from zero, as C's `round`."""
-    return int(np.trunc(value + np.copysign(0.5, value)))
-
-
-def round_array(values: NDArray[Any]) -> NDArray[Any]:
-    """The nearest integers, halves away from zero, in the dtype of the values.
-
-    Adding 0.5 would round the number before 0.5 up, so the number before 0.5 is added.
-    """
-    half = np.nextafter(values.dtype.type(0.5), values.dtype.type(0))
-    return np.asarray(np.trunc(values + np.copysign(half, values)))
 
 
 def set_parameters(tensor: Any, own: Affine) -> None:

@@ -41,10 +41,6 @@ class _Rule(NamedTuple):
     changes: Callable[[Figures], tuple[Change, ...]]
 
 
-def _none(_: Figures) -> tuple[Change, ...]:
-    return ()
-
-
 def _int16(figures: Figures) -> tuple[Change, ...]:
     return ({"int16": (figures["selector"],)},)
 

@@ -59,20 +59,23 @@ def show_conversion(result: Conversion) -> str:
     return render(*parts, "", f"Wrote {path} and {path}.json")
 
 
+_PRECISIONS = {
+    "int8": "in INT8",
+    "int16x8": "with INT16 activations",
+    "float32": "kept in float",
+}
+
+
 def _scheme_line(result: Conversion) -> str:
-    operators, options = result.certificate.operators, result.options
+    """The scheme in words; the numbers of operators where the file has other precisions too."""
+    operators, scheme = result.certificate.operators, SCHEMES[result.model.scheme]
     counts = Counter(operator.precision for operator in operators)
     narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in operators)
-    if not (options.keep_float or options.int16 or narrow):
-        return SCHEMES[result.model.scheme].summary
+    found = [precision for precision in _PRECISIONS if counts[precision]]
+    if scheme.activations == "float32" or (found == [scheme.precision] and not narrow):
+        return scheme.summary
     parts = [
-        f"{plural(counts[precision], 'operator')} {words}"
-        for precision, words in (
-            ("int8", "in INT8"),
-            ("int16x8", "with INT16 activations"),
-            ("float32", "kept in float"),
-        )
-        if counts[precision]
+        f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
     ]
     parts[:1] = [f"{parts[0]}, {narrow} of them with INT4 weights" if narrow else parts[0]]
     return f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
 
-_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+_WIDEST = float(np.finfo(np.float32).max)
 
 
 def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
@@ -40,9 +40,7 @@ def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]
     if np.isnan(values).any():
         raise DataError(f"Input {spec.name!r} contains NaN, which {spec.dtype} cannot represent.")
     scaled: NDArray[Any] = np.asarray(values / np.float32(spec.scales[0]))
-    # Adding 0.5 would round 0.49999997 up; adding the number before 0.5 is exact for all.
-    scaled += np.copysign(_BELOW_HALF, scaled)
-    np.trunc(scaled, out=scaled)
+    scaled = round_half_away(scaled)
     scaled += np.float32(spec.zero_points[0])
     limits = np.iinfo(dtype)
     return np.clip(scaled, limits.min, limits.max, out=scaled).astype(dtype)
@@ -68,8 +66,14 @@ def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.g
 def range_to_scale(low: float, high: float) -> tuple[float, int]:
     """Scale and zero point of an INT8 activation that covers a range.
 
+    Both are those of TensorFlow's `mlir_quantize` with its legacy float scales
+    (quantization_utils.cc, `DownCastScale`).
+
     Args:
         low, high: in real units; widened to contain 0, which is exact then.
+
+    Returns:
+        The scale, exactly a float32, and the zero point.
 
     Raises:
         ValueError: the range is empty.
@@ -77,8 +81,24 @@ def range_to_scale(low: float, high: float) -> tuple[float, int]:
     low, high = min(low, 0.0), max(high, 0.0)
     if not low < high:
         raise ValueError(f"the range {low:g} to {high:g} is empty")
-    scale = (high - low) / 255
-    return scale, round(-128 - low / scale)
+    if high - low > _WIDEST:  # the difference has no float32
+        scale = np.float32(high / 255 - low / 255)
+    else:
+        scale = (np.float32(high) - np.float32(low)) / np.float32(255)
+    zero = round_half_away(np.float64(np.float32(-128 - low / float(scale))))
+    return float(scale), min(127, max(-128, int(zero)))
+
+
+def round_half_away(values: Any) -> NDArray[Any]:
+    """The nearest integers, halves away from zero as C's `round`, in the dtype of the values.
+
+    Adding 0.5 would round the number before 0.5 up, so the number before 0.5 is added.
+
+    Args:
+        values: an array or a scalar of numpy, float32 or float64.
+    """
+    half = np.nextafter(values.dtype.type(0.5), values.dtype.type(0))
+    return np.asarray(np.trunc(values + np.copysign(half, values)))
 
 
 def quantize_weights(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from edgeq.conversion.proof import check_gates
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.errors import CertificateError, DataError, GateError
+from edgeq.render.conversion import show_conversion
 from edgeq.values import (
     Certificate,
     Conversion,
@@ -26,6 +28,7 @@ from edgeq.values import (
     FloatModel,
     Interval,
     Issue,
+    OperatorReport,
     OutputQuality,
     PairedCounts,
     Quality,
@@ -57,6 +60,34 @@ def finished(
         issues=(),
         versions=(),
     )
+
+
+@pytest.mark.parametrize(
+    ("precisions", "scheme", "line"),
+    [
+        (["int8"] * 3, "int8", "full integer, INT8 weights and activations"),
+        (["int8", "int16x8", "convert", "int16x8"], "int8",
+         "mixed: 1 operator in INT8, 2 operators with INT16 activations"),
+        (["int8", "float32"], "int8", "mixed: 1 operator in INT8, 1 operator kept in float"),
+        (["int16x8", "integer"], "int16x8", SCHEMES["int16x8"].summary),
+        (["dynamic", "float32"], "dynamic", SCHEMES["dynamic"].summary),
+    ],
+)  # fmt: skip
+def test_the_heading_states_every_precision_in_the_file(
+    precisions: list[str], scheme: str, line: str
+) -> None:
+    """Also those that no option named, as inside of normalizations."""
+    operators = tuple(
+        OperatorReport(number, "MUL", f"t{number}", precision, None, None, 1)
+        for number, precision in enumerate(precisions)
+    )
+    plain = finished(40.0)
+    result = replace(
+        plain,
+        certificate=replace(plain.certificate, operators=operators),
+        model=replace(plain.model, scheme=scheme),
+    )
+    assert f"Read back from the file: {line}\n" in click.unstyle(show_conversion(result))
 
 
 @pytest.mark.parametrize("measured", [20.0, 9.5, -3.0, 41.26])

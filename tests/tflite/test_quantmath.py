@@ -119,7 +119,7 @@ def test_sqnr(signal: float, error: float, expected: float) -> None:
     ("low", "high", "scale", "zero_point"),
     [
         (0.0, 255.0, 1.0, -128),
-        (-1.0, 1.0, 2 / 255, 0),  # -128 + 127.5, to the even one
+        (-1.0, 1.0, 2 / 255, -1),  # -128 + 127.499999: the scale is a float32, as in the file
         (-2.55, 0.0, 0.01, 127),
         (5.1, 25.5, 0.1, -128),  # 0 is always inside
         (-64.0, 191.0, 1.0, -64),

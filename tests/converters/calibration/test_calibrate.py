@@ -10,7 +10,7 @@ import pytest
 from edgeq import models
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.calibrate import run_float_model, why_stock, write_ranges
+from edgeq.converters.calibration.calibrate import run_float_model, why_stock
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.calibration.worker import observable
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
@@ -18,7 +18,7 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel, Ranges, TensorRange, TensorSpec
+from edgeq.values import FloatModel, Ranges, TensorSpec
 from tests.tiny_models import endless, fused_lstm
 
 
@@ -175,13 +175,6 @@ def test_good_ranges_are_left_alone(float_cnn: FloatModel, tmp_path: Path) -> No
     run = run_float_model(float_cnn, pictures(float_cnn, 8), tmp_path, keep=1)
     estimated, names = estimate_ranges(Path(float_cnn.file.path).read_bytes(), minmax(run))
     assert (estimated, names) == (minmax(run), ())
-
-
-def test_write_ranges_stores_minimum_and_maximum(float_cnn: FloatModel) -> None:
-    ranges = Ranges("edgeq", "minmax", 1, (TensorRange(0, "x", -1.5, 2.5),), "")
-    content = write_ranges(Path(float_cnn.file.path).read_bytes(), ranges)
-    stored = flatbuffer.parse(content, "m").subgraphs[0].tensors[0].quantization
-    assert (list(stored.min), list(stored.max)) == ([-1.5], [2.5])
 
 
 def specs(*batches: int) -> list[TensorSpec]:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.calibrated import write_ranges
 from edgeq import models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.calibrate import write_ranges
 from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.writer.write import Target, Writer
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel, Ranges
+from edgeq.values import FloatModel, Ranges, TensorRange
 
 PIXELS = np.load(models.path("fashion_mnist_calibration.npz"))["x"][:40].astype(np.float32)
 Made = tuple[bytes, Ranges]
@@ -51,6 +51,13 @@ def stock(tensorflow: TensorFlowProcess, tmp_path: Path) -> Callable[..., bytes]
         return out.read_bytes()
 
     return make
+
+
+def test_the_stock_quantizer_is_given_minimum_and_maximum(float_cnn: FloatModel) -> None:
+    ranges = Ranges("edgeq", "minmax", 1, (TensorRange(0, "x", -1.5, 2.5),), "")
+    content = write_ranges(Path(float_cnn.file.path).read_bytes(), ranges)
+    stored = flatbuffer.parse(content, "m").subgraphs[0].tensors[0].quantization
+    assert (list(stored.min), list(stored.max)) == ([-1.5], [2.5])
 
 
 def parts(content: bytes) -> Iterator[tuple[Any, ...]]:
