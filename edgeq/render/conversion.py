@@ -72,7 +72,7 @@ def _scheme_line(result: Conversion) -> str:
     counts = Counter(operator.precision for operator in operators)
     narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in operators)
     found = [precision for precision in _PRECISIONS if counts[precision]]
-    if scheme.activations == "float32" or (found == [scheme.precision] and not narrow):
+    if scheme.activations == "float32" or not found or (found == [scheme.precision] and not narrow):
         return scheme.summary
     parts = [
         f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
