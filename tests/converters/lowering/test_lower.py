@@ -288,6 +288,13 @@ def test_a_thousandth_of_the_largest_value_is_the_same_function(
             assert checked.max_deviation == pytest.approx(deviation, abs=1e-9)
 
 
+def test_nan_of_both_is_the_same_and_other_values_count(tmp_path: Path) -> None:
+    model, expected = float_model(tmp_path), {"y": np.array([[np.nan, 2.0]])}
+    assert lowering.check(model, expected, {"y": np.array([[np.nan, 2.0]])}).max_deviation == 0
+    with pytest.raises(LoweringError, match="output 'y' differs by 50.00% "):
+        lowering.check(model, expected, {"y": np.array([[np.nan, 3.0]])})
+
+
 def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> None:
     """In a separate process, which must import TensorFlow, as the user's has."""
     code = f"""
