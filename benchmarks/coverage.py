@@ -12,13 +12,15 @@ transformers at least 20 dB. Families at most 0.5 dB below the file of TensorFlo
 with the same samples where that is full integer, and each operator alone, fed with the float
 model's values, at least 20 dB. At least 95 % of what TensorFlow Lite can lower is full INT8.
 
-A first process builds, trains and lowers (--cache DIR keeps that); a second one converts. --write
-puts the table into docs/coverage.md. It exits with 1 if a bound is missed.
+A first process builds, trains and lowers; a second one converts. --cache DIR keeps what the first
+one made, and the row of each model, so that --only measures a part again. --write puts the table of
+all rows into docs/coverage.md. It exits with 1 if a bound is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import subprocess
@@ -26,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -211,13 +213,17 @@ def lowest_alone(
     return lowest, pair.tree.subgraphs[0].tensors[tensor].name.decode().partition(";")[0]
 
 
-def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
-    """Convert all models, one after the other, with one TensorFlow process."""
+def all_cases(cache: Path, shared: Path) -> list[tuple[str, Case]]:
+    """Return the group of each model, and the model."""
     groups = [("layers", case) for case in layer_cases(cache)]
     groups += [("transformers", case) for case in transformer_cases(shared, cache)]
-    groups += [("families", case) for case in family_cases()]
+    return groups + [("families", case) for case in family_cases()]
+
+
+def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
+    """Convert all models, one after the other, with one TensorFlow process."""
     with TensorFlowProcess() as tensorflow:
-        for group, case in groups:
+        for group, case in all_cases(cache, shared):
             if only not in case.name:
                 continue
             if group == "layers" and _refusal(case).exists():
@@ -287,6 +293,18 @@ def summary(rows: Sequence[Row]) -> tuple[str, bool]:
     return text, share >= LEAST_SHARE and not any(row.missed for row in rows)
 
 
+def with_kept(rows: Sequence[Row], cache: Path, shared: Path) -> list[Row]:
+    """Keep the rows in `cache`; return these, and for the other models the rows of earlier runs."""
+    path = cache / "rows.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept |= {f"{row.group} {row.name}": asdict(row) for row in rows}
+    path.write_text(json.dumps(kept))
+    known = [f"{group} {case.name}" for group, case in all_cases(cache, shared)]
+    return [
+        Row(**{**kept[key], "missed": tuple(kept[key]["missed"])}) for key in known if key in kept
+    ]
+
+
 def write_page(text: str) -> None:
     """Replace the generated part of the page."""
     before, _, rest = _PAGE.read_text().partition(_BEGIN)
@@ -299,12 +317,12 @@ def run(only: str, cache: Path, shared: Path, *, write: bool) -> int:
     cache.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, "--build", "--cache", str(cache), "--shared", str(shared)]
     subprocess.run([*command, "--only", only], check=True)
-    rows = []
+    rows = with_kept([], cache, shared)
     for row in measure(only, cache, shared):
         shown = row.reason[:160] if row.db is None else f"{row.db:.1f} dB {row.note}"
         bad = f"  MISSED: {'; '.join(row.missed)}" if row.missed else ""
         print(f"{row.name}: {shown} ({row.seconds:.1f} s){bad}", flush=True)
-        rows.append(row)
+        rows = with_kept([row], cache, shared)
     text, is_met = summary(rows)
     print(text)
     if write:

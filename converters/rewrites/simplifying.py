@@ -1,4 +1,4 @@
-"""Operators without effect go, and conditions that are known are resolved. All exact."""
+"""Operators without effect go, and conditions that are known are resolved. Exact without NaN."""
 
 from __future__ import annotations
 
@@ -93,11 +93,15 @@ _UNCHANGED: dict[str, Callable[[Editor, Any], bool]] = {
 
 
 def resolve_selects(editor: Editor) -> int:
-    """Replace each SELECT with a constant condition by the operand that it always takes."""
+    """Replace each SELECT with a constant condition by the operand that it always takes.
+
+    A comparison of a tensor with itself asks for NaN, which integers do not have: no value is NaN.
+    """
     done = 0
     for operator in editor.of_kind("SELECT", "SELECT_V2"):
         (condition, one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
         value = editor.scalar(condition)
+        value = _compared_with_itself(editor, condition) if value is None else value
         if value is not None:
             taken = one if value else other
             if _is_alike(editor, taken, result):
@@ -105,3 +109,13 @@ def resolve_selects(editor: Editor) -> int:
         elif one == other and _is_alike(editor, one, result):
             done += editor.replace(result, one)
     return done
+
+
+def _compared_with_itself(editor: Editor, condition: int) -> bool | None:
+    """The result of a comparison of a tensor with itself; None for any other condition."""
+    operator = editor.producer(condition)
+    kind = editor.kind(operator)
+    if kind not in ("EQUAL", "NOT_EQUAL"):
+        return None
+    one, other = editor.inputs(operator)[:2]
+    return kind == "EQUAL" if one == other else None

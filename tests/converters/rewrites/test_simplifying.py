@@ -122,3 +122,22 @@ def test_a_condition_that_varies_stays() -> None:
     flags = build.constant([[True, False, True]] * 2, "bool")
     content = build.content(build.add("SELECT_V2", [flags, x, build.constant(0.5)], [2, 3]))
     assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize("kind", ["EQUAL", "NOT_EQUAL"])
+def test_a_search_for_nan_is_resolved(kind: str) -> None:
+    build = Builder()
+    x, y = build.input([2, 3]), build.input([2, 3], name="y")
+    flags = build.add(kind, [x, x], [2, 3], "bool")
+    pair = [build.add(name, [y], [2, 3]) for name in ("TANH", "RELU")]
+    content = build.content(build.add("SELECT_V2", [flags, *pair], [2, 3]))
+    made = rewrite(content)
+    assert made.names == ("SELECT with a constant condition resolved (1)",)
+    np.testing.assert_array_equal(run(made.content, X, X)[0], run(content, X, X)[0])
+
+
+def test_a_comparison_of_two_tensors_stays() -> None:
+    build = Builder()
+    x, y = build.input([2, 3]), build.input([2, 3], name="y")
+    flags = build.add("EQUAL", [x, y], [2, 3], "bool")
+    assert rewrite(build.content(build.add("SELECT_V2", [flags, x, y], [2, 3]))).names == ()
