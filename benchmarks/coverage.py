@@ -1,6 +1,6 @@
 """Convert every kind of layer and model to INT8, and compare with float: docs/coverage.md.
 
-    python benchmarks/coverage.py [--only NAME] [--cache DIR] [--write]
+    python benchmarks/coverage.py [--only TEXT] [--cache DIR] [--write]
 
 Over every layer class of `keras.layers` in a small model with weights from a seed (`layers.py`),
 the smallest of each family of `keras.applications` (`families.py`), and two transformers that the
@@ -88,6 +88,11 @@ class Row:
     missed: tuple[str, ...] = ()
 
 
+def key(group: str, case: Case) -> str:
+    """Name a model for --only and for the kept rows."""
+    return f"{group} {case.name}"
+
+
 # ---------------------------------------------------------------- building, in the first process
 
 
@@ -105,15 +110,15 @@ def layer_cases(folder: Path) -> Iterator[Case]:
 def build_all(only: str, cache: Path, shared: Path) -> None:
     """Build, train and lower whatever is not in `cache`."""
     for case, (kind, make) in zip(layer_cases(cache), recipes().values(), strict=True):
-        if only in case.name and not (case.model.exists() or _refusal(case).exists()):
+        if only in key("layers", case) and not (case.model.exists() or _refusal(case).exists()):
             try:
                 build(kind, make).save(case.model)
             except Exception as error:  # noqa: BLE001 - why Keras cannot build it is a row of the table
                 _refusal(case).write_text(" ".join(f"{type(error).__name__}: {error}".split()))
-    if any(only in case.name for case in transformer_cases(shared, cache)):
+    if any(only in key("transformers", case) for case in transformer_cases(shared, cache)):
         train(shared, cache)
     for case in family_cases():
-        if only in case.name:
+        if only in key("families", case):
             theirs(prepare(case, cache / case.name), _STOCK, cache / case.name)
 
 
@@ -224,7 +229,7 @@ def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
     """Convert all models, one after the other, with one TensorFlow process."""
     with TensorFlowProcess() as tensorflow:
         for group, case in all_cases(cache, shared):
-            if only not in case.name:
+            if only not in key(group, case):
                 continue
             if group == "layers" and _refusal(case).exists():
                 reason = f"Keras cannot build the model: {_refusal(case).read_text()[:200]}"
@@ -299,10 +304,8 @@ def with_kept(rows: Sequence[Row], cache: Path, shared: Path) -> list[Row]:
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept |= {f"{row.group} {row.name}": asdict(row) for row in rows}
     path.write_text(json.dumps(kept))
-    known = [f"{group} {case.name}" for group, case in all_cases(cache, shared)]
-    return [
-        Row(**{**kept[key], "missed": tuple(kept[key]["missed"])}) for key in known if key in kept
-    ]
+    known = [kept.get(key(group, case)) for group, case in all_cases(cache, shared)]
+    return [Row(**{**row, "missed": tuple(row["missed"])}) for row in known if row is not None]
 
 
 def write_page(text: str) -> None:
@@ -334,7 +337,9 @@ def main() -> int:
     """Measure and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=SHARED, metavar="DIR")
-    parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument(
+        "--only", default="", help="models that contain this, e.g. Conv2D or families"
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep what was built and trained")
     parser.add_argument(
         "--write", action="store_true", help="write the table into docs/coverage.md"

@@ -54,7 +54,8 @@ def compare(tree: Any, graph: Any, operator: Any, kind: str, pair: Sequence[Oper
         pair: its operands; a constant has the form of the other one, which is computed.
     """
     result = flatbuffer.indices(operator.outputs)[0]
-    stem, made, inputs = flatbuffer.tensor_name(graph, result), [], []
+    stem, inputs = flatbuffer.tensor_name(graph, result), []
+    made: list[Any] = []
     widest = max(pair, key=lambda item: item.form.scale).form
     for number, item in enumerate(pair):
         name = f"{stem}/{number}"
