@@ -206,7 +206,7 @@ def _places(editor: Editor, operators: Sequence[Any]) -> frozenset[int]:
 def _squares(editor: Editor, root: Any) -> list[Any]:
     """A root and the operators that compute the sum of squares under it; empty for another root.
 
-    A function of one tensor is none: it becomes a table.
+    A function of one tensor becomes a table instead.
     """
     found, pending = [root], [*editor.inputs(root)]
     while pending:
