@@ -1,6 +1,6 @@
 """Convert every kind of layer and model to INT8, and compare with float: docs/coverage.md.
 
-    python benchmarks/coverage.py [--only TEXT] [--cache DIR] [--write]
+    python benchmarks/coverage.py [--only REGEX] [--cache DIR] [--write]
 
 Over every layer class of `keras.layers` in a small model with weights from a seed (`layers.py`),
 the smallest of each family of `keras.applications` (`families.py`), and two transformers that the
@@ -110,15 +110,16 @@ def layer_cases(folder: Path) -> Iterator[Case]:
 def build_all(only: str, cache: Path, shared: Path) -> None:
     """Build, train and lower whatever is not in `cache`."""
     for case, (kind, make) in zip(layer_cases(cache), recipes().values(), strict=True):
-        if only in key("layers", case) and not (case.model.exists() or _refusal(case).exists()):
+        is_known = case.model.exists() or _refusal(case).exists()
+        if re.search(only, key("layers", case)) and not is_known:
             try:
                 build(kind, make).save(case.model)
             except Exception as error:  # noqa: BLE001 - why Keras cannot build it is a row of the table
                 _refusal(case).write_text(" ".join(f"{type(error).__name__}: {error}".split()))
-    if any(only in key("transformers", case) for case in transformer_cases(shared, cache)):
+    if any(re.search(only, key("transformers", case)) for case in transformer_cases(shared, cache)):
         train(shared, cache)
     for case in family_cases():
-        if only in key("families", case):
+        if re.search(only, key("families", case)):
             theirs(prepare(case, cache / case.name), _STOCK, cache / case.name)
 
 
@@ -229,7 +230,7 @@ def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
     """Convert all models, one after the other, with one TensorFlow process."""
     with TensorFlowProcess() as tensorflow:
         for group, case in all_cases(cache, shared):
-            if only not in key(group, case):
+            if not re.search(only, key(group, case)):
                 continue
             if group == "layers" and _refusal(case).exists():
                 reason = f"Keras cannot build the model: {_refusal(case).read_text()[:200]}"
@@ -337,9 +338,7 @@ def main() -> int:
     """Measure and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=SHARED, metavar="DIR")
-    parser.add_argument(
-        "--only", default="", help="models that contain this, e.g. Conv2D or families"
-    )
+    parser.add_argument("--only", default="", help="a regular expression: Conv2D, families")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep what was built and trained")
     parser.add_argument(
         "--write", action="store_true", help="write the table into docs/coverage.md"
