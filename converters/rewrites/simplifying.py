@@ -1,4 +1,4 @@
-"""Operators without effect go, and conditions that are known are resolved. Exact without NaN."""
+"""Operators without effect go, and conditions that are known are resolved. All exact."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
 
+# A constant of more values makes the file larger.
+_MOST_VALUES = 1 << 22
 # The operand that changes nothing: (as the first one, as the second one); None where none does.
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
@@ -93,15 +95,11 @@ _UNCHANGED: dict[str, Callable[[Editor, Any], bool]] = {
 
 
 def resolve_selects(editor: Editor) -> int:
-    """Replace each SELECT with a constant condition by the operand that it always takes.
-
-    A comparison of a tensor with itself asks for NaN, which integers do not have: no value is NaN.
-    """
+    """Replace each SELECT with a constant condition by the operand that it always takes."""
     done = 0
     for operator in editor.of_kind("SELECT", "SELECT_V2"):
         (condition, one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
         value = editor.scalar(condition)
-        value = _compared_with_itself(editor, condition) if value is None else value
         if value is not None:
             taken = one if value else other
             if _is_alike(editor, taken, result):
@@ -111,11 +109,21 @@ def resolve_selects(editor: Editor) -> int:
     return done
 
 
-def _compared_with_itself(editor: Editor, condition: int) -> bool | None:
-    """The result of a comparison of a tensor with itself; None for any other condition."""
-    operator = editor.producer(condition)
-    kind = editor.kind(operator)
-    if kind not in ("EQUAL", "NOT_EQUAL"):
-        return None
-    one, other = editor.inputs(operator)[:2]
-    return kind == "EQUAL" if one == other else None
+# What each comparison says of a number and itself.
+_OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
+              "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
+
+
+def resolve_comparisons(editor: Editor) -> int:
+    """Replace the comparison of a tensor with itself: exact for all numbers but NaN.
+
+    Keras asks `x != x` where a NaN among many values has to be returned; integers have no NaN.
+    """
+    done = 0
+    for operator in editor.of_kind(*_OF_ITSELF):
+        (one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
+        shape = editor.shape(result)
+        if one == other and shape is not None and math.prod(shape) <= _MOST_VALUES:
+            values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
+            done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
+    return done
