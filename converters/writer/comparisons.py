@@ -83,6 +83,8 @@ def _steps(values: NDArray[Any], form: Affine, kind: str) -> NDArray[np.int32]:
     other = np.ceil(exact) if kind in _ROUNDED_UP else np.floor(exact)
     is_near = np.abs(exact - nearest) < _ON_A_STEP
     steps = np.where(is_near | (kind in EQUALITY), nearest, other)
+    beyond = _FARTHEST if kind.startswith("GREATER") else -_FARTHEST  # nothing compares with NaN
+    steps = np.where(np.isnan(exact), beyond, steps)
     return np.clip(steps, -_FARTHEST, _FARTHEST).astype(np.int32)
 
 

@@ -53,6 +53,16 @@ def test_a_constant_is_compared_exactly(
         np.testing.assert_array_equal(run(made, EVERY)[0], NUMPY[kind](*pair), f"{kind} {place}")
 
 
+@pytest.mark.parametrize("kind", sorted(NUMPY))
+@pytest.mark.parametrize("is_first", [False, True])
+def test_nothing_compares_with_nan(kind: str, is_first: bool) -> None:
+    build = Builder()
+    pair = [build.input([256]), build.constant(np.nan)]
+    result = build.add(kind, pair[:: -1 if is_first else 1], [256], "bool")
+    found = run(written(build, result, "int8", (0, 255)), EVERY)[0]
+    assert (found == (kind == "NOT_EQUAL")).all()
+
+
 @pytest.mark.parametrize("kind", ["LESS", "GREATER_EQUAL"])
 @pytest.mark.parametrize("other", RANGES)
 def test_two_tensors_with_different_scales_are_compared_exactly(
