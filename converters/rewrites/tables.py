@@ -26,6 +26,8 @@ from edgeq.values import TensorSpec
 # Their results may span many powers of ten, or have a pole, so 8 bits between two operators ruin
 # what follows. DIV even stops the inference where its INT8 divisor is zero.
 _STEEP = frozenset({"DIV", "EXP", "LOG", "POW", "RSQRT", "SQRT"})
+# Their operands have values that the result never takes, but 8 bits have to hold them, too.
+_CHOOSING = frozenset({"SELECT", "SELECT_V2"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,11 @@ def _is_read_elsewhere(editor: Editor, index: int, sources: dict[int, int]) -> b
 def _needs_table(editor: Editor, operators: list[Any], takes: Callable[[str, str], bool]) -> bool:
     kinds = [editor.kind(operator) for operator in operators]
     is_steep = "DIV" in kinds or (len(kinds) > 1 and not _STEEP.isdisjoint(kinds))
-    return is_steep or not all(takes(kind, "int8") for kind in kinds)
+    return (
+        is_steep
+        or not _CHOOSING.isdisjoint(kinds)
+        or not all(takes(kind, "int8") for kind in kinds)
+    )
 
 
 def find_replaced(tree: Any, tables: Sequence[Table]) -> frozenset[int]:

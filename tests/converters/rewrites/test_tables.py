@@ -43,6 +43,9 @@ _FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[Any], Any]]] = [
     (SOFTPLUS, _softplus),
     (MISH, lambda x: x * np.tanh(_softplus(x))),
     (SWITCHED, _softplus),
+    # Both branches have kernels, but the range of the square is larger than what is chosen of it.
+    ((("SQUARE", "x"), ("LESS", "x", 1.0), ("SELECT", 1, 0, "x")),
+     lambda x: np.where(x < 1, x * x, x)),
     ((("SIN", "x"),), np.sin),
     ((("FLOOR", "x"),), np.floor),
     ((("ROUND", "x"),), np.rint),
