@@ -85,7 +85,7 @@ def choose_corrections(
     reason = None
     if len(plan.chosen) < FEWEST:
         reason = f"{len(plan.chosen)} samples are too few to measure whether they help"
-    elif any(-1 in spec.shape for spec in model.inputs):
+    elif any(-1 in spec.shape[1:] for spec in model.inputs):
         reason = "its shape is dynamic"
     if names and reason is not None:
         issues.append(make_issue("convert.no_corrections", f"no corrections made: {reason}"))
