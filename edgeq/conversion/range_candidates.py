@@ -44,7 +44,7 @@ FEWEST = 8  # calibration samples that a choice needs
 # A model with more bytes of activations is large: fewer candidates are tried, so that `--effort
 # balanced` stays faster than the stock converter, and `best` takes at most twice its time
 # (benchmarks/convert.py).
-LARGE_BYTES = 8 << 20
+LARGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
