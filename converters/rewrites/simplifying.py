@@ -12,6 +12,8 @@ from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
 from edgeq.tflite import kernels
 
+# A constant of more values makes the file larger.
+_MOST_VALUES = 1 << 22
 # The operand that changes nothing: (as the first one, as the second one); None where none does.
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
@@ -111,25 +113,21 @@ def resolve_selects(editor: Editor) -> int:
     return done
 
 
-def fuse_activations(editor: Editor) -> int:
-    """Make each RELU part of the operator before it, if integer kernels compute both at once.
+# What each comparison says of a number and itself.
+_OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
+              "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
 
-    The result is then rounded once, and no steps are spent on values below zero.
+
+def resolve_comparisons(editor: Editor) -> int:
+    """Replace the comparison of a tensor with itself: exact for all numbers but NaN.
+
+    Keras asks `x != x` where a NaN among many values has to be returned; integers have no NaN.
     """
-    return sum(_fuse(editor, operator) for operator in editor.of_kind(*_CODES))
-
-
-def _fuse(editor: Editor, operator: Any) -> bool:
-    (before,), (result,) = editor.inputs(operator), editor.outputs(operator)
-    source, kind = editor.producer(before), editor.kind(operator)
-    if source is None or editor.only_reader(before) is None:
-        return False
-    if source.builtinOptions is None or editor.activation(source):
-        return False
-    layer = editor.kind(source)
-    if any(kind not in kernels.fuses(layer, dtype) for dtype in ("int8", "int16")):
-        return False
-    if kernels.rule(layer, "int8") != "own" or not editor.replace(result, before):
-        return False
-    source.builtinOptions.fusedActivationFunction = _CODES[kind]
-    return True
+    done = 0
+    for operator in editor.of_kind(*_OF_ITSELF):
+        (one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
+        shape = editor.shape(result)
+        if one == other and shape is not None and math.prod(shape) <= _MOST_VALUES:
+            values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
+            done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
+    return done

@@ -201,7 +201,8 @@ class _Run:
         if dtype not in self._precisions:
             return Forms()
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
-        forms = propagate(nodes, own, self._constants, pulls_back=dtype == "int8")
+        outputs = set(flatbuffer.indices(self._graph.outputs))
+        forms = propagate(nodes, own, self._constants, outputs=outputs, pulls_back=dtype == "int8")
         self._fold(nodes, forms)
         return forms
 
