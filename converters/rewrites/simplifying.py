@@ -131,3 +131,27 @@ def resolve_comparisons(editor: Editor) -> int:
             values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
             done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
     return done
+
+
+def fuse_activations(editor: Editor) -> int:
+    """Make each RELU part of the operator before it, if integer kernels compute both at once.
+
+    The result is then rounded once, and no steps are spent on values below zero.
+    """
+    return sum(_fuse(editor, operator) for operator in editor.of_kind(*_CODES))
+
+
+def _fuse(editor: Editor, operator: Any) -> bool:
+    (before,), (result,) = editor.inputs(operator), editor.outputs(operator)
+    source, kind = editor.producer(before), editor.kind(operator)
+    if source is None or editor.only_reader(before) is None:
+        return False
+    if source.builtinOptions is None or editor.activation(source):
+        return False
+    layer = editor.kind(source)
+    if any(kind not in kernels.fuses(layer, dtype) for dtype in ("int8", "int16")):
+        return False
+    if kernels.rule(layer, "int8") != "own" or not editor.replace(result, before):
+        return False
+    source.builtinOptions.fusedActivationFunction = _CODES[kind]
+    return True
