@@ -169,7 +169,12 @@ def equalize(
             behind = [graph.operators[place] for place in (pair.second, *pair.others)]
             names = [flatbuffer.operator_name(tree, layer) for layer in behind]
             exponent = 1.0 if set(names) == {"DEPTHWISE_CONV_2D"} else strength
-            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent)
+            dense = [
+                flatbuffer.constant(tree, graph.tensors[layer.inputs[1]])
+                for layer, name in zip(behind, names, strict=True)
+                if name == "FULLY_CONNECTED"
+            ]
+            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent, dense)
             if factors.max(initial=1.0) > 1.0:
                 own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
                 for tensor, axis in zip(first.inputs[1:], (own, 0), strict=False):
@@ -203,13 +208,35 @@ def scale_statistics(seen: Statistics, changed: Sequence[Scaled]) -> Statistics:
     return replace(seen, minimum=low, maximum=high, histogram=histogram)
 
 
-def _factors(channels: NDArray[np.float32], ceiling: float, exponent: float) -> NDArray[np.float64]:
-    """Factor of each channel, [C], at least 1."""
+def _factors(
+    channels: NDArray[np.float32],
+    ceiling: float,
+    exponent: float,
+    dense: Sequence[NDArray[np.float32]] = (),
+) -> NDArray[np.float64]:
+    """Factor of each channel, [C], at least 1.
+
+    Args:
+        dense: weights [outputs, inputs] of the dense layers behind. All of them share a scale, so a
+            large weight for a small channel makes the steps of all others larger: both get the
+            same share of their ranges then, as in section 4.1 of the paper.
+    """
     peak = np.abs(channels.astype(np.float64)).max(axis=0) * _MARGIN
     widest = min(float(peak.max(initial=0.0)), ceiling)
     is_alive = peak > 1e-6 * widest
-    factors = np.where(is_alive, widest / np.where(is_alive, peak, 1.0), 1.0)
-    return np.clip(factors**exponent, 1.0, _MOST)
+    most = np.where(is_alive, widest / np.where(is_alive, peak, 1.0), 1.0)
+    factors = most**exponent
+    shares = [_shares(weights, len(peak)) for weights in dense]
+    if shares:
+        even = np.sqrt(np.max(shares, axis=0) * peak)
+        factors = np.maximum(factors, np.minimum(most, most * even / max(even.max(), 1e-30)))
+    return np.clip(factors, 1.0, _MOST)
+
+
+def _shares(weights: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
+    """The largest weight of each channel, relative to the largest of all, [C]."""
+    largest = np.abs(weights).max(axis=0, initial=0.0).reshape(-1, channels).max(axis=0)
+    return np.asarray(largest / max(float(largest.max(initial=0.0)), 1e-30), np.float64)
 
 
 def _scale(tree: Any, graph: Any, index: int, axis: int, factors: NDArray[np.float64]) -> None:
