@@ -3,7 +3,7 @@
 In 8 bits a sigmoid gives 1 for everything above 7, a tanh above 4; a softmax gives 0 to everything
 that is 8 below the largest. Steps spent on such values are lost to those that count.
 
-A RELU tells no negative values apart, and a MAXIMUM with a constant none below that. LEAKY_RELU
+A RELU does not distinguish negative values, nor a MAXIMUM values below its constant. LEAKY_RELU
 passes on what the operators behind it need.
 
 The limits of a sum are limits for its operands: where one is so large that no value of the other
