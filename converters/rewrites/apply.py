@@ -61,6 +61,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("wrapping of negative indices removed", conditions.drop_index_wrapping),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
+    ("activation fused into the operator before", simplifying.fuse_activations),
     ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 _UNCALLED = "subgraphs that nothing calls removed"
