@@ -96,9 +96,7 @@ class FilterStore:
             self._rounded[key] = made
         return self._rounded[key]
 
-    def _round_for_int16(
-        self, filter_: Filter, bias: NDArray[np.float32] | None, scale: float
-    ) -> Stored:
+    def _round_for_int16(self, filter_: Filter, bias: NDArray[Any] | None, scale: float) -> Stored:
         axis, weights = self._axis(filter_), self._weights(filter_)
         peaks = integers.widen_peaks(integers.weight_peaks(weights, axis), bias, scale)
         key = (filter_.weights, axis, peaks.tobytes())

@@ -121,7 +121,7 @@ def widen_peaks(peaks: NDArray[np.float32], bias: Real | None, scale: float) -> 
         wider = 2 * most / _INT32_PEAK * float(np.float32(127) / np.float32(scale))
         steps = 0.5 * scale * (peaks / np.float32(127)).astype(np.float64)
         peaks = np.where(most >= steps * _INT32_PEAK, wider, peaks).astype(np.float32)
-    return np.maximum(peaks, np.float32(_LEAST_PEAK))
+    return np.asarray(np.maximum(peaks, np.float32(_LEAST_PEAK)), np.float32)
 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:
