@@ -203,7 +203,8 @@ class _Run:
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
         if dtype == "int16":
             return propagate_int16(nodes, own, self._constants)
-        forms = propagate(nodes, own, self._constants)
+        outputs = set(flatbuffer.indices(self._graph.outputs))
+        forms = propagate(nodes, own, self._constants, outputs)
         self._fold(nodes, forms)
         return forms
 
@@ -327,6 +328,15 @@ class _Run:
             if index in found or index not in self._constants:
                 continue
             values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            if np.isnan(values).any():
+                named, user = (
+                    flatbuffer.tensor_name(self._graph, index),
+                    name_of(self._source, operator),
+                )
+                raise QuantizationError(
+                    f"The constant {named!r} holds NaN, which {dtype.upper()} cannot represent.",
+                    hint=f"Keep its operator in float: --keep-float {user!r}.",
+                )
             own = forms.wanted.get((place, index))
             if own is None:
                 own = from_range(*integers.constant_range(values), dtype)
