@@ -215,7 +215,7 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
 def _require_interface(
     path: Path, tree: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Refuse a model without inputs or outputs, and outputs that nobody can compare.
+    """Refuse a model without inputs or outputs, and ones that nobody can compare.
 
     Raises:
         SourceError: names what is wrong.
@@ -223,13 +223,16 @@ def _require_interface(
     for what, found in (("inputs", inputs), ("outputs", outputs)):
         if not found:
             raise SourceError(f"{path} has no {what}.", hint="Export the model again.")
+        for spec in found:
+            if 0 in spec.shape:
+                side = what[:-1]
+                raise SourceError(
+                    f"{side.capitalize()} {spec.name!r} of {path} has no values: its shape is "
+                    f"{list(spec.shape)}.",
+                    hint=f"Leave this {side} out of the model.",
+                )
     own = flatbuffer.indices(tree.subgraphs[0].outputs)
     for place, spec in enumerate(outputs):
-        if 0 in spec.shape:
-            raise SourceError(
-                f"Output {spec.name!r} of {path} has no values: its shape is {list(spec.shape)}.",
-                hint="Leave this output out of the model.",
-            )
         if own[place] in own[:place]:
             raise SourceError(
                 f"{path} returns the tensor {spec.name!r} twice.",
