@@ -239,7 +239,7 @@ class _Fit:
         plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
         if not names:
             return [plain]
-        moments = rounding.measure_moments(*self._fitted)
+        moments = rounding.measure_moments(*self._fitted, has_crossed="refit" in names)
         made, scales = [("", plain.weights, plain.scales)], stored.scales
         if "clip" in names and stored.is_per_channel:
             scales = rounding.clip_scales(self._weights, moments, scales, stored.most)
