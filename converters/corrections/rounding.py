@@ -63,8 +63,9 @@ class Moments:
     def feedback(self) -> Real:
         """Unit upper triangular U with `damped` = U D U' and a diagonal D, [G, K, K]."""
         turned = np.linalg.cholesky(self.damped[:, ::-1, ::-1])
-        upper: Real = turned[:, ::-1, ::-1]
-        return upper / np.diagonal(upper, axis1=1, axis2=2)[:, np.newaxis]
+        upper = turned[:, ::-1, ::-1]
+        unit: Real = upper / np.diagonal(upper, axis1=1, axis2=2)[:, np.newaxis]
+        return unit
 
 
 def measure_moments(

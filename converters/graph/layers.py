@@ -185,7 +185,7 @@ def gather(
 def _pick(images: NDArray[Any], image: Any, row: Any, column: Any, padding: int) -> NDArray[Any]:
     """Return pixels [rows, C]; those outside of the image have the value of the padding."""
     _, high, wide, _ = images.shape
-    picked = images[image, np.clip(row, 0, high - 1), np.clip(column, 0, wide - 1)]
+    picked: NDArray[Any] = images[image, np.clip(row, 0, high - 1), np.clip(column, 0, wide - 1)]
     picked[(row < 0) | (row >= high) | (column < 0) | (column >= wide)] = padding
     return picked
 
