@@ -17,10 +17,9 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.corrections.correct import CORRECTIONS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
+from edgeq.values import CALIBRATORS, CORRECTIONS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
