@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.errors import EdgeqError
+import edgeq
+from edgeq.errors import EdgeqError, QuantizationError
 from edgeq.tflite import flatbuffer
 from tests.commands import run_edgeq
 from tests.converters.writer import running
@@ -119,6 +120,14 @@ def test_what_the_writer_cannot_see_becomes_a_file_without_integer_activations(
     for scheme in ("dynamic", "fp16", "weight-only-int8"):
         made = running.convert(content, scheme, samples, tmp_path)
         assert min(running.sqnr(content, made, samples)) > 40, scheme
+
+
+def test_an_svdf_without_the_kernels_activation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(ODD["svdf"]())
+    data = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with pytest.raises(QuantizationError, match="SVDF with a fused ReLU only, which 't4' does"):
+        edgeq.convert(path, tmp_path / "o.tflite", data=data, effort="fast")
 
 
 def test_shared_constants_are_stored_for_each_of_their_readers(tmp_path: Path) -> None:
