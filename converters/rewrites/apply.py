@@ -37,6 +37,7 @@ UNPACKING: tuple[Rewrite, ...] = (
 REWRITES: tuple[Rewrite, ...] = (
     *UNPACKING,
     ("constants folded", folding.fold_constants),
+    ("comparison of a tensor with itself resolved", simplifying.resolve_comparisons),
     ("SELECT with a constant condition resolved", simplifying.resolve_selects),
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),

@@ -11,6 +11,8 @@ import numpy as np
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
 
+# A constant of more values makes the file larger.
+_MOST_VALUES = 1 << 22
 # The operand that changes nothing: (as the first one, as the second one); None where none does.
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
@@ -104,4 +106,24 @@ def resolve_selects(editor: Editor) -> int:
                 done += editor.replace(result, taken)
         elif one == other and _is_alike(editor, one, result):
             done += editor.replace(result, one)
+    return done
+
+
+# What each comparison says of a number and itself.
+_OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
+              "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
+
+
+def resolve_comparisons(editor: Editor) -> int:
+    """Replace the comparison of a tensor with itself: exact for all numbers but NaN.
+
+    Keras asks `x != x` where a NaN among many values has to be returned; integers have no NaN.
+    """
+    done = 0
+    for operator in editor.of_kind(*_OF_ITSELF):
+        (one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
+        shape = editor.shape(result)
+        if one == other and shape is not None and math.prod(shape) <= _MOST_VALUES:
+            values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
+            done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
     return done

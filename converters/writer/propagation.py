@@ -10,10 +10,13 @@ in between changes the scale.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeq.converters.writer.parameters import Affine
+
+# A tensor with other readers takes a scale that is at most this much larger than its own.
+_MOST_COARSE = 2
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def propagate(
     ranges: Mapping[int, Affine],
     constants: set[int],
     *,
+    outputs: Collection[int] = (),
     pulls_back: bool = True,
 ) -> Forms:
     """Parameters of the tensors that some operators of one precision read and make.
@@ -72,15 +76,16 @@ def propagate(
         ranges: tensor to the parameters of its calibrated range.
         constants: tensors that are stored; those that same-scale operators read are quantized with
             what these share, so every reader has its own copy.
+        outputs: tensors that the model returns.
         pulls_back: let the operands of a same-scale operator be made with the scale of its result,
             as the INT8 quantizer does; the 16x8 quantizer puts a QUANTIZE in between.
     """
-    kept = _ranges_that_count(nodes, ranges, pulls_back)
+    kept = _ranges_that_count(nodes, ranges, outputs, pulls_back)
     return _Driver(nodes, kept, constants).run()
 
 
 def _ranges_that_count(
-    nodes: Sequence[Node], ranges: Mapping[int, Affine], pulls_back: bool
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], outputs: Collection[int], pulls_back: bool
 ) -> dict[int, Affine]:
     """The ranges without those of tensors whose parameters follow from others."""
     maker = {index: node for node in nodes for index in node.makes}
@@ -99,16 +104,35 @@ def _ranges_that_count(
                 found = [item for item in node.makes if item in ranges and item not in redundant]
                 redundant.update(found)
                 pending += found
-    pending = [index for index in ranges if index not in redundant] if pulls_back else []
+    roots = [index for index in ranges if index not in redundant] if pulls_back else []
+    pulled = [(index, ranges[index]) for index in roots]
     seen: set[int] = set()
-    while pending:  # backward, through those with several
-        index = pending.pop()
-        if index in maker and maker[index].is_same_scale:
-            found = [item for item in maker[index].reads if item in ranges and item not in seen]
-            pending += found
-            redundant.update(found)
-            seen.update(found)
+    while pulled:  # backward, through those with several
+        index, shared = pulled.pop()
+        if index not in maker or not maker[index].is_same_scale:
+            continue
+        for item in maker[index].reads:
+            is_read_elsewhere = len(readers[item]) > 1 or item in outputs
+            # TensorFlow's driver ruins the other readers: SELECT(x > 0, x, 0) clips x.
+            if item in ranges and item not in seen and not (
+                is_read_elsewhere and _loses(ranges[item], shared)
+            ):  # fmt: skip
+                pulled.append((item, shared))
+                redundant.add(item)
+                seen.add(item)
     return {index: own for index, own in ranges.items() if index not in redundant}
+
+
+def _loses(own: Affine, other: Affine) -> bool:
+    """Whether the parameters of another tensor clip the values of one, or cost it one bit."""
+    spans = [
+        ((low - item.zero_point) * item.scale, (high - item.zero_point) * item.scale)
+        for item in (own, other)
+        for low, high in [(-128, 127)]
+    ]
+    (low, high), (least, most) = spans
+    clips = low < least - own.scale or high > most + own.scale
+    return clips or other.scale > _MOST_COARSE * own.scale
 
 
 class _Driver:
@@ -181,6 +205,8 @@ class _Driver:
         known = self._forms.own.get(index)
         if known is None:
             self._forms.own[index] = own
+            # TensorFlow's driver asks only the producer, and leaves other readers in float.
+            self._work += self._readers[index]
             if index in self._maker:
                 self._work.append(self._maker[index])
         elif known != own:

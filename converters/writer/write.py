@@ -201,7 +201,8 @@ class _Run:
         if dtype not in self._precisions:
             return Forms()
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
-        forms = propagate(nodes, own, self._constants, pulls_back=dtype == "int8")
+        outputs = set(flatbuffer.indices(self._graph.outputs))
+        forms = propagate(nodes, own, self._constants, outputs=outputs, pulls_back=dtype == "int8")
         self._fold(nodes, forms)
         return forms
 
@@ -325,6 +326,15 @@ class _Run:
             if index in found or index not in self._constants:
                 continue
             values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            if np.isnan(values).any():
+                named, user = (
+                    flatbuffer.tensor_name(self._graph, index),
+                    name_of(self._source, operator),
+                )
+                raise QuantizationError(
+                    f"The constant {named!r} holds NaN, which {dtype.upper()} cannot represent.",
+                    hint=f"Keep its operator in float: --keep-float {user!r}.",
+                )
             own = forms.wanted.get((place, index))
             if own is None:
                 own = from_range(*integers.constant_range(values), dtype)

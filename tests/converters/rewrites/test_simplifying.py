@@ -122,3 +122,26 @@ def test_a_condition_that_varies_stays() -> None:
     flags = build.constant([[True, False, True]] * 2, "bool")
     content = build.content(build.add("SELECT_V2", [flags, x, build.constant(0.5)], [2, 3]))
     assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize("kind, is_true", [("NOT_EQUAL", False), ("LESS", False),
+                                           ("GREATER_EQUAL", True)])  # fmt: skip
+def test_a_comparison_of_a_tensor_with_itself_is_known(kind: str, is_true: bool) -> None:
+    build = Builder()
+    x = build.input([2, 3])
+    condition = build.add(kind, [x, x], [2, 3], "bool")
+    missing = build.constant(np.full((2, 3), np.nan))
+    pair = [x, missing] if is_true else [missing, x]
+    chosen = build.add("SELECT_V2", [condition, *pair], [2, 3])
+    content = build.content(build.add("EXP", [chosen], [2, 3]))
+    made = rewrite(content)
+    assert "comparison of a tensor with itself resolved (1)" in made.names
+    assert kinds(made.content) == ["EXP"]
+    np.testing.assert_array_equal(run(made.content, X)[0], run(content, X)[0])
+
+
+def test_a_comparison_of_two_tensors_stays() -> None:
+    build = Builder()
+    x, y = build.input([2, 3]), build.input([2, 3], name="y")
+    content = build.content(build.add("NOT_EQUAL", [x, y], [2, 3], "bool"))
+    assert rewrite(content).content is content

@@ -588,6 +588,14 @@ def float16_input() -> bytes:
 
 
 @_odd
+def nan_that_is_never_selected() -> bytes:
+    model = Builder()
+    data = dense(model, model.input([1, 4]), 4)
+    is_low = model.add("LESS", [data, model.constant(-1e4)], [1, 4], "bool")
+    return model.content(model.add("SELECT_V2", [is_low, model.constant(np.nan), data], [1, 4]))
+
+
+@_odd
 def another_subgraph_that_nobody_calls() -> bytes:
     model = Builder()
     y = dense(model, model.input([1, 4]), 4)

@@ -63,6 +63,7 @@ REFUSED |= {
         "computed_filter_of_transpose_conv":
             "TRANSPOSE_CONV (first: 't4'): its filter is not a float32 constant",
         "computed_bias": "FULLY_CONNECTED (first: 't3'): its bias is not a float32 constant",
+        "nan_that_is_never_selected": "holds NaN, which INT",
         "float64_inside": "kernel for 2 CAST (first: 't1').",
         "float16_input": "kernel for CAST (first: 't1').",
     }.items()

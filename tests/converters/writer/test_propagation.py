@@ -61,3 +61,38 @@ def test_an_input_that_two_joins_read_has_one_scale_and_one_conversion(pulls_bac
     for place, result in ((0, 3), (1, 4)):
         for index in nodes[place].reads:
             assert forms.of_operand(place, index) == forms.of_result(result)
+
+
+def test_every_reader_of_a_tensor_gets_the_scale_of_the_join_that_it_feeds() -> None:
+    nodes = [
+        Node((0,), (1,)),
+        Node((1,), (2,), is_same_scale=True),
+        Node((1, 0), (3,), operands=2, is_same_scale=True),
+    ]
+    forms = propagate(nodes, {0: A, 1: A, 2: A, 3: B}, set())
+    assert [forms.of_result(index) for index in (1, 2, 3)] == [B, B, B]
+
+
+@pytest.mark.parametrize("is_output", [True, False])
+def test_a_narrower_result_does_not_clip_what_others_read(is_output: bool) -> None:
+    # SELECT(x > 0, x, 0), whose result is positive, of an x that is returned or read again.
+    positive = Affine("int8", 0.05, -128)
+    nodes = [Node((0,), (1,)), Node((1, 9), (2,), operands=3, is_same_scale=True)]
+    own, outputs = {0: A, 1: A, 2: positive, 3: C}, {2}
+    forms = propagate(nodes, own, {9}, outputs=outputs)
+    assert forms.of_result(1) == positive  # nobody else reads it
+    if is_output:
+        outputs = {1, 2}
+    else:
+        nodes.append(Node((1,), (3,)))
+    forms = propagate(nodes, own, {9}, outputs=outputs)
+    assert forms.of_result(1) == A
+    assert forms.of_operand(1, 1) == forms.of_result(2) == positive
+
+
+def test_a_coarser_join_does_not_take_more_than_one_bit_from_other_readers() -> None:
+    nodes = [Node((0,), (1,)), Node((1, 0), (2,), operands=2, is_same_scale=True), Node((1,), (3,))]
+    for scale, expected in ((0.2, 0.2), (0.21, 0.1)):
+        joined = Affine("int8", scale, 0)
+        forms = propagate(nodes, {0: joined, 1: A, 2: joined, 3: A}, set())
+        assert (forms.of_result(1), forms.of_operand(1, 1)) == (Affine("int8", expected, 0), joined)
