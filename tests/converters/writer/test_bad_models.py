@@ -136,8 +136,8 @@ def test_what_the_writer_cannot_see_becomes_a_file_without_integer_activations(
 @pytest.mark.parametrize(
     ("name", "scheme", "sentence"),
     [
-        ("svdf", "int8", "The quantized file cannot be run: "),
-        ("svdf", "int16x8", "because it has fused recurrent operators (SVDF)."),
+        ("svdf", "int8", "SVDF with a fused ReLU only, which 't4' does"),
+        ("svdf", "int16x8", "SVDF with a fused ReLU only, which 't4' does"),
         ("variable", "int8", "because it has 2 subgraphs (control flow)."),
     ],
 )
