@@ -154,7 +154,8 @@ def convert(
         took = time.perf_counter() - began
         missed = tuple(_faults(error, steps))
         is_lowered = not isinstance(error, (LoweringError, SourceError))
-        return Row(group, case.name, None, str(error), is_lowered, took, "", missed)
+        reason = str(error).replace(f"{case.model.parent}/", "")
+        return Row(group, case.name, None, reason, is_lowered, took, "", missed)
     took = time.perf_counter() - began
     assert made.quality is not None
     db = worst_sqnr_db(made.quality)
