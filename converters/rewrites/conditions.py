@@ -123,6 +123,22 @@ def _find_mask(editor: Editor, index: int) -> tuple[int, bool] | None:
     return flags, True
 
 
+def select_ones(editor: Editor) -> int:
+    """Replace a CAST of booleans to float by SELECT_V2 of one and zero: exact."""
+    done = 0
+    for operator in editor.of_kind("CAST"):
+        (source,), (result,) = editor.inputs(operator), editor.outputs(operator)
+        if (editor.dtype(source), editor.dtype(result)) != ("bool", "float32"):
+            continue
+        values = [editor.new_constant(name, np.array(value, np.float32))
+                  for name, value in (("one", 1), ("zero", 0))]  # fmt: skip
+        made = editor.new_like(result)
+        options = flatbuffer.schema().SelectV2OptionsT()
+        editor.insert(operator, "SELECT_V2", [source, *values], [made], options=options)
+        done += editor.replace(result, made)
+    return done
+
+
 def gather_embeddings(editor: Editor) -> int:
     """Replace EMBEDDING_LOOKUP, which has no integer kernel, by GATHER: exact."""
     done = 0

@@ -45,7 +45,15 @@ class Table:
     operators: tuple[int, ...]
 
 
-def find_tables(tree: Any, takes: Callable[[str, str], bool] = kernels.takes) -> tuple[Table, ...]:
+def runs_anywhere(operator: str, dtype: str) -> bool:
+    """Whether ai-edge-litert and the last tflite-runtime have a kernel for an operator in a dtype.
+
+    SQRT and LOG in INT8 have kernels in newer releases only, where a table runs in all.
+    """
+    return not any(kernels.missing(operator, dtype, it) for it in ("litert", "tflite-runtime"))
+
+
+def find_tables(tree: Any, takes: Callable[[str, str], bool] = runs_anywhere) -> tuple[Table, ...]:
     """Chains of operators that have to become tables in an INT8 file.
 
     Args:

@@ -28,7 +28,7 @@ from edgeq.converters.writer.precisions import (
     name_of,
     real_tensors,
 )
-from edgeq.converters.writer.propagation import Forms, Node, propagate
+from edgeq.converters.writer.propagation import Forms, Node, propagate, propagate_int16
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
@@ -203,8 +203,10 @@ class _Run:
         if dtype not in self._precisions:
             return Forms()
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
+        if dtype == "int16":
+            return propagate_int16(nodes, own, self._constants)
         outputs = set(flatbuffer.indices(self._graph.outputs))
-        forms = propagate(nodes, own, self._constants, outputs=outputs, pulls_back=dtype == "int8")
+        forms = propagate(nodes, own, self._constants, outputs)
         self._fold(nodes, forms)
         return forms
 
