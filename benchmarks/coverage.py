@@ -329,6 +329,12 @@ def run(only: str, cache: Path, shared: Path, *, write: bool) -> int:
         print(f"{row.name}: {shown} ({row.seconds:.1f} s){bad}", flush=True)
         rows = with_kept([row], cache, shared)
     text, is_met = summary(rows)
+    known = {(row.group, row.name) for row in rows}
+    left = [
+        case.name for group, case in all_cases(cache, shared) if (group, case.name) not in known
+    ]
+    if left:
+        text, is_met = f"{text} Not measured: {', '.join(left)}.", False
     print(text)
     if write:
         write_page(f"{text}\n\n{table(rows)}")
