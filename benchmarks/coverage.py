@@ -10,8 +10,8 @@ right after lowering, by name, with a way out.
 Bounds, by the SQNR of the outputs' worst part on samples that did not calibrate: layers and
 transformers at least 20 dB. Families at most 0.5 dB below the file of TensorFlow's `mlir_quantize`
 with the same samples where that is full integer, and each operator alone, fed with the float
-model's values for the calibration samples, at least 20 dB. At least 95 % of what TensorFlow Lite can
-lower is full INT8.
+model's values for the calibration samples, at least 20 dB. At least 95 % of what TensorFlow Lite
+can lower is full INT8.
 
 A first process builds, trains and lowers; a second one converts. --cache DIR keeps what the first
 one made, and the row of each model, so that --only measures a part again. --write puts the table of
