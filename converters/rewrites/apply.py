@@ -56,6 +56,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("comparison of integers instead of floats", conditions.compare_integers),
     ("product with a mask as SELECT_V2", conditions.select_by_mask),
+    ("CAST of booleans as SELECT_V2", conditions.select_ones),
     ("EMBEDDING_LOOKUP as GATHER", conditions.gather_embeddings),
     ("wrapping of negative indices removed", conditions.drop_index_wrapping),
     ("mask constants made milder", masks.soften_masks),
