@@ -83,10 +83,12 @@ def commands_of(page: str) -> Iterator[str]:
                 yield command
 
 
-# What one page shows, another need not run again: verbs that leave nothing behind without `-o`, and
-# those whose file and record are on the desk.
+# What one page shows, another need not run again: verbs that leave nothing behind but what `-o`
+# names, and those whose file and record are on the desk.
 READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "parity")
 CONVERTING = "edgeq convert model.keras --data samples.npz --preprocess scale=1/255 -o model.tflite"
+# Files of the same kind: what a command does with one of them, it does with the other.
+ALIKE = {"model-fp32.tflite": "model.keras", "samples.npz": "test.npz"}
 
 
 def translate(command: str) -> str:
@@ -98,11 +100,15 @@ def translate(command: str) -> str:
 def find_examples() -> dict[str, list[str]]:
     """Each page's commands, without those that only read and that an earlier page has."""
     found: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     for page in PAGES:
-        own = dict.fromkeys(commands_of(page))
-        found[page] = [command for command in own if translate(command) not in seen]
-        seen |= {translate(command) for command in own if is_reading(command)}
+        own = [*dict.fromkeys(commands_of(page))]
+        found[page] = [
+            command
+            for place, command in enumerate(own)
+            if is_needed(command, own[place + 1 :]) or what_it_shows(command) not in seen
+        ]
+        seen |= {what_it_shows(command) for command in own if is_reading(command)}
     return found
 
 
@@ -110,23 +116,58 @@ def is_reading(command: str) -> bool:
     words = command.split()
     if command == CONVERTING or words[:2] == ["edgeq", "tune"]:
         return True
-    return words[0] == "edgeq" and words[1] in READING and not {"-o", "--explorer"} & set(words)
+    return words[0] == "edgeq" and words[1] in READING and "--explorer" not in words
+
+
+def is_needed(command: str, later: list[str]) -> bool:
+    """Whether a later command of the page reads what this one writes."""
+    words = command.split()
+    if "-o" not in words or command == CONVERTING or words[1] == "tune":
+        return False
+    output = words[words.index("-o") + 1]
+    return any(output in other.split() and is_runnable(other) for other in later)
+
+
+def what_it_shows(command: str) -> tuple[str, ...]:
+    """A command without its output, with one name for files of the same kind."""
+    words = translate(command).split()
+    if not is_reading(command):
+        return tuple(words)
+    if words[1] in READING and "-o" in words:
+        place = words.index("-o")
+        del words[place : place + 2]
+    return tuple(ALIKE.get(word, word) for word in words)
+
+
+def is_run(command: str) -> bool:
+    return translate(command).split()[0] in ("edgeq", "openssl")
+
+
+def is_runnable(command: str) -> bool:
+    needs = {variable for text, variable in NEEDS.items() if text in command}
+    is_there = all(os.environ.get(variable) for variable in needs)
+    return is_there and "..." not in command and command not in TWICE
 
 
 EXAMPLES = find_examples()
 # A page of which README has every command is run with it.
 IN_README = set(EXAMPLES["README.md"])
-RUN = ["README.md", *(page for page in PAGES if set(EXAMPLES[page]) - IN_README)]
+OTHERS = {page: set(filter(is_run, EXAMPLES[page])) - IN_README for page in PAGES}
+RUN = ["README.md", *(page for page in PAGES if OTHERS[page])]
 
 
 # Pages that show README's conversion and comparison again, and little that others do not.
 SLOW = ("docs/report.md", "docs/project.md")
 
 
-# Verbs that measure times; but on a page that judges them, a short while is enough.
+# Verbs that measure times: a short while is enough, but on a page that judges them.
 TIMED = ("bench", "compare")
 JUDGED = ("docs/gate.md",)
 BRIEF = ("--min-time", "0.05", "--max-time", "0.05")
+# README's conversion and those of PyTorch and ONNX have the default effort; and tests/tuning holds
+# whole searches.
+FAST = ("--effort", "fast")
+FEW = ("--max-trials", "6")
 
 
 @pytest.fixture(scope="module")
@@ -145,31 +186,36 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The current folder of all pages: the child with TensorFlow, which belongs to one, stays."""
+    return tmp_path_factory.mktemp("room")
+
+
 @pytest.fixture
-def desk(tmp_path: Path, stock: Path, int8_mobilenet: Path, float_file: Path) -> Path:
+def desk(room: Path, stock: Path, int8_mobilenet: Path, float_file: Path) -> Path:
     """A folder with the files that the examples name; each page begins with them as they are."""
+    for path in room.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     for path in stock.iterdir():
-        shutil.copy(path, tmp_path)
-    shutil.copy(models.path("fmnist_mobilenet.keras"), tmp_path / "model.keras")
-    shutil.copy(int8_mobilenet, tmp_path / "model.tflite")
-    shutil.copy(f"{int8_mobilenet}.json", tmp_path / "model.tflite.json")
-    shutil.copy(int8_mobilenet, tmp_path / "release.tflite")
-    shutil.copy(float_file, tmp_path / "model-fp32.tflite")
-    (tmp_path / "models").symlink_to(models.path("fmnist_cnn.keras").parent)
-    (tmp_path / "edgeq.toml").write_text("[policy]\nmin_sqnr_db = 10\n")
-    (tmp_path / "speed.toml").write_text(
+        shutil.copy(path, room)
+    shutil.copy(models.path("fmnist_mobilenet.keras"), room / "model.keras")
+    shutil.copy(int8_mobilenet, room / "model.tflite")
+    shutil.copy(f"{int8_mobilenet}.json", room / "model.tflite.json")
+    shutil.copy(int8_mobilenet, room / "release.tflite")
+    shutil.copy(float_file, room / "model-fp32.tflite")
+    (room / "models").symlink_to(models.path("fmnist_cnn.keras").parent)
+    (room / "edgeq.toml").write_text("[policy]\nmin_sqnr_db = 10\n")
+    (room / "speed.toml").write_text(
         '[policy]\naccept = ["bench.load", "bench.noisy", "bench.drift"]\n'
         "[policy.regression]\nmax_p50_percent = 50\n"
     )
-    (tmp_path / "edgeq-demo").mkdir()
-    (tmp_path / "home").mkdir()
-    return tmp_path
-
-
-def is_runnable(command: str) -> bool:
-    needs = {variable for text, variable in NEEDS.items() if text in command}
-    is_there = all(os.environ.get(variable) for variable in needs)
-    return is_there and "..." not in command and command not in TWICE
+    (room / "edgeq-demo").mkdir()
+    (room / "home").mkdir()
+    return room
 
 
 def read_only(words: list[str]) -> None:
@@ -184,21 +230,31 @@ def read_only(words: list[str]) -> None:
     command.make_parser(context).parse_args(rest)
 
 
+def find_shortcut(command: str, words: list[str]) -> tuple[str, ...]:
+    """Options with which a command does the same in less time."""
+    if words[1] in TIMED and not {"--sustained", "--no-latency"} & set(words):
+        return BRIEF
+    if words[1] == "tune":
+        return FEW
+    is_default = {"model.keras", "run"} & set(words) and not {"--scheme", "--effort"} & set(words)
+    return FAST if words[1] in ("convert", "run") and is_default and command != CONVERTING else ()
+
+
 def run(command: str, folder: Path, *, alone: bool, brief: bool) -> None:
     """Run a command as it is shown.
 
     Args:
         alone: in a separate process.
-        brief: measure times for a short while only.
+        brief: measure times for a short while only, and convert and search with less effort.
     """
     words = shlex.split(translate(command))
-    if words[0] not in ("edgeq", "openssl"):
+    if not is_run(command):
         return
     if not is_runnable(command):
         read_only(shlex.split(command.replace("sudo ", "").replace("...", "")))
         return
-    if brief and words[1] in TIMED and not {"--sustained", "--no-latency"} & set(words):
-        words[2:2] = BRIEF
+    if brief:
+        words[2:2] = find_shortcut(command, words)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     changed = {"PATH": path, "HOME": str(folder / "home")}
     if alone or words[0] != "edgeq":

@@ -23,11 +23,13 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.lstm_layers import marked
-from edgeq.errors import LoweringError
+from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
+# Keras names the layer, and quotes what it raised.
+_KERAS_ERROR = r"Exception encountered when calling (\S+)\.call\(\)\.\s+(.+?)\s+Arguments received"
 _GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
@@ -232,6 +234,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
 
     Raises:
         SourceError: weights hold NaN or infinity.
+        LoweringError: the model refuses these shapes, or its code needs values of tensors.
     """
     signature = [
         tf.TensorSpec(
@@ -245,7 +248,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
         try:
             concrete = _trace(loaded, signature)
-        except ValueError:
+        except LoweringError:
             if not names:
                 raise
             concrete = None
@@ -258,7 +261,23 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
     traced = tf.function(lambda *tensors: loaded.call(list(tensors)), input_signature=signature)
-    return traced.get_concrete_function()
+    try:
+        return traced.get_concrete_function()
+    except EdgeqError:
+        raise
+    except Exception as error:
+        text = re.sub(r"\x1b\[\d*m", "", str(error))
+        raised = re.search(_KERAS_ERROR, text, re.DOTALL)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        where, cause = raised.groups() if raised else ("The model", (lines or [""])[-1])
+        shapes = ", ".join(str(spec.shape) for spec in signature)
+        raise LoweringError(
+            f"{where} cannot be traced with inputs of shape {shapes}: "
+            f"{type(error).__name__}: {' '.join(cause.split())[:300].rstrip('.')}.",
+            hint="Set dynamic sizes that it refuses with --input-shape. The code of a custom layer "
+            "must use TensorFlow's operations on tensors: no numpy() or float(), no Python loop.",
+            details=text,
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Operators without effect go, and conditions that are known are resolved. All exact."""
+"""Operators without effect go, activations are fused, known conditions resolved. All exact."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
+from edgeq.tflite import kernels
 
 # A constant of more values makes the file larger.
 _MOST_VALUES = 1 << 22
@@ -18,6 +19,9 @@ _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
     "MAXIMUM": (-math.inf, -math.inf), "MINIMUM": (math.inf, math.inf),
 }  # fmt: skip
+
+# Operators that a layer can compute with its result, and the code of ActivationFunctionType.
+_CODES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 
 
 def remove_identities(editor: Editor) -> int:
@@ -109,7 +113,7 @@ def resolve_selects(editor: Editor) -> int:
     return done
 
 
-# What each comparison says of a number and itself.
+# The result of each comparison of a number with itself.
 _OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
               "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
 
@@ -127,3 +131,27 @@ def resolve_comparisons(editor: Editor) -> int:
             values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
             done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
     return done
+
+
+def fuse_activations(editor: Editor) -> int:
+    """Make each RELU part of the operator before it, if integer kernels compute both at once.
+
+    The result is then rounded once, and no steps are spent on values below zero.
+    """
+    return sum(_fuse(editor, operator) for operator in editor.of_kind(*_CODES))
+
+
+def _fuse(editor: Editor, operator: Any) -> bool:
+    (before,), (result,) = editor.inputs(operator), editor.outputs(operator)
+    source, kind = editor.producer(before), editor.kind(operator)
+    if source is None or editor.only_reader(before) is None:
+        return False
+    if source.builtinOptions is None or editor.activation(source):
+        return False
+    layer = editor.kind(source)
+    if any(kind not in kernels.fuses(layer, dtype) for dtype in ("int8", "int16")):
+        return False
+    if kernels.rule(layer, "int8") != "own" or not editor.replace(result, before):
+        return False
+    source.builtinOptions.fusedActivationFunction = _CODES[kind]
+    return True

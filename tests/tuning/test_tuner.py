@@ -27,6 +27,8 @@ from tests.conftest import share
 from tests.tuning.conftest import labelled
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
+# Those that take little time. The first test has all: it looks at each of them in the recipes.
+CORRECTIONS = "equalize,saturate,bias"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,8 @@ def tune(float_mobilenet: FloatModel, tensorflow: TensorFlowProcess, data: Path)
         """Tune; tried: the journal of an earlier search, whose trials need not be made again."""
         if tried is not None:
             shutil.copy(tried, journal_path(output))
-        given = {"data": data, "samples": 60, "model": float_mobilenet.file.path, **settings}
+        given = {"data": data, "samples": 60, "model": float_mobilenet.file.path,
+                 "corrections": CORRECTIONS, **settings}  # fmt: skip
         return edgeq.tune(given.pop("model"), output, tensorflow=tensorflow, **given)
 
     return run
@@ -91,7 +94,7 @@ def mixed(tune: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tu
 
 def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_path: Path) -> None:
     out = tmp_path / "tuned.tflite"
-    result = tune(out, max_drop_points=1.0)
+    result = tune(out, max_drop_points=1.0, corrections="auto")
     chosen = result.trials[0]
     assert chosen.sha256 == result.model.file.sha256
     assert chosen.drop_points.value <= 1.0
@@ -300,11 +303,11 @@ def test_killed_in_the_middle_it_goes_on_from_its_journal(
     """What it finds is what a search finds that nobody killed."""
     out, whole = tmp_path / "tuned.tflite", tmp_path / "whole.tflite"
     journal = out.with_name(f"{out.name}.tuning")
-    command = [sys.executable, "-c", "from edgeq.cli import main; main()", "tune"]
-    command += [float_mobilenet.file.path, "-o", str(out), "--data", str(data)]
-    process = subprocess.Popen(
-        [*command, "--samples", "60", "--max-drop", "1", "--jobs", "1"], start_new_session=True
+    code = (
+        f"import edgeq; edgeq.tune({float_mobilenet.file.path!r}, {str(out)!r}, samples=60, jobs=1,"
+        f" data={str(data)!r}, max_drop_points=1, corrections={CORRECTIONS!r})"
     )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 240
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
         assert process.poll() is None and time.monotonic() < deadline

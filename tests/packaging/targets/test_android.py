@@ -41,6 +41,7 @@ from edgeq.packaging.targets.android.literals import real, shown, string
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import Preprocessing, TensorSpec
+from tests.conftest import make_once, share
 from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, schema, tensor
 
 FAKES = Path(__file__).with_name("android_fakes")
@@ -128,9 +129,13 @@ def mobilenet(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def mobilenet_files(mobilenet: PackageInputs) -> dict[str, bytes]:
+def mobilenet_files(
+    mobilenet: PackageInputs, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     needs("javac")
-    return make_files(mobilenet, LOCAL_TOOLS)
+    return share(
+        tmp_path_factory, "android-mobilenet", lambda folder: make_files(mobilenet, LOCAL_TOOLS)
+    )
 
 
 def images(tmp_path: Path) -> PackageInputs:
@@ -277,9 +282,11 @@ def stored_at(archive: Path, name: str) -> tuple[int, zipfile.ZipInfo]:
 @pytest.fixture(scope="session")
 def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("javac")
-    folder = tmp_path_factory.mktemp("fakes")
-    run("javac", "-proc:none", "-d", folder, *FAKES.rglob("*.java"), DATA_TYPE)
-    return folder
+
+    def compile_all(folder: Path) -> None:
+        run("javac", "-proc:none", "-d", folder, *FAKES.rglob("*.java"), DATA_TYPE)
+
+    return make_once(tmp_path_factory, "android-fakes", compile_all)
 
 
 @pytest.fixture(scope="session")

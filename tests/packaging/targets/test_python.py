@@ -49,6 +49,7 @@ from edgeq.packaging.targets import find_target, python
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.tflite.model_file import parse_model, read_model
+from tests.conftest import share
 
 ROOT = Path(__file__).resolve().parents[3]
 OLD_PYTHON = os.environ.get("EDGEQ_TFLITE_RUNTIME_PYTHON")
@@ -140,13 +141,21 @@ def make_ingredients(folder: Path, stem: str, case: Case, **changes: Any) -> Pac
 
 @pytest.fixture(scope="module")
 def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PackageInputs]:
-    folder = tmp_path_factory.mktemp("models")
-    return {name: make_ingredients(folder, name, case) for name, case in CASES.items()}
+    return share(
+        tmp_path_factory,
+        "python-ingredients",
+        lambda folder: {name: make_ingredients(folder, name, case) for name, case in CASES.items()},
+    )
 
 
 @pytest.fixture(scope="module")
-def packages(ingredients: dict[str, PackageInputs]) -> dict[str, dict[str, bytes]]:
-    return {name: python.make_files(item, LOCAL_TOOLS) for name, item in ingredients.items()}
+def packages(
+    ingredients: dict[str, PackageInputs], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, bytes]]:
+    def make(folder: Path) -> dict[str, dict[str, bytes]]:
+        return {name: python.make_files(item, LOCAL_TOOLS) for name, item in ingredients.items()}
+
+    return share(tmp_path_factory, "python-packages", make)
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> Path:
