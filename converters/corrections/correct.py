@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def correct(
         samples: input name to array without batch dimension, real units; all are held in memory
             together with the activations of the layers at work.
         corrections: names in `CORRECTIONS` that are not in `BEFORE`.
-        threads: of the child process.
+        threads: of the child process, where the environment does not name another number.
         most_rows: positions of a layer to fit and check on.
 
     Returns:
@@ -90,7 +91,7 @@ def correct(
     with Child(
         ["edgeq.converters.corrections.worker"],
         folders=[folder],
-        environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        environment={name: os.environ.get(name, str(threads)) for name in _THREAD_VARIABLES},
         feed=True,
     ) as child:
         with child.feeding() as stream:
