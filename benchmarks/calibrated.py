@@ -1,4 +1,4 @@
-"""The input of TensorFlow's quantizers: a float model whose tensors have `min` and `max`."""
+"""The float models that TensorFlow's quantizers read."""
 
 from __future__ import annotations
 
@@ -22,4 +22,19 @@ def write_ranges(content: bytes, ranges: Ranges) -> bytes:
         tensor.quantization = tensor.quantization or kit.QuantizationParametersT()
         tensor.quantization.min = np.array([item.minimum], np.float32)
         tensor.quantization.max = np.array([item.maximum], np.float32)
+    return flatbuffer.serialize(tree)
+
+
+def squeeze_by_reshape(content: bytes) -> bytes:
+    """Replace each SQUEEZE of a float model by a RESHAPE, as MLIR does when it reads the model."""
+    tree = flatbuffer.parse(content, "the float model")
+    graph = tree.subgraphs[0]
+    for place, operator in enumerate(graph.operators):
+        if flatbuffer.operator_name(tree, operator) == "SQUEEZE":
+            (source,), (result,) = map(flatbuffer.indices, (operator.inputs, operator.outputs))
+            sizes = np.array(graph.tensors[result].shape, np.int32)
+            shape = flatbuffer.add_constant(tree, graph, "shape", sizes)
+            graph.operators[place] = flatbuffer.make_operator(
+                tree, "RESHAPE", [source, shape], [result]
+            )
     return flatbuffer.serialize(tree)

@@ -1,27 +1,36 @@
-"""Conversion speed against a plain TFLiteConverter script: same model, same samples, one run.
+"""Conversion speed against other tools: same model, same samples, one run.
 
     python benchmarks/convert.py [--samples 200] [--repetitions 3] [--model MODEL.keras]
+                                 [--litert-quantizer-python PATH]
 
-Without --model it makes a Keras MobileNetV2 224 with random weights (speed does not depend on
-them). It prints alternating whole-process times, imports included, at each --effort; the time per
-calibration sample of both, with and without histograms; the agreement of the INT8 outputs; and the
-memory of calibrating 200 and 5,000 samples.
+Without --model it makes a Keras MobileNetV2 224 with random weights, normalized on pictures, so
+that every layer varies. It prints alternating whole-process times, imports included: a plain
+TFLiteConverter script and edgeq at each --effort from the Keras file; litert-quantizer's static
+INT8 recipe, if PATH is given, and edgeq from the float .tflite. Then the time per calibration
+sample, with and without histograms; the agreement of the INT8 outputs; and the memory of
+calibrating 200 and 5,000 samples.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from cases import garments, tinted
+from quality import LITERT
 
+import edgeq
+from edgeq.tflite import flatbuffer
 from edgeq.values import EFFORTS
 
 # The script that a user would write instead, according to the TensorFlow Lite guide.
@@ -70,14 +79,42 @@ with tempfile.TemporaryDirectory() as folder, calibrate.FloatRunner(Path(folder)
 
 
 def make_model(folder: Path) -> Path:
-    """A Keras MobileNetV2 224 with random weights."""
+    """A Keras MobileNetV2 224 with random weights, normalized on pictures."""
     path = folder / "mobilenet_v2.keras"
     code = (
-        "import keras, sys; keras.utils.set_random_seed(0);"
-        "keras.applications.MobileNetV2(weights=None).save(sys.argv[1])"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import families;"
+        "families.build('MobileNetV2', 224, 1000).save(sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
     return path
+
+
+def make_samples(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures, -1 to 1; noise for a model that takes no square colour pictures."""
+    if len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3:
+        grey = garments("calibration")
+        pictures = tinted(grey[np.arange(count) % len(grey)], shape[0])
+        return pictures.astype(np.float32) / np.float32(127.5) - 1
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype(np.float32)
+
+
+def processor() -> str:
+    """Name of this machine's processor, and whether it has VNNI."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    known = dict(line.split(":", 1) for line in lines if ":" in line)
+    known = {key.strip(): value.strip() for key, value in known.items()}
+    has_vnni = "vnni" in known.get("flags", "")
+    return (
+        f"{known.get('model name', 'unknown processor')}, {os.cpu_count()} cores, "
+        f"{'VNNI' if has_vnni else 'no VNNI'}"
+    )
+
+
+def compile_edgeq() -> None:
+    """Compile edgeq to bytecode, as its installation does: a checkout may have none."""
+    for package in (edgeq, edgeq.converters, edgeq.device_runners, edgeq.models):
+        for folder in package.__path__:
+            compileall.compile_dir(Path(folder).resolve(), quiet=2)
 
 
 def timed(command: Sequence[str]) -> tuple[float, str]:
@@ -136,14 +173,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--litert-quantizer-python", type=Path, metavar="PATH")
     given = parser.parse_args()
+    print(processor())
+    compile_edgeq()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = given.model or make_model(folder)
-        shape = _input_shape(model)
-        data = np.random.default_rng(0).uniform(-1, 1, (given.samples, *shape)).astype(np.float32)
+        data = make_samples(given.samples, _input_shape(model))
         np.save(folder / "data.npy", data)
-        _measure(folder, model, data, given.samples, given.repetitions)
+        _measure(folder, model, data, given.repetitions, given.litert_quantizer_python)
 
 
 def _input_shape(model: Path) -> tuple[int, ...]:
@@ -151,29 +190,53 @@ def _input_shape(model: Path) -> tuple[int, ...]:
     return tuple(json.loads(timed([sys.executable, "-c", code, str(model)])[1].splitlines()[-1]))
 
 
-def _measure(folder: Path, model: Path, data: np.ndarray, samples: int, repetitions: int) -> None:
-    source, stock, own = folder / "data.npy", folder / "stock.tflite", folder / "edgeq.tflite"
-    edgeq = str(Path(sys.executable).with_name("edgeq"))
-    common = ["--data", str(source), "--samples", str(samples)]
+def _alternate(
+    name: str, other: Callable[[], float], ours: Callable[[str], float], repetitions: int
+) -> None:
+    """Time another tool and edgeq at each effort, alternating, and print the ratios."""
     ratios: dict[str, list[float]] = {effort: [] for effort in reversed(EFFORTS)}
-    waits = []
-    print(f"{model.name}, {samples} samples, alternating whole processes")
     for number in range(repetitions):
-        theirs, output = timed(
-            [sys.executable, "-c", STOCK, str(model), str(source), str(stock), str(samples)]
-        )
-        waits.append(calibration_ms(output))
-        line = f"  {number + 1}: stock {theirs:.1f} s"
+        theirs = other()
+        line = f"  {number + 1}: {name} {theirs:.1f} s"
         for effort, found in ratios.items():  # fast comes last: its file is compared below
-            chosen = [*common, "--effort", effort]
-            ours, _ = timed([edgeq, "convert", str(model), "-o", str(own), *chosen])
-            found.append(theirs / ours)
-            line += f", {effort} {ours:.1f} s ({found[-1]:.2f}x)"
+            spent = ours(effort)
+            found.append(theirs / spent)
+            line += f", {effort} {spent:.1f} s ({found[-1]:.2f}x)"
         print(line, flush=True)
     for effort, found in ratios.items():
-        print(f"whole process, --effort {effort}: {statistics.median(found):.2f}x faster (median)")
-    lowered = folder / "float.tflite"
-    timed([edgeq, "convert", str(model), "-o", str(lowered), "--scheme", "fp32"])
+        print(f"whole process, --effort {effort}: {statistics.median(found):.2f}x faster than "
+              f"{name} (median)")  # fmt: skip
+
+
+def _measure(
+    folder: Path, model: Path, data: np.ndarray, repetitions: int, litert: Path | None
+) -> None:
+    source, stock, own = folder / "data.npy", folder / "stock.tflite", folder / "edgeq.tflite"
+    lowered, samples = folder / "float.tflite", len(data)
+    edgeq_command = str(Path(sys.executable).with_name("edgeq"))
+    timed([edgeq_command, "convert", str(model), "-o", str(lowered), "--scheme", "fp32"])
+    common = ["-o", str(own), "--data", str(source), "--samples", str(samples)]
+    waits: list[float] = []
+
+    def run_stock() -> float:
+        arguments = [str(model), str(source), str(stock), str(samples)]
+        spent, output = timed([sys.executable, "-c", STOCK, *arguments])
+        waits.append(calibration_ms(output))
+        return spent
+
+    def run_edgeq(given: Path, effort: str) -> float:
+        return timed([edgeq_command, "convert", str(given), *common, "--effort", effort])[0]
+
+    if litert is not None:
+        named = folder / "samples.npz"
+        (spec,), _ = flatbuffer.interface(flatbuffer.read(lowered))
+        np.savez(named, **{spec.name: data})
+        other = [str(litert), "-c", LITERT, str(lowered), str(named), str(folder / "other.tflite")]
+        print(f"float .tflite, {samples} samples, alternating whole processes")
+        _alternate("litert-quantizer", lambda: timed(other)[0],
+                   lambda effort: run_edgeq(lowered, effort), repetitions)  # fmt: skip
+    print(f"{model.name}, {samples} samples, alternating whole processes")
+    _alternate("stock", run_stock, lambda effort: run_edgeq(model, effort), repetitions)
     run = [sys.executable, "-c", OWN_CALIBRATION, str(lowered), str(source)]
     for observe in ("extremes", "all"):
         each = [calibration_ms(timed([*run, str(samples), observe])[1]) for _ in range(repetitions)]

@@ -1,6 +1,6 @@
 """Convert every kind of layer and model to INT8, and compare with float: docs/coverage.md.
 
-    python benchmarks/coverage.py [--only NAME] [--cache DIR] [--write]
+    python benchmarks/coverage.py [--only REGEX] [--cache DIR] [--write]
 
 Over every layer class of `keras.layers` in a small model with weights from a seed (`layers.py`),
 the smallest of each family of `keras.applications` (`families.py`), and two transformers that the
@@ -12,13 +12,15 @@ transformers at least 20 dB. Families at most 0.5 dB below the file of TensorFlo
 with the same samples where that is full integer, and each operator alone, fed with the float
 model's values, at least 20 dB. At least 95 % of what TensorFlow Lite can lower is full INT8.
 
-A first process builds, trains and lowers (--cache DIR keeps that); a second one converts. --write
-puts the table into docs/coverage.md. It exits with 1 if a bound is missed.
+A first process builds, trains and lowers; a second one converts. --cache DIR keeps what the first
+one made, and the row of each model, so that --only measures a part again. --write puts the table of
+all rows into docs/coverage.md. It exits with 1 if a bound is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import subprocess
@@ -26,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,11 @@ class Row:
     missed: tuple[str, ...] = ()
 
 
+def key(group: str, case: Case) -> str:
+    """Name a model for --only and for the kept rows."""
+    return f"{group} {case.name}"
+
+
 # ---------------------------------------------------------------- building, in the first process
 
 
@@ -103,15 +110,16 @@ def layer_cases(folder: Path) -> Iterator[Case]:
 def build_all(only: str, cache: Path, shared: Path) -> None:
     """Build, train and lower whatever is not in `cache`."""
     for case, (kind, make) in zip(layer_cases(cache), recipes().values(), strict=True):
-        if only in case.name and not (case.model.exists() or _refusal(case).exists()):
+        is_known = case.model.exists() or _refusal(case).exists()
+        if re.search(only, key("layers", case)) and not is_known:
             try:
                 build(kind, make).save(case.model)
             except Exception as error:  # noqa: BLE001 - why Keras cannot build it is a row of the table
                 _refusal(case).write_text(" ".join(f"{type(error).__name__}: {error}".split()))
-    if any(only in case.name for case in transformer_cases(shared, cache)):
+    if any(re.search(only, key("transformers", case)) for case in transformer_cases(shared, cache)):
         train(shared, cache)
     for case in family_cases():
-        if only in case.name:
+        if re.search(only, key("families", case)):
             theirs(prepare(case, cache / case.name), _STOCK, cache / case.name)
 
 
@@ -211,14 +219,18 @@ def lowest_alone(
     return lowest, pair.tree.subgraphs[0].tensors[tensor].name.decode().partition(";")[0]
 
 
-def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
-    """Convert all models, one after the other, with one TensorFlow process."""
+def all_cases(cache: Path, shared: Path) -> list[tuple[str, Case]]:
+    """Return the group of each model, and the model."""
     groups = [("layers", case) for case in layer_cases(cache)]
     groups += [("transformers", case) for case in transformer_cases(shared, cache)]
-    groups += [("families", case) for case in family_cases()]
+    return groups + [("families", case) for case in family_cases()]
+
+
+def measure(only: str, cache: Path, shared: Path) -> Iterator[Row]:
+    """Convert all models, one after the other, with one TensorFlow process."""
     with TensorFlowProcess() as tensorflow:
-        for group, case in groups:
-            if only not in case.name:
+        for group, case in all_cases(cache, shared):
+            if not re.search(only, key(group, case)):
                 continue
             if group == "layers" and _refusal(case).exists():
                 reason = f"Keras cannot build the model: {_refusal(case).read_text()[:200]}"
@@ -287,6 +299,16 @@ def summary(rows: Sequence[Row]) -> tuple[str, bool]:
     return text, share >= LEAST_SHARE and not any(row.missed for row in rows)
 
 
+def with_kept(rows: Sequence[Row], cache: Path, shared: Path) -> list[Row]:
+    """Keep the rows in `cache`; return these, and for the other models the rows of earlier runs."""
+    path = cache / "rows.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept |= {f"{row.group} {row.name}": asdict(row) for row in rows}
+    path.write_text(json.dumps(kept))
+    known = [kept.get(key(group, case)) for group, case in all_cases(cache, shared)]
+    return [Row(**{**row, "missed": tuple(row["missed"])}) for row in known if row is not None]
+
+
 def write_page(text: str) -> None:
     """Replace the generated part of the page."""
     before, _, rest = _PAGE.read_text().partition(_BEGIN)
@@ -299,12 +321,12 @@ def run(only: str, cache: Path, shared: Path, *, write: bool) -> int:
     cache.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, "--build", "--cache", str(cache), "--shared", str(shared)]
     subprocess.run([*command, "--only", only], check=True)
-    rows = []
+    rows = with_kept([], cache, shared)
     for row in measure(only, cache, shared):
         shown = row.reason[:160] if row.db is None else f"{row.db:.1f} dB {row.note}"
         bad = f"  MISSED: {'; '.join(row.missed)}" if row.missed else ""
         print(f"{row.name}: {shown} ({row.seconds:.1f} s){bad}", flush=True)
-        rows.append(row)
+        rows = with_kept([row], cache, shared)
     text, is_met = summary(rows)
     print(text)
     if write:
@@ -316,7 +338,7 @@ def main() -> int:
     """Measure and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=SHARED, metavar="DIR")
-    parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--only", default="", help="a regular expression: Conv2D, families")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep what was built and trained")
     parser.add_argument(
         "--write", action="store_true", help="write the table into docs/coverage.md"

@@ -15,7 +15,7 @@ import numpy as np
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CONVERTING, WEIGHT_INPUT, release
 
-_BIAS_INPUT = {
+BIAS_INPUT = {
     "CONV_2D": 2,
     "CONV_3D": 2,
     "DEPTHWISE_CONV_2D": 2,
@@ -74,7 +74,7 @@ def change_one_bias(content: bytes) -> tuple[bytes, str]:
     for operator in reversed(graph.operators):
         name = flatbuffer.operator_name(tree, operator)
         inputs = flatbuffer.indices(operator.inputs)
-        place = _BIAS_INPUT.get(name, len(inputs))
+        place = BIAS_INPUT.get(name, len(inputs))
         if place >= len(inputs) or inputs[place] == _NO_TENSOR:
             continue
         tensor = graph.tensors[inputs[place]]
@@ -291,7 +291,7 @@ class _Pairs:
 
 
 def _role(operator: str, number: int) -> str:
-    if number == _BIAS_INPUT.get(operator):
+    if number == BIAS_INPUT.get(operator):
         return "bias"
     if number == WEIGHT_INPUT.get(operator):
         return "weights"
@@ -307,10 +307,15 @@ def _plain(options: Any) -> dict[str, Any]:
     """The options of an operator as comparable values."""
     if options is None:
         return {}
-    return {
+    found = {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in vars(options).items()
     }
+    kinds = flatbuffer.schema().TensorType
+    if found.get("quantizedBiasType") == kinds.FLOAT32:
+        # Kernels take the default as INT64; stated, it needs a version that tflite-runtime refuses.
+        found["quantizedBiasType"] = kinds.INT64
+    return found
 
 
 def _quantizations(own: Any, wanted: Any) -> Iterator[str]:

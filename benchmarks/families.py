@@ -51,15 +51,15 @@ def family_cases() -> Iterator[Case]:
         )
 
 
-def build(name: str) -> Any:
-    """Make the Keras model of a family; its outputs are logits."""
+def build(name: str, size: int = SIZE, classes: int = CLASSES) -> Any:
+    """Make the Keras model of a family for pictures of some size; its outputs are logits."""
     import keras
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(
         weights=None,
-        input_shape=(SIZE, SIZE, 3),
-        classes=CLASSES,
+        input_shape=(size, size, 3),
+        classes=classes,
         classifier_activation=None,
     )
     random = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def build(name: str) -> Any:
     for layer in layers:
         for weight in layer.weights:
             _vary(weight, random, is_normalized)
-    pictures = tinted(garments("calibration")[-_MEASURED:], SIZE).astype(np.float32)
+    pictures = tinted(garments("calibration")[-_MEASURED:], size).astype(np.float32)
     if FAMILIES[name]:
         pictures = pictures / np.float32(127.5) - 1
     _measure_statistics(model, pictures)

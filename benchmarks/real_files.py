@@ -29,6 +29,7 @@ from cases import Arrays
 
 import edgeq
 from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.conversion.ways_out import is_lost
 from edgeq.errors import EdgeqError
 from edgeq.tflite import flatbuffer
 
@@ -73,9 +74,16 @@ _SHAPES = {"melspectrogram": (("input", (1, _SOUND)),)}
 
 @dataclass(frozen=True)
 class Result:
-    """A converted or refused file; `db` is None for a refused one."""
+    """A converted or refused file.
 
-    name: str
+    Attributes:
+        kind: "yes" for full INT8; "ruined" if edgeq says that a part of the outputs is lost;
+            "refused".
+        db: SQNR of the worst part; None for a refused file.
+        text: why it was refused, or what edgeq advises instead.
+    """
+
+    kind: str
     db: float | None
     text: str
     seconds: float
@@ -86,7 +94,7 @@ class Result:
 
 def fetch(folder: Path) -> list[Path]:
     """Download the wheels, unpack what is needed, and return the models."""
-    wheels = folder / "wheels"
+    wheels, unpacked = folder / "wheels", folder / "unpacked"
     wheels.mkdir(parents=True, exist_ok=True)
     for requirement, options in _WHEELS.items():
         stem = requirement.partition("==")[0].replace("-", "_")
@@ -97,9 +105,11 @@ def fetch(folder: Path) -> list[Path]:
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as opened:
             for item in opened.namelist():
-                if item.endswith(".tflite") or item == _PORTRAIT or item.startswith(_VOICES):
-                    opened.extract(item, folder / "unpacked")
-    return sorted((folder / "unpacked").rglob("*.tflite"), key=lambda path: path.stem)
+                is_needed = item.endswith(".tflite") or item == _PORTRAIT
+                # Another run may have the library of the voices open.
+                if (is_needed or item.startswith(_VOICES)) and not (unpacked / item).exists():
+                    opened.extract(item, unpacked)
+    return sorted(unpacked.rglob("*.tflite"), key=lambda path: path.stem)
 
 
 class Inputs:
@@ -192,10 +202,14 @@ def convert(path: Path, calibration: Arrays, test: Arrays, folder: Path, effort:
             input_shapes=_SHAPES.get(path.stem, ()),
         )
     except EdgeqError as error:
-        return Result(path.stem, None, str(error), time.perf_counter() - began)
-    took = time.perf_counter() - began
-    assert made.quality is not None
-    return Result(path.stem, worst_sqnr_db(made.quality), "", took)
+        return Result("refused", None, str(error), time.perf_counter() - began)
+    took, quality = time.perf_counter() - began, made.quality
+    assert quality is not None
+    if not is_lost(quality):
+        return Result("yes", worst_sqnr_db(quality), "", took)
+    ways = [way for way in made.ways_out if way.keeps]
+    advice = f"edgeq advises {ways[0].command.partition(' -o ')[2]}" if ways else "no way out found"
+    return Result("ruined", worst_sqnr_db(quality), advice, took)
 
 
 def main() -> int:
@@ -219,7 +233,7 @@ def main() -> int:
             note = check_that_outputs_vary(path, test[name])
             result = convert(path, calibration, test, Path(scratch), given.effort)
             results.append(result)
-            shown = ("no", "") if result.db is None else ("yes", f"{result.db:.1f}")
+            shown = (result.kind, "" if result.db is None else f"{result.db:.1f}")
             text = " ".join(f"{result.text} {note}".replace("|", "/").split())[:400]
             print(
                 f"| {path.stem} | {' | '.join(shown)} | {result.seconds:.1f} | {text} |", flush=True

@@ -27,7 +27,7 @@ from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.device_runners.measuring import bench as measuring
 from edgeq.errors import UsageError
-from edgeq.progress import OnProgress, quiet
+from edgeq.progress import OnNote, OnProgress, no_note, quiet
 from edgeq.tflite import quantmath
 from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
@@ -55,6 +55,7 @@ def convert(
     options: ConvertOptions | None = None,
     verbose: bool = False,
     on_progress: OnProgress = quiet,
+    on_note: OnNote = no_note,
     tensorflow: TensorFlowProcess | None = None,
     **settings: Any,
 ) -> Conversion:
@@ -68,6 +69,7 @@ def convert(
             array [samples, ...], an array, or a callable that yields samples.
         test_data: labelled samples to measure quality on; held out from `data` by default.
         preprocess: `--preprocess` texts, e.g. "scale=1/255".
+        on_note: called before calibration with what the options cost; `issues` has it, too.
         tensorflow: a process to use, which the caller ends; by default one is started.
         settings: fields of `ConvertOptions`, e.g. `scheme="int8"`.
 
@@ -83,6 +85,7 @@ def convert(
         options=replace(options or ConvertOptions(), **settings),
         verbose=verbose,
         on_progress=on_progress,
+        on_note=on_note,
         tensorflow=tensorflow,
     )
 

@@ -87,6 +87,15 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "converters/writer/narrow.py",
         ("tests/converters/writer/test_narrow.py",),
     ),
+    "lstm": (
+        "converters/writer/lstm.py",
+        (
+            "tests/converters/writer/test_lstm.py",
+            "--deselect=tests/converters/writer/test_lstm.py::"
+            "test_every_integer_and_scale_is_that_of_tensorflow",
+        ),
+    ),
+    "lstm_format": ("edgeq/tflite/lstm.py", ("tests/tflite/test_lstm.py",)),
     "rounding": (
         "converters/corrections/rounding.py",
         ("tests/converters/corrections/test_rounding.py",),

@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 FLOAT, INT8, BOOL = schema.TensorType.FLOAT32, schema.TensorType.INT8, schema.TensorType.BOOL
+INT16 = schema.TensorType.INT16
 Operator = schema.BuiltinOperator
 
 

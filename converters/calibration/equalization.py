@@ -39,6 +39,7 @@ class Pair:
 
     Attributes:
         first, second: positions of the operators.
+        others: further layers that read what `second` reads.
         tensors: indices of the activations between them; the first layer writes the first one.
         ceiling: 6 behind a ReLU6, infinity otherwise.
     """
@@ -47,6 +48,7 @@ class Pair:
     second: int
     tensors: tuple[int, ...]
     ceiling: float
+    others: tuple[int, ...] = ()
 
 
 Scaled = tuple[Pair, NDArray[np.float64]]
@@ -71,18 +73,17 @@ def find_pairs(tree: Any) -> tuple[Pair, ...]:
         if not _is_layer(tree, graph, operator, uses):
             continue
         code = operator.builtinOptions.fusedActivationFunction
-        second, tensors = _follow(tree, graph, operator, readers, ends)
-        if second is None or code not in (_NONE, _RELU, _RELU6):
+        behind, tensors = _follow(tree, graph, operator, readers, ends)
+        if not behind or code not in (_NONE, _RELU, _RELU6):
             continue
-        consumer = graph.operators[second]
-        if _is_layer(tree, graph, consumer, uses):
-            pair = (operator, consumer)
-            own, name = (flatbuffer.operator_name(tree, op) for op in pair)
-            made, read = (flatbuffer.indices(graph.tensors[op.inputs[1]].shape) for op in pair)
-            count, width = made[CHANNEL_AXIS[own]], read[INPUT_AXIS[name]]
-            # A dense layer may count the channels once per position.
-            if width == count or (name == "FULLY_CONNECTED" and width % count == 0):
-                found.append(Pair(position, second, tensors, 6.0 if code == _RELU6 else np.inf))
+        count = _width(tree, graph, operator, CHANNEL_AXIS)
+        if all(
+            _is_layer(tree, graph, graph.operators[place], uses)
+            and _counts(tree, graph, graph.operators[place], count)
+            for place in behind
+        ):
+            ceiling = 6.0 if code == _RELU6 else np.inf
+            found.append(Pair(position, behind[0], tensors, ceiling, behind[1:]))
     return tuple(found)
 
 
@@ -100,34 +101,47 @@ def _is_layer(tree: Any, graph: Any, operator: Any, uses: Counter[int]) -> bool:
     )
 
 
+def _width(tree: Any, graph: Any, operator: Any, axes: Mapping[str, int]) -> int:
+    """Length of one axis of a layer's weights."""
+    shape = flatbuffer.indices(graph.tensors[operator.inputs[1]].shape)
+    return shape[axes[flatbuffer.operator_name(tree, operator)]]
+
+
+def _counts(tree: Any, graph: Any, layer: Any, channels: int) -> bool:
+    """Whether a layer's inputs are these channels; a dense one may count them per position."""
+    width = _width(tree, graph, layer, INPUT_AXIS)
+    is_dense = flatbuffer.operator_name(tree, layer) == "FULLY_CONNECTED"
+    return width == channels or (is_dense and width % channels == 0)
+
+
 def _follow(
     tree: Any, graph: Any, operator: Any, readers: Mapping[int, Sequence[int]], ends: set[int]
-) -> tuple[int | None, tuple[int, ...]]:
-    """The layer that alone reads an operator's result, through commuting operators, or None."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The layers that alone read an operator's result, through commuting operators, or ()."""
     current = flatbuffer.indices(operator.outputs)[0]
     passed = [current]
-    while current not in ends and len(readers.get(current, ())) == 1:
-        (position,) = readers[current]
-        reader = graph.operators[position]
-        name = flatbuffer.operator_name(tree, reader)
-        if flatbuffer.indices(reader.inputs)[0] != current:
+    while current not in ends and readers.get(current):
+        behind = [graph.operators[position] for position in readers[current]]
+        names = [flatbuffer.operator_name(tree, reader) for reader in behind]
+        if any(flatbuffer.indices(reader.inputs)[0] != current for reader in behind):
             break
-        if name in CHANNEL_AXIS:
-            return position, tuple(passed)
-        if name not in _COMMUTES:
+        if all(name in CHANNEL_AXIS for name in names):
+            return tuple(readers[current]), tuple(passed)
+        if len(behind) > 1 or names[0] not in _COMMUTES:
             break
+        (reader,) = behind
         fused = getattr(reader.builtinOptions, "fusedActivationFunction", _NONE)
         result = flatbuffer.indices(reader.outputs)[0]
         before, after = (flatbuffer.indices(graph.tensors[i].shape) for i in (current, result))
         # The last axis has to count the channels, behind a RESHAPE perhaps once per position.
         keeps = before[-1] == after[-1]
-        if name == "RESHAPE":
+        if names[0] == "RESHAPE":
             keeps = after[-1] % before[-1] == 0 and len(after) == 2
         if fused not in (_NONE, _RELU) or not keeps:
             break
         current = result
         passed.append(current)
-    return None, ()
+    return (), ()
 
 
 def equalize(
@@ -151,15 +165,22 @@ def equalize(
     changed: list[Scaled] = []
     for pair in find_pairs(tree):
         if pair.tensors[0] in channels:
-            first, second = graph.operators[pair.first], graph.operators[pair.second]
-            name = flatbuffer.operator_name(tree, second)
-            exponent = 1.0 if name == "DEPTHWISE_CONV_2D" else strength
-            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent)
+            first = graph.operators[pair.first]
+            behind = [graph.operators[place] for place in (pair.second, *pair.others)]
+            names = [flatbuffer.operator_name(tree, layer) for layer in behind]
+            exponent = 1.0 if set(names) == {"DEPTHWISE_CONV_2D"} else strength
+            dense = [
+                flatbuffer.constant(tree, graph.tensors[layer.inputs[1]])
+                for layer, name in zip(behind, names, strict=True)
+                if name == "FULLY_CONNECTED"
+            ]
+            factors = _factors(channels[pair.tensors[0]], pair.ceiling, exponent, dense)
             if factors.max(initial=1.0) > 1.0:
                 own = CHANNEL_AXIS[flatbuffer.operator_name(tree, first)]
                 for tensor, axis in zip(first.inputs[1:], (own, 0), strict=False):
                     _scale(tree, graph, tensor, axis, factors)
-                _scale(tree, graph, second.inputs[1], INPUT_AXIS[name], 1.0 / factors)
+                for layer, name in zip(behind, names, strict=True):
+                    _scale(tree, graph, layer.inputs[1], INPUT_AXIS[name], 1.0 / factors)
                 changed.append((pair, factors))
     return (flatbuffer.serialize(tree) if changed else content), tuple(changed)
 
@@ -187,13 +208,35 @@ def scale_statistics(seen: Statistics, changed: Sequence[Scaled]) -> Statistics:
     return replace(seen, minimum=low, maximum=high, histogram=histogram)
 
 
-def _factors(channels: NDArray[np.float32], ceiling: float, exponent: float) -> NDArray[np.float64]:
-    """Factor of each channel, [C], at least 1."""
+def _factors(
+    channels: NDArray[np.float32],
+    ceiling: float,
+    exponent: float,
+    dense: Sequence[NDArray[Any]] = (),
+) -> NDArray[np.float64]:
+    """Factor of each channel, [C], at least 1.
+
+    Args:
+        dense: weights [outputs, inputs] of the dense layers behind. All of them share a scale, so a
+            large weight for a small channel makes the steps of all others larger: both get the
+            same share of their ranges then, as in section 4.1 of the paper.
+    """
     peak = np.abs(channels.astype(np.float64)).max(axis=0) * _MARGIN
     widest = min(float(peak.max(initial=0.0)), ceiling)
     is_alive = peak > 1e-6 * widest
-    factors = np.where(is_alive, widest / np.where(is_alive, peak, 1.0), 1.0)
-    return np.clip(factors**exponent, 1.0, _MOST)
+    most = np.where(is_alive, widest / np.where(is_alive, peak, 1.0), 1.0)
+    factors = most**exponent
+    shares = [_shares(weights, len(peak)) for weights in dense]
+    if shares:
+        even = np.sqrt(np.max(shares, axis=0) * peak)
+        factors = np.maximum(factors, np.minimum(most, most * even / max(even.max(), 1e-30)))
+    return np.clip(factors, 1.0, _MOST)
+
+
+def _shares(weights: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
+    """The largest weight of each channel, relative to the largest of all, [C]."""
+    largest = np.abs(weights).max(axis=0, initial=0.0).reshape(-1, channels).max(axis=0)
+    return np.asarray(largest / max(float(largest.max(initial=0.0)), 1e-30), np.float64)
 
 
 def _scale(tree: Any, graph: Any, index: int, axis: int, factors: NDArray[np.float64]) -> None:

@@ -3,9 +3,12 @@
 In 8 bits a sigmoid gives 1 for everything above 7, a tanh above 4; a softmax gives 0 to everything
 that is 8 below the largest. Steps spent on such values are lost to those that count.
 
+A RELU does not distinguish negative values, nor a MAXIMUM values below its constant. LEAKY_RELU
+passes on what the operators behind it need.
+
 The limits of a sum are limits for its operands: where one is so large that no value of the other
 brings the sum back below 8, more of it makes no difference. The gates of recurrent layers are such
-sums.
+sums, and the ADD with a RELU behind a residual block.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgeq.converters.calibration.masked_ranges import MASKED
 from edgeq.converters.calibration.statistics import make_ranges
+from edgeq.converters.graph.layers import clamp
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import facts, having
 from edgeq.values import Ranges
@@ -28,10 +32,12 @@ _LIMITS: dict[str, float] = facts("saturates")
 (_SOFTMAX,) = having("rowwise")
 _SOFTMAX_REACH = _LIMITS.pop(_SOFTMAX)
 _PASSES, _SUMS = having("passes"), having("sum")
+_CLAMPS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 SATURATED = "-saturated"
 
 Limit = tuple[float, float]
+_EVERYTHING: Limit = (-np.inf, np.inf)
 
 
 def read_by_softmax(tree: Any) -> set[int]:
@@ -109,20 +115,14 @@ def find_limits(
 
     def limit_of(name: str, reader: Any, index: int) -> Limit | None:
         """The range in which one reader of a tensor can tell values apart; None for everything."""
-        if name in _LIMITS:
-            return -_LIMITS[name], _LIMITS[name]
+        if not name:
+            return None  # the user of an output
         if name == _SOFTMAX:
             return seen.get(index)
-        if name in _PASSES:
-            return _union([found.get(output) for output in flatbuffer.indices(reader.outputs)])
-        if name in _SUMS and not reader.builtinOptions.fusedActivationFunction:
-            (output,) = flatbuffer.indices(reader.outputs)
-            others = [item for item in flatbuffer.indices(reader.inputs) if item != index]
-            span = _span(tree, others[0], spans or {}) if len(others) == 1 else None
-            if output in found and span is not None:
-                is_first = index == flatbuffer.indices(reader.inputs)[0]
-                return _limit_operand(found[output], span, name == "SUB", is_first)
-        return None
+        behind = _union([found.get(output) for output in flatbuffer.indices(reader.outputs)])
+        if name in _SUMS:
+            return _limit_of_operand(tree, reader, index, behind, spans or {})
+        return behind if name in _PASSES else _limit_before(tree, name, reader, index, behind)
 
     for operator in reversed(graph.operators):  # readers come before what they read
         for index in flatbuffer.indices(operator.outputs):
@@ -138,6 +138,59 @@ def _union(parts: Sequence[Limit | None]) -> Limit | None:
     if not known or len(known) < len(parts):
         return None
     return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _limit_before(
+    tree: Any, name: str, reader: Any, index: int, behind: Limit | None
+) -> Limit | None:
+    """The limit of what an operator reads from that of its result."""
+    if name in _LIMITS:
+        return -_LIMITS[name], _LIMITS[name]
+    if name in _CLAMPS:
+        return _within(_CLAMPS[name], behind)
+    if name == "LEAKY_RELU":
+        return None if behind is None else _before_leak(behind, reader.builtinOptions.alpha)
+    if name not in ("MAXIMUM", "MINIMUM"):
+        return None
+    others = [item for item in flatbuffer.indices(reader.inputs) if item != index]
+    if len(others) != 1 or not flatbuffer.is_constant(tree, tree.subgraphs[0].tensors[others[0]]):
+        return None
+    values = flatbuffer.constant(tree, tree.subgraphs[0].tensors[others[0]])
+    own = (values.min(initial=np.inf), np.inf) if name == "MAXIMUM" else (
+        -np.inf, values.max(initial=-np.inf)
+    )  # fmt: skip
+    return _within((float(own[0]), float(own[1])), behind)
+
+
+def _before_leak(limit: Limit, alpha: float) -> Limit:
+    """The limit of a LEAKY_RELU's input from that of its result."""
+    if alpha <= 0:
+        return _EVERYTHING
+    low, high = (end / alpha if end < 0 else end for end in limit)
+    return low, high
+
+
+def _within(limit: Limit, inner: Limit | None) -> Limit | None:
+    """The common part of two limits; None if that is everything."""
+    inner = _EVERYTHING if inner is None else inner
+    low, high = max(limit[0], inner[0]), min(limit[1], inner[1])
+    if low >= high:
+        low, high = limit
+    return None if (low, high) == _EVERYTHING else (low, high)
+
+
+def _limit_of_operand(
+    tree: Any, reader: Any, index: int, behind: Limit | None, spans: Mapping[int, Limit]
+) -> Limit | None:
+    """The limit of an operand of a sum or difference that may have a fused activation."""
+    limit = _within(clamp(reader), behind)
+    others = [item for item in flatbuffer.indices(reader.inputs) if item != index]
+    span = _span(tree, others[0], spans) if len(others) == 1 else None
+    if limit is None or span is None:
+        return None
+    is_first = index == flatbuffer.indices(reader.inputs)[0]
+    is_difference = flatbuffer.operator_name(tree, reader) == "SUB"
+    return _limit_operand(limit, span, is_difference, is_first)
 
 
 def _limit_operand(limit: Limit, span: Limit, is_difference: bool, is_first: bool) -> Limit:

@@ -11,13 +11,9 @@ from edgeq.children.child import Child
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import Inputs, batches
 from edgeq.errors import QuantizationError, UsageError
-from edgeq.values import FloatModel, LayerCorrection
+from edgeq.values import CORRECTIONS, FloatModel, LayerCorrection
 
-# The first two come before quantization (see `equalization` and `saturation`), the others change
-# the integers afterwards: biases that keep each channel's mean; rounding with feedback; weights
-# refitted to the quantized inputs; smaller weight scales.
-BEFORE = ("equalize", "saturate")
-CORRECTIONS = (*BEFORE, "bias", "rounding", "refit", "clip")
+BEFORE = CORRECTIONS[:2]  # before quantization
 
 MOST_ROWS = 8192  # positions of a layer to fit and check on
 

@@ -34,13 +34,13 @@ class Moments:
 
     Attributes:
         quantized: [G, K, K], of the inputs as the INT8 model has them.
-        crossed: [G, K, K], of float inputs with quantized ones.
+        crossed: [G, K, K], of float inputs with quantized ones; only `refit` needs it.
         mean_float, mean_quantized: [G, K].
         rows: that they were measured on.
     """
 
     quantized: Real
-    crossed: Real
+    crossed: Real | None
     mean_float: Real
     mean_quantized: Real
     rows: int
@@ -61,27 +61,32 @@ class Moments:
 
     @cached_property
     def feedback(self) -> Real:
-        """Upper Cholesky factor of the inverse of `damped`, [G, K, K]."""
-        inverse = np.linalg.inv(self.damped)
-        lower = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2)
-        upper: Real = lower.transpose(0, 2, 1)
-        return upper
+        """Unit upper triangular U with `damped` = U D U' and a diagonal D, [G, K, K]."""
+        turned = np.linalg.cholesky(self.damped[:, ::-1, ::-1])
+        upper = turned[:, ::-1, ::-1]
+        unit: Real = upper / np.diagonal(upper, axis1=1, axis2=2)[:, np.newaxis]
+        return unit
 
 
-def measure_moments(real: NDArray[np.float32], quantized: NDArray[np.float32]) -> Moments:
+def measure_moments(
+    real: NDArray[np.float32], quantized: NDArray[np.float32], *, has_crossed: bool = True
+) -> Moments:
     """Moments of the inputs.
 
     Args:
         real: [G, rows, K] of the float model.
         quantized: [G, rows, K] of the INT8 model, dequantized.
+        has_crossed: measure the crossed moments, too.
     """
     mean_float, mean_quantized = real.mean(axis=1), quantized.mean(axis=1)
     ours = quantized - mean_quantized[:, np.newaxis]
-    turned = ours.transpose(0, 2, 1)
-    theirs = (real - mean_float[:, np.newaxis]).transpose(0, 2, 1)
+    crossed = None
+    if has_crossed:
+        theirs = (real - mean_float[:, np.newaxis]).transpose(0, 2, 1)
+        crossed = (theirs @ ours).astype(np.float64)
     return Moments(
-        (turned @ ours).astype(np.float64),
-        (theirs @ ours).astype(np.float64),
+        (ours.transpose(0, 2, 1) @ ours).astype(np.float64),
+        crossed,
         mean_float.astype(np.float64),
         mean_quantized.astype(np.float64),
         real.shape[1],
@@ -101,6 +106,7 @@ def refit(weights: Real, moments: Moments) -> Real:
     Returns:
         [G, O, K].
     """
+    assert moments.crossed is not None
     target = weights @ (moments.crossed + moments.damped - moments.quantized)
     solved = np.linalg.solve(moments.damped, target.transpose(0, 2, 1))
     return np.asarray(solved.transpose(0, 2, 1))
@@ -111,7 +117,9 @@ def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int
 
     Minimizes the error of the outputs on the samples, not of the weights: E. Frantar et al.,
     "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers"
-    (ICLR 2023), section 3, with per-channel scales.
+    (ICLR 2023), section 3, with per-channel scales. It is computed in the equivalent form of
+    J. Chee et al., "QuIP: 2-Bit Quantization of Large Language Models With Guarantees" (NeurIPS
+    2023), section 3, which needs no inverse of the moments.
 
     Args:
         weights: [G, O, K] in real units.
@@ -121,21 +129,18 @@ def round_with_feedback(weights: Real, moments: Moments, scales: Real, most: int
     Returns:
         Integers -most..most as float, [G, O, K].
     """
-    left, size = weights.copy(), weights.shape[-1]
+    steps, size = weights / scales[..., np.newaxis], weights.shape[-1]
     upper = moments.feedback
-    rounded: Real = np.empty_like(left)
+    rounded: Real = np.empty_like(steps)
+    lost: Real = np.zeros_like(steps)
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
-        errors = np.empty((*left.shape[:2], end - start))
+        wanted = steps[..., start:end] + lost[..., :start] @ upper[:, :start, start:end]
         for column in range(start, end):
-            current = left[..., column]
-            rounded[..., column] = round_plainly(current, scales, most)
-            error = current - rounded[..., column] * scales
-            error /= upper[:, column, column, np.newaxis]
-            row = upper[:, column, np.newaxis, column + 1 : end]
-            left[..., column + 1 : end] -= error[..., np.newaxis] * row
-            errors[..., column - start] = error
-        left[..., end:] -= errors @ upper[:, start:end, end:]
+            carried = lost[..., start:column] @ upper[:, start:column, column, np.newaxis]
+            whole = np.rint(wanted[..., column - start] + carried[..., 0])
+            rounded[..., column] = np.minimum(np.maximum(whole, -most), most)
+            lost[..., column] = steps[..., column] - rounded[..., column]
     return rounded
 
 

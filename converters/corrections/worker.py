@@ -1,9 +1,9 @@
 """The child process that corrects models.
 
 On stdin, one line of JSON {"float", "quantized", "result", "report", "corrections", "threads",
-"rows"} and then samples to the end. The float and the quantized model advance side by side,
-operator by operator; each layer is corrected on the outputs of the corrected layers before it, and
-then run.
+"rows"} and then samples to the end. The float and the quantized model advance side by side in two
+threads, operator by operator; each layer is corrected on the outputs of the corrected layers before
+it, and then run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,33 +72,56 @@ def correct_tree(
         raise ValueError("the quantizer changed the order or the shape of the layers")
     steppers = Stepper(real, inputs, threads), Stepper(made, inputs, threads)
     operators = steppers[1].graph.operators
-    uses = Counter(_fingerprint(made, operators[layer.position]) for layer in ours)
+    prints = [_fingerprint(made, operators[layer.position]) for layer in ours]
+    uses = Counter(prints)
+    todo = [
+        (theirs[number], layer, stored, uses[prints[number]] > 1)
+        for number, layer in enumerate(ours)
+        for stored in [_Stored(made, layer, operators[layer.position])]
+        if stored.weights.dtype == np.int8 and stored.input.scales
+    ]
     report = []
-    for pair in zip(theirs, ours, strict=True):
-        for stepper, layer in zip(steppers, pair, strict=True):
-            stepper.run_to(layer.position)
-        is_shared = uses[_fingerprint(made, operators[pair[1].position])] > 1
-        # Shared weights are stored once, so only the biases change.
-        names = frozenset(corrections) & {"bias"} if is_shared else frozenset(corrections)
-        found = _correct(*steppers, *pair, names, most_rows)
-        if found is not None:
-            report.append({"layer": pair[0].output, "operator": pair[1].name, **found})
+    with ThreadPoolExecutor(1) as ahead:  # the float model is one layer ahead
+        waiting = [ahead.submit(_want, steppers[0], *item[:3], most_rows) for item in todo[:1]]
+        for number, (_, layer, stored, is_shared) in enumerate(todo):
+            wanted = waiting.pop().result()
+            for item in todo[number + 1 : number + 2]:
+                waiting.append(ahead.submit(_want, steppers[0], *item[:3], most_rows))
+            steppers[1].run_to(layer.position)
+            # Shared weights are stored once, so only the biases change.
+            names = frozenset(corrections) & {"bias"} if is_shared else frozenset(corrections)
+            found = _correct(steppers[1], wanted, layer, stored, names)
+            report.append({"layer": wanted.output, "operator": layer.name, **found})
     return report
 
 
-def _correct(
-    real: Stepper,
-    made: Stepper,
-    theirs: Layer,
-    ours: Layer,
-    names: frozenset[str],
-    most_rows: int,
-) -> dict[str, Any] | None:
-    """Correct one layer, before which both models stopped; None where nothing can be done."""
-    operator = made.graph.operators[ours.position]
-    stored = _Stored(made.tree, ours, operator)
-    if stored.weights.dtype != np.int8 or not stored.input.scales:
-        return None
+class _Wanted(NamedTuple):
+    """A result of the float model in a layer.
+
+    Attributes:
+        output: name of the result.
+        rows: positions that the layer is corrected on.
+        checks: which of them check the corrections; the others fit them.
+        weights: [G, O, K].
+        bias: [G, O].
+        fitted: inputs at the positions to fit, [G, rows, K].
+        target: outputs behind the activation at the positions to check, [G, rows, O].
+        limits: of the activation.
+    """
+
+    output: str
+    rows: layers.Rows
+    checks: NDArray[np.bool_]
+    weights: Real
+    bias: Real
+    fitted: NDArray[np.float32]
+    target: Real
+    limits: tuple[float, float]
+
+
+def _want(real: Stepper, theirs: Layer, ours: Layer, stored: _Stored, most_rows: int) -> _Wanted:
+    """Run the float model up to a layer."""
+    real.run_to(theirs.position)
     original = real.graph.operators[theirs.position]
     weights = flatbuffer.constant(real.tree, real.graph.tensors[original.inputs[1]])
     target_weights = layers.group_weights(theirs, weights)
@@ -105,16 +129,36 @@ def _correct(
     # As many rows to fit and check on as time and memory allow.
     affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (ours.groups * taps))
     most = max(_LEAST_BY_TAPS * taps, min(most_rows, affordable))
-    rows = layers.choose_rows(ours, operator, made.count, most)
-    seen = stored.gather(made.values[operator.inputs[0]], rows)
+    rows = layers.choose_rows(ours, stored.operator, real.count, most)
     values = real.values[original.inputs[0]]
-    wanted = layers.gather(theirs, original, values, rows, 0).astype(np.float32)
+    seen = layers.gather(theirs, original, values, rows, 0).astype(np.float32, copy=False)
     inputs = flatbuffer.indices(original.inputs)
     has_bias = len(inputs) > 2 and inputs[2] >= 0
     bias = flatbuffer.constant(real.tree, real.graph.tensors[inputs[2]]) if has_bias else 0.0
     own = layers.group_channels(theirs, np.asarray(bias))
-    fit = _Fit(wanted, seen, target_weights, own, rows.sample, layers.clamp(original))
-    chosen, errors = fit.choose(stored, names & {"bias"} if taps > _MOST_TAPS else names)
+    checks = rows.sample % _CHECKED == _CHECKED - 1
+    if not checks.any():
+        checks = np.ones_like(checks)  # too few samples to keep any apart
+    outputs = seen[:, checks] @ _turned(target_weights) + own[:, np.newaxis]
+    limits = layers.clamp(original)
+    fitted = seen[:, _others(checks)]
+    target = np.clip(outputs, *limits)
+    return _Wanted(theirs.output, rows, checks, target_weights, own, fitted, target, limits)
+
+
+def _others(checks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The positions to fit: those that do not check, or all if all of them do."""
+    return checks if checks.all() else ~checks
+
+
+def _correct(
+    made: Stepper, wanted: _Wanted, ours: Layer, stored: _Stored, names: frozenset[str]
+) -> dict[str, Any]:
+    """Correct one layer, before which the INT8 model stopped."""
+    seen = stored.gather(made.values[stored.operator.inputs[0]], wanted.rows)
+    fit = _Fit(wanted, seen)
+    is_wide = wanted.weights.shape[-1] > _MOST_TAPS
+    chosen, errors = fit.choose(stored, names & {"bias"} if is_wide else names)
     if chosen.name != "plain":
         stored.write(chosen)
     plain_db, corrected_db = (
@@ -127,7 +171,7 @@ class _Stored:
     """A layer's parameters as the quantized file has them."""
 
     def __init__(self, tree: Any, layer: Layer, operator: Any):
-        self._tree, self._layer, self._operator = tree, layer, operator
+        self._tree, self._layer, self.operator = tree, layer, operator
         graph = tree.subgraphs[0]
         inputs = flatbuffer.indices(operator.inputs)
         self.input = flatbuffer.tensor_spec(graph.tensors[inputs[0]], "")
@@ -161,7 +205,7 @@ class _Stored:
     def gather(self, values: NDArray[Any], rows: layers.Rows) -> NDArray[np.float32]:
         """The inputs as the quantized model has them, in real units, [G, rows, K]."""
         zero = self.input.zero_points[0]
-        raw = layers.gather(self._layer, self._operator, values, rows, zero)
+        raw = layers.gather(self._layer, self.operator, values, rows, zero)
         return np.asarray(quantmath.dequantize(raw, self.input), np.float32)
 
     def write(self, chosen: _Candidate) -> None:
@@ -186,7 +230,7 @@ class _Stored:
 
     def _separate_bias(self) -> None:
         """Give the operator a separate bias: the steps of a recurrent layer share theirs."""
-        graph, inputs = self._tree.subgraphs[0], list(flatbuffer.indices(self._operator.inputs))
+        graph, inputs = self._tree.subgraphs[0], list(flatbuffer.indices(self.operator.inputs))
         read = [index for item in graph.operators for index in flatbuffer.indices(item.inputs)]
         if read.count(inputs[2]) > 1:
             own = copy.copy(graph.tensors[inputs[2]])
@@ -194,7 +238,7 @@ class _Stored:
             graph.tensors.append(own)
             self._bias = own
             inputs[2] = len(graph.tensors) - 1
-            self._operator.inputs = np.array(inputs, np.int32)
+            self.operator.inputs = np.array(inputs, np.int32)
 
 
 class _Candidate(NamedTuple):
@@ -207,27 +251,17 @@ class _Candidate(NamedTuple):
 
 
 class _Fit:
-    """One layer's samples, and how well integers reproduce the float outputs on them."""
+    """One layer's samples, and how well integers reproduce the float outputs on them.
 
-    def __init__(
-        self,
-        real: NDArray[np.float32],
-        seen: NDArray[np.float32],
-        weights: Real,
-        bias: Real,
-        sample: NDArray[np.int64],
-        limits: tuple[float, float],
-    ):
-        self._weights, self._limits = weights, limits
-        self._checks = sample % _CHECKED == _CHECKED - 1
-        if not self._checks.any():
-            self._checks = np.ones_like(self._checks)  # too few samples to keep any apart
-        fits = ~self._checks if not self._checks.all() else self._checks
-        self._outputs = real[:, self._checks] @ _turned(weights) + bias[:, np.newaxis]
-        self._target = np.clip(self._outputs, *limits)
-        self._checked = seen[:, self._checks]
-        self._fitted = real[:, fits], seen[:, fits]
-        self._bias = bias
+    Args:
+        seen: the INT8 model's inputs in real units, [G, rows, K].
+    """
+
+    def __init__(self, wanted: _Wanted, seen: NDArray[np.float32]):
+        self._weights, self._bias = wanted.weights, wanted.bias
+        self._target, self._limits = wanted.target, wanted.limits
+        self._checked = seen[:, wanted.checks]
+        self._fitted = wanted.fitted, seen[:, _others(wanted.checks)]
 
     def choose(self, stored: _Stored, names: frozenset[str]) -> tuple[_Candidate, dict[str, float]]:
         """The candidate with the least error on the samples kept apart, and the errors of all."""
@@ -239,7 +273,7 @@ class _Fit:
         plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
         if not names:
             return [plain]
-        moments = rounding.measure_moments(*self._fitted)
+        moments = rounding.measure_moments(*self._fitted, has_crossed="refit" in names)
         made, scales = [("", plain.weights, plain.scales)], stored.scales
         if "clip" in names and stored.is_per_channel:
             scales = rounding.clip_scales(self._weights, moments, scales, stored.most)

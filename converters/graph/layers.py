@@ -157,16 +157,18 @@ def gather(
     options = operator.builtinOptions
     high, wide, pads = _geometry(layer, operator)
     images = values.reshape(-1, *layer.input_shape[1:])
-    padded = images
-    if any(map(any, pads)):
-        padded = np.pad(images, ((0, 0), *pads, (0, 0)), constant_values=padding)
     image, place = np.divmod(rows.chosen, high * wide)
-    top, left = place // wide * options.strideH, place % wide * options.strideW
+    top = place // wide * options.strideH - pads[0][0]
+    left = place % wide * options.strideW - pads[1][0]
     taps = np.stack(
         [
-            padded[
-                image, top + down * options.dilationHFactor, left + right * options.dilationWFactor
-            ]
+            _pick(
+                images,
+                image,
+                top + down * options.dilationHFactor,
+                left + right * options.dilationWFactor,
+                padding,
+            )
             for down in range(layer.filter_shape[1])
             for right in range(layer.filter_shape[2])
         ],
@@ -178,6 +180,14 @@ def gather(
     return np.ascontiguousarray(grouped.transpose(2, 0, 1, 3)).reshape(
         layer.groups, len(rows.chosen), -1
     )
+
+
+def _pick(images: NDArray[Any], image: Any, row: Any, column: Any, padding: int) -> NDArray[Any]:
+    """Return pixels [rows, C]; those outside of the image have the value of the padding."""
+    _, high, wide, _ = images.shape
+    picked: NDArray[Any] = images[image, np.clip(row, 0, high - 1), np.clip(column, 0, wide - 1)]
+    picked[(row < 0) | (row >= high) | (column < 0) | (column >= wide)] = padding
+    return picked
 
 
 # ---------------------------------------------------------------- weights

@@ -17,7 +17,7 @@ from edgeq.converters.graph.rewriting import replace_half_used_splits
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, quantmath
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -215,7 +215,7 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
 def _require_interface(
     path: Path, tree: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Refuse a model without inputs or outputs, and outputs that nobody can compare.
+    """Refuse a model without inputs or outputs, and ones that nobody can compare.
 
     Raises:
         SourceError: names what is wrong.
@@ -223,13 +223,16 @@ def _require_interface(
     for what, found in (("inputs", inputs), ("outputs", outputs)):
         if not found:
             raise SourceError(f"{path} has no {what}.", hint="Export the model again.")
+        for spec in found:
+            if 0 in spec.shape:
+                side = what[:-1]
+                raise SourceError(
+                    f"{side.capitalize()} {spec.name!r} of {path} has no values: its shape is "
+                    f"{list(spec.shape)}.",
+                    hint=f"Leave this {side} out of the model.",
+                )
     own = flatbuffer.indices(tree.subgraphs[0].outputs)
     for place, spec in enumerate(outputs):
-        if 0 in spec.shape:
-            raise SourceError(
-                f"Output {spec.name!r} of {path} has no values: its shape is {list(spec.shape)}.",
-                hint="Leave this output out of the model.",
-            )
         if own[place] in own[:place]:
             raise SourceError(
                 f"{path} returns the tensor {spec.name!r} twice.",
@@ -298,13 +301,15 @@ def check(
     limit = MAX_ROUNDED_DEVIATION if is_rounded else MAX_DEVIATION
     worst = 0.0
     for name, expected in reference.items():
-        differences = outputs[name].reshape(expected.shape).astype(np.float64) - expected
+        # Both may compute NaN, for example where a mask leaves out the zeros of `random_samples`.
+        differences = quantmath.difference(outputs[name].reshape(expected.shape), expected)
+        known = expected[~np.isnan(expected)].astype(np.float64)
         if is_rounded:
-            size = float(np.linalg.norm(expected)) or 1.0
+            size = float(np.linalg.norm(known)) or 1.0
             deviation = float(np.linalg.norm(differences)) / size
         else:
-            peak = float(np.max(np.abs(expected), initial=0.0)) or 1.0
-            deviation = float(np.max(np.abs(differences), initial=0.0)) / peak
+            peak = float(np.max(np.abs(known), initial=0.0)) or 1.0
+            deviation = float(np.max(differences, initial=0.0)) / peak
         worst = max(worst, deviation)
         if not deviation <= limit:  # also for NaN
             raise LoweringError(

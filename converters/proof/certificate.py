@@ -13,6 +13,7 @@ from edgeq.converters.proof.weight_proof import judge_weight_only
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.writer.storage import MIN_ELEMENTS
 from edgeq.tflite import flatbuffer, kernels
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.tflite.operators import CHANNEL_AXIS, CONVERTING, having
 from edgeq.values import Certificate, OperatorReport, TensorSpec
 from edgeq.values.schemes import Scheme
@@ -21,14 +22,14 @@ _CONVERTS = having("converts")
 _MOST_LISTED = 5  # operators named in one sentence
 
 
-def certify(path: Path) -> Certificate:
+def certify(model: Path | ModelFile) -> Certificate:
     """Read a `.tflite` back and state what it is.
 
     Raises:
         SourceError: unreadable or damaged.
     """
-    tree = flatbuffer.read(path)
-    inputs, outputs = flatbuffer.interface(tree)
+    file = read_model(model)
+    tree, (inputs, outputs) = file.tree, file.interface
     operators: list[OperatorReport] = []
     islands = 0
     flex: list[str] = []
@@ -64,7 +65,7 @@ def certify(path: Path) -> Certificate:
         is_per_channel=any(known) if known else None,
         unquantized_weights=tuple(dict.fromkeys(bare)),
         min_runtime_version=flatbuffer.min_runtime_version(tree),
-        size_bytes=path.stat().st_size,
+        size_bytes=len(file.content),
         weights_symmetric=layout.is_symmetric(list(layout.quantized_weights(tree))),
         activations_symmetric=layout.is_symmetric(activations),
         activation_dtypes=tuple(sorted(by_dtype)),

@@ -44,7 +44,8 @@ def find_equalized(
     }
     factors: dict[int, Factors] = {}  # position of the reading layer to those of its input
     for pair in pairs:
-        factors[pair.second] = _produced(real, weights[pair.first], pair, factors.get(pair.first))
+        made_factors = _produced(real, weights[pair.first], pair, factors.get(pair.first))
+        factors |= dict.fromkeys((pair.second, *pair.others), made_factors)
     behind = {pair.first: factors[pair.second] for pair in pairs}
     is_taken: dict[int, bool] = {}  # position of the first layer of a pair
     for pair in reversed(pairs):  # a depthwise layer may pass factors on to the layer after it

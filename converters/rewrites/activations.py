@@ -18,12 +18,14 @@ from edgeq.converters.rewrites.chains import (
     find_sources,
     is_closed,
     operators_between,
-    run_chain,
 )
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import REFUSALS
-from edgeq.converters.rewrites.functions import Array
+from edgeq.converters.rewrites.functions import Array, evaluate
 from edgeq.tflite import flatbuffer
+
+# By operator: see `_operands`.
+_Operands = dict[int, tuple[list[int], dict[int, Array]]]
 
 _TOLERANCE = 1e-5
 # Dense where activations bend; to 1000, because formulas may have another branch there.
@@ -44,9 +46,10 @@ def restore_activations(editor: Editor) -> int:
     for first, operators in chains.items():
         sources = [first, *(index for item in operators for index in editor.outputs(item))]
         place = 0
+        known: _Operands = {}
         while place < len(operators):
             behind = operators[place : place + _LONGEST]
-            found = _recognise(editor, sources[place], behind)
+            found = _recognise(editor, sources[place], behind, known)
             place += 1
             if found is not None:
                 count, kind, options = found
@@ -54,24 +57,27 @@ def restore_activations(editor: Editor) -> int:
                 made = editor.new_like(result)
                 editor.insert(behind[count], kind, [sources[place - 1]], [made], options=options)
                 editor.replace(result, made)
+                known.clear()
                 done += 1
                 place += count
     return done
 
 
 def _recognise(
-    editor: Editor, source: int, operators: Sequence[Any]
+    editor: Editor, source: int, operators: Sequence[Any], cache: _Operands
 ) -> tuple[int, str, Any] | None:
     """The longest formula that begins at a tensor: number of its last operator, name, options."""
     found = None
     values = {source: _PROBES}
-    for number, operator in enumerate(operators):
-        reads = [index for index in editor.inputs(operator) if editor.value(index) is None]
+    operands = [_operands(editor, operator, cache) for operator in operators]
+    if all(len(reads) < 2 for reads, _ in operands):
+        return None  # each of these activations combines two functions of its input
+    for number, (operator, (reads, scalars)) in enumerate(zip(operators, operands, strict=True)):
         if not values.keys() >= set(reads):
             continue
         (result,) = editor.outputs(operator)
         try:
-            values[result] = run_chain(editor, [operator], values)
+            values[result] = evaluate(editor, [operator], {**scalars, **values})[0][result]
         except REFUSALS:  # a damaged file: the interpreter will report it
             return found
         if editor.kind(operator) in _LAST and editor.dtype(result) == "float32":
@@ -80,6 +86,20 @@ def _recognise(
             if known and own and len(own) > 1 and is_closed(editor, own, result):
                 found = (number, *known)
     return found
+
+
+def _operands(
+    editor: Editor, operator: Any, known: _Operands
+) -> tuple[list[int], dict[int, Array]]:
+    """Return the tensors that an operator reads, and the constants of one value that it reads."""
+    if id(operator) not in known:
+        inputs = editor.inputs(operator)
+        scalars = {index: editor.scalar(index) for index in inputs}
+        known[id(operator)] = (
+            [index for index in inputs if editor.value(index) is None],
+            {index: np.array(number) for index, number in scalars.items() if number is not None},
+        )
+    return known[id(operator)]
 
 
 def _name(values: Array) -> tuple[str, Any] | None:

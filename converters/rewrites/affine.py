@@ -13,12 +13,12 @@ import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.functions import Array
-from edgeq.converters.rewrites.normalization import find_inner
+from edgeq.converters.rewrites.normalization import find_written
 
 
 def fold_affine(editor: Editor) -> int:
     """Fold the last MUL or ADD of normalizations whose only readers are dense layers."""
-    inner = [editor.operators[place] for place in sorted(find_inner(editor).operators)]
+    inner = [editor.operators[place] for place in sorted(find_written(editor).operators)]
     done = 0
     for operator in inner:
         vector = _vector(editor, operator)

@@ -37,6 +37,7 @@ UNPACKING: tuple[Rewrite, ...] = (
 REWRITES: tuple[Rewrite, ...] = (
     *UNPACKING,
     ("constants folded", folding.fold_constants),
+    ("comparison of a tensor with itself resolved", simplifying.resolve_comparisons),
     ("SELECT with a constant condition resolved", simplifying.resolve_selects),
     ("IF with a constant condition resolved", branches.resolve_ifs),
     ("IF replaced by both branches and SELECT", branches.join_branches),
@@ -55,10 +56,12 @@ REWRITES: tuple[Rewrite, ...] = (
     ("SQUARE as MUL", arithmetic.square_by_product),
     ("comparison of integers instead of floats", conditions.compare_integers),
     ("product with a mask as SELECT_V2", conditions.select_by_mask),
+    ("CAST of booleans as SELECT_V2", conditions.select_ones),
     ("EMBEDDING_LOOKUP as GATHER", conditions.gather_embeddings),
     ("wrapping of negative indices removed", conditions.drop_index_wrapping),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
+    ("activation fused into the operator before", simplifying.fuse_activations),
     ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 _UNCALLED = "subgraphs that nothing calls removed"

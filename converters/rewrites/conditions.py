@@ -13,8 +13,9 @@ import numpy as np
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 
-_TURNED = {"LESS": "GREATER", "GREATER": "LESS", "LESS_EQUAL": "GREATER_EQUAL",
-           "GREATER_EQUAL": "LESS_EQUAL", "EQUAL": "EQUAL", "NOT_EQUAL": "NOT_EQUAL"}  # fmt: skip
+# A comparison, and the one with exchanged operands.
+TURNED = {"LESS": "GREATER", "GREATER": "LESS", "LESS_EQUAL": "GREATER_EQUAL",
+          "GREATER_EQUAL": "LESS_EQUAL", "EQUAL": "EQUAL", "NOT_EQUAL": "NOT_EQUAL"}  # fmt: skip
 _OPTIONS = {"LESS": "Less", "GREATER": "Greater", "LESS_EQUAL": "LessEqual",
             "GREATER_EQUAL": "GreaterEqual", "EQUAL": "Equal", "NOT_EQUAL": "NotEqual"}  # fmt: skip
 _INTEGERS = ("int32", "int64")
@@ -28,10 +29,10 @@ def compare_integers(editor: Editor) -> int:
     Exact for integers whose magnitude is below 2**24, which float32 can hold.
     """
     done = 0
-    for operator in editor.of_kind(*_TURNED):
+    for operator in editor.of_kind(*TURNED):
         kind, (one, other) = editor.kind(operator), editor.inputs(operator)[:2]
         if editor.scalar(one) is not None:
-            kind, one, other = _TURNED[kind], other, one
+            kind, one, other = TURNED[kind], other, one
         source, value = _uncast(editor, one), editor.scalar(other)
         if source is None or value is None or not abs(value) < _EXACT:  # or it is NaN
             continue
@@ -120,6 +121,22 @@ def _find_mask(editor: Editor, index: int) -> tuple[int, bool] | None:
     if flags is None or not is_alike or editor.dtype(flags) != "bool":
         return None
     return flags, True
+
+
+def select_ones(editor: Editor) -> int:
+    """Replace a CAST of booleans to float by SELECT_V2 of one and zero: exact."""
+    done = 0
+    for operator in editor.of_kind("CAST"):
+        (source,), (result,) = editor.inputs(operator), editor.outputs(operator)
+        if (editor.dtype(source), editor.dtype(result)) != ("bool", "float32"):
+            continue
+        values = [editor.new_constant(name, np.array(value, np.float32))
+                  for name, value in (("one", 1), ("zero", 0))]  # fmt: skip
+        made = editor.new_like(result)
+        options = flatbuffer.schema().SelectV2OptionsT()
+        editor.insert(operator, "SELECT_V2", [source, *values], [made], options=options)
+        done += editor.replace(result, made)
+    return done
 
 
 def gather_embeddings(editor: Editor) -> int:

@@ -46,6 +46,8 @@ ELEMENTWISE: dict[str, Callable[[Any, Sequence[Array]], Array]] = {
     "ATAN2": lambda options, values: np.arctan2(*values),
     "CAST": lambda options, values: values[0].astype(np.float64),
     "ELU": lambda options, values: elu(values[0]),
+    "FLOOR_DIV": lambda options, values: np.floor_divide(*values),
+    "FLOOR_MOD": lambda options, values: np.mod(*values),
     "GELU": lambda options, values: gelu(values[0], bool(options and options.approximate)),
     "HARD_SWISH": lambda options, values: hard_swish(values[0]),
     "LEAKY_RELU": lambda options, values: np.where(values[0] < 0, options.alpha, 1) * values[0],

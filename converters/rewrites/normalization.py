@@ -10,30 +10,34 @@ The new form is (docs/decisions/0019):
 or, along other axes, with `e = mean(d * d) + epsilon` and gamma.
 
 `e * r * r` is 1: in integers it corrects the error of the first rsqrt, a table with interpolation
-that is off by up to 90 % for small e. The writer computes these operators in INT16 (`find_inner`).
+that is off by up to 90 % for small e. The writer computes these operators in INT16 (`find_inner`),
+and the root of a sum of squares, too: in 255 steps, squares of less than a sixteenth of the largest
+value are 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from edgeq.converters.rewrites.chains import operators_between
+from edgeq.converters.rewrites.chains import find_sources, operators_between
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.functions import LAYOUT
 from edgeq.converters.rewrites.probing import ROOTS, Normalization, recognise
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, kernels
 
 # A value whose group varies this many times less than the widest one is lost in INT8 anyway.
 _WIDEST = 256
+_SUMMING = frozenset({"ADD", "MAXIMUM", "MEAN", "SUM"}) | LAYOUT  # between squares and their root
 
 
 def rewrite_normalizations(editor: Editor) -> int:
     """Write every normalization in the form above: equal to 1e-5 of the largest value."""
     done = 0
-    inner = find_inner(editor).operators
+    inner = find_written(editor).operators
     old = [op for place, op in enumerate(editor.operators) if place not in inner]
     for anchor in [operator for operator in old if editor.kind(operator) in ROOTS]:
         found = recognise(editor, anchor)
@@ -134,7 +138,7 @@ def _options(kind: str, activation: int) -> Any:
 
 @dataclass(frozen=True)
 class Inner:
-    """The inside of a model's normalizations, which an INT8 file computes in INT16.
+    """The inside of normalizations and of roots of squares, which an INT8 file computes in INT16.
 
     Attributes:
         operators: positions in the subgraph.
@@ -162,7 +166,14 @@ class Inner:
 
 
 def find_inner(editor: Editor) -> Inner:
-    """The operators of normalizations in the form that `rewrite_normalizations` writes."""
+    """The operators of normalizations as `rewrite_normalizations` writes them, and of roots."""
+    found = find_written(editor)
+    roots = [item for root in editor.of_kind("SQRT") for item in _squares(editor, root)]
+    return replace(found, operators=found.operators | _places(editor, roots))
+
+
+def find_written(editor: Editor) -> Inner:
+    """The operators of normalizations as `rewrite_normalizations` writes them."""
     operators: list[Any] = []
     roots: dict[int, int] = {}
     unities: dict[int, tuple[float, float]] = {}
@@ -183,8 +194,34 @@ def find_inner(editor: Editor) -> Inner:
         operators += [*_centring(editor, centred), scaling, *_affine(editor, scaling)]
         roots |= {root: energy, factor: energy}
         unities |= {unity: (0.0, 2.0), correction: (0.0, 4.0)}
+    return Inner(_places(editor, operators), roots, unities)
+
+
+def _places(editor: Editor, operators: Sequence[Any]) -> frozenset[int]:
+    """The positions of some operators in the subgraph."""
     places = {id(operator): place for place, operator in enumerate(editor.operators)}
-    return Inner(frozenset(places[id(operator)] for operator in operators), roots, unities)
+    return frozenset(places[id(operator)] for operator in operators)
+
+
+def _squares(editor: Editor, root: Any) -> list[Any]:
+    """A root and the operators that compute the sum of squares under it; empty for another root.
+
+    A function of one tensor becomes a table instead.
+    """
+    found, pending = [root], [*editor.inputs(root)]
+    while pending:
+        index = pending.pop()
+        operator = editor.producer(index)
+        if editor.value(index) is not None or operator in found:
+            continue
+        kind = editor.kind(operator)
+        is_square = kind == "MUL" and len(set(editor.inputs(operator))) == 1
+        if not (is_square or kind in _SUMMING) or not kernels.takes(kind, "int16"):
+            return []
+        found.append(operator)
+        pending += [] if is_square else editor.inputs(operator)
+    source = find_sources(editor).get(editor.outputs(root)[0])
+    return found if source is None or editor.producer(source) in found else []
 
 
 def _factors(editor: Editor, index: int) -> tuple[int, int]:

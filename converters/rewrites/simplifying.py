@@ -1,4 +1,4 @@
-"""Operators without effect go, and conditions that are known are resolved. All exact."""
+"""Operators without effect go, activations are fused, known conditions resolved. All exact."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import numpy as np
 
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
+from edgeq.tflite import kernels
 
+# A constant of more values makes the file larger.
+_MOST_VALUES = 1 << 22
 # The operand that changes nothing: (as the first one, as the second one); None where none does.
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "ADD": (0, 0), "SUB": (None, 0), "MUL": (1, 1), "DIV": (None, 1), "POW": (None, 1),
     "MAXIMUM": (-math.inf, -math.inf), "MINIMUM": (math.inf, math.inf),
 }  # fmt: skip
+
+# Operators that a layer can compute with its result, and the code of ActivationFunctionType.
+_CODES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 
 
 def remove_identities(editor: Editor) -> int:
@@ -105,3 +111,47 @@ def resolve_selects(editor: Editor) -> int:
         elif one == other and _is_alike(editor, one, result):
             done += editor.replace(result, one)
     return done
+
+
+# The result of each comparison of a number with itself.
+_OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
+              "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
+
+
+def resolve_comparisons(editor: Editor) -> int:
+    """Replace the comparison of a tensor with itself: exact for all numbers but NaN.
+
+    Keras asks `x != x` where a NaN among many values has to be returned; integers have no NaN.
+    """
+    done = 0
+    for operator in editor.of_kind(*_OF_ITSELF):
+        (one, other), (result,) = editor.inputs(operator), editor.outputs(operator)
+        shape = editor.shape(result)
+        if one == other and shape is not None and math.prod(shape) <= _MOST_VALUES:
+            values = np.full(shape, _OF_ITSELF[editor.kind(operator)])
+            done += editor.replace(result, editor.new_constant(editor.tensor_name(result), values))
+    return done
+
+
+def fuse_activations(editor: Editor) -> int:
+    """Make each RELU part of the operator before it, if integer kernels compute both at once.
+
+    The result is then rounded once, and no steps are spent on values below zero.
+    """
+    return sum(_fuse(editor, operator) for operator in editor.of_kind(*_CODES))
+
+
+def _fuse(editor: Editor, operator: Any) -> bool:
+    (before,), (result,) = editor.inputs(operator), editor.outputs(operator)
+    source, kind = editor.producer(before), editor.kind(operator)
+    if source is None or editor.only_reader(before) is None:
+        return False
+    if source.builtinOptions is None or editor.activation(source):
+        return False
+    layer = editor.kind(source)
+    if any(kind not in kernels.fuses(layer, dtype) for dtype in ("int8", "int16")):
+        return False
+    if kernels.rule(layer, "int8") != "own" or not editor.replace(result, before):
+        return False
+    source.builtinOptions.fusedActivationFunction = _CODES[kind]
+    return True

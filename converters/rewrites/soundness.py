@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.rewrites.subgraphs import calls
+from edgeq.converters.rewrites.subgraphs import called, calls
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.arity import find_wrong_ends
@@ -55,6 +55,8 @@ def require_sound(tree: Any, graph: Any) -> None:
                 f"The model is damaged: an operator calls subgraph {number} of "
                 f"{len(tree.subgraphs)}."
             )
+        if number in called(tree, [number]):
+            raise SourceError(f"The model is damaged: subgraph {number} calls itself.")
 
 
 def _sources(tree: Any, graph: Any) -> set[int]:

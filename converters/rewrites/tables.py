@@ -26,6 +26,8 @@ from edgeq.values import TensorSpec
 # Their results may span many powers of ten, or have a pole, so 8 bits between two operators ruin
 # what follows. DIV even stops the inference where its INT8 divisor is zero.
 _STEEP = frozenset({"DIV", "EXP", "LOG", "POW", "RSQRT", "SQRT"})
+# Their operands have values that the result never takes, but 8 bits have to hold them, too.
+_CHOOSING = frozenset({"SELECT", "SELECT_V2"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,15 @@ class Table:
     operators: tuple[int, ...]
 
 
-def find_tables(tree: Any, takes: Callable[[str, str], bool] = kernels.takes) -> tuple[Table, ...]:
+def runs_anywhere(operator: str, dtype: str) -> bool:
+    """Whether ai-edge-litert and the last tflite-runtime have a kernel for an operator in a dtype.
+
+    SQRT and LOG in INT8 have kernels in newer releases only, where a table runs in all.
+    """
+    return not any(kernels.missing(operator, dtype, it) for it in ("litert", "tflite-runtime"))
+
+
+def find_tables(tree: Any, takes: Callable[[str, str], bool] = runs_anywhere) -> tuple[Table, ...]:
     """Chains of operators that have to become tables in an INT8 file.
 
     Args:
@@ -78,7 +88,11 @@ def _is_read_elsewhere(editor: Editor, index: int, sources: dict[int, int]) -> b
 def _needs_table(editor: Editor, operators: list[Any], takes: Callable[[str, str], bool]) -> bool:
     kinds = [editor.kind(operator) for operator in operators]
     is_steep = "DIV" in kinds or (len(kinds) > 1 and not _STEEP.isdisjoint(kinds))
-    return is_steep or not all(takes(kind, "int8") for kind in kinds)
+    return (
+        is_steep
+        or not _CHOOSING.isdisjoint(kinds)
+        or not all(takes(kind, "int8") for kind in kinds)
+    )
 
 
 def find_replaced(tree: Any, tables: Sequence[Table]) -> frozenset[int]:

@@ -45,14 +45,18 @@ class FilterStore:
         Raises:
             QuantizationError: the bias does not fit the weights.
         """
-        stored = self._round(filter_, kind)
-        bias, steps = None, integers.bias_scales(given, stored.scales)
+        bias = None
         if filter_.bias >= 0:
             bias = flatbuffer.constant(self._tree, self._graph.tensors[filter_.bias])
             self._require_channels(filter_, bias.size)
-            if given.dtype == "int8":
-                fitting, steps = integers.fit_bias(bias, given, stored.scales)
-                stored = self._round_again(filter_, stored, fitting)
+        if given.dtype == "int16":
+            stored = self._round_for_int16(filter_, bias, given.scale)
+        else:
+            stored = self._round(filter_, kind)
+        steps = integers.bias_scales(given, stored.scales)
+        if bias is not None and given.dtype == "int8":
+            fitting, steps = integers.fit_bias(bias, given, stored.scales)
+            stored = self._round_again(filter_, stored, fitting)
         key = (kind, filter_.axis, stored.scales.tobytes())
         found = {filter_.weights: new.constant(filter_.weights, stored, key)}
         if bias is not None:
@@ -90,6 +94,16 @@ class FilterStore:
                 values = integers.round_weights(weights, scales, axis, peak)
                 made = Stored(values, kind, scales, axis=axis or 0)
             self._rounded[key] = made
+        return self._rounded[key]
+
+    def _round_for_int16(self, filter_: Filter, bias: NDArray[Any] | None, scale: float) -> Stored:
+        axis, weights = self._axis(filter_), self._weights(filter_)
+        peaks = integers.widen_peaks(integers.weight_peaks(weights, axis), bias, scale)
+        key = (filter_.weights, axis, peaks.tobytes())
+        if key not in self._rounded:
+            scales = peaks / np.float32(127)
+            values = integers.round_weights(weights, scales, axis, peaks=peaks)
+            self._rounded[key] = Stored(values, "int8", scales, axis=axis or 0)
         return self._rounded[key]
 
     def _round_again(self, filter_: Filter, stored: Stored, scales: NDArray[np.float32]) -> Stored:

@@ -15,6 +15,8 @@ from edgeq.tflite import flatbuffer, quantmath
 
 _NARROWEST = 1e-6  # a range below it is widened
 INT16_PEAK = 32767
+# A float32 and its inverse, the largest and the smallest.
+_MOST, _LEAST = (float(value) for value in (np.finfo("f4").max, np.finfo("f4").tiny))
 
 
 class Affine(NamedTuple):
@@ -43,8 +45,9 @@ def from_range(low: float, high: float, dtype: str) -> Affine:
     """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
     if dtype == "int16":
-        peak = max(-low, high)
-        return Affine("int16", float(np.float32(peak) / np.float32(INT16_PEAK)) or 1.0)
+        peak = np.float32(min(max(-low, high), _MOST))
+        scale = float(max(peak / np.float32(INT16_PEAK), _LEAST))
+        return Affine("int16", scale if peak else 1.0)
     if high - low < _NARROWEST:
         low, high = low - _NARROWEST, high + _NARROWEST
     return Affine("int8", *quantmath.range_to_scale(low, high))

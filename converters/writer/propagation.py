@@ -1,19 +1,22 @@
 """From ranges to the parameters of every computed tensor: some operators share scales.
 
-The result is that of TensorFlow's quantization driver (quantization_driver.cc and
-`RemoveRedundantStatsOps` in quantization_utils.cc): a range counts where an operator can choose the
-scale of its result; operators that only move values, or choose among them, share one scale with
-what they read (one operand) or with their result (several); where two of them disagree, a QUANTIZE
-in between changes the scale.
+A range counts where an operator can choose the scale of its result; operators that only move
+values, or choose among them, share one scale with what they read (one operand) or with their result
+(several); where two of them disagree, a QUANTIZE in between changes the scale. INT8 has the result
+of TensorFlow's quantization driver (quantization_driver.cc and `RemoveRedundantStatsOps` in
+quantization_utils.cc), INT16 that of its `Calibrator` (tools/optimize/quantize_model.cc).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeq.converters.writer.parameters import Affine
+
+# A tensor with other readers takes a scale that is at most this much larger than its own.
+_MOST_COARSE = 2
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,53 @@ class Forms:
         return self.wanted.get((node, tensor), self.own.get(tensor))
 
 
+def propagate_int16(
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], constants: set[int]
+) -> Forms:
+    """Parameters of the tensors that INT16 operators read and make, from the inputs forward.
+
+    Args:
+        nodes, ranges, constants: as in `propagate`.
+    """
+    forms = Forms(own=dict(ranges))
+    for place, node in enumerate(nodes):
+        shared = node.fixed
+        if node.is_same_scale:
+            sides = node.reads + node.makes if len(node.reads) == 1 else node.makes + node.reads
+            found = (forms.own.get(index) for index in sides if index not in constants)
+            shared = next(filter(None, found), None)
+            if shared is not None:
+                forms.wanted |= {
+                    (place, index): shared
+                    for index in node.reads
+                    if index in constants or forms.own.get(index) != shared
+                }
+        if shared is not None:
+            forms.own |= dict.fromkeys(node.makes, shared)
+    return forms
+
+
 def propagate(
     nodes: Sequence[Node],
     ranges: Mapping[int, Affine],
     constants: set[int],
-    *,
-    pulls_back: bool = True,
+    outputs: Collection[int] = (),
 ) -> Forms:
-    """Parameters of the tensors that some operators of one precision read and make.
+    """Parameters of the tensors that INT8 operators read and make.
 
     Args:
         nodes: the operators in execution order.
         ranges: tensor to the parameters of its calibrated range.
         constants: tensors that are stored; those that same-scale operators read are quantized with
             what these share, so every reader has its own copy.
-        pulls_back: let the operands of a same-scale operator be made with the scale of its result,
-            as the INT8 quantizer does; the 16x8 quantizer puts a QUANTIZE in between.
+        outputs: tensors that the model returns.
     """
-    kept = _ranges_that_count(nodes, ranges, pulls_back)
+    kept = _ranges_that_count(nodes, ranges, outputs)
     return _Driver(nodes, kept, constants).run()
 
 
 def _ranges_that_count(
-    nodes: Sequence[Node], ranges: Mapping[int, Affine], pulls_back: bool
+    nodes: Sequence[Node], ranges: Mapping[int, Affine], outputs: Collection[int]
 ) -> dict[int, Affine]:
     """The ranges without those of tensors whose parameters follow from others."""
     maker = {index: node for node in nodes for index in node.makes}
@@ -99,16 +126,34 @@ def _ranges_that_count(
                 found = [item for item in node.makes if item in ranges and item not in redundant]
                 redundant.update(found)
                 pending += found
-    pending = [index for index in ranges if index not in redundant] if pulls_back else []
+    pulled = [(index, own) for index, own in ranges.items() if index not in redundant]
     seen: set[int] = set()
-    while pending:  # backward, through those with several
-        index = pending.pop()
-        if index in maker and maker[index].is_same_scale:
-            found = [item for item in maker[index].reads if item in ranges and item not in seen]
-            pending += found
-            redundant.update(found)
-            seen.update(found)
+    while pulled:  # backward, through those with several
+        index, shared = pulled.pop()
+        if index not in maker or not maker[index].is_same_scale:
+            continue
+        for item in maker[index].reads:
+            is_read_elsewhere = len(readers[item]) > 1 or item in outputs
+            # TensorFlow's driver ruins the other readers: SELECT(x > 0, x, 0) clips x.
+            if item in ranges and item not in seen and not (
+                is_read_elsewhere and _loses(ranges[item], shared)
+            ):  # fmt: skip
+                pulled.append((item, shared))
+                redundant.add(item)
+                seen.add(item)
     return {index: own for index, own in ranges.items() if index not in redundant}
+
+
+def _loses(own: Affine, other: Affine) -> bool:
+    """Whether the parameters of another tensor clip the values of one, or cost it one bit."""
+    spans = [
+        ((low - item.zero_point) * item.scale, (high - item.zero_point) * item.scale)
+        for item in (own, other)
+        for low, high in [(-128, 127)]
+    ]
+    (low, high), (least, most) = spans
+    clips = low < least - own.scale or high > most + own.scale
+    return clips or other.scale > _MOST_COARSE * own.scale
 
 
 class _Driver:
@@ -181,6 +226,8 @@ class _Driver:
         known = self._forms.own.get(index)
         if known is None:
             self._forms.own[index] = own
+            # TensorFlow's driver asks only the producer, and leaves other readers in float.
+            self._work += self._readers[index]
             if index in self._maker:
                 self._work.append(self._maker[index])
         elif known != own:

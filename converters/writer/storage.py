@@ -156,7 +156,9 @@ def _weights(tree: Any, graph: Any, operator: Any, name: str) -> int:
     slot, inputs = WEIGHT_INPUT.get(name), flatbuffer.indices(operator.inputs)
     if slot is None or len(inputs) <= slot or inputs[slot] < 0:
         return -1
-    return inputs[slot] if _is_float_constant(tree, graph.tensors[inputs[slot]]) else -1
+    tensor = graph.tensors[inputs[slot]]
+    has_channels = len(flatbuffer.indices(tensor.shape)) > 0  # of a damaged file, perhaps not
+    return inputs[slot] if has_channels and _is_float_constant(tree, tensor) else -1
 
 
 def _replace(operator: Any, slot: int, index: int) -> None:

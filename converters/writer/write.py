@@ -17,7 +17,7 @@ from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
 from edgeq.converters.rewrites.soundness import empty_tensors
 from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, look_up
-from edgeq.converters.writer import integers
+from edgeq.converters.writer import comparisons, integers
 from edgeq.converters.writer.filters import FilterStore
 from edgeq.converters.writer.layers import find_filter
 from edgeq.converters.writer.lstm import write_lstm
@@ -28,7 +28,7 @@ from edgeq.converters.writer.precisions import (
     name_of,
     real_tensors,
 )
-from edgeq.converters.writer.propagation import Forms, Node, propagate
+from edgeq.converters.writer.propagation import Forms, Node, propagate, propagate_int16
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.converters.writer.versions import set_min_runtime, set_version
 from edgeq.errors import QuantizationError
@@ -116,6 +116,8 @@ class Writer:
         name, filter_ = self._names[place], self._filters[place]
         rule = kernels.rule(name, precision)
         is_same = rule in ("input", "all")
+        if name in comparisons.KINDS:  # two scales round equal values to different ones
+            is_same = name in comparisons.EQUALITY
         real = real_tensors(self._tree, operator)
         makes = tuple(index for index in flatbuffer.indices(operator.outputs) if index in real)
         stored = () if filter_ is None else (filter_.weights, filter_.bias)
@@ -201,7 +203,10 @@ class _Run:
         if dtype not in self._precisions:
             return Forms()
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
-        forms = propagate(nodes, own, self._constants, pulls_back=dtype == "int8")
+        if dtype == "int16":
+            return propagate_int16(nodes, own, self._constants)
+        outputs = set(flatbuffer.indices(self._graph.outputs))
+        forms = propagate(nodes, own, self._constants, outputs)
         self._fold(nodes, forms)
         return forms
 
@@ -253,6 +258,9 @@ class _Run:
             self._add_table(place, self._tables[place])
         if place in self._replaced:
             return
+        if precision in INTEGERS and name in comparisons.KINDS:
+            self._add_comparison(place, operator)
+            return
         made = copy.copy(operator)
         inputs, outputs = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
         real = set(real_tensors(self._source, operator))
@@ -303,6 +311,24 @@ class _Run:
         entries = fill_table(self._source, table, _spec(given), _spec(result))
         new.graph.operators += look_up(new.tree, new.graph, source, table.result, entries)
 
+    def _add_comparison(self, place: int, operator: Any) -> None:
+        """Add the operators that compare real values as INT32 numbers."""
+        dtype, new, pair = self._precisions[place], self._new, flatbuffer.indices(operator.inputs)
+        assert dtype is not None
+        computed = [index for index in pair if index not in self._constants]
+        found = []
+        for index in pair:
+            # A constant is counted in the steps of the other operand.
+            known = index if index in computed or not computed else computed[0]
+            form = self._operand(self._forms[dtype], place, known, dtype)
+            if index in computed:
+                found.append(comparisons.Operand(form, new.read(index, form)))
+            else:
+                values = flatbuffer.constant(self._source, self._graph.tensors[index])
+                found.append(comparisons.Operand(form, None, values))
+        made = comparisons.compare(new.tree, new.graph, operator, self._names[place], found)
+        new.graph.operators += made
+
     def _operand(self, forms: Forms, place: int, index: int, dtype: str) -> Affine:
         return forms.of_operand(place, index) or self._of_range(index, dtype)
 
@@ -325,6 +351,15 @@ class _Run:
             if index in found or index not in self._constants:
                 continue
             values = flatbuffer.constant(self._source, self._graph.tensors[index])
+            if np.isnan(values).any():
+                named, user = (
+                    flatbuffer.tensor_name(self._graph, index),
+                    name_of(self._source, operator),
+                )
+                raise QuantizationError(
+                    f"The constant {named!r} holds NaN, which {dtype.upper()} cannot represent.",
+                    hint=f"Keep its operator in float: --keep-float {user!r}.",
+                )
             own = forms.wanted.get((place, index))
             if own is None:
                 own = from_range(*integers.constant_range(values), dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -53,18 +54,10 @@ def run_float(
     first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
     if not first and linter is not None:
         _judge(linter, (), issues)
-    # Not at the same time as the float model: both would use all cores and slow each other down.
-    expected: Arrays | None = None
-    hints: tuple[lint.InputHints, ...] = ()
-    if reader is not None:
-        expected, hints = _ask_source(reader, model, first, linter)
-    elif model.rewrites:
-        source = replace(model, file=model.source)
-        before = calibrate.run_float_model(
-            source, iter(first), job.folder, CHECK_SAMPLES, "nothing"
-        )
-        expected = before.outputs
-    run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
+    with ThreadPoolExecutor(1) as beside:  # another child process computes it
+        asked = beside.submit(_ask_source, reader, job, model, first, linter)
+        run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe)
+        expected, hints = asked.result()
     if linter is not None:
         _judge(linter, hints, issues)
     if observe != "nothing":
@@ -131,9 +124,23 @@ def feed(
 
 
 def _ask_source(
-    reader: Reader, model: FloatModel, first: Sequence[Inputs], linter: lint.Linter | None
-) -> tuple[Arrays, tuple[lint.InputHints, ...]]:
-    """Return the source model's outputs, and its hints about the values that it expects."""
+    reader: Reader | None,
+    job: Job,
+    model: FloatModel,
+    first: Sequence[Inputs],
+    linter: lint.Linter | None,
+) -> tuple[Arrays | None, tuple[lint.InputHints, ...]]:
+    """Return the source model's outputs, and its hints about the values that it expects.
+
+    The outputs are None for a `.tflite` that was not rewritten, which is its own source.
+    """
+    if reader is None:
+        if not model.rewrites:
+            return None, ()
+        source, folder = replace(model, file=model.source), job.folder / "source"
+        folder.mkdir()
+        before = calibrate.run_float_model(source, iter(first), folder, CHECK_SAMPLES, "nothing")
+        return before.outputs, ()
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     expected = reader.predict(inputs)
     if linter is None or len(model.inputs) != 1:

@@ -33,7 +33,7 @@ from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
-from edgeq.progress import OnProgress
+from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -56,6 +56,7 @@ def convert_model(
     options: ConvertOptions,
     verbose: bool,
     on_progress: OnProgress,
+    on_note: OnNote = no_note,
     tensorflow: TensorFlowProcess | None = None,
 ) -> Conversion:
     """Convert, prove and write a model; see `api.convert` for the arguments.
@@ -72,7 +73,8 @@ def convert_model(
         stack.enter_context(unchanged(model))
         ready = prepare(
             stack, model, scheme, io, data=data, test_data=test_data, preprocess=preprocess,
-            options=options, verbose=verbose, on_progress=on_progress, tensorflow=tensorflow,
+            options=options, verbose=verbose, on_progress=on_progress, on_note=on_note,
+            tensorflow=tensorflow,
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
         best = quantize_model(job, float_model, plan, ready.run, issues)

@@ -23,7 +23,7 @@ from edgeq.converters.samples.preprocessing import format_preprocessing, parse_p
 from edgeq.converters.writer.precisions import name_of
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
-from edgeq.progress import OnProgress
+from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
@@ -59,6 +59,7 @@ def prepare(
     options: ConvertOptions,
     verbose: bool,
     on_progress: OnProgress,
+    on_note: OnNote = no_note,
     tensorflow: TensorFlowProcess | None,
 ) -> Prepared:
     """Read, lower and calibrate; see `api.convert` for the arguments.
@@ -84,7 +85,10 @@ def prepare(
     plan = plan_samples(float_model, declared, data, test_data, options)
     job = Job(scheme, io, options, folder, process, on_progress)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
-    issues = [*plan.issues, *_unfolded(float_model), *warn_of_int4(float_model, mix.int4)]
+    slower = warn_of_int4(float_model, mix.int4)
+    for issue in slower:
+        on_note(issue.message)
+    issues = [*plan.issues, *_unfolded(float_model), *slower]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
 from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
@@ -12,7 +13,7 @@ from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device
-from edgeq.errors import CertificateError, DataError, GateError
+from edgeq.errors import CertificateError, DataError, DeviceError, GateError, QuantizationError
 from edgeq.issues import make_issue
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
@@ -67,14 +68,15 @@ def measure_result(
 
     Raises:
         DataError: the labels of `--test-data` cannot be matched to classes.
-        DeviceError: a file cannot be run.
+        DeviceError: the float file cannot be run.
+        QuantizationError: the quantized file cannot be run.
     """
     job.on_progress("compare with float", 0, None)
     device: Device = resolve_device("local")
     float_file = Path(model.file.path)
     if plan.samples is None and plan.test is None:
         drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
-        measure_quality(float_file, target, ((inputs, None) for inputs in drawn), device)
+        _measure(job, float_file, target, ((inputs, None) for inputs in drawn), device)
         return None  # random inputs prove that it runs, but cannot measure its quality
     used, indices = plan.test, plan.tested
     if used is None:
@@ -91,9 +93,24 @@ def measure_result(
         (sample.inputs, sample.label if reason is None else None)
         for sample in used.iterate(indices)
     )
-    quality = measure_quality(float_file, target, pairs, device, is_held_out=plan.is_held_out)
+    quality = _measure(job, float_file, target, pairs, device, is_held_out=plan.is_held_out)
     issues += _doubts(quality, job.options.max_drop_points)
     return quality
+
+
+def _measure(job: Job, float_file: Path, target: Path, *rest: Any, **options: Any) -> Quality:
+    """Compare two files; a quantized one that cannot be run has no name that the user knows."""
+    try:
+        return measure_quality(float_file, target, *rest, **options)
+    except DeviceError as error:
+        beginning, _, reason = error.message.partition(": ")
+        if str(target) not in beginning:
+            raise
+        raise QuantizationError(
+            f"The quantized file cannot be run: {reason}",
+            hint="--scheme dynamic and fp16 keep all activations in float.",
+            details=error.details,
+        ) from error
 
 
 def _doubts(quality: Quality, budget: float | None) -> list[Issue]:

@@ -13,9 +13,14 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization import quantize
 from edgeq.converters.training import learned_ranges
-from edgeq.errors import QuantizationError, UsageError
+from edgeq.converters.writer.precisions import name_of
+from edgeq.errors import LoweringError, QuantizationError, UsageError
 from edgeq.issues import make_issue
+from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Issue, Ranges
+
+_IN_FLOAT = "--scheme dynamic and fp16 keep all activations in float."
+_RELU = 1  # ActivationFunctionType of the schema
 
 
 def quantize_model(
@@ -58,17 +63,32 @@ def quantize_model(
                 hint=f"Remove {name}: this model needs the stock calibrator.",
             )
     issues.append(make_issue("convert.stock_calibrator", f"stock calibrator used: {reason}"))
+    _require_svdf_kernels(model)
     fed = feed(job, model, plan, "calibrate (stock)")
     with ExitStack() as stack:
         process = job.process or stack.enter_context(TensorFlowProcess())
         try:
             content = quantize.quantize_with_stock(model, fed, *shape, process, job.folder)
-        except QuantizationError as error:
+        except (QuantizationError, LoweringError) as error:
             if job.options.calibrator == "tflite":
                 raise
             raise QuantizationError(
                 f"TensorFlow Lite's quantizer cannot convert this model, because {reason}.",
-                hint="--scheme dynamic and fp16 keep all activations in float.",
+                hint=_IN_FLOAT,
                 details=f"{error}\n{error.details or ''}",
             ) from error
     return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))
+
+
+def _require_svdf_kernels(model: FloatModel) -> None:
+    """Refuse an SVDF that the quantizer makes INT8 and no kernel computes (kernels/svdf.cc)."""
+    tree = flatbuffer.read(Path(model.file.path))
+    for operator in tree.subgraphs[0].operators:
+        if flatbuffer.operator_name(tree, operator) != "SVDF":
+            continue
+        if getattr(operator.builtinOptions, "fusedActivationFunction", 0) != _RELU:
+            raise QuantizationError(
+                "TensorFlow Lite has an integer kernel for SVDF with a fused ReLU only, which "
+                f"{name_of(tree, operator)!r} does not have.",
+                hint=_IN_FLOAT,
+            )

@@ -44,7 +44,7 @@ FEWEST = 8  # calibration samples that a choice needs
 # A model with more bytes of activations is large: fewer candidates are tried, so that `--effort
 # balanced` stays faster than the stock converter, and `best` takes at most twice its time
 # (benchmarks/convert.py).
-LARGE_BYTES = 8 << 20
+LARGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def choose_corrections(
     reason = None
     if len(plan.chosen) < FEWEST:
         reason = f"{len(plan.chosen)} samples are too few to measure whether they help"
-    elif any(-1 in spec.shape for spec in model.inputs):
+    elif any(-1 in spec.shape[1:] for spec in model.inputs):
         reason = "its shape is dynamic"
     if names and reason is not None:
         issues.append(make_issue("convert.no_corrections", f"no corrections made: {reason}"))

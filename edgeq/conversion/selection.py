@@ -193,7 +193,7 @@ def _correct(
     def work(number: int) -> RangeCandidate:
         item = chosen[number]
         folder = Path(tempfile.mkdtemp(prefix="correction-", dir=job.folder))
-        threads = max(1, (os.cpu_count() or 1) // at_once)
+        threads = max(1, (os.cpu_count() or 1) // (2 * at_once))  # of both models, side by side
         content, done = correct(
             item.model, item.content, samples, names, folder, threads, most_rows
         )

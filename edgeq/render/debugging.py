@@ -69,7 +69,10 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     if report.unmatched:
         shown_names = ", ".join(first_name(name) for name in report.unmatched[:5])
         count = plural(len(report.unmatched), "operator")
-        parts += ["", Text(f"{count} of the float model have no quantized twin: {shown_names}")]
+        parts += [
+            "",
+            Text(f"No quantized twin was found for {count} of the float model: {shown_names}"),
+        ]
     return render(*parts, *issue_parts(report.issues))
 
 

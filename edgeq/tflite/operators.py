@@ -126,7 +126,7 @@ HARD_SWISH 1.15 xnnpack=HARDSWISH,INVALID_UNARY_OP curved elementwise micro
 IF 1.15 micro
 L2_NORMALIZATION 1.5 1.14 fixed_range micro
 L2_POOL_2D 1.5 micro
-LEAKY_RELU 1.13.1 2.3 elementwise micro
+LEAKY_RELU 1.13.1 2.3 commutes elementwise micro
 LESS 1.14 1.14 2.13 micro
 LESS_EQUAL 1.14 1.14 micro
 LOCAL_RESPONSE_NORMALIZATION 1.5
@@ -155,7 +155,7 @@ PACK 1.11 1.14 2.3 2.13 xnnpack=COPY layout micro
 PAD 1.5 1.14 2.4 2.6 xnnpack=CONSTANT_PAD commutes vanishes micro
 PADV2 1.9 1.14 2.4 2.6 micro_name=PadV2 xnnpack=CONSTANT_PAD micro
 POW 1.10 elementwise
-PRELU 1.8 masks micro
+PRELU 1.8 commutes masks micro
 QUANTIZE 1.14 1.15 2.7
     xnnpack=CONVERT elementwise converts quantizes vanishes micro
 RANGE 1.13 2.14

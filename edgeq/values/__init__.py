@@ -22,6 +22,7 @@ from edgeq.values.bounds import (
 from edgeq.values.checking import Checkup, Part, Problem, RuntimeCheck
 from edgeq.values.conversion import (
     CALIBRATORS,
+    CORRECTIONS,
     EFFORTS,
     LAYOUTS,
     LSTM_FORMS,
@@ -75,6 +76,7 @@ from edgeq.values.tuning import OBJECTIVES, LayerEffect, Recipe, Trial, TuneOpti
 
 __all__ = [
     "CALIBRATORS",
+    "CORRECTIONS",
     "EFFORTS",
     "LAYOUTS",
     "LSTM_FORMS",

@@ -43,7 +43,7 @@ class Recipe:
         statistic: of the ranges, see `Ranges`.
         is_equalized: whether channels are equalized first.
         granularity: "channel" or "tensor".
-        corrections: made afterwards, in the order of `edgeq.converters.corrections.CORRECTIONS`.
+        corrections: made afterwards, in the order of `edgeq.values.CORRECTIONS`.
         keep_float: operators that stay float, by the names of their first outputs.
         int16: operators with INT16 activations, in the same way.
         int4: layers with INT4 weights, in the same way.

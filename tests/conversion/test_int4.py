@@ -88,6 +88,17 @@ def test_all_layers_get_int4_weights_and_convolutions_a_warning(convert: Any) ->
             assert np.max(np.abs(flatbuffer.constant(tree, tensor))) <= 7
 
 
+def test_the_cost_of_narrow_convolutions_is_told_before_calibration(convert: Any) -> None:
+    told: list[str] = []
+    result = convert(
+        weights="int4", effort="fast",
+        on_note=told.append,
+        on_progress=lambda step, done, total: told.append(step),
+    )  # fmt: skip
+    (note,) = [item for item in result.issues if item.code == "convert.int4_convolutions"]
+    assert told.index("lower") < told.index(note.message) < told.index("calibrate")
+
+
 def test_a_selector_gives_some_layers_int4_weights(convert: Any) -> None:
     result = convert(int4=("type:FULLY_CONNECTED",), effort="fast")
     assert weights(result) == {"conv": "int8", "depth": "int8", "dense": "int4"}

@@ -17,10 +17,10 @@ from edgeq.cli.options import (
     read_source,
     source_options,
 )
-from edgeq.converters.corrections.correct import CORRECTIONS
+from edgeq.cli.printing import say
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
+from edgeq.values import CALIBRATORS, CORRECTIONS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -153,6 +153,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             options=options,
             verbose=given["verbose"],
             on_progress=show,
+            on_note=lambda text: say(f"note: {text}", err=True),
             tensorflow=tensorflow,
         )
     emit("convert", result, show_conversion(result), as_json=given["as_json"])

@@ -146,7 +146,8 @@ def _gather(
     path: Path, target: str, data: Any, records: Sequence[str | Path], chosen: PackageOptions
 ) -> tuple[PackageInputs, tuple[str, ...]]:
     """Collect the inputs of the package, and notes about them for the user."""
-    model = read_tflite(path)
+    model, kind = read_tflite(path), targets.find_target(target)
+    kind.check_model(model)
     contract = make_contract(
         model, name=chosen.name, version=chosen.version, labels=chosen.labels,
         preprocess=chosen.preprocess,
@@ -176,7 +177,6 @@ def _gather(
         raise UsageError(message, hint=NAME_DATA)
     require_order(contract, [(golden.data, golden.class_names)])
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
-    kind = targets.find_target(target)
     with_images = confirm_images(contract, golden)
     shipped, notes = ship(
         measured, with_images, chosen.description, chosen.license,

@@ -11,8 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edgeq.packaging.contract.values import Files
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.tools import Tools
+from edgeq.tflite.model_file import ModelFile
 
 APACHE = [{"license": {"id": "Apache-2.0"}}]
+
+
+def _accept(model: ModelFile) -> None:
+    """Refuse no model."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Target:
 
             Raises `PackageError` when a file that should hold it is missing or damaged.
         find_libraries: what the code in these files depends on, each made by `library`.
+        check_model: raises `PackageError` for a model that the target cannot run, before any work.
         takes_metadata: whether the shipped file gets TensorFlow Lite's standard metadata.
         has_metadata_readers: whether apps read those with MediaPipe and ML Kit, whose limits a
             user then has to know.
@@ -40,6 +46,7 @@ class Target:
     make_files: Callable[[PackageInputs, Tools], dict[str, bytes]]
     find_models: Callable[[Files], dict[str, bytes]]
     find_libraries: Callable[[Files], Iterable[dict[str, Any]]]
+    check_model: Callable[[ModelFile], None] = _accept
     takes_metadata: bool = True
     has_metadata_readers: bool = False
     runs_model: bool = False

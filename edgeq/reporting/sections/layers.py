@@ -69,7 +69,9 @@ def section(gathered: Gathered) -> Section:
         if report.unmatched:
             names = ", ".join(short(name) for name in report.unmatched[:10])
             count = plural(len(report.unmatched), "operator")
-            blocks.append(Prose(f"{count} of the FP32 model have no quantized twin: {names}."))
+            blocks.append(
+                Prose(f"No quantized twin was found for {count} of the FP32 model: {names}.")
+            )
     lead = "Where the error is made, and where it has piled up; low is bad."
     return Section("layers", "Error by layer", lead, tuple(blocks))
 

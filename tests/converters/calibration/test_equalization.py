@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
+from tests.converters.rewrites.tiny_graphs import Builder, run
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,30 @@ def test_factors(
 def test_without_calibrated_channels_nothing_changes(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
     assert equalize(content, {}) == (content, ())
+
+
+def test_several_layers_may_read_channels_behind_a_prelu() -> None:
+    build, random = Builder(), np.random.default_rng(0)
+    x = build.input([1, 4, 4, 3])
+
+    def layer(source: int, size: int, scale: Sequence[float]) -> int:
+        weights = random.normal(size=(len(scale), 1, 1, size)) * np.reshape(scale, (-1, 1, 1, 1))
+        inputs = [source, build.constant(weights), build.constant(random.normal(size=len(scale)))]
+        made = build.add("CONV_2D", inputs, [1, 4, 4, len(scale)])
+        options = build.graph.operators[-1].builtinOptions
+        options.strideW = options.strideH = 1
+        options.dilationWFactor = options.dilationHFactor = 1
+        return made
+
+    first = layer(x, 3, [1, 0.02])
+    bent = build.add("PRELU", [first, build.constant([[[0.1, 0.7]]])], [1, 4, 4, 2])
+    content = build.content(layer(bent, 2, [1, 1]), layer(bent, 2, [1]))
+    channels = {first: np.array([[-5, -0.1], [5, 0.1]], np.float32)}
+    changed, ((pair, factors),) = equalize(content, channels)
+    assert (pair.second, pair.others, pair.tensors) == (2, (3,), (first, bent))
+    assert factors == pytest.approx([1, 50**0.5])
+    values = random.normal(size=(1, 4, 4, 3))
+    for own, other in zip(run(content, values), run(changed, values), strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-5)
+    shared = build.content(build.add("ABS", [bent], [1, 4, 4, 2]))
+    assert equalize(shared, channels)[1] == ()  # ABS would see other units

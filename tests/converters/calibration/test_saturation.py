@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgeq.converters.calibration.saturation import (
 from edgeq.converters.graph import operator_stepper
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel, Ranges, TensorRange
+from tests.converters.rewrites.tiny_graphs import Builder, run
 from tests.tiny_models import Operator, graph, model, operator, tensor
 
 
@@ -119,16 +121,47 @@ def test_cutting_both_operands_leaves_what_the_sigmoid_gives(
     np.testing.assert_allclose(np.clip(cut, -8, 8), limited, atol=1e-9)
 
 
-def test_without_spans_or_behind_a_fused_activation_nothing_is_known_of_operands() -> None:
+def test_without_spans_nothing_is_known_of_operands() -> None:
     plain = gated_sum(Operator.ADD, schema.AddOptionsT())
     assert limits_of(plain) == {4: (-8.0, 8.0)}
+
+
+def test_a_fused_activation_limits_the_operands_of_a_sum() -> None:
     fused = schema.AddOptionsT()
     fused.fusedActivationFunction = schema.ActivationFunctionType.RELU
     found = find_limits(flatbuffer.parse(gated_sum(Operator.ADD, fused), "it"), {}, SPANS)
-    assert found == {4: (-8.0, 8.0)}
+    assert found == {4: (-8.0, 8.0), 2: (-9.0, 18.0), 3: (-60.0, 38.0)}
 
 
-@pytest.mark.parametrize("content", [gate(Operator.RELU), gate(Operator.TANH, is_output=True)])
+@pytest.mark.parametrize(("kind", "value", "expected"), [
+    ("RELU", None, (0.0, np.inf)), ("RELU6", None, (0.0, 6.0)),
+    ("MAXIMUM", -0.5, (-0.5, np.inf)), ("MINIMUM", [1.0, 3.0], (-np.inf, 3.0)),
+])  # fmt: skip
+def test_a_clamp_tells_nothing_apart_beyond_its_end(
+    kind: str, value: Any, expected: tuple[float, float]
+) -> None:
+    build = Builder()
+    before = build.add("NEG", [build.input([1, 2])], [1, 2])
+    end = () if value is None else (build.constant(value),)
+    assert limits_of(build.content(build.add(kind, [before, *end], [1, 2]))) == {before: expected}
+    other = build.add("ABS", [build.input([1, 2], name="z")], [1, 2])
+    assert limits_of(build.content(build.add("MAXIMUM", [before, other], [1, 2]))) == {}
+
+
+def test_limits_pass_back_through_a_leaky_relu() -> None:
+    build = Builder()
+    options = schema.LeakyReluOptionsT()
+    options.alpha = 0.25
+    before = build.add("NEG", [build.input([1, 2])], [1, 2])
+    leaky = build.add("LEAKY_RELU", [before], [1, 2], options=options)
+    content = build.content(build.add("MAXIMUM", [leaky, build.constant(-0.5)], [1, 2]))
+    assert limits_of(content) == {before: (-2.0, np.inf), leaky: (-0.5, np.inf)}
+    values = np.array([[3.0, 1.0]])
+    np.testing.assert_array_equal(run(content, values), run(content, values.clip(max=2.0)))
+    assert limits_of(build.content(leaky)) == {}
+
+
+@pytest.mark.parametrize("content", [gate(Operator.NEG), gate(Operator.TANH, is_output=True)])
 def test_a_reader_that_tells_all_values_apart_leaves_the_range(content: bytes) -> None:
     assert 3 not in limits_of(content)
 

@@ -10,13 +10,13 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.corrections.correct import CORRECTIONS, correct, parse_corrections
+from edgeq.converters.corrections.correct import correct, parse_corrections
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.quantization import quantize
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel, LayerCorrection
+from edgeq.values import CORRECTIONS, FloatModel, LayerCorrection
 from edgeq.values.schemes import SCHEMES
 
 Images = np.ndarray

@@ -56,6 +56,8 @@ def main(folder: Path) -> None:
     for layer in chain.layers[1:]:
         layer.bias.assign(layer.bias + np.nan)
     chain.save(folder / "diverged.keras")
+    rows = keras.Input((None, 4), name="rows")
+    keras.Model(rows, layers.Reshape((8,))(rows)).save(folder / "two_rows.keras")
     chain.save(folder / "diverged.h5")
     chain.export(folder / "diverged_saved", verbose=False)
     module = Signatures()

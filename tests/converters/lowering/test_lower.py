@@ -151,6 +151,20 @@ def test_dynamic_dimensions_are_kept_or_fixed(
         reader.lower(ConvertOptions(input_shapes=(("image", (1, 8, 8, 4)),)), tmp_path)
 
 
+def test_a_layer_that_refuses_a_shape_is_named(
+    odd: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    reader = FileReader(odd / "two_rows.keras", "keras", tensorflow)
+    two, ten = (ConvertOptions(input_shapes=(("rows", (1, size, 4)),)) for size in (2, 10))
+    assert reader.lower(two, tmp_path).outputs[0].shape == (1, 8)
+    with pytest.raises(LoweringError) as caught:
+        reader.lower(ten, tmp_path)
+    assert str(caught.value).startswith(
+        "Reshape cannot be traced with inputs of shape (1, 10, 4): ValueError: The total size of "
+        "the tensor must be unchanged."
+    )
+
+
 def test_a_dynamic_model_is_calibrated_on_samples_of_several_sizes(
     odd: Path, tmp_path: Path
 ) -> None:
@@ -286,6 +300,13 @@ def test_a_thousandth_of_the_largest_value_is_the_same_function(
         else:
             checked = lowering.check(model, {name: good[name] for name in names}, outputs)
             assert checked.max_deviation == pytest.approx(deviation, abs=1e-9)
+
+
+def test_nan_of_both_is_the_same_and_other_values_count(tmp_path: Path) -> None:
+    model, expected = float_model(tmp_path), {"y": np.array([[np.nan, 2.0]])}
+    assert lowering.check(model, expected, {"y": np.array([[np.nan, 2.0]])}).max_deviation == 0
+    with pytest.raises(LoweringError, match=r"output .y. differs by 50\.00% "):
+        lowering.check(model, expected, {"y": np.array([[np.nan, 3.0]])})
 
 
 def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> None:

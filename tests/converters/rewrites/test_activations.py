@@ -106,7 +106,7 @@ def _quick_gelu(build: Formula, x: int) -> int:
 
 def _other_number(build: Formula, x: int) -> int:
     """HARD_SWISH with 1 / 5 instead of 1 / 6."""
-    shifted = build.of("MINIMUM", build.of("RELU", build.of("ADD", x, 3.0)), 6.0)
+    shifted = build.of("MINIMUM", build.of("MAXIMUM", build.of("ADD", x, 3.0), 0.0), 6.0)
     return build.of("MUL", x, build.of("MUL", shifted, 0.2))
 
 

@@ -55,7 +55,7 @@ def test_other_comparisons_stay_floats(kind: str, value: float) -> None:
     [
         ("GREATER", 0.5, ["LOGICAL_AND", "LOGICAL_OR"]),
         ("EQUAL", 0.0, ["LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR"]),
-        ("LESS", 3.0, ["LOGICAL_AND", "CAST", "LESS", "LOGICAL_OR"]),  # always true
+        ("LESS", 3.0, ["LOGICAL_AND", "SELECT_V2", "LESS", "LOGICAL_OR"]),  # always true
     ],
 )
 def test_booleans_are_not_compared(kind: str, value: float, expected: list[str]) -> None:
@@ -158,3 +158,14 @@ def test_one_comparison_that_stays_does_not_keep_others() -> None:
     samples = IDS, np.array([[-1, 0, 1, 2, 3]])
     for own, expected in zip(run(made.content, *samples), run(content, *samples), strict=True):
         np.testing.assert_array_equal(own, expected)
+
+
+def test_booleans_become_numbers_by_a_choice() -> None:
+    build = Builder()
+    flags = build.input([2, 3], "bool", "flags")
+    mask = cast(build, flags, [2, 3], schema.TensorType.BOOL)
+    content = build.content(build.add("SUM", [mask, build.constant([1], "int32")], [2]))
+    made = rewrite(content)
+    assert made.names == ("CAST of booleans as SELECT_V2 (1)",)
+    samples = np.array([[True, False, True], [False, False, False]])
+    np.testing.assert_array_equal(run(made.content, samples)[0], run(content, samples)[0])

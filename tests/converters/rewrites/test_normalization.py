@@ -189,10 +189,10 @@ def test_the_inside_is_found_and_nothing_around_it() -> None:
     build = Builder()
     x = build.add("ABS", [build.input([1, 6, 8])], [1, 6, 8])
     normal = keras(build, x)
-    made = rewrite(build.content(build.add("RELU", [normal], [1, 6, 8]))).content
+    made = rewrite(build.content(build.add("COS", [normal], [1, 6, 8]))).content
     editor = Editor(flatbuffer.parse(made, "m"))
     inner = find_inner(editor)
-    assert kinds(made) == ["ABS", *_LAYER, "RELU"]
+    assert kinds(made) == ["ABS", *_LAYER, "COS"]
     assert inner.operators == set(range(1, 1 + len(_LAYER)))
     names = {editor.tensor_name(index).rpartition("/")[2] for index in inner.unities}
     assert names == {"unity", "correction"}
@@ -339,3 +339,14 @@ def test_the_layers_behind_stay(reason: str) -> None:
         outputs.append(normal)
     made = rewrite(build.content(*outputs))
     assert not any(name.startswith("gamma") for name in made.names)
+
+
+@pytest.mark.parametrize("reason", ["one tensor", "not a square", "negative"])
+def test_the_inside_of_another_root_is_not_found(reason: str) -> None:
+    build = Builder()
+    x, y = build.input([1, 6, 8]), build.input([1, 6, 8], name="y")
+    other = {"one tensor": (x, x), "not a square": (x, y), "negative": (y, y)}[reason]
+    squares = [build.add("MUL", pair, [1, 6, 8]) for pair in ((x, x), other)]
+    kind = "SUB" if reason == "negative" else "ADD"
+    content = build.content(build.add("SQRT", [build.add(kind, squares, [1, 6, 8])], [1, 6, 8]))
+    assert not find_inner(Editor(flatbuffer.parse(content, "m"))).operators

@@ -122,3 +122,75 @@ def test_a_condition_that_varies_stays() -> None:
     flags = build.constant([[True, False, True]] * 2, "bool")
     content = build.content(build.add("SELECT_V2", [flags, x, build.constant(0.5)], [2, 3]))
     assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize("kind, is_true", [("NOT_EQUAL", False), ("LESS", False),
+                                           ("GREATER_EQUAL", True)])  # fmt: skip
+def test_a_comparison_of_a_tensor_with_itself_is_known(kind: str, is_true: bool) -> None:
+    build = Builder()
+    x = build.input([2, 3])
+    condition = build.add(kind, [x, x], [2, 3], "bool")
+    missing = build.constant(np.full((2, 3), np.nan))
+    pair = [x, missing] if is_true else [missing, x]
+    chosen = build.add("SELECT_V2", [condition, *pair], [2, 3])
+    content = build.content(build.add("EXP", [chosen], [2, 3]))
+    made = rewrite(content)
+    assert "comparison of a tensor with itself resolved (1)" in made.names
+    assert kinds(made.content) == ["EXP"]
+    np.testing.assert_array_equal(run(made.content, X)[0], run(content, X)[0])
+
+
+def test_a_comparison_of_two_tensors_stays() -> None:
+    build = Builder()
+    x, y = build.input([2, 3]), build.input([2, 3], name="y")
+    content = build.content(build.add("NOT_EQUAL", [x, y], [2, 3], "bool"))
+    assert rewrite(content).content is content
+
+
+LAYER = {"CONV_2D": ([2, 1, 1, 3], 2), "DEPTHWISE_CONV_2D": ([1, 1, 1, 3], 3)}
+
+
+def layer(build: Builder, kind: str, x: int, *, fused: int = 0) -> int:
+    """A layer with [1, 2, 2, ...] results that are negative, too."""
+    random = np.random.default_rng(0)
+    if kind not in LAYER:
+        return build.add(kind, [x, build.constant(random.normal(size=(1, 2, 2, 3)))], [1, 2, 2, 3])
+    shape, channels = LAYER[kind]
+    inputs = [x, build.constant(random.normal(size=shape)), build.constant([0.1] * channels)]
+    made = build.add(kind, inputs, [1, 2, 2, channels])
+    options = build.graph.operators[-1].builtinOptions
+    options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+    options.fusedActivationFunction = fused
+    if kind == "DEPTHWISE_CONV_2D":
+        options.depthMultiplier = 1
+    return made
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "SUB", "MUL"])
+@pytest.mark.parametrize("activation", ["RELU", "RELU6", "RELU_N1_TO_1"])
+def test_an_activation_becomes_part_of_the_operator_before(kind: str, activation: str) -> None:
+    build = Builder()
+    before = layer(build, kind, build.input([1, 2, 2, 3]))
+    shape = tuple(build.graph.tensors[before].shape)
+    content = build.content(build.add(activation, [before], shape))
+    made = rewrite(content)
+    assert made.names == ("activation fused into the operator before (1)",)
+    assert kinds(made.content) == [kind]
+    values = np.random.default_rng(1).normal(size=(1, 2, 2, 3)) * 4
+    expected = run(content, values)[0]
+    assert (expected == expected.min()).any() and np.ptp(expected) > 1
+    np.testing.assert_array_equal(run(made.content, values)[0], expected)
+
+
+def test_an_activation_stays_if_others_read_what_it_reads_or_no_kernel_fuses_it() -> None:
+    build = Builder()
+    x = build.input([1, 2, 2, 3])
+    shared = layer(build, "CONV_2D", x)
+    fused = layer(build, "CONV_2D", x, fused=3)
+    cosine = build.add("COS", [x], [1, 2, 2, 3])
+    ends = [
+        build.add("RELU", [item], build.graph.tensors[item].shape)
+        for item in (shared, fused, cosine)
+    ]
+    content = build.content(shared, *ends)
+    assert rewrite(content).content is content

@@ -10,7 +10,7 @@ import pytest
 from edgeq.converters.rewrites.apply import rewrite
 from edgeq.converters.rewrites.tables import Table, fill_table, find_replaced, find_tables, look_up
 from edgeq.errors import QuantizationError
-from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite import flatbuffer, kernels, quantmath
 from edgeq.values import TensorSpec
 from tests.converters.rewrites.normal_forms import keras
 from tests.converters.rewrites.tiny_graphs import Builder, run, schema
@@ -43,6 +43,9 @@ _FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[Any], Any]]] = [
     (SOFTPLUS, _softplus),
     (MISH, lambda x: x * np.tanh(_softplus(x))),
     (SWITCHED, _softplus),
+    # Both branches have kernels, but the range of the square is larger than what is chosen of it.
+    ((("SQUARE", "x"), ("LESS", "x", 1.0), ("SELECT", 1, 0, "x")),
+     lambda x: np.where(x < 1, x * x, x)),
     ((("SIN", "x"),), np.sin),
     ((("FLOOR", "x"),), np.floor),
     ((("ROUND", "x"),), np.rint),
@@ -112,6 +115,13 @@ def test_where_there_is_no_value_the_nearest_one_counts() -> None:
 )
 def test_what_has_kernels_stays(steps: tuple[Any, ...]) -> None:
     assert find_tables(chain(*steps)) == ()
+
+
+def test_what_older_runtimes_have_no_kernel_for_becomes_a_table() -> None:
+    """ai-edge-litert 2.3 has INT8 kernels for both, tflite-runtime 2.14 for none."""
+    for kind in ("LOG", "SQRT"):
+        assert kernels.takes(kind, "int8")
+        assert find_tables(chain((kind, "x"))) == (Table(0, 1, (0,)),)
 
 
 def test_another_runtime_may_lack_kernels() -> None:

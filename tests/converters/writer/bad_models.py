@@ -112,6 +112,44 @@ def output_behind_the_last_tensor() -> bytes:
 
 
 @_broken
+def reads_a_negative_tensor() -> bytes:
+    model = Builder()
+    return model.content(model.add("ADD", [model.input([1, 4]), -2], [1, 4]))
+
+
+@_broken
+def input_behind_the_last_tensor() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    model.graph.inputs.append(99)
+    return model.content(y)
+
+
+@_broken
+def operator_behind_the_table() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    model.graph.operators[0].opcodeIndex = 9
+    return model.content(y)
+
+
+@_broken
+def buffer_behind_the_last_one() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    model.graph.tensors[1].buffer = 99
+    return model.content(y)
+
+
+@_broken
+def input_without_values() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    model.input([1, 0], name="empty")
+    return model.content(dense(model, x, 4))
+
+
+@_broken
 def without_an_operand() -> bytes:
     model = Builder()
     x = model.input([1, 4])
@@ -283,6 +321,27 @@ def body_reads_too_much() -> bytes:
 
 
 @_broken
+def loop_in_its_own_body() -> bytes:
+    model = Builder()
+    options = schema.WhileOptionsT()
+    options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
+    y = model.add("WHILE", [model.input([1, 4])], [1, 4], options=options)
+    model.subgraph()
+    model.input([1, 4])
+    model.finish(model.constant(np.ones(1, np.bool_), "bool"))
+    model.subgraph()
+    model.finish(model.add("WHILE", [model.input([1, 4])], [1, 4], options=options))
+    return model.content(y)
+
+
+@_broken
+def nan_from_a_logarithm() -> bytes:
+    model = Builder()
+    below = model.add("SUB", [model.input([1, 4]), model.constant(np.float32(9))], [1, 4])
+    return model.content(dense(model, model.add("LOG", [below], [1, 4]), 4))
+
+
+@_broken
 def if_of_a_missing_subgraph() -> bytes:
     model = Builder()
     x = model.input([1, 4])
@@ -352,6 +411,24 @@ def scalars() -> bytes:
     x = model.input([1, 4])
     y = model.add("MUL", [x, model.constant(np.float32(3))], [1, 4])
     return model.content(model.add("ADD", [model.constant(np.float32(-2)), y], [1, 4]))
+
+
+@_odd
+def scalar_input() -> bytes:
+    model = Builder()
+    y = model.add("MUL", [model.input([]), model.constant(weights(1, 4))], [1, 4])
+    return model.content(dense(model, y, 4))
+
+
+@_odd
+def nearly_infinite_range() -> bytes:
+    """The range of `wide` is estimated from its input and from values near FLT_MAX."""
+    model = Builder()
+    x = model.input([1, 4])
+    zero = model.add("MUL", [x, model.constant(np.zeros(4))], [1, 4])
+    wide = model.add("MUL", [zero, model.constant(np.full(4, 3e38))], [1, 4])
+    own = model.constant(1e-38 * weights(4, 4))
+    return model.content(model.add("FULLY_CONNECTED", [wide, own], [1, 4]), dense(model, x, 4))
 
 
 @_odd
@@ -588,6 +665,14 @@ def float16_input() -> bytes:
 
 
 @_odd
+def nan_that_is_never_selected() -> bytes:
+    model = Builder()
+    data = dense(model, model.input([1, 4]), 4)
+    is_low = model.add("LESS", [data, model.constant(-1e4)], [1, 4], "bool")
+    return model.content(model.add("SELECT_V2", [is_low, model.constant(np.nan), data], [1, 4]))
+
+
+@_odd
 def another_subgraph_that_nobody_calls() -> bytes:
     model = Builder()
     y = dense(model, model.input([1, 4]), 4)
@@ -613,6 +698,23 @@ def loop() -> bytes:
     model.subgraph()
     own = model.input([1, 4])
     model.finish(model.add("ADD", [own, model.constant(np.float32(300))], [1, 4]))
+    return model.content(y)
+
+
+@_odd
+def branches_on_data() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    top = model.add("REDUCE_MAX", [x, model.constant([0, 1], "int32")], [],
+                    options=schema.ReducerOptionsT())  # fmt: skip
+    options = schema.IfOptionsT()
+    options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
+    is_low = model.add("LESS", [top, model.constant(np.float32(0.95))], [], "bool")
+    y = model.add("IF", [is_low, x], [1, 4], options=options)
+    for _ in range(2):
+        model.subgraph()
+        own = model.input([1, 4])
+        model.finish(dense(model, own, 4))
     return model.content(y)
 
 

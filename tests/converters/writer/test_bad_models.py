@@ -21,6 +21,13 @@ SENTENCES = {
     "returns_a_tensor_that_nobody_makes": DAMAGED + "tensor 't3' is an output but never computed.",
     "points_behind_the_last_tensor": "is damaged or truncated.",
     "output_behind_the_last_tensor": "is damaged or truncated.",
+    "reads_a_negative_tensor": "is damaged or truncated.",
+    "input_behind_the_last_tensor": "is damaged or truncated.",
+    "operator_behind_the_table": "is damaged or truncated.",
+    "buffer_behind_the_last_one": "is damaged or truncated.",
+    "input_without_values": "has no values: its shape is [1, 0].",
+    "loop_in_its_own_body": DAMAGED + "subgraph 2 calls itself.",
+    "nan_from_a_logarithm": "tensor 't3' holds NaN or infinity for sample 0.",
     "without_an_operand": DAMAGED + "an operator ADD has 1 inputs and 1 outputs.",
     "with_too_few_operands": "an operator FULLY_CONNECTED has 1 inputs and 1 outputs.",
     "without_operands": "an operator FULLY_CONNECTED has 0 inputs and 1 outputs.",
@@ -62,23 +69,28 @@ REFUSED |= {
         "computed_filter_of_transpose_conv":
             "TRANSPOSE_CONV (first: 't4'): its filter is not a float32 constant",
         "computed_bias": "FULLY_CONNECTED (first: 't3'): its bias is not a float32 constant",
+        "nan_that_is_never_selected": "holds NaN, which INT",
         "float64_inside": "kernel for 2 CAST (first: 't1').",
         "float16_input": "kernel for CAST (first: 't1').",
     }.items()
 }  # fmt: skip
+REFUSED["nearly_infinite_range", "fp16"] = "has the value 3e+38, above the maximum of FP16, 65504."
 STOCK = ("svdf", "variable", "loop")  # the writer is not asked, see `why_stock`
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_model_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+def test_a_broken_model_is_refused_in_one_sentence(name: str, scheme: str, tmp_path: Path) -> None:
     model, data, out = (tmp_path / item for item in ("m.tflite", "data.npz", "out.tflite"))
     model.write_bytes(BROKEN[name]())
     wide = name in ("filter_of_another_rank",)
     np.savez(data, x=np.ones((9, 4, 4, 2) if wide else (9, 4), np.float32) * np.arange(2).mean())
-    ended = run_edgeq("convert", model, "--data", data, "-o", out, "--effort", "fast")
+    options = ("--scheme", scheme, "--effort", "fast")
+    ended = run_edgeq("convert", model, "--data", data, "-o", out, *options)
     assert ended.returncode != 0
     told = " ".join(ended.stderr.split())
-    assert SENTENCES[name] in told, told
+    kernel = "INT8" if scheme == "int8" else "16x8"
+    assert SENTENCES[name].replace("INT8", kernel) in told, told
     assert "Traceback" not in told
     assert sorted(item.name for item in tmp_path.iterdir()) == ["data.npz", "m.tflite"]
 
@@ -119,6 +131,30 @@ def test_what_the_writer_cannot_see_becomes_a_file_without_integer_activations(
     for scheme in ("dynamic", "fp16", "weight-only-int8"):
         made = running.convert(content, scheme, samples, tmp_path)
         assert min(running.sqnr(content, made, samples)) > 40, scheme
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "sentence"),
+    [
+        ("svdf", "int8", "SVDF with a fused ReLU only, which 't4' does"),
+        ("svdf", "int16x8", "SVDF with a fused ReLU only, which 't4' does"),
+        ("variable", "int8", "because it has 2 subgraphs (control flow)."),
+    ],
+)
+def test_what_the_stock_path_cannot_convert_is_refused_in_one_sentence(
+    name: str, scheme: str, sentence: str, tmp_path: Path
+) -> None:
+    model, data, out = (tmp_path / item for item in ("m.tflite", "data.npz", "out.tflite"))
+    content = ODD[name]()
+    model.write_bytes(content)
+    np.savez(data, x=np.concatenate([arrays[0] for arrays in running.samples_of(content)]))
+    options = ("--scheme", scheme, "--effort", "fast")
+    ended = run_edgeq("convert", model, "--data", data, "-o", out, *options)
+    assert ended.returncode != 0
+    told = " ".join(ended.stderr.split())
+    assert sentence in told, told
+    assert "--scheme dynamic and fp16" in told
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["data.npz", "m.tflite"]
 
 
 def test_shared_constants_are_stored_for_each_of_their_readers(tmp_path: Path) -> None:

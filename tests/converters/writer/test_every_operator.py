@@ -18,6 +18,8 @@ TARGETS = {
 }
 # They exist in integer models only; other tests write the LSTM.
 NOT_IN_FLOAT = ("QUANTIZE", "DEQUANTIZE", lstm.NAME)
+# Their INT8 kernels need a newer runtime than a table of 256 values.
+TABLES = {("LOG", "int8"), ("SQRT", "int8")}
 
 
 def written(name: str, form: str, results: table.Results) -> forms.Built:
@@ -38,6 +40,9 @@ def written(name: str, form: str, results: table.Results) -> forms.Built:
     )
     made = flatbuffer.parse(content, name)
     operators = [flatbuffer.operator_name(made, op) for op in made.subgraphs[0].operators]
+    if (item.operator, form) in TABLES:
+        assert operators == ["QUANTIZE", "CAST", "ADD", "GATHER", "DEQUANTIZE"]
+        return forms.Built(content, plain.inputs, tuple(flatbuffer.interface(made)[1]), 0)
     assert operators.count(item.operator) == 1
     (own,) = (
         op

@@ -88,3 +88,27 @@ def test_a_chain_of_operators_is_read_from_a_table() -> None:
     written = quantize(source, calibrate(source, samples), SCHEMES["int8"], "int8", "channel")
     assert kinds(written) == ["CAST", "ADD", "GATHER"]
     assert compare(source, written, samples)[1] == 0
+
+
+def amplitude(build: Builder, x: int) -> int:
+    """The amplitude of the complex numbers whose parts are the rows 0 to 2 and 3 to 5."""
+    shape = [1, 3, 8]
+    squares = []
+    for row in (0, 3):
+        corner = build.constant([0, row, 0], "int32")
+        part = build.add("SLICE", [x, corner, build.constant(shape, "int32")], shape)
+        squares.append(build.add("MUL", [part, part], shape))
+    largest = build.add("MAXIMUM", [build.add("ADD", squares, shape), build.constant(1e-7)], shape)
+    return build.add("SQRT", [largest], shape)
+
+
+def test_the_root_of_squares_keeps_small_values() -> None:
+    build = Builder()
+    content = build.content(amplitude(build, build.input([1, 6, 8])))
+    ranges, samples = calibrate(content, tokens(64)), tokens(16) / 8
+    written = quantize(content, ranges, SCHEMES["int8"], "int8", "channel")
+    assert [kind for kind in kinds(written) if "QUANTIZE" in kind] == ["QUANTIZE"] * 3
+    sqnr, steps = compare(content, written, samples)
+    assert steps <= 1
+    plain = Writer(content, Target("int8", "int8")).write(ranges)  # all of it in INT8
+    assert compare(content, plain, samples)[0] < sqnr - 10

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeq.packaging.contract.values import Files
+from edgeq.packaging.targets.c.operators import require_supported
 from edgeq.packaging.targets.c.reading import find_models
 from edgeq.packaging.targets.c.writing import make_files
 from edgeq.packaging.targets.target import APACHE, Target, library
@@ -26,6 +27,7 @@ TARGET = Target(
     make_files=make_files,
     find_models=find_models,
     find_libraries=_find_libraries,
+    check_model=require_supported,
     takes_metadata=False,  # a microcontroller has no reader for it, and no flash to waste
     runs_model=True,
     unversioned_runtime="TensorFlow Lite for Microcontrollers",

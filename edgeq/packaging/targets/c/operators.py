@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError
+from edgeq.tflite import kernels
+from edgeq.tflite.model_file import ModelFile
 from edgeq.tflite.operators import OPERATORS, having
+from edgeq.values import OperatorReport
 
 _PARTS = {"2D": "2D", "ND": "Nd"}
 
@@ -35,20 +39,55 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-def require_supported(operators: Iterable[str]) -> None:
-    """Refuse a model with operators that have no kernel for microcontrollers.
+# The remedy for an operator whose kernel there does not take this form.
+_OTHER_FORMS = {
+    "int8": "convert the model again with {}",
+    "int16": "convert the model again with --scheme int8",
+    "int4": "convert the model again with --granularity tensor, or without INT4 weights there",
+}
+_FORMS = {"int8": "int8", "int16x8": "int16"}  # by the certificate's precision
+# Its integer kernel is right if input and result have one scale; the run shows whether they do.
+_ONE_SCALE = {"RELU6"}
+
+
+def require_supported(model: ModelFile) -> None:
+    """Refuse a model with operators that microcontrollers have no kernel for.
 
     Raises:
         PackageError: with the name of each, and what to do instead.
     """
-    missing = sorted(set(operators) - set(METHODS))
-    if not missing:
-        return
-    known = [f"for {name}, {_REMEDIES[name]}" for name in missing if name in _REMEDIES]
-    advice = "; ".join(known) or "change the layers that make them"
+    used = certify(model).operators
+    missing = sorted({op.name for op in used} - set(METHODS))
+    if missing:
+        known = [f"for {name}, {_REMEDIES[name]}" for name in missing if name in _REMEDIES]
+        _refuse(missing, "kernel", known or ["change the layers that make them"])
+    for form, remedy in _OTHER_FORMS.items():
+        missing = sorted({op.name for op in used if form == _form(op) and _lacks(op, form)})
+        if missing:
+            keep_float = " ".join(f"--keep-float type:{name}" for name in missing)
+            _refuse(missing, f"{form.upper()} kernel", [remedy.format(keep_float)])
+
+
+def _form(operator: OperatorReport) -> str | None:
+    """The operator's form in the table of measured kernels; None for those that it has not."""
+    form = _FORMS.get(operator.precision)
+    return "int4" if form == "int8" and operator.weight_dtype == "int4" else form
+
+
+def _lacks(operator: OperatorReport, form: str) -> bool:
+    """Whether the operator was measured in this form, and has no right kernel."""
+    is_narrow_tensor = form == "int4" and operator.granularity == "tensor"
+    name = f"{operator.name}/tensor" if is_narrow_tensor else operator.name
+    if (name, form) not in kernels.measured() or name in _ONE_SCALE:
+        return False
+    return kernels.missing(name, form, "micro")
+
+
+def _refuse(missing: Sequence[str], what: str, advice: Sequence[str]) -> None:
+    hint = "; ".join(advice)
     names = ", ".join(missing[:-1]) + " and " if missing[1:] else ""
     raise PackageError(
-        "TensorFlow Lite for Microcontrollers has no kernel for "
+        f"TensorFlow Lite for Microcontrollers has no {what} for "
         f"{names}{missing[-1]}, which the model uses.",
-        hint=f"{advice[0].upper()}{advice[1:]}. edgeq inspect lists them.",
+        hint=f"{hint[0].upper()}{hint[1:]}. edgeq inspect lists them.",
     )

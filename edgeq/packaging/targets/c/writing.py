@@ -56,7 +56,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
             f"for at most {MOST_MODEL_BYTES >> 20} MiB.",
             hint="Make it smaller: --scheme int8, or fewer and narrower layers.",
         )
-    operators.require_supported(name for name, _ in contract.operators)
+    operators.require_supported(inputs.model)
     measured = measure(inputs, tools)
     environment = templates("edgeq.packaging.targets.c")
     names = _describe(inputs, measured)

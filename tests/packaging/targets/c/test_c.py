@@ -38,9 +38,21 @@ from edgeq.packaging.targets.c import literals, operators, writing
 from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tflite.model_file import parse_model, read_model
+from edgeq.tflite.model_file import ModelFile, parse_model, read_model
 from edgeq.values import FileRef, TensorSpec
-from tests.tiny_models import add_one, mystery, subtract
+from tests.tiny_models import (
+    FLOAT,
+    INT8,
+    INT16,
+    Operator,
+    add_one,
+    graph,
+    model,
+    mystery,
+    operator,
+    subtract,
+    tensor,
+)
 
 HEADERS = Path(__file__).with_name("tflm")
 LINKED = Path(__file__).with_name("tflm_linked")
@@ -429,10 +441,40 @@ def test_missing_operators_are_named(tmp_path: Path) -> None:
     odd = with_model(mystery(), tmp_path)
     with pytest.raises(PackageError, match="no kernel for Mystery, which the model uses"):
         find_target("c").make_files(odd, LOCAL_TOOLS)
-    contract = replace(odd.contract, operators=(("GELU", 1), ("CONV_2D", 1), ("TILE", 1)))
     with pytest.raises(PackageError, match="no kernel for GELU and TILE") as caught:
-        find_target("c").make_files(replace(odd, contract=contract), LOCAL_TOOLS)
+        find_target("c").check_model(in_a_row(FLOAT, Operator.GELU, Operator.ABS, Operator.TILE))
     assert str(caught.value.hint).startswith("For GELU, use ReLU6")
+
+
+def in_a_row(dtype: int, *kinds: int) -> ModelFile:
+    tensors = [tensor(f"t{i}", [1, 4], dtype, scale=0.5) for i in range(len(kinds) + 1)]
+    operators = [operator(i, [i], [i + 1]) for i in range(len(kinds))]
+    main = graph(tensors, [0], [len(kinds)], operators)
+    return parse_model(model([main], [(kind, 1) for kind in kinds]), "m.tflite")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "refused", "what", "remedy"),
+    [
+        (
+            INT8,
+            (Operator.SQRT, Operator.EXP),
+            "INT8 kernel for EXP and SQRT",
+            "--keep-float type:EXP --keep-float type:SQRT.",
+        ),
+        (INT16, (Operator.ELU,), "INT16 kernel for ELU", "--scheme int8"),
+    ],
+)
+def test_forms_without_a_right_kernel_are_named(
+    dtype: int, refused: tuple[int, ...], what: str, remedy: str
+) -> None:
+    """They run there in float, and ABS in all forms."""
+    check = find_target("c").check_model
+    with pytest.raises(PackageError, match=f"has no {what}, which the model uses") as caught:
+        check(in_a_row(dtype, Operator.ABS, *refused))
+    assert f"again with {remedy}" in str(caught.value.hint)
+    check(in_a_row(dtype, Operator.ABS, Operator.RELU6))
+    check(in_a_row(FLOAT, *refused))
 
 
 def test_an_empty_model(tmp_path: Path) -> None:
