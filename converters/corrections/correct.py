@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def correct(
         samples: input name to array without batch dimension, real units; all are held in memory
             together with the activations of the layers at work.
         corrections: names in `CORRECTIONS` that are not in `BEFORE`.
-        threads: of the child process, where the environment does not name another number.
+        threads: of the child process.
         most_rows: positions of a layer to fit and check on.
 
     Returns:
@@ -87,7 +86,7 @@ def correct(
     with Child(
         ["edgeq.converters.corrections.worker"],
         folders=[folder],
-        environment={name: os.environ.get(name, str(threads)) for name in _THREAD_VARIABLES},
+        environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         feed=True,
     ) as child:
         with child.feeding() as stream:
