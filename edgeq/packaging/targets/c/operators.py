@@ -39,7 +39,7 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-# What to do about an operator that has a kernel there, but none in this form.
+# Remedies for operators that have a kernel in another form only.
 _OTHER_FORMS = {
     "int8": "convert the model again with {}",
     "int16": "convert the model again with --scheme int8",
