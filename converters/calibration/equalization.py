@@ -212,7 +212,7 @@ def _factors(
     channels: NDArray[np.float32],
     ceiling: float,
     exponent: float,
-    dense: Sequence[NDArray[np.float32]] = (),
+    dense: Sequence[NDArray[Any]] = (),
 ) -> NDArray[np.float64]:
     """Factor of each channel, [C], at least 1.
 

@@ -96,7 +96,7 @@ def correct_tree(
 
 
 class _Wanted(NamedTuple):
-    """What the float model computes in a layer.
+    """A result of the float model in a layer.
 
     Attributes:
         output: name of the result.

@@ -301,7 +301,7 @@ def check(
     limit = MAX_ROUNDED_DEVIATION if is_rounded else MAX_DEVIATION
     worst = 0.0
     for name, expected in reference.items():
-        # Both may compute NaN: the zeros of `random_samples` are what Keras masks.
+        # Both may compute NaN, for example where a mask leaves out the zeros of `random_samples`.
         differences = quantmath.difference(outputs[name].reshape(expected.shape), expected)
         known = expected[~np.isnan(expected)].astype(np.float64)
         if is_rounded:

@@ -113,7 +113,7 @@ def resolve_selects(editor: Editor) -> int:
     return done
 
 
-# What each comparison says of a number and itself.
+# The result of each comparison of a number with itself.
 _OF_ITSELF = {"EQUAL": True, "LESS_EQUAL": True, "GREATER_EQUAL": True,
               "NOT_EQUAL": False, "LESS": False, "GREATER": False}  # fmt: skip
 

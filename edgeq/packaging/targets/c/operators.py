@@ -39,7 +39,7 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-# Remedies for operators that have a kernel in another form only.
+# The remedy for an operator whose kernel there does not take this form.
 _OTHER_FORMS = {
     "int8": "convert the model again with {}",
     "int16": "convert the model again with --scheme int8",
