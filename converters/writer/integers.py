@@ -64,8 +64,7 @@ def weight_scales(weights: Real, axis: int | None, peak: int = 127) -> NDArray[n
     """
     most = weight_peaks(weights, axis).astype(np.float64)
     most = np.where(2 * most > _NARROWEST, most, np.maximum(most, _NARROWEST / 2))
-    span = most.astype(np.float32) - (-most).astype(np.float32)
-    return np.asarray(span / np.float32(2 * peak), np.float32)
+    return np.asarray(most.astype(np.float32) / np.float32(peak), np.float32)
 
 
 def round_weights(
