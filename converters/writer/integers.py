@@ -125,7 +125,8 @@ def widen_peaks(peaks: NDArray[np.float32], bias: Real | None, scale: float) -> 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale of the accumulator: the input's times the weights', [1] or [channels]."""
-    return np.asarray(np.float64(given.scale) * weights.astype(np.float64), np.float32)
+    steps = np.float64(given.scale) * weights.astype(np.float64)
+    return np.asarray(np.minimum(steps, np.finfo(np.float32).max), np.float32)
 
 
 def fit_bias(
