@@ -5,7 +5,8 @@ each part of a block; the keyword transformer (Berg et al., "Keyword Transformer
 KWT-1) after it. Both take the mean over the positions where the papers have a class token.
 
 The first of the 10 cepstral coefficients varies 25 times as much as the last one. An INT8 input has
-one scale, and its rounding alone would leave 16 dB of SQNR. So `--preprocess` scales each one.
+one scale, and in a model that scales them itself, its rounding alone left 16 dB of SQNR. So
+`--preprocess` scales each one.
 """
 
 from __future__ import annotations
