@@ -72,7 +72,7 @@ class Voice:
 def utterances(folder: Path, word: str, seed: int) -> list[np.ndarray]:
     """A wake word or another text in each voice and speed, with silence and noise around it.
 
-    They are said in a new process, because what eSpeak said before changes what it says next.
+    A new process speaks, because eSpeak keeps a state that changes the next sounds.
 
     Args:
         folder: see `Voice`.
