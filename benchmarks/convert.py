@@ -191,10 +191,14 @@ def _input_shape(model: Path) -> tuple[int, ...]:
 
 
 def _alternate(
-    name: str, other: Callable[[], float], ours: Callable[[str], float], repetitions: int
+    name: str,
+    other: Callable[[], float],
+    ours: Callable[[str], float],
+    efforts: Sequence[str],
+    repetitions: int,
 ) -> None:
-    """Time another tool and edgeq at each effort, alternating, and print the ratios."""
-    ratios: dict[str, list[float]] = {effort: [] for effort in reversed(EFFORTS)}
+    """Time another tool and edgeq at some efforts, alternating, and print the ratios."""
+    ratios: dict[str, list[float]] = {effort: [] for effort in reversed(efforts)}
     for number in range(repetitions):
         theirs = other()
         line = f"  {number + 1}: {name} {theirs:.1f} s"
@@ -232,11 +236,11 @@ def _measure(
         (spec,), _ = flatbuffer.interface(flatbuffer.read(lowered))
         np.savez(named, **{spec.name: data})
         other = [str(litert), "-c", LITERT, str(lowered), str(named), str(folder / "other.tflite")]
-        print(f"float .tflite, {samples} samples, alternating whole processes")
+        print(f"float {model.stem}.tflite, {samples} samples, alternating whole processes")
         _alternate("litert-quantizer", lambda: timed(other)[0],
-                   lambda effort: run_edgeq(lowered, effort), repetitions)  # fmt: skip
+                   lambda effort: run_edgeq(lowered, effort), EFFORTS[:2], repetitions)  # fmt: skip
     print(f"{model.name}, {samples} samples, alternating whole processes")
-    _alternate("stock", run_stock, lambda effort: run_edgeq(model, effort), repetitions)
+    _alternate("stock", run_stock, lambda effort: run_edgeq(model, effort), EFFORTS, repetitions)
     run = [sys.executable, "-c", OWN_CALIBRATION, str(lowered), str(source)]
     for observe in ("extremes", "all"):
         each = [calibration_ms(timed([*run, str(samples), observe])[1]) for _ in range(repetitions)]

@@ -160,23 +160,24 @@ def gather(
     image, place = np.divmod(rows.chosen, high * wide)
     top = place // wide * options.strideH - pads[0][0]
     left = place % wide * options.strideW - pads[1][0]
-    taps = np.stack(
-        [
-            _pick(
-                images,
-                image,
-                top + down * options.dilationHFactor,
-                left + right * options.dilationWFactor,
-                padding,
-            )
-            for down in range(layer.filter_shape[1])
-            for right in range(layer.filter_shape[2])
-        ],
-        axis=1,
-    )  # [rows, taps, C]
+    taps = [
+        _pick(
+            images,
+            image,
+            top + down * options.dilationHFactor,
+            left + right * options.dilationWFactor,
+            padding,
+        )
+        for down in range(layer.filter_shape[1])
+        for right in range(layer.filter_shape[2])
+    ]  # of [rows, C]
     if layer.name == "DEPTHWISE_CONV_2D":
-        return np.ascontiguousarray(taps.transpose(2, 0, 1))
-    grouped = taps.reshape(*taps.shape[:2], layer.groups, -1)
+        turned = np.empty((layer.groups, len(rows.chosen), len(taps)), values.dtype)
+        for number, picked in enumerate(taps):  # faster than to transpose all of them at once
+            turned[..., number] = picked.T
+        return turned
+    joined = np.stack(taps, axis=1)
+    grouped = joined.reshape(*joined.shape[:2], layer.groups, -1)
     return np.ascontiguousarray(grouped.transpose(2, 0, 1, 3)).reshape(
         layer.groups, len(rows.chosen), -1
     )

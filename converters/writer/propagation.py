@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 
 from edgeq.converters.writer.parameters import Affine
 
-# A tensor with other readers takes a scale that is at most this much larger than its own. In layers
-# of Keras that select or join values, a limit of 2 gave no more dB, and unrolled LSTMs would differ
-# from TensorFlow's.
-_MOST_COARSE = 16
+# A tensor with other readers takes a scale that is at most this much larger than its own.
+_MOST_COARSE = 2
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def _ranges_that_count(
 
 
 def _loses(own: Affine, other: Affine) -> bool:
-    """Whether the parameters of another tensor clip the values of one, or cost it four bits."""
+    """Whether the parameters of another tensor clip the values of one, or cost it one bit."""
     spans = [
         ((low - item.zero_point) * item.scale, (high - item.zero_point) * item.scale)
         for item in (own, other)

@@ -327,11 +327,15 @@ def _write_chunks(
     written: list[dict[str, Any]] = []
     size = 0
     while size < most_bytes and (chunk := next(chunks, None)) is not None:
+        known: dict[int, str] = {}  # several models may share an array
         for model, arrays in enumerate(chunk):
             number = len(written)
-            size += sum(array.nbytes for array in arrays.values())
+            new = {name: array for name, array in arrays.items() if id(array) not in known}
+            size += sum(array.nbytes for array in new.values())
             outputs = {name: f"out-{number}-{i}.npy" for i, name in enumerate(names[model])}
-            inputs = _write_arrays(folder, f"chunk-{number}", arrays)
+            files = _write_arrays(folder, f"chunk-{number}", new)
+            known |= {id(new[name]): file for name, file in files.items()}
+            inputs = {name: known[id(array)] for name, array in arrays.items()}
             written.append({"model": model, "inputs": inputs, "outputs": outputs})
     return written
 

@@ -116,9 +116,7 @@ def run_samples(
         DeviceError: the runtime is missing or too old, or the run died.
     """
     interfaces = [interface for _, interface in models]
-    chunks = (
-        [_quantized(interface, group) for interface in interfaces] for group in _groups(samples)
-    )
+    chunks = (_quantized(interfaces, group) for group in _groups(samples))
     for raw in run_job.infer([path for path, _ in models], chunks, device, **options):
         yield [
             {
@@ -129,13 +127,23 @@ def run_samples(
         ]
 
 
-def _quantized(interface: Interface, group: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
-    return {
-        spec.name: quantmath.quantize(
-            np.stack([sample[interface.input_names[spec.name]] for sample in group]), spec
-        )
-        for spec in interface.inputs
-    }
+def _quantized(
+    interfaces: Sequence[Interface], group: Sequence[Arrays]
+) -> list[dict[str, NDArray[Any]]]:
+    """The inputs of each model; those that are equal are one array."""
+    stacked = {name: np.stack([sample[name] for sample in group]) for name in group[0]}
+    made: dict[Any, NDArray[Any]] = {}
+
+    def quantize(name: str, spec: TensorSpec) -> NDArray[Any]:
+        key = name, spec.dtype, spec.scales, spec.zero_points
+        if key not in made:
+            made[key] = quantmath.quantize(stacked[name], spec)
+        return made[key]
+
+    return [
+        {spec.name: quantize(interface.input_names[spec.name], spec) for spec in interface.inputs}
+        for interface in interfaces
+    ]
 
 
 def _groups(samples: Iterable[Arrays]) -> Iterator[list[Arrays]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from edgeq.conversion.calibration_pass import feed
@@ -223,6 +224,7 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
         return None
 
 
+@cache
 def activation_bytes(model: FloatModel) -> int:
     """Return the bytes of all float and INT8 activations of one inference."""
     tree = flatbuffer.parse(Path(model.file.path).read_bytes(), "the float model")
