@@ -27,8 +27,8 @@ from tests.conftest import share
 from tests.tuning.conftest import labelled
 
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
-# Those that take little time. The first test has all: it looks at each of them in the recipes.
-CORRECTIONS = "equalize,saturate,bias"
+# Those before quantization, which take little time. The first test and the one of Ctrl-C have all.
+CORRECTIONS = "equalize,saturate"
 
 
 @pytest.fixture(scope="module")
@@ -152,19 +152,19 @@ def test_no_trial_dominates_a_pareto_one(
 def test_the_smallest_file_has_int4_weights_where_the_budget_allows_it(
     tune: Any, tried: tuple[Path, GateError], tmp_path: Path
 ) -> None:
-    result = tune(tmp_path / "tuned.tflite", tried[0], min_sqnr_db=27.0, objective="size")
+    result = tune(tmp_path / "tuned.tflite", tried[0], min_sqnr_db=20.0, objective="size")
     chosen = result.trials[0]
     narrow = {op.output for op in result.certificate.operators if op.weight_dtype == "int4"}
     layers = [op for op in result.certificate.operators if op.weight_dtype]
     assert narrow == set(chosen.recipe.int4)
     assert 0 < len(narrow) < len(layers)
-    assert chosen.sqnr_db >= 27
-    plain = [item for item in result.trials if not item.recipe.int4 and item.sqnr_db >= 27]
+    assert chosen.sqnr_db >= 20
+    plain = [item for item in result.trials if not item.recipe.int4 and item.sqnr_db >= 20]
     assert chosen.size_bytes < min(item.size_bytes for item in plain)
     # Smaller ones were tried, and miss the budget in the search or on the samples kept apart.
     smaller = [item for item in result.trials if item.size_bytes < chosen.size_bytes]
     assert smaller
-    assert all(item.sqnr_db < 27 or item.is_refuted for item in smaller)
+    assert all(item.sqnr_db < 20 or item.is_refuted for item in smaller)
     assert "convert.int4_convolutions" in {item.code for item in result.issues}
     assert f"{len(narrow)} with INT4 weights" in show_tuning(result)
 
