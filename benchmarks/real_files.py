@@ -122,7 +122,7 @@ class Inputs:
     def __init__(self, folder: Path, models: list[Path]):
         self._portrait = folder / "unpacked" / _PORTRAIT
         self._models = {path.stem: path for path in models}
-        self._voice = speech.Voice(folder / "unpacked" / _VOICES)
+        self._voices = folder / "unpacked" / _VOICES
         self._features = speech.Features(self._models["melspectrogram"].parent)
 
     def make(self, name: str, count: int, seed: int) -> np.ndarray:
@@ -134,7 +134,7 @@ class Inputs:
             return made * (1 - low) + low
         random = np.random.default_rng(seed)
         word = name if name in self._models and "_model" not in name else "alexa"
-        sounds = list(speech.utterances(self._voice, word, seed))
+        sounds = speech.utterances(self._voices, word, seed)
         if name == "melspectrogram":
             begins = [int(random.integers(len(sound) - _SOUND)) for sound in sounds] * count
             pairs = zip(sounds * count, begins, strict=False)

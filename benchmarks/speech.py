@@ -9,7 +9,9 @@ wake words.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ class Voice:
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), 0)
         if self._rate <= 0:
             raise RuntimeError(f"eSpeak NG does not find its data in {folder}.")
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[np.ndarray] = []
         kind = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -66,8 +69,24 @@ class Voice:
         return np.interp(places, np.arange(len(sound)), sound).astype(np.float32)
 
 
-def utterances(voice: Voice, word: str, seed: int) -> Iterator[np.ndarray]:
-    """A wake word or another text in each voice and speed, with silence and noise around it."""
+def utterances(folder: Path, word: str, seed: int) -> list[np.ndarray]:
+    """A wake word or another text in each voice and speed, with silence and noise around it.
+
+    They are said in a new process, because what eSpeak said before changes what it says next.
+
+    Args:
+        folder: see `Voice`.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_utter, folder, word, seed).result()
+
+
+def _utter(folder: Path, word: str, seed: int) -> list[np.ndarray]:
+    return list(_sounds(Voice(folder), word, seed))
+
+
+def _sounds(voice: Voice, word: str, seed: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng(seed)
     wanted = _SPELLINGS.get(word, word.replace("_", " "))
     for name in _VOICES:

@@ -162,12 +162,10 @@ def isolate(
                 else:
                     tensor.buffer = 0
         for index in inputs:
-            is_fed = index >= 0 and not graph.tensors[index].isVariable
-            if (
-                is_fed
-                and index not in made
-                and not flatbuffer.is_constant(tree, graph.tensors[index])
-            ):
+            tensor = graph.tensors[index]
+            is_empty = 0 in flatbuffer.indices(tensor.shape)  # such as the shape of a scalar
+            is_fed = index >= 0 and not tensor.isVariable and not is_empty
+            if is_fed and index not in made and not flatbuffer.is_constant(tree, tensor):
                 computed[index] = None
         made.update(outputs)
         moved = copy.copy(operator)

@@ -19,6 +19,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.values import DebugReport, FloatModel
 from tests.cli.test_commands import complaint
 from tests.commands import run_edgeq as command
+from tests.conftest import share
 
 TEST = models.path("fashion_mnist_test.npz")
 CALIBRATION = models.path("fashion_mnist_calibration.npz")
@@ -45,14 +46,20 @@ def make(
 
 
 @pytest.fixture(scope="module")
-def plain(make: Any) -> Path:
+def plain(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As any tool makes it: min-max ranges, nothing else."""
-    return make(statistic="minmax")
+    return share(tmp_path_factory, "plain-uneven", lambda folder: make(statistic="minmax"))
 
 
 @pytest.fixture(scope="module")
-def report(float_uneven: FloatModel, plain: Path) -> DebugReport:
-    return edgeq.debug(float_uneven.file.path, plain, TEST)
+def report(
+    float_uneven: FloatModel, plain: Path, tmp_path_factory: pytest.TempPathFactory
+) -> DebugReport:
+    return share(
+        tmp_path_factory,
+        "report-uneven",
+        lambda folder: edgeq.debug(float_uneven.file.path, plain, TEST),
+    )
 
 
 def look(baseline: Any, candidate: Any, data: Any, **given: Any) -> DebugReport:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from edgeq import models
+from tests.conftest import make_once
 
 CI = Path(__file__).resolve().parents[2] / "docs" / "ci"
 WORKFLOW = yaml.safe_load((CI / "github-actions.yml").read_text())
@@ -45,10 +46,13 @@ def run(step: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout after the steps that make the records, on GitHub's machine."""
-    folder = tmp_path_factory.mktemp("checkout")
+    return make_once(tmp_path_factory, "checkout", _check_out)
+
+
+def _check_out(folder: Path) -> None:
     (folder / "bin").mkdir()
     (folder / "bin" / "gh").write_text(GH)
     (folder / "bin" / "gh").chmod(0o755)
@@ -63,7 +67,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (CONVERT, COMPARE):
         done = run(step, folder)
         assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.packaging.verification import all_checks
 from edgeq.packaging.verification.requests import Asker, Job
 from edgeq.packaging.verification.verify import Verification
+from tests.conftest import share
 
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
           "ankle boot")  # fmt: skip
@@ -42,16 +43,20 @@ def verify_here(path: Path) -> Verification:
 
 
 @pytest.fixture(scope="session")
-def package(int8_mobilenet: Path) -> Package:
+def package(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
     """For Python; what is common to all targets is tested on it."""
-    return make_package(
-        int8_mobilenet,
-        "python",
-        data=models.path("fashion_mnist_test.npz"),
-        labels={"": LABELS},
-        license="Apache-2.0",
-        name="fashion",
-        version="1.4.0",
+    return share(
+        tmp_path_factory,
+        "fashion-package",
+        lambda folder: make_package(
+            int8_mobilenet,
+            "python",
+            data=models.path("fashion_mnist_test.npz"),
+            labels={"": LABELS},
+            license="Apache-2.0",
+            name="fashion",
+            version="1.4.0",
+        ),
     )
 
 

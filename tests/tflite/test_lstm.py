@@ -34,6 +34,39 @@ def test_a_file_of_20_inputs_lacks_layer_normalization_only() -> None:
     assert lstm.why_float(tree, operator) is None
 
 
+def test_the_role_of_each_input_and_intermediate() -> None:
+    tree, operator = parsed()
+    operator.inputs, operator.intermediates = np.arange(24)[::-1], np.arange(30, 35)
+    options = operator.builtinOptions
+    options.timeMajor, options.cellClip, options.projClip = True, 2.5, 1.5
+    own = lstm.read(tree, operator)
+    assert own == lstm.FusedLstm(
+        data=23, weights=(22, 21, 20, 19), recurrent=(18, 17, 16, 15), peepholes=(14, 13, -1, 12),
+        biases=(11, 10, 9, 8), projection=7, projection_bias=6, hidden=5, cell=4,
+        norms=(3, 2, 1, 0), result=int(operator.outputs[0]), sums=(30, 31, 32, 33), unprojected=34,
+        is_time_major=True, cell_clip=2.5, projection_clip=1.5,
+    )  # fmt: skip
+    assert sorted(own.constants()) == [*range(4), *range(6, 12), *range(12, 23)]
+    assert own.inner() == (4, 30, 31, 32, 33, 34)
+    operator.inputs[[7, 20]] = -1  # no projection, and no coefficients of the input gate
+    operator.inputs[16] = -1
+    assert lstm.read(tree, operator).inner() == (4, 31, 32, 33)
+
+
+def test_what_older_files_do_not_have_is_absent() -> None:
+    tree, operator = parsed()
+    operator.inputs, operator.intermediates = np.arange(20), np.arange(0)
+    operator.builtinOptions = None
+    own = lstm.read(tree, operator)
+    assert (own.norms, own.sums, own.unprojected) == ((-1, -1, -1, -1), (), -1)
+    assert (own.is_time_major, own.cell_clip, own.projection_clip) == (False, 0.0, 0.0)
+    assert own.inner() == (19,)
+    operator.intermediates = np.arange(30, 34)
+    assert lstm.read(tree, operator).unprojected == -1
+    other = flatbuffer.parse(add_one(), "it")
+    assert lstm.read(other, other.subgraphs[0].operators[0]) is None
+
+
 def _relu(tree: Any, operator: Any) -> None:
     operator.builtinOptions.fusedActivationFunction = 1
 
@@ -64,6 +97,14 @@ def _no_bias(tree: Any, operator: Any) -> None:
     operator.inputs[13] = -1
 
 
+def _no_recurrent_weights(tree: Any, operator: Any) -> None:
+    operator.inputs[6] = -1
+
+
+def _no_weights(tree: Any, operator: Any) -> None:
+    operator.inputs[2] = -1
+
+
 def _given_state(tree: Any, operator: Any) -> None:
     _feed(tree, operator.inputs[19])
 
@@ -88,6 +129,8 @@ def _foreign_options(tree: Any, operator: Any) -> None:
         (_computed, "its weights are not stored as float32"),
         (_half, "its weights are not stored as float32"),
         (_no_bias, "it lacks weights, biases or a state"),
+        (_no_recurrent_weights, "it lacks weights, biases or a state"),
+        (_no_weights, "it lacks weights, biases or a state"),
         (_given_state, "its input or its state is shared or constant"),
         (_constant_input, "its input or its state is shared or constant"),
         (_few_inputs, "it has neither 20 nor 24 inputs, or no options"),

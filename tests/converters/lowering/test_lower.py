@@ -317,7 +317,7 @@ rows = keras.Input((28, 28), name="rows")
 state = keras.layers.GRU(8)(keras.layers.Rescaling(1 / 255)(rows))
 model = keras.Model(rows, keras.layers.Dense(10, activation="softmax")(state))
 data = np.load({str(models.path("fashion_mnist_calibration.npz"))!r})["x"][:60, :, :, 0]
-result = edgeq.convert(model, {str(tmp_path / "o.tflite")!r}, data=data)
+result = edgeq.convert(model, {str(tmp_path / "o.tflite")!r}, data=data, effort="fast")
 assert not any(getattr(layer, "unroll", False) for layer in model.layers)
 assert {{op.precision for op in result.certificate.operators}} == {{"int8"}}
 assert result.source.source_kind == "python"

@@ -79,7 +79,7 @@ def test_a_branch_with_side_effects_stays(spoil: str) -> None:
 
 
 def test_a_subgraph_that_calls_itself_is_refused() -> None:
-    with pytest.raises(SourceError, match="^The model is damaged: subgraph 1 calls itself"):
+    with pytest.raises(SourceError, match=r"^The model is damaged: subgraph 1 calls itself"):
         rewrite(tiny_models.bottomless())
 
 

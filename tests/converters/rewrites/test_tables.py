@@ -118,7 +118,7 @@ def test_what_has_kernels_stays(steps: tuple[Any, ...]) -> None:
 
 
 def test_what_older_runtimes_have_no_kernel_for_becomes_a_table() -> None:
-    """ai-edge-litert 2.3 has INT8 kernels for both, tflite-runtime 2.14 for none."""
+    """ai-edge-litert 2.3 has INT8 kernels for both, tflite-runtime 2.14 has neither."""
     for kind in ("LOG", "SQRT"):
         assert kernels.takes(kind, "int8")
         assert find_tables(chain((kind, "x"))) == (Table(0, 1, (0,)),)

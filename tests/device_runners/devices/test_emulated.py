@@ -73,40 +73,16 @@ def device(board: str) -> Iterator[BoardDevice]:
     made.close()
 
 
-# These two first: they empty the board, and all others need what it is brought once.
+# This one first: it empties the board, and all others need what it is brought once.
 
 
-def test_no_runtime_is_brought_for_a_model_that_it_cannot_run(
-    device: BoardDevice, int8_mobilenet: Path, save: Any
-) -> None:
+def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path, save: Any) -> None:
+    """The board has sshd and python3, and no runtime. One test, of one connection: Python takes
+    seconds to start there.
+    """
     device.clean()
-    tree = flatbuffer.read(int8_mobilenet)
-    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
-    old = BenchOptions(runs=10, runtime="tflite-runtime")
-    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
-        run_job.bench([save(flatbuffer.serialize(tree))], device, old)
-    device.forget_facts()
-    device.session.open()
-    assert device.session.hello["environments"] == []
-
-
-def test_doctor_knows_that_the_first_run_brings_a_runtime(device: BoardDevice) -> None:
-    """An error would send people away whom bench would have served."""
-    device.clean()
-    checkup = doctor("emulated:arm64")
-    assert checkup.can_run
-    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
-    assert problem.code == "doctor.no_runtime_yet"
-    assert problem.message == (
-        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
-    )
-    assert problem.remedy == "edgeq devices setup emulated:arm64"
-
-
-def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> None:
-    """The board has sshd and python3, and no runtime."""
-    device.session.open()
-    device.session.call("forget")
+    bring_nothing_for_a_model_that_cannot_run(device, save(newer_than(int8_mobilenet)))
+    tell_that_the_first_run_brings_a_runtime()
     device.forget_facts()
     assert device.facts().runtimes == ()
     steps: list[str] = []
@@ -121,6 +97,43 @@ def test_it_works_the_first_time(device: BoardDevice, int8_mobilenet: Path) -> N
     before = device.sent_bytes
     run_job.bench([int8_mobilenet], device, QUICK)
     assert device.sent_bytes - before < 60_000 < int8_mobilenet.stat().st_size
+    make_an_environment_once(device)
+
+
+def bring_nothing_for_a_model_that_cannot_run(device: BoardDevice, newer: Path) -> None:
+    old = BenchOptions(runs=10, runtime="tflite-runtime")
+    with pytest.raises(DeviceError, match=r"needs TensorFlow Lite 2\.17\.0 or newer; tflite-runt"):
+        run_job.bench([newer], device, old)
+    device.forget_facts()
+    device.session.open()
+    assert device.session.hello["environments"] == []
+
+
+def tell_that_the_first_run_brings_a_runtime() -> None:
+    """An error would send people away whom bench would have served."""
+    checkup = doctor("emulated:arm64")
+    assert checkup.can_run
+    (problem,) = [item for item in checkup.problems if "runtime" in item.code]
+    assert problem.code == "doctor.no_runtime_yet"
+    assert problem.message == (
+        "emulated:arm64 has no runtime yet; the first run brings ai-edge-litert there."
+    )
+    assert problem.remedy == "edgeq devices setup emulated:arm64"
+
+
+def make_an_environment_once(device: BoardDevice) -> None:
+    name = device.set_up()
+    device.facts()
+    before = device.sent_bytes
+    assert device.set_up() == name
+    assert device.sent_bytes == before
+
+
+def newer_than(model: Path) -> bytes:
+    """The model, as if only a newer runtime than the older one could run it."""
+    tree = flatbuffer.read(model)
+    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
+    return flatbuffer.serialize(tree)
 
 
 def test_int8_outputs_on_arm64_are_nearly_those_on_x86(
@@ -148,9 +161,7 @@ def test_the_older_runtime_has_an_environment_of_its_own(
     names = [runtime.name for runtime in device.facts().runtimes]
     assert names == ["ai-edge-litert", "tflite-runtime"]
 
-    tree = flatbuffer.read(int8_mobilenet)
-    flatbuffer.set_metadata(tree, "min_runtime_version", b"2.17.0")
-    newer = save(flatbuffer.serialize(tree))
+    newer = save(newer_than(int8_mobilenet))
     before = device.sent_bytes
     with pytest.raises(DeviceError) as caught:
         run_job.bench([newer], device, old)
@@ -233,14 +244,6 @@ def test_two_boards_work_at_the_same_time(board: str, int8_mobilenet: Path) -> N
         assert any(step.startswith("emulated:arm64-2: fetch ai-edge") for step in seen)
     finally:
         stop("arm64-2")
-
-
-def test_an_environment_is_made_once(device: BoardDevice) -> None:
-    name = device.set_up()
-    device.facts()
-    before = device.sent_bytes
-    assert device.set_up() == name
-    assert device.sent_bytes == before
 
 
 def test_it_starts_again_after_it_was_stopped(board: str) -> None:

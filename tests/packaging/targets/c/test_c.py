@@ -40,6 +40,7 @@ from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.model_file import ModelFile, parse_model, read_model
 from edgeq.values import FileRef, TensorSpec
+from tests.conftest import share
 from tests.tiny_models import (
     FLOAT,
     INT8,
@@ -65,8 +66,12 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is 
 
 
 @pytest.fixture(scope="session")
-def ingredients(int8_mobilenet: Path) -> PackageInputs:
+def ingredients(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> PackageInputs:
     """The MobileNet-like model with four real samples."""
+    return share(tmp_path_factory, "c-ingredients", lambda folder: gather(int8_mobilenet))
+
+
+def gather(int8_mobilenet: Path) -> PackageInputs:
     contract = make_contract(int8_mobilenet, name="fmnist", labels={"": NAMES})
     data = models.path("fashion_mnist_test.npz")
     golden = make_golden(read_model(int8_mobilenet), contract, data, resolve_device("local"))
@@ -76,9 +81,15 @@ def ingredients(int8_mobilenet: Path) -> PackageInputs:
 
 
 @pytest.fixture(scope="session")
-def files(tflite_micro: OtherPython, ingredients: PackageInputs) -> Mapping[str, bytes]:
+def files(
+    tflite_micro: OtherPython, ingredients: PackageInputs, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, bytes]:
     """Its package."""
-    return find_target("c").make_files(ingredients, LOCAL_TOOLS)
+    return share(
+        tmp_path_factory,
+        "c-package",
+        lambda folder: find_target("c").make_files(ingredients, LOCAL_TOOLS),
+    )
 
 
 @pytest.fixture
