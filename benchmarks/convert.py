@@ -77,6 +77,8 @@ with tempfile.TemporaryDirectory() as folder, calibrate.FloatRunner(Path(folder)
     print("CALIBRATION", (time.perf_counter() - began) / count)
 """
 
+_TESTED = 32  # pictures to measure on, as many as edgeq takes of the samples without others
+
 
 def make_model(folder: Path) -> Path:
     """A Keras MobileNetV2 224 with random weights, normalized on pictures."""
@@ -89,10 +91,10 @@ def make_model(folder: Path) -> Path:
     return path
 
 
-def make_samples(count: int, shape: tuple[int, ...]) -> np.ndarray:
+def make_samples(count: int, shape: tuple[int, ...], part: str = "calibration") -> np.ndarray:
     """Pictures, -1 to 1; noise for a model that takes no square colour pictures."""
     if len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3:
-        grey = garments("calibration")
+        grey = garments(part)
         pictures = tinted(grey[np.arange(count) % len(grey)], shape[0])
         return pictures.astype(np.float32) / np.float32(127.5) - 1
     return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype(np.float32)
@@ -182,6 +184,13 @@ def main() -> None:
         model = given.model or make_model(folder)
         data = make_samples(given.samples, _input_shape(model))
         np.save(folder / "data.npy", data)
+        if given.model is None:
+            # With labels: random weights amplify every rounding, so that the SQNR is low, and
+            # without labels edgeq would then try other options.
+            with np.load(edgeq.models.path("fashion_mnist_test.npz")) as shipped:
+                labels = shipped["y"][:_TESTED]
+            pictures = make_samples(_TESTED, data.shape[1:], "test")
+            np.savez(folder / "test.npz", x=pictures, y=labels)
         _measure(folder, model, data, given.repetitions, given.litert_quantizer_python)
 
 
@@ -220,6 +229,8 @@ def _measure(
     edgeq_command = str(Path(sys.executable).with_name("edgeq"))
     timed([edgeq_command, "convert", str(model), "-o", str(lowered), "--scheme", "fp32"])
     common = ["-o", str(own), "--data", str(source), "--samples", str(samples)]
+    if (folder / "test.npz").exists():
+        common += ["--test-data", str(folder / "test.npz")]
     waits: list[float] = []
 
     def run_stock() -> float:
