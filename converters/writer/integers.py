@@ -64,8 +64,7 @@ def weight_scales(weights: Real, axis: int | None, peak: int = 127) -> NDArray[n
     """
     most = weight_peaks(weights, axis).astype(np.float64)
     most = np.where(2 * most > _NARROWEST, most, np.maximum(most, _NARROWEST / 2))
-    span = most.astype(np.float32) - (-most).astype(np.float32)
-    return np.asarray(span / np.float32(2 * peak), np.float32)
+    return np.asarray(most.astype(np.float32) / np.float32(peak), np.float32)
 
 
 def round_weights(
@@ -126,7 +125,8 @@ def widen_peaks(peaks: NDArray[np.float32], bias: Real | None, scale: float) -> 
 
 def bias_scales(given: Affine, weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale of the accumulator: the input's times the weights', [1] or [channels]."""
-    return np.asarray(np.float64(given.scale) * weights.astype(np.float64), np.float32)
+    steps = np.float64(given.scale) * weights.astype(np.float64)
+    return np.asarray(np.minimum(steps, np.finfo(np.float32).max), np.float32)
 
 
 def fit_bias(
