@@ -223,3 +223,28 @@ def test_a_missing_range_is_named(tmp_path: Path) -> None:
     less = replace(ranges, tensors=[item for item in ranges.tensors if item.name != "cell state"])
     with pytest.raises(QuantizationError, match="no range for the inner tensor 'cell state'"):
         Writer(content, INT8).write(less)
+
+
+def test_a_missing_intermediate_is_named(tmp_path: Path) -> None:
+    content, ranges = calibrated(fused_lstm(**EVERYTHING), tmp_path)
+    tree = flatbuffer.parse(content, "the model")
+    (operator,) = tree.subgraphs[0].operators
+    operator.intermediates = np.zeros(0, np.int32)
+    with pytest.raises(QuantizationError, match="no range for the inner tensor of an LSTM"):
+        Writer(flatbuffer.serialize(tree), INT8).write(ranges)
+
+
+def test_inputs_that_the_float_lstm_lacks_are_absent(tmp_path: Path) -> None:
+    tree = flatbuffer.parse(fused_lstm(coupled=True, projected=3), "the model")
+    (operator,) = tree.subgraphs[0].operators
+    operator.inputs = np.array(operator.inputs)
+    operator.inputs[17] = -1  # the bias of the projection
+    source = flatbuffer.serialize(tree)
+    content, ranges = calibrated(source, tmp_path)
+    written = Writer(content, INT8).write(ranges)
+    absent = [
+        {role for role, tensor in operands(file).items() if tensor is None and role[0] == "inputs"}
+        for file in (content, written)
+    ]
+    assert absent[0] == absent[1] and {("inputs", 1), ("inputs", 17)} <= absent[0]
+    assert decibel(source, written) > 30
