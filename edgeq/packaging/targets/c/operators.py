@@ -39,7 +39,7 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-# The remedy for an operator whose kernel there does not take this form.
+# The remedy for an operator whose kernel there rejects this form.
 _OTHER_FORMS = {
     "int8": "convert the model again with {}",
     "int16": "convert the model again with --scheme int8",
