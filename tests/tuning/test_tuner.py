@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import click
+import numpy as np
 import pytest
 
 import edgeq
