@@ -71,7 +71,8 @@ def _fused(tree: Any, graph: Any, marker: Any) -> Any:
     biases = constants("bias", bias)
     states = []
     for what in ("hidden_state", "cell_state"):
-        states.append(flatbuffer.add_tensor(graph, f"{layer}/{what}", [batch, cells], "float32"))
+        name = f"{layer}/{what}{lstm.PER_SAMPLE}"
+        states.append(flatbuffer.add_tensor(graph, name, [batch, cells], "float32"))
         graph.tensors[states[-1]].isVariable = True
     options = flatbuffer.schema().UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = lstm.TANH

@@ -19,7 +19,7 @@ from edgeq.converters.writer.integers import Stored
 from edgeq.converters.writer.parameters import INT16_PEAK, Affine, from_range, set_parameters
 from edgeq.converters.writer.rebuilding import Rebuilding
 from edgeq.errors import QuantizationError
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, kernels
 from edgeq.tflite.lstm import GATES, INPUTS, FusedLstm
 
 _MOST_BITS = 6  # of the cell state before the binary point
@@ -63,11 +63,58 @@ def write_lstm(
     new.make(own.hidden, made)
     new.make(own.cell, cell_form(*maker.span(own.cell)))
     new.make(own.result, made)
+    if own.is_stateless:
+        new.graph.operators += _clear_states(new, own, inputs[0], given, made)
     result = copy.copy(operator)
     result.inputs = np.array(inputs, np.int32)
     between = [*maker.sums(own), maker.add("effective_hidden_scale", hidden)]
     result.intermediates = np.array(between, np.int32)
     return result
+
+
+def _clear_states(
+    new: Rebuilding, own: FusedLstm, data: int, given: Affine, made: Affine
+) -> list[Any]:
+    """Operators that set both states to zero, so that no call depends on the previous one.
+
+    The states are variables, which the kernel leaves as they are after the last step, and which
+    few programs reset. A value of the input times zero is written into them.
+
+    Args:
+        data: index of the quantized input.
+        given, made: parameters of the input and of the hidden state.
+    """
+    tree, graph, kit = new.tree, new.graph, flatbuffer.schema()
+    stem = flatbuffer.tensor_name(graph, own.hidden)
+    batch, cells = flatbuffer.indices(graph.tensors[own.hidden].shape)
+
+    def constant(name: str, values: Any) -> int:
+        return flatbuffer.add_constant(tree, graph, f"{stem}/{name}", values)
+
+    first, column = (
+        flatbuffer.add_tensor(graph, f"{stem}/{name}", shape, "int8")
+        for name, shape in (("first", [batch, 1, 1]), ("column", [batch, 1]))
+    )
+    zeros = constant("zeros", np.zeros((1, cells), np.int8))
+    for index, form in ((first, given), (column, given)):
+        set_parameters(graph.tensors[index], form)
+    set_parameters(graph.tensors[zeros], Affine("int8", made.scale / given.scale / 2))
+    begin = constant("begin", np.zeros(3, np.int32))
+    size, shape = (constant("size", np.array([batch, 1, 1], np.int32)),
+                   constant("shape", np.array([batch, 1], np.int32)))  # fmt: skip
+    reshaping = kit.ReshapeOptionsT()
+    reshaping.newShape = np.array([batch, 1], np.int32)
+    return [
+        flatbuffer.make_operator(
+            tree, kind, reads, [result], version=kernels.version(kind, dtype), options=options
+        )
+        for kind, reads, result, dtype, options in (
+            ("SLICE", [data, begin, size], first, "int8", kit.SliceOptionsT()),
+            ("RESHAPE", [first, shape], column, "int8", reshaping),
+            ("MUL", [column, zeros], own.hidden, "int8", kit.MulOptionsT()),
+            ("QUANTIZE", [own.hidden], own.cell, "int16", kit.QuantizeOptionsT()),
+        )
+    ]
 
 
 def cell_form(low: float, high: float) -> Affine:

@@ -14,6 +14,7 @@ from edgeq.converters.writer import layers
 from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
+from edgeq.tflite.operators import having
 
 _SHOWN = 4
 
@@ -114,6 +115,17 @@ def _why_float(tree: Any, operator: Any, kind: str) -> str | None:
     return layers.why_float(tree, operator, kind)
 
 
+def _only_converts(tree: Any, operator: Any) -> bool:
+    """Whether an operator turns integers or booleans into float32, or the other way round.
+
+    An input of pixels in UINT8 needs it: no kernel gives integers a scale.
+    """
+    ends = (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+    dtypes = {flatbuffer.dtype(tree.subgraphs[0].tensors[index]) for index in ends if index >= 0}
+    is_conversion = flatbuffer.operator_name(tree, operator) in having("converts")
+    return is_conversion and not dtypes & {"float16", "float64"}
+
+
 def narrow_layers(tree: Any) -> dict[str, int]:
     """The layers that can have INT4 weights, by name, with the number of their weights."""
     graph, found = tree.subgraphs[0], {}
@@ -143,7 +155,9 @@ def refuse_islands(
     islands = [
         (flatbuffer.operator_name(tree, operator), name, operator)
         for operator, precision in zip(operators, precisions, strict=True)
-        if precision == "float32" and (name := name_of(tree, operator)) not in keep_float
+        if precision == "float32"
+        and (name := name_of(tree, operator)) not in keep_float
+        and not _only_converts(tree, operator)
     ]
     if not islands:
         return

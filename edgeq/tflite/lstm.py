@@ -15,6 +15,8 @@ NAME = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 GATES = ("input", "forget", "cell", "output")
 INPUTS, _OLD_INPUTS = 24, 20  # files without layer normalization may have 20
 TANH = 4  # code of ActivationFunctionType
+# The end of the names of states that no sample hands on to the next one, as in Keras.
+PER_SAMPLE = "_of_one_sample"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class FusedLstm:
         sums: intermediates: the gates before layer normalization; empty if the file has none.
         unprojected: intermediate: the hidden state before the projection.
         is_time_major: whether steps come before the batch.
+        is_stateless: whether each sample begins with states of zero; the kernel keeps states.
         cell_clip, projection_clip: limits of magnitudes; 0 for unlimited.
     """
 
@@ -53,6 +56,7 @@ class FusedLstm:
     sums: tuple[int, ...]
     unprojected: int
     is_time_major: bool
+    is_stateless: bool
     cell_clip: float
     projection_clip: float
 
@@ -104,9 +108,16 @@ def read(tree: Any, operator: Any) -> FusedLstm | None:
         sums=between[:4],
         unprojected=between[4] if len(between) > 4 else -1,
         is_time_major=bool(options is not None and options.timeMajor),
+        is_stateless=_is_stateless(tree, inputs[18]),
         cell_clip=0.0 if options is None else float(options.cellClip),
         projection_clip=0.0 if options is None else float(options.projClip),
     )
+
+
+def _is_stateless(tree: Any, hidden: int) -> bool:
+    graph = tree.subgraphs[0]
+    is_there = 0 <= hidden < len(graph.tensors)  # not in a damaged file
+    return is_there and flatbuffer.tensor_name(graph, hidden).endswith(PER_SAMPLE)
 
 
 def why_float(tree: Any, operator: Any) -> str | None:

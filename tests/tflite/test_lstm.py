@@ -44,7 +44,7 @@ def test_the_role_of_each_input_and_intermediate() -> None:
         data=23, weights=(22, 21, 20, 19), recurrent=(18, 17, 16, 15), peepholes=(14, 13, -1, 12),
         biases=(11, 10, 9, 8), projection=7, projection_bias=6, hidden=5, cell=4,
         norms=(3, 2, 1, 0), result=int(operator.outputs[0]), sums=(30, 31, 32, 33), unprojected=34,
-        is_time_major=True, cell_clip=2.5, projection_clip=1.5,
+        is_time_major=True, is_stateless=False, cell_clip=2.5, projection_clip=1.5,
     )  # fmt: skip
     assert sorted(own.constants()) == [*range(4), *range(6, 12), *range(12, 23)]
     assert own.inner() == (4, 30, 31, 32, 33, 34)

@@ -657,6 +657,21 @@ def float64_inside() -> bytes:
     return model.content(dense(model, back, 4))
 
 
+def _cast_input(dtype: str) -> Callable[[], bytes]:
+    def build() -> bytes:
+        model = Builder()
+        x = model.input([1, 4], dtype)
+        options = schema.CastOptionsT()
+        options.inDataType, options.outDataType = map(flatbuffer.dtype_code, (dtype, "float32"))
+        return model.content(dense(model, model.add("CAST", [x], [1, 4], options=options), 4))
+
+    return build
+
+
+for _dtype in ("uint8", "int32", "bool"):
+    ODD[f"input_of_{_dtype}"] = _cast_input(_dtype)
+
+
 @_odd
 def float16_input() -> bytes:
     model = Builder()

@@ -49,8 +49,8 @@ def calibrated(content: bytes, folder: Path) -> tuple[bytes, Ranges]:
     return path.read_bytes(), choose_ranges(run.statistics, "minmax")
 
 
-def results(content: bytes) -> NDArray[np.float64]:
-    """The real outputs for all samples, each from zero states."""
+def results(content: bytes, *, resets: bool = True) -> NDArray[np.float64]:
+    """The real outputs for all samples, each from zero states unless `resets` is false."""
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -60,7 +60,8 @@ def results(content: bytes) -> NDArray[np.float64]:
         if given["dtype"] == np.int8:
             scale, zero = given["quantization"]
             fed = np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
-        interpreter.reset_all_variables()
+        if resets:
+            interpreter.reset_all_variables()
         interpreter.set_tensor(given["index"], fed)
         interpreter.invoke()
         stored = interpreter.get_tensor(made["index"]).astype(np.float64)
@@ -200,6 +201,23 @@ def test_states_have_the_scale_that_a_joined_result_gets(tmp_path: Path) -> None
     kinds = [len(flatbuffer.indices(item.intermediates)) for item in made.operators]
     assert kinds == [5, 5, 0]  # no QUANTIZE in between
     assert decibel(source, written) > 35
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_states_of_one_sample_do_not_reach_the_next_one(tmp_path: Path, batch: int) -> None:
+    """Keras' LSTM begins with zeros; programs that run the file reset nothing."""
+    plain = fused_lstm(cells=5, batch=batch)
+    tree = flatbuffer.parse(plain, "the model")
+    own = lstm.read(tree, tree.subgraphs[0].operators[0])
+    assert own is not None and not own.is_stateless
+    for index in (own.hidden, own.cell):
+        tensor = tree.subgraphs[0].tensors[index]
+        tensor.name = flatbuffer.text(tensor.name) + lstm.PER_SAMPLE
+    marked = flatbuffer.serialize(tree)
+    made, kept = (Writer(item, INT8).write(calibrated(item, tmp_path)[1])
+                  for item in (marked, plain))  # fmt: skip
+    np.testing.assert_array_equal(results(made, resets=False), results(kept))
+    assert np.abs(results(kept, resets=False) - results(kept)).max() > 0  # its states stay
 
 
 def test_a_float_lstm_keeps_its_state(tmp_path: Path) -> None:
