@@ -15,7 +15,7 @@ NAME = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 GATES = ("input", "forget", "cell", "output")
 INPUTS, _OLD_INPUTS = 24, 20  # files without layer normalization may have 20
 TANH = 4  # code of ActivationFunctionType
-# The end of the names of states that no sample hands on to the next one, as in Keras.
+# The end of the names of states that begin with zeros for each sample, as in Keras.
 PER_SAMPLE = "_of_one_sample"
 
 
