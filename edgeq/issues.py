@@ -98,6 +98,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.int4_convolutions": IssueKind("note", "convolutions with INT4 weights are slower"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
+    "convert.lstm_state": IssueKind("note", "LSTM operators keep their states from call to call"),
     "convert.lstm_form": IssueKind("note", "form of the LSTM layers chosen by measuring"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
     "convert.not_as_asked": IssueKind("warning", "the file differs from what was requested"),

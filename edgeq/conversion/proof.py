@@ -15,6 +15,7 @@ from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import CertificateError, DataError, DeviceError, GateError, QuantizationError
 from edgeq.issues import make_issue
+from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
@@ -55,6 +56,12 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
                     f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
                 )
             )
+    if names := lstm.keeping_state(flatbuffer.read(target)):
+        message = (
+            f"LSTM operators ({', '.join(names)}) keep their states from call to call: reset the "
+            "variables of the interpreter before each sample, as Keras does"
+        )
+        issues.append(make_issue("convert.lstm_state", message))
     return proof
 
 

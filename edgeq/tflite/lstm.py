@@ -84,6 +84,18 @@ def count(tree: Any) -> int:
     return sum(flatbuffer.operator_name(tree, operator) == NAME for operator in operators)
 
 
+def keeping_state(tree: Any) -> tuple[str, ...]:
+    """Names of the results of fused LSTMs whose states no operator sets, so that calls depend on
+    each other.
+    """
+    graph = tree.subgraphs[0]
+    made = {index for item in graph.operators for index in flatbuffer.indices(item.outputs)}
+    found = [own for item in graph.operators if (own := read(tree, item)) is not None]
+    return tuple(
+        flatbuffer.tensor_name(graph, own.result) for own in found if own.hidden not in made
+    )
+
+
 def read(tree: Any, operator: Any) -> FusedLstm | None:
     """A fused LSTM's tensors; None for other operators and for damaged ones."""
     found, results = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)

@@ -217,6 +217,8 @@ def test_states_of_one_sample_do_not_reach_the_next_one(tmp_path: Path, batch: i
     made, kept = (Writer(item, INT8).write(calibrated(item, tmp_path)[1])
                   for item in (marked, plain))  # fmt: skip
     np.testing.assert_array_equal(results(made, resets=False), results(kept))
+    kept_by = [lstm.keeping_state(flatbuffer.parse(item, "it")) for item in (made, kept, marked)]
+    assert [len(names) for names in kept_by] == [0, 1, 1]
     assert np.abs(results(kept, resets=False) - results(kept)).max() > 0  # its states stay
 
 
