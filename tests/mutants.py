@@ -47,25 +47,33 @@ _REAL_MODELS = (
     "test_a_float_file_sold_as_int8_is_found_out",
     "test_granularity_is_checked",
 )
+_CERTIFICATE = (
+    "tests/converters/proof/test_certificate.py",
+    *(f"--deselect=tests/converters/proof/test_certificate.py::{name}" for name in _REAL_MODELS),
+)
 _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "certificate": (
-        "converters/proof/certificate.py",
-        (
-            "tests/converters/proof/test_certificate.py",
-            *(
-                f"--deselect=tests/converters/proof/test_certificate.py::{name}"
-                for name in _REAL_MODELS
-            ),
-        ),
+    "certificate": ("converters/proof/certificate.py", _CERTIFICATE),
+    "weight_proof": (
+        "converters/proof/weight_proof.py",
+        ("tests/converters/proof/test_weight_proof.py",),
+    ),
+    "layout": (
+        "converters/graph/layout.py",
+        (*_CERTIFICATE, "tests/converters/graph/test_dequantized.py"),
     ),
     "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
     "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
+    "quality_meter": ("edgeq/accuracy/quality_meter.py", ("tests/accuracy/test_verdict.py",)),
+    "parts": ("edgeq/accuracy/parts.py", ("tests/accuracy/test_parts.py",)),
+    "columns": ("edgeq/accuracy/columns.py", ("tests/accuracy/test_columns.py",)),
+    "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
     "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
     "gate": ("edgeq/gating/gate.py", _GATE),
+    "figures": ("edgeq/gating/figures.py", _GATE),
     "judges": ("edgeq/gating/judges.py", _GATE),
     "rules": ("edgeq/gating/rules.py", ("tests/gating/test_policy.py", *_GATE)),
     "regressions": ("edgeq/gating/regressions.py", _GATE),
@@ -82,6 +90,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "masked_ranges": (
         "converters/calibration/masked_ranges.py",
         ("tests/converters/calibration/test_masked_ranges.py",),
+    ),
+    "integers": (
+        "converters/writer/integers.py",
+        ("tests/converters/writer/test_integers.py", "tests/converters/writer/test_propagation.py"),
     ),
     "narrow": (
         "converters/writer/narrow.py",
@@ -108,6 +120,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "verify": (
         "edgeq/packaging/verification/verify.py",
         ("tests/packaging/verification/test_verify.py",),
+    ),
+    "contents": (
+        "edgeq/packaging/verification/contents.py",
+        ("tests/packaging/verification/test_all_checks.py",),
     ),
     "proving": (
         "edgeq/packaging/verification/all_checks.py",
