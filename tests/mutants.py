@@ -62,7 +62,11 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "layout": (
         "converters/graph/layout.py",
-        (*_CERTIFICATE, "tests/converters/graph/test_dequantized.py"),
+        (
+            *_CERTIFICATE,
+            "tests/converters/graph/test_layout.py",
+            "tests/converters/graph/test_dequantized.py",
+        ),
     ),
     "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
     "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
@@ -123,7 +127,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "contents": (
         "edgeq/packaging/verification/contents.py",
-        ("tests/packaging/verification/test_all_checks.py",),
+        (
+            "tests/packaging/verification/test_contents.py",
+            "tests/packaging/verification/test_all_checks.py",
+        ),
     ),
     "proving": (
         "edgeq/packaging/verification/all_checks.py",
