@@ -264,7 +264,7 @@ def test_a_column_of_fewer_than_ten_values_is_not_lost(samples: int, lost: list[
 def test_what_8_bits_cannot_do_better_is_not_lost(
     spread: float, error: float, is_lost: bool
 ) -> None:
-    """Beside a column from -127.5 to 127.5, the step of 8 bits is 1."""
+    """The step of 8 bits is 1, because another column goes from -127.5 to 127.5."""
     column = (spread, 20 * math.log10(spread / error))
     assert lost_of(*given((127.5, 60), column)) == (["y[:, 1]"] if is_lost else [])
 
@@ -332,7 +332,7 @@ def test_the_number_of_rows_added_at_once_changes_nothing(monkeypatch: pytest.Mo
 
 
 def test_places_are_named_as_python_indexes_them() -> None:
-    """Of 2 x 3 values, the small ones are a row, a column, a block, or scattered."""
+    """Small values are a row, a column, a block or scattered places of 2 x 3 values."""
     for places, where in (
         ([0, 1, 2], "y[:, 0, :]"), ([1, 4], "y[:, :, 1]"), ([1, 2, 4, 5], "y[:, :, 1:3]"),
         ([5], "y[:, 1, 2]"), ([0, 5], "y, 2 values of 6"),

@@ -1,4 +1,4 @@
-"""What weight-only files must hold: each operator's dtype, arithmetic and granularity."""
+"""A weight-only file has the dtype, arithmetic and granularity that were requested."""
 
 from __future__ import annotations
 
