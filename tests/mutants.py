@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.toml"
 AIM_PERCENT = 85.0
 
-# Of test_certificate.py, those that read a model from elsewhere.
+# Tests of test_certificate.py that read a model from elsewhere.
 _REAL_MODELS = (
     "test_mlperfs_own_int8_keyword_model_is_what_it_claims",
     "test_a_float_model_is_one_island",
@@ -50,6 +50,11 @@ _REAL_MODELS = (
 _CERTIFICATE = (
     "tests/converters/proof/test_certificate.py",
     *(f"--deselect=tests/converters/proof/test_certificate.py::{name}" for name in _REAL_MODELS),
+)
+# Tests of test_sampling.py that convert a model.
+_OF_A_GRU = (
+    "test_a_sample_that_hinges_on_a_rounding_is_passed_over",
+    "test_right_kernels_keep_the_tolerances_of_other_kernels",
 )
 _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 
@@ -82,6 +87,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "rules": ("edgeq/gating/rules.py", ("tests/gating/test_policy.py", *_GATE)),
     "regressions": ("edgeq/gating/regressions.py", _GATE),
     "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
+    "median": ("device_runners/on_board/agent/statistics.py", ("tests/test_timing.py",)),
     "health": (
         "device_runners/measuring/health.py",
         ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
@@ -121,6 +127,13 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/converters/calibration/test_statistics.py",),
     ),
     "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
+    "sampling": (
+        "edgeq/packaging/golden/sampling.py",
+        (
+            "tests/packaging/golden/test_sampling.py",
+            *(f"--deselect=tests/packaging/golden/test_sampling.py::{name}" for name in _OF_A_GRU),
+        ),
+    ),
     "verify": (
         "edgeq/packaging/verification/verify.py",
         ("tests/packaging/verification/test_verify.py",),
