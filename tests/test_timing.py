@@ -178,8 +178,8 @@ def test_a_ratio_is_not_fooled_by_a_machine_that_slows_down() -> None:
 
 
 def test_a_ratio_is_the_middle_of_the_rounds() -> None:
-    found = timing.ratio_of_rounds([8.0, 2.0, 6.0, 4.0, 10.0, 12.0], [2.0] * 6)
-    assert found == Ratio(3.5, 1.0, 6.0)
+    found = timing.ratio_of_rounds([8.0, 2.0, 6.0, 4.0, 10.0, 12.0], [4.0] * 6)
+    assert found == Ratio(1.75, 0.5, 3.0)
     assert timing.ratio_of_rounds([4.0], [2.0]) == Ratio(2.0, 2 / 1.1, 2.2)
     with pytest.raises(ValueError, match="shorter"):
         timing.ratio_of_rounds([4.0, 4.0], [2.0])
