@@ -327,14 +327,19 @@ def require_sound(copy: Path, tests: Sequence[str]) -> float:
 
 
 def import_others(names: Sequence[str]) -> None:
-    """What tests import and nobody mutates is imported once, before each mutant is a fork."""
+    """Import once what the tests import and what is not mutated, before each mutant is a fork.
+
+    The mutated file raises meanwhile, so that modules that import it are left to the forks.
+    """
+    for name in [name for name in sys.modules if re.match(r"edgeq(\.|$)", name)]:
+        del sys.modules[name]  # of the module before
     for name in names:
-        # pytest must import its plugins itself.
-        is_ours = re.match(
-            r"(benchmarks|edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
+        # pytest must import its plugins and the tests itself.
+        is_pytests = re.match(
+            r"(benchmarks|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
         )
-        if not is_ours and name not in sys.modules:
-            with contextlib.suppress(ImportError), warnings.catch_warnings():
+        if not is_pytests and name not in sys.modules:
+            with contextlib.suppress(ImportError, RuntimeError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 importlib.import_module(name)
 
@@ -353,15 +358,16 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu_s = int(5 + 4 * require_sound(copy, tests))
-    import_others((copy / "imported").read_text().splitlines())
-    require_sound(copy, tests)
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
         stale.unlink()
     path.write_text("raise RuntimeError\n")
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    import_others((copy / "imported").read_text().splitlines())
     if run_tests(copy, tests, cpu_s) == "passed":
         sys.exit(f"The tests of {name} do not run {file}.")
+    path.write_text(source)
+    require_sound(copy, tests)
     outcomes: Counter[str] = Counter()
     survivors, equivalent = [], []
     for mutant in mutants(source, arguments.seed):
