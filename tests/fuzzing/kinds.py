@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.fuzzing import mutations as m
 from tests.fuzzing import graphs, samples, truth
+from tests.fuzzing import mutations as m
 from tests.fuzzing.server import DIRECT
 
 Files = Mapping[str, bytes]
@@ -201,9 +201,11 @@ def _damage_carried(files: Files, random: m.Random) -> Files:
 
 def _damage_graph(files: Files, random: m.Random) -> Files:
     """Another model, of any operator, with faults in its graph, and samples for its inputs."""
-    content = graphs.change_graph(random)
-    samples = graphs.data_for(content, random) or b""
-    return {**files, "m.tflite": content, "data.npz": samples}
+    return _with_samples(graphs.change_graph(random), random)
+
+
+def _with_samples(content: bytes, random: m.Random) -> Files:
+    return {"m.tflite": content, "data.npz": graphs.data_for(content, random) or b""}
 
 
 def _damage_keras(content: bytes, random: m.Random) -> bytes:
@@ -594,7 +596,7 @@ _OWN = (
 _FRAMEWORKS = (
     Kind(
         "graph",
-        lambda _: {"m.tflite": graphs.normalization(), "data.npz": graphs.data_for(graphs.normalization(), random.Random(0))},
+        lambda _: _with_samples(graphs.normalization(), random.Random(0)),
         _damage_graph,
         tuple(
             ("convert", "m.tflite", "--data", "data.npz", *_GRAPH, "--scheme", scheme)
