@@ -11,7 +11,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from edgeq.converters.calibration.equalization import find_pairs
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
+from edgeq.converters.rewrites.soundness import READABLE
 from edgeq.tflite import flatbuffer
 
 _MAX_LANES = 4
@@ -149,6 +150,7 @@ class Lane:
         outputs: tensor indices.
         watched: indices of the tensors to observe.
         fused: LSTMs whose inner tensors are observed, too; those that they read are watched.
+        dtypes: what the file says of each computed tensor.
         observer: of those tensors, this lane's own.
     """
 
@@ -160,11 +162,12 @@ class Lane:
         outputs: Sequence[int],
         watched: Sequence[int],
         fused: Sequence[LstmSteps],
+        dtypes: Mapping[int, str],
         observer: Observer,
     ):
         self._interpreter = Interpreter(model_content=content, num_threads=threads)
         self._inputs, self._outputs, self._watched = inputs, outputs, watched
-        self._fused = fused
+        self._fused, self._dtypes = fused, dtypes
         self._shapes: list[tuple[int, ...]] = []
         self.observer = observer
         self.count = 0
@@ -187,6 +190,8 @@ class Lane:
 
     def _run(self, number: int, arrays: Sequence[NDArray[Any]], keep: int) -> None:
         set_inputs(self._interpreter, self._inputs, arrays, self._shapes)
+        if self.count == 0:
+            require_dtypes(self._interpreter, self._dtypes)
         self._interpreter.invoke()
         if number < keep:
             for place, index in enumerate(self._outputs):
@@ -276,7 +281,11 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     observers = [
         Observer(names, channelwise, rowwise, has_histogram=observe == "all") for _ in range(count)
     ]
-    lanes = [Lane(content, threads, inputs, outputs, watched, fused, own) for own in observers]
+    made = {index for item in graph.operators for index in flatbuffer.indices(item.outputs)}
+    dtypes = {index: flatbuffer.dtype(graph.tensors[index]) for index in made if index >= 0}
+    lanes = [
+        Lane(content, threads, inputs, outputs, watched, fused, dtypes, own) for own in observers
+    ]
     queue = Queue(samples)
     with ThreadPoolExecutor(count) as pool:
         failures = [
@@ -323,6 +332,25 @@ def set_inputs(
     interpreter.reset_all_variables()
     for index, array in zip(indices, arrays, strict=True):
         interpreter.set_tensor(index, array)
+
+
+def require_dtypes(interpreter: Interpreter, stated: Mapping[int, str]) -> None:
+    """Refuse a file that states other dtypes than its operators compute: edgeq reads the file's.
+
+    Args:
+        interpreter: after the allocation of its tensors.
+        stated: tensor to dtype.
+
+    Raises:
+        RuntimeError: names the first such tensor.
+    """
+    for detail in interpreter.get_tensor_details():
+        dtype, own = stated.get(detail["index"], ""), np.dtype(detail["dtype"])
+        if dtype in READABLE and own.name in READABLE and own.name != dtype:
+            raise RuntimeError(
+                f"the file says that the tensor {detail['name']!r} is {dtype}, and its operator "
+                f"computes {own.name}."
+            )
 
 
 def main() -> None:
