@@ -21,6 +21,7 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of
+from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnNote, OnProgress, no_note
@@ -73,6 +74,7 @@ def prepare(
     folder = stack.enter_context(scratch.folder())
     process = _start_tensorflow(stack, model, options, verbose, tensorflow)
     runner = stack.enter_context(FloatRunner(folder))
+    device = stack.enter_context(KeptAgent())
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
@@ -83,7 +85,7 @@ def prepare(
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
-    job = Job(scheme, io, options, folder, process, on_progress)
+    job = Job(scheme, io, options, folder, process, on_progress, device)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:

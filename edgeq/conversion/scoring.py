@@ -14,7 +14,6 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.logits import expose_logits, seen_limits
-from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.values import FloatModel
 
 
@@ -46,7 +45,7 @@ def score_files(
     models = [(path, read_interface(path, leader)) for path in paths]
     meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
     pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
-    for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
+    for outputs, _ in run_pairs(models, pairs, job.device):
         seen = [
             {
                 name: np.clip(values, *limits[name]) if name in limits else values
