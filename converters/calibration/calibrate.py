@@ -26,6 +26,7 @@ from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.values import FloatModel, TensorSpec
 from edgeq.wording import ask_for_sizes
 
@@ -58,7 +59,7 @@ class FloatRun:
 
 def why_stock(content: bytes) -> str | None:
     """The reason why edgeq's calibrator cannot see all of a float model; None if it can."""
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     if len(tree.subgraphs) > 1:
         return f"it has {len(tree.subgraphs)} subgraphs (control flow)"
     names = {flatbuffer.operator_name(tree, operator) for operator in tree.subgraphs[0].operators}

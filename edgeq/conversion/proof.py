@@ -13,7 +13,8 @@ from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.errors import CertificateError, DataError, DeviceError, GateError, QuantizationError
 from edgeq.issues import make_issue
-from edgeq.tflite import flatbuffer, lstm
+from edgeq.tflite import lstm
+from edgeq.tflite.model_file import read_model
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
@@ -54,7 +55,7 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
                     f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
                 )
             )
-    if names := lstm.keeping_state(flatbuffer.read(target)):
+    if names := lstm.keeping_state(read_model(target).tree):
         message = (
             f"LSTM operators ({', '.join(names)}) keep their states from call to call: reset the "
             "variables of the interpreter before each sample, as Keras does"
