@@ -36,7 +36,7 @@ _MOST_PRODUCTS = 1 << 29  # of all moments of a layer
 _MOST_VALUES = 1 << 24  # gathered for a layer, with MOST_ROWS rows; fewer rows may be fewer values
 # A layer that float weights would improve by less keeps its integers: behind layers that cost more
 # than its own rounding, nothing is left to correct. Refitted weights may gain more than that.
-_LEAST_GAIN_DB = 0.05
+_LEAST_GAIN_DB = 0.02
 _MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
 
 # Correction to the weights that it rounds with feedback.
