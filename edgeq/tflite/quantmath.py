@@ -58,8 +58,13 @@ def dequantize(quantized: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.g
     """
     if not spec.scales:
         return quantized
-    centred = quantized.astype(np.int32) - np.int32(spec.zero_points[0])
-    real: NDArray[np.float32] = centred.astype(np.float32) * np.float32(spec.scales[0])
+    zero = spec.zero_points[0]
+    if quantized.dtype.itemsize > 2:
+        real = (quantized.astype(np.int32) - np.int32(zero)).astype(np.float32)
+    else:  # differences of 16 bits are exact in float32
+        real = quantized.astype(np.float32)
+        real -= np.float32(zero)
+    real *= np.float32(spec.scales[0])
     return real
 
 
