@@ -17,7 +17,7 @@ from edgeq.tflite import flatbuffer
 _CHECKED = 4  # every fourth sample is kept apart to check
 _LEAST_BY_TAPS = 2  # rows for each tap, or the moments say nothing
 _MOST_PRODUCTS = 1 << 29  # of all moments of a layer
-_MOST_VALUES = 1 << 24  # gathered for a layer
+_MOST_VALUES = 1 << 24  # gathered for a layer, with MOST_ROWS rows; fewer rows may be fewer values
 
 
 class Wanted(NamedTuple):
@@ -25,7 +25,8 @@ class Wanted(NamedTuple):
 
     Attributes:
         output: name of the result.
-        fits, checks: positions that corrections are fitted on, and that check them.
+        rows: positions that corrections are fitted on, and behind these the ones that check them.
+        fit_count: how many are fitted on.
         weights: [G, O, K].
         bias: [G, O].
         mean: of the outputs before the activation at the positions to fit, [G, O].
@@ -37,8 +38,8 @@ class Wanted(NamedTuple):
     """
 
     output: str
-    fits: NDArray[np.int64]
-    checks: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    fit_count: int
     weights: Real
     bias: Real
     mean: Real
@@ -109,30 +110,31 @@ class Reference:
         own = layers.group_channels(layer, np.asarray(bias))
         taps = weights.shape[-1]
         # As many rows to fit and check on as time and memory allow.
-        affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (layer.groups * taps))
+        most_values = _MOST_VALUES * self._most_rows // MOST_ROWS
+        affordable = min(_MOST_PRODUCTS // taps**2, most_values // (layer.groups * taps))
         most = max(_LEAST_BY_TAPS * taps, min(self._most_rows, affordable))
         rows = layers.choose_rows(layer, operator, real.count, most)
         is_check = rows.sample % _CHECKED == _CHECKED - 1
-        checks = rows.chosen[is_check]
-        fits = rows.chosen[~is_check]
+        fits, checks = rows.chosen[~is_check], rows.chosen[is_check]
         if not checks.size:
-            checks = fits = rows.chosen  # too few samples to keep any apart
+            checks = fits  # too few samples to keep any apart
         turned = weights.transpose(0, 2, 1).astype(np.float32)
         limits = layers.clamp(operator)
-        values = real.values[inputs[0]]
-        seen = layers.gather(layer, operator, values, checks, 0).astype(np.float32, copy=False)
-        target = np.clip(seen @ turned + own[:, np.newaxis], *limits)
-        seen = layers.gather(layer, operator, values, fits, 0).astype(np.float32, copy=False)
-        mean = seen.mean(axis=1)
-        seen -= mean[:, np.newaxis]
+        both = np.concatenate([fits, checks])
+        seen = layers.gather(layer, operator, real.values[inputs[0]], both, 0)
+        seen = seen.astype(np.float32, copy=False)
+        fitted, checked = seen[:, : len(fits)], seen[:, len(fits) :]
+        target = np.clip(checked @ turned + own[:, np.newaxis], *limits)
+        mean = fitted.mean(axis=1)
+        spread = fitted - mean[:, np.newaxis] if self._has_spread else None
         return Wanted(
             layer.output,
-            fits,
-            checks,
+            both,
+            len(fits),
             weights,
             own,
             np.einsum("gok,gk->go", weights, mean.astype(np.float64)) + own,
-            seen if self._has_spread else None,
+            spread,
             target,
             max(float(np.sum(target**2)), 1e-30),
             limits,

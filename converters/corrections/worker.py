@@ -30,6 +30,9 @@ from edgeq.converters.graph.layers import Layer
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer, quantmath
 
+# A layer that float weights would improve by less keeps its integers: behind layers that cost more
+# than its own rounding, nothing is left to correct. Refitted weights may gain more than that.
+_LEAST_GAIN_DB = 0.05
 _MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
 
 # Correction to the weights that it rounds with feedback.
@@ -192,20 +195,30 @@ class _Fit:
 
     def __init__(self, wanted: Wanted, stored: _Stored, values: NDArray[Any]):
         self._wanted, self._stored = wanted, stored
-        self._checked = stored.gather(values, wanted.checks)
-        self._fitted = stored.gather(values, wanted.fits)
+        seen = stored.gather(values, wanted.rows)
+        self._fitted, self._checked = seen[:, : wanted.fit_count], seen[:, wanted.fit_count :]
 
     def choose(self, names: frozenset[str]) -> tuple[_Candidate, dict[str, float]]:
         """The candidate with the least error on the samples kept apart, and the errors of all."""
-        found = {item.name: item for item in self._candidates(names)}
-        errors = {name: self._error(item) for name, item in found.items()}
+        stored = self._stored
+        plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
+        found, errors = {plain.name: plain}, {plain.name: self._error(plain)}
+        for item in self._candidates(plain, errors[plain.name], names):
+            found[item.name], errors[item.name] = item, self._error(item)
         return found[min(errors, key=lambda name: errors[name])], errors
 
-    def _candidates(self, names: frozenset[str]) -> list[_Candidate]:
-        stored, weights = self._stored, self._wanted.weights
-        plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
-        results, made, scales = [plain], [("", plain.weights, plain.scales)], stored.scales
-        mean = self._fitted.mean(axis=1)
+    def _candidates(
+        self, plain: _Candidate, error: float, names: frozenset[str]
+    ) -> list[_Candidate]:
+        """Corrected integers, if corrections can gain something.
+
+        Args:
+            error: of `plain`.
+        """
+        stored, weights, mean = self._stored, self._wanted.weights, self._fitted.mean(axis=1)
+        if not names or ("refit" not in names and self._gain_db(error, mean) < _LEAST_GAIN_DB):
+            return []
+        results, made, scales = [], [("", plain.weights, plain.scales)], stored.scales
         if names - {"bias"}:
             spread = self._wanted.spread if "refit" in names else None
             self._fitted -= mean[:, np.newaxis]
@@ -233,11 +246,27 @@ class _Fit:
                 results.append(_Candidate("+".join(parts), integers, own, bias))
         return results
 
+    def _gain_db(self, error: float, mean: NDArray[np.float32]) -> float:
+        """What float weights and the best bias would gain.
+
+        Args:
+            error: of the integers as they are.
+            mean: of the INT8 model's inputs, [G, K].
+        """
+        weights = self._wanted.weights
+        bias = self._wanted.mean - np.einsum("gok,gk->go", weights, mean)
+        least = max(self._error_of(weights, bias), 1e-30)
+        return 10 * float(np.log10(max(error, 1e-30) / least))
+
     def _error(self, item: _Candidate) -> float:
         """Squared error of the outputs behind the activation, relative to their energy."""
-        real = (item.weights * item.scales[..., np.newaxis]).transpose(0, 2, 1)
-        bias = item.bias * self._stored.bias_scales(item.scales)
-        given = self._checked @ real.astype(np.float32) + bias[:, np.newaxis]
+        real = item.weights * item.scales[..., np.newaxis]
+        return self._error_of(real, item.bias * self._stored.bias_scales(item.scales))
+
+    def _error_of(self, weights: Real, bias: Real) -> float:
+        """`_error` of weights and a bias in real units."""
+        turned = weights.transpose(0, 2, 1).astype(np.float32)
+        given = self._checked @ turned + bias[:, np.newaxis]
         lost = np.clip(given, *self._wanted.limits) - self._wanted.target
         return float(np.sum(lost**2)) / self._wanted.energy
 
