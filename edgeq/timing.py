@@ -134,6 +134,11 @@ def ratio_of_rounds(first: Sequence[float], second: Sequence[float]) -> Ratio:
 # ---------------------------------------------------------------- for records, old ones too
 
 
+def medians_of_rounds(run: BenchRun) -> list[float]:
+    """In ms; empty if the program printed no single times, or a record has no rounds."""
+    return [own.p50_ms for own in run.rounds if own.p50_ms is not None]
+
+
 def p50_interval(run: BenchRun) -> Interval | None:
     """A run's p50 with its 95 % interval; None where the record has none."""
     latency = run.latency

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
+from edgeq.tflite.arity import find_wrong_ends
+from edgeq.tflite.options import complete_options
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -22,6 +24,8 @@ release = operators.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
+# numpy 1 knows no more; kernels stop at 8.
+_MOST_AXES = 32
 
 
 def schema() -> Any:
@@ -80,10 +84,12 @@ def parse(content: bytes, shown_as: str) -> Any:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
         _check_references(model)
+        complete_options(schema(), model, operator_names())
     except _DAMAGE as error:
         raise SourceError(
             f"{shown_as} is damaged or truncated.", hint="Copy the model again.", details=str(error)
         ) from error
+    _require_ends(model, shown_as)
     return model
 
 
@@ -110,6 +116,8 @@ def _check_references(model: Any) -> None:
         for tensor in graph.tensors:
             if tensor.type not in dtype_names():
                 raise ValueError(f"a tensor has the unknown type {tensor.type}")
+            if _count(tensor.shape) > _MOST_AXES:
+                raise ValueError(f"a tensor has {len(tensor.shape)} dimensions")
             own = tensor.quantization
             if own is not None and _count(own.scale) != _count(own.zeroPoint):
                 raise ValueError("a tensor has more or fewer zero points than scales")
@@ -123,6 +131,21 @@ def _check_references(model: Any) -> None:
         entries = (*(signature.inputs or ()), *(signature.outputs or ()))
         count = len(model.subgraphs[signature.subgraphIndex].tensors)
         _require("tensor of a signature", [entry.tensorIndex for entry in entries], count)
+
+
+def _require_ends(model: Any, shown_as: str) -> None:
+    """Refuse builtin operators with too few or too many inputs or outputs."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if model.operatorCodes[operator.opcodeIndex].customCode is not None:
+                continue
+            kind, ends = operator_name(model, operator), (operator.inputs, operator.outputs)
+            flaw = find_wrong_ends(kind, *map(indices, ends))
+            if flaw is not None:
+                raise SourceError(
+                    f"{shown_as} is damaged: an operator {kind} has {flaw}.",
+                    hint="Export the model again.",
+                )
 
 
 def _count(vector: Any) -> int:

@@ -17,6 +17,7 @@ from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.proof import check_gates
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.samples.open_samples import Samples, open_samples
+from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import (
     CertificateError,
     DataError,
@@ -206,7 +207,8 @@ def job(io: str = "int8", **options: Any) -> Job:
     def quiet(step: str, done: int, total: int | None) -> None:
         assert (step, done, total) == ("compare with float", 0, None)
 
-    return Job(SCHEMES["int8"], io, ConvertOptions(**options), Path("nowhere"), None, quiet)
+    asked = ConvertOptions(**options)
+    return Job(SCHEMES["int8"], io, asked, Path("nowhere"), None, quiet, LocalDevice())
 
 
 def float_model(*sides: TensorSpec, path: str = "float.tflite") -> FloatModel:
