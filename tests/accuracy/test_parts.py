@@ -274,7 +274,7 @@ def test_what_8_bits_cannot_do_better_is_not_lost(
 def test_what_is_just_a_step_of_8_bits_is_not_lost(spread: float, error: float) -> None:
     signs = np.where(np.arange(20) % 2, -1.0, 1.0)
     ours = np.stack([127.5 * signs, spread * signs], axis=1)
-    assert lost_of(ours, ours + [0.0, error]) == []
+    assert lost_of(ours, ours + np.array([0.0, error])) == []
 
 
 def test_a_column_beside_one_that_is_constant_is_named() -> None:
