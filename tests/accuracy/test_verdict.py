@@ -96,6 +96,17 @@ def test_pairs_count_who_was_right() -> None:
     assert quality.drop_points.value == 0.0
 
 
+def test_the_drop_is_known_before_the_result() -> None:
+    meter = QualityMeter(OUT)
+    assert meter.drop is None
+    meter.add({"out": SCORES}, {"out": np.roll(SCORES, 1, axis=1)}, None)
+    assert meter.drop is None
+    meter = QualityMeter(OUT)
+    meter.add({"out": SCORES}, {"out": np.roll(SCORES, 1, axis=1)}, np.array([0, 1, 2, 0]))
+    assert meter.drop is not None and meter.drop.value == 100
+    assert meter.drop == meter.result(is_held_out=True).drop_points
+
+
 def test_agreement_is_not_given_for_outputs_that_are_no_scores() -> None:
     spectra = SCORES * 50 - 20
     assert measure(spectra, None, baseline=spectra).agreement_percent is None
@@ -599,6 +610,9 @@ def test_steps_and_numbers_are_counted() -> None:
     meter.add({"out": ours}, {"out": np.array([[0.0, 0.1, 0.3], [0.3, 0.1, 0.2]])}, None)
     (output,) = meter.result(is_held_out=True).outputs
     assert (output.steps_used, output.step_count, output.not_finite) == (4, 256, 2)
+    few = QualityMeter(OUT, candidates={"out": spec})
+    few.add({"out": ours[:1]}, {"out": np.array([[0.1, 0.1, 0.2]])}, None)
+    assert few.result(is_held_out=True).outputs[0].steps_used == 2  # 0 is not among them
     plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), "float32")})
     plain.add({"out": ours}, {"out": ours}, None)
     (output,) = plain.result(is_held_out=True).outputs
