@@ -615,9 +615,10 @@ def test_steps_and_numbers_are_counted() -> None:
     few = QualityMeter(OUT, candidates={"out": spec})
     few.add({"out": ours[:1]}, {"out": np.array([[0.1, 0.1, 0.2]])}, None)
     assert few.result(is_held_out=True).outputs[0].steps_used == 2  # 0 is not among them
-    plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), "float32")})
-    plain.add({"out": ours}, {"out": ours}, None)
-    (output,) = plain.result(is_held_out=True).outputs
-    assert (output.steps_used, output.step_count) == (None, None)
+    for dtype in ("float32", "int32"):  # without a scale
+        plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), dtype)})
+        plain.add({"out": ours}, {"out": ours}, None)
+        (output,) = plain.result(is_held_out=True).outputs
+        assert (output.steps_used, output.step_count) == (None, None)
     doubt = doubt_of_parts(plain.result(is_held_out=True))
     assert doubt == "2 of the float model's values of out are NaN or infinite"
