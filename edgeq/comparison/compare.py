@@ -99,7 +99,8 @@ def _compare(
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
-    verdict, reasons = judge_comparison(quality, timing, issues)
+    losses = () if scorers is None else scorers[0].losses(scorers[1])
+    verdict, reasons = judge_comparison(quality, timing, issues, losses)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
@@ -115,4 +116,5 @@ def _compare(
         issues=issues,
         device=target.facts().device,
         processor=target.facts().processor,
+        losses=losses,
     )

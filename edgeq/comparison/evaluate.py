@@ -13,7 +13,6 @@ from edgeq.accuracy.paired_runs import (
     labelled_pairs,
     require_clear_names,
     run_pairs,
-    score_interval,
 )
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
@@ -61,7 +60,7 @@ def evaluate_models(
                 sample_count=scorer.count,
                 runtime=runtimes.choose_runtime(device, options.get("runtime")),
                 metrics=values,
-                interval=score_interval(values[0], scorer.count),
+                interval=values[0].interval,
                 preprocessing=tuple(texts),
                 issues=opened.issues,
                 device=facts.device,

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeq import timing
-from edgeq.accuracy.metrics import ACCURACY, wilson_interval
 from edgeq.accuracy.verdict import doubt_of_parts, total_sqnr_db, worst_sqnr_db
 from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate
+from edgeq.metrics.catalogue import ACCURACY
+from edgeq.metrics.intervals import wilson_interval
 from edgeq.values import BenchRun, Interval, Issue, Origin
 from edgeq.wording import plural
 

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from edgeq import api
-from edgeq.accuracy.metrics import METRICS
 from edgeq.cli.options import (
     data_options,
     guard_output,
@@ -19,6 +18,7 @@ from edgeq.cli.options import (
     samples_option,
     workers_option,
 )
+from edgeq.metrics.catalogue import METRICS
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
