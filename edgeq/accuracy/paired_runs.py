@@ -117,9 +117,14 @@ class Scorer:
 
     Of the default ones, those that are not defined on the samples are left out: R² of constant
     labels.
+
+    Args:
+        names: of the metrics; empty for the default.
+        decode: from a model's outputs to those that are scored.
     """
 
-    def __init__(self, names: Sequence[str]):
+    def __init__(self, names: Sequence[str], decode: Callable[[Outputs], Outputs] | None = None):
+        self._decode = decode
         self._metrics: list[Metric] = [make_metric(name) for name in names]
         self._are_chosen = bool(names)
         self.count = 0
@@ -135,6 +140,8 @@ class Scorer:
                 "The data has no labels, so there is nothing to score against.",
                 hint="Put labels into the data: y in an .npz, a label column, a folder per class.",
             )
+        if self._decode is not None:
+            outputs = self._decode(outputs)
         if not self._metrics:
             self._metrics = [make_metric(name) for name in default_metrics(outputs, labels)]
         for metric in self._metrics:

@@ -232,7 +232,7 @@ def _judge_loss(loss: MetricLoss) -> tuple[str, str]:
     limit = SMALL_DROP_POINTS * point
     form, unit = ("+.2f", " points") if point == 1 else ("+.4f", "")
     shown = (
-        f"{loss.name} lost {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
+        f"{loss.name} loss {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
         f"{found.high:{form}})"
     )
     if found.low > limit:

@@ -20,6 +20,7 @@ from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import BenchOptions, Comparison
 
@@ -65,6 +66,7 @@ def _compare(
     *,
     metrics: Sequence[str],
     preprocess: Sequence[str] | None,
+    decode: str | None,
     samples: int | None,
     seed: int,
     target: Device,
@@ -89,7 +91,8 @@ def _compare(
         require_clear_names(opened.class_names, leader.outputs)
         pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         wanted = opened.has_labels or metrics
-        scorers = (Scorer(metrics), Scorer(metrics)) if wanted else None
+        decoder = find_decoder(decode, leader.inputs)
+        scorers = (Scorer(metrics, decoder), Scorer(metrics, decoder)) if wanted else None
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
@@ -117,4 +120,5 @@ def _compare(
         device=target.facts().device,
         processor=target.facts().processor,
         losses=losses,
+        decoding=decode,
     )

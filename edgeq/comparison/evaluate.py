@@ -23,6 +23,7 @@ from edgeq.device_runners.devices.device import Device
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue
+from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, Evaluation, Issue
 
@@ -33,6 +34,7 @@ def evaluate_models(
     *,
     metrics: Sequence[str],
     preprocess: Sequence[str] | None,
+    decode: str | None,
     samples: int | None,
     seed: int,
     device: Device,
@@ -49,7 +51,7 @@ def evaluate_models(
             steps = parse_preprocessing(texts, interface.inputs)
             opened = open_samples(data, interface.inputs, steps)
             require_clear_names(opened.class_names, interface.outputs)
-            scorer = Scorer(metrics)
+            scorer = Scorer(metrics, find_decoder(decode, interface.inputs))
             pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
@@ -65,6 +67,7 @@ def evaluate_models(
                 issues=opened.issues,
                 device=facts.device,
                 processor=facts.processor,
+                decoding=decode,
             )
             found.append(item)
     fed = [item.preprocessing for item in found]

@@ -14,7 +14,7 @@ from edgeq.errors import UsageError
 from edgeq.metrics.classification import F1, TopK, class_labels, pick_output
 from edgeq.metrics.detection import COCO_IOUS, MeanAveragePrecision
 from edgeq.metrics.keypoints import CorrectKeypoints
-from edgeq.metrics.metric import Metric, Outputs, first
+from edgeq.metrics.metric import DETECTIONS, Metric, Outputs
 from edgeq.metrics.ranking import Auc, EqualErrorRate
 from edgeq.metrics.regression import MeanError, RSquared
 from edgeq.metrics.segmentation import MeanIoU
@@ -112,14 +112,10 @@ def default_metrics(outputs: Outputs, labels: NDArray[Any]) -> tuple[str, ...]:
         outputs: name to [batch, ...].
         labels: [batch, ...].
     """
-    if first(outputs).ndim == 3 and first(outputs).shape[2] == 6 and _are_boxes(labels):
+    if DETECTIONS in outputs:
         return ("map", "map@0.5")
     scores = outputs[pick_output(outputs, labels)]
     if class_labels(scores, labels) is not None:
         return ("top1", "top5") if scores.shape[-1] > 10 else ("top1",)
     is_mask = labels.dtype.kind in "iub" and scores.ndim == 4
     return ("miou",) if is_mask else ("r2", "mae", "rmse")
-
-
-def _are_boxes(labels: NDArray[Any]) -> bool:
-    return labels.ndim == 3 and labels.shape[2] in (5, 6)

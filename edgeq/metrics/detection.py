@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.errors import DataError, UsageError
-from edgeq.metrics.metric import Outputs, WeightedMetric, first, mean_of_known
+from edgeq.metrics.metric import DETECTIONS, Outputs, WeightedMetric, mean_of_known
 
 COCO_IOUS = tuple(0.5 + 0.05 * step for step in range(10))
 # COCO's own limits: recalls at which the precision is read, and boxes an image.
@@ -59,12 +59,14 @@ class MeanAveragePrecision(WeightedMetric):
         self._labels: list[NDArray[np.float64]] = []
 
     def _measure(self, outputs: Outputs, labels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        boxes = first(outputs)
-        if boxes.ndim != 3 or boxes.shape[2] != 6:
+        if DETECTIONS not in outputs:
+            shapes = ", ".join(str(values.shape[1:]) for values in outputs.values())
             raise DataError(
-                f"{self.name} needs boxes, and an output has the shape {boxes.shape[1:]}.",
-                hint="Say with --decode how to read boxes and scores from the outputs.",
+                f"{self.name} needs boxes, and nothing says how to read them from outputs of the "
+                f"shape {shapes} a sample.",
+                hint="Say it with --decode, e.g. --decode boxes=cxcywh,unit=pixels.",
             )
+        boxes = outputs[DETECTIONS]
         if labels.ndim != 3 or labels.shape[2] not in (5, 6):
             raise DataError(
                 f"{self.name} needs labelled boxes ({_COLUMNS} and, for a crowd, 1), and a label "

@@ -13,6 +13,8 @@ from edgeq.errors import DataError
 from edgeq.values import MetricValue
 
 Outputs = Mapping[str, NDArray[Any]]
+# The output that `edgeq.metrics.decoding` adds: boxes.
+DETECTIONS = "detections"
 
 
 def first(outputs: Outputs) -> NDArray[Any]:

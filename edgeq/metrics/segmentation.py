@@ -18,7 +18,8 @@ class MeanIoU(WeightedMetric):
     """Mean intersection over union of segmentation masks, over the classes that occur.
 
     Scores are [batch, height, width, classes], masks [batch, height, width]. One channel is a
-    probability with threshold 0.5; beside several, 255 marks pixels to ignore.
+    probability with threshold 0.5, and 255 in its mask is 1; beside several, 255 marks pixels to
+    ignore.
     """
 
     name = "miou"
@@ -39,7 +40,11 @@ class MeanIoU(WeightedMetric):
                 "miou takes one channel as a probability, and this output leaves 0 to 1.",
                 hint="End the model in a sigmoid.",
             )
-        known = mask != _IGNORED if channels > 1 else np.ones(mask.shape, bool)
+        known = np.ones(mask.shape, bool)
+        if channels > 1:
+            known = mask != _IGNORED
+        elif not (mask == 1).any():  # black and white
+            mask = np.where(mask == _IGNORED, 1, mask)
         strange = mask[known & ((mask < 0) | (mask >= classes))]
         if len(strange):
             raise DataError(

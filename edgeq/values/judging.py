@@ -59,6 +59,7 @@ class Evaluation:
     Attributes:
         interval: of the first metric, in its unit; None for the user's own function.
         preprocessing: `--preprocess` texts for its samples.
+        decoding: `--decode` text for its outputs; None if they are judged as they are.
         device: that the samples ran on, as the user named it; None in records older than this
             field.
         processor: of that device, see `DeviceFacts`; None in records older than this field.
@@ -74,6 +75,7 @@ class Evaluation:
     issues: tuple[Issue, ...] = ()
     device: str | None = None
     processor: str | None = None
+    decoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ class Comparison:
         verdict: "ship", "check" or "no", see `edgeq.accuracy.verdict.judge_comparison`.
         reasons: for the verdict, sentences.
         preprocessing: `--preprocess` texts for the samples of both.
+        decoding: see `Evaluation`.
         device, processor: that the samples ran on, see `Evaluation`.
         ways_out: conversions that were tried because a part of the outputs is lost, in the order
             tried; only the last one can keep everything.
@@ -236,6 +239,7 @@ class Comparison:
     processor: str | None = None
     ways_out: tuple[WayOut, ...] = ()
     losses: tuple[MetricLoss, ...] = ()
+    decoding: str | None = None
 
     def __post_init__(self) -> None:
         names = [

@@ -16,7 +16,8 @@ def filled(name: str, outputs: Any, labels: Any) -> Metric:
     outputs, labels = np.asarray(outputs), np.asarray(labels)
     half = len(labels) // 2
     for part in (slice(None, half), slice(half, None)):
-        metric.add({"out": outputs[part]}, labels[part])
+        output = "detections" if name.startswith("map") else "out"
+        metric.add({output: outputs[part]}, labels[part])
     return metric
 
 

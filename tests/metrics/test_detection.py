@@ -48,7 +48,7 @@ def test_thresholds_of_iou() -> None:
 def test_a_box_turned_inside_out_is_a_false_alarm() -> None:
     labels = [[[0, 0, 0, 10, 10]]] * 2
     found = [[[0, 10, 10, 0, 0, 0.9], [0, 0, 0, 10, 10, 0.8]]] * 2
-    # pycocotools alone would leave it out, for its area of -100 or of 100
+
     assert measure("map@0.5", found, labels) == pytest.approx(50)
 
 
@@ -121,8 +121,13 @@ def test_a_weight_of_two_is_the_image_twice() -> None:
 
 
 def test_what_is_no_box_is_refused() -> None:
-    with pytest.raises(DataError, match="--decode"):
-        measure("map", np.zeros((2, 100)), np.zeros((2, 1, 5)))
+    metric = MeanAveragePrecision("map", (0.5,))
+    with pytest.raises(DataError) as caught:
+        metric.add({"a": np.zeros((2, 100)), "b": np.zeros((2, 8, 6))}, np.zeros((2, 1, 5)))
+    assert caught.value.message == (
+        "map needs boxes, and nothing says how to read them from outputs of the shape (100,), "
+        "(8, 6) a sample."
+    )
     with pytest.raises(DataError, match="--labels"):
         measure("map", np.zeros((2, 1, 6)), np.zeros(2))
     with pytest.raises(DataError, match="no sample has a labelled box"):

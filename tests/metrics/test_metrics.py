@@ -244,9 +244,10 @@ def test_miou_of_one_channel_is_thresholded() -> None:
     masks = np.array([[[1, 0], [0, 0]]] * 2)
     # per picture: foreground 1 hit of union 2, background 2 of 3
     assert measure("miou", scores, masks) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
+    assert measure("miou", scores, 255 * masks) == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
 
 
-@pytest.mark.parametrize(("channels", "value"), [(1, 255), (3, 7), (3, -1)])
+@pytest.mark.parametrize(("channels", "value"), [(1, 2), (3, 7), (3, -1)])
 def test_miou_refuses_a_mask_value_that_is_no_class(channels: int, value: int) -> None:
     masks = np.full((2, 2, 2), value)
     with pytest.raises(DataError) as caught:
