@@ -152,7 +152,9 @@ def read_label_table(
         return {key: row[0] if len(row) == 1 else np.array(row) for key, row in rows.items()}, ()
     if len(header) > 2:
         strange = next(text for text in texts if not _is_number(text))
-        raise DataError(f"{name} has several values a file, and {shorten(strange)} is no number.")
+        raise DataError(
+            f"{name} has several values a file, and {shorten(strange)} is not a number."
+        )
     numbers, class_names = code_texts(texts, name)
     return {key: numbers[values[0]] for key, values in found.items()}, class_names
 

@@ -224,12 +224,12 @@ def decode_mask(content: bytes, where: str, size: tuple[int, int] | None) -> Arr
         uint8 [height, width].
 
     Raises:
-        DataError: it is no image, or has colours.
+        DataError: it is not an image, or has colours.
     """
     with _open_image(content, where) as image:
         if image.mode not in ("1", "L", "P"):
             raise DataError(
-                f"{where} has pixel mode {image.mode!r}, so its pixels are no classes.",
+                f"{where} has pixel mode {image.mode!r}, so its pixels are not classes.",
                 hint="Save masks as 8-bit grey values or with a palette, one value per class.",
             )
         try:

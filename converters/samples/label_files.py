@@ -143,7 +143,7 @@ def relabel(source: Source, labels: str | Path, inputs: Sequence[TensorSpec]) ->
 
 
 def _read_array(path: Path, name: str, source: Source) -> _Labels:
-    file = DataFile(path, name)  # refuses what is no regular file
+    file = DataFile(path, name)  # refuses pipes and devices
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -264,7 +264,7 @@ def _parse_yolo(content: bytes, where: str) -> list[Box]:
 
 
 def _pad(boxes: Sequence[Sequence[Box]], name: str) -> Callable[[int], Array]:
-    """Labels of one shape: the largest number of boxes; rows of class -1 are none."""
+    """Labels of one shape: the largest number of boxes; rows of class -1 are empty."""
     most = max((len(of) for of in boxes), default=0)
     if most > _MOST_BOXES:
         raise DataError(f"An image of {name} has {most} boxes; edgeq takes at most {_MOST_BOXES}.")
@@ -315,7 +315,7 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _match(labelled: Sequence[str], source: ImageSource, name: str) -> list[str]:
-    """Find the label of each image: by its path in the folder, else by its file name."""
+    """Find the label of each image: by its path in the folder, or by its file name."""
     known = set(labelled)
     by_name: dict[str, str | None] = {}
     for text in labelled:

@@ -70,7 +70,7 @@ class F1(WeightedMetric):
         classes = class_labels(scores, labels)
         if classes is not None:
             width = max(rows.shape[1], 2)
-            is_right(rows, classes)  # refuses labels that are no classes
+            is_right(rows, classes)  # refuses other labels
             found = (rows[:, 0] > 0.5).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
             # A row of NaN predicts no class.
             predicted = (found[:, None] == np.arange(width)) & ~np.isnan(rows).any(1)[:, None]

@@ -43,9 +43,9 @@ class Decoding:
         unit: of boxes: "fraction" of the image's width and height, or "pixels" of the input.
         scores: what a score needs to become a probability: nothing, a sigmoid, or a softmax over
             the classes; or "listed": one score and the number of the class.
-        objectness: "yes" if a score of the box stands before those of the classes, which it
+        objectness: "yes" if a score of the box comes before those of the classes, which it
             multiplies; it takes the same sigmoid.
-        background: a class of the scores that is no object.
+        background: a class for boxes without an object.
         iou: boxes of one class that overlap a better one by more are suppressed.
         min_score: boxes below it are dropped.
         at_most: boxes of a sample.
@@ -130,7 +130,7 @@ def decode(found: Decoding, outputs: Outputs, size: tuple[int, int]) -> NDArray[
 
     Returns:
         [batch, at_most, 6]: class, x1, y1, x2, y2 as fractions of width and height, score; the
-        best first, rows of class -1 are none.
+        best first, rows of class -1 are empty.
 
     Raises:
         DataError: the outputs are not boxes and scores.

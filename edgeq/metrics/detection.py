@@ -23,7 +23,7 @@ _COLUMNS = "class, x1, y1, x2, y2"
 
 @dataclass(frozen=True)
 class _Class:
-    """The detections of one class over all images, the best score first.
+    """Detections of one class over all images, the best score first.
 
     Attributes:
         images: [detections], the image of each.
@@ -44,7 +44,7 @@ class MeanAveragePrecision(WeightedMetric):
     Common objects in context", 2014); at most 100 boxes an image count. Detections are
     [batch, boxes, 6]: class, x1, y1, x2, y2, score; labels are [batch, boxes, 5 or 6]: class, x1,
     y1, x2, y2 and 1 for a crowd, which detections may cover without penalty. A row of class -1 is
-    no box. Both use one unit for x and one for y.
+    empty. Both use one unit for x and one for y.
 
     Args:
         name: "map" or e.g. "map@0.5".
@@ -105,7 +105,7 @@ def _average_precision(
     hits = np.cumsum(of_boxes * found.is_hit[place], axis=1)
     misses = np.cumsum(of_boxes * found.is_miss[place], axis=1)
     precision = hits / np.maximum(hits + misses, np.finfo(float).tiny)
-    # Of equal recalls and better ones, the best precision counts.
+    # The best precision at this recall or a higher one counts.
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.hstack((precision, np.zeros((len(precision), 1))))
     result = np.full(len(weights), np.nan)

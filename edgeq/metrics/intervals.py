@@ -1,4 +1,4 @@
-"""95 % intervals of metrics, alone and in pairs: formulas for shares of samples, else bootstrap."""
+"""95 % intervals of metrics, alone and in pairs: formulas for shares of samples, or a bootstrap."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def drop_interval(pairs: PairedCounts) -> Interval:
 
 
 def interval_of(metric: WeightedMetric) -> Interval:
-    """Return a metric with its interval: Wilson's for a share of samples, else a bootstrap.
+    """Return a metric with its interval: Wilson's for a share of samples, otherwise a bootstrap.
 
     The bootstrap draws samples with replacement (Efron 1979) and takes the percentiles 2.5 and 97.5
     of 1,000 draws; equal samples give an equal interval.
@@ -74,8 +74,8 @@ def loss_interval(baseline: WeightedMetric, candidate: WeightedMetric) -> Interv
 
     Positive is worse whatever the metric's direction. For shares of samples see `drop_interval`;
     other metrics draw the same samples for both models. Where every draw gives the same loss, the
-    interval covers 3.69 of the samples, which could differ unseen: no difference in n samples
-    leaves up to 3.69 / n with 95 % confidence (Hanley and Lippman-Hand 1983, two-sided).
+    interval covers 3.69 of the samples: if no sample of n differs, a share of up to 3.69 / n
+    may, with 95 % confidence (Hanley and Lippman-Hand 1983, two-sided).
 
     Args:
         baseline, candidate: the same metric over the same samples in the same order.

@@ -1,4 +1,4 @@
-"""Metrics of keypoints: the share that lies near its label."""
+"""Metrics of keypoints: the share that is near its label."""
 
 from __future__ import annotations
 

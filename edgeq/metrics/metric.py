@@ -1,4 +1,4 @@
-"""What every task metric offers: batches in, a value out, also for any weights of the samples."""
+"""The interface of task metrics: batches in, a value out, also for any weights of the samples."""
 
 from __future__ import annotations
 

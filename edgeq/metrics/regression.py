@@ -80,7 +80,7 @@ class RSquared(WeightedMetric):
         sums = total(weights, wanted)
         variation = total(weights, wanted**2) - sums**2 / count
         lost = total(weights, errors)
-        # What is left of constant labels is rounding.
+        # Constant labels vary by rounding.
         varies = variation > 1e-12 * total(weights, wanted**2)
         share = np.divide(lost, variation, out=np.full_like(lost, np.nan), where=varies)
         return 1.0 - mean_of_known(share)

@@ -151,7 +151,7 @@ def test_masks_are_classes_of_the_inputs_pixels(images: Path, tmp_path: Path) ->
     with pytest.raises(EdgeqError, match=r"Image c.png of .* has no mask in"):
         opened(images, folder)
     Image.new("RGB", (16, 8)).save(folder / "c.png")
-    with pytest.raises(EdgeqError, match="has pixel mode 'RGB', so its pixels are no classes"):
+    with pytest.raises(EdgeqError, match="has pixel mode 'RGB', so its pixels are not classes"):
         labels_of(images, folder)
 
 
@@ -173,7 +173,7 @@ def test_a_table_labels_files_with_values_or_classes(images: Path, tmp_path: Pat
         ("file,kind\na.png,1\nb.jpg,2\n", "Image c.png of .* has no label"),
         ("file,kind\na.png,1\na.png,2\n", "Line 3 of .* labels 'a.png' a second time"),
         ("file\na.png\n", "has one column, 'file'"),
-        ("file,x,y\na.png,1,up\n", "has several values a file, and 'up' is no number"),
+        ("file,x,y\na.png,1,up\n", "has several values a file, and 'up' is not a number"),
         ("file,x\na.png\n", "Line 2 of .* has 1 fields"),
     ],
 )
