@@ -98,6 +98,30 @@ def test_a_coarse_detector_loses_average_precision_in_pairs(detector: Path) -> N
     assert f"lost {strict.loss.value:+.2f} points" in " ".join(done.stdout.split())
 
 
+def test_a_gate_limits_the_loss_of_a_metric(detector: Path) -> None:
+    run_edgeq("compare", "float.tflite", "int8.tflite", *ALL, "--no-latency",
+              "-o", "compare.json", cwd=detector)  # fmt: skip
+    (detector / "edgeq.toml").write_text(
+        "[policy.metrics.map]\nmax_loss = 1\nmin_value = 50\n"
+        '[policy.metrics."map@0.75"]\nmin_value = 50\n'
+        '[policy.metrics."map@0.5"]\nmax_loss = 50\nmax_value = 20\n'
+    )
+    done = run_edgeq("gate", "compare.json", "-o", "gate.json", cwd=detector)
+    assert done.returncode == 3
+    rules = read_record(detector / "gate.json").value.rules
+    assert [(rule.rule, rule.verdict) for rule in rules] == [
+        ("metrics.map.max_loss", "fail"),
+        ("metrics.map.min_value", "pass"),
+        ("metrics.map@0.75.min_value", "cannot-tell"),
+        ("metrics.map@0.5.max_loss", "pass"),
+        ("metrics.map@0.5.max_value", "fail"),
+    ]
+    (finding,) = rules[0].findings
+    (origin,) = finding.origins
+    assert (finding.unit, origin.json_path) == ("points", "$.losses[0].loss")
+    assert rules[2].findings[0].reason == "no record has the metric map@0.75"
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
