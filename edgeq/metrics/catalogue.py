@@ -86,6 +86,16 @@ _NUMBERED: tuple[tuple[str, Callable[[str], Metric]], ...] = (
 )
 
 
+def check_metric(name: str) -> None:
+    """Refuse what `make_metric` would refuse; nothing is imported.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if ":" not in name:
+        make_metric(name)
+
+
 def make_metric(name: str) -> Metric:
     """Make a metric by name, or the user's own from "module:function".
 
