@@ -361,12 +361,12 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     source = path.read_text()
     entries = tomllib.loads(EQUIVALENT.read_text())["mutant"]
     known = {(one["before"], one["after"]) for one in entries if one["in"] in (name, "every")}
-    lines = " ".join(line.strip() for line in source.splitlines())
+    lines = [line.strip() for line in source.splitlines()]
+    there = {" ".join(lines[start:end]) for start in range(len(lines)) for end in
+             range(start + 1, start + 5)}  # fmt: skip
     for one in entries:
-        if one["in"] == name and one["before"] not in lines:
+        if one["in"] == name and one["before"] not in there:
             sys.exit(f"{EQUIVALENT.name}: {file} has no line {one['before']!r} any more.")
-    sys.dont_write_bytecode = False
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu_s = int(5 + 4 * require_sound(copy, tests))
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
         stale.unlink()
