@@ -335,8 +335,11 @@ def require_runtime(tree: Any, version: str) -> None:
 
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:
-    """A tensor's shape (-1 for a dynamic size), dtype and quantization as a value."""
-    parameters = tensor.quantization
+    """A tensor's shape (-1 for a dynamic size), dtype and quantization as a value.
+
+    Scales of real numbers, which kernels ignore, are left out.
+    """
+    parameters = tensor.quantization if "int" in dtype(tensor) else None
     scales = () if parameters is None or parameters.scale is None else parameters.scale
     zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
     return TensorSpec(
