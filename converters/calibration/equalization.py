@@ -240,7 +240,10 @@ def _shares(weights: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
 
 
 def _scale(tree: Any, graph: Any, index: int, axis: int, factors: NDArray[np.float64]) -> None:
-    """Multiply a constant along an axis, whose length is a multiple of the factors'."""
+    """Multiply a constant along an axis, whose length is a multiple of the factors'.
+
+    Its buffer is replaced, because no other operator uses it: see `_is_layer`.
+    """
     if index < 0:
         return
     tensor = graph.tensors[index]
@@ -248,4 +251,5 @@ def _scale(tree: Any, graph: Any, index: int, axis: int, factors: NDArray[np.flo
     shape = [1] * values.ndim
     shape[axis] = -1
     repeated = np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
-    tensor.buffer = flatbuffer.add_buffer(tree, (values * repeated).astype(np.float32))
+    scaled = (values * repeated).astype(np.float32)
+    tree.buffers[tensor.buffer].data = np.frombuffer(scaled.tobytes(), np.uint8)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.conversion.plan import Job, SamplePlan
-from edgeq.conversion.scoring import score_files
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.converters.calibration.saturation import Limit
@@ -22,6 +22,7 @@ from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue, Ranges
 
 _FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
@@ -57,7 +58,8 @@ def choose_input_limits(
     except DataError:
         return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
-    for index in flatbuffer.indices(flatbuffer.read(Path(model.file.path)).subgraphs[0].inputs):
+    scorer: Scorer | None = None
+    for index in flatbuffer.indices(read_model(Path(model.file.path)).tree.subgraphs[0].inputs):
         if index not in ranges:
             continue  # integers
         item = ranges[index]
@@ -66,9 +68,12 @@ def choose_input_limits(
         if used >= _USED * (whole[1] - whole[0]):
             continue  # no rare values, or always zero
 
-        def score(limits: Sequence[Limit], index: int = index) -> list[float]:
-            made = [round_input(content, index, limit) for limit in limits]
-            return score_files(job, model, plan, run, made, judges)
+        scorer = scorer or Scorer(job, model, plan, run, judges)
+
+        def score(
+            limits: Sequence[Limit], index: int = index, scorer: Scorer = scorer
+        ) -> list[float]:
+            return scorer.score([round_input(content, index, limit) for limit in limits])
 
         limit, before, after = _search(whole, score)
         if after - before < _LEAST_GAIN_DB:
