@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.reference import Reference
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import INT8, Operator, graph, model, operator, schema, tensor
@@ -72,7 +73,7 @@ def corrected(values: Sequence[float]) -> tuple[list[int], dict[str, Any]]:
     """The bias of `y = x`, whose inputs saturate at 63.5, in steps of 0.5; and the report."""
     real, made = dense([ONE]), dense([ONE], [0.5, 1.0], [1.0])
     inputs = {"t0": np.array(values, np.float32).reshape(-1, 1, 1)}
-    (report,) = correct_tree(real, made, inputs, ["bias"])
+    (report,) = correct_tree(Reference(real, inputs), made, ["bias"])
     return stored(made, "b0"), report
 
 
@@ -121,14 +122,14 @@ def twins(other: Array) -> tuple[list[Any], list[Any], list[dict[str, Any]]]:
     layers = [FIRST, other]
     whole = [np.rint(own / STEP) for own in layers]
     real, made = dense(layers), dense(whole, [0.05, 0.1, 0.1], [STEP, STEP])
-    report = correct_tree(real, made, related_inputs(), ["bias", "rounding", "refit"])
+    report = correct_tree(Reference(real, related_inputs()), made, ["bias", "rounding", "refit"])
     return stored(made, "w0"), stored(made, "w1"), report
 
 
 def reports(weights: Array, names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """Integers after corrections of one layer whose integers are `FIRST`; the report."""
     real, made = dense([weights]), dense([np.rint(FIRST / STEP)], [0.05, 0.1], [STEP])
-    (report,) = correct_tree(real, made, related_inputs(), names)
+    (report,) = correct_tree(Reference(real, related_inputs()), made, names)
     return stored(made, "w0"), report
 
 
