@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.equalization import Pair, find_pairs
+from edgeq.converters.calibration.channel_groups import (
+    KEPT,
+    ChannelGroups,
+    Groups,
+    find_groups,
+)
 from edgeq.converters.graph.dequantized import dequantize_constant
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
@@ -36,41 +41,55 @@ def find_equalized(
         made: the parsed quantized one.
         matches: operator positions, of `matching.match_operators`.
     """
-    pairs = [pair for pair in find_pairs(real) if {pair.first, pair.second} <= matches.keys()]
-    weights = {
-        position: (_weights(real, position), _weights(made, matches[position]))
-        for pair in pairs
-        for position in (pair.first, pair.second)
-    }
-    factors: dict[int, Factors] = {}  # position of the reading layer to those of its input
-    for pair in pairs:
-        made_factors = _produced(real, weights[pair.first], pair, factors.get(pair.first))
-        factors |= dict.fromkeys((pair.second, *pair.others), made_factors)
-    behind = {pair.first: factors[pair.second] for pair in pairs}
-    is_taken: dict[int, bool] = {}  # position of the first layer of a pair
-    for pair in reversed(pairs):  # a depthwise layer may pass factors on to the layer after it
-        passes_on = pair.second in is_taken and _name(real, pair.second) == _DEPTHWISE
-        is_taken[pair.first] = (
-            is_taken[pair.second]
-            if passes_on and _is_equalized(behind[pair.second])
-            else _takes_back(real, weights[pair.second], pair.second, factors[pair.second])
+    found = find_groups(real)
+    layers = [position for position in found.layers if position in matches]
+    weights = {item: (_weights(real, item), _weights(made, matches[item])) for item in layers}
+    ends = {item: _ends(real, found, item) for item in layers}
+    factors, is_known = np.ones(found.count), np.zeros(found.count, bool)
+    is_known[KEPT] = True
+    for position in layers:
+        source, result = ends[position]
+        given = _produced(real, weights[position], position, factors[source])
+        is_new = ~is_known[result]
+        factors[result[is_new]] = given[is_new]
+        is_known[result] = True
+    is_taken = np.zeros(found.count, bool)  # by the first layer that reads a group
+    for position in reversed(layers):
+        source, result = ends[position]
+        # A depthwise layer may pass factors on to the layer after it.
+        passes_on = _name(real, position) == _DEPTHWISE and _is_equalized(factors[result])
+        is_taken[source] = (
+            is_taken[result]
+            if passes_on
+            else _takes_back(real, weights[position], position, factors[source])
         )
+    taken = np.where(is_taken, factors, 1.0)
     return {
-        tensor: factors[pair.second].astype(np.float32)
-        for pair in pairs
-        if is_taken[pair.first] and _is_equalized(factors[pair.second])
-        for tensor in pair.tensors
+        index: taken[groups].astype(np.float32)
+        for index, groups in found.groups.items()
+        if _is_equalized(taken[groups])
     }
+
+
+def _ends(tree: Any, found: ChannelGroups, position: int) -> tuple[Groups, Groups]:
+    """The groups of the channels that a layer reads and makes."""
+    operator, shape = tree.subgraphs[0].operators[position], _weights(tree, position).shape
+    name, kept = _name(tree, position), np.full(1, KEPT)
+    read = found.groups.get(flatbuffer.indices(operator.inputs)[0], kept)
+    made = found.groups.get(flatbuffer.indices(operator.outputs)[0], kept)
+    width, channels = shape[INPUT_AXIS[name]], shape[CHANNEL_AXIS[name]]
+    return (
+        kept if width % len(read) else read,
+        made if len(made) == channels else np.full(channels, KEPT),
+    )
 
 
 def _produced(
-    tree: Any, weights: tuple[Factors, Factors], pair: Pair, taken: Factors | None
+    tree: Any, weights: tuple[Factors, Factors], position: int, taken: Factors
 ) -> Factors:
     """Factor of each output channel between the weights of two layers, by least squares."""
-    own, other = weights
-    if taken is not None:
-        other = _undone(tree, other, pair.first, taken)
-    axis = CHANNEL_AXIS[_name(tree, pair.first)]
+    own, other = weights[0], _undone(tree, weights[1], position, taken)
+    axis = CHANNEL_AXIS[_name(tree, position)]
     own, other = (np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1) for item in (own, other))
     energy = np.sum(own**2, axis=1)
     factors = np.sum(own * other, axis=1) / np.where(energy > 0, energy, 1.0)
