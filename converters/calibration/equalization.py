@@ -32,12 +32,13 @@ Factors = NDArray[np.float64]
 _CEILING = 6.0  # of a ReLU6
 _MARGIN = 1.1  # other samples may reach a little farther than those of calibration
 _MOST = 64.0
+_STRENGTH = 0.5
 
 
 def equalize(
     content: bytes,
     channels: Mapping[int, NDArray[np.float32]],
-    strength: float = float(__import__("os").environ.get("EQ_STRENGTH", "0.5")),
+    strength: float = _STRENGTH,
 ) -> tuple[bytes, dict[int, Factors]]:
     """The float model with its channels scaled to their activation's range.
 
@@ -121,12 +122,11 @@ def choose_factors(
         if groups is None or kind == "DEPTHWISE_CONV_2D":
             continue
         is_depthwise[groups] = False
-        if kind == "FULLY_CONNECTED":
-            share = _shares(flatbuffer.constant(tree, graph.tensors[weights]), len(groups))
-            even = np.sqrt(share / most[groups])
-            wanted = np.minimum(most[groups], most[groups] * even / max(even.max(), 1e-30))
-            np.maximum.at(factors, groups, wanted)
-    return np.clip(np.where(is_depthwise, most, factors), 1.0, _MOST)
+        share = _shares(flatbuffer.constant(tree, graph.tensors[weights]), len(groups))
+        even = np.sqrt(share / most[groups])
+        np.maximum.at(factors, groups, most[groups] * even / max(even.max(), 1e-30))
+    factors = np.where(is_depthwise, most, np.minimum(factors, most))
+    return np.clip(factors, 1.0, _MOST)
 
 
 def _shares(weights: NDArray[Any], channels: int) -> Factors:
@@ -135,8 +135,11 @@ def _shares(weights: NDArray[Any], channels: int) -> Factors:
     The weights of an output share a scale, so a large weight for a small channel makes the steps
     of all others larger: both get the same share of their ranges then, as in section 4.1 of the
     paper.
+
+    Args:
+        weights: [outputs, ..., inputs].
     """
-    largest = np.abs(weights).max(axis=0, initial=0.0).reshape(-1, channels).max(axis=0)
+    largest = np.abs(weights).reshape(-1, channels).max(axis=0, initial=0.0)
     return np.asarray(largest / max(float(largest.max(initial=0.0)), 1e-30), np.float64)
 
 
