@@ -11,6 +11,7 @@ from typing import Any
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix, with_inner
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
@@ -31,6 +32,7 @@ class Job:
         io: dtype of inputs and outputs, resolved.
         folder: working folder, removed at the end.
         process: None if no step needs TensorFlow.
+        device: this machine, which runs the files that were made.
     """
 
     scheme: Scheme
@@ -39,6 +41,7 @@ class Job:
     folder: Path
     process: TensorFlowProcess | None
     on_progress: OnProgress
+    device: Device
 
 
 @dataclass(frozen=True)
