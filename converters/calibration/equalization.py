@@ -118,15 +118,17 @@ def choose_factors(
     for position in found.layers:
         operator = graph.operators[position]
         source, weights = indices(operator.inputs)[:2]
-        kind, groups = flatbuffer.operator_name(tree, operator), found.groups.get(source)
-        if groups is None or kind == "DEPTHWISE_CONV_2D":
+        if flatbuffer.operator_name(tree, operator) == "DEPTHWISE_CONV_2D" or (
+            source not in found.groups
+        ):
             continue
+        groups = found.groups[source]
         is_depthwise[groups] = False
         share = _shares(flatbuffer.constant(tree, graph.tensors[weights]), len(groups))
         even = np.sqrt(share / most[groups])
         np.maximum.at(factors, groups, most[groups] * even / max(even.max(), 1e-30))
     factors = np.where(is_depthwise, most, np.minimum(factors, most))
-    return np.clip(factors, 1.0, _MOST)
+    return np.asarray(np.clip(factors, 1.0, _MOST), np.float64)
 
 
 def _shares(weights: NDArray[Any], channels: int) -> Factors:
