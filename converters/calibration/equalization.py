@@ -148,7 +148,7 @@ def _shares(weights: NDArray[Any], channels: int) -> Factors:
 def _scale(tree: Any, operator: Any, slot: int, axis: int, factors: Factors) -> None:
     """Multiply a constant along an axis, whose length is a multiple of the factors'.
 
-    The operator gets a constant of its own: others may share a bias of zeros.
+    The operator gets a separate constant: others may share a bias of zeros.
     """
     inputs, graph = list(indices(operator.inputs)), tree.subgraphs[0]
     if len(inputs) <= slot or inputs[slot] < 0 or (factors == 1.0).all():
