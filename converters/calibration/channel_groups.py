@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +32,53 @@ _GATES = having("fixed_range")
 _NONE, _RELU, _RELU6 = 0, 1, 3
 
 
+# Numbers of the inputs of a layer: data, weights and bias.
+_SLOTS, _TURNED_SLOTS = (0, 1, 2), (2, 1, 3)
+_TURNED = "TRANSPOSE_CONV"
+# Axes of weights that count the input and the output channels.
+_AXES = {name: (INPUT_AXIS[name], axis) for name, axis in CHANNEL_AXIS.items()}
+_AXES[_TURNED] = 3, 0
+
+
+class Layer(NamedTuple):
+    """A layer with float weights that no other layer has.
+
+    Attributes:
+        position: of the operator.
+        kind: its name.
+        source, result: activations.
+        weights, bias: numbers of the operator's inputs.
+        input_axis, channel_axis: of the weights.
+    """
+
+    position: int
+    kind: str
+    source: int
+    result: int
+    weights: int
+    bias: int
+    input_axis: int
+    channel_axis: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether its output channels are its input channels."""
+        return self.kind == "DEPTHWISE_CONV_2D"
+
+
 @dataclass(frozen=True)
 class ChannelGroups:
     """The groups of a model's channels.
 
     Attributes:
         groups: activation to the group of each of its channels, [C].
-        layers: positions of the layers that can give and take back factors.
+        layers: those that can give and take back factors, in execution order.
         limited: activations that a RELU6 ends at 6.
         count: number of groups, `KEPT` included.
     """
 
     groups: Mapping[int, Groups]
-    layers: tuple[int, ...]
+    layers: tuple[Layer, ...]
     limited: frozenset[int]
     count: int
 
@@ -86,9 +120,9 @@ class _Finder:
         for index in (*indices(self._graph.inputs), *indices(self._graph.outputs)):
             self._keep(index)
         for position, operator in enumerate(self._graph.operators):
-            if self._is_layer(operator):
-                layers.append(position)
-                self._end_at_layer(operator)
+            if (layer := self._layer(position, operator)) is not None:
+                layers.append(layer)
+                self._end_at_layer(operator, layer)
             elif not self._pass_on(operator):
                 for index in (*indices(operator.inputs), *indices(operator.outputs)):
                     self._keep(index)
@@ -121,31 +155,34 @@ class _Finder:
         self._pairs.append((one, other))
         return True
 
-    def _is_layer(self, operator: Any) -> bool:
-        """Whether an operator has float weights that no other operator uses as weights."""
-        inputs = indices(operator.inputs)
-        if self._kind(operator) not in CHANNEL_AXIS or len(inputs) < 2:
-            return False
-        own = [self._graph.tensors[index] for index in inputs[1:] if index >= 0]
-        return self._uses[own[0].buffer] == 1 and all(
+    def _layer(self, position: int, operator: Any) -> Layer | None:
+        """Return the layer that an operator is; None without separate float weights."""
+        kind, inputs = self._kind(operator), indices(operator.inputs)
+        data, weights, bias = _TURNED_SLOTS if kind == _TURNED else _SLOTS
+        if kind not in _AXES or len(inputs) <= max(data, weights):
+            return None
+        own = [self._graph.tensors[inputs[slot]] for slot in (weights, bias) if inputs[slot:]]
+        if len(inputs) > bias and inputs[bias] < 0:
+            own.pop()
+        if self._uses[own[0].buffer] != 1 or not all(
             flatbuffer.is_constant(self._tree, tensor) and flatbuffer.dtype(tensor) == "float32"
             for tensor in own
-        )
-
-    def _end_at_layer(self, operator: Any) -> None:
-        """Keep the units of what a layer cannot take a factor from, or give one to."""
-        kind, (source, weights) = self._kind(operator), indices(operator.inputs)[:2]
-        (result,) = indices(operator.outputs)
-        shape = indices(self._graph.tensors[weights].shape)
-        width, channels = shape[INPUT_AXIS[kind]], len(self._numbers.get(source, ()))
-        # A dense layer may count the channels once for each position.
-        is_dense = kind == "FULLY_CONNECTED" and channels and width % channels == 0
-        if width != channels and not is_dense:
-            self._keep(source)
-        if not self._is_bounded_well(operator) or shape[CHANNEL_AXIS[kind]] != len(
-            self._numbers.get(result, ())
         ):
-            self._keep(result)
+            return None
+        result = indices(operator.outputs)[0]
+        return Layer(position, kind, inputs[data], result, weights, bias, *_AXES[kind])
+
+    def _end_at_layer(self, operator: Any, layer: Layer) -> None:
+        """Keep the units of what a layer cannot take a factor from, or give one to."""
+        shape = indices(self._graph.tensors[operator.inputs[layer.weights]].shape)
+        width, channels = shape[layer.input_axis], len(self._numbers.get(layer.source, ()))
+        # A dense layer may count the channels once for each position.
+        is_dense = layer.kind == "FULLY_CONNECTED" and channels and width % channels == 0
+        if width != channels and not is_dense:
+            self._keep(layer.source)
+        made = len(self._numbers.get(layer.result, ()))
+        if not self._is_bounded_well(operator) or shape[layer.channel_axis] != made:
+            self._keep(layer.result)
 
     def _is_bounded_well(self, operator: Any) -> bool:
         """Whether the fused activation commutes with factors, up to its ceiling."""

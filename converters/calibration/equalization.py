@@ -25,7 +25,6 @@ from edgeq.converters.calibration.channel_groups import KEPT, ChannelGroups, fin
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
-from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 
@@ -59,14 +58,13 @@ def equalize(
     if (factors == 1.0).all():
         return content, {}
     of = {index: factors[groups] for index, groups in found.groups.items()}
-    for position in found.layers:
-        operator = graph.operators[position]
-        kind, inputs = flatbuffer.operator_name(tree, operator), indices(operator.inputs)
-        if (given := of.get(inputs[0])) is not None:
-            _scale(tree, operator, 1, INPUT_AXIS[kind], 1.0 / given)
-        if (made := of.get(indices(operator.outputs)[0])) is not None:
-            _scale(tree, operator, 1, CHANNEL_AXIS[kind], made)
-            _scale(tree, operator, 2, 0, made)
+    for layer in found.layers:
+        operator = graph.operators[layer.position]
+        if (given := of.get(layer.source)) is not None:
+            _scale(tree, operator, layer.weights, layer.input_axis, 1.0 / given)
+        if (made := of.get(layer.result)) is not None:
+            _scale(tree, operator, layer.weights, layer.channel_axis, made)
+            _scale(tree, operator, layer.bias, 0, made)
     changed = {index: own for index, own in of.items() if (own != 1.0).any()}
     return flatbuffer.serialize(tree), changed
 
@@ -115,16 +113,13 @@ def choose_factors(
     most = np.maximum(most, 1.0)
     factors = most**strength
     is_depthwise = np.ones(found.count, bool)
-    for position in found.layers:
-        operator = graph.operators[position]
-        source, weights = indices(operator.inputs)[:2]
-        if flatbuffer.operator_name(tree, operator) == "DEPTHWISE_CONV_2D" or (
-            source not in found.groups
-        ):
+    for layer in found.layers:
+        if layer.is_depthwise or layer.source not in found.groups:
             continue
-        groups = found.groups[source]
+        groups = found.groups[layer.source]
         is_depthwise[groups] = False
-        share = _shares(flatbuffer.constant(tree, graph.tensors[weights]), len(groups))
+        weights = graph.tensors[graph.operators[layer.position].inputs[layer.weights]]
+        share = _shares(flatbuffer.constant(tree, weights), len(groups))
         even = np.sqrt(share / most[groups])
         np.maximum.at(factors, groups, most[groups] * even / max(even.max(), 1e-30))
     factors = np.where(is_depthwise, most, np.minimum(factors, most))

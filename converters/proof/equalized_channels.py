@@ -18,17 +18,15 @@ from edgeq.converters.calibration.channel_groups import (
     KEPT,
     ChannelGroups,
     Groups,
+    Layer,
     find_groups,
 )
 from edgeq.converters.graph.dequantized import dequantize_constant
-from edgeq.tflite import flatbuffer
-from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 
 # No quantization error makes a whole channel so much larger or smaller.
 _LEAST_CHANGE = np.log(1.25)
-_DEPTHWISE = "DEPTHWISE_CONV_2D"
 
 
 def find_equalized(
@@ -42,26 +40,31 @@ def find_equalized(
         matches: operator positions, of `matching.match_operators`.
     """
     found = find_groups(real)
-    layers = [position for position in found.layers if position in matches]
-    weights = {item: (_weights(real, item), _weights(made, matches[item])) for item in layers}
-    ends = {item: _ends(real, found, item) for item in layers}
+    layers = [layer for layer in found.layers if layer.position in matches]
+    weights = {
+        layer.position: (
+            _weights(real, layer, layer.position), _weights(made, layer, matches[layer.position])
+        )
+        for layer in layers
+    }  # fmt: skip
+    ends = {layer.position: _ends(found, layer, weights[layer.position][0]) for layer in layers}
     factors, is_known = np.ones(found.count), np.zeros(found.count, bool)
     is_known[KEPT] = True
-    for position in layers:
-        source, result = ends[position]
-        given = _produced(real, weights[position], position, factors[source])
+    for layer in layers:
+        source, result = ends[layer.position]
+        given = _produced(layer, weights[layer.position], factors[source])
         is_new = ~is_known[result]
         factors[result[is_new]] = given[is_new]
         is_known[result] = True
     is_taken = np.zeros(found.count, bool)  # by the first layer that reads a group
-    for position in reversed(layers):
-        source, result = ends[position]
+    for layer in reversed(layers):
+        source, result = ends[layer.position]
         # A depthwise layer may pass factors on to the layer after it.
-        passes_on = _name(real, position) == _DEPTHWISE and _is_equalized(factors[result])
+        passes_on = layer.is_depthwise and _is_equalized(factors[result])
         is_taken[source] = (
             is_taken[result]
             if passes_on
-            else _takes_back(real, weights[position], position, factors[source])
+            else _takes_back(layer, weights[layer.position], factors[source])
         )
     taken = np.where(is_taken, factors, 1.0)
     return {
@@ -71,40 +74,33 @@ def find_equalized(
     }
 
 
-def _ends(tree: Any, found: ChannelGroups, position: int) -> tuple[Groups, Groups]:
+def _ends(found: ChannelGroups, layer: Layer, weights: Factors) -> tuple[Groups, Groups]:
     """The groups of the channels that a layer reads and makes."""
-    operator, shape = tree.subgraphs[0].operators[position], _weights(tree, position).shape
-    name, kept = _name(tree, position), np.full(1, KEPT)
-    read = found.groups.get(flatbuffer.indices(operator.inputs)[0], kept)
-    made = found.groups.get(flatbuffer.indices(operator.outputs)[0], kept)
-    width, channels = shape[INPUT_AXIS[name]], shape[CHANNEL_AXIS[name]]
+    kept = np.full(1, KEPT)
+    read, made = found.groups.get(layer.source, kept), found.groups.get(layer.result, kept)
+    width, channels = weights.shape[layer.input_axis], weights.shape[layer.channel_axis]
     return (
         kept if width % len(read) else read,
         made if len(made) == channels else np.full(channels, KEPT),
     )
 
 
-def _produced(
-    tree: Any, weights: tuple[Factors, Factors], position: int, taken: Factors
-) -> Factors:
+def _produced(layer: Layer, weights: tuple[Factors, Factors], taken: Factors) -> Factors:
     """Factor of each output channel between the weights of two layers, by least squares."""
-    own, other = weights[0], _undone(tree, weights[1], position, taken)
-    axis = CHANNEL_AXIS[_name(tree, position)]
+    own, other = weights[0], _undone(layer, weights[1], taken)
+    axis = layer.channel_axis
     own, other = (np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1) for item in (own, other))
     energy = np.sum(own**2, axis=1)
     factors = np.sum(own * other, axis=1) / np.where(energy > 0, energy, 1.0)
     return np.where((energy > 0) & (factors > 0), factors, 1.0)
 
 
-def _takes_back(
-    tree: Any, weights: tuple[Factors, Factors], position: int, factors: Factors
-) -> bool:
+def _takes_back(layer: Layer, weights: tuple[Factors, Factors], factors: Factors) -> bool:
     """Whether a layer's weights are nearer to the float ones with the factors undone."""
     own, other = weights
-    axis = CHANNEL_AXIS[_name(tree, position)]
-    is_own = _name(tree, position) == _DEPTHWISE  # its output channels are its input channels
-    undone = _undone(tree, other, position, factors)
-    before, after = (_distance(own, item, None if is_own else axis) for item in (other, undone))
+    undone = _undone(layer, other, factors)
+    axis = None if layer.is_depthwise else layer.channel_axis
+    before, after = (_distance(own, item, axis) for item in (other, undone))
     return after < before / 2
 
 
@@ -118,9 +114,9 @@ def _distance(own: Factors, other: Factors, axis: int | None) -> float:
     return float(np.sum((own - scaled) ** 2))
 
 
-def _undone(tree: Any, values: Factors, position: int, factors: Factors) -> Factors:
+def _undone(layer: Layer, values: Factors, factors: Factors) -> Factors:
     """A layer's weights for an input without the factors; dense ones may count it per position."""
-    axis = INPUT_AXIS[_name(tree, position)]
+    axis = layer.input_axis
     shape = [1] * values.ndim
     shape[axis] = -1
     return values * np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
@@ -130,11 +126,8 @@ def _is_equalized(factors: Factors) -> bool:
     return bool(np.max(np.abs(np.log(factors)), initial=0.0) > _LEAST_CHANGE)
 
 
-def _weights(tree: Any, position: int) -> Factors:
+def _weights(tree: Any, layer: Layer, position: int) -> Factors:
+    """The weights of a layer, which may be elsewhere in the other model."""
     graph = tree.subgraphs[0]
-    tensor = graph.tensors[graph.operators[position].inputs[1]]
+    tensor = graph.tensors[graph.operators[position].inputs[layer.weights]]
     return dequantize_constant(tree, graph, tensor).astype(np.float64)
-
-
-def _name(tree: Any, position: int) -> str:
-    return flatbuffer.operator_name(tree, tree.subgraphs[0].operators[position])

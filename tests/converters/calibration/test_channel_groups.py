@@ -71,12 +71,22 @@ def averaged(build: Builder, x: int) -> int:
     return build.add("MEAN", [x, axes], [1, 1, 1, SIZE], options=own)
 
 
+def turned(build: Builder, x: int) -> int:
+    """A transposed convolution is a layer, too."""
+    random = np.random.default_rng(2)
+    size = build.constant([1, 8, 8, SIZE], "int32")
+    weights = build.constant(random.normal(size=(SIZE, 2, 2, SIZE)))
+    given = [size, weights, x, build.constant(random.normal(size=SIZE))]
+    own = options("TransposeConv", strideW=2, strideH=2)
+    return build.add("TRANSPOSE_CONV", given, [1, 8, 8, SIZE], options=own, version=3)
+
+
 def bent(build: Builder, x: int) -> int:
     return build.add("PRELU", [x, build.constant(np.linspace(-0.5, 2, SIZE))], [1, 4, 4, SIZE])
 
 
 @pytest.mark.parametrize(
-    "between", [residual, padded, joined, spread, resized, gated, averaged, bent]
+    "between", [residual, padded, joined, spread, resized, gated, averaged, turned, bent]
 )
 def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     """With other factors for all groups, the model computes the same."""

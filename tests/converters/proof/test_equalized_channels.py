@@ -60,20 +60,19 @@ def test_an_error_of_a_layer_is_no_stretch(source: bytes, channels: Any) -> None
     """Its reader does not undo it; the stretches elsewhere are found anyway."""
     tree = flatbuffer.parse(source, "it")
     layers = find_groups(tree).layers
-    for position in layers:
-        halve(tree, position)
+    for layer in layers:
+        halve(tree, layer.position)
     assert stretches(source, tree) == {}
 
     # Only what the last but one layer makes is equalized.
-    operators = tree.subgraphs[0].operators
-    ends = flatbuffer.indices(operators[layers[-1]].inputs)[0]
+    ends = layers[-1].source
     groups = find_groups(tree).groups
     only = {
         index: own if np.isin(groups[index], groups[ends]).all() else np.ones_like(own)
         for index, own in channels.items()
     }
     tree = flatbuffer.parse(equalize(source, only)[0], "it")
-    halve(tree, layers[0])
+    halve(tree, layers[0].position)
     found = stretches(source, tree)
     assert ends in found
     assert all(np.isin(groups[index], groups[ends]).all() for index in found)
