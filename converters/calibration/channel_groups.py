@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.rewrites.folding import strided_slices
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
@@ -249,12 +250,29 @@ class _Finder:
         if kind == "PAD" and (widths := self._constant(operator.inputs[1])) is not None:
             before = widths.reshape(-1, 2)[-1, 0]  # further channels are zero in any unit
             return self._same(given, result[before : before + len(given)])
+        if kind == "STRIDED_SLICE":
+            return self._pass_slice(operator, given, result)
         if kind == "MEAN":
             axes = self._constant(operator.inputs[1])
             if axes is None or (axes % len(source) == len(source) - 1).any():
                 return False
         is_alike = kind in _COMMUTES and kind != "PAD" and len(given) == len(result)
         return is_alike and self._same(given, result)
+
+    def _pass_slice(self, operator: Any, given: Groups, result: Groups) -> bool:
+        values = [self._constant(index) for index in indices(operator.inputs)[1:]]
+        known = [item for item in values if item is not None]
+        rank = len(indices(self._graph.tensors[operator.inputs[0]].shape))
+        if len(known) != 3:
+            return False
+        try:
+            taken = strided_slices(operator.builtinOptions, known, rank)
+        except ValueError:
+            return False
+        if len(taken) != rank or not isinstance(taken[-1], slice):
+            return False
+        kept = given[taken[-1]]
+        return len(kept) == len(result) and self._same(kept, result)
 
     def _constant(self, index: int) -> NDArray[Any] | None:
         tensor = self._graph.tensors[index]

@@ -71,6 +71,12 @@ def averaged(build: Builder, x: int) -> int:
     return build.add("MEAN", [x, axes], [1, 1, 1, SIZE], options=own)
 
 
+def sliced(build: Builder, x: int) -> int:
+    """Half of the channels, as a residual path of fewer channels takes them."""
+    ends = [build.constant(own, "int32") for own in ([0, 0, 0, 2], [1, 4, 4, 6], [1, 1, 1, 1])]
+    return build.add("STRIDED_SLICE", [x, *ends], [1, 4, 4, 4])
+
+
 def turned(build: Builder, x: int) -> int:
     """A transposed convolution is a layer, too."""
     random = np.random.default_rng(2)
@@ -86,7 +92,7 @@ def bent(build: Builder, x: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "between", [residual, padded, joined, spread, resized, gated, averaged, turned, bent]
+    "between", [residual, padded, joined, spread, resized, gated, averaged, sliced, turned, bent]
 )
 def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     """With other factors for all groups, the model computes the same."""
