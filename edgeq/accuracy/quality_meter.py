@@ -14,7 +14,7 @@ from edgeq.accuracy.metrics import Outputs
 from edgeq.accuracy.parts import PartMeter
 from edgeq.errors import DataError
 from edgeq.tflite.quantmath import difference, sqnr_db
-from edgeq.values import OutputQuality, Quality, TensorSpec
+from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
 
 
 class QualityMeter:
@@ -87,12 +87,8 @@ class QualityMeter:
 
     def result(self, *, is_held_out: bool) -> Quality:
         """The quality over everything taken in."""
-        pairs = drop = right = None
-        # Labels that are classes in some batches only are target values.
-        if self._right and sum(len(ours) for ours, _ in self._right) == self.count:
-            right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
-            pairs = metrics.count_pairs(right[0], right[1])
-            drop = metrics.drop_interval(pairs)
+        right = self._all_right()
+        pairs = None if right is None else metrics.count_pairs(*right)
         # The same for outputs that look like probabilities in some batches only.
         same = self._same if sum(map(len, self._same)) == self.count else []
         return Quality(
@@ -103,10 +99,23 @@ class QualityMeter:
             baseline_accuracy_percent=None if right is None else _percent(right[0]),
             candidate_accuracy_percent=None if right is None else _percent(right[1]),
             paired=pairs,
-            drop_points=drop,
+            drop_points=None if pairs is None else metrics.drop_interval(pairs),
             scored_output=None if right is None else self._scored,
             class_count=None if right is None else self._class_count,
         )
+
+    def drop(self) -> Interval | None:
+        """The accuracy lost so far, in percentage points; None without classes."""
+        right = self._all_right()
+        return None if right is None else metrics.drop_interval(metrics.count_pairs(*right))
+
+    def _all_right(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Whether baseline and candidate are right, sample by sample; None without classes."""
+        # Labels that are classes in some batches only are target values.
+        if not self._right or sum(len(ours) for ours, _ in self._right) != self.count:
+            return None
+        ours, theirs = (np.concatenate(side) for side in zip(*self._right, strict=True))
+        return ours, theirs
 
     def _output(self, name: str) -> OutputQuality:
         signal, error, values = self._sums[name]

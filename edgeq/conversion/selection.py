@@ -30,7 +30,7 @@ from edgeq.conversion.range_candidates import (
     is_large,
     make_candidates,
 )
-from edgeq.conversion.scoring import score_files
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import BEFORE, MOST_ROWS, correct
@@ -87,12 +87,13 @@ def quantize_best(
         )
     job.on_progress("choose", 0, None)
     judges = choose_judges(job, model, plan)
-    scores = score_files(job, model, plan, run, [item.content for item in candidates], judges)
+    scorer = Scorer(job, model, plan, run, judges)
+    scores = scorer.score([item.content for item in candidates])
     if later:
         fits = [index for index in plan.chosen if index not in set(judges)]
         corrected = _correct(job, plan, _select(job, candidates, scores), later, fits)
         candidates += corrected
-        scores += score_files(job, model, plan, run, [item.content for item in corrected], judges)
+        scores += scorer.score([item.content for item in corrected])
     best = _best(candidates, scores)
     tried = [
         Candidate(item.ranges.statistic, item.is_equalized, item.is_corrected, score)

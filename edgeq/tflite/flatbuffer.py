@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
+from edgeq.tflite.arity import find_wrong_ends
 from edgeq.tflite.options import complete_options
 from edgeq.values import TensorSpec
 
@@ -88,6 +89,7 @@ def parse(content: bytes, shown_as: str) -> Any:
         raise SourceError(
             f"{shown_as} is damaged or truncated.", hint="Copy the model again.", details=str(error)
         ) from error
+    _require_ends(model, shown_as)
     return model
 
 
@@ -129,6 +131,21 @@ def _check_references(model: Any) -> None:
         entries = (*(signature.inputs or ()), *(signature.outputs or ()))
         count = len(model.subgraphs[signature.subgraphIndex].tensors)
         _require("tensor of a signature", [entry.tensorIndex for entry in entries], count)
+
+
+def _require_ends(model: Any, shown_as: str) -> None:
+    """Refuse builtin operators with too few or too many inputs or outputs."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if model.operatorCodes[operator.opcodeIndex].customCode is not None:
+                continue
+            kind, ends = operator_name(model, operator), (operator.inputs, operator.outputs)
+            flaw = find_wrong_ends(kind, *map(indices, ends))
+            if flaw is not None:
+                raise SourceError(
+                    f"{shown_as} is damaged: an operator {kind} has {flaw}.",
+                    hint="Export the model again.",
+                )
 
 
 def _count(vector: Any) -> int:

@@ -164,7 +164,7 @@ def test_an_ideally_rounded_softmax_is_never_accused(name: str) -> None:
 def test_a_class_of_a_thousand_alone_would_be_accused() -> None:
     ours = SCORES["1,000 classes"]
     theirs = rounded(ours, 1 / 256)
-    alone = [measure(ours[:, [n]], theirs[:, [n]])[0].sqnr_db for n in range(1000)]
+    alone = [measure(ours[:, [n]], theirs[:, [n]])[0].sqnr_db for n in range(0, 1000, 20)]
     assert np.median([0 if value is None else value for value in alone]) < parts.LOST_DB
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeq.converters.corrections.reference import Reference
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import INT8, Operator, graph, model, operator, schema, tensor
@@ -71,7 +72,7 @@ def corrected(values: Sequence[float]) -> tuple[list[int], dict[str, Any]]:
     """The bias of `y = x`, whose inputs saturate at 63.5, in steps of 0.5; and the report."""
     real, made = dense([ONE]), dense([ONE], [0.5, 1.0], [1.0])
     inputs = {"t0": np.array(values, np.float32).reshape(-1, 1, 1)}
-    (report,) = correct_tree(real, made, inputs, ["bias"])
+    (report,) = correct_tree(Reference(real, inputs), made, ["bias"])
     return stored(made, "b0"), report
 
 
@@ -117,7 +118,7 @@ def twins(other: Array) -> tuple[list[Any], list[Any], list[dict[str, Any]]]:
     random = np.random.default_rng(0)
     causes = random.normal(size=(64, 1, 2)) @ random.normal(size=(2, 8))
     inputs = {"t0": (causes + 0.1 * random.normal(size=(64, 1, 8))).astype(np.float32)}
-    report = correct_tree(real, made, inputs, ["bias", "rounding", "refit"])
+    report = correct_tree(Reference(real, inputs), made, ["bias", "rounding", "refit"])
     return stored(made, "w0"), stored(made, "w1"), report
 
 
