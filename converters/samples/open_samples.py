@@ -241,6 +241,8 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
 
 
 def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
+    if not inputs:
+        raise DataError("The model has no inputs, so it takes no samples.")
     if isinstance(source, (str, Path)):
         return _open_named(source, inputs)
     if isinstance(source, Mapping):
