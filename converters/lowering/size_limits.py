@@ -1,6 +1,6 @@
 """Limits for what a small file may request: weights that it does not hold, and huge tensors.
 
-Without them, a configuration of some hundred bytes takes all the memory of the machine, or keeps
+Without them, a configuration of 500 bytes takes all the memory of the machine, or keeps
 TensorFlow computing a constant for hours.
 """
 
