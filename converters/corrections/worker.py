@@ -266,9 +266,11 @@ class _Fit:
     def _error_of(self, weights: Real, bias: Real) -> float:
         """`_error` of weights and a bias in real units."""
         turned = weights.transpose(0, 2, 1).astype(np.float32)
-        given = self._checked @ turned + bias[:, np.newaxis]
-        lost = np.clip(given, *self._wanted.limits) - self._wanted.target
-        return float(np.sum(lost**2)) / self._wanted.energy
+        lost = self._checked @ turned + bias[:, np.newaxis]
+        if np.isfinite(self._wanted.limits).any():
+            np.clip(lost, *self._wanted.limits, out=lost)
+        lost -= self._wanted.target
+        return float(np.sum(np.square(lost, out=lost))) / self._wanted.energy
 
 
 def _fingerprint(tree: Any, operator: Any) -> bytes:
