@@ -32,7 +32,7 @@ from edgeq.tflite import flatbuffer, quantmath
 
 # A layer that float weights would improve by less keeps its integers: behind layers that cost more
 # than its own rounding, nothing is left to correct. Refitted weights may gain more than that.
-_LEAST_GAIN_DB = 0.05
+_LEAST_GAIN_DB = 0.02
 _MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
 
 # Correction to the weights that it rounds with feedback.
@@ -247,7 +247,7 @@ class _Fit:
         return results
 
     def _gain_db(self, error: float, mean: NDArray[np.float32]) -> float:
-        """What float weights and the best bias would gain.
+        """Return what float weights and the best bias would gain, in dB.
 
         Args:
             error: of the integers as they are.
