@@ -160,13 +160,11 @@ def test_weights_that_two_layers_share_stay_one() -> None:
 
 
 def test_a_reference_serves_several_files_whether_it_keeps_its_results_or_not() -> None:
-    random = np.random.default_rng(0)
-    inputs = {"t0": random.normal(size=(64, 1, 8)).astype(np.float32)}
     weights = [FIRST, FIRST.T]
     whole = [np.rint(own / STEP) for own in weights]
     found = []
     for keep_bytes in (0, 4000, 1 << 20):  # nothing, one of two layers, both
-        reference = Reference(dense(weights), inputs, keep_bytes=keep_bytes)
+        reference = Reference(dense(weights), related_inputs(), keep_bytes=keep_bytes)
         for _ in range(2):
             made = dense(whole, [0.05, 0.1, 0.1], [STEP, STEP])
             report = correct_tree(reference, made, ["bias", "rounding", "refit"])
