@@ -20,6 +20,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
@@ -179,8 +180,10 @@ def evaluate(
     models: Sequence[PathLike],
     data: Any,
     *,
+    labels: PathLike | None = None,
     metrics: Sequence[str] = (),
     preprocess: Sequence[str] | None = None,
+    decode: str | None = None,
     samples: int | None = None,
     seed: int = 0,
     device: str = "local",
@@ -192,9 +195,12 @@ def evaluate(
 
     Args:
         models: `.tflite` files, or framework models, which are lowered to float first.
-        metrics: names from `metrics.METRICS` or "module:function"; chosen from the labels'
-            form by default.
+        labels: where the labels are, if not in the data: a COCO JSON file, a folder of YOLO text
+            files or of masks, a CSV file of file names and values, or an `.npy` file.
+        metrics: names from `metrics.catalogue.METRICS` or "module:function"; chosen from the
+            labels' form by default.
         preprocess: None uses the texts in each file.
+        decode: how boxes are read from the outputs, see `metrics.decoding`.
         samples: evaluate on this many samples, chosen deterministically.
         options: `runtime`, `threads`, `workers`.
 
@@ -207,9 +213,10 @@ def evaluate(
 
     return evaluate_models(
         [Path(model) for model in _as_list(models)],
-        data,
+        _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=texts,
+        decode=decode,
         samples=samples,
         seed=seed,
         device=target,
@@ -223,8 +230,10 @@ def compare(
     candidate: PathLike,
     data: Any,
     *,
+    labels: PathLike | None = None,
     metrics: Sequence[str] = (),
     preprocess: Sequence[str] | None = None,
+    decode: str | None = None,
     samples: int | None = None,
     seed: int = 0,
     device: str | Device = "local",
@@ -239,8 +248,10 @@ def compare(
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a `.tflite`.
+        labels: see `evaluate`.
         metrics: more metrics than the paired top-1.
         preprocess: None uses the texts in the candidate, or those in the baseline.
+        decode: see `evaluate`.
         latency: False leaves the benchmark out.
         options: `runtime`, `threads`, `workers`.
 
@@ -252,9 +263,10 @@ def compare(
     return compare_pair(
         Path(baseline),
         Path(candidate),
-        data,
+        _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=None if preprocess is None else _as_list(preprocess),
+        decode=decode,
         samples=samples,
         seed=seed,
         target=resolve_device(device, python=None if python is None else Path(python)),
@@ -306,6 +318,10 @@ def debug(
 def _as_list(given: Any) -> list[Any]:
     """Several of them, or a single one that was not put into a list."""
     return [given] if isinstance(given, (str, Path)) else list(given)
+
+
+def _with_labels(data: Any, labels: PathLike | None) -> Any:
+    return data if labels is None else LabelledData(data, Path(labels))
 
 
 def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:

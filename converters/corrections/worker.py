@@ -247,7 +247,7 @@ class _Fit:
         return results
 
     def _gain_db(self, error: float, mean: NDArray[np.float32]) -> float:
-        """What float weights and the best bias would gain.
+        """Return what float weights and the best bias would gain, in dB.
 
         Args:
             error: of the integers as they are.

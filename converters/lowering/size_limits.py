@@ -1,6 +1,6 @@
 """Limits for what a small file may request: weights that it does not hold, and huge tensors.
 
-Without them, a configuration of some hundred bytes takes all the memory of the machine, or keeps
+Without them, a configuration of 500 bytes takes all the memory of the machine, or keeps
 TensorFlow computing a constant for hours.
 """
 
@@ -18,8 +18,8 @@ from edgeq.errors import LoweringError, SourceError
 
 # Beside what the file holds: 256 MB in float32, for weights that Keras does not save.
 _MORE_VALUES = 1 << 26
-# No device that edgeq converts for has memory for one tensor of this size.
-_MOST_BYTES = 1 << 30
+# Kernels count the values of a tensor in 32 bits, and no device has memory for one of this size.
+_MOST_BYTES = 1 << 31
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def limited_weights(path: Path, package: Any) -> Iterator[None]:
 
 
 def require_small_tensors(concrete: Any) -> None:
-    """Refuse a traced function that computes a tensor of more than 1 GiB.
+    """Refuse a traced function that computes a tensor of more than 2 GiB.
 
     TensorFlow computes constants before it converts, and the result is larger than any file.
 
@@ -86,7 +86,7 @@ def require_small_tensors(concrete: Any) -> None:
                     raise LoweringError(
                         f"The operator {operation.type} ({operation.name}) computes a tensor of "
                         f"shape {tensor.shape.as_list()}, which takes {size / 2**30:.0f} GiB; the "
-                        "limit is 1 GiB.",
+                        "limit is 2 GiB.",
                         hint="Export the model for smaller inputs.",
                     )
 

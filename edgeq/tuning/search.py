@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy import metrics
 from edgeq.errors import QuantizationError
+from edgeq.metrics.intervals import drop_interval
 from edgeq.tuning.float_outputs import Part
 from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool
@@ -335,6 +335,6 @@ def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:
         structure=outcome["structure"],
         sqnr_db=float(outcome["sqnr_db"]),  # "inf" for identical outputs
         paired=counts,
-        drop_points=None if counts is None else metrics.drop_interval(counts),
+        drop_points=None if counts is None else drop_interval(counts),
         dropped_after=outcome["dropped_after"],
     )

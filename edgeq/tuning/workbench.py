@@ -1,4 +1,4 @@
-"""What the trials of one process share: models, writers and float results, made once."""
+"""Models, writers and float results that the trials of one process share."""
 
 from __future__ import annotations
 
