@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix, with_inner
+from edgeq.converters.quantization.selectors import (
+    NO_MIX,
+    NOT_WIDE,
+    Mix,
+    WideEnds,
+    select_mix,
+    with_inner,
+)
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
@@ -31,6 +38,7 @@ class Job:
         io: dtype of inputs and outputs, resolved.
         folder: working folder, removed at the end.
         process: None if no step needs TensorFlow.
+        wide: what stays in float at the ends, see `edgeq.conversion.wide_ends`.
     """
 
     scheme: Scheme
@@ -39,6 +47,7 @@ class Job:
     folder: Path
     process: TensorFlowProcess | None
     on_progress: OnProgress
+    wide: WideEnds = NOT_WIDE
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,9 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
-    """Return the operators of a float model that the job's options select."""
-    return select_options(Path(model.file.path).read_bytes(), job.options)
+    """Return the operators of a float model that are not INT8: the options', and the ends'."""
+    mix = select_options(Path(model.file.path).read_bytes(), job.options)
+    return replace(mix, wide=job.wide)
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:

@@ -25,7 +25,7 @@ from edgeq.conversion.file_metadata import finish_file
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.proof.layer_errors import measure_effects
 from edgeq.converters.quantization.quantize import quantize
-from edgeq.converters.quantization.selectors import Mix
+from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.content_store import Store
@@ -54,6 +54,7 @@ class Task:
         preprocessing: texts that the file is to carry.
         layout: the value of `--layout`, stored in the file.
         rewrites: of the float model, stored in the file.
+        wide: what stays in float at the ends, with every recipe.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Task:
     preprocessing: tuple[str, ...]
     layout: str
     rewrites: tuple[str, ...]
+    wide: WideEnds = NOT_WIDE
 
     @property
     def digests(self) -> frozenset[str]:
@@ -85,7 +87,14 @@ def read_task(plain: Mapping[str, Any]) -> Task:
     }
     for name in ("preprocessing", "rewrites"):
         fields[name] = tuple(fields[name])
+    fields["wide"] = WideEnds(**{side: tuple(own) for side, own in fields["wide"].items()})
     return Task(Recipe(**recipe), **fields)
+
+
+def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
+    """Return the operators that a recipe keeps from INT8; the ends stay in float."""
+    int16 = tuple(name for name in recipe.int16 if name not in wide.operators)
+    return Mix(recipe.keep_float, int16, recipe.int4, wide)
 
 
 def make_file(task: Task, store: Store) -> bytes:
@@ -99,7 +108,7 @@ def make_file(task: Task, store: Store) -> bytes:
     stored = json.loads(store.read(task.ranges))
     tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
     ranges = Ranges(**stored, tensors=tensors)
-    mix = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    mix = mix_of(recipe, task.wide)
     made = quantize(source, ranges, SCHEMES["int8"], task.io, recipe.granularity, mix)
     if recipe.corrections:
         tree = flatbuffer.parse(made, "the quantized model")
