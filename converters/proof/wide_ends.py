@@ -71,7 +71,7 @@ def find_wide(
             comes_from(place, sources | widened, found) and goes_to(place, found, ())
         ),
     )
-    return front, tail
+    return front, tail if widened else frozenset()
 
 
 def _settle(places: Collection[int], belongs: Any) -> frozenset[int]:
