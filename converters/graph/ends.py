@@ -13,8 +13,9 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
 from edgeq.tflite.operators import having
 
-LAYOUT = having("layout")
-_SCALING = LAYOUT | having("arithmetic")
+_LAYOUT = having("layout")
+ARRANGING = _LAYOUT - having("joins")  # one operand, so one scale for all values
+_SCALING = _LAYOUT | having("arithmetic")
 _LAYERS = having("work") | having("product") | having("recurrent") | having("stateful")
 # Kinds of operators that an end may have, fewer first; layers with weights never belong to it.
 LEVELS = ("layout", "scaling", "all")
@@ -62,7 +63,7 @@ class Ends:
     def _may_take(self, level: str) -> Callable[[int], bool]:
         def takes(place: int) -> bool:
             kind = self.kinds[place]
-            known = {"layout": kind in LAYOUT, "scaling": kind in _SCALING}
+            known = {"layout": kind in _LAYOUT, "scaling": kind in _SCALING}
             return place not in self._barred and known.get(level, not is_layer(kind))
 
         return takes
@@ -70,10 +71,24 @@ class Ends:
     def tail(self, outputs: Collection[int], level: str) -> frozenset[int]:
         """The operators that lead from the last layers to some outputs, and nowhere else.
 
+        Operators at its beginning that only arrange values are left out: they cost nothing in INT8.
+
         Args:
             outputs: tensors.
             level: a value of `LEVELS`.
         """
+        found = set(self.lead(outputs, level))
+        while first := {
+            place
+            for place in found
+            if self.kinds[place] in ARRANGING
+            and not any(self.makers.get(index) in found for index in self.reads(place))
+        }:
+            found -= first
+        return frozenset(found)
+
+    def lead(self, outputs: Collection[int], level: str) -> frozenset[int]:
+        """The operators of `tail`, with those at its beginning."""
         takes = self._may_take(level)
         found: set[int] = set()
         waiting = list(outputs)
@@ -109,7 +124,7 @@ class Ends:
         while last := {
             place
             for place in found
-            if self.kinds[place] in LAYOUT and not found & self._behind(place)
+            if self.kinds[place] in ARRANGING and not found & self._behind(place)
         }:
             found -= last
         return frozenset(found)

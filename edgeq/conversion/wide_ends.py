@@ -29,7 +29,7 @@ from edgeq.conversion.range_candidates import CalibratedModel, range_sets
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.channel_scales import Units, can_split, find_units, split_units
 from edgeq.converters.calibration.input_rounding import round_input
-from edgeq.converters.graph.ends import LAYOUT, LEVELS, Ends
+from edgeq.converters.graph.ends import ARRANGING, LEVELS, Ends
 from edgeq.converters.lowering import lower
 from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
 from edgeq.converters.rewrites.editor import Editor
@@ -47,7 +47,7 @@ from edgeq.values import FloatModel, Issue, PartQuality
 RUINED_DB = 20.0
 # What float at an end has to gain, and what more operators have to gain over fewer.
 _LEAST_GAIN_DB, _ALIKE_DB = 3.0, 1.0
-_HARMLESS = (LAYOUT - having("joins")) | having("fixed_range") | having("converts")
+_HARMLESS = ARRANGING | having("fixed_range") | having("converts")
 _SPLIT = "output channels with unlike ranges scaled behind their layer"
 
 
@@ -160,6 +160,7 @@ class _Measured:
         }
         item = CalibratedModel(model, run, False, {})
         self._ranges = range_sets(job.scheme, item, ("minmax",), (), [])[0]
+        self._spans = {item.index: (item.minimum, item.maximum) for item in self._ranges.tensors}
 
     def _tensors(self, outputs: Iterable[int]) -> list[int]:
         return [self._outputs[number] for number in outputs]
@@ -198,7 +199,7 @@ class _Measured:
         """Find the fewest operators behind the last layers that save the ruined outputs."""
         inputs = frozenset(spec.name for spec in self._model.inputs)
         whole = self.ends.tail(self._outputs.values(), "all")
-        narrow = self._write(whole, real_inputs=inputs)
+        narrow = self._write(whole, inputs)
         losses = self._round_outputs(narrow)
         if not {self.ends.kinds[place] for place in whole} <= _HARMLESS:
             (losses,) = self._run_files([narrow])
@@ -209,7 +210,7 @@ class _Measured:
         tails = list(dict.fromkeys(tail for tail in tails if tail))
         names = frozenset(self._model.outputs[number].name for number in ruined)
         files = [
-            self._write(whole - tail, real_inputs=inputs, real_outputs=names) for tail in tails
+            self._round_before(tail, self._write(whole - tail, inputs, names)) for tail in tails
         ]
         tried = [losses, *(self._run_files(files) if files else [])]
         level = _fewest(tried, ruined)
@@ -217,6 +218,20 @@ class _Measured:
         places = tails[level - 1] & self.ends.tail(self._tensors(saved), "all") if saved else ()
         left = frozenset(number for number in ruined if tried[level][number][0] < RUINED_DB)
         return _Tail(losses, ruined, frozenset(places), left)
+
+    def _round_before(self, tail: Collection[int], content: bytes) -> bytes:
+        """Return a file of `_write` whose layers before a float tail round what they make."""
+        graph = flatbuffer.parse(content, "the rounded model").subgraphs[0]
+        own = self._tree.subgraphs[0]
+        places = {
+            flatbuffer.text(tensor.name): place
+            for place, tensor in enumerate(graph.tensors)
+            if flatbuffer.dtype(tensor) == "float32"
+        }
+        for index in self.ends.before(tail, ()):
+            if (place := places.get(flatbuffer.tensor_name(own, index))) is not None:
+                content = round_input(content, place, self._spans[index])
+        return content
 
     def _round_outputs(self, narrow: bytes) -> dict[int, Loss]:
         """Return the loss of each output if its own step is all that INT8 costs."""
@@ -236,7 +251,7 @@ class _Measured:
         Layers that the options select by name stay as they are.
         """
         tensors = self._tensors(outputs)
-        whole = self.ends.tail(tensors, "all")
+        whole = self.ends.lead(tensors, "all")
         editor = Editor(flatbuffer.parse(self._content, "the float model"))
         layers = [
             index
@@ -297,9 +312,8 @@ class _Measured:
     def _round_behind(self, front: Collection[int]) -> bytes:
         """Return the float model with only the tensors behind a front rounded to INT8."""
         content = self._content
-        ranges = {item.index: (item.minimum, item.maximum) for item in self._ranges.tensors}
         for index in self.ends.behind(front):
-            content = round_input(content, index, ranges[index])
+            content = round_input(content, index, self._spans[index])
         return content
 
     # ------------------------------------------------------------ the decision
