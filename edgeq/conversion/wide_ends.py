@@ -65,6 +65,7 @@ def keep_ends_wide(
         The job with the decision; the model, whose last layers may be split (see
         `channel_scales`); and its calibration pass.
     """
+    job = replace(job, wide=NOT_WIDE)
     is_static = all(-1 not in spec.shape for spec in model.inputs)
     is_int8 = job.scheme.activations == "int8" and job.scheme.needs_data
     if not is_static or not is_int8 or not plan.chosen or is_learned(job.scheme, model):
