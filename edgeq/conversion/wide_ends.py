@@ -10,44 +10,23 @@ has only these operators in INT8 runs on calibration samples. If a part of its o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeq.accuracy.columns import find_columns
-from edgeq.accuracy.inference import read_interface
-from edgeq.accuracy.paired_runs import run_pairs
-from edgeq.accuracy.parts import PartMeter
-from edgeq.accuracy.quality_meter import QualityMeter
-from edgeq.conversion.calibration_pass import KEPT_SAMPLES, run_again, why_stock
-from edgeq.conversion.plan import Job, SamplePlan, choose_mix
-from edgeq.conversion.range_candidates import CalibratedModel, range_sets
+from edgeq.conversion.calibration_pass import run_again, why_stock
+from edgeq.conversion.end_losses import EndLosses, Front, Loss, Tail
+from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
-from edgeq.converters.calibration.channel_scales import Units, can_split, find_units, split_units
-from edgeq.converters.calibration.input_rounding import round_input
-from edgeq.converters.graph.ends import ARRANGING, LEVELS, Ends
+from edgeq.converters.calibration.channel_scales import Units, split_units
 from edgeq.converters.lowering import lower
-from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
-from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.quantization.selectors import NOT_WIDE, WideEnds
 from edgeq.converters.training.learned_ranges import is_learned
-from edgeq.converters.writer.precisions import choose_precisions, choose_tables, name_of
-from edgeq.converters.writer.write import Target, Writer
-from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.files import storage
 from edgeq.issues import make_issue
-from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tflite.operators import having
-from edgeq.values import FloatModel, Issue, PartQuality
+from edgeq.values import FloatModel, Issue
+from edgeq.wording import plural
 
-# Rounding alone leaves a part an error of a tenth of its variation.
-RUINED_DB = 20.0
-# What float at an end has to gain, and what more operators have to gain over fewer.
-_LEAST_GAIN_DB, _ALIKE_DB = 3.0, 1.0
-_HARMLESS = ARRANGING | having("fixed_range") | having("converts")
 _SPLIT = "output channels with unlike ranges scaled behind their layer"
 
 
@@ -72,18 +51,18 @@ def keep_ends_wide(
         return job, model, run
     if why_stock(job, model) is not None:
         return job, model, run
-    measured = _Measured(job, model, plan, run)
+    measured = EndLosses(job, model, plan, run)
     tail = measured.find_tail()
     losses = tail.losses
     is_free = job.options.io in (None, "float32")
     if tail.left and is_free and (units := measured.find_units(tail.left)):
         changed, again = _split_layers(job, model, plan, run, units)
-        other = _Measured(job, changed, plan, again)
+        other = EndLosses(job, changed, plan, again)
         found = other.find_tail()
         if len(found.left) < len(tail.left):
             model, run, measured = changed, again, other
             tail = replace(found, losses=losses)
-    wide = measured.decide(tail, measured.find_front(), issues)
+    wide = _decide(measured, tail, measured.find_front(), issues)
     return replace(job, wide=wide), model, run
 
 
@@ -98,299 +77,65 @@ def _split_layers(
     return lower.check(changed, run.outputs, again.outputs), again
 
 
-# ---------------------------------------------------------------- what was measured
-
-Loss = tuple[float, str]  # SQNR in dB, and where
-
-
-def worst(parts: Sequence[PartQuality]) -> Loss:
-    """Return the lowest SQNR of an output's parts and lost columns, and its place.
-
-    Parts that do not vary, or too few values to know, do not count.
-    """
-    known = [part for part in parts if part.is_known and part.sqnr_db is not None]
-    found = [(part.sqnr_db, part.where) for part in known if part.sqnr_db is not None]
-    found += [(column.sqnr_db, column.where) for part in known for column in part.lost]
-    return min(found, default=(np.inf, ""))
-
-
-@dataclass(frozen=True)
-class _Tail:
-    """The decision about the outputs, which are named by their numbers.
-
-    Attributes:
-        losses: of each output with the ends in INT8.
-        ruined: those below `RUINED_DB`.
-        places: operators behind the last layers that should stay in float.
-        left: outputs that are ruined all the same.
-    """
-
-    losses: Mapping[int, Loss]
-    ruined: frozenset[int] = frozenset()
-    places: frozenset[int] = frozenset()
-    left: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class _Front:
-    """The decision about the inputs: operators that should stay in float, and the loss if not."""
-
-    places: frozenset[int] = frozenset()
-    loss: Loss = (np.inf, "")
-
-
-class _Measured:
-    """Measures the ends of one float model."""
-
-    def __init__(self, job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun):
-        assert plan.samples is not None
-        self._job, self._model, self._run, self._samples = job, model, run, plan.samples
-        self._used = plan.chosen[:KEPT_SAMPLES]
-        self._content = Path(model.file.path).read_bytes()
-        self._tree = flatbuffer.parse(self._content, "the float model")
-        graph = self._tree.subgraphs[0]
-        mix = choose_mix(job, model)
-        self._selected = {*mix.keep_float, *mix.int16, *mix.int4}
-        self._names = [name_of(self._tree, operator) for operator in graph.operators]
-        self.ends = Ends(self._tree, _barred(self._tree, mix))
-        self._inputs = flatbuffer.indices(graph.inputs)
-        self._outputs = {
-            number: index
-            for number, index in enumerate(flatbuffer.indices(graph.outputs))
-            if flatbuffer.dtype(graph.tensors[index]) == "float32"
-        }
-        item = CalibratedModel(model, run, False, {})
-        self._ranges = range_sets(job.scheme, item, ("minmax",), (), [])[0]
-        self._spans = {item.index: (item.minimum, item.maximum) for item in self._ranges.tensors}
-
-    def _tensors(self, outputs: Iterable[int]) -> list[int]:
-        return [self._outputs[number] for number in outputs]
-
-    def _write(
-        self,
-        narrow: Collection[int],
-        real_inputs: frozenset[str] = frozenset(),
-        real_outputs: frozenset[str] = frozenset(),
-    ) -> bytes:
-        """Return the float model with some operators, inputs and outputs in INT8."""
-        kept = tuple(name for place, name in enumerate(self._names) if place not in narrow)
-        target = Target(
-            "int8", "int8", keep_float=kept, real_inputs=real_inputs, real_outputs=real_outputs
+def _decide(own: EndLosses, tail: Tail, front: Front, issues: list[Issue]) -> WideEnds:
+    """Return what stays in float, and report it."""
+    io = own.job.options.io
+    if io not in (None, "float32"):
+        issues += _refuse(own, tail, front, io)
+        return NOT_WIDE
+    inputs, outputs = _names_of_inputs(own, front), []
+    for number, index in own.outputs.items():
+        if own.ends.makers.get(index) not in tail.places:
+            continue
+        outputs.append(own.model.outputs[number].name)
+        message = (
+            f"output {outputs[-1]!r} is float32, because INT8 would leave "
+            f"{_shown(tail.losses[number])}: "
+            f"{_stay(own, tail.places, 'behind the last layers with weights')}"
         )
-        return Writer(self._content, target).write(self._ranges)
-
-    def _run_files(self, contents: Sequence[bytes]) -> list[dict[int, Loss]]:
-        """Run files beside the float model and return the loss of each output."""
-        paths = [self._job.folder / f"end-{number}.tflite" for number in range(len(contents) + 1)]
-        for path, content in zip(paths, (self._content, *contents), strict=True):
-            path.write_bytes(content)
-        leader = read_interface(paths[0])
-        models = [(path, read_interface(path, leader)) for path in paths]
-        meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
-        pairs = ((sample.inputs, None) for sample in self._samples.iterate(self._used))
-        for found, _ in run_pairs(models, pairs, resolve_device("local")):
-            for meter, own in zip(meters, found[1:], strict=True):
-                meter.add(found[0], own, None)
-        results = [meter.result(is_held_out=True).outputs for meter in meters]
-        return [{n: worst(outputs[n].parts) for n in self._outputs} for outputs in results]
-
-    # ------------------------------------------------------------ outputs
-
-    def find_tail(self) -> _Tail:
-        """Find the fewest operators behind the last layers that save the ruined outputs."""
-        inputs = frozenset(spec.name for spec in self._model.inputs)
-        whole = self.ends.tail(self._outputs.values(), "all")
-        narrow = self._write(whole, inputs)
-        losses = self._round_outputs(narrow)
-        if not {self.ends.kinds[place] for place in whole} <= _HARMLESS:
-            (losses,) = self._run_files([narrow])
-        ruined = frozenset(number for number, (db, _) in losses.items() if db < RUINED_DB)
-        if not ruined:
-            return _Tail(losses)
-        tails = [self.ends.tail(self._tensors(ruined), level) for level in LEVELS]
-        tails = list(dict.fromkeys(tail for tail in tails if tail))
-        names = frozenset(self._model.outputs[number].name for number in ruined)
-        files = [
-            self._round_before(tail, self._write(whole - tail, inputs, names)) for tail in tails
-        ]
-        tried = [losses, *(self._run_files(files) if files else [])]
-        level = _fewest(tried, ruined)
-        saved = [n for n in ruined if tried[level][n][0] >= losses[n][0] + _LEAST_GAIN_DB]
-        places = tails[level - 1] & self.ends.tail(self._tensors(saved), "all") if saved else ()
-        left = frozenset(number for number in ruined if tried[level][number][0] < RUINED_DB)
-        return _Tail(losses, ruined, frozenset(places), left)
-
-    def _round_before(self, tail: Collection[int], content: bytes) -> bytes:
-        """Return a file of `_write` whose layers before a float tail round what they make."""
-        graph = flatbuffer.parse(content, "the rounded model").subgraphs[0]
-        own = self._tree.subgraphs[0]
-        places = {
-            flatbuffer.text(tensor.name): place
-            for place, tensor in enumerate(graph.tensors)
-            if flatbuffer.dtype(tensor) == "float32"
-        }
-        for index in self.ends.before(tail, ()):
-            if (place := places.get(flatbuffer.tensor_name(own, index))) is not None:
-                content = round_input(content, place, self._spans[index])
-        return content
-
-    def _round_outputs(self, narrow: bytes) -> dict[int, Loss]:
-        """Return the loss of each output if its own step is all that INT8 costs."""
-        _, specs = flatbuffer.interface(flatbuffer.parse(narrow, "the rounded model"))
-        columns, found = find_columns(self._tree), {}
-        for number in self._outputs:
-            spec = specs[number]
-            values = self._run.outputs[spec.name]
-            meter = PartMeter(spec.name, columns.get(spec.name))
-            meter.add(values, quantmath.dequantize(quantmath.quantize(values, spec), spec))
-            found[number] = worst(meter.result())
-        return found
-
-    def find_units(self, outputs: Collection[int]) -> dict[int, Units]:
-        """Return the last layers of outputs that one range does not fit, with their real units.
-
-        Layers that the options select by name stay as they are.
-        """
-        tensors = self._tensors(outputs)
-        whole = self.ends.lead(tensors, "all")
-        editor = Editor(flatbuffer.parse(self._content, "the float model"))
-        layers = [
-            index
-            for index in self.ends.before(whole, tensors)
-            if can_split(editor, index)
-            and set(self.ends.readers[index]) <= whole
-            and self._names[self.ends.makers[index]] not in self._selected
-        ]
-        found = {index: find_units(own, RUINED_DB) for index, own in self._values(layers).items()}
-        return {index: own for index, own in found.items() if own is not None}
-
-    def _values(self, tensors: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """Return what the float model computes in some tensors, [samples, ...] each."""
-        if not tensors:
-            return {}
-        tree = flatbuffer.parse(self._content, "the float model")
-        tree.subgraphs[0].outputs = np.array(tensors, np.int32)
-        names = [f"tensor_{index}" for index in tensors]
-        flatbuffer.set_interface(tree, [spec.name for spec in self._model.inputs], names)
-        path = self._job.folder / "layers.tflite"
-        path.write_bytes(flatbuffer.serialize(tree))
-        pairs = ((sample.inputs, None) for sample in self._samples.iterate(self._used))
-        runs = run_pairs([(path, read_interface(path))], pairs, resolve_device("local"))
-        chunks = [found for (found,), _ in runs]
-        return {
-            index: np.concatenate([chunk[name] for chunk in chunks])
-            for index, name in zip(tensors, names, strict=True)
-        }
-
-    # ------------------------------------------------------------ inputs
-
-    def find_front(self) -> _Front:
-        """Find the fewest operators in front of the first layers that save ruined outputs."""
-        fronts = [self.ends.front(level) for level in LEVELS[1:]]
-        fronts = list(dict.fromkeys(front for front in fronts if front))
-        if not fronts or not self._has_unlike_features():
-            return _Front()
-        outputs = frozenset(spec.name for spec in self._model.outputs)
-        files = [self._write(fronts[-1], real_outputs=outputs), *map(self._round_behind, fronts)]
-        tried = self._run_files(files)
-        losses = tried[0]
-        ruined = frozenset(number for number, (db, _) in losses.items() if db < RUINED_DB)
-        level = _fewest(tried, ruined)
-        if all(tried[level][n][0] < losses[n][0] + _LEAST_GAIN_DB for n in ruined):
-            return _Front()
-        return _Front(fronts[level - 1], min(losses[number] for number in ruined))
-
-    def _has_unlike_features(self) -> bool:
-        """Return whether the step of an input is too large for one of its features."""
-        for spec in self._model.inputs:
-            if spec.dtype == "float32" and spec.shape:
-                samples = self._samples.iterate(self._used)
-                values = np.stack([sample.inputs[spec.name] for sample in samples])
-                if find_units(values, RUINED_DB) is not None:
-                    return True
-        return False
-
-    def _round_behind(self, front: Collection[int]) -> bytes:
-        """Return the float model with only the tensors behind a front rounded to INT8."""
-        content = self._content
-        for index in self.ends.behind(front):
-            content = round_input(content, index, self._spans[index])
-        return content
-
-    # ------------------------------------------------------------ the decision
-
-    def decide(self, tail: _Tail, front: _Front, issues: list[Issue]) -> WideEnds:
-        """Return what stays in float, and report it."""
-        outputs = {n: index for n, index in self._outputs.items()
-                   if self.ends.makers.get(index) in tail.places}  # fmt: skip
-        inputs = [
-            spec.name
-            for spec, index in zip(self._model.inputs, self._inputs, strict=True)
-            if front.places & {*self.ends.readers[index]}
-        ]
-        io = self._job.options.io
-        is_int = io not in (None, "float32")
-        for number in sorted(tail.ruined if is_int else outputs):
-            db, where = tail.losses[number]
-            name = self._model.outputs[number].name
-            if is_int:
-                message = (
-                    f"output {name!r} is {io}, as --io asks, and the step of its values leaves "
-                    f"{where} at {db:.1f} dB; without --io, float32 outputs keep it"
-                )
-                issues.append(make_issue("convert.narrow_outputs", message))
-            else:
-                message = (
-                    f"output {name!r} is float32, because INT8 would leave {where} at {db:.1f} dB: "
-                    f"{self._count(tail.places)} behind the last layers with weights stay in float"
-                )
-                issues.append(make_issue("convert.wide_outputs", message))
-        if front.places:
-            db, where = front.loss
-            shown = ", ".join(map(repr, inputs))
-            if is_int:
-                message = (
-                    f"input {shown} is {io}, as --io asks, and its step is too large for some of "
-                    f"its features: it leaves {where} at {db:.1f} dB; without --io, float32 inputs "
-                    "keep it"
-                )
-                issues.append(make_issue("convert.narrow_inputs", message))
-            else:
-                message = (
-                    f"input {shown} is float32, because its features have unlike ranges and INT8 "
-                    f"would leave {where} at {db:.1f} dB: {self._count(front.places)} in front of "
-                    "the first layers stay in float"
-                )
-                issues.append(make_issue("convert.wide_inputs", message))
-        if is_int:
-            return NOT_WIDE
-        operators = tuple(self._names[place] for place in sorted(tail.places | front.places))
-        return WideEnds(
-            operators, tuple(inputs), tuple(self._model.outputs[n].name for n in outputs)
+        issues.append(make_issue("convert.wide_outputs", message))
+    if front.places:
+        message = (
+            f"input {', '.join(map(repr, inputs))} is float32, because its features have "
+            f"unlike ranges, and INT8 would leave {_shown(front.loss)}: "
+            f"{_stay(own, front.places, 'in front of the first layers with weights')}"
         )
-
-    def _count(self, places: Collection[int]) -> str:
-        kinds = ", ".join(dict.fromkeys(self.ends.kinds[place] for place in sorted(places)))
-        return f"{len(places)} operator{'s' * (len(places) > 1)} ({kinds})"
-
-
-def _barred(tree: Any, mix: Mix) -> set[int]:
-    """Return the operators that belong to no end: those that INT8 computes in another way."""
-    precisions = choose_precisions(tree, "int8", mix.keep_float, mix.int16)
-    tables = choose_tables(tree, "int8", {*mix.keep_float, *mix.int16})
-    found = {place for place, precision in enumerate(precisions) if precision != "int8"}
-    return found | {place for one in tables if len(one.operators) > 1 for place in one.operators}
+        issues.append(make_issue("convert.wide_inputs", message))
+    operators = tuple(own.names[place] for place in sorted(tail.places | front.places))
+    return WideEnds(operators, tuple(inputs), tuple(outputs))
 
 
-def _fewest(tried: Sequence[Mapping[int, Loss]], outputs: Collection[int]) -> int:
-    """Return the number of the first of some files that is as good as the best one.
+def _refuse(own: EndLosses, tail: Tail, front: Front, io: str) -> Iterator[Issue]:
+    """Yield warnings about what is lost because `--io` was given."""
+    for number in sorted(tail.ruined):
+        message = (
+            f"output {own.model.outputs[number].name!r} is {io}, as --io {io} requests, and "
+            f"its step alone leaves {_shown(tail.losses[number])}; without --io, it is float32"
+        )
+        yield make_issue("convert.narrow_outputs", message)
+    if front.places:
+        names = ", ".join(map(repr, _names_of_inputs(own, front)))
+        message = (
+            f"input {names} is {io}, as --io {io} requests, and its step alone leaves "
+            f"{_shown(front.loss)}, because its features have unlike ranges; without --io, it "
+            "is float32"
+        )
+        yield make_issue("convert.narrow_inputs", message)
 
-    Args:
-        tried: the losses of the outputs with each file.
-        outputs: that count, up to `RUINED_DB`.
-    """
-    gains = [
-        sum(float(np.clip(own[number][0], -RUINED_DB, RUINED_DB)) for number in outputs)
-        for own in tried
+
+def _names_of_inputs(own: EndLosses, front: Front) -> list[str]:
+    return [
+        spec.name
+        for spec, index in zip(own.model.inputs, own.inputs, strict=True)
+        if front.places & {*own.ends.readers[index]}
     ]
-    return next(n for n, gain in enumerate(gains) if gain >= max(gains) - _ALIKE_DB)
+
+
+def _stay(own: EndLosses, places: Collection[int], where: str) -> str:
+    kinds = ", ".join(dict.fromkeys(own.ends.kinds[place] for place in sorted(places)))
+    verb = "stays" if len(places) == 1 else "stay"
+    return f"{plural(len(places), 'operator')} {where} ({kinds}) {verb} in float"
+
+
+def _shown(loss: Loss) -> str:
+    return f"{loss[1]} at {loss[0]:.1f} dB"
