@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.toml"
 AIM_PERCENT = 85.0
 
-# Of test_certificate.py, those that read a model from elsewhere.
+# Tests of test_certificate.py that read a model from elsewhere.
 _REAL_MODELS = (
     "test_mlperfs_own_int8_keyword_model_is_what_it_claims",
     "test_a_float_model_is_one_island",
@@ -47,29 +47,47 @@ _REAL_MODELS = (
     "test_a_float_file_sold_as_int8_is_found_out",
     "test_granularity_is_checked",
 )
+_CERTIFICATE = (
+    "tests/converters/proof/test_certificate.py",
+    *(f"--deselect=tests/converters/proof/test_certificate.py::{name}" for name in _REAL_MODELS),
+)
+# Tests of test_sampling.py that convert a model.
+_OF_A_GRU = (
+    "test_a_sample_that_hinges_on_a_rounding_is_passed_over",
+    "test_right_kernels_keep_the_tolerances_of_other_kernels",
+)
 _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "certificate": (
-        "converters/proof/certificate.py",
+    "certificate": ("converters/proof/certificate.py", _CERTIFICATE),
+    "weight_proof": (
+        "converters/proof/weight_proof.py",
+        ("tests/converters/proof/test_weight_proof.py",),
+    ),
+    "layout": (
+        "converters/graph/layout.py",
         (
-            "tests/converters/proof/test_certificate.py",
-            *(
-                f"--deselect=tests/converters/proof/test_certificate.py::{name}"
-                for name in _REAL_MODELS
-            ),
+            *_CERTIFICATE,
+            "tests/converters/graph/test_layout.py",
+            "tests/converters/graph/test_dequantized.py",
         ),
     ),
     "proof": ("edgeq/conversion/proof.py", ("tests/conversion/test_proof.py",)),
     "judging": ("edgeq/accuracy/verdict.py", ("tests/accuracy/test_verdict.py",)),
+    "quality_meter": ("edgeq/accuracy/quality_meter.py", ("tests/accuracy/test_verdict.py",)),
+    "parts": ("edgeq/accuracy/parts.py", ("tests/accuracy/test_parts.py",)),
+    "columns": ("edgeq/accuracy/columns.py", ("tests/accuracy/test_columns.py",)),
+    "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
     "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
     "gate": ("edgeq/gating/gate.py", _GATE),
+    "figures": ("edgeq/gating/figures.py", _GATE),
     "judges": ("edgeq/gating/judges.py", _GATE),
     "rules": ("edgeq/gating/rules.py", ("tests/gating/test_policy.py", *_GATE)),
     "regressions": ("edgeq/gating/regressions.py", _GATE),
-    "timing": ("edgeq/timing.py", ("tests/test_timing.py",)),
+    "timing": ("edgeq/timing.py", ("tests/test_timing.py", "tests/gating/test_intervals.py")),
+    "median": ("device_runners/on_board/agent/statistics.py", ("tests/test_timing.py",)),
     "health": (
         "device_runners/measuring/health.py",
         ("tests/device_runners/measuring/test_health.py", "tests/test_timing.py"),
@@ -82,6 +100,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "masked_ranges": (
         "converters/calibration/masked_ranges.py",
         ("tests/converters/calibration/test_masked_ranges.py",),
+    ),
+    "integers": (
+        "converters/writer/integers.py",
+        ("tests/converters/writer/test_integers.py", "tests/converters/writer/test_propagation.py"),
     ),
     "narrow": (
         "converters/writer/narrow.py",
@@ -105,9 +127,23 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/converters/calibration/test_statistics.py",),
     ),
     "golden": ("edgeq/packaging/golden/vectors.py", ("tests/packaging/golden/test_vectors.py",)),
+    "sampling": (
+        "edgeq/packaging/golden/sampling.py",
+        (
+            "tests/packaging/golden/test_sampling.py",
+            *(f"--deselect=tests/packaging/golden/test_sampling.py::{name}" for name in _OF_A_GRU),
+        ),
+    ),
     "verify": (
         "edgeq/packaging/verification/verify.py",
         ("tests/packaging/verification/test_verify.py",),
+    ),
+    "contents": (
+        "edgeq/packaging/verification/contents.py",
+        (
+            "tests/packaging/verification/test_contents.py",
+            "tests/packaging/verification/test_all_checks.py",
+        ),
     ),
     "proving": (
         "edgeq/packaging/verification/all_checks.py",
@@ -118,7 +154,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # Simulations cost seconds; what they hold, tests of literal values must hold as well.
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest",
-           "-k", "not as_often_as_it_says")  # fmt: skip
+           "-k", "not as_it_says")  # fmt: skip
 
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"}
 
@@ -291,14 +327,19 @@ def require_sound(copy: Path, tests: Sequence[str]) -> float:
 
 
 def import_others(names: Sequence[str]) -> None:
-    """What tests import and nobody mutates is imported once, before each mutant is a fork."""
+    """Import once what the tests import and what is not mutated, before each mutant is a fork.
+
+    The mutated file raises meanwhile, so that modules that import it are left to the forks.
+    """
+    for name in [name for name in sys.modules if re.match(r"edgeq(\.|$)", name)]:
+        del sys.modules[name]  # of the module before
     for name in names:
-        # pytest must import its plugins itself.
-        is_ours = re.match(
-            r"(benchmarks|edgeq|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
+        # pytest must import its plugins and the tests itself.
+        is_pytests = re.match(
+            r"(benchmarks|tests|conftest|test_\w+|_?pytest\w*|xdist|execnet)(\.|$)", name
         )
-        if not is_ours and name not in sys.modules:
-            with contextlib.suppress(ImportError), warnings.catch_warnings():
+        if not is_pytests and name not in sys.modules:
+            with contextlib.suppress(ImportError, RuntimeError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 importlib.import_module(name)
 
@@ -310,18 +351,23 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     source = path.read_text()
     entries = tomllib.loads(EQUIVALENT.read_text())["mutant"]
     known = {(one["before"], one["after"]) for one in entries if one["in"] in (name, "every")}
+    lines = " ".join(line.strip() for line in source.splitlines())
+    for one in entries:
+        if one["in"] == name and one["before"] not in lines:
+            sys.exit(f"{EQUIVALENT.name}: {file} has no line {one['before']!r} any more.")
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu_s = int(5 + 4 * require_sound(copy, tests))
-    import_others((copy / "imported").read_text().splitlines())
-    require_sound(copy, tests)
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
         stale.unlink()
     path.write_text("raise RuntimeError\n")
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    import_others((copy / "imported").read_text().splitlines())
     if run_tests(copy, tests, cpu_s) == "passed":
         sys.exit(f"The tests of {name} do not run {file}.")
+    path.write_text(source)
+    require_sound(copy, tests)
     outcomes: Counter[str] = Counter()
     survivors, equivalent = [], []
     for mutant in mutants(source, arguments.seed):

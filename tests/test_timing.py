@@ -9,7 +9,18 @@ import pytest
 from edgeq import timing
 from edgeq.device_runners.measuring import health
 from edgeq.device_runners.on_board.agent.statistics import median_interval
-from edgeq.values import BenchRun, FileRef, Interval, Latency, Ratio, Round, RuntimeInfo
+from edgeq.values import (
+    BenchOptions,
+    BenchResult,
+    BenchRun,
+    DeviceFacts,
+    FileRef,
+    Interval,
+    Latency,
+    Ratio,
+    Round,
+    RuntimeInfo,
+)
 from edgeq.wording import show_ratio, show_sizes
 
 
@@ -167,9 +178,11 @@ def test_a_ratio_is_not_fooled_by_a_machine_that_slows_down() -> None:
 
 
 def test_a_ratio_is_the_middle_of_the_rounds() -> None:
-    found = timing.ratio_of_rounds([8.0, 2.0, 6.0, 4.0, 10.0, 12.0], [2.0] * 6)
-    assert found == Ratio(3.5, 1.0, 6.0)
+    found = timing.ratio_of_rounds([8.0, 2.0, 6.0, 4.0, 10.0, 12.0], [4.0] * 6)
+    assert found == Ratio(1.75, 0.5, 3.0)
     assert timing.ratio_of_rounds([4.0], [2.0]) == Ratio(2.0, 2 / 1.1, 2.2)
+    with pytest.raises(ValueError, match="shorter"):
+        timing.ratio_of_rounds([4.0, 4.0], [2.0])
 
 
 @pytest.mark.parametrize("count", [6, 7, 40, 41, 1000])
@@ -430,6 +443,15 @@ def test_a_record_of_rounds_is_taken_as_it_stands() -> None:
     new = replace(STEADY, latency=latency, rounds=(Round(4, 2.0, 4.0, 1.0, 1.0),))
     assert timing.p50_interval(new) == Interval(2.0, 1.9, 2.1)
     assert timing.p90_interval(new) == Interval(4.0, 3.9, 4.1)
+
+
+def test_a_speed_up_of_one_process_is_known_to_10_per_cent_more() -> None:
+    facts = DeviceFacts("local", "Linux", "x86_64", "Xeon", 8, None, None, "3.11", ())
+    new = replace(STEADY, rounds=(Round(4, 2.0, 4.0, 1.0, 1.0),))
+    ratios = Ratio(2.0, 1.9, 2.1), Ratio(3.0, 2.2, 3.3)
+    bench = BenchResult(facts, BenchOptions(), (STEADY, new, STEADY), ratios)
+    assert timing.speedup_interval(bench, 0) == ratios[0]
+    assert timing.speedup_interval(bench, 1) == Ratio(3.0, 2.2 / 1.1, 3.3 * 1.1)
 
 
 def test_what_cannot_be_read_is_not_an_issue() -> None:

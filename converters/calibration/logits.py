@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import CONVERTING, facts
 
 _FINAL = frozenset(facts("saturates"))
@@ -42,7 +43,7 @@ def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:
     Returns:
         Ranges of the outputs that `expose_logits` moves; values beyond one count as its ends.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     _, outputs = flatbuffer.interface(tree)
     ends = _ends(tree, tree.subgraphs[0])
     limits = find_limits(tree, seen)

@@ -25,6 +25,7 @@ from edgeq.converters.calibration.masked_ranges import MASKED
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.converters.graph.layers import clamp
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import facts, having
 from edgeq.values import Ranges
 
@@ -86,7 +87,7 @@ def limit_ranges(content: bytes, ranges: Ranges, seen: Mapping[int, Limit]) -> R
         content: the float flatbuffer that was calibrated.
         seen: tensor index to the range that its softmax needs over all samples, see `needed`.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     spans = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
     limits = find_limits(tree, seen, spans)
     tensors = []

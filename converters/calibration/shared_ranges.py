@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from edgeq.converters.calibration.statistics import make_ranges
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import having
 from edgeq.values import Ranges, TensorRange
 
@@ -32,7 +33,7 @@ def share_ranges(content: bytes, ranges: Ranges) -> Ranges | None:
     Returns:
         None when no range changes.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     known = {item.index: item for item in ranges.tensors}
     for _ in range(_PASSES):
         for operator in tree.subgraphs[0].operators:

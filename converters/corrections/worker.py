@@ -33,7 +33,10 @@ from edgeq.tflite import flatbuffer, quantmath
 _CHECKED = 4  # every fourth sample is kept apart to check
 _LEAST_BY_TAPS = 2  # rows for each tap, or the moments say nothing
 _MOST_PRODUCTS = 1 << 29  # of all moments of a layer
-_MOST_VALUES = 1 << 24  # gathered for a layer
+_MOST_VALUES = 1 << 24  # gathered for a layer, with MOST_ROWS rows; fewer rows may be fewer values
+# A layer that float weights would improve by less keeps its integers: behind layers that cost more
+# than its own rounding, nothing is left to correct. Refitted weights may gain more than that.
+_LEAST_GAIN_DB = 0.05
 _MOST_TAPS = 8192  # larger dense layers keep their rounding: [K, K] moments would not fit
 
 # Correction to the weights that it rounds with feedback.
@@ -127,7 +130,8 @@ def _want(real: Stepper, theirs: Layer, ours: Layer, stored: _Stored, most_rows:
     target_weights = layers.group_weights(theirs, weights)
     taps = target_weights.shape[-1]
     # As many rows to fit and check on as time and memory allow.
-    affordable = min(_MOST_PRODUCTS // taps**2, _MOST_VALUES // (ours.groups * taps))
+    most_values = _MOST_VALUES * most_rows // MOST_ROWS
+    affordable = min(_MOST_PRODUCTS // taps**2, most_values // (ours.groups * taps))
     most = max(_LEAST_BY_TAPS * taps, min(most_rows, affordable))
     rows = layers.choose_rows(ours, stored.operator, real.count, most)
     values = real.values[original.inputs[0]]
@@ -271,7 +275,7 @@ class _Fit:
 
     def _candidates(self, stored: _Stored, names: frozenset[str]) -> list[_Candidate]:
         plain = _Candidate("plain", stored.integers, stored.scales, stored.bias)
-        if not names:
+        if not names or ("refit" not in names and self._gain_db(plain, stored) < _LEAST_GAIN_DB):
             return [plain]
         moments = rounding.measure_moments(*self._fitted, has_crossed="refit" in names)
         made, scales = [("", plain.weights, plain.scales)], stored.scales
@@ -298,6 +302,13 @@ class _Fit:
                 results.append(_Candidate("+".join(parts), weights, scales, bias))
         return results
 
+    def _gain_db(self, plain: _Candidate, stored: _Stored) -> float:
+        """What float weights and the best bias would gain."""
+        means = [inputs.mean(axis=1).astype(np.float64) for inputs in self._fitted]
+        shift = np.einsum("gok,gk->go", self._weights, means[0] - means[1])
+        least = self._error_of(self._weights, self._bias + shift)
+        return 10 * float(np.log10(max(self._error(plain, stored), 1e-30) / max(least, 1e-30)))
+
     def _fit_bias(self, weights: Real, moments: Moments) -> Real:
         """The bias with which the mean output is the float model's, channel by channel."""
         wanted = np.einsum("gok,gk->go", self._weights, moments.mean_float) + self._bias
@@ -307,8 +318,11 @@ class _Fit:
     def _error(self, item: _Candidate, stored: _Stored) -> float:
         """Squared error of the outputs behind the activation, relative to their energy."""
         real = item.weights * item.scales[..., np.newaxis]
-        bias = item.bias * stored.bias_scales(item.scales)
-        given = self._checked @ _turned(real) + bias[:, np.newaxis]
+        return self._error_of(real, item.bias * stored.bias_scales(item.scales))
+
+    def _error_of(self, weights: Real, bias: Real) -> float:
+        """`_error` of weights and a bias in real units."""
+        given = self._checked @ _turned(weights) + bias[:, np.newaxis]
         lost = np.clip(given, *self._limits) - self._target
         return float(np.sum(lost**2) / max(float(np.sum(self._target**2)), 1e-30))
 

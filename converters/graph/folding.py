@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import CHANNEL_AXIS, having
 
 _ARITHMETIC = having("arithmetic")
@@ -25,7 +26,7 @@ def find_unfolded(content: bytes) -> tuple[str, ...]:
     Returns:
         Names of their outputs, in execution order; empty when everything is folded.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     graph = tree.subgraphs[0]
     readers: dict[int, list[Any]] = {}
     for operator in graph.operators:

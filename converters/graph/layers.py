@@ -171,6 +171,8 @@ def gather(
         for down in range(layer.filter_shape[1])
         for right in range(layer.filter_shape[2])
     ]  # of [rows, C]
+    if len(taps) == layer.groups == 1:
+        return taps[0][np.newaxis]
     if layer.name == "DEPTHWISE_CONV_2D":
         turned = np.empty((layer.groups, len(rows.chosen), len(taps)), values.dtype)
         for number, picked in enumerate(taps):  # faster than to transpose all of them at once

@@ -21,6 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgeq.converters.lowering import tensorflow_lowering
+from edgeq.converters.lowering.size_limits import limited_weights
 from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
@@ -97,13 +98,16 @@ def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
     if QAT_PREFIX in json.dumps(file.config):
         importlib.import_module("edgeq.converters.training.qat_layers")  # registers them with Keras
     try:
-        model = keras.models.load_model(
-            keras_file.prepare(file, folder),
-            custom_objects=objects,
-            compile=False,
-            safe_mode=not trusted,
-        )
+        with limited_weights(file.path, keras):
+            model = keras.models.load_model(
+                keras_file.prepare(file, folder),
+                custom_objects=objects,
+                compile=False,
+                safe_mode=not trusted,
+            )
         return tensorflow_lowering.wrap_keras(model, f"keras {keras.__version__}")
+    except SourceError:
+        raise
     except Exception as error:
         saved = file.version
         if saved.startswith("2."):
@@ -127,12 +131,15 @@ def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
 
     here = keras.__version__
     try:
-        model = keras.models.load_model(
-            keras_file.prepare(file, folder, _without_unknown),
-            custom_objects=objects,
-            compile=False,
-            safe_mode=not trusted,
-        )
+        with limited_weights(file.path, keras):
+            model = keras.models.load_model(
+                keras_file.prepare(file, folder, _without_unknown),
+                custom_objects=objects,
+                compile=False,
+                safe_mode=not trusted,
+            )
+    except SourceError:
+        raise
     except Exception as error:
         explained = _explain_load(file.path, error)
         explained.message += f" It was saved with Keras {file.version}; here is {here}."
@@ -193,9 +200,12 @@ def _load_with_tf_keras(
     import tf_keras
 
     try:
-        model = tf_keras.models.load_model(
-            source, custom_objects=objects, compile=False, safe_mode=not trusted
-        )
+        with limited_weights(path, tf_keras):
+            model = tf_keras.models.load_model(
+                source, custom_objects=objects, compile=False, safe_mode=not trusted
+            )
+    except SourceError:
+        raise
     except Exception as error:
         raise _explain_load(path, error) from error
     note = (

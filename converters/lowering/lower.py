@@ -18,6 +18,7 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -192,7 +193,7 @@ def adopt(path: Path, options: ConvertOptions) -> FloatModel:
         SourceError: it is damaged, already quantized, or its weights hold NaN or infinity.
         UsageError: `--input-shape` does not fit the model's inputs.
     """
-    tree = flatbuffer.read(path)
+    tree = read_model(path).tree
     quantized = _quantized_tensors(tree)
     if quantized:
         raise SourceError(
@@ -297,7 +298,7 @@ def check(
     Raises:
         LoweringError: the two compute different functions.
     """
-    is_rounded = bool(_quantized_tensors(flatbuffer.read(Path(model.file.path))))
+    is_rounded = bool(_quantized_tensors(read_model(Path(model.file.path)).tree))
     limit = MAX_ROUNDED_DEVIATION if is_rounded else MAX_DEVIATION
     worst = 0.0
     for name, expected in reference.items():

@@ -23,6 +23,7 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.lstm_layers import marked
+from edgeq.converters.lowering.size_limits import require_small_tensors
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
 
@@ -234,7 +235,8 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
 
     Raises:
         SourceError: weights hold NaN or infinity.
-        LoweringError: the model refuses these shapes, or its code needs values of tensors.
+        LoweringError: the model refuses these shapes, its code needs values of tensors, or a tensor
+            is larger than 1 GiB.
     """
     signature = [
         tf.TensorSpec(
@@ -255,6 +257,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     if concrete is None:  # the number of time steps is unknown, so the loop must stay
         names, concrete = (), _trace(loaded, signature)
         fused.clear()
+    require_small_tensors(concrete)
     finite_weights.require_finite_variables(concrete.variables, loaded.layers)
     return Traced(concrete, tuple(name for name in names if name not in fused), tuple(fused))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgeq.values import Certificate, OperatorReport, TensorSpec
 from edgeq.values.schemes import Scheme
 
 _CONVERTS = having("converts")
+Tensors = tuple[int, ...]
 _MOST_LISTED = 5  # operators named in one sentence
 
 
@@ -39,8 +40,10 @@ def certify(model: Path | ModelFile) -> Certificate:
     wide_inputs: list[str] = []
     wide_outputs: list[str] = []
     for graph in tree.subgraphs:
+        converted = _converted(tree, graph)
         reports = [
-            _report(tree, graph, op, len(operators) + n) for n, op in enumerate(graph.operators)
+            _report(tree, graph, op, len(operators) + n, converted)
+            for n, op in enumerate(graph.operators)
         ]
         front, tail = find_wide(tree, graph, reports)
         wide_inputs += [reports[place].output for place in sorted(front)]
@@ -83,9 +86,11 @@ def certify(model: Path | ModelFile) -> Certificate:
     )
 
 
-def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
+def _report(
+    tree: Any, graph: Any, operator: Any, index: int, converted: Mapping[Tensors, list[Tensors]]
+) -> OperatorReport:
     name = flatbuffer.operator_name(tree, operator)
-    outputs = _named_outputs(tree, graph, operator)
+    outputs = _named_outputs(graph, operator, converted)
     weights = layout.stored_weights(tree, graph, operator, name)
     dtype = None if weights is None else flatbuffer.dtype(weights.tensor)
     is_quantized = dtype in ("int8", "int4", "uint8")
@@ -104,17 +109,29 @@ def _report(tree: Any, graph: Any, operator: Any, index: int) -> OperatorReport:
     )
 
 
-def _named_outputs(tree: Any, graph: Any, operator: Any) -> tuple[int, ...]:
+def _converted(tree: Any, graph: Any) -> dict[Tensors, list[Tensors]]:
+    """The results of the operators that only convert, by their inputs."""
+    found: dict[Tensors, list[Tensors]] = {}
+    for operator in graph.operators:
+        if flatbuffer.operator_name(tree, operator) in CONVERTING:
+            inputs = flatbuffer.indices(operator.inputs)
+            found.setdefault(inputs, []).append(flatbuffer.indices(operator.outputs))
+    return found
+
+
+def _named_outputs(
+    graph: Any, operator: Any, converted: Mapping[Tensors, list[Tensors]]
+) -> Tensors:
     """The tensors that name an operator's results: a conversion may give the model's output."""
-    own = flatbuffer.indices(operator.outputs)
-    ends = set(flatbuffer.indices(graph.outputs))
-    for other in graph.operators:
-        if flatbuffer.operator_name(tree, other) not in CONVERTING:
-            continue
-        if flatbuffer.indices(other.inputs) == own and not ends & set(own):
-            found = _named_outputs(tree, graph, other)
-            if ends & set(found):
-                return found
+    own, ends = flatbuffer.indices(operator.outputs), set(flatbuffer.indices(graph.outputs))
+    seen, pending = {own}, [own]
+    while pending:  # a damaged file may convert in a circle
+        found = pending.pop()
+        if ends & set(found):
+            return found
+        new = [results for results in converted.get(found, ()) if results not in seen]
+        seen.update(new)
+        pending += reversed(new)
     return own
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from edgeq.converters.writer.precisions import inner_names, narrow_layers
 from edgeq.errors import UsageError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 
 _TYPE = "type:"
 _SHOWN = 4
@@ -79,7 +80,7 @@ def select_mix(
     if weights != "int4":
         return mix
     others = {*mix.keep_float, *mix.int16}
-    layers = narrow_layers(flatbuffer.parse(content, "the float model"))
+    layers = narrow_layers(shared_tree(content, "the float model"))
     chosen = tuple(name for name in layers if name not in others)
     if not chosen:
         raise UsageError(
@@ -96,14 +97,14 @@ def with_inner(content: bytes, mix: Mix) -> Mix:
     Args:
         content: the float flatbuffer.
     """
-    names = inner_names(flatbuffer.parse(content, "the float model"))
+    names = inner_names(shared_tree(content, "the float model"))
     known = {*mix.keep_float, *mix.int16, *mix.wide.operators}
     return replace(mix, int16=(*mix.int16, *(name for name in names if name not in known)))
 
 
 def _select_narrow(content: bytes, selectors: Sequence[str]) -> tuple[str, ...]:
     """The layers that `--int4` selects; operators without weights that it selects do not count."""
-    layers = narrow_layers(flatbuffer.parse(content, "the float model")) if selectors else {}
+    layers = narrow_layers(shared_tree(content, "the float model")) if selectors else {}
     chosen = []
     for selector in selectors:
         names = select_operators(content, [selector], "--int4")
@@ -148,7 +149,7 @@ def select_operators(content: bytes, selectors: Sequence[str], option: str) -> t
     Raises:
         UsageError: one cannot be read as a regular expression, or matches no operator.
     """
-    tree = flatbuffer.parse(content, "the float model")
+    tree = shared_tree(content, "the float model")
     graph = tree.subgraphs[0]
     operators = [
         (flatbuffer.operator_name(tree, op), flatbuffer.tensor_name(graph, outputs[0]))

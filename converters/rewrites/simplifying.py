@@ -72,7 +72,7 @@ def _has_zeros(editor: Editor, operator: Any) -> bool:
 
 def _keeps_order(editor: Editor, operator: Any) -> bool:
     order = editor.value(editor.inputs(operator)[1])
-    return order is not None and (order == np.arange(order.size)).all()
+    return order is not None and np.array_equal(order, np.arange(order.size))
 
 
 def _takes_all(editor: Editor, operator: Any) -> bool:

@@ -48,6 +48,8 @@ def require_sound(tree: Any, graph: Any) -> None:
     for index in flatbuffer.indices(graph.outputs):
         if index not in known:
             raise _damaged(graph, index, "an output but never computed")
+        if graph.tensors[index].sparsity is not None:
+            raise _damaged(graph, index, "an output but sparse")
     for options, field in calls(graph):
         number = int(getattr(options, field))
         if not 0 <= number < len(tree.subgraphs):

@@ -21,6 +21,7 @@ from edgeq.converters.safe_reading import keras_file
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 from edgeq.values.schemes import Scheme
 
@@ -94,7 +95,7 @@ def is_learned(scheme: Scheme, model: FloatModel) -> bool:
     """Whether INT8 takes its ranges from the lowered model, because it is or has to be trained."""
     if scheme.activations != "int8":
         return False
-    return not scheme.needs_data or any(_pairs(flatbuffer.read(Path(model.file.path))))
+    return not scheme.needs_data or any(_pairs(read_model(Path(model.file.path)).tree))
 
 
 def quantize_learned(

@@ -167,8 +167,9 @@ def store_bias(bias: Real, steps: NDArray[np.float32], dtype: str = "int32") -> 
     scaled = bias.reshape(-1).astype(np.float32) * inverse
     most = np.iinfo(dtype).max
     whole = np.clip(round_half_away(scaled).astype(np.float64), -float(most), float(most))
-    # float64 has no 2**63 - 1: the cast saturates there.
-    values = np.where(whole >= most, most, whole.astype(dtype)).astype(dtype)
+    # float64 has no 2**63 - 1, and the cast of 2**63 gives any number.
+    with np.errstate(invalid="ignore"):
+        values = np.where(whole >= most, most, whole.astype(dtype)).astype(dtype)
     return Stored(values.reshape(bias.shape), dtype, steps)
 
 

@@ -17,6 +17,7 @@ from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.tflite.operators import having
 
 _SHOWN = 4
+_RECURRENT = having("recurrent")
 
 
 def real_tensors(tree: Any, operator: Any) -> tuple[int, ...]:
@@ -76,8 +77,10 @@ def choose_precisions(
         for operators that touch no real values.
 
     Raises:
-        QuantizationError: an operator in `int16` has no kernel for it.
+        QuantizationError: an operator in `int16` has no kernel for it, or a variable is not that of
+            a recurrent layer.
     """
+    _require_own_variables(tree)
     found: list[str | None] = []
     tables = choose_tables(tree, activations, {*keep_float, *int16})
     in_tables = find_replaced(tree, tables)
@@ -98,6 +101,29 @@ def choose_precisions(
         else:
             found.append("float32")
     return found
+
+
+def _require_own_variables(tree: Any) -> None:
+    """Refuse variables that operators other than recurrent layers read or compute.
+
+    Only the layers know the form of their states, so nobody could convert such a value.
+    """
+    graph = tree.subgraphs[0]
+    uses = [
+        (flatbuffer.operator_name(tree, operator), index)
+        for operator in graph.operators
+        for index in (*flatbuffer.indices(operator.inputs), *flatbuffer.indices(operator.outputs))
+        if flatbuffer.operator_name(tree, operator) not in _RECURRENT
+    ]
+    ends = (*flatbuffer.indices(graph.inputs), *flatbuffer.indices(graph.outputs))
+    for kind, index in (*uses, *(("the model itself", index) for index in ends)):
+        if index >= 0 and graph.tensors[index].isVariable:
+            name = flatbuffer.tensor_name(graph, index)
+            raise QuantizationError(
+                f"The tensor {name!r} is a variable that {kind} reads or computes; integers have "
+                "variables inside recurrent layers only.",
+                hint="--scheme dynamic and fp16 keep all activations in float.",
+            )
 
 
 def choose_tables(tree: Any, activations: str, named: Collection[str] = ()) -> tuple[Table, ...]:

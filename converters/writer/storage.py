@@ -140,7 +140,7 @@ def store_weight_only(content: bytes, dtype: str, granularity: str) -> bytes:
 def channel_axis(operator: Any, name: str, rank: int) -> int:
     """The axis of an operator's weights that counts output channels, or entries of a table."""
     if name == "BATCH_MATMUL":
-        return rank - 2 if operator.builtinOptions.adjY else rank - 1
+        return rank - 2 if getattr(operator.builtinOptions, "adjY", False) else rank - 1
     return rank - 1 if name == "CONV_3D" else CHANNEL_AXIS.get(name, 0)
 
 
@@ -148,7 +148,8 @@ def channel_axis(operator: Any, name: str, rank: int) -> int:
 
 
 def _is_float_constant(tree: Any, tensor: Any) -> bool:
-    return flatbuffer.dtype(tensor) == "float32" and flatbuffer.is_constant(tree, tensor)
+    is_stored = flatbuffer.is_constant(tree, tensor) and tensor.sparsity is None
+    return is_stored and flatbuffer.dtype(tensor) == "float32"
 
 
 def _weights(tree: Any, graph: Any, operator: Any, name: str) -> int:
@@ -157,7 +158,8 @@ def _weights(tree: Any, graph: Any, operator: Any, name: str) -> int:
     if slot is None or len(inputs) <= slot or inputs[slot] < 0:
         return -1
     tensor = graph.tensors[inputs[slot]]
-    has_channels = len(flatbuffer.indices(tensor.shape)) > 0  # of a damaged file, perhaps not
+    rank = len(flatbuffer.indices(tensor.shape))
+    has_channels = 0 <= channel_axis(operator, name, rank) < rank  # of a damaged file, perhaps not
     return inputs[slot] if has_channels and _is_float_constant(tree, tensor) else -1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,10 @@ class Device(ABC):
             DeviceError: the agent could not be started, died, or ran out of time. If a model
                 fails, that is not an error here: the result reports it.
         """
+
+    def folder(self) -> AbstractContextManager[Path]:
+        """A temporary local folder for a job's files."""
+        return scratch.folder()
 
     def require_python(self) -> None:  # noqa: B027 - a phone alone may have none
         """Check that the agent can run there.

@@ -74,19 +74,14 @@ class LocalDevice(Device):
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
         """Run one job of the agent; input files are linked into the job's folder, not copied."""
-        for name, path in files.items():
-            (folder / name).unlink(missing_ok=True)
-            (folder / name).symlink_to(path.resolve())
+        write_job(job, files, folder, deadline_s)
         warn_of(sandbox.missing())  # for the agent's workers, which open the models
-        (folder / "result.json").unlink(missing_ok=True)
-        (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         lines = self._start(["run", str(folder)], on_event, patience)
         if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        return result
+        return read_result(folder)
 
     def _start(
         self, arguments: list[str], on_event: OnEvent | None, deadline_s: float | None
@@ -121,6 +116,23 @@ class LocalDevice(Device):
                 if child.wait() != 0 or child.is_late:
                     raise _explain(self._python, child, deadline_s)
         return lines
+
+
+def write_job(
+    job: Mapping[str, Any], files: Mapping[str, Path], folder: Path, deadline_s: float | None
+) -> None:
+    """Write a job into its folder, and link its files there; an older result is removed."""
+    for name, path in files.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(path.resolve())
+    (folder / "result.json").unlink(missing_ok=True)
+    (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result that the agent wrote."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
 
 
 def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:

@@ -256,7 +256,7 @@ def infer(
         models: files; one that was parsed before is not read again here.
         chunks: for each model, input name to [chunk, ...] in the tensor's exact dtype.
         kernels: "xnnpack", or TensorFlow Lite's own: "builtin" or "reference".
-        workers: parallel processes; all of the device's cores by default, one per model at least.
+        workers: parallel processes; all of the device's cores by default.
 
     Yields:
         For each model, output name to [chunk, ...] in the tensor's dtype, in the chunks' order.
@@ -283,7 +283,7 @@ def infer(
     if device.is_remote:
         journal = BatchJournal(device.name, paths, [chosen.name, chosen.version, kernels])
     while True:
-        with scratch.folder() as folder:
+        with device.folder() as folder:
             most = _MOST_BYTES if journal is None else _BATCH_BYTES
             written = _write_chunks(folder, chunks, names, most)
             if not written:

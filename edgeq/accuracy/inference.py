@@ -17,7 +17,8 @@ from edgeq.accuracy.columns import Columns, find_columns
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DataError
-from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite import quantmath
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -44,21 +45,21 @@ class Interface:
     columns: Mapping[str, Columns] = field(default_factory=dict)
 
 
-def read_interface(path: Path, leader: Interface | None = None) -> Interface:
+def read_interface(model: Path | ModelFile, leader: Interface | None = None) -> Interface:
     """Read the interface of a file; a leading model's names replace different ones.
 
     Raises:
         DataError: the two have different inputs or outputs.
     """
-    tree = flatbuffer.read(path)
-    inputs, outputs = flatbuffer.interface(tree)
+    file = read_model(model)
+    path, (inputs, outputs) = file.path, file.interface
     return Interface(
         inputs,
         outputs,
-        flatbuffer.min_runtime_version(tree),
+        file.min_runtime_version,
         _match("inputs", path, inputs, inputs if leader is None else leader.inputs),
         _match("outputs", path, outputs, outputs if leader is None else leader.outputs),
-        find_columns(tree) if leader is None else {},
+        find_columns(file.tree) if leader is None else {},
     )
 
 
@@ -97,7 +98,7 @@ def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
 
 
 def run_samples(
-    models: Sequence[tuple[Path, Interface]],
+    models: Sequence[tuple[Path | ModelFile, Interface]],
     samples: Iterable[Arrays],
     device: Device,
     **options: Any,
@@ -117,7 +118,7 @@ def run_samples(
     """
     interfaces = [interface for _, interface in models]
     chunks = (_quantized(interfaces, group) for group in _groups(samples))
-    for raw in run_job.infer([path for path, _ in models], chunks, device, **options):
+    for raw in run_job.infer([model for model, _ in models], chunks, device, **options):
         yield [
             {
                 interface.output_names[spec.name]: quantmath.dequantize(found[spec.name], spec)

@@ -17,6 +17,7 @@ from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import DataError
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import Interval, MetricValue, Quality, TensorSpec
 
 _MOST_LABEL_BYTES = 64 << 20
@@ -26,7 +27,7 @@ Pair = tuple[Arrays, Any]
 
 
 def run_pairs(
-    models: Sequence[tuple[Path, Interface]],
+    models: Sequence[tuple[Path | ModelFile, Interface]],
     pairs: Iterable[Pair],
     device: Device,
     **options: Any,
@@ -168,11 +169,12 @@ def measure_quality(
         DataError: no samples, or two different models.
         DeviceError: a run failed.
     """
-    leader = read_interface(baseline)
-    follower = read_interface(candidate, leader)
+    real, made = read_model(baseline), read_model(candidate)
+    leader = read_interface(real)
+    follower = read_interface(made, leader)
     candidates = {follower.output_names[spec.name]: spec for spec in follower.outputs}
     meter = QualityMeter(leader.outputs, leader.columns, candidates)
-    models = [(baseline, leader), (candidate, follower)]
+    models = [(real, leader), (made, follower)]
     for found, labels in run_pairs(models, pairs, device, **options):
         meter.add(found[0], found[1], labels)
         for scorer, outputs in zip(scorers or (), found, strict=False):

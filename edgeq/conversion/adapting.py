@@ -14,7 +14,7 @@ from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
 from edgeq.errors import MissingExtraError
 from edgeq.files import storage
-from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.values import ConvertOptions, FloatModel
 from edgeq.values.schemes import Scheme
 
@@ -39,7 +39,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
     is_ours = is_ours and not is_learned(scheme, model)
     made = rewrite(content) if is_ours else unpack(content)
     if made.names:
-        require_finite_constants(flatbuffer.parse(made.content, model.source.path))  # unpacked ones
+        require_finite_constants(shared_tree(made.content, model.source.path))  # unpacked ones
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
         model = replace(model, file=storage.refer(path), rewrites=made.names)
@@ -53,7 +53,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         )
     if is_ours and not options.allow_float and reason is None:
         mix = select_options(made.content, options)
-        tree = flatbuffer.parse(made.content, "the float model")
+        tree = shared_tree(made.content, "the float model")
         precisions = choose_precisions(tree, scheme.activations, mix.keep_float, mix.int16)
         refuse_islands(tree, precisions, mix.keep_float, scheme.activations)
     return model

@@ -24,12 +24,13 @@ from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.converters.graph.ends import ARRANGING, LEVELS, Ends
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.writer.parameters import Affine, from_range
 from edgeq.converters.writer.precisions import choose_precisions, choose_tables, name_of
 from edgeq.converters.writer.write import Target, Writer
-from edgeq.device_runners.devices.addresses import resolve_device
-from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite import flatbuffer, kernels, quantmath
+from edgeq.tflite.model_file import read_model, shared_tree
 from edgeq.tflite.operators import having
-from edgeq.values import FloatModel, PartQuality
+from edgeq.values import FloatModel, PartQuality, TensorSpec
 
 # Rounding alone leaves a part an error of a tenth of its variation.
 RUINED_DB = 20.0
@@ -85,21 +86,21 @@ class EndLosses:
         self.job, self.model, self._run, self._samples = job, model, run, plan.samples
         self._used = plan.chosen[:KEPT_SAMPLES]
         self._content = Path(model.file.path).read_bytes()
-        self._tree = flatbuffer.parse(self._content, "the float model")
+        self._tree = shared_tree(self._content, "the float model")
         graph = self._tree.subgraphs[0]
         mix = choose_mix(job, model)
         self._selected = {*mix.keep_float, *mix.int16, *mix.int4}
         self.names = [name_of(self._tree, operator) for operator in graph.operators]
         self.ends = Ends(self._tree, _barred(self._tree, mix))
         self.inputs = flatbuffer.indices(graph.inputs)
-        self.outputs = {
-            number: index
-            for number, index in enumerate(flatbuffer.indices(graph.outputs))
-            if flatbuffer.dtype(graph.tensors[index]) == "float32"
-        }
         item = CalibratedModel(model, run, False, {})
         self._ranges = range_sets(job.scheme, item, ("minmax",), (), [])[0]
         self._spans = {item.index: (item.minimum, item.maximum) for item in self._ranges.tensors}
+        self.outputs = {
+            number: index
+            for number, index in enumerate(flatbuffer.indices(graph.outputs))
+            if index in self._spans
+        }
 
     def _tensors(self, outputs: Iterable[int]) -> list[int]:
         return [self.outputs[number] for number in outputs]
@@ -119,14 +120,16 @@ class EndLosses:
 
     def _run_files(self, contents: Sequence[bytes]) -> list[dict[int, Loss]]:
         """Run files beside the float model and return the loss of each output."""
-        paths = [self.job.folder / f"end-{number}.tflite" for number in range(len(contents) + 1)]
-        for path, content in zip(paths, (self._content, *contents), strict=True):
+        files = []
+        for number, content in enumerate((self._content, *contents)):
+            path = self.job.folder / f"end-{number}.tflite"
             path.write_bytes(content)
-        leader = read_interface(paths[0])
-        models = [(path, read_interface(path, leader)) for path in paths]
+            files.append(read_model(path))
+        leader = read_interface(files[0])
+        models = [(file, read_interface(file, leader)) for file in files]
         meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
         pairs = ((sample.inputs, None) for sample in self._samples.iterate(self._used))
-        for found, _ in run_pairs(models, pairs, resolve_device("local")):
+        for found, _ in run_pairs(models, pairs, self.job.device):
             for meter, own in zip(meters, found[1:], strict=True):
                 meter.add(found[0], own, None)
         results = [meter.result(is_held_out=True).outputs for meter in meters]
@@ -138,10 +141,10 @@ class EndLosses:
         """Find the fewest operators behind the last layers that save the ruined outputs."""
         inputs = frozenset(spec.name for spec in self.model.inputs)
         whole = self.ends.tail(self.outputs.values(), "all")
-        narrow = self._write(whole, inputs)
-        losses = self._round_outputs(narrow)
-        if not {self.ends.kinds[place] for place in whole} <= _HARMLESS:
-            (losses,) = self._run_files([narrow])
+        if {self.ends.kinds[place] for place in whole} <= _HARMLESS:
+            losses = self._round_outputs()
+        else:
+            (losses,) = self._run_files([self._write(whole, inputs)])
         ruined = frozenset(number for number, (db, _) in losses.items() if db < RUINED_DB)
         if not ruined:
             return Tail(losses)
@@ -160,7 +163,7 @@ class EndLosses:
 
     def _round_before(self, tail: Collection[int], content: bytes) -> bytes:
         """Return a file of `_write` whose layers before a float tail round what they make."""
-        graph = flatbuffer.parse(content, "the rounded model").subgraphs[0]
+        graph = shared_tree(content, "the rounded model").subgraphs[0]
         own = self._tree.subgraphs[0]
         places = {
             flatbuffer.text(tensor.name): place
@@ -172,17 +175,27 @@ class EndLosses:
                 content = round_input(content, place, self._spans[index])
         return content
 
-    def _round_outputs(self, narrow: bytes) -> dict[int, Loss]:
+    def _round_outputs(self) -> dict[int, Loss]:
         """Return the loss of each output if its own step is all that INT8 costs."""
-        _, specs = flatbuffer.interface(flatbuffer.parse(narrow, "the rounded model"))
         columns, found = find_columns(self._tree), {}
-        for number in self.outputs:
-            spec = specs[number]
-            values = self._run.outputs[spec.name]
-            meter = PartMeter(spec.name, columns.get(spec.name))
+        for number, index in self.outputs.items():
+            name = self.model.outputs[number].name
+            form = self._form(index)
+            spec = TensorSpec(name, (), form.dtype, (form.scale,), (form.zero_point,))
+            values = self._run.outputs[name]
+            meter = PartMeter(name, columns.get(name))
             meter.add(values, quantmath.dequantize(quantmath.quantize(values, spec), spec))
             found[number] = worst(meter.result())
         return found
+
+    def _form(self, index: int) -> Affine:
+        """Return the INT8 form of an output that is behind operators without harm only."""
+        source, place = index, self.ends.makers.get(index)
+        while place is not None and self.ends.kinds[place] in ARRANGING:
+            source = self.ends.reads(place)[0]
+            place = self.ends.makers.get(source)
+        fixed = None if place is None else kernels.FIXED.get((self.ends.kinds[place], "int8"))
+        return from_range(*self._spans[index], "int8") if fixed is None else Affine("int8", *fixed)
 
     def find_units(self, outputs: Collection[int]) -> dict[int, Units]:
         """Return the last layers of outputs that one range does not fit, with their real units.
@@ -213,7 +226,7 @@ class EndLosses:
         path = self.job.folder / "layers.tflite"
         path.write_bytes(flatbuffer.serialize(tree))
         pairs = ((sample.inputs, None) for sample in self._samples.iterate(self._used))
-        runs = run_pairs([(path, read_interface(path))], pairs, resolve_device("local"))
+        runs = run_pairs([(path, read_interface(path))], pairs, self.job.device)
         chunks = [found for (found,), _ in runs]
         return {
             index: np.concatenate([chunk[name] for chunk in chunks])

@@ -22,6 +22,7 @@ from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue, Ranges
 
 _FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
@@ -57,7 +58,7 @@ def choose_input_limits(
     except DataError:
         return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
-    for index in flatbuffer.indices(flatbuffer.read(Path(model.file.path)).subgraphs[0].inputs):
+    for index in flatbuffer.indices(read_model(Path(model.file.path)).tree.subgraphs[0].inputs):
         if index not in ranges:
             continue  # integers
         item = ranges[index]

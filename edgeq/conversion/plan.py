@@ -18,6 +18,7 @@ from edgeq.converters.quantization.selectors import (
     with_inner,
 )
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
+from edgeq.device_runners.devices.device import Device
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.progress import OnProgress
@@ -38,6 +39,7 @@ class Job:
         io: dtype of inputs and outputs, resolved.
         folder: working folder, removed at the end.
         process: None if no step needs TensorFlow.
+        device: this machine, which runs the files that were made.
         wide: what stays in float at the ends, see `edgeq.conversion.wide_ends`.
     """
 
@@ -47,6 +49,7 @@ class Job:
     folder: Path
     process: TensorFlowProcess | None
     on_progress: OnProgress
+    device: Device
     wide: WideEnds = NOT_WIDE
 
 

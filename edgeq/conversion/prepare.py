@@ -22,10 +22,12 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, Reader
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of
+from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
 
@@ -73,7 +75,9 @@ def prepare(
     """
     folder = stack.enter_context(scratch.folder())
     process = _start_tensorflow(stack, model, options, verbose, tensorflow)
+    # They import their libraries while the model is read.
     runner = stack.enter_context(FloatRunner(folder))
+    device = stack.enter_context(KeptAgent())
     reader = open_reader(stack, model, process, options, verbose)
     on_progress("lower", 0, None)
     if reader is None:
@@ -84,7 +88,7 @@ def prepare(
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
-    job = Job(scheme, io, options, folder, process, on_progress)
+    job = Job(scheme, io, options, folder, process, on_progress, device)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:
@@ -119,10 +123,10 @@ def _start_tensorflow(
     """Start TensorFlow if a step needs it: reading Keras files, or the stock calibrator."""
     is_file = isinstance(model, (str, Path))
     kind = model_kinds.identify(Path(model)) if is_file else "python"
-    if kind == "tflite":
-        lower.adopt(Path(model), options)  # refuse a bad file before anything is started
     if options.calibrator != "tflite" and kind in ("tflite", "python", *FRAMEWORKS):
         return None
+    if kind == "tflite":
+        lower.adopt(Path(model), options)  # refuse a bad file before TensorFlow is started
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
 
@@ -144,7 +148,7 @@ def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:
     Args:
         narrow: names of the operators with INT4 weights.
     """
-    tree = flatbuffer.read(Path(model.file.path))
+    tree = read_model(Path(model.file.path)).tree
     names = [
         name
         for operator in tree.subgraphs[0].operators

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from edgeq.accuracy.paired_runs import measure_quality, require_clear_names, unclear_names
+from edgeq.accuracy.paired_runs import Pair, measure_quality, require_clear_names, unclear_names
 from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
 from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
-from edgeq.device_runners.devices.addresses import resolve_device
-from edgeq.device_runners.devices.device import Device
 from edgeq.errors import CertificateError, DataError, DeviceError, GateError, QuantizationError
 from edgeq.issues import make_issue
-from edgeq.tflite import flatbuffer, lstm
+from edgeq.tflite import lstm
+from edgeq.tflite.model_file import read_model
 from edgeq.values import Certificate, Conversion, FloatModel, Issue, Quality
 
 
@@ -56,7 +55,7 @@ def prove(job: Job, target: Path, model: FloatModel, mix: Mix, issues: list[Issu
                     f"input {spec.name!r} stays {spec.dtype}: integers are not quantized",
                 )
             )
-    if names := lstm.keeping_state(flatbuffer.read(target)):
+    if names := lstm.keeping_state(read_model(target).tree):
         message = (
             f"LSTM operators ({', '.join(names)}) keep their states from call to call: reset the "
             "variables of the interpreter before each sample, as Keras does"
@@ -79,11 +78,10 @@ def measure_result(
         QuantizationError: the quantized file cannot be run.
     """
     job.on_progress("compare with float", 0, None)
-    device: Device = resolve_device("local")
     float_file = Path(model.file.path)
     if plan.samples is None and plan.test is None:
         drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
-        _measure(job, float_file, target, ((inputs, None) for inputs in drawn), device)
+        _measure(job, float_file, target, ((inputs, None) for inputs in drawn))
         return None  # random inputs prove that it runs, but cannot measure its quality
     used, indices = plan.test, plan.tested
     if used is None:
@@ -100,15 +98,17 @@ def measure_result(
         (sample.inputs, sample.label if reason is None else None)
         for sample in used.iterate(indices)
     )
-    quality = _measure(job, float_file, target, pairs, device, is_held_out=plan.is_held_out)
+    quality = _measure(job, float_file, target, pairs, is_held_out=plan.is_held_out)
     issues += _doubts(quality, job.options.max_drop_points)
     return quality
 
 
-def _measure(job: Job, float_file: Path, target: Path, *rest: Any, **options: Any) -> Quality:
+def _measure(
+    job: Job, float_file: Path, target: Path, pairs: Iterable[Pair], *, is_held_out: bool = True
+) -> Quality:
     """Compare two files; a quantized one that cannot be run has no name that the user knows."""
     try:
-        return measure_quality(float_file, target, *rest, **options)
+        return measure_quality(float_file, target, pairs, job.device, is_held_out=is_held_out)
     except DeviceError as error:
         beginning, _, reason = error.message.partition(": ")
         if str(target) not in beginning:

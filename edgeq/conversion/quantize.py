@@ -17,6 +17,7 @@ from edgeq.converters.writer.precisions import name_of
 from edgeq.errors import LoweringError, QuantizationError, UsageError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue, Ranges
 
 _IN_FLOAT = "--scheme dynamic and fp16 keep all activations in float."
@@ -82,7 +83,7 @@ def quantize_model(
 
 def _require_svdf_kernels(model: FloatModel) -> None:
     """Refuse an SVDF that the quantizer makes INT8 and no kernel computes (kernels/svdf.cc)."""
-    tree = flatbuffer.read(Path(model.file.path))
+    tree = read_model(Path(model.file.path)).tree
     for operator in tree.subgraphs[0].operators:
         if flatbuffer.operator_name(tree, operator) != "SVDF":
             continue

@@ -24,6 +24,7 @@ from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import shared_tree
 from edgeq.values import FloatModel, Issue, LayerCorrection, Ranges
 from edgeq.values.schemes import Scheme
 
@@ -233,7 +234,7 @@ def _choose_ranges(seen: Statistics, statistic: str, *, is_asked: bool) -> Range
 @cache
 def activation_bytes(model: FloatModel) -> int:
     """Return the bytes of all float and INT8 activations of one inference."""
-    tree = flatbuffer.parse(Path(model.file.path).read_bytes(), "the float model")
+    tree = shared_tree(Path(model.file.path).read_bytes(), "the float model")
     sizes = [
         math.prod(flatbuffer.indices(tensor.shape))
         for tensor in tree.subgraphs[0].tensors

@@ -14,7 +14,7 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.logits import expose_logits, seen_limits
-from edgeq.device_runners.devices.addresses import resolve_device
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel
 
 
@@ -39,14 +39,16 @@ def score_files(
     assert plan.samples is not None
     source = Path(model.file.path).read_bytes()
     limits = seen_limits(source, run.statistics.needed)
-    paths = [job.folder / f"candidate-{number}.tflite" for number in range(len(contents) + 1)]
-    for path, content in zip(paths, (source, *contents), strict=True):
+    files = []
+    for number, content in enumerate((source, *contents)):
+        path = job.folder / f"candidate-{number}.tflite"
         path.write_bytes(expose_logits(content))
-    leader = read_interface(paths[0])
-    models = [(path, read_interface(path, leader)) for path in paths]
+        files.append(read_model(path))
+    leader = read_interface(files[0])
+    models = [(file, read_interface(file, leader)) for file in files]
     meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
     pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
-    for outputs, _ in run_pairs(models, pairs, resolve_device("local")):
+    for outputs, _ in run_pairs(models, pairs, job.device):
         seen = [
             {
                 name: np.clip(values, *limits[name]) if name in limits else values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from edgeq import timing
 from edgeq.accuracy import verdict
@@ -27,6 +28,12 @@ from edgeq.gating.policy import Limit
 from edgeq.values import BenchRun, Finding
 
 Change = Callable[[Estimate, Estimate], Estimate]
+Quantile = Literal["p50_ms", "p90_ms"]
+# Quantile of a run, to the figures of one measurement, and those to compare with another one.
+_FIND: dict[Quantile, tuple[Find, Find]] = {
+    "p50_ms": (find_p50s, find_p50s),
+    "p90_ms": (find_p90s, find_p90s_apart),
+}
 _APART = (
     f"measured apart, so with {100 * timing.BETWEEN_RUNS:g} % for the time between the two runs"
 )
@@ -100,19 +107,19 @@ def sqnr_regression(change: Change, unit: str, form: str) -> Judge:
     return judge
 
 
-def latency_regression(share: float) -> Judge:
+def latency_regression(quantile: Quantile) -> Judge:
     """Make a judge of the growth of a quantile of the latency.
 
     Where the records measured the baseline's file alternating with this one, the rounds' ratios
     decide, and a change of the machine since the baseline's own records does not matter.
     """
-    find, find_apart = (find_p50s, find_p50s) if share == 0.5 else (find_p90s, find_p90s_apart)
+    find, find_apart = _FIND[quantile]
     apart = regression(find_apart, growth_since_percent, "percent", "{:+.2f} %")
 
     def judge(limit: Limit, scene: Scene) -> Iterator[Finding]:
         known = set()
         for figure in [] if scene.before is None else find(scene.now, None):
-            finding = _judge_alternating(limit, scene, figure, share)
+            finding = _judge_alternating(limit, scene, figure, quantile)
             if finding is not None:
                 yield finding
                 known |= {finding.subject} if finding.is_sound else set()
@@ -128,7 +135,9 @@ def latency_regression(share: float) -> Judge:
     return judge
 
 
-def _judge_alternating(limit: Limit, scene: Scene, figure: Figure, share: float) -> Finding | None:
+def _judge_alternating(
+    limit: Limit, scene: Scene, figure: Figure, quantile: Quantile
+) -> Finding | None:
     """Against the baseline's file in the same measurement; None where it has no such rounds."""
     assert isinstance(figure.context, BenchFact) and scene.before is not None
     result, index = figure.context.result, figure.context.index
@@ -136,7 +145,7 @@ def _judge_alternating(limit: Limit, scene: Scene, figure: Figure, share: float)
     if scene.before.candidate.sha256 not in digests:
         return None
     place = digests.index(scene.before.candidate.sha256)
-    now, before = (_of_rounds(result.runs[number], share) for number in (index, place))
+    now, before = (_of_rounds(result.runs[number], quantile) for number in (index, place))
     if place == index or not now or len(now) != len(before):
         return None
     ratio = timing.ratio_of_rounds(now, before)
@@ -157,9 +166,9 @@ def _judge_alternating(limit: Limit, scene: Scene, figure: Figure, share: float)
     )
 
 
-def _of_rounds(run: BenchRun, share: float) -> list[float]:
+def _of_rounds(run: BenchRun, quantile: Quantile) -> list[float]:
     """The p50 or p90 of each round; none if one is not known."""
-    found = [own.p50_ms if share == 0.5 else own.p90_ms for own in run.rounds]
+    found = [getattr(own, quantile) for own in run.rounds]
     known = [value for value in found if value]
     return known if len(known) == len(found) else []
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
+from edgeq.tflite.options import complete_options
 from edgeq.values import TensorSpec
 
 IDENTIFIER = b"TFL3"
@@ -22,6 +23,8 @@ release = operators.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
+# numpy 1 knows no more; kernels stop at 8.
+_MOST_AXES = 32
 
 
 def schema() -> Any:
@@ -80,6 +83,7 @@ def parse(content: bytes, shown_as: str) -> Any:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
         _check_references(model)
+        complete_options(schema(), model, operator_names())
     except _DAMAGE as error:
         raise SourceError(
             f"{shown_as} is damaged or truncated.", hint="Copy the model again.", details=str(error)
@@ -110,6 +114,8 @@ def _check_references(model: Any) -> None:
         for tensor in graph.tensors:
             if tensor.type not in dtype_names():
                 raise ValueError(f"a tensor has the unknown type {tensor.type}")
+            if _count(tensor.shape) > _MOST_AXES:
+                raise ValueError(f"a tensor has {len(tensor.shape)} dimensions")
             own = tensor.quantization
             if own is not None and _count(own.scale) != _count(own.zeroPoint):
                 raise ValueError("a tensor has more or fewer zero points than scales")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
+from edgeq.accuracy import columns
 from edgeq.accuracy.columns import Columns, find_columns, plain_columns
 from edgeq.tflite import flatbuffer
 from tests import tiny_models as tiny
@@ -39,9 +41,19 @@ class Net:
     def add(
         self, kind: int, inputs: Sequence[int], name: str, *shape: int, options: Any = None
     ) -> int:
-        made = self.tensor(name, *shape)
+        (made,) = self.add_all(kind, inputs, {name: shape}, options)
+        return made
+
+    def add_all(
+        self,
+        kind: int,
+        inputs: Sequence[int],
+        results: dict[str, tuple[int, ...]],
+        options: Any = None,
+    ) -> list[int]:
+        made = [self.tensor(name, *shape) for name, shape in results.items()]
         self.codes.append((kind, 1))
-        self.operators.append(tiny.operator(len(self.codes) - 1, inputs, [made], options))
+        self.operators.append(tiny.operator(len(self.codes) - 1, inputs, made, options))
         return made
 
     def dense(self, name: str, *shape: int) -> int:
@@ -120,6 +132,131 @@ def test_layouts_are_followed() -> None:
     # Columns 2, 3, 4 above 5, 0, 2 of one head, numbered anew.
     assert found.labels.tolist() == [[1, 2, 3], [4, 0, 1]]
     assert len(found.names) == 1
+
+
+def options_of(kind: str, **values: int) -> Any:
+    made = getattr(schema, f"{kind}OptionsT")()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+def labels_beside(net: Net, whole: int, piece: int, *shape: int) -> Any:
+    """The columns of a piece of six values, numbered as those of the whole."""
+    size = 6 + int(np.prod(shape))
+    flat = net.add(Op.RESHAPE, [piece, net.constant(np.int32([1, size - 6]))], "flat", 1, size - 6)
+    found = net.columns(net.joined([whole, flat], "both", 1, size, axis=1))
+    assert len(found.names) == 1, found.names
+    assert found.labels[:6].tolist() == [0, 1, 2, 3, 4, 5]
+    return found.labels[6:].reshape(shape).tolist()
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "strides", "masks", "expected"),
+    [
+        ([0, 1], [1, 6], [1, 2], {}, [1, 3, 5]),
+        ([0, 1], [1, 6], [1, 2], {"beginMask": 2}, [0, 2, 4]),
+        ([0, 1], [1, 6], [1, 2], {"beginMask": 1}, [1, 3, 5]),
+        ([0, 1], [1, 3], [1, 2], {"endMask": 2}, [1, 3, 5]),
+        ([0, 1], [1, 4], [1, 1], {"endMask": 1}, [1, 2, 3]),
+        ([0, 5], [1, 2], [1, -1], {}, [5, 4, 3]),
+        ([0, 2], [1, 3], [1, 1], {"shrinkAxisMask": 2}, 2),
+        ([0, 2], [1, 4], [1, 1], {"shrinkAxisMask": 1}, [2, 3]),
+    ],
+)
+def test_strided_slices_are_followed(
+    begins: list[int], ends: list[int], strides: list[int], masks: dict[str, int], expected: Any
+) -> None:
+    net = Net()
+    whole = net.dense("whole", 1, 6)
+    given = [net.constant(np.int32(values)) for values in (begins, ends, strides)]
+    shape = np.shape(expected)
+    own = shape if masks.get("shrinkAxisMask") == 1 else (1, *shape)
+    options = options_of("StridedSlice", **masks)
+    piece = net.add(Op.STRIDED_SLICE, [whole, *given], "piece", *own, options=options)
+    assert labels_beside(net, whole, piece, *shape) == expected
+
+
+@pytest.mark.parametrize("mask", ["ellipsisMask", "newAxisMask"])
+def test_strided_slices_that_count_axes_otherwise_are_new_heads(mask: str) -> None:
+    net = Net()
+    given = [net.constant(np.int32(values)) for values in ([0, 0], [1, 6], [1, 1])]
+    options = options_of("StridedSlice", **{mask: 1})
+    inputs = [net.dense("whole", 1, 6), *given]
+    assert net.columns(net.add(Op.STRIDED_SLICE, inputs, "out", 1, 6, options=options)).names == (
+        "out",
+    )
+
+
+def test_splits_are_followed() -> None:
+    net = Net()
+    whole, axis = net.dense("whole", 1, 6), net.constant(np.int32(1))
+    _, piece, _ = net.add_all(Op.SPLIT, [axis, whole], dict.fromkeys("abc", (1, 2)))
+    assert labels_beside(net, whole, piece, 2) == [2, 3]
+    net = Net()
+    whole, axis = net.dense("whole", 1, 6), net.constant(np.int32(1))
+    sizes = net.constant(np.int32([1, 3, 2]))
+    results = {"a": (1, 1), "b": (1, 3), "c": (1, 2)}
+    _, piece, _ = net.add_all(Op.SPLIT_V, [whole, sizes, axis], results)
+    assert labels_beside(net, whole, piece, 3) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(1, [3, 4, 5]), (2, [1, 4])])
+def test_unpacked_values_are_followed(axis: int, expected: list[int]) -> None:
+    net = Net()
+    whole = net.dense("whole", 1, 6)
+    table = net.add(Op.EXPAND_DIMS, [whole], "table", 1, 2, 3)
+    results = {f"r{n}": (1, len(expected)) for n in range(6 // len(expected))}
+    pieces = net.add_all(Op.UNPACK, [table], results, options_of("Unpack", axis=axis))
+    assert labels_beside(net, whole, pieces[1], len(expected)) == expected
+
+
+@pytest.mark.parametrize(("batch_dims", "name"), [(0, "whole"), (1, "out")])
+def test_gathers_of_each_sample_are_new_heads(batch_dims: int, name: str) -> None:
+    net = Net()
+    places = net.constant(np.int32([[4, 2]]))
+    options = options_of("Gather", axis=1, batchDims=batch_dims)
+    inputs = [net.dense("whole", 1, 6), places]
+    shape = (1, 1, 2) if batch_dims == 0 else (1, 2)
+    found = net.columns(net.add(Op.GATHER, inputs, "out", *shape, options=options))
+    assert found.names == (name,)
+
+
+def test_a_chain_beyond_the_limit_is_a_new_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_DEEPEST", 4)
+    for length, name in ((3, "whole"), (4, "n0")):
+        net = Net()
+        last = net.dense("whole", 1, 6)
+        for number in range(length):
+            last = net.add(Op.NEG, [last], f"n{number}", 1, 6)
+        assert net.columns(last).names == (name,)
+
+
+@pytest.mark.parametrize("kind", [Op.MUL, Op.DIV])
+def test_one_factor_for_all_splits_no_column(kind: int) -> None:
+    net = Net()
+    inputs = [net.dense("y", 1, 2, 3), net.constant([2.0])]
+    found = net.columns(net.add(kind, inputs, "scaled", 1, 2, 3))
+    assert found.labels.tolist() == [[0, 1, 2]] * 2
+    net = Net()
+    inputs = [net.dense("y", 1, 2, 3), net.constant([[[2.0], [3.0]]])]
+    found = net.columns(net.add(kind, inputs, "scaled", 1, 2, 3))
+    assert len(np.unique(found.labels)) == 6
+
+
+def test_a_sum_of_two_heads_is_of_the_first() -> None:
+    """An operand that is a constant, or of another shape, gives no columns."""
+    net = Net()
+    rows, whole = net.dense("rows", 1, 1, 3), net.dense("whole", 1, 2, 3)
+    inputs = [net.constant(np.ones((1, 2, 3))), rows, whole]
+    assert net.columns(net.add(Op.ADD, inputs, "sum", 1, 2, 3)).names == ("whole",)
+
+
+def test_parameters_that_are_computed_make_a_new_head() -> None:
+    net = Net()
+    order = net.tensor("order", 3)
+    inputs = [net.dense("whole", 1, 2, 3), order]
+    assert net.columns(net.add(Op.TRANSPOSE, inputs, "out", 1, 3, 2)).names == ("out",)
 
 
 def test_other_operators_make_values_of_their_own() -> None:

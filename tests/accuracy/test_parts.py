@@ -220,3 +220,125 @@ def test_an_output_of_another_shape_than_the_file_says_has_plain_columns() -> No
 
 def test_without_samples_there_are_no_parts() -> None:
     assert PartMeter("y", None).result() == ()
+
+
+# ---------------------------------------------------------------- limits, with figures set by hand
+
+
+def given(*columns: tuple[float, float], samples: int = 20) -> tuple[Array, Array]:
+    """Columns of values +spread and -spread, and the same with an error; each (spread, dB)."""
+    signs = np.where(np.arange(samples) % 2, -1.0, 1.0)[:, np.newaxis]
+    spreads, decibels = np.array(columns).T
+    ours = signs * spreads
+    return ours, ours + spreads * 10 ** (-decibels / 20)
+
+
+def one_range(count: int) -> Columns:
+    return Columns(np.arange(count), (0,) * count, ("y",), frozenset({0}))
+
+
+def lost_of(ours: Array, theirs: Array) -> list[str]:
+    (part,) = measure(ours, theirs, one_range(ours.shape[1]))
+    return [lost.where for lost in part.lost]
+
+
+@pytest.mark.parametrize(
+    ("decibels", "rest", "is_lost"),
+    [(9.9, 40.0, True), (10.1, 40.0, False), (5.0, 15.1, True), (5.0, 14.9, False)],
+)
+def test_a_column_is_lost_below_10_db_and_10_db_below_the_rest(
+    decibels: float, rest: float, is_lost: bool
+) -> None:
+    assert lost_of(*given((1, rest), (1, decibels))) == (["y[:, 1]"] if is_lost else [])
+
+
+@pytest.mark.parametrize(("samples", "lost"), [(9, []), (10, ["y[:, 0]"])])
+def test_a_column_of_fewer_than_ten_values_is_not_lost(samples: int, lost: list[str]) -> None:
+    assert lost_of(*given((1, 0), (1, 40), samples=samples)) == lost
+
+
+@pytest.mark.parametrize(
+    ("spread", "error", "is_lost"),
+    [(2, 1.01, True), (2, 0.99, False), (1.01, 5, True), (0.99, 5, False)],
+)
+def test_what_8_bits_cannot_do_better_is_not_lost(
+    spread: float, error: float, is_lost: bool
+) -> None:
+    """The step of 8 bits is 1, because another column goes from -127.5 to 127.5."""
+    column = (spread, 20 * math.log10(spread / error))
+    assert lost_of(*given((127.5, 60), column)) == (["y[:, 1]"] if is_lost else [])
+
+
+def test_a_column_beside_one_that_is_constant_is_named() -> None:
+    ours, theirs = given((1, 0), (1, 0))
+    ours[:, 0] = theirs[:, 0] = 0
+    assert lost_of(ours, theirs) == ["y[:, 1]"]
+
+
+def test_twenty_lost_columns_are_named_the_worst_first() -> None:
+    small = [(1.0, -0.1 * number) for number in range(25)]
+    assert lost_of(*given(*small, *[(100.0, 60.0)] * 5)) == [
+        f"y[:, {number}]" for number in range(24, 4, -1)
+    ]
+
+
+@pytest.mark.parametrize(("ratio", "parts_"), [(7.9, 1), (8.1, 2)])
+def test_spreads_more_than_8_times_apart_are_parts(ratio: float, parts_: int) -> None:
+    found = measure(*given((1, 30), (ratio, 50)))
+    assert [part.where for part in found] == (["y"] if parts_ == 1 else ["y[:, 0]", "y[:, 1]"])
+    # Spreads in between join them.
+    assert len(measure(*given((1, 30), (ratio, 50), (math.sqrt(ratio), 40)))) == 1
+
+
+@pytest.mark.parametrize(("count", "parts_"), [(15, 2), (16, 1)])
+def test_a_small_column_among_more_than_sixteen_is_no_part(count: int, parts_: int) -> None:
+    assert len(measure(*given(*[(100.0, 40.0)] * count, (1.0, 40.0)))) == parts_
+
+
+def test_constant_columns_belong_to_the_largest_part() -> None:
+    ours, theirs = given((1, 30), (100, 30), (1, 30))
+    ours[:, 2] = theirs[:, 2] = 7
+    small, large = measure(ours, theirs)
+    assert (small.where, large.where) == ("y[:, 0]", "y[:, 1:3]")
+
+
+@pytest.mark.parametrize(("change", "varies"), [(4.9e-4, False), (5.1e-4, True)])
+def test_a_change_beyond_the_precision_of_float32_is_one(change: float, varies: bool) -> None:
+    ours, theirs = given((change, 20))
+    (part,) = measure(ours + 1000, theirs + 1000)
+    assert part.sqnr_db == (pytest.approx(20, abs=0.01) if varies else None)
+
+
+def test_values_that_are_no_numbers_do_not_count() -> None:
+    ours, theirs = given((1, 20), (1, 20), samples=12)
+    ours[:2, 0] = theirs[:2, 0] = math.nan
+    (part,) = measure(ours, theirs)
+    assert (part.is_known, part.sqnr_db) == (True, pytest.approx(20))
+    assert part.spread == pytest.approx(1)
+    ours[2, 0] = theirs[2, 0] = math.inf
+    (part,) = measure(ours, theirs)
+    assert not part.is_known
+
+
+def test_the_number_of_rows_added_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = RNG.normal(3, 1, (20, 2, 3))
+    theirs = rounded(ours)
+    plain = measure(ours, theirs)
+    for cells in (6, 13):  # as many values as a sample has, and two samples at once
+        monkeypatch.setattr(parts, "_MOST_CELLS", cells)
+        (other,) = measure(ours, theirs)
+        assert other.sqnr_db == pytest.approx(plain[0].sqnr_db)
+        assert (other.spread, other.step) == pytest.approx((plain[0].spread, plain[0].step))
+
+
+def test_places_are_named_as_python_indexes_them() -> None:
+    """Small values are a row, a column, a block or scattered places of 2 x 3 values."""
+    for places, where in (
+        ([0, 1, 2], "y[:, 0, :]"), ([1, 4], "y[:, :, 1]"), ([1, 2, 4, 5], "y[:, :, 1:3]"),
+        ([5], "y[:, 1, 2]"), ([0, 5], "y, 2 values of 6"),
+    ):  # fmt: skip
+        columns = [(1.0 if place in places else 100.0, 30.0) for place in range(6)]
+        ours, theirs = (values.reshape(-1, 2, 3) for values in given(*columns))
+        labels = np.arange(6).reshape(2, 3)
+        found = measure(ours, theirs, Columns(labels, (0,) * 6, ("y",)))
+        assert where in [part.where for part in found], where

@@ -13,7 +13,9 @@ from edgeq.accuracy.verdict import (
     chance_doubt,
     device_of,
     doubt_of_parts,
+    find_lost,
     judge_comparison,
+    output_sqnr_db,
     require_comparable,
     total_sqnr_db,
     unproven_budget,
@@ -38,6 +40,7 @@ from edgeq.values import (
     Quality,
     Ratio,
     RuntimeInfo,
+    Sustained,
     TensorSpec,
 )
 
@@ -359,6 +362,8 @@ def test_latencies_of_the_same_conditions_are_comparable() -> None:
         (replace(with_run(), facts=replace(FACTS, device="pi")), "device local against pi"),
         (replace(with_run(), facts=replace(FACTS, cpu_model=None)),
          "processor Xeon against x86_64"),
+        (with_run(sustained=Sustained(600, 60, (), RUN.latency, RUN.latency, 1.0, None, ())),
+         "run in bursts against sustained"),
     ],
 )  # fmt: skip
 def test_latencies_of_different_conditions_are_refused(other: BenchResult, difference: str) -> None:
@@ -368,6 +373,11 @@ def test_latencies_of_different_conditions_are_refused(other: BenchResult, diffe
         f"The latencies of m.tflite and other.tflite cannot be compared: {difference}. Measure "
         "both in one edgeq bench."
     )
+
+
+def test_two_runs_of_two_results_are_compared() -> None:
+    with pytest.raises(UsageError, match="threads 4 against 1"):
+        require_comparable(with_run(threads=4), with_run())
 
 
 EMULATED = make_issue(
@@ -545,6 +555,27 @@ def test_the_worst_part_is_the_figure() -> None:
     assert worst_part(constant) is None
     assert worst_sqnr_db(constant) == 41.0
     assert worst_sqnr_db(parted()) == 41.0  # a record of 0.1
+
+
+def test_the_figure_of_an_output_is_that_of_its_worst_part() -> None:
+    constant = PartQuality("y[:, 7]", None, 0.0, 0.0, True)
+    for parts, figure in (
+        ((BOXES, SCORES_LOST, constant), -1.9), ((SCORES_LOST, BOXES), -1.9), ((constant,), None),
+        ((), 41.0),
+    ):  # fmt: skip
+        (output,) = parted(*parts).outputs
+        assert output_sqnr_db(output) == figure
+
+
+def test_what_is_lost_most_is_named_first() -> None:
+    columns = (LostColumn("y[:, 1]", 3.0, 0.1), LostColumn("y[:, 2]", -INF, 0.1))
+    found = find_lost(parted(replace(CLASS_LOST, where="y[:, 0:4]", lost=columns), SCORES_LOST))
+    assert [text.partition(" is lost: ")[0] for text in found] == [
+        "y[:, 2]",
+        "y[:, 4:7]",
+        "y[:, 1]",
+    ]
+    assert found[0].endswith("vary by 0.1, and the candidate's are NaN or infinite")
 
 
 @pytest.mark.parametrize(

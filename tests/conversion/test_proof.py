@@ -17,8 +17,16 @@ from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.proof import check_gates
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.samples.open_samples import Samples, open_samples
-from edgeq.errors import CertificateError, DataError, GateError
+from edgeq.device_runners.devices.local import LocalDevice
+from edgeq.errors import (
+    CertificateError,
+    DataError,
+    DeviceError,
+    GateError,
+    QuantizationError,
+)
 from edgeq.render.conversion import show_conversion
+from edgeq.tflite import flatbuffer
 from edgeq.values import (
     Certificate,
     Conversion,
@@ -34,6 +42,7 @@ from edgeq.values import (
     Quality,
     TensorSpec,
     TfliteModel,
+    WayOut,
 )
 from edgeq.values.schemes import SCHEMES
 from tests import tiny_models
@@ -108,6 +117,25 @@ def test_the_least_sqnr_is_of_the_worst_output() -> None:
             check_gates(finished(*sqnrs, min_sqnr_db=12.1))
 
 
+@pytest.mark.parametrize(
+    ("ways", "offered"),
+    [
+        ((), None),
+        ((WayOut("a", 30.0, True),), "a"),  # exactly the budget
+        ((WayOut("a", 29.9, True), WayOut("b", 50.0, True), WayOut("c", 60.0, True)), "b"),
+        ((WayOut("a", 50.0, False), WayOut("b", None, False)), None),
+    ],
+)
+def test_the_first_way_out_that_meets_the_budget_is_offered(
+    ways: tuple[WayOut, ...], offered: str | None
+) -> None:
+    with pytest.raises(GateError) as caught:
+        check_gates(replace(finished(20.0, min_sqnr_db=30), ways_out=ways))
+    assert caught.value.hint == (
+        None if offered is None else f"Tried on this model, it keeps everything: {offered}"
+    )
+
+
 def test_identical_outputs_keep_every_least_sqnr() -> None:
     check_gates(finished(math.inf, min_sqnr_db=200))
     with pytest.raises(GateError):
@@ -179,7 +207,8 @@ def job(io: str = "int8", **options: Any) -> Job:
     def quiet(step: str, done: int, total: int | None) -> None:
         assert (step, done, total) == ("compare with float", 0, None)
 
-    return Job(SCHEMES["int8"], io, ConvertOptions(**options), Path("nowhere"), None, quiet)
+    asked = ConvertOptions(**options)
+    return Job(SCHEMES["int8"], io, asked, Path("nowhere"), None, quiet, LocalDevice())
 
 
 def float_model(*sides: TensorSpec, path: str = "float.tflite") -> FloatModel:
@@ -260,6 +289,19 @@ def test_a_mix_that_leaves_something_quantized_is_no_doubt(
     _, issues = prove(content, job("float32"), model, mix)
     kept = [("convert.input_kept", f"input 'n' stays {name}: integers are not quantized")]
     assert [(issue.code, issue.message) for issue in issues] == kept
+
+
+def test_an_lstm_that_keeps_its_state_is_told(prove: Any) -> None:
+    content = tiny_models.fused_lstm()
+    model = float_model(
+        *(specs[0] for specs in flatbuffer.interface(flatbuffer.parse(content, "it")))
+    )
+    _, issues = prove(content, job("float32", allow_float=True), model)
+    (told,) = [issue.message for issue in issues if issue.code == "convert.lstm_state"]
+    assert told == (
+        f"LSTM operators ({model.outputs[0].name}) keep their states from call to call: reset the "
+        "variables of the interpreter before each sample, as Keras does"
+    )
 
 
 # ---------------------------------------------------------------- run beside the float model
@@ -351,6 +393,27 @@ def test_label_names_of_test_data_that_fit_no_output_are_refused(measured: Measu
     with pytest.raises(DataError) as caught:
         result_of(SamplePlan(None, (), numbered(NAMES), ()))
     assert caught.value.message == UNCLEAR
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "float.tflite"])
+def test_a_quantized_file_that_cannot_be_run_is_not_called_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    given = DeviceError(f"The model {name} cannot run: no kernel.", hint="x", details="log")
+
+    def refuse(*given_: Any, **options: Any) -> Quality:
+        raise given
+
+    monkeypatch.setattr(proof, "measure_quality", refuse)
+    with pytest.raises((DeviceError, QuantizationError)) as caught:
+        result_of(SamplePlan(numbered(None), (0,), None, (5,)))
+    if name == "float.tflite":
+        assert caught.value is given
+    else:
+        assert caught.type is QuantizationError
+        assert caught.value.message == "The quantized file cannot be run: no kernel."
+        assert caught.value.hint == "--scheme dynamic and fp16 keep all activations in float."
+        assert caught.value.details == "log"
 
 
 def test_what_is_doubtful_about_the_quality_is_told(measured: Measured) -> None:

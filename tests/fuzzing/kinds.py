@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.fuzzing import graphs, samples, truth
 from tests.fuzzing import mutations as m
-from tests.fuzzing import samples, truth
 from tests.fuzzing.server import DIRECT
 
 Files = Mapping[str, bytes]
@@ -132,6 +132,10 @@ def _true_conversion(case: Path, folder: Path) -> list[str]:
     )
 
 
+def _true_graph(case: Path, _: Path) -> list[str]:
+    return truth.check_conversion(case, "out.tflite", None)
+
+
 def _true_npz(case: Path, folder: Path) -> list[str]:
     record = case / "record.json"
     if not record.exists():
@@ -193,6 +197,15 @@ def _damage_carried(files: Files, random: m.Random) -> Files:
     made = m.change_json(old, random)[:200] if random.random() < 0.5 else m.damage(old, random)
     made = made.ljust(len(old))[: len(old)]
     return {**files, "m.tflite": content.replace(old, made)}
+
+
+def _damage_graph(files: Files, random: m.Random) -> Files:
+    """Another model, of any operator, with faults in its graph, and samples for its inputs."""
+    return _with_samples(graphs.change_graph(random), random)
+
+
+def _with_samples(content: bytes, random: m.Random) -> Files:
+    return {"m.tflite": content, "data.npz": graphs.data_for(content, random) or b""}
 
 
 def _damage_keras(content: bytes, random: m.Random) -> bytes:
@@ -270,6 +283,7 @@ _SHOW = (
 )
 _EVAL = "eval", "int8.tflite", "-o", "record.json", "--data"
 _CONVERT = "--data", "data.npz", "--test-data", "test.npz", "--effort", "fast", "-o", "out.tflite"
+_GRAPH = "--effort", "fast", "--allow-float", "-o", "out.tflite"
 _VERIFY = "verify", "package", "--no-run", "--json"
 _WITH_DATA = taken("data.npz", "test.npz")
 _CHANNELS_FIRST = taken(data_npz="data-channels.npz", test_npz="test-channels.npz")
@@ -580,6 +594,17 @@ _OWN = (
 )
 
 _FRAMEWORKS = (
+    Kind(
+        "graph",
+        lambda _: _with_samples(graphs.normalization(), random.Random(0)),
+        _damage_graph,
+        tuple(
+            ("convert", "m.tflite", "--data", "data.npz", *_GRAPH, "--scheme", scheme)
+            for scheme in ("int8", "int8", "int16x8", "dynamic", "weight-only-int4", "fp16")
+        ),
+        truth=_true_graph,
+        deadline_s=120,
+    ),
     _framework("foreign-tflite", "tiny.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite)),
     Kind(
         "run-tflite",

@@ -437,6 +437,20 @@ def test_in_turns_with_the_baselines_file_the_rounds_decide(
     assert held(gate, rule, doubted, before)[1].endswith("[bench.load]")
 
 
+def test_the_baselines_file_may_be_measured_after_this_one(
+    gate: Any, compared: Record, converted: Record
+) -> None:
+    now, before = in_turns(compared, *[1.02] * 8, 0.5)
+    bench = now.value.bench
+    runs = bench.runs[::-1]
+    after = replace(now, kind="bench", value=replace(bench, runs=runs, speedups=()))
+    (rule,) = gate("[policy.regression]\nmax_p50_percent = 1\n", [after, converted], [before]).rules
+    assert [rule.verdict, *(item.reason for item in rule.findings)] == [
+        "fail", "the whole interval is beyond the limit, measured alternating with the baseline's "
+        "file",
+    ]  # fmt: skip
+
+
 def test_rounds_that_are_not_all_known_have_no_turns(gate: Any, compared: Record) -> None:
     now, before = in_turns(compared, *[1.02] * 9)
     first, second = now.value.bench.runs

@@ -15,7 +15,7 @@ from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.container import writing
 from edgeq.packaging.verification import all_checks
 from edgeq.packaging.verification.requests import Asker, Job
-from edgeq.tflite import flatbuffer
+from edgeq.tflite import flatbuffer, model_file
 from tests.tiny_models import double_int8
 
 ROWS = np.array([[0.5, 1, 1.5, 2], [-4, 4.5, 50, -64], [0, 0, 2.5, 3]], np.float32)
@@ -44,6 +44,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return unpack(content, place)
 
     monkeypatch.setattr(kind, "InitFromPackedBuf", count)
+    monkeypatch.setattr(model_file, "_kept", [])
     return sizes
 
 
@@ -63,6 +64,7 @@ def test_each_process_parses_the_model_once(
     path = tmp_path / "package"
     writing.write_package(made.files, path)
     parsed.clear()
+    model_file._kept.clear()  # as in the process that checks it
     judged = all_checks.prove(Job(str(path), None, ("local",)), Here())
     assert parsed == [made.manifest.contract.model.size_bytes]
     assert {check.verdict for check in judged.checks} == {"pass", "skipped"}

@@ -67,6 +67,24 @@ def test_what_older_files_do_not_have_is_absent() -> None:
     assert lstm.read(other, other.subgraphs[0].operators[0]) is None
 
 
+def test_states_that_no_operator_sets_are_kept_from_call_to_call() -> None:
+    tree, operator = parsed()
+    graph = tree.subgraphs[0]
+    name = flatbuffer.tensor_name(graph, operator.outputs[0])
+    assert lstm.keeping_state(tree) == (name,)
+    other = flatbuffer.parse(add_one(), "it")
+    assert lstm.keeping_state(other) == ()
+    (setter,) = other.subgraphs[0].operators
+    setter.outputs = np.array([operator.inputs[18]])
+    graph.operators = [setter, operator]
+    tree.operatorCodes += other.operatorCodes
+    setter.opcodeIndex = len(tree.operatorCodes) - 1
+    assert lstm.keeping_state(tree) == ()
+    # A tensor that is computed is not yet this state.
+    setter.outputs = np.array([operator.inputs[0]])
+    assert lstm.keeping_state(tree) == (name,)
+
+
 def _relu(tree: Any, operator: Any) -> None:
     operator.builtinOptions.fusedActivationFunction = 1
 

@@ -135,3 +135,43 @@ def test_a_range_becomes_a_scale_and_a_zero_point(
 def test_an_empty_range_has_no_scale() -> None:
     with pytest.raises(ValueError, match=r"^the range 0 to 0 is empty$"):
         quantmath.range_to_scale(0.0, 0.0)
+
+
+def test_a_range_wider_than_float32_has_a_scale() -> None:
+    scale, zero_point = quantmath.range_to_scale(-3e38, 2.1e38)
+    assert scale == pytest.approx(2e36)
+    assert zero_point == 22
+    scale, zero_point = quantmath.range_to_scale(-1e38, 1.55e38)
+    assert (scale, zero_point) == (pytest.approx(1e36), -28)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_halves_are_rounded_away_from_zero(dtype: type) -> None:
+    below = np.nextafter(dtype(0.5), dtype(0))
+    values = np.array([0.5, -0.5, 1.5, -2.5, below, -below, 0.0, 7.49], dtype)
+    found = quantmath.round_half_away(values)
+    assert found.tolist() == [1, -1, 2, -3, 0, 0, 0, 7]
+    assert found.dtype == dtype
+
+
+def test_weights_have_a_scale_for_each_index_of_the_channel_axis() -> None:
+    weights = np.array([[1.0, -2.0, 0.5], [0.5, 4.0, 0.0]], np.float32)
+    quantized, scales = quantmath.quantize_weights(weights, 1)
+    assert scales == pytest.approx([1 / 127, 4 / 127, 0.5 / 127])
+    assert quantized.tolist() == [[127, -64, 127], [64, 127, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "packed"),
+    [([1, 2, -8, -1], [0x21, 0xF8]), ([[3], [-7], [5]], [0x93, 0x05]), ([7], [0x07]), ([], [])],
+)
+def test_int4_is_packed_low_half_first(values: list[int], packed: list[int]) -> None:
+    given = np.array(values, np.int8)
+    found = quantmath.pack_int4(given)
+    assert (found.tolist(), found.dtype) == (packed, np.uint8)
+    back = quantmath.unpack_int4(found)
+    assert back[: given.size].tolist() == given.ravel().tolist()
+    assert back.dtype == np.int8
+    assert not back[given.size :].any()
+    with pytest.raises(ValueError, match="read-only"):
+        back[:1] = 0

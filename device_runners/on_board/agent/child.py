@@ -23,6 +23,8 @@ SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM
 
 DOING = {
     "check": "importing the runtime",
+    "enter": "starting a job",
+    "rest": "ending a job",
     "pin": "choosing its cores",
     "load": "loading the model",
     "feed": "setting the inputs",
@@ -41,6 +43,8 @@ class Child:
 
     alive: ClassVar[list[Child]] = []
     sandbox: ClassVar[str | None] = None  # its source, from the job
+    home: ClassVar[str | None] = None  # of a kept agent: the folder of all its jobs
+    idle: ClassVar[list[Child]] = []  # of a kept agent: each has a reply to receive
 
     def __init__(self, deadline: float | None, patience_s: float = PATIENCE_S):
         self.deadline, self.patience_s = deadline, patience_s
@@ -55,6 +59,7 @@ class Child:
             stdout=self.log,
             stderr=self.log,
             pass_fds=(theirs,),
+            cwd=Child.home,
             # Threads that a library starts before the sandbox would not be confined.
             env=dict(os.environ, **SINGLE_THREADED),
         )
@@ -159,8 +164,9 @@ class Child:
                 self.process.stdin.close()
         self.replies.close()
         self.log.close()
-        if self in Child.alive:
-            Child.alive.remove(self)
+        for known in (Child.alive, Child.idle):
+            if self in known:
+                known.remove(self)
 
 
 def signal_name(number: int) -> str:

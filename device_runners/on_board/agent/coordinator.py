@@ -13,23 +13,43 @@ from typing import Any
 from .bench import run_bench
 from .child import Child
 from .facts import machine_facts
-from .infer import run_infer
+from .infer import run_infer, start_ready
 from .job import PROTOCOL, JobError, emit
 from .profile import run_profile
 
 
-def coordinate(folder: str | None) -> None:
-    """Do the job in a folder or, without one, print the facts of this machine."""
+def coordinate(folder: str | None, *, is_kept: bool = False) -> None:
+    """Do the job in a folder or, without one, print the facts of this machine.
+
+    Args:
+        is_kept: the folder is for many jobs, which stdin names.
+    """
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         signal.signal(getattr(signal, name), stop)
     try:
         if folder is None:
             print(json.dumps(machine_facts()))
+        elif is_kept:
+            keep(folder)
         else:
             run_job(folder)
     finally:
         for child in list(Child.alive):
             child.kill()
+
+
+def keep(folder: str) -> None:
+    """Start workers, and do one job after the other with them until stdin ends.
+
+    The workers are confined to the folder of all jobs.
+    """
+    os.chdir(folder)
+    plan = json.loads(sys.stdin.readline())
+    Child.sandbox, Child.home = plan["sandbox"], folder
+    for _ in range(plan["workers"]):
+        start_ready(plan["runtime"])
+    for line in sys.stdin:
+        run_job(line.rstrip("\n"))
 
 
 def stop(number: int, frame: Any) -> None:

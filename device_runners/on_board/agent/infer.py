@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,17 @@ def run_infer(job: dict[str, Any], deadline: float | None) -> dict[str, Any]:
     try:
         inference.run()
     except JobError as error:
+        for child in list(inference.workers):
+            child.kill()
         return {"error": error.plain(), "model": inference.failing}
     return {"runtime": inference.runtime}
+
+
+def start_ready(runtime: str | None) -> None:
+    """Start a worker of a kept agent; it imports its runtime while others work."""
+    child = Child(None)
+    child.send("check", runtime=runtime)
+    Child.idle.append(child)
 
 
 class Inference:
@@ -46,13 +56,12 @@ class Inference:
         """Do all chunks.
 
         Raises:
-            JobError: the first worker that fails; `coordinate` ends the others.
+            JobError: the first worker that fails.
         """
         busy = [number for number, chunks in enumerate(self.todo) if chunks]
-        wanted = min(max(self.job["workers"], len(busy)), sum(map(len, self.todo)))
-        for place in range(wanted):
-            child = Child(self.deadline, self.job.get("patience_s", PATIENCE_S))
-            self.load(child, busy[place % len(busy)])
+        for place in range(min(self.job["workers"], sum(map(len, self.todo)))):
+            self.failing = busy[place % len(busy)]
+            self.load(self.take(), self.failing)
         while self.workers:
             ready, _, _ = select.select([child.replies for child in self.workers], [], [], 1.0)
             for child in list(self.workers):
@@ -61,6 +70,20 @@ class Inference:
                 reply = child.poll(0.0) if child.replies in ready else None
                 if reply is not None:
                     self.go_on(child, reply["ok"])
+
+    def take(self) -> Child:
+        """A new worker; of a kept agent, one that waits."""
+        patience_s = self.job.get("patience_s", PATIENCE_S)
+        if Child.home is None:
+            return Child(self.deadline, patience_s)
+        if not Child.idle:
+            start_ready(self.job.get("runtime"))
+        child = Child.idle.pop(0)
+        self.workers[child] = self.failing
+        child.deadline, child.patience_s = self.deadline, patience_s
+        child.receive()
+        child.call("enter", folder=os.getcwd())  # noqa: PTH109
+        return child
 
     def load(self, child: Child, number: int) -> None:
         """Have a worker load a model."""
@@ -84,8 +107,20 @@ class Inference:
         if own:
             chunk = own.pop(0)
             child.send("infer", inputs=chunk["inputs"], outputs=chunk["outputs"])
-        elif len(self.todo[fullest]) > 1:  # running one chunk is faster than loading a model
+        elif self.is_worth_loading(fullest):
             self.load(child, fullest)
         else:
             del self.workers[child]
-            child.kill()
+            if Child.home is None:
+                child.kill()
+            else:
+                child.send("rest")
+                Child.idle.append(child)
+
+    def is_worth_loading(self, number: int) -> bool:
+        """Whether chunks of a model are left for one more worker.
+
+        Running one chunk is faster than loading a model, if another worker has loaded it.
+        """
+        left = len(self.todo[number])
+        return left > 1 or (left == 1 and number not in self.workers.values())

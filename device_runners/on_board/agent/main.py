@@ -31,4 +31,4 @@ def main() -> None:
     else:
         from .coordinator import coordinate
 
-        coordinate(arguments[0] if command == "run" else None)
+        coordinate(arguments[0] if arguments else None, is_kept=command == "keep")

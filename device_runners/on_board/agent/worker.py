@@ -41,6 +41,14 @@ class Worker:
         self.is_confined = True
         return enter_sandbox(sandbox)
 
+    def enter(self, folder: str) -> None:
+        """Work in the folder of another job, which is in the one that this process may change."""
+        os.chdir(folder)
+
+    def rest(self) -> None:
+        """Free the model; the process stays for the next job."""
+        self.interpreter = None
+
     def pin(self, cores: list[int]) -> None:
         """Bind this process, and the threads that it will start, to these cores.
 

@@ -490,6 +490,17 @@ def test_operators_that_were_to_be_something_else_are_judged_by_that() -> None:
     )
 
 
+def test_layers_that_were_to_be_int4_and_are_not_are_named() -> None:
+    wide = reports("CONV_2D int8", weight_dtype="int8")
+    narrow = reports("CONV_2D int8", weight_dtype="int4")
+    asked = Mix(int4=("a",))
+    assert problems(narrow, mix=asked) == ()
+    assert problems(wide, mix=asked) == ("1 layers have no INT4 weights, as requested: a.",)
+    assert problems(wide, mix=Mix(int4=("b", "a"))) == (
+        "2 layers have no INT4 weights, as requested: a.",
+    )
+
+
 def test_float_weights_are_named_unless_they_were_to_stay() -> None:
     bare = tuple(f"w{number}" for number in range(7))
     proof = reports("CONV_2D int8", weight_dtype="float32")

@@ -12,11 +12,11 @@ from edgeq import api, models
 from edgeq.converters.samples.open_samples import Sample, open_samples
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import PackageError
-from edgeq.packaging.assembly.build import Package
 from edgeq.packaging.contract.contract import make_contract
+from edgeq.packaging.contract.values import Golden, Vector
 from edgeq.packaging.golden import sampling
 from edgeq.packaging.golden.sampling import make_golden
-from edgeq.packaging.golden.vectors import check_vector, read_golden
+from edgeq.packaging.golden.vectors import check_vector
 from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import TensorSpec
 from tests import tiny_models
@@ -145,11 +145,73 @@ def test_neighbours_are_a_step_away() -> None:
     assert (found["word"] == np.repeat(inputs["word"], 16, axis=0)).all()
 
 
-def test_vectors_that_could_prove_nothing_are_refused(package: Package) -> None:
-    golden = read_golden(package.files)
-    contract = package.manifest.contract
+def golden_of(*values: list[int], tolerance: float) -> Golden:
+    vectors = tuple(
+        Vector(number, None, {}, {}, {"y": np.array([row], np.int8)}, {})
+        for number, row in enumerate(values)
+    )
+    return Golden("d.npz", "a" * 64, vectors, {"y": tolerance})
+
+
+def test_vectors_that_could_prove_nothing_are_refused() -> None:
     model = parse_model(tiny_models.double_int8(), "m.tflite")
-    sampling._require_useful(model, golden, contract)
-    (name,) = golden.tolerances
-    with pytest.raises(PackageError, match=r"would prove nothing: the tolerance 100 of output"):
-        sampling._require_useful(model, replace(golden, tolerances={name: 100.0}), contract)
+    contract = make_contract(model)
+    sampling._require_useful(model, golden_of([1, 2, 3, 4], tolerance=1.0), contract)
+    with pytest.raises(PackageError) as caught:
+        sampling._require_useful(model, golden_of([1, 2, 3, 4], tolerance=100.0), contract)
+    assert caught.value.message.startswith(
+        "Correct kernels differ so much on the samples of d.npz that golden vectors of m.tflite "
+        "would prove nothing: the tolerance 100 of output 'y' would accept almost anything"
+    )
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_sample_whose_output_is_no_number_is_named(kernels: str, value: float) -> None:
+    model = parse_model(tiny_models.add_one(), "m.tflite")
+    samples = [Sample(4, {}, None), Sample(7, {}, None)]
+    found = {name: {"y": np.zeros((2, 3), np.float32)} for name in ("xnnpack", "reference")}
+    sampling._require_finite(model, samples, found)
+    found[kernels]["y"][1, 2] = value
+    with pytest.raises(PackageError) as caught:
+        sampling._require_finite(model, samples, found)
+    assert caught.value.message == (
+        "m.tflite computes NaN or infinity in output 'y' of sample 7, so no device could be "
+        "compared with it."
+    )
+
+
+def test_a_sample_is_judged_by_its_own_neighbours() -> None:
+    """Two samples of an INT8 and a float output, each with 16 copies."""
+    ours = {"y": np.zeros((32, 2), np.int8), "z": np.full((32, 1), -4, np.float32)}
+    theirs = {name: values.copy() for name, values in ours.items()}
+    theirs["y"][15, 1], theirs["y"][16, 0], theirs["z"][31, 0] = 51, -102, -3
+    inputs = {"x": np.array([[1.0], [2.0]])}
+    first, second = (
+        sampling._judge(Sample(number, {}, None), number, inputs, ours, theirs)
+        for number in range(2)
+    )
+    assert (first.apart, first.instability) == ({"y": 51.0, "z": 0.0}, 51 / 255)
+    assert (second.apart, second.instability) == ({"y": 102.0, "z": 1.0}, 102 / 255)
+    assert (first.inputs["x"].tolist(), second.inputs["x"].tolist()) == ([[1.0]], [[2.0]])
+
+
+@pytest.mark.parametrize("size", [1, 64, 65])
+def test_one_sample_of_each_class_comes_before_a_second_of_any(size: int) -> None:
+    """Labels of more than 64 values are compared by digest."""
+    labels = np.repeat([[3], [1], [3], [2], [1], [3]], size, axis=1)
+    data = {"x": np.zeros((6, 3), np.float32), "y": labels[:, 0] if size == 1 else labels}
+    samples = open_samples(data, [TensorSpec("x", (1, 3), "float32")], ())
+    ranked = sampling._rank(samples, 2, 0)
+    assert sorted(ranked) == [0, 1, 2, 3, 4, 5]
+    assert sorted(labels[index, 0] for index in ranked[:3]) == [1, 2, 3]
+    assert sorted(labels[index, 0] for index in ranked[3:5]) == [1, 3]
+    unlabelled = open_samples({"x": data["x"]}, [TensorSpec("x", (1, 3), "float32")], ())
+    assert sorted(sampling._rank(unlabelled, 2, 0)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_eight_candidates_for_each_vector_are_looked_at_and_at_least_32() -> None:
+    data = {"x": np.zeros((100, 3), np.float32)}
+    samples = open_samples(data, [TensorSpec("x", (1, 3), "float32")], ())
+    for count, looked_at in ((1, 32), (4, 32), (5, 40), (20, 100)):
+        assert len(sampling._rank(samples, count, 0)) == looked_at

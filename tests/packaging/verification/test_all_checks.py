@@ -1,5 +1,5 @@
 """What the child of `verify` finds in a package of a model of one operator, asked without a child
-and without an interpreter; test_verifying.py has both, and test_verify.py forges packages of a real
+and without an interpreter; tests/packaging/test_verify.py has both, and forges packages of a real
 model.
 """
 
