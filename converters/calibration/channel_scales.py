@@ -62,7 +62,7 @@ def find_units(values: NDArray[Any], least_db: float) -> Units | None:
 
 
 def can_split(editor: Editor, index: int) -> bool:
-    """Whether a tensor is made by a layer with stored weights of its own."""
+    """Whether a tensor is made by a layer whose stored weights no other operator reads."""
     operator = editor.producer(index)
     if editor.kind(operator) not in _KINDS:
         return False
@@ -77,7 +77,7 @@ def split_units(content: bytes, layers: Mapping[int, Units]) -> bytes:
 
     Args:
         content: the float flatbuffer.
-        layers: tensor that a layer makes to its units; `can_split` holds for each.
+        layers: tensor that a layer makes to its units; `can_split` is true for each.
     """
     tree = flatbuffer.parse(content, "the float model")
     editor = Editor(tree)

@@ -1,6 +1,6 @@
 """The ends of a model: operators in front of its first layers with weights and behind its last.
 
-They arrange, scale or join values. What they make may have unlike ranges under one INT8 step.
+They arrange, scale or join values. Their results may have unlike ranges under one INT8 step.
 """
 
 from __future__ import annotations

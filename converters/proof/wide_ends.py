@@ -18,9 +18,9 @@ def find_wide(
 ) -> tuple[frozenset[int], frozenset[int]]:
     """The float operators without weights in front of the integers, and behind them.
 
-    Those in front get nothing but inputs of the model and constants, and only a QUANTIZE reads what
-    they make. Those behind get nothing but what a DEQUANTIZE makes, inputs and constants, and only
-    the model's outputs show what they make. Everything else in float is inside.
+    Those in front read only inputs of the model and constants, and only a QUANTIZE reads their
+    results. Those behind read only results of a DEQUANTIZE, inputs and constants, and their results
+    are outputs of the model. Everything else in float is inside.
 
     Args:
         graph: a subgraph of `tree`.
@@ -75,7 +75,7 @@ def find_wide(
 
 
 def _settle(places: Collection[int], belongs: Any) -> frozenset[int]:
-    """The largest set of operators each of which belongs to the others."""
+    """The largest set of operators such that each belongs to the others."""
     found = frozenset(places)
     while strays := {place for place in found if not belongs(place, found)}:
         found -= strays

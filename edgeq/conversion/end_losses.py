@@ -34,7 +34,7 @@ from edgeq.values import FloatModel, PartQuality, TensorSpec
 
 # Rounding alone leaves a part an error of a tenth of its variation.
 RUINED_DB = 20.0
-# What float at an end has to gain, and what more operators have to gain over fewer.
+# Float at an end has to gain the first, and more operators than necessary the second.
 _LEAST_GAIN_DB, _ALIKE_DB = 3.0, 1.0
 _HARMLESS = ARRANGING | having("fixed_range") | having("converts")
 
@@ -61,7 +61,7 @@ class Tail:
         losses: of each output with the ends in INT8.
         ruined: those below `RUINED_DB`.
         places: operators behind the last layers that should stay in float.
-        left: outputs that are ruined all the same.
+        left: outputs that stay ruined.
     """
 
     losses: Mapping[int, Loss]
@@ -278,7 +278,7 @@ def _barred(tree: Any, mix: Mix) -> set[int]:
 
 
 def _fewest(tried: Sequence[Mapping[int, Loss]], outputs: Collection[int]) -> int:
-    """Return the number of the first of some files that is as good as the best one.
+    """Return the number of the first file that is at most `_ALIKE_DB` below the best one.
 
     Args:
         tried: the losses of the outputs with each file.

@@ -1,4 +1,4 @@
-"""Float operators at the ends of a file are told from those inside, by its bytes."""
+"""The certificate finds float operators at the ends of a file, and those inside, in its bytes."""
 
 from __future__ import annotations
 
