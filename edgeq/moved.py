@@ -28,7 +28,6 @@ flatbuffer tflite.flatbuffer
 fleet devices.fleet
 inference accuracy.inference
 judging accuracy.verdict
-metrics accuracy.metrics
 npy files.npy
 packaging.building packaging.assembly.build
 packaging.metadata packaging.documents.metadata

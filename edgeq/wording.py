@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from edgeq import timing
-from edgeq.values import MetricValue, Ratio, Recipe, TensorSpec
+from edgeq.values import MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
 
 
 def show_bytes(count: int | None) -> str:
@@ -64,6 +64,22 @@ def show_metric(metric: MetricValue, digits: int = 6) -> str:
     if metric.unit == "percent":
         return f"{metric.value:.2f} %"
     return f"{metric.value:.{digits}g}"
+
+
+def show_interval(metric: MetricValue) -> str:
+    """The 95 % interval of a metric, without its unit; "-" if there is none."""
+    if metric.interval is None:
+        return "-"
+    form = ".2f" if metric.unit == "percent" else ".4g"
+    return f"{metric.interval.low:{form}}..{metric.interval.high:{form}}"
+
+
+def show_loss(found: MetricLoss) -> str:
+    """How much worse the candidate is by a metric, with its 95 % interval."""
+    form, unit = ("+.2f", " points") if found.unit == "percent" else ("+.4g", "")
+    loss = found.loss
+    word = "lost" if loss.low > 0 else "gained" if loss.high < 0 else "no proven difference:"
+    return f"{word} {loss.value:{form}}{unit} ({loss.low:{form}} to {loss.high:{form}})"
 
 
 # How a figure is written in each unit that a history has.

@@ -27,7 +27,7 @@ FLOORS = (
         "models",
         "device_runners.on_board",
     ),
-    ("issues", "provenance", "timing"),
+    ("issues", "metrics", "provenance", "timing"),
     ("files", "wording"),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
     ("device_runners.devices",),

@@ -56,6 +56,7 @@ _OF_A_GRU = (
     "test_a_sample_that_hinges_on_a_rounding_is_passed_over",
     "test_right_kernels_keep_the_tolerances_of_other_kernels",
 )
+_METRICS = ("tests/metrics",)
 _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
@@ -79,7 +80,16 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "parts": ("edgeq/accuracy/parts.py", ("tests/accuracy/test_parts.py",)),
     "columns": ("edgeq/accuracy/columns.py", ("tests/accuracy/test_columns.py",)),
     "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
-    "metrics": ("edgeq/accuracy/metrics.py", ("tests/accuracy/test_metrics.py",)),
+    "catalogue": ("edgeq/metrics/catalogue.py", _METRICS),
+    "classification": ("edgeq/metrics/classification.py", _METRICS),
+    "decoding": ("edgeq/metrics/decoding.py", _METRICS),
+    "detection": ("edgeq/metrics/detection.py", _METRICS),
+    "keypoints": ("edgeq/metrics/keypoints.py", _METRICS),
+    "metric": ("edgeq/metrics/metric.py", _METRICS),
+    "ranking": ("edgeq/metrics/ranking.py", _METRICS),
+    "regression": ("edgeq/metrics/regression.py", _METRICS),
+    "segmentation": ("edgeq/metrics/segmentation.py", _METRICS),
+    "metric_intervals": ("edgeq/metrics/intervals.py", _METRICS),
     "intervals": ("edgeq/gating/intervals.py", ("tests/gating/test_intervals.py",)),
     "gate": ("edgeq/gating/gate.py", _GATE),
     "figures": ("edgeq/gating/figures.py", _GATE),
@@ -351,12 +361,12 @@ def try_module(name: str, copy: Path, arguments: argparse.Namespace) -> bool:
     source = path.read_text()
     entries = tomllib.loads(EQUIVALENT.read_text())["mutant"]
     known = {(one["before"], one["after"]) for one in entries if one["in"] in (name, "every")}
-    lines = " ".join(line.strip() for line in source.splitlines())
+    lines = [line.strip() for line in source.splitlines()]
+    there = {" ".join(lines[start:end]) for start in range(len(lines)) for end in
+             range(start + 1, start + 5)}  # fmt: skip
     for one in entries:
-        if one["in"] == name and one["before"] not in lines:
+        if one["in"] == name and one["before"] not in there:
             sys.exit(f"{EQUIVALENT.name}: {file} has no line {one['before']!r} any more.")
-    sys.dont_write_bytecode = False
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu_s = int(5 + 4 * require_sound(copy, tests))
     for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
         stale.unlink()

@@ -186,11 +186,23 @@ def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
     return {spec.name: np.stack([sample[spec.name] for sample in group]) for spec in inputs}
 
 
+def _join(name: str, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The values of an output for several batches; an output may be a single number."""
+    shapes = dict.fromkeys(array.shape for array in arrays)
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise QuantizationError(
+            f"The output {name!r} has another shape for each sample, for example "
+            f"{' and '.join(map(str, [*shapes][:2]))}, so outputs cannot be compared.",
+            hint="Leave this output out of the model.",
+        )
+    return np.concatenate([np.atleast_1d(array) for array in arrays])
+
+
 def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
     stored = npy.load_all(result)
     halves = stored["halves"]
     outputs = {
-        spec.name: np.concatenate([stored[f"output_{n}_{k}"] for k in _alike(kept)])
+        spec.name: _join(spec.name, [stored[f"output_{n}_{k}"] for k in _alike(kept)])
         for n, spec in enumerate(model.outputs)
     }
     histogram = stored["histogram"]

@@ -7,13 +7,14 @@ depends on the few undecided samples. Before it, every sample counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeq.converters.calibration.saturation import Limit, find_limits
 from edgeq.tflite import flatbuffer
-from edgeq.tflite.model_file import shared_tree
+from edgeq.tflite.model_file import ModelFile, shared_tree
 from edgeq.tflite.operators import CONVERTING, facts
 
 _FINAL = frozenset(facts("saturates"))
@@ -24,13 +25,24 @@ def expose_logits(content: bytes) -> bytes:
 
     Inputs and outputs keep their names.
     """
+    return flatbuffer.serialize(_exposed(content))
+
+
+def expose_in_file(content: bytes, path: Path) -> ModelFile:
+    """`expose_logits` into a file, which is not parsed again."""
+    tree = _exposed(content)
+    made = flatbuffer.serialize(tree)
+    path.write_bytes(made)
+    return ModelFile(path, made, tree)
+
+
+def _exposed(content: bytes) -> Any:
     tree = flatbuffer.parse(content, "the model")
     graph = tree.subgraphs[0]
     inputs, outputs = flatbuffer.interface(tree)
-    ends = _ends(tree, graph)
-    graph.outputs = np.array(ends, np.int32)
+    graph.outputs = np.array(_ends(tree, graph), np.int32)
     flatbuffer.set_interface(tree, [item.name for item in inputs], [item.name for item in outputs])
-    return flatbuffer.serialize(tree)
+    return tree
 
 
 def seen_limits(content: bytes, seen: Mapping[int, Limit]) -> dict[str, Limit]:

@@ -3,8 +3,8 @@
 In 8 bits a sigmoid gives 1 for everything above 7, a tanh above 4; a softmax gives 0 to everything
 that is 8 below the largest. Steps spent on such values are lost to those that count.
 
-A RELU does not distinguish negative values, nor a MAXIMUM values below its constant. LEAKY_RELU
-passes on what the operators behind it need.
+A RELU does not distinguish negative values, a HARD_SWISH those below -3, nor a MAXIMUM those below
+its constant. LEAKY_RELU passes on what the operators behind it need.
 
 The limits of a sum are limits for its operands: where one is so large that no value of the other
 brings the sum back below 8, more of it makes no difference. The gates of recurrent layers are such
@@ -29,15 +29,18 @@ from edgeq.tflite.model_file import shared_tree
 from edgeq.tflite.operators import facts, having
 from edgeq.values import Ranges
 
+Limit = tuple[float, float]
+
 _LIMITS: dict[str, float] = facts("saturates")
 (_SOFTMAX,) = having("rowwise")
 _SOFTMAX_REACH = _LIMITS.pop(_SOFTMAX)
 _PASSES, _SUMS = having("passes"), having("sum")
 _CLAMPS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+_FIXED: dict[str, Limit] = {name: (-reach, reach) for name, reach in _LIMITS.items()}
+_FIXED["HARD_SWISH"] = -3.0, np.inf  # it gives 0 to everything below
 
 SATURATED = "-saturated"
 
-Limit = tuple[float, float]
 _EVERYTHING: Limit = (-np.inf, np.inf)
 
 
@@ -145,8 +148,8 @@ def _limit_before(
     tree: Any, name: str, reader: Any, index: int, behind: Limit | None
 ) -> Limit | None:
     """The limit of what an operator reads from that of its result."""
-    if name in _LIMITS:
-        return -_LIMITS[name], _LIMITS[name]
+    if name in _FIXED:
+        return _FIXED[name]
     if name in _CLAMPS:
         return _within(_CLAMPS[name], behind)
     if name == "LEAKY_RELU":

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgeq.children import sandbox
 from edgeq.children.framing import read_sample
-from edgeq.converters.calibration.equalization import find_pairs
+from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
@@ -290,9 +290,9 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     seen = [*watched, *(index for item in fused for index in item.inner)]
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
-        paired = {index for pair in find_pairs(tree) for index in pair.tensors}
+        grouped = find_groups(tree).tensors
         read = read_by_softmax(tree)
-        channelwise = frozenset(place for place, index in enumerate(watched) if index in paired)
+        channelwise = frozenset(place for place, index in enumerate(watched) if index in grouped)
         rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
     content = expose(tree, watched) if watched else path.read_bytes()
     names = [flatbuffer.tensor_name(graph, index) for index in seen]

@@ -41,56 +41,70 @@ def parse_corrections(text: str) -> tuple[str, ...]:
     return names
 
 
-def correct(
-    model: FloatModel,
-    quantized: bytes,
-    samples: Iterable[Inputs],
-    corrections: Sequence[str],
-    folder: Path,
-    threads: int = 1,
-    most_rows: int = MOST_ROWS,
-) -> tuple[bytes, tuple[LayerCorrection, ...]]:
-    """Give each layer the integers that reproduce the float model's outputs best.
-
-    Layers are corrected in execution order, each on the outputs of the corrected ones before it,
-    and each change is kept only where it lowers the error on every fourth sample, which was kept
-    apart when it was made.
+class Corrector:
+    """The child process that will correct a model, started early, while others work.
 
     Args:
-        model: the float model that was quantized.
-        quantized: the flatbuffer that was made from it.
-        samples: input name to array without batch dimension, real units; all are held in memory
-            together with the activations of the layers at work.
-        corrections: names in `CORRECTIONS` that are not in `BEFORE`.
-        threads: of the child process.
-        most_rows: positions of a layer to fit and check on.
-
-    Returns:
-        The flatbuffer, and what was done to each layer.
-
-    Raises:
-        QuantizationError: the interpreter refused an operator or died.
+        folder: its own working folder.
+        threads: of each of its two interpreters.
     """
-    paths = {name: folder / f"correct-{name}" for name in ("quantized", "result", "report")}
-    paths["quantized"].write_bytes(quantized)
-    job = {name: str(path) for name, path in paths.items()}
-    job_line = json.dumps(
-        {
-            **job,
+
+    def __init__(self, folder: Path, threads: int = 1):
+        self._folder, self._threads = folder, threads
+        self._child = Child(
+            ["edgeq.converters.corrections.worker"],
+            folders=[folder],
+            environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+            feed=True,
+        )
+
+    def __enter__(self) -> Corrector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
+
+    def correct(
+        self,
+        model: FloatModel,
+        quantized: bytes,
+        samples: Iterable[Inputs],
+        corrections: Sequence[str],
+        most_rows: int = MOST_ROWS,
+    ) -> tuple[bytes, tuple[LayerCorrection, ...]]:
+        """Give each layer the integers that reproduce the float model's outputs best.
+
+        Layers are corrected in execution order, each on the outputs of the corrected ones before
+        it, and each change is kept only where it lowers the error on every fourth sample, which was
+        kept apart when it was made. A corrector corrects once.
+
+        Args:
+            model: the float model that was quantized.
+            quantized: the flatbuffer that was made from it.
+            samples: input name to array without batch dimension, real units; all are held in
+                memory together with the activations of the layers at work.
+            corrections: names in `CORRECTIONS` that are not in `BEFORE`.
+            most_rows: positions of a layer to fit and check on.
+
+        Returns:
+            The flatbuffer, and what was done to each layer.
+
+        Raises:
+            QuantizationError: the interpreter refused an operator or died.
+        """
+        names = ("quantized", "result", "report")
+        paths = {name: self._folder / f"correct-{name}" for name in names}
+        paths["quantized"].write_bytes(quantized)
+        job = {
+            **{name: str(path) for name, path in paths.items()},
             "float": model.file.path,
             "corrections": list(corrections),
-            "threads": threads,
+            "threads": self._threads,
             "rows": most_rows,
         }
-    )
-    with Child(
-        ["edgeq.converters.corrections.worker"],
-        folders=[folder],
-        environment=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        feed=True,
-    ) as child:
+        child = self._child
         with child.feeding() as stream:
-            stream.write(job_line.encode() + b"\n")
+            stream.write(json.dumps(job).encode() + b"\n")
             for arrays in batches(iter(samples), model.inputs):
                 write_sample(stream, [arrays[spec.name] for spec in model.inputs])
         if child.wait() != 0:
@@ -100,5 +114,5 @@ def correct(
                 hint="Pass --corrections none to leave it as the quantizer made it.",
                 details=child.log(),
             )
-    report = json.loads(paths["report"].read_text())
-    return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)
+        report = json.loads(paths["report"].read_text())
+        return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)

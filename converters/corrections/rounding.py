@@ -35,14 +35,11 @@ class Moments:
     Attributes:
         quantized: [G, K, K], of the inputs as the INT8 model has them.
         crossed: [G, K, K], of float inputs with quantized ones; only `refit` needs it.
-        mean_float, mean_quantized: [G, K].
         rows: that they were measured on.
     """
 
     quantized: Real
     crossed: Real | None
-    mean_float: Real
-    mean_quantized: Real
     rows: int
 
     @cached_property
@@ -68,28 +65,18 @@ class Moments:
         return unit
 
 
-def measure_moments(
-    real: NDArray[np.float32], quantized: NDArray[np.float32], *, has_crossed: bool = True
-) -> Moments:
+def measure_moments(quantized: NDArray[np.float32], real: NDArray[np.float32] | None) -> Moments:
     """Moments of the inputs.
 
     Args:
-        real: [G, rows, K] of the float model.
-        quantized: [G, rows, K] of the INT8 model, dequantized.
-        has_crossed: measure the crossed moments, too.
+        quantized: [G, rows, K] of the INT8 model in real units, without their mean.
+        real: [G, rows, K] of the float model, without their mean; only `refit` needs it.
     """
-    mean_float, mean_quantized = real.mean(axis=1), quantized.mean(axis=1)
-    ours = quantized - mean_quantized[:, np.newaxis]
-    crossed = None
-    if has_crossed:
-        theirs = (real - mean_float[:, np.newaxis]).transpose(0, 2, 1)
-        crossed = (theirs @ ours).astype(np.float64)
+    crossed = None if real is None else real.transpose(0, 2, 1) @ quantized
     return Moments(
-        (ours.transpose(0, 2, 1) @ ours).astype(np.float64),
-        crossed,
-        mean_float.astype(np.float64),
-        mean_quantized.astype(np.float64),
-        real.shape[1],
+        (quantized.transpose(0, 2, 1) @ quantized).astype(np.float64),
+        None if crossed is None else crossed.astype(np.float64),
+        quantized.shape[1],
     )
 
 

@@ -141,56 +141,52 @@ def _geometry(layer: Layer, operator: Any) -> tuple[int, int, tuple[tuple[int, i
 
 
 def gather(
-    layer: Layer, operator: Any, values: NDArray[Any], rows: Rows, padding: int
+    layer: Layer, operator: Any, values: NDArray[Any], rows: NDArray[np.int64], padding: int
 ) -> NDArray[Any]:
-    """The inputs that the chosen positions see.
+    """The inputs that some positions see.
 
     Args:
         values: the layer's input, [samples, ...] with the tensor's own shape and dtype.
+        rows: numbers of positions, see `Rows.chosen`.
         padding: value of the border: the zero point.
 
     Returns:
         [G, rows, K] of the same dtype.
     """
     if layer.name == "FULLY_CONNECTED":
-        return values.reshape(-1, layer.filter_shape[1])[rows.chosen][np.newaxis]
+        return values.reshape(-1, layer.filter_shape[1])[rows][np.newaxis]
+    images = values.reshape(-1, *layer.input_shape[1:])
+    places, is_outside = _taps(layer, operator, rows)
+    pixels = images.reshape(-1, images.shape[-1])
+    if layer.name == "DEPTHWISE_CONV_2D" and places.size > len(pixels):
+        turned = np.take(np.ascontiguousarray(pixels.T), places, axis=1)
+        turned[:, is_outside] = padding
+        return turned
+    picked = np.take(pixels, places, axis=0)  # [rows, taps, C]
+    picked[is_outside] = padding
+    grouped = picked.reshape(*picked.shape[:2], layer.groups, -1)
+    return np.ascontiguousarray(grouped.transpose(2, 0, 1, 3)).reshape(layer.groups, len(rows), -1)
+
+
+def _taps(
+    layer: Layer, operator: Any, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The pixel under each tap of the filter, and whether it is outside of the image.
+
+    Returns:
+        Both [rows, taps]; pixels are counted over samples, rows and columns.
+    """
     options = operator.builtinOptions
     high, wide, pads = _geometry(layer, operator)
-    images = values.reshape(-1, *layer.input_shape[1:])
-    image, place = np.divmod(rows.chosen, high * wide)
-    top = place // wide * options.strideH - pads[0][0]
-    left = place % wide * options.strideW - pads[1][0]
-    taps = [
-        _pick(
-            images,
-            image,
-            top + down * options.dilationHFactor,
-            left + right * options.dilationWFactor,
-            padding,
-        )
-        for down in range(layer.filter_shape[1])
-        for right in range(layer.filter_shape[2])
-    ]  # of [rows, C]
-    if len(taps) == layer.groups == 1:
-        return taps[0][np.newaxis]
-    if layer.name == "DEPTHWISE_CONV_2D":
-        turned = np.empty((layer.groups, len(rows.chosen), len(taps)), values.dtype)
-        for number, picked in enumerate(taps):  # faster than to transpose all of them at once
-            turned[..., number] = picked.T
-        return turned
-    joined = np.stack(taps, axis=1)
-    grouped = joined.reshape(*joined.shape[:2], layer.groups, -1)
-    return np.ascontiguousarray(grouped.transpose(2, 0, 1, 3)).reshape(
-        layer.groups, len(rows.chosen), -1
-    )
-
-
-def _pick(images: NDArray[Any], image: Any, row: Any, column: Any, padding: int) -> NDArray[Any]:
-    """Return pixels [rows, C]; those outside of the image have the value of the padding."""
-    _, high, wide, _ = images.shape
-    picked: NDArray[Any] = images[image, np.clip(row, 0, high - 1), np.clip(column, 0, wide - 1)]
-    picked[(row < 0) | (row >= high) | (column < 0) | (column >= wide)] = padding
-    return picked
+    image, place = np.divmod(rows[:, np.newaxis], high * wide)
+    down = np.arange(layer.filter_shape[1]) * options.dilationHFactor - pads[0][0]
+    right = np.arange(layer.filter_shape[2]) * options.dilationWFactor - pads[1][0]
+    row, column = place // wide * options.strideH + down, place % wide * options.strideW + right
+    _, height, width, _ = layer.input_shape
+    inside = [np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    is_outside = (row != inside[0])[:, :, np.newaxis] | (column != inside[1])[:, np.newaxis]
+    places = ((image * height + inside[0]) * width)[:, :, np.newaxis] + inside[1][:, np.newaxis]
+    return places.reshape(len(rows), -1), is_outside.reshape(len(rows), -1)
 
 
 # ---------------------------------------------------------------- weights

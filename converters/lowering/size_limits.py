@@ -18,8 +18,8 @@ from edgeq.errors import LoweringError, SourceError
 
 # Beside what the file holds: 256 MB in float32, for weights that Keras does not save.
 _MORE_VALUES = 1 << 26
-# No device that edgeq converts for has memory for one tensor of this size.
-_MOST_BYTES = 1 << 30
+# Kernels count the values of a tensor in 32 bits, and no device has memory for one of this size.
+_MOST_BYTES = 1 << 31
 
 
 @contextlib.contextmanager
@@ -42,12 +42,13 @@ def limited_weights(path: Path, package: Any) -> Iterator[None]:
 
     def add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal left
-        shape = signature.bind(self, *args, **kwargs).arguments.get("shape")
-        left -= _count(shape)
+        given = signature.bind(self, *args, **kwargs).arguments.get("shape")
+        shape = [given] if isinstance(given, int) else list(given or ())
+        left -= math.prod(size for size in shape if isinstance(size, int))
         if left < 0:
             refusals.append(
                 SourceError(
-                    f"{path}: layer {self.name!r} has weights of shape {list(shape)}, and the file "
+                    f"{path}: layer {self.name!r} has weights of shape {shape}, and the file "
                     f"has only {stored} bytes.",
                     hint="Save the whole model again.",
                 )
@@ -65,7 +66,7 @@ def limited_weights(path: Path, package: Any) -> Iterator[None]:
 
 
 def require_small_tensors(concrete: Any) -> None:
-    """Refuse a traced function that computes a tensor of more than 1 GiB.
+    """Refuse a traced function that computes a tensor of more than 2 GiB.
 
     TensorFlow computes constants before it converts, and the result is larger than any file.
 
@@ -85,7 +86,7 @@ def require_small_tensors(concrete: Any) -> None:
                     raise LoweringError(
                         f"The operator {operation.type} ({operation.name}) computes a tensor of "
                         f"shape {tensor.shape.as_list()}, which takes {size / 2**30:.0f} GiB; the "
-                        "limit is 1 GiB.",
+                        "limit is 2 GiB.",
                         hint="Export the model for smaller inputs.",
                     )
 
@@ -98,8 +99,3 @@ def _size(path: Path) -> int:
         with zipfile.ZipFile(path) as archive:
             return sum(item.file_size for item in archive.infolist())
     return path.stat().st_size
-
-
-def _count(shape: Any) -> int:
-    sizes = shape if isinstance(shape, (list, tuple)) else ()
-    return math.prod(size for size in sizes if isinstance(size, int))

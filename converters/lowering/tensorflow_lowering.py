@@ -236,7 +236,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     Raises:
         SourceError: weights hold NaN or infinity.
         LoweringError: the model refuses these shapes, its code needs values of tensors, or a tensor
-            is larger than 1 GiB.
+            is larger than 2 GiB.
     """
     signature = [
         tf.TensorSpec(

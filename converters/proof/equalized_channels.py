@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.equalization import Pair, find_pairs
+from edgeq.converters.calibration.channel_groups import (
+    KEPT,
+    ChannelGroups,
+    Groups,
+    Layer,
+    find_groups,
+)
 from edgeq.converters.graph.dequantized import dequantize_constant
-from edgeq.tflite import flatbuffer
-from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS
 
 Factors = NDArray[np.float64]
 
 # No quantization error makes a whole channel so much larger or smaller.
 _LEAST_CHANGE = np.log(1.25)
-_DEPTHWISE = "DEPTHWISE_CONV_2D"
 
 
 def find_equalized(
@@ -36,56 +39,68 @@ def find_equalized(
         made: the parsed quantized one.
         matches: operator positions, of `matching.match_operators`.
     """
-    pairs = [pair for pair in find_pairs(real) if {pair.first, pair.second} <= matches.keys()]
+    found = find_groups(real)
+    layers = [layer for layer in found.layers if layer.position in matches]
     weights = {
-        position: (_weights(real, position), _weights(made, matches[position]))
-        for pair in pairs
-        for position in (pair.first, pair.second)
-    }
-    factors: dict[int, Factors] = {}  # position of the reading layer to those of its input
-    for pair in pairs:
-        made_factors = _produced(real, weights[pair.first], pair, factors.get(pair.first))
-        factors |= dict.fromkeys((pair.second, *pair.others), made_factors)
-    behind = {pair.first: factors[pair.second] for pair in pairs}
-    is_taken: dict[int, bool] = {}  # position of the first layer of a pair
-    for pair in reversed(pairs):  # a depthwise layer may pass factors on to the layer after it
-        passes_on = pair.second in is_taken and _name(real, pair.second) == _DEPTHWISE
-        is_taken[pair.first] = (
-            is_taken[pair.second]
-            if passes_on and _is_equalized(behind[pair.second])
-            else _takes_back(real, weights[pair.second], pair.second, factors[pair.second])
+        layer.position: (
+            _weights(real, layer, layer.position), _weights(made, layer, matches[layer.position])
         )
+        for layer in layers
+    }  # fmt: skip
+    ends = {layer.position: _ends(found, layer, weights[layer.position][0]) for layer in layers}
+    factors, is_known = np.ones(found.count), np.zeros(found.count, bool)
+    is_known[KEPT] = True
+    for layer in layers:
+        source, result = ends[layer.position]
+        given = _produced(layer, weights[layer.position], factors[source])
+        is_new = ~is_known[result]
+        factors[result[is_new]] = given[is_new]
+        is_known[result] = True
+    is_taken = np.zeros(found.count, bool)  # by the first layer that reads a group
+    for layer in reversed(layers):
+        source, result = ends[layer.position]
+        # A depthwise layer may pass factors on to the layer after it.
+        passes_on = layer.is_depthwise and _is_equalized(factors[result])
+        is_taken[source] = (
+            is_taken[result]
+            if passes_on
+            else _takes_back(layer, weights[layer.position], factors[source])
+        )
+    taken = np.where(is_taken, factors, 1.0)
     return {
-        tensor: factors[pair.second].astype(np.float32)
-        for pair in pairs
-        if is_taken[pair.first] and _is_equalized(factors[pair.second])
-        for tensor in pair.tensors
+        index: taken[groups].astype(np.float32)
+        for index, groups in found.groups.items()
+        if _is_equalized(taken[groups])
     }
 
 
-def _produced(
-    tree: Any, weights: tuple[Factors, Factors], pair: Pair, taken: Factors | None
-) -> Factors:
+def _ends(found: ChannelGroups, layer: Layer, weights: Factors) -> tuple[Groups, Groups]:
+    """The groups of the channels that a layer reads and makes."""
+    kept = np.full(1, KEPT)
+    read, made = found.groups.get(layer.source, kept), found.groups.get(layer.result, kept)
+    width, channels = weights.shape[layer.input_axis], weights.shape[layer.channel_axis]
+    return (
+        kept if width % len(read) else read,
+        made if len(made) == channels else np.full(channels, KEPT),
+    )
+
+
+def _produced(layer: Layer, weights: tuple[Factors, Factors], taken: Factors) -> Factors:
     """Factor of each output channel between the weights of two layers, by least squares."""
-    own, other = weights
-    if taken is not None:
-        other = _undone(tree, other, pair.first, taken)
-    axis = CHANNEL_AXIS[_name(tree, pair.first)]
+    own, other = weights[0], _undone(layer, weights[1], taken)
+    axis = layer.channel_axis
     own, other = (np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1) for item in (own, other))
     energy = np.sum(own**2, axis=1)
     factors = np.sum(own * other, axis=1) / np.where(energy > 0, energy, 1.0)
     return np.where((energy > 0) & (factors > 0), factors, 1.0)
 
 
-def _takes_back(
-    tree: Any, weights: tuple[Factors, Factors], position: int, factors: Factors
-) -> bool:
+def _takes_back(layer: Layer, weights: tuple[Factors, Factors], factors: Factors) -> bool:
     """Whether a layer's weights are nearer to the float ones with the factors undone."""
     own, other = weights
-    axis = CHANNEL_AXIS[_name(tree, position)]
-    is_own = _name(tree, position) == _DEPTHWISE  # its output channels are its input channels
-    undone = _undone(tree, other, position, factors)
-    before, after = (_distance(own, item, None if is_own else axis) for item in (other, undone))
+    undone = _undone(layer, other, factors)
+    axis = None if layer.is_depthwise else layer.channel_axis
+    before, after = (_distance(own, item, axis) for item in (other, undone))
     return after < before / 2
 
 
@@ -99,9 +114,9 @@ def _distance(own: Factors, other: Factors, axis: int | None) -> float:
     return float(np.sum((own - scaled) ** 2))
 
 
-def _undone(tree: Any, values: Factors, position: int, factors: Factors) -> Factors:
+def _undone(layer: Layer, values: Factors, factors: Factors) -> Factors:
     """A layer's weights for an input without the factors; dense ones may count it per position."""
-    axis = INPUT_AXIS[_name(tree, position)]
+    axis = layer.input_axis
     shape = [1] * values.ndim
     shape[axis] = -1
     return values * np.tile(factors, values.shape[axis] // len(factors)).reshape(shape)
@@ -111,11 +126,8 @@ def _is_equalized(factors: Factors) -> bool:
     return bool(np.max(np.abs(np.log(factors)), initial=0.0) > _LEAST_CHANGE)
 
 
-def _weights(tree: Any, position: int) -> Factors:
+def _weights(tree: Any, layer: Layer, position: int) -> Factors:
+    """The weights of a layer, which may be elsewhere in the other model."""
     graph = tree.subgraphs[0]
-    tensor = graph.tensors[graph.operators[position].inputs[1]]
+    tensor = graph.tensors[graph.operators[position].inputs[layer.weights]]
     return dequantize_constant(tree, graph, tensor).astype(np.float64)
-
-
-def _name(tree: Any, position: int) -> str:
-    return flatbuffer.operator_name(tree, tree.subgraphs[0].operators[position])

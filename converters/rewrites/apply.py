@@ -33,6 +33,7 @@ Rewrite = tuple[str, Callable[[Editor], int]]
 UNPACKING: tuple[Rewrite, ...] = (
     ("sparse weights unpacked", unpacking.unpack_sparse),
     ("FP16 weights unpacked", unpacking.unpack_half),
+    ("mediapipe's transposed convolution as TRANSPOSE_CONV", unpacking.replace_transpose_conv),
 )
 REWRITES: tuple[Rewrite, ...] = (
     *UNPACKING,

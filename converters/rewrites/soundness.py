@@ -10,7 +10,6 @@ import numpy as np
 from edgeq.converters.rewrites.subgraphs import called, calls
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
-from edgeq.tflite.arity import find_wrong_ends
 
 # Types that numpy reads; constants of others (strings, resources, INT4, bfloat16) stay as they are.
 READABLE = {"float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64",
@@ -30,11 +29,7 @@ def require_sound(tree: Any, graph: Any) -> None:
     known = _sources(tree, graph)
     made = {index for item in graph.operators for index in flatbuffer.indices(item.outputs)}
     for operator in graph.operators:
-        kind = flatbuffer.operator_name(tree, operator)
         reads, makes = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
-        flaw = find_wrong_ends(kind, reads, makes)
-        if flaw is not None:
-            raise SourceError(f"The model is damaged: an operator {kind} has {flaw}.")
         for index in reads:
             if index >= 0 and index not in known:
                 when = "read before it is computed" if index in made else "read but never computed"

@@ -15,6 +15,8 @@ from edgeq.tflite import flatbuffer
 _DENSE, _CSR = 0, 1  # codes of DimensionType
 _MOST_VALUES = 1 << 28
 
+_CUSTOM_TRANSPOSE_CONV = "Convolution2DTransposeBias"
+
 
 def unpack_half(editor: Editor) -> int:
     """Fold each DEQUANTIZE of FP16 constants: every FP16 value is a float32 value."""
@@ -119,3 +121,32 @@ def _descend(
     if level.format == _DENSE:
         return found, parents, within
     return found, parents, np.asarray(level.arrayIndices.values, np.int64)[found]
+
+
+def replace_transpose_conv(editor: Editor) -> int:
+    """Replace mediapipe's custom transposed convolution with a bias by the builtin operator.
+
+    Only mediapipe can run it; newer versions of the builtin one compute the same. Its options are
+    those of `TfLiteTransposeConvParams`: the padding and both strides.
+    """
+    done = 0
+    for operator in editor.of_kind(_CUSTOM_TRANSPOSE_CONV):
+        inputs, outputs = editor.inputs(operator), editor.outputs(operator)
+        shape = editor.shape(outputs[0])
+        raw = np.asarray([] if operator.customOptions is None else operator.customOptions, np.uint8)
+        if len(inputs) != 3 or shape is None or raw.size < 12:
+            continue
+        padding, width, height = raw[:12].view("<i4")
+        options = flatbuffer.schema().TransposeConvOptionsT()
+        options.padding = int(padding) - 1  # the runtime counts from 1, the file from 0
+        options.strideW, options.strideH = int(width), int(height)
+        size = editor.new_constant("output_shape", np.array(shape, np.int32))
+        given = (size, inputs[1], inputs[0], inputs[2])
+        behind = editor.operators[editor.operators.index(operator) + 1 :]
+        editor.remove(operator)
+        editor.insert(
+            behind[0] if behind else None,
+            "TRANSPOSE_CONV", given, outputs, options=options, version=3,
+        )  # fmt: skip
+        done += 1
+    return done

@@ -120,6 +120,45 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     return replace(source, read_label=numbers.__getitem__, class_names=class_names)
 
 
+def read_label_table(
+    path: Path, name: str
+) -> tuple[dict[str, int | float | Array], tuple[str, ...]]:
+    """Read a CSV file of labels: a header, then a file name and one or more values in each line.
+
+    Returns:
+        The label of each file, and the names of the classes if labels are texts.
+
+    Raises:
+        DataError: no header, a ragged line, a file named twice, or texts among several values.
+    """
+    file = DataFile(path, name)
+    header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
+    _check_header(header, name)
+    if len(header) < 2:
+        raise DataError(
+            f"{name} has one column, {shorten(header[0])}.",
+            hint="The first column names the file, the others are its label.",
+        )
+    found: dict[str, list[str]] = {}
+    for line, fields in _read_lines(file, header):
+        key, *values = (text.strip() for text in fields)
+        if key in found:
+            raise DataError(f"Line {line} of {name} labels {shorten(key)} a second time.")
+        found[key] = values
+    texts = [text for values in found.values() for text in values]
+    if all(map(_is_int64, texts)) or all(map(_is_number, texts)):
+        number = int if all(map(_is_int64, texts)) else float
+        rows = {key: [number(text) for text in values] for key, values in found.items()}
+        return {key: row[0] if len(row) == 1 else np.array(row) for key, row in rows.items()}, ()
+    if len(header) > 2:
+        strange = next(text for text in texts if not _is_number(text))
+        raise DataError(
+            f"{name} has several values a file, and {shorten(strange)} is not a number."
+        )
+    numbers, class_names = code_texts(texts, name)
+    return {key: numbers[values[0]] for key, values in found.items()}, class_names
+
+
 def _read_fields(file: DataFile) -> Iterator[tuple[int, Sequence[str]]]:
     """Line number and fields of every row that is not blank, with the header."""
     taken = 0  # characters of the row that is being read

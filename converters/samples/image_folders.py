@@ -96,6 +96,11 @@ class ImageSource(Source):
         )
         return (*self._issues, make_issue("data.orientation_ignored", message))
 
+    @property
+    def files(self) -> Sequence[str]:
+        """Paths of the images in the folder, in order, with "/" on every system."""
+        return self._listing.files
+
     def digest(self) -> str:
         """SHA-256 of the sorted relative names and digests of the image files."""
         digest = hashlib.sha256()
@@ -205,6 +210,36 @@ def _pixels(image: Image.Image, wants_colour: bool, where: str) -> Array:
     if "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns where it makes RGB of a palette directly
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def decode_mask(content: bytes, where: str, size: tuple[int, int] | None) -> Array:
+    """Read the classes of pixels from an image: grey values, or indices of a palette.
+
+    Args:
+        content: of the file.
+        where: names it in messages.
+        size: height and width to resize to, without mixing neighbours; None keeps its own.
+
+    Returns:
+        uint8 [height, width].
+
+    Raises:
+        DataError: it is not an image, or has colours.
+    """
+    with _open_image(content, where) as image:
+        if image.mode not in ("1", "L", "P"):
+            raise DataError(
+                f"{where} has pixel mode {image.mode!r}, so its pixels are not classes.",
+                hint="Save masks as 8-bit grey values or with a palette, one value per class.",
+            )
+        try:
+            image.load()
+        except Exception as error:  # Pillow's decoders raise nearly every kind of error
+            raise DataError(f"{where} cannot be read: {quote(error)}.") from error
+        if size is None or min(size) < 1:
+            size = image.height, image.width
+        resized = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+        return np.asarray(resized, np.uint8)
 
 
 def _list_images(folder: Path, name: str) -> _Listing:

@@ -21,6 +21,7 @@ from edgeq.converters.samples.csv_files import open_table
 from edgeq.converters.samples.generators import FunctionSource, is_function_reference, open_function
 from edgeq.converters.samples.image_folders import open_images
 from edgeq.converters.samples.input_shapes import Array, fit, quote, show_shape
+from edgeq.converters.samples.label_files import LabelledData, relabel
 from edgeq.converters.samples.numpy_files import open_npy, open_npz
 from edgeq.converters.samples.preprocessing import apply, find_preprocessing
 from edgeq.converters.samples.sources import Row, Source, open_arrays
@@ -29,7 +30,7 @@ from edgeq.escaping import printable
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue, Preprocessing, TensorSpec
 
-SourceLike = str | Path | Mapping[str, Array] | Array | Callable[[], Any]
+SourceLike = str | Path | Mapping[str, Array] | Array | LabelledData | Callable[[], Any]
 
 _FILE_OPENERS: dict[str, Callable[[Path, Sequence[TensorSpec], str], Source]] = {
     ".csv": open_table,
@@ -114,7 +115,8 @@ class Samples:
         reshaped = tuple(make_issue("data.reshaped", text) for text in self._reshaped.values())
         named: tuple[Issue, ...] = ()
         names = self.class_names
-        if names and not any(issue.code == "data.class_order" for issue in self._source.issues):
+        told = {issue.code for issue in self._source.issues}
+        if names and not told & {"data.class_order", "data.class_names"}:
             shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             classes = f"classes 0 to {len(names) - 1} in alphabetical order: {shown}"
             named = (make_issue("data.class_names", f"Label names became {classes}."),)
@@ -173,7 +175,8 @@ def open_samples(
     Args:
         source: an `.npz`, `.npy` or `.csv` file, a folder of images, "package.module:function",
             or from Python a dict of arrays by input name (labels as "y"), one array of samples,
-            or a function that yields samples or (sample, label) pairs.
+            a function that yields samples or (sample, label) pairs, or one of these with labels
+            from elsewhere (`LabelledData`).
         inputs: the model's, with batch dimension.
         preprocessing: at most one entry per input.
 
@@ -241,6 +244,8 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
 
 
 def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
+    if isinstance(source, LabelledData):
+        return relabel(_open_source(source.data, inputs), source.labels, inputs)
     if isinstance(source, (str, Path)):
         return _open_named(source, inputs)
     if isinstance(source, Mapping):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy import metrics
 from edgeq.accuracy.inference import Arrays, Interface, read_interface, run_samples
-from edgeq.accuracy.metrics import Metric, Outputs
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import DataError
+from edgeq.metrics.catalogue import default_metrics, make_metric
+from edgeq.metrics.intervals import interval_of, loss_interval
+from edgeq.metrics.metric import Metric, Outputs, WeightedMetric, first
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values import Interval, MetricValue, Quality, TensorSpec
+from edgeq.values import MetricLoss, MetricValue, Quality, TensorSpec
 
 _MOST_LABEL_BYTES = 64 << 20
 
@@ -47,7 +50,7 @@ def run_pairs(
         labels = (label for _, label in for_labels)
         inputs = (sample for sample, _ in for_inputs)
         for outputs in run_samples(models, inputs, device, **options):
-            chunk = list(islice(labels, len(metrics.first(outputs[0]))))
+            chunk = list(islice(labels, len(first(outputs[0]))))
             yield outputs, _stack_labels(chunk)
 
 
@@ -55,17 +58,17 @@ def _parts(pairs: Iterator[Pair]) -> Iterator[Iterator[Pair]]:
     """Yield all pairs, in several runs if labels are large: labels are kept for a whole run."""
     size = 0
 
-    def until_full(first: Pair) -> Iterator[Pair]:
+    def until_full(start: Pair) -> Iterator[Pair]:
         nonlocal size
-        for pair in chain((first,), pairs):
+        for pair in chain((start,), pairs):
             yield pair
             size += getattr(pair[1], "nbytes", 0)
             if size >= _MOST_LABEL_BYTES:
                 return
 
-    for first in pairs:
+    for pair in pairs:
         size = 0
-        yield until_full(first)
+        yield until_full(pair)
 
 
 def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
@@ -111,11 +114,20 @@ def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> 
 
 
 class Scorer:
-    """Metrics of one model: the user's, or the default for the form of the first label."""
+    """Metrics of one model: the user's, or the default for the form of the first label.
 
-    def __init__(self, names: Sequence[str]):
-        self._names = tuple(names)
-        self._metrics: list[Metric] = [metrics.make_metric(name) for name in names]
+    Of the default ones, those that are not defined on the samples are left out: R² of constant
+    labels.
+
+    Args:
+        names: of the metrics; empty for the default.
+        decode: from a model's outputs to those that are scored.
+    """
+
+    def __init__(self, names: Sequence[str], decode: Callable[[Outputs], Outputs] | None = None):
+        self._decode = decode
+        self._metrics: list[Metric] = [make_metric(name) for name in names]
+        self._are_chosen = bool(names)
         self.count = 0
 
     def add(self, outputs: Outputs, labels: NDArray[Any] | None) -> None:
@@ -129,22 +141,46 @@ class Scorer:
                 "The data has no labels, so there is nothing to score against.",
                 hint="Put labels into the data: y in an .npz, a label column, a folder per class.",
             )
+        if self._decode is not None:
+            outputs = self._decode(outputs)
         if not self._metrics:
-            self._names = metrics.default_metrics(outputs, labels)
-            self._metrics = [metrics.make_metric(name) for name in self._names]
+            self._metrics = [make_metric(name) for name in default_metrics(outputs, labels)]
         for metric in self._metrics:
             metric.add(outputs, labels)
         self.count += len(labels)
 
     def values(self) -> tuple[MetricValue, ...]:
-        """Return all metrics, in the requested order.
+        """Return all metrics with their intervals, in the requested order.
 
         Raises:
-            DataError: there were no samples.
+            DataError: there were no samples, or a requested metric is not defined on them.
         """
+        return tuple(
+            replace(metric.value(), interval=interval_of(metric))
+            if isinstance(metric, WeightedMetric)
+            else metric.value()
+            for metric in self._known()
+        )
+
+    def losses(self, candidate: Scorer) -> tuple[MetricLoss, ...]:
+        """Return how much worse a candidate is on the same samples by each metric with intervals.
+
+        Raises:
+            DataError: see `values`.
+        """
+        pairs = zip(self._known(), candidate._known(), strict=True)
+        return tuple(
+            MetricLoss(ours.name, ours.unit, loss_interval(ours, theirs))
+            for ours, theirs in pairs
+            if isinstance(ours, WeightedMetric) and isinstance(theirs, WeightedMetric)
+        )
+
+    def _known(self) -> list[Metric]:
         if self.count == 0:
             raise DataError("There are no samples to evaluate on.")
-        return tuple(metric.value() for metric in self._metrics)
+        if self._are_chosen:
+            return self._metrics
+        return [metric for metric in self._metrics if _is_defined(metric)]
 
 
 def measure_quality(
@@ -184,12 +220,10 @@ def measure_quality(
     return meter.result(is_held_out=is_held_out)
 
 
-def score_interval(value: MetricValue, count: int) -> Interval | None:
-    """Return the 95 % interval of a share of samples; None for other metrics."""
-    if not value.name.startswith("top"):
-        return None
-    low, high = metrics.wilson_interval(round(value.value * count / 100), count)
-    return Interval(value.value, low, high)
+def _is_defined(metric: Metric) -> bool:
+    if not isinstance(metric, WeightedMetric):
+        return True
+    return not math.isnan(metric.evaluate(np.ones((1, metric.count)))[0])
 
 
 def labelled_pairs(

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy import metrics
 from edgeq.accuracy.columns import Columns
-from edgeq.accuracy.metrics import Outputs
 from edgeq.accuracy.parts import PartMeter
 from edgeq.errors import DataError
+from edgeq.metrics.classification import class_labels, is_right, pick_output
+from edgeq.metrics.intervals import count_pairs, drop_interval
+from edgeq.metrics.metric import Outputs
 from edgeq.tflite.quantmath import difference, sqnr_db
-from edgeq.values import OutputQuality, Quality, TensorSpec
+from edgeq.values import Interval, OutputQuality, Quality, TensorSpec
 
 
 class QualityMeter:
@@ -56,18 +57,16 @@ class QualityMeter:
         """
         for name in self._names:
             self._add_output(name, baseline[name], candidate[name])
-        self._scored = self._scored or metrics.pick_output(baseline, labels)
+        self._scored = self._scored or pick_output(baseline, labels)
         ours, theirs = baseline[self._scored], candidate[self._scored]
         self.count += len(ours)
-        classes = None if labels is None else metrics.class_labels(ours, labels)
+        classes = None if labels is None else class_labels(ours, labels)
         if _is_vector(ours) and (classes is not None or _is_probabilities(ours)):
             ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
             self._same.append(_top1(ours) == _top1(theirs))
             if classes is not None:
                 self._class_count = max(ours.shape[1], 2)
-                self._right.append(
-                    (metrics.is_right(ours, classes), metrics.is_right(theirs, classes))
-                )
+                self._right.append((is_right(ours, classes), is_right(theirs, classes)))
 
     def _add_output(self, name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
         if ours.shape != theirs.shape:
@@ -87,12 +86,8 @@ class QualityMeter:
 
     def result(self, *, is_held_out: bool) -> Quality:
         """The quality over everything taken in."""
-        pairs = drop = right = None
-        # Labels that are classes in some batches only are target values.
-        if self._right and sum(len(ours) for ours, _ in self._right) == self.count:
-            right = [np.concatenate(side) for side in zip(*self._right, strict=True)]
-            pairs = metrics.count_pairs(right[0], right[1])
-            drop = metrics.drop_interval(pairs)
+        right = self._all_right()
+        pairs = None if right is None else count_pairs(*right)
         # The same for outputs that look like probabilities in some batches only.
         same = self._same if sum(map(len, self._same)) == self.count else []
         return Quality(
@@ -103,10 +98,23 @@ class QualityMeter:
             baseline_accuracy_percent=None if right is None else _percent(right[0]),
             candidate_accuracy_percent=None if right is None else _percent(right[1]),
             paired=pairs,
-            drop_points=drop,
+            drop_points=None if pairs is None else drop_interval(pairs),
             scored_output=None if right is None else self._scored,
             class_count=None if right is None else self._class_count,
         )
+
+    def drop(self) -> Interval | None:
+        """The accuracy lost so far, in percentage points; None without classes."""
+        right = self._all_right()
+        return None if right is None else drop_interval(count_pairs(*right))
+
+    def _all_right(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Whether baseline and candidate are right, sample by sample; None without classes."""
+        # Labels that are classes in some batches only are target values.
+        if not self._right or sum(len(ours) for ours, _ in self._right) != self.count:
+            return None
+        ours, theirs = (np.concatenate(side) for side in zip(*self._right, strict=True))
+        return ours, theirs
 
     def _output(self, name: str) -> OutputQuality:
         signal, error, values = self._sums[name]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgeq.accuracy import metrics
 from edgeq.accuracy.parts import LOST_DB
 from edgeq.errors import UsageError
 from edgeq.issues import ISSUE_KINDS
+from edgeq.metrics.catalogue import ACCURACY
+from edgeq.metrics.intervals import wilson_interval
 from edgeq.timing import direction, show_ends
 from edgeq.values import (
     BenchResult,
@@ -17,6 +18,7 @@ from edgeq.values import (
     DeviceFacts,
     Issue,
     LostColumn,
+    MetricLoss,
     OutputQuality,
     PartQuality,
     Quality,
@@ -24,6 +26,8 @@ from edgeq.values import (
 
 # An accuracy drop that engineers accept without a second look, in percentage points.
 SMALL_DROP_POINTS = 1.0
+# Metrics without a unit whose best value is 1: 0.01 of it is a percentage point.
+_SHARES = ("r2", "auc")
 
 
 def worst_part(quality: Quality) -> PartQuality | None:
@@ -116,16 +120,25 @@ def device_of(value: Comparison) -> str | None:
 
 
 def judge_comparison(
-    quality: Quality, bench: BenchResult | None, issues: Sequence[Issue] = ()
+    quality: Quality,
+    bench: BenchResult | None,
+    issues: Sequence[Issue] = (),
+    losses: Sequence[MetricLoss] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, "ship", "check" or "no", and its reasons as sentences.
 
-    "no": the paired interval proves an accuracy drop above 1 point, a part or column of an output
-    is lost, or the SQNR is below 10 dB without labels. "check": anything that is not proven.
+    "no": a paired interval proves a loss above 1 point of accuracy or of another metric, a part or
+    column of an output is lost, or the SQNR is below 10 dB without labels. "check": anything that
+    is not proven.
     """
     reasons = list(find_lost(quality))
     verdict = "no" if reasons else "ship"
     drop = quality.drop_points
+    judged = [loss for loss in losses if _point_of(loss) is not None and not _is_accuracy(loss)]
+    for loss in judged:
+        found, reason = _judge_loss(loss)
+        verdict = _worse(verdict, found)
+        reasons.append(reason)
     if drop is not None:
         found, reason = _judge_drop(drop.value, drop.low, drop.high)
         verdict = _worse(verdict, found)
@@ -133,7 +146,7 @@ def judge_comparison(
         if (doubt := chance_doubt(quality)) is not None:
             verdict = _worse(verdict, "check")
             reasons.append(doubt)
-    else:
+    elif not judged:
         sqnr = worst_sqnr_db(quality)
         is_low = sqnr == -math.inf or (sqnr < LOST_DB and doubt_of_parts(quality) is None)
         verdict = _worse(verdict, "no" if is_low else "check")
@@ -172,7 +185,7 @@ def chance_doubt(quality: Quality) -> str | None:
     if accuracy is None or classes is None:
         return None
     right = round(accuracy * quality.sample_count / 100)
-    low, _ = metrics.wilson_interval(right, quality.sample_count)
+    low, _ = wilson_interval(right, quality.sample_count)
     if low > 100 / classes or accuracy >= 200 / classes:
         return None
     return (
@@ -199,6 +212,34 @@ def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
     if high <= SMALL_DROP_POINTS:
         return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
     return "check", f"{shown}: more labelled samples are needed to compare it with 1 point"
+
+
+def _is_accuracy(loss: MetricLoss) -> bool:
+    return loss.name == ACCURACY
+
+
+def _point_of(loss: MetricLoss) -> float | None:
+    """Return what is as much as a percentage point; None for errors in the outputs' own units."""
+    if loss.unit == "percent":
+        return 1.0
+    return 0.01 if loss.name in _SHARES else None
+
+
+def _judge_loss(loss: MetricLoss) -> tuple[str, str]:
+    """Judge a loss as an accuracy drop: is it proven above or within `SMALL_DROP_POINTS`?"""
+    point, found = _point_of(loss), loss.loss
+    assert point is not None
+    limit = SMALL_DROP_POINTS * point
+    form, unit = ("+.2f", " points") if point == 1 else ("+.4f", "")
+    shown = (
+        f"{loss.name} loss {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
+        f"{found.high:{form}})"
+    )
+    if found.low > limit:
+        return "no", f"{shown}: proven above {limit:g}"
+    if found.high <= limit:
+        return "ship", f"{shown}: proven within {limit:g}"
+    return "check", f"{shown}: more labelled samples are needed to compare it with {limit:g}"
 
 
 def require_comparable(*results: BenchResult) -> None:

@@ -48,6 +48,19 @@ data_options = _stack(
     click.option("--seed", default=0, show_default=True, help="Seed for choosing samples."),
 )
 
+task_options = _stack(
+    click.option(
+        "--labels", metavar="PATH", type=click.Path(path_type=Path),
+        help="Labels beside the samples: a COCO JSON file, a folder of YOLO text files or of mask "
+        "images, a CSV file of file names and values, an .npy file.",
+    ),
+    click.option(
+        "--decode", metavar="SPEC",
+        help="How boxes are read from the outputs: boxes=cxcywh|xywh|xyxy|yxyx, unit=pixels, "
+        "scores=sigmoid|softmax, objectness=yes, background=first|last, iou=0.5, min_score=0.01.",
+    ),
+)  # fmt: skip
+
 samples_option = click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
 )

@@ -20,6 +20,7 @@ from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
+from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import BenchOptions, Comparison
 
@@ -65,6 +66,7 @@ def _compare(
     *,
     metrics: Sequence[str],
     preprocess: Sequence[str] | None,
+    decode: str | None,
     samples: int | None,
     seed: int,
     target: Device,
@@ -89,7 +91,8 @@ def _compare(
         require_clear_names(opened.class_names, leader.outputs)
         pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         wanted = opened.has_labels or metrics
-        scorers = (Scorer(metrics), Scorer(metrics)) if wanted else None
+        decoder = find_decoder(decode, leader.inputs)
+        scorers = (Scorer(metrics, decoder), Scorer(metrics, decoder)) if wanted else None
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
@@ -99,7 +102,8 @@ def _compare(
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
-    verdict, reasons = judge_comparison(quality, timing, issues)
+    losses = () if scorers is None else scorers[0].losses(scorers[1])
+    verdict, reasons = judge_comparison(quality, timing, issues, losses)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
@@ -115,4 +119,6 @@ def _compare(
         issues=issues,
         device=target.facts().device,
         processor=target.facts().processor,
+        losses=losses,
+        decoding=decode,
     )

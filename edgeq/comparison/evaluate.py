@@ -13,7 +13,6 @@ from edgeq.accuracy.paired_runs import (
     labelled_pairs,
     require_clear_names,
     run_pairs,
-    score_interval,
 )
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
@@ -24,6 +23,7 @@ from edgeq.device_runners.devices.device import Device
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue
+from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, Evaluation, Issue
 
@@ -34,6 +34,7 @@ def evaluate_models(
     *,
     metrics: Sequence[str],
     preprocess: Sequence[str] | None,
+    decode: str | None,
     samples: int | None,
     seed: int,
     device: Device,
@@ -50,7 +51,7 @@ def evaluate_models(
             steps = parse_preprocessing(texts, interface.inputs)
             opened = open_samples(data, interface.inputs, steps)
             require_clear_names(opened.class_names, interface.outputs)
-            scorer = Scorer(metrics)
+            scorer = Scorer(metrics, find_decoder(decode, interface.inputs))
             pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
@@ -61,11 +62,12 @@ def evaluate_models(
                 sample_count=scorer.count,
                 runtime=runtimes.choose_runtime(device, options.get("runtime")),
                 metrics=values,
-                interval=score_interval(values[0], scorer.count),
+                interval=values[0].interval,
                 preprocessing=tuple(texts),
                 issues=opened.issues,
                 device=facts.device,
                 processor=facts.processor,
+                decoding=decode,
             )
             found.append(item)
     fed = [item.preprocessing for item in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,6 +34,14 @@ def finish_file(
         rewrites: what was rewritten before quantization.
     """
     tree = flatbuffer.parse(content, "the quantized model")
+    finish_tree(tree, preprocessing, layout, rewrites)
+    return flatbuffer.serialize(tree)
+
+
+def finish_tree(
+    tree: Any, preprocessing: Sequence[str], layout: str, rewrites: Sequence[str]
+) -> None:
+    """Do in place what `finish_file` does."""
     compact(tree)
     if preprocessing:
         texts = json.dumps(list(preprocessing))
@@ -41,7 +50,6 @@ def finish_file(
         flatbuffer.set_metadata(tree, LAYOUT_KEY, layout.encode())
     if rewrites:
         flatbuffer.set_metadata(tree, REWRITES_KEY, ", ".join(rewrites).encode())
-    return flatbuffer.serialize(tree)
 
 
 def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:

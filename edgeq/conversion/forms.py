@@ -15,7 +15,7 @@ from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_again
 from edgeq.conversion.plan import Job, SamplePlan, select_options
 from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
-from edgeq.conversion.scoring import score_files
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
@@ -121,7 +121,7 @@ def choose_form(
         calibrated = CalibratedModel(model, own, False, {})
         (file,) = make_candidates(job, [calibrated], ("minmax",), (), [])
         judges = choose_judges(job, model, plan)
-        scores += score_files(job, model, plan, own, [file.content], judges)
+        scores += Scorer(job, model, plan, own, judges).score([file.content])
     is_fused = scores[0] >= scores[1] - _CLEARLY_DB
     names = ", ".join(fused.fused_layers)
     kept = "one operator each" if is_fused else "unrolled"

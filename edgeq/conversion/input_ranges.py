@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.conversion.plan import Job, SamplePlan
-from edgeq.conversion.scoring import score_files
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.converters.calibration.saturation import Limit
@@ -58,6 +58,7 @@ def choose_input_limits(
     except DataError:
         return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
+    scorer: Scorer | None = None
     for index in flatbuffer.indices(read_model(Path(model.file.path)).tree.subgraphs[0].inputs):
         if index not in ranges:
             continue  # integers
@@ -67,9 +68,12 @@ def choose_input_limits(
         if used >= _USED * (whole[1] - whole[0]):
             continue  # no rare values, or always zero
 
-        def score(limits: Sequence[Limit], index: int = index) -> list[float]:
-            made = [round_input(content, index, limit) for limit in limits]
-            return score_files(job, model, plan, run, made, judges)
+        scorer = scorer or Scorer(job, model, plan, run, judges)
+
+        def score(
+            limits: Sequence[Limit], index: int = index, scorer: Scorer = scorer
+        ) -> list[float]:
+            return scorer.score([round_input(content, index, limit) for limit in limits])
 
         limit, before, after = _search(whole, score)
         if after - before < _LEAST_GAIN_DB:

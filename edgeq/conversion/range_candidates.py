@@ -147,15 +147,15 @@ def calibrated_models(
     if "equalize" not in names:
         return (plain,)
     content = Path(model.file.path).read_bytes()
-    changed, pairs = equalization.equalize(content, run.statistics.channels)
-    if not pairs:
+    changed, factors = equalization.equalize(content, run.statistics.channels)
+    if not factors:
         return (plain,)
     path = job.folder / "equalized.tflite"
     path.write_bytes(changed)
     other = replace(model, file=storage.refer(path))
     if is_large(job, model) and set(choose_statistics(job, model, plan)) <= set(_TRIED_LARGE):
         # A second pass over the samples would cost more than it gains.
-        scaled = equalization.scale_statistics(run.statistics, pairs)
+        scaled = equalization.scale_statistics(run.statistics, factors)
         return plain, CalibratedModel(other, replace(run, statistics=scaled), True, limits)
     fed = feed(job, other, plan, "calibrate equalized")
     again = calibrate.run_float_model(other, fed, job.folder, CHECK_SAMPLES)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import run_pairs
@@ -13,49 +15,65 @@ from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
-from edgeq.converters.calibration.logits import expose_logits, seen_limits
-from edgeq.tflite.model_file import read_model
+from edgeq.converters.calibration.logits import expose_in_file, seen_limits
+from edgeq.tflite.model_file import ModelFile
 from edgeq.values import FloatModel
 
+_MOST_BYTES = 64 << 20  # of the float model's outputs that are kept for the next files
 
-def score_files(
-    job: Job,
-    model: FloatModel,
-    plan: SamplePlan,
-    run: FloatRun,
-    contents: Sequence[bytes],
-    judges: Sequence[int],
-) -> list[float]:
-    """SQNR of the worst part of each file's outputs, before a final activation, all in one run.
+Outputs = dict[str, NDArray[Any]]
+
+
+class Scorer:
+    """Scores files with the float model's inputs and outputs; runs the float model once.
 
     Args:
         run: the float model's calibration pass, which knows what its softmaxes can tell apart.
-        contents: files with the float model's inputs and outputs.
         judges: indices of the samples to run.
-
-    Returns:
-        In dB, one for each file.
     """
-    assert plan.samples is not None
-    source = Path(model.file.path).read_bytes()
-    limits = seen_limits(source, run.statistics.needed)
-    files = []
-    for number, content in enumerate((source, *contents)):
-        path = job.folder / f"candidate-{number}.tflite"
-        path.write_bytes(expose_logits(content))
-        files.append(read_model(path))
-    leader = read_interface(files[0])
-    models = [(file, read_interface(file, leader)) for file in files]
-    meters = [QualityMeter(leader.outputs, leader.columns) for _ in contents]
-    pairs = ((sample.inputs, None) for sample in plan.samples.iterate(judges))
-    for outputs, _ in run_pairs(models, pairs, job.device):
-        seen = [
-            {
-                name: np.clip(values, *limits[name]) if name in limits else values
-                for name, values in own.items()
-            }
-            for own in outputs
+
+    def __init__(
+        self, job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun, judges: Sequence[int]
+    ):
+        assert plan.samples is not None
+        self._job, self._samples, self._judges = job, plan.samples, judges
+        source = Path(model.file.path).read_bytes()
+        self._limits = seen_limits(source, run.statistics.needed)
+        self._float = expose_in_file(source, self._path(0))
+        self._leader = read_interface(self._float)
+        self._expected: list[Outputs] = []  # by chunk of samples
+
+    def score(self, contents: Sequence[bytes]) -> list[float]:
+        """SQNR of the worst part of each file's outputs, before a final activation.
+
+        Returns:
+            In dB, one for each file.
+        """
+        files: list[ModelFile] = [
+            expose_in_file(content, self._path(1 + number))
+            for number, content in enumerate(contents)
         ]
-        for meter, own in zip(meters, seen[1:], strict=True):
-            meter.add(seen[0], own, None)
-    return [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]
+        known = list(self._expected)
+        if not known:
+            files.insert(0, self._float)
+        models = [(file, read_interface(file, self._leader)) for file in files]
+        meters = [QualityMeter(self._leader.outputs, self._leader.columns) for _ in contents]
+        pairs = ((sample.inputs, None) for sample in self._samples.iterate(self._judges))
+        for number, (outputs, _) in enumerate(run_pairs(models, pairs, self._job.device)):
+            seen = [self._clip(own) for own in outputs]
+            if not known:
+                self._expected.append(seen.pop(0))
+            for meter, own in zip(meters, seen, strict=True):
+                meter.add(self._expected[number], own, None)
+        if sum(array.nbytes for own in self._expected for array in own.values()) > _MOST_BYTES:
+            self._expected = []
+        return [worst_sqnr_db(meter.result(is_held_out=True)) for meter in meters]
+
+    def _clip(self, outputs: Mapping[str, NDArray[Any]]) -> Outputs:
+        return {
+            name: np.clip(values, *self._limits[name]) if name in self._limits else values
+            for name, values in outputs.items()
+        }
+
+    def _path(self, number: int) -> Path:
+        return self._job.folder / f"candidate-{number}.tflite"

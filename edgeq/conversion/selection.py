@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,10 +31,10 @@ from edgeq.conversion.range_candidates import (
     is_large,
     make_candidates,
 )
-from edgeq.conversion.scoring import score_files
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
-from edgeq.converters.corrections.correct import BEFORE, MOST_ROWS, correct
+from edgeq.converters.corrections.correct import BEFORE, MOST_ROWS, Corrector
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
@@ -87,12 +88,17 @@ def quantize_best(
         )
     job.on_progress("choose", 0, None)
     judges = choose_judges(job, model, plan)
-    scores = score_files(job, model, plan, run, [item.content for item in candidates], judges)
-    if later:
-        fits = [index for index in plan.chosen if index not in set(judges)]
-        corrected = _correct(job, plan, _select(job, candidates, scores), later, fits)
-        candidates += corrected
-        scores += score_files(job, model, plan, run, [item.content for item in corrected], judges)
+    scorer = Scorer(job, model, plan, run, judges)
+    with ExitStack() as stack:
+        ready = None
+        if later and is_large(job, model):  # one candidate will be corrected
+            ready = stack.enter_context(_start_corrector(job, 1))
+        scores = scorer.score([item.content for item in candidates])
+        if later:
+            fits = [index for index in plan.chosen if index not in set(judges)]
+            corrected = _correct(job, plan, _select(job, candidates, scores), later, fits, ready)
+            candidates += corrected
+            scores += scorer.score([item.content for item in corrected])
     best = _best(candidates, scores)
     tried = [
         Candidate(item.ranges.statistic, item.is_equalized, item.is_corrected, score)
@@ -173,6 +179,12 @@ def _refit(
     return _correct(job, plan, [plain], names, plan.chosen)[0]
 
 
+def _start_corrector(job: Job, at_once: int) -> Corrector:
+    folder = Path(tempfile.mkdtemp(prefix="correction-", dir=job.folder))
+    # The float and the quantized model run side by side.
+    return Corrector(folder, max(1, (os.cpu_count() or 1) // (2 * at_once)))
+
+
 def _affordable(model: FloatModel) -> int:
     """Return the number of samples whose activations fit into one correction."""
     return max(FEWEST, _MOST_BYTES // activation_bytes(model))
@@ -184,19 +196,22 @@ def _correct(
     chosen: Sequence[RangeCandidate],
     names: Sequence[str],
     fits: Sequence[int],
+    ready: Corrector | None = None,
 ) -> list[RangeCandidate]:
-    """Correct each candidate, several at a time."""
+    """Correct each candidate, several at a time.
+
+    Args:
+        ready: corrects the first one.
+    """
     assert plan.samples is not None
     count = min(len(fits), _affordable(chosen[0].model))
     samples = [sample.inputs for sample in plan.samples.iterate(fits[:count])]
 
     def work(number: int) -> RangeCandidate:
         item = chosen[number]
-        folder = Path(tempfile.mkdtemp(prefix="correction-", dir=job.folder))
-        threads = max(1, (os.cpu_count() or 1) // (2 * at_once))  # of both models, side by side
-        content, done = correct(
-            item.model, item.content, samples, names, folder, threads, most_rows
-        )
+        started = ready if number == 0 else None
+        with started or _start_corrector(job, at_once) as corrector:
+            content, done = corrector.correct(item.model, item.content, samples, names, most_rows)
         return replace(item, content=content, corrections=done, correction_samples=count)
 
     most_rows = LARGE_ROWS if is_large(job, chosen[0].model) else MOST_ROWS

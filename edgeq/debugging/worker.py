@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy import metrics
 from edgeq.children import sandbox
 from edgeq.converters.proof.layer_errors import Pair, Values, carried_db, worst
 from edgeq.debugging.figures import measure_step
 from edgeq.errors import EdgeqError
 from edgeq.files.storage import to_plain
+from edgeq.metrics.classification import class_labels
 
 Array = NDArray[Any]
 
@@ -49,7 +49,7 @@ def _task_effect(ends: Values, outputs: Values, labels: Array | None) -> dict[st
     wanted, given = (side[index].reshape(len(side[index]), -1) for side in (ends, outputs))
     before, after = wanted.argmax(axis=1), given.argmax(axis=1)
     found = {"changed_percent": 100 * float(np.mean(before != after))}
-    classes = None if labels is None else metrics.class_labels(wanted, labels)
+    classes = None if labels is None else class_labels(wanted, labels)
     if classes is not None and len(classes) == len(before):
         right = [float(np.mean(top == classes)) for top in (before, after)]
         found["lost_points"] = 100 * (right[0] - right[1])

@@ -19,6 +19,8 @@ from edgeq.values import (
     Evaluation,
     FileRef,
     Issue,
+    MetricLoss,
+    MetricValue,
     Origin,
     Quality,
 )
@@ -48,6 +50,8 @@ class QualityFact:
         is_compared: by `compare`, on data that the user chose for it; not by `convert` or `tune`.
         issues: doubts about it.
         device: that the samples ran on, None where the record does not have it.
+        metrics: of the candidate.
+        losses: of the same metrics.
     """
 
     quality: Quality
@@ -57,6 +61,8 @@ class QualityFact:
     issues: tuple[Issue, ...]
     origin: Origin
     device: str | None = None
+    metrics: tuple[MetricValue, ...] = ()
+    losses: tuple[MetricLoss, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,11 @@ class Facts:
 def inside(origin: Origin, path: str) -> Origin:
     """A field below: `path` is appended, e.g. ".latency.p50_ms"."""
     return replace(origin, json_path=f"{origin.json_path}{path}")
+
+
+def beside(origin: Origin, path: str) -> Origin:
+    """A field of the same object: `path` replaces the last name, e.g. ".losses[0]"."""
+    return replace(origin, json_path=origin.json_path.rpartition(".")[0] + path)
 
 
 def gather(records: Sequence[Record], what: str) -> Facts:
@@ -253,7 +264,7 @@ def _read_comparison(part: Part, candidate: FileRef, makers: Makers) -> Iterator
     issues = tuple(dict.fromkeys((*_with_doubts(value.quality, value.issues), *inherited)))
     yield QualityFact(
         value.quality, value.data, value.preprocessing, True, issues, part.origin(".quality"),
-        device_of(value),
+        device_of(value), value.metrics_candidate, value.losses,
     )  # fmt: skip
     if value.bench is not None:
         doubts = tuple(issue for issue in value.issues if issue.code in _SPEED_DOUBTS)

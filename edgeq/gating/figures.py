@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeq import timing
-from edgeq.accuracy.metrics import ACCURACY, wilson_interval
 from edgeq.accuracy.verdict import doubt_of_parts, total_sqnr_db, worst_sqnr_db
-from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, inside
+from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, beside, inside
 from edgeq.gating.intervals import Estimate
-from edgeq.values import BenchRun, Interval, Issue, Origin
+from edgeq.metrics.catalogue import ACCURACY
+from edgeq.metrics.intervals import wilson_interval
+from edgeq.values import BenchRun, Interval, Issue, MetricValue, Origin
 from edgeq.wording import plural
 
 _TAIL = 0.99
@@ -38,8 +39,8 @@ class Figure:
     context: QualityFact | BenchFact | None = None
 
 
-# Finds the figures of one kind: on one device, or on all (None). Accuracies, SQNRs and figures of
-# the file do not depend on the device.
+# Finds the figures of one kind: of the device or the metric that the rule's table names, or all
+# (None). Accuracies, SQNRs and figures of the file do not depend on the device.
 Find = Callable[[Facts, str | None], Iterator[Figure]]
 
 
@@ -101,6 +102,43 @@ def _accuracy(fact: QualityFact | EvalFact, right: int, count: int, path: str) -
     origins = (inside(fact.origin, path),)
     shown = show(estimate, "{:.2f} %")
     return Figure(fact.data.sha256, estimate, "percent", shown, origins, fact.issues)
+
+
+def find_losses(facts: Facts, metric: str | None) -> Iterator[Figure]:
+    """How much worse than FP32 the model is by a metric, one figure for each data set."""
+    for fact in facts.qualities:
+        for place, found in enumerate(fact.losses):
+            if found.name == metric:
+                form, unit = ("{:+.2f} points", "points") if found.unit else ("{:+.4g}", "")
+                estimate = Estimate(found.loss.value, found.loss.low, found.loss.high)
+                origin = beside(fact.origin, f".losses[{place}].loss")
+                yield Figure(
+                    fact.data.sha256, estimate, unit, show(estimate, form), (origin,), fact.issues,
+                    fact,
+                )  # fmt: skip
+
+
+def find_metrics(facts: Facts, metric: str | None) -> Iterator[Figure]:
+    """A metric of the model itself, of `compare` and `eval`, one figure for each data set."""
+    for fact in facts.qualities:
+        for place, value in enumerate(fact.metrics):
+            origin = beside(fact.origin, f".metrics_candidate[{place}].value")
+            yield from _metric(fact, value, metric, origin)
+    for evaluated in facts.evaluations:
+        for place, value in enumerate(evaluated.evaluation.metrics):
+            origin = inside(evaluated.origin, f".metrics[{place}].value")
+            yield from _metric(evaluated, value, metric, origin)
+
+
+def _metric(
+    fact: QualityFact | EvalFact, value: MetricValue, metric: str | None, origin: Origin
+) -> Iterator[Figure]:
+    if value.name != metric:
+        return
+    form, unit = ("{:.2f} %", "percent") if value.unit else ("{:.4g}", "")
+    known = value.interval
+    estimate = Estimate(value.value, *(() if known is None else (known.low, known.high)))
+    yield Figure(fact.data.sha256, estimate, unit, show(estimate, form), (origin,), fact.issues)
 
 
 def knows_parts(facts: Facts) -> bool | None:

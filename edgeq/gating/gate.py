@@ -111,6 +111,8 @@ def _missing(limit: Limit, facts: Facts) -> Finding:
     for failure in facts.failures:
         if failure.device == limit.device:
             return _failed(failure)
+    if limit.rule[0] == "metrics":
+        return cannot_tell("", f"no record has the metric {limit.device}", rule.missing)
     if limit.device is not None:
         there = sorted({fact.result.facts.device for fact in facts.benches})
         others = f"; there are records of {', '.join(there)}" if there else ""

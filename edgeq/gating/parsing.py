@@ -15,7 +15,8 @@ from edgeq.issues import ISSUE_KINDS
 from edgeq.project import Keys, ProjectFile, read_project, unknown_key
 
 SETTINGS = ("drop_must_be", "speed_must_be", "accept")
-_TABLES = ("devices", "regression")
+_TABLES = ("devices", "metrics", "regression")
+_NAMED = ("devices", "metrics")  # tables of tables
 
 
 def read_policy(path: Path) -> Policy:
@@ -35,7 +36,8 @@ def read_policy(path: Path) -> Policy:
         known = ", ".join(rules_in(""))
         raise UsageError(
             f"The [policy] of {path} has no rule, so every model would pass.",
-            hint=f"Rules are {known}, and tables [policy.devices.NAME] and [policy.regression].",
+            hint=f"Rules are {known}, and tables [policy.metrics.NAME], [policy.devices.NAME] and "
+            "[policy.regression].",
         )
     return Policy(
         file=project.file,
@@ -51,10 +53,10 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
         keys = ("policy", key)
         if key in SETTINGS:
             continue
-        if key == "devices":
-            for device, rules in _table(project, keys, value).items():
-                own = _table(project, (*keys, device), rules)
-                yield from _own_limits(project, (*keys, device), own, "devices", device)
+        if key in _NAMED:
+            for name, rules in _table(project, keys, value).items():
+                own = _table(project, (*keys, name), rules)
+                yield from _own_limits(project, (*keys, name), own, key, name)
         elif key == "regression":
             own = _table(project, keys, value)
             yield from _own_limits(project, keys, own, "regression", None)
@@ -68,7 +70,7 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
 
 def _table(project: ProjectFile, keys: Keys, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        example = ".".join(keys if keys[-1] != "devices" else (*keys, "NAME"))
+        example = ".".join(keys if keys[-1] not in _NAMED else (*keys, "NAME"))
         raise UsageError(
             f"{project.at(*keys)}: {keys[-1]} must be a table, not {value!r}.",
             hint=f"Write [{example}], with its rules below.",
@@ -98,6 +100,7 @@ _TABLE_NAMES = {
     "": "[policy]",
     "any": "[policy] or [policy.devices.NAME]",
     "devices": "[policy.devices.NAME]",
+    "metrics": "[policy.metrics.NAME]",
     "regression": "[policy.regression]",
 }
 

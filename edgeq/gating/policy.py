@@ -36,7 +36,7 @@ class Limit:
 
     Attributes:
         rule: its place and key, of `rules.RULES`.
-        device: of the table that has it, None elsewhere.
+        device: or metric that its table names; None elsewhere.
         name: with its table, as users see it.
         value: in the rule's unit.
         text: of a version, "" otherwise.

@@ -18,8 +18,8 @@ class Rule:
 
     Attributes:
         key: in the policy.
-        place: the table that it belongs in: "" (the policy itself), "devices" or "regression";
-            "any" is the policy (for every device that was measured) or a device's table.
+        place: the table that it belongs in: "" (the policy itself), "metrics", "devices" or
+            "regression"; "any" is the policy (for every measured device) or a device's table.
         read: from the file's value to a number.
         unit: of a bare number, behind it.
         meaning: for the reference.
@@ -42,6 +42,7 @@ class Rule:
 
 _DROP, _SPEED = "drop_must_be", "speed_must_be"
 _COMPARE = "Give the record of edgeq compare with labelled samples."
+_METRIC = "Give the record of edgeq compare or eval with --metric and labelled samples."
 _EVAL = "Give the record of edgeq compare or eval with labelled samples."
 _CONVERT = "Give the record that convert wrote beside the model, or that of edgeq inspect."
 _BENCH = "Give a record of edgeq bench or compare from that device."
@@ -72,6 +73,14 @@ _RULES = (
          "TensorFlow Lite release that must be able to load the file", '"2.14"',
          judge_runtime, _CONVERT,
          "Convert with --granularity tensor or another --scheme."),
+    Rule("max_loss", "metrics", reading.read_number, "",
+         "how much worse than FP32 the metric is, in points or in its unit", "0.5",
+         at_most(figures.find_losses, _DROP), _METRIC, _DEBUG),
+    Rule("min_value", "metrics", reading.read_number, "", "the model's own value", "40",
+         at_least(figures.find_metrics, _DROP), _METRIC, _TRAINING),
+    Rule("max_value", "metrics", reading.read_number, "",
+         "the model's own value of an error", "0.3", at_most(figures.find_metrics, _DROP), _METRIC,
+         _TRAINING),
     Rule("max_p50_ms", "devices", reading.read_positive, " ms", "median latency", "12",
          at_most(figures.find_p50s, _SPEED), _BENCH, _PROFILE),
     Rule("max_p90_ms", "devices", reading.read_positive, " ms",
@@ -113,6 +122,6 @@ RULES: dict[tuple[str, str], Rule] = {(rule.place, rule.key): rule for rule in _
 
 
 def rules_in(place: str) -> dict[str, Rule]:
-    """The rules that a table can have: "", "devices" or "regression"."""
-    tables = {place} if place == "regression" else {place, "any"}
+    """The rules that a table can have: "", "metrics", "devices" or "regression"."""
+    tables = {place} if place in ("metrics", "regression") else {place, "any"}
     return {rule.key: rule for rule in RULES.values() if rule.place in tables}

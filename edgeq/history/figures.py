@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeq import timing
-from edgeq.accuracy.metrics import ACCURACY
 from edgeq.accuracy.verdict import device_of, measuring_conditions, worst_sqnr_db
 from edgeq.comparison.parity import ParityRow
 from edgeq.device_runners.devices.cores import show_cores
 from edgeq.devices.fleet import FleetEntry
 from edgeq.history.values import Condition, Figure, Summary
 from edgeq.issues import judge
+from edgeq.metrics.catalogue import ACCURACY
 from edgeq.records.parts import split
 from edgeq.records.reading import Record, walk
 from edgeq.values import (

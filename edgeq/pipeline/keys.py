@@ -13,6 +13,8 @@ from edgeq.converters.quantization.resolve_scheme import GRANULARITIES, check_en
 from edgeq.converters.quantization.selectors import read_selector
 from edgeq.converters.samples.preprocessing import check_preprocessing
 from edgeq.gating.policy import read_number
+from edgeq.metrics.catalogue import check_metric
+from edgeq.metrics.decoding import parse_decoding
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, LSTM_FORMS, OBJECTIVES, WEIGHTS
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
@@ -152,6 +154,9 @@ KEYS: dict[str, dict[str, Key]] = {
         "calibration": Key(_text, '"samples.npz"'),
         "test": Key(_text, '"test.npz"'),
         "preprocess": Key(_checked(_texts, check_preprocessing), '["scale=1/255"]'),
+        "labels": Key(_text, '"test_labels.json"'),
+        "metrics": Key(_checked(_texts, check_metric), '["f1"]'),
+        "decode": Key(_checked(_text, parse_decoding), '"boxes=cxcywh,unit=pixels"'),
         "samples": Key(_count, "200", "samples"),
         "test_samples": Key(_count, "1000"),
         "seed": Key(_whole, "0", "seed"),

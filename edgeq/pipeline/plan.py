@@ -79,6 +79,7 @@ class Plan:
         output: the `.tflite`; everything else is written beside it.
         calibration, test: path or "module:function", None without.
         preprocess: `--preprocess` texts, None for those that the model carries.
+        labels, metrics, decode: of the test data, see `compare`.
         convert: also without a conversion, how the model is read.
         tune: None to convert.
         tune_device: measures the latency of the search.
@@ -98,6 +99,9 @@ class Plan:
     calibration: str | None
     test: str | None
     preprocess: tuple[str, ...] | None
+    labels: str | None
+    metrics: tuple[str, ...]
+    decode: str | None
     convert: ConvertOptions
     tune: TuneOptions | None
     tune_device: PlannedDevice
@@ -164,6 +168,9 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         calibration=calibration,
         test=test,
         preprocess=_value(given, "data", "preprocess"),
+        labels=_find_data(given, "labels"),
+        metrics=_value(given, "data", "metrics", ()),
+        decode=_value(given, "data", "decode"),
         convert=convert,
         tune=tune,
         tune_device=tune_device,
@@ -259,11 +266,13 @@ def _find_data(given: Given, key: str) -> str | None:
     path = setting.folder / setting.value
     if path.exists():
         return str(path)
-    if is_function_reference(setting.value):
+    if key != "labels" and is_function_reference(setting.value):
         return str(setting.value)
+    known = "an .npz, .npy or .csv file, a folder of images, or package.module:function"
+    if key == "labels":
+        known = "a COCO JSON file, a folder of YOLO text files or masks, a .csv or .npy file"
     raise DataError(
-        f"{setting.where}: there is no file or folder {path} for {key}.",
-        hint="Name an .npz, .npy or .csv file, a folder of images, or package.module:function.",
+        f"{setting.where}: there is no file or folder {path} for {key}.", hint=f"Name {known}."
     )
 
 

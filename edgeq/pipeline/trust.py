@@ -54,6 +54,11 @@ def find_code(
             module, _, function = source.partition(":")
             effect = f"imports {module} and calls {function}"
             found.append(_name(("data", key), setting, effect))
+    metrics = given.get(("data", "metrics"))
+    if metrics is not None and not metrics.is_flag:
+        modules = dict.fromkeys(name.partition(":")[0] for name in metrics.value if ":" in name)
+        if modules:
+            found.append(_name(("data", "metrics"), metrics, f"imports {', '.join(modules)}"))
     found += [program for device in programs for program in device]
     return tuple(dict.fromkeys(found))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from edgeq.accuracy.metrics import ACCURACY
+from edgeq.metrics.catalogue import ACCURACY
 from edgeq.render.bench import facts_line
 from edgeq.render.parts import (
     grid,
@@ -20,7 +20,16 @@ from edgeq.render.parts import (
     way_out_parts,
 )
 from edgeq.values import Comparison, Evaluation
-from edgeq.wording import plural, show_bytes, show_metric, show_ms, show_ratio, show_sizes
+from edgeq.wording import (
+    plural,
+    show_bytes,
+    show_interval,
+    show_loss,
+    show_metric,
+    show_ms,
+    show_ratio,
+    show_sizes,
+)
 
 _VERDICTS = {
     "ship": ("SHIP", "bold green"),
@@ -32,17 +41,19 @@ _VERDICTS = {
 @harmless
 def show_evaluations(results: Sequence[Evaluation]) -> str:
     """Summary of `edgeq eval`."""
-    metrics = [f">{metric.name}" for metric in results[0].metrics]
-    table = make_table("model", *metrics, ">95 % interval", ">samples", "runtime")
+    table = make_table("model", "metric", ">value", ">95 % interval", ">samples", "runtime")
     for result in results:
-        interval = result.interval
-        table.add_row(
-            Text(result.model.path),
-            *map(show_metric, result.metrics),
-            "-" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}",
-            str(result.sample_count),
-            f"{result.runtime.name} {result.runtime.version}",
-        )
+        runtime = f"{result.runtime.name} {result.runtime.version}"
+        for number, metric in enumerate(result.metrics):
+            first = number == 0
+            table.add_row(
+                Text(result.model.path if first else ""),
+                metric.name,
+                show_metric(metric),
+                show_interval(metric),
+                str(result.sample_count) if first else "",
+                runtime if first else "",
+            )
     issues = [issue for result in results for issue in result.issues]
     return render(*_place_parts(results[0]), table, *issue_parts(list(dict.fromkeys(issues))))
 
@@ -61,9 +72,11 @@ def show_comparison(result: Comparison) -> str:
     if accuracies[0] is not None:
         shown = (f"{value:.2f} %" for value in accuracies)
         table.add_row("accuracy", *shown, plural(quality.sample_count, "sample"))
+    losses = {found.name: show_loss(found) for found in result.losses}
     for ours, theirs in zip(result.metrics_baseline, result.metrics_candidate, strict=True):
         if ours.name != ACCURACY or accuracies[0] is None:
-            table.add_row(ours.name, show_metric(ours), show_metric(theirs), "")
+            row = ours.name, show_metric(ours), show_metric(theirs), losses.get(ours.name, "")
+            table.add_row(*row)
     sizes = result.baseline.size_bytes, result.candidate.size_bytes
     table.add_row("size", *map(show_bytes, sizes), show_sizes(result.size_ratio))
     issues = list(result.issues)

@@ -14,7 +14,7 @@ from edgeq.devices.fleet import Fleet
 from edgeq.files.storage import find_issues
 from edgeq.render.parts import harmless, issue_parts, make_table, render
 from edgeq.values import Issue
-from edgeq.wording import file_name, show_bare_ms, show_bytes, show_metric
+from edgeq.wording import file_name, show_bare_ms, show_bytes, show_interval, show_metric
 
 Cells = tuple[str, ...]
 
@@ -71,13 +71,12 @@ def _bench_rows(result: Any) -> Iterator[Cells]:
 
 def _eval_rows(results: Any) -> Iterator[Cells]:
     for item in results:
-        for number, metric in enumerate(item.metrics):
-            interval = item.interval if number == 0 else None
+        for metric in item.metrics:
             yield (
                 file_name(item.model.path),
                 metric.name,
                 show_metric(metric),
-                "" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}",
+                show_interval(metric),
                 str(item.sample_count),
                 f"{item.runtime.name} {item.runtime.version}",
             )

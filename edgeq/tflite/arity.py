@@ -1,4 +1,4 @@
-"""How many tensors operators read and compute: rewrites take that for granted."""
+"""How many tensors operators read and compute, as their kernels require."""
 
 from __future__ import annotations
 

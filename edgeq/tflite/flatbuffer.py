@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeq.errors import SourceError
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
+from edgeq.tflite.flaws import find_flaw
 from edgeq.tflite.options import complete_options
 from edgeq.values import TensorSpec
 
@@ -88,6 +89,9 @@ def parse(content: bytes, shown_as: str) -> Any:
         raise SourceError(
             f"{shown_as} is damaged or truncated.", hint="Copy the model again.", details=str(error)
         ) from error
+    flaw = find_flaw(model, operator_name, dtype)
+    if flaw is not None:
+        raise SourceError(f"{shown_as} {flaw}.", hint="Export the model again.")
     return model
 
 
@@ -331,8 +335,11 @@ def require_runtime(tree: Any, version: str) -> None:
 
 
 def tensor_spec(tensor: Any, name: str) -> TensorSpec:
-    """A tensor's shape (-1 for a dynamic size), dtype and quantization as a value."""
-    parameters = tensor.quantization
+    """A tensor's shape (-1 for a dynamic size), dtype and quantization as a value.
+
+    Scales of real numbers, which kernels ignore, are left out.
+    """
+    parameters = tensor.quantization if "int" in dtype(tensor) else None
     scales = () if parameters is None or parameters.scale is None else parameters.scale
     zero_points = () if parameters is None or parameters.zeroPoint is None else parameters.zeroPoint
     return TensorSpec(

@@ -166,13 +166,13 @@ REDUCE_ANY 1.11
 REDUCE_MAX 1.11 1.14 2.5 micro
 REDUCE_MIN 1.11 1.14 2.5 micro
 REDUCE_PROD 1.11 2.6
-RELU 1.5 2.1 2.5 xnnpack=CLAMP elementwise micro
+RELU 1.5 2.1 2.5 xnnpack=CLAMP commutes elementwise micro
 RELU6 1.5 1.14 2.5 xnnpack=CLAMP elementwise micro
 RELU_0_TO_1 2.10 xnnpack=CLAMP elementwise
 RELU_N1_TO_1 1.5 xnnpack=CLAMP fixed_range elementwise
 RESHAPE 1.5 xnnpack=COPY,STATIC_RESHAPE layout passes commutes vanishes micro
-RESIZE_BILINEAR 1.7 1.14 2.2 2.5 micro
-RESIZE_NEAREST_NEIGHBOR 1.13.1 1.14 2.3 2.4 micro
+RESIZE_BILINEAR 1.7 1.14 2.2 2.5 commutes micro
+RESIZE_NEAREST_NEIGHBOR 1.13.1 1.14 2.3 2.4 commutes micro
 REVERSE_SEQUENCE 1.14
 REVERSE_V2 1.14 2.2 2.5 micro
 RNN 1.5 1.14 2.3 recurrent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -32,10 +33,15 @@ class Executor(Protocol):
 
 
 class Worker:
-    """A child process over a store; it starts at once, so that its imports overlap our work."""
+    """A child process over a store; it starts at once, so that its imports overlap our work.
+
+    Attributes:
+        corrected: digests of the float models that it corrected files of.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self.corrected: set[str] = set()
         self._child: Child | None = None
         self._start()
 
@@ -84,6 +90,7 @@ class LocalPool:
         for worker in self._workers:
             self._free.put(worker)
         self._threads = ThreadPoolExecutor(count)
+        self._choosing = threading.Lock()
 
     def __enter__(self) -> LocalPool:
         return self
@@ -100,9 +107,29 @@ class LocalPool:
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Try them all, as they finish."""
-        futures = {self._threads.submit(self.ask, task): task for task in tasks}
+        waiting = list(tasks)
+        futures = [self._threads.submit(self._run_one, waiting) for _ in tasks]
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield future.result()
+
+    def _run_one(self, waiting: list[Task]) -> Outcome:
+        """Run one of the tasks: one whose float results the free worker has, if there is one."""
+        worker = self._free.get()
+        try:
+            with self._choosing:
+                task = min(waiting, key=lambda task: self._effort(worker, task))
+                waiting.remove(task)
+                if task.recipe.corrections:
+                    worker.corrected.add(task.source)
+            return task, worker.ask(task)
+        finally:
+            self._free.put(worker)
+
+    def _effort(self, worker: Worker, task: Task) -> int:
+        """0 if the worker has what a correction needs of the float model, 2 if another one has."""
+        if not task.recipe.corrections or task.source in worker.corrected:
+            return 0
+        return 1 + any(task.source in other.corrected for other in self._workers)
 
     def make(self, task: Task) -> str:
         """Put a file into the store; its digest.

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy import metrics
 from edgeq.errors import QuantizationError
+from edgeq.metrics.intervals import drop_interval
 from edgeq.tuning.float_outputs import Part
 from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool
 from edgeq.tuning.recipe_files import Workshop
+from edgeq.tuning.trial import is_hopeless
 from edgeq.values import ConvertOptions, LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
 
 _MOST_CORRECTED = 3  # of each granularity
@@ -155,7 +156,7 @@ class Search:
 
     def keeps_budget(self, trial: Trial) -> bool:
         """Whether the drop and the SQNR are within what the user named."""
-        if trial.sha256 is None or trial.recipe in self._rejected:
+        if trial.sha256 is None or trial.dropped_after or trial.recipe in self._rejected:
             return False
         return miss(trial, self.options.convert) is None
 
@@ -252,9 +253,15 @@ class Search:
         return [by_recipe[recipe] for recipe in wanted]
 
     def _evaluate(self, name: str, recipes: Sequence[Recipe], part: Part) -> list[Trial]:
-        found = {recipe: self.journal.known(name, recipe) for recipe in recipes}
+        # The proof is complete, whatever it says.
+        most = self.options.convert.max_drop_points if name == "search" else None
+        found = {recipe: self._known(name, recipe, part.count, most) for recipe in recipes}
         self.resumed += sum(known is not None for known in found.values())
-        tasks = [self._task(recipe, part) for recipe, known in found.items() if known is None]
+        tasks = [
+            replace(self._task(recipe, part), max_drop_points=most)
+            for recipe, known in found.items()
+            if known is None
+        ]
         started = time.monotonic()
         for task, outcome in self.executor.run(tasks):
             self.journal.add(name, task.recipe, outcome)
@@ -264,6 +271,16 @@ class Search:
         self.elapsed_s += time.monotonic() - started
         return [_read_trial(recipe, outcome or {}) for recipe, outcome in found.items()]
 
+    def _known(
+        self, name: str, recipe: Recipe, count: int, most: float | None
+    ) -> dict[str, Any] | None:
+        """The outcome in the journal, unless this budget might not have dropped the trial."""
+        outcome = self.journal.known(name, recipe)
+        if outcome is None or outcome.get("dropped_after") is None:
+            return outcome
+        drop = _read_trial(recipe, outcome).drop_points
+        return outcome if is_hopeless(drop, count, most) else None
+
     def _task(self, recipe: Recipe, part: Part) -> Any:
         return self.workshop.task(recipe, part)
 
@@ -272,13 +289,14 @@ class Search:
         return sorted((trial for trial in trials if trial.sha256 is not None), key=badness)
 
 
-def badness(trial: Trial) -> tuple[float, float]:
-    """Sorts trials by quality, the best first: accuracy lost, then SQNR.
+def badness(trial: Trial) -> tuple[bool, float, float]:
+    """Sorts trials by quality, the best first: dropped ones last, accuracy lost, then SQNR.
 
     It does not know the budget, so that a search for another one finds its trials in the journal.
     """
     drop = trial.drop_points
-    return (0.0 if drop is None else drop.value, -trial.sqnr_db)
+    lost = 0.0 if drop is None else drop.value
+    return (trial.dropped_after is not None, lost, -trial.sqnr_db)
 
 
 def miss(trial: Trial, budget: ConvertOptions) -> str | None:
@@ -317,5 +335,6 @@ def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:
         structure=outcome["structure"],
         sqnr_db=float(outcome["sqnr_db"]),  # "inf" for identical outputs
         paired=counts,
-        drop_points=None if counts is None else metrics.drop_interval(counts),
+        drop_points=None if counts is None else drop_interval(counts),
+        dropped_after=outcome["dropped_after"],
     )

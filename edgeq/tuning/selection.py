@@ -70,12 +70,12 @@ class Choice:
             replace(self._with_speed(trial), is_refuted=is_refuted(trial))
             for trial in self._search.trials
         ]
-        alive = [trial for trial in timed if not trial.is_refuted]
+        alive = [trial for trial in timed if not trial.is_refuted and not trial.dropped_after]
         own = self._with_speed(chosen)
         marked = [
             replace(
                 trial,
-                is_pareto=not trial.is_refuted and _is_pareto(trial, alive),
+                is_pareto=trial in alive and _is_pareto(trial, alive),
                 rejected=None if trial.recipe == own.recipe else self._why_not(trial, own),
             )
             for trial in timed
@@ -89,7 +89,8 @@ class Choice:
         if trial.sha256 is None:
             return "no file could be made"
         if (missed := miss(trial, budget)) is not None:
-            return missed
+            early = trial.dropped_after
+            return f"dropped after {early} samples: {missed}" if early else missed
         if proof is not None:
             return f"on the samples kept apart {miss(proof, budget) or 'it could not be run'}"
         if self._search.is_float(trial) and not self._search.is_float(chosen):

@@ -11,31 +11,28 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeq.accuracy.columns import find_columns
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.conversion.file_metadata import finish_file
+from edgeq.conversion.file_metadata import finish_tree
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.proof.layer_errors import measure_effects
-from edgeq.converters.quantization.quantize import quantize
 from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
-from edgeq.tuning.content_store import Store
-from edgeq.values import Ranges, Recipe, TensorRange
-from edgeq.values.schemes import SCHEMES
+from edgeq.tuning.workbench import Workbench, batch_size, in_batches
+from edgeq.values import Interval, Ranges, Recipe, TensorRange
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_load = partial(np.load, allow_pickle=False)
-_CHUNK_SAMPLES = 256
+_CHUNK_SAMPLES = 128  # after each, a trial may be dropped
+_FEWEST_TO_DROP = 4 * _CHUNK_SAMPLES  # samples of a search that drops trials
+_CERTAIN = 2.0  # half widths of the 95 % interval: about four standard deviations
 _RANKING_SAMPLES = 32
 
 
@@ -54,6 +51,8 @@ class Task:
         preprocessing: texts that the file is to carry.
         layout: the value of `--layout`, stored in the file.
         rewrites: of the float model, stored in the file.
+        max_drop_points: budget; a trial that is certain to miss it ends early. None: it runs on
+            all samples.
         wide: what stays in float at the ends, with every recipe.
     """
 
@@ -68,6 +67,7 @@ class Task:
     preprocessing: tuple[str, ...]
     layout: str
     rewrites: tuple[str, ...]
+    max_drop_points: float | None = None
     wide: WideEnds = NOT_WIDE
 
     @property
@@ -97,52 +97,56 @@ def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
     return Mix(recipe.keep_float, int16, recipe.int4, wide)
 
 
-def make_file(task: Task, store: Store) -> bytes:
+def make_file(task: Task, bench: Workbench) -> bytes:
     """The finished flatbuffer of a recipe; the same task gives the same bytes.
 
     Raises:
         QuantizationError: precisions cannot be mixed as asked.
         RuntimeError, ValueError: the interpreter refused an operator.
     """
-    recipe, source = task.recipe, store.read(task.source)
-    stored = json.loads(store.read(task.ranges))
+    return flatbuffer.serialize(_make(task, bench))
+
+
+def _make(task: Task, bench: Workbench) -> Any:
+    recipe = task.recipe
+    stored = json.loads(bench.store.read(task.ranges))
     tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
     ranges = Ranges(**stored, tensors=tensors)
     mix = mix_of(recipe, task.wide)
-    made = quantize(source, ranges, SCHEMES["int8"], task.io, recipe.granularity, mix)
+    made = bench.writer(task.source, task.io, recipe.granularity, mix).write(ranges)
+    tree = flatbuffer.parse(made, "the quantized model")
     if recipe.corrections:
-        tree = flatbuffer.parse(made, "the quantized model")
-        fits = {name: _load(store.path(digest)) for name, digest in task.fits.items()}
-        real = flatbuffer.parse(source, "the float model")
-        batched = {name: _batches(values, _batch(real)) for name, values in fits.items()}
-        correct_tree(real, tree, batched, recipe.corrections)
-        made = flatbuffer.serialize(tree)
-    return finish_file(made, task.preprocessing, task.layout, task.rewrites)
+        correct_tree(bench.reference(task.source, task.fits), tree, recipe.corrections)
+    finish_tree(tree, task.preprocessing, task.layout, task.rewrites)
+    return tree
 
 
-def try_task(task: Task, store: Store) -> dict[str, Any]:
+def try_task(task: Task, bench: Workbench) -> dict[str, Any]:
     """Make the file and run it; the fields of a `Trial` that this tells, as plain JSON.
 
     Raises:
         See `make_file`.
     """
-    content = make_file(task, store)
-    tree = flatbuffer.parse(content, "the trial")
+    tree = _make(task, bench)
+    content = flatbuffer.serialize(tree)
     inputs, wanted = (
-        {name: _load(store.path(digest), mmap_mode="r") for name, digest in side.items()}
+        {name: bench.array(digest) for name, digest in side.items()}
         for side in (task.inputs, task.outputs)
     )
-    labels = _load(store.path(task.labels)) if task.labels else None
-    real = flatbuffer.parse(store.read(task.source), "the float model")
-    _, specs = flatbuffer.interface(real)
-    meter = QualityMeter(specs, find_columns(real))
+    labels = bench.array(task.labels) if task.labels else None
+    meter = QualityMeter(*bench.interface(task.source))
     runner = _Runner(content, tree)
     count = len(next(iter(inputs.values())))
-    for start in range(0, count, _CHUNK_SAMPLES):
-        part = slice(start, start + _CHUNK_SAMPLES)
+    chunks = -(-count // _CHUNK_SAMPLES)
+    dropped_after = None
+    for number in range(chunks):
+        part = slice(number, None, chunks)  # spread over all samples, which classes may sort
         given = runner.run({name: values[part] for name, values in inputs.items()})
         expected = {name: np.asarray(values[part]) for name, values in wanted.items()}
         meter.add(expected, given, None if labels is None else labels[part])
+        if meter.count < count and is_hopeless(meter.drop(), count, task.max_drop_points):
+            dropped_after = meter.count
+            break
     quality = meter.result(is_held_out=True)
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -150,18 +154,30 @@ def try_task(task: Task, store: Store) -> dict[str, Any]:
         "structure": structure(tree),
         "sqnr_db": worst_sqnr_db(quality),
         "paired": to_plain(quality.paired),
+        "dropped_after": dropped_after,
     }
 
 
-def rank_operators(task: Task, store: Store) -> list[dict[str, Any]]:
+def is_hopeless(drop: Interval | None, count: int, most: float | None) -> bool:
+    """Whether a trial is certain to lose more accuracy than the budget allows.
+
+    Args:
+        drop: accuracy lost on the samples so far, in percentage points.
+        count: samples of the whole search.
+        most: the budget; None without.
+    """
+    if drop is None or most is None or count < _FEWEST_TO_DROP:
+        return False
+    return drop.value - _CERTAIN * (drop.value - drop.low) > most
+
+
+def rank_operators(task: Task, bench: Workbench) -> list[dict[str, Any]]:
     """Fields of the `LayerEffect` of each operator, worst first; see `make_file`."""
-    source = store.read(task.source)
-    size = _batch(flatbuffer.parse(source, "the float model"))
     inputs = {
-        name: _batches(_load(store.path(digest))[:_RANKING_SAMPLES], size)
-        for name, digest in task.fits.items()
+        name: values[:_RANKING_SAMPLES]
+        for name, values in bench.batches(task.source, task.fits).items()
     }
-    effects = measure_effects(source, make_file(task, store), inputs)
+    effects = measure_effects(bench.store.read(task.source), make_file(task, bench), inputs)
     return [to_plain(effect) for effect in effects if math.isfinite(effect.sqnr_db)]
 
 
@@ -184,15 +200,16 @@ class _Runner:
         self._interpreter = Interpreter(model_content=content, num_threads=1)
         self._interpreter.allocate_tensors()
         self._inputs, self._outputs = flatbuffer.interface(tree)
+        self._size = batch_size(tree)
         details = (self._interpreter.get_input_details(), self._interpreter.get_output_details())
         self._places = [[item["index"] for item in side] for side in details]
 
     def run(self, samples: Arrays) -> dict[str, NDArray[Any]]:
         """Input name to [n, ...] -> output name to [n, ...]."""
-        size = max(self._inputs[0].shape[0], 1)
+        size = self._size
         count = len(next(iter(samples.values())))
         fed = [
-            _batches(quantmath.quantize(np.asarray(samples[spec.name]), spec), size)
+            in_batches(quantmath.quantize(np.asarray(samples[spec.name]), spec), size)
             for spec in self._inputs
         ]
         results: list[list[NDArray[Any]]] = [[] for _ in self._outputs]
@@ -206,16 +223,3 @@ class _Runner:
             spec.name: quantmath.dequantize(np.concatenate(own)[:count], spec)
             for spec, own in zip(self._outputs, results, strict=True)
         }
-
-
-def _batch(tree: Any) -> int:
-    inputs, _ = flatbuffer.interface(tree)
-    return max(inputs[0].shape[0], 1)
-
-
-def _batches(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """[n, ...] -> [batches, size, ...]; the last sample fills the last batch up."""
-    missing = -len(values) % size
-    if missing:
-        values = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
-    return values.reshape(-1, size, *values.shape[1:])

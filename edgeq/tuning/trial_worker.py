@@ -17,19 +17,20 @@ from edgeq.children import sandbox
 from edgeq.errors import EdgeqError
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.trial import make_file, rank_operators, read_task, try_task
+from edgeq.tuning.workbench import Workbench
 
 _ANSWERS: dict[str, Callable[..., Any]] = {
     "trial": try_task,
-    "file": lambda task, store: {"sha256": store.put(make_file(task, store))},
+    "file": lambda task, bench: {"sha256": bench.store.put(make_file(task, bench))},
     "effects": rank_operators,
 }
 
 
-def answer(request: dict[str, Any], store: Store) -> dict[str, Any]:
+def answer(request: dict[str, Any], bench: Workbench) -> dict[str, Any]:
     """Do what a line asks for; a recipe that cannot be made is an answer, too."""
     task = read_task(request["task"])
     try:
-        return {"ok": _ANSWERS[request["want"]](task, store)}
+        return {"ok": _ANSWERS[request["want"]](task, bench)}
     except EdgeqError as error:
         return {"failure": error.message}
     except (RuntimeError, ValueError) as error:  # the interpreter's own way to refuse
@@ -42,7 +43,7 @@ def main() -> None:
     sandbox.confine_as_planned()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    store = Store(Path(sys.argv[1]))
+    bench = Workbench(Store(Path(sys.argv[1])))
     for line in sys.stdin:
-        replies.write(json.dumps(answer(json.loads(line), store)) + "\n")
+        replies.write(json.dumps(answer(json.loads(line), bench)) + "\n")
         replies.flush()

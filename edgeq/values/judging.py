@@ -15,16 +15,6 @@ from edgeq.values.running import BenchResult, RuntimeInfo
 
 
 @dataclass(frozen=True)
-class MetricValue:
-    """A task metric with its unit ("percent", "" for a plain number) and direction."""
-
-    name: str
-    value: float
-    unit: str
-    is_higher_better: bool
-
-
-@dataclass(frozen=True)
 class Interval:
     """A value with its 95 % interval, all in the same unit."""
 
@@ -34,13 +24,42 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class MetricValue:
+    """A task metric with its unit ("percent", "" for a plain number) and direction.
+
+    Attributes:
+        interval: in the same unit; None for the user's own function, and in records of edgeq 0.1.
+    """
+
+    name: str
+    value: float
+    unit: str
+    is_higher_better: bool
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class MetricLoss:
+    """How much worse the candidate is than the baseline by a metric, on the same samples.
+
+    Attributes:
+        name, unit: of the metric; the loss of one in per cent is in percentage points.
+        loss: positive is worse, whatever the metric's direction; the interval is paired.
+    """
+
+    name: str
+    unit: str
+    loss: Interval
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model's accuracy on one data set.
 
     Attributes:
-        interval: of the first metric when it is a share of samples (Wilson), in the metric's
-            unit; None otherwise.
+        interval: of the first metric, in its unit; None for the user's own function.
         preprocessing: `--preprocess` texts for its samples.
+        decoding: `--decode` text for its outputs; None if they are judged as they are.
         device: that the samples ran on, as the user named it; None in records older than this
             field.
         processor: of that device, see `DeviceFacts`; None in records older than this field.
@@ -56,6 +75,7 @@ class Evaluation:
     issues: tuple[Issue, ...] = ()
     device: str | None = None
     processor: str | None = None
+    decoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -196,9 +216,11 @@ class Comparison:
         verdict: "ship", "check" or "no", see `edgeq.accuracy.verdict.judge_comparison`.
         reasons: for the verdict, sentences.
         preprocessing: `--preprocess` texts for the samples of both.
+        decoding: see `Evaluation`.
         device, processor: that the samples ran on, see `Evaluation`.
         ways_out: conversions that were tried because a part of the outputs is lost, in the order
             tried; only the last one can keep everything.
+        losses: of the metrics that have an interval.
     """
 
     baseline: FileRef
@@ -216,6 +238,8 @@ class Comparison:
     device: str | None = None
     processor: str | None = None
     ways_out: tuple[WayOut, ...] = ()
+    losses: tuple[MetricLoss, ...] = ()
+    decoding: str | None = None
 
     def __post_init__(self) -> None:
         names = [

@@ -75,6 +75,8 @@ class Trial:
         failure: why it gave no file, in one sentence.
         rejected: why it was not chosen; None for the chosen one, and in records of edgeq 0.1.
         is_refuted: whether it was within the budget in the search, but not on the held-out samples.
+        dropped_after: samples after which it was certain to miss the budget, so that it ran on no
+            more; None if it ran on all of them.
     """
 
     recipe: Recipe
@@ -90,6 +92,7 @@ class Trial:
     failure: str | None = None
     rejected: str | None = None
     is_refuted: bool = False
+    dropped_after: int | None = None
 
 
 @dataclass(frozen=True)

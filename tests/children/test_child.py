@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 
 from edgeq import models
 from edgeq.children import child as children
 from edgeq.children import sandbox
 from edgeq.children.child import Child
+from edgeq.cli import cli
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.history import open_history
 from edgeq.packaging.assembly.build import make_package
@@ -141,6 +143,11 @@ _COMMANDS = {
         int8, "--target", "python", *_DATA[:2], "--release", "1.0.0", "-o", "package",
     ],
 }  # fmt: skip
+
+
+def test_every_command_is_tried() -> None:
+    tried = {command.split()[0] for command in _COMMANDS}
+    assert set(cli.list_commands(click.Context(cli))) - tried == {"demo"}  # convert and compare
 
 
 # The children that open a model for a command; each has to confine itself before.

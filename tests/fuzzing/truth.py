@@ -125,12 +125,13 @@ def read_facts(content: bytes) -> Facts:
 
 def _tensor(item: Table, lengths: list[int]) -> Tensor:
     shape = item.vector(7, "i") or item.vector(0, "i")
-    own = item.table(4)
+    code = item.scalar(1, "<b")
+    dtype = _DTYPES.get(code, f"type {code}")
+    own = item.table(4) if "int" in dtype else None  # kernels ignore scales of real numbers
     scales = () if own is None else tuple(own.vector(2, "f"))
     points = () if own is None else tuple(own.vector(3, "q"))
-    code = item.scalar(1, "<b")
     is_constant = lengths[item.scalar(2, "<I")] > 0
-    return Tensor(_DTYPES.get(code, f"type {code}"), tuple(shape), scales, points, is_constant)
+    return Tensor(dtype, tuple(shape), scales, points, is_constant)
 
 
 def check_certificate(content: bytes, certificate: dict[str, Any]) -> list[str]:

@@ -99,10 +99,17 @@ def test_another_option_is_another_model_and_other_figures(project: Path) -> Non
 
 def test_other_test_data_are_another_comparison(project: Path) -> None:
     with np.load(project / "test.npz") as stored:
-        np.savez(project / "test.npz", x=stored["x"][:150], y=stored["y"][:150])
+        np.savez(project / "test.npz", x=stored["x"][:150])
+        np.save(project / "labels.npy", stored["y"][:150])
+    text = (project / "edgeq.toml").read_text()
+    more = 'test = "test.npz"\nlabels = "labels.npy"\nmetrics = ["f1", "top3"]\n'
+    (project / "edgeq.toml").write_text(text.replace('test = "test.npz"\n', more))
     done = run(project)
     assert kept(done) == ["baseline", "convert"]
-    assert "(changed: the test data; " in done.stdout
+    assert re.search(r"\(changed: [^;]*the labels", done.stdout), done.stdout
+    found = reading.read_record(project / "build" / "model.compare-local.json").value
+    assert [loss.name for loss in found.losses] == ["f1", "top3"]
+    assert found.quality.baseline_accuracy_percent > 80
 
 
 def test_a_damaged_output_is_made_again_and_what_is_behind_it_kept(project: Path) -> None:

@@ -37,6 +37,8 @@ NAMED = {
     "one to test with": (HEAD + DATA + 'test = "evil.deep:samples"\n',
                          ['line 5: [data] test = "evil.deep:samples": imports evil.deep and calls '
                           "samples"]),
+    "metrics": (HEAD + DATA + 'metrics = ["f1", "evil:score", "evil:other"]\n' + TEST,
+                ['line 5: [data] metrics = ["f1", "evil:score", "evil:other"]: imports evil']),
     "custom objects": (HEAD + 'custom_objects = ["evil:A", "evil:B", "more:C"]\n' + DATA,
                        ['line 3: [model] custom_objects = ["evil:A", "evil:B", "more:C"]: imports '
                         "evil, more"]),
@@ -117,7 +119,7 @@ def test_every_key_is_decided_on() -> None:
         "model": "source output baseline scheme io engine granularity effort calibrator statistic "
         "corrections keep_float int16 weights int4 lstm allow_float batch input_shape signature "
         "layout",
-        "data": "preprocess samples test_samples seed",
+        "data": "preprocess labels decode samples test_samples seed",
         "tune": "max_drop min_sqnr objective jobs max_trials",
         "run": "latency threads runtime rounds runs min_time max_time cores workers "
         "baseline_records",
@@ -125,7 +127,7 @@ def test_every_key_is_decided_on() -> None:
     }
     code = {
         "model": "custom_objects unsafe_deserialization torch_python onnx_python",
-        "data": "calibration test",
+        "data": "calibration test metrics",
         "tune": "device cluster",
         "run": "devices",
     }

@@ -109,3 +109,14 @@ def test_an_input_with_scales_and_no_zero_points_is_damaged(int8_mobilenet: Path
     graph.tensors[graph.inputs[0]].quantization.zeroPoint = None
     with pytest.raises(SourceError, match="m is damaged"):
         flatbuffer.parse(flatbuffer.serialize(tree), "m")
+
+
+def test_scales_of_real_numbers_are_left_out(float_cnn: FloatModel, int8_mobilenet: Path) -> None:
+    tree, own = flatbuffer.read(Path(float_cnn.file.path)), flatbuffer.schema()
+    tensor = tree.subgraphs[0].tensors[tree.subgraphs[0].inputs[0]]
+    tensor.quantization = own.QuantizationParametersT()
+    tensor.quantization.scale = np.array([0.5], np.float32)
+    tensor.quantization.zeroPoint = np.array([3])
+    read = flatbuffer.parse(flatbuffer.serialize(tree), "m.tflite")
+    assert (flatbuffer.interface(read)[0][0].scales, len(tensor.quantization.scale)) == ((), 1)
+    assert len(flatbuffer.interface(flatbuffer.read(int8_mobilenet))[0][0].scales) == 1

@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     run_on_devices,
     run_options,
     samples_option,
+    task_options,
     workers_option,
 )
 from edgeq.progress import OnProgress
@@ -31,6 +32,7 @@ from edgeq.values import Comparison
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="Further metric; see eval."
 )
+@task_options
 @samples_option
 @data_options
 @click.option("--latency/--no-latency", default=True, help="Measure latency as well.")
@@ -41,7 +43,7 @@ from edgeq.values import Comparison
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
     """Compare INT8 with FP32 (Keras or float .tflite) on the same samples, with a verdict."""
-    guard_output(given["output"], baseline, candidate, given["data"])
+    guard_output(given["output"], baseline, candidate, given["data"], given["labels"])
     options = bench_options(given)
 
     def work(device: str, show: OnProgress) -> Comparison:
@@ -49,8 +51,10 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
             baseline,
             candidate,
             given["data"],
+            labels=given["labels"],
             metrics=given["metrics"],
             preprocess=given["preprocess"] or None,
+            decode=given["decode"],
             samples=given["samples"],
             seed=given["seed"],
             device=device,

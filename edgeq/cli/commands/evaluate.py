@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from edgeq import api
-from edgeq.accuracy.metrics import METRICS
 from edgeq.cli.options import (
     data_options,
     guard_output,
@@ -17,8 +16,10 @@ from edgeq.cli.options import (
     run_on_devices,
     run_options,
     samples_option,
+    task_options,
     workers_option,
 )
+from edgeq.metrics.catalogue import METRICS
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
@@ -31,6 +32,7 @@ from edgeq.values import Evaluation
     "--metric", "metrics", multiple=True, metavar="NAME",
     help=f"{', '.join(METRICS)} or module:function; chosen from the labels by default.",
 )  # fmt: skip
+@task_options
 @samples_option
 @data_options
 @run_options
@@ -39,14 +41,16 @@ from edgeq.values import Evaluation
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
-    guard_output(given["output"], *models, given["data"])
+    guard_output(given["output"], *models, given["data"], given["labels"])
 
     def work(device: str, show: OnProgress) -> tuple[Evaluation, ...]:
         return api.evaluate(
             models,
             given["data"],
+            labels=given["labels"],
             metrics=given["metrics"],
             preprocess=given["preprocess"] or None,
+            decode=given["decode"],
             samples=given["samples"],
             seed=given["seed"],
             device=device,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from edgeq.reporting import cells
 from edgeq.reporting.gathered import Gathered, Judged
 from edgeq.reporting.values import Block, Cell, IntervalPlot, IntervalRow, Section, Table
-from edgeq.wording import file_name, show_metric
+from edgeq.values import FileRef, MetricValue
+from edgeq.wording import file_name, show_interval, show_loss, show_metric
 
 
 def section(gathered: Gathered) -> Section:
@@ -99,16 +100,21 @@ def _metric_rows(gathered: Gathered) -> Iterator[tuple[Cell, ...]]:
             (value.candidate, value.metrics_candidate),
         ):
             for metric in metrics:
-                shown = Cell(show_metric(metric, 4), metric.value)
-                yield Cell(metric.name), Cell(file_name(model.path)), shown, Cell(samples)
+                yield _metric_row(metric, model, samples)
+        for found in value.losses:
+            shown = Cell(show_loss(found), found.loss.value)
+            name = Cell(f"{found.name}, lost")
+            yield name, Cell(file_name(value.candidate.path)), shown, Cell(samples)
     for part in gathered.of("eval"):
         for item in part.value:
             device = part.device or item.device
             where = "" if device is None else f" on {device}"
             samples = f"eval{where}, {item.sample_count} of {file_name(item.data.source)}"
-            for number, metric in enumerate(item.metrics):
-                interval = ""
-                if number == 0 and item.interval is not None:
-                    interval = f" ({item.interval.low:.2f} to {item.interval.high:.2f})"
-                shown = Cell(f"{show_metric(metric, 4)}{interval}", metric.value)
-                yield Cell(metric.name), Cell(file_name(item.model.path)), shown, Cell(samples)
+            for metric in item.metrics:
+                yield _metric_row(metric, item.model, samples)
+
+
+def _metric_row(metric: MetricValue, model: FileRef, samples: str) -> tuple[Cell, ...]:
+    interval = "" if metric.interval is None else f" ({show_interval(metric)})"
+    shown = Cell(f"{show_metric(metric, 4)}{interval}", metric.value)
+    return Cell(metric.name), Cell(file_name(model.path)), shown, Cell(samples)

@@ -15,10 +15,12 @@ from edgeq.converters.calibration.statistics import choose_ranges
 from edgeq.converters.calibration.worker import observable
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.lowering.lower import adopt
 from edgeq.errors import QuantizationError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
-from edgeq.values import FloatModel, Ranges, TensorSpec
+from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorSpec
+from tests.converters.rewrites.tiny_graphs import Builder, schema
 from tests.tiny_models import endless, fused_lstm
 
 
@@ -232,3 +234,33 @@ def test_samples_survive_the_pipe_format(tmp_path: Path) -> None:
     for wanted, found in zip([*arrays, *arrays[::-1]], [*first, *second], strict=True):
         assert found.dtype == wanted.dtype
         np.testing.assert_array_equal(found, wanted)
+
+
+def sum_and_positive_ones() -> bytes:
+    """A model of [1, 4] that returns the sum as one number, and the positive values."""
+    build = Builder()
+    x = build.input([1, 4])
+    total = build.add("SUM", [x, build.constant([0, 1], "int32")], [])
+    row = build.add("RESHAPE", [x, build.constant([4], "int32")], [4])
+    is_positive = build.add("GREATER", [row, build.constant(np.zeros(4))], [4], "bool")
+    places = build.add("WHERE", [is_positive], [-1, 1], "int64")
+    places = build.add("RESHAPE", [places, build.constant([-1], "int32")], [-1], "int64")
+    options = schema.GatherOptionsT()
+    options.axis = 1
+    return build.content(total, build.add("GATHER", [x, places], [1, -1], options=options))
+
+
+def test_an_output_may_be_one_number_and_has_one_shape_for_all_samples(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(sum_and_positive_ones())
+    model = adopt(path, ConvertOptions())
+    alike: list[calibrate.Inputs] = [
+        {"x": np.array([1, 2, -3, -4], np.float32)},
+        {"x": np.array([-1, 5, 6, -7], np.float32)},
+    ]
+    total, positive = run_float_model(model, iter(alike), tmp_path, 2, "nothing").outputs.values()
+    assert total.tolist() == [-4, 3]
+    assert positive.tolist() == [[1, 2], [5, 6]]
+    other = [*alike, {"x": np.ones(4, np.float32)}]
+    with pytest.raises(QuantizationError, match=r"each sample, for example \(1, 2\) and \(1, 4\)"):
+        run_float_model(model, iter(other), tmp_path, 3, "nothing")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +7,14 @@ import numpy as np
 import pytest
 
 from edgeq import models
-from edgeq.converters.calibration import calibrate, equalization
-from edgeq.converters.calibration.equalization import equalize, find_pairs, scale_statistics
+from edgeq.converters.calibration import calibrate
+from edgeq.converters.calibration.equalization import equalize, scale_statistics
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
+from tests.converters.calibration.test_channel_groups import layer
 from tests.converters.rewrites.tiny_graphs import Builder, run
 
 
@@ -41,33 +41,12 @@ def outputs(content: bytes, samples: dict[str, np.ndarray]) -> np.ndarray:
     return stepper.real(flatbuffer.indices(tree.subgraphs[0].outputs)[0])
 
 
-def test_pairs_are_layers_that_nothing_but_pooling_separates(
-    float_mobilenet: FloatModel, float_cnn: FloatModel
-) -> None:
-    found = {}
-    for name, model in (("mobilenet", float_mobilenet), ("cnn", float_cnn)):
-        tree = flatbuffer.read(Path(model.file.path))
-        operators = tree.subgraphs[0].operators
-        found[name] = [
-            (flatbuffer.operator_name(tree, operators[pair.first]),
-             flatbuffer.operator_name(tree, operators[pair.second]), pair.ceiling)
-            for pair in find_pairs(tree)
-        ]  # fmt: skip
-    # A residual ADD reads some projections: those are left alone, linear ones in between are not.
-    wide, deep = ("CONV_2D", "DEPTHWISE_CONV_2D", 6.0), ("DEPTHWISE_CONV_2D", "CONV_2D", 6.0)
-    assert found["mobilenet"].count(wide) == 5
-    assert found["mobilenet"].count(deep) == 5
-    assert ("CONV_2D", "FULLY_CONNECTED", 6.0) in found["mobilenet"]  # through MEAN
-    assert ("CONV_2D", "FULLY_CONNECTED", np.inf) in found["cnn"]  # through pooling and RESHAPE
-    assert ("FULLY_CONNECTED", "FULLY_CONNECTED", np.inf) in found["cnn"]
-
-
 def test_the_equalized_model_computes_the_same(
     float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray]
 ) -> None:
     content = Path(float_mobilenet.file.path).read_bytes()
-    changed, pairs = equalize(content, seen.channels)
-    assert len(pairs) == len(find_pairs(flatbuffer.parse(content, "it")))
+    changed, factors = equalize(content, seen.channels)
+    assert len(factors) > 10
     np.testing.assert_allclose(outputs(changed, samples), outputs(content, samples), atol=1e-4)
 
 
@@ -89,78 +68,88 @@ def test_channels_use_more_of_their_tensors_range(
         return float(np.median(peaks) / peaks.max())
 
     tree = flatbuffer.parse(content, "it")
-    for pair in find_pairs(tree):
-        second = tree.subgraphs[0].operators[pair.second]
-        if flatbuffer.operator_name(tree, second) == "DEPTHWISE_CONV_2D":
-            assert use(changed, pair.tensors[0]) > max(0.85, use(tree, pair.tensors[0]) - 0.01)
+    read = [
+        flatbuffer.indices(operator.inputs)[0]
+        for operator in tree.subgraphs[0].operators
+        if flatbuffer.operator_name(tree, operator) == "DEPTHWISE_CONV_2D"
+    ]
+    assert len(read) == 5
+    for index in read:
+        assert use(changed, index) > max(0.85, use(tree, index) - 0.01)
 
 
 def test_scaled_statistics_are_those_of_a_second_pass(
     float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    changed, pairs = equalize(Path(float_mobilenet.file.path).read_bytes(), seen.channels)
+    changed, factors = equalize(Path(float_mobilenet.file.path).read_bytes(), seen.channels)
     path = tmp_path / "changed.tflite"
     path.write_bytes(changed)
     other = replace(float_mobilenet, file=storage.refer(path))
     fed = ({"image": image} for image in samples["image"])
     again = calibrate.run_float_model(other, fed, tmp_path, 1).statistics
-    scaled = scale_statistics(seen, pairs)
+    scaled = scale_statistics(seen, factors)
     for ours, theirs in ((scaled.minimum, again.minimum), (scaled.maximum, again.maximum)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert not np.allclose(seen.maximum, again.maximum, rtol=0.01)
     # Without a histogram, every statistic gives the extremes of what was scaled.
-    touched = {index for pair, _ in pairs for index in pair.tensors}
     for item, extremes in zip(
         choose_ranges(scaled, "mse").tensors, choose_ranges(scaled, "minmax").tensors, strict=True
     ):
-        assert item.index not in touched or item == extremes
+        assert item.index not in factors or item == extremes
 
 
 @pytest.mark.parametrize(
-    ("peaks", "ceiling", "exponent", "expected"),
+    ("peaks", "fused", "strength", "expected"),
     [
-        ([2.0, 1.0, 4.0], np.inf, 1.0, [2.0, 4.0, 1.0]),
-        ([2.0, 1.0, 4.0], np.inf, 0.5, [2**0.5, 2.0, 1.0]),
-        ([6.0, 3.0], 6.0, 1.0, [1.0, 6 / 3.3]),  # not beyond 6, a tenth to spare
-        ([0.0, 4.0], np.inf, 1.0, [1.0, 1.0]),  # a dead channel stays as it is
-        ([0.001, 4.0], np.inf, 1.0, [64.0, 1.0]),
+        ([2.0, 1.0, 4.0], 0, 1.0, [2.0, 4.0, 1.0]),
+        ([2.0, 1.0, 4.0], 0, 0.5, [2**0.5, 2.0, 1.0]),
+        ([6.0, 3.0], 3, 1.0, [1.0, 6 / 3.3]),  # not beyond 6, a tenth to spare
+        ([0.0, 4.0], 0, 1.0, [1.0, 1.0]),  # a dead channel stays as it is
+        ([0.001, 4.0], 0, 1.0, [64.0, 1.0]),
     ],
 )
-def test_factors(
-    peaks: list[float], ceiling: float, exponent: float, expected: list[float]
-) -> None:
-    channels = np.stack([np.zeros(len(peaks)), peaks]).astype(np.float32)
-    found = equalization._factors(channels, ceiling, exponent)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+def test_factors(peaks: list[float], fused: int, strength: float, expected: list[float]) -> None:
+    build = Builder()
+    first = layer(build, build.input([1, 4, 4, 3]), len(peaks))
+    build.graph.operators[-1].builtinOptions.fusedActivationFunction = fused
+    content = build.content(layer(build, first, 2))
+    extremes = np.stack([np.zeros(len(peaks)), peaks]).astype(np.float32)
+    found = equalize(content, {first: extremes}, strength)[1]
+    np.testing.assert_allclose(found.get(first, np.ones(len(peaks))), expected, rtol=1e-6)
+
+
+def test_the_narrowest_tensor_limits_a_residual_trunk() -> None:
+    """No activation gets a wider range, and layers that share a bias keep computing the same."""
+    build, random = Builder(), np.random.default_rng(0)
+    x, bias = build.input([1, 4, 4, 3]), build.constant([0.5, -0.5])
+    one, other = layer(build, x, 2, bias=bias), layer(build, x, 2, bias=bias)
+    joined = build.add("ADD", [one, other], [1, 4, 4, 2])
+    content = build.content(layer(build, joined, 2))
+    peaks = {one: [8, 1], other: [2, 1], joined: [8, 0.5]}
+    channels = {index: np.array([[0, 0], own], np.float32) for index, own in peaks.items()}
+    changed, factors = equalize(content, channels, 1.0)
+    assert set(factors) == {one, other, joined}
+    for own in factors.values():
+        assert own == pytest.approx([1, 2])
+    values = random.normal(size=(1, 4, 4, 3))
+    np.testing.assert_allclose(run(changed, values)[0], run(content, values)[0], atol=1e-5)
 
 
 def test_without_calibrated_channels_nothing_changes(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    assert equalize(content, {}) == (content, ())
+    assert equalize(content, {}) == (content, {})
 
 
 def test_several_layers_may_read_channels_behind_a_prelu() -> None:
     build, random = Builder(), np.random.default_rng(0)
-    x = build.input([1, 4, 4, 3])
-
-    def layer(source: int, size: int, scale: Sequence[float]) -> int:
-        weights = random.normal(size=(len(scale), 1, 1, size)) * np.reshape(scale, (-1, 1, 1, 1))
-        inputs = [source, build.constant(weights), build.constant(random.normal(size=len(scale)))]
-        made = build.add("CONV_2D", inputs, [1, 4, 4, len(scale)])
-        options = build.graph.operators[-1].builtinOptions
-        options.strideW = options.strideH = 1
-        options.dilationWFactor = options.dilationHFactor = 1
-        return made
-
-    first = layer(x, 3, [1, 0.02])
+    first = layer(build, build.input([1, 4, 4, 3]), 2)
     bent = build.add("PRELU", [first, build.constant([[[0.1, 0.7]]])], [1, 4, 4, 2])
-    content = build.content(layer(bent, 2, [1, 1]), layer(bent, 2, [1]))
-    channels = {first: np.array([[-5, -0.1], [5, 0.1]], np.float32)}
-    changed, ((pair, factors),) = equalize(content, channels)
-    assert (pair.second, pair.others, pair.tensors) == (2, (3,), (first, bent))
-    assert factors == pytest.approx([1, 50**0.5])
+    content = build.content(layer(build, bent, 2), layer(build, bent, 1))
+    channels = dict.fromkeys((first, bent), np.array([[-5, -0.1], [5, 0.1]], np.float32))
+    changed, factors = equalize(content, channels, 0.5)
+    assert factors[bent] == pytest.approx([1, 50**0.5])
     values = random.normal(size=(1, 4, 4, 3))
     for own, other in zip(run(content, values), run(changed, values), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)
     shared = build.content(build.add("ABS", [bent], [1, 4, 4, 2]))
-    assert equalize(shared, channels)[1] == ()  # ABS would see other units
+    assert equalize(shared, channels)[1] == {}  # ABS would see other units

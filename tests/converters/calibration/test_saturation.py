@@ -135,6 +135,7 @@ def test_a_fused_activation_limits_the_operands_of_a_sum() -> None:
 
 @pytest.mark.parametrize(("kind", "value", "expected"), [
     ("RELU", None, (0.0, np.inf)), ("RELU6", None, (0.0, 6.0)),
+    ("HARD_SWISH", None, (-3.0, np.inf)),
     ("MAXIMUM", -0.5, (-0.5, np.inf)), ("MINIMUM", [1.0, 3.0], (-np.inf, 3.0)),
 ])  # fmt: skip
 def test_a_clamp_tells_nothing_apart_beyond_its_end(

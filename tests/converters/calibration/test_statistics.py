@@ -197,13 +197,13 @@ def test_mse_looks_for_an_end_down_to_a_quarter_of_the_extreme() -> None:
     [
         (91_000, (-4, 4)),
         (92_000, (-4, 1.0078125)),
-        (339_000, (-4, 1.0078125)),
-        (340_000, (-1.0078125, 1.0078125)),
+        (339_374, (-4, 1.0078125)),
+        (339_375, (-1.0078125, 1.0078125)),
     ],
 )
 def test_mse_weighs_both_ends_together(count: int, found: tuple[float, float]) -> None:
     # Two lie far below and one above. 2 N twelfths of (8/255)^2, (5.0078125/255)^2 or
-    # (2.015625/255)^2: cutting above pays from N = 91,621 on, below too from 339,374 on.
+    # (2.015625/255)^2: cutting above pays from N = 91,621 on, below too from 339,375 on.
     values = {-4.0: 2, -1.0: count, 1.0: count, 4.0: 1}
     assert ranges_of("mse", (-4, 4, values)) == [found]
 

@@ -10,7 +10,7 @@ from edgeq import models
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.logits import expose_logits
 from edgeq.converters.calibration.statistics import choose_ranges
-from edgeq.converters.corrections.correct import correct, parse_corrections
+from edgeq.converters.corrections.correct import Corrector, parse_corrections
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.quantization import quantize
@@ -29,6 +29,13 @@ def load(part: str, count: int) -> Images:
 
 def fed(images: Images) -> Iterator[dict[str, np.ndarray]]:
     return ({"image": image} for image in images)
+
+
+def correct(
+    model: FloatModel, content: bytes, images: Images, names: list[str], folder: Path
+) -> tuple[bytes, tuple[LayerCorrection, ...]]:
+    with Corrector(folder) as corrector:
+        return corrector.correct(model, content, fed(images), names)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ def corrected(
     images = load("calibration", 80)
     return {
         name: correct(
-            float_mobilenet, quantized, fed(images), name.split(","), tmp_path_factory.mktemp("c")
+            float_mobilenet, quantized, images, name.split(","), tmp_path_factory.mktemp("c")
         )
         for name in ("bias", "rounding,bias", "refit,bias", "bias,rounding,refit,clip")
     }
@@ -134,7 +141,7 @@ def test_the_same_samples_give_the_same_bytes(
     float_mobilenet: FloatModel, quantized: bytes, corrected: Corrected, tmp_path: Path
 ) -> None:
     names = ["bias", "rounding", "refit", "clip"]
-    again = correct(float_mobilenet, quantized, fed(load("calibration", 80)), names, tmp_path)
+    again = correct(float_mobilenet, quantized, load("calibration", 80), names, tmp_path)
     assert again == corrected["bias,rounding,refit,clip"]
 
 
@@ -162,7 +169,7 @@ def test_another_models_layers_are_refused(
     float_cnn: FloatModel, quantized: bytes, tmp_path: Path
 ) -> None:
     with pytest.raises(QuantizationError) as caught:
-        correct(float_cnn, quantized, fed(load("test", 4)), ["bias"], tmp_path)
+        correct(float_cnn, quantized, load("test", 4), ["bias"], tmp_path)
     assert caught.value.message == (
         "The quantized model cannot be corrected: the quantizer changed the order or the shape of "
         "the layers"

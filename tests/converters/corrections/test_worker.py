@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeq.converters.corrections import rounding
+from edgeq.converters.corrections.reference import Reference
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import INT8, Operator, graph, model, operator, schema, tensor
@@ -71,7 +73,7 @@ def corrected(values: Sequence[float]) -> tuple[list[int], dict[str, Any]]:
     """The bias of `y = x`, whose inputs saturate at 63.5, in steps of 0.5; and the report."""
     real, made = dense([ONE]), dense([ONE], [0.5, 1.0], [1.0])
     inputs = {"t0": np.array(values, np.float32).reshape(-1, 1, 1)}
-    (report,) = correct_tree(real, made, inputs, ["bias"])
+    (report,) = correct_tree(Reference(real, inputs), made, ["bias"])
     return stored(made, "b0"), report
 
 
@@ -109,16 +111,43 @@ STEP = 0.25  # coarse, so that there is something to correct
 PLAIN = np.rint(FIRST / STEP).tolist()
 
 
+def related_inputs() -> dict[str, Array]:
+    random = np.random.default_rng(0)
+    causes = random.normal(size=(64, 1, 2)) @ random.normal(size=(2, 8))
+    return {"t0": (causes + 0.1 * random.normal(size=(64, 1, 8))).astype(np.float32)}
+
+
 def twins(other: Array) -> tuple[list[Any], list[Any], list[dict[str, Any]]]:
     """Integers of two layers in a row, `FIRST` and another, after all corrections; the report."""
     layers = [FIRST, other]
     whole = [np.rint(own / STEP) for own in layers]
     real, made = dense(layers), dense(whole, [0.05, 0.1, 0.1], [STEP, STEP])
-    random = np.random.default_rng(0)
-    causes = random.normal(size=(64, 1, 2)) @ random.normal(size=(2, 8))
-    inputs = {"t0": (causes + 0.1 * random.normal(size=(64, 1, 8))).astype(np.float32)}
-    report = correct_tree(real, made, inputs, ["bias", "rounding", "refit"])
+    report = correct_tree(Reference(real, related_inputs()), made, ["bias", "rounding", "refit"])
     return stored(made, "w0"), stored(made, "w1"), report
+
+
+def reports(weights: Array, names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Integers after corrections of one layer whose integers are `FIRST`; the report."""
+    real, made = dense([weights]), dense([np.rint(FIRST / STEP)], [0.05, 0.1], [STEP])
+    (report,) = correct_tree(Reference(real, related_inputs()), made, names)
+    return stored(made, "w0"), report
+
+
+def test_a_layer_is_left_as_it_is_where_float_weights_would_gain_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert reports(FIRST, ["bias", "rounding"])[0] != PLAIN
+
+    def unused(*_: Any, **__: Any) -> None:
+        raise ValueError("measured")
+
+    monkeypatch.setattr(rounding, "measure_moments", unused)
+    exact = np.array(PLAIN) * STEP
+    integers, report = reports(exact, ["bias", "rounding"])
+    assert (integers, report["chosen"]) == (PLAIN, "plain")
+    for weights, names in ((FIRST, ["bias", "rounding"]), (exact, ["refit"])):
+        with pytest.raises(ValueError, match="measured"):
+            reports(weights, names)
 
 
 def test_weights_that_two_layers_share_stay_one() -> None:

@@ -46,7 +46,7 @@ def assert_linear(tree: Any, bias: np.ndarray, inputs: np.ndarray, most: int) ->
     step = tree.subgraphs[0].operators[0]
     outputs = operator_stepper.run_operators(tree, [step], [3], {0: inputs}, len(inputs))[3]
     rows = layers.choose_rows(layer, step, len(inputs), most)
-    seen = layers.gather(layer, step, inputs, rows, 0)
+    seen = layers.gather(layer, step, inputs, rows.chosen, 0)
     weights = layers.group_weights(layer, flatbuffer.constant(tree, tree.subgraphs[0].tensors[1]))
     found = seen @ weights.transpose(0, 2, 1) + layers.group_channels(layer, bias)[:, None]
     found = found.transpose(1, 0, 2).reshape(len(rows.chosen), -1)
@@ -115,6 +115,6 @@ def test_quantized_inputs_are_padded_with_the_zero_point() -> None:
     step = tree.subgraphs[0].operators[0]
     rows = layers.choose_rows(layer, step, 1, 100)
     values = np.full((1, 1, 3, 3, 1), 5, np.int8)
-    seen = layers.gather(layer, step, values, rows, -7)
+    seen = layers.gather(layer, step, values, rows.chosen, -7)
     assert seen.dtype == np.int8
     assert seen[0, 0].tolist() == [-7, -7, -7, -7, 5, 5, -7, 5, 5]

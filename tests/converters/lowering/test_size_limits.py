@@ -50,7 +50,7 @@ def enlarge(layers: list[Any]) -> None:
     ("change", "kind", "told"),
     [
         (widen, SourceError, r"layer 'dense' has weights of shape \[256, 100000000\], and the"),
-        (enlarge, LoweringError, r"\[1, 32768, 32768, 1\], which takes 4 GiB; the limit is 1 GiB"),
+        (enlarge, LoweringError, r"\[1, 32768, 32768, 1\], which takes 4 GiB; the limit is 2 GiB"),
     ],
 )
 def test_a_small_file_that_requests_much_memory_is_refused(

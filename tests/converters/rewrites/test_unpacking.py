@@ -132,3 +132,30 @@ def test_an_fp16_input_is_not_unpacked() -> None:
     x = build.input([1, 4], "float16")
     content = build.content(build.add("DEQUANTIZE", [x], [1, 4], version=3))
     assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize(("padding", "size", "expected"), [(1, 3, 6), (1, 2, 6), (2, 3, 7)])
+def test_the_transposed_convolution_of_mediapipe_becomes_a_builtin_one(
+    padding: int, size: int, expected: int
+) -> None:
+    """Compared with each input spread over the output, as mediapipe's kernel does."""
+    build, random = Builder(), np.random.default_rng(0)
+    x = build.input([1, 3, 3, 2])
+    weights, bias = random.normal(size=(1, size, size, 2)), np.array([0.5])
+    inputs = [x, build.constant(weights), build.constant(bias)]
+    made = build.add("TRANSPOSE_CONV", inputs, [1, expected, expected, 1])
+    operator = build.graph.operators[-1]
+    operator.builtinOptions, operator.builtinOptionsType = None, 0
+    operator.customOptions = np.array([padding, 2, 2], "<i4").view(np.uint8)
+    build.tree.operatorCodes[operator.opcodeIndex].customCode = "Convolution2DTransposeBias"
+    before = build.content(build.add("ABS", [made], [1, expected, expected, 1]))
+    done = unpack(before)
+    assert kinds(done.content) == ["TRANSPOSE_CONV", "ABS"]
+    assert done.names == ("mediapipe's transposed convolution as TRANSPOSE_CONV (1)",)
+    values = random.normal(size=(3, 3, 2)).astype(np.float32)
+    spread = np.zeros((8, 8))
+    for row, column in np.ndindex(3, 3):
+        window = np.s_[2 * row : 2 * row + size, 2 * column : 2 * column + size]
+        spread[window] += weights[0] @ values[row, column]
+    wanted = np.abs(spread[:expected, :expected] + 0.5)
+    np.testing.assert_allclose(run(done.content, values[None])[0][0, ..., 0], wanted, rtol=1e-4)

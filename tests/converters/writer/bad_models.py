@@ -351,6 +351,80 @@ def if_of_a_missing_subgraph() -> bytes:
     return model.content(model.add("IF", [condition, x], [1, 4], options=options))
 
 
+@_broken
+def running_sum_without_an_axis() -> bytes:
+    model = Builder()
+    return model.content(model.add("CUMSUM", [model.input([1, 4])], [1, 4]))
+
+
+@_broken
+def weights_widened_from_nothing() -> bytes:
+    """A dense layer whose weights come from a DEQUANTIZE without an input."""
+    model = Builder()
+    x = model.input([1, 4])
+    wide = model.add("DEQUANTIZE", [], [4, 4])
+    return model.content(model.add("FULLY_CONNECTED", [x, wide], [1, 4]))
+
+
+@_broken
+def order_of_two_dimensions() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    order = model.constant([[0, 1], [1, 0]], "int32")
+    return model.content(model.add("TRANSPOSE", [x, order], [1, 4]))
+
+
+@_broken
+def conversion_of_its_own_result() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    model.add("QUANTIZE", [x], [1, 4])
+    model.graph.operators[0].outputs = np.array([x], np.int32)
+    return model.content(dense(model, x, 4))
+
+
+@_broken
+def tensor_of_40_dimensions() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    return model.content(model.add("ADD", [x, model.constant(np.ones(1))], [1] * 40))
+
+
+@_broken
+def weights_of_a_type_that_numpy_does_not_know() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    model.graph.tensors[1].type = schema.TensorType.FLOAT8_E4M3FN
+    return model.content(y)
+
+
+@_broken
+def comparison_whose_result_is_said_to_be_real() -> bytes:
+    model = Builder()
+    x = model.input([1, 4])
+    return model.content(model.add("LESS", [x, model.constant(np.ones((1, 4)))], [1, 4]))
+
+
+@_broken
+def result_that_is_a_variable() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    model.graph.tensors[y].isVariable = True
+    return model.content(y)
+
+
+@_broken
+def sparse_output() -> bytes:
+    model = Builder()
+    y = dense(model, model.input([1, 4]), 4)
+    own = model.graph.tensors[1].sparsity = schema.SparsityParametersT()
+    levels = schema.DimensionMetadataT(), schema.DimensionMetadataT()
+    own.traversalOrder, own.dimMetadata = np.array([0, 1], np.int32), list(levels)
+    for level in levels:
+        level.denseSize = 4
+    return model.content(y, 1)
+
+
 # ---------------------------------------------------------------- legal and rare
 
 

@@ -28,7 +28,7 @@ SENTENCES = {
     "input_without_values": "has no values: its shape is [1, 0].",
     "loop_in_its_own_body": DAMAGED + "subgraph 2 calls itself.",
     "nan_from_a_logarithm": "tensor 't3' holds NaN or infinity for sample 0.",
-    "without_an_operand": DAMAGED + "an operator ADD has 1 inputs and 1 outputs.",
+    "without_an_operand": "m.tflite is damaged: an operator ADD has 1 inputs and 1 outputs.",
     "with_too_few_operands": "an operator FULLY_CONNECTED has 1 inputs and 1 outputs.",
     "without_operands": "an operator FULLY_CONNECTED has 0 inputs and 1 outputs.",
     "without_data": "an operator FULLY_CONNECTED has 1 inputs and 1 outputs.",
@@ -50,6 +50,17 @@ SENTENCES = {
     "no_outputs": "has no outputs.",
     "no_inputs": "has no inputs.",
     "body_reads_too_much": "The float model cannot be run: ",
+    "running_sum_without_an_axis": "is damaged: an operator CUMSUM has 1 inputs and 1 outputs.",
+    "weights_widened_from_nothing": "an operator DEQUANTIZE has 0 inputs and 1 outputs.",
+    "order_of_two_dimensions": "The float model cannot be run: ",
+    "conversion_of_its_own_result": DAMAGED + "tensor 'x' is computed twice.",
+    "tensor_of_40_dimensions": "is damaged or truncated.",
+    "weights_of_a_type_that_numpy_does_not_know": "The float model cannot be run: ",
+    "comparison_whose_result_is_said_to_be_real":
+        "the file says that the tensor 't2' is float32, and its operator computes bool.",
+    "result_that_is_a_variable":
+        "The tensor 't2' is a variable that FULLY_CONNECTED reads or computes",
+    "sparse_output": DAMAGED + "tensor 'constant1' is an output but sparse.",
     "if_of_a_missing_subgraph": DAMAGED + "an operator calls subgraph 5 of 1.",
 }  # fmt: skip
 
@@ -108,6 +119,14 @@ def test_a_rare_model_becomes_a_right_file_or_a_sentence(name: str, tmp_path: Pa
         assert (name, scheme) not in REFUSED
         found = running.sqnr(content, made, samples)
         assert min(found) >= LEAST_DB.get(scheme, 30.0), (scheme, found)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_model_is_inspected_or_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(BROKEN[name]())
+    ended = run_edgeq("inspect", tmp_path / "m.tflite")
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 0 or "error: " in ended.stderr
 
 
 def test_the_figure_sees_a_wrong_bias(tmp_path: Path) -> None:

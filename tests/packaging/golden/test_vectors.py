@@ -377,6 +377,8 @@ def test_the_largest_value_is_of_all_vectors() -> None:
     vectors = (vector(y=reals(1, 1)), vector(y=reals(0, 8)), vector(y=reals(2, 2)))
     assert find_wide_tolerances(Golden("d", "", vectors, {"y": 2.0}), contract(FLOAT)) == []
     assert find_wide_tolerances(Golden("d", "", vectors, {"y": 2.1}), contract(FLOAT)) != []
+    empty = Golden("d", "", (vector(y=reals()),), {"y": 0.0})
+    assert find_wide_tolerances(empty, contract(FLOAT)) == []
 
 
 @pytest.mark.parametrize("tolerances", [{}, {"z": 1.0}, {"y": 1.0, "z": 1.0}])

@@ -1,0 +1,284 @@
+"""Channels that may be multiplied by a factor without changing what a model computes.
+
+Layers with weights can give any factor to a channel of their result, and take it back from a
+channel of their input. Operators in between pass it on if they commute with positive factors. So
+the channels of all tensors fall into groups with one factor each: a residual ADD joins the channels
+of both operands and of its result, DEPTH_TO_SPACE joins those that become one channel. Where an
+operator does not pass factors on, channels keep their units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.converters.rewrites.folding import strided_slices
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.flatbuffer import indices
+from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
+
+Groups = NDArray[np.intp]
+
+KEPT = 0  # the group of the channels that keep their units
+
+_COMMUTES = having("commutes")
+_GATES = having("fixed_range")
+# Codes of ActivationFunctionType.
+_NONE, _RELU, _RELU6 = 0, 1, 3
+
+
+# Numbers of the inputs of a layer: data, weights and bias.
+_SLOTS, _TURNED_SLOTS = (0, 1, 2), (2, 1, 3)
+_TURNED = "TRANSPOSE_CONV"
+# Axes of weights that count the input and the output channels.
+_AXES = {name: (INPUT_AXIS[name], axis) for name, axis in CHANNEL_AXIS.items()}
+_AXES[_TURNED] = 3, 0
+
+
+class Layer(NamedTuple):
+    """A layer with float weights that no other layer has.
+
+    Attributes:
+        position: of the operator.
+        kind: its name.
+        source, result: activations.
+        weights, bias: numbers of the operator's inputs.
+        input_axis, channel_axis: of the weights.
+    """
+
+    position: int
+    kind: str
+    source: int
+    result: int
+    weights: int
+    bias: int
+    input_axis: int
+    channel_axis: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether its output channels are its input channels."""
+        return self.kind == "DEPTHWISE_CONV_2D"
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """The groups of a model's channels.
+
+    Attributes:
+        groups: activation to the group of each of its channels, [C].
+        layers: those that can give and take back factors, in execution order.
+        limited: activations that a RELU6 ends at 6.
+        count: number of groups, `KEPT` included.
+    """
+
+    groups: Mapping[int, Groups]
+    layers: tuple[Layer, ...]
+    limited: frozenset[int]
+    count: int
+
+    @property
+    def tensors(self) -> frozenset[int]:
+        """Activations with a channel that may get a factor."""
+        return frozenset(index for index, own in self.groups.items() if (own != KEPT).any())
+
+
+def find_groups(tree: Any) -> ChannelGroups:
+    """Return the groups of the channels of the main subgraph."""
+    return _Finder(tree).find()
+
+
+class _Finder:
+    """Collects which channels have the same factor; numbers of channels start at 1."""
+
+    def __init__(self, tree: Any):
+        self._tree, self._graph = tree, tree.subgraphs[0]
+        self._uses = Counter(
+            self._graph.tensors[index].buffer
+            for operator in self._graph.operators
+            for index in indices(operator.inputs)[1:2]
+            if index >= 0
+        )
+        self._numbers: dict[int, Groups] = {}
+        self._count = 1
+        for index, tensor in enumerate(self._graph.tensors):
+            shape = indices(tensor.shape)
+            is_activation = not flatbuffer.is_constant(tree, tensor) and len(shape) > 0
+            if is_activation and flatbuffer.dtype(tensor) == "float32" and min(shape) > 0:
+                self._numbers[index] = np.arange(shape[-1]) + self._count
+                self._count += shape[-1]
+        self._pairs: list[tuple[Groups, Groups]] = []
+        self._limited: set[int] = set()
+
+    def find(self) -> ChannelGroups:
+        layers = []
+        for index in (*indices(self._graph.inputs), *indices(self._graph.outputs)):
+            self._keep(index)
+        for position, operator in enumerate(self._graph.operators):
+            if (layer := self._layer(position, operator)) is not None:
+                layers.append(layer)
+                self._end_at_layer(operator, layer)
+            elif not self._pass_on(operator):
+                for index in (*indices(operator.inputs), *indices(operator.outputs)):
+                    self._keep(index)
+        joined = np.unique(self._join(), return_inverse=True)[1]
+        groups = {index: joined[own] for index, own in self._numbers.items()}
+        count = int(joined.max(initial=0)) + 1
+        return ChannelGroups(groups, tuple(layers), frozenset(self._limited), count)
+
+    def _join(self) -> Groups:
+        """Return the lowest channel number of each channel's group."""
+        own = np.arange(self._count)
+        pairs = [np.broadcast_arrays(*pair) for pair in self._pairs]
+        ones, others = (np.concatenate([own[:0], *side]) for side in zip(*pairs, strict=True))
+        while True:
+            lowest = own.copy()
+            np.minimum.at(lowest, ones, own[others])
+            np.minimum.at(lowest, others, own[ones])
+            lowest = lowest[lowest]
+            if np.array_equal(lowest, own):
+                return own
+            own = lowest
+
+    # ------------------------------------------------------------ what operators do
+
+    def _keep(self, index: int) -> None:
+        if index in self._numbers:
+            self._pairs.append((self._numbers[index], np.array(KEPT)))
+
+    def _same(self, one: Groups, other: Groups) -> bool:
+        self._pairs.append((one, other))
+        return True
+
+    def _layer(self, position: int, operator: Any) -> Layer | None:
+        """Return the layer that an operator is; None without separate float weights."""
+        kind, inputs = self._kind(operator), indices(operator.inputs)
+        data, weights, bias = _TURNED_SLOTS if kind == _TURNED else _SLOTS
+        if kind not in _AXES or len(inputs) <= max(data, weights):
+            return None
+        own = [self._graph.tensors[inputs[slot]] for slot in (weights, bias) if inputs[slot:]]
+        if len(inputs) > bias and inputs[bias] < 0:
+            own.pop()
+        if self._uses[own[0].buffer] != 1 or not all(
+            flatbuffer.is_constant(self._tree, tensor) and flatbuffer.dtype(tensor) == "float32"
+            for tensor in own
+        ):
+            return None
+        result = indices(operator.outputs)[0]
+        return Layer(position, kind, inputs[data], result, weights, bias, *_AXES[kind])
+
+    def _end_at_layer(self, operator: Any, layer: Layer) -> None:
+        """Keep the units of what a layer cannot take a factor from, or give one to."""
+        shape = indices(self._graph.tensors[operator.inputs[layer.weights]].shape)
+        width, channels = shape[layer.input_axis], len(self._numbers.get(layer.source, ()))
+        # A dense layer may count the channels once for each position.
+        is_dense = layer.kind == "FULLY_CONNECTED" and channels and width % channels == 0
+        if width != channels and not is_dense:
+            self._keep(layer.source)
+        made = len(self._numbers.get(layer.result, ()))
+        if not self._is_bounded_well(operator) or shape[layer.channel_axis] != made:
+            self._keep(layer.result)
+
+    def _is_bounded_well(self, operator: Any) -> bool:
+        """Whether the fused activation commutes with factors, up to its ceiling."""
+        fused = getattr(operator.builtinOptions, "fusedActivationFunction", _NONE)
+        if fused == _RELU6:
+            self._limited |= set(indices(operator.outputs))
+        return fused in (_NONE, _RELU, _RELU6)
+
+    def _pass_on(self, operator: Any) -> bool:
+        """Join the channels that an operator passes on; False if it does not commute."""
+        kind, inputs, outputs = self._kind(operator), indices(operator.inputs), operator.outputs
+        read = [self._numbers[index] for index in inputs if index in self._numbers]
+        is_known = len(outputs) == 1 and int(outputs[0]) in self._numbers and bool(read)
+        if not is_known or not self._is_bounded_well(operator):
+            return False
+        result = self._numbers[int(outputs[0])]
+        if kind in ("ADD", "SUB"):
+            fits = len(read) == 2 and all(len(own) == len(result) for own in read)
+            return fits and all(self._same(own, result) for own in read)
+        if kind == "MUL":
+            return self._pass_product(inputs, read, result)
+        if kind == "CONCATENATION":
+            return self._pass_joined(operator, read, result)
+        is_single = len(read) == 1 and inputs[0] in self._numbers
+        return is_single and self._pass_one(kind, operator, read[0], result)
+
+    def _pass_product(self, inputs: tuple[int, ...], read: list[Groups], result: Groups) -> bool:
+        """A product has the factor of one operand; the other one keeps its units."""
+        if len({*inputs}) < 2 or len(read[0]) != len(result):
+            return False
+        if len(read) == 2:
+            gates = [place for place, index in enumerate(inputs) if self._is_gate(index)]
+            if len(gates) != 1:
+                return False
+            self._keep(inputs[gates[0]])
+            read = [read[1 - gates[0]]]
+        return len(read[0]) == len(result) and self._same(read[0], result)
+
+    def _is_gate(self, index: int) -> bool:
+        """Whether an operator with a fixed range made a tensor, as in squeeze-and-excitation."""
+        return any(
+            index in indices(operator.outputs) and self._kind(operator) in _GATES
+            for operator in self._graph.operators
+        )
+
+    def _pass_joined(self, operator: Any, read: list[Groups], result: Groups) -> bool:
+        if len(read) != len(operator.inputs):
+            return False
+        rank = len(indices(self._graph.tensors[operator.outputs[0]].shape))
+        if operator.builtinOptions.axis % rank == rank - 1:
+            return self._same(np.concatenate(read), result)
+        return all(self._same(own, result) for own in read)
+
+    def _pass_one(self, kind: str, operator: Any, given: Groups, result: Groups) -> bool:
+        """An operator with one activation, whose last axis has to count the channels."""
+        source, made = (
+            indices(self._graph.tensors[index].shape)
+            for index in (operator.inputs[0], operator.outputs[0])
+        )
+        if kind == "DEPTH_TO_SPACE":
+            return self._same(given, np.tile(result, len(given) // len(result)))
+        if kind == "RESHAPE" and len(made) == 2 and math.prod(source[1:]) == made[-1]:
+            return self._same(np.tile(given, len(result) // len(given)), result)
+        if kind == "PAD" and (widths := self._constant(operator.inputs[1])) is not None:
+            before = widths.reshape(-1, 2)[-1, 0]  # further channels are zero in any unit
+            return self._same(given, result[before : before + len(given)])
+        if kind == "STRIDED_SLICE":
+            return self._pass_slice(operator, given, result)
+        if kind == "MEAN":
+            axes = self._constant(operator.inputs[1])
+            if axes is None or (axes % len(source) == len(source) - 1).any():
+                return False
+        is_alike = kind in _COMMUTES and kind != "PAD" and len(given) == len(result)
+        return is_alike and self._same(given, result)
+
+    def _pass_slice(self, operator: Any, given: Groups, result: Groups) -> bool:
+        values = [self._constant(index) for index in indices(operator.inputs)[1:]]
+        known = [item for item in values if item is not None]
+        rank = len(indices(self._graph.tensors[operator.inputs[0]].shape))
+        if len(known) != 3:
+            return False
+        try:
+            taken = strided_slices(operator.builtinOptions, known, rank)
+        except ValueError:
+            return False
+        if len(taken) != rank or not isinstance(taken[-1], slice):
+            return False
+        kept = given[taken[-1]]
+        return len(kept) == len(result) and self._same(kept, result)
+
+    def _constant(self, index: int) -> NDArray[Any] | None:
+        tensor = self._graph.tensors[index]
+        if not flatbuffer.is_constant(self._tree, tensor):
+            return None
+        return flatbuffer.constant(self._tree, tensor)
+
+    def _kind(self, operator: Any) -> str:
+        return flatbuffer.operator_name(self._tree, operator)

@@ -1,0 +1,1 @@
+"""Task metrics, their confidence intervals, and which metric suits which labels."""
