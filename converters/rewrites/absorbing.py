@@ -7,6 +7,7 @@ and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CHANNEL_AXIS
 
 _FUSABLE = (0, 1, 2, 3)  # none, RELU, RELU_N1_TO_1, RELU6
+_SAME = 0  # code of Padding
 
 
 def absorb_constants(editor: Editor) -> int:
@@ -84,3 +86,58 @@ def _find_constant(
     if editor.kind(reader) == "DIV" and not values.all():
         return None
     return np.broadcast_to(values.reshape(-1), channels).astype(np.float32)
+
+
+def absorb_scalings(editor: Editor) -> int:
+    """Make pointwise depthwise convolutions part of the convolution behind.
+
+    Such a one multiplies and shifts each channel, like a batch normalization that was left between
+    an activation and a convolution. INT8 then rounds one result less. Where the convolution pads
+    with zeros, a shift stays: the border would be shifted, too.
+    """
+    return sum(_absorb_scaling(editor, own) for own in editor.of_kind("DEPTHWISE_CONV_2D"))
+
+
+def _absorb_scaling(editor: Editor, operator: Any) -> bool:
+    source, index, *rest = editor.inputs(operator)
+    (result,), factor = editor.outputs(operator), editor.value(index)
+    reader = editor.only_reader(result)
+    if reader is None or editor.kind(reader) != "CONV_2D" or editor.activation(operator):
+        return False
+    data, place, *behind = editor.inputs(reader)
+    weights, shift, bias = editor.value(place), _bias(editor, rest), _bias(editor, behind)
+    if factor is None or weights is None or shift is None or bias is None or data != result:
+        return False
+    is_pointwise = factor.shape == (1, 1, 1, weights.shape[-1])
+    if not is_pointwise or editor.shape(source) != editor.shape(result):
+        return False
+    if weights.dtype != np.float32 or (shift.any() and _pads(editor, reader, weights.shape[1:3])):
+        return False
+    stem, sums = editor.tensor_name(place), weights.astype(np.float64).sum(axis=(1, 2))
+    scaled = editor.new_constant(stem, weights * factor)
+    shifted = (sums @ np.broadcast_to(shift, factor.size) + bias).astype(np.float32)
+    editor.set_inputs(reader, [source, scaled, editor.new_constant(f"{stem}/bias", shifted)])
+    return True
+
+
+def _bias(editor: Editor, inputs: Sequence[int]) -> NDArray[Any] | None:
+    """The values of an optional bias; None if they are computed."""
+    return editor.value(inputs[0]) if inputs and inputs[0] >= 0 else np.zeros(1, np.float32)
+
+
+def _pads(editor: Editor, convolution: Any, size: tuple[int, ...]) -> bool:
+    """Whether a convolution reads values beyond the border, for a kernel of [height, width]."""
+    options, shape = convolution.builtinOptions, editor.shape(editor.inputs(convolution)[0])
+    if shape is None:
+        return True
+    steps = zip(
+        size,
+        shape[1:3],
+        (options.strideH, options.strideW),
+        (options.dilationHFactor, options.dilationWFactor),
+        strict=True,
+    )
+    return options.padding == _SAME and any(
+        (-(-there // stride) - 1) * stride + (taps - 1) * dilation + 1 > there
+        for taps, there, stride, dilation in steps
+    )

@@ -44,6 +44,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("IF replaced by both branches and SELECT", branches.join_branches),
     ("operators without effect removed", simplifying.remove_identities),
     ("constants made part of weights", absorbing.absorb_constants),
+    ("pointwise DEPTHWISE_CONV_2D made part of weights", absorbing.absorb_scalings),
     ("activation as one operator", activations.restore_activations),
     ("DIV by a constant as MUL", arithmetic.divide_by_product),
     ("CUMSUM as FULLY_CONNECTED", cumulative.sum_by_product),

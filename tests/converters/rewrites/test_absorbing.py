@@ -93,3 +93,32 @@ def test_a_layer_that_is_read_twice_stays() -> None:
     result = layer(build, "FULLY_CONNECTED")
     content = build.content(then(build, result, "MUL", ROW), build.add("ABS", [result], [2, 3]))
     assert rewrite(content).content is content
+
+
+@pytest.mark.parametrize(
+    ("stride", "size", "shift", "is_absorbed"),
+    [(2, 2, 1.0, True), (1, 3, 1.0, False), (1, 3, 0.0, True), (1, 1, 1.0, True)],
+)
+def test_a_pointwise_depthwise_convolution_becomes_part_of_the_next_layer(
+    stride: int, size: int, shift: float, is_absorbed: bool
+) -> None:
+    """A convolution that pads with zeros would see a border without the shift."""
+    build = Builder()
+    before = build.add("PRELU", [build.input([1, 4, 4, 3]), build.constant(ROW)], [1, 4, 4, 3])
+    given = [before, build.constant(ROW.reshape(1, 1, 1, 3)), build.constant(shift * ROW)]
+    scaled = build.add("DEPTHWISE_CONV_2D", given, [1, 4, 4, 3])
+    weights = build.constant(GENERATOR.normal(size=(2, size, size, 3)))
+    pair = [scaled, weights, build.constant([1.0, 2.0])]
+    end = build.add("CONV_2D", pair, [1, 4 // stride, 4 // stride, 2])
+    for operator in build.graph.operators[1:]:
+        own = operator.builtinOptions
+        own.strideH = own.strideW = own.dilationHFactor = own.dilationWFactor = 1
+        own.depthMultiplier = 1
+    own.strideH = own.strideW = stride
+    content = build.content(end)
+    made = rewrite(content)
+    assert kinds(made.content) == ["PRELU", *["DEPTHWISE_CONV_2D"] * (not is_absorbed), "CONV_2D"]
+    sample = GENERATOR.normal(size=(1, 4, 4, 3))
+    np.testing.assert_allclose(
+        run(made.content, sample)[0], run(content, sample)[0], rtol=1e-4, atol=1e-5
+    )
